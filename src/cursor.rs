@@ -1,0 +1,271 @@
+//! A place in a list: the values of the order columns of the last row that was seen.
+//!
+//! A cursor is values and not a row's address, so that deleting the row does not lose the place.
+//! Its canonical form never depends on the process, the machine or the driver: chunk keys and
+//! boundaries are made from it. It is a run of values, each a tag byte and its bytes:
+//!
+//! ```text
+//! 0            NULL
+//! 1  8 bytes   integer, two's complement, big endian
+//! 2  8 bytes   double, IEEE 754 bits, big endian
+//! 3  4 + n     text: length, big endian, then the bytes
+//! 4  4 + n     blob: the same
+//! 5  1 byte    truth value
+//! ```
+//!
+//! The sealed form, which clients see, is base64url (RFC 4648 §5, no padding) of a version byte, the
+//! order's fingerprint (8), the canonical form, and XXH3-64 of all that (8).
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{
+    error::{Error, Kind, Result},
+    row::Value,
+};
+
+/// The longest canonical form, in bytes; a row with a longer key cannot be a place in a list.
+pub const MAX_CURSOR: usize = 16 * 1024;
+
+const SEAL_VERSION: u8 = 1;
+const SEAL_AROUND: usize = 1 + 8 + 8;
+
+/// A place in a list: before its first row, or after the row with these key values.
+///
+/// ```
+/// use chunkflow::{Cursor, Value};
+/// let place = Cursor::after(&[Value::Text(b"2026-11-24"), Value::Integer(7)])?;
+/// let text = place.seal(42);
+/// assert_eq!(Cursor::unseal(&text, 42, 2)?, place);
+/// assert!(Cursor::unseal(&text, 43, 2).is_err(), "a cursor of another order");
+/// # Ok::<(), chunkflow::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Cursor(Bytes);
+
+impl Cursor {
+    /// The place before the first row.
+    pub const fn start() -> Cursor {
+        Cursor(Bytes::new())
+    }
+
+    /// The place after the row whose order columns have these values.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] when the values are longer than [`MAX_CURSOR`] or are not single values.
+    pub fn after(key: &[Value<'_>]) -> Result<Cursor> {
+        let mut bytes = Vec::with_capacity(32);
+        encode(key, &mut bytes)?;
+        Ok(Cursor(bytes.into()))
+    }
+
+    /// The place whose canonical form this is; `None` when it is not one.
+    pub fn from_canonical(bytes: Bytes) -> Option<Cursor> {
+        let whole = Values(&bytes).try_fold(0, |n, value| value.map(|_| n + 1)).is_some();
+        (whole && bytes.len() <= MAX_CURSOR).then_some(Cursor(bytes))
+    }
+
+    /// The canonical form; empty at the start of a list.
+    pub fn canonical(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// Whether this is the place before the first row.
+    pub fn is_start(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The key values, in the order of the order columns; none at the start.
+    pub fn values(&self) -> impl Iterator<Item = Value<'_>> {
+        Values(&self.0).map_while(|value| value)
+    }
+
+    /// The text that clients hold and send back; `order` is the fingerprint of the list's order.
+    pub fn seal(&self, order: u64) -> String {
+        let mut bytes = Vec::with_capacity(self.0.len() + SEAL_AROUND);
+        bytes.push(SEAL_VERSION);
+        bytes.extend_from_slice(&order.to_be_bytes());
+        bytes.extend_from_slice(&self.0);
+        let sum = xxh3_64(&bytes);
+        bytes.extend_from_slice(&sum.to_be_bytes());
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// The place that [`seal`](Cursor::seal) wrote, for a list with this order of `columns` columns.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] when the text was altered, cut, or belongs to another order.
+    pub fn unseal(text: &str, order: u64, columns: usize) -> Result<Cursor> {
+        let refused = |why: &str| {
+            Error::new(Kind::Invalid, format!("the cursor {why}"))
+                .remedy("pass `after` exactly as it was handed out by the same list, or leave it out to start anew")
+        };
+        if text.len() > (MAX_CURSOR + SEAL_AROUND) * 4 / 3 + 4 {
+            return Err(refused("is too long"));
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| refused("is not base64url"))?;
+        if bytes.len() < SEAL_AROUND {
+            return Err(refused("is too short"));
+        }
+        let (sealed, sum) = bytes.split_at(bytes.len() - 8);
+        if xxh3_64(sealed).to_be_bytes() != sum {
+            return Err(refused("was altered"));
+        }
+        if sealed[0] != SEAL_VERSION {
+            return Err(refused("is of another version"));
+        }
+        if sealed[1..9] != order.to_be_bytes() {
+            return Err(refused("belongs to another list or order"));
+        }
+        let cursor = Cursor::from_canonical(Bytes::copy_from_slice(&sealed[9..]))
+            .ok_or_else(|| refused("holds no place"))?;
+        match cursor.values().count() {
+            0 => Ok(cursor),
+            n if n == columns => Ok(cursor),
+            _ => Err(refused("has another number of columns")),
+        }
+    }
+}
+
+/// Appends the canonical form of key values to `out`.
+///
+/// # Errors
+/// As [`Cursor::after`].
+pub(crate) fn encode(key: &[Value<'_>], out: &mut Vec<u8>) -> Result<()> {
+    let from = out.len();
+    for value in key {
+        match *value {
+            Value::Null => out.push(0),
+            Value::Integer(n) => {
+                out.push(1);
+                out.extend_from_slice(&n.to_be_bytes());
+            }
+            Value::Real(n) => {
+                out.push(2);
+                out.extend_from_slice(&n.to_bits().to_be_bytes());
+            }
+            Value::Text(bytes) => run(3, bytes, out)?,
+            Value::Blob(bytes) => run(4, bytes, out)?,
+            Value::Bool(truth) => out.extend_from_slice(&[5, u8::from(truth)]),
+            Value::Json(_) | Value::List(_) => {
+                return Err(Error::new(Kind::Data, "an order column holds a value that cannot be compared"));
+            }
+        }
+    }
+    if out.len() - from > MAX_CURSOR {
+        return Err(too_long(out.len() - from));
+    }
+    Ok(())
+}
+
+fn run(tag: u8, bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    let length = u32::try_from(bytes.len()).ok().filter(|&n| n as usize <= MAX_CURSOR);
+    let length = length.ok_or_else(|| too_long(bytes.len()))?;
+    out.push(tag);
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(bytes);
+    Ok(())
+}
+
+fn too_long(bytes: usize) -> Error {
+    Error::new(Kind::Data, format!("the key of a row is {bytes} bytes long, more than {MAX_CURSOR}"))
+        .remedy("order the resource by shorter columns")
+}
+
+/// Reads a canonical form; yields `None` once where it is broken.
+struct Values<'a>(&'a [u8]);
+
+impl<'a> Values<'a> {
+    fn take(&mut self, n: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(n)?;
+        self.0 = rest;
+        Some(head)
+    }
+
+    fn eight(&mut self) -> Option<[u8; 8]> {
+        self.take(8)?.try_into().ok()
+    }
+
+    fn run(&mut self) -> Option<&'a [u8]> {
+        let length = u32::from_be_bytes(self.take(4)?.try_into().ok()?);
+        self.take(length as usize)
+    }
+
+    fn value(&mut self) -> Option<Value<'a>> {
+        Some(match self.take(1)?[0] {
+            0 => Value::Null,
+            1 => Value::Integer(i64::from_be_bytes(self.eight()?)),
+            2 => Value::Real(f64::from_bits(u64::from_be_bytes(self.eight()?))),
+            3 => Value::Text(self.run()?),
+            4 => Value::Blob(self.run()?),
+            5 => match self.take(1)?[0] {
+                0 => Value::Bool(false),
+                1 => Value::Bool(true),
+                _ => return None,
+            },
+            _ => return None,
+        })
+    }
+}
+
+impl<'a> Iterator for Values<'a> {
+    type Item = Option<Value<'a>>;
+
+    fn next(&mut self) -> Option<Option<Value<'a>>> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let value = self.value();
+        if value.is_none() {
+            self.0 = &[];
+        }
+        Some(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_sealed_cursor_comes_back_as_it_went(n: i64, bits: u64, text: Vec<u8>, null: bool, order: u64) {
+            let real = f64::from_bits(bits);
+            let mut key = vec![Value::Integer(n), Value::Text(&text), Value::Blob(&text), Value::Bool(null)];
+            if !real.is_nan() { key.push(Value::Real(real)); }
+            if null { key.push(Value::Null); }
+            let cursor = Cursor::after(&key).unwrap();
+            let back = Cursor::unseal(&cursor.seal(order), order, key.len()).unwrap();
+            prop_assert_eq!(&back, &cursor);
+            prop_assert_eq!(back.values().collect::<Vec<_>>(), key);
+        }
+
+        #[test]
+        fn a_cursor_with_one_changed_character_is_refused(n: i64, at in 0usize..30, with in "[A-Za-z0-9_-]") {
+            let text = Cursor::after(&[Value::Integer(n)]).unwrap().seal(7);
+            let at = at % text.len();
+            let altered = format!("{}{with}{}", &text[..at], &text[at + 1..]);
+            prop_assume!(altered != text);
+            prop_assert!(Cursor::unseal(&altered, 7, 1).is_err());
+        }
+
+        #[test]
+        fn any_text_as_a_cursor_is_refused_without_a_panic(text: String, bytes: Vec<u8>) {
+            prop_assert!(Cursor::unseal(&text, 1, 1).is_err());
+            let _ = Cursor::from_canonical(bytes.into());
+        }
+    }
+
+    #[test]
+    fn a_cursor_of_another_order_or_width_is_refused() {
+        let text = Cursor::after(&[Value::Integer(1)]).unwrap().seal(7);
+        for (order, columns) in [(8, 1), (7, 2)] {
+            let error = Cursor::unseal(&text, order, columns).unwrap_err();
+            assert_eq!(error.kind(), Kind::Invalid);
+            assert!(error.advice().is_some());
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Formats: how rows become bytes.
+//!
+//! A format has no memory between chunks, so that chunking is invisible: however the rows are cut, the
+//! body is the same. To add one, write a file like `ndjson.rs` and give it its row in [`FORMATS`].
+
+mod csv;
+mod json;
+mod ndjson;
+mod text;
+
+use bytes::Bytes;
+
+use crate::{kind::Kind, row::Column, row::Value};
+
+/// Where an encoder writes: the bytes so far, and how many texts had to be mended because they were not UTF-8.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// The bytes so far; an encoder only appends.
+    pub bytes: Vec<u8>,
+    /// Texts that were not UTF-8.
+    pub mended: u64,
+}
+
+/// Writes the rows of one resource as bytes.
+///
+/// # Contract
+/// The body of a list is `begin`, the rows with `between` between them, and `end`; every method's bytes depend on its arguments
+/// alone. A row is a call of `field` for each column, in order, then `end_row`.
+pub trait Encoder: Send + Sync + 'static {
+    /// What stands before the first row.
+    fn begin(&self) -> Bytes;
+
+    /// Appends the member `index` of a row.
+    fn field(&self, index: usize, value: Value<'_>, out: &mut Output);
+
+    /// Appends what ends a row.
+    fn end_row(&self, out: &mut Output);
+
+    /// What stands between two rows; empty where rows end by themselves.
+    fn between(&self) -> Bytes;
+
+    /// What stands behind the last row; with the number of rows in the body where the resource is counted.
+    fn end(&self, count: Option<u64>) -> Bytes;
+}
+
+/// A format: its media type, the other names clients know it by, and how to make its encoder for some columns.
+#[derive(Clone, Copy, Debug)]
+pub struct Format {
+    /// `Content-Type`, with its charset.
+    pub content_type: &'static str,
+    /// Media types of `Accept` that mean this format, the registered one first.
+    pub accepts: &'static [&'static str],
+    /// Makes the encoder for rows of these columns.
+    pub encoder: fn(&[Column]) -> Box<dyn Encoder>,
+}
+
+/// The formats of this build by extension; the first is the default.
+pub const FORMATS: &[Kind<Format>] = &[
+    Kind {
+        name: "json",
+        example: "/tricks.json",
+        open: Format {
+            content_type: "application/json; charset=utf-8",
+            accepts: &["application/json"],
+            encoder: json::encoder,
+        },
+    },
+    Kind {
+        name: "ndjson",
+        example: "/tricks.ndjson",
+        open: Format {
+            content_type: "application/x-ndjson; charset=utf-8",
+            accepts: &["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"],
+            encoder: ndjson::encoder,
+        },
+    },
+    Kind {
+        name: "csv",
+        example: "/tricks.csv",
+        open: Format {
+            content_type: "text/csv; charset=utf-8; header=present",
+            accepts: &["text/csv"],
+            encoder: csv::encoder,
+        },
+    },
+];
+
+/// The index in [`FORMATS`] that an `Accept` header asks for (RFC 9110 §12.5.1): the acceptable format with the
+/// highest weight, the earlier one of two with the same; `None` when none is acceptable.
+pub fn negotiate(accept: &str) -> Option<usize> {
+    let ranges: Vec<(&str, u16)> = accept.split(',').filter_map(range).collect();
+    if ranges.is_empty() {
+        return Some(0);
+    }
+    let weight = |kind: &Kind<Format>| kind.open.accepts.iter().map(|name| weight_of(name, &ranges)).max().unwrap_or(0);
+    let (index, best) = FORMATS.iter().map(weight).enumerate().min_by_key(|&(index, weight)| (u16::MAX - weight, index))?;
+    (best > 0).then_some(index)
+}
+
+/// A media range and its weight in thousandths.
+fn range(text: &str) -> Option<(&str, u16)> {
+    let mut parts = text.split(';').map(str::trim);
+    let name = parts.next().filter(|name| name.contains('/'))?;
+    let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+    let weight = weight.map_or(1.0, |weight| weight.parse::<f32>().unwrap_or(0.0)).clamp(0.0, 1.0);
+    Some((name, (weight * 1000.0) as u16))
+}
+
+/// The weight that the most specific matching range gives to a media type.
+fn weight_of(name: &str, ranges: &[(&str, u16)]) -> u16 {
+    let kind = name.split('/').next().unwrap_or_default();
+    let specific = |range: &str| match range.split_once('/') {
+        _ if range.eq_ignore_ascii_case(name) => 3,
+        Some((left, "*")) if left.eq_ignore_ascii_case(kind) => 2,
+        Some(("*", "*")) => 1,
+        _ => 0,
+    };
+    let best = ranges.iter().map(|&(range, weight)| (specific(range), weight)).max();
+    best.filter(|best| best.0 > 0).map_or(0, |best| best.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accept_chooses_the_format_with_the_highest_weight() {
+        let chosen = |accept| negotiate(accept).map(|index| FORMATS[index].name);
+        assert_eq!(chosen(""), Some("json"));
+        assert_eq!(chosen("*/*"), Some("json"));
+        assert_eq!(chosen("text/html,application/xhtml+xml,*/*;q=0.8"), Some("json"));
+        assert_eq!(chosen("text/csv"), Some("csv"));
+        assert_eq!(chosen("application/json;q=0.5, application/x-ndjson"), Some("ndjson"));
+        assert_eq!(chosen("application/jsonl"), Some("ndjson"));
+        assert_eq!(chosen("text/*"), Some("csv"));
+        assert_eq!(chosen("application/json;q=0, */*"), Some("ndjson"));
+        assert_eq!(chosen("text/html"), None);
+        assert_eq!(chosen("application/json;q=0"), None);
+        assert_eq!(chosen("application/json;q=nonsense"), None);
+    }
+}

@@ -1,0 +1,293 @@
+//! Rows and values as JSON text, for every format that needs it.
+//!
+//! Text is scanned 16 bytes at a time for what cannot stand as it is; plain ASCII is one copy. Beside what JSON
+//! demands, U+007F to U+009F, U+2028 and U+2029 are escaped: clients that split lines by Unicode's rules would cut NDJSON there.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use super::Output;
+use crate::row::{Column, Shape, Value};
+
+/// Writes a row as a JSON object; its members' names are written once, here.
+pub(super) struct Objects {
+    /// What stands before each value, `{"title":` or `,"url":`, and the value's shape.
+    members: Vec<(Vec<u8>, Shape)>,
+}
+
+impl Objects {
+    pub(super) fn new(columns: &[Column]) -> Objects {
+        let member = |(index, column): (usize, &Column)| {
+            let mut out = Output::default();
+            out.bytes.push(if index == 0 { b'{' } else { b',' });
+            string(column.name.as_bytes(), &mut out);
+            out.bytes.push(b':');
+            (out.bytes, column.shape.clone())
+        };
+        Objects { members: columns.iter().enumerate().map(member).collect() }
+    }
+
+    pub(super) fn field(&self, index: usize, value: Value<'_>, out: &mut Output) {
+        let (before, shape) = &self.members[index];
+        out.bytes.extend_from_slice(before);
+        self::value(value, shape, out);
+    }
+}
+
+/// Appends a value of a column with this shape, as JSON.
+pub(super) fn value(value: Value<'_>, shape: &Shape, out: &mut Output) {
+    match (value, shape) {
+        (Value::List(values), Shape::List | Shape::Scalar) => {
+            out.bytes.push(b'[');
+            for (index, value) in values.iter().enumerate() {
+                if index > 0 {
+                    out.bytes.push(b',');
+                }
+                scalar(*value, out);
+            }
+            out.bytes.push(b']');
+        }
+        (Value::List(values), Shape::Object(names)) => object(names, values, out),
+        (Value::List(values), Shape::Objects(names)) => {
+            out.bytes.push(b'[');
+            for (index, values) in values.chunks(names.len().max(1)).enumerate() {
+                if index > 0 {
+                    out.bytes.push(b',');
+                }
+                object(names, values, out);
+            }
+            out.bytes.push(b']');
+        }
+        (value, _) => scalar(value, out),
+    }
+}
+
+fn object(names: &[String], values: &[Value<'_>], out: &mut Output) {
+    for (index, (name, value)) in names.iter().zip(values).enumerate() {
+        out.bytes.push(if index == 0 { b'{' } else { b',' });
+        string(name.as_bytes(), out);
+        out.bytes.push(b':');
+        scalar(*value, out);
+    }
+    out.bytes.push(b'}');
+}
+
+/// Appends a single value; a list inside a list does not occur and is written as NULL.
+pub(super) fn scalar(value: Value<'_>, out: &mut Output) {
+    match value {
+        Value::Null | Value::List(_) => out.bytes.extend_from_slice(b"null"),
+        Value::Bool(truth) => out.bytes.extend_from_slice(if truth { b"true" } else { b"false" }),
+        Value::Integer(n) => out.bytes.extend_from_slice(itoa::Buffer::new().format(n).as_bytes()),
+        Value::Real(n) if n.is_finite() => out.bytes.extend_from_slice(zmij::Buffer::new().format_finite(n).as_bytes()),
+        Value::Real(_) => out.bytes.extend_from_slice(b"null"),
+        Value::Text(text) => string(text, out),
+        Value::Blob(bytes) => {
+            out.bytes.push(b'"');
+            out.bytes.extend_from_slice(STANDARD.encode(bytes).as_bytes());
+            out.bytes.push(b'"');
+        }
+        Value::Json(text) => match valid_json(text) {
+            Some(json) => embed(json, out),
+            None => string(text, out),
+        },
+    }
+}
+
+/// Appends a JSON string.
+pub(super) fn string(text: &[u8], out: &mut Output) {
+    out.bytes.push(b'"');
+    let mut rest = text;
+    loop {
+        let plain = plain_prefix(rest);
+        out.bytes.extend_from_slice(&rest[..plain]);
+        rest = &rest[plain..];
+        match rest.first() {
+            None => break,
+            Some(&byte) if byte < 0x80 => {
+                escape(u32::from(byte), out);
+                rest = &rest[1..];
+            }
+            Some(_) => {
+                let run = rest.iter().position(|&byte| byte < 0x80).unwrap_or(rest.len());
+                beyond_ascii(&rest[..run], out);
+                rest = &rest[run..];
+            }
+        }
+    }
+    out.bytes.push(b'"');
+}
+
+fn is_plain(byte: u8) -> bool {
+    (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\'
+}
+
+/// How many bytes at the start can stand in a JSON string as they are.
+fn plain_prefix(text: &[u8]) -> usize {
+    let (blocks, _) = text.as_chunks::<16>();
+    let whole = blocks.iter().take_while(|block| block.iter().fold(true, |plain, &byte| plain & is_plain(byte))).count();
+    let from = whole * 16;
+    from + text[from..].iter().position(|&byte| !is_plain(byte)).unwrap_or(text.len() - from)
+}
+
+/// Appends a run of bytes that are all above ASCII.
+fn beyond_ascii(run: &[u8], out: &mut Output) {
+    for part in run.utf8_chunks() {
+        let valid = part.valid();
+        if valid.as_bytes().windows(2).any(|pair| pair[0] == 0xc2 || pair == [0xe2, 0x80]) {
+            for c in valid.chars() {
+                match c {
+                    '\u{80}'..='\u{9f}' | '\u{2028}' | '\u{2029}' => escape(u32::from(c), out),
+                    c => out.bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+                }
+            }
+        } else {
+            out.bytes.extend_from_slice(valid.as_bytes());
+        }
+        if !part.invalid().is_empty() {
+            out.bytes.extend_from_slice("\u{fffd}".as_bytes());
+            out.mended += 1;
+        }
+    }
+}
+
+fn escape(c: u32, out: &mut Output) {
+    let short = match c {
+        0x22 => b'"',
+        0x5c => b'\\',
+        0x08 => b'b',
+        0x09 => b't',
+        0x0a => b'n',
+        0x0c => b'f',
+        0x0d => b'r',
+        _ => {
+            const HEX: &[u8; 16] = b"0123456789abcdef";
+            out.bytes.extend_from_slice(b"\\u");
+            out.bytes.extend((0..4).rev().map(|digit| HEX[(c >> (4 * digit)) as usize & 15]));
+            return;
+        }
+    };
+    out.bytes.extend_from_slice(&[b'\\', short]);
+}
+
+/// The text, if it is one valid JSON value in UTF-8.
+pub(super) fn valid_json(text: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(text).ok()?;
+    serde_json::from_str::<serde::de::IgnoredAny>(text).ok().map(|_| text)
+}
+
+/// Appends a valid JSON text on one line: without white space between its tokens, with what
+/// [`string`] escapes escaped, and with half surrogate pairs, which strict clients refuse, as U+FFFD.
+fn embed(json: &str, out: &mut Output) {
+    let mut chars = json.char_indices();
+    let mut within = false;
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => {
+                within = !within;
+                out.bytes.push(b'"');
+            }
+            '\\' => {
+                let skip = match surrogate(&json[at..]) {
+                    Some(Surrogate::Half) => {
+                        out.bytes.extend_from_slice(b"\\ufffd");
+                        out.mended += 1;
+                        6
+                    }
+                    Some(Surrogate::Pair) => {
+                        out.bytes.extend_from_slice(&json.as_bytes()[at..at + 12]);
+                        12
+                    }
+                    None => {
+                        out.bytes.extend_from_slice(&json.as_bytes()[at..at + 2]);
+                        2
+                    }
+                };
+                chars.nth(skip - 2);
+            }
+            ' ' | '\t' | '\n' | '\r' if !within => {}
+            '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' => escape(u32::from(c), out),
+            c => out.bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+}
+
+enum Surrogate {
+    Half,
+    Pair,
+}
+
+/// Whether an escape sequence is a surrogate, and whether its other half follows; `None` for every other escape.
+fn surrogate(escaped: &str) -> Option<Surrogate> {
+    let unit = |text: &str| u16::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok();
+    match unit(escaped)? {
+        0xd800..=0xdbff => match escaped.get(6..).and_then(unit) {
+            Some(0xdc00..=0xdfff) => Some(Surrogate::Pair),
+            _ => Some(Surrogate::Half),
+        },
+        0xdc00..=0xdfff => Some(Surrogate::Half),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn json(value: Value<'_>) -> String {
+        let mut out = Output::default();
+        scalar(value, &mut out);
+        String::from_utf8(out.bytes).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_reads_back_and_stays_on_one_line(text in "\\PC*|(?s).*") {
+            let written = json(Value::Text(text.as_bytes()));
+            prop_assert_eq!(serde_json::from_str::<String>(&written).unwrap(), text);
+            let splits_lines = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+            prop_assert!(!written.contains(splits_lines), "one line");
+        }
+
+        #[test]
+        fn any_bytes_read_back_as_their_lossy_text(bytes: Vec<u8>) {
+            let written = json(Value::Text(&bytes));
+            prop_assert_eq!(serde_json::from_str::<String>(&written).unwrap(), String::from_utf8_lossy(&bytes));
+        }
+
+        #[test]
+        fn numbers_read_back_exactly(n: i64, bits: u64) {
+            prop_assert_eq!(json(Value::Integer(n)).parse::<i64>().unwrap(), n);
+            let real = f64::from_bits(bits);
+            let written = json(Value::Real(real));
+            if real.is_finite() {
+                prop_assert_eq!(written.parse::<f64>().unwrap().to_bits(), bits);
+                prop_assert!(serde_json::from_str::<f64>(&written).is_ok(), "{}", written);
+            } else {
+                prop_assert_eq!(written, "null");
+            }
+        }
+
+        #[test]
+        fn a_json_column_is_embedded_when_valid_and_text_otherwise(text in "[\\[\\]{}:,\" \\\\0-9a-z\n\u{2028}]{0,12}") {
+            let written = json(Value::Json(text.as_bytes()));
+            let read: serde_json::Value = serde_json::from_str(&written).unwrap();
+            match serde_json::from_str::<serde_json::Value>(&text) {
+                Ok(inner) => prop_assert_eq!(read, inner),
+                Err(_) => prop_assert_eq!(read, serde_json::Value::String(text)),
+            }
+            prop_assert!(!written.contains(['\n', '\u{2028}']), "one line");
+        }
+    }
+
+    #[test]
+    fn what_breaks_toys_is_written_right() {
+        assert_eq!(json(Value::Text("\u{0}\u{1f}\u{7f}\u{85}\u{2028}\u{2029}\t\"\\/é😀".as_bytes())),
+            r#""\u0000\u001f\u007f\u0085\u2028\u2029\t\"\\/é😀""#);
+        assert_eq!(json(Value::Text(b"a\xffb")), "\"a\u{fffd}b\"");
+        assert_eq!(json(Value::Blob(b"\x00\xff")), "\"AP8=\"");
+        assert_eq!(json(Value::Json(br#" {"a" : [1, "\ud800", "\ud83d\ude00", "x y"]} "#)),
+            r#"{"a":[1,"\ufffd","\ud83d\ude00","x y"]}"#);
+        assert_eq!(json(Value::Json(b"[1e400, 12345678901234567890123]")), "[1e400,12345678901234567890123]");
+    }
+}

@@ -1,0 +1,24 @@
+//! The three things one can add (sources, stores, formats) stand in tables of these.
+
+/// One row of a table of kinds: its name, the smallest example of it, and how to get one.
+///
+/// URLs, configuration, error texts and documentation follow from the row.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind<T: 'static> {
+    /// What it is called: a URL's scheme, a path's extension.
+    pub name: &'static str,
+    /// The smallest thing a user can write to get it.
+    pub example: &'static str,
+    /// How to open or make one.
+    pub open: T,
+}
+
+/// The kind called `name` in `table`.
+pub fn find<T>(table: &'static [Kind<T>], name: &str) -> Option<&'static Kind<T>> {
+    table.iter().find(|kind| kind.name == name)
+}
+
+/// The names in `table`, for an error text: `json, ndjson, csv`.
+pub fn names<T>(table: &'static [Kind<T>]) -> String {
+    table.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,63 @@
+//! Chunkflow streams a long database list as one HTTP response, put together from cached chunks.
+//!
+//! For the library alone, without the server and its dependencies, use `default-features = false` and the features you need (`sqlite`).
+//!
+//! > A **resource** is a list with a name. Its **source** hands out rows after a **cursor**. The **loader** cuts them into
+//! > **chunks**, once, and keeps the chunks in a **store**. A **stream** walks the chunks from a cursor to the end, and a
+//! > **format** writes each as bytes.
+//!
+//! Begin with [`Chunkflow`], which answers requests; [`Resource`] and [`closure`] or [`Sqlite`] say what it answers with, and
+//! [`Memory`] keeps the chunks. To add a kind of store, source or format, begin at the tables [`STORES`], [`DATABASES`] and [`FORMATS`].
+
+mod boundary;
+mod bytes_size;
+mod chunk;
+#[cfg(feature = "server")]
+pub mod command;
+#[cfg(feature = "server")]
+mod config;
+mod cursor;
+mod cutter;
+mod error;
+mod format;
+mod kind;
+mod loader;
+mod metrics;
+mod resource;
+mod row;
+#[cfg(feature = "server")]
+mod server;
+mod source;
+mod store;
+mod stream;
+mod suggest;
+mod web;
+
+#[cfg(feature = "server")]
+pub use self::{
+    config::{Complaints, Config, ResourceConfig, ServerConfig},
+    server::{Server, Shutdown},
+};
+#[cfg(feature = "sqlite")]
+pub use self::source::Sqlite;
+#[doc(hidden)]
+pub use self::web::fuzz_filter;
+pub use self::{
+    boundary::Sizes,
+    chunk::{Chunk, ChunkKey, ListKey},
+    cursor::{Cursor, MAX_CURSOR},
+    error::{Error, Kind, Result},
+    format::{Encoder, FORMATS, Format, Output, negotiate},
+    kind::Kind as KindOf,
+    loader::{Clock, system_clock},
+    metrics::Metrics,
+    resource::{Resource, ResourceOptions},
+    row::{Column, Field, Part, RowSink, Shape, Value},
+    source::{
+        BoxFuture, Closure, Complaint, Condition, DATABASES, Database, DatabaseOptions, FieldSpec, Filter, Gate, GateLimits, Operand, Operator,
+        OrderBy, Query, Related, Run, Source, Spec, closure, open_database,
+    },
+    store::{Memory, STORES, Store, open_store, promises},
+    stream::{Outcome, Tally},
+    web::{Body, Chunkflow, Origin, json, problem},
+};

@@ -1,0 +1,389 @@
+//! Gets chunks: from the store, else from the source, once, however many ask.
+//!
+//! A load belongs to the loader and not to whoever asked first: a client that leaves harms nobody else's. When the last
+//! one who waits has left, the load stops.
+
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::watch;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{
+    chunk::{Chunk, ChunkKey},
+    cursor::Cursor,
+    cutter::Cutter,
+    error::{Error, Kind, Result},
+    metrics::Metrics,
+    resource::List,
+    source::Query,
+    store::Store,
+};
+
+/// Tells the time: milliseconds since 1970. Passed in, so that tests can turn it.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// The system's clock.
+pub fn system_clock() -> Clock {
+    Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
+}
+
+/// A store's answer is waited for so long; then it is a miss.
+const STORE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Rows read beyond a boundary wait for the next load so long, and there may be so many bytes of them.
+const LEFT_OVER_AGE: u64 = 10_000;
+const LEFT_OVER_BYTES: usize = 32 * 1024 * 1024;
+
+/// Gets chunks: from the store, else from the source, once, however many ask.
+pub struct Loader {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    flights: Mutex<HashMap<ChunkKey, Arc<Flight>>>,
+    left_over: Mutex<LeftOver>,
+}
+
+/// A load under way: who waits for it holds a receiver.
+type Flight = watch::Sender<Option<Result<Found>>>;
+
+/// One chunk of a list: where it starts, and where a limit cuts it (0: nowhere).
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    list: Arc<List>,
+    cursor: Cursor,
+    cut: u32,
+    key: ChunkKey,
+}
+
+impl Place {
+    pub(crate) fn new(list: Arc<List>, cursor: Cursor, cut: u32) -> Place {
+        let key = list.chunk_key(&cursor, cut);
+        Place { list, cursor, cut, key }
+    }
+
+    /// The same place, cut at so many rows.
+    pub(crate) fn cut_at(&self, rows: u32) -> Place {
+        Place::new(Arc::clone(&self.list), self.cursor.clone(), rows)
+    }
+}
+
+/// A chunk and how it was come by.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) chunk: Arc<Chunk>,
+    pub(crate) how: How,
+}
+
+/// How a chunk was come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// From the store, fresh for so many seconds more.
+    Fresh(u64),
+    /// From the store, so many seconds past its time.
+    Stale(u64),
+    /// From the source.
+    Loaded,
+    /// From a load that was under way already.
+    Joined,
+}
+
+/// The answer to a request for a chunk.
+pub(crate) enum Fetch {
+    /// It was at hand.
+    Ready(Found),
+    /// It is under way.
+    Waiting(Waiter),
+}
+
+/// Waits for a chunk that is under way; dropping it gives up the wait.
+pub(crate) struct Waiter {
+    receiver: watch::Receiver<Option<Result<Found>>>,
+    joined: bool,
+}
+
+impl Waiter {
+    pub(crate) async fn wait(mut self) -> Result<Found> {
+        let landed = self.receiver.wait_for(Option::is_some).await;
+        let outcome = landed.map_err(|_| Error::new(Kind::Internal, "a load ended without a word"))?.clone();
+        let mut found = outcome.expect("waited until it is there")?;
+        if self.joined && found.how == How::Loaded {
+            found.how = How::Joined;
+        }
+        Ok(found)
+    }
+}
+
+/// How old a chunk is, against what was promised.
+enum Age {
+    Fresh(u64),
+    Stale(u64),
+    Gone,
+}
+
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Loader {
+    /// A loader over `store`.
+    pub fn new(store: Arc<dyn Store>, clock: Clock, metrics: Arc<Metrics>) -> Loader {
+        Loader { store, clock, metrics, flights: Mutex::default(), left_over: Mutex::default() }
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Where it keeps chunks.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Gets a chunk, or joins or begins a load of it. Needs a tokio runtime where it is not at hand.
+    pub(crate) fn fetch(self: &Arc<Loader>, place: &Place) -> Fetch {
+        if let Some(found) = self.at_hand(place) {
+            return Fetch::Ready(found);
+        }
+        let mut flights = unpoisoned(&self.flights);
+        // Again, under the lock: a load that landed in between has put its chunk before it left the map.
+        if let Some(found) = self.at_hand(place) {
+            return Fetch::Ready(found);
+        }
+        self.metrics.misses.inc();
+        match flights.entry(place.key.clone()) {
+            Entry::Occupied(flight) => {
+                self.metrics.joined.inc();
+                Fetch::Waiting(Waiter { receiver: flight.get().subscribe(), joined: true })
+            }
+            Entry::Vacant(vacant) => {
+                let flight = Arc::new(watch::Sender::new(None));
+                let receiver = flight.subscribe();
+                vacant.insert(Arc::clone(&flight));
+                self.depart(place.clone(), flight, None);
+                Fetch::Waiting(Waiter { receiver, joined: false })
+            }
+        }
+    }
+
+    /// A chunk in memory that may still be served; a stale one is refreshed behind the scenes.
+    pub(crate) fn at_hand(self: &Arc<Loader>, place: &Place) -> Option<Found> {
+        let chunk = self.store.at_hand(&place.key)?;
+        let how = match self.age(place, &chunk) {
+            Age::Fresh(left) => {
+                self.metrics.hits.inc();
+                How::Fresh(left)
+            }
+            Age::Stale(past) => {
+                self.metrics.stale.inc();
+                self.refresh(place);
+                How::Stale(past)
+            }
+            Age::Gone => return None,
+        };
+        Some(Found { chunk, how })
+    }
+
+    /// Whether the chunk is in memory and fresh, without any work.
+    pub(crate) fn peek(&self, place: &Place) -> Option<Found> {
+        let chunk = self.store.at_hand(&place.key)?;
+        match self.age(place, &chunk) {
+            Age::Fresh(left) => Some(Found { chunk, how: How::Fresh(left) }),
+            Age::Stale(past) => Some(Found { chunk, how: How::Stale(past) }),
+            Age::Gone => None,
+        }
+    }
+
+    fn age(&self, place: &Place, chunk: &Chunk) -> Age {
+        let options = place.list.resource().options();
+        let now = (self.clock)();
+        let (ttl, stale) = (options.ttl.as_millis() as u64, options.stale.as_millis() as u64);
+        // Up to a tenth less, by the chunk: a list's chunks do not all expire in the same moment.
+        let jitter = (ttl / 10).saturating_mul(xxh3_64(&place.key.as_bytes()[16..]) >> 48) >> 16;
+        let (fresh, age) = (ttl - jitter, now.saturating_sub(chunk.loaded_at));
+        match age {
+            // A chunk from the future is from a clock that cannot be trusted.
+            _ if chunk.loaded_at > now.saturating_add(ttl) => Age::Gone,
+            age if age < fresh => Age::Fresh((fresh - age) / 1000),
+            age if age < ttl.saturating_add(stale) => Age::Stale((age - fresh) / 1000),
+            _ => Age::Gone,
+        }
+    }
+
+    /// Begins a load of a stale chunk, unless one is under way.
+    fn refresh(self: &Arc<Loader>, place: &Place) {
+        let mut flights = unpoisoned(&self.flights);
+        if let Entry::Vacant(vacant) = flights.entry(place.key.clone()) {
+            let flight = Arc::new(watch::Sender::new(None));
+            vacant.insert(Arc::clone(&flight));
+            let interest = flight.subscribe();
+            self.depart(place.clone(), flight, Some(interest));
+        }
+    }
+
+    /// Begins a flight. With an `interest` of its own (a refresh) it goes on though nobody waits, and asks the source at once.
+    fn depart(self: &Arc<Loader>, place: Place, flight: Arc<Flight>, interest: Option<watch::Receiver<Option<Result<Found>>>>) {
+        let loader = Arc::clone(self);
+        tokio::spawn(async move {
+            let refresh = interest.is_some();
+            let landing = Landing { loader: &loader, key: &place.key, flight: &flight };
+            let outcome = tokio::select! {
+                biased;
+                outcome = loader.find(&place, refresh) => outcome,
+                () = landing.unwanted() => {
+                    loader.metrics.abandoned.inc();
+                    return;
+                }
+            };
+            if let Err(error) = &outcome {
+                loader.metrics.failures.inc();
+                tracing::warn!(resource = place.list.resource().name(), %error, refresh, "a load failed");
+            }
+            let stale = matches!(&outcome, Ok(Found { how: How::Stale(_), .. }));
+            drop(landing);
+            flight.send_replace(Some(outcome));
+            drop(interest);
+            if stale {
+                loader.refresh(&place);
+            }
+        });
+    }
+
+    /// From the store, else from the source.
+    async fn find(&self, place: &Place, refresh: bool) -> Result<Found> {
+        if !refresh && let Some(found) = self.stored(place).await {
+            return Ok(found);
+        }
+        let chunk = self.load(place).await?;
+        self.metrics.loads.inc();
+        let options = place.list.resource().options();
+        let keep = options.ttl.saturating_add(options.stale);
+        if let Err(error) = self.store.put(Arc::clone(&chunk), keep).await {
+            self.metrics.store_errors.inc();
+            tracing::debug!(%error, "a chunk was not stored");
+        }
+        Ok(Found { chunk, how: How::Loaded })
+    }
+
+    /// The stored chunk, if there is one that may be served. Whatever is wrong with the store is a miss.
+    async fn stored(&self, place: &Place) -> Option<Found> {
+        let chunk = match tokio::time::timeout(STORE_TIMEOUT, self.store.get(&place.key)).await {
+            Ok(Ok(chunk)) => chunk?,
+            Ok(Err(error)) if error.kind() == Kind::Data => {
+                self.metrics.damaged.inc();
+                tracing::warn!(%error, "a stored chunk was refused");
+                return None;
+            }
+            Ok(Err(_)) | Err(_) => {
+                self.metrics.store_errors.inc();
+                return None;
+            }
+        };
+        if chunk.key != place.key {
+            self.metrics.damaged.inc();
+            return None;
+        }
+        match self.age(place, &chunk) {
+            Age::Fresh(left) => Some(Found { chunk, how: How::Fresh(left) }),
+            Age::Stale(past) => Some(Found { chunk, how: How::Stale(past) }),
+            Age::Gone => None,
+        }
+    }
+
+    /// From the source: rows are read in runs until the chunk is whole.
+    async fn load(&self, place: &Place) -> Result<Arc<Chunk>> {
+        let list = &place.list;
+        let left_over = unpoisoned(&self.left_over).take(&place.key, (self.clock)(), list.resource().options().ttl);
+        let fresh = || Cutter::new(Arc::clone(list), place.cursor.clone(), place.cut);
+        let mut cutter = Box::new(left_over.unwrap_or_else(fresh));
+        loop {
+            if let Some(chunk) = cutter.take() {
+                if let Some((key, read_at)) = cutter.next().filter(|_| place.cut == 0) {
+                    unpoisoned(&self.left_over).put(key, read_at, *cutter);
+                }
+                return Ok(chunk);
+            }
+            let (after, limit) = cutter.wants().ok_or_else(|| Error::new(Kind::Internal, "a list ended without a chunk"))?;
+            let query = Query { after: after.clone(), limit, conditions: Arc::clone(list.conditions()) };
+            cutter.begin_run((self.clock)());
+            let run = list.resource().source().rows(query, cutter).await?;
+            self.metrics.reads.inc();
+            cutter = run.sink.into_any().downcast().map_err(|_| Error::new(Kind::Internal, "a source gave back another sink"))?;
+            self.metrics.rows_read.inc_by(std::mem::take(&mut cutter.rows));
+            self.metrics.mended_text.inc_by(std::mem::take(&mut cutter.mended));
+            cutter.end_run(run.ended);
+            if !run.ended && cutter.stands_at(&after) {
+                return Err(Error::new(Kind::Data, "a source handed out no row and did not end"));
+            }
+        }
+    }
+}
+
+/// Takes a flight out of the map, however it ends.
+struct Landing<'a> {
+    loader: &'a Loader,
+    key: &'a ChunkKey,
+    flight: &'a Arc<Flight>,
+}
+
+impl Landing<'_> {
+    /// Ends when nobody waits for the flight any more; nobody can join it after that.
+    fn unwanted(&self) -> impl Future<Output = ()> {
+        async {
+            loop {
+                self.flight.closed().await;
+                let mut flights = unpoisoned(&self.loader.flights);
+                if self.flight.receiver_count() == 0 {
+                    flights.remove(self.key);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        let mut flights = unpoisoned(&self.loader.flights);
+        if flights.get(self.key).is_some_and(|flight| Arc::ptr_eq(flight, self.flight)) {
+            flights.remove(self.key);
+        }
+    }
+}
+
+/// Rows that were read beyond a boundary and wait for the load of their chunk; the oldest make room.
+#[derive(Default)]
+struct LeftOver {
+    waiting: VecDeque<(ChunkKey, u64, Cutter)>,
+    bytes: usize,
+}
+
+impl LeftOver {
+    fn take(&mut self, key: &ChunkKey, now: u64, ttl: Duration) -> Option<Cutter> {
+        let most = LEFT_OVER_AGE.min(ttl.as_millis() as u64);
+        while self.waiting.front().is_some_and(|(_, read_at, _)| now.saturating_sub(*read_at) > LEFT_OVER_AGE) {
+            self.remove(0);
+        }
+        let index = self.waiting.iter().rposition(|(waiting, ..)| waiting == key)?;
+        let (_, read_at, cutter) = self.remove(index)?;
+        (now.saturating_sub(read_at) < most.max(1)).then_some(cutter)
+    }
+
+    fn put(&mut self, key: ChunkKey, read_at: u64, cutter: Cutter) {
+        self.bytes += cutter.weight();
+        self.waiting.push_back((key, read_at, cutter));
+        while self.bytes > LEFT_OVER_BYTES {
+            self.remove(0);
+        }
+    }
+
+    fn remove(&mut self, index: usize) -> Option<(ChunkKey, u64, Cutter)> {
+        let removed = self.waiting.remove(index)?;
+        self.bytes -= removed.2.weight();
+        Some(removed)
+    }
+}

@@ -1,0 +1,75 @@
+//! Counters. They are made by whoever runs the machine and passed in; there is no global one.
+
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
+
+/// What the machine counts. Cheap to share: every counter is one atomic number.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Chunks that were found fresh.
+    pub hits: Counter,
+    /// Chunks that were found stale and sent while they were refreshed.
+    pub stale: Counter,
+    /// Chunks that were asked for and not found.
+    pub misses: Counter,
+    /// Requests for a missing chunk that joined a load already under way.
+    pub joined: Counter,
+    /// Chunks loaded from a source.
+    pub loads: Counter,
+    /// Loads that failed.
+    pub failures: Counter,
+    /// Loads given up because nobody waited any more.
+    pub abandoned: Counter,
+    /// Reads of a source: one for each run of rows.
+    pub reads: Counter,
+    /// Rows read from sources.
+    pub rows_read: Counter,
+    /// Stored chunks that were cut, altered or foreign, and so were treated as missing.
+    pub damaged: Counter,
+    /// Store calls that failed.
+    pub store_errors: Counter,
+    /// Values of text that were not UTF-8 and got U+FFFD.
+    pub mended_text: Counter,
+    /// Streams under way.
+    pub streams: Gauge,
+    /// Streams that ended whole.
+    pub complete: Counter,
+    /// Streams cut by a failure.
+    pub cut: Counter,
+    /// Streams whose client left or took nothing for too long.
+    pub gone: Counter,
+}
+
+impl Metrics {
+    /// The counters in the OpenMetrics text format.
+    pub fn text(&self) -> String {
+        let mut registry = Registry::with_prefix("chunkflow");
+        let counters = [
+            ("hits", "Chunks found fresh", &self.hits),
+            ("stale_hits", "Chunks found stale and sent while refreshed", &self.stale),
+            ("misses", "Chunks not found", &self.misses),
+            ("joined", "Requests that joined a load under way", &self.joined),
+            ("loads", "Chunks loaded from a source", &self.loads),
+            ("load_failures", "Loads that failed", &self.failures),
+            ("loads_abandoned", "Loads given up because nobody waited", &self.abandoned),
+            ("source_reads", "Reads of a source, one for each run of rows", &self.reads),
+            ("source_rows", "Rows read from sources", &self.rows_read),
+            ("damaged_chunks", "Stored chunks that were refused", &self.damaged),
+            ("store_errors", "Store calls that failed", &self.store_errors),
+            ("mended_text", "Texts that were not UTF-8", &self.mended_text),
+            ("streams_complete", "Streams that ended whole", &self.complete),
+            ("streams_cut", "Streams cut by a failure", &self.cut),
+            ("streams_gone", "Streams whose client left", &self.gone),
+        ];
+        for (name, help, counter) in counters {
+            registry.register(name, help, counter.clone());
+        }
+        registry.register("streams", "Streams under way", self.streams.clone());
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("writing to a string does not fail");
+        text
+    }
+}

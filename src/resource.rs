@@ -1,0 +1,255 @@
+//! A resource is a list with a name; a list is a resource with its parameters.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use sha2::{Digest, Sha256};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{
+    boundary::Sizes,
+    chunk::{ChunkKey, ListKey},
+    cursor::Cursor,
+    error::{Error, Kind, Result},
+    format::{Encoder, FORMATS, Output},
+    row::{Column, Field, Part, Shape, Value},
+    source::{Condition, Source},
+};
+
+/// Everything but RFC 3986's unreserved characters.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// What can be set about a resource; the defaults are what an expert would choose.
+#[derive(Clone, Debug)]
+pub struct ResourceOptions {
+    /// The members of each row, in order; `None`: the source's columns under their own names.
+    pub fields: Option<Vec<(String, Field)>>,
+    /// How long a chunk is fresh; up to a tenth less for some, so that a list's chunks do not expire together.
+    pub ttl: Duration,
+    /// How much longer it may be served while it is refreshed, or while the source is away.
+    pub stale: Duration,
+    /// What a chunk should hold.
+    pub sizes: Sizes,
+    /// Whether a body ends in its number of rows.
+    pub count: bool,
+}
+
+impl Default for ResourceOptions {
+    /// Five minutes fresh, an hour stale, 50 rows first and then 64 KiB, no count.
+    fn default() -> ResourceOptions {
+        ResourceOptions {
+            fields: None,
+            ttl: Duration::from_secs(300),
+            stale: Duration::from_secs(3600),
+            sizes: Sizes::default(),
+            count: false,
+        }
+    }
+}
+
+/// A list with a name: a source, the members of its rows, and how its chunks are kept.
+pub struct Resource {
+    name: String,
+    source: Arc<dyn Source>,
+    options: ResourceOptions,
+    fields: Vec<(String, Field)>,
+    writers: Vec<Writer>,
+    order: u64,
+    digest: [u8; 32],
+}
+
+/// A format's encoder for the rows of one resource, with the bytes that never change.
+pub(crate) struct Writer {
+    pub(crate) encoder: Box<dyn Encoder>,
+    pub(crate) begin: Bytes,
+    pub(crate) between: Bytes,
+}
+
+impl fmt::Debug for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resource").field("name", &self.name).field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Resource {
+    /// The resource called `name` over `source`.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] when the name cannot stand in a path, or a field names a column that the source does not have.
+    pub fn new(name: &str, source: Arc<dyn Source>, options: ResourceOptions) -> Result<Resource> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if name.is_empty() || name.starts_with('.') || !name.chars().all(allowed) {
+            return Err(Error::new(Kind::Config, format!("`{name}` cannot be the name of a resource"))
+                .remedy("use letters, digits, `_`, `-` and `.`"));
+        }
+        let own = || source.columns().iter().enumerate().map(|(index, column)| (column.name.clone(), Field::Column(index))).collect();
+        let fields: Vec<(String, Field)> = options.fields.clone().unwrap_or_else(own);
+        let columns = fields.iter().map(|(name, field)| column(name, field, source.columns())).collect::<Result<Vec<_>>>()?;
+        let writers = FORMATS.iter().map(|format| {
+            let encoder = (format.open.encoder)(&columns);
+            Writer { begin: encoder.begin(), between: encoder.between(), encoder }
+        });
+        let writers = writers.collect();
+        let order = xxh3_64(format!("{name}\n{:?}", source.order()).as_bytes());
+        let shape = format!("{name}\n{:?}\n{columns:?}\n{fields:?}\n{:?}", source.order(), options.sizes);
+        let digest = digest(&[b"chunkflow resource 1", &source.fingerprint(), shape.as_bytes()]);
+        Ok(Resource { name: name.to_owned(), source, options, fields, writers, order, digest })
+    }
+
+    /// The name, as it stands in the path.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where the rows come from.
+    pub fn source(&self) -> &Arc<dyn Source> {
+        &self.source
+    }
+
+    /// What was set.
+    pub fn options(&self) -> &ResourceOptions {
+        &self.options
+    }
+
+    /// The names of the members of each row.
+    pub fn members(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|(name, _)| &**name)
+    }
+
+    /// Whether rows hold absolute links, so that their bytes depend on the request's scheme and host.
+    pub fn has_links(&self) -> bool {
+        self.fields.iter().any(|(_, field)| matches!(field, Field::Link(_)))
+    }
+
+    /// The fingerprint of the order, which sealed cursors carry.
+    pub fn order(&self) -> u64 {
+        self.order
+    }
+
+    /// What a store knows the resource by.
+    pub fn digest(&self) -> [u8; 16] {
+        self.digest[..16].try_into().expect("sixteen bytes")
+    }
+}
+
+fn column(name: &str, field: &Field, columns: &[Column]) -> Result<Column> {
+    let find = |index: usize| {
+        columns.get(index).ok_or_else(|| Error::new(Kind::Config, format!("field `{name}` names column {index}, which the source does not have")))
+    };
+    match field {
+        Field::Column(index) => Ok(Column { name: name.to_owned(), shape: find(*index)?.shape.clone() }),
+        Field::Link(parts) => {
+            for part in parts {
+                if let Part::Column(index) = part {
+                    find(*index)?;
+                }
+            }
+            Ok(Column { name: name.to_owned(), shape: Shape::Scalar })
+        }
+    }
+}
+
+/// SHA-256 of parts, each with its length, so that no two lists of parts are alike.
+fn digest(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// A resource with its parameters: what one series of chunks stands for.
+pub struct List {
+    resource: Arc<Resource>,
+    format: usize,
+    conditions: Arc<[Condition]>,
+    base: String,
+    key: ListKey,
+}
+
+impl fmt::Debug for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("List").field("resource", &self.resource.name).field("format", &FORMATS[self.format].name).finish_non_exhaustive()
+    }
+}
+
+impl List {
+    /// The rows of `resource` that fulfil the conditions, in the format with this index in [`FORMATS`].
+    ///
+    /// `base` is the scheme and host of absolute links (`https://www.example.com`); it is part of the chunks' key where there are links.
+    pub fn new(resource: Arc<Resource>, format: usize, mut conditions: Vec<Condition>, base: &str) -> List {
+        conditions.sort();
+        conditions.dedup();
+        let base = if resource.has_links() { base } else { "" };
+        let format_name = FORMATS[format].name;
+        let digest = match conditions.is_empty() {
+            true => digest(&[b"chunkflow list 1", &resource.digest, base.as_bytes(), format_name.as_bytes(), b"identity"]),
+            false => {
+                let conditions = format!("{conditions:?}");
+                digest(&[b"chunkflow list 1", &resource.digest, base.as_bytes(), format_name.as_bytes(), b"identity", conditions.as_bytes()])
+            }
+        };
+        let mut key = [0; 48];
+        key[..16].copy_from_slice(&resource.digest[..16]);
+        key[16..].copy_from_slice(&digest);
+        List { base: base.to_owned(), format, conditions: conditions.into(), key: ListKey(key), resource }
+    }
+
+    /// The resource.
+    pub fn resource(&self) -> &Arc<Resource> {
+        &self.resource
+    }
+
+    /// What each row fulfils, beside what the resource itself demands; in canonical order.
+    pub fn conditions(&self) -> &Arc<[Condition]> {
+        &self.conditions
+    }
+
+    /// The key of the chunk that starts at `cursor`, cut at `cut` rows (0: not cut).
+    pub fn chunk_key(&self, cursor: &Cursor, cut: u32) -> ChunkKey {
+        ChunkKey::new(&self.key, cursor, cut)
+    }
+
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.resource.writers[self.format]
+    }
+
+    /// Appends a row, from the values of the source's columns.
+    pub(crate) fn write_row(&self, values: &[Value<'_>], link: &mut Vec<u8>, out: &mut Output) {
+        let encoder = &self.writer().encoder;
+        for (index, (_, field)) in self.resource.fields.iter().enumerate() {
+            let value = match field {
+                Field::Column(column) => values[*column],
+                Field::Link(parts) => match self.write_link(parts, values, link) {
+                    true => Value::Text(link),
+                    false => Value::Null,
+                },
+            };
+            encoder.field(index, value, out);
+        }
+        encoder.end_row(out);
+    }
+
+    /// Writes an absolute URL; false when one of its values is NULL, and so there is nothing to link to.
+    fn write_link(&self, parts: &[Part], values: &[Value<'_>], link: &mut Vec<u8>) -> bool {
+        link.clear();
+        link.extend_from_slice(self.base.as_bytes());
+        for part in parts {
+            match part {
+                Part::Literal(text) => link.extend_from_slice(text.as_bytes()),
+                Part::Column(column) => match values[*column] {
+                    Value::Null | Value::List(_) => return false,
+                    Value::Bool(truth) => link.extend_from_slice(if truth { b"true" } else { b"false" }),
+                    Value::Integer(n) => link.extend_from_slice(itoa::Buffer::new().format(n).as_bytes()),
+                    Value::Real(n) => link.extend_from_slice(zmij::Buffer::new().format(n).as_bytes()),
+                    Value::Text(text) | Value::Json(text) | Value::Blob(text) => {
+                        percent_encode(text, RESERVED).for_each(|part| link.extend_from_slice(part.as_bytes()));
+                    }
+                },
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,89 @@
+//! Rows as they pass from a source to a format: borrowed values, never a tree.
+
+use std::any::Any;
+
+use crate::error::Result;
+
+/// One value of a row, borrowed from where the driver left it.
+///
+/// Values are typed one by one, not by column: SQLite types each value by itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// SQL's NULL.
+    Null,
+    /// A truth value.
+    Bool(bool),
+    /// A whole number, exact.
+    Integer(i64),
+    /// A double. Formats write NaN and the infinities as NULL.
+    Real(f64),
+    /// Text, as the database holds it: UTF-8 is expected, not guaranteed.
+    Text(&'a [u8]),
+    /// Bytes that are not text.
+    Blob(&'a [u8]),
+    /// A JSON text of the database, to be embedded if it is valid, else shown as text.
+    Json(&'a [u8]),
+    /// The values of a column whose [`Shape`] is not [`Shape::Scalar`], row after row.
+    List(&'a [Value<'a>]),
+}
+
+/// How the values of a column are to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// One value.
+    Scalar,
+    /// A [`Value::List`] of single values.
+    List,
+    /// A [`Value::List`] with one value for each name, or [`Value::Null`].
+    Object(Vec<String>),
+    /// A [`Value::List`] that repeats the names: value `i` belongs to name `i % names.len()`.
+    Objects(Vec<String>),
+}
+
+/// A column of a source or a member of a format's rows: its name and the shape of its values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// The name, as it stands in the output.
+    pub name: String,
+    /// How its values are to be read.
+    pub shape: Shape,
+}
+
+impl Column {
+    /// A column of single values.
+    pub fn scalar(name: impl Into<String>) -> Column {
+        Column { name: name.into(), shape: Shape::Scalar }
+    }
+}
+
+/// One member of a resource's rows, and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// The source's column with this index, as it is.
+    Column(usize),
+    /// An absolute URL: the request's scheme and host, then these parts.
+    Link(Vec<Part>),
+}
+
+/// A part of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Text that stands as it is.
+    Literal(String),
+    /// The value of the source's column with this index, percent-encoded.
+    Column(usize),
+}
+
+/// Where a source puts its rows, in order, as it reads them.
+///
+/// A source is handed a sink, gives it each row once, and hands it back.
+pub trait RowSink: Send {
+    /// Takes one row: the values of the order columns, then all values in the order of the source's columns.
+    ///
+    /// # Errors
+    /// When the row cannot be part of a right list; the source stops and returns the error.
+    fn row(&mut self, key: &[Value<'_>], values: &[Value<'_>]) -> Result<()>;
+
+    /// The sink itself, for whoever made it.
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}

@@ -1,0 +1,195 @@
+//! Sources: where rows come from.
+//!
+//! A source hands out rows after a cursor, in the list's order, into a sink. To add a kind of database, write a file
+//! like `sqlite.rs` and give it its row in [`DATABASES`]; what SQL databases share is in `spec`, `plan` and `keyset`.
+
+mod catalogue;
+mod closure;
+mod gate;
+mod keyset;
+mod plan;
+mod spec;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+#[cfg(feature = "sqlite")]
+mod sqlite_catalogue;
+#[cfg(feature = "sqlite")]
+mod sqlite_rows;
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::Sqlite;
+pub use self::{
+    closure::{Closure, closure},
+    gate::{Gate, GateLimits},
+    spec::{Complaint, FieldSpec, OrderBy, Related, Spec},
+};
+use crate::{
+    cursor::Cursor,
+    error::{Error, Kind as ErrorKind, Result},
+    kind::{self, Kind},
+    row::{Column, Field, RowSink},
+};
+
+/// A future that can be sent to another thread, boxed so that a trait can return it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Where the rows of one resource come from.
+///
+/// # Contract
+/// - The order of rows is total: no two rows have equal key values, and the order of two rows never changes while their
+///   key values do not.
+/// - [`rows`](Source::rows) hands out the rows after a cursor, as they stood at one moment.
+/// - All of it is safe to call from many tasks at once; how many reads run at once is bounded by the implementation.
+pub trait Source: Send + Sync + 'static {
+    /// The columns of each row, in the order in which a sink gets their values.
+    fn columns(&self) -> &[Column];
+
+    /// The names of the order columns, `-` before a descending one.
+    fn order(&self) -> &[String];
+
+    /// The columns that a request may filter by; none by default.
+    fn filters(&self) -> &[Filter] {
+        &[]
+    }
+
+    /// Everything about the source that shapes its rows, as bytes: two sources with the same fingerprint hand out the same rows.
+    fn fingerprint(&self) -> Vec<u8>;
+
+    /// Hands the rows that `query` asks for to `sink`, in order, and gives the sink back.
+    ///
+    /// Dropping the future stops the work in the database too. On an error the sink is lost, with what it took.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`] or [`ErrorKind::Busy`] as the source fared; the sink's own error as it is.
+    fn rows<'a>(&'a self, query: Query, sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>>;
+
+    /// About how many rows a query without a cursor would hand out, for progress bars; `None` when unknown.
+    fn count<'a>(&'a self, _conditions: Arc<[Condition]>) -> BoxFuture<'a, Option<u64>> {
+        Box::pin(std::future::ready(None))
+    }
+}
+
+/// What a source is asked for.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// Where to begin.
+    pub after: Cursor,
+    /// How many rows at most; a source may stop earlier to bound its memory.
+    pub limit: u32,
+    /// What each row must fulfil, beside what the resource itself demands.
+    pub conditions: Arc<[Condition]>,
+}
+
+/// How a read of a source ended.
+pub struct Run {
+    /// The sink that was handed in.
+    pub sink: Box<dyn RowSink>,
+    /// Whether there is no row behind the last one handed out.
+    pub ended: bool,
+}
+
+/// A column that a request may filter by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// The column's name, in the database and in the request.
+    pub column: String,
+    /// What its values must look like.
+    pub operand: Operand,
+}
+
+/// What a filter's values must look like; anything else is refused before it reaches the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operand {
+    /// A whole number.
+    Integer,
+    /// A number.
+    Number,
+    /// Any text.
+    Text,
+}
+
+/// What a row must fulfil: `column operator values`. Values are always bound, never spliced into SQL.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Condition {
+    /// The column, one of [`Source::filters`].
+    pub column: String,
+    /// How to compare.
+    pub operator: Operator,
+    /// What to compare with: one value; any number for [`Operator::In`]; none for the NULL tests.
+    pub values: Vec<String>,
+}
+
+/// The operators of filters, as PostgREST spells them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Operator {
+    /// `eq`
+    Eq,
+    /// `neq`
+    Neq,
+    /// `gt`
+    Gt,
+    /// `gte`
+    Gte,
+    /// `lt`
+    Lt,
+    /// `lte`
+    Lte,
+    /// `in`, with a list
+    In,
+    /// `is.null`
+    IsNull,
+    /// `is.not_null`
+    IsNotNull,
+    /// `like`, where `*` stands for `%`
+    Like,
+}
+
+/// A database: it knows its tables and makes the sources of resources.
+pub trait Database: Send + Sync + 'static {
+    /// Makes the source of a resource, and says how its members come from the source's columns.
+    ///
+    /// # Errors
+    /// *Everything* that is wrong with the specification.
+    fn source(&self, spec: &Spec) -> Result<(Arc<dyn Source>, Vec<(String, Field)>), Vec<Complaint>>;
+
+    /// What would be slow about a resource that this database can serve, each with its remedy.
+    fn explain(&self, spec: &Spec) -> Vec<Complaint>;
+}
+
+/// How a database is opened and how hard it may be worked.
+#[derive(Clone, Debug)]
+pub struct DatabaseOptions {
+    /// Where it is. May hold a password: never to be shown.
+    pub url: String,
+    /// Connections at most, and so reads at once.
+    pub pool: usize,
+    /// Time limit of one read.
+    pub timeout: Duration,
+}
+
+type OpenDatabase = fn(&DatabaseOptions) -> Result<Arc<dyn Database>>;
+
+/// The kinds of database of this build, by URL scheme.
+pub const DATABASES: &[Kind<OpenDatabase>] = &[
+    #[cfg(feature = "sqlite")]
+    Kind { name: "sqlite", example: "sqlite:tricks.sqlite", open: sqlite::open },
+];
+
+/// Opens the database of a URL.
+///
+/// # Errors
+/// [`ErrorKind::Config`] when this build has no such kind; what the kind says when it cannot be opened.
+pub fn open_database(options: &DatabaseOptions) -> Result<Arc<dyn Database>> {
+    let scheme = options.url.split_once(':').map_or("", |(scheme, _)| scheme);
+    match kind::find(DATABASES, scheme) {
+        Some(kind) => (kind.open)(options),
+        None => Err(Error::new(ErrorKind::Config, format!("no database of kind `{scheme}` here"))
+            .remedy(format!("this build has {}; write for instance {}", kind::names(DATABASES), examples()))),
+    }
+}
+
+fn examples() -> String {
+    DATABASES.iter().map(|kind| kind.example).collect::<Vec<_>>().join(" or ")
+}

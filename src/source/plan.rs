@@ -1,0 +1,432 @@
+//! From what a resource asks for to what to select: names resolved, joins found, complaints collected.
+
+use super::{
+    Complaint, FieldSpec, Filter, OrderBy, Related, Spec,
+    catalogue::{Catalogue, ForeignKey, Table},
+    keyset::{KeyColumn, quote},
+};
+use crate::row::{Column, Field, Part, Shape};
+
+/// The alias of a related table inside a query; no table of a user is called so.
+pub(super) const RELATED: &str = "chunkflow_related";
+/// The alias of a join table inside a query.
+pub(super) const JOIN: &str = "chunkflow_join";
+
+/// What a source selects, without any database's dialect.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// The table as SQL.
+    pub(super) table: String,
+    /// The operator's own condition.
+    pub(super) condition: Option<String>,
+    /// What the main query selects.
+    pub(super) selects: Vec<Select>,
+    /// The order, ending in the key.
+    pub(super) order: Vec<KeyColumn>,
+    /// The selects that hold the order columns.
+    pub(super) key: Vec<usize>,
+    /// The order as a user would write it.
+    pub(super) order_names: Vec<String>,
+    /// Related lists, each read by a query of its own for a whole run of rows.
+    pub(super) relations: Vec<Relation>,
+    /// How the source's columns are made of selects and relations.
+    pub(super) outputs: Vec<Output>,
+    /// The source's columns, one for each output.
+    pub(super) columns: Vec<Column>,
+    /// The columns that requests may filter by.
+    pub(super) filters: Vec<Filter>,
+}
+
+/// An expression of the main query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Select {
+    pub(super) sql: String,
+    pub(super) json: bool,
+}
+
+/// How a column of the source is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Output {
+    /// The value of a select.
+    Select(usize),
+    /// An object of `len` selects from `first` on, or NULL where the select before them, the related row's key, is NULL.
+    Object { first: usize, len: usize },
+    /// A related list.
+    Relation(usize),
+}
+
+/// A related list: which rows belong to a row, and what to take from them.
+#[derive(Clone, Debug)]
+pub(super) struct Relation {
+    /// The select whose value the related rows point to.
+    pub(super) parent: usize,
+    /// The join table between, if there is one.
+    pub(super) join: Option<Join>,
+    /// The related table's name.
+    pub(super) table: String,
+    /// The related table's column: what the join table points to, or what points to the parent.
+    pub(super) column: String,
+    /// What to take, as names of the related table's columns.
+    pub(super) columns: Vec<(String, bool)>,
+    /// The order, as SQL over the aliases.
+    pub(super) order: Vec<KeyColumn>,
+    /// Whether the order is over the related table's columns alone.
+    pub(super) own_order: bool,
+}
+
+/// A join table.
+#[derive(Clone, Debug)]
+pub(super) struct Join {
+    pub(super) table: String,
+    /// Its column that points to the parent.
+    pub(super) on: String,
+    /// Its column that points to the related table.
+    pub(super) to: String,
+}
+
+/// Resolves a specification, or says everything that is wrong with it.
+pub(super) fn plan(spec: &Spec, catalogue: &Catalogue) -> Result<(Plan, Vec<(String, Field)>), Vec<Complaint>> {
+    let table = catalogue.table(&spec.table, "table").map_err(|complaint| vec![complaint])?;
+    let mut planner = Planner::new(spec, table, catalogue);
+    planner.order();
+    let fields = planner.fields();
+    planner.filters();
+    match planner.complaints.is_empty() {
+        true => Ok((planner.plan, fields)),
+        false => Err(planner.complaints),
+    }
+}
+
+struct Planner<'a> {
+    spec: &'a Spec,
+    table: &'a Table,
+    catalogue: &'a Catalogue,
+    plan: Plan,
+    complaints: Vec<Complaint>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(spec: &'a Spec, table: &'a Table, catalogue: &'a Catalogue) -> Planner<'a> {
+        let plan = Plan {
+            table: quote(&table.name),
+            condition: spec.condition.clone(),
+            selects: vec![],
+            order: vec![],
+            key: vec![],
+            order_names: vec![],
+            relations: vec![],
+            outputs: vec![],
+            columns: vec![],
+            filters: vec![],
+        };
+        Planner { spec, table, catalogue, plan, complaints: vec![] }
+    }
+
+    /// Keeps a complaint; `None` where there was one.
+    fn kept<T>(&mut self, result: Result<T, Complaint>) -> Option<T> {
+        result.map_err(|complaint| self.complaints.push(complaint)).ok()
+    }
+
+    /// A column of the main table as SQL.
+    fn own(&self, column: &str) -> String {
+        format!("{}.{}", self.plan.table, quote(column))
+    }
+
+    /// The index of a select, added if it is new.
+    fn select(&mut self, select: Select) -> usize {
+        match self.plan.selects.iter().position(|one| *one == select) {
+            Some(index) => index,
+            None => {
+                self.plan.selects.push(select);
+                self.plan.selects.len() - 1
+            }
+        }
+    }
+
+    /// The index of the select of a column of the main table.
+    fn select_own(&mut self, name: &str, at: &str) -> Result<usize, Complaint> {
+        let column = self.table.column(name, at)?;
+        let select = Select { sql: self.own(&column.name), json: column.json };
+        Ok(self.select(select))
+    }
+
+    fn order(&mut self) {
+        let mut order = self.spec.order.clone();
+        let declared = !self.spec.key.is_empty();
+        let key = if declared { &self.spec.key } else { &self.table.key };
+        if key.is_empty() {
+            self.complaints.push(Complaint::new(
+                "table",
+                format!("`{}` has no key that tells its rows apart", self.table.name),
+                "name the columns that do with `key = [\"…\"]`, or give the table a primary key",
+            ));
+        }
+        for column in key {
+            if !order.iter().any(|by| by.column.eq_ignore_ascii_case(column)) {
+                order.push(OrderBy { column: column.clone(), descending: false });
+            }
+        }
+        for by in order {
+            let at = if declared && self.spec.key.contains(&by.column) { "key" } else { "order" };
+            let resolved = self.table.column(&by.column, at);
+            let Some(column) = self.kept(resolved) else { continue };
+            let (sql, nullable, name) = (self.own(&column.name), column.nullable, column.name.clone());
+            if self.plan.order.iter().any(|key| key.sql == sql) {
+                self.complaints.push(Complaint::new(at, format!("column `{name}` stands twice in the order"), "name it once"));
+                continue;
+            }
+            let select = Select { sql: sql.clone(), json: false };
+            let select = self.select(select);
+            self.plan.key.push(select);
+            self.plan.order.push(KeyColumn { sql, descending: by.descending, nullable });
+            self.plan.order_names.push(OrderBy { column: name, descending: by.descending }.text());
+        }
+    }
+
+    fn fields(&mut self) -> Vec<(String, Field)> {
+        let every = || self.table.declared().map(|column| (column.name.clone(), FieldSpec::Column(column.name.clone()))).collect();
+        let specs: Vec<(String, FieldSpec)> = self.spec.fields.clone().unwrap_or_else(every);
+        if specs.is_empty() {
+            self.complaints.push(Complaint::new("fields", "a resource without fields has nothing to say", "name at least one field, or leave `fields` out for all columns"));
+        }
+        let mut fields = vec![];
+        for (name, spec) in &specs {
+            let at = format!("fields.{name}");
+            let field = match spec {
+                FieldSpec::Column(column) => self.column(name, column, &at),
+                FieldSpec::Link(template) => self.link(template, &at),
+                FieldSpec::Via { via, related } => self.via(name, via, related, &at),
+                FieldSpec::Through { through, on, to, related } => self.through(name, (through, on, to), related, &at),
+                FieldSpec::From { on, related } => self.from(name, on, related, &at),
+            };
+            fields.extend(self.kept(field).map(|field| (name.clone(), field)));
+        }
+        fields
+    }
+
+    /// Adds a column of the source and gives the field that shows it.
+    fn output(&mut self, name: &str, output: Output, shape: Shape) -> usize {
+        self.plan.outputs.push(output);
+        self.plan.columns.push(Column { name: name.to_owned(), shape });
+        self.plan.outputs.len() - 1
+    }
+
+    fn column(&mut self, name: &str, column: &str, at: &str) -> Result<Field, Complaint> {
+        let select = self.select_own(column, at)?;
+        Ok(Field::Column(self.output(name, Output::Select(select), Shape::Scalar)))
+    }
+
+    fn link(&mut self, template: &str, at: &str) -> Result<Field, Complaint> {
+        let broken = |why: &str| Complaint::new(at, format!("the link {why}"), "write a path such as \"/tricks/{slug}/\"");
+        if !template.starts_with('/') || template.starts_with("//") {
+            return Err(broken("does not start with one `/`"));
+        }
+        let mut parts = vec![];
+        let mut rest = template;
+        while let Some(open) = rest.find(['{', '}']) {
+            let inner = rest[open..].strip_prefix('{').ok_or_else(|| broken("has a `}` without a `{`"))?;
+            let close = inner.find('}').ok_or_else(|| broken("has a `{` without a `}`"))?;
+            parts.push(Part::Literal(literal(&rest[..open])));
+            let select = self.select_own(&inner[..close], at)?;
+            parts.push(Part::Column(self.output(&inner[..close], Output::Select(select), Shape::Scalar)));
+            rest = &inner[close + 1..];
+        }
+        parts.push(Part::Literal(literal(rest)));
+        parts.retain(|part| *part != Part::Literal(String::new()));
+        Ok(Field::Link(parts))
+    }
+
+    /// The one related row that a column points to: scalar subqueries, so that the operator's condition sees one table only.
+    fn via(&mut self, name: &str, via: &str, related: &Related, at: &str) -> Result<Field, Complaint> {
+        let via = self.table.column(via, at)?.name.clone();
+        let foreign = self.table.foreign_keys.iter().find(|key| key.column == via);
+        let target = match (&related.table, foreign) {
+            (Some(table), _) => self.catalogue.table(table, at)?,
+            (None, Some(key)) => self.catalogue.table(&key.table, at)?,
+            (None, None) => {
+                return Err(Complaint::new(at, format!("column `{via}` is no foreign key"), "name the related table with `table = \"…\"`"));
+            }
+        };
+        let to = match foreign.filter(|key| key.table == target.name) {
+            Some(key) => key.to.clone(),
+            None => target.single_key(at)?.to_owned(),
+        };
+        let own = self.own(&via);
+        let select = |column: &str| {
+            let (related, target, to) = (quote(RELATED), quote(&target.name), quote(&to));
+            format!("(SELECT {related}.{} FROM {target} AS {related} WHERE {related}.{to} = {own})", quote(column))
+        };
+        let columns = related_columns(target, related, at)?;
+        if !related.object {
+            let (column, json) = &columns[0];
+            let select = self.select(Select { sql: select(column), json: *json });
+            return Ok(Field::Column(self.output(name, Output::Select(select), Shape::Scalar)));
+        }
+        // An object's values lie side by side, behind the key that says whether there is one.
+        self.plan.selects.push(Select { sql: select(&to), json: false });
+        let first = self.plan.selects.len();
+        self.plan.selects.extend(columns.iter().map(|(column, json)| Select { sql: select(column), json: *json }));
+        let output = Output::Object { first, len: columns.len() };
+        Ok(Field::Column(self.output(name, output, Shape::Object(names(&columns)))))
+    }
+
+    fn through(
+        &mut self,
+        name: &str,
+        (through, on, to): (&str, &Option<String>, &Option<String>),
+        related: &Related,
+        at: &str,
+    ) -> Result<Field, Complaint> {
+        let join = self.catalogue.table(through, at)?;
+        let towards = |key: &&ForeignKey| key.table == self.table.name && to.as_ref().is_none_or(|to| *to != key.column);
+        let on = reference(join, self.table, on.as_deref(), towards, "on", at)?;
+        let target = match &related.table {
+            Some(table) => self.catalogue.table(table, at)?,
+            None => {
+                let others: Vec<_> = join.foreign_keys.iter().filter(|key| key.column != on.column).collect();
+                match &others[..] {
+                    [key] => self.catalogue.table(&key.table, at)?,
+                    _ => return Err(Complaint::new(at, format!("join table `{through}` does not say what is related"), "name the related table with `table = \"…\"`")),
+                }
+            }
+        };
+        let towards = |key: &&ForeignKey| key.table == target.name && key.column != on.column;
+        let to = reference(join, target, to.as_deref(), towards, "to", at)?;
+        let columns = related_columns(target, related, at)?;
+        let (order, own_order) = related_order(target, Some(join), related, at)?;
+        let parent = self.select_own(&on.to, at)?;
+        let (column, join) = (to.to, Join { table: join.name.clone(), on: on.column, to: to.column });
+        let relation = Relation { parent, join: Some(join), table: target.name.clone(), column, columns, order, own_order };
+        Ok(self.relation(name, relation, related))
+    }
+
+    fn from(&mut self, name: &str, on: &Option<String>, related: &Related, at: &str) -> Result<Field, Complaint> {
+        let named = related.table.as_deref().unwrap_or_default();
+        let target = self.catalogue.table(named, at)?;
+        let on = reference(target, self.table, on.as_deref(), |key| key.table == self.table.name, "on", at)?;
+        let columns = related_columns(target, related, at)?;
+        let (order, own_order) = related_order(target, None, related, at)?;
+        let parent = self.select_own(&on.to, at)?;
+        let relation = Relation { parent, join: None, table: target.name.clone(), column: on.column, columns, order, own_order };
+        Ok(self.relation(name, relation, related))
+    }
+
+    fn relation(&mut self, name: &str, relation: Relation, related: &Related) -> Field {
+        let shape = if related.object { Shape::Objects(names(&relation.columns)) } else { Shape::List };
+        self.plan.relations.push(relation);
+        Field::Column(self.output(name, Output::Relation(self.plan.relations.len() - 1), shape))
+    }
+
+    fn filters(&mut self) {
+        let named = self.spec.filters.clone();
+        let usual = || self.table.key.iter().chain(&self.table.indexed).chain(&self.spec.key).cloned().collect::<Vec<_>>();
+        for name in named.unwrap_or_else(usual) {
+            let column = self.table.column(&name, "filters");
+            let Some(column) = self.kept(column) else { continue };
+            let why = match column.operand {
+                _ if ["limit", "after"].contains(&&*column.name) => "is a parameter of every list",
+                None => "has no declared type to compare by",
+                Some(_) => "",
+            };
+            let (true, Some(operand)) = (why.is_empty(), column.operand) else {
+                if self.spec.filters.is_some() {
+                    let message = format!("column `{}` {why}", column.name);
+                    self.complaints.push(Complaint::new("filters", message, "leave it out of the filters"));
+                }
+                continue;
+            };
+            let filter = Filter { column: column.name.clone(), operand };
+            if !self.plan.filters.contains(&filter) {
+                self.plan.filters.push(filter);
+            }
+        }
+    }
+}
+
+/// Literal text of a link, with what a path cannot hold percent-encoded.
+fn literal(text: &str) -> String {
+    use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+    const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`');
+    utf8_percent_encode(text, UNSAFE).to_string()
+}
+
+fn names(columns: &[(String, bool)]) -> Vec<String> {
+    columns.iter().map(|(name, _)| name.clone()).collect()
+}
+
+/// The columns to take from related rows, and whether each is JSON.
+fn related_columns(table: &Table, related: &Related, at: &str) -> Result<Vec<(String, bool)>, Complaint> {
+    if related.columns.is_empty() {
+        return Err(Complaint::new(at, "the relation takes no column", "name one with `column = \"…\"`, or several with `columns = […]`"));
+    }
+    related.columns.iter().map(|name| table.column(name, at).map(|column| (column.name.clone(), column.json))).collect()
+}
+
+/// The foreign key of `holder` that points to `target`, or the column that the user named for it.
+fn reference(
+    holder: &Table,
+    target: &Table,
+    named: Option<&str>,
+    fits: impl Fn(&&ForeignKey) -> bool,
+    option: &str,
+    at: &str,
+) -> Result<ForeignKey, Complaint> {
+    if let Some(name) = named {
+        let column = holder.column(name, at)?.name.clone();
+        let known = holder.foreign_keys.iter().find(|key| key.column == column && key.table == target.name);
+        return match known {
+            Some(key) => Ok(key.clone()),
+            None => Ok(ForeignKey { column, table: target.name.clone(), to: target.single_key(at)?.to_owned() }),
+        };
+    }
+    let fitting: Vec<&ForeignKey> = holder.foreign_keys.iter().filter(fits).collect();
+    match &fitting[..] {
+        [key] => Ok((*key).clone()),
+        [] => Err(Complaint::new(
+            at,
+            format!("table `{}` has no foreign key of one column to `{}`", holder.name, target.name),
+            format!("name the column that points there with `{option} = \"…\"`"),
+        )),
+        keys => Err(Complaint::new(
+            at,
+            format!("table `{}` points to `{}` more than once", holder.name, target.name),
+            format!("choose one with `{option} = \"…\"`: {}", keys.iter().map(|key| &*key.column).collect::<Vec<_>>().join(", ")),
+        )),
+    }
+}
+
+/// The order of related rows, and whether it needs the related table's columns alone. It always ends in a key, so that
+/// the same rows always stand in the same order.
+fn related_order(table: &Table, join: Option<&Table>, related: &Related, at: &str) -> Result<(Vec<KeyColumn>, bool), Complaint> {
+    let mut order: Vec<KeyColumn> = vec![];
+    let mut own = true;
+    let mut push = |alias: &str, name: &str, descending: bool, nullable: bool| {
+        let sql = format!("{}.{}", quote(alias), quote(name));
+        if !order.iter().any(|column| column.sql == sql) {
+            order.push(KeyColumn { sql, descending, nullable });
+        }
+    };
+    for by in &related.order {
+        match (by.column.strip_prefix("through."), join) {
+            (Some(name), Some(join)) => {
+                let column = join.column(name, at)?;
+                push(JOIN, &column.name, by.descending, column.nullable);
+                own = false;
+            }
+            (Some(_), None) => {
+                return Err(Complaint::new(at, "there is no join table here to order by", "order by columns of the related table"));
+            }
+            (None, _) => {
+                let column = table.column(&by.column, at)?;
+                push(RELATED, &column.name, by.descending, column.nullable);
+            }
+        }
+    }
+    for name in &table.key {
+        push(RELATED, name, false, false);
+    }
+    if let Some(join) = join.filter(|_| !own) {
+        join.key.iter().for_each(|name| push(JOIN, name, false, false));
+    }
+    Ok((order, own))
+}

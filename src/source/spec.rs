@@ -1,0 +1,107 @@
+//! What a resource asks of a table, before anyone has looked at the database.
+
+/// A resource as it is written down: a table, which of its rows, in which order, and the members of each row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spec {
+    /// The table or view.
+    pub table: String,
+    /// Which rows: a condition in the database's SQL, as the operator wrote it.
+    pub condition: Option<String>,
+    /// The order; the key is added as the tie-breaker.
+    pub order: Vec<OrderBy>,
+    /// Columns that identify a row, where the database does not say (views).
+    pub key: Vec<String>,
+    /// The members of each row, in order; `None`: every column under its own name.
+    pub fields: Option<Vec<(String, FieldSpec)>>,
+    /// Columns that requests may filter by; `None`: the key and indexed columns.
+    pub filters: Option<Vec<String>>,
+}
+
+/// One column of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderBy {
+    /// The column; `through.COLUMN` is one of a join table.
+    pub column: String,
+    /// Whether larger values come first.
+    pub descending: bool,
+}
+
+impl OrderBy {
+    /// Reads `created` or `-created`.
+    pub fn parse(text: &str) -> OrderBy {
+        match text.strip_prefix('-') {
+            Some(column) => OrderBy { column: column.to_owned(), descending: true },
+            None => OrderBy { column: text.to_owned(), descending: false },
+        }
+    }
+
+    /// The text that [`parse`](OrderBy::parse) reads.
+    pub fn text(&self) -> String {
+        format!("{}{}", if self.descending { "-" } else { "" }, self.column)
+    }
+}
+
+/// Where a member of a row comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FieldSpec {
+    /// A column of the table.
+    Column(String),
+    /// An absolute URL with `{column}` in it.
+    Link(String),
+    /// One related row, by a column of this table.
+    Via {
+        /// The column that points to the related row.
+        via: String,
+        /// The related row.
+        related: Related,
+    },
+    /// Many related rows, through a join table.
+    Through {
+        /// The join table.
+        through: String,
+        /// Its column that points to this table, where its foreign keys do not say.
+        on: Option<String>,
+        /// Its column that points to the related table, where its foreign keys do not say.
+        to: Option<String>,
+        /// The related rows.
+        related: Related,
+    },
+    /// Many related rows that point to this table.
+    From {
+        /// The column of the related table that points here, where its foreign keys do not say.
+        on: Option<String>,
+        /// The related rows.
+        related: Related,
+    },
+}
+
+/// What to take from related rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Related {
+    /// The related table; may be left out where a foreign key names it.
+    pub table: Option<String>,
+    /// Its columns.
+    pub columns: Vec<String>,
+    /// Whether each row is an object of `columns`, and not the bare value of the one column.
+    pub object: bool,
+    /// The order of related rows; the related table's key when empty.
+    pub order: Vec<OrderBy>,
+}
+
+/// Something wrong or slow about a resource, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    /// The key of the resource that it is about, `order` or `fields.url`.
+    pub at: String,
+    /// What is wrong, lower case, no full stop.
+    pub message: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl Complaint {
+    /// A complaint about the key `at`.
+    pub fn new(at: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) -> Complaint {
+        Complaint { at: at.into(), message: message.into(), remedy: remedy.into() }
+    }
+}

@@ -1,0 +1,344 @@
+//! SQLite files: a pool of read-only connections, each read on a thread of its own.
+//!
+//! A read is stopped by SQLite's progress handler, which looks at a flag of *that* read: an interrupt
+//! (`sqlite3_interrupt`) that comes late would stop the next read of the connection instead.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::{
+    BoxFuture, Complaint, Condition, Database, DatabaseOptions, Filter, Gate, GateLimits, Query, Run, Source, Spec,
+    catalogue::Catalogue,
+    keyset,
+    plan::{Plan, plan},
+    sqlite_catalogue,
+    sqlite_rows::{self, Failure, Session},
+};
+use crate::{
+    error::{Error, Kind, Result},
+    row::{Column, Field, RowSink},
+};
+
+/// How many steps of SQLite's machine pass between two looks at the flag and the clock; about 0.1 ms.
+const STEPS: i32 = 2000;
+/// How much longer than its time limit a read is waited for before it is given up as stuck.
+const GRACE: Duration = Duration::from_secs(1);
+const STATEMENTS: usize = 128;
+
+/// A SQLite file.
+pub struct Sqlite {
+    pool: Arc<Pool>,
+    catalogue: Catalogue,
+}
+
+pub(super) fn open(options: &DatabaseOptions) -> Result<Arc<dyn Database>> {
+    let limits = GateLimits { reads: options.pool.max(1), ..GateLimits::default() };
+    Ok(Arc::new(Sqlite::open(&options.url, limits, options.timeout)?))
+}
+
+impl Sqlite {
+    /// Opens `sqlite:FILE` or `sqlite:FILE?immutable=1`, and reads what tables there are.
+    ///
+    /// `timeout` is the time limit of one read. Each resource made from it shares the pool and the gate.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`] when the file cannot be read as a database.
+    pub fn open(url: &str, limits: GateLimits, timeout: Duration) -> Result<Sqlite> {
+        let (path, immutable) = parse(url)?;
+        let pool = Pool { path, immutable, timeout, gate: Gate::new(limits), idle: Mutex::default() };
+        let session = pool.open()?;
+        let catalogue = sqlite_catalogue::read(&session.connection).map_err(|error| pool.explained(error.into(), false))?;
+        pool.put_back(session);
+        Ok(Sqlite { pool: Arc::new(pool), catalogue })
+    }
+
+    fn plan(&self, spec: &Spec) -> Result<(Plan, Vec<(String, Field)>), Vec<Complaint>> {
+        let (plan, fields) = plan(spec, &self.catalogue)?;
+        match self.prepare(&plan) {
+            Ok(()) => Ok((plan, fields)),
+            Err(Failure::Sqlite(error)) if plan.condition.is_some() => {
+                Err(vec![Complaint::new("where", format!("SQLite does not take the query: {error}"), "write a condition that works as `SELECT … WHERE (…)`")])
+            }
+            Err(failure) => {
+                let error = self.pool.explained(failure, false);
+                Err(vec![Complaint::new("table", error.message(), error.advice().unwrap_or("see the cause"))])
+            }
+        }
+    }
+
+    /// Has SQLite read the first query, so that what it does not take is known at the start.
+    fn prepare(&self, plan: &Plan) -> Result<(), Failure> {
+        let session = self.pool.take()?;
+        session.connection.prepare(&sqlite_rows::main_sql(plan, "", &[]))?;
+        self.pool.put_back(session);
+        Ok(())
+    }
+}
+
+impl Database for Sqlite {
+    fn source(&self, spec: &Spec) -> Result<(Arc<dyn Source>, Vec<(String, Field)>), Vec<Complaint>> {
+        let (plan, fields) = self.plan(spec)?;
+        let fingerprint = format!("sqlite {} {plan:?}", self.pool.path.display()).into_bytes();
+        Ok((Arc::new(Table { pool: Arc::clone(&self.pool), plan: Arc::new(plan), fingerprint }), fields))
+    }
+
+    fn explain(&self, spec: &Spec) -> Vec<Complaint> {
+        let Ok((plan, _)) = self.plan(spec) else { return vec![] };
+        let mut complaints = vec![];
+        for (column, name) in plan.order.iter().zip(&plan.order_names) {
+            if column.nullable {
+                complaints.push(Complaint::new(
+                    "order",
+                    format!("column `{}` of the order can be NULL", name.trim_start_matches('-')),
+                    "rows with NULL come first when ascending and last when descending; declare it NOT NULL if it never is",
+                ));
+            }
+        }
+        let explained = self.pool.take().map_err(Failure::from).and_then(|session| {
+            let steps = explain(&session, &plan);
+            self.pool.put_back(session);
+            steps
+        });
+        match explained {
+            Ok(steps) => complaints.extend(slow(&plan, spec, &steps)),
+            Err(failure) => {
+                let error = self.pool.explained(failure, false);
+                complaints.push(Complaint::new("table", error.to_string(), "see the cause"));
+            }
+        }
+        complaints
+    }
+}
+
+/// What SQLite says it would do for the first query and for one that goes on from a row.
+fn explain(session: &Session, plan: &Plan) -> Result<Vec<String>, Failure> {
+    let key = vec![crate::row::Value::Integer(0); plan.order.len()];
+    let mut steps = vec![];
+    for range in keyset::ranges(&plan.order, &[]).into_iter().chain(keyset::ranges(&plan.order, &key)) {
+        let sql = format!("EXPLAIN QUERY PLAN {}", sqlite_rows::main_sql(plan, &range.condition, &[]));
+        let mut statement = session.connection.prepare(&sql)?;
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next()? {
+            steps.push(row.get(3)?);
+        }
+    }
+    Ok(steps)
+}
+
+fn slow(plan: &Plan, spec: &Spec, steps: &[String]) -> Option<Complaint> {
+    // Sorting the last columns of an order sorts only rows with equal values before them.
+    let sorts = steps.iter().any(|step| step.contains("USE TEMP B-TREE FOR ORDER BY"));
+    sorts.then(|| {
+        let columns: Vec<String> = plan.order.iter().map(|column| {
+            let name = column.sql.rsplit_once('.').map_or(&*column.sql, |(_, name)| name);
+            format!("{name}{}", if column.descending { " DESC" } else { "" })
+        }).collect();
+        let index = keyset::quote(&format!("{}_order", spec.table));
+        Complaint::new(
+            "order",
+            format!("no index gives the order {}: every chunk sorts the whole table", plan.order_names.join(", ")),
+            format!("CREATE INDEX {index} ON {} ({})", plan.table, columns.join(", ")),
+        )
+    })
+}
+
+/// The rows of one resource.
+struct Table {
+    pool: Arc<Pool>,
+    plan: Arc<Plan>,
+    fingerprint: Vec<u8>,
+}
+
+impl Source for Table {
+    fn columns(&self) -> &[Column] {
+        &self.plan.columns
+    }
+
+    fn order(&self) -> &[String] {
+        &self.plan.order_names
+    }
+
+    fn filters(&self) -> &[Filter] {
+        &self.plan.filters
+    }
+
+    fn fingerprint(&self) -> Vec<u8> {
+        self.fingerprint.clone()
+    }
+
+    fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
+        let plan = Arc::clone(&self.plan);
+        Box::pin(self.pool.run(move |session| {
+            let ended = sqlite_rows::read(session, &plan, &query, &mut *sink)?;
+            Ok(Run { sink, ended })
+        }))
+    }
+
+    fn count<'a>(&'a self, conditions: Arc<[Condition]>) -> BoxFuture<'a, Option<u64>> {
+        let plan = Arc::clone(&self.plan);
+        Box::pin(async move { self.pool.run(move |session| sqlite_rows::count(&session.connection, &plan, &conditions)).await.ok() })
+    }
+}
+
+/// Connections that wait for work, and the gate that bounds how many there are.
+struct Pool {
+    path: PathBuf,
+    immutable: bool,
+    timeout: Duration,
+    gate: Gate,
+    idle: Mutex<Vec<(Identity, Session)>>,
+}
+
+/// Which file a connection was opened on: a file that was put in its place is another database.
+type Identity = Option<(u64, u64)>;
+
+impl Pool {
+    /// Does `work` on a connection, on a thread for it; stops it at the time limit and when the future is dropped.
+    async fn run<T: Send + 'static>(
+        self: &Arc<Pool>,
+        work: impl FnOnce(&mut Session) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T> {
+        let turn = self.gate.turn().await?;
+        let stop = StopOnDrop(Arc::default());
+        let stopped = Arc::clone(&stop.0);
+        let pool = Arc::clone(self);
+        let deadline = Instant::now() + self.timeout;
+        let job = tokio::task::spawn_blocking(move || {
+            // A read that is stuck keeps its turn: the bound is on reads, not on those who wait for them.
+            let _turn = turn;
+            let mut session = pool.take()?;
+            let flag = Arc::clone(&stopped);
+            let handler = move || flag.load(Ordering::Relaxed) || Instant::now() >= deadline;
+            session.connection.progress_handler(STEPS, Some(handler)).map_err(|error| pool.explained(error.into(), false))?;
+            match work(&mut session) {
+                Ok(done) => {
+                    pool.put_back(session);
+                    Ok(done)
+                }
+                Err(failure) => Err(pool.explained(failure, Instant::now() >= deadline)),
+            }
+        });
+        match tokio::time::timeout(self.timeout + GRACE, job).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => Err(Error::new(Kind::Internal, "reading rows failed").caused_by(panic)),
+            Err(_) => Err(self.timed_out()),
+        }
+    }
+
+    /// An idle connection to the file that is there now, or a new one.
+    fn take(&self) -> Result<Session> {
+        let there = self.identity()?;
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some((identity, session)) = idle.pop() {
+            if identity == there {
+                return Ok(session);
+            }
+        }
+        drop(idle);
+        self.open()
+    }
+
+    fn put_back(&self, session: Session) {
+        if let Ok(identity) = self.identity() {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((identity, session));
+        }
+    }
+
+    fn identity(&self) -> Result<Identity> {
+        let file = fs::metadata(&self.path).map_err(|error| self.unreachable(error))?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            Ok(Some((file.dev(), file.ino())))
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = file;
+            Ok(None)
+        }
+    }
+
+    fn open(&self) -> Result<Session> {
+        self.identity()?;
+        self.connect().map_err(|error| self.explained(error.into(), false))
+    }
+
+    fn connect(&self) -> rusqlite::Result<Session> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = match self.immutable {
+            true => {
+                let path = percent_encoding::utf8_percent_encode(&self.path.to_string_lossy(), percent_encoding::NON_ALPHANUMERIC).to_string();
+                Connection::open_with_flags(format!("file:{path}?immutable=1"), flags | OpenFlags::SQLITE_OPEN_URI)?
+            }
+            false => Connection::open_with_flags(&self.path, flags)?,
+        };
+        connection.busy_timeout(self.timeout.min(Duration::from_secs(5)))?;
+        connection.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF;")?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        rusqlite::vtab::array::load_module(&connection)?;
+        Ok(Session { connection, held: HashMap::new() })
+    }
+
+    fn unreachable(&self, cause: std::io::Error) -> Error {
+        Error::new(Kind::Unavailable, format!("the database file {} cannot be read", self.path.display()))
+            .caused_by(cause)
+            .remedy("check that the file is there and that this user may read it")
+    }
+
+    fn timed_out(&self) -> Error {
+        Error::new(Kind::Timeout, format!("the database took longer than {:?} for one chunk", self.timeout))
+            .remedy("give the order an index (`chunkflow check` says which), or the database a longer `timeout`")
+    }
+
+    /// An error of the driver in the caller's terms.
+    fn explained(&self, failure: Failure, late: bool) -> Error {
+        let error = match failure {
+            Failure::Own(error) => return error,
+            Failure::Sqlite(error) => error,
+        };
+        let remedy = match error.sqlite_error_code() {
+            Some(ErrorCode::OperationInterrupted) if late => return self.timed_out(),
+            Some(ErrorCode::OperationInterrupted) => "nobody waited for it any more",
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another process holds the file locked; use WAL mode (PRAGMA journal_mode=WAL) so that readers and writers do not wait for each other",
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => "the file is damaged or is no SQLite database",
+            Some(ErrorCode::CannotOpen) => "check the file's rights; a database in WAL mode in a folder that cannot be written to needs `?immutable=1`",
+            _ => "if the schema changed, restart; `chunkflow check` says what no longer fits",
+        };
+        Error::new(Kind::Unavailable, format!("the database {} cannot be read", self.path.display())).caused_by(error).remedy(remedy)
+    }
+}
+
+/// Tells a read to stop when whoever waits for it is gone.
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The path of a `sqlite:` URL, and whether the file is said never to change.
+fn parse(url: &str) -> Result<(PathBuf, bool)> {
+    let refused = |why: &str| Error::new(Kind::Config, format!("the SQLite URL {why}")).remedy("write sqlite:FILE, or sqlite:FILE?immutable=1 for a file that never changes");
+    let rest = url.strip_prefix("sqlite:").ok_or_else(|| refused("does not start with `sqlite:`"))?;
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() || path == ":memory:" {
+        return Err(refused("names no file"));
+    }
+    match query {
+        "" | "immutable=0" => Ok((Path::new(path).to_owned(), false)),
+        "immutable=1" => Ok((Path::new(path).to_owned(), true)),
+        _ => Err(refused("has an unknown option")),
+    }
+}

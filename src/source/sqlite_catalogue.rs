@@ -1,0 +1,127 @@
+//! What a SQLite file says of its tables (<https://www.sqlite.org/pragma.html>).
+
+use rusqlite::{Connection, Result, params};
+
+use super::{
+    Operand,
+    catalogue::{Catalogue, ForeignKey, Table, TableColumn},
+};
+
+/// Reads the catalogue of the `main` schema.
+pub(super) fn read(connection: &Connection) -> Result<Catalogue> {
+    let mut list = connection.prepare(
+        "SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
+         AND type IN ('table', 'view', 'virtual') ORDER BY name",
+    )?;
+    let names = list.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?)))?;
+    let mut tables = vec![];
+    for name in names {
+        let (name, kind, without_rowid) = name?;
+        tables.push(table(connection, name, &kind, without_rowid)?);
+    }
+    resolve_references(&mut tables);
+    Ok(Catalogue { tables })
+}
+
+fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool) -> Result<Table> {
+    let mut info = connection.prepare("SELECT name, type, \"notnull\", pk FROM pragma_table_xinfo(?1) WHERE hidden <> 1 ORDER BY cid")?;
+    let mut columns = vec![];
+    let mut key: Vec<(i64, String)> = vec![];
+    let mut rows = info.query([&name])?;
+    while let Some(row) = rows.next()? {
+        let (column, declared, not_null, pk): (String, String, bool, i64) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+        if pk > 0 {
+            key.push((pk, column.clone()));
+        }
+        columns.push(TableColumn {
+            name: column,
+            nullable: !not_null,
+            operand: operand(&declared),
+            json: declared.eq_ignore_ascii_case("json"),
+            declared: true,
+        });
+    }
+    key.sort();
+    let mut key: Vec<String> = key.into_iter().map(|(_, name)| name).collect();
+    let (indexed, key_has_index) = indexes(connection, &name)?;
+
+    // A key of one INTEGER column without an index of its own *is* the rowid, and never NULL.
+    let is_rowid = kind == "table" && !without_rowid && key.len() == 1 && !key_has_index;
+    for column in &mut columns {
+        if key.contains(&column.name) && (is_rowid || without_rowid) {
+            column.nullable = false;
+        }
+    }
+    // Elsewhere SQLite lets key columns be NULL, and many rows with it; the rowid then tells them apart.
+    let key_can_be_null = columns.iter().any(|column| column.nullable && key.contains(&column.name));
+    if kind == "table" && !without_rowid && !is_rowid {
+        let free = ["rowid", "_rowid_", "oid"].into_iter().find(|name| !columns.iter().any(|column| column.name.eq_ignore_ascii_case(name)));
+        if let Some(rowid) = free {
+            columns.push(TableColumn { name: rowid.into(), nullable: false, operand: Some(Operand::Integer), json: false, declared: false });
+            if key.is_empty() || key_can_be_null {
+                key.push(rowid.into());
+            }
+        }
+    }
+    if kind != "table" {
+        key.clear();
+    }
+    let foreign_keys = foreign_keys(connection, &name)?;
+    Ok(Table { name, columns, key, foreign_keys, indexed })
+}
+
+/// The leading column of each index that holds all rows, and whether one of them is the primary key's.
+fn indexes(connection: &Connection, table: &str) -> Result<(Vec<String>, bool)> {
+    let mut list = connection.prepare(
+        "SELECT i.name, l.origin FROM pragma_index_list(?1) AS l, pragma_index_info(l.name) AS i \
+         WHERE l.partial = 0 AND i.seqno = 0 AND i.name IS NOT NULL ORDER BY l.seq",
+    )?;
+    let rows = list.query_map([table], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+    let found: Vec<(String, String)> = rows.collect::<Result<_>>()?;
+    let key = found.iter().any(|(_, origin)| origin == "pk");
+    Ok((found.into_iter().map(|(name, _)| name).collect(), key))
+}
+
+/// The foreign keys of one column; `to` is empty where the declaration leaves it to the other table's key.
+fn foreign_keys(connection: &Connection, table: &str) -> Result<Vec<ForeignKey>> {
+    let mut list = connection.prepare(
+        "SELECT \"from\", \"table\", coalesce(\"to\", '') FROM pragma_foreign_key_list(?1) \
+         WHERE id NOT IN (SELECT id FROM pragma_foreign_key_list(?1) WHERE seq > 0) ORDER BY id DESC",
+    )?;
+    let rows = list.query_map(params![table], |row| Ok(ForeignKey { column: row.get(0)?, table: row.get(1)?, to: row.get(2)? }))?;
+    rows.collect()
+}
+
+/// Spells the names in foreign keys as the tables they point to do, and drops those that point nowhere.
+fn resolve_references(tables: &mut [Table]) {
+    let known: Vec<(String, Vec<String>, Vec<String>)> = tables
+        .iter()
+        .map(|table| (table.name.clone(), table.key.clone(), table.columns.iter().map(|column| column.name.clone()).collect()))
+        .collect();
+    for key in tables.iter_mut().flat_map(|table| &mut table.foreign_keys) {
+        let Some((name, primary, columns)) = known.iter().find(|(name, ..)| name.eq_ignore_ascii_case(&key.table)) else { continue };
+        key.table.clone_from(name);
+        let to = match (&*key.to, &primary[..]) {
+            ("", [one]) => Some(one),
+            (to, _) => columns.iter().find(|column| column.eq_ignore_ascii_case(to)),
+        };
+        key.to = to.cloned().unwrap_or_default();
+    }
+    for table in tables {
+        table.foreign_keys.retain(|key| !key.to.is_empty());
+    }
+}
+
+/// By SQLite's rules of affinity (<https://www.sqlite.org/datatype3.html>): where a text would not be converted as the
+/// column's values are, or the column has no type at all, what may be compared is narrowed.
+fn operand(declared: &str) -> Option<Operand> {
+    let declared = declared.to_ascii_uppercase();
+    let has = |words: &[&str]| words.iter().any(|word| declared.contains(word));
+    match () {
+        () if has(&["INT"]) => Some(Operand::Integer),
+        () if has(&["CHAR", "CLOB", "TEXT"]) => Some(Operand::Text),
+        () if declared.is_empty() || has(&["BLOB"]) => None,
+        () if has(&["REAL", "FLOA", "DOUB"]) => Some(Operand::Number),
+        () => Some(Operand::Text),
+    }
+}

@@ -1,0 +1,389 @@
+//! A stream walks the chunks of a list from a cursor to the end, as the body of one response.
+//!
+//! It is a sequence of finished buffers: nothing of a warm chunk is encoded or copied here. While a chunk goes out, the next one is being
+//! fetched; never more than one. A failure ends the body with an error, and so visibly.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    chunk::Chunk,
+    cursor::Cursor,
+    error::{Error, Kind, Result},
+    loader::{Fetch, Found, How, Loader, Place},
+    resource::List,
+    source::BoxFuture,
+};
+
+/// A list whose chunks are all at hand goes out with its length, up to so many bytes.
+const WHOLE: usize = 4 * 1024 * 1024;
+/// A limited list of so few rows is gathered before its first byte, so that its head can say where it goes on.
+const GATHERED: u64 = 1000;
+
+/// What a request asks of a list.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) list: Arc<List>,
+    pub(crate) after: Cursor,
+    pub(crate) limit: Option<u64>,
+}
+
+/// What a stream has done so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Rows handed out.
+    pub rows: u64,
+    /// Bytes handed out.
+    pub bytes: u64,
+    /// Chunks that came from the store.
+    pub hits: u64,
+    /// Chunks that had to be loaded.
+    pub loads: u64,
+    /// How it ended, or would if it were dropped now.
+    pub outcome: Outcome,
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Outcome {
+    /// The last byte was handed out.
+    Complete,
+    /// A failure cut it.
+    Cut,
+    /// It was dropped before its end: the client left or took nothing for too long.
+    #[default]
+    Gone,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Outcome::Complete => "complete",
+            Outcome::Cut => "cut",
+            Outcome::Gone => "gone",
+        })
+    }
+}
+
+/// The body of one response.
+pub(crate) struct Stream {
+    loader: Arc<Loader>,
+    list: Arc<List>,
+    /// Rows that the limit still allows.
+    left: Option<u64>,
+    frames: VecDeque<Bytes>,
+    next: Next,
+    length: Option<u64>,
+    /// The place behind the last row, where the limit ended the list early and everything is gathered.
+    goes_on: Option<Cursor>,
+    first: How,
+    tally: Tally,
+    _whole: Option<OwnedSemaphorePermit>,
+    /// Whether its first chunk came, so that it counts as a stream.
+    begun: bool,
+    on_end: Option<Box<dyn FnOnce(&Tally) + Send>>,
+}
+
+enum Next {
+    Ready(Found),
+    Waiting(Place, BoxFuture<'static, Result<Found>>),
+    Failed(Error, bool),
+    Ended,
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("tally", &self.tally).finish_non_exhaustive()
+    }
+}
+
+impl Stream {
+    /// Begins a stream: returns with the first chunk in hand, or with why there is none.
+    ///
+    /// `budget` bounds the bytes that streams with a known length hold in memory, in KiB.
+    pub(crate) async fn begin(loader: &Arc<Loader>, ask: Ask, budget: &Arc<Semaphore>) -> Result<Stream> {
+        let mut stream = Stream {
+            loader: Arc::clone(loader),
+            left: ask.limit,
+            frames: VecDeque::new(),
+            next: Next::Ended,
+            length: None,
+            goes_on: None,
+            first: How::Loaded,
+            tally: Tally::default(),
+            _whole: None,
+            begun: false,
+            on_end: None,
+            list: ask.list,
+        };
+        stream.frames.push_back(stream.list.writer().begin.clone());
+        if stream.left == Some(0) {
+            // Nothing is asked for; the answer says where one could begin.
+            stream.end();
+        } else {
+            stream.go_to(ask.after);
+            let found = stream.arrival().await?;
+            stream.first = found.how;
+            stream.take(found);
+            if stream.left.is_some_and(|left| left + stream.tally.rows <= GATHERED) {
+                stream.gather().await?;
+            }
+        }
+        stream.measure(budget);
+        stream.begun = true;
+        loader.metrics().streams.inc();
+        Ok(stream)
+    }
+
+    /// How the first chunk would be come by and how long the body would be, as far as it is known without any work.
+    pub(crate) fn peek(loader: &Loader, ask: &Ask) -> (Option<How>, Option<u64>) {
+        let writer = ask.list.writer();
+        let (mut bytes, mut rows, mut first, mut next) = (writer.begin.len(), 0, None, Some(ask.after.clone()));
+        while let Some(cursor) = next.filter(|_| ask.limit != Some(rows)) {
+            let Some(found) = loader.peek(&Place::new(Arc::clone(&ask.list), cursor, 0)) else { return (first, None) };
+            first = first.or(Some(found.how));
+            if found.chunk.rows > 0 && rows > 0 {
+                bytes += writer.between.len();
+            }
+            bytes += found.chunk.body.len();
+            rows += u64::from(found.chunk.rows);
+            if bytes > WHOLE || ask.limit.is_some_and(|limit| rows > limit) {
+                return (first, None);
+            }
+            next = found.chunk.next.clone();
+        }
+        let counted = ask.list.resource().options().count;
+        (first, Some((bytes + writer.encoder.end(counted.then_some(rows)).len()) as u64))
+    }
+
+    /// How the first chunk was come by.
+    pub(crate) fn first(&self) -> How {
+        self.first
+    }
+
+    /// The place where a limited list goes on, if that is known before its first byte.
+    pub(crate) fn goes_on(&self) -> Option<&Cursor> {
+        self.goes_on.as_ref()
+    }
+
+    /// The length of the whole body, if it is known before its first byte.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// Calls `then` when the stream has ended, however it did.
+    pub(crate) fn on_end(&mut self, then: impl FnOnce(&Tally) + Send + 'static) {
+        self.on_end = Some(Box::new(then));
+    }
+
+    /// Begins to fetch the chunk at `cursor`.
+    fn go_to(&mut self, cursor: Cursor) {
+        // A chunk surely larger than the limit is not worth loading whole.
+        let least = u64::from(self.list.resource().options().sizes.rows / 4);
+        let cut = self.left.filter(|left| *left < least).unwrap_or(0);
+        self.fetch(Place::new(Arc::clone(&self.list), cursor, cut as u32));
+    }
+
+    fn fetch(&mut self, place: Place) {
+        self.next = match self.loader.fetch(&place) {
+            Fetch::Ready(found) => self.fitting(place, found),
+            Fetch::Waiting(waiter) => Next::Waiting(place, Box::pin(waiter.wait())),
+        };
+    }
+
+    /// The chunk, if it is within the limit; else the same chunk cut at the limit.
+    fn fitting(&mut self, place: Place, found: Found) -> Next {
+        match self.left {
+            Some(left) if u64::from(found.chunk.rows) > left => {
+                self.fetch(place.cut_at(left as u32));
+                std::mem::replace(&mut self.next, Next::Ended)
+            }
+            _ => Next::Ready(found),
+        }
+    }
+
+    fn poll_arrival(&mut self, context: &mut Context<'_>) -> Poll<Result<Found>> {
+        loop {
+            match std::mem::replace(&mut self.next, Next::Ended) {
+                Next::Ready(found) => return Poll::Ready(Ok(found)),
+                Next::Waiting(place, mut waiting) => match waiting.as_mut().poll(context) {
+                    Poll::Pending => {
+                        self.next = Next::Waiting(place, waiting);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Ok(found)) => self.next = self.fitting(place, found),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                },
+                Next::Failed(error, _) => return Poll::Ready(Err(error)),
+                Next::Ended => return Poll::Ready(Err(Error::new(Kind::Internal, "a stream went on behind its end"))),
+            }
+        }
+    }
+
+    async fn arrival(&mut self) -> Result<Found> {
+        std::future::poll_fn(|context| self.poll_arrival(context)).await
+    }
+
+    /// Lines up a chunk's bytes, and what follows it.
+    fn take(&mut self, found: Found) {
+        match found.how {
+            How::Fresh(_) | How::Stale(_) => self.tally.hits += 1,
+            How::Loaded | How::Joined => self.tally.loads += 1,
+        }
+        let chunk = found.chunk;
+        self.line_up(&chunk);
+        self.tally.rows += u64::from(chunk.rows);
+        self.left = self.left.map(|left| left.saturating_sub(chunk.rows.into()));
+        match &chunk.next {
+            Some(next) if self.left != Some(0) => self.go_to(next.clone()),
+            next => {
+                self.goes_on.clone_from(next);
+                self.end();
+            }
+        }
+    }
+
+    fn line_up(&mut self, chunk: &Chunk) {
+        if chunk.rows > 0 {
+            let between = &self.list.writer().between;
+            if self.tally.rows > 0 && !between.is_empty() {
+                self.frames.push_back(between.clone());
+            }
+            self.frames.push_back(chunk.body.clone());
+        }
+    }
+
+    fn end(&mut self) {
+        let counted = self.list.resource().options().count;
+        self.frames.push_back(self.list.writer().encoder.end(counted.then_some(self.tally.rows)));
+        self.next = Next::Ended;
+    }
+
+    /// Gets all chunks of a limited list, as long as they are not too much to hold.
+    async fn gather(&mut self) -> Result<()> {
+        while !matches!(self.next, Next::Ended) && self.lined_up() <= WHOLE {
+            let found = self.arrival().await?;
+            self.take(found);
+        }
+        Ok(())
+    }
+
+    fn lined_up(&self) -> usize {
+        self.frames.iter().map(Bytes::len).sum()
+    }
+
+    /// Finds out whether all the rest is at hand; if so, the body's length is known.
+    fn measure(&mut self, budget: &Arc<Semaphore>) {
+        let mut chunks = vec![];
+        let mut bytes = self.lined_up();
+        if let Next::Ready(found) = &self.next {
+            // Look before taking: a list that is not whole in memory stays where it is.
+            let (mut rows, mut chunk) = (0, Arc::clone(&found.chunk));
+            loop {
+                rows += u64::from(chunk.rows);
+                bytes += chunk.body.len();
+                let next = chunk.next.clone();
+                chunks.push(chunk);
+                if bytes > WHOLE || self.left.is_some_and(|left| rows > left) {
+                    return;
+                }
+                let Some(next) = next.filter(|_| self.left != Some(rows)) else { break };
+                match self.loader.peek(&Place::new(Arc::clone(&self.list), next, 0)) {
+                    Some(found) => chunk = found.chunk,
+                    None => return,
+                }
+            }
+        } else if !matches!(self.next, Next::Ended) {
+            return;
+        }
+        let Ok(permit) = Arc::clone(budget).try_acquire_many_owned((bytes / 1024 + 1) as u32) else { return };
+        while matches!(self.next, Next::Ready(_)) {
+            if let Next::Ready(found) = std::mem::replace(&mut self.next, Next::Ended) {
+                self.take(found);
+            }
+        }
+        if matches!(self.next, Next::Ended) {
+            self.length = Some(self.lined_up() as u64);
+            self._whole = Some(permit);
+        }
+    }
+}
+
+impl Body for Stream {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+        let this = &mut *self;
+        loop {
+            if let Some(frame) = this.frames.pop_front() {
+                if frame.is_empty() {
+                    continue;
+                }
+                this.tally.bytes += frame.len() as u64;
+                return Poll::Ready(Some(Ok(Frame::data(frame))));
+            }
+            match &mut this.next {
+                Next::Ended => {
+                    this.tally.outcome = Outcome::Complete;
+                    return Poll::Ready(None);
+                }
+                Next::Failed(_, told @ false) => {
+                    // hyper loses what it has buffered when an error follows a frame in the same poll: let it write first.
+                    *told = true;
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Next::Failed(error, true) => {
+                    this.tally.outcome = Outcome::Cut;
+                    return Poll::Ready(Some(Err(error.clone())));
+                }
+                Next::Ready(_) | Next::Waiting(..) => match ready!(this.poll_arrival(context)) {
+                    Ok(found) => this.take(found),
+                    Err(error) => this.next = Next::Failed(error, false),
+                },
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.frames.is_empty() && matches!(self.next, Next::Ended)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.length {
+            Some(length) => SizeHint::with_exact(length - self.tally.bytes),
+            None => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if !self.begun {
+            return;
+        }
+        if self.is_end_stream() {
+            self.tally.outcome = Outcome::Complete;
+        }
+        let metrics = self.loader.metrics();
+        metrics.streams.dec();
+        match self.tally.outcome {
+            Outcome::Complete => metrics.complete.inc(),
+            Outcome::Cut => metrics.cut.inc(),
+            Outcome::Gone => metrics.gone.inc(),
+        };
+        if let Some(then) = self.on_end.take() {
+            then(&self.tally);
+        }
+    }
+}

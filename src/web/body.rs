@@ -1,0 +1,82 @@
+//! The body of a response: nothing, a few bytes, or a stream.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+use crate::{
+    error::{Error, Result},
+    stream::{Stream, Tally},
+};
+
+/// The body of a response. A body that ends with an error is a cut list; the server must make that visible.
+#[derive(Debug)]
+pub struct Body(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Bytes(Bytes),
+    Stream(Box<Stream>),
+}
+
+impl Body {
+    /// No bytes.
+    pub fn empty() -> Body {
+        Body(Inner::Bytes(Bytes::new()))
+    }
+
+    /// Calls `then` when the body is dropped, if it is a stream: with what it did, however it ended.
+    pub fn on_end(&mut self, then: impl FnOnce(&Tally) + Send + 'static) {
+        if let Inner::Stream(stream) = &mut self.0 {
+            stream.on_end(then);
+        }
+    }
+
+    /// Whether the body is a stream of chunks.
+    pub fn is_stream(&self) -> bool {
+        matches!(self.0, Inner::Stream(_))
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Body {
+        Body(Inner::Bytes(bytes))
+    }
+}
+
+impl From<Stream> for Body {
+    fn from(stream: Stream) -> Body {
+        Body(Inner::Stream(Box::new(stream)))
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+        match &mut self.0 {
+            Inner::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Inner::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Inner::Stream(stream) => Pin::new(&mut **stream).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Inner::Bytes(bytes) => bytes.is_empty(),
+            Inner::Stream(stream) => stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Inner::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Inner::Stream(stream) => stream.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Lists over HTTP, without a server: a request in, a response with a streaming body out.
+
+mod body;
+mod params;
+mod reply;
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use tokio::sync::Semaphore;
+
+pub use self::params::fuzz_filter;
+pub use self::{
+    body::Body,
+    reply::{Problem, json, problem},
+};
+use crate::{
+    error::{Error, Kind, Result},
+    format::{self, FORMATS},
+    loader::{Clock, How, Loader, system_clock},
+    metrics::Metrics,
+    resource::{List, Resource},
+    store::Store,
+    stream::{Ask, Stream},
+    suggest,
+};
+
+/// Bytes that streams with a known length may hold in memory together, in KiB; beyond it streams go out without a length.
+const WHOLE_BUDGET: usize = 256 * 1024;
+
+/// The scheme and host that absolute links begin with. Whoever knows better than the `Host` header puts one into the request's extensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin(pub String);
+
+/// Resources over one store, ready to answer requests.
+///
+/// Two of them in one process share nothing.
+///
+/// ```
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// use std::sync::Arc;
+/// use chunkflow::{Chunkflow, Memory, Resource, ResourceOptions, closure};
+///
+/// let source = closure(&["id"], |row: &std::collections::BTreeMap<&str, u32>| row["id"], |after: Option<u32>, limit| async move {
+///     let rows = (after.map_or(1, |id| id + 1)..=3).take(limit).map(|id| [("id", id)].into());
+///     Ok::<_, std::io::Error>(rows.collect())
+/// });
+/// let numbers = Resource::new("numbers", Arc::new(source), ResourceOptions::default())?;
+/// let chunkflow = Chunkflow::new(Arc::new(Memory::new(64 << 20))).with(numbers);
+///
+/// let request = http::Request::get("/numbers").header("host", "localhost").body(()).unwrap();
+/// let response = chunkflow.respond(&request).await;
+/// # use http_body_util::BodyExt;
+/// let body = response.into_body().collect().await?.to_bytes();
+/// assert_eq!(body, r#"{"results":[{"id":1},{"id":2},{"id":3}]}"#);
+/// # Ok::<(), chunkflow::Error>(()) }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Chunkflow(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    resources: Vec<Arc<Resource>>,
+    loader: Arc<Loader>,
+    budget: Arc<Semaphore>,
+}
+
+impl Chunkflow {
+    /// No resources yet, over `store`, with the system's clock.
+    pub fn new(store: Arc<dyn Store>) -> Chunkflow {
+        Chunkflow::with_clock(store, system_clock(), Arc::default())
+    }
+
+    /// The same with a clock and counters of the caller's.
+    pub fn with_clock(store: Arc<dyn Store>, clock: Clock, metrics: Arc<Metrics>) -> Chunkflow {
+        let loader = Arc::new(Loader::new(store, clock, metrics));
+        Chunkflow(Arc::new(Inner { resources: vec![], loader, budget: Arc::new(Semaphore::new(WHOLE_BUDGET)) }))
+    }
+
+    /// The same with one resource more; it replaces one of the same name.
+    #[must_use]
+    pub fn with(mut self, resource: Resource) -> Chunkflow {
+        let inner = Arc::make_mut(&mut self.0);
+        inner.resources.retain(|one| one.name() != resource.name());
+        inner.resources.push(Arc::new(resource));
+        self
+    }
+
+    /// The resources, in the order in which they were given.
+    pub fn resources(&self) -> &[Arc<Resource>] {
+        &self.0.resources
+    }
+
+    /// The resource with this name.
+    pub fn resource(&self, name: &str) -> Option<&Arc<Resource>> {
+        self.0.resources.iter().find(|resource| resource.name() == name)
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        self.0.loader.metrics()
+    }
+
+    /// Answers a request for `/RESOURCE` or `/RESOURCE.EXTENSION`.
+    ///
+    /// Returns once the first chunk is in hand, so that a source that is down is a 503 and not a cut list. Every failure is
+    /// an `application/problem+json` response. Needs a tokio runtime; dropping the future or the body stops the work.
+    pub async fn respond<B>(&self, request: &Request<B>) -> Response<Body> {
+        match self.answer(request).await {
+            Ok(response) => response,
+            Err(problem) => problem.response(),
+        }
+    }
+
+    /// All rows of a list as a body, outside any request: for exports.
+    ///
+    /// # Errors
+    /// As the source fares with the first chunk.
+    pub async fn body(&self, resource: &Arc<Resource>, format: usize, base: &str) -> Result<Body> {
+        let list = Arc::new(List::new(Arc::clone(resource), format, vec![], base));
+        let ask = Ask { list, after: crate::Cursor::start(), limit: None };
+        Stream::begin(&self.0.loader, ask, &self.0.budget).await.map(Body::from)
+    }
+
+    async fn answer<B>(&self, request: &Request<B>) -> Result<Response<Body>, Problem> {
+        let (resource, extension) = self.find(request.uri().path())?;
+        let method = request.method();
+        if method == Method::OPTIONS {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(reply::ALLOWED));
+            return Ok(response);
+        }
+        if method != Method::GET && method != Method::HEAD {
+            return Err(reply::method_not_allowed(method));
+        }
+        let format = extension.map_or_else(|| accepted(request.headers()), Ok)?;
+        let query = request.uri().query().unwrap_or_default();
+        let params = params::parse(query, resource)?;
+        let base = if resource.has_links() { base(request)? } else { String::new() };
+        let list = Arc::new(List::new(Arc::clone(resource), format, params.conditions, &base));
+        let ask = Ask { list, after: params.after, limit: params.limit };
+        let mut headers = headers(format);
+        if method == Method::HEAD {
+            self.head(ask, &mut headers);
+            return Ok(with(headers, Body::empty()));
+        }
+        let stream = Stream::begin(&self.0.loader, ask, &self.0.budget).await?;
+        headers.insert(cache_status(), status_value(stream.first()));
+        known_length(&mut headers, stream.length());
+        if let Some(cursor) = stream.goes_on() {
+            let link = next_link(request.uri().path(), query, &cursor.seal(resource.order()));
+            headers.extend(HeaderValue::from_str(&link).ok().map(|link| (header::LINK, link)));
+        }
+        Ok(with(headers, Body::from(stream)))
+    }
+
+    /// What GET would say, as far as it is known without any work.
+    fn head(&self, ask: Ask, headers: &mut HeaderMap) {
+        let (first, length) = Stream::peek(&self.0.loader, &ask);
+        headers.insert(cache_status(), first.map_or(HeaderValue::from_static("chunkflow; fwd=miss"), status_value));
+        known_length(headers, length);
+    }
+
+    /// The resource of a path, and the format its extension names.
+    fn find(&self, path: &str) -> Result<(&Arc<Resource>, Option<usize>), Problem> {
+        let name = path.strip_prefix('/').unwrap_or(path);
+        if let Some(resource) = self.resource(name) {
+            return Ok((resource, None));
+        }
+        if let Some((stem, extension)) = name.rsplit_once('.')
+            && let Some(resource) = self.resource(stem)
+        {
+            let format = FORMATS.iter().position(|format| format.name == extension);
+            return format.map(|format| (resource, Some(format))).ok_or_else(|| {
+                let remedy = format!("formats here: {}", crate::kind::names(FORMATS));
+                Error::new(Kind::Missing, format!("there is no format `{extension}`")).remedy(remedy).into()
+            });
+        }
+        let names: Vec<&str> = self.0.resources.iter().map(|resource| resource.name()).collect();
+        Err(Error::new(Kind::Missing, format!("there is no resource `{name}`")).remedy(suggest::remedy("resources", name, &names)).into())
+    }
+}
+
+fn with(headers: HeaderMap, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.headers_mut() = headers;
+    response
+}
+
+/// The format that the `Accept` headers ask for.
+fn accepted(headers: &HeaderMap) -> Result<usize, Problem> {
+    let mut values = headers.get_all(header::ACCEPT).iter().map(|value| value.to_str().unwrap_or_default());
+    let first = values.next().unwrap_or_default();
+    let accept = values.fold(first.to_owned(), |all, value| all + "," + value);
+    format::negotiate(&accept).ok_or_else(reply::not_acceptable)
+}
+
+/// The scheme and host of absolute links.
+fn base<B>(request: &Request<B>) -> Result<String> {
+    if let Some(Origin(origin)) = request.extensions().get() {
+        return Ok(origin.clone());
+    }
+    let host = request.uri().authority().map(|authority| authority.as_str());
+    let host = host.or_else(|| request.headers().get(header::HOST)?.to_str().ok());
+    match host.filter(|host| is_host(host)) {
+        Some(host) => Ok(format!("http://{host}")),
+        None => Err(Error::new(Kind::Invalid, "the request names no host to link to").remedy("send a `Host` header")),
+    }
+}
+
+/// Whether a text can stand as host and port in a URL, and nothing else can hide in it.
+pub(crate) fn is_host(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 255 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
+}
+
+fn headers(format: usize) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(12);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(FORMATS[format].open.content_type));
+    reply::insert_always(&mut headers);
+    headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+    headers
+}
+
+/// With a length, a proxy may hold the list for slow clients; without one it is to pass on what comes.
+fn known_length(headers: &mut HeaderMap, length: Option<u64>) {
+    match length {
+        Some(length) => headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length)),
+        None => headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    };
+}
+
+fn cache_status() -> HeaderName {
+    HeaderName::from_static("cache-status")
+}
+
+/// RFC 9211, for the first chunk.
+fn status_value(how: How) -> HeaderValue {
+    let value = match how {
+        How::Fresh(left) => format!("chunkflow; hit; ttl={left}"),
+        How::Stale(past) => format!("chunkflow; hit; ttl=-{past}; detail=stale"),
+        How::Loaded => return HeaderValue::from_static("chunkflow; fwd=miss; stored"),
+        How::Joined => return HeaderValue::from_static("chunkflow; fwd=miss; collapsed"),
+    };
+    HeaderValue::try_from(value).expect("ASCII")
+}
+
+/// Where a list that its limit ended goes on (RFC 8288).
+fn next_link(path: &str, query: &str, cursor: &str) -> String {
+    let kept = query.split('&').filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("after"));
+    let query: Vec<&str> = kept.collect();
+    format!("<{path}?{}&after={cursor}>; rel=\"next\"", query.join("&"))
+}

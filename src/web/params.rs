@@ -1,0 +1,225 @@
+//! The query string: `limit`, `after`, and filters as PostgREST writes them.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+use crate::{
+    cursor::Cursor,
+    error::{Error, Kind, Result},
+    resource::Resource,
+    source::{Condition, Filter, Operand, Operator},
+    suggest,
+};
+
+/// More filters than any honest request has.
+const MAX_CONDITIONS: usize = 32;
+const MAX_LIST: usize = 1000;
+
+/// What a query string asks for.
+#[derive(Debug)]
+pub(super) struct Params {
+    pub(super) after: Cursor,
+    pub(super) limit: Option<u64>,
+    pub(super) conditions: Vec<Condition>,
+}
+
+/// Reads a query string against what the resource allows; anything unknown is an error that says what is allowed.
+pub(super) fn parse(query: &str, resource: &Resource) -> Result<Params> {
+    let mut params = Params { after: Cursor::start(), limit: None, conditions: vec![] };
+    let mut seen = (false, false);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (name, value) = (decode(name)?, decode(value)?);
+        match &*name {
+            "limit" => {
+                once(&mut seen.0, "limit")?;
+                params.limit = Some(limit(&value)?);
+            }
+            "after" => {
+                once(&mut seen.1, "after")?;
+                params.after = Cursor::unseal(&value, resource.order(), resource.source().order().len())?;
+            }
+            _ => params.conditions.push(condition(&name, &value, resource.source().filters())?),
+        }
+    }
+    match params.conditions.len() {
+        0..=MAX_CONDITIONS => Ok(params),
+        _ => Err(invalid(format!("a request has at most {MAX_CONDITIONS} filters"))),
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(Kind::Invalid, message)
+}
+
+/// Undoes the form encoding of names and values.
+fn decode(text: &str) -> Result<Cow<'_, str>> {
+    let spaced: Cow<'_, str> = if text.contains('+') { text.replace('+', " ").into() } else { text.into() };
+    if !spaced.contains('%') {
+        return Ok(spaced);
+    }
+    let decoded = percent_decode_str(&spaced).decode_utf8().map(Cow::into_owned);
+    decoded.map(Cow::Owned).map_err(|_| invalid("the query string is not UTF-8").remedy("percent-encode its values as UTF-8"))
+}
+
+fn once(seen: &mut bool, name: &str) -> Result<()> {
+    match std::mem::replace(seen, true) {
+        false => Ok(()),
+        true => Err(invalid(format!("`{name}` stands more than once")).remedy("give it once")),
+    }
+}
+
+fn limit(text: &str) -> Result<u64> {
+    let number = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).and_then(|text| text.parse().ok());
+    number.ok_or_else(|| invalid("`limit` is not a number of rows").remedy("write for instance limit=100"))
+}
+
+fn condition(name: &str, value: &str, filters: &[Filter]) -> Result<Condition> {
+    let filter = filters.iter().find(|filter| filter.column == name).ok_or_else(|| {
+        let mut allowed = vec!["limit", "after"];
+        allowed.extend(filters.iter().map(|filter| &*filter.column));
+        invalid(format!("there is no parameter `{name}`")).remedy(suggest::remedy("parameters", name, &allowed))
+    })?;
+    let malformed = || {
+        invalid(format!("the filter `{name}` has no operator that is known"))
+            .remedy(format!("write {name}=eq.VALUE, with one of eq, neq, gt, gte, lt, lte, in, is, like"))
+    };
+    let (operator, operand) = value.split_once('.').ok_or_else(malformed)?;
+    let (operator, values) = match operator {
+        "eq" => (Operator::Eq, vec![operand.to_owned()]),
+        "neq" => (Operator::Neq, vec![operand.to_owned()]),
+        "gt" => (Operator::Gt, vec![operand.to_owned()]),
+        "gte" => (Operator::Gte, vec![operand.to_owned()]),
+        "lt" => (Operator::Lt, vec![operand.to_owned()]),
+        "lte" => (Operator::Lte, vec![operand.to_owned()]),
+        "like" => (Operator::Like, vec![operand.to_owned()]),
+        "in" => (Operator::In, list(name, operand)?),
+        "is" => match operand {
+            "null" => (Operator::IsNull, vec![]),
+            "not_null" => (Operator::IsNotNull, vec![]),
+            _ => return Err(invalid(format!("the filter `{name}` tests for something unknown")).remedy(format!("write {name}=is.null or {name}=is.not_null"))),
+        },
+        _ => return Err(malformed()),
+    };
+    if operator != Operator::Like {
+        values.iter().try_for_each(|value| fits(name, value, filter.operand))?;
+    }
+    Ok(Condition { column: name.to_owned(), operator, values })
+}
+
+/// Refuses a value that the column could not be compared with.
+fn fits(name: &str, value: &str, operand: Operand) -> Result<()> {
+    let number = || value.parse::<f64>().is_ok_and(f64::is_finite);
+    let (fits, wanted) = match operand {
+        Operand::Integer => (value.parse::<i64>().is_ok() || number(), "a whole number"),
+        Operand::Number => (number(), "a number"),
+        Operand::Text => (!value.contains('\0'), "text without NUL"),
+    };
+    match fits {
+        true => Ok(()),
+        false => Err(invalid(format!("the filter `{name}` is compared with something that is not {wanted}"))
+            .remedy(format!("column `{name}` takes {wanted}"))),
+    }
+}
+
+/// Reads `(a,b,"c,d")`; inside quotes a backslash makes the next character stand for itself.
+fn list(name: &str, text: &str) -> Result<Vec<String>> {
+    let malformed = || invalid(format!("the filter `{name}` has no right list")).remedy(format!("write {name}=in.(a,b,\"c,d\")"));
+    let inner = text.strip_prefix('(').and_then(|text| text.strip_suffix(')')).ok_or_else(malformed)?;
+    if inner.is_empty() {
+        return Ok(vec![]);
+    }
+    let mut values = vec![];
+    let mut chars = inner.chars().peekable();
+    loop {
+        let mut value = String::new();
+        if chars.next_if_eq(&'"').is_some() {
+            loop {
+                match chars.next().ok_or_else(malformed)? {
+                    '"' => break,
+                    '\\' => value.push(chars.next().ok_or_else(malformed)?),
+                    c => value.push(c),
+                }
+            }
+        } else {
+            while let Some(c) = chars.next_if(|c| *c != ',') {
+                value.push(c);
+            }
+        }
+        values.push(value);
+        match chars.next() {
+            None => break,
+            Some(',') => {}
+            Some(_) => return Err(malformed()),
+        }
+    }
+    match values.len() {
+        0..=MAX_LIST => Ok(values),
+        _ => Err(invalid(format!("the filter `{name}` lists more than {MAX_LIST} values")).remedy("ask in parts")),
+    }
+}
+
+/// Reads a filter against one column of each kind, for the fuzz target: it must never panic.
+#[doc(hidden)]
+pub fn fuzz_filter(text: &str) {
+    for operand in [Operand::Integer, Operand::Number, Operand::Text] {
+        let filters = [Filter { column: "c".into(), operand }];
+        for pair in text.split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or(("c", pair));
+            if let (Ok(name), Ok(value)) = (decode(name), decode(value)) {
+                let _ = condition(&name, &value, &filters);
+                let _ = condition("c", &value, &filters);
+                let _ = limit(&value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(value: &str) -> Result<Condition> {
+        condition("c", value, &[Filter { column: "c".into(), operand: Operand::Text }])
+    }
+
+    #[test]
+    fn filters_are_read_as_postgrest_writes_them() {
+        assert_eq!(read("eq.a.b").unwrap().values, ["a.b"]);
+        assert_eq!(read("in.(a,\"b,\\\"c\",)").unwrap().values, ["a", "b,\"c", ""]);
+        assert_eq!(read("in.()").unwrap().values, [""; 0]);
+        assert_eq!(read("is.null").unwrap().operator, Operator::IsNull);
+        for wrong in ["", "a", "eq", "is.true", "in.a", "in.(\"a", "in.(\"a\"b)", "between.1.2", "eq.\0"] {
+            let error = read(wrong).unwrap_err();
+            assert!(error.kind() == Kind::Invalid && error.advice().is_some(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_number_column_is_not_compared_with_text() {
+        let filters = [Filter { column: "n".into(), operand: Operand::Integer }];
+        for right in ["eq.1", "gt.-9223372036854775808", "lt.1.5", "in.(1,2)", "like.1*"] {
+            assert!(condition("n", right, &filters).is_ok(), "{right}");
+        }
+        for wrong in ["eq.x", "eq.", "gt.1;", "in.(1,x)", "eq.NaN", "eq.0x10"] {
+            assert!(condition("n", wrong, &filters).is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_filter_is_read_or_refused_without_a_panic(text in ".*|(eq|in|is|like|gt)\\.[(\",)\\\\a.]{0,12}") {
+            fuzz_filter(&text);
+        }
+
+        #[test]
+        fn a_quoted_list_holds_any_values(values in prop::collection::vec(".*", 1..5)) {
+            let quoted = |value: &String| format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""));
+            let text = format!("({})", values.iter().map(quoted).collect::<Vec<_>>().join(","));
+            prop_assert_eq!(list("c", &text).unwrap(), values);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Errors as responses: the only place that knows status codes (RFC 9457).
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use serde::Serialize;
+
+use super::Body;
+use crate::{
+    error::{Error, Kind},
+    format::FORMATS,
+    kind,
+};
+
+/// The methods of a list.
+pub(super) const ALLOWED: &str = "GET, HEAD, OPTIONS";
+
+/// Seconds after which a client that found no room may ask again.
+const RETRY_AFTER: u64 = 2;
+
+/// A failure as a response.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    error: Error,
+    allow: bool,
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Problem {
+        let status = match error.kind() {
+            Kind::Invalid => StatusCode::BAD_REQUEST,
+            Kind::Missing => StatusCode::NOT_FOUND,
+            Kind::Unavailable | Kind::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Kind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            Kind::Config | Kind::Data | Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Problem { status, error, allow: false }
+    }
+}
+
+pub(super) fn method_not_allowed(method: &Method) -> Problem {
+    let error = Error::new(Kind::Invalid, format!("a list does not take {method}")).remedy(format!("use one of {ALLOWED}"));
+    Problem { status: StatusCode::METHOD_NOT_ALLOWED, error, allow: true }
+}
+
+pub(super) fn not_acceptable() -> Problem {
+    let types: Vec<&str> = FORMATS.iter().map(|format| format.open.accepts[0]).collect();
+    let error = Error::new(Kind::Invalid, "no format that the `Accept` header asks for is here")
+        .remedy(format!("accept one of {}, or name it in the path: {}", types.join(", "), kind::names(FORMATS)));
+    Problem { status: StatusCode::NOT_ACCEPTABLE, error, allow: false }
+}
+
+/// The response for a failure, by its kind.
+pub fn problem(error: Error) -> Response<Body> {
+    Problem::from(error).response()
+}
+
+#[derive(Serialize)]
+struct Details<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<&'a str>,
+}
+
+impl Problem {
+    /// The response. What caused the failure inside (a driver's words, a file's path) is for the log and not for clients.
+    pub fn response(&self) -> Response<Body> {
+        let internal = self.status.is_server_error();
+        let (detail, remedy) = match self.error.kind() {
+            Kind::Busy => (self.error.message(), Some("try again after `Retry-After` seconds")),
+            Kind::Unavailable => ("the source of this list cannot be reached", Some("try again shortly")),
+            Kind::Timeout => ("the source of this list took too long", Some("try again later, or ask for less with filters on indexed columns")),
+            _ if internal => ("this list cannot be served", Some("tell the operator, with the `X-Request-Id` of this response")),
+            _ => (self.error.message(), self.error.advice()),
+        };
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        let details = Details {
+            r#type: format!("urn:chunkflow:problem:{}", title.to_ascii_lowercase().replace(' ', "-")),
+            title,
+            status: self.status.as_u16(),
+            detail,
+            remedy,
+        };
+        let mut response = json(self.status, &details);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
+        }
+        if self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(ALLOWED));
+        }
+        response
+    }
+
+    /// What went wrong.
+    pub fn error(&self) -> &Error {
+        &self.error
+    }
+}
+
+/// A small JSON response that nobody keeps.
+pub fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
+    let mut text = serde_json::to_vec_pretty(value).expect("plain values can be written");
+    text.push(b'\n');
+    let mut response = Response::new(Body::from(Bytes::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    insert_always(response.headers_mut());
+    response
+}
+
+/// The headers that every response has.
+pub(super) fn insert_always(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Varnish would cache for a `Surrogate-Control` that someone on the way adds, in spite of `Cache-Control`.
+    headers.insert(HeaderName::from_static("surrogate-control"), HeaderValue::from_static("no-store"));
+}
