@@ -37,13 +37,13 @@ impl Default for Sizes {
 }
 
 /// The hash of a row's key, from its canonical form. Part of the stored form: never to change without a new version.
-pub fn key_hash(canonical: &[u8]) -> u64 {
+pub(crate) fn key_hash(canonical: &[u8]) -> u64 {
     xxh3_64(canonical)
 }
 
 /// Decides, row by row, where one chunk ends.
 #[derive(Clone, Debug)]
-pub struct Boundary {
+pub(crate) struct Boundary {
     sizes: Sizes,
     first: bool,
     filled: u64,
@@ -51,12 +51,12 @@ pub struct Boundary {
 
 impl Boundary {
     /// The boundary of the chunk that starts a list (`first`) or of a later one.
-    pub fn new(sizes: Sizes, first: bool) -> Boundary {
+    pub(crate) fn new(sizes: Sizes, first: bool) -> Boundary {
         Boundary { sizes, first, filled: 0 }
     }
 
     /// Takes the hash of the next row's key and the row's length in bytes; says whether the row ends the chunk.
-    pub fn ends(&mut self, key_hash: u64, bytes: usize) -> bool {
+    pub(crate) fn ends(&mut self, key_hash: u64, bytes: usize) -> bool {
         let (rows, text) = (u64::from(self.sizes.rows.max(1)), u64::from(self.sizes.bytes.max(1)));
         let ceiling = CEILING.max(text * 3 / 2);
         let bytes = (bytes as u64).min(ceiling * 8);

@@ -114,7 +114,8 @@ impl Chunk {
         }
         let (key_len, next_len, body_len) = (u32_at(20) as usize, u32_at(24), u32_at(28) as usize);
         let next_bytes = if next_len == END { 0 } else { next_len as usize };
-        let whole = HEAD.checked_add(key_len).and_then(|n| n.checked_add(next_bytes)).and_then(|n| n.checked_add(body_len));
+        let whole =
+            HEAD.checked_add(key_len).and_then(|n| n.checked_add(next_bytes)).and_then(|n| n.checked_add(body_len));
         if whole != Some(bytes.len()) {
             return Err(damaged("has wrong lengths"));
         }

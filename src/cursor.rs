@@ -118,8 +118,8 @@ impl Cursor {
         if sealed[1..9] != order.to_be_bytes() {
             return Err(refused("belongs to another list or order"));
         }
-        let cursor = Cursor::from_canonical(Bytes::copy_from_slice(&sealed[9..]))
-            .ok_or_else(|| refused("holds no place"))?;
+        let cursor =
+            Cursor::from_canonical(Bytes::copy_from_slice(&sealed[9..])).ok_or_else(|| refused("holds no place"))?;
         match cursor.values().count() {
             0 => Ok(cursor),
             n if n == columns => Ok(cursor),

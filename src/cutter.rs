@@ -61,7 +61,19 @@ impl Cutter {
             start: start.clone(),
         };
         let last = start.canonical().to_vec();
-        Cutter { list, cut, done: VecDeque::new(), open: Some(open), last, key: vec![], link: vec![], beyond: false, run_at: 0, mended: 0, rows: 0 }
+        Cutter {
+            list,
+            cut,
+            done: VecDeque::new(),
+            open: Some(open),
+            last,
+            key: vec![],
+            link: vec![],
+            beyond: false,
+            run_at: 0,
+            mended: 0,
+            rows: 0,
+        }
     }
 
     /// The next finished chunk.
@@ -151,8 +163,11 @@ impl RowSink for Cutter {
         self.key.clear();
         cursor::encode(key, &mut self.key)?;
         if self.key == self.last {
-            return Err(Error::new(Kind::Data, "two rows have the same key, so that the list cannot be cut without losing one")
-                .remedy("name columns that tell the rows apart with `key`"));
+            return Err(Error::new(
+                Kind::Data,
+                "two rows have the same key, so that the list cannot be cut without losing one",
+            )
+            .remedy("name columns that tell the rows apart with `key`"));
         }
         std::mem::swap(&mut self.key, &mut self.last);
         let Some(open) = &mut self.open else {

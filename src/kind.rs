@@ -14,11 +14,11 @@ pub struct Kind<T: 'static> {
 }
 
 /// The kind called `name` in `table`.
-pub fn find<T>(table: &'static [Kind<T>], name: &str) -> Option<&'static Kind<T>> {
+pub(crate) fn find<T>(table: &'static [Kind<T>], name: &str) -> Option<&'static Kind<T>> {
     table.iter().find(|kind| kind.name == name)
 }
 
 /// The names in `table`, for an error text: `json, ndjson, csv`.
-pub fn names<T>(table: &'static [Kind<T>]) -> String {
+pub(crate) fn names<T>(table: &'static [Kind<T>]) -> String {
     table.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ")
 }

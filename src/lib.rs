@@ -33,11 +33,6 @@ mod stream;
 mod suggest;
 mod web;
 
-#[cfg(feature = "server")]
-pub use self::{
-    config::{Complaints, Config, ResourceConfig, ServerConfig},
-    server::{Server, Shutdown},
-};
 #[cfg(feature = "sqlite")]
 pub use self::source::Sqlite;
 #[doc(hidden)]
@@ -54,10 +49,15 @@ pub use self::{
     resource::{Resource, ResourceOptions},
     row::{Column, Field, Part, RowSink, Shape, Value},
     source::{
-        BoxFuture, Closure, Complaint, Condition, DATABASES, Database, DatabaseOptions, FieldSpec, Filter, Gate, GateLimits, Operand, Operator,
-        OrderBy, Query, Related, Run, Source, Spec, closure, open_database,
+        BoxFuture, Closure, Complaint, Condition, DATABASES, Database, DatabaseOptions, FieldSpec, Filter, Gate,
+        GateLimits, Operand, Operator, OrderBy, Query, Related, Run, Source, Spec, closure, open_database,
     },
     store::{Memory, STORES, Store, open_store, promises},
     stream::{Outcome, Tally},
     web::{Body, Chunkflow, Origin, json, problem},
+};
+#[cfg(feature = "server")]
+pub use self::{
+    config::{Complaints, Config, ResourceConfig, ServerConfig},
+    server::{Server, Shutdown},
 };

@@ -39,7 +39,7 @@ const LEFT_OVER_AGE: u64 = 10_000;
 const LEFT_OVER_BYTES: usize = 32 * 1024 * 1024;
 
 /// Gets chunks: from the store, else from the source, once, however many ask.
-pub struct Loader {
+pub(crate) struct Loader {
     store: Arc<dyn Store>,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -130,18 +130,13 @@ fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Loader {
     /// A loader over `store`.
-    pub fn new(store: Arc<dyn Store>, clock: Clock, metrics: Arc<Metrics>) -> Loader {
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Clock, metrics: Arc<Metrics>) -> Loader {
         Loader { store, clock, metrics, flights: Mutex::default(), left_over: Mutex::default() }
     }
 
     /// What it counts.
-    pub fn metrics(&self) -> &Arc<Metrics> {
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
-    }
-
-    /// Where it keeps chunks.
-    pub fn store(&self) -> &Arc<dyn Store> {
-        &self.store
     }
 
     /// Gets a chunk, or joins or begins a load of it. Needs a tokio runtime where it is not at hand.
@@ -226,7 +221,12 @@ impl Loader {
     }
 
     /// Begins a flight. With an `interest` of its own (a refresh) it goes on though nobody waits, and asks the source at once.
-    fn depart(self: &Arc<Loader>, place: Place, flight: Arc<Flight>, interest: Option<watch::Receiver<Option<Result<Found>>>>) {
+    fn depart(
+        self: &Arc<Loader>,
+        place: Place,
+        flight: Arc<Flight>,
+        interest: Option<watch::Receiver<Option<Result<Found>>>>,
+    ) {
         let loader = Arc::clone(self);
         tokio::spawn(async move {
             let refresh = interest.is_some();
@@ -307,12 +307,17 @@ impl Loader {
                 }
                 return Ok(chunk);
             }
-            let (after, limit) = cutter.wants().ok_or_else(|| Error::new(Kind::Internal, "a list ended without a chunk"))?;
+            let (after, limit) =
+                cutter.wants().ok_or_else(|| Error::new(Kind::Internal, "a list ended without a chunk"))?;
             let query = Query { after: after.clone(), limit, conditions: Arc::clone(list.conditions()) };
             cutter.begin_run((self.clock)());
             let run = list.resource().source().rows(query, cutter).await?;
             self.metrics.reads.inc();
-            cutter = run.sink.into_any().downcast().map_err(|_| Error::new(Kind::Internal, "a source gave back another sink"))?;
+            cutter = run
+                .sink
+                .into_any()
+                .downcast()
+                .map_err(|_| Error::new(Kind::Internal, "a source gave back another sink"))?;
             self.metrics.rows_read.inc_by(std::mem::take(&mut cutter.rows));
             self.metrics.mended_text.inc_by(std::mem::take(&mut cutter.mended));
             cutter.end_run(run.ended);

@@ -1,1 +1,32 @@
-fn main() {}
+//! Arguments → configuration → run.
+
+use std::{io::IsTerminal, process::ExitCode};
+
+use chunkflow::command::{Cli, Exit, Process};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let terminal = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_max_level(cli.log()).with_writer(std::io::stderr).with_ansi(terminal).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no threads to run on: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let environment = |name: &str| std::env::var(name).ok();
+    let ended = runtime.block_on(cli.run(Process { environment: &environment, terminal }));
+    // A read that is stuck in the kernel must not hold up the end.
+    runtime.shutdown_background();
+    match ended {
+        Ok(Exit::Done) => ExitCode::SUCCESS,
+        Ok(Exit::Failed) => ExitCode::FAILURE,
+        Ok(Exit::Usage) => ExitCode::from(2),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

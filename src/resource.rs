@@ -83,9 +83,17 @@ impl Resource {
             return Err(Error::new(Kind::Config, format!("`{name}` cannot be the name of a resource"))
                 .remedy("use letters, digits, `_`, `-` and `.`"));
         }
-        let own = || source.columns().iter().enumerate().map(|(index, column)| (column.name.clone(), Field::Column(index))).collect();
+        let own = || {
+            source
+                .columns()
+                .iter()
+                .enumerate()
+                .map(|(index, column)| (column.name.clone(), Field::Column(index)))
+                .collect()
+        };
         let fields: Vec<(String, Field)> = options.fields.clone().unwrap_or_else(own);
-        let columns = fields.iter().map(|(name, field)| column(name, field, source.columns())).collect::<Result<Vec<_>>>()?;
+        let columns =
+            fields.iter().map(|(name, field)| column(name, field, source.columns())).collect::<Result<Vec<_>>>()?;
         let writers = FORMATS.iter().map(|format| {
             let encoder = (format.open.encoder)(&columns);
             Writer { begin: encoder.begin(), between: encoder.between(), encoder }
@@ -135,7 +143,9 @@ impl Resource {
 
 fn column(name: &str, field: &Field, columns: &[Column]) -> Result<Column> {
     let find = |index: usize| {
-        columns.get(index).ok_or_else(|| Error::new(Kind::Config, format!("field `{name}` names column {index}, which the source does not have")))
+        columns.get(index).ok_or_else(|| {
+            Error::new(Kind::Config, format!("field `{name}` names column {index}, which the source does not have"))
+        })
     };
     match field {
         Field::Column(index) => Ok(Column { name: name.to_owned(), shape: find(*index)?.shape.clone() }),
@@ -161,7 +171,7 @@ fn digest(parts: &[&[u8]]) -> [u8; 32] {
 }
 
 /// A resource with its parameters: what one series of chunks stands for.
-pub struct List {
+pub(crate) struct List {
     resource: Arc<Resource>,
     format: usize,
     conditions: Arc<[Condition]>,
@@ -171,7 +181,10 @@ pub struct List {
 
 impl fmt::Debug for List {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("List").field("resource", &self.resource.name).field("format", &FORMATS[self.format].name).finish_non_exhaustive()
+        f.debug_struct("List")
+            .field("resource", &self.resource.name)
+            .field("format", &FORMATS[self.format].name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -179,16 +192,25 @@ impl List {
     /// The rows of `resource` that fulfil the conditions, in the format with this index in [`FORMATS`].
     ///
     /// `base` is the scheme and host of absolute links (`https://www.example.com`); it is part of the chunks' key where there are links.
-    pub fn new(resource: Arc<Resource>, format: usize, mut conditions: Vec<Condition>, base: &str) -> List {
+    pub(crate) fn new(resource: Arc<Resource>, format: usize, mut conditions: Vec<Condition>, base: &str) -> List {
         conditions.sort();
         conditions.dedup();
         let base = if resource.has_links() { base } else { "" };
         let format_name = FORMATS[format].name;
         let digest = match conditions.is_empty() {
-            true => digest(&[b"chunkflow list 1", &resource.digest, base.as_bytes(), format_name.as_bytes(), b"identity"]),
+            true => {
+                digest(&[b"chunkflow list 1", &resource.digest, base.as_bytes(), format_name.as_bytes(), b"identity"])
+            }
             false => {
                 let conditions = format!("{conditions:?}");
-                digest(&[b"chunkflow list 1", &resource.digest, base.as_bytes(), format_name.as_bytes(), b"identity", conditions.as_bytes()])
+                digest(&[
+                    b"chunkflow list 1",
+                    &resource.digest,
+                    base.as_bytes(),
+                    format_name.as_bytes(),
+                    b"identity",
+                    conditions.as_bytes(),
+                ])
             }
         };
         let mut key = [0; 48];
@@ -198,17 +220,17 @@ impl List {
     }
 
     /// The resource.
-    pub fn resource(&self) -> &Arc<Resource> {
+    pub(crate) fn resource(&self) -> &Arc<Resource> {
         &self.resource
     }
 
     /// What each row fulfils, beside what the resource itself demands; in canonical order.
-    pub fn conditions(&self) -> &Arc<[Condition]> {
+    pub(crate) fn conditions(&self) -> &Arc<[Condition]> {
         &self.conditions
     }
 
     /// The key of the chunk that starts at `cursor`, cut at `cut` rows (0: not cut).
-    pub fn chunk_key(&self, cursor: &Cursor, cut: u32) -> ChunkKey {
+    pub(crate) fn chunk_key(&self, cursor: &Cursor, cut: u32) -> ChunkKey {
         ChunkKey::new(&self.key, cursor, cut)
     }
 

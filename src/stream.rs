@@ -180,6 +180,11 @@ impl Stream {
         self.length
     }
 
+    /// What it has done so far.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
     /// Calls `then` when the stream has ended, however it did.
     pub(crate) fn on_end(&mut self, then: impl FnOnce(&Tally) + Send + 'static) {
         self.on_end = Some(Box::new(then));

@@ -49,7 +49,8 @@ impl Encoder for Csv {
                 text::value(value, &self.shapes[index], &mut json);
                 out.mended += json.mended;
                 // A blob is one base64 text; its JSON quotes are not part of it.
-                let bare = if matches!(value, Value::Blob(_)) { &json.bytes[1..json.bytes.len() - 1] } else { &json.bytes };
+                let bare =
+                    if matches!(value, Value::Blob(_)) { &json.bytes[1..json.bytes.len() - 1] } else { &json.bytes };
                 quoted(bare, out);
             }
         }

@@ -93,7 +93,8 @@ pub fn negotiate(accept: &str) -> Option<usize> {
         return Some(0);
     }
     let weight = |kind: &Kind<Format>| kind.open.accepts.iter().map(|name| weight_of(name, &ranges)).max().unwrap_or(0);
-    let (index, best) = FORMATS.iter().map(weight).enumerate().min_by_key(|&(index, weight)| (u16::MAX - weight, index))?;
+    let (index, best) =
+        FORMATS.iter().map(weight).enumerate().min_by_key(|&(index, weight)| (u16::MAX - weight, index))?;
     (best > 0).then_some(index)
 }
 

@@ -123,7 +123,8 @@ fn is_plain(byte: u8) -> bool {
 /// How many bytes at the start can stand in a JSON string as they are.
 fn plain_prefix(text: &[u8]) -> usize {
     let (blocks, _) = text.as_chunks::<16>();
-    let whole = blocks.iter().take_while(|block| block.iter().fold(true, |plain, &byte| plain & is_plain(byte))).count();
+    let whole =
+        blocks.iter().take_while(|block| block.iter().fold(true, |plain, &byte| plain & is_plain(byte))).count();
     let from = whole * 16;
     from + text[from..].iter().position(|&byte| !is_plain(byte)).unwrap_or(text.len() - from)
 }
@@ -282,12 +283,16 @@ mod tests {
 
     #[test]
     fn what_breaks_toys_is_written_right() {
-        assert_eq!(json(Value::Text("\u{0}\u{1f}\u{7f}\u{85}\u{2028}\u{2029}\t\"\\/é😀".as_bytes())),
-            r#""\u0000\u001f\u007f\u0085\u2028\u2029\t\"\\/é😀""#);
+        assert_eq!(
+            json(Value::Text("\u{0}\u{1f}\u{7f}\u{85}\u{2028}\u{2029}\t\"\\/é😀".as_bytes())),
+            r#""\u0000\u001f\u007f\u0085\u2028\u2029\t\"\\/é😀""#
+        );
         assert_eq!(json(Value::Text(b"a\xffb")), "\"a\u{fffd}b\"");
         assert_eq!(json(Value::Blob(b"\x00\xff")), "\"AP8=\"");
-        assert_eq!(json(Value::Json(br#" {"a" : [1, "\ud800", "\ud83d\ude00", "x y"]} "#)),
-            r#"{"a":[1,"\ufffd","\ud83d\ude00","x y"]}"#);
+        assert_eq!(
+            json(Value::Json(br#" {"a" : [1, "\ud800", "\ud83d\ude00", "x y"]} "#)),
+            r#"{"a":[1,"\ufffd","\ud83d\ude00","x y"]}"#
+        );
         assert_eq!(json(Value::Json(b"[1e400, 12345678901234567890123]")), "[1e400,12345678901234567890123]");
     }
 }

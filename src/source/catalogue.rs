@@ -58,7 +58,11 @@ impl Table {
     pub(super) fn column(&self, name: &str, at: &str) -> Result<&TableColumn, Complaint> {
         by_name(&self.columns, name, |column| &column.name).ok_or_else(|| {
             let names: Vec<&str> = self.declared().map(|column| &*column.name).collect();
-            Complaint::new(at, format!("table `{}` has no column `{name}`", self.name), suggest::remedy("columns", name, &names))
+            Complaint::new(
+                at,
+                format!("table `{}` has no column `{name}`", self.name),
+                suggest::remedy("columns", name, &names),
+            )
         })
     }
 
@@ -71,8 +75,16 @@ impl Table {
     pub(super) fn single_key(&self, at: &str) -> Result<&str, Complaint> {
         match &self.key[..] {
             [column] => Ok(column),
-            [] => Err(Complaint::new(at, format!("table `{}` has no primary key", self.name), "give it one, or leave the relation out")),
-            _ => Err(Complaint::new(at, format!("the key of table `{}` has several columns", self.name), "relations need a key of one column")),
+            [] => Err(Complaint::new(
+                at,
+                format!("table `{}` has no primary key", self.name),
+                "give it one, or leave the relation out",
+            )),
+            _ => Err(Complaint::new(
+                at,
+                format!("the key of table `{}` has several columns", self.name),
+                "relations need a key of one column",
+            )),
         }
     }
 }

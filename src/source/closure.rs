@@ -107,7 +107,8 @@ where
             };
             let limit = query.limit as usize;
             let fetched = tokio::time::timeout(self.timeout, (self.fetch)(after, limit)).await;
-            let fetched = fetched.map_err(|_| Error::new(Kind::Timeout, format!("the source took longer than {:?}", self.timeout)))?;
+            let fetched = fetched
+                .map_err(|_| Error::new(Kind::Timeout, format!("the source took longer than {:?}", self.timeout)))?;
             let rows = fetched.map_err(|error| Error::new(Kind::Unavailable, "the source failed").caused_by(error))?;
             let ended = rows.len() < limit;
             for row in rows.iter().take(limit) {
@@ -125,7 +126,8 @@ impl<T: Serialize, K, F> Closure<T, K, F> {
         let members: Members<'_> = serde_json::from_str(&json).map_err(unwritable)?;
         let raw: Vec<Option<&str>> = self.columns.iter().map(|column| members.raw(&column.name)).collect();
         // A string is text, so that CSV shows it bare; everything else is JSON as it stands.
-        let text = |raw: &Option<&str>| raw.filter(|raw| raw.starts_with('"')).and_then(|raw| serde_json::from_str(raw).ok());
+        let text =
+            |raw: &Option<&str>| raw.filter(|raw| raw.starts_with('"')).and_then(|raw| serde_json::from_str(raw).ok());
         let texts: Vec<Option<String>> = raw.iter().map(text).collect();
         let values = raw.iter().zip(&texts).map(|(raw, text)| match (raw, text) {
             (_, Some(text)) => Value::Text(text.as_bytes()),

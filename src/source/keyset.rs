@@ -90,10 +90,13 @@ mod tests {
     #[test]
     fn the_rest_of_a_list_is_equal_values_then_one_range_each() {
         let order = [column("a", true, true), column("b", false, false)];
-        let texts = |after: &[Value<'_>]| ranges(&order, after).into_iter().map(|r| (r.condition, r.binds)).collect::<Vec<_>>();
+        let texts =
+            |after: &[Value<'_>]| ranges(&order, after).into_iter().map(|r| (r.condition, r.binds)).collect::<Vec<_>>();
         assert_eq!(texts(&[]), [(String::new(), vec![])]);
-        assert_eq!(texts(&[Value::Integer(1), Value::Integer(2)]),
-            [("a = ? AND b > ?".into(), vec![0, 1]), ("a < ?".into(), vec![0]), ("a IS NULL".into(), vec![])]);
+        assert_eq!(
+            texts(&[Value::Integer(1), Value::Integer(2)]),
+            [("a = ? AND b > ?".into(), vec![0, 1]), ("a < ?".into(), vec![0]), ("a IS NULL".into(), vec![])]
+        );
         assert_eq!(texts(&[Value::Null, Value::Integer(2)]), [("a IS NULL AND b > ?".into(), vec![1])]);
         assert_eq!(order_by(&order), "a DESC, b");
         assert_eq!(quote("a\"b"), "\"a\"\"b\"");

@@ -185,8 +185,11 @@ pub fn open_database(options: &DatabaseOptions) -> Result<Arc<dyn Database>> {
     let scheme = options.url.split_once(':').map_or("", |(scheme, _)| scheme);
     match kind::find(DATABASES, scheme) {
         Some(kind) => (kind.open)(options),
-        None => Err(Error::new(ErrorKind::Config, format!("no database of kind `{scheme}` here"))
-            .remedy(format!("this build has {}; write for instance {}", kind::names(DATABASES), examples()))),
+        None => Err(Error::new(ErrorKind::Config, format!("no database of kind `{scheme}` here")).remedy(format!(
+            "this build has {}; write for instance {}",
+            kind::names(DATABASES),
+            examples()
+        ))),
     }
 }
 

@@ -172,7 +172,11 @@ impl<'a> Planner<'a> {
             let Some(column) = self.kept(resolved) else { continue };
             let (sql, nullable, name) = (self.own(&column.name), column.nullable, column.name.clone());
             if self.plan.order.iter().any(|key| key.sql == sql) {
-                self.complaints.push(Complaint::new(at, format!("column `{name}` stands twice in the order"), "name it once"));
+                self.complaints.push(Complaint::new(
+                    at,
+                    format!("column `{name}` stands twice in the order"),
+                    "name it once",
+                ));
                 continue;
             }
             let select = Select { sql: sql.clone(), json: false };
@@ -184,10 +188,16 @@ impl<'a> Planner<'a> {
     }
 
     fn fields(&mut self) -> Vec<(String, Field)> {
-        let every = || self.table.declared().map(|column| (column.name.clone(), FieldSpec::Column(column.name.clone()))).collect();
+        let every = || {
+            self.table.declared().map(|column| (column.name.clone(), FieldSpec::Column(column.name.clone()))).collect()
+        };
         let specs: Vec<(String, FieldSpec)> = self.spec.fields.clone().unwrap_or_else(every);
         if specs.is_empty() {
-            self.complaints.push(Complaint::new("fields", "a resource without fields has nothing to say", "name at least one field, or leave `fields` out for all columns"));
+            self.complaints.push(Complaint::new(
+                "fields",
+                "a resource without fields has nothing to say",
+                "name at least one field, or leave `fields` out for all columns",
+            ));
         }
         let mut fields = vec![];
         for (name, spec) in &specs {
@@ -217,7 +227,8 @@ impl<'a> Planner<'a> {
     }
 
     fn link(&mut self, template: &str, at: &str) -> Result<Field, Complaint> {
-        let broken = |why: &str| Complaint::new(at, format!("the link {why}"), "write a path such as \"/tricks/{slug}/\"");
+        let broken =
+            |why: &str| Complaint::new(at, format!("the link {why}"), "write a path such as \"/tricks/{slug}/\"");
         if !template.starts_with('/') || template.starts_with("//") {
             return Err(broken("does not start with one `/`"));
         }
@@ -244,7 +255,11 @@ impl<'a> Planner<'a> {
             (Some(table), _) => self.catalogue.table(table, at)?,
             (None, Some(key)) => self.catalogue.table(&key.table, at)?,
             (None, None) => {
-                return Err(Complaint::new(at, format!("column `{via}` is no foreign key"), "name the related table with `table = \"…\"`"));
+                return Err(Complaint::new(
+                    at,
+                    format!("column `{via}` is no foreign key"),
+                    "name the related table with `table = \"…\"`",
+                ));
             }
         };
         let to = match foreign.filter(|key| key.table == target.name) {
@@ -278,7 +293,8 @@ impl<'a> Planner<'a> {
         at: &str,
     ) -> Result<Field, Complaint> {
         let join = self.catalogue.table(through, at)?;
-        let towards = |key: &&ForeignKey| key.table == self.table.name && to.as_ref().is_none_or(|to| *to != key.column);
+        let towards =
+            |key: &&ForeignKey| key.table == self.table.name && to.as_ref().is_none_or(|to| *to != key.column);
         let on = reference(join, self.table, on.as_deref(), towards, "on", at)?;
         let target = match &related.table {
             Some(table) => self.catalogue.table(table, at)?,
@@ -286,7 +302,13 @@ impl<'a> Planner<'a> {
                 let others: Vec<_> = join.foreign_keys.iter().filter(|key| key.column != on.column).collect();
                 match &others[..] {
                     [key] => self.catalogue.table(&key.table, at)?,
-                    _ => return Err(Complaint::new(at, format!("join table `{through}` does not say what is related"), "name the related table with `table = \"…\"`")),
+                    _ => {
+                        return Err(Complaint::new(
+                            at,
+                            format!("join table `{through}` does not say what is related"),
+                            "name the related table with `table = \"…\"`",
+                        ));
+                    }
                 }
             }
         };
@@ -296,7 +318,8 @@ impl<'a> Planner<'a> {
         let (order, own_order) = related_order(target, Some(join), related, at)?;
         let parent = self.select_own(&on.to, at)?;
         let (column, join) = (to.to, Join { table: join.name.clone(), on: on.column, to: to.column });
-        let relation = Relation { parent, join: Some(join), table: target.name.clone(), column, columns, order, own_order };
+        let relation =
+            Relation { parent, join: Some(join), table: target.name.clone(), column, columns, order, own_order };
         Ok(self.relation(name, relation, related))
     }
 
@@ -307,7 +330,8 @@ impl<'a> Planner<'a> {
         let columns = related_columns(target, related, at)?;
         let (order, own_order) = related_order(target, None, related, at)?;
         let parent = self.select_own(&on.to, at)?;
-        let relation = Relation { parent, join: None, table: target.name.clone(), column: on.column, columns, order, own_order };
+        let relation =
+            Relation { parent, join: None, table: target.name.clone(), column: on.column, columns, order, own_order };
         Ok(self.relation(name, relation, related))
     }
 
@@ -319,7 +343,8 @@ impl<'a> Planner<'a> {
 
     fn filters(&mut self) {
         let named = self.spec.filters.clone();
-        let usual = || self.table.key.iter().chain(&self.table.indexed).chain(&self.spec.key).cloned().collect::<Vec<_>>();
+        let usual =
+            || self.table.key.iter().chain(&self.table.indexed).chain(&self.spec.key).cloned().collect::<Vec<_>>();
         for name in named.unwrap_or_else(usual) {
             let column = self.table.column(&name, "filters");
             let Some(column) = self.kept(column) else { continue };
@@ -357,7 +382,11 @@ fn names(columns: &[(String, bool)]) -> Vec<String> {
 /// The columns to take from related rows, and whether each is JSON.
 fn related_columns(table: &Table, related: &Related, at: &str) -> Result<Vec<(String, bool)>, Complaint> {
     if related.columns.is_empty() {
-        return Err(Complaint::new(at, "the relation takes no column", "name one with `column = \"…\"`, or several with `columns = […]`"));
+        return Err(Complaint::new(
+            at,
+            "the relation takes no column",
+            "name one with `column = \"…\"`, or several with `columns = […]`",
+        ));
     }
     related.columns.iter().map(|name| table.column(name, at).map(|column| (column.name.clone(), column.json))).collect()
 }
@@ -390,14 +419,22 @@ fn reference(
         keys => Err(Complaint::new(
             at,
             format!("table `{}` points to `{}` more than once", holder.name, target.name),
-            format!("choose one with `{option} = \"…\"`: {}", keys.iter().map(|key| &*key.column).collect::<Vec<_>>().join(", ")),
+            format!(
+                "choose one with `{option} = \"…\"`: {}",
+                keys.iter().map(|key| &*key.column).collect::<Vec<_>>().join(", ")
+            ),
         )),
     }
 }
 
 /// The order of related rows, and whether it needs the related table's columns alone. It always ends in a key, so that
 /// the same rows always stand in the same order.
-fn related_order(table: &Table, join: Option<&Table>, related: &Related, at: &str) -> Result<(Vec<KeyColumn>, bool), Complaint> {
+fn related_order(
+    table: &Table,
+    join: Option<&Table>,
+    related: &Related,
+    at: &str,
+) -> Result<(Vec<KeyColumn>, bool), Complaint> {
     let mut order: Vec<KeyColumn> = vec![];
     let mut own = true;
     let mut push = |alias: &str, name: &str, descending: bool, nullable: bool| {
@@ -414,7 +451,11 @@ fn related_order(table: &Table, join: Option<&Table>, related: &Related, at: &st
                 own = false;
             }
             (Some(_), None) => {
-                return Err(Complaint::new(at, "there is no join table here to order by", "order by columns of the related table"));
+                return Err(Complaint::new(
+                    at,
+                    "there is no join table here to order by",
+                    "order by columns of the related table",
+                ));
             }
             (None, _) => {
                 let column = table.column(&by.column, at)?;

@@ -57,7 +57,8 @@ impl Sqlite {
         let (path, immutable) = parse(url)?;
         let pool = Pool { path, immutable, timeout, gate: Gate::new(limits), idle: Mutex::default() };
         let session = pool.open()?;
-        let catalogue = sqlite_catalogue::read(&session.connection).map_err(|error| pool.explained(error.into(), false))?;
+        let catalogue =
+            sqlite_catalogue::read(&session.connection).map_err(|error| pool.explained(error.into(), false))?;
         pool.put_back(session);
         Ok(Sqlite { pool: Arc::new(pool), catalogue })
     }
@@ -66,9 +67,11 @@ impl Sqlite {
         let (plan, fields) = plan(spec, &self.catalogue)?;
         match self.prepare(&plan) {
             Ok(()) => Ok((plan, fields)),
-            Err(Failure::Sqlite(error)) if plan.condition.is_some() => {
-                Err(vec![Complaint::new("where", format!("SQLite does not take the query: {error}"), "write a condition that works as `SELECT … WHERE (…)`")])
-            }
+            Err(Failure::Sqlite(error)) if plan.condition.is_some() => Err(vec![Complaint::new(
+                "where",
+                format!("SQLite does not take the query: {error}"),
+                "write a condition that works as `SELECT … WHERE (…)`",
+            )]),
             Err(failure) => {
                 let error = self.pool.explained(failure, false);
                 Err(vec![Complaint::new("table", error.message(), error.advice().unwrap_or("see the cause"))])
@@ -139,10 +142,14 @@ fn slow(plan: &Plan, spec: &Spec, steps: &[String]) -> Option<Complaint> {
     // Sorting the last columns of an order sorts only rows with equal values before them.
     let sorts = steps.iter().any(|step| step.contains("USE TEMP B-TREE FOR ORDER BY"));
     sorts.then(|| {
-        let columns: Vec<String> = plan.order.iter().map(|column| {
-            let name = column.sql.rsplit_once('.').map_or(&*column.sql, |(_, name)| name);
-            format!("{name}{}", if column.descending { " DESC" } else { "" })
-        }).collect();
+        let columns: Vec<String> = plan
+            .order
+            .iter()
+            .map(|column| {
+                let name = column.sql.rsplit_once('.').map_or(&*column.sql, |(_, name)| name);
+                format!("{name}{}", if column.descending { " DESC" } else { "" })
+            })
+            .collect();
         let index = keyset::quote(&format!("{}_order", spec.table));
         Complaint::new(
             "order",
@@ -186,7 +193,9 @@ impl Source for Table {
 
     fn count<'a>(&'a self, conditions: Arc<[Condition]>) -> BoxFuture<'a, Option<u64>> {
         let plan = Arc::clone(&self.plan);
-        Box::pin(async move { self.pool.run(move |session| sqlite_rows::count(&session.connection, &plan, &conditions)).await.ok() })
+        Box::pin(async move {
+            self.pool.run(move |session| sqlite_rows::count(&session.connection, &plan, &conditions)).await.ok()
+        })
     }
 }
 
@@ -219,7 +228,10 @@ impl Pool {
             let mut session = pool.take()?;
             let flag = Arc::clone(&stopped);
             let handler = move || flag.load(Ordering::Relaxed) || Instant::now() >= deadline;
-            session.connection.progress_handler(STEPS, Some(handler)).map_err(|error| pool.explained(error.into(), false))?;
+            session
+                .connection
+                .progress_handler(STEPS, Some(handler))
+                .map_err(|error| pool.explained(error.into(), false))?;
             match work(&mut session) {
                 Ok(done) => {
                     pool.put_back(session);
@@ -277,7 +289,11 @@ impl Pool {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = match self.immutable {
             true => {
-                let path = percent_encoding::utf8_percent_encode(&self.path.to_string_lossy(), percent_encoding::NON_ALPHANUMERIC).to_string();
+                let path = percent_encoding::utf8_percent_encode(
+                    &self.path.to_string_lossy(),
+                    percent_encoding::NON_ALPHANUMERIC,
+                )
+                .to_string();
                 Connection::open_with_flags(format!("file:{path}?immutable=1"), flags | OpenFlags::SQLITE_OPEN_URI)?
             }
             false => Connection::open_with_flags(&self.path, flags)?,
@@ -309,12 +325,20 @@ impl Pool {
         let remedy = match error.sqlite_error_code() {
             Some(ErrorCode::OperationInterrupted) if late => return self.timed_out(),
             Some(ErrorCode::OperationInterrupted) => "nobody waited for it any more",
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another process holds the file locked; use WAL mode (PRAGMA journal_mode=WAL) so that readers and writers do not wait for each other",
-            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => "the file is damaged or is no SQLite database",
-            Some(ErrorCode::CannotOpen) => "check the file's rights; a database in WAL mode in a folder that cannot be written to needs `?immutable=1`",
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                "another process holds the file locked; use WAL mode (PRAGMA journal_mode=WAL) so that readers and writers do not wait for each other"
+            }
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+                "the file is damaged or is no SQLite database"
+            }
+            Some(ErrorCode::CannotOpen) => {
+                "check the file's rights; a database in WAL mode in a folder that cannot be written to needs `?immutable=1`"
+            }
             _ => "if the schema changed, restart; `chunkflow check` says what no longer fits",
         };
-        Error::new(Kind::Unavailable, format!("the database {} cannot be read", self.path.display())).caused_by(error).remedy(remedy)
+        Error::new(Kind::Unavailable, format!("the database {} cannot be read", self.path.display()))
+            .caused_by(error)
+            .remedy(remedy)
     }
 }
 
@@ -329,7 +353,10 @@ impl Drop for StopOnDrop {
 
 /// The path of a `sqlite:` URL, and whether the file is said never to change.
 fn parse(url: &str) -> Result<(PathBuf, bool)> {
-    let refused = |why: &str| Error::new(Kind::Config, format!("the SQLite URL {why}")).remedy("write sqlite:FILE, or sqlite:FILE?immutable=1 for a file that never changes");
+    let refused = |why: &str| {
+        Error::new(Kind::Config, format!("the SQLite URL {why}"))
+            .remedy("write sqlite:FILE, or sqlite:FILE?immutable=1 for a file that never changes")
+    };
     let rest = url.strip_prefix("sqlite:").ok_or_else(|| refused("does not start with `sqlite:`"))?;
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     let path = path.strip_prefix("//").unwrap_or(path);

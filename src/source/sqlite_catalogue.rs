@@ -24,12 +24,14 @@ pub(super) fn read(connection: &Connection) -> Result<Catalogue> {
 }
 
 fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool) -> Result<Table> {
-    let mut info = connection.prepare("SELECT name, type, \"notnull\", pk FROM pragma_table_xinfo(?1) WHERE hidden <> 1 ORDER BY cid")?;
+    let mut info = connection
+        .prepare("SELECT name, type, \"notnull\", pk FROM pragma_table_xinfo(?1) WHERE hidden <> 1 ORDER BY cid")?;
     let mut columns = vec![];
     let mut key: Vec<(i64, String)> = vec![];
     let mut rows = info.query([&name])?;
     while let Some(row) = rows.next()? {
-        let (column, declared, not_null, pk): (String, String, bool, i64) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+        let (column, declared, not_null, pk): (String, String, bool, i64) =
+            (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
         if pk > 0 {
             key.push((pk, column.clone()));
         }
@@ -55,9 +57,17 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
     // Elsewhere SQLite lets key columns be NULL, and many rows with it; the rowid then tells them apart.
     let key_can_be_null = columns.iter().any(|column| column.nullable && key.contains(&column.name));
     if kind == "table" && !without_rowid && !is_rowid {
-        let free = ["rowid", "_rowid_", "oid"].into_iter().find(|name| !columns.iter().any(|column| column.name.eq_ignore_ascii_case(name)));
+        let free = ["rowid", "_rowid_", "oid"]
+            .into_iter()
+            .find(|name| !columns.iter().any(|column| column.name.eq_ignore_ascii_case(name)));
         if let Some(rowid) = free {
-            columns.push(TableColumn { name: rowid.into(), nullable: false, operand: Some(Operand::Integer), json: false, declared: false });
+            columns.push(TableColumn {
+                name: rowid.into(),
+                nullable: false,
+                operand: Some(Operand::Integer),
+                json: false,
+                declared: false,
+            });
             if key.is_empty() || key_can_be_null {
                 key.push(rowid.into());
             }
@@ -88,7 +98,8 @@ fn foreign_keys(connection: &Connection, table: &str) -> Result<Vec<ForeignKey>>
         "SELECT \"from\", \"table\", coalesce(\"to\", '') FROM pragma_foreign_key_list(?1) \
          WHERE id NOT IN (SELECT id FROM pragma_foreign_key_list(?1) WHERE seq > 0) ORDER BY id DESC",
     )?;
-    let rows = list.query_map(params![table], |row| Ok(ForeignKey { column: row.get(0)?, table: row.get(1)?, to: row.get(2)? }))?;
+    let rows = list
+        .query_map(params![table], |row| Ok(ForeignKey { column: row.get(0)?, table: row.get(1)?, to: row.get(2)? }))?;
     rows.collect()
 }
 
@@ -96,10 +107,15 @@ fn foreign_keys(connection: &Connection, table: &str) -> Result<Vec<ForeignKey>>
 fn resolve_references(tables: &mut [Table]) {
     let known: Vec<(String, Vec<String>, Vec<String>)> = tables
         .iter()
-        .map(|table| (table.name.clone(), table.key.clone(), table.columns.iter().map(|column| column.name.clone()).collect()))
+        .map(|table| {
+            (table.name.clone(), table.key.clone(), table.columns.iter().map(|column| column.name.clone()).collect())
+        })
         .collect();
     for key in tables.iter_mut().flat_map(|table| &mut table.foreign_keys) {
-        let Some((name, primary, columns)) = known.iter().find(|(name, ..)| name.eq_ignore_ascii_case(&key.table)) else { continue };
+        let Some((name, primary, columns)) = known.iter().find(|(name, ..)| name.eq_ignore_ascii_case(&key.table))
+        else {
+            continue;
+        };
         key.table.clone_from(name);
         let to = match (&*key.to, &primary[..]) {
             ("", [one]) => Some(one),

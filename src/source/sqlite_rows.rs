@@ -66,7 +66,12 @@ pub(super) fn read(session: &mut Session, plan: &Plan, query: &Query, sink: &mut
     Ok(result)
 }
 
-fn read_in_transaction(session: &mut Session, plan: &Plan, query: &Query, sink: &mut dyn RowSink) -> Result<bool, Failure> {
+fn read_in_transaction(
+    session: &mut Session,
+    plan: &Plan,
+    query: &Query,
+    sink: &mut dyn RowSink,
+) -> Result<bool, Failure> {
     let (rows, ended) = main_rows(&session.connection, plan, query)?;
     if rows.count() == 0 {
         return Ok(ended);
@@ -281,7 +286,8 @@ impl Held {
         self.bytes.extend_from_slice(bytes);
         match (u32::try_from(from), u32::try_from(self.bytes.len())) {
             (Ok(from), Ok(to)) => Ok((from, to)),
-            _ => Err(Error::new(Kind::Data, "a run of rows holds more than 4 GiB").remedy("leave out the column with the huge values")),
+            _ => Err(Error::new(Kind::Data, "a run of rows holds more than 4 GiB")
+                .remedy("leave out the column with the huge values")),
         }
     }
 
@@ -392,7 +398,10 @@ fn related(session: &mut Session, relation: &Relation, rows: &Held) -> Result<Li
         Some(join) => {
             let alias = quote(JOIN);
             let matched = format!("{related}.{} = {alias}.{}", quote(&relation.column), quote(&join.to));
-            (format!("{} AS {alias} CROSS JOIN {target} ON {matched}", quote(&join.table)), format!("{alias}.{}", quote(&join.on)))
+            (
+                format!("{} AS {alias} CROSS JOIN {target} ON {matched}", quote(&join.table)),
+                format!("{alias}.{}", quote(&join.on)),
+            )
         }
         None => (target, format!("{related}.{}", quote(&relation.column))),
     };
@@ -449,7 +458,8 @@ impl Parents {
                 Value::Text(text) | Value::Json(text) => match std::str::from_utf8(text) {
                     Ok(text) => Owned::Text(text.to_owned()),
                     Err(_) => {
-                        return Err(Error::new(Kind::Data, "the key of a row with related rows is not UTF-8").remedy("mend the key"));
+                        return Err(Error::new(Kind::Data, "the key of a row with related rows is not UTF-8")
+                            .remedy("mend the key"));
                     }
                 },
                 Value::Null | Value::Bool(_) | Value::List(_) => continue,
@@ -522,10 +532,15 @@ fn small_table(session: &mut Session, relation: &Relation) -> Result<Option<Arc<
         return Ok(None);
     }
     let related = quote(RELATED);
-    let columns: Vec<String> = relation.columns.iter().map(|(name, _)| format!(", {related}.{}", quote(name))).collect();
+    let columns: Vec<String> =
+        relation.columns.iter().map(|(name, _)| format!(", {related}.{}", quote(name))).collect();
     let sql = format!(
         "SELECT {related}.{}{} FROM {} AS {related} ORDER BY {} LIMIT {}",
-        quote(&relation.column), columns.concat(), quote(&relation.table), keyset::order_by(&relation.order), SMALL_TABLE + 1,
+        quote(&relation.column),
+        columns.concat(),
+        quote(&relation.table),
+        keyset::order_by(&relation.order),
+        SMALL_TABLE + 1,
     );
     let version: i64 = session.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
     if let Some((held, table)) = session.held.get(&sql)

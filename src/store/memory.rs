@@ -36,7 +36,8 @@ impl Weighter<ChunkKey, Arc<Chunk>> for ByBytes {
 pub(super) fn open(url: &str) -> Result<Arc<dyn Store>> {
     let size = url.strip_prefix("memory:").and_then(bytes_size::parse);
     let size = size.ok_or_else(|| {
-        Error::new(Kind::Config, format!("`{url}` is no size of a memory store")).remedy("write memory: and a size, for instance memory:256MiB")
+        Error::new(Kind::Config, format!("`{url}` is no size of a memory store"))
+            .remedy("write memory: and a size, for instance memory:256MiB")
     })?;
     Ok(Arc::new(Memory::new(size)))
 }

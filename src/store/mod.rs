@@ -59,7 +59,10 @@ pub fn open_store(url: &str) -> Result<Arc<dyn Store>> {
     let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);
     match kind::find(STORES, scheme) {
         Some(kind) => (kind.open)(url),
-        None => Err(Error::new(ErrorKind::Config, format!("no store of kind `{scheme}` here"))
-            .remedy(format!("this build has {}; write for instance {}", kind::names(STORES), STORES[0].example))),
+        None => Err(Error::new(ErrorKind::Config, format!("no store of kind `{scheme}` here")).remedy(format!(
+            "this build has {}; write for instance {}",
+            kind::names(STORES),
+            STORES[0].example
+        ))),
     }
 }

@@ -16,7 +16,8 @@ use crate::{
 pub async fn promises(store: Arc<dyn Store>) {
     let keep = Duration::from_secs(60);
     let chunk = |resource: u8, n: i64, body: &str| {
-        let key = ChunkKey::new(&ListKey([resource; 48]), &Cursor::after(&[Value::Integer(n)]).expect("a short key"), 0);
+        let key =
+            ChunkKey::new(&ListKey([resource; 48]), &Cursor::after(&[Value::Integer(n)]).expect("a short key"), 0);
         let next = (n % 2 == 0).then(|| Cursor::after(&[Value::Integer(n + 1)]).expect("a short key"));
         Arc::new(Chunk { key, loaded_at: 1, rows: 1, next, body: body.to_owned().into() })
     };

@@ -36,6 +36,14 @@ impl Body {
         }
     }
 
+    /// How many rows the frames so far belong to, counting the chunk that goes out whole; 0 where the body is no list.
+    pub fn rows(&self) -> u64 {
+        match &self.0 {
+            Inner::Bytes(_) => 0,
+            Inner::Stream(stream) => stream.tally().rows,
+        }
+    }
+
     /// Whether the body is a stream of chunks.
     pub fn is_stream(&self) -> bool {
         matches!(self.0, Inner::Stream(_))

@@ -10,9 +10,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use tokio::sync::Semaphore;
 
 pub use self::params::fuzz_filter;
+use self::reply::Problem;
 pub use self::{
     body::Body,
-    reply::{Problem, json, problem},
+    reply::{json, problem},
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -178,7 +179,9 @@ impl Chunkflow {
             });
         }
         let names: Vec<&str> = self.0.resources.iter().map(|resource| resource.name()).collect();
-        Err(Error::new(Kind::Missing, format!("there is no resource `{name}`")).remedy(suggest::remedy("resources", name, &names)).into())
+        Err(Error::new(Kind::Missing, format!("there is no resource `{name}`"))
+            .remedy(suggest::remedy("resources", name, &names))
+            .into())
     }
 }
 
@@ -211,7 +214,9 @@ fn base<B>(request: &Request<B>) -> Result<String> {
 
 /// Whether a text can stand as host and port in a URL, and nothing else can hide in it.
 pub(crate) fn is_host(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 255 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
+    !text.is_empty()
+        && text.len() <= 255
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
 }
 
 fn headers(format: usize) -> HeaderMap {

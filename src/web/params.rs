@@ -60,7 +60,9 @@ fn decode(text: &str) -> Result<Cow<'_, str>> {
         return Ok(spaced);
     }
     let decoded = percent_decode_str(&spaced).decode_utf8().map(Cow::into_owned);
-    decoded.map(Cow::Owned).map_err(|_| invalid("the query string is not UTF-8").remedy("percent-encode its values as UTF-8"))
+    decoded
+        .map(Cow::Owned)
+        .map_err(|_| invalid("the query string is not UTF-8").remedy("percent-encode its values as UTF-8"))
 }
 
 fn once(seen: &mut bool, name: &str) -> Result<()> {
@@ -71,7 +73,8 @@ fn once(seen: &mut bool, name: &str) -> Result<()> {
 }
 
 fn limit(text: &str) -> Result<u64> {
-    let number = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).and_then(|text| text.parse().ok());
+    let number =
+        Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).and_then(|text| text.parse().ok());
     number.ok_or_else(|| invalid("`limit` is not a number of rows").remedy("write for instance limit=100"))
 }
 
@@ -98,7 +101,10 @@ fn condition(name: &str, value: &str, filters: &[Filter]) -> Result<Condition> {
         "is" => match operand {
             "null" => (Operator::IsNull, vec![]),
             "not_null" => (Operator::IsNotNull, vec![]),
-            _ => return Err(invalid(format!("the filter `{name}` tests for something unknown")).remedy(format!("write {name}=is.null or {name}=is.not_null"))),
+            _ => {
+                return Err(invalid(format!("the filter `{name}` tests for something unknown"))
+                    .remedy(format!("write {name}=is.null or {name}=is.not_null")));
+            }
         },
         _ => return Err(malformed()),
     };
@@ -125,7 +131,8 @@ fn fits(name: &str, value: &str, operand: Operand) -> Result<()> {
 
 /// Reads `(a,b,"c,d")`; inside quotes a backslash makes the next character stand for itself.
 fn list(name: &str, text: &str) -> Result<Vec<String>> {
-    let malformed = || invalid(format!("the filter `{name}` has no right list")).remedy(format!("write {name}=in.(a,b,\"c,d\")"));
+    let malformed =
+        || invalid(format!("the filter `{name}` has no right list")).remedy(format!("write {name}=in.(a,b,\"c,d\")"));
     let inner = text.strip_prefix('(').and_then(|text| text.strip_suffix(')')).ok_or_else(malformed)?;
     if inner.is_empty() {
         return Ok(vec![]);

@@ -19,7 +19,7 @@ const RETRY_AFTER: u64 = 2;
 
 /// A failure as a response.
 #[derive(Debug)]
-pub struct Problem {
+pub(super) struct Problem {
     status: StatusCode,
     error: Error,
     allow: bool,
@@ -39,14 +39,18 @@ impl From<Error> for Problem {
 }
 
 pub(super) fn method_not_allowed(method: &Method) -> Problem {
-    let error = Error::new(Kind::Invalid, format!("a list does not take {method}")).remedy(format!("use one of {ALLOWED}"));
+    let error =
+        Error::new(Kind::Invalid, format!("a list does not take {method}")).remedy(format!("use one of {ALLOWED}"));
     Problem { status: StatusCode::METHOD_NOT_ALLOWED, error, allow: true }
 }
 
 pub(super) fn not_acceptable() -> Problem {
     let types: Vec<&str> = FORMATS.iter().map(|format| format.open.accepts[0]).collect();
-    let error = Error::new(Kind::Invalid, "no format that the `Accept` header asks for is here")
-        .remedy(format!("accept one of {}, or name it in the path: {}", types.join(", "), kind::names(FORMATS)));
+    let error = Error::new(Kind::Invalid, "no format that the `Accept` header asks for is here").remedy(format!(
+        "accept one of {}, or name it in the path: {}",
+        types.join(", "),
+        kind::names(FORMATS)
+    ));
     Problem { status: StatusCode::NOT_ACCEPTABLE, error, allow: false }
 }
 
@@ -67,13 +71,18 @@ struct Details<'a> {
 
 impl Problem {
     /// The response. What caused the failure inside (a driver's words, a file's path) is for the log and not for clients.
-    pub fn response(&self) -> Response<Body> {
+    pub(crate) fn response(&self) -> Response<Body> {
         let internal = self.status.is_server_error();
         let (detail, remedy) = match self.error.kind() {
             Kind::Busy => (self.error.message(), Some("try again after `Retry-After` seconds")),
             Kind::Unavailable => ("the source of this list cannot be reached", Some("try again shortly")),
-            Kind::Timeout => ("the source of this list took too long", Some("try again later, or ask for less with filters on indexed columns")),
-            _ if internal => ("this list cannot be served", Some("tell the operator, with the `X-Request-Id` of this response")),
+            Kind::Timeout => (
+                "the source of this list took too long",
+                Some("try again later, or ask for less with filters on indexed columns"),
+            ),
+            _ if internal => {
+                ("this list cannot be served", Some("tell the operator, with the `X-Request-Id` of this response"))
+            }
             _ => (self.error.message(), self.error.advice()),
         };
         let title = self.status.canonical_reason().unwrap_or("Error");
@@ -95,11 +104,6 @@ impl Problem {
             headers.insert(header::ALLOW, HeaderValue::from_static(ALLOWED));
         }
         response
-    }
-
-    /// What went wrong.
-    pub fn error(&self) -> &Error {
-        &self.error
     }
 }
 

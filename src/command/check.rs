@@ -1,0 +1,19 @@
+//! `chunkflow check`
+
+use anyhow::Result;
+
+use super::{Exit, open::Opener};
+
+pub(super) fn run(opener: &Opener<'_>) -> Result<Exit> {
+    let config = opener.config()?;
+    let complaints = config.check();
+    if complaints.is_empty() {
+        let names: Vec<&str> = config.resources.iter().map(|resource| &*resource.name).collect();
+        println!("nothing is wrong: {}", names.join(", "));
+        return Ok(Exit::Done);
+    }
+    eprintln!("{}\n", complaints.render(opener.process.terminal));
+    let number = complaints.len();
+    eprintln!("{number} {} to mend", if number == 1 { "thing" } else { "things" });
+    Ok(Exit::Failed)
+}

@@ -1,0 +1,137 @@
+//! `chunkflow export`
+
+use std::{
+    fs::{self, File},
+    future::poll_fn,
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+    pin::Pin,
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use http_body::Body as _;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{Exit, open::Opener};
+use crate::{format::FORMATS, kind, resource::Resource, suggest, web::Chunkflow};
+
+pub(super) async fn run(
+    opener: &Opener<'_>,
+    name: &str,
+    format: Option<String>,
+    output: Option<PathBuf>,
+) -> Result<Exit> {
+    let Some(format) = choose_format(format.as_deref(), output.as_deref()) else {
+        eprintln!("there is no format `{}`; formats here: {}", format.unwrap_or_default(), kind::names(FORMATS));
+        return Ok(Exit::Usage);
+    };
+    let config = opener.config()?;
+    let chunkflow = config.open()?;
+    let Some(resource) = chunkflow.resource(name) else {
+        let names: Vec<&str> = chunkflow.resources().iter().map(|resource| resource.name()).collect();
+        eprintln!("there is no resource `{name}`; {}", suggest::remedy("resources", name, &names));
+        return Ok(Exit::Usage);
+    };
+    let base = config.server.public_url.clone().unwrap_or_else(|| format!("http://{}", config.server.listen));
+    let bar = progress_bar(resource, opener.process.terminal).await;
+    let target = Target::open(output)?;
+    tokio::select! {
+        done = export(&chunkflow, resource, format, &base, target, &bar) => done.map(|()| Exit::Done),
+        signal = tokio::signal::ctrl_c() => {
+            signal?;
+            bar.abandon();
+            Err(anyhow!("interrupted: nothing was written under the final name"))
+        }
+    }
+}
+
+/// By name, else by the file's extension, else the default.
+fn choose_format(name: Option<&str>, output: Option<&Path>) -> Option<usize> {
+    let find = |name: &str| FORMATS.iter().position(|format| format.name == name);
+    match (name, output.and_then(Path::extension).and_then(|extension| extension.to_str())) {
+        (Some(name), _) => find(name),
+        (None, Some(extension)) => find(extension).or(Some(0)),
+        (None, None) => Some(0),
+    }
+}
+
+async fn progress_bar(resource: &Resource, terminal: bool) -> ProgressBar {
+    if !terminal {
+        return ProgressBar::hidden();
+    }
+    let total = resource.source().count(Default::default()).await;
+    let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+    let template = match total {
+        Some(_) => "{wide_bar} {human_pos}/{human_len} rows  {per_sec}  {msg}  {eta} left",
+        None => "{spinner} {human_pos} rows  {per_sec}  {msg}",
+    };
+    bar.with_style(ProgressStyle::with_template(template).expect("a right template"))
+}
+
+async fn export(
+    chunkflow: &Chunkflow,
+    resource: &std::sync::Arc<Resource>,
+    format: usize,
+    base: &str,
+    target: Target,
+    bar: &ProgressBar,
+) -> Result<()> {
+    let mut target = target;
+    let mut body = chunkflow.body(resource, format, base).await?;
+    let mut bytes = 0;
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        let frame = frame?.into_data().unwrap_or_default();
+        target.write(&frame)?;
+        bytes += frame.len() as u64;
+        bar.set_position(body.rows());
+        bar.set_message(indicatif::HumanBytes(bytes).to_string());
+    }
+    target.finish()?;
+    bar.finish();
+    Ok(())
+}
+
+/// Where an export goes. A file gets its name only when it is whole; until then, and after a failure, there is none.
+enum Target {
+    Output(BufWriter<io::Stdout>),
+    File { writer: BufWriter<File>, part: Part, name: PathBuf },
+}
+
+impl Target {
+    fn open(output: Option<PathBuf>) -> Result<Target> {
+        let Some(name) = output else { return Ok(Target::Output(BufWriter::new(io::stdout()))) };
+        let Some(file) = name.file_name() else { bail!("{} is no name of a file", name.display()) };
+        let part = name.with_file_name(format!(".{}.{}.part", file.to_string_lossy(), std::process::id()));
+        let opened = File::create_new(&part).with_context(|| format!("{} cannot be written", part.display()))?;
+        Ok(Target::File { writer: BufWriter::new(opened), part: Part(part), name })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = match self {
+            Target::Output(writer) => writer.write_all(bytes),
+            Target::File { writer, .. } => writer.write_all(bytes),
+        };
+        written.context("the list cannot be written")
+    }
+
+    fn finish(self) -> Result<()> {
+        match self {
+            Target::Output(mut writer) => writer.flush().context("the list cannot be written"),
+            Target::File { writer, part, name } => {
+                let file =
+                    writer.into_inner().map_err(|error| error.into_error()).context("the list cannot be written")?;
+                file.sync_all().context("the list cannot be written")?;
+                fs::rename(&part.0, &name).with_context(|| format!("the list cannot be named {}", name.display()))
+            }
+        }
+    }
+}
+
+/// A file that is gone when it is dropped, unless it has another name by then.
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}

@@ -1,0 +1,142 @@
+//! The commands of the binary.
+
+mod check;
+mod demo;
+mod export;
+mod open;
+mod serve;
+mod tricks;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Streams a long database list as one HTTP response, put together from cached chunks.
+///
+/// Without a command it serves what chunkflow.toml in this folder describes; where there is none, a demo list, so that there is
+/// something to see at once:
+///
+///     chunkflow &
+///     curl http://127.0.0.1:8080/tricks
+#[derive(Debug, Parser)]
+#[command(version, verbatim_doc_comment, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Options of every command.
+#[derive(Args, Debug)]
+struct Options {
+    /// The configuration; without it chunkflow.toml in this folder, and without that the demo list
+    #[arg(long, global = true, env = "CHUNKFLOW_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How much to say on standard error: error, warn, info or debug
+    #[arg(long, global = true, env = "CHUNKFLOW_LOG", value_name = "LEVEL", default_value = "info")]
+    log: tracing::Level,
+}
+
+/// Options of the commands that serve; they win over the environment, which wins over the file.
+#[derive(Args, Debug, Default)]
+struct ServeOptions {
+    /// Where to listen
+    #[arg(long, env = "CHUNKFLOW_LISTEN", value_name = "IP:PORT")]
+    listen: Option<String>,
+    /// Where to keep chunks, for instance memory:256MiB
+    #[arg(long, env = "CHUNKFLOW_STORE", value_name = "URL")]
+    store: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the lists that the configuration describes
+    ///
+    /// Each resource is a list at /NAME; / says what there is. Ctrl-C and SIGTERM let running streams end, for as long as `drain` says;
+    /// a second signal cuts them.
+    Serve(#[command(flatten)] ServeOptions),
+    /// Make a SQLite file with the list of tricks, once, and serve it
+    ///
+    /// The file has the tables tricks_trick, tricks_category, tricks_technology and two join tables, with text that breaks toys: quotes,
+    /// emoji, right-to-left, control characters. The same rows come out each time.
+    Demo {
+        /// How many tricks
+        #[arg(long, default_value_t = 350, value_parser = clap::value_parser!(u32).range(..=20_000_000))]
+        rows: u32,
+        /// The file to make and serve; without it one in the user's cache folder
+        #[arg(long, value_name = "FILE")]
+        database: Option<PathBuf>,
+        #[command(flatten)]
+        serve: ServeOptions,
+    },
+    /// Say everything that is wrong or slow about the configuration
+    ///
+    /// Reads it, opens the databases, and looks at how they would answer. Each complaint has its place, file:line:column, and a remedy.
+    /// Exit code 0 only when there is none.
+    Check,
+    /// Write a list to a file or to standard output
+    ///
+    /// The same bytes that the server would stream. The file appears under its name only when it is whole; a progress bar shows on a terminal.
+    Export {
+        /// The resource
+        resource: String,
+        /// The format: json, ndjson or csv; without it, by the file's extension
+        #[arg(long)]
+        format: Option<String>,
+        /// The file; without it, standard output
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+/// How a command ended, for the exit code: done, failed, or used wrongly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0
+    Done,
+    /// 1
+    Failed,
+    /// 2
+    Usage,
+}
+
+/// What the process hands to a command.
+pub struct Process<'a> {
+    /// The environment.
+    pub environment: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether standard error is a terminal.
+    pub terminal: bool,
+}
+
+impl Cli {
+    /// How much to say on standard error.
+    pub fn log(&self) -> tracing::Level {
+        self.options.log
+    }
+
+    /// Runs the command to its end.
+    ///
+    /// # Errors
+    /// What the user is to be told, after which the exit code is 1.
+    pub async fn run(self, process: Process<'_>) -> anyhow::Result<Exit> {
+        let opener = open::Opener { file: self.options.config, process };
+        match self.command {
+            None => serve::run(&opener, ServeOptions::from_environment(&opener.process)).await,
+            Some(Command::Serve(options)) => serve::run(&opener, options).await,
+            Some(Command::Demo { rows, database, serve }) => demo::run(&opener, rows, database, serve).await,
+            Some(Command::Check) => check::run(&opener),
+            Some(Command::Export { resource, format, output }) => export::run(&opener, &resource, format, output).await,
+        }
+    }
+}
+
+impl ServeOptions {
+    /// What the environment says where there was no command, and so no options.
+    fn from_environment(process: &Process<'_>) -> ServeOptions {
+        ServeOptions {
+            listen: (process.environment)("CHUNKFLOW_LISTEN"),
+            store: (process.environment)("CHUNKFLOW_STORE"),
+        }
+    }
+}

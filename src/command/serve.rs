@@ -1,0 +1,64 @@
+//! `chunkflow serve`
+
+use anyhow::{Context, Result, bail};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Exit, ServeOptions, open::Opener};
+use crate::{
+    config::{Config, parse_listen},
+    server::{Server, Shutdown},
+};
+
+pub(super) async fn run(opener: &Opener<'_>, options: ServeOptions) -> Result<Exit> {
+    serve(opener.config()?, options).await
+}
+
+/// Serves a configuration until a signal says otherwise.
+pub(super) async fn serve(mut config: Config, options: ServeOptions) -> Result<Exit> {
+    if let Some(listen) = options.listen {
+        let Some(address) = parse_listen(&listen) else {
+            bail!("`{listen}` is no address: write IP:PORT, for instance 127.0.0.1:8080")
+        };
+        config.server.listen = address;
+    }
+    if let Some(store) = options.store {
+        config.store = store;
+    }
+    raise_open_files();
+    let chunkflow = config.open()?;
+    let listen = config.server.listen;
+    let server = Server::bind(config.server, chunkflow.clone()).with_context(|| {
+        format!("cannot listen at {listen}: choose another address with --listen or `listen` in [server]")
+    })?;
+    let names: Vec<&str> = chunkflow.resources().iter().map(|resource| resource.name()).collect();
+    tracing::info!("serving {} at http://{}/", names.join(", "), server.address());
+    let shutdown = Shutdown::default();
+    let signals = tokio::spawn(stop_on_signals(shutdown.clone()));
+    server.run(shutdown).await;
+    signals.abort();
+    tracing::info!("stopped");
+    Ok(Exit::Done)
+}
+
+/// The first signal drains, the second stops at once.
+async fn stop_on_signals(shutdown: Shutdown) -> std::io::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    for then in [Shutdown::drain, Shutdown::stop] {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        then(&shutdown);
+    }
+    Ok(())
+}
+
+/// Every connection is an open file; the soft limit of many systems is 1024.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit on open files stays as it is");
+    }
+}

@@ -1,0 +1,210 @@
+//! The configuration: TOML in, everything that is wrong with it out, each with its place and a remedy.
+
+mod complaint;
+mod read;
+mod resource;
+mod server;
+
+use std::{collections::HashMap, ops::Range, sync::Arc, time::Duration};
+
+pub(crate) use self::server::parse_listen;
+pub use self::{complaint::Complaints, resource::ResourceConfig, server::ServerConfig};
+use self::{
+    complaint::Located,
+    read::{Reader, Section},
+};
+use crate::{
+    resource::Resource,
+    source::{Database, DatabaseOptions, open_database},
+    store::{Store, open_store},
+    suggest,
+    web::Chunkflow,
+};
+
+const MEMORY: &str = "memory:256MiB";
+
+/// A whole configuration, checked as far as it can be without opening anything.
+#[derive(Debug)]
+pub struct Config {
+    /// `[server]`
+    pub server: ServerConfig,
+    /// `[store]`: its URL
+    pub store: String,
+    /// `[databases]`, by name
+    databases: Vec<(String, DatabaseOptions)>,
+    /// `[resources.NAME]`
+    pub resources: Vec<ResourceConfig>,
+    text: Text,
+}
+
+/// The text that the configuration was read from, and where each key stands in it.
+#[derive(Debug, Default)]
+struct Text {
+    file: String,
+    text: String,
+    places: HashMap<String, Range<usize>>,
+}
+
+impl Text {
+    /// A complaint about the key at `path`, or about the nearest key around it that is written down.
+    fn locate(&self, path: &str, message: &str, remedy: &str) -> Located {
+        let mut path = path;
+        let span = loop {
+            match (self.places.get(path), path.rsplit_once('.')) {
+                (Some(span), _) => break span.clone(),
+                (None, Some((around, _))) => path = around,
+                (None, None) => break 0..0,
+            }
+        };
+        Located { span, message: message.to_owned(), remedy: remedy.to_owned() }
+    }
+
+    fn complaints(&self, list: Vec<Located>) -> Complaints {
+        Complaints::new(&self.file, &self.text, list)
+    }
+}
+
+impl Config {
+    /// Reads a configuration. `file` is its name for complaints; `environment` gives the values of `${NAME}`.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn parse(file: &str, text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, Complaints> {
+        let reader = Reader::new(environment);
+        let (root, errors) = toml::de::DeTable::parse_recoverable(text);
+        for error in errors {
+            let span = error.span().unwrap_or(0..0);
+            reader.complain(span, error.message().replace('\n', ", "), "mend the TOML here (https://toml.io)");
+        }
+        let mut root = Section::new(&reader, String::new(), root.span(), root.get_ref());
+        let server = root.section("server").map(ServerConfig::read).unwrap_or_default();
+        let store = root.section("store").and_then(read_store).unwrap_or_else(|| MEMORY.to_owned());
+        let databases = root.section("databases").map(read_databases).unwrap_or_default();
+        let resources = root.section("resources").map(resource::read_all).unwrap_or_default();
+        root.finish();
+        for resource in &resources {
+            let names: Vec<&str> = databases.iter().map(|(name, _)| &**name).collect();
+            if !resource.database.is_empty() && !names.contains(&&*resource.database) {
+                let place = reader.place(&format!("resources.{}.database", resource.name));
+                reader.complain(
+                    place,
+                    format!("there is no database `{}`", resource.database),
+                    suggest::remedy("databases", &resource.database, &names),
+                );
+            }
+        }
+        if resources.is_empty() && !reader.has_complaints() {
+            reader.complain(
+                0..0,
+                "there is no resource to serve",
+                "describe one with [resources.NAME]; chunkflow.example.toml shows how",
+            );
+        }
+        let (places, complaints) = reader.finish();
+        let text = Text { file: file.to_owned(), text: text.to_owned(), places };
+        match complaints.is_empty() {
+            true => Ok(Config { server, store, databases, resources, text }),
+            false => Err(text.complaints(complaints)),
+        }
+    }
+
+    /// Opens what the configuration names and makes the resources.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn open(&self) -> Result<Chunkflow, Complaints> {
+        let mut wrong = vec![];
+        let store = self.open_store(&mut wrong);
+        let resources = self.open_resources(&mut wrong, |_, _| vec![]);
+        match store.filter(|_| wrong.is_empty()) {
+            Some(store) => Ok(resources.into_iter().fold(Chunkflow::new(store), Chunkflow::with)),
+            None => Err(self.text.complaints(wrong)),
+        }
+    }
+
+    /// What is wrong or slow, once everything is opened; nothing is served.
+    pub fn check(&self) -> Complaints {
+        let mut wrong = vec![];
+        self.open_store(&mut wrong);
+        self.open_resources(&mut wrong, |database, resource| database.explain(&resource.spec));
+        self.text.complaints(wrong)
+    }
+
+    fn open_store(&self, wrong: &mut Vec<Located>) -> Option<Arc<dyn Store>> {
+        let opened = open_store(&self.store);
+        opened
+            .map_err(|error| {
+                wrong.push(self.text.locate("store.url", error.message(), error.advice().unwrap_or_default()))
+            })
+            .ok()
+    }
+
+    /// Makes every resource that can be made; what `further` says of each is added to what is wrong.
+    fn open_resources(
+        &self,
+        wrong: &mut Vec<Located>,
+        further: impl Fn(&dyn Database, &ResourceConfig) -> Vec<crate::Complaint>,
+    ) -> Vec<Resource> {
+        let mut databases: HashMap<&str, Option<Arc<dyn Database>>> = HashMap::new();
+        for (name, options) in &self.databases {
+            let opened = open_database(options).map_err(|error| {
+                let message = match std::error::Error::source(&error) {
+                    Some(cause) => format!("{}: {cause}", error.message()),
+                    None => error.message().to_owned(),
+                };
+                wrong.push(self.text.locate(
+                    &format!("databases.{name}"),
+                    &message,
+                    error.advice().unwrap_or_default(),
+                ));
+            });
+            databases.insert(name, opened.ok());
+        }
+        let mut made = vec![];
+        for resource in &self.resources {
+            let Some(Some(database)) = databases.get(&*resource.database) else { continue };
+            let at = |key: &str| format!("resources.{}.{key}", resource.name);
+            let mut complaints = vec![];
+            match database.source(&resource.spec) {
+                Ok((source, fields)) => {
+                    match Resource::new(&resource.name, source, resource.options(fields)) {
+                        Ok(resource) => made.push(resource),
+                        Err(error) => {
+                            wrong.push(self.text.locate(&at(""), error.message(), error.advice().unwrap_or_default()))
+                        }
+                    }
+                    complaints = further(&**database, resource);
+                }
+                Err(all) => complaints.extend(all),
+            }
+            wrong.extend(complaints.iter().map(|one| self.text.locate(&at(&one.at), &one.message, &one.remedy)));
+        }
+        made
+    }
+}
+
+fn read_store(mut section: Section<'_, '_>) -> Option<String> {
+    let url = section.string("url");
+    section.finish();
+    url
+}
+
+fn read_databases(mut section: Section<'_, '_>) -> Vec<(String, DatabaseOptions)> {
+    let usual = || DatabaseOptions { url: String::new(), pool: 4, timeout: Duration::from_secs(10) };
+    let mut databases = vec![];
+    for name in section.keys() {
+        let mut options = usual();
+        if section.is_table(&name) {
+            let Some(mut table) = section.section(&name) else { continue };
+            options.url = table.required("url", "write for instance url = \"sqlite:app.sqlite\"");
+            options.pool = table.integer("pool", 1..=1000).map_or(options.pool, |pool| pool as usize);
+            options.timeout = table.duration("timeout").unwrap_or(options.timeout);
+            table.finish();
+        } else {
+            options.url = section.string(&name).unwrap_or_default();
+        }
+        databases.push((name, options));
+    }
+    section.finish();
+    databases
+}

@@ -1,0 +1,234 @@
+//! Reads TOML tables key by key, collecting what is wrong instead of stopping at it.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    ops::{Range, RangeInclusive},
+    time::Duration,
+};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::complaint::Located;
+use crate::{bytes_size, suggest};
+
+/// What a whole reading shares: the environment, the complaints, and where each key stands.
+pub(super) struct Reader<'e> {
+    environment: &'e dyn Fn(&str) -> Option<String>,
+    complaints: RefCell<Vec<Located>>,
+    places: RefCell<HashMap<String, Range<usize>>>,
+}
+
+impl<'e> Reader<'e> {
+    pub(super) fn new(environment: &'e dyn Fn(&str) -> Option<String>) -> Reader<'e> {
+        Reader { environment, complaints: RefCell::default(), places: RefCell::default() }
+    }
+
+    pub(super) fn complain(&self, span: Range<usize>, message: impl Into<String>, remedy: impl Into<String>) {
+        self.complaints.borrow_mut().push(Located { span, message: message.into(), remedy: remedy.into() });
+    }
+
+    pub(super) fn has_complaints(&self) -> bool {
+        !self.complaints.borrow().is_empty()
+    }
+
+    pub(super) fn place(&self, path: &str) -> Range<usize> {
+        self.places.borrow().get(path).cloned().unwrap_or(0..0)
+    }
+
+    pub(super) fn finish(self) -> (HashMap<String, Range<usize>>, Vec<Located>) {
+        (self.places.into_inner(), self.complaints.into_inner())
+    }
+
+    /// A text with its `${NAME}` filled in.
+    fn expand(&self, text: &str, span: &Range<usize>) -> String {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find("${") {
+            out.push_str(&rest[..at]);
+            let Some(end) = rest[at..].find('}') else {
+                self.complain(span.clone(), "a `${` is not closed", "write ${NAME} for an environment variable");
+                return out;
+            };
+            let name = &rest[at + 2..at + end];
+            match (self.environment)(name) {
+                Some(value) => out.push_str(&value),
+                None => self.complain(
+                    span.clone(),
+                    format!("the environment variable `{name}` is not set"),
+                    "set it, or write the value here",
+                ),
+            }
+            rest = &rest[at + end + 1..];
+        }
+        out + rest
+    }
+}
+
+/// One table; each key is taken once, and what is left at the end is unknown.
+pub(super) struct Section<'r, 't> {
+    reader: &'r Reader<'r>,
+    path: String,
+    span: Range<usize>,
+    table: &'t DeTable<'t>,
+    known: Vec<String>,
+}
+
+impl<'r, 't> Section<'r, 't> {
+    pub(super) fn new(
+        reader: &'r Reader<'r>,
+        path: String,
+        span: Range<usize>,
+        table: &'t DeTable<'t>,
+    ) -> Section<'r, 't> {
+        Section { reader, path, span, table, known: vec![] }
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// All keys, in the order of the text.
+    pub(super) fn keys(&self) -> Vec<String> {
+        self.table.keys().map(|key| key.get_ref().to_string()).collect()
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    pub(super) fn is_table(&self, key: &str) -> bool {
+        self.table.get(key).is_some_and(|value| value.get_ref().is_table())
+    }
+
+    /// The value of a key, which is known from now on.
+    fn value(&mut self, key: &str) -> Option<&'t Spanned<DeValue<'t>>> {
+        self.known.push(key.to_owned());
+        let (name, value) = self.table.get_key_value(key)?;
+        // A complaint about a value shows the value; one about a table shows its name.
+        let span = if value.get_ref().is_table() { name.span() } else { value.span() };
+        self.reader.places.borrow_mut().insert(self.path_of(key), span);
+        Some(value)
+    }
+
+    fn wrong(&self, value: &Spanned<DeValue<'_>>, key: &str, wanted: &str, example: &str) {
+        let message = format!("`{key}` is {}, not {wanted}", value.get_ref().type_str());
+        self.reader.complain(value.span(), message, format!("write for instance {key} = {example}"));
+    }
+
+    /// A complaint about the value of a key.
+    pub(super) fn complain(&self, key: &str, message: impl Into<String>, remedy: impl Into<String>) {
+        let value = self.table.get(key).map_or_else(|| self.span.clone(), Spanned::span);
+        self.reader.complain(value, message, remedy);
+    }
+
+    pub(super) fn section(&mut self, key: &str) -> Option<Section<'r, 't>> {
+        let value = self.value(key)?;
+        match value.get_ref() {
+            DeValue::Table(table) => {
+                Some(Section::new(self.reader, self.path_of(key), self.reader.place(&self.path_of(key)), table))
+            }
+            _ => {
+                self.wrong(value, key, "a table", "{ … }");
+                None
+            }
+        }
+    }
+
+    pub(super) fn string(&mut self, key: &str) -> Option<String> {
+        let value = self.value(key)?;
+        match value.get_ref() {
+            DeValue::String(text) => Some(self.reader.expand(text, &value.span())),
+            _ => {
+                self.wrong(value, key, "a text", "\"…\"");
+                None
+            }
+        }
+    }
+
+    /// A text that must be there; empty, with a complaint, where it is not.
+    pub(super) fn required(&mut self, key: &str, remedy: &str) -> String {
+        if !self.has(key) {
+            self.known.push(key.to_owned());
+            self.reader.complain(self.span.clone(), format!("`{key}` is missing"), remedy);
+        }
+        self.string(key).unwrap_or_default()
+    }
+
+    pub(super) fn strings(&mut self, key: &str) -> Option<Vec<String>> {
+        let value = self.value(key)?;
+        let DeValue::Array(array) = value.get_ref() else {
+            self.wrong(value, key, "a list of texts", "[\"…\"]");
+            return None;
+        };
+        let mut texts = vec![];
+        for one in array.iter() {
+            match one.get_ref() {
+                DeValue::String(text) => texts.push(self.reader.expand(text, &one.span())),
+                _ => self.wrong(one, key, "a list of texts", "[\"…\"]"),
+            }
+        }
+        Some(texts)
+    }
+
+    pub(super) fn integer(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
+        let value = self.value(key)?;
+        let number = match value.get_ref() {
+            DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
+            _ => {
+                self.wrong(value, key, "a whole number", &range.start().to_string());
+                return None;
+            }
+        };
+        let within = number.filter(|number| range.contains(number));
+        if within.is_none() {
+            let remedy = format!("write a number from {} to {}", range.start(), range.end());
+            self.reader.complain(value.span(), format!("`{key}` is out of bounds"), remedy);
+        }
+        within
+    }
+
+    pub(super) fn boolean(&mut self, key: &str) -> Option<bool> {
+        let value = self.value(key)?;
+        let truth = value.get_ref().as_bool();
+        if truth.is_none() {
+            self.wrong(value, key, "true or false", "true");
+        }
+        truth
+    }
+
+    pub(super) fn duration(&mut self, key: &str) -> Option<Duration> {
+        let text = self.string(key)?;
+        let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
+        if parsed.is_none() {
+            self.complain(
+                key,
+                format!("`{text}` is no span of time"),
+                "write for instance \"500ms\", \"30s\", \"5m\" or \"1h\"",
+            );
+        }
+        parsed
+    }
+
+    pub(super) fn size(&mut self, key: &str) -> Option<u64> {
+        let text = self.string(key)?;
+        let parsed = bytes_size::parse(&text);
+        if parsed.is_none() {
+            self.complain(key, format!("`{text}` is no size"), "write for instance \"64KiB\" or \"256MiB\"");
+        }
+        parsed
+    }
+
+    /// Complains about every key that nobody asked for.
+    pub(super) fn finish(self) {
+        let known: Vec<&str> = self.known.iter().map(|key| &**key).collect();
+        for key in self.table.keys().filter(|key| !known.contains(&&**key.get_ref())) {
+            let place = if self.path.is_empty() { "here".to_owned() } else { format!("in [{}]", self.path) };
+            let remedy = suggest::remedy("keys", key.get_ref(), &known);
+            self.reader.complain(key.span(), format!("unknown key `{}` {place}", key.get_ref()), remedy);
+        }
+    }
+}

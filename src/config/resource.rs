@@ -1,0 +1,129 @@
+//! `[resources.NAME]`
+
+use std::time::Duration;
+
+use super::read::Section;
+use crate::{
+    boundary::Sizes,
+    resource::ResourceOptions,
+    row::Field,
+    source::{FieldSpec, OrderBy, Related, Spec},
+};
+
+/// A resource as it is written down.
+#[derive(Clone, Debug)]
+pub struct ResourceConfig {
+    /// Its name, and so its path.
+    pub name: String,
+    /// The database of its table, by name.
+    pub database: String,
+    /// What it asks of the table.
+    pub spec: Spec,
+    ttl: Duration,
+    stale: Duration,
+    sizes: Sizes,
+    count: bool,
+}
+
+impl ResourceConfig {
+    pub(super) fn options(&self, fields: Vec<(String, Field)>) -> ResourceOptions {
+        ResourceOptions { fields: Some(fields), ttl: self.ttl, stale: self.stale, sizes: self.sizes, count: self.count }
+    }
+}
+
+pub(super) fn read_all(mut section: Section<'_, '_>) -> Vec<ResourceConfig> {
+    let mut resources = vec![];
+    for name in section.keys() {
+        resources.extend(section.section(&name).map(|section| read(name, section)));
+    }
+    section.finish();
+    resources
+}
+
+fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
+    let usual = ResourceOptions::default();
+    let order = section.strings("order").unwrap_or_default();
+    let resource = ResourceConfig {
+        database: section.required("database", "name one of [databases], for instance database = \"main\""),
+        spec: Spec {
+            table: section.required("table", "name the table or view, for instance table = \"tricks_trick\""),
+            condition: section.string("where").filter(|condition| !condition.trim().is_empty()),
+            order: order.iter().map(|text| OrderBy::parse(text)).collect(),
+            key: section.strings("key").unwrap_or_default(),
+            fields: section.section("fields").map(fields),
+            filters: section.strings("filters"),
+        },
+        ttl: section.duration("ttl").unwrap_or(usual.ttl),
+        stale: section.duration("stale").unwrap_or(usual.stale),
+        sizes: Sizes {
+            rows: section.integer("chunk_rows", 1..=100_000).map_or(usual.sizes.rows, |rows| rows as u32),
+            bytes: section.size("chunk_bytes").map_or(usual.sizes.bytes, |bytes| bytes.clamp(1, 4 << 20) as u32),
+        },
+        count: section.boolean("count").unwrap_or(usual.count),
+        name,
+    };
+    section.finish();
+    resource
+}
+
+fn fields(mut section: Section<'_, '_>) -> Vec<(String, FieldSpec)> {
+    let mut fields = vec![];
+    for name in section.keys() {
+        let field = match section.is_table(&name) {
+            true => section.section(&name).and_then(|table| field(&name, table)),
+            false => section.string(&name).map(FieldSpec::Column),
+        };
+        fields.extend(field.map(|field| (name, field)));
+    }
+    section.finish();
+    fields
+}
+
+fn field(name: &str, mut section: Section<'_, '_>) -> Option<FieldSpec> {
+    let kinds = ["link", "via", "through", "from"];
+    let named: Vec<&str> = kinds.into_iter().filter(|kind| section.has(kind)).collect();
+    let field = match named[..] {
+        ["link"] => FieldSpec::Link(section.string("link")?),
+        ["via"] => FieldSpec::Via { via: section.string("via")?, related: related(&mut section, None, false) },
+        ["through"] => FieldSpec::Through {
+            through: section.string("through")?,
+            on: section.string("on"),
+            to: section.string("to"),
+            related: related(&mut section, None, true),
+        },
+        ["from"] => {
+            let table = section.string("from")?;
+            FieldSpec::From { on: section.string("on"), related: related(&mut section, Some(table), true) }
+        }
+        _ => {
+            let remedy = "write { link = \"/path/{column}/\" }, { via = \"column\", … }, { through = \"join table\", … } or { from = \"table\", … }";
+            section.complain("", format!("field `{name}` must be of one kind"), remedy);
+            return None;
+        }
+    };
+    section.finish();
+    Some(field)
+}
+
+/// What a relation takes; `table` is set where another key has named it already.
+fn related(section: &mut Section<'_, '_>, table: Option<String>, list: bool) -> Related {
+    let table = match table {
+        Some(table) => Some(table),
+        None => section.string("table"),
+    };
+    let (one, several) = (section.string("column"), section.strings("columns"));
+    if one.is_some() && several.is_some() {
+        section.complain(
+            "columns",
+            "`column` and `columns` exclude each other",
+            "keep `column` for bare values, or `columns` for objects",
+        );
+    }
+    let order = if list { section.strings("order").unwrap_or_default() } else { vec![] };
+    Related {
+        table,
+        object: several.is_some(),
+        columns: several.unwrap_or_else(|| one.into_iter().collect()),
+        order: order.iter().map(|text| OrderBy::parse(text)).collect(),
+    }
+}

@@ -1,0 +1,143 @@
+//! `[server]`
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use ipnet::IpNet;
+
+use super::read::Section;
+use crate::web;
+
+/// How the server listens, whom it believes, and its bounds.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What absolute links begin with; `None`: scheme and host of the request.
+    pub public_url: Option<String>,
+    /// Hosts that requests may name; `None`: loopback names and `listen`'s own; `*`: all.
+    pub allowed_hosts: Option<Vec<String>>,
+    /// Peers that may set `Forwarded` and `X-Forwarded-*`.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Streams at once; one more gets 503.
+    pub max_streams: usize,
+    /// Connections at once; one more gets 503.
+    pub max_connections: usize,
+    /// A client that takes no byte for so long is cut.
+    pub stall_timeout: Duration,
+    /// A request's head must be whole so long after its first byte, and the first byte so long after the connection.
+    pub header_timeout: Duration,
+    /// A connection may be without a request for so long.
+    pub idle_timeout: Duration,
+    /// How long streams may go on after a signal to stop.
+    pub drain: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> ServerConfig {
+        ServerConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            public_url: None,
+            allowed_hosts: None,
+            trusted_proxies: vec![],
+            max_streams: 10_000,
+            max_connections: 12_000,
+            stall_timeout: Duration::from_secs(60),
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+impl ServerConfig {
+    pub(super) fn read(mut section: Section<'_, '_>) -> ServerConfig {
+        let usual = ServerConfig::default();
+        let config = ServerConfig {
+            listen: listen(&mut section).unwrap_or(usual.listen),
+            public_url: public_url(&mut section),
+            allowed_hosts: section
+                .strings("allowed_hosts")
+                .map(|hosts| hosts.iter().map(|host| host.to_ascii_lowercase()).collect()),
+            trusted_proxies: trusted_proxies(&mut section),
+            max_streams: section.integer("max_streams", 1..=1_000_000).map_or(usual.max_streams, |n| n as usize),
+            max_connections: section
+                .integer("max_connections", 1..=1_000_000)
+                .map_or(usual.max_connections, |n| n as usize),
+            stall_timeout: section.duration("stall_timeout").unwrap_or(usual.stall_timeout),
+            header_timeout: section.duration("header_timeout").unwrap_or(usual.header_timeout),
+            idle_timeout: section.duration("idle_timeout").unwrap_or(usual.idle_timeout),
+            drain: section.duration("drain").unwrap_or(usual.drain),
+        };
+        for (key, timeout) in [
+            ("stall_timeout", config.stall_timeout),
+            ("header_timeout", config.header_timeout),
+            ("idle_timeout", config.idle_timeout),
+        ] {
+            if timeout.is_zero() {
+                section.complain(
+                    key,
+                    format!("`{key}` is zero"),
+                    "every wait needs a limit; write for instance \"60s\"",
+                );
+            }
+        }
+        section.finish();
+        config
+    }
+}
+
+fn listen(section: &mut Section<'_, '_>) -> Option<SocketAddr> {
+    let text = section.string("listen")?;
+    let parsed = parse_listen(&text);
+    if parsed.is_none() {
+        section.complain(
+            "listen",
+            format!("`{text}` is no address"),
+            "write IP:PORT, for instance \"127.0.0.1:8080\" or \"[::]:8080\"",
+        );
+    }
+    parsed
+}
+
+/// Reads `127.0.0.1:8080`, `localhost:8080` or `:8080`.
+pub(crate) fn parse_listen(text: &str) -> Option<SocketAddr> {
+    match text.split_once(':') {
+        Some(("", port)) => Some(SocketAddr::from(([0, 0, 0, 0], port.parse().ok()?))),
+        Some(("localhost", port)) => Some(SocketAddr::from(([127, 0, 0, 1], port.parse().ok()?))),
+        _ => text.parse().ok(),
+    }
+}
+
+fn public_url(section: &mut Section<'_, '_>) -> Option<String> {
+    let text = section.string("public_url")?;
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let host = rest.map(|rest| rest.split('/').next().unwrap_or_default());
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}?#".contains(&byte));
+    if !host.is_some_and(web::is_host) || !plain {
+        section.complain(
+            "public_url",
+            "`public_url` is no absolute URL",
+            "write scheme and host, for instance \"https://www.example.com\"",
+        );
+        return None;
+    }
+    Some(text.trim_end_matches('/').to_owned())
+}
+
+fn trusted_proxies(section: &mut Section<'_, '_>) -> Vec<IpNet> {
+    let mut nets = vec![];
+    for text in section.strings("trusted_proxies").unwrap_or_default() {
+        match text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
+            Ok(net) => nets.push(net),
+            Err(_) => section.complain(
+                "trusted_proxies",
+                format!("`{text}` is no network"),
+                "write for instance \"127.0.0.1/32\" or \"10.0.0.0/8\"",
+            ),
+        }
+    }
+    nets
+}

@@ -1,0 +1,172 @@
+//! Which host a request is for, and what its absolute links begin with.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderMap, Request, Version, header};
+use ipnet::IpNet;
+
+use crate::{
+    config::ServerConfig,
+    error::{Error, Kind, Result},
+    web::{Origin, is_host},
+};
+
+/// The hosts that are allowed, and the peers that are believed.
+#[derive(Debug)]
+pub(super) struct Hosts {
+    /// `None`: all.
+    allowed: Option<Vec<String>>,
+    public_url: Option<String>,
+    trusted: Vec<IpNet>,
+    own: String,
+}
+
+impl Hosts {
+    pub(super) fn new(config: &ServerConfig, address: SocketAddr) -> Hosts {
+        let usual = || {
+            let mut names: Vec<String> = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).into();
+            if !address.ip().is_unspecified() {
+                names.push(host_of(address.ip()));
+            }
+            names
+        };
+        let allowed = config.allowed_hosts.clone().unwrap_or_else(usual);
+        Hosts {
+            allowed: (!allowed.iter().any(|host| host == "*")).then_some(allowed),
+            public_url: config.public_url.clone(),
+            trusted: config.trusted_proxies.clone(),
+            own: format!("{}:{}", host_of(address.ip()), address.port()),
+        }
+    }
+
+    /// Checks the host of a request; says what its absolute links begin with.
+    pub(super) fn check<B>(&self, request: &Request<B>, peer: IpAddr) -> Result<Origin> {
+        let forwarded = if self.trusts(peer) { Forwarded::read(request.headers()) } else { Forwarded::default() };
+        let host = forwarded.host.or_else(|| named(request)).map(str::to_ascii_lowercase);
+        let host = match host {
+            Some(host) if is_host(&host) => host,
+            // HTTP/1.0 does not demand one.
+            None if request.version() < Version::HTTP_11 => self.own.clone(),
+            _ => {
+                return Err(Error::new(Kind::Invalid, "the request names no right host")
+                    .remedy("send one `Host` header with a host name"));
+            }
+        };
+        if let Some(allowed) = &self.allowed {
+            let name = without_port(&host);
+            if !allowed.iter().any(|one| one == name || *one == host) {
+                return Err(Error::new(Kind::Invalid, format!("the host `{name}` is not served here"))
+                    .remedy("the operator allows hosts with `allowed_hosts` in [server]"));
+            }
+        }
+        let scheme = forwarded.scheme.filter(|scheme| ["http", "https"].contains(scheme)).unwrap_or("http");
+        Ok(Origin(self.public_url.clone().unwrap_or_else(|| format!("{scheme}://{host}"))))
+    }
+
+    fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.trusted.iter().any(|net| net.contains(&peer))
+    }
+}
+
+/// The host that the request line or the one `Host` header names.
+fn named<B>(request: &Request<B>) -> Option<&str> {
+    let line = request.uri().authority().map(|authority| authority.as_str());
+    line.or_else(|| {
+        let mut hosts = request.headers().get_all(header::HOST).iter();
+        let host = hosts.next()?.to_str().unwrap_or_default();
+        // Two hosts are as good as a wrong one (RFC 9112 §3.2).
+        Some(if hosts.next().is_some() { "" } else { host })
+    })
+}
+
+fn host_of(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+/// What a proxy says that its client asked for. Of several proxies the last, which is the one that is trusted, is believed.
+#[derive(Debug, Default)]
+struct Forwarded<'a> {
+    scheme: Option<&'a str>,
+    host: Option<&'a str>,
+}
+
+impl<'a> Forwarded<'a> {
+    fn read(headers: &'a HeaderMap) -> Forwarded<'a> {
+        let last = |name: &str| {
+            let value = headers.get_all(name).iter().next_back()?.to_str().ok()?;
+            Some(value.rsplit(',').next().unwrap_or_default().trim())
+        };
+        match last("forwarded") {
+            // RFC 7239: for=…;proto=https;host=example.com
+            Some(element) => {
+                let parameter = |wanted: &str| {
+                    let pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
+                    pairs
+                        .into_iter()
+                        .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+                        .map(|(_, value)| value.trim_matches('"'))
+                };
+                Forwarded { scheme: parameter("proto"), host: parameter("host") }
+            }
+            None => Forwarded { scheme: last("x-forwarded-proto"), host: last("x-forwarded-host") },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(config: &ServerConfig, peer: [u8; 4], headers: &[(&str, &str)]) -> Option<String> {
+        let hosts = Hosts::new(config, SocketAddr::from(([127, 0, 0, 1], 8080)));
+        let mut request = Request::get("/tricks");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        hosts.check(&request.body(()).unwrap(), IpAddr::from(peer)).ok().map(|origin| origin.0)
+    }
+
+    #[test]
+    fn only_allowed_hosts_are_served() {
+        let usual = ServerConfig::default();
+        let asked = |config: &ServerConfig, host: &str| origin(config, [127, 0, 0, 1], &[("host", host)]);
+        assert_eq!(asked(&usual, "localhost:8080").as_deref(), Some("http://localhost:8080"));
+        assert_eq!(asked(&usual, "[::1]:8080").as_deref(), Some("http://[::1]:8080"));
+        for wrong in ["example.com", "", "localhost:8080/x", "a b", "localhost@evil"] {
+            assert_eq!(asked(&usual, wrong), None, "{wrong}");
+        }
+        assert_eq!(origin(&usual, [127, 0, 0, 1], &[]), None);
+        assert_eq!(origin(&usual, [127, 0, 0, 1], &[("host", "localhost"), ("host", "localhost")]), None);
+        let all = ServerConfig { allowed_hosts: Some(vec!["*".into()]), ..ServerConfig::default() };
+        assert_eq!(asked(&all, "Example.com").as_deref(), Some("http://example.com"));
+        let public = ServerConfig { public_url: Some("https://www.example.com".into()), ..ServerConfig::default() };
+        assert_eq!(asked(&public, "localhost").as_deref(), Some("https://www.example.com"));
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        let config = ServerConfig {
+            allowed_hosts: Some(vec!["example.com".into(), "proxy".into()]),
+            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+            ..ServerConfig::default()
+        };
+        let legacy = [("host", "proxy"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "evil, example.com")];
+        assert_eq!(origin(&config, [10, 1, 1, 1], &legacy).as_deref(), Some("https://example.com"));
+        assert_eq!(origin(&config, [11, 1, 1, 1], &legacy).as_deref(), Some("http://proxy"));
+        let standard = [("host", "proxy"), ("forwarded", "for=1.2.3.4, for=x;proto=https;host=\"example.com\"")];
+        assert_eq!(origin(&config, [10, 1, 1, 1], &standard).as_deref(), Some("https://example.com"));
+        let strange = [("host", "proxy"), ("x-forwarded-host", "not.allowed")];
+        assert_eq!(origin(&config, [10, 1, 1, 1], &strange), None);
+    }
+}

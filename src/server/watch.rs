@@ -1,0 +1,220 @@
+//! Limits on a connection that hyper does not have: a client that takes nothing, a request that does not end.
+//!
+//! Under back pressure hyper stops polling the body, so a timer in the body never fires. Here the body and the socket note
+//! when something began to wait for the client, and a watchdog beside the connection looks at the notes.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use http_body::{Frame, SizeHint};
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use crate::{error::Result, web::Body};
+
+/// What a connection can wait for the client with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// The rest of a request's head.
+    Head,
+    /// A frame that was handed out, to be sent.
+    Frame,
+    /// Bytes that the socket did not take.
+    Socket,
+}
+
+/// The notes of one connection.
+#[derive(Debug)]
+pub(super) struct Watch {
+    began: Instant,
+    /// Since when each [`Wait`] lasts, in milliseconds since `began` plus one; 0: it does not.
+    waits: [AtomicU64; 3],
+    /// Whether a request is being answered.
+    answering: AtomicBool,
+    /// Whether the connection must end with a reset, because a plain close would look like the end of the body.
+    reset: AtomicBool,
+}
+
+impl Watch {
+    pub(super) fn new() -> Arc<Watch> {
+        Arc::new(Watch {
+            began: Instant::now(),
+            waits: Default::default(),
+            answering: AtomicBool::new(false),
+            reset: AtomicBool::new(false),
+        })
+    }
+
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64 + 1
+    }
+
+    fn begin(&self, wait: Wait) {
+        let _ = self.waits[wait as usize].compare_exchange(0, self.now(), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    fn end(&self, wait: Wait) {
+        self.waits[wait as usize].store(0, Ordering::Relaxed);
+    }
+
+    /// A request's head is there.
+    pub(super) fn request(&self) {
+        self.end(Wait::Head);
+        self.end(Wait::Frame);
+        self.answering.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on the connection ends with a reset, however it ends.
+    pub(super) fn end_with_reset(&self, reset: bool) {
+        self.reset.store(reset, Ordering::Relaxed);
+    }
+
+    /// Ends when a wait has lasted longer than its limit, at most a quarter later.
+    pub(super) async fn expired(&self, head: Duration, stall: Duration) -> Wait {
+        let pause = head.min(stall) / 4;
+        loop {
+            tokio::time::sleep(pause).await;
+            let now = self.now();
+            for (wait, limit) in [(Wait::Head, head), (Wait::Frame, stall), (Wait::Socket, stall)] {
+                let since = self.waits[wait as usize].load(Ordering::Relaxed);
+                if since != 0 && now.saturating_sub(since) >= limit.as_millis() as u64 {
+                    return wait;
+                }
+            }
+        }
+    }
+}
+
+/// A socket that notes what it waits for.
+pub(super) struct Watched {
+    stream: TcpStream,
+    watch: Arc<Watch>,
+}
+
+impl Watched {
+    pub(super) fn new(stream: TcpStream, watch: Arc<Watch>) -> Watched {
+        Watched { stream, watch }
+    }
+
+    fn wrote(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &poll {
+            Poll::Pending => self.watch.begin(Wait::Socket),
+            Poll::Ready(_) => self.watch.end(Wait::Socket),
+        }
+        poll
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.watch.reset.load(Ordering::Relaxed) {
+            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let poll = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before && !self.watch.answering.load(Ordering::Relaxed) {
+            self.watch.begin(Wait::Head);
+        }
+        poll
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.wrote(poll)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.wrote(poll)
+    }
+
+    /// Without it hyper would copy every buffer into one.
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// A body that notes when a frame was handed out and not yet asked for the next, and holds a permit of the bound on streams.
+pub(super) struct WatchedBody<P> {
+    body: Body,
+    watch: Arc<Watch>,
+    /// Whether only the close of the connection ends the body (HTTP/1.0), so that a cut needs a reset.
+    ends_by_close: bool,
+    _permit: Option<P>,
+}
+
+impl<P> WatchedBody<P> {
+    pub(super) fn new(body: Body, watch: Arc<Watch>, ends_by_close: bool, permit: Option<P>) -> WatchedBody<P> {
+        if ends_by_close {
+            watch.end_with_reset(true);
+        }
+        WatchedBody { body, watch, ends_by_close, _permit: permit }
+    }
+}
+
+impl<P: Unpin> http_body::Body for WatchedBody<P> {
+    type Data = bytes::Bytes;
+    type Error = crate::error::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<bytes::Bytes>>>> {
+        self.watch.end(Wait::Frame);
+        let poll = Pin::new(&mut self.body).poll_frame(context);
+        match &poll {
+            Poll::Ready(Some(Ok(_))) => self.watch.begin(Wait::Frame),
+            Poll::Ready(None) if self.ends_by_close => self.watch.end_with_reset(false),
+            _ => {}
+        }
+        poll
+    }
+
+    fn is_end_stream(&self) -> bool {
+        // Where a close ends the body, hyper must ask for the end, so that the reset is taken back.
+        !self.ends_by_close && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<P> Drop for WatchedBody<P> {
+    fn drop(&mut self) {
+        // What hyper still has to send is watched at the socket.
+        self.watch.end(Wait::Frame);
+        self.watch.answering.store(false, Ordering::Relaxed);
+    }
+}
