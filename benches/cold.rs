@@ -22,8 +22,12 @@ fn main() {
         return;
     };
     let rounds = arguments.get(1).and_then(|rounds| rounds.parse().ok()).unwrap_or(5);
-    let loops: [(&str, fn(&Connection) -> u64); 4] =
-        [("group_concat", group_concat), ("query per row", query_per_row), ("runs, joined", runs_joined), ("runs, names mapped", runs_mapped)];
+    let loops: [(&str, fn(&Connection) -> u64); 4] = [
+        ("group_concat", group_concat),
+        ("query per row", query_per_row),
+        ("runs, joined", runs_joined),
+        ("runs, names mapped", runs_mapped),
+    ];
     let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the file opens");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut rates: Vec<Vec<f64>> = vec![vec![]; loops.len() + 1];
@@ -60,8 +64,14 @@ fn note(rates: &mut Vec<f64>, round: usize, rows: u64, began: Instant) {
 
 /// The whole machine: source, cutter, format, store, stream.
 async fn chunkflow(file: &str) -> (u64, f64, f64) {
-    let related = |table: &str| Related { table: Some(table.into()), columns: vec!["slug".into()], ..Related::default() };
-    let through = |table: &str, target: &str| FieldSpec::Through { through: table.into(), on: None, to: None, related: related(target) };
+    let related =
+        |table: &str| Related { table: Some(table.into()), columns: vec!["slug".into()], ..Related::default() };
+    let through = |table: &str, target: &str| FieldSpec::Through {
+        through: table.into(),
+        on: None,
+        to: None,
+        related: related(target),
+    };
     let spec = Spec {
         table: "tricks_trick".into(),
         condition: Some(WHERE.into()),
@@ -74,7 +84,8 @@ async fn chunkflow(file: &str) -> (u64, f64, f64) {
         ]),
         ..Spec::default()
     };
-    let database = Sqlite::open(&format!("sqlite:{file}"), GateLimits::default(), std::time::Duration::from_secs(60)).expect("it opens");
+    let database = Sqlite::open(&format!("sqlite:{file}"), GateLimits::default(), std::time::Duration::from_secs(60))
+        .expect("it opens");
     let (source, fields) = database.source(&spec).expect("a right spec");
     let options = ResourceOptions { fields: Some(fields), ..ResourceOptions::default() };
     let resource = Resource::new("tricks", source, options).expect("a right resource");
@@ -115,9 +126,13 @@ fn group_concat(connection: &Connection) -> u64 {
 }
 
 fn query_per_row(connection: &Connection) -> u64 {
-    let mut statement = connection.prepare(&format!("SELECT id, title, slug FROM tricks_trick WHERE {WHERE} ORDER BY id")).expect("right SQL");
+    let mut statement = connection
+        .prepare(&format!("SELECT id, title, slug FROM tricks_trick WHERE {WHERE} ORDER BY id"))
+        .expect("right SQL");
     let related = |table: &str, target: &str, column: &str| {
-        let sql = format!("SELECT c.slug FROM {table} j JOIN {target} c ON c.id = j.{column} WHERE j.trick_id = ?1 ORDER BY c.id");
+        let sql = format!(
+            "SELECT c.slug FROM {table} j JOIN {target} c ON c.id = j.{column} WHERE j.trick_id = ?1 ORDER BY c.id"
+        );
         connection.prepare(&sql).expect("right SQL")
     };
     let mut relations = [
@@ -142,7 +157,9 @@ fn query_per_row(connection: &Connection) -> u64 {
 
 fn runs_joined(connection: &Connection) -> u64 {
     let joined = |table: &str, target: &str, column: &str| {
-        format!("SELECT j.trick_id, c.slug FROM {table} j JOIN {target} c ON c.id = j.{column} WHERE j.trick_id BETWEEN ?1 AND ?2 ORDER BY j.trick_id, c.id")
+        format!(
+            "SELECT j.trick_id, c.slug FROM {table} j JOIN {target} c ON c.id = j.{column} WHERE j.trick_id BETWEEN ?1 AND ?2 ORDER BY j.trick_id, c.id"
+        )
     };
     let relations = [
         joined("tricks_trick_categories", "tricks_category", "category_id"),
@@ -156,12 +173,15 @@ fn runs_joined(connection: &Connection) -> u64 {
 fn runs_mapped(connection: &Connection) -> u64 {
     let names = |table: &str| {
         let mut statement = connection.prepare(&format!("SELECT id, slug FROM {table}")).expect("right SQL");
-        let rows = statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))).expect("it runs");
+        let rows =
+            statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))).expect("it runs");
         rows.map(|row| row.expect("a row")).collect::<HashMap<i64, String>>()
     };
     let names = [names("tricks_category"), names("tricks_technology")];
-    let plain = |table: &str, column: &str| format!("SELECT trick_id, {column} FROM {table} WHERE trick_id BETWEEN ?1 AND ?2");
-    let relations = [plain("tricks_trick_categories", "category_id"), plain("tricks_trick_technologies", "technology_id")];
+    let plain =
+        |table: &str, column: &str| format!("SELECT trick_id, {column} FROM {table} WHERE trick_id BETWEEN ?1 AND ?2");
+    let relations =
+        [plain("tricks_trick_categories", "category_id"), plain("tricks_trick_technologies", "technology_id")];
     runs(connection, &relations, |relation, row| {
         let (key, id): (i64, i64) = (row.get(0).expect("a key"), row.get(1).expect("an id"));
         black_box((key, names[relation].get(&id)));

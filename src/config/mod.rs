@@ -5,7 +5,7 @@ mod read;
 mod resource;
 mod server;
 
-use std::{collections::HashMap, ops::Range, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, ops::Range, sync::Arc, time::Duration};
 
 pub(crate) use self::server::parse_listen;
 pub use self::{complaint::Complaints, resource::ResourceConfig, server::ServerConfig};
@@ -38,11 +38,18 @@ pub struct Config {
 }
 
 /// The text that the configuration was read from, and where each key stands in it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Text {
     file: String,
     text: String,
     places: HashMap<String, Range<usize>>,
+}
+
+impl fmt::Debug for Text {
+    /// Without the text, which may hold passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Text").field("file", &self.file).finish_non_exhaustive()
+    }
 }
 
 impl Text {

@@ -16,7 +16,7 @@ mod sqlite_catalogue;
 #[cfg(feature = "sqlite")]
 mod sqlite_rows;
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::Sqlite;
@@ -159,7 +159,7 @@ pub trait Database: Send + Sync + 'static {
 }
 
 /// How a database is opened and how hard it may be worked.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DatabaseOptions {
     /// Where it is. May hold a password: never to be shown.
     pub url: String,
@@ -167,6 +167,16 @@ pub struct DatabaseOptions {
     pub pool: usize,
     /// Time limit of one read.
     pub timeout: Duration,
+}
+
+impl fmt::Debug for DatabaseOptions {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseOptions")
+            .field("pool", &self.pool)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 type OpenDatabase = fn(&DatabaseOptions) -> Result<Arc<dyn Database>>;

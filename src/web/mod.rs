@@ -4,9 +4,9 @@ mod body;
 mod params;
 mod reply;
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use tokio::sync::Semaphore;
 
 pub use self::params::fuzz_filter;
@@ -106,10 +106,14 @@ impl Chunkflow {
     ///
     /// Returns once the first chunk is in hand, so that a source that is down is a 503 and not a cut list. Every failure is
     /// an `application/problem+json` response. Needs a tokio runtime; dropping the future or the body stops the work.
-    pub async fn respond<B>(&self, request: &Request<B>) -> Response<Body> {
-        match self.answer(request).await {
-            Ok(response) => response,
-            Err(problem) => problem.response(),
+    pub fn respond<B>(&self, request: &Request<B>) -> impl Future<Output = Response<Body>> + Send + use<B> {
+        let (asked, inner) = (self.asked(request), Arc::clone(&self.0));
+        async move {
+            match asked {
+                Ok(Asked::List(list)) => list.answer(&inner).await.unwrap_or_else(|problem| problem.response()),
+                Ok(Asked::Said(response)) => response,
+                Err(problem) => problem.response(),
+            }
         }
     }
 
@@ -123,44 +127,37 @@ impl Chunkflow {
         Stream::begin(&self.0.loader, ask, &self.0.budget).await.map(Body::from)
     }
 
-    async fn answer<B>(&self, request: &Request<B>) -> Result<Response<Body>, Problem> {
+    /// What a request asks for; without any work.
+    fn asked<B>(&self, request: &Request<B>) -> Result<Asked, Problem> {
         let (resource, extension) = self.find(request.uri().path())?;
         let method = request.method();
         if method == Method::OPTIONS {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(reply::ALLOWED));
-            return Ok(response);
+            return Ok(Asked::Said(response));
         }
         if method != Method::GET && method != Method::HEAD {
             return Err(reply::method_not_allowed(method));
         }
         let format = extension.map_or_else(|| accepted(request.headers()), Ok)?;
-        let query = request.uri().query().unwrap_or_default();
-        let params = params::parse(query, resource)?;
+        let params = params::parse(request.uri().query().unwrap_or_default(), resource)?;
         let base = if resource.has_links() { base(request)? } else { String::new() };
         let list = Arc::new(List::new(Arc::clone(resource), format, params.conditions, &base));
         let ask = Ask { list, after: params.after, limit: params.limit };
-        let mut headers = headers(format);
         if method == Method::HEAD {
-            self.head(ask, &mut headers);
-            return Ok(with(headers, Body::empty()));
+            return Ok(Asked::Said(self.head(&ask, format)));
         }
-        let stream = Stream::begin(&self.0.loader, ask, &self.0.budget).await?;
-        headers.insert(cache_status(), status_value(stream.first()));
-        known_length(&mut headers, stream.length());
-        if let Some(cursor) = stream.goes_on() {
-            let link = next_link(request.uri().path(), query, &cursor.seal(resource.order()));
-            headers.extend(HeaderValue::from_str(&link).ok().map(|link| (header::LINK, link)));
-        }
-        Ok(with(headers, Body::from(stream)))
+        Ok(Asked::List(AskedList { ask, format, uri: request.uri().clone() }))
     }
 
     /// What GET would say, as far as it is known without any work.
-    fn head(&self, ask: Ask, headers: &mut HeaderMap) {
-        let (first, length) = Stream::peek(&self.0.loader, &ask);
+    fn head(&self, ask: &Ask, format: usize) -> Response<Body> {
+        let (first, length) = Stream::peek(&self.0.loader, ask);
+        let mut headers = headers(format);
         headers.insert(cache_status(), first.map_or(HeaderValue::from_static("chunkflow; fwd=miss"), status_value));
-        known_length(headers, length);
+        known_length(&mut headers, length);
+        with(headers, Body::empty())
     }
 
     /// The resource of a path, and the format its extension names.
@@ -182,6 +179,33 @@ impl Chunkflow {
         Err(Error::new(Kind::Missing, format!("there is no resource `{name}`"))
             .remedy(suggest::remedy("resources", name, &names))
             .into())
+    }
+}
+
+/// What a request asks for: something that is said at once, or a list.
+enum Asked {
+    Said(Response<Body>),
+    List(AskedList),
+}
+
+struct AskedList {
+    ask: Ask,
+    format: usize,
+    uri: Uri,
+}
+
+impl AskedList {
+    async fn answer(self, inner: &Inner) -> Result<Response<Body>, Problem> {
+        let order = self.ask.list.resource().order();
+        let stream = Stream::begin(&inner.loader, self.ask, &inner.budget).await?;
+        let mut headers = headers(self.format);
+        headers.insert(cache_status(), status_value(stream.first()));
+        known_length(&mut headers, stream.length());
+        if let Some(cursor) = stream.goes_on() {
+            let link = next_link(self.uri.path(), self.uri.query().unwrap_or_default(), &cursor.seal(order));
+            headers.extend(HeaderValue::from_str(&link).ok().map(|link| (header::LINK, link)));
+        }
+        Ok(with(headers, Body::from(stream)))
     }
 }
 

@@ -1,0 +1,130 @@
+//! The commands, as processes.
+
+use std::{process::Stdio, time::Duration};
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::support::{Client, Process, STUCK, binary, numbered, until};
+
+#[test]
+fn an_export_is_what_the_server_streams_in_every_format() {
+    let folder = TempDir::new().unwrap();
+    let server = Process::serve(&["demo", "--rows", "350"], folder.path());
+    let config =
+        "[server]\npublic_url = \"http://localhost\"\n".to_owned() + include_str!("../../src/command/demo.toml");
+    let database = folder.path().join("chunkflow/tricks-350.sqlite");
+    std::fs::write(
+        folder.path().join("demo.toml"),
+        config.replace("${DEMO_DATABASE_URL}", &format!("sqlite:{}", database.display())),
+    )
+    .unwrap();
+    for format in ["json", "ndjson", "csv"] {
+        let streamed = server.get(&format!("/tricks.{format}")).body;
+        let file = folder.path().join(format!("out.{format}"));
+        let status = binary(&["--config", "demo.toml", "export", "tricks", "--output"], folder.path())
+            .arg(&file)
+            .status()
+            .unwrap();
+        assert!(status.success());
+        assert_eq!(std::fs::read(&file).unwrap(), streamed, "{format}");
+        let output =
+            binary(&["--config", "demo.toml", "export", "tricks", "--format", format], folder.path()).output().unwrap();
+        assert_eq!(output.stdout, streamed, "{format} to standard output");
+    }
+}
+
+#[test]
+fn a_broken_export_leaves_no_file_and_keeps_the_old_one() {
+    let file = numbered(50_000);
+    let folder = file.folder.path();
+    // A value that cannot be computed, far behind the first chunk.
+    file.open().execute_batch("CREATE VIEW bad AS SELECT id, CASE WHEN id < 40000 THEN name ELSE abs(-9223372036854775807 - 1) END AS name FROM item").unwrap();
+    std::fs::write(folder.join("chunkflow.toml"), file.config("table = \"bad\"\nkey = [\"id\"]")).unwrap();
+    std::fs::write(folder.join("list.json"), "the old one").unwrap();
+    let output = binary(&["export", "list", "--output", "list.json"], folder).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("integer overflow"),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(std::fs::read(folder.join("list.json")).unwrap(), b"the old one");
+    let names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.iter().all(|name| !name.to_string_lossy().ends_with(".part")), "{names:?}");
+}
+
+#[test]
+fn the_demo_is_made_once_and_never_over_another_file() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("tricks.sqlite");
+    let serve =
+        || Process::serve(&["demo", "--rows", "60", "--database", "tricks.sqlite"], folder.path()).get("/tricks").body;
+    let first = serve();
+    let made = std::fs::metadata(&path).unwrap().modified().unwrap();
+    assert_eq!(serve(), first);
+    assert_eq!(std::fs::metadata(&path).unwrap().modified().unwrap(), made);
+    let refused = binary(&["demo", "--rows", "61", "--database", "tricks.sqlite"], folder.path()).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--rows 60"));
+    Connection::open(folder.path().join("mine.sqlite")).unwrap().execute_batch("CREATE TABLE mine (id)").unwrap();
+    let refused = binary(&["demo", "--database", "mine.sqlite"], folder.path()).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is not this demo's file"));
+}
+
+#[test]
+fn the_demo_holds_the_same_rows_on_every_machine() {
+    let folder = TempDir::new().unwrap();
+    let body = Process::serve(&["demo", "--rows", "1100"], folder.path()).get("/tricks.csv").body;
+    let sum = crc32(&body);
+    assert_eq!(sum, 3_754_963_710, "the demo's rows changed; give them a new VERSION");
+}
+
+/// CRC-32 (IEEE), bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |sum, byte| {
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| (sum >> 1) ^ (0xedb8_8320 & (sum & 1).wrapping_neg()))
+    })
+}
+
+#[test]
+fn sigterm_lets_a_stream_end_and_a_second_one_does_not() {
+    for second in [false, true] {
+        let folder = TempDir::new().unwrap();
+        let mut server = Process::serve(&["demo", "--rows", "100000", "--log", "info"], folder.path());
+        let mut client = Client::get(server.address, "/tricks");
+        assert!(client.wait_for("\"title\""));
+        let term = || {
+            assert!(std::process::Command::new("kill").arg(server.child.id().to_string()).status().unwrap().success())
+        };
+        term();
+        until("no new connection is taken", || std::net::TcpStream::connect(server.address).is_err());
+        if second {
+            term();
+            // What is in the sockets may still be read; the end never comes.
+            assert!(!client.read_reply("GET").whole);
+        } else {
+            assert!(client.read_reply("GET").whole);
+        }
+        let began = std::time::Instant::now();
+        let status = loop {
+            if let Some(status) = server.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(began.elapsed() < STUCK);
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert_eq!(status.code(), Some(0));
+    }
+}
+
+#[test]
+fn every_command_has_a_page_of_help() {
+    let folder = TempDir::new().unwrap();
+    for command in ["serve", "demo", "check", "export"] {
+        let output = binary(&[command, "--help"], folder.path()).stdout(Stdio::piped()).output().unwrap();
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && help.lines().count() > 10, "{help}");
+        assert!(help.contains("--config"), "{help}");
+    }
+}

@@ -1,0 +1,164 @@
+//! Every complaint about a configuration has its place and a remedy, and all of them come at once.
+
+use crate::support::{File, binary, numbered, parse};
+
+/// `line:column: message` of each complaint.
+fn complaints(text: &str) -> Vec<String> {
+    match parse(text) {
+        Ok(config) => lines(&config.check().to_string()),
+        Err(complaints) => lines(&complaints.to_string()),
+    }
+}
+
+fn lines(rendered: &str) -> Vec<String> {
+    rendered.lines().filter_map(|line| Some(line.split_once("error: chunkflow.toml:")?.1.to_owned())).collect()
+}
+
+#[test]
+fn all_complaints_come_at_once_each_with_file_line_and_column() {
+    let text = r#"
+[server]
+listen = "nowhere"
+max_streams = "many"
+stal_timeout = "60s"
+stall_timeout = "soon"
+
+[databases]
+main = "${NOT_SET}"
+other = { url = "sqlite:x", pol = 3 }
+
+[resources.a]
+database = "mian"
+table = "t"
+ordr = ["id"]
+ttl = 5
+
+[resources.a.fields]
+url = { link = "/x/", via = "y" }
+n = 7
+
+[nonsense]
+"#;
+    let found = complaints(text);
+    let expected = [
+        "3:10: `nowhere` is no address",
+        "4:15: `max_streams` is string, not a whole number",
+        "5:1: unknown key `stal_timeout` in [server]",
+        "6:17: `soon` is no span of time",
+        "9:8: the environment variable `NOT_SET` is not set",
+        "10:29: unknown key `pol` in [databases.other]",
+        "13:12: there is no database `mian`",
+        "15:1: unknown key `ordr` in [resources.a]",
+        "16:7: `ttl` is integer, not a text",
+        "19:1: field `url` must be of one kind",
+        "20:5: `n` is integer, not a text",
+        "22:2: unknown key `nonsense` here",
+    ];
+    assert_eq!(found, expected);
+    let rendered = parse(text).unwrap_err().to_string();
+    for remedy in ["did you mean `stall_timeout`?", "did you mean `main`?", "did you mean `order`?", "ttl = \"…\""] {
+        assert!(rendered.contains(remedy), "{remedy} in {rendered}");
+    }
+}
+
+#[test]
+fn broken_toml_has_its_place() {
+    let found = complaints("[server]\nlisten = \n[store\n");
+    assert!(found.len() >= 2 && found[0].starts_with("2:"), "{found:?}");
+}
+
+#[test]
+fn a_configuration_without_resources_says_so() {
+    assert_eq!(complaints(""), ["1:1: there is no resource to serve"]);
+}
+
+#[test]
+fn what_the_database_does_not_have_is_said_at_its_place() {
+    let file = File::with(
+        "CREATE TABLE post (id INTEGER PRIMARY KEY, title TEXT); CREATE TABLE tag (id INTEGER PRIMARY KEY, name TEXT);
+         CREATE TABLE link (a INTEGER REFERENCES post, b INTEGER REFERENCES post, t INTEGER REFERENCES tag); CREATE VIEW v AS SELECT * FROM post;",
+    );
+    let text = file.config(
+        "table = \"post\"\norder = [\"-titel\"]\nfilters = [\"nmae\"]\n[resources.list.fields]\nx = \"titl\"\ny = { link = \"/a/{slug}/\" }\nz = { link = \"a\" }
+w = { through = \"link\", table = \"tag\", column = \"name\" }\nv = { via = \"title\", column = \"x\" }\nu = { from = \"tag\", column = \"name\" }
+t = { through = \"link\", on = \"a\", table = \"tag\" }\n[resources.b]\ndatabase = \"main\"\ntable = \"pots\"\n[resources.c]\ndatabase = \"main\"\ntable = \"v\"
+[resources.d]\ndatabase = \"main\"\ntable = \"post\"\nwhere = \"nowhere = 1\"\n[store]\nurl = \"redis://x\"",
+    );
+    let found = complaints(&text);
+    let expected = [
+        "7:9: table `post` has no column `titel`",
+        "8:11: table `post` has no column `nmae`",
+        "10:5: table `post` has no column `titl`",
+        "11:1: table `post` has no column `slug`",
+        "12:1: the link does not start with one `/`",
+        "13:1: table `link` points to `post` more than once",
+        "14:1: column `title` is no foreign key",
+        "15:1: table `tag` has no foreign key of one column to `post`",
+        "16:1: the relation takes no column",
+        "19:9: no table or view `pots`",
+        "22:9: `v` has no key that tells its rows apart",
+        "26:9: SQLite does not take the query: no such column: nowhere in",
+        "28:7: no store of kind `redis` here",
+    ];
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!(found.starts_with(expected), "{found}\n{expected}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn check_says_which_orders_are_slow_or_can_be_null() {
+    let file = File::with(
+        "CREATE TABLE item (id INTEGER PRIMARY KEY, place INTEGER, made TEXT NOT NULL); CREATE INDEX item_made ON item (made DESC)",
+    );
+    let slow = complaints(&file.config("table = \"item\"\norder = [\"place\"]"));
+    assert_eq!(slow.len(), 2, "{slow:?}");
+    assert_eq!(slow[0], "7:9: column `place` of the order can be NULL");
+    assert!(slow[1].starts_with("7:9: no index gives the order place, id"), "{slow:?}");
+    for fast in ["order = [\"-made\"]", "order = [\"id\"]", "order = [\"-id\"]"] {
+        assert_eq!(complaints(&file.config(&format!("table = \"item\"\n{fast}"))), [""; 0], "{fast}");
+    }
+    // The remedy works as it is printed.
+    let config = parse(&file.config("table = \"item\"\norder = [\"-place\"]")).unwrap();
+    let rendered = config.check().to_string();
+    let remedy = rendered.lines().find_map(|line| Some(line.split_once("CREATE INDEX")?.1.to_owned())).unwrap();
+    file.open().execute_batch(&format!("CREATE INDEX{remedy}")).unwrap();
+    assert_eq!(complaints(&file.config("table = \"item\"\norder = [\"-place\"]")).len(), 1, "only that it can be NULL");
+}
+
+#[test]
+fn the_commands_end_with_the_codes_of_the_contract() {
+    let file = numbered(10);
+    let folder = file.folder.path();
+    let code = |arguments: &[&str]| binary(arguments, folder).output().unwrap().status.code().unwrap();
+    std::fs::write(folder.join("right.toml"), file.config("table = \"item\"")).unwrap();
+    std::fs::write(folder.join("wrong.toml"), file.config("table = \"itm\"")).unwrap();
+    assert_eq!(code(&["check", "--config", "right.toml"]), 0);
+    assert_eq!(code(&["check", "--config", "wrong.toml"]), 1);
+    assert_eq!(code(&["serve", "--config", "wrong.toml"]), 1);
+    assert_eq!(code(&["serve", "--config", "missing.toml"]), 1);
+    assert_eq!(code(&["serve", "--config", "right.toml", "--listen", "nowhere"]), 1);
+    assert_eq!(code(&["check", "--nonsense"]), 2);
+    assert_eq!(code(&["export", "nothing", "--config", "right.toml"]), 2);
+    assert_eq!(code(&["--help"]), 0);
+    let output = binary(&["check", "--config", "wrong.toml"], folder).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("wrong.toml:6:9: no table or view `itm`") && said.contains("did you mean `item`?"), "{said}");
+}
+
+#[test]
+fn the_example_configuration_is_right() {
+    let text = include_str!("../../chunkflow.example.toml");
+    let environment = |name: &str| (name == "DATABASE_URL").then(|| "sqlite:x".to_owned());
+    let config = chunkflow::Config::parse("chunkflow.example.toml", text, &environment);
+    config.unwrap_or_else(|complaints| panic!("{complaints}"));
+}
+
+#[test]
+fn passwords_are_never_shown() {
+    let text =
+        "[databases]\nmain = \"postgres://app:s3cret@db/x\"\n[resources.a]\ndatabase = \"main\"\ntable = \"t\"\n";
+    let config = parse(text).unwrap();
+    let shown = format!("{}{config:?}", config.check());
+    assert!(shown.contains("no database of kind `postgres` here") && !shown.contains("s3cret"), "{shown}");
+}

@@ -1,0 +1,121 @@
+//! The library without the server: lists over closures and other sources, mounted by somebody else.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use chunkflow::{Chunkflow, GateLimits, Memory, Resource, ResourceOptions, closure};
+use http::Request;
+use http_body_util::BodyExt;
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Flight {
+    number: String,
+    seats: u64,
+    stops: Vec<&'static str>,
+    note: Option<String>,
+}
+
+fn flights(total: usize, fetches: Arc<AtomicUsize>) -> Chunkflow {
+    let source = closure(
+        &["number", "seats", "stops", "note"],
+        |flight: &Flight| flight.number.clone(),
+        move |after: Option<String>, limit| {
+            fetches.fetch_add(1, Ordering::SeqCst);
+            async move {
+                let from = after.map_or(0, |number| number[2..].parse::<usize>().unwrap() + 1);
+                let flight = |n: usize| Flight {
+                    number: format!("CF{n:05}"),
+                    seats: u64::MAX - n as u64,
+                    stops: vec!["a\u{2028}b"; n % 3],
+                    note: (n % 2 == 0).then(|| "say \"hi\", twice".to_owned()),
+                };
+                Ok::<_, std::io::Error>((from..total).take(limit).map(flight).collect())
+            }
+        },
+    );
+    let resource = Resource::new("flights", Arc::new(source), ResourceOptions::default()).unwrap();
+    Chunkflow::new(Arc::new(Memory::new(64 << 20))).with(resource)
+}
+
+async fn body(chunkflow: &Chunkflow, target: &str) -> (http::StatusCode, String) {
+    let request = Request::get(target).header("host", "localhost").body(()).unwrap();
+    let response = chunkflow.respond(&request).await;
+    let status = response.status();
+    (status, String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn a_closure_is_a_list_like_any_other() {
+    let fetches = Arc::new(AtomicUsize::new(0));
+    let chunkflow = flights(3_000, Arc::clone(&fetches));
+    let (_, json) = body(&chunkflow, "/flights").await;
+    let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let rows = read["results"].as_array().unwrap();
+    assert_eq!(rows.len(), 3_000);
+    assert!(
+        json.starts_with(
+            r#"{"results":[{"number":"CF00000","seats":18446744073709551615,"stops":[],"note":"say \"hi\", twice"},"#
+        ),
+        "{}",
+        &json[..200]
+    );
+    assert!(json.contains(r#""stops":["a\u2028b"],"note":null"#));
+    assert!(rows.iter().enumerate().all(|(n, row)| row["number"] == format!("CF{n:05}")));
+    let cold = fetches.load(Ordering::SeqCst);
+    assert_eq!(body(&chunkflow, "/flights").await.1, json);
+    assert_eq!(fetches.load(Ordering::SeqCst), cold, "a warm list asks nothing");
+    let (_, csv) = body(&chunkflow, "/flights.csv?limit=2").await;
+    assert_eq!(
+        csv,
+        "number,seats,stops,note\r\nCF00000,18446744073709551615,[],\"say \"\"hi\"\", twice\"\r\nCF00001,18446744073709551614,\"[\"\"a\\u2028b\"\"]\",\r\n"
+    );
+    let (status, problem) = body(&chunkflow, "/flights?number=eq.x").await;
+    assert_eq!((status.as_u16(), problem.contains("limit, after")), (400, true), "a closure has no filters: {problem}");
+}
+
+#[tokio::test]
+async fn a_closure_that_fails_or_hangs_is_a_problem() {
+    let failing = closure(
+        &["id"],
+        |row: &u8| *row,
+        |_: Option<u8>, _| async { Err::<Vec<u8>, _>(std::io::Error::other("broken")) },
+    );
+    let hanging =
+        closure(&["id"], |row: &u8| *row, |_: Option<u8>, _| std::future::pending::<Result<Vec<u8>, std::io::Error>>());
+    let hanging = hanging.limits(GateLimits::default(), Duration::from_millis(50));
+    let unwritable = closure(&["id"], |row: &u8| *row, |_: Option<u8>, _| async { Ok::<_, std::io::Error>(vec![1u8]) });
+    let store = Arc::new(Memory::new(1 << 20));
+    let chunkflow = Chunkflow::new(store)
+        .with(Resource::new("failing", Arc::new(failing), ResourceOptions::default()).unwrap())
+        .with(Resource::new("hanging", Arc::new(hanging), ResourceOptions::default()).unwrap())
+        .with(Resource::new("unwritable", Arc::new(unwritable), ResourceOptions::default()).unwrap());
+    assert_eq!(body(&chunkflow, "/failing").await.0, 503);
+    assert_eq!(body(&chunkflow, "/hanging").await.0, 504);
+    assert_eq!(body(&chunkflow, "/unwritable").await.0, 500, "a number is no object");
+}
+
+#[path = "../../examples/embed.rs"]
+#[allow(dead_code, reason = "its main is for people")]
+mod embed;
+
+#[tokio::test]
+async fn the_example_mounts_a_list_in_an_axum_application() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = embed::app().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let (own, list) = tokio::task::spawn_blocking(move || {
+        (crate::support::ask(address, "GET", "/", &[]), crate::support::ask(address, "GET", "/lists/planets", &[]))
+    })
+    .await
+    .unwrap();
+    assert!(String::from_utf8_lossy(&own.body).contains("/lists/planets"));
+    assert_eq!(list.results().len(), 8);
+    assert_eq!(list.header("cache-control"), "no-store");
+}

@@ -1,0 +1,15 @@
+//! Tests through the socket: each is named as the sentence it proves.
+
+#![allow(unreachable_pub, clippy::unwrap_used, reason = "tests say what went wrong by panicking")]
+
+mod command;
+mod config;
+mod http;
+mod layering;
+mod library;
+mod lists;
+mod order;
+mod streaming;
+mod support;
+mod values;
+mod writers;

@@ -1,0 +1,468 @@
+//! Servers on port 0, a client that sees every byte, and a source whose every step a test decides.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use chunkflow::{
+    BoxFuture, Chunkflow, Clock, Column, Config, Error, Kind, Memory, Metrics, Query, Resource, ResourceOptions,
+    Result, RowSink, Run, Server, ServerConfig, Shutdown, Source, Value,
+};
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+
+/// How long anything may take before a test is stuck. Never a measure of speed.
+pub const STUCK: Duration = Duration::from_secs(60);
+
+// ---------------------------------------------------------------------------------------------------------------- servers
+
+/// A server in this process, on a runtime of its own, ended when dropped.
+pub struct Running {
+    pub address: SocketAddr,
+    pub chunkflow: Chunkflow,
+    pub shutdown: Shutdown,
+    pub ended: std::sync::mpsc::Receiver<()>,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Running {
+    pub fn start(server: ServerConfig, chunkflow: Chunkflow) -> Running {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let server = ServerConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..server };
+        let server = runtime.block_on(async { Server::bind(server, chunkflow.clone()).unwrap() });
+        let (address, shutdown, (tell, ended)) = (server.address(), Shutdown::default(), std::sync::mpsc::channel());
+        let stop = shutdown.clone();
+        runtime.spawn(async move {
+            server.run(stop).await;
+            let _ = tell.send(());
+        });
+        Running { address, chunkflow, shutdown, ended, runtime: Some(runtime) }
+    }
+
+    /// Serves what a configuration says; its `listen` is not used.
+    pub fn config(text: &str) -> Running {
+        let config = parse(text).unwrap_or_else(|complaints| panic!("{complaints}"));
+        let chunkflow = config.open().unwrap_or_else(|complaints| panic!("{complaints}"));
+        Running::start(config.server.clone(), chunkflow)
+    }
+
+    pub fn get(&self, target: &str) -> Reply {
+        ask(self.address, "GET", target, &[])
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.runtime.take().unwrap().shutdown_background();
+    }
+}
+
+pub fn parse(text: &str) -> Result<Config, chunkflow::Complaints> {
+    Config::parse("chunkflow.toml", text, &|_| None)
+}
+
+/// The binary, serving; killed when dropped.
+pub struct Process {
+    pub child: Child,
+    pub address: SocketAddr,
+    log: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Process {
+    /// Runs the binary with these arguments and waits until it says where it serves.
+    pub fn serve(arguments: &[&str], folder: &Path) -> Process {
+        let mut child =
+            binary(arguments, folder).env("CHUNKFLOW_LISTEN", "127.0.0.1:0").stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut seen = String::new();
+        let address = loop {
+            let line = lines.next().unwrap_or_else(|| panic!("it ended: {seen}")).unwrap();
+            if let Some((_, rest)) = line.split_once("at http://") {
+                break rest.trim_end_matches('/').parse().unwrap();
+            }
+            seen += &(line + "\n");
+        };
+        // Somebody must read the log, or the server would wait for it.
+        let log = std::thread::spawn(move || lines.for_each(drop));
+        Process { child, address, log: Some(log) }
+    }
+
+    pub fn get(&self, target: &str) -> Reply {
+        ask(self.address, "GET", target, &[])
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = self.log.take().unwrap().join();
+    }
+}
+
+/// The binary with a clean environment, in a folder.
+pub fn binary(arguments: &[&str], folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chunkflow"));
+    command.args(arguments).current_dir(folder).stdin(Stdio::null());
+    for name in ["CHUNKFLOW_CONFIG", "CHUNKFLOW_LISTEN", "CHUNKFLOW_STORE", "CHUNKFLOW_LOG"] {
+        command.env_remove(name);
+    }
+    command.env("XDG_CACHE_HOME", folder);
+    command
+}
+
+// ----------------------------------------------------------------------------------------------------------------- client
+
+/// A response, as far as it came.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: BTreeMap<String, String>,
+    pub body: Vec<u8>,
+    /// Whether the body ended as HTTP says it must.
+    pub whole: bool,
+    /// Whether the connection ended with a reset.
+    pub reset: bool,
+}
+
+impl Reply {
+    pub fn json(&self) -> serde_json::Value {
+        assert!(self.whole, "a cut body: {:?}", String::from_utf8_lossy(&self.body));
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    pub fn results(&self) -> Vec<serde_json::Value> {
+        assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.body));
+        self.json()["results"].as_array().unwrap().clone()
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value)
+    }
+}
+
+pub fn ask(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> Reply {
+    let mut client = Client::connect(address);
+    let mut all = vec![("host", "localhost"), ("connection", "close")];
+    all.extend(headers);
+    client.send(method, target, "HTTP/1.1", &all);
+    client.read_reply(method)
+}
+
+/// A connection on which a test reads as much as it wants, when it wants.
+pub struct Client {
+    pub stream: TcpStream,
+    pending: Vec<u8>,
+    reset: bool,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(STUCK)).unwrap();
+        Client { stream, pending: vec![], reset: false }
+    }
+
+    pub fn send(&mut self, method: &str, target: &str, version: &str, headers: &[(&str, &str)]) {
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        self.stream.write_all(format!("{method} {target} {version}\r\n{headers}\r\n").as_bytes()).unwrap();
+    }
+
+    pub fn get(address: SocketAddr, target: &str) -> Client {
+        let mut client = Client::connect(address);
+        client.send("GET", target, "HTTP/1.1", &[("host", "localhost")]);
+        client
+    }
+
+    /// Reads once; false at the end of the connection.
+    fn fill(&mut self) -> bool {
+        let mut buffer = [0; 65_536];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => false,
+            Ok(read) => {
+                self.pending.extend_from_slice(&buffer[..read]);
+                true
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                self.reset = true;
+                false
+            }
+            Err(error) => panic!("the server said nothing for too long: {error}"),
+        }
+    }
+
+    /// Waits until `text` has arrived, wherever it stands; false if the connection ended first.
+    pub fn wait_for(&mut self, text: &str) -> bool {
+        loop {
+            if self.pending.windows(text.len()).any(|window| window == text.as_bytes()) {
+                return true;
+            }
+            if !self.fill() {
+                return false;
+            }
+        }
+    }
+
+    /// Everything that came, to the end of the connection.
+    pub fn read_to_end(&mut self) -> (Vec<u8>, bool) {
+        while self.fill() {}
+        (std::mem::take(&mut self.pending), self.reset)
+    }
+
+    pub fn read_reply(&mut self, method: &str) -> Reply {
+        let head_end = loop {
+            if let Some(at) = self.pending.windows(4).position(|window| window == b"\r\n\r\n") {
+                break at + 4;
+            }
+            assert!(self.fill(), "no head came: {:?}", String::from_utf8_lossy(&self.pending));
+        };
+        let rest = self.pending.split_off(head_end);
+        let head = String::from_utf8(std::mem::replace(&mut self.pending, rest)).unwrap();
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers: BTreeMap<String, String> = lines
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+            .collect();
+        let length = headers.get("content-length").map(|length| length.parse::<usize>().unwrap());
+        let chunked = headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked");
+        let (body, whole) = match (method, status, length, chunked) {
+            ("HEAD", ..) | (_, 204 | 304, ..) => (vec![], true),
+            (_, _, Some(length), _) => self.read_length(length),
+            (_, _, None, true) => self.read_chunked(),
+            _ => {
+                let (body, reset) = self.read_to_end();
+                (body, !reset)
+            }
+        };
+        Reply { status, headers, body, whole, reset: self.reset }
+    }
+
+    fn read_length(&mut self, length: usize) -> (Vec<u8>, bool) {
+        while self.pending.len() < length && self.fill() {}
+        let whole = self.pending.len() >= length;
+        let rest = self.pending.split_off(length.min(self.pending.len()));
+        (std::mem::replace(&mut self.pending, rest), whole)
+    }
+
+    fn read_chunked(&mut self) -> (Vec<u8>, bool) {
+        let mut body = vec![];
+        loop {
+            let Some(at) = self.pending.windows(2).position(|window| window == b"\r\n") else {
+                if self.fill() {
+                    continue;
+                }
+                return (body, false);
+            };
+            let size = usize::from_str_radix(std::str::from_utf8(&self.pending[..at]).unwrap(), 16).unwrap();
+            let (from, to) = (at + 2, at + 2 + size);
+            while self.pending.len() < to + 2 {
+                if !self.fill() {
+                    body.extend_from_slice(&self.pending[from.min(self.pending.len())..to.min(self.pending.len())]);
+                    return (body, false);
+                }
+            }
+            body.extend_from_slice(&self.pending[from..to]);
+            self.pending.drain(..to + 2);
+            if size == 0 {
+                return (body, true);
+            }
+        }
+    }
+}
+
+// --------------------------------------------------------------------------------------------------------------- fixtures
+
+/// A SQLite file in a folder that is gone when dropped.
+pub struct File {
+    pub folder: TempDir,
+    pub path: PathBuf,
+}
+
+impl File {
+    pub fn with(sql: &str) -> File {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("test.sqlite");
+        Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+        File { folder, path }
+    }
+
+    pub fn open(&self) -> Connection {
+        let connection = Connection::open(&self.path).unwrap();
+        connection.busy_timeout(STUCK).unwrap();
+        connection
+    }
+
+    /// A configuration with one resource, `list`, over this file.
+    pub fn config(&self, resource: &str) -> String {
+        format!(
+            "[databases]\nmain = \"sqlite:{}\"\n\n[resources.list]\ndatabase = \"main\"\n{resource}\n",
+            self.path.display()
+        )
+    }
+
+    pub fn serve(&self, resource: &str) -> Running {
+        Running::config(&self.config(resource))
+    }
+}
+
+/// A table `item (id, name)` with rows 1 to `rows`.
+pub fn numbered(rows: u64) -> File {
+    File::with(&format!(
+        "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT {rows})
+         INSERT INTO item SELECT i, 'name ' || i || ' ' || hex(randomblob(20)) FROM n WHERE {rows} > 0;"
+    ))
+}
+
+// ----------------------------------------------------------------------------------------------------------------- source
+
+/// A list of the numbers from 1 to `rows`, whose reads are counted and wait for permits of the test.
+pub struct Numbers {
+    pub rows: u64,
+    /// Bytes of text in each row.
+    pub width: usize,
+    columns: Vec<Column>,
+    order: Vec<String>,
+    /// Reads begun, reads given up, and rows handed out.
+    pub begun: AtomicUsize,
+    pub dropped: AtomicUsize,
+    pub handed: AtomicU64,
+    /// Each read takes a permit; a test that adds few holds the source back.
+    pub permits: Arc<Semaphore>,
+    /// Rows behind this one fail to be read, with this kind.
+    pub fails_behind: Mutex<Option<(u64, Kind)>>,
+    /// Where each read began.
+    pub reads: Mutex<Vec<i64>>,
+}
+
+impl Numbers {
+    pub fn new(rows: u64, width: usize) -> Arc<Numbers> {
+        Arc::new(Numbers {
+            rows,
+            width,
+            columns: vec![Column::scalar("id"), Column::scalar("text")],
+            order: vec!["id".into()],
+            begun: AtomicUsize::new(0),
+            dropped: AtomicUsize::new(0),
+            handed: AtomicU64::new(0),
+            permits: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            fails_behind: Mutex::new(None),
+            reads: Mutex::default(),
+        })
+    }
+
+    /// The same, with no read allowed until the test adds permits.
+    pub fn held_back(rows: u64, width: usize) -> Arc<Numbers> {
+        let numbers = Numbers::new(rows, width);
+        numbers.permits.forget_permits(Semaphore::MAX_PERMITS);
+        numbers
+    }
+
+    pub fn begun(&self) -> usize {
+        self.begun.load(Ordering::SeqCst)
+    }
+
+    pub fn fail_behind(&self, row: u64, kind: Kind) {
+        *self.fails_behind.lock().unwrap() = Some((row, kind));
+    }
+}
+
+impl Source for Numbers {
+    fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    fn order(&self) -> &[String] {
+        &self.order
+    }
+
+    fn fingerprint(&self) -> Vec<u8> {
+        b"numbers".to_vec()
+    }
+
+    fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
+        struct Dropped<'a>(&'a Numbers, bool);
+        impl Drop for Dropped<'_> {
+            fn drop(&mut self) {
+                if !self.1 {
+                    self.0.dropped.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+        }
+        Box::pin(async move {
+            self.begun.fetch_add(1, Ordering::SeqCst);
+            let mut dropped = Dropped(self, false);
+            self.permits.acquire().await.unwrap().forget();
+            dropped.1 = true;
+            let after = match query.after.values().next() {
+                Some(Value::Integer(after)) => after,
+                _ => 0,
+            };
+            self.reads.lock().unwrap().push(after);
+            let last = self.rows.min(after as u64 + u64::from(query.limit));
+            let text = "x".repeat(self.width);
+            for id in after as u64 + 1..=last {
+                if let Some((row, kind)) = *self.fails_behind.lock().unwrap()
+                    && id > row
+                {
+                    return Err(Error::new(kind, "the test's source fails here"));
+                }
+                self.handed.fetch_add(1, Ordering::SeqCst);
+                sink.row(&[Value::Integer(id as i64)], &[Value::Integer(id as i64), Value::Text(text.as_bytes())])?;
+            }
+            Ok(Run { sink, ended: last == self.rows })
+        })
+    }
+}
+
+/// A clock that a test turns.
+#[derive(Clone, Default)]
+pub struct Hands(Arc<AtomicU64>);
+
+impl Hands {
+    pub fn clock(&self) -> Clock {
+        self.0.store(1_700_000_000_000, Ordering::SeqCst);
+        let hands = Arc::clone(&self.0);
+        Arc::new(move || hands.load(Ordering::SeqCst))
+    }
+
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
+    }
+}
+
+/// `/numbers` over a source, with a store of 64 MiB.
+pub fn numbers_app(source: &Arc<Numbers>, options: ResourceOptions, clock: Clock) -> Chunkflow {
+    let resource = Resource::new("numbers", Arc::clone(source) as Arc<dyn Source>, options).unwrap();
+    Chunkflow::with_clock(Arc::new(Memory::new(64 << 20)), clock, Arc::new(Metrics::default())).with(resource)
+}
+
+pub fn serve_numbers(source: &Arc<Numbers>) -> Running {
+    Running::start(ServerConfig::default(), numbers_app(source, ResourceOptions::default(), chunkflow::system_clock()))
+}
+
+/// Waits until something is so; fails when it never comes.
+pub fn until(what: &str, so: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !so() {
+        assert!(began.elapsed() < STUCK, "never came: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The ids in a body of numbers, in order.
+pub fn ids(reply: &Reply) -> Vec<u64> {
+    reply.results().iter().map(|row| row["id"].as_u64().unwrap()).collect()
+}

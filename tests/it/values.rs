@@ -1,0 +1,157 @@
+//! Values, relations and wrong data, from SQLite through to JSON.
+
+use serde_json::json;
+
+use crate::support::{File, Running, numbered};
+
+#[test]
+fn every_kind_of_value_is_written_as_the_contract_says() {
+    let file = File::with(
+        "CREATE TABLE item (id INTEGER PRIMARY KEY, any, number INTEGER, real REAL, text TEXT, bytes BLOB, doc JSON);
+         INSERT INTO item VALUES
+         (1, NULL, 9223372036854775807, 0.1, 'plain', x'00ff10', '{\"a\": [1, 2]}'),
+         (2, 'text in an untyped column', -9223372036854775808, 1e300, CAST(x'61ff62' AS TEXT), x'', '{broken'),
+         (3, x'01', 1, 9e999, char(0, 1, 133, 8232, 8233), NULL, NULL),
+         (4, 1.5, 'text in a number column', 3, '\"\\/', x'61', '7');",
+    );
+    let server = file.serve("table = \"item\"");
+    let text = String::from_utf8(server.get("/list").body).unwrap();
+    let expected = [
+        r#"{"id":1,"any":null,"number":9223372036854775807,"real":0.1,"text":"plain","bytes":"AP8Q","doc":{"a":[1,2]}}"#,
+        "{\"id\":2,\"any\":\"text in an untyped column\",\"number\":-9223372036854775808,\"real\":1e+300,\"text\":\"a\u{fffd}b\",\"bytes\":\"\",\"doc\":\"{broken\"}",
+        r#"{"id":3,"any":"AQ==","number":1,"real":null,"text":"\u0000\u0001\u0085\u2028\u2029","bytes":null,"doc":null}"#,
+        r#"{"id":4,"any":1.5,"number":"text in a number column","real":3.0,"text":"\"\\/","bytes":"YQ==","doc":7}"#,
+    ];
+    assert_eq!(text, format!("{{\"results\":[{}]}}", expected.join(",")));
+    assert_eq!(server.chunkflow.metrics().mended_text.get(), 1, "texts that were not UTF-8 are counted");
+}
+
+const SHOP: &str = "
+CREATE TABLE author (id INTEGER PRIMARY KEY, name TEXT, email TEXT, boss INTEGER REFERENCES author);
+CREATE TABLE post (id INTEGER PRIMARY KEY, title TEXT NOT NULL, author_id INTEGER REFERENCES author (id), editor_id INTEGER REFERENCES author (id));
+CREATE TABLE comment (id INTEGER PRIMARY KEY, post_id INTEGER NOT NULL REFERENCES post, text TEXT, stars INTEGER);
+CREATE INDEX comment_post ON comment (post_id);
+CREATE TABLE tag (slug TEXT PRIMARY KEY NOT NULL, label TEXT);
+CREATE TABLE post_tag (post_id INTEGER NOT NULL REFERENCES post, tag TEXT NOT NULL REFERENCES tag, rank INTEGER, PRIMARY KEY (post_id, tag));
+CREATE TABLE post_post (source INTEGER REFERENCES post (id), target INTEGER REFERENCES post (id));
+INSERT INTO author VALUES (1, 'Ada', 'ada@example.com', NULL), (2, 'Ben', NULL, 1);
+INSERT INTO post VALUES (1, 'one', 1, 2), (2, 'two', 2, NULL), (3, 'three', NULL, 1), (900000, 'far', 2, 2);
+INSERT INTO comment VALUES (1, 1, 'first', 3), (2, 1, 'second', 5), (3, 900000, 'late', NULL), (4, 3, NULL, 1);
+INSERT INTO tag VALUES ('a', 'A'), ('b', 'B'), ('c', 'C');
+INSERT INTO post_tag VALUES (1, 'b', 1), (1, 'a', 2), (2, 'c', 1), (900000, 'a', 1);
+INSERT INTO post_post VALUES (1, 2), (1, 3), (2, 1), (900000, 900000), (3, NULL);
+";
+
+#[test]
+fn related_rows_of_every_kind_belong_to_their_row() {
+    let file = File::with(SHOP);
+    let fields = |extra: &str| {
+        format!(
+            "table = \"post\"\n{extra}\n[resources.list.fields]\nid = \"id\"
+             author = {{ via = \"author_id\", column = \"name\" }}
+             editor = {{ via = \"editor_id\", columns = [\"name\", \"email\"] }}
+             comments = {{ from = \"comment\", columns = [\"text\", \"stars\"], order = [\"-stars\"] }}
+             stars = {{ from = \"comment\", column = \"stars\" }}
+             tags = {{ through = \"post_tag\", table = \"tag\", column = \"label\" }}
+             ranked = {{ through = \"post_tag\", column = \"slug\", order = [\"through.rank\"] }}
+             targets = {{ through = \"post_post\", on = \"source\", column = \"title\" , table = \"post\" }}"
+        )
+    };
+    let expected = json!([
+        { "id": 1, "author": "Ada", "editor": { "name": "Ben", "email": null },
+          "comments": [{ "text": "second", "stars": 5 }, { "text": "first", "stars": 3 }], "stars": [3, 5],
+          "tags": ["A", "B"], "ranked": ["b", "a"], "targets": ["two", "three"] },
+        { "id": 2, "author": "Ben", "editor": null, "comments": [], "stars": [], "tags": ["C"], "ranked": ["c"], "targets": ["one"] },
+        { "id": 3, "author": null, "editor": { "name": "Ada", "email": "ada@example.com" },
+          "comments": [{ "text": null, "stars": 1 }], "stars": [1], "tags": [], "ranked": [], "targets": [] },
+        { "id": 900_000, "author": "Ben", "editor": { "name": "Ben", "email": null },
+          "comments": [{ "text": "late", "stars": null }], "stars": [null], "tags": ["A"], "ranked": ["a"], "targets": ["far"] },
+    ]);
+    let forward = file.serve(&fields("")).get("/list").json()["results"].clone();
+    assert_eq!(forward, expected);
+    let mut backward =
+        file.serve(&fields("order = [\"-title\"]\nchunk_rows = 1\nchunk_bytes = \"1\"")).get("/list").results();
+    backward.sort_by_key(|row| row["id"].as_u64());
+    assert_eq!(json!(backward), expected, "in another order, a row a chunk");
+    let near = file.serve(&fields("where = \"post.id < 100 -- a comment hides nothing\"")).get("/list").results();
+    assert_eq!(json!(near), json!(expected.as_array().unwrap()[..3]), "found by a range of keys");
+}
+
+#[test]
+fn a_related_name_that_changes_is_never_shown_in_rows_read_later() {
+    let file = File::with(
+        "CREATE TABLE post (id INTEGER PRIMARY KEY); CREATE TABLE tag (id INTEGER PRIMARY KEY, name TEXT);
+         CREATE TABLE post_tag (post_id INTEGER REFERENCES post, tag_id INTEGER REFERENCES tag, UNIQUE (post_id, tag_id));
+         INSERT INTO post VALUES (1), (2); INSERT INTO tag VALUES (1, 'old'), (2, 'two'); INSERT INTO post_tag VALUES (1, 1), (1, 2), (2, 1);",
+    );
+    let config = "table = \"post\"\nttl = \"0s\"\nstale = \"0s\"\n[resources.list.fields]\ntags = { through = \"post_tag\", table = \"tag\", column = \"name\" }";
+    let server = file.serve(config);
+    let writer = file.open();
+    assert_eq!(server.get("/list").body, br#"{"results":[{"tags":["old","two"]},{"tags":["old"]}]}"#);
+    for name in ["new", "newer"] {
+        writer.execute("UPDATE tag SET name = ?1 WHERE id = 1", [name]).unwrap();
+        let tags = json!([{ "tags": [name, "two"] }, { "tags": [name] }]);
+        assert_eq!(json!(server.get("/list").results()), tags);
+    }
+    writer.execute_batch("INSERT INTO tag VALUES (70000, 'far'); INSERT INTO post_tag VALUES (2, 70000)").unwrap();
+    assert_eq!(
+        server.get("/list").results()[1]["tags"],
+        json!(["newer", "far"]),
+        "and a table that is no longer small is joined"
+    );
+    writer.execute_batch("PRAGMA foreign_keys = OFF; DELETE FROM tag WHERE id = 2").unwrap();
+    assert_eq!(
+        server.get("/list").results()[0]["tags"],
+        json!(["newer"]),
+        "a join row that points nowhere is no related row"
+    );
+}
+
+#[test]
+fn rows_that_a_declared_key_does_not_tell_apart_are_a_failure_and_not_a_loss() {
+    let file = File::with(
+        "CREATE TABLE base (a INT, b INT); INSERT INTO base VALUES (1, 1), (2, 1), (2, 2); CREATE VIEW item AS SELECT * FROM base",
+    );
+    let server = file.serve("table = \"item\"\nkey = [\"a\"]");
+    assert_eq!(server.get("/list").status, 500);
+    let server = file.serve("table = \"item\"\nkey = [\"a\", \"b\"]");
+    assert_eq!(server.get("/list").results().len(), 3);
+}
+
+#[test]
+fn a_locked_file_is_unavailable_and_a_slow_query_is_a_timeout() {
+    let file = numbered(300_000);
+    let database = |extra: &str| {
+        file.config("table = \"item\"").replace("main = \"sqlite:", "main = { url = \"sqlite:").replacen(
+            "\"\n\n",
+            &format!("\", {extra} }}\n\n"),
+            1,
+        )
+    };
+    let server = Running::config(&database("timeout = \"300ms\""));
+    let writer = file.open();
+    writer.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let reply = server.get("/list");
+    assert!([503, 504].contains(&reply.status), "{}", reply.status);
+    writer.execute_batch("COMMIT").unwrap();
+    assert_eq!(server.get("/list?limit=1").status, 200);
+    let slow = file.config("table = \"item\"\nwhere = \"(SELECT count(*) FROM item a, item b) > 0\"");
+    let slow = slow.replace("main = \"sqlite:", "main = { url = \"sqlite:").replacen(
+        "\"\n\n",
+        "\", timeout = \"300ms\" }\n\n",
+        1,
+    );
+    let server = Running::config(&slow);
+    let reply = server.get("/list");
+    assert_eq!(reply.status, 504, "{}", reply.json());
+}
+
+#[test]
+fn a_file_that_took_the_place_of_another_is_read_and_not_the_old_one() {
+    let file = numbered(10);
+    let server = file.serve("table = \"item\"\nttl = \"0s\"\nstale = \"0s\"");
+    assert_eq!(server.get("/list").results().len(), 10);
+    let other = numbered(20);
+    std::fs::rename(&other.path, &file.path).unwrap();
+    assert_eq!(server.get("/list").results().len(), 20);
+}
