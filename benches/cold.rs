@@ -22,7 +22,8 @@ fn main() {
         return;
     };
     let rounds = arguments.get(1).and_then(|rounds| rounds.parse().ok()).unwrap_or(5);
-    let loops: [(&str, fn(&Connection) -> u64); 4] = [
+    type Loop = (&'static str, fn(&Connection) -> u64);
+    let loops: [Loop; 4] = [
         ("group_concat", group_concat),
         ("query per row", query_per_row),
         ("runs, joined", runs_joined),

@@ -55,7 +55,7 @@ impl ChunkKey {
 
 /// What the chunks of one list have in common: digests of its resource and of the list within it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ListKey(pub(crate) [u8; 48]);
+pub struct ListKey(pub [u8; 48]);
 
 /// Finished bytes of some rows of a list, and where the next rows begin. Never changed once made.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -47,7 +47,7 @@ pub use self::{
     loader::{Clock, system_clock},
     metrics::Metrics,
     resource::{Resource, ResourceOptions},
-    row::{Column, Field, Part, RowSink, Shape, Value},
+    row::{Column, Field, Fields, Part, RowSink, Shape, Value},
     source::{
         BoxFuture, Closure, Complaint, Condition, DATABASES, Database, DatabaseOptions, FieldSpec, Filter, Gate,
         GateLimits, Operand, Operator, OrderBy, Query, Related, Run, Source, Spec, closure, open_database,

@@ -5,7 +5,6 @@
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
-    future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -337,15 +336,13 @@ struct Landing<'a> {
 
 impl Landing<'_> {
     /// Ends when nobody waits for the flight any more; nobody can join it after that.
-    fn unwanted(&self) -> impl Future<Output = ()> {
-        async {
-            loop {
-                self.flight.closed().await;
-                let mut flights = unpoisoned(&self.loader.flights);
-                if self.flight.receiver_count() == 0 {
-                    flights.remove(self.key);
-                    return;
-                }
+    async fn unwanted(&self) {
+        loop {
+            self.flight.closed().await;
+            let mut flights = unpoisoned(&self.loader.flights);
+            if self.flight.receiver_count() == 0 {
+                flights.remove(self.key);
+                return;
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     cursor::Cursor,
     error::{Error, Kind, Result},
     format::{Encoder, FORMATS, Output},
-    row::{Column, Field, Part, Shape, Value},
+    row::{Column, Field, Fields, Part, Shape, Value},
     source::{Condition, Source},
 };
 
@@ -24,7 +24,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 #[derive(Clone, Debug)]
 pub struct ResourceOptions {
     /// The members of each row, in order; `None`: the source's columns under their own names.
-    pub fields: Option<Vec<(String, Field)>>,
+    pub fields: Option<Fields>,
     /// How long a chunk is fresh; up to a tenth less for some, so that a list's chunks do not expire together.
     pub ttl: Duration,
     /// How much longer it may be served while it is refreshed, or while the source is away.
@@ -53,7 +53,7 @@ pub struct Resource {
     name: String,
     source: Arc<dyn Source>,
     options: ResourceOptions,
-    fields: Vec<(String, Field)>,
+    fields: Fields,
     writers: Vec<Writer>,
     order: u64,
     digest: [u8; 32],
@@ -91,7 +91,7 @@ impl Resource {
                 .map(|(index, column)| (column.name.clone(), Field::Column(index)))
                 .collect()
         };
-        let fields: Vec<(String, Field)> = options.fields.clone().unwrap_or_else(own);
+        let fields: Fields = options.fields.clone().unwrap_or_else(own);
         let columns =
             fields.iter().map(|(name, field)| column(name, field, source.columns())).collect::<Result<Vec<_>>>()?;
         let writers = FORMATS.iter().map(|format| {

@@ -65,6 +65,9 @@ pub enum Field {
     Link(Vec<Part>),
 }
 
+/// The members of a resource's rows, by name, in order.
+pub type Fields = Vec<(String, Field)>;
+
 /// A part of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {

@@ -90,8 +90,10 @@ pub(crate) struct Stream {
     _whole: Option<OwnedSemaphorePermit>,
     /// Whether its first chunk came, so that it counts as a stream.
     begun: bool,
-    on_end: Option<Box<dyn FnOnce(&Tally) + Send>>,
+    on_end: Option<OnEnd>,
 }
+
+type OnEnd = Box<dyn FnOnce(&Tally) + Send>;
 
 enum Next {
     Ready(Found),

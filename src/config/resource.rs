@@ -6,7 +6,7 @@ use super::read::Section;
 use crate::{
     boundary::Sizes,
     resource::ResourceOptions,
-    row::Field,
+    row::Fields,
     source::{FieldSpec, OrderBy, Related, Spec},
 };
 
@@ -26,7 +26,7 @@ pub struct ResourceConfig {
 }
 
 impl ResourceConfig {
-    pub(super) fn options(&self, fields: Vec<(String, Field)>) -> ResourceOptions {
+    pub(super) fn options(&self, fields: Fields) -> ResourceOptions {
         ResourceOptions { fields: Some(fields), ttl: self.ttl, stale: self.stale, sizes: self.sizes, count: self.count }
     }
 }

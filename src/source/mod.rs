@@ -3,10 +3,13 @@
 //! A source hands out rows after a cursor, in the list's order, into a sink. To add a kind of database, write a file
 //! like `sqlite.rs` and give it its row in [`DATABASES`]; what SQL databases share is in `spec`, `plan` and `keyset`.
 
+#[cfg(feature = "sql")]
 mod catalogue;
 mod closure;
 mod gate;
+#[cfg(feature = "sql")]
 mod keyset;
+#[cfg(feature = "sql")]
 mod plan;
 mod spec;
 #[cfg(feature = "sqlite")]
@@ -29,7 +32,7 @@ use crate::{
     cursor::Cursor,
     error::{Error, Kind as ErrorKind, Result},
     kind::{self, Kind},
-    row::{Column, Field, RowSink},
+    row::{Column, Fields, RowSink},
 };
 
 /// A future that can be sent to another thread, boxed so that a trait can return it.
@@ -152,7 +155,7 @@ pub trait Database: Send + Sync + 'static {
     ///
     /// # Errors
     /// *Everything* that is wrong with the specification.
-    fn source(&self, spec: &Spec) -> Result<(Arc<dyn Source>, Vec<(String, Field)>), Vec<Complaint>>;
+    fn source(&self, spec: &Spec) -> Result<(Arc<dyn Source>, Fields), Vec<Complaint>>;
 
     /// What would be slow about a resource that this database can serve, each with its remedy.
     fn explain(&self, spec: &Spec) -> Vec<Complaint>;

@@ -5,7 +5,7 @@ use super::{
     catalogue::{Catalogue, ForeignKey, Table},
     keyset::{KeyColumn, quote},
 };
-use crate::row::{Column, Field, Part, Shape};
+use crate::row::{Column, Field, Fields, Part, Shape};
 
 /// The alias of a related table inside a query; no table of a user is called so.
 pub(super) const RELATED: &str = "chunkflow_related";
@@ -85,7 +85,7 @@ pub(super) struct Join {
 }
 
 /// Resolves a specification, or says everything that is wrong with it.
-pub(super) fn plan(spec: &Spec, catalogue: &Catalogue) -> Result<(Plan, Vec<(String, Field)>), Vec<Complaint>> {
+pub(super) fn plan(spec: &Spec, catalogue: &Catalogue) -> Result<(Plan, Fields), Vec<Complaint>> {
     let table = catalogue.table(&spec.table, "table").map_err(|complaint| vec![complaint])?;
     let mut planner = Planner::new(spec, table, catalogue);
     planner.order();
@@ -187,7 +187,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn fields(&mut self) -> Vec<(String, Field)> {
+    fn fields(&mut self) -> Fields {
         let every = || {
             self.table.declared().map(|column| (column.name.clone(), FieldSpec::Column(column.name.clone()))).collect()
         };

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
-    row::{Column, Field, RowSink},
+    row::{Column, Fields, RowSink},
 };
 
 /// How many steps of SQLite's machine pass between two looks at the flag and the clock; about 0.1 ms.
@@ -63,7 +63,7 @@ impl Sqlite {
         Ok(Sqlite { pool: Arc::new(pool), catalogue })
     }
 
-    fn plan(&self, spec: &Spec) -> Result<(Plan, Vec<(String, Field)>), Vec<Complaint>> {
+    fn plan(&self, spec: &Spec) -> Result<(Plan, Fields), Vec<Complaint>> {
         let (plan, fields) = plan(spec, &self.catalogue)?;
         match self.prepare(&plan) {
             Ok(()) => Ok((plan, fields)),
@@ -89,7 +89,7 @@ impl Sqlite {
 }
 
 impl Database for Sqlite {
-    fn source(&self, spec: &Spec) -> Result<(Arc<dyn Source>, Vec<(String, Field)>), Vec<Complaint>> {
+    fn source(&self, spec: &Spec) -> Result<(Arc<dyn Source>, Fields), Vec<Complaint>> {
         let (plan, fields) = self.plan(spec)?;
         let fingerprint = format!("sqlite {} {plan:?}", self.pool.path.display()).into_bytes();
         Ok((Arc::new(Table { pool: Arc::clone(&self.pool), plan: Arc::new(plan), fingerprint }), fields))

@@ -33,7 +33,7 @@ fn flights(total: usize, fetches: Arc<AtomicUsize>) -> Chunkflow {
                     number: format!("CF{n:05}"),
                     seats: u64::MAX - n as u64,
                     stops: vec!["a\u{2028}b"; n % 3],
-                    note: (n % 2 == 0).then(|| "say \"hi\", twice".to_owned()),
+                    note: n.is_multiple_of(2).then(|| "say \"hi\", twice".to_owned()),
                 };
                 Ok::<_, std::io::Error>((from..total).take(limit).map(flight).collect())
             }
