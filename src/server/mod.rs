@@ -30,6 +30,8 @@ use crate::{config::ServerConfig, web::Chunkflow};
 const BACKLOG: i32 = 4096;
 /// After an accept that failed for want of something (files, memory), others get time to give it back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Bytes that the kernel holds for a connection and has not sent.
+const UNSENT: u32 = 256 * 1024;
 /// Rejections under way at once; beyond it a connection is just closed.
 const REJECTIONS: usize = 256;
 
@@ -178,6 +180,9 @@ fn prepare(stream: &TcpStream, config: &ServerConfig) {
     let _ = stream.set_nodelay(true);
     // A peer that vanished is noticed even while nothing is read from it.
     let _ = SockRef::from(stream).set_tcp_user_timeout(Some(config.stall_timeout));
+    // A client that takes little holds little: what the kernel keeps beyond what is on its way to the client. It also makes a
+    // slow client's progress visible in small steps. The window, and so the speed over long distances, stays the kernel's affair.
+    let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT);
 }
 
 /// Says that there is no room, without reading what was asked.

@@ -162,7 +162,8 @@ struct Line {
 
 impl Line {
     fn write(&self, tally: Option<&Tally>) {
-        let (id, ms) = (self.id.to_str().unwrap_or_default(), self.began.elapsed().as_secs_f64() * 1000.0);
+        let (id, ms) =
+            (self.id.to_str().unwrap_or_default(), (self.began.elapsed().as_secs_f64() * 1e6).round() / 1000.0);
         let (peer, method, uri, status) = (self.peer, &self.method, &self.uri, self.status.as_u16());
         match tally {
             Some(Tally { rows, bytes, hits, loads, outcome }) => {

@@ -28,7 +28,7 @@ use crate::{error::Result, web::Body};
 pub(super) enum Wait {
     /// The rest of a request's head.
     Head,
-    /// A frame that was handed out, to be sent.
+    /// A frame that was handed out, while nothing is sent.
     Frame,
     /// Bytes that the socket did not take.
     Socket,
@@ -62,6 +62,13 @@ impl Watch {
 
     fn begin(&self, wait: Wait) {
         let _ = self.waits[wait as usize].compare_exchange(0, self.now(), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// What is waited for moves: it is not stuck.
+    fn renew(&self, wait: Wait) {
+        if self.waits[wait as usize].load(Ordering::Relaxed) != 0 {
+            self.waits[wait as usize].store(self.now(), Ordering::Relaxed);
+        }
     }
 
     fn end(&self, wait: Wait) {
@@ -110,7 +117,10 @@ impl Watched {
     fn wrote(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &poll {
             Poll::Pending => self.watch.begin(Wait::Socket),
-            Poll::Ready(_) => self.watch.end(Wait::Socket),
+            Poll::Ready(_) => {
+                self.watch.end(Wait::Socket);
+                self.watch.renew(Wait::Frame);
+            }
         }
         poll
     }
