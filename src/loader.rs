@@ -82,8 +82,8 @@ pub(crate) struct Found {
 pub(crate) enum How {
     /// From the store, fresh for so many seconds more.
     Fresh(u64),
-    /// From the store, so many seconds past its time.
-    Stale(u64),
+    /// From the store, so many seconds past its time; due: the time for its refresh has come too.
+    Stale { past: u64, due: bool },
     /// From the source.
     Loaded,
     /// From a load that was under way already.
@@ -116,13 +116,6 @@ impl Waiter {
     }
 }
 
-/// How old a chunk is, against what was promised.
-enum Age {
-    Fresh(u64),
-    Stale(u64),
-    Gone,
-}
-
 fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -145,7 +138,9 @@ impl Loader {
         }
         let mut flights = unpoisoned(&self.flights);
         // Again, under the lock: a load that landed in between has put its chunk before it left the map.
-        if let Some(found) = self.at_hand(place) {
+        if let Some(found) = self.peek(place) {
+            drop(flights);
+            self.serves(place, found.how);
             return Fetch::Ready(found);
         }
         self.metrics.misses.inc();
@@ -165,47 +160,51 @@ impl Loader {
     }
 
     /// A chunk in memory that may still be served; a stale one is refreshed behind the scenes.
-    pub(crate) fn at_hand(self: &Arc<Loader>, place: &Place) -> Option<Found> {
-        let chunk = self.store.at_hand(&place.key)?;
-        let how = match self.age(place, &chunk) {
-            Age::Fresh(left) => {
-                self.metrics.hits.inc();
-                How::Fresh(left)
-            }
-            Age::Stale(past) => {
-                self.metrics.stale.inc();
-                self.refresh(place);
-                How::Stale(past)
-            }
-            Age::Gone => return None,
-        };
-        Some(Found { chunk, how })
+    fn at_hand(self: &Arc<Loader>, place: &Place) -> Option<Found> {
+        let found = self.peek(place)?;
+        self.serves(place, found.how);
+        Some(found)
     }
 
-    /// Whether the chunk is in memory and fresh, without any work.
-    pub(crate) fn peek(&self, place: &Place) -> Option<Found> {
-        let chunk = self.store.at_hand(&place.key)?;
-        match self.age(place, &chunk) {
-            Age::Fresh(left) => Some(Found { chunk, how: How::Fresh(left) }),
-            Age::Stale(past) => Some(Found { chunk, how: How::Stale(past) }),
-            Age::Gone => None,
+    /// Counts a chunk that [`peek`](Loader::peek) found and that is served, and has it refreshed if it is stale.
+    pub(crate) fn serves(self: &Arc<Loader>, place: &Place, how: How) {
+        match how {
+            How::Stale { due, .. } => {
+                self.metrics.stale.inc();
+                if due {
+                    self.refresh(place);
+                }
+            }
+            _ => {
+                self.metrics.hits.inc();
+            }
         }
     }
 
-    fn age(&self, place: &Place, chunk: &Chunk) -> Age {
+    /// A chunk in memory that may still be served, without any work.
+    pub(crate) fn peek(&self, place: &Place) -> Option<Found> {
+        let chunk = self.store.at_hand(&place.key)?;
+        self.judged(place, chunk)
+    }
+
+    /// The chunk with how it would be served; `None` when it is too old.
+    fn judged(&self, place: &Place, chunk: Arc<Chunk>) -> Option<Found> {
         let options = place.list.resource().options();
         let now = (self.clock)();
         let (ttl, stale) = (options.ttl.as_millis() as u64, options.stale.as_millis() as u64);
-        // Up to a tenth less, by the chunk: a list's chunks do not all expire in the same moment.
-        let jitter = (ttl / 10).saturating_mul(xxh3_64(&place.key.as_bytes()[16..]) >> 48) >> 16;
-        let (fresh, age) = (ttl - jitter, now.saturating_sub(chunk.loaded_at));
-        match age {
-            // A chunk from the future is from a clock that cannot be trusted.
-            _ if chunk.loaded_at > now.saturating_add(ttl) => Age::Gone,
-            age if age < fresh => Age::Fresh((fresh - age) / 1000),
-            age if age < ttl.saturating_add(stale) => Age::Stale((age - fresh) / 1000),
-            _ => Age::Gone,
+        let age = now.saturating_sub(chunk.loaded_at);
+        // A chunk from the future is from a clock that cannot be trusted.
+        if chunk.loaded_at > now.saturating_add(ttl) || age >= ttl.saturating_add(stale) {
+            return None;
         }
+        let how = if age < ttl {
+            How::Fresh((ttl - age) / 1000)
+        } else {
+            // A list's chunks are not all refreshed in the same moment: each has its own, up to a tenth of the ttl later.
+            let jitter = (ttl / 10).min(stale).saturating_mul(xxh3_64(&place.key.as_bytes()[16..]) >> 48) >> 16;
+            How::Stale { past: (age - ttl) / 1000, due: age >= ttl + jitter }
+        };
+        Some(Found { chunk, how })
     }
 
     /// Begins a load of a stale chunk, unless one is under way.
@@ -242,7 +241,7 @@ impl Loader {
                 loader.metrics.failures.inc();
                 tracing::warn!(resource = place.list.resource().name(), %error, refresh, "a load failed");
             }
-            let stale = matches!(&outcome, Ok(Found { how: How::Stale(_), .. }));
+            let stale = matches!(&outcome, Ok(Found { how: How::Stale { due: true, .. }, .. }));
             drop(landing);
             flight.send_replace(Some(outcome));
             drop(interest);
@@ -286,11 +285,7 @@ impl Loader {
             self.metrics.damaged.inc();
             return None;
         }
-        match self.age(place, &chunk) {
-            Age::Fresh(left) => Some(Found { chunk, how: How::Fresh(left) }),
-            Age::Stale(past) => Some(Found { chunk, how: How::Stale(past) }),
-            Age::Gone => None,
-        }
+        self.judged(place, chunk)
     }
 
     /// From the source: rows are read in runs until the chunk is whole.

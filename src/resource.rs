@@ -25,7 +25,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 pub struct ResourceOptions {
     /// The members of each row, in order; `None`: the source's columns under their own names.
     pub fields: Option<Fields>,
-    /// How long a chunk is fresh; up to a tenth less for some, so that a list's chunks do not expire together.
+    /// How long a chunk is fresh. It is refreshed up to a tenth later, each chunk at its own time, so that a list's chunks do not expire together.
     pub ttl: Duration,
     /// How much longer it may be served while it is refreshed, or while the source is away.
     pub stale: Duration,

@@ -242,15 +242,9 @@ impl Stream {
 
     /// Lines up a chunk's bytes, and what follows it.
     fn take(&mut self, found: Found) {
-        match found.how {
-            How::Fresh(_) | How::Stale(_) => self.tally.hits += 1,
-            How::Loaded | How::Joined => self.tally.loads += 1,
-        }
-        let chunk = found.chunk;
-        self.line_up(&chunk);
-        self.tally.rows += u64::from(chunk.rows);
-        self.left = self.left.map(|left| left.saturating_sub(chunk.rows.into()));
-        match &chunk.next {
+        self.note(found.how);
+        self.pass(&found.chunk);
+        match &found.chunk.next {
             Some(next) if self.left != Some(0) => self.go_to(next.clone()),
             next => {
                 self.goes_on.clone_from(next);
@@ -259,7 +253,15 @@ impl Stream {
         }
     }
 
-    fn line_up(&mut self, chunk: &Chunk) {
+    fn note(&mut self, how: How) {
+        match how {
+            How::Fresh(_) | How::Stale { .. } => self.tally.hits += 1,
+            How::Loaded | How::Joined => self.tally.loads += 1,
+        }
+    }
+
+    /// Lines up a chunk's bytes and counts its rows.
+    fn pass(&mut self, chunk: &Chunk) {
         if chunk.rows > 0 {
             let between = &self.list.writer().between;
             if self.tally.rows > 0 && !between.is_empty() {
@@ -267,6 +269,8 @@ impl Stream {
             }
             self.frames.push_back(chunk.body.clone());
         }
+        self.tally.rows += u64::from(chunk.rows);
+        self.left = self.left.map(|left| left.saturating_sub(chunk.rows.into()));
     }
 
     fn end(&mut self) {
@@ -288,39 +292,48 @@ impl Stream {
         self.frames.iter().map(Bytes::len).sum()
     }
 
-    /// Finds out whether all the rest is at hand; if so, the body's length is known.
+    /// Finds out whether all the rest is at hand; if so, it is lined up and the body's length is known.
     fn measure(&mut self, budget: &Arc<Semaphore>) {
-        let mut chunks = vec![];
-        let mut bytes = self.lined_up();
-        if let Next::Ready(found) = &self.next {
-            // Look before taking: a list that is not whole in memory stays where it is.
-            let (mut rows, mut chunk) = (0, Arc::clone(&found.chunk));
-            loop {
-                rows += u64::from(chunk.rows);
-                bytes += chunk.body.len();
-                let next = chunk.next.clone();
-                chunks.push(chunk);
-                if bytes > WHOLE || self.left.is_some_and(|left| rows > left) {
-                    return;
-                }
-                let Some(next) = next.filter(|_| self.left != Some(rows)) else { break };
-                match self.loader.peek(&Place::new(Arc::clone(&self.list), next, 0)) {
-                    Some(found) => chunk = found.chunk,
-                    None => return,
-                }
-            }
-        } else if !matches!(self.next, Next::Ended) {
-            return;
-        }
+        let Some(rest) = self.rest_at_hand() else { return };
+        let bytes = self.lined_up() + rest.iter().map(|(_, found)| found.chunk.body.len()).sum::<usize>();
         let Ok(permit) = Arc::clone(budget).try_acquire_many_owned((bytes / 1024 + 1) as u32) else { return };
-        while matches!(self.next, Next::Ready(_)) {
-            if let Next::Ready(found) = std::mem::replace(&mut self.next, Next::Ended) {
-                self.take(found);
+        for (place, found) in rest {
+            if let Some(place) = place {
+                self.loader.serves(&place, found.how);
+            }
+            self.note(found.how);
+            self.pass(&found.chunk);
+            if found.chunk.next.is_none() || self.left == Some(0) {
+                self.goes_on.clone_from(&found.chunk.next);
+                self.end();
             }
         }
-        if matches!(self.next, Next::Ended) {
-            self.length = Some(self.lined_up() as u64);
-            self._whole = Some(permit);
+        self.length = Some(self.lined_up() as u64);
+        self._whole = Some(permit);
+    }
+
+    /// The chunks from here to the end of the list or its limit, if all of them are in memory and are not too much; a place
+    /// beside each that was not asked for yet.
+    fn rest_at_hand(&self) -> Option<Vec<(Option<Place>, Found)>> {
+        let mut rest = vec![];
+        let (mut bytes, mut rows) = (self.lined_up(), 0);
+        let mut next = match &self.next {
+            Next::Ended => return Some(rest),
+            Next::Ready(found) => (None, found.clone()),
+            Next::Waiting(..) | Next::Failed(..) => return None,
+        };
+        loop {
+            let chunk = Arc::clone(&next.1.chunk);
+            rows += u64::from(chunk.rows);
+            bytes += chunk.body.len();
+            rest.push(next);
+            if bytes > WHOLE || self.left.is_some_and(|left| rows > left) {
+                return None;
+            }
+            let Some(cursor) = chunk.next.clone().filter(|_| self.left != Some(rows)) else { return Some(rest) };
+            let place = Place::new(Arc::clone(&self.list), cursor, 0);
+            let found = self.loader.peek(&place)?;
+            next = (Some(place), found);
         }
     }
 }

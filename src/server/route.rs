@@ -21,6 +21,8 @@ use crate::{
     web::{Body, Chunkflow, json, problem},
 };
 
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// What a server answers with.
 pub(super) struct Site {
     chunkflow: Chunkflow,
@@ -51,7 +53,7 @@ impl Site {
             }
             Err(error) => (problem(error), None),
         };
-        response.headers_mut().insert(HeaderName::from_static("x-request-id"), id.clone());
+        response.headers_mut().insert(X_REQUEST_ID, id.clone());
         let line = Line {
             began,
             peer,
@@ -119,7 +121,7 @@ impl Site {
         let harmless = |value: &&HeaderValue| {
             (1..=128).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic)
         };
-        match request.headers().get("x-request-id").filter(harmless) {
+        match request.headers().get(X_REQUEST_ID).filter(harmless) {
             Some(id) => id.clone(),
             None => {
                 let id = self.next_id.fetch_add(1, Ordering::Relaxed);

@@ -29,6 +29,9 @@ use crate::{
 /// Bytes that streams with a known length may hold in memory together, in KiB; beyond it streams go out without a length.
 const WHOLE_BUDGET: usize = 256 * 1024;
 
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
 /// The scheme and host that absolute links begin with. Whoever knows better than the `Host` header puts one into the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(pub String);
@@ -155,7 +158,7 @@ impl Chunkflow {
     fn head(&self, ask: &Ask, format: usize) -> Response<Body> {
         let (first, length) = Stream::peek(&self.0.loader, ask);
         let mut headers = headers(format);
-        headers.insert(cache_status(), first.map_or(HeaderValue::from_static("chunkflow; fwd=miss"), status_value));
+        headers.insert(CACHE_STATUS, first.map_or(HeaderValue::from_static("chunkflow; fwd=miss"), status_value));
         known_length(&mut headers, length);
         with(headers, Body::empty())
     }
@@ -199,7 +202,7 @@ impl AskedList {
         let order = self.ask.list.resource().order();
         let stream = Stream::begin(&inner.loader, self.ask, &inner.budget).await?;
         let mut headers = headers(self.format);
-        headers.insert(cache_status(), status_value(stream.first()));
+        headers.insert(CACHE_STATUS, status_value(stream.first()));
         known_length(&mut headers, stream.length());
         if let Some(cursor) = stream.goes_on() {
             let link = next_link(self.uri.path(), self.uri.query().unwrap_or_default(), &cursor.seal(order));
@@ -255,19 +258,15 @@ fn headers(format: usize) -> HeaderMap {
 fn known_length(headers: &mut HeaderMap, length: Option<u64>) {
     match length {
         Some(length) => headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length)),
-        None => headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+        None => headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no")),
     };
-}
-
-fn cache_status() -> HeaderName {
-    HeaderName::from_static("cache-status")
 }
 
 /// RFC 9211, for the first chunk.
 fn status_value(how: How) -> HeaderValue {
     let value = match how {
         How::Fresh(left) => format!("chunkflow; hit; ttl={left}"),
-        How::Stale(past) => format!("chunkflow; hit; ttl=-{past}; detail=stale"),
+        How::Stale { past, .. } => format!("chunkflow; hit; ttl=-{past}; detail=stale"),
         How::Loaded => return HeaderValue::from_static("chunkflow; fwd=miss; stored"),
         How::Joined => return HeaderValue::from_static("chunkflow; fwd=miss; collapsed"),
     };

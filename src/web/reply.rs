@@ -1,7 +1,7 @@
 //! Errors as responses: the only place that knows status codes (RFC 9457).
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use serde::Serialize;
 
 use super::Body;
@@ -122,6 +122,4 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
 pub(super) fn insert_always(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // Varnish would cache for a `Surrogate-Control` that someone on the way adds, in spite of `Cache-Control`.
-    headers.insert(HeaderName::from_static("surrogate-control"), HeaderValue::from_static("no-store"));
 }

@@ -278,3 +278,16 @@ fn a_drain_lets_a_stream_end_and_a_deadline_cuts_it_visibly() {
         server.ended.recv_timeout(crate::support::STUCK).unwrap();
     }
 }
+
+#[test]
+fn chunks_that_are_stale_as_soon_as_they_are_loaded_lock_nobody_out() {
+    let source = Numbers::new(2_000, 50);
+    let options = ResourceOptions { ttl: Duration::ZERO, stale: Duration::from_secs(60), ..ResourceOptions::default() };
+    let server = Running::start(ServerConfig::default(), numbers_app(&source, options, system_clock()));
+    let address = server.address;
+    let readers = (0..16).map(|_| {
+        std::thread::spawn(move || (0..20).all(|_| ids(&ask(address, "GET", "/numbers", &[])).len() == 2_000))
+    });
+    let readers: Vec<_> = readers.collect();
+    assert!(readers.into_iter().all(|reader| reader.join().unwrap()));
+}
