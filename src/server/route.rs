@@ -54,6 +54,9 @@ impl Site {
             Err(error) => (problem(error), None),
         };
         response.headers_mut().insert(X_REQUEST_ID, id.clone());
+        if !tracing::enabled!(target: "chunkflow::access", tracing::Level::INFO) {
+            return (response, permit);
+        }
         let line = Line {
             began,
             peer,
@@ -125,7 +128,9 @@ impl Site {
             Some(id) => id.clone(),
             None => {
                 let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-                HeaderValue::try_from(format!("{id:016x}")).expect("hexadecimal digits")
+                let digits: [u8; 16] =
+                    std::array::from_fn(|at| b"0123456789abcdef"[(id >> (60 - 4 * at)) as usize & 15]);
+                HeaderValue::from_bytes(&digits).expect("hexadecimal digits")
             }
         }
     }

@@ -265,7 +265,7 @@ fn known_length(headers: &mut HeaderMap, length: Option<u64>) {
 /// RFC 9211, for the first chunk.
 fn status_value(how: How) -> HeaderValue {
     let value = match how {
-        How::Fresh(left) => format!("chunkflow; hit; ttl={left}"),
+        How::Fresh(left) => "chunkflow; hit; ttl=".to_owned() + itoa::Buffer::new().format(left),
         How::Stale { past, .. } => format!("chunkflow; hit; ttl=-{past}; detail=stale"),
         How::Loaded => return HeaderValue::from_static("chunkflow; fwd=miss; stored"),
         How::Joined => return HeaderValue::from_static("chunkflow; fwd=miss; collapsed"),
