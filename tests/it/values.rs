@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{File, Running, numbered};
+use crate::support::{Client, File, Running, numbered, until};
 
 #[test]
 fn every_kind_of_value_is_written_as_the_contract_says() {
@@ -154,4 +154,23 @@ fn a_file_that_took_the_place_of_another_is_read_and_not_the_old_one() {
     let other = numbered(20);
     std::fs::rename(&other.path, &file.path).unwrap();
     assert_eq!(server.get("/list").results().len(), 20);
+}
+
+#[test]
+fn a_query_whose_client_has_left_is_stopped_in_sqlite_too() {
+    let file = numbered(300_000);
+    let config = file.config("table = \"item\"\nwhere = \"(SELECT count(*) FROM item a, item b) > 0\"");
+    let config = config.replace("main = \"sqlite:", "main = { url = \"sqlite:").replacen(
+        "\"\n\n",
+        "\", pool = 1, timeout = \"10m\" }\n\n",
+        1,
+    );
+    let server = Running::config(&(config + "\n[resources.fast]\ndatabase = \"main\"\ntable = \"item\"\n"));
+    let slow = Client::get(server.address, "/list");
+    until("the slow query runs", || server.chunkflow.metrics().misses.get() == 1);
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    drop(slow);
+    // The only connection is free again long before the ninety billion steps of the slow query.
+    assert_eq!(server.get("/fast?limit=5").results().len(), 5);
+    assert_eq!(server.chunkflow.metrics().abandoned.get(), 1);
 }
