@@ -58,6 +58,6 @@ pub use self::{
 };
 #[cfg(feature = "server")]
 pub use self::{
-    config::{Complaints, Config, ResourceConfig, ServerConfig},
+    config::{AdminConfig, Complaints, Config, ResourceConfig, ServerConfig},
     server::{Server, Shutdown},
 };

@@ -13,11 +13,11 @@ use clap::{Args, Parser, Subcommand};
 
 /// Streams a long database list as one HTTP response, put together from cached chunks.
 ///
-/// Without a command it serves what chunkflow.toml in this folder describes; where there is none, a demo list, so that there is
-/// something to see at once:
+/// Without a command it serves what chunkflow.toml in this folder describes; where there is
+/// none, a demo list, so that there is something to see at once:
 ///
-///     chunkflow &
-///     curl http://127.0.0.1:8080/tricks
+///   chunkflow &
+///   curl http://127.0.0.1:8080/tricks
 #[derive(Debug, Parser)]
 #[command(version, verbatim_doc_comment, max_term_width = 100)]
 pub struct Cli {

@@ -30,11 +30,25 @@ pub(super) async fn serve(mut config: Config, options: ServeOptions) -> Result<E
     let server = Server::bind(config.server, chunkflow.clone()).with_context(|| {
         format!("cannot listen at {listen}: choose another address with --listen or `listen` in [server]")
     })?;
+    let admin = config.admin.map(|admin| {
+        let listen = admin.listen;
+        Server::bind_admin(admin, chunkflow.clone())
+            .with_context(|| format!("cannot listen at {listen}: choose another address in [admin]"))
+    });
+    let admin = admin.transpose()?;
     let names: Vec<&str> = chunkflow.resources().iter().map(|resource| resource.name()).collect();
     tracing::info!("serving {} at http://{}/", names.join(", "), server.address());
+    if let Some(admin) = &admin {
+        tracing::info!("metrics at http://{}/metrics", admin.address());
+    }
     let shutdown = Shutdown::default();
     let signals = tokio::spawn(stop_on_signals(shutdown.clone()));
-    server.run(shutdown).await;
+    let operator = async {
+        if let Some(admin) = admin {
+            admin.run(shutdown.clone()).await;
+        }
+    };
+    tokio::join!(server.run(shutdown.clone()), operator);
     signals.abort();
     tracing::info!("stopped");
     Ok(Exit::Done)

@@ -1,5 +1,6 @@
 //! The configuration: TOML in, everything that is wrong with it out, each with its place and a remedy.
 
+mod admin;
 mod complaint;
 mod read;
 mod resource;
@@ -8,7 +9,7 @@ mod server;
 use std::{collections::HashMap, fmt, ops::Range, sync::Arc, time::Duration};
 
 pub(crate) use self::server::parse_listen;
-pub use self::{complaint::Complaints, resource::ResourceConfig, server::ServerConfig};
+pub use self::{admin::AdminConfig, complaint::Complaints, resource::ResourceConfig, server::ServerConfig};
 use self::{
     complaint::Located,
     read::{Reader, Section},
@@ -28,6 +29,8 @@ const MEMORY: &str = "memory:256MiB";
 pub struct Config {
     /// `[server]`
     pub server: ServerConfig,
+    /// `[admin]`, if there is one
+    pub admin: Option<AdminConfig>,
     /// `[store]`: its URL
     pub store: String,
     /// `[databases]`, by name
@@ -85,6 +88,7 @@ impl Config {
         }
         let mut root = Section::new(&reader, String::new(), root.span(), root.get_ref());
         let server = root.section("server").map(ServerConfig::read).unwrap_or_default();
+        let admin = root.section("admin").and_then(admin::read);
         let store = root.section("store").and_then(read_store).unwrap_or_else(|| MEMORY.to_owned());
         let databases = root.section("databases").map(read_databases).unwrap_or_default();
         let resources = root.section("resources").map(resource::read_all).unwrap_or_default();
@@ -110,7 +114,7 @@ impl Config {
         let (places, complaints) = reader.finish();
         let text = Text { file: file.to_owned(), text: text.to_owned(), places };
         match complaints.is_empty() {
-            true => Ok(Config { server, store, databases, resources, text }),
+            true => Ok(Config { server, admin, store, databases, resources, text }),
             false => Err(text.complaints(complaints)),
         }
     }

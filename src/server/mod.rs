@@ -1,5 +1,6 @@
 //! The HTTP/1.1 server: an accept loop of its own, with a bound on everything.
 
+mod admin;
 mod connection;
 mod origin;
 mod route;
@@ -16,7 +17,9 @@ use std::{
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -24,13 +27,20 @@ use tokio::{
     task::JoinSet,
 };
 
-use self::{origin::Hosts, route::Site};
-use crate::{config::ServerConfig, web::Chunkflow};
+use self::{
+    origin::Hosts,
+    route::{Door, Site},
+};
+use crate::{
+    config::{AdminConfig, ServerConfig},
+    web::Chunkflow,
+};
 
 const BACKLOG: i32 = 4096;
 /// After an accept that failed for want of something (files, memory), others get time to give it back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes that the kernel holds for a connection and has not sent.
+#[cfg(target_os = "linux")]
 const UNSENT: u32 = 256 * 1024;
 /// Rejections under way at once; beyond it a connection is just closed.
 const REJECTIONS: usize = 256;
@@ -87,6 +97,25 @@ impl Server {
     /// # Errors
     /// When the address cannot be listened at. Needs a tokio runtime.
     pub fn bind(config: ServerConfig, chunkflow: Chunkflow) -> io::Result<Server> {
+        Server::open(config, chunkflow, Door::Public)
+    }
+
+    /// Listens for the operator: `/metrics`.
+    ///
+    /// # Errors
+    /// As [`bind`](Server::bind).
+    pub fn bind_admin(admin: AdminConfig, chunkflow: Chunkflow) -> io::Result<Server> {
+        // Whoever may connect and has the token may call it by any name.
+        let config = ServerConfig {
+            listen: admin.listen,
+            allowed_hosts: Some(vec!["*".into()]),
+            max_connections: 64,
+            ..ServerConfig::default()
+        };
+        Server::open(config, chunkflow, Door::Admin(admin.token))
+    }
+
+    fn open(config: ServerConfig, chunkflow: Chunkflow, door: Door) -> io::Result<Server> {
         let socket = Socket::new(Domain::for_address(config.listen), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
@@ -97,7 +126,7 @@ impl Server {
         let hosts = Hosts::new(&config, address);
         let ready = Arc::new(AtomicBool::new(true));
         let streams = Arc::new(Semaphore::new(config.max_streams));
-        let site = Arc::new(Site::new(chunkflow, hosts, streams, Arc::clone(&ready)));
+        let site = Arc::new(Site::new(chunkflow, hosts, streams, Arc::clone(&ready), door));
         Ok(Server { listener, address, config: Arc::new(config), site, ready })
     }
 
@@ -178,11 +207,16 @@ fn is_the_clients(error: &io::Error) -> bool {
 fn prepare(stream: &TcpStream, config: &ServerConfig) {
     // Without it a receiver that delays its acknowledgements sees gaps of 40 ms.
     let _ = stream.set_nodelay(true);
-    // A peer that vanished is noticed even while nothing is read from it.
-    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(config.stall_timeout));
-    // A client that takes little holds little: what the kernel keeps beyond what is on its way to the client. It also makes a
-    // slow client's progress visible in small steps. The window, and so the speed over long distances, stays the kernel's affair.
-    let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT);
+    #[cfg(target_os = "linux")]
+    {
+        // A peer that vanished is noticed even while nothing is read from it.
+        let _ = SockRef::from(stream).set_tcp_user_timeout(Some(config.stall_timeout));
+        // A client that takes little holds little: what the kernel keeps beyond what is on its way to the client. It also makes
+        // a slow client's progress visible in small steps. The window, and so the speed over long distances, stays the kernel's affair.
+        let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = config;
 }
 
 /// Says that there is no room, without reading what was asked.

@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, heade
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::origin::Hosts;
+use super::{admin, origin::Hosts};
 use crate::{
     error::{Error, Kind},
     format::FORMATS,
@@ -29,13 +29,28 @@ pub(super) struct Site {
     hosts: Hosts,
     streams: Arc<Semaphore>,
     ready: Arc<AtomicBool>,
+    door: Door,
     /// Request identifiers: a random start, then one more each.
     next_id: AtomicU64,
 }
 
+/// Whom a listener is for.
+pub(super) enum Door {
+    /// Everybody: the lists.
+    Public,
+    /// The operator, with this token.
+    Admin(Option<String>),
+}
+
 impl Site {
-    pub(super) fn new(chunkflow: Chunkflow, hosts: Hosts, streams: Arc<Semaphore>, ready: Arc<AtomicBool>) -> Site {
-        Site { chunkflow, hosts, streams, ready, next_id: AtomicU64::new(fastrand::u64(..)) }
+    pub(super) fn new(
+        chunkflow: Chunkflow,
+        hosts: Hosts,
+        streams: Arc<Semaphore>,
+        ready: Arc<AtomicBool>,
+        door: Door,
+    ) -> Site {
+        Site { chunkflow, hosts, streams, ready, door, next_id: AtomicU64::new(fastrand::u64(..)) }
     }
 
     /// Answers a request; with a stream comes the permit that it must hold.
@@ -73,6 +88,9 @@ impl Site {
     }
 
     async fn route<B>(&self, request: &Request<B>) -> (Response<Body>, Option<OwnedSemaphorePermit>) {
+        if let Door::Admin(token) = &self.door {
+            return (admin::answer(&self.chunkflow, token.as_deref(), request), None);
+        }
         match request.uri().path() {
             "/" => (self.landing(request.method()), None),
             "/healthz" => (health(request.method(), true), None),
@@ -136,7 +154,7 @@ impl Site {
     }
 }
 
-fn health(method: &Method, fine: bool) -> Response<Body> {
+pub(super) fn health(method: &Method, fine: bool) -> Response<Body> {
     #[derive(Serialize)]
     struct Health {
         ok: bool,

@@ -260,7 +260,11 @@ impl Pool {
         self.open()
     }
 
-    fn put_back(&self, session: Session) {
+    /// Keeps a connection for the next read, which must not be stopped by what stopped the last one.
+    fn put_back(&self, mut session: Session) {
+        if session.connection.progress_handler(0, None::<fn() -> bool>).is_err() {
+            return;
+        }
         if let Ok(identity) = self.identity() {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((identity, session));
         }

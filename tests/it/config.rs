@@ -62,6 +62,16 @@ n = 7
 }
 
 #[test]
+fn an_admin_listener_beyond_loopback_needs_a_token() {
+    let list = "[databases]\nmain = \"sqlite:x\"\n[resources.a]\ndatabase = \"main\"\ntable = \"t\"\n";
+    let found = complaints(&format!("[admin]\nlisten = \"0.0.0.0:1\"\n{list}"));
+    assert_eq!(found, ["2:10: an admin listener beyond loopback needs a token"]);
+    for right in ["listen = \"127.0.0.1:1\"", "listen = \"0.0.0.0:1\"\ntoken = \"t\""] {
+        assert!(parse(&format!("[admin]\n{right}\n{list}")).is_ok(), "{right}");
+    }
+}
+
+#[test]
 fn broken_toml_has_its_place() {
     let found = complaints("[server]\nlisten = \n[store\n");
     assert!(found.len() >= 2 && found[0].starts_with("2:"), "{found:?}");

@@ -2,7 +2,7 @@
 
 use std::{process::Command, sync::Arc};
 
-use chunkflow::{Chunkflow, Kind, Memory, Resource, ResourceOptions, ServerConfig};
+use chunkflow::{AdminConfig, Chunkflow, Kind, Memory, Resource, ResourceOptions, Server, ServerConfig, Shutdown};
 use serde_json::{Value, json};
 
 use crate::support::{Client, File, Numbers, Running, ask, ids, numbered, numbers_app, serve_numbers, until};
@@ -387,4 +387,29 @@ fn a_store_without_room_serves_the_same_list() {
     for _ in 0..2 {
         assert_eq!(ids(&server.get("/numbers")), (1..=3_000).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn the_operator_sees_the_counters_on_a_listener_of_its_own() {
+    let source = Numbers::new(100, 10);
+    let server = serve_numbers(&source);
+    assert_eq!(server.get("/metrics").status, 404, "never on the public listener");
+    ids(&server.get("/numbers"));
+    let admin = AdminConfig { listen: "127.0.0.1:0".parse().unwrap(), token: Some("secret".into()) };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let admin = runtime.block_on(async { Server::bind_admin(admin, server.chunkflow.clone()).unwrap() });
+    let address = admin.address();
+    runtime.spawn(admin.run(Shutdown::default()));
+    for headers in [&[][..], &[("authorization", "Bearer wrong")]] {
+        assert_eq!(ask(address, "GET", "/metrics", headers).status, 401);
+    }
+    let metrics = ask(address, "GET", "/metrics", &[("authorization", "Bearer secret")]);
+    assert!(metrics.header("content-type").starts_with("application/openmetrics-text"));
+    let text = String::from_utf8(metrics.body).unwrap();
+    for line in
+        ["chunkflow_source_rows_total 100", "chunkflow_streams_complete_total 1", "chunkflow_streams 0", "# EOF"]
+    {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    assert_eq!(ask(address, "GET", "/numbers", &[("authorization", "Bearer secret")]).status, 404, "and no list there");
 }

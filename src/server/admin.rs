@@ -1,0 +1,44 @@
+//! What the operator sees: the counters, on a listener of its own and never on the public one.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use sha2::{Digest, Sha256};
+
+use super::route;
+use crate::{
+    error::{Error, Kind},
+    web::{Body, Chunkflow, problem},
+};
+
+/// Answers a request to the admin listener.
+pub(super) fn answer<B>(chunkflow: &Chunkflow, token: Option<&str>, request: &Request<B>) -> Response<Body> {
+    if !token.is_none_or(|token| carries(request.headers(), token)) {
+        let mut refused = problem(
+            Error::new(Kind::Invalid, "the token is missing or wrong").remedy("send `Authorization: Bearer TOKEN`"),
+        );
+        *refused.status_mut() = StatusCode::UNAUTHORIZED;
+        refused.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return refused;
+    }
+    match (request.uri().path(), request.method()) {
+        ("/metrics", &Method::GET | &Method::HEAD) => metrics(chunkflow),
+        ("/healthz", method) => route::health(method, true),
+        (path, _) => {
+            problem(Error::new(Kind::Missing, format!("there is no `{path}` here")).remedy("GET /metrics or /healthz"))
+        }
+    }
+}
+
+fn metrics(chunkflow: &Chunkflow) -> Response<Body> {
+    let mut response = Response::new(Body::from(Bytes::from(chunkflow.metrics().text())));
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Whether the request carries the token. Digests are compared, so that the time says nothing about how much of it was right.
+fn carries(headers: &HeaderMap, token: &str) -> bool {
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    given.is_some_and(|given| Sha256::digest(given.trim()) == Sha256::digest(token))
+}
