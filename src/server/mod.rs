@@ -209,8 +209,8 @@ fn prepare(stream: &TcpStream, config: &ServerConfig) {
     let _ = stream.set_nodelay(true);
     #[cfg(target_os = "linux")]
     {
-        // A peer that vanished is noticed even while nothing is read from it.
-        let _ = SockRef::from(stream).set_tcp_user_timeout(Some(config.stall_timeout));
+        // A peer that vanished is noticed even while nothing is read from it; the watchdog comes first.
+        let _ = SockRef::from(stream).set_tcp_user_timeout(Some(config.stall_timeout * 2));
         // A client that takes little holds little: what the kernel keeps beyond what is on its way to the client. It also makes
         // a slow client's progress visible in small steps. The window, and so the speed over long distances, stays the kernel's affair.
         let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT);

@@ -228,3 +228,33 @@ impl<P> Drop for WatchedBody<P> {
         self.watch.answering.store(false, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_wait_expires_by_itself_and_one_that_moves_does_not() {
+        let (long, short) = (Duration::from_secs(3600), Duration::from_millis(40));
+        for (wait, head, stall) in [(Wait::Head, short, long), (Wait::Frame, long, short), (Wait::Socket, long, short)]
+        {
+            let watch = Watch::new();
+            watch.begin(wait);
+            assert_eq!(watch.expired(head, stall).await, wait);
+        }
+        let watch = Watch::new();
+        watch.begin(Wait::Frame);
+        let moving = async {
+            for _ in 0..20 {
+                tokio::time::sleep(short / 4).await;
+                watch.renew(Wait::Frame);
+            }
+            watch.end(Wait::Frame);
+            tokio::time::sleep(short * 2).await;
+        };
+        tokio::select! {
+            wait = watch.expired(long, short * 4) => panic!("{wait:?} expired"),
+            () = moving => {}
+        }
+    }
+}

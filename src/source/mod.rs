@@ -17,7 +17,11 @@ mod sqlite;
 #[cfg(feature = "sqlite")]
 mod sqlite_catalogue;
 #[cfg(feature = "sqlite")]
+mod sqlite_related;
+#[cfg(feature = "sqlite")]
 mod sqlite_rows;
+#[cfg(feature = "sqlite")]
+mod sqlite_session;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 

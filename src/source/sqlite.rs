@@ -21,8 +21,8 @@ use super::{
     catalogue::Catalogue,
     keyset,
     plan::{Plan, plan},
-    sqlite_catalogue,
-    sqlite_rows::{self, Failure, Session},
+    sqlite_catalogue, sqlite_rows,
+    sqlite_session::{Failure, Session},
 };
 use crate::{
     error::{Error, Kind, Result},

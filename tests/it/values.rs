@@ -174,3 +174,24 @@ fn a_query_whose_client_has_left_is_stopped_in_sqlite_too() {
     assert_eq!(server.get("/fast?limit=5").results().len(), 5);
     assert_eq!(server.chunkflow.metrics().abandoned.get(), 1);
 }
+
+#[test]
+fn rows_with_very_many_related_rows_are_read_in_shorter_runs() {
+    let file = File::with(
+        "CREATE TABLE post (id INTEGER PRIMARY KEY); CREATE TABLE comment (id INTEGER PRIMARY KEY, post_id INTEGER REFERENCES post, text TEXT);
+         CREATE INDEX comment_post ON comment (post_id);
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 40) INSERT INTO post SELECT i FROM n;
+         WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n LIMIT 200000)
+         INSERT INTO comment SELECT i, 1 + i % 40, 'comment ' || i FROM n;",
+    );
+    let server = file.serve(
+        "table = \"post\"\n[resources.list.fields]\nid = \"id\"\ncomments = { from = \"comment\", column = \"text\" }",
+    );
+    let rows = server.get("/list").results();
+    assert_eq!(rows.len(), 40);
+    for (index, row) in rows.iter().enumerate() {
+        let comments = row["comments"].as_array().unwrap();
+        assert_eq!((comments.len(), &comments[4_999]), (5_000, &json!(format!("comment {}", 199_960 + index))));
+    }
+    assert!(server.chunkflow.metrics().reads.get() > 2, "not all in one run");
+}
