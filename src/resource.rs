@@ -56,6 +56,7 @@ pub struct Resource {
     fields: Fields,
     writers: Vec<Writer>,
     order: u64,
+    has_links: bool,
     digest: [u8; 32],
 }
 
@@ -99,10 +100,11 @@ impl Resource {
             Writer { begin: encoder.begin(), between: encoder.between(), encoder }
         });
         let writers = writers.collect();
+        let has_links = fields.iter().any(|(_, field)| matches!(field, Field::Link(_)));
         let order = xxh3_64(format!("{name}\n{:?}", source.order()).as_bytes());
         let shape = format!("{name}\n{:?}\n{columns:?}\n{fields:?}\n{:?}", source.order(), options.sizes);
         let digest = digest(&[b"chunkflow resource 1", &source.fingerprint(), shape.as_bytes()]);
-        Ok(Resource { name: name.to_owned(), source, options, fields, writers, order, digest })
+        Ok(Resource { name: name.to_owned(), source, options, fields, writers, order, has_links, digest })
     }
 
     /// The name, as it stands in the path.
@@ -127,7 +129,7 @@ impl Resource {
 
     /// Whether rows hold absolute links, so that their bytes depend on the request's scheme and host.
     pub fn has_links(&self) -> bool {
-        self.fields.iter().any(|(_, field)| matches!(field, Field::Link(_)))
+        self.has_links
     }
 
     /// The fingerprint of the order, which sealed cursors carry.
@@ -217,6 +219,12 @@ impl List {
         key[..16].copy_from_slice(&resource.digest[..16]);
         key[16..].copy_from_slice(&digest);
         List { base: base.to_owned(), format, conditions: conditions.into(), key: ListKey(key), resource }
+    }
+
+    /// Whether this is the whole list of the resource in this format, with this base of its links.
+    pub(crate) fn is_whole(&self, resource: &Arc<Resource>, format: usize, base: &str) -> bool {
+        let same = Arc::ptr_eq(&self.resource, resource) && self.format == format && self.conditions.is_empty();
+        same && (self.base == base || !resource.has_links())
     }
 
     /// The resource.

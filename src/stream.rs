@@ -112,8 +112,9 @@ impl Stream {
     /// Begins a stream: returns with the first chunk in hand, or with why there is none.
     ///
     /// `budget` bounds the bytes that streams with a known length hold in memory, in KiB.
-    pub(crate) async fn begin(loader: &Arc<Loader>, ask: Ask, budget: &Arc<Semaphore>) -> Result<Stream> {
-        let mut stream = Stream {
+    pub(crate) async fn begin(loader: &Arc<Loader>, ask: Ask, budget: &Arc<Semaphore>) -> Result<Box<Stream>> {
+        // Boxed at once: it would be moved many times on its way into a response.
+        let mut stream = Box::new(Stream {
             loader: Arc::clone(loader),
             left: ask.limit,
             frames: VecDeque::new(),
@@ -126,7 +127,7 @@ impl Stream {
             begun: false,
             on_end: None,
             list: ask.list,
-        };
+        });
         stream.frames.push_back(stream.list.writer().begin.clone());
         if stream.left == Some(0) {
             // Nothing is asked for; the answer says where one could begin.

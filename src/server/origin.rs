@@ -60,7 +60,7 @@ impl Hosts {
             }
         }
         let scheme = forwarded.scheme.filter(|scheme| ["http", "https"].contains(scheme)).unwrap_or("http");
-        Ok(Origin(self.public_url.clone().unwrap_or_else(|| format!("{scheme}://{host}"))))
+        Ok(Origin(self.public_url.clone().unwrap_or_else(|| [scheme, "://", &host].concat())))
     }
 
     fn trusts(&self, peer: IpAddr) -> bool {

@@ -61,6 +61,10 @@ impl Watch {
     }
 
     fn begin(&self, wait: Wait) {
+        // Most of the time it lasts already, and the clock need not be asked.
+        if self.waits[wait as usize].load(Ordering::Relaxed) != 0 {
+            return;
+        }
         let _ = self.waits[wait as usize].compare_exchange(0, self.now(), Ordering::Relaxed, Ordering::Relaxed);
     }
 
@@ -178,7 +182,7 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// A body that notes when a frame was handed out and not yet asked for the next, and holds a permit of the bound on streams.
+/// A body that notes since when frames are handed out of which nothing is sent, and holds a permit of the bound on streams.
 pub(super) struct WatchedBody<P> {
     body: Body,
     watch: Arc<Watch>,
@@ -201,10 +205,12 @@ impl<P: Unpin> http_body::Body for WatchedBody<P> {
     type Error = crate::error::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<bytes::Bytes>>>> {
-        self.watch.end(Wait::Frame);
         let poll = Pin::new(&mut self.body).poll_frame(context);
         match &poll {
+            // Renewed by what the socket takes.
             Poll::Ready(Some(Ok(_))) => self.watch.begin(Wait::Frame),
+            // A source that is slow is not the client's fault.
+            Poll::Pending => self.watch.end(Wait::Frame),
             Poll::Ready(None) if self.ends_by_close => self.watch.end_with_reset(false),
             _ => {}
         }

@@ -56,9 +56,9 @@ impl From<Bytes> for Body {
     }
 }
 
-impl From<Stream> for Body {
-    fn from(stream: Stream) -> Body {
-        Body(Inner::Stream(Box::new(stream)))
+impl From<Box<Stream>> for Body {
+    fn from(stream: Box<Stream>) -> Body {
+        Body(Inner::Stream(stream))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod body;
 mod params;
+mod recent;
 mod reply;
 
 use std::{future::Future, sync::Arc};
@@ -10,11 +11,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use tokio::sync::Semaphore;
 
 pub use self::params::fuzz_filter;
-use self::reply::Problem;
 pub use self::{
     body::Body,
     reply::{json, problem},
 };
+use self::{recent::Recent, reply::Problem};
 use crate::{
     error::{Error, Kind, Result},
     format::{self, FORMATS},
@@ -67,6 +68,8 @@ struct Inner {
     resources: Vec<Arc<Resource>>,
     loader: Arc<Loader>,
     budget: Arc<Semaphore>,
+    recent: Arc<Recent>,
+    heads: Arc<Vec<HeaderMap>>,
 }
 
 impl Chunkflow {
@@ -78,7 +81,13 @@ impl Chunkflow {
     /// The same with a clock and counters of the caller's.
     pub fn with_clock(store: Arc<dyn Store>, clock: Clock, metrics: Arc<Metrics>) -> Chunkflow {
         let loader = Arc::new(Loader::new(store, clock, metrics));
-        Chunkflow(Arc::new(Inner { resources: vec![], loader, budget: Arc::new(Semaphore::new(WHOLE_BUDGET)) }))
+        Chunkflow(Arc::new(Inner {
+            resources: vec![],
+            loader,
+            budget: Arc::new(Semaphore::new(WHOLE_BUDGET)),
+            recent: Arc::default(),
+            heads: Arc::new(heads()),
+        }))
     }
 
     /// The same with one resource more; it replaces one of the same name.
@@ -146,7 +155,10 @@ impl Chunkflow {
         let format = extension.map_or_else(|| accepted(request.headers()), Ok)?;
         let params = params::parse(request.uri().query().unwrap_or_default(), resource)?;
         let base = if resource.has_links() { base(request)? } else { String::new() };
-        let list = Arc::new(List::new(Arc::clone(resource), format, params.conditions, &base));
+        let list = match params.conditions.is_empty() {
+            true => self.0.recent.list(resource, format, &base),
+            false => Arc::new(List::new(Arc::clone(resource), format, params.conditions, &base)),
+        };
         let ask = Ask { list, after: params.after, limit: params.limit };
         if method == Method::HEAD {
             return Ok(Asked::Said(self.head(&ask, format)));
@@ -157,7 +169,7 @@ impl Chunkflow {
     /// What GET would say, as far as it is known without any work.
     fn head(&self, ask: &Ask, format: usize) -> Response<Body> {
         let (first, length) = Stream::peek(&self.0.loader, ask);
-        let mut headers = headers(format);
+        let mut headers = self.0.heads[format].clone();
         headers.insert(CACHE_STATUS, first.map_or(HeaderValue::from_static("chunkflow; fwd=miss"), status_value));
         known_length(&mut headers, length);
         with(headers, Body::empty())
@@ -201,7 +213,7 @@ impl AskedList {
     async fn answer(self, inner: &Inner) -> Result<Response<Body>, Problem> {
         let order = self.ask.list.resource().order();
         let stream = Stream::begin(&inner.loader, self.ask, &inner.budget).await?;
-        let mut headers = headers(self.format);
+        let mut headers = inner.heads[self.format].clone();
         headers.insert(CACHE_STATUS, status_value(stream.first()));
         known_length(&mut headers, stream.length());
         if let Some(cursor) = stream.goes_on() {
@@ -246,12 +258,16 @@ pub(crate) fn is_host(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
 }
 
-fn headers(format: usize) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(12);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(FORMATS[format].open.content_type));
-    reply::insert_always(&mut headers);
-    headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
-    headers
+/// The headers of every list in each format; a copy of them begins each response.
+fn heads() -> Vec<HeaderMap> {
+    let head = |format: &crate::kind::Kind<format::Format>| {
+        let mut headers = HeaderMap::with_capacity(12);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.open.content_type));
+        reply::insert_always(&mut headers);
+        headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+        headers
+    };
+    FORMATS.iter().map(head).collect()
 }
 
 /// With a length, a proxy may hold the list for slow clients; without one it is to pass on what comes.

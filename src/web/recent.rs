@@ -1,0 +1,31 @@
+//! Lists that were asked for without filters, kept so that the next request for one need not make it again.
+
+use std::sync::{Arc, RwLock};
+
+use crate::resource::{List, Resource};
+
+/// Hosts are what makes lists many; whoever invents hosts gets lists made for each request.
+const KEPT: usize = 64;
+
+/// The first lists that were asked for. Nobody ever waits for it: where it is busy, a list is made.
+#[derive(Debug, Default)]
+pub(super) struct Recent(RwLock<Vec<Arc<List>>>);
+
+impl Recent {
+    /// The whole list of a resource in a format, with this base of its links.
+    pub(super) fn list(&self, resource: &Arc<Resource>, format: usize, base: &str) -> Arc<List> {
+        if let Ok(kept) = self.0.try_read()
+            && let Some(list) = kept.iter().find(|list| list.is_whole(resource, format, base))
+        {
+            return Arc::clone(list);
+        }
+        let list = Arc::new(List::new(Arc::clone(resource), format, vec![], base));
+        if let Ok(mut kept) = self.0.try_write()
+            && kept.len() < KEPT
+            && !kept.iter().any(|list| list.is_whole(resource, format, base))
+        {
+            kept.push(Arc::clone(&list));
+        }
+        list
+    }
+}
