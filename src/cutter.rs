@@ -11,10 +11,10 @@ use crate::{
     boundary::{Boundary, key_hash},
     chunk::{Chunk, ChunkKey},
     cursor::{self, Cursor},
-    error::{Error, Kind, Result},
+    error::Result,
     format::Output,
     resource::List,
-    row::{RowSink, Value},
+    row::{RowSink, Value, repeated_key},
 };
 
 /// Rows in one read of a source: fewer cost throughput, more delay the first row and gain nothing.
@@ -163,11 +163,7 @@ impl RowSink for Cutter {
         self.key.clear();
         cursor::encode(key, &mut self.key)?;
         if self.key == self.last {
-            return Err(Error::new(
-                Kind::Data,
-                "two rows have the same key, so that the list cannot be cut without losing one",
-            )
-            .remedy("name columns that tell the rows apart with `key`"));
+            return Err(repeated_key());
         }
         std::mem::swap(&mut self.key, &mut self.last);
         let Some(open) = &mut self.open else {

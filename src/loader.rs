@@ -37,6 +37,9 @@ const STORE_TIMEOUT: Duration = Duration::from_millis(500);
 const LEFT_OVER_AGE: u64 = 10_000;
 const LEFT_OVER_BYTES: usize = 32 * 1024 * 1024;
 
+/// After a refresh that failed, a resource is left alone for so many milliseconds: its stale chunks serve meanwhile.
+const REST: u64 = 2_000;
+
 /// Gets chunks: from the store, else from the source, once, however many ask.
 pub(crate) struct Loader {
     store: Arc<dyn Store>,
@@ -44,6 +47,8 @@ pub(crate) struct Loader {
     metrics: Arc<Metrics>,
     flights: Mutex<HashMap<ChunkKey, Arc<Flight>>>,
     left_over: Mutex<LeftOver>,
+    /// Until when no chunk of a resource is refreshed, since a refresh of one failed; milliseconds since 1970.
+    resting: Mutex<HashMap<[u8; 16], u64>>,
 }
 
 /// A load under way: who waits for it holds a receiver.
@@ -123,7 +128,14 @@ fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Loader {
     /// A loader over `store`.
     pub(crate) fn new(store: Arc<dyn Store>, clock: Clock, metrics: Arc<Metrics>) -> Loader {
-        Loader { store, clock, metrics, flights: Mutex::default(), left_over: Mutex::default() }
+        Loader {
+            store,
+            clock,
+            metrics,
+            flights: Mutex::default(),
+            left_over: Mutex::default(),
+            resting: Mutex::default(),
+        }
     }
 
     /// What it counts.
@@ -209,6 +221,10 @@ impl Loader {
 
     /// Begins a load of a stale chunk, unless one is under way.
     fn refresh(self: &Arc<Loader>, place: &Place) {
+        let resource = place.list.resource().digest();
+        if unpoisoned(&self.resting).get(&resource).is_some_and(|until| (self.clock)() < *until) {
+            return;
+        }
         let mut flights = unpoisoned(&self.flights);
         if let Entry::Vacant(vacant) = flights.entry(place.key.clone()) {
             let flight = Arc::new(watch::Sender::new(None));
@@ -239,6 +255,10 @@ impl Loader {
             };
             if let Err(error) = &outcome {
                 loader.metrics.failures.inc();
+                if refresh {
+                    let until = (loader.clock)() + REST;
+                    unpoisoned(&loader.resting).insert(place.list.resource().digest(), until);
+                }
                 tracing::warn!(resource = place.list.resource().name(), %error, refresh, "a load failed");
             }
             let stale = matches!(&outcome, Ok(Found { how: How::Stale { due: true, .. }, .. }));
@@ -373,7 +393,7 @@ impl LeftOver {
     fn put(&mut self, key: ChunkKey, read_at: u64, cutter: Cutter) {
         self.bytes += cutter.weight();
         self.waiting.push_back((key, read_at, cutter));
-        while self.bytes > LEFT_OVER_BYTES {
+        while self.bytes > LEFT_OVER_BYTES && self.waiting.len() > 1 {
             self.remove(0);
         }
     }

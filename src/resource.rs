@@ -84,6 +84,10 @@ impl Resource {
             return Err(Error::new(Kind::Config, format!("`{name}` cannot be the name of a resource"))
                 .remedy("use letters, digits, `_`, `-` and `.`"));
         }
+        if FORMATS.iter().any(|format| name.ends_with(&format!(".{}", format.name))) {
+            let message = format!("`{name}` ends as a format does");
+            return Err(Error::new(Kind::Config, message).remedy("give the resource another name"));
+        }
         let own = || {
             source
                 .columns()

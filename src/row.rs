@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 
 /// One value of a row, borrowed from where the driver left it.
 ///
@@ -89,4 +89,10 @@ pub trait RowSink: Send {
 
     /// The sink itself, for whoever made it.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+/// The failure of a list in which two rows have the same key: it could not be cut between them without losing one.
+pub(crate) fn repeated_key() -> Error {
+    Error::new(Kind::Data, "two rows have the same key, so that the list cannot be cut without losing one")
+        .remedy("name columns that tell the rows apart with `key`")
 }

@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use http_body::Body as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Exit, open::Opener};
 use crate::{format::FORMATS, kind, resource::Resource, suggest, web::Chunkflow};
@@ -37,11 +38,20 @@ pub(super) async fn run(
     let target = Target::open(output)?;
     tokio::select! {
         done = export(&chunkflow, resource, format, &base, target, &bar) => done.map(|()| Exit::Done),
-        signal = tokio::signal::ctrl_c() => {
+        signal = stopped() => {
             signal?;
             bar.abandon();
             Err(anyhow!("interrupted: nothing was written under the final name"))
         }
+    }
+}
+
+/// Ends when somebody wants the process to.
+async fn stopped() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
     }
 }
 

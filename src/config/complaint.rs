@@ -21,9 +21,10 @@ pub struct Complaints {
 }
 
 impl Complaints {
-    pub(super) fn new(file: &str, text: &str, mut list: Vec<Located>) -> Complaints {
+    /// `secrets` are the places of values that may hold one, and are not shown.
+    pub(super) fn new(file: &str, text: &str, secrets: &[Range<usize>], mut list: Vec<Located>) -> Complaints {
         list.sort_by_key(|located| located.span.start);
-        Complaints { file: file.to_owned(), text: masked(text), list }
+        Complaints { file: file.to_owned(), text: masked(text, secrets), list }
     }
 
     /// How many there are.
@@ -68,9 +69,22 @@ impl fmt::Display for Complaints {
 
 impl error::Error for Complaints {}
 
-/// The text with passwords in URLs and the values of `token` as asterisks, of the same length so that places stay right.
-fn masked(text: &str) -> String {
-    text.split_inclusive('\n').map(masked_line).collect()
+/// The text with what may be secret as asterisks, of the same length so that places stay right: the given places, and what looks
+/// like a password or token on any line, for texts that are not even TOML.
+fn masked(text: &str, secrets: &[Range<usize>]) -> String {
+    let mut masked: String = text.split_inclusive('\n').map(masked_line).collect();
+    for secret in secrets.iter().filter(|secret| text.get((*secret).clone()).is_some()) {
+        // What a URL begins with is no secret, and a SQLite file is none either.
+        let value = &text[secret.clone()];
+        let shown = match value.find(':') {
+            _ if value.trim_start_matches(['"', '\'']).starts_with("sqlite:") || value.contains("${") => continue,
+            Some(colon) => colon + 1,
+            None => 1,
+        };
+        let hidden = secret.start + shown.min(value.len())..secret.end;
+        masked.replace_range(hidden.clone(), &"*".repeat(hidden.len()));
+    }
+    masked
 }
 
 fn masked_line(line: &str) -> String {
@@ -98,8 +112,8 @@ mod tests {
     #[test]
     fn secrets_are_not_shown_and_places_stay_right() {
         let line = "main = \"postgres://app:s3cr€t@db/x\"\n";
-        assert_eq!(masked(line), "main = \"postgres://app:********@db/x\"\n");
-        assert_eq!(masked(" token = \"abc\"\n"), " token = \"****\n");
-        assert_eq!(masked("main = \"sqlite:a.db\""), "main = \"sqlite:a.db\"");
+        assert_eq!(masked(line, &[]), "main = \"postgres://app:********@db/x\"\n");
+        assert_eq!(masked_line(" token = \"abc\"\n"), " token = \"****\n");
+        assert_eq!(masked_line("main = \"sqlite:a.db\""), "main = \"sqlite:a.db\"");
     }
 }

@@ -70,7 +70,10 @@ impl Text {
     }
 
     fn complaints(&self, list: Vec<Located>) -> Complaints {
-        Complaints::new(&self.file, &self.text, list)
+        let secret = |path: &str| path.starts_with("databases.") || path == "store.url" || path.ends_with(".token");
+        let secrets: Vec<Range<usize>> =
+            self.places.iter().filter(|(path, _)| secret(path)).map(|(_, span)| span.clone()).collect();
+        Complaints::new(&self.file, &self.text, &secrets, list)
     }
 }
 
@@ -209,7 +212,7 @@ fn read_databases(mut section: Section<'_, '_>) -> Vec<(String, DatabaseOptions)
             let Some(mut table) = section.section(&name) else { continue };
             options.url = table.required("url", "write for instance url = \"sqlite:app.sqlite\"");
             options.pool = table.integer("pool", 1..=1000).map_or(options.pool, |pool| pool as usize);
-            options.timeout = table.duration("timeout").unwrap_or(options.timeout);
+            options.timeout = table.limit("timeout").unwrap_or(options.timeout);
             table.finish();
         } else {
             options.url = section.string(&name).unwrap_or_default();

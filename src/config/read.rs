@@ -15,6 +15,9 @@ use toml::{
 use super::complaint::Located;
 use crate::{bytes_size, suggest};
 
+/// Far more than anyone means, and far from the end of every clock.
+const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+
 /// What a whole reading shares: the environment, the complaints, and where each key stands.
 pub(super) struct Reader<'e> {
     environment: &'e dyn Fn(&str) -> Option<String>,
@@ -210,7 +213,20 @@ impl<'r, 't> Section<'r, 't> {
                 "write for instance \"500ms\", \"30s\", \"5m\" or \"1h\"",
             );
         }
-        parsed
+        let within = parsed.filter(|duration| *duration <= LONGEST);
+        if parsed.is_some() && within.is_none() {
+            self.complain(key, format!("`{text}` is longer than ten years"), "write for instance \"5m\" or \"1h\"");
+        }
+        within
+    }
+
+    /// A span of time that is more than nothing.
+    pub(super) fn limit(&mut self, key: &str) -> Option<Duration> {
+        let duration = self.duration(key)?;
+        if duration.is_zero() {
+            self.complain(key, format!("`{key}` is zero"), "every wait needs a limit; write for instance \"10s\"");
+        }
+        Some(duration)
     }
 
     pub(super) fn size(&mut self, key: &str) -> Option<u64> {

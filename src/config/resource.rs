@@ -43,6 +43,9 @@ pub(super) fn read_all(mut section: Section<'_, '_>) -> Vec<ResourceConfig> {
 fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
     let usual = ResourceOptions::default();
     let order = section.strings("order").unwrap_or_default();
+    if ["healthz", "readyz"].contains(&&*name) {
+        section.complain("", format!("`/{name}` is the server's own"), "give the resource another name");
+    }
     let resource = ResourceConfig {
         database: section.required("database", "name one of [databases], for instance database = \"main\""),
         spec: Spec {
@@ -57,7 +60,7 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
         stale: section.duration("stale").unwrap_or(usual.stale),
         sizes: Sizes {
             rows: section.integer("chunk_rows", 1..=100_000).map_or(usual.sizes.rows, |rows| rows as u32),
-            bytes: section.size("chunk_bytes").map_or(usual.sizes.bytes, |bytes| bytes.clamp(1, 4 << 20) as u32),
+            bytes: section.size("chunk_bytes").map_or(usual.sizes.bytes, |bytes| bytes.clamp(1, 1 << 20) as u32),
         },
         count: section.boolean("count").unwrap_or(usual.count),
         name,

@@ -66,24 +66,11 @@ impl ServerConfig {
             max_connections: section
                 .integer("max_connections", 1..=1_000_000)
                 .map_or(usual.max_connections, |n| n as usize),
-            stall_timeout: section.duration("stall_timeout").unwrap_or(usual.stall_timeout),
-            header_timeout: section.duration("header_timeout").unwrap_or(usual.header_timeout),
-            idle_timeout: section.duration("idle_timeout").unwrap_or(usual.idle_timeout),
+            stall_timeout: section.limit("stall_timeout").unwrap_or(usual.stall_timeout),
+            header_timeout: section.limit("header_timeout").unwrap_or(usual.header_timeout),
+            idle_timeout: section.limit("idle_timeout").unwrap_or(usual.idle_timeout),
             drain: section.duration("drain").unwrap_or(usual.drain),
         };
-        for (key, timeout) in [
-            ("stall_timeout", config.stall_timeout),
-            ("header_timeout", config.header_timeout),
-            ("idle_timeout", config.idle_timeout),
-        ] {
-            if timeout.is_zero() {
-                section.complain(
-                    key,
-                    format!("`{key}` is zero"),
-                    "every wait needs a limit; write for instance \"60s\"",
-                );
-            }
-        }
         section.finish();
         config
     }

@@ -34,6 +34,8 @@ impl Encoder for Csv {
             out.bytes.push(b',');
         }
         match value {
+            // A line with nothing in it is no row to many readers.
+            Value::Null if self.shapes.len() == 1 => out.bytes.extend_from_slice(b"\"\""),
             Value::Null => {}
             Value::Real(n) if !n.is_finite() => {}
             Value::Text(text) => match std::str::from_utf8(text) {

@@ -25,6 +25,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch as signal},
     task::JoinSet,
+    time::{Instant, sleep_until},
 };
 
 use self::{
@@ -41,7 +42,9 @@ const BACKLOG: i32 = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes that the kernel holds for a connection and has not sent.
 #[cfg(target_os = "linux")]
-const UNSENT: u32 = 256 * 1024;
+const UNSENT: u32 = 512 * 1024;
+/// How long a server that is told to stop goes on to say that it is not ready, before nobody can ask any more.
+const NOTICE: Duration = Duration::from_millis(500);
 /// Rejections under way at once; beyond it a connection is just closed.
 const REJECTIONS: usize = 256;
 
@@ -143,11 +146,18 @@ impl Server {
         let rejections = Arc::new(Semaphore::new(REJECTIONS));
         let mut connections = JoinSet::new();
         let mut draining = std::pin::pin!(shutdown.reached(Stage::Draining));
+        let mut last_call = None;
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-                () = &mut draining => break,
+                () = &mut draining, if last_call.is_none() => {
+                    // Whoever balances load sees it first; new streams are refused meanwhile.
+                    self.ready.store(false, Ordering::Relaxed);
+                    last_call = Some(Instant::now() + NOTICE);
+                    continue;
+                }
+                () = sleep_until(last_call.unwrap_or_else(Instant::now)), if last_call.is_some() => break,
             };
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
@@ -183,7 +193,6 @@ impl Server {
                 }
             }
         }
-        self.ready.store(false, Ordering::Relaxed);
         drop(self.listener);
         tracing::info!(connections = connections.len(), "draining");
         let drained = async { while connections.join_next().await.is_some() {} };
@@ -221,13 +230,13 @@ fn prepare(stream: &TcpStream, config: &ServerConfig) {
 
 /// Says that there is no room, without reading what was asked.
 async fn reject(mut stream: TcpStream) {
-    const FULL: &[u8] =
-        b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\n\
-        retry-after: 2\r\nconnection: close\r\ncontent-length: 161\r\n\r\n\
-        {\"type\":\"urn:chunkflow:problem:service-unavailable\",\"title\":\"Service Unavailable\",\"status\":503,\
+    const FULL: &str = "{\"type\":\"urn:chunkflow:problem:service-unavailable\",\"title\":\"Service Unavailable\",\"status\":503,\
         \"detail\":\"too many connections\",\"remedy\":\"try again in 2 seconds\"}\n";
+    let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\n\
+        retry-after: 2\r\nconnection: close\r\n";
+    let full = format!("{head}content-length: {}\r\n\r\n{FULL}", FULL.len());
     let answer = async {
-        stream.write_all(FULL).await?;
+        stream.write_all(full.as_bytes()).await?;
         stream.shutdown().await?;
         // Until the client has closed: closing with its request unread would reset the connection and lose the answer.
         let mut rest = [0; 1024];

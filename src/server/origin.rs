@@ -19,6 +19,9 @@ pub(super) struct Hosts {
     public_url: Option<String>,
     trusted: Vec<IpNet>,
     own: String,
+    port: u16,
+    /// Whether hosts are allowed at every port: where nobody named them, ports may be mapped.
+    any_port: bool,
 }
 
 impl Hosts {
@@ -35,6 +38,8 @@ impl Hosts {
             allowed: (!allowed.iter().any(|host| host == "*")).then_some(allowed),
             public_url: config.public_url.clone(),
             trusted: config.trusted_proxies.clone(),
+            port: address.port(),
+            any_port: config.allowed_hosts.is_none(),
             own: format!("{}:{}", host_of(address.ip()), address.port()),
         }
     }
@@ -53,8 +58,9 @@ impl Hosts {
             }
         };
         if let Some(allowed) = &self.allowed {
-            let name = without_port(&host);
-            if !allowed.iter().any(|one| one == name || *one == host) {
+            let (name, port) = split_port(&host);
+            let usual = port.is_none_or(|port| [80, 443, self.port].contains(&port));
+            if !allowed.iter().any(|one| *one == host || (one == name && (usual || self.any_port))) {
                 return Err(Error::new(Kind::Invalid, format!("the host `{name}` is not served here"))
                     .remedy("the operator allows hosts with `allowed_hosts` in [server]"));
             }
@@ -87,10 +93,11 @@ fn host_of(ip: IpAddr) -> String {
     }
 }
 
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
+/// A host without its port, and the port; what is no port stays with the host, and so matches nothing.
+fn split_port(host: &str) -> (&str, Option<u16>) {
+    match host.rsplit_once(':').map(|(name, port)| (name, port.parse())) {
+        Some((name, Ok(port))) => (name, Some(port)),
+        _ => (host, None),
     }
 }
 

@@ -59,8 +59,17 @@ impl Site {
         mut request: Request<B>,
         peer: SocketAddr,
     ) -> (Response<Body>, Option<OwnedSemaphorePermit>) {
-        let began = Instant::now();
         let id = self.request_id(&request);
+        // Begun before the work, so that a client who leaves before its first byte has its line too.
+        let line = tracing::enabled!(target: "chunkflow::access", tracing::Level::INFO).then(|| Line {
+            began: Instant::now(),
+            peer,
+            id: id.clone(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            status: None,
+            tally: None,
+        });
         let (mut response, permit) = match self.hosts.check(&request, peer.ip()) {
             Ok(origin) => {
                 request.extensions_mut().insert(origin);
@@ -68,21 +77,15 @@ impl Site {
             }
             Err(error) => (problem(error), None),
         };
-        response.headers_mut().insert(X_REQUEST_ID, id.clone());
-        if !tracing::enabled!(target: "chunkflow::access", tracing::Level::INFO) {
-            return (response, permit);
-        }
-        let line = Line {
-            began,
-            peer,
-            id,
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            status: response.status(),
-        };
-        match response.body().is_stream() {
-            true => response.body_mut().on_end(move |tally| line.write(Some(tally))),
-            false => line.write(None),
+        response.headers_mut().insert(X_REQUEST_ID, id);
+        if let Some(mut line) = line {
+            line.status = Some(response.status());
+            if response.body().is_stream() {
+                response.body_mut().on_end(move |tally| {
+                    let mut line = line;
+                    line.tally = Some(*tally);
+                });
+            }
         }
         (response, permit)
     }
@@ -95,6 +98,9 @@ impl Site {
             "/" => (self.landing(request.method()), None),
             "/healthz" => (health(request.method(), true), None),
             "/readyz" => (health(request.method(), self.ready.load(Ordering::Relaxed)), None),
+            _ if !self.ready.load(Ordering::Relaxed) => {
+                (problem(Error::new(Kind::Busy, "this server is about to stop")), None)
+            }
             _ if request.method() != Method::GET => (self.chunkflow.respond(request).await, None),
             _ => match Arc::clone(&self.streams).try_acquire_owned() {
                 Ok(permit) => (self.chunkflow.respond(request).await, Some(permit)),
@@ -175,26 +181,29 @@ fn readable(method: &Method, response: Response<Body>) -> Response<Body> {
     refused
 }
 
-/// A line of the access log, complete once the response has ended.
+/// A line of the access log, written when it is dropped: once the response has ended, or the client has left.
 struct Line {
     began: Instant,
     peer: SocketAddr,
     id: HeaderValue,
     method: Method,
     uri: http::Uri,
-    status: StatusCode,
+    /// `None`: the client left before there was a response.
+    status: Option<StatusCode>,
+    tally: Option<Tally>,
 }
 
-impl Line {
-    fn write(&self, tally: Option<&Tally>) {
-        let (id, ms) =
-            (self.id.to_str().unwrap_or_default(), (self.began.elapsed().as_secs_f64() * 1e6).round() / 1000.0);
-        let (peer, method, uri, status) = (self.peer, &self.method, &self.uri, self.status.as_u16());
-        match tally {
-            Some(Tally { rows, bytes, hits, loads, outcome }) => {
+impl Drop for Line {
+    fn drop(&mut self) {
+        let id = self.id.to_str().unwrap_or_default();
+        let ms = (self.began.elapsed().as_secs_f64() * 1e6).round() / 1000.0;
+        let (peer, method, uri) = (self.peer, &self.method, &self.uri);
+        match (self.status.map(|status| status.as_u16()), self.tally) {
+            (Some(status), Some(Tally { rows, bytes, hits, loads, outcome })) => {
                 tracing::info!(target: "chunkflow::access", %peer, id, %method, %uri, status, rows, bytes, hits, loads, %outcome, ms);
             }
-            None => tracing::info!(target: "chunkflow::access", %peer, id, %method, %uri, status, ms),
+            (Some(status), None) => tracing::info!(target: "chunkflow::access", %peer, id, %method, %uri, status, ms),
+            (None, _) => tracing::info!(target: "chunkflow::access", %peer, id, %method, %uri, outcome = "gone", ms),
         }
     }
 }

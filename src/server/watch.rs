@@ -42,6 +42,8 @@ pub(super) struct Watch {
     waits: [AtomicU64; 3],
     /// Whether a request is being answered.
     answering: AtomicBool,
+    /// Whether bytes of a further request came meanwhile.
+    further: AtomicBool,
     /// Whether the connection must end with a reset, because a plain close would look like the end of the body.
     reset: AtomicBool,
 }
@@ -52,6 +54,7 @@ impl Watch {
             began: Instant::now(),
             waits: Default::default(),
             answering: AtomicBool::new(false),
+            further: AtomicBool::new(false),
             reset: AtomicBool::new(false),
         })
     }
@@ -146,8 +149,11 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before && !self.watch.answering.load(Ordering::Relaxed) {
-            self.watch.begin(Wait::Head);
+        if buffer.filled().len() > before {
+            match self.watch.answering.load(Ordering::Relaxed) {
+                true => self.watch.further.store(true, Ordering::Relaxed),
+                false => self.watch.begin(Wait::Head),
+            }
         }
         poll
     }
@@ -232,6 +238,9 @@ impl<P> Drop for WatchedBody<P> {
         // What hyper still has to send is watched at the socket.
         self.watch.end(Wait::Frame);
         self.watch.answering.store(false, Ordering::Relaxed);
+        if self.watch.further.swap(false, Ordering::Relaxed) {
+            self.watch.begin(Wait::Head);
+        }
     }
 }
 

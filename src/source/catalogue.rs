@@ -28,6 +28,10 @@ pub(super) struct TableColumn {
     pub(super) nullable: bool,
     /// What a filter's value must look like; `None` where the database could not compare it as its type says.
     pub(super) operand: Option<Operand>,
+    /// The type to which the database converts what is compared with it (SQLite's affinity); empty: it does not.
+    pub(super) affinity: &'static str,
+    /// How its texts are compared.
+    pub(super) collation: String,
     /// Whether its texts are JSON.
     pub(super) json: bool,
     /// Whether it is part of the table's declaration and not, like SQLite's rowid, beside it.
@@ -64,6 +68,11 @@ impl Table {
                 suggest::remedy("columns", name, &names),
             )
         })
+    }
+
+    /// Whether a column is declared as a whole number.
+    pub(super) fn is_whole(&self, name: &str) -> bool {
+        self.columns.iter().any(|column| column.name == name && column.operand == Some(Operand::Integer))
     }
 
     /// The columns of the table's declaration.

@@ -2,7 +2,7 @@
 
 use super::{
     Complaint, FieldSpec, Filter, OrderBy, Related, Spec,
-    catalogue::{Catalogue, ForeignKey, Table},
+    catalogue::{Catalogue, ForeignKey, Table, TableColumn},
     keyset::{KeyColumn, quote},
 };
 use crate::row::{Column, Field, Fields, Part, Shape};
@@ -35,6 +35,8 @@ pub(super) struct Plan {
     pub(super) columns: Vec<Column>,
     /// The columns that requests may filter by.
     pub(super) filters: Vec<Filter>,
+    /// Whether only the configuration says that the key tells rows apart, so that it must be checked.
+    pub(super) unproven: bool,
 }
 
 /// An expression of the main query.
@@ -58,8 +60,11 @@ pub(super) enum Output {
 /// A related list: which rows belong to a row, and what to take from them.
 #[derive(Clone, Debug)]
 pub(super) struct Relation {
-    /// The select whose value the related rows point to.
+    /// The select whose value the related rows point to, and its column: values are compared by its type and collation.
     pub(super) parent: usize,
+    pub(super) parent_column: TableColumn,
+    /// Whether all columns that are compared are declared as whole numbers, so that values can be compared outside SQL.
+    pub(super) whole: bool,
     /// The join table between, if there is one.
     pub(super) join: Option<Join>,
     /// The related table's name.
@@ -118,6 +123,7 @@ impl<'a> Planner<'a> {
             outputs: vec![],
             columns: vec![],
             filters: vec![],
+            unproven: table.key.is_empty(),
         };
         Planner { spec, table, catalogue, plan, complaints: vec![] }
     }
@@ -153,7 +159,8 @@ impl<'a> Planner<'a> {
     fn order(&mut self) {
         let mut order = self.spec.order.clone();
         let declared = !self.spec.key.is_empty();
-        let key = if declared { &self.spec.key } else { &self.table.key };
+        // The table's own key stands behind a declared one, which may not be as unique as is thought.
+        let key: Vec<&String> = self.spec.key.iter().chain(&self.table.key).collect();
         if key.is_empty() {
             self.complaints.push(Complaint::new(
                 "table",
@@ -163,14 +170,14 @@ impl<'a> Planner<'a> {
         }
         for column in key {
             if !order.iter().any(|by| by.column.eq_ignore_ascii_case(column)) {
-                order.push(OrderBy { column: column.clone(), descending: false });
+                order.push(OrderBy { column: column.to_string(), descending: false });
             }
         }
         for by in order {
             let at = if declared && self.spec.key.contains(&by.column) { "key" } else { "order" };
             let resolved = self.table.column(&by.column, at);
             let Some(column) = self.kept(resolved) else { continue };
-            let (sql, nullable, name) = (self.own(&column.name), column.nullable, column.name.clone());
+            let (mut sql, nullable, name) = (self.own(&column.name), column.nullable, column.name.clone());
             if self.plan.order.iter().any(|key| key.sql == sql) {
                 self.complaints.push(Complaint::new(
                     at,
@@ -181,6 +188,10 @@ impl<'a> Planner<'a> {
             }
             let select = Select { sql: sql.clone(), json: false };
             let select = self.select(select);
+            if self.plan.unproven {
+                // What differs in its bytes must differ in the order too, whatever the column's collation.
+                sql.push_str(" COLLATE BINARY");
+            }
             self.plan.key.push(select);
             self.plan.order.push(KeyColumn { sql, descending: by.descending, nullable });
             self.plan.order_names.push(OrderBy { column: name, descending: by.descending }.text());
@@ -317,9 +328,23 @@ impl<'a> Planner<'a> {
         let columns = related_columns(target, related, at)?;
         let (order, own_order) = related_order(target, Some(join), related, at)?;
         let parent = self.select_own(&on.to, at)?;
+        let whole = self.table.is_whole(&on.to)
+            && join.is_whole(&on.column)
+            && join.is_whole(&to.column)
+            && target.is_whole(&to.to);
+        let parent_column = self.table.column(&on.to, at)?.clone();
         let (column, join) = (to.to, Join { table: join.name.clone(), on: on.column, to: to.column });
-        let relation =
-            Relation { parent, join: Some(join), table: target.name.clone(), column, columns, order, own_order };
+        let relation = Relation {
+            parent,
+            parent_column,
+            whole,
+            join: Some(join),
+            table: target.name.clone(),
+            column,
+            columns,
+            order,
+            own_order,
+        };
         Ok(self.relation(name, relation, related))
     }
 
@@ -330,8 +355,19 @@ impl<'a> Planner<'a> {
         let columns = related_columns(target, related, at)?;
         let (order, own_order) = related_order(target, None, related, at)?;
         let parent = self.select_own(&on.to, at)?;
-        let relation =
-            Relation { parent, join: None, table: target.name.clone(), column: on.column, columns, order, own_order };
+        let whole = self.table.is_whole(&on.to) && target.is_whole(&on.column);
+        let parent_column = self.table.column(&on.to, at)?.clone();
+        let relation = Relation {
+            parent,
+            parent_column,
+            whole,
+            join: None,
+            table: target.name.clone(),
+            column: on.column,
+            columns,
+            order,
+            own_order,
+        };
         Ok(self.relation(name, relation, related))
     }
 
@@ -468,6 +504,10 @@ fn related_order(
     }
     if let Some(join) = join.filter(|_| !own) {
         join.key.iter().for_each(|name| push(JOIN, name, false, false));
+    }
+    if order.is_empty() {
+        let message = format!("`{}` has no key to order related rows by", table.name);
+        return Err(Complaint::new(at, message, "name columns with `order = [\"…\"]`"));
     }
     Ok((order, own))
 }

@@ -20,8 +20,8 @@ use super::{
     BoxFuture, Complaint, Condition, Database, DatabaseOptions, Filter, Gate, GateLimits, Query, Run, Source, Spec,
     catalogue::Catalogue,
     keyset,
-    plan::{Plan, plan},
-    sqlite_catalogue, sqlite_rows,
+    plan::{Output, Plan, Relation, plan},
+    sqlite_catalogue, sqlite_related, sqlite_rows,
     sqlite_session::{Failure, Session},
 };
 use crate::{
@@ -82,7 +82,15 @@ impl Sqlite {
     /// Has SQLite read the first query, so that what it does not take is known at the start.
     fn prepare(&self, plan: &Plan) -> Result<(), Failure> {
         let session = self.pool.take()?;
-        session.connection.prepare(&sqlite_rows::main_sql(plan, "", &[]))?;
+        let parameters = session.connection.prepare(&sqlite_rows::main_sql(plan, "", &[]))?.parameter_count();
+        if parameters != 1 {
+            return Err(Error::new(Kind::Config, "`where` has a parameter, and there is nothing to bind to it")
+                .remedy("write the value itself")
+                .into());
+        }
+        for relation in &plan.relations {
+            session.connection.prepare(&sqlite_related::sql_for_close_keys(relation))?;
+        }
         self.pool.put_back(session);
         Ok(())
     }
@@ -119,7 +127,45 @@ impl Database for Sqlite {
                 complaints.push(Complaint::new("table", error.to_string(), "see the cause"));
             }
         }
+        complaints.extend(self.slow_relations(&plan));
         complaints
+    }
+}
+
+impl Sqlite {
+    /// Related lists whose rows are found by looking through the whole table.
+    fn slow_relations(&self, plan: &Plan) -> Vec<Complaint> {
+        let name = |relation: usize| {
+            let column = plan.outputs.iter().position(|output| *output == Output::Relation(relation));
+            column.map_or(String::new(), |column| format!("fields.{}", plan.columns[column].name))
+        };
+        let slow = |(index, relation): (usize, &Relation)| {
+            let steps = self.steps(&sqlite_related::sql_for_close_keys(relation)).ok()?;
+            let (table, columns) = match &relation.join {
+                Some(join) => (&join.table, vec![keyset::quote(&join.on), keyset::quote(&join.to)]),
+                None => (&relation.table, vec![keyset::quote(&relation.column)]),
+            };
+            steps.iter().any(|step| step.starts_with("SCAN")).then(|| {
+                let index_name = keyset::quote(&format!(
+                    "{table}_{}",
+                    relation.join.as_ref().map_or(&relation.column, |join| &join.on)
+                ));
+                Complaint::new(
+                    name(index),
+                    format!("no index finds the related rows: every chunk looks through all of `{table}`"),
+                    format!("CREATE INDEX {index_name} ON {} ({})", keyset::quote(table), columns.join(", ")),
+                )
+            })
+        };
+        plan.relations.iter().enumerate().filter_map(slow).collect()
+    }
+
+    /// What SQLite says it would do for a query.
+    fn steps(&self, sql: &str) -> Result<Vec<String>, Failure> {
+        let session = self.pool.take()?;
+        let steps = query_plan(&session, sql)?;
+        self.pool.put_back(session);
+        Ok(steps)
     }
 }
 
@@ -128,12 +174,17 @@ fn explain(session: &Session, plan: &Plan) -> Result<Vec<String>, Failure> {
     let key = vec![crate::row::Value::Integer(0); plan.order.len()];
     let mut steps = vec![];
     for range in keyset::ranges(&plan.order, &[]).into_iter().chain(keyset::ranges(&plan.order, &key)) {
-        let sql = format!("EXPLAIN QUERY PLAN {}", sqlite_rows::main_sql(plan, &range.condition, &[]));
-        let mut statement = session.connection.prepare(&sql)?;
-        let mut rows = statement.raw_query();
-        while let Some(row) = rows.next()? {
-            steps.push(row.get(3)?);
-        }
+        steps.extend(query_plan(session, &sqlite_rows::main_sql(plan, &range.condition, &[]))?);
+    }
+    Ok(steps)
+}
+
+fn query_plan(session: &Session, sql: &str) -> Result<Vec<String>, Failure> {
+    let mut statement = session.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+    let mut rows = statement.raw_query();
+    let mut steps = vec![];
+    while let Some(row) = rows.next()? {
+        steps.push(row.get(3)?);
     }
     Ok(steps)
 }
@@ -205,10 +256,10 @@ struct Pool {
     immutable: bool,
     timeout: Duration,
     gate: Gate,
-    idle: Mutex<Vec<(Identity, Session)>>,
+    idle: Mutex<Vec<Session>>,
 }
 
-/// Which file a connection was opened on: a file that was put in its place is another database.
+/// A file, by its device and number.
 type Identity = Option<(u64, u64)>;
 
 impl Pool {
@@ -251,8 +302,8 @@ impl Pool {
     fn take(&self) -> Result<Session> {
         let there = self.identity()?;
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some((identity, session)) = idle.pop() {
-            if identity == there {
+        while let Some(session) = idle.pop() {
+            if session.file == there {
                 return Ok(session);
             }
         }
@@ -265,9 +316,7 @@ impl Pool {
         if session.connection.progress_handler(0, None::<fn() -> bool>).is_err() {
             return;
         }
-        if let Ok(identity) = self.identity() {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((identity, session));
-        }
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
     }
 
     fn identity(&self) -> Result<Identity> {
@@ -285,11 +334,19 @@ impl Pool {
     }
 
     fn open(&self) -> Result<Session> {
-        self.identity()?;
-        self.connect().map_err(|error| self.explained(error.into(), false))
+        let file = self.identity()?;
+        let session = self.connect(file).map_err(|error| self.explained(error.into(), false))?;
+        // Between the two looks the file may have been replaced, and which of them was opened nobody knows.
+        match self.identity()? == file {
+            true => Ok(session),
+            false => {
+                Err(Error::new(Kind::Unavailable, "the database file was replaced while it was opened")
+                    .remedy("try again"))
+            }
+        }
     }
 
-    fn connect(&self) -> rusqlite::Result<Session> {
+    fn connect(&self, file: Identity) -> rusqlite::Result<Session> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = match self.immutable {
             true => {
@@ -306,7 +363,7 @@ impl Pool {
         connection.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF;")?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         rusqlite::vtab::array::load_module(&connection)?;
-        Ok(Session { connection, held: HashMap::new() })
+        Ok(Session { connection, file, held: HashMap::new() })
     }
 
     fn unreachable(&self, cause: std::io::Error) -> Error {

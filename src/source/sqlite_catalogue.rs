@@ -30,15 +30,17 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
     let mut key: Vec<(i64, String)> = vec![];
     let mut rows = info.query([&name])?;
     while let Some(row) = rows.next()? {
-        let (column, declared, not_null, pk): (String, String, bool, i64) =
+        let (column_name, declared, not_null, pk): (String, String, bool, i64) =
             (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
         if pk > 0 {
-            key.push((pk, column.clone()));
+            key.push((pk, column_name.clone()));
         }
         columns.push(TableColumn {
-            name: column,
+            name: column_name.clone(),
             nullable: !not_null,
             operand: operand(&declared),
+            affinity: affinity(&declared),
+            collation: collation(connection, &name, &column_name)?,
             json: declared.eq_ignore_ascii_case("json"),
             declared: true,
         });
@@ -63,6 +65,8 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
         if let Some(rowid) = free {
             columns.push(TableColumn {
                 name: rowid.into(),
+                affinity: "INTEGER",
+                collation: "BINARY".into(),
                 nullable: false,
                 operand: Some(Operand::Integer),
                 json: false,
@@ -128,16 +132,39 @@ fn resolve_references(tables: &mut [Table]) {
     }
 }
 
-/// By SQLite's rules of affinity (<https://www.sqlite.org/datatype3.html>): where a text would not be converted as the
-/// column's values are, or the column has no type at all, what may be compared is narrowed.
-fn operand(declared: &str) -> Option<Operand> {
+/// The collation of a column, as far as a unique index tells; those that others point to have one.
+fn collation(connection: &Connection, table: &str, column: &str) -> Result<String> {
+    let mut found = connection.prepare_cached(
+        "SELECT i.coll FROM pragma_index_list(?1) AS l, pragma_index_xinfo(l.name) AS i \
+         WHERE l.origin IN ('pk', 'u') AND i.name = ?2 AND i.key = 1 LIMIT 1",
+    )?;
+    let mut rows = found.query(params![table, column])?;
+    rows.next()?.map_or(Ok("BINARY".to_owned()), |row| row.get(0))
+}
+
+/// SQLite's affinity of a declared type, as a name that `CAST` takes; empty for none.
+fn affinity(declared: &str) -> &'static str {
     let declared = declared.to_ascii_uppercase();
     let has = |words: &[&str]| words.iter().any(|word| declared.contains(word));
     match () {
-        () if has(&["INT"]) => Some(Operand::Integer),
-        () if has(&["CHAR", "CLOB", "TEXT"]) => Some(Operand::Text),
-        () if declared.is_empty() || has(&["BLOB"]) => None,
-        () if has(&["REAL", "FLOA", "DOUB"]) => Some(Operand::Number),
-        () => Some(Operand::Text),
+        () if has(&["INT"]) => "INTEGER",
+        () if has(&["CHAR", "CLOB", "TEXT"]) => "TEXT",
+        () if declared.is_empty() || declared == "ANY" || has(&["BLOB"]) => "",
+        () if has(&["REAL", "FLOA", "DOUB"]) => "REAL",
+        () => "NUMERIC",
+    }
+}
+
+/// What a filter's value must look like, so that the column's affinity converts it as it converted what is stored.
+fn operand(declared: &str) -> Option<Operand> {
+    let words = declared.to_ascii_uppercase();
+    match affinity(declared) {
+        "INTEGER" => Some(Operand::Integer),
+        "REAL" => Some(Operand::Number),
+        "NUMERIC" if words.contains("BOOL") => Some(Operand::Integer),
+        "NUMERIC" if words.contains("NUM") || words.contains("DEC") => Some(Operand::Number),
+        // DATE and the like hold text.
+        "TEXT" | "NUMERIC" => Some(Operand::Text),
+        _ => None,
     }
 }

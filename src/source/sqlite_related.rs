@@ -102,31 +102,21 @@ pub(super) fn read(session: &mut Session, relation: &Relation, rows: &Held) -> R
         let alias = quote(JOIN);
         let source = format!("{} AS {alias}", quote(&join.table));
         let on = format!("{alias}.{}", quote(&join.on));
-        let sql = parents.sql(&on, &format!("{alias}.{}", quote(&join.to)), &source, "");
+        let sql = parents.sql(relation, &on, &format!("{alias}.{}", quote(&join.to)), &source, "");
+        let each = size_of::<u64>() + table.rows.weight() / table.rows.count().max(1);
         let mut pairs = vec![];
         let whole = parents.each(&session.connection, &sql, |row, found| {
             if let ValueRef::Integer(id) = found.get_ref(1)? {
                 pairs.extend(table.place(id).map(|place| row << 32 | u64::from(place)));
             }
-            Ok(fits(pairs.len() * size_of::<u64>()))
+            Ok(fits(pairs.len() * each))
         })?;
         return Ok(whole.then(|| Lists::new(RelatedRows::Small(table), pairs, rows.count())));
     }
+    let (source, on) = source(relation);
     let related = quote(RELATED);
-    let target = format!("{} AS {related}", quote(&relation.table));
-    let (source, on) = match &relation.join {
-        Some(join) => {
-            let alias = quote(JOIN);
-            let matched = format!("{related}.{} = {alias}.{}", quote(&relation.column), quote(&join.to));
-            (
-                format!("{} AS {alias} CROSS JOIN {target} ON {matched}", quote(&join.table)),
-                format!("{alias}.{}", quote(&join.on)),
-            )
-        }
-        None => (target, format!("{related}.{}", quote(&relation.column))),
-    };
     let columns: Vec<String> = relation.columns.iter().map(|(name, _)| format!("{related}.{}", quote(name))).collect();
-    let sql = parents.sql(&on, &columns.join(", "), &source, &keyset::order_by(&relation.order));
+    let sql = parents.sql(relation, &on, &columns.join(", "), &source, &keyset::order_by(&relation.order));
     let mut read = Held::new(relation.columns.len());
     let mut pairs = vec![];
     let whole = parents.each(&session.connection, &sql, |row, found| {
@@ -137,6 +127,27 @@ pub(super) fn read(session: &mut Session, relation: &Relation, rows: &Held) -> R
         Ok(fits(pairs.len() * size_of::<u64>() + read.weight()))
     })?;
     Ok(whole.then(|| Lists::new(RelatedRows::Read(read), pairs, rows.count())))
+}
+
+/// The query by which a relation's rows are found for keys that lie close, for `EXPLAIN`.
+pub(super) fn sql_for_close_keys(relation: &Relation) -> String {
+    let (source, on) = source(relation);
+    Parents::Close(vec![]).sql(relation, &on, "1", &source, "")
+}
+
+/// What related rows are selected from, and its column that points to the parent.
+fn source(relation: &Relation) -> (String, String) {
+    let related = quote(RELATED);
+    let target = format!("{} AS {related}", quote(&relation.table));
+    match &relation.join {
+        Some(join) => {
+            let alias = quote(JOIN);
+            let matched = format!("{related}.{} = {alias}.{}", quote(&relation.column), quote(&join.to));
+            let source = format!("{} AS {alias} CROSS JOIN {target} ON {matched}", quote(&join.table));
+            (source, format!("{alias}.{}", quote(&join.on)))
+        }
+        None => (target, format!("{related}.{}", quote(&relation.column))),
+    }
 }
 
 /// The keys of a run's rows, by which related rows are found.
@@ -150,11 +161,14 @@ enum Parents {
 impl Parents {
     fn new(relation: &Relation, rows: &Held) -> Result<Parents, Error> {
         let keys = || rows.slots.iter().skip(relation.parent).step_by(rows.width).enumerate();
+        if !relation.whole {
+            return Parents::apart(relation, rows, keys());
+        }
         let mut whole: Vec<(i64, u64)> = vec![];
         for (row, slot) in keys() {
             match slot {
                 Slot::Integer(key) => whole.push((*key, row as u64)),
-                _ => return Parents::apart(rows, keys()),
+                _ => return Parents::apart(relation, rows, keys()),
             }
         }
         if !whole.is_sorted() {
@@ -162,18 +176,29 @@ impl Parents {
         }
         let span = whole.last().and_then(|last| last.0.checked_sub(whole[0].0));
         match span {
+            // Rows with the same key each have the same related rows; only SQL's join says so.
+            _ if whole.windows(2).any(|pair| pair[0].0 == pair[1].0) => Parents::apart(relation, rows, keys()),
             Some(span) if span <= CLOSE * whole.len() as i64 => Ok(Parents::Close(whole)),
-            _ => Parents::apart(rows, keys()),
+            _ => Parents::apart(relation, rows, keys()),
         }
     }
 
-    fn apart<'a>(rows: &Held, keys: impl Iterator<Item = (usize, &'a Slot)>) -> Result<Parents, Error> {
+    fn apart<'a>(
+        relation: &Relation,
+        rows: &Held,
+        keys: impl Iterator<Item = (usize, &'a Slot)>,
+    ) -> Result<Parents, Error> {
         use rusqlite::types::Value as Owned;
         let (mut values, mut places) = (vec![], vec![]);
+        let number = ["INTEGER", "REAL", "NUMERIC"].contains(&relation.parent_column.affinity);
         for (row, slot) in keys {
             values.push(match rows.value(*slot) {
                 Value::Integer(n) => Owned::Integer(n),
                 Value::Real(n) => Owned::Real(n),
+                Value::Text(_) | Value::Blob(_) | Value::Json(_) if number => {
+                    let message = format!("a key in the number column `{}` is no number", relation.parent_column.name);
+                    return Err(Error::new(Kind::Data, message).remedy("mend the key, or leave the relation out"));
+                }
                 Value::Blob(bytes) => Owned::Blob(bytes.to_vec()),
                 Value::Text(text) | Value::Json(text) => match std::str::from_utf8(text) {
                     Ok(text) => Owned::Text(text.to_owned()),
@@ -190,17 +215,25 @@ impl Parents {
     }
 
     /// The query for related rows: first what tells the parent, then the columns.
-    fn sql(&self, on: &str, columns: &str, source: &str, order: &str) -> String {
+    fn sql(&self, relation: &Relation, on: &str, columns: &str, source: &str, order: &str) -> String {
         let comma = if order.is_empty() { "" } else { ", " };
         match self {
             Parents::Close(_) => {
                 let order = if order.is_empty() { String::new() } else { format!(" ORDER BY {on}, {order}") };
                 format!("SELECT {on}, {columns} FROM {source} WHERE {on} BETWEEN ?1 AND ?2{order}")
             }
-            Parents::Apart(..) => format!(
-                "SELECT chunkflow_keys.rowid, {columns} FROM rarray(?1) AS chunkflow_keys CROSS JOIN {source} \
-                 WHERE {on} = chunkflow_keys.value ORDER BY chunkflow_keys.rowid{comma}{order}"
-            ),
+            Parents::Apart(..) => {
+                // Compared as the parent's column would be: by its affinity and its collation.
+                let key = match relation.parent_column.affinity {
+                    "" => "chunkflow_keys.value".to_owned(),
+                    affinity => format!("CAST(chunkflow_keys.value AS {affinity})"),
+                };
+                let collation = quote(&relation.parent_column.collation);
+                format!(
+                    "SELECT chunkflow_keys.rowid, {columns} FROM rarray(?1) AS chunkflow_keys CROSS JOIN {source} \
+                     WHERE {key} COLLATE {collation} = {on} ORDER BY chunkflow_keys.rowid{comma}{order}"
+                )
+            }
         }
     }
 
@@ -252,7 +285,7 @@ impl Parents {
 
 /// The related table as it stands in this transaction, if it is small and its ids are; held until the file changes.
 fn small_table(session: &mut Session, relation: &Relation) -> Result<Option<Arc<SmallTable>>, Failure> {
-    if relation.join.is_none() || !relation.own_order {
+    if relation.join.is_none() || !relation.own_order || !relation.whole {
         return Ok(None);
     }
     let related = quote(RELATED);

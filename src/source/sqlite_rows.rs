@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    row::{RowSink, Value},
+    row::{RowSink, Value, repeated_key},
 };
 
 /// A run ends early when its rows take so much memory.
@@ -45,7 +45,8 @@ fn read_in_transaction(
             Some(lists) => break lists,
             None => {
                 // The rows left out are the first of the next run.
-                rows.truncate((rows.count() / 4).max(1));
+                let fewer = (rows.count() / 4).max(1);
+                cut(plan, &mut rows, fewer)?;
                 ended = false;
             }
         }
@@ -87,10 +88,12 @@ fn hand_over(plan: &Plan, rows: &Held, lists: &[Lists], sink: &mut dyn RowSink) 
 fn main_rows(connection: &Connection, plan: &Plan, query: &Query) -> Result<(Held, bool), Failure> {
     let after: Vec<Value<'_>> = query.after.values().collect();
     let mut rows = Held::new(plan.selects.len());
+    let limit = query.limit as usize;
     for range in keyset::ranges(&plan.order, &after) {
-        let left = query.limit as usize - rows.count();
+        // One more row of a key that nobody has proven: the first that is not handed out must not have the last one's key.
+        let left = limit + usize::from(plan.unproven) - rows.count();
         if left == 0 {
-            return Ok((rows, false));
+            break;
         }
         let mut statement = connection.prepare_cached(&main_sql(plan, &range.condition, &query.conditions))?;
         let mut binder = Binder::new(&mut statement);
@@ -104,13 +107,32 @@ fn main_rows(connection: &Connection, plan: &Plan, query: &Query) -> Result<(Hel
             for (index, select) in plan.selects.iter().enumerate() {
                 rows.push(row.get_ref(index)?, select.json)?;
             }
-            if rows.weight() > RUN_BYTES {
+            if rows.weight() > RUN_BYTES && (rows.count() > 1 || !plan.unproven) {
+                let whole = rows.count() - usize::from(plan.unproven);
+                cut(plan, &mut rows, whole)?;
                 return Ok((rows, false));
             }
         }
     }
-    let ended = rows.count() < query.limit as usize;
+    if rows.count() > limit {
+        cut(plan, &mut rows, limit)?;
+        return Ok((rows, false));
+    }
+    let ended = rows.count() < limit;
     Ok((rows, ended))
+}
+
+/// Leaves out all rows but the first ones. The first that is left out must have another key than the last that stays, or
+/// it would not be found behind it.
+fn cut(plan: &Plan, rows: &mut Held, count: usize) -> Result<(), Error> {
+    if plan.unproven && count > 0 && count < rows.count() {
+        let value = |row: usize, select: usize| rows.value(rows.slots[row * rows.width + select]);
+        if plan.key.iter().all(|&select| value(count - 1, select) == value(count, select)) {
+            return Err(repeated_key());
+        }
+    }
+    rows.truncate(count);
+    Ok(())
 }
 
 /// The main query for one key range.

@@ -35,6 +35,8 @@ impl From<Error> for Failure {
 /// A connection and the small related tables it holds.
 pub(super) struct Session {
     pub(super) connection: Connection,
+    /// Which file it was opened on: a file that was put in its place is another database.
+    pub(super) file: Option<(u64, u64)>,
     pub(super) held: HashMap<String, (i64, Option<Arc<SmallTable>>)>,
 }
 

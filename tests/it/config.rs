@@ -165,7 +165,35 @@ fn the_example_configuration_is_right() {
 }
 
 #[test]
+fn what_could_never_work_is_said_at_the_start() {
+    let file = File::with(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, title TEXT); CREATE TABLE c (id INTEGER PRIMARY KEY, t INTEGER REFERENCES t)",
+    );
+    let first = |resource: &str| complaints(&file.config(resource)).first().cloned().unwrap_or_default();
+    assert!(first("table = \"t\"\nwhere = \"title = ?\"").contains("`where` has a parameter"));
+    assert!(first("table = \"t\"\nttl = \"2562047788015215h\"").contains("longer than ten years"));
+    assert!(first("table = \"t\"\n[resources.healthz]\ndatabase = \"main\"\ntable = \"t\"").contains("server's own"));
+    assert!(
+        first("table = \"t\"\n[resources.\"a.json\"]\ndatabase = \"main\"\ntable = \"t\"")
+            .contains("ends as a format does")
+    );
+    let slow = "table = \"t\"\n[resources.list.fields]\nc = { from = \"c\", column = \"id\" }";
+    assert!(first(slow).contains("no index finds the related rows"), "{}", first(slow));
+    file.open().execute_batch("CREATE INDEX c_t ON c (t)").unwrap();
+    assert_eq!(complaints(&file.config(slow)), [""; 0]);
+}
+
+#[test]
 fn passwords_are_never_shown() {
+    for secret in ["postgres://app:s/cr@ret@db/x", "mysql:app:s/cr@ret@db", "rediss//:s/cr@ret@h"] {
+        let text = format!(
+            "[databases]\nmain = \"{secret}\"\n[resources.a]\ndatabase = \"main\"\ntable = \"t\"\n[admin]\nlisten = \"x\"\ntoken = \"s/cr@ret\"\n"
+        );
+        let shown = parse(&text).unwrap_err().to_string();
+        assert!(shown.contains("is no address") && !shown.contains("s/cr@ret"), "{shown}");
+        let checked = parse(&text.replace("listen = \"x\"", "listen = \"127.0.0.1:1\"")).unwrap().check().to_string();
+        assert!(checked.contains("no database of kind") && !checked.contains("s/cr@ret"), "{checked}");
+    }
     let text =
         "[databases]\nmain = \"postgres://app:s3cret@db/x\"\n[resources.a]\ndatabase = \"main\"\ntable = \"t\"\n";
     let config = parse(text).unwrap();

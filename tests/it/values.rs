@@ -195,3 +195,74 @@ fn rows_with_very_many_related_rows_are_read_in_shorter_runs() {
     }
     assert!(server.chunkflow.metrics().reads.get() > 2, "not all in one run");
 }
+
+#[test]
+fn related_rows_are_found_as_sql_compares_whatever_the_columns_are_declared_as() {
+    for (parent, child) in [
+        ("INTEGER PRIMARY KEY", "TEXT"),
+        ("INTEGER PRIMARY KEY", "REAL"),
+        ("INTEGER PRIMARY KEY", ""),
+        ("TEXT PRIMARY KEY NOT NULL", "INTEGER"),
+        ("TEXT PRIMARY KEY NOT NULL COLLATE NOCASE", "TEXT"),
+        ("REAL PRIMARY KEY NOT NULL", "TEXT"),
+        ("INT NOT NULL UNIQUE", "NUMERIC"),
+    ] {
+        let file = File::with(&format!(
+            "CREATE TABLE post (id {parent}); CREATE TABLE tag (id {parent}, name TEXT);
+             CREATE TABLE comment (n INTEGER PRIMARY KEY, post {child} REFERENCES post (id));
+             CREATE TABLE post_tag (n INTEGER PRIMARY KEY, post {child} REFERENCES post (id), tag {child} REFERENCES tag (id));
+             INSERT INTO post VALUES (1), (2), (30); INSERT INTO tag VALUES (1, 'one'), (30, 'thirty');
+             INSERT INTO comment VALUES (1, '1'), (2, 30), (3, 1); INSERT INTO post_tag VALUES (1, '1', '30'), (2, 30, 1), (3, 2, 30);"
+        ));
+        let server = file.serve(
+            "table = \"post\"\n[resources.list.fields]\nid = \"id\"\ncomments = { from = \"comment\", column = \"n\" }\ntags = { through = \"post_tag\", table = \"tag\", column = \"name\" }",
+        );
+        let found: Vec<_> =
+            server.get("/list").results().iter().map(|row| json!([row["comments"], row["tags"]])).collect();
+        assert_eq!(json!(found), json!([[[1, 3], ["thirty"]], [[], ["thirty"]], [[2], ["one"]]]), "{parent}, {child}");
+    }
+}
+
+#[test]
+fn rows_that_share_a_key_for_related_rows_all_get_them() {
+    let file = File::with(
+        "PRAGMA foreign_keys = OFF; CREATE TABLE grp (id INTEGER PRIMARY KEY, g INTEGER); CREATE TABLE item (id INTEGER PRIMARY KEY, g INTEGER REFERENCES grp (g));
+         INSERT INTO grp VALUES (1, 1), (2, 1), (3, 2); INSERT INTO item VALUES (7, 1), (8, 1), (9, 2);",
+    );
+    let server = file.serve("table = \"grp\"\n[resources.list.fields]\nitems = { from = \"item\", column = \"id\" }");
+    assert_eq!(
+        server.get("/list").json()["results"],
+        json!([{ "items": [7, 8] }, { "items": [7, 8] }, { "items": [9] }])
+    );
+}
+
+#[test]
+fn a_declared_key_that_repeats_at_the_end_of_a_read_is_a_failure_too() {
+    let file = File::with(
+        "CREATE TABLE base (id INTEGER PRIMARY KEY, n INT, s TEXT COLLATE NOCASE);
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000)
+         INSERT INTO base SELECT i, i - (i = 101), CASE WHEN i = 100 THEN 'k' || 99 ELSE 'K' || i END FROM n;
+         CREATE VIEW item AS SELECT * FROM base;",
+    );
+    // Rows 100 and 101 have the same n, and the first read ends between them.
+    let server = file.serve("table = \"item\"\nkey = [\"n\"]");
+    assert_eq!(server.get("/list").status, 500);
+    let server = file.serve("table = \"base\"\nkey = [\"n\"]");
+    assert_eq!(server.get("/list").results().len(), 1_000, "a table has its own key behind it");
+    // k99 and K99 are equal to the column's collation, and different rows.
+    let server = file.serve("table = \"item\"\nkey = [\"s\"]");
+    assert_eq!(server.get("/list").results().len(), 1_000);
+}
+
+#[test]
+fn a_file_replaced_in_mid_stream_is_not_read_any_more_afterwards() {
+    let (file, other) = (numbered(300_000), numbered(20));
+    let server = file.serve("table = \"item\"\nttl = \"0s\"\nstale = \"0s\"");
+    let mut client = Client::get(server.address, "/list");
+    assert!(client.wait_for("\"id\":10,"));
+    std::fs::rename(&other.path, &file.path).unwrap();
+    drop(client);
+    for _ in 0..3 {
+        assert_eq!(server.get("/list").results().len(), 20);
+    }
+}
