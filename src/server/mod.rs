@@ -40,9 +40,9 @@ use crate::{
 const BACKLOG: i32 = 4096;
 /// After an accept that failed for want of something (files, memory), others get time to give it back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Bytes that the kernel holds for a connection and has not sent.
+/// Bytes that the kernel holds for a connection and has not sent. With less than a few of hyper's writes, it costs throughput.
 #[cfg(target_os = "linux")]
-const UNSENT: u32 = 512 * 1024;
+const UNSENT: u32 = 1024 * 1024;
 /// How long a server that is told to stop goes on to say that it is not ready, before nobody can ask any more.
 const NOTICE: Duration = Duration::from_millis(500);
 /// Rejections under way at once; beyond it a connection is just closed.
