@@ -37,6 +37,14 @@ pub(crate) struct Ask {
     pub(crate) limit: Option<u64>,
 }
 
+/// What is known of a stream that nobody has begun: how its first chunk would be come by, its length, and where its limit ends it.
+#[derive(Debug, Default)]
+pub(crate) struct Glimpse {
+    pub(crate) first: Option<How>,
+    pub(crate) length: Option<u64>,
+    pub(crate) goes_on: Option<Cursor>,
+}
+
 /// What a stream has done so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
@@ -147,25 +155,33 @@ impl Stream {
         Ok(stream)
     }
 
-    /// How the first chunk would be come by and how long the body would be, as far as it is known without any work.
-    pub(crate) fn peek(loader: &Loader, ask: &Ask) -> (Option<How>, Option<u64>) {
+    /// What the head of the response would say, as far as it is known without any work.
+    pub(crate) fn glimpse(loader: &Loader, ask: &Ask) -> Glimpse {
         let writer = ask.list.writer();
-        let (mut bytes, mut rows, mut first, mut next) = (writer.begin.len(), 0, None, Some(ask.after.clone()));
-        while let Some(cursor) = next.filter(|_| ask.limit != Some(rows)) {
-            let Some(found) = loader.peek(&Place::new(Arc::clone(&ask.list), cursor, 0)) else { return (first, None) };
-            first = first.or(Some(found.how));
-            if found.chunk.rows > 0 && rows > 0 {
+        let (mut bytes, mut rows, mut next) = (writer.begin.len(), 0, Some(ask.after.clone()));
+        let mut glimpse = Glimpse::default();
+        while let Some(cursor) = next.clone().filter(|_| ask.limit != Some(rows)) {
+            let left = ask.limit.map(|limit| limit - rows);
+            let place = Place::new(Arc::clone(&ask.list), cursor, 0);
+            let fitting =
+                loader.peek(&place).filter(|found| left.is_none_or(|left| u64::from(found.chunk.rows) <= left));
+            let found = fitting.or_else(|| loader.peek(&place.cut_at(u32::try_from(left?).ok()?)));
+            let Some(Found { chunk, how }) = found else { return glimpse };
+            glimpse.first = glimpse.first.or(Some(how));
+            if chunk.rows > 0 && rows > 0 {
                 bytes += writer.between.len();
             }
-            bytes += found.chunk.body.len();
-            rows += u64::from(found.chunk.rows);
-            if bytes > WHOLE || ask.limit.is_some_and(|limit| rows > limit) {
-                return (first, None);
+            bytes += chunk.body.len();
+            rows += u64::from(chunk.rows);
+            if bytes > WHOLE {
+                return glimpse;
             }
-            next = found.chunk.next.clone();
+            next.clone_from(&chunk.next);
         }
         let counted = ask.list.resource().options().count;
-        (first, Some((bytes + writer.encoder.end(counted.then_some(rows)).len()) as u64))
+        glimpse.length = Some((bytes + writer.encoder.end(counted.then_some(rows)).len()) as u64);
+        glimpse.goes_on = next.filter(|_| rows > 0);
+        glimpse
     }
 
     /// How the first chunk was come by.

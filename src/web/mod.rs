@@ -17,6 +17,7 @@ pub use self::{
 };
 use self::{recent::Recent, reply::Problem};
 use crate::{
+    cursor::Cursor,
     error::{Error, Kind, Result},
     format::{self, FORMATS},
     loader::{Clock, How, Loader, system_clock},
@@ -135,7 +136,7 @@ impl Chunkflow {
     /// As the source fares with the first chunk.
     pub async fn body(&self, resource: &Arc<Resource>, format: usize, base: &str) -> Result<Body> {
         let list = Arc::new(List::new(Arc::clone(resource), format, vec![], base));
-        let ask = Ask { list, after: crate::Cursor::start(), limit: None };
+        let ask = Ask { list, after: Cursor::start(), limit: None };
         Stream::begin(&self.0.loader, ask, &self.0.budget).await.map(Body::from)
     }
 
@@ -161,17 +162,19 @@ impl Chunkflow {
         };
         let ask = Ask { list, after: params.after, limit: params.limit };
         if method == Method::HEAD {
-            return Ok(Asked::Said(self.head(&ask, format)));
+            return Ok(Asked::Said(self.head(&ask, format, request.uri())));
         }
         Ok(Asked::List(AskedList { ask, format, uri: request.uri().clone() }))
     }
 
     /// What GET would say, as far as it is known without any work.
-    fn head(&self, ask: &Ask, format: usize) -> Response<Body> {
-        let (first, length) = Stream::peek(&self.0.loader, ask);
+    fn head(&self, ask: &Ask, format: usize, uri: &Uri) -> Response<Body> {
+        let glimpse = Stream::glimpse(&self.0.loader, ask);
         let mut headers = self.0.heads[format].clone();
-        headers.insert(CACHE_STATUS, first.map_or(HeaderValue::from_static("chunkflow; fwd=miss"), status_value));
-        known_length(&mut headers, length);
+        let status = glimpse.first.map_or(HeaderValue::from_static("chunkflow; fwd=miss"), status_value);
+        headers.insert(CACHE_STATUS, status);
+        known_length(&mut headers, glimpse.length);
+        add_link(&mut headers, uri, glimpse.goes_on.as_ref(), ask.list.resource().order());
         with(headers, Body::empty())
     }
 
@@ -216,10 +219,7 @@ impl AskedList {
         let mut headers = inner.heads[self.format].clone();
         headers.insert(CACHE_STATUS, status_value(stream.first()));
         known_length(&mut headers, stream.length());
-        if let Some(cursor) = stream.goes_on() {
-            let link = next_link(self.uri.path(), self.uri.query().unwrap_or_default(), &cursor.seal(order));
-            headers.extend(HeaderValue::from_str(&link).ok().map(|link| (header::LINK, link)));
-        }
+        add_link(&mut headers, &self.uri, stream.goes_on(), order);
         Ok(with(headers, Body::from(stream)))
     }
 }
@@ -289,9 +289,11 @@ fn status_value(how: How) -> HeaderValue {
     HeaderValue::try_from(value).expect("ASCII")
 }
 
-/// Where a list that its limit ended goes on (RFC 8288).
-fn next_link(path: &str, query: &str, cursor: &str) -> String {
-    let kept = query.split('&').filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("after"));
-    let query: Vec<&str> = kept.collect();
-    format!("<{path}?{}&after={cursor}>; rel=\"next\"", query.join("&"))
+/// Says where a list that its limit ended goes on (RFC 8288).
+fn add_link(headers: &mut HeaderMap, uri: &Uri, goes_on: Option<&Cursor>, order: u64) {
+    let Some(cursor) = goes_on else { return };
+    let kept = uri.query().unwrap_or_default().split('&');
+    let kept: Vec<&str> = kept.filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("after")).collect();
+    let link = format!("<{}?{}&after={}>; rel=\"next\"", uri.path(), kept.join("&"), cursor.seal(order));
+    headers.extend(HeaderValue::from_str(&link).ok().map(|link| (header::LINK, link)));
 }

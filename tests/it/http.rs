@@ -68,6 +68,14 @@ fn head_has_the_headers_of_get_and_reads_nothing() {
     for name in ["content-type", "cache-control", "vary", "x-content-type-options", "content-length", "cache-status"] {
         assert_eq!(head.header(name), get.header(name), "{name}");
     }
+    // Of a limited list too, once it is at hand.
+    for target in ["/numbers?limit=5", "/numbers?limit=120", "/numbers?limit=300"] {
+        server.get(target);
+        let (head, get) = (ask(server.address, "HEAD", target, &[]), server.get(target));
+        for name in ["content-length", "link", "x-accel-buffering"] {
+            assert_eq!(head.header(name), get.header(name), "{name} of {target}");
+        }
+    }
 }
 
 #[test]
@@ -345,6 +353,9 @@ fn health_and_readiness_and_the_root_say_what_they_are_for() {
     let server = file.serve("table = \"item\"");
     assert_eq!(server.get("/healthz").json(), json!({ "ok": true }));
     assert_eq!(server.get("/readyz").json(), json!({ "ok": true }));
+    let mut orchestrator = Client::connect(server.address);
+    orchestrator.send("GET", "/readyz", "HTTP/1.1", &[("host", "10.1.2.3:8080")]);
+    assert_eq!(orchestrator.read_reply("GET").status, 200, "by whatever name");
     let root = server.get("/").json();
     assert_eq!(root["resources"][0]["path"], "/list");
     assert_eq!(root["resources"][0]["formats"], json!(["/list.json", "/list.ndjson", "/list.csv"]));
