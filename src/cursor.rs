@@ -7,7 +7,7 @@
 //! ```text
 //! 0            NULL
 //! 1  8 bytes   integer, two's complement, big endian
-//! 2  8 bytes   double, IEEE 754 bits, big endian
+//! 2  8 bytes   double that is no such integer, IEEE 754 bits, big endian
 //! 3  4 + n     text: length, big endian, then the bytes
 //! 4  4 + n     blob: the same
 //! 5  1 byte    truth value
@@ -141,6 +141,11 @@ pub(crate) fn encode(key: &[Value<'_>], out: &mut Vec<u8>) -> Result<()> {
                 out.push(1);
                 out.extend_from_slice(&n.to_be_bytes());
             }
+            // Numbers that are equal have one form, as they have one place in an order.
+            Value::Real(n) if whole(n).is_some() => {
+                out.push(1);
+                out.extend_from_slice(&whole(n).unwrap_or_default().to_be_bytes());
+            }
             Value::Real(n) => {
                 out.push(2);
                 out.extend_from_slice(&n.to_bits().to_be_bytes());
@@ -157,6 +162,12 @@ pub(crate) fn encode(key: &[Value<'_>], out: &mut Vec<u8>) -> Result<()> {
         return Err(too_long(out.len() - from));
     }
     Ok(())
+}
+
+/// The whole number that a double is, if it is one that an integer holds.
+fn whole(n: f64) -> Option<i64> {
+    const BEYOND: f64 = 9_223_372_036_854_775_808.0;
+    (n.trunc() == n && (-BEYOND..BEYOND).contains(&n)).then_some(n as i64)
 }
 
 fn run(tag: u8, bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
@@ -196,7 +207,7 @@ impl<'a> Values<'a> {
         Some(match self.take(1)?[0] {
             0 => Value::Null,
             1 => Value::Integer(i64::from_be_bytes(self.eight()?)),
-            2 => Value::Real(f64::from_bits(u64::from_be_bytes(self.eight()?))),
+            2 => Value::Real(Some(f64::from_bits(u64::from_be_bytes(self.eight()?))).filter(|n| whole(*n).is_none())?),
             3 => Value::Text(self.run()?),
             4 => Value::Blob(self.run()?),
             5 => match self.take(1)?[0] {
@@ -235,7 +246,7 @@ mod tests {
         fn a_sealed_cursor_comes_back_as_it_went(n: i64, bits: u64, text: Vec<u8>, null: bool, order: u64) {
             let real = f64::from_bits(bits);
             let mut key = vec![Value::Integer(n), Value::Text(&text), Value::Blob(&text), Value::Bool(null)];
-            if !real.is_nan() { key.push(Value::Real(real)); }
+            if !real.is_nan() && whole(real).is_none() { key.push(Value::Real(real)); }
             if null { key.push(Value::Null); }
             let cursor = Cursor::after(&key).unwrap();
             let back = Cursor::unseal(&cursor.seal(order), order, key.len()).unwrap();
@@ -256,6 +267,16 @@ mod tests {
         fn any_text_as_a_cursor_is_refused_without_a_panic(text: String, bytes: Vec<u8>) {
             prop_assert!(Cursor::unseal(&text, 1, 1).is_err());
             let _ = Cursor::from_canonical(bytes.into());
+        }
+    }
+
+    #[test]
+    fn equal_numbers_are_one_place() {
+        for (real, n) in [(1.0, 1), (-0.0, 0), (-9_223_372_036_854_775_808.0, i64::MIN)] {
+            assert_eq!(Cursor::after(&[Value::Real(real)]).unwrap(), Cursor::after(&[Value::Integer(n)]).unwrap());
+        }
+        for real in [1.5, 9_223_372_036_854_775_808.0, f64::INFINITY] {
+            assert_eq!(Cursor::after(&[Value::Real(real)]).unwrap().values().next(), Some(Value::Real(real)));
         }
     }
 

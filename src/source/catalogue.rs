@@ -19,6 +19,8 @@ pub(super) struct Table {
     pub(super) foreign_keys: Vec<ForeignKey>,
     /// The leading column of each index.
     pub(super) indexed: Vec<String>,
+    /// Where the key is one that a maintenance of the database may change: what changes with it (SQLite's schema version).
+    pub(super) unstable_key: Option<i64>,
 }
 
 /// A column of a table.
@@ -32,6 +34,8 @@ pub(super) struct TableColumn {
     pub(super) affinity: &'static str,
     /// How its texts are compared.
     pub(super) collation: String,
+    /// How they are compared where the primary key tells rows apart, if that is another way.
+    pub(super) key_collation: Option<String>,
     /// Whether its texts are JSON.
     pub(super) json: bool,
     /// Whether it is part of the table's declaration and not, like SQLite's rowid, beside it.

@@ -37,6 +37,8 @@ pub(super) struct Plan {
     pub(super) filters: Vec<Filter>,
     /// Whether only the configuration says that the key tells rows apart, so that it must be checked.
     pub(super) unproven: bool,
+    /// What changes when the keys of rows may have changed though the rows did not.
+    pub(super) unstable_key: Option<i64>,
 }
 
 /// An expression of the main query.
@@ -124,6 +126,7 @@ impl<'a> Planner<'a> {
             columns: vec![],
             filters: vec![],
             unproven: table.key.is_empty(),
+            unstable_key: table.unstable_key,
         };
         Planner { spec, table, catalogue, plan, complaints: vec![] }
     }
@@ -178,7 +181,7 @@ impl<'a> Planner<'a> {
             let resolved = self.table.column(&by.column, at);
             let Some(column) = self.kept(resolved) else { continue };
             let (mut sql, nullable, name) = (self.own(&column.name), column.nullable, column.name.clone());
-            if self.plan.order.iter().any(|key| key.sql == sql) {
+            if self.plan.order_names.iter().any(|known| known.trim_start_matches('-') == name) {
                 self.complaints.push(Complaint::new(
                     at,
                     format!("column `{name}` stands twice in the order"),
@@ -188,9 +191,13 @@ impl<'a> Planner<'a> {
             }
             let select = Select { sql: sql.clone(), json: false };
             let select = self.select(select);
-            if self.plan.unproven {
-                // What differs in its bytes must differ in the order too, whatever the column's collation.
+            // What the key tells apart must differ in the order too, whatever the column's own collation.
+            let is_key = |keys: &[String]| keys.iter().any(|key| key.eq_ignore_ascii_case(&name));
+            if self.plan.unproven && is_key(&self.spec.key) {
                 sql.push_str(" COLLATE BINARY");
+            } else if let Some(collation) = column.key_collation.as_ref().filter(|_| is_key(&self.table.key)) {
+                sql.push_str(" COLLATE ");
+                sql.push_str(&quote(collation));
             }
             self.plan.key.push(select);
             self.plan.order.push(KeyColumn { sql, descending: by.descending, nullable });

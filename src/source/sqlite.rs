@@ -115,6 +115,13 @@ impl Database for Sqlite {
                 ));
             }
         }
+        if plan.unstable_key.is_some() {
+            complaints.push(Complaint::new(
+                "table",
+                format!("only the rowid tells the rows of `{}` apart, and VACUUM may change it", spec.table),
+                "give the table an INTEGER PRIMARY KEY, or one whose columns are NOT NULL",
+            ));
+        }
         let explained = self.pool.take().map_err(Failure::from).and_then(|session| {
             let steps = explain(&session, &plan);
             self.pool.put_back(session);

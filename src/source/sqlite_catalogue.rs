@@ -40,7 +40,8 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
             nullable: !not_null,
             operand: operand(&declared),
             affinity: affinity(&declared),
-            collation: collation(connection, &name, &column_name)?,
+            collation: collation(connection, &name, &column_name),
+            key_collation: key_collation(connection, &name, &column_name)?,
             json: declared.eq_ignore_ascii_case("json"),
             declared: true,
         });
@@ -67,6 +68,7 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
                 name: rowid.into(),
                 affinity: "INTEGER",
                 collation: "BINARY".into(),
+                key_collation: None,
                 nullable: false,
                 operand: Some(Operand::Integer),
                 json: false,
@@ -81,7 +83,10 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
         key.clear();
     }
     let foreign_keys = foreign_keys(connection, &name)?;
-    Ok(Table { name, columns, key, foreign_keys, indexed })
+    // VACUUM may renumber rowids that no column holds, and then changes the schema's version.
+    let unstable = columns.iter().any(|column| !column.declared && key.contains(&column.name));
+    let version = connection.query_row("PRAGMA schema_version", [], |row| row.get(0))?;
+    Ok(Table { name, columns, key, foreign_keys, indexed, unstable_key: unstable.then_some(version) })
 }
 
 /// The leading column of each index that holds all rows, and whether one of them is the primary key's.
@@ -132,14 +137,22 @@ fn resolve_references(tables: &mut [Table]) {
     }
 }
 
-/// The collation of a column, as far as a unique index tells; those that others point to have one.
-fn collation(connection: &Connection, table: &str, column: &str) -> Result<String> {
+/// The collation of a column; of a view's, which SQLite does not tell, the usual one.
+fn collation(connection: &Connection, table: &str, column: &str) -> String {
+    let told = connection.column_metadata(Some("main"), table, column).ok().and_then(|told| told.1?.into_string().ok());
+    told.unwrap_or_else(|| "BINARY".to_owned())
+}
+
+/// The collation of a column in the primary key's index, where it is not the column's own.
+fn key_collation(connection: &Connection, table: &str, column: &str) -> Result<Option<String>> {
     let mut found = connection.prepare_cached(
         "SELECT i.coll FROM pragma_index_list(?1) AS l, pragma_index_xinfo(l.name) AS i \
-         WHERE l.origin IN ('pk', 'u') AND i.name = ?2 AND i.key = 1 LIMIT 1",
+         WHERE l.origin = 'pk' AND i.name = ?2 AND i.key = 1",
     )?;
     let mut rows = found.query(params![table, column])?;
-    rows.next()?.map_or(Ok("BINARY".to_owned()), |row| row.get(0))
+    let told: Option<String> = rows.next()?.map(|row| row.get(0)).transpose()?;
+    let own = collation(connection, table, column);
+    Ok(told.filter(|told| !told.eq_ignore_ascii_case(&own)))
 }
 
 /// SQLite's affinity of a declared type, as a name that `CAST` takes; empty for none.

@@ -9,6 +9,7 @@ use std::{rc::Rc, sync::Arc};
 use rusqlite::{Connection, types::ValueRef};
 
 use super::{
+    catalogue::TableColumn,
     keyset::{self, quote},
     plan::{JOIN, RELATED, Relation},
     sqlite_session::{Binder, Failure, Held, Session, Slot},
@@ -26,6 +27,8 @@ const DENSE: i64 = 65_536;
 const CLOSE: i64 = 4;
 /// The related rows of a run take so much memory; where there are more, the run is made shorter.
 const RELATED_BYTES: usize = 4 * 1024 * 1024;
+/// And those of one row at most so much.
+const ONE_ROW_BYTES: usize = 64 * 1024 * 1024;
 
 /// A related table that is small enough to be held: its rows in the relation's order.
 pub(super) struct SmallTable {
@@ -95,36 +98,45 @@ impl Lists {
 /// Reads one related list for a run of rows; `None` when it is more than a run may hold, and there is more than one row to
 /// leave out.
 pub(super) fn read(session: &mut Session, relation: &Relation, rows: &Held) -> Result<Option<Lists>, Failure> {
-    let parents = Parents::new(relation, rows)?;
-    let fits = |bytes: usize| bytes <= RELATED_BYTES || rows.count() == 1;
+    let parents = Parents::new(relation, rows);
+    let fits = |bytes: usize| match bytes {
+        ..=RELATED_BYTES => Ok(true),
+        ONE_ROW_BYTES.. if rows.count() == 1 => Err(Failure::Own(
+            Error::new(Kind::Data, format!("one row has more than 64 MiB of related rows in `{}`", relation.table))
+                .remedy("leave the relation out, and make a list of the related table"),
+        )),
+        _ => Ok(rows.count() == 1),
+    };
     if let Some(table) = small_table(session, relation)? {
         let join = relation.join.as_ref().expect("only a join table's ids are looked up");
         let alias = quote(JOIN);
         let source = format!("{} AS {alias}", quote(&join.table));
         let on = format!("{alias}.{}", quote(&join.on));
-        let sql = parents.sql(relation, &on, &format!("{alias}.{}", quote(&join.to)), &source, "");
+        let columns = format!("{alias}.{}", quote(&join.to));
+        let wanted = Wanted { relation, source: &source, on: &on, columns: &columns, order: "" };
         let each = size_of::<u64>() + table.rows.weight() / table.rows.count().max(1);
         let mut pairs = vec![];
-        let whole = parents.each(&session.connection, &sql, |row, found| {
+        let whole = parents.each(&session.connection, &wanted, |row, found| {
             if let ValueRef::Integer(id) = found.get_ref(1)? {
                 pairs.extend(table.place(id).map(|place| row << 32 | u64::from(place)));
             }
-            Ok(fits(pairs.len() * each))
+            fits(pairs.len() * each)
         })?;
         return Ok(whole.then(|| Lists::new(RelatedRows::Small(table), pairs, rows.count())));
     }
     let (source, on) = source(relation);
     let related = quote(RELATED);
     let columns: Vec<String> = relation.columns.iter().map(|(name, _)| format!("{related}.{}", quote(name))).collect();
-    let sql = parents.sql(relation, &on, &columns.join(", "), &source, &keyset::order_by(&relation.order));
+    let (columns, order) = (columns.join(", "), keyset::order_by(&relation.order));
+    let wanted = Wanted { relation, source: &source, on: &on, columns: &columns, order: &order };
     let mut read = Held::new(relation.columns.len());
     let mut pairs = vec![];
-    let whole = parents.each(&session.connection, &sql, |row, found| {
+    let whole = parents.each(&session.connection, &wanted, |row, found| {
         pairs.push(row << 32 | read.count() as u64);
         for (index, (_, json)) in relation.columns.iter().enumerate() {
             read.push(found.get_ref(index + 1)?, *json)?;
         }
-        Ok(fits(pairs.len() * size_of::<u64>() + read.weight()))
+        fits(pairs.len() * size_of::<u64>() + read.weight())
     })?;
     Ok(whole.then(|| Lists::new(RelatedRows::Read(read), pairs, rows.count())))
 }
@@ -132,7 +144,7 @@ pub(super) fn read(session: &mut Session, relation: &Relation, rows: &Held) -> R
 /// The query by which a relation's rows are found for keys that lie close, for `EXPLAIN`.
 pub(super) fn sql_for_close_keys(relation: &Relation) -> String {
     let (source, on) = source(relation);
-    Parents::Close(vec![]).sql(relation, &on, "1", &source, "")
+    Wanted { relation, source: &source, on: &on, columns: "1", order: "" }.close()
 }
 
 /// What related rows are selected from, and its column that points to the parent.
@@ -154,21 +166,50 @@ fn source(relation: &Relation) -> (String, String) {
 enum Parents {
     /// Whole numbers that lie close: sorted, each with its row.
     Close(Vec<(i64, u64)>),
-    /// Anything else: the values, and the row of each.
-    Apart(Vec<rusqlite::types::Value>, Vec<u64>),
+    /// Anything else: by the classes of values, since SQL compares each in its own way.
+    Apart(Vec<Class>),
+}
+
+/// Keys of one class, and the row of each. Texts are held as blobs, which need not be UTF-8, and become texts again in SQL.
+struct Class {
+    kind: ClassKind,
+    values: Vec<rusqlite::types::Value>,
+    places: Vec<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ClassKind {
+    Number,
+    Text,
+    Blob,
+}
+
+impl Class {
+    /// A key as SQL, with the affinity of the parent's column and without changing the value: `CAST` to the affinity's own type would
+    /// make 5 of 5.5 and a text of a blob.
+    fn key(&self, column: &TableColumn) -> String {
+        let value = "chunkflow_keys.value";
+        let key = match (self.kind, column.affinity) {
+            (ClassKind::Number, "INTEGER" | "REAL" | "NUMERIC") => format!("CAST({value} AS NUMERIC)"),
+            (ClassKind::Text, "") => format!("+CAST({value} AS TEXT)"),
+            (ClassKind::Text, _) => format!("CAST({value} AS TEXT)"),
+            (ClassKind::Number | ClassKind::Blob, _) => value.to_owned(),
+        };
+        format!("({key}) COLLATE {}", quote(&column.collation))
+    }
 }
 
 impl Parents {
-    fn new(relation: &Relation, rows: &Held) -> Result<Parents, Error> {
+    fn new(relation: &Relation, rows: &Held) -> Parents {
         let keys = || rows.slots.iter().skip(relation.parent).step_by(rows.width).enumerate();
         if !relation.whole {
-            return Parents::apart(relation, rows, keys());
+            return Parents::apart(rows, keys());
         }
         let mut whole: Vec<(i64, u64)> = vec![];
         for (row, slot) in keys() {
             match slot {
                 Slot::Integer(key) => whole.push((*key, row as u64)),
-                _ => return Parents::apart(relation, rows, keys()),
+                _ => return Parents::apart(rows, keys()),
             }
         }
         if !whole.is_sorted() {
@@ -177,109 +218,116 @@ impl Parents {
         let span = whole.last().and_then(|last| last.0.checked_sub(whole[0].0));
         match span {
             // Rows with the same key each have the same related rows; only SQL's join says so.
-            _ if whole.windows(2).any(|pair| pair[0].0 == pair[1].0) => Parents::apart(relation, rows, keys()),
-            Some(span) if span <= CLOSE * whole.len() as i64 => Ok(Parents::Close(whole)),
-            _ => Parents::apart(relation, rows, keys()),
+            _ if whole.windows(2).any(|pair| pair[0].0 == pair[1].0) => Parents::apart(rows, keys()),
+            Some(span) if span <= CLOSE * whole.len() as i64 => Parents::Close(whole),
+            _ => Parents::apart(rows, keys()),
         }
     }
 
-    fn apart<'a>(
-        relation: &Relation,
-        rows: &Held,
-        keys: impl Iterator<Item = (usize, &'a Slot)>,
-    ) -> Result<Parents, Error> {
+    fn apart<'a>(rows: &Held, keys: impl Iterator<Item = (usize, &'a Slot)>) -> Parents {
         use rusqlite::types::Value as Owned;
-        let (mut values, mut places) = (vec![], vec![]);
-        let number = ["INTEGER", "REAL", "NUMERIC"].contains(&relation.parent_column.affinity);
+        let mut classes: Vec<Class> = vec![];
         for (row, slot) in keys {
-            values.push(match rows.value(*slot) {
-                Value::Integer(n) => Owned::Integer(n),
-                Value::Real(n) => Owned::Real(n),
-                Value::Text(_) | Value::Blob(_) | Value::Json(_) if number => {
-                    let message = format!("a key in the number column `{}` is no number", relation.parent_column.name);
-                    return Err(Error::new(Kind::Data, message).remedy("mend the key, or leave the relation out"));
-                }
-                Value::Blob(bytes) => Owned::Blob(bytes.to_vec()),
-                Value::Text(text) | Value::Json(text) => match std::str::from_utf8(text) {
-                    Ok(text) => Owned::Text(text.to_owned()),
-                    Err(_) => {
-                        return Err(Error::new(Kind::Data, "the key of a row with related rows is not UTF-8")
-                            .remedy("mend the key"));
-                    }
-                },
+            let (kind, value) = match rows.value(*slot) {
+                Value::Integer(n) => (ClassKind::Number, Owned::Integer(n)),
+                Value::Real(n) => (ClassKind::Number, Owned::Real(n)),
+                Value::Text(text) | Value::Json(text) => (ClassKind::Text, Owned::Blob(text.to_vec())),
+                Value::Blob(bytes) => (ClassKind::Blob, Owned::Blob(bytes.to_vec())),
                 Value::Null | Value::Bool(_) | Value::List(_) => continue,
+            };
+            let known = classes.iter().position(|class| class.kind == kind).unwrap_or_else(|| {
+                classes.push(Class { kind, values: vec![], places: vec![] });
+                classes.len() - 1
             });
-            places.push(row as u64);
+            classes[known].values.push(value);
+            classes[known].places.push(row as u64);
         }
-        Ok(Parents::Apart(values, places))
+        Parents::Apart(classes)
     }
 
-    /// The query for related rows: first what tells the parent, then the columns.
-    fn sql(&self, relation: &Relation, on: &str, columns: &str, source: &str, order: &str) -> String {
-        let comma = if order.is_empty() { "" } else { ", " };
-        match self {
-            Parents::Close(_) => {
-                let order = if order.is_empty() { String::new() } else { format!(" ORDER BY {on}, {order}") };
-                format!("SELECT {on}, {columns} FROM {source} WHERE {on} BETWEEN ?1 AND ?2{order}")
-            }
-            Parents::Apart(..) => {
-                // Compared as the parent's column would be: by its affinity and its collation.
-                let key = match relation.parent_column.affinity {
-                    "" => "chunkflow_keys.value".to_owned(),
-                    affinity => format!("CAST(chunkflow_keys.value AS {affinity})"),
-                };
-                let collation = quote(&relation.parent_column.collation);
-                format!(
-                    "SELECT chunkflow_keys.rowid, {columns} FROM rarray(?1) AS chunkflow_keys CROSS JOIN {source} \
-                     WHERE {key} COLLATE {collation} = {on} ORDER BY chunkflow_keys.rowid{comma}{order}"
-                )
-            }
-        }
-    }
-
-    /// Runs the query and gives each related row with the row of the run it belongs to, for as long as `take` says true; says
-    /// whether it did to the end.
+    /// Gives each related row with the row of the run it belongs to, for as long as `take` says true; says whether it did to the
+    /// end. The queries name first what tells the parent, then the columns.
     fn each(
         &self,
         connection: &Connection,
-        sql: &str,
+        wanted: &Wanted<'_>,
         mut take: impl FnMut(u64, &rusqlite::Row<'_>) -> Result<bool, Failure>,
     ) -> Result<bool, Failure> {
-        let mut statement = connection.prepare_cached(sql)?;
-        let mut binder = Binder::new(&mut statement);
         match self {
-            Parents::Close(keys) => {
-                binder.bind(keys[0].0)?;
-                binder.bind(keys[keys.len() - 1].0)?;
-                let mut found = statement.raw_query();
-                let mut at = 0;
-                while let Some(row) = found.next()? {
-                    let ValueRef::Integer(key) = row.get_ref(0)? else { continue };
-                    // Mostly the same row as before or the next one.
-                    while keys.get(at).is_some_and(|known| known.0 < key) {
-                        at += 1;
-                    }
-                    if keys.get(at).is_none_or(|known| known.0 != key) {
-                        at = keys.partition_point(|known| known.0 < key);
-                    }
-                    let Some(known) = keys.get(at).filter(|known| known.0 == key) else { continue };
-                    if !take(known.1, row)? {
-                        return Ok(false);
+            Parents::Close(keys) => each_close(connection, &wanted.close(), keys, take),
+            Parents::Apart(classes) => {
+                for class in classes {
+                    let mut statement = connection.prepare_cached(&wanted.apart(class))?;
+                    Binder::new(&mut statement).bind(Rc::new(class.values.clone()))?;
+                    let mut found = statement.raw_query();
+                    while let Some(row) = found.next()? {
+                        let place = row.get::<_, i64>(0)? as usize - 1;
+                        if !take(class.places[place], row)? {
+                            return Ok(false);
+                        }
                     }
                 }
-            }
-            Parents::Apart(values, places) => {
-                binder.bind(Rc::new(values.clone()))?;
-                let mut found = statement.raw_query();
-                while let Some(row) = found.next()? {
-                    let place = row.get::<_, i64>(0)? as usize - 1;
-                    if !take(places[place], row)? {
-                        return Ok(false);
-                    }
-                }
+                Ok(true)
             }
         }
-        Ok(true)
+    }
+}
+
+fn each_close(
+    connection: &Connection,
+    sql: &str,
+    keys: &[(i64, u64)],
+    mut take: impl FnMut(u64, &rusqlite::Row<'_>) -> Result<bool, Failure>,
+) -> Result<bool, Failure> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut binder = Binder::new(&mut statement);
+    binder.bind(keys[0].0)?;
+    binder.bind(keys[keys.len() - 1].0)?;
+    let mut found = statement.raw_query();
+    let mut at = 0;
+    while let Some(row) = found.next()? {
+        let ValueRef::Integer(key) = row.get_ref(0)? else { continue };
+        // Mostly the same row as before or the next one.
+        while keys.get(at).is_some_and(|known| known.0 < key) {
+            at += 1;
+        }
+        if keys.get(at).is_none_or(|known| known.0 != key) {
+            at = keys.partition_point(|known| known.0 < key);
+        }
+        let Some(known) = keys.get(at).filter(|known| known.0 == key) else { continue };
+        if !take(known.1, row)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// What is selected of related rows.
+struct Wanted<'a> {
+    relation: &'a Relation,
+    source: &'a str,
+    /// The column of the source that points to the parent.
+    on: &'a str,
+    columns: &'a str,
+    order: &'a str,
+}
+
+impl Wanted<'_> {
+    fn close(&self) -> String {
+        let Wanted { source, on, columns, order, .. } = self;
+        let order = if order.is_empty() { String::new() } else { format!(" ORDER BY {on}, {order}") };
+        format!("SELECT {on}, {columns} FROM {source} WHERE {on} BETWEEN ?1 AND ?2{order}")
+    }
+
+    /// Compared as the parent's column would be.
+    fn apart(&self, class: &Class) -> String {
+        let Wanted { source, on, columns, order, .. } = self;
+        let comma = if order.is_empty() { "" } else { ", " };
+        format!(
+            "SELECT chunkflow_keys.rowid, {columns} FROM rarray(?1) AS chunkflow_keys CROSS JOIN {source} \
+             WHERE {} = {on} ORDER BY chunkflow_keys.rowid{comma}{order}",
+            class.key(&self.relation.parent_column)
+        )
     }
 }
 

@@ -12,7 +12,8 @@ use super::{
     sqlite_session::{Binder, Bound, Failure, Held, Session},
 };
 use crate::{
-    error::Error,
+    cursor::Cursor,
+    error::{Error, Kind},
     row::{RowSink, Value, repeated_key},
 };
 
@@ -36,6 +37,18 @@ fn read_in_transaction(
     query: &Query,
     sink: &mut dyn RowSink,
 ) -> Result<bool, Failure> {
+    if let Some(known) = plan.unstable_key {
+        let version: i64 =
+            session.connection.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))?;
+        if version != known {
+            return Err(Error::new(
+                Kind::Unavailable,
+                "the schema changed, and with it the rowids that tell rows apart may have",
+            )
+            .remedy("restart, so that nothing of before is mixed in; a primary key of the table's own would not change")
+            .into());
+        }
+    }
     let (mut rows, mut ended) = main_rows(&session.connection, plan, query)?;
     if rows.count() == 0 {
         return Ok(ended);
@@ -68,10 +81,7 @@ fn hand_over(plan: &Plan, rows: &Held, lists: &[Lists], sink: &mut dyn RowSink) 
     let mut out = Vec::with_capacity(plan.outputs.len());
     for (index, row) in values.chunks_exact(rows.width).enumerate() {
         key.clear();
-        key.extend(plan.key.iter().map(|&select| match row[select] {
-            Value::Json(text) => Value::Text(text),
-            value => value,
-        }));
+        key.extend(plan.key.iter().map(|&select| text_as_text(row[select])));
         out.clear();
         out.extend(plan.outputs.iter().map(|output| match *output {
             Output::Select(select) => row[select],
@@ -82,6 +92,14 @@ fn hand_over(plan: &Plan, rows: &Held, lists: &[Lists], sink: &mut dyn RowSink) 
         sink.row(&key, &out)?;
     }
     Ok(())
+}
+
+/// In a key a JSON text is compared as the text it is.
+fn text_as_text(value: Value<'_>) -> Value<'_> {
+    match value {
+        Value::Json(text) => Value::Text(text),
+        value => value,
+    }
 }
 
 /// The rows themselves, and whether the list ends with them.
@@ -126,8 +144,11 @@ fn main_rows(connection: &Connection, plan: &Plan, query: &Query) -> Result<(Hel
 /// it would not be found behind it.
 fn cut(plan: &Plan, rows: &mut Held, count: usize) -> Result<(), Error> {
     if plan.unproven && count > 0 && count < rows.count() {
-        let value = |row: usize, select: usize| rows.value(rows.slots[row * rows.width + select]);
-        if plan.key.iter().all(|&select| value(count - 1, select) == value(count, select)) {
+        let key = |row: usize| {
+            let values = plan.key.iter().map(|select| rows.value(rows.slots[row * rows.width + select]));
+            Cursor::after(&values.map(text_as_text).collect::<Vec<_>>())
+        };
+        if key(count - 1)? == key(count)? {
             return Err(repeated_key());
         }
     }

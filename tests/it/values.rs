@@ -266,3 +266,97 @@ fn a_file_replaced_in_mid_stream_is_not_read_any_more_afterwards() {
         assert_eq!(server.get("/list").results().len(), 20);
     }
 }
+
+/// The list read by its `Link`s, so many rows at a time.
+fn by_links(server: &Running, step: usize) -> Vec<serde_json::Value> {
+    let (mut target, mut rows) = (format!("/list?limit={step}"), vec![]);
+    loop {
+        let reply = server.get(&target);
+        rows.extend(reply.results());
+        match reply.header("link").split_once('>') {
+            Some((link, _)) => target = link.trim_start_matches('<').to_owned(),
+            None => return rows,
+        }
+    }
+}
+
+#[test]
+fn a_key_that_is_unique_under_another_collation_than_its_column_loses_no_row() {
+    for kind in ["", "WITHOUT ROWID"] {
+        let file = File::with(&format!(
+            "CREATE TABLE item (a TEXT NOT NULL COLLATE NOCASE, v INT, PRIMARY KEY (a COLLATE BINARY)) {kind};
+             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 600)
+             INSERT INTO item SELECT CASE i % 2 WHEN 0 THEN 'k' ELSE 'K' END || (i / 2), i FROM n;"
+        ));
+        for order in ["", "order = [\"v\"]", "order = [\"-a\"]"] {
+            let server = file.serve(&format!("table = \"item\"\n{order}"));
+            for step in [1, 7, 101] {
+                assert_eq!(by_links(&server, step).len(), 600, "{kind}, {order}, in steps of {step}");
+            }
+            assert_eq!(server.get("/list").results().len(), 600);
+        }
+    }
+}
+
+#[test]
+fn equal_numbers_of_two_types_are_the_same_key() {
+    let file = File::with(
+        "CREATE TABLE base (k); WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 300)
+         INSERT INTO base SELECT CASE i WHEN 150 THEN 149.0 ELSE i END FROM n; CREATE VIEW item AS SELECT * FROM base;",
+    );
+    let server = file.serve("table = \"item\"\nkey = [\"k\"]");
+    let whole = server.get("/list");
+    assert!(whole.status == 500 || !whole.whole, "it is a failure, and is seen");
+    let part = server.get("/list?limit=149");
+    assert!(part.status == 500 || !part.whole, "at a cut too");
+}
+
+#[test]
+fn related_rows_are_those_of_exactly_their_parent() {
+    let comments = |sql: &str| {
+        let file = File::with(&format!("PRAGMA foreign_keys = OFF; {sql}"));
+        let fields = "table = \"post\"\n[resources.list.fields]\nc = { from = \"comment\", column = \"text\" }";
+        json!(file.serve(fields).get("/list").results().iter().map(|row| row["c"].clone()).collect::<Vec<_>>())
+    };
+    let child = "CREATE TABLE comment (n INTEGER PRIMARY KEY, post REFERENCES post (id), text TEXT);";
+    // The collation of the parent's column, whatever index tells of it.
+    let sql = "CREATE TABLE post (n INTEGER PRIMARY KEY, id TEXT COLLATE NOCASE); CREATE UNIQUE INDEX u ON post (id);";
+    let rows =
+        "INSERT INTO post VALUES (1, 'Ab'), (2, 'x'); INSERT INTO comment VALUES (1, 'ab', 'one'), (2, 'X', 'two');";
+    assert_eq!(comments(&format!("{sql} {child} {rows}")), json!([["one"], ["two"]]));
+    let other = sql.replace("ON post (id)", "ON post (id COLLATE BINARY)");
+    assert_eq!(comments(&format!("{other} {child} {rows}")), json!([["one"], ["two"]]));
+    // A number that is not whole in a column of whole numbers.
+    let sql = "CREATE TABLE post (id INT PRIMARY KEY NOT NULL); INSERT INTO post VALUES (5), (5.5), ('five');";
+    let rows = "INSERT INTO comment VALUES (1, 5, 'of 5'), (2, 5.5, 'of 5.5'), (3, 'five', 'of five');";
+    for kind in ["post INT", "post TEXT", "post"] {
+        let child = child.replace("post REFERENCES", &format!("{kind} REFERENCES"));
+        assert_eq!(comments(&format!("{sql} {child} {rows}")), json!([["of 5"], ["of 5.5"], ["of five"]]), "{kind}");
+    }
+    // A blob and a text of the same bytes; a text that is not UTF-8.
+    let sql = "CREATE TABLE post (id TEXT PRIMARY KEY NOT NULL); INSERT INTO post VALUES ('a'), (CAST(x'ff41' AS TEXT)), (x'61');";
+    let rows =
+        "INSERT INTO comment VALUES (1, 'a', 'of text'), (2, x'61', 'of blob'), (3, CAST(x'ff41' AS TEXT), 'of ff41');";
+    assert_eq!(comments(&format!("{sql} {child} {rows}")), json!([["of text"], ["of ff41"], ["of blob"]]));
+}
+
+#[test]
+fn rows_with_nothing_but_a_rowid_are_not_mixed_across_a_vacuum() {
+    let file = File::with("CREATE TABLE item (name TEXT); INSERT INTO item VALUES ('a'), ('b'), ('c')");
+    let server = file.serve("table = \"item\"\nttl = \"0s\"\nstale = \"0s\"");
+    assert_eq!(server.get("/list").results().len(), 3);
+    file.open().execute_batch("DELETE FROM item WHERE name = 'a'; VACUUM").unwrap();
+    assert_eq!(server.get("/list").status, 503, "rowids may have changed");
+    assert_eq!(file.serve("table = \"item\"").get("/list").results().len(), 2, "a new start reads them anew");
+}
+
+#[test]
+fn one_row_with_endless_related_rows_is_a_failure_and_not_endless_memory() {
+    let file = File::with(
+        "CREATE TABLE post (id INTEGER PRIMARY KEY); CREATE TABLE comment (id INTEGER PRIMARY KEY, post INTEGER REFERENCES post, text TEXT);
+         CREATE INDEX c ON comment (post); INSERT INTO post VALUES (1);
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 70000) INSERT INTO comment SELECT i, 1, hex(zeroblob(500)) FROM n;",
+    );
+    let server = file.serve("table = \"post\"\n[resources.list.fields]\nc = { from = \"comment\", column = \"text\" }");
+    assert_eq!(server.get("/list").status, 500);
+}
