@@ -44,6 +44,8 @@ pub(super) struct Watch {
     answering: AtomicBool,
     /// Whether bytes of a further request came meanwhile.
     further: AtomicBool,
+    /// Whether the next write that finds the socket full asks the kernel itself.
+    ask: AtomicBool,
     /// Whether the connection must end with a reset, because a plain close would look like the end of the body.
     reset: AtomicBool,
 }
@@ -55,6 +57,7 @@ impl Watch {
             waits: Default::default(),
             answering: AtomicBool::new(false),
             further: AtomicBool::new(false),
+            ask: AtomicBool::new(false),
             reset: AtomicBool::new(false),
         })
     }
@@ -95,10 +98,13 @@ impl Watch {
     }
 
     /// Ends when a wait has lasted longer than its limit, at most a quarter later.
+    ///
+    /// It must be awaited in the connection's own task: each of its looks also lets a write that waits ask the kernel.
     pub(super) async fn expired(&self, head: Duration, stall: Duration) -> Wait {
         let pause = head.min(stall) / 4;
         loop {
             tokio::time::sleep(pause).await;
+            self.ask.store(true, Ordering::Relaxed);
             let now = self.now();
             for (wait, limit) in [(Wait::Head, head), (Wait::Frame, stall), (Wait::Socket, stall)] {
                 let since = self.waits[wait as usize].load(Ordering::Relaxed);
@@ -121,7 +127,22 @@ impl Watched {
         Watched { stream, watch }
     }
 
-    fn wrote(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    /// Notes how a write went.
+    ///
+    /// The kernel calls a socket writable once a third of its buffer is free, hundreds of KiB; a client that takes steadily
+    /// and slowly would seem to take nothing for minutes. So `send` asks now and then whether it takes anything at all.
+    fn wrote(
+        &self,
+        poll: Poll<io::Result<usize>>,
+        send: impl FnOnce(SockRef<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let poll = match poll {
+            Poll::Pending if self.watch.ask.swap(false, Ordering::Relaxed) => match send(SockRef::from(&self.stream)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+                sent => Poll::Ready(sent),
+            },
+            poll => poll,
+        };
         match &poll {
             Poll::Pending => self.watch.begin(Wait::Socket),
             Poll::Ready(_) => {
@@ -162,7 +183,7 @@ impl AsyncRead for Watched {
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.wrote(poll)
+        self.wrote(poll, |socket| socket.send(bytes))
     }
 
     fn poll_write_vectored(
@@ -171,7 +192,7 @@ impl AsyncWrite for Watched {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.wrote(poll)
+        self.wrote(poll, |socket| socket.send_vectored(slices))
     }
 
     /// Without it hyper would copy every buffer into one.
