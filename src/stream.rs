@@ -93,9 +93,11 @@ pub(crate) struct Stream {
     length: Option<u64>,
     /// The place behind the last row, where the limit ended the list early and everything is gathered.
     goes_on: Option<Cursor>,
-    first: How,
+    /// How the first chunk was come by; `None` where none was asked for.
+    first: Option<How>,
     tally: Tally,
-    _whole: Option<OwnedSemaphorePermit>,
+    /// Its room in the budget of bytes.
+    held: Option<OwnedSemaphorePermit>,
     /// Whether its first chunk came, so that it counts as a stream.
     begun: bool,
     on_end: Option<OnEnd>,
@@ -129,24 +131,25 @@ impl Stream {
             next: Next::Ended,
             length: None,
             goes_on: None,
-            first: How::Loaded,
+            first: None,
             tally: Tally::default(),
-            _whole: None,
+            held: None,
             begun: false,
             on_end: None,
             list: ask.list,
         });
-        stream.frames.push_back(stream.list.writer().begin.clone());
+        let begin = stream.list.writer().begin.clone();
+        stream.frames.extend(Some(begin).filter(|begin| !begin.is_empty()));
         if stream.left == Some(0) {
             // Nothing is asked for; the answer says where one could begin.
             stream.end();
         } else {
             stream.go_to(ask.after);
             let found = stream.arrival().await?;
-            stream.first = found.how;
+            stream.first = Some(found.how);
             stream.take(found);
             if stream.left.is_some_and(|left| left + stream.tally.rows <= GATHERED) {
-                stream.gather().await?;
+                stream.gather(budget).await?;
             }
         }
         stream.measure(budget);
@@ -185,7 +188,7 @@ impl Stream {
     }
 
     /// How the first chunk was come by.
-    pub(crate) fn first(&self) -> How {
+    pub(crate) fn first(&self) -> Option<How> {
         self.first
     }
 
@@ -292,17 +295,33 @@ impl Stream {
 
     fn end(&mut self) {
         let counted = self.list.resource().options().count;
-        self.frames.push_back(self.list.writer().encoder.end(counted.then_some(self.tally.rows)));
+        let end = self.list.writer().encoder.end(counted.then_some(self.tally.rows));
+        // An empty frame would never be asked for, and the stream would seem unfinished.
+        self.frames.extend(Some(end).filter(|end| !end.is_empty()));
         self.next = Next::Ended;
     }
 
-    /// Gets all chunks of a limited list, as long as they are not too much to hold.
-    async fn gather(&mut self) -> Result<()> {
+    /// Gets all chunks of a limited list, as long as they are not too much to hold and the budget has room for them.
+    async fn gather(&mut self, budget: &Arc<Semaphore>) -> Result<()> {
         while !matches!(self.next, Next::Ended) && self.lined_up() <= WHOLE {
             let found = self.arrival().await?;
+            if !self.hold(budget, found.chunk.body.len()) {
+                self.next = Next::Ready(found);
+                break;
+            }
             self.take(found);
         }
         Ok(())
+    }
+
+    /// Takes room in the budget for bytes that are held longer than two chunks are; false where there is none.
+    fn hold(&mut self, budget: &Arc<Semaphore>, bytes: usize) -> bool {
+        let Ok(more) = Arc::clone(budget).try_acquire_many_owned((bytes / 1024 + 1) as u32) else { return false };
+        match &mut self.held {
+            Some(held) => held.merge(more),
+            None => self.held = Some(more),
+        }
+        true
     }
 
     fn lined_up(&self) -> usize {
@@ -312,8 +331,10 @@ impl Stream {
     /// Finds out whether all the rest is at hand; if so, it is lined up and the body's length is known.
     fn measure(&mut self, budget: &Arc<Semaphore>) {
         let Some(rest) = self.rest_at_hand() else { return };
-        let bytes = self.lined_up() + rest.iter().map(|(_, found)| found.chunk.body.len()).sum::<usize>();
-        let Ok(permit) = Arc::clone(budget).try_acquire_many_owned((bytes / 1024 + 1) as u32) else { return };
+        let bytes = rest.iter().map(|(_, found)| found.chunk.body.len()).sum::<usize>();
+        if !self.hold(budget, bytes) {
+            return;
+        }
         for (place, found) in rest {
             if let Some(place) = place {
                 self.loader.serves(&place, found.how);
@@ -326,7 +347,6 @@ impl Stream {
             }
         }
         self.length = Some(self.lined_up() as u64);
-        self._whole = Some(permit);
     }
 
     /// The chunks from here to the end of the list or its limit, if all of them are in memory and are not too much; a place

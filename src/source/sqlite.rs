@@ -17,7 +17,8 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{
-    BoxFuture, Complaint, Condition, Database, DatabaseOptions, Filter, Gate, GateLimits, Query, Run, Source, Spec,
+    BoxFuture, Complaint, Condition, Database, DatabaseOptions, Filter, Gate, GateLimits, Operator, Query, Run, Source,
+    Spec,
     catalogue::Catalogue,
     keyset,
     plan::{Output, Plan, Relation, plan},
@@ -31,6 +32,8 @@ use crate::{
 
 /// How many steps of SQLite's machine pass between two looks at the flag and the clock; about 0.1 ms.
 const STEPS: i32 = 2000;
+/// The same where a step can take long, since a pattern is matched in it.
+const STEPS_WITH_PATTERNS: i32 = 50;
 /// How much longer than its time limit a read is waited for before it is given up as stuck.
 const GRACE: Duration = Duration::from_secs(1);
 const STATEMENTS: usize = 128;
@@ -243,7 +246,8 @@ impl Source for Table {
 
     fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
         let plan = Arc::clone(&self.plan);
-        Box::pin(self.pool.run(move |session| {
+        let steps = steps(&query.conditions);
+        Box::pin(self.pool.run(steps, move |session| {
             let ended = sqlite_rows::read(session, &plan, &query, &mut *sink)?;
             Ok(Run { sink, ended })
         }))
@@ -252,9 +256,16 @@ impl Source for Table {
     fn count<'a>(&'a self, conditions: Arc<[Condition]>) -> BoxFuture<'a, Option<u64>> {
         let plan = Arc::clone(&self.plan);
         Box::pin(async move {
-            self.pool.run(move |session| sqlite_rows::count(&session.connection, &plan, &conditions)).await.ok()
+            let steps = steps(&conditions);
+            self.pool.run(steps, move |session| sqlite_rows::count(&session.connection, &plan, &conditions)).await.ok()
         })
     }
+}
+
+/// How many steps may pass between two looks at the clock.
+fn steps(conditions: &[Condition]) -> i32 {
+    let patterns = conditions.iter().any(|condition| condition.operator == Operator::Like);
+    if patterns { STEPS_WITH_PATTERNS } else { STEPS }
 }
 
 /// Connections that wait for work, and the gate that bounds how many there are.
@@ -273,6 +284,7 @@ impl Pool {
     /// Does `work` on a connection, on a thread for it; stops it at the time limit and when the future is dropped.
     async fn run<T: Send + 'static>(
         self: &Arc<Pool>,
+        steps: i32,
         work: impl FnOnce(&mut Session) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T> {
         let turn = self.gate.turn().await?;
@@ -288,7 +300,7 @@ impl Pool {
             let handler = move || flag.load(Ordering::Relaxed) || Instant::now() >= deadline;
             session
                 .connection
-                .progress_handler(STEPS, Some(handler))
+                .progress_handler(steps, Some(handler))
                 .map_err(|error| pool.explained(error.into(), false))?;
             match work(&mut session) {
                 Ok(done) => {

@@ -2,7 +2,9 @@
 //!
 //! The rows come first, by one query for each key range; then each related list by one query for the whole run.
 
-use rusqlite::Connection;
+use std::rc::Rc;
+
+use rusqlite::{Connection, types::Value as Owned};
 
 use super::{
     Condition, Operand, Operator, Query,
@@ -195,7 +197,8 @@ fn push_conditions(sql: &mut String, plan: &Plan, range: &str, conditions: &[Con
             Operator::Gte => format!("{column} >= ?"),
             Operator::Lt => format!("{column} < ?"),
             Operator::Lte => format!("{column} <= ?"),
-            Operator::In => format!("{column} IN ({})", vec!["?"; condition.values.len()].join(", ")),
+            // One text for lists of every length, or the cache of statements would hold one for each.
+            Operator::In => format!("{column} IN rarray(?)"),
             Operator::IsNull => format!("{column} IS NULL"),
             Operator::IsNotNull => format!("{column} IS NOT NULL"),
             Operator::Like => format!("{column} LIKE ?"),
@@ -210,16 +213,16 @@ fn push_conditions(sql: &mut String, plan: &Plan, range: &str, conditions: &[Con
 fn bind_conditions(binder: &mut Binder<'_, '_>, plan: &Plan, conditions: &[Condition]) -> rusqlite::Result<()> {
     for condition in conditions {
         let filter = plan.filters.iter().find(|filter| filter.column == condition.column);
-        for text in &condition.values {
-            match (condition.operator, filter.map(|filter| filter.operand)) {
-                (Operator::Like, _) => binder.bind(text.replace('*', "%"))?,
-                (_, Some(Operand::Integer | Operand::Number)) => match (text.parse::<i64>(), text.parse::<f64>()) {
-                    (Ok(number), _) => binder.bind(number)?,
-                    (_, Ok(number)) => binder.bind(number)?,
-                    _ => binder.bind(text)?,
-                },
-                _ => binder.bind(text)?,
-            }
+        let value =
+            |text: &String| match (filter.map(|filter| filter.operand), text.parse::<i64>(), text.parse::<f64>()) {
+                (Some(Operand::Integer | Operand::Number), Ok(number), _) => Owned::Integer(number),
+                (Some(Operand::Integer | Operand::Number), _, Ok(number)) => Owned::Real(number),
+                _ => Owned::Text(text.clone()),
+            };
+        match condition.operator {
+            Operator::In => binder.bind(Rc::new(condition.values.iter().map(value).collect::<Vec<_>>()))?,
+            Operator::Like => condition.values.iter().try_for_each(|text| binder.bind(text.replace('*', "%")))?,
+            _ => condition.values.iter().try_for_each(|text| binder.bind(value(text)))?,
         }
     }
     Ok(())

@@ -171,8 +171,7 @@ impl Chunkflow {
     fn head(&self, ask: &Ask, format: usize, uri: &Uri) -> Response<Body> {
         let glimpse = Stream::glimpse(&self.0.loader, ask);
         let mut headers = self.0.heads[format].clone();
-        let status = glimpse.first.map_or(HeaderValue::from_static("chunkflow; fwd=miss"), status_value);
-        headers.insert(CACHE_STATUS, status);
+        headers.insert(CACHE_STATUS, first_status(glimpse.first));
         known_length(&mut headers, glimpse.length);
         add_link(&mut headers, uri, glimpse.goes_on.as_ref(), ask.list.resource().order());
         with(headers, Body::empty())
@@ -217,7 +216,7 @@ impl AskedList {
         let order = self.ask.list.resource().order();
         let stream = Stream::begin(&inner.loader, self.ask, &inner.budget).await?;
         let mut headers = inner.heads[self.format].clone();
-        headers.insert(CACHE_STATUS, status_value(stream.first()));
+        headers.insert(CACHE_STATUS, first_status(stream.first()));
         known_length(&mut headers, stream.length());
         add_link(&mut headers, &self.uri, stream.goes_on(), order);
         Ok(with(headers, Body::from(stream)))
@@ -278,7 +277,12 @@ fn known_length(headers: &mut HeaderMap, length: Option<u64>) {
     };
 }
 
-/// RFC 9211, for the first chunk.
+/// RFC 9211, for the first chunk, if there is one.
+fn first_status(first: Option<How>) -> HeaderValue {
+    first.map_or(HeaderValue::from_static("chunkflow; fwd=miss"), status_value)
+}
+
+/// RFC 9211, for a chunk.
 fn status_value(how: How) -> HeaderValue {
     let value = match how {
         How::Fresh(left) => "chunkflow; hit; ttl=".to_owned() + itoa::Buffer::new().format(left),
@@ -293,7 +297,7 @@ fn status_value(how: How) -> HeaderValue {
 fn add_link(headers: &mut HeaderMap, uri: &Uri, goes_on: Option<&Cursor>, order: u64) {
     let Some(cursor) = goes_on else { return };
     let kept = uri.query().unwrap_or_default().split('&');
-    let kept: Vec<&str> = kept.filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("after")).collect();
+    let kept: Vec<&str> = kept.filter(|pair| !pair.is_empty() && !params::is_after(pair)).collect();
     let link = format!("<{}?{}&after={}>; rel=\"next\"", uri.path(), kept.join("&"), cursor.seal(order));
     headers.extend(HeaderValue::from_str(&link).ok().map(|link| (header::LINK, link)));
 }

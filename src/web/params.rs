@@ -15,6 +15,8 @@ use crate::{
 /// More filters than any honest request has.
 const MAX_CONDITIONS: usize = 32;
 const MAX_LIST: usize = 1000;
+/// A pattern's cost is its length times the text's, and no database looks at the clock inside.
+const MAX_PATTERN: usize = 128;
 
 /// What a query string asks for.
 #[derive(Debug)]
@@ -47,6 +49,11 @@ pub(super) fn parse(query: &str, resource: &Resource) -> Result<Params> {
         0..=MAX_CONDITIONS => Ok(params),
         _ => Err(invalid(format!("a request has at most {MAX_CONDITIONS} filters"))),
     }
+}
+
+/// Whether a pair of a query string is the place to begin at, however its name is encoded.
+pub(super) fn is_after(pair: &str) -> bool {
+    decode(pair.split('=').next().unwrap_or_default()).is_ok_and(|name| name == "after")
 }
 
 fn invalid(message: impl Into<String>) -> Error {
@@ -108,7 +115,12 @@ fn condition(name: &str, value: &str, filters: &[Filter]) -> Result<Condition> {
         },
         _ => return Err(malformed()),
     };
-    if operator != Operator::Like {
+    if operator == Operator::Like {
+        if operand.len() > MAX_PATTERN {
+            return Err(invalid(format!("the pattern of the filter `{name}` is longer than {MAX_PATTERN} bytes"))
+                .remedy("write a shorter one"));
+        }
+    } else {
         values.iter().try_for_each(|value| fits(name, value, filter.operand))?;
     }
     Ok(Condition { column: name.to_owned(), operator, values })

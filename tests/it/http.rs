@@ -424,3 +424,68 @@ fn the_operator_sees_the_counters_on_a_listener_of_its_own() {
     }
     assert_eq!(ask(address, "GET", "/numbers", &[("authorization", "Bearer secret")]).status, 404, "and no list there");
 }
+
+#[test]
+fn a_whole_stream_is_counted_complete_in_every_format_and_length() {
+    let server = serve_numbers(&Numbers::new(120, 10));
+    for target in ["/numbers", "/numbers.ndjson", "/numbers.csv", "/numbers.ndjson?limit=7"] {
+        for _ in 0..2 {
+            assert!(server.get(target).whole);
+        }
+    }
+    until("all are counted", || server.chunkflow.metrics().streams.get() == 0);
+    let metrics = server.chunkflow.metrics();
+    assert_eq!((metrics.complete.get(), metrics.gone.get()), (8, 0));
+}
+
+#[test]
+fn a_place_with_an_encoded_name_is_replaced_in_the_next_link_too() {
+    let server = serve_numbers(&Numbers::new(20, 1));
+    let next = |reply: &crate::support::Reply| reply.header("link").split(['<', '>']).nth(1).unwrap().to_owned();
+    let second = next(&server.get("/numbers?limit=2")).replace("after=", "%61fter=");
+    let third = server.get(&next(&server.get(&second)));
+    assert_eq!(ids(&third), [5, 6]);
+    assert_eq!(server.get("/numbers?limit=0").header("cache-status"), "chunkflow; fwd=miss");
+}
+
+#[test]
+fn limited_streams_that_nobody_reads_hold_no_more_than_the_budget() {
+    // Rows of 4 KB: a thousand of them are 4 MB, and the budget is 256 MiB for all streams together.
+    let source = Numbers::new(1_000, 4_000);
+    let server = serve_numbers(&source);
+    let expected: Vec<u64> = (1..=900).collect();
+    let mut clients: Vec<_> = (0..100).map(|_| Client::get(server.address, "/numbers?limit=900")).collect();
+    until("all have begun", || server.chunkflow.metrics().streams.get() == 100);
+    let replies: Vec<_> = clients.iter_mut().map(|client| client.read_reply("GET")).collect();
+    assert!(replies.iter().all(|reply| reply.whole && ids(reply) == expected));
+    let gathered = replies.iter().filter(|reply| !reply.header("content-length").is_empty()).count();
+    assert!((1..=85).contains(&gathered), "{gathered} of 100 were gathered whole");
+}
+
+#[test]
+fn a_pattern_that_would_take_forever_is_refused_and_a_slow_one_is_stopped() {
+    let file = File::with(
+        "CREATE TABLE item (id INTEGER PRIMARY KEY, text TEXT);
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20000) INSERT INTO item SELECT i, replace(hex(zeroblob(2000)), '0', 'a') FROM n;",
+    );
+    let config = file.config("table = \"item\"\nfilters = [\"text\"]");
+    let config = config.replace("main = \"sqlite:", "main = { url = \"sqlite:").replacen(
+        "\"\n\n",
+        "\", pool = 1, timeout = \"300ms\" }\n\n",
+        1,
+    );
+    let server = Running::config(&config);
+    assert_eq!(server.get(&format!("/list?text=like.*{}b*", "a".repeat(200))).status, 400);
+    assert_eq!(server.get(&format!("/list?text=like.*{}b*", "a".repeat(120))).status, 504);
+    assert_eq!(server.get("/list?limit=1").status, 200, "and the only connection is free again");
+}
+
+#[test]
+fn filters_with_lists_of_every_length_are_one_statement() {
+    let file = numbered(3_000);
+    let server = file.serve("table = \"item\"");
+    for length in [1, 2, 500, 999] {
+        let list: Vec<String> = (1..=length).map(|id| (id * 3).to_string()).collect();
+        assert_eq!(ids(&server.get(&format!("/list?id=in.({})", list.join(",")))).len(), length);
+    }
+}
