@@ -87,7 +87,7 @@ async fn chunkflow(file: &str) -> (u64, f64, f64) {
     };
     let database = Sqlite::open(&format!("sqlite:{file}"), GateLimits::default(), std::time::Duration::from_secs(60))
         .expect("it opens");
-    let (source, fields) = database.source(&spec).expect("a right spec");
+    let (source, fields) = database.source(&spec).await.expect("a right spec");
     let options = ResourceOptions { fields: Some(fields), ..ResourceOptions::default() };
     let resource = Resource::new("tricks", source, options).expect("a right resource");
     let chunkflow = Chunkflow::new(Arc::new(Memory::new(64 << 20))).with(resource);

@@ -11,6 +11,7 @@
 //! 3  4 + n     text: length, big endian, then the bytes
 //! 4  4 + n     blob: the same
 //! 5  1 byte    truth value
+//! 6  4 + n     decimal number: length, big endian, then its digits
 //! ```
 //!
 //! The sealed form, which clients see, is base64url (RFC 4648 §5, no padding) of a version byte, the
@@ -153,7 +154,8 @@ pub(crate) fn encode(key: &[Value<'_>], out: &mut Vec<u8>) -> Result<()> {
             Value::Text(bytes) => run(3, bytes, out)?,
             Value::Blob(bytes) => run(4, bytes, out)?,
             Value::Bool(truth) => out.extend_from_slice(&[5, u8::from(truth)]),
-            Value::Json(_) | Value::List(_) => {
+            Value::Decimal(digits) => run(6, digits, out)?,
+            Value::Json(_) | Value::Encoded(_) | Value::List(_) => {
                 return Err(Error::new(Kind::Data, "an order column holds a value that cannot be compared"));
             }
         }
@@ -215,6 +217,7 @@ impl<'a> Values<'a> {
                 1 => Value::Bool(true),
                 _ => return None,
             },
+            6 => Value::Decimal(self.run()?),
             _ => return None,
         })
     }

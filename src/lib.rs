@@ -31,8 +31,11 @@ mod source;
 mod store;
 mod stream;
 mod suggest;
+mod text;
 mod web;
 
+#[cfg(feature = "postgres")]
+pub use self::source::Postgres;
 #[cfg(feature = "sqlite")]
 pub use self::source::Sqlite;
 #[doc(hidden)]

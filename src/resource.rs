@@ -278,7 +278,11 @@ impl List {
                     Value::Bool(truth) => link.extend_from_slice(if truth { b"true" } else { b"false" }),
                     Value::Integer(n) => link.extend_from_slice(itoa::Buffer::new().format(n).as_bytes()),
                     Value::Real(n) => link.extend_from_slice(zmij::Buffer::new().format(n).as_bytes()),
-                    Value::Text(text) | Value::Json(text) | Value::Blob(text) => {
+                    Value::Text(text)
+                    | Value::Json(text)
+                    | Value::Encoded(text)
+                    | Value::Decimal(text)
+                    | Value::Blob(text) => {
                         percent_encode(text, RESERVED).for_each(|part| link.extend_from_slice(part.as_bytes()));
                     }
                 },

@@ -17,12 +17,16 @@ pub enum Value<'a> {
     Integer(i64),
     /// A double. Formats write NaN and the infinities as NULL.
     Real(f64),
+    /// A number as its decimal digits, exact at any size. Formats write what is no number of JSON (NaN, the infinities) as NULL.
+    Decimal(&'a [u8]),
     /// Text, as the database holds it: UTF-8 is expected, not guaranteed.
     Text(&'a [u8]),
     /// Bytes that are not text.
     Blob(&'a [u8]),
     /// A JSON text of the database, to be embedded if it is valid, else shown as text.
     Json(&'a [u8]),
+    /// JSON that its source has written itself, valid and on one line: it is embedded as it is.
+    Encoded(&'a [u8]),
     /// The values of a column whose [`Shape`] is not [`Shape::Scalar`], row after row.
     List(&'a [Value<'a>]),
 }

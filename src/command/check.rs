@@ -4,9 +4,9 @@ use anyhow::Result;
 
 use super::{Exit, open::Opener};
 
-pub(super) fn run(opener: &Opener<'_>) -> Result<Exit> {
+pub(super) async fn run(opener: &Opener<'_>) -> Result<Exit> {
     let config = opener.config()?;
-    let complaints = config.check();
+    let complaints = config.check().await;
     if complaints.is_empty() {
         let names: Vec<&str> = config.resources.iter().map(|resource| &*resource.name).collect();
         println!("nothing is wrong: {}", names.join(", "));

@@ -27,7 +27,7 @@ pub(super) async fn run(
         return Ok(Exit::Usage);
     };
     let config = opener.config()?;
-    let chunkflow = config.open()?;
+    let chunkflow = config.open().await?;
     let Some(resource) = chunkflow.resource(name) else {
         let names: Vec<&str> = chunkflow.resources().iter().map(|resource| resource.name()).collect();
         eprintln!("there is no resource `{name}`; {}", suggest::remedy("resources", name, &names));

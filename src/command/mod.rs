@@ -125,7 +125,7 @@ impl Cli {
             None => serve::run(&opener, ServeOptions::from_environment(&opener.process)).await,
             Some(Command::Serve(options)) => serve::run(&opener, options).await,
             Some(Command::Demo { rows, database, serve }) => demo::run(&opener, rows, database, serve).await,
-            Some(Command::Check) => check::run(&opener),
+            Some(Command::Check) => check::run(&opener).await,
             Some(Command::Export { resource, format, output }) => export::run(&opener, &resource, format, output).await,
         }
     }

@@ -25,7 +25,7 @@ pub(super) async fn serve(mut config: Config, options: ServeOptions) -> Result<E
         config.store = store;
     }
     raise_open_files();
-    let chunkflow = config.open()?;
+    let chunkflow = config.open().await?;
     let listen = config.server.listen;
     let server = Server::bind(config.server, chunkflow.clone()).with_context(|| {
         format!("cannot listen at {listen}: choose another address with --listen or `listen` in [server]")

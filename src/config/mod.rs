@@ -126,10 +126,10 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is wrong, at once.
-    pub fn open(&self) -> Result<Chunkflow, Complaints> {
+    pub async fn open(&self) -> Result<Chunkflow, Complaints> {
         let mut wrong = vec![];
         let store = self.open_store(&mut wrong);
-        let resources = self.open_resources(&mut wrong, |_, _| vec![]);
+        let resources = self.open_resources(&mut wrong, false).await;
         match store.filter(|_| wrong.is_empty()) {
             Some(store) => Ok(resources.into_iter().fold(Chunkflow::new(store), Chunkflow::with)),
             None => Err(self.text.complaints(wrong)),
@@ -137,10 +137,10 @@ impl Config {
     }
 
     /// What is wrong or slow, once everything is opened; nothing is served.
-    pub fn check(&self) -> Complaints {
+    pub async fn check(&self) -> Complaints {
         let mut wrong = vec![];
         self.open_store(&mut wrong);
-        self.open_resources(&mut wrong, |database, resource| database.explain(&resource.spec));
+        self.open_resources(&mut wrong, true).await;
         self.text.complaints(wrong)
     }
 
@@ -153,15 +153,11 @@ impl Config {
             .ok()
     }
 
-    /// Makes every resource that can be made; what `further` says of each is added to what is wrong.
-    fn open_resources(
-        &self,
-        wrong: &mut Vec<Located>,
-        further: impl Fn(&dyn Database, &ResourceConfig) -> Vec<crate::Complaint>,
-    ) -> Vec<Resource> {
+    /// Makes every resource that can be made; what would be slow is added to what is wrong if it is asked for.
+    async fn open_resources(&self, wrong: &mut Vec<Located>, slow: bool) -> Vec<Resource> {
         let mut databases: HashMap<&str, Option<Arc<dyn Database>>> = HashMap::new();
         for (name, options) in &self.databases {
-            let opened = open_database(options).map_err(|error| {
+            let opened = open_database(options).await.map_err(|error| {
                 let message = match std::error::Error::source(&error) {
                     Some(cause) => format!("{}: {cause}", error.message()),
                     None => error.message().to_owned(),
@@ -179,7 +175,7 @@ impl Config {
             let Some(Some(database)) = databases.get(&*resource.database) else { continue };
             let at = |key: &str| format!("resources.{}.{key}", resource.name);
             let mut complaints = vec![];
-            match database.source(&resource.spec) {
+            match database.source(&resource.spec).await {
                 Ok((source, fields)) => {
                     match Resource::new(&resource.name, source, resource.options(fields)) {
                         Ok(resource) => made.push(resource),
@@ -187,7 +183,9 @@ impl Config {
                             wrong.push(self.text.locate(&at(""), error.message(), error.advice().unwrap_or_default()))
                         }
                     }
-                    complaints = further(&**database, resource);
+                    if slow {
+                        complaints = database.explain(&resource.spec).await;
+                    }
                 }
                 Err(all) => complaints.extend(all),
             }

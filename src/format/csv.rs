@@ -4,8 +4,11 @@
 
 use bytes::Bytes;
 
-use super::{Encoder, Output, text};
-use crate::row::{Column, Shape, Value};
+use super::{Encoder, Output};
+use crate::{
+    row::{Column, Shape, Value},
+    text,
+};
 
 struct Csv {
     header: Bytes,
@@ -46,7 +49,9 @@ impl Encoder for Csv {
                 }
             },
             Value::Bool(_) | Value::Integer(_) | Value::Real(_) => text::scalar(value, out),
-            Value::Blob(_) | Value::Json(_) | Value::List(_) => {
+            Value::Decimal(digits) if text::is_number(digits) => out.bytes.extend_from_slice(digits),
+            Value::Decimal(_) => {}
+            Value::Blob(_) | Value::Json(_) | Value::Encoded(_) | Value::List(_) => {
                 let mut json = Output::default();
                 text::value(value, &self.shapes[index], &mut json);
                 out.mended += json.mended;

@@ -6,20 +6,14 @@
 mod csv;
 mod json;
 mod ndjson;
-mod text;
 
 use bytes::Bytes;
 
-use crate::{kind::Kind, row::Column, row::Value};
-
-/// Where an encoder writes: the bytes so far, and how many texts had to be mended because they were not UTF-8.
-#[derive(Debug, Default)]
-pub struct Output {
-    /// The bytes so far; an encoder only appends.
-    pub bytes: Vec<u8>,
-    /// Texts that were not UTF-8.
-    pub mended: u64,
-}
+pub use crate::text::Output;
+use crate::{
+    kind::Kind,
+    row::{Column, Value},
+};
 
 /// Writes the rows of one resource as bytes.
 ///

@@ -2,8 +2,11 @@
 
 use bytes::Bytes;
 
-use super::{Encoder, Output, text::Objects};
-use crate::row::{Column, Value};
+use super::{Encoder, Output};
+use crate::{
+    row::{Column, Value},
+    text::Objects,
+};
 
 struct Ndjson(Objects);
 

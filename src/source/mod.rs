@@ -1,30 +1,22 @@
 //! Sources: where rows come from.
 //!
 //! A source hands out rows after a cursor, in the list's order, into a sink. To add a kind of database, write a file
-//! like `sqlite.rs` and give it its row in [`DATABASES`]; what SQL databases share is in `spec`, `plan` and `keyset`.
+//! like `closure.rs`, or a folder like `sqlite`, and give it its row in [`DATABASES`]; what SQL databases share is in `sql`.
 
-#[cfg(feature = "sql")]
-mod catalogue;
 mod closure;
 mod gate;
-#[cfg(feature = "sql")]
-mod keyset;
-#[cfg(feature = "sql")]
-mod plan;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod spec;
+#[cfg(feature = "sql")]
+mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-#[cfg(feature = "sqlite")]
-mod sqlite_catalogue;
-#[cfg(feature = "sqlite")]
-mod sqlite_related;
-#[cfg(feature = "sqlite")]
-mod sqlite_rows;
-#[cfg(feature = "sqlite")]
-mod sqlite_session;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
+#[cfg(feature = "postgres")]
+pub use self::postgres::Postgres;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::Sqlite;
 pub use self::{
@@ -159,10 +151,10 @@ pub trait Database: Send + Sync + 'static {
     ///
     /// # Errors
     /// *Everything* that is wrong with the specification.
-    fn source(&self, spec: &Spec) -> Result<(Arc<dyn Source>, Fields), Vec<Complaint>>;
+    fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Result<(Arc<dyn Source>, Fields), Vec<Complaint>>>;
 
     /// What would be slow about a resource that this database can serve, each with its remedy.
-    fn explain(&self, spec: &Spec) -> Vec<Complaint>;
+    fn explain<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Vec<Complaint>>;
 }
 
 /// How a database is opened and how hard it may be worked.
@@ -186,22 +178,26 @@ impl fmt::Debug for DatabaseOptions {
     }
 }
 
-type OpenDatabase = fn(&DatabaseOptions) -> Result<Arc<dyn Database>>;
+type OpenDatabase = fn(&DatabaseOptions) -> BoxFuture<'_, Result<Arc<dyn Database>>>;
 
 /// The kinds of database of this build, by URL scheme.
 pub const DATABASES: &[Kind<OpenDatabase>] = &[
     #[cfg(feature = "sqlite")]
     Kind { name: "sqlite", example: "sqlite:tricks.sqlite", open: sqlite::open },
+    #[cfg(feature = "postgres")]
+    Kind { name: "postgres", example: "postgres://user:password@localhost/app", open: postgres::open },
+    #[cfg(feature = "postgres")]
+    Kind { name: "postgresql", example: "postgresql://user:password@localhost/app", open: postgres::open },
 ];
 
 /// Opens the database of a URL.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] when this build has no such kind; what the kind says when it cannot be opened.
-pub fn open_database(options: &DatabaseOptions) -> Result<Arc<dyn Database>> {
+pub async fn open_database(options: &DatabaseOptions) -> Result<Arc<dyn Database>> {
     let scheme = options.url.split_once(':').map_or("", |(scheme, _)| scheme);
     match kind::find(DATABASES, scheme) {
-        Some(kind) => (kind.open)(options),
+        Some(kind) => (kind.open)(options).await,
         None => Err(Error::new(ErrorKind::Config, format!("no database of kind `{scheme}` here")).remedy(format!(
             "this build has {}; write for instance {}",
             kind::names(DATABASES),

@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// From the ground up. A module may import from those before it, and from its own folder.
-const LAYERS: [&[&str]; 13] = [
+const LAYERS: [&[&str]; 14] = [
     &["error", "bytes_size", "suggest"],
     &["row"],
+    &["text"],
     &["cursor", "boundary", "metrics"],
     &["chunk"],
     &["kind"],

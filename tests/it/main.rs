@@ -4,11 +4,13 @@
 
 mod command;
 mod config;
+mod databases;
 mod http;
 mod layering;
 mod library;
 mod lists;
 mod order;
+mod servers;
 mod streaming;
 mod support;
 mod values;

@@ -26,11 +26,12 @@ fn read(file: &File, spec: Spec, sizes: Sizes, format: usize) -> Result<Vec<u8>,
     let database =
         Sqlite::open(&format!("sqlite:{}", file.path.display()), GateLimits::default(), Duration::from_secs(60))
             .unwrap();
-    let (source, fields) = database.source(&spec).map_err(|complaints| format!("{complaints:?}"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let made = runtime.block_on(database.source(&spec));
+    let (source, fields) = made.map_err(|complaints| format!("{complaints:?}"))?;
     let options = ResourceOptions { fields: Some(fields), sizes, ..ResourceOptions::default() };
     let chunkflow =
         Chunkflow::new(Arc::new(Memory::new(16 << 20))).with(Resource::new("list", source, options).unwrap());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let body = chunkflow
             .body(&chunkflow.resources()[0], format, "http://localhost")
@@ -104,12 +105,13 @@ fn an_edit_of_a_long_list_renames_few_of_its_chunks() {
         let database =
             Sqlite::open(&format!("sqlite:{}", file.path.display()), GateLimits::default(), Duration::from_secs(60))
                 .unwrap();
-        let (source, fields) = database.source(&Spec { table: "item".into(), ..Spec::default() }).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let spec = Spec { table: "item".into(), ..Spec::default() };
+        let (source, fields) = runtime.block_on(database.source(&spec)).unwrap();
         let options =
             ResourceOptions { fields: Some(fields), sizes: Sizes { rows: 50, bytes: 1 }, ..ResourceOptions::default() };
         let chunkflow =
             Chunkflow::new(Arc::new(Memory::new(64 << 20))).with(Resource::new("list", source, options).unwrap());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let mut body = chunkflow.body(&chunkflow.resources()[0], 0, "").await.unwrap();
             let (mut all, mut chunks) = (vec![], BTreeSet::new());

@@ -37,7 +37,10 @@ pub struct Running {
 
 impl Running {
     pub fn start(server: ServerConfig, chunkflow: Chunkflow) -> Running {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        Running::on(runtime(), server, chunkflow)
+    }
+
+    fn on(runtime: tokio::runtime::Runtime, server: ServerConfig, chunkflow: Chunkflow) -> Running {
         let server = ServerConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..server };
         let server = runtime.block_on(async { Server::bind(server, chunkflow.clone()).unwrap() });
         let (address, shutdown, (tell, ended)) = (server.address(), Shutdown::default(), std::sync::mpsc::channel());
@@ -52,8 +55,10 @@ impl Running {
     /// Serves what a configuration says; its `listen` is not used.
     pub fn config(text: &str) -> Running {
         let config = parse(text).unwrap_or_else(|complaints| panic!("{complaints}"));
-        let chunkflow = config.open().unwrap_or_else(|complaints| panic!("{complaints}"));
-        Running::start(config.server.clone(), chunkflow)
+        // What drives a database's connections must live as long as the server.
+        let runtime = runtime();
+        let chunkflow = runtime.block_on(config.open()).unwrap_or_else(|complaints| panic!("{complaints}"));
+        Running::on(runtime, config.server.clone(), chunkflow)
     }
 
     pub fn get(&self, target: &str) -> Reply {
@@ -65,6 +70,10 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.runtime.take().unwrap().shutdown_background();
     }
+}
+
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
 pub fn parse(text: &str) -> Result<Config, chunkflow::Complaints> {

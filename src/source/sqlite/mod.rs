@@ -3,6 +3,11 @@
 //! A read is stopped by SQLite's progress handler, which looks at a flag of *that* read: an interrupt
 //! (`sqlite3_interrupt`) that comes late would stop the next read of the connection instead.
 
+mod catalogue;
+mod related;
+mod rows;
+mod session;
+
 use std::{
     collections::HashMap,
     fs,
@@ -16,18 +21,35 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use self::session::{Failure, Session};
 use super::{
     BoxFuture, Complaint, Condition, Database, DatabaseOptions, Filter, Gate, GateLimits, Operator, Query, Run, Source,
     Spec,
-    catalogue::Catalogue,
-    keyset,
-    plan::{Output, Plan, Relation, plan},
-    sqlite_catalogue, sqlite_related, sqlite_rows,
-    sqlite_session::{Failure, Session},
+    sql::{
+        advice,
+        catalogue::Catalogue,
+        dialect::Dialect,
+        keyset::{self, Range},
+        plan::{Plan, Relation, plan},
+        select,
+    },
 };
 use crate::{
     error::{Error, Kind, Result},
     row::{Column, Fields, RowSink},
+};
+
+/// How SQLite writes SQL.
+pub(super) const DIALECT: Dialect = Dialect {
+    quote: '"',
+    numbered: false,
+    null_is_greatest: false,
+    // It answers a comparison of rows by the first column alone.
+    compares_rows: false,
+    in_list: Some(" IN rarray(?)"),
+    // It reads the tables of a cross join in the order in which they stand.
+    join: "CROSS JOIN",
+    no_escape: "",
 };
 
 /// How many steps of SQLite's machine pass between two looks at the flag and the clock; about 0.1 ms.
@@ -44,9 +66,10 @@ pub struct Sqlite {
     catalogue: Catalogue,
 }
 
-pub(super) fn open(options: &DatabaseOptions) -> Result<Arc<dyn Database>> {
+pub(super) fn open(options: &DatabaseOptions) -> BoxFuture<'_, Result<Arc<dyn Database>>> {
     let limits = GateLimits { reads: options.pool.max(1), ..GateLimits::default() };
-    Ok(Arc::new(Sqlite::open(&options.url, limits, options.timeout)?))
+    let opened = Sqlite::open(&options.url, limits, options.timeout);
+    Box::pin(std::future::ready(opened.map(|opened| Arc::new(opened) as Arc<dyn Database>)))
 }
 
 impl Sqlite {
@@ -60,8 +83,7 @@ impl Sqlite {
         let (path, immutable) = parse(url)?;
         let pool = Pool { path, immutable, timeout, gate: Gate::new(limits), idle: Mutex::default() };
         let session = pool.open()?;
-        let catalogue =
-            sqlite_catalogue::read(&session.connection).map_err(|error| pool.explained(error.into(), false))?;
+        let catalogue = catalogue::read(&session.connection).map_err(|error| pool.explained(error.into(), false))?;
         pool.put_back(session);
         Ok(Sqlite { pool: Arc::new(pool), catalogue })
     }
@@ -85,14 +107,14 @@ impl Sqlite {
     /// Has SQLite read the first query, so that what it does not take is known at the start.
     fn prepare(&self, plan: &Plan) -> Result<(), Failure> {
         let session = self.pool.take()?;
-        let parameters = session.connection.prepare(&sqlite_rows::main_sql(plan, "", &[]))?.parameter_count();
+        let parameters = session.connection.prepare(&select::rows(plan, &Range::new(), &[]).text)?.parameter_count();
         if parameters != 1 {
             return Err(Error::new(Kind::Config, "`where` has a parameter, and there is nothing to bind to it")
                 .remedy("write the value itself")
                 .into());
         }
         for relation in &plan.relations {
-            session.connection.prepare(&sqlite_related::sql_for_close_keys(relation))?;
+            session.connection.prepare(&related::sql_for_close_keys(relation))?;
         }
         self.pool.put_back(session);
         Ok(())
@@ -100,24 +122,25 @@ impl Sqlite {
 }
 
 impl Database for Sqlite {
-    fn source(&self, spec: &Spec) -> Result<(Arc<dyn Source>, Fields), Vec<Complaint>> {
-        let (plan, fields) = self.plan(spec)?;
-        let fingerprint = format!("sqlite {} {plan:?}", self.pool.path.display()).into_bytes();
-        Ok((Arc::new(Table { pool: Arc::clone(&self.pool), plan: Arc::new(plan), fingerprint }), fields))
+    fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Result<(Arc<dyn Source>, Fields), Vec<Complaint>>> {
+        let made = self.plan(spec).map(|(plan, fields)| {
+            let fingerprint = format!("sqlite {} {plan:?}", self.pool.path.display()).into_bytes();
+            let source = Table { pool: Arc::clone(&self.pool), plan: Arc::new(plan), fingerprint };
+            (Arc::new(source) as Arc<dyn Source>, fields)
+        });
+        Box::pin(std::future::ready(made))
     }
 
-    fn explain(&self, spec: &Spec) -> Vec<Complaint> {
+    fn explain<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Vec<Complaint>> {
+        Box::pin(std::future::ready(self.slow(spec)))
+    }
+}
+
+impl Sqlite {
+    /// What would be slow about a resource.
+    fn slow(&self, spec: &Spec) -> Vec<Complaint> {
         let Ok((plan, _)) = self.plan(spec) else { return vec![] };
-        let mut complaints = vec![];
-        for (column, name) in plan.order.iter().zip(&plan.order_names) {
-            if column.nullable {
-                complaints.push(Complaint::new(
-                    "order",
-                    format!("column `{}` of the order can be NULL", name.trim_start_matches('-')),
-                    "rows with NULL come first when ascending and last when descending; declare it NOT NULL if it never is",
-                ));
-            }
-        }
+        let mut complaints: Vec<Complaint> = advice::nullable_order(&plan).collect();
         if plan.unstable_key.is_some() {
             complaints.push(Complaint::new(
                 "table",
@@ -131,7 +154,11 @@ impl Database for Sqlite {
             steps
         });
         match explained {
-            Ok(steps) => complaints.extend(slow(&plan, spec, &steps)),
+            // Sorting the last columns of an order sorts only rows with equal values before them.
+            Ok(steps) if steps.iter().any(|step| step.contains("USE TEMP B-TREE FOR ORDER BY")) => {
+                complaints.push(advice::unindexed_order(&plan));
+            }
+            Ok(_) => {}
             Err(failure) => {
                 let error = self.pool.explained(failure, false);
                 complaints.push(Complaint::new("table", error.to_string(), "see the cause"));
@@ -140,34 +167,18 @@ impl Database for Sqlite {
         complaints.extend(self.slow_relations(&plan));
         complaints
     }
-}
 
-impl Sqlite {
     /// Related lists whose rows are found by looking through the whole table.
     fn slow_relations(&self, plan: &Plan) -> Vec<Complaint> {
-        let name = |relation: usize| {
-            let column = plan.outputs.iter().position(|output| *output == Output::Relation(relation));
-            column.map_or(String::new(), |column| format!("fields.{}", plan.columns[column].name))
+        let slow = |relation: &Relation| {
+            let steps = self.steps(&related::sql_for_close_keys(relation)).unwrap_or_default();
+            steps.iter().any(|step| step.starts_with("SCAN"))
         };
-        let slow = |(index, relation): (usize, &Relation)| {
-            let steps = self.steps(&sqlite_related::sql_for_close_keys(relation)).ok()?;
-            let (table, columns) = match &relation.join {
-                Some(join) => (&join.table, vec![keyset::quote(&join.on), keyset::quote(&join.to)]),
-                None => (&relation.table, vec![keyset::quote(&relation.column)]),
-            };
-            steps.iter().any(|step| step.starts_with("SCAN")).then(|| {
-                let index_name = keyset::quote(&format!(
-                    "{table}_{}",
-                    relation.join.as_ref().map_or(&relation.column, |join| &join.on)
-                ));
-                Complaint::new(
-                    name(index),
-                    format!("no index finds the related rows: every chunk looks through all of `{table}`"),
-                    format!("CREATE INDEX {index_name} ON {} ({})", keyset::quote(table), columns.join(", ")),
-                )
-            })
-        };
-        plan.relations.iter().enumerate().filter_map(slow).collect()
+        let relations = plan.relations.iter().enumerate();
+        relations
+            .filter(|(_, relation)| slow(relation))
+            .map(|(index, _)| advice::unindexed_relation(plan, index))
+            .collect()
     }
 
     /// What SQLite says it would do for a query.
@@ -183,8 +194,12 @@ impl Sqlite {
 fn explain(session: &Session, plan: &Plan) -> Result<Vec<String>, Failure> {
     let key = vec![crate::row::Value::Integer(0); plan.order.len()];
     let mut steps = vec![];
-    for range in keyset::ranges(&plan.order, &[]).into_iter().chain(keyset::ranges(&plan.order, &key)) {
-        steps.extend(query_plan(session, &sqlite_rows::main_sql(plan, &range.condition, &[]))?);
+    for range in keyset::ranges(plan.dialect, &plan.order, &[]).into_iter().chain(keyset::ranges(
+        plan.dialect,
+        &plan.order,
+        &key,
+    )) {
+        steps.extend(query_plan(session, &select::rows(plan, &range, &[]).text)?);
     }
     Ok(steps)
 }
@@ -197,27 +212,6 @@ fn query_plan(session: &Session, sql: &str) -> Result<Vec<String>, Failure> {
         steps.push(row.get(3)?);
     }
     Ok(steps)
-}
-
-fn slow(plan: &Plan, spec: &Spec, steps: &[String]) -> Option<Complaint> {
-    // Sorting the last columns of an order sorts only rows with equal values before them.
-    let sorts = steps.iter().any(|step| step.contains("USE TEMP B-TREE FOR ORDER BY"));
-    sorts.then(|| {
-        let columns: Vec<String> = plan
-            .order
-            .iter()
-            .map(|column| {
-                let name = column.sql.rsplit_once('.').map_or(&*column.sql, |(_, name)| name);
-                format!("{name}{}", if column.descending { " DESC" } else { "" })
-            })
-            .collect();
-        let index = keyset::quote(&format!("{}_order", spec.table));
-        Complaint::new(
-            "order",
-            format!("no index gives the order {}: every chunk sorts the whole table", plan.order_names.join(", ")),
-            format!("CREATE INDEX {index} ON {} ({})", plan.table, columns.join(", ")),
-        )
-    })
 }
 
 /// The rows of one resource.
@@ -248,7 +242,7 @@ impl Source for Table {
         let plan = Arc::clone(&self.plan);
         let steps = steps(&query.conditions);
         Box::pin(self.pool.run(steps, move |session| {
-            let ended = sqlite_rows::read(session, &plan, &query, &mut *sink)?;
+            let ended = rows::read(session, &plan, &query, &mut *sink)?;
             Ok(Run { sink, ended })
         }))
     }
@@ -257,7 +251,7 @@ impl Source for Table {
         let plan = Arc::clone(&self.plan);
         Box::pin(async move {
             let steps = steps(&conditions);
-            self.pool.run(steps, move |session| sqlite_rows::count(&session.connection, &plan, &conditions)).await.ok()
+            self.pool.run(steps, move |session| rows::count(&session.connection, &plan, &conditions)).await.ok()
         })
     }
 }

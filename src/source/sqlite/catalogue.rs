@@ -2,9 +2,10 @@
 
 use rusqlite::{Connection, Result, params};
 
-use super::{
+use super::DIALECT;
+use crate::source::{
     Operand,
-    catalogue::{Catalogue, ForeignKey, Table, TableColumn},
+    sql::catalogue::{Catalogue, ForeignKey, Table, TableColumn},
 };
 
 /// Reads the catalogue of the `main` schema.
@@ -20,7 +21,7 @@ pub(super) fn read(connection: &Connection) -> Result<Catalogue> {
         tables.push(table(connection, name, &kind, without_rowid)?);
     }
     resolve_references(&mut tables);
-    Ok(Catalogue { tables })
+    Ok(Catalogue { dialect: &DIALECT, tables })
 }
 
 fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool) -> Result<Table> {
@@ -36,14 +37,15 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
             key.push((pk, column_name.clone()));
         }
         columns.push(TableColumn {
-            name: column_name.clone(),
             nullable: !not_null,
             operand: operand(&declared),
-            affinity: affinity(&declared),
-            collation: collation(connection, &name, &column_name),
-            key_collation: key_collation(connection, &name, &column_name)?,
+            kind: affinity(&declared).to_owned(),
+            collation: Some(DIALECT.quote(&collation(connection, &name, &column_name))),
+            as_in_key: key_collation(connection, &name, &column_name)?
+                .map(|collation| format!("? COLLATE {}", DIALECT.quote(&collation))),
+            exact: Some("? COLLATE BINARY".to_owned()),
             json: declared.eq_ignore_ascii_case("json"),
-            declared: true,
+            ..TableColumn::plain(column_name)
         });
     }
     key.sort();
@@ -65,14 +67,11 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
             .find(|name| !columns.iter().any(|column| column.name.eq_ignore_ascii_case(name)));
         if let Some(rowid) = free {
             columns.push(TableColumn {
-                name: rowid.into(),
-                affinity: "INTEGER",
-                collation: "BINARY".into(),
-                key_collation: None,
+                kind: "INTEGER".into(),
                 nullable: false,
                 operand: Some(Operand::Integer),
-                json: false,
                 declared: false,
+                ..TableColumn::plain(rowid.into())
             });
             if key.is_empty() || key_can_be_null {
                 key.push(rowid.into());
@@ -86,7 +85,20 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
     // VACUUM may renumber rowids that no column holds, and then changes the schema's version.
     let unstable = columns.iter().any(|column| !column.declared && key.contains(&column.name));
     let version = connection.query_row("PRAGMA schema_version", [], |row| row.get(0))?;
-    Ok(Table { name, columns, key, foreign_keys, indexed, unstable_key: unstable.then_some(version) })
+    Ok(Table {
+        sql: DIALECT.quote(&name),
+        full_name: name.clone(),
+        name,
+        comment: None,
+        is_view: kind == "view",
+        is_part: false,
+        is_small: true,
+        columns,
+        key,
+        foreign_keys,
+        indexed,
+        unstable_key: unstable.then_some(version),
+    })
 }
 
 /// The leading column of each index that holds all rows, and whether one of them is the primary key's.

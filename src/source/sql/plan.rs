@@ -1,56 +1,62 @@
 //! From what a resource asks for to what to select: names resolved, joins found, complaints collected.
 
 use super::{
-    Complaint, FieldSpec, Filter, OrderBy, Related, Spec,
-    catalogue::{Catalogue, ForeignKey, Table, TableColumn},
-    keyset::{KeyColumn, quote},
+    catalogue::{Catalogue, ForeignKey, Table, TableColumn, fill},
+    dialect::Dialect,
+    keyset::KeyColumn,
 };
-use crate::row::{Column, Field, Fields, Part, Shape};
+use crate::{
+    row::{Column, Field, Fields, Part, Shape},
+    source::{Complaint, FieldSpec, Filter, OrderBy, Related, Spec},
+};
 
 /// The alias of a related table inside a query; no table of a user is called so.
-pub(super) const RELATED: &str = "chunkflow_related";
+pub(in crate::source) const RELATED: &str = "chunkflow_related";
 /// The alias of a join table inside a query.
-pub(super) const JOIN: &str = "chunkflow_join";
+pub(in crate::source) const JOIN: &str = "chunkflow_join";
 
-/// What a source selects, without any database's dialect.
+/// What a source selects.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
+pub(in crate::source) struct Plan {
+    pub(in crate::source) dialect: &'static Dialect,
     /// The table as SQL.
-    pub(super) table: String,
+    pub(in crate::source) table: String,
     /// The operator's own condition.
-    pub(super) condition: Option<String>,
+    pub(in crate::source) condition: Option<String>,
     /// What the main query selects.
-    pub(super) selects: Vec<Select>,
+    pub(in crate::source) selects: Vec<Select>,
     /// The order, ending in the key.
-    pub(super) order: Vec<KeyColumn>,
+    pub(in crate::source) order: Vec<KeyColumn>,
     /// The selects that hold the order columns.
-    pub(super) key: Vec<usize>,
+    pub(in crate::source) key: Vec<usize>,
     /// The order as a user would write it.
-    pub(super) order_names: Vec<String>,
+    pub(in crate::source) order_names: Vec<String>,
     /// Related lists, each read by a query of its own for a whole run of rows.
-    pub(super) relations: Vec<Relation>,
+    pub(in crate::source) relations: Vec<Relation>,
     /// How the source's columns are made of selects and relations.
-    pub(super) outputs: Vec<Output>,
+    pub(in crate::source) outputs: Vec<Output>,
     /// The source's columns, one for each output.
-    pub(super) columns: Vec<Column>,
+    pub(in crate::source) columns: Vec<Column>,
     /// The columns that requests may filter by.
-    pub(super) filters: Vec<Filter>,
+    pub(in crate::source) filters: Vec<Filter>,
+    /// Each of them as SQL, and how a value is bound that is compared with it.
+    pub(in crate::source) filter_columns: Vec<(String, String)>,
     /// Whether only the configuration says that the key tells rows apart, so that it must be checked.
-    pub(super) unproven: bool,
+    pub(in crate::source) unproven: bool,
     /// What changes when the keys of rows may have changed though the rows did not.
-    pub(super) unstable_key: Option<i64>,
+    pub(in crate::source) unstable_key: Option<i64>,
 }
 
 /// An expression of the main query.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Select {
-    pub(super) sql: String,
-    pub(super) json: bool,
+pub(in crate::source) struct Select {
+    pub(in crate::source) sql: String,
+    pub(in crate::source) json: bool,
 }
 
 /// How a column of the source is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Output {
+pub(in crate::source) enum Output {
     /// The value of a select.
     Select(usize),
     /// An object of `len` selects from `first` on, or NULL where the select before them, the related row's key, is NULL.
@@ -61,38 +67,42 @@ pub(super) enum Output {
 
 /// A related list: which rows belong to a row, and what to take from them.
 #[derive(Clone, Debug)]
-pub(super) struct Relation {
+pub(in crate::source) struct Relation {
     /// The select whose value the related rows point to, and its column: values are compared by its type and collation.
-    pub(super) parent: usize,
-    pub(super) parent_column: TableColumn,
+    pub(in crate::source) parent: usize,
+    pub(in crate::source) parent_column: TableColumn,
     /// Whether all columns that are compared are declared as whole numbers, so that values can be compared outside SQL.
-    pub(super) whole: bool,
+    pub(in crate::source) whole: bool,
     /// The join table between, if there is one.
-    pub(super) join: Option<Join>,
-    /// The related table's name.
-    pub(super) table: String,
+    pub(in crate::source) join: Option<Join>,
+    /// The related table, as SQL.
+    pub(in crate::source) table: String,
     /// The related table's column: what the join table points to, or what points to the parent.
-    pub(super) column: String,
-    /// What to take, as names of the related table's columns.
-    pub(super) columns: Vec<(String, bool)>,
+    pub(in crate::source) column: String,
+    /// What to take, over the related table's alias, and under which names.
+    pub(in crate::source) columns: Vec<Select>,
+    pub(in crate::source) names: Vec<String>,
     /// The order, as SQL over the aliases.
-    pub(super) order: Vec<KeyColumn>,
+    pub(in crate::source) order: Vec<KeyColumn>,
+    /// Whether the related table may be read whole.
+    pub(in crate::source) small: bool,
     /// Whether the order is over the related table's columns alone.
-    pub(super) own_order: bool,
+    pub(in crate::source) own_order: bool,
 }
 
 /// A join table.
 #[derive(Clone, Debug)]
-pub(super) struct Join {
-    pub(super) table: String,
+pub(in crate::source) struct Join {
+    /// As SQL.
+    pub(in crate::source) table: String,
     /// Its column that points to the parent.
-    pub(super) on: String,
+    pub(in crate::source) on: String,
     /// Its column that points to the related table.
-    pub(super) to: String,
+    pub(in crate::source) to: String,
 }
 
 /// Resolves a specification, or says everything that is wrong with it.
-pub(super) fn plan(spec: &Spec, catalogue: &Catalogue) -> Result<(Plan, Fields), Vec<Complaint>> {
+pub(in crate::source) fn plan(spec: &Spec, catalogue: &Catalogue) -> Result<(Plan, Fields), Vec<Complaint>> {
     let table = catalogue.table(&spec.table, "table").map_err(|complaint| vec![complaint])?;
     let mut planner = Planner::new(spec, table, catalogue);
     planner.order();
@@ -115,7 +125,8 @@ struct Planner<'a> {
 impl<'a> Planner<'a> {
     fn new(spec: &'a Spec, table: &'a Table, catalogue: &'a Catalogue) -> Planner<'a> {
         let plan = Plan {
-            table: quote(&table.name),
+            dialect: catalogue.dialect,
+            table: table.sql.clone(),
             condition: spec.condition.clone(),
             selects: vec![],
             order: vec![],
@@ -125,6 +136,7 @@ impl<'a> Planner<'a> {
             outputs: vec![],
             columns: vec![],
             filters: vec![],
+            filter_columns: vec![],
             unproven: table.key.is_empty(),
             unstable_key: table.unstable_key,
         };
@@ -138,7 +150,7 @@ impl<'a> Planner<'a> {
 
     /// A column of the main table as SQL.
     fn own(&self, column: &str) -> String {
-        format!("{}.{}", self.plan.table, quote(column))
+        self.plan.dialect.column(&self.plan.table, column)
     }
 
     /// The index of a select, added if it is new.
@@ -155,7 +167,14 @@ impl<'a> Planner<'a> {
     /// The index of the select of a column of the main table.
     fn select_own(&mut self, name: &str, at: &str) -> Result<usize, Complaint> {
         let column = self.table.column(name, at)?;
-        let select = Select { sql: self.own(&column.name), json: column.json };
+        let select = Select { sql: fill(&column.read, &self.own(&column.name)), json: column.json };
+        Ok(self.select(select))
+    }
+
+    /// The same, such that its value can be bound again.
+    fn select_key(&mut self, name: &str, at: &str) -> Result<usize, Complaint> {
+        let column = self.table.column(name, at)?;
+        let select = Select { sql: fill(&column.read_key, &self.own(&column.name)), json: false };
         Ok(self.select(select))
     }
 
@@ -180,7 +199,7 @@ impl<'a> Planner<'a> {
             let at = if declared && self.spec.key.contains(&by.column) { "key" } else { "order" };
             let resolved = self.table.column(&by.column, at);
             let Some(column) = self.kept(resolved) else { continue };
-            let (mut sql, nullable, name) = (self.own(&column.name), column.nullable, column.name.clone());
+            let (own, name) = (self.own(&column.name), column.name.clone());
             if self.plan.order_names.iter().any(|known| known.trim_start_matches('-') == name) {
                 self.complaints.push(Complaint::new(
                     at,
@@ -189,18 +208,24 @@ impl<'a> Planner<'a> {
                 ));
                 continue;
             }
-            let select = Select { sql: sql.clone(), json: false };
-            let select = self.select(select);
+            if let Some(why) = column.unordered {
+                let message = format!("column `{name}` cannot be part of an order: {why}");
+                self.complaints.push(Complaint::new(at, message, "order by another column, or make a view of it"));
+                continue;
+            }
             // What the key tells apart must differ in the order too, whatever the column's own collation.
             let is_key = |keys: &[String]| keys.iter().any(|key| key.eq_ignore_ascii_case(&name));
-            if self.plan.unproven && is_key(&self.spec.key) {
-                sql.push_str(" COLLATE BINARY");
-            } else if let Some(collation) = column.key_collation.as_ref().filter(|_| is_key(&self.table.key)) {
-                sql.push_str(" COLLATE ");
-                sql.push_str(&quote(collation));
-            }
+            let made = match (&column.exact, &column.as_in_key) {
+                (Some(exact), _) if self.plan.unproven && is_key(&self.spec.key) => exact,
+                (_, Some(as_in_key)) if is_key(&self.table.key) => as_in_key,
+                _ => "?",
+            };
+            let sql = fill(made, &own);
+            let (nullable, bind) = (column.nullable, column.bind.clone());
+            let select = Select { sql: fill(&column.read_key, &own), json: false };
+            let select = self.select(select);
             self.plan.key.push(select);
-            self.plan.order.push(KeyColumn { sql, descending: by.descending, nullable });
+            self.plan.order.push(KeyColumn { sql, bind, descending: by.descending, nullable });
             self.plan.order_names.push(OrderBy { column: name, descending: by.descending }.text());
         }
     }
@@ -284,23 +309,25 @@ impl<'a> Planner<'a> {
             Some(key) => key.to.clone(),
             None => target.single_key(at)?.to_owned(),
         };
-        let own = self.own(&via);
-        let select = |column: &str| {
-            let (related, target, to) = (quote(RELATED), quote(&target.name), quote(&to));
-            format!("(SELECT {related}.{} FROM {target} AS {related} WHERE {related}.{to} = {own})", quote(column))
+        let (own, dialect) = (self.own(&via), self.plan.dialect);
+        let alias = dialect.quote(RELATED);
+        let select = |sql: &str| {
+            let to = dialect.column(&alias, &to);
+            format!("(SELECT {sql} FROM {} AS {alias} WHERE {to} = {own})", target.sql)
         };
-        let columns = related_columns(target, related, at)?;
+        let columns = related_columns(dialect, target, related, at)?;
         if !related.object {
-            let (column, json) = &columns[0];
-            let select = self.select(Select { sql: select(column), json: *json });
+            let select = self.select(Select { sql: select(&columns[0].sql), json: columns[0].json });
             return Ok(Field::Column(self.output(name, Output::Select(select), Shape::Scalar)));
         }
         // An object's values lie side by side, behind the key that says whether there is one.
-        self.plan.selects.push(Select { sql: select(&to), json: false });
+        let key = target.column(&to, at)?;
+        let key = Select { sql: select(&fill(&key.read, &dialect.column(&alias, &key.name))), json: false };
+        self.plan.selects.push(key);
         let first = self.plan.selects.len();
-        self.plan.selects.extend(columns.iter().map(|(column, json)| Select { sql: select(column), json: *json }));
+        self.plan.selects.extend(columns.iter().map(|one| Select { sql: select(&one.sql), json: one.json }));
         let output = Output::Object { first, len: columns.len() };
-        Ok(Field::Column(self.output(name, output, Shape::Object(names(&columns)))))
+        Ok(Field::Column(self.output(name, output, Shape::Object(names(target, related, at)?))))
     }
 
     fn through(
@@ -332,24 +359,26 @@ impl<'a> Planner<'a> {
         };
         let towards = |key: &&ForeignKey| key.table == target.name && key.column != on.column;
         let to = reference(join, target, to.as_deref(), towards, "to", at)?;
-        let columns = related_columns(target, related, at)?;
-        let (order, own_order) = related_order(target, Some(join), related, at)?;
-        let parent = self.select_own(&on.to, at)?;
+        let columns = related_columns(self.plan.dialect, target, related, at)?;
+        let (order, own_order) = related_order(self.plan.dialect, target, Some(join), related, at)?;
+        let parent = self.select_key(&on.to, at)?;
         let whole = self.table.is_whole(&on.to)
             && join.is_whole(&on.column)
             && join.is_whole(&to.column)
             && target.is_whole(&to.to);
         let parent_column = self.table.column(&on.to, at)?.clone();
-        let (column, join) = (to.to, Join { table: join.name.clone(), on: on.column, to: to.column });
+        let (column, join) = (to.to, Join { table: join.sql.clone(), on: on.column, to: to.column });
         let relation = Relation {
             parent,
             parent_column,
             whole,
             join: Some(join),
-            table: target.name.clone(),
+            table: target.sql.clone(),
             column,
             columns,
+            names: names(target, related, at)?,
             order,
+            small: target.is_small,
             own_order,
         };
         Ok(self.relation(name, relation, related))
@@ -359,9 +388,9 @@ impl<'a> Planner<'a> {
         let named = related.table.as_deref().unwrap_or_default();
         let target = self.catalogue.table(named, at)?;
         let on = reference(target, self.table, on.as_deref(), |key| key.table == self.table.name, "on", at)?;
-        let columns = related_columns(target, related, at)?;
-        let (order, own_order) = related_order(target, None, related, at)?;
-        let parent = self.select_own(&on.to, at)?;
+        let columns = related_columns(self.plan.dialect, target, related, at)?;
+        let (order, own_order) = related_order(self.plan.dialect, target, None, related, at)?;
+        let parent = self.select_key(&on.to, at)?;
         let whole = self.table.is_whole(&on.to) && target.is_whole(&on.column);
         let parent_column = self.table.column(&on.to, at)?.clone();
         let relation = Relation {
@@ -369,17 +398,19 @@ impl<'a> Planner<'a> {
             parent_column,
             whole,
             join: None,
-            table: target.name.clone(),
+            table: target.sql.clone(),
             column: on.column,
             columns,
+            names: names(target, related, at)?,
             order,
+            small: target.is_small,
             own_order,
         };
         Ok(self.relation(name, relation, related))
     }
 
     fn relation(&mut self, name: &str, relation: Relation, related: &Related) -> Field {
-        let shape = if related.object { Shape::Objects(names(&relation.columns)) } else { Shape::List };
+        let shape = if related.object { Shape::Objects(relation.names.clone()) } else { Shape::List };
         self.plan.relations.push(relation);
         Field::Column(self.output(name, Output::Relation(self.plan.relations.len() - 1), shape))
     }
@@ -405,6 +436,7 @@ impl<'a> Planner<'a> {
             };
             let filter = Filter { column: column.name.clone(), operand };
             if !self.plan.filters.contains(&filter) {
+                self.plan.filter_columns.push((self.own(&column.name), column.bind.clone()));
                 self.plan.filters.push(filter);
             }
         }
@@ -418,12 +450,13 @@ fn literal(text: &str) -> String {
     utf8_percent_encode(text, UNSAFE).to_string()
 }
 
-fn names(columns: &[(String, bool)]) -> Vec<String> {
-    columns.iter().map(|(name, _)| name.clone()).collect()
+/// The names of the columns to take from related rows.
+fn names(table: &Table, related: &Related, at: &str) -> Result<Vec<String>, Complaint> {
+    related.columns.iter().map(|name| Ok(table.column(name, at)?.name.clone())).collect()
 }
 
-/// The columns to take from related rows, and whether each is JSON.
-fn related_columns(table: &Table, related: &Related, at: &str) -> Result<Vec<(String, bool)>, Complaint> {
+/// The columns to take from related rows.
+fn related_columns(dialect: &Dialect, table: &Table, related: &Related, at: &str) -> Result<Vec<Select>, Complaint> {
     if related.columns.is_empty() {
         return Err(Complaint::new(
             at,
@@ -431,7 +464,12 @@ fn related_columns(table: &Table, related: &Related, at: &str) -> Result<Vec<(St
             "name one with `column = \"…\"`, or several with `columns = […]`",
         ));
     }
-    related.columns.iter().map(|name| table.column(name, at).map(|column| (column.name.clone(), column.json))).collect()
+    let alias = dialect.quote(RELATED);
+    let select = |name: &String| {
+        let column = table.column(name, at)?;
+        Ok(Select { sql: fill(&column.read, &dialect.column(&alias, &column.name)), json: column.json })
+    };
+    related.columns.iter().map(select).collect()
 }
 
 /// The foreign key of `holder` that points to `target`, or the column that the user named for it.
@@ -473,6 +511,7 @@ fn reference(
 /// The order of related rows, and whether it needs the related table's columns alone. It always ends in a key, so that
 /// the same rows always stand in the same order.
 fn related_order(
+    dialect: &Dialect,
     table: &Table,
     join: Option<&Table>,
     related: &Related,
@@ -481,9 +520,9 @@ fn related_order(
     let mut order: Vec<KeyColumn> = vec![];
     let mut own = true;
     let mut push = |alias: &str, name: &str, descending: bool, nullable: bool| {
-        let sql = format!("{}.{}", quote(alias), quote(name));
+        let sql = dialect.column(&dialect.quote(alias), name);
         if !order.iter().any(|column| column.sql == sql) {
-            order.push(KeyColumn { sql, descending, nullable });
+            order.push(KeyColumn { sql, bind: "?".into(), descending, nullable });
         }
     };
     for by in &related.order {

@@ -1,21 +1,29 @@
-//! Rows and values as JSON text, for every format that needs it.
+//! Rows and values as JSON text, for every format and source that needs it.
 //!
 //! Text is scanned 16 bytes at a time for what cannot stand as it is; plain ASCII is one copy. Beside what JSON
 //! demands, U+007F to U+009F, U+2028 and U+2029 are escaped: clients that split lines by Unicode's rules would cut NDJSON there.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::Output;
 use crate::row::{Column, Shape, Value};
 
+/// Where an encoder writes: the bytes so far, and how many texts had to be mended because they were not UTF-8.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// The bytes so far; an encoder only appends.
+    pub bytes: Vec<u8>,
+    /// Texts that were not UTF-8.
+    pub mended: u64,
+}
+
 /// Writes a row as a JSON object; its members' names are written once, here.
-pub(super) struct Objects {
+pub(crate) struct Objects {
     /// What stands before each value, `{"title":` or `,"url":`, and the value's shape.
     members: Vec<(Vec<u8>, Shape)>,
 }
 
 impl Objects {
-    pub(super) fn new(columns: &[Column]) -> Objects {
+    pub(crate) fn new(columns: &[Column]) -> Objects {
         let member = |(index, column): (usize, &Column)| {
             let mut out = Output::default();
             out.bytes.push(if index == 0 { b'{' } else { b',' });
@@ -26,7 +34,7 @@ impl Objects {
         Objects { members: columns.iter().enumerate().map(member).collect() }
     }
 
-    pub(super) fn field(&self, index: usize, value: Value<'_>, out: &mut Output) {
+    pub(crate) fn field(&self, index: usize, value: Value<'_>, out: &mut Output) {
         let (before, shape) = &self.members[index];
         out.bytes.extend_from_slice(before);
         self::value(value, shape, out);
@@ -34,7 +42,7 @@ impl Objects {
 }
 
 /// Appends a value of a column with this shape, as JSON.
-pub(super) fn value(value: Value<'_>, shape: &Shape, out: &mut Output) {
+pub(crate) fn value(value: Value<'_>, shape: &Shape, out: &mut Output) {
     match (value, shape) {
         (Value::List(values), Shape::List | Shape::Scalar) => {
             out.bytes.push(b'[');
@@ -72,13 +80,16 @@ fn object(names: &[String], values: &[Value<'_>], out: &mut Output) {
 }
 
 /// Appends a single value; a list inside a list does not occur and is written as NULL.
-pub(super) fn scalar(value: Value<'_>, out: &mut Output) {
+pub(crate) fn scalar(value: Value<'_>, out: &mut Output) {
     match value {
         Value::Null | Value::List(_) => out.bytes.extend_from_slice(b"null"),
         Value::Bool(truth) => out.bytes.extend_from_slice(if truth { b"true" } else { b"false" }),
         Value::Integer(n) => out.bytes.extend_from_slice(itoa::Buffer::new().format(n).as_bytes()),
         Value::Real(n) if n.is_finite() => out.bytes.extend_from_slice(zmij::Buffer::new().format_finite(n).as_bytes()),
         Value::Real(_) => out.bytes.extend_from_slice(b"null"),
+        Value::Decimal(digits) if is_number(digits) => out.bytes.extend_from_slice(digits),
+        Value::Decimal(_) => out.bytes.extend_from_slice(b"null"),
+        Value::Encoded(json) => out.bytes.extend_from_slice(json),
         Value::Text(text) => string(text, out),
         Value::Blob(bytes) => {
             out.bytes.push(b'"');
@@ -92,8 +103,24 @@ pub(super) fn scalar(value: Value<'_>, out: &mut Output) {
     }
 }
 
+/// Whether decimal digits are a number of JSON (RFC 8259 §6) as they stand.
+pub(crate) fn is_number(digits: &[u8]) -> bool {
+    let digits = digits.strip_prefix(b"-").unwrap_or(digits);
+    let (digits, exponent) = match digits.iter().position(|byte| matches!(byte, b'e' | b'E')) {
+        Some(at) => (&digits[..at], Some(&digits[at + 1..])),
+        None => (digits, None),
+    };
+    let (whole, fraction) = match digits.iter().position(|&byte| byte == b'.') {
+        Some(point) => (&digits[..point], Some(&digits[point + 1..])),
+        None => (digits, None),
+    };
+    let all = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+    let signed = |part: &[u8]| all(part.strip_prefix(b"-").or(part.strip_prefix(b"+")).unwrap_or(part));
+    all(whole) && (whole == b"0" || whole[0] != b'0') && fraction.is_none_or(all) && exponent.is_none_or(signed)
+}
+
 /// Appends a JSON string.
-pub(super) fn string(text: &[u8], out: &mut Output) {
+pub(crate) fn string(text: &[u8], out: &mut Output) {
     out.bytes.push(b'"');
     let mut rest = text;
     loop {
@@ -170,7 +197,7 @@ fn escape(c: u32, out: &mut Output) {
 }
 
 /// The text, if it is one valid JSON value in UTF-8.
-pub(super) fn valid_json(text: &[u8]) -> Option<&str> {
+pub(crate) fn valid_json(text: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(text).ok()?;
     serde_json::from_str::<serde::de::IgnoredAny>(text).ok().map(|_| text)
 }

@@ -1,0 +1,145 @@
+//! What PostgreSQL says of its tables (<https://www.postgresql.org/docs/current/catalogs.html>).
+
+use std::collections::HashMap;
+
+use tokio_postgres::{Client, Row, types::Type};
+
+use super::{DIALECT, wire::Wire};
+use crate::source::{
+    Operand,
+    sql::catalogue::{Catalogue, ForeignKey, Table, TableColumn},
+};
+
+/// A related table up to this size, in bytes on disk, may be read whole for a run of rows.
+const SMALL_TABLE: i64 = 32 * 1024;
+
+const TABLES: &str = "
+SELECT c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, pg_table_is_visible(c.oid), obj_description(c.oid, 'pg_class'),
+    c.relispartition, CASE WHEN c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) ELSE 2147483648 END::int8
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
+    AND has_schema_privilege(n.oid, 'USAGE') AND has_any_column_privilege(c.oid, 'SELECT')
+ORDER BY n.nspname, c.relname";
+
+/// Each column with its type: of a domain the type below it, of an array the type of its elements.
+const COLUMNS: &str = "
+WITH RECURSIVE base (oid, base) AS (
+    SELECT oid, oid FROM pg_type WHERE typtype <> 'd'
+    UNION ALL SELECT t.oid, b.base FROM pg_type t JOIN base b ON t.typbasetype = b.oid WHERE t.typtype = 'd')
+SELECT a.attrelid::int8, a.attnum::int8, a.attname::text, a.attnotnull, b.base::int8, t.typname::text, t.typcategory::text,
+    format_type(b.base, NULL), CASE WHEN a.attcollation <> t.typcollation AND a.attcollation <> 0
+        THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) END, coalesce(co.collisdeterministic, true), t.typtype::text
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN base b ON b.oid = a.atttypid JOIN pg_type t ON t.oid = b.base
+    LEFT JOIN pg_collation co ON co.oid = a.attcollation LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
+    AND a.attnum > 0 AND NOT a.attisdropped AND has_column_privilege(c.oid, a.attnum, 'SELECT')
+ORDER BY a.attrelid, a.attnum";
+
+/// Indexes over columns alone that hold all rows.
+const INDEXES: &str = "
+SELECT i.indrelid::int8, i.indisprimary, i.indisunique AND i.indimmediate, (i.indkey::int2[])[0:i.indnkeyatts - 1]::text
+FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE i.indisvalid AND i.indpred IS NULL AND NOT (0 = ANY (i.indkey::int2[]))
+    AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
+ORDER BY i.indrelid, i.indisprimary DESC, i.indnkeyatts, i.indexrelid";
+
+const FOREIGN_KEYS: &str = "
+SELECT conrelid::int8, confrelid::int8, conkey[1]::int8, confkey[1]::int8 FROM pg_constraint
+WHERE contype = 'f' AND array_length(conkey, 1) = 1 AND conparentid = 0 ORDER BY oid";
+
+/// Reads the catalogue of everything that this user may read.
+pub(super) async fn read(client: &Client) -> Result<Catalogue, tokio_postgres::Error> {
+    let mut tables = vec![];
+    let mut places: HashMap<i64, usize> = HashMap::new();
+    for row in client.query_typed(TABLES, &[]).await? {
+        places.insert(row.get(0), tables.len());
+        tables.push(table(&row));
+    }
+    // Columns by their numbers, which have gaps.
+    let mut columns: HashMap<(i64, i64), String> = HashMap::new();
+    for row in client.query_typed(COLUMNS, &[]).await? {
+        let oid: i64 = row.get(0);
+        let Some(place) = places.get(&oid) else { continue };
+        let column = column(&row);
+        columns.insert((oid, row.get(1)), column.name.clone());
+        tables[*place].columns.push(column);
+    }
+    for row in client.query_typed(INDEXES, &[]).await? {
+        let (oid, unique): (i64, bool) = (row.get(0), row.get(2));
+        let Some(table) = places.get(&oid).map(|place| &mut tables[*place]) else { continue };
+        let numbers: String = row.get(3);
+        // `{1,2}`, or `[0:1]={1,2}` where an array counts from zero.
+        let numbers = numbers.rsplit(['{', '}']).nth(1).unwrap_or_default().split(',');
+        let names = numbers.map(|number| columns.get(&(oid, number.parse().ok()?)).cloned());
+        let Some(names) = names.collect::<Option<Vec<String>>>() else { continue };
+        table.indexed.extend(names.first().cloned());
+        let nullable = |name: &String| table.columns.iter().any(|column| column.name == *name && column.nullable);
+        if unique && table.key.is_empty() && !names.iter().any(nullable) {
+            table.key = names;
+        }
+    }
+    for row in client.query_typed(FOREIGN_KEYS, &[]).await? {
+        let (holder, target): (i64, i64) = (row.get(0), row.get(1));
+        let ends = (columns.get(&(holder, row.get(2))), columns.get(&(target, row.get(3))));
+        let (Some(place), Some(to), (Some(column), Some(to_column))) = (places.get(&holder), places.get(&target), ends)
+        else {
+            continue;
+        };
+        let key = ForeignKey { column: column.clone(), table: tables[*to].name.clone(), to: to_column.clone() };
+        tables[*place].foreign_keys.push(key);
+    }
+    Ok(Catalogue { dialect: &DIALECT, tables })
+}
+
+fn table(row: &Row) -> Table {
+    let (schema, name, kind): (String, String, String) = (row.get(1), row.get(2), row.get(3));
+    let (visible, partition, size): (bool, bool, i64) = (row.get(4), row.get(6), row.get(7));
+    let full_name = format!("{schema}.{name}");
+    Table {
+        sql: format!("{}.{}", DIALECT.quote(&schema), DIALECT.quote(&name)),
+        name: if visible { name } else { full_name.clone() },
+        full_name,
+        comment: row.get(5),
+        is_view: kind == "v",
+        is_part: partition,
+        is_small: size <= SMALL_TABLE,
+        ..Table::default()
+    }
+}
+
+fn column(row: &Row) -> TableColumn {
+    let (not_null, base, type_name): (bool, i64, String) = (row.get(3), row.get(4), row.get(5));
+    let (category, kind, collation): (String, String, Option<String>) = (row.get(6), row.get(7), row.get(8));
+    let (deterministic, is_enum): (bool, bool) = (row.get(9), row.get::<_, String>(10) == "e");
+    let wire = Type::from_oid(base as u32).as_ref().and_then(Wire::of);
+    let as_text = "?::text".to_owned();
+    let is_text = is_enum || type_name == "citext";
+    let (read, read_key) = match wire {
+        Some(Wire::Json | Wire::Jsonb | Wire::Array) => ("?".to_owned(), as_text),
+        Some(_) => ("?".to_owned(), "?".to_owned()),
+        None if is_text => (as_text.clone(), as_text),
+        None => ("to_json(?)".to_owned(), as_text),
+    };
+    let operand = match wire {
+        Some(Wire::Int2 | Wire::Int4 | Wire::Int8 | Wire::Oid) => Some(Operand::Integer),
+        Some(Wire::Float4 | Wire::Float8 | Wire::Numeric) => Some(Operand::Number),
+        Some(Wire::Json | Wire::Jsonb | Wire::Array | Wire::Bytea) => None,
+        Some(_) => Some(Operand::Text),
+        // Composite types, ranges, geometry and types of the user's have no obvious text.
+        None if is_text || matches!(&*category, "D" | "T" | "I" | "V") => Some(Operand::Text),
+        None => None,
+    };
+    TableColumn {
+        nullable: !not_null,
+        operand,
+        read,
+        read_key,
+        kind,
+        collation,
+        exact: (!deterministic).then(|| "? COLLATE \"C\"".to_owned()),
+        unordered: (matches!(wire, Some(Wire::Json)) || matches!(&*type_name, "xml" | "point" | "line" | "polygon"))
+            .then_some("PostgreSQL has no order for its type"),
+        ..TableColumn::plain(row.get(2))
+    }
+}

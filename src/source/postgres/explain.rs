@@ -1,0 +1,166 @@
+//! What PostgreSQL says it would do for a resource's queries.
+
+use std::sync::Arc;
+
+use tokio_postgres::{Client, types::Type};
+
+use super::{DIALECT, Failure, params::Param, pool::Pool, rows};
+use crate::{
+    row::Value,
+    source::{
+        Complaint,
+        sql::{
+            advice,
+            held::Held,
+            keyset::{self, Range},
+            plan::{JOIN, Plan, RELATED, Relation},
+            related::Wanted,
+            select,
+        },
+    },
+};
+
+/// Has PostgreSQL read the queries, so that what it does not take is known at the start.
+pub(super) async fn prepare(pool: &Arc<Pool>, plan: &Plan) -> Result<(), Vec<Complaint>> {
+    let lease =
+        pool.lease().await.map_err(|error| vec![Complaint::new("table", error.to_string(), "see the cause")])?;
+    let taken = tokio::time::timeout(pool.timeout(), try_queries(lease.client(), pool.begin(), plan)).await;
+    match taken {
+        Ok(Ok(())) => {
+            lease.give_back();
+            Ok(())
+        }
+        Ok(Err((at, Failure::Postgres(error)))) => {
+            let told = match error.as_db_error() {
+                Some(error) => error.message().to_owned(),
+                None => error.to_string(),
+            };
+            let remedy = match at {
+                "where" => "write a condition that works as `SELECT … WHERE (…)`, without parameters",
+                _ => "see that the columns that are compared are of one type, and that this user may read the tables",
+            };
+            Err(vec![Complaint::new(at, format!("PostgreSQL does not take the query: {told}"), remedy)])
+        }
+        Ok(Err((at, Failure::Own(error)))) => Err(vec![Complaint::new(at, error.to_string(), "see the cause")]),
+        Err(_) => Err(vec![Complaint::new("table", super::timed_out(pool.timeout()).to_string(), "see its log")]),
+    }
+}
+
+async fn try_queries(client: &Client, begin: &str, plan: &Plan) -> Result<(), (&'static str, Failure)> {
+    client.batch_execute(begin).await.map_err(|error| ("table", error.into()))?;
+    let at = if plan.condition.is_some() { "where" } else { "table" };
+    let statement = select::rows(plan, &Range::new(), &[]);
+    // The only parameter is the limit: one that the operator's condition brings along is an error.
+    explain(client, &statement.text, Param::of(&statement, &[], 1)).await.map_err(|failure| (at, failure))?;
+    for relation in &plan.relations {
+        plan_of_relation(client, relation).await.map_err(|failure| ("fields", failure))?;
+    }
+    client.batch_execute("COMMIT").await.map_err(|error| ("table", error.into()))
+}
+
+/// What would be slow.
+pub(super) async fn slow(pool: &Arc<Pool>, plan: &Plan) -> Vec<Complaint> {
+    let mut complaints: Vec<Complaint> = advice::nullable_order(plan).collect();
+    let found = async {
+        let lease = pool.lease().await?;
+        let found = tokio::time::timeout(pool.timeout(), look(lease.client(), pool.begin(), plan)).await;
+        match found {
+            Ok(Ok(found)) => {
+                lease.give_back();
+                Ok(found)
+            }
+            Ok(Err(failure)) => Err(failure.explained(&[])),
+            Err(_) => Err(super::timed_out(pool.timeout())),
+        }
+    };
+    match found.await {
+        Ok(found) => complaints.extend(found),
+        Err(error) => complaints.push(Complaint::new("table", error.to_string(), "see the cause")),
+    }
+    complaints
+}
+
+async fn look(client: &Client, begin: &str, plan: &Plan) -> Result<Vec<Complaint>, Failure> {
+    let mut complaints = vec![];
+    client.batch_execute(begin).await?;
+    // A table with few rows is looked through and sorted whatever its indexes: what matters is what could be done.
+    client
+        .batch_execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off")
+        .await?;
+    let first = select::rows(plan, &Range::new(), &[]);
+    let mut steps = explain(client, &first.text, Param::of(&first, &[], 1)).await?;
+    let (mut key, mut wires) = (Held::new(plan.selects.len()), vec![]);
+    for row in client.query_typed(&first.text, &[(&1i64, Type::INT8)]).await? {
+        rows::push(&row, &mut wires, &mut key)?;
+    }
+    if key.count() > 0 {
+        let after: Vec<Value<'_>> = plan.key.iter().map(|select| key.value(key.slots[*select])).collect();
+        for range in keyset::ranges(&DIALECT, &plan.order, &after) {
+            let next = select::rows(plan, &range, &[]);
+            steps.extend(explain(client, &next.text, Param::of(&next, &after, 1)).await?);
+        }
+    }
+    // An incremental sort sorts only rows with equal values before.
+    if steps.iter().any(|step| step.kind == "Sort") {
+        complaints.push(advice::unindexed_order(plan));
+    }
+    for (index, relation) in plan.relations.iter().enumerate() {
+        let alias = if relation.join.is_some() { JOIN } else { RELATED };
+        let scans = |step: &Step| step.kind == "Seq Scan" && step.alias == alias;
+        if plan_of_relation(client, relation).await?.iter().any(scans) {
+            complaints.push(advice::unindexed_relation(plan, index));
+        }
+    }
+    client.batch_execute("COMMIT").await?;
+    Ok(complaints)
+}
+
+/// A node of a plan.
+struct Step {
+    kind: String,
+    alias: String,
+}
+
+async fn plan_of_relation(client: &Client, relation: &Relation) -> Result<Vec<Step>, Failure> {
+    let wanted = Wanted { order: String::new(), ..Wanted::rows(&DIALECT, relation) };
+    match relation.whole {
+        true => {
+            let ends = [0, 0].map(|key| (Param::value(Value::Integer(key)), Type::UNKNOWN));
+            explain(client, &wanted.by("BETWEEN $1 AND $2"), ends.into()).await
+        }
+        false => {
+            let none = Param::array(std::iter::empty());
+            explain(client, &rows::joined(relation, &wanted), vec![(none, Type::UNKNOWN)]).await
+        }
+    }
+}
+
+async fn explain(client: &Client, sql: &str, params: Vec<(Param, Type)>) -> Result<Vec<Step>, Failure> {
+    let mut steps = vec![];
+    let params: Vec<(&(dyn tokio_postgres::types::ToSql + Sync), Type)> =
+        params.iter().map(|(param, kind)| (param as _, kind.clone())).collect();
+    for row in client.query_typed(&format!("EXPLAIN (FORMAT JSON) {sql}"), &params).await? {
+        let mut held = Held::new(1);
+        rows::push(&row, &mut vec![], &mut held)?;
+        if let Value::Json(text) | Value::Text(text) = held.value(held.slots[0])
+            && let Ok(plan) = serde_json::from_slice::<serde_json::Value>(text)
+        {
+            walk(&plan, &mut steps);
+        }
+    }
+    Ok(steps)
+}
+
+fn walk(node: &serde_json::Value, steps: &mut Vec<Step>) {
+    match node {
+        serde_json::Value::Array(all) => all.iter().for_each(|node| walk(node, steps)),
+        serde_json::Value::Object(members) => {
+            let text = |name: &str| members.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+            if members.contains_key("Node Type") {
+                steps.push(Step { kind: text("Node Type"), alias: text("Alias") });
+            }
+            ["Plan", "Plans"].iter().filter_map(|name| members.get(*name)).for_each(|node| walk(node, steps));
+        }
+        _ => {}
+    }
+}

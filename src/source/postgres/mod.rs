@@ -1,0 +1,256 @@
+//! PostgreSQL: connections that each serve one read at a time, in a transaction of its own.
+//!
+//! Dropping a query does not stop it at the server, and the connection would be busy with it: a read that is given up is
+//! cancelled by a request of its own, and its connection is never used again.
+
+mod catalogue;
+mod connect;
+mod explain;
+mod params;
+mod pool;
+mod rows;
+mod wire;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio_postgres::error::SqlState;
+
+use self::{connect::Connector, pool::Pool, rows::Progress};
+use super::{
+    BoxFuture, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, Query, Run, Source, Spec,
+    sql::{
+        catalogue::Catalogue,
+        dialect::Dialect,
+        plan::{Plan, plan},
+        run::RUN_BYTES,
+    },
+};
+use crate::{
+    error::{Error, Kind, Result},
+    row::{Column, Fields, RowSink},
+};
+
+/// How PostgreSQL writes SQL.
+pub(super) const DIALECT: Dialect = Dialect {
+    quote: '"',
+    numbered: true,
+    null_is_greatest: true,
+    compares_rows: true,
+    in_list: Some(" = ANY (?)"),
+    join: "JOIN",
+    no_escape: " ESCAPE ''",
+};
+
+/// A PostgreSQL database.
+pub struct Postgres {
+    pool: Arc<Pool>,
+    catalogue: Catalogue,
+}
+
+pub(super) fn open(options: &DatabaseOptions) -> BoxFuture<'_, Result<Arc<dyn Database>>> {
+    Box::pin(async move {
+        let limits = GateLimits { reads: options.pool.max(1), ..GateLimits::default() };
+        Ok(Arc::new(Postgres::open(&options.url, limits, options.timeout).await?) as Arc<dyn Database>)
+    })
+}
+
+impl Postgres {
+    /// Connects to `postgres://…`, and reads what tables there are.
+    ///
+    /// `timeout` is the time limit of one read. Each resource made from it shares the connections and the gate.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] when the URL cannot be read; [`Kind::Unavailable`] when the server does not let us in.
+    pub async fn open(url: &str, limits: GateLimits, timeout: Duration) -> Result<Postgres> {
+        let pool = Arc::new(Pool::new(Connector::new(url)?, limits, timeout));
+        let lease = pool.lease().await?;
+        let read = tokio::time::timeout(timeout, catalogue::read(lease.client())).await;
+        let catalogue = match read {
+            Ok(catalogue) => catalogue.map_err(|error| explained(error, &[]))?,
+            Err(_) => return Err(timed_out(timeout)),
+        };
+        lease.give_back();
+        Ok(Postgres { pool, catalogue })
+    }
+
+    fn plan(&self, spec: &Spec) -> Result<(Plan, Fields), Vec<Complaint>> {
+        plan(spec, &self.catalogue)
+    }
+}
+
+impl Database for Postgres {
+    fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Result<(Arc<dyn Source>, Fields), Vec<Complaint>>> {
+        Box::pin(async move {
+            let (plan, fields) = self.plan(spec)?;
+            let plan = Arc::new(plan);
+            explain::prepare(&self.pool, &plan).await?;
+            let fingerprint = format!("postgres {} {plan:?}", self.pool.connector().identity()).into_bytes();
+            let source = Table { pool: Arc::clone(&self.pool), plan, fingerprint, width: AtomicUsize::new(0) };
+            Ok((Arc::new(source) as Arc<dyn Source>, fields))
+        })
+    }
+
+    fn explain<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Vec<Complaint>> {
+        Box::pin(async move {
+            match self.plan(spec) {
+                Ok((plan, _)) => explain::slow(&self.pool, &plan).await,
+                Err(_) => vec![],
+            }
+        })
+    }
+}
+
+/// The rows of one resource.
+struct Table {
+    pool: Arc<Pool>,
+    plan: Arc<Plan>,
+    fingerprint: Vec<u8>,
+    /// About how many bytes a row has, as the last read found; 0 before.
+    width: AtomicUsize,
+}
+
+impl Table {
+    /// So few rows that a run of them is bounded in bytes, before it is known how large they are.
+    fn bounded(&self, query: Query) -> Query {
+        let width = self.width.load(Ordering::Relaxed).max(1);
+        let most = (2 * RUN_BYTES / width).clamp(1, u32::MAX as usize) as u32;
+        Query { limit: query.limit.min(most), ..query }
+    }
+}
+
+impl Source for Table {
+    fn columns(&self) -> &[Column] {
+        &self.plan.columns
+    }
+
+    fn order(&self) -> &[String] {
+        &self.plan.order_names
+    }
+
+    fn filters(&self) -> &[Filter] {
+        &self.plan.filters
+    }
+
+    fn fingerprint(&self) -> Vec<u8> {
+        self.fingerprint.clone()
+    }
+
+    fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
+        Box::pin(async move {
+            let query = self.bounded(query);
+            let (mut progress, begin) = (Progress::default(), self.pool.begin());
+            let ended = loop {
+                let lease = self.pool.lease().await?;
+                let read = rows::read(lease.client(), begin, &self.plan, &query, &mut *sink, &mut progress);
+                match tokio::time::timeout(self.pool.patience(), read).await {
+                    Ok(Ok(ended)) => {
+                        lease.give_back();
+                        break ended;
+                    }
+                    // The server ended it while it was idle, as it does when it restarts.
+                    Ok(Err(Failure::Postgres(error))) if lease.reused && progress.rows == 0 && is_lost(&error) => {
+                        self.pool.forget_idle();
+                    }
+                    Ok(Err(failure)) => return Err(failure.explained(&query.conditions)),
+                    Err(_) => return Err(timed_out(self.pool.timeout())),
+                }
+            };
+            if let Some(width) = progress.bytes.checked_div(progress.rows) {
+                self.width.store(width, Ordering::Relaxed);
+            }
+            Ok(Run { sink, ended })
+        })
+    }
+
+    fn count<'a>(&'a self, conditions: Arc<[Condition]>) -> BoxFuture<'a, Option<u64>> {
+        Box::pin(async move {
+            let lease = self.pool.lease().await.ok()?;
+            let count = rows::count(lease.client(), self.pool.begin(), &self.plan, &conditions);
+            let count = tokio::time::timeout(self.pool.patience(), count).await.ok()?.ok()?;
+            lease.give_back();
+            count
+        })
+    }
+}
+
+/// Why a read failed.
+#[derive(Debug)]
+enum Failure {
+    Postgres(tokio_postgres::Error),
+    Own(Error),
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Failure {
+        Failure::Postgres(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Own(error)
+    }
+}
+
+impl Failure {
+    fn explained(self, conditions: &[Condition]) -> Error {
+        match self {
+            Failure::Postgres(error) => explained(error, conditions),
+            Failure::Own(error) => error,
+        }
+    }
+}
+
+/// Whether a connection was lost, and not a query refused.
+fn is_lost(error: &tokio_postgres::Error) -> bool {
+    let ended = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::IDLE_SESSION_TIMEOUT];
+    error.is_closed() || error.code().is_none_or(|code| ended.contains(code) || code.code().starts_with("08"))
+}
+
+/// What a failure of PostgreSQL's means to the caller (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+fn explained(error: tokio_postgres::Error, conditions: &[Condition]) -> Error {
+    let Some(database) = error.as_db_error() else {
+        return Error::new(Kind::Unavailable, "PostgreSQL cannot be reached")
+            .remedy("see that it runs at the address in [databases], and lets this host in")
+            .caused_by(error);
+    };
+    let code = database.code().code();
+    let made = match (&code[..2], code) {
+        // What a request compares with is not of the column's type; a division by zero is the operator's own.
+        ("22", code) if code != "22012" && !conditions.is_empty() => {
+            return Error::new(
+                Kind::Invalid,
+                format!("a filter's value does not fit its column: {}", database.message()),
+            )
+            .remedy("write it as PostgreSQL writes a value of the column's type");
+        }
+        ("42", _) if !conditions.is_empty() => {
+            return Error::new(Kind::Invalid, format!("a filter cannot be used so: {}", database.message()))
+                .remedy("use another operator on this column");
+        }
+        ("57", "57014") => Error::new(Kind::Timeout, "PostgreSQL stopped the read at its time limit")
+            .remedy("see what is slow with `chunkflow check`, or raise `timeout` in [databases]"),
+        ("53", _) => Error::new(Kind::Busy, "PostgreSQL has no room for more")
+            .remedy("give this database a smaller `pool`, or the server more connections"),
+        ("28", _) => Error::new(Kind::Unavailable, "PostgreSQL does not let this user in")
+            .remedy("see the user and password in the database's URL, and pg_hba.conf"),
+        ("3D", _) => Error::new(Kind::Unavailable, "PostgreSQL has no such database").remedy("see the database's URL"),
+        ("42", "42501") => Error::new(Kind::Unavailable, "PostgreSQL does not let this user read the table")
+            .remedy("GRANT SELECT ON the table TO the user"),
+        ("42", _) => Error::new(Kind::Unavailable, "PostgreSQL does not take the query; the table may have changed")
+            .remedy("restart, so that the table is looked at again"),
+        _ => Error::new(Kind::Unavailable, "PostgreSQL could not answer").remedy("see its log"),
+    };
+    made.caused_by(error)
+}
+
+fn timed_out(timeout: Duration) -> Error {
+    Error::new(Kind::Timeout, format!("PostgreSQL took longer than {timeout:?}"))
+        .remedy("see what is slow with `chunkflow check`, or raise `timeout` in [databases]")
+}

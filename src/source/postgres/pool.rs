@@ -1,0 +1,111 @@
+//! Connections that wait for work, and the gate that bounds how many there are.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_postgres::Client;
+
+use super::{connect::Connector, explained};
+use crate::{
+    error::Result,
+    source::{Gate, GateLimits},
+};
+
+/// How much longer than its time limit a read is waited for before it is cancelled from here.
+const GRACE: Duration = Duration::from_secs(1);
+
+pub(super) struct Pool {
+    connector: Connector,
+    timeout: Duration,
+    begin: String,
+    gate: Gate,
+    idle: Mutex<Vec<Client>>,
+}
+
+impl Pool {
+    pub(super) fn new(connector: Connector, limits: GateLimits, timeout: Duration) -> Pool {
+        // Settings of the transaction, not of the session: behind a pooler the next transaction may be another client's.
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {}; SET LOCAL TimeZone = 'UTC'; \
+             SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres'",
+            timeout.as_millis().clamp(1, i32::MAX as u128)
+        );
+        Pool { connector, timeout, begin, gate: Gate::new(limits), idle: Mutex::default() }
+    }
+
+    pub(super) fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    /// The time limit of a read.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// How long a read is waited for.
+    pub(super) fn patience(&self) -> Duration {
+        self.timeout + GRACE
+    }
+
+    /// What opens a transaction.
+    pub(super) fn begin(&self) -> &str {
+        &self.begin
+    }
+
+    /// Waits for a turn, and takes an idle connection or makes one.
+    pub(super) async fn lease(self: &Arc<Pool>) -> Result<Lease> {
+        let turn = self.gate.turn().await?;
+        let idle = self.idle().pop();
+        let (client, reused) = match idle.filter(|client| !client.is_closed()) {
+            Some(client) => (client, true),
+            None => (self.connector.connect().await.map_err(|error| explained(error, &[]))?, false),
+        };
+        Ok(Lease { pool: Arc::clone(self), held: Some((client, turn)), reused })
+    }
+
+    /// Ends the connections that wait for work: the server may have gone, and all of them with it.
+    pub(super) fn forget_idle(&self) {
+        self.idle().clear();
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Client>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection, with the turn to use it. On drop what it does is stopped at the server, and it is ended.
+pub(super) struct Lease {
+    pool: Arc<Pool>,
+    held: Option<(Client, OwnedSemaphorePermit)>,
+    /// Whether it has served before.
+    pub(super) reused: bool,
+}
+
+impl Lease {
+    pub(super) fn client(&self) -> &Client {
+        &self.held.as_ref().expect("held until it is given back or dropped").0
+    }
+
+    /// Keeps the connection, which has nothing left to do, for the next read.
+    pub(super) fn give_back(mut self) {
+        if let Some((client, _turn)) = self.held.take() {
+            self.pool.idle().push(client);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some((client, turn)) = self.held.take() else { return };
+        let (false, Ok(runtime)) = (client.is_closed(), tokio::runtime::Handle::try_current()) else { return };
+        let pool = Arc::clone(&self.pool);
+        runtime.spawn(async move {
+            // The turn is kept so long: the bound is on what the database does, not on who waits for it.
+            pool.connector.cancel(client.cancel_token()).await;
+            drop((client, turn));
+        });
+    }
+}

@@ -1,0 +1,334 @@
+//! One read of PostgreSQL: a run of rows with their related lists, as they stood at one moment.
+//!
+//! All of it is one transaction, `REPEATABLE READ READ ONLY`, whose settings are its own, so that a pooler may give each transaction
+//! another connection; and all of it goes in unnamed statements. What does not wait for an answer is sent without waiting:
+//! a list without relations takes one round trip, one with relations two.
+
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+};
+
+use futures_util::{TryStreamExt, future};
+use tokio_postgres::{
+    Client, Row, RowStream,
+    types::{FromSql, Type},
+};
+
+use super::{DIALECT, Failure, params::Param, wire::Wire};
+use crate::{
+    error::{Error, Kind},
+    row::{RowSink, Value},
+    source::{
+        Condition, Query,
+        sql::{
+            held::{Held, Slot},
+            keyset,
+            plan::{Plan, Relation},
+            related::{Lists, SmallTable, Wanted, WholeKeys, fits, keys_of, pair},
+            run::{RUN_BYTES, cut, hand_over},
+            select,
+        },
+    },
+};
+
+/// Rows of a list without relations are handed on in batches of so many, while the server sends the next.
+const BATCH: usize = 64;
+/// A related table with more rows is joined, and not read whole.
+const SMALL_TABLE: usize = 256;
+
+/// How a read went.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Rows that came, and their bytes.
+    pub(super) rows: usize,
+    pub(super) bytes: usize,
+}
+
+/// Reads one run into the sink; says whether the list ends with it. `begin` opens the transaction.
+pub(super) async fn read(
+    client: &Client,
+    begin: &str,
+    plan: &Plan,
+    query: &Query,
+    sink: &mut dyn RowSink,
+    progress: &mut Progress,
+) -> Result<bool, Failure> {
+    let after: Vec<Value<'_>> = query.after.values().collect();
+    let limit = query.limit as usize;
+    // Rows that nothing else is needed for need not be held.
+    let passing = plan.relations.is_empty() && !plan.unproven;
+    let mut rows = Held::new(plan.selects.len());
+    let mut whole = true;
+    let mut begun = Some(client.batch_execute(begin));
+    let ranges = keyset::ranges(&DIALECT, &plan.order, &after);
+    let mut commit = pin!(client.batch_execute("COMMIT"));
+    let mut committing = false;
+    for (index, range) in ranges.iter().enumerate() {
+        // One more row of a key that nobody has proven: the first that is not handed out must not have the last one's key.
+        let most = limit + usize::from(plan.unproven);
+        let left = most - progress.rows;
+        if left == 0 {
+            break;
+        }
+        let statement = select::rows(plan, range, &query.conditions);
+        let found = client.query_typed_raw(&statement.text, Param::of(&statement, &after, left));
+        let found = match begun.take() {
+            Some(begun) => {
+                let (begun, found) = future::join(begun, found).await;
+                begun?;
+                found?
+            }
+            None => found.await?,
+        };
+        if passing && index + 1 == ranges.len() {
+            send(commit.as_mut()).await;
+            committing = true;
+        }
+        let mut found = pin!(found);
+        let mut wires = vec![];
+        while let Some(row) = found.try_next().await? {
+            push(&row, &mut wires, &mut rows)?;
+            progress.rows += 1;
+            progress.bytes += row.raw_size_bytes();
+            if passing && rows.count() == BATCH {
+                hand_over(plan, &rows, &[], sink)?;
+                rows.clear();
+            }
+            let held = if passing { progress.bytes / 4 } else { rows.weight() };
+            if held > RUN_BYTES && (progress.rows > 1 || !plan.unproven) && progress.rows < most {
+                whole = false;
+                break;
+            }
+        }
+        if !whole {
+            break;
+        }
+    }
+    let mut ended = whole && progress.rows < limit;
+    if !passing && (progress.rows > limit || (!whole && plan.unproven)) {
+        let most = rows.count() - 1;
+        cut(plan, &mut rows, most)?;
+        ended = false;
+    }
+    let lists = match rows.count() {
+        0 => vec![],
+        _ => loop {
+            match related(client, plan, &rows).await? {
+                Some(lists) => break lists,
+                None => {
+                    // The rows left out are the first of the next run.
+                    let fewer = (rows.count() / 4).max(1);
+                    cut(plan, &mut rows, fewer)?;
+                    ended = false;
+                }
+            }
+        },
+    };
+    if !committing {
+        send(commit.as_mut()).await;
+    }
+    hand_over(plan, &rows, &lists, sink)?;
+    commit.await?;
+    Ok(ended)
+}
+
+/// Has a request sent, without waiting for its answer.
+async fn send<T>(mut request: Pin<&mut impl Future<Output = T>>) {
+    std::future::poll_fn(|context| {
+        // Its first poll sends it; it cannot have its answer yet.
+        let _ = request.as_mut().poll(context);
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// How many rows fulfil the conditions.
+pub(super) async fn count(
+    client: &Client,
+    begin: &str,
+    plan: &Plan,
+    conditions: &[Condition],
+) -> Result<Option<u64>, Failure> {
+    let statement = select::count(plan, conditions);
+    let (begun, found) = future::join(
+        client.batch_execute(begin),
+        client.query_typed_raw(&statement.text, Param::of(&statement, &[], 0)),
+    )
+    .await;
+    begun?;
+    let rows: Vec<Row> = found?.try_collect().await?;
+    client.batch_execute("COMMIT").await?;
+    Ok(rows.first().and_then(|row| integer(row, 0)).and_then(|count| u64::try_from(count).ok()))
+}
+
+/// A value as it came.
+struct Raw<'a>(Option<&'a [u8]>);
+
+impl<'a> FromSql<'a> for Raw<'a> {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Raw<'a>, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Raw(Some(raw)))
+    }
+
+    fn from_sql_null(_: &Type) -> Result<Raw<'a>, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Raw(None))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
+/// Adds the values of a row, `wires` of which are found out at the first one.
+pub(super) fn push(row: &Row, wires: &mut Vec<Wire>, held: &mut Held) -> Result<(), Failure> {
+    let unread = row.columns().len() - held.width;
+    if wires.is_empty() {
+        for column in &row.columns()[unread..] {
+            wires.push(Wire::of(column.type_()).ok_or_else(|| {
+                Error::new(Kind::Data, format!("PostgreSQL sent a value of the type {}", column.type_().name()))
+                    .remedy("the table has changed since the start: restart")
+            })?);
+        }
+    }
+    for (index, wire) in wires.iter().enumerate() {
+        wire.read(row.try_get::<_, Raw<'_>>(unread + index)?.0, held)?;
+    }
+    Ok(())
+}
+
+/// A whole number.
+fn integer(row: &Row, index: usize) -> Option<i64> {
+    match row.try_get::<_, Raw<'_>>(index).ok()?.0? {
+        &[a, b] => Some(i16::from_be_bytes([a, b]).into()),
+        &[a, b, c, d] => Some(i32::from_be_bytes([a, b, c, d]).into()),
+        raw => Some(i64::from_be_bytes(raw.try_into().ok()?)),
+    }
+}
+
+/// All related lists of a run, asked for at once; `None` when one of them is too much.
+async fn related(client: &Client, plan: &Plan, rows: &Held) -> Result<Option<Vec<Lists>>, Failure> {
+    let lists = future::try_join_all(plan.relations.iter().map(|relation| list(client, relation, rows))).await?;
+    Ok(lists.into_iter().collect())
+}
+
+/// How the related rows of a run are found.
+enum Parents {
+    /// By their keys in SQL's `WHERE`, which come back as whole numbers.
+    Keys(WholeKeys),
+    /// By a join with the keys, since only SQL can say which are equal: the rows of the run that have one.
+    Places(Vec<u64>),
+}
+
+async fn list(client: &Client, relation: &Relation, rows: &Held) -> Result<Option<Lists>, Failure> {
+    let (parents, condition, params) = match WholeKeys::new(relation, rows) {
+        Some(keys) if keys.are_close() => {
+            let (first, last) = keys.ends();
+            let params = [first, last].map(|key| Param::value(Value::Integer(key))).into();
+            (Parents::Keys(keys), "BETWEEN $1 AND $2", params)
+        }
+        Some(keys) => {
+            let params = vec![Param::array(keys.all().map(|key| Param::value(Value::Integer(key))))];
+            (Parents::Keys(keys), "= ANY ($1)", params)
+        }
+        None => {
+            let known = || keys_of(relation, rows).filter(|(_, slot)| !matches!(slot, Slot::Null));
+            let params = vec![Param::array(known().map(|(_, slot)| Param::value(rows.value(slot))))];
+            (Parents::Places(known().map(|(row, _)| row as u64).collect()), "", params)
+        }
+    };
+    let params: Vec<Param> = params;
+    let params = || params.iter().map(|param| (param, Type::UNKNOWN));
+    if relation.small
+        && relation.own_order
+        && relation.whole
+        && let (Parents::Keys(keys), Some(wanted)) = (&parents, Wanted::ids(&DIALECT, relation))
+    {
+        let (ids, table) = (wanted.by(condition), Wanted::all(&DIALECT, relation, SMALL_TABLE + 1));
+        let ids = client.query_typed_raw(&ids, params());
+        let (table, ids) = future::join(small_table(client, relation, &table), ids).await;
+        let ids = ids?;
+        match table? {
+            Some(table) => return named(relation, keys, &table, ids, rows.count()).await,
+            // It has grown. What was asked for is not read; the answer to the next question comes behind it.
+            None => drop(ids),
+        }
+    }
+    let wanted = Wanted::rows(&DIALECT, relation);
+    let sql = match &parents {
+        Parents::Keys(_) => wanted.by(condition),
+        Parents::Places(_) => joined(relation, &wanted),
+    };
+    let found = client.query_typed_raw(&sql, params()).await?;
+    collect(relation, &parents, found, rows.count()).await
+}
+
+/// The related rows of keys that only SQL can compare, each with the place of its key.
+pub(super) fn joined(relation: &Relation, wanted: &Wanted) -> String {
+    let Wanted { source, on, columns, order } = wanted;
+    let column = &relation.parent_column;
+    let collation = column.collation.as_ref().map_or(String::new(), |collation| format!(" COLLATE {collation}"));
+    let comma = if order.is_empty() { "" } else { ", " };
+    format!(
+        "SELECT chunkflow_keys.place, {columns} \
+         FROM unnest($1::{}[]) WITH ORDINALITY AS chunkflow_keys (key, place), {source} \
+         WHERE {on} = chunkflow_keys.key{collation} ORDER BY chunkflow_keys.place{comma}{order}",
+        column.kind
+    )
+}
+
+/// Related rows as they come.
+async fn collect(
+    relation: &Relation,
+    parents: &Parents,
+    found: RowStream,
+    count: usize,
+) -> Result<Option<Lists>, Failure> {
+    let (mut held, mut wires, mut pairs) = (Held::new(relation.columns.len()), vec![], vec![]);
+    let mut find: Box<dyn FnMut(i64) -> Option<u64> + Send> = match parents {
+        Parents::Keys(keys) => Box::new(keys.finder()),
+        Parents::Places(rows) => Box::new(|place| rows.get(usize::try_from(place - 1).ok()?).copied()),
+    };
+    let mut found = pin!(found);
+    while let Some(row) = found.try_next().await? {
+        let Some(parent) = integer(&row, 0).and_then(&mut find) else { continue };
+        pairs.push(pair(parent, held.count()));
+        push(&row, &mut wires, &mut held)?;
+        if !fits(relation, pairs.len() * size_of::<u64>() + held.weight(), count)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Lists::new(Arc::new(held), pairs, count)))
+}
+
+/// Related rows as ids of a small table, as they come.
+async fn named(
+    relation: &Relation,
+    keys: &WholeKeys,
+    table: &SmallTable,
+    ids: RowStream,
+    count: usize,
+) -> Result<Option<Lists>, Failure> {
+    let (mut find, mut pairs, each) = (keys.finder(), vec![], table.row_weight());
+    let mut ids = pin!(ids);
+    while let Some(row) = ids.try_next().await? {
+        let (Some(parent), Some(id)) = (integer(&row, 0).and_then(&mut find), integer(&row, 1)) else { continue };
+        pairs.extend(table.place(id).map(|place| pair(parent, place)));
+        if !fits(relation, pairs.len() * each, count)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Lists::new(Arc::clone(&table.rows), pairs, count)))
+}
+
+/// A small table as it stands in this transaction; `None` when it is not small any more.
+async fn small_table(client: &Client, relation: &Relation, sql: &str) -> Result<Option<SmallTable>, Failure> {
+    let (mut held, mut wires, mut ids) = (Held::new(relation.columns.len()), vec![], vec![]);
+    let none: [(Param, Type); 0] = [];
+    let mut found = pin!(client.query_typed_raw(sql, none).await?);
+    while let Some(row) = found.try_next().await? {
+        ids.push(integer(&row, 0));
+        push(&row, &mut wires, &mut held)?;
+    }
+    Ok((held.count() <= SMALL_TABLE).then(|| SmallTable::new(held, &ids)).flatten())
+}

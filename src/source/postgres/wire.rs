@@ -1,0 +1,411 @@
+//! PostgreSQL's binary wire forms → values.
+//!
+//! Each type's form is what its `…_send` function writes (src/backend/utils/adt of PostgreSQL's sources); all numbers are
+//! big endian. Dates and times become the text of RFC 3339, which PostgreSQL reads back as the same value.
+
+use std::{
+    io::Write,
+    net::{Ipv4Addr, Ipv6Addr},
+};
+
+use tokio_postgres::types::Type;
+
+use crate::{
+    error::{Error, Kind, Result},
+    source::sql::held::{Form, Held, Slot},
+    text,
+};
+
+/// How the values of a column come over the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wire {
+    Bool,
+    Int2,
+    Int4,
+    Int8,
+    Oid,
+    Float4,
+    Float8,
+    Numeric,
+    Text,
+    Bytea,
+    Uuid,
+    Json,
+    Jsonb,
+    Date,
+    Time,
+    Timestamp,
+    TimestampTz,
+    Inet,
+    /// An array, whose elements name their type themselves.
+    Array,
+}
+
+impl Wire {
+    /// The form of a type; `None` where values must be made text or JSON by the server.
+    pub(super) fn of(ty: &Type) -> Option<Wire> {
+        Some(match *ty {
+            Type::BOOL => Wire::Bool,
+            Type::INT2 => Wire::Int2,
+            Type::INT4 => Wire::Int4,
+            Type::INT8 => Wire::Int8,
+            Type::OID => Wire::Oid,
+            Type::FLOAT4 => Wire::Float4,
+            Type::FLOAT8 => Wire::Float8,
+            Type::NUMERIC => Wire::Numeric,
+            Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::CHAR => Wire::Text,
+            Type::BYTEA => Wire::Bytea,
+            Type::UUID => Wire::Uuid,
+            Type::JSON => Wire::Json,
+            Type::JSONB => Wire::Jsonb,
+            Type::DATE => Wire::Date,
+            Type::TIME => Wire::Time,
+            Type::TIMESTAMP => Wire::Timestamp,
+            Type::TIMESTAMPTZ => Wire::TimestampTz,
+            Type::INET | Type::CIDR => Wire::Inet,
+            _ => match ty.kind() {
+                tokio_postgres::types::Kind::Array(element) if Wire::of(element).is_some() => Wire::Array,
+                _ => return None,
+            },
+        })
+    }
+
+    /// Adds a value to `held`.
+    ///
+    /// # Errors
+    /// [`Kind::Data`] when the bytes are not of this form.
+    pub(super) fn read(self, raw: Option<&[u8]>, held: &mut Held) -> Result<()> {
+        let Some(raw) = raw else {
+            held.slots.push(Slot::Null);
+            return Ok(());
+        };
+        let from = held.bytes.len();
+        match self {
+            Wire::Bool => held.slots.push(Slot::Bool(fixed::<1>(raw)?[0] != 0)),
+            Wire::Int2 => held.slots.push(Slot::Integer(i16::from_be_bytes(fixed(raw)?).into())),
+            Wire::Int4 => held.slots.push(Slot::Integer(i32::from_be_bytes(fixed(raw)?).into())),
+            Wire::Int8 => held.slots.push(Slot::Integer(i64::from_be_bytes(fixed(raw)?))),
+            Wire::Oid => held.slots.push(Slot::Integer(u32::from_be_bytes(fixed(raw)?).into())),
+            Wire::Float8 => held.slots.push(Slot::Real(f64::from_be_bytes(fixed(raw)?))),
+            Wire::Float4 => {
+                // The shortest digits of the short number, not of the double that is nearest to it.
+                let n = f32::from_be_bytes(fixed(raw)?);
+                held.bytes.extend_from_slice(zmij::Buffer::new().format(n).as_bytes());
+                return held.close(Form::Decimal, from);
+            }
+            Wire::Numeric => {
+                numeric(raw, &mut held.bytes)?;
+                return held.close(Form::Decimal, from);
+            }
+            Wire::Text => return held.push(Form::Text, raw),
+            Wire::Bytea => return held.push(Form::Blob, raw),
+            Wire::Json => return held.push(Form::Json, raw),
+            // A version byte stands before the text.
+            Wire::Jsonb => return held.push(Form::Json, raw.get(1..).unwrap_or_default()),
+            Wire::Uuid => uuid(fixed(raw)?, &mut held.bytes),
+            Wire::Date => date(i32::from_be_bytes(fixed(raw)?), &mut held.bytes),
+            Wire::Time => match i64::from_be_bytes(fixed(raw)?) {
+                micros @ 0..=86_400_000_000 => time(micros, &mut held.bytes),
+                _ => return Err(malformed()),
+            },
+            Wire::Timestamp => timestamp(i64::from_be_bytes(fixed(raw)?), "", &mut held.bytes),
+            Wire::TimestampTz => timestamp(i64::from_be_bytes(fixed(raw)?), "Z", &mut held.bytes),
+            Wire::Inet => inet(raw, &mut held.bytes)?,
+            Wire::Array => {
+                let mut out = text::Output { bytes: std::mem::take(&mut held.bytes), mended: 0 };
+                let written = array(raw, &mut out);
+                held.bytes = out.bytes;
+                written?;
+                return held.close(Form::Encoded, from);
+            }
+        }
+        match held.bytes.len() > from {
+            true => held.close(Form::Text, from),
+            false => Ok(()),
+        }
+    }
+}
+
+fn malformed() -> Error {
+    Error::new(Kind::Data, "PostgreSQL sent a value in a form that is not its type's")
+}
+
+fn fixed<const N: usize>(raw: &[u8]) -> Result<[u8; N]> {
+    raw.try_into().map_err(|_| malformed())
+}
+
+/// Reads big-endian numbers one after the other.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, n: usize) -> Result<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(n).ok_or_else(malformed)?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    fn i16(&mut self) -> Result<i16> {
+        Ok(i16::from_be_bytes(fixed(self.take(2)?)?))
+    }
+
+    fn i32(&mut self) -> Result<i32> {
+        Ok(i32::from_be_bytes(fixed(self.take(4)?)?))
+    }
+}
+
+/// Digits in base 10,000, the first of which stands for `10000^weight`, and how many decimals to show.
+fn numeric(raw: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    let mut reader = Reader(raw);
+    let (count, weight, sign, scale) = (reader.i16()?, i32::from(reader.i16()?), reader.i16()? as u16, reader.i16()?);
+    match sign {
+        0x0000 => {}
+        0x4000 => out.push(b'-'),
+        0xd000 => return write(out, format_args!("Infinity")),
+        0xf000 => return write(out, format_args!("-Infinity")),
+        _ => return write(out, format_args!("NaN")),
+    }
+    let digits = (0..count).map(|_| reader.i16()).collect::<Result<Vec<i16>>>()?;
+    let group = |place: i32| usize::try_from(weight - place).ok().and_then(|at| digits.get(at)).copied().unwrap_or(0);
+    match weight >= 0 {
+        true => write(out, format_args!("{}", group(weight)))?,
+        false => out.push(b'0'),
+    }
+    for place in (0..weight).rev() {
+        write(out, format_args!("{:04}", group(place)))?;
+    }
+    if scale > 0 {
+        out.push(b'.');
+        let end = out.len() + scale as usize;
+        for place in 1..=i32::from(scale).div_euclid(4) + 1 {
+            write(out, format_args!("{:04}", group(-place)))?;
+        }
+        out.truncate(end);
+    }
+    Ok(())
+}
+
+/// Writing to memory does not fail.
+fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) -> Result<()> {
+    out.write_fmt(text).map_err(|error| Error::new(Kind::Internal, "a value cannot be written").caused_by(error))
+}
+
+fn uuid(raw: [u8; 16], out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    for (index, byte) in raw.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            out.push(b'-');
+        }
+        out.extend([HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    }
+}
+
+/// Two digits.
+fn two(n: i64, out: &mut Vec<u8>) {
+    out.extend([b'0' + (n / 10) as u8, b'0' + (n % 10) as u8]);
+}
+
+/// Writes the date so many days after 2000-01-01, and says whether it is before our era, which is told at the end.
+fn day(days: i64, out: &mut Vec<u8>) -> bool {
+    let (year, month, day) = civil(days + 10_957);
+    let before = year <= 0;
+    let year = if before { 1 - year } else { year };
+    if year > 9999 {
+        out.extend_from_slice(itoa::Buffer::new().format(year).as_bytes());
+    } else {
+        two(year / 100, out);
+        two(year % 100, out);
+    }
+    out.push(b'-');
+    two(month, out);
+    out.push(b'-');
+    two(day, out);
+    before
+}
+
+/// Year, month and day of the day so many days after 1970-01-01, in the proleptic Gregorian calendar
+/// (<https://howardhinnant.github.io/date_algorithms.html>, `civil_from_days`).
+fn civil(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+fn date(days: i32, out: &mut Vec<u8>) {
+    match days {
+        i32::MAX => out.extend_from_slice(b"infinity"),
+        i32::MIN => out.extend_from_slice(b"-infinity"),
+        days => {
+            if day(days.into(), out) {
+                out.extend_from_slice(b" BC");
+            }
+        }
+    }
+}
+
+/// A time of day in microseconds, with as many decimals as it needs.
+fn time(micros: i64, out: &mut Vec<u8>) {
+    let seconds = micros / 1_000_000;
+    two(seconds / 3600, out);
+    out.push(b':');
+    two(seconds / 60 % 60, out);
+    out.push(b':');
+    two(seconds % 60, out);
+    let mut rest = micros % 1_000_000;
+    if rest > 0 {
+        out.push(b'.');
+        let mut unit = 100_000;
+        while rest > 0 {
+            out.push(b'0' + (rest / unit) as u8);
+            rest %= unit;
+            unit /= 10;
+        }
+    }
+}
+
+/// A moment in microseconds since 2000-01-01.
+fn timestamp(micros: i64, zone: &str, out: &mut Vec<u8>) {
+    const DAY: i64 = 86_400_000_000;
+    match micros {
+        i64::MAX => out.extend_from_slice(b"infinity"),
+        i64::MIN => out.extend_from_slice(b"-infinity"),
+        micros => {
+            let before = day(micros.div_euclid(DAY), out);
+            out.push(b'T');
+            time(micros.rem_euclid(DAY), out);
+            out.extend_from_slice(zone.as_bytes());
+            if before {
+                out.extend_from_slice(b" BC");
+            }
+        }
+    }
+}
+
+/// Family, bits, whether it is a `cidr`, and the address.
+fn inet(raw: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    let [_, bits, is_cidr, _, address @ ..] = raw else { return Err(malformed()) };
+    match address.len() {
+        4 => write(out, format_args!("{}", Ipv4Addr::from(fixed::<4>(address)?)))?,
+        _ => write(out, format_args!("{}", Ipv6Addr::from(fixed::<16>(address)?)))?,
+    }
+    // As PostgreSQL shows it: an `inet` without its mask where that is the whole address.
+    match usize::from(*bits) < address.len() * 8 || *is_cidr != 0 {
+        true => write(out, format_args!("/{bits}")),
+        false => Ok(()),
+    }
+}
+
+/// Dimensions, the elements' type, length and first index of each dimension, then the elements.
+fn array(raw: &[u8], out: &mut text::Output) -> Result<()> {
+    let mut reader = Reader(raw);
+    let (dimensions, _, element) = (reader.i32()?, reader.i32()?, reader.i32()? as u32);
+    let wire = Type::from_oid(element).as_ref().and_then(Wire::of).ok_or_else(malformed)?;
+    if !(0..=6).contains(&dimensions) {
+        return Err(malformed());
+    }
+    let lengths = (0..dimensions)
+        .map(|_| {
+            let length = reader.i32()?;
+            reader.i32()?;
+            if length > 0 { Ok(length) } else { Err(malformed()) }
+        })
+        .collect::<Result<Vec<i32>>>()?;
+    let mut scratch = Held::new(1);
+    match lengths.is_empty() {
+        true => out.bytes.extend_from_slice(b"[]"),
+        false => elements(wire, &lengths, &mut reader, &mut scratch, out)?,
+    }
+    Ok(())
+}
+
+fn elements(
+    wire: Wire,
+    lengths: &[i32],
+    reader: &mut Reader<'_>,
+    scratch: &mut Held,
+    out: &mut text::Output,
+) -> Result<()> {
+    out.bytes.push(b'[');
+    for index in 0..lengths[0] {
+        if index > 0 {
+            out.bytes.push(b',');
+        }
+        if lengths.len() > 1 {
+            elements(wire, &lengths[1..], reader, scratch, out)?;
+            continue;
+        }
+        let raw = match reader.i32()? {
+            -1 => None,
+            length => Some(reader.take(usize::try_from(length).map_err(|_| malformed())?)?),
+        };
+        scratch.clear();
+        wire.read(raw, scratch)?;
+        text::scalar(scratch.value(scratch.slots[0]), out);
+    }
+    out.bytes.push(b']');
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn shown(wire: Wire, raw: &[u8]) -> String {
+        let mut held = Held::new(1);
+        wire.read(Some(raw), &mut held).unwrap();
+        let mut out = text::Output::default();
+        text::scalar(held.value(held.slots[0]), &mut out);
+        String::from_utf8(out.bytes).unwrap()
+    }
+
+    #[test]
+    fn moments_are_those_that_postgresql_shows() {
+        let at = |micros: i64| shown(Wire::TimestampTz, &micros.to_be_bytes());
+        assert_eq!(at(0), "\"2000-01-01T00:00:00Z\"");
+        assert_eq!(at(-1), "\"1999-12-31T23:59:59.999999Z\"");
+        assert_eq!(at(i64::MAX), "\"infinity\"");
+        let on = |days: i32| shown(Wire::Date, &days.to_be_bytes());
+        assert_eq!(on(59), "\"2000-02-29\"");
+        assert_eq!(on(-730_119), "\"0001-01-01\"");
+        assert_eq!(on(-730_120), "\"0001-12-31 BC\"");
+        assert_eq!(on(2_921_940), "\"10000-01-01\"");
+        assert_eq!(shown(Wire::Time, &86_400_000_000i64.to_be_bytes()), "\"24:00:00\"");
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_in_base_ten_thousand_keep_every_digit(whole in "[1-9][0-9]{0,40}|0", fraction in "[0-9]{0,20}", negative: bool) {
+            // As numeric_send would write it.
+            let padded_whole = format!("{whole:0>width$}", width = whole.len().div_ceil(4) * 4);
+            let padded = format!("{padded_whole}{fraction:0<width$}", width = fraction.len().div_ceil(4) * 4);
+            let groups: Vec<i16> = padded.as_bytes().chunks(4).map(|group| std::str::from_utf8(group).unwrap().parse().unwrap()).collect();
+            let mut raw = vec![];
+            for n in [groups.len() as i16, (padded_whole.len() / 4) as i16 - 1, if negative { 0x4000 } else { 0 }, fraction.len() as i16] {
+                raw.extend(n.to_be_bytes());
+            }
+            groups.iter().for_each(|group| raw.extend(group.to_be_bytes()));
+            let sign = if negative { "-" } else { "" };
+            let point = if fraction.is_empty() { "" } else { "." };
+            prop_assert_eq!(shown(Wire::Numeric, &raw), format!("{sign}{whole}{point}{fraction}"));
+        }
+
+        #[test]
+        fn bytes_of_any_kind_are_a_value_or_a_failure_and_never_a_panic(raw: Vec<u8>, oid in 0u32..4000) {
+            for wire in Type::from_oid(oid).as_ref().and_then(Wire::of) {
+                let _ = wire.read(Some(&raw), &mut Held::new(1));
+            }
+            let mut array = 1i32.to_be_bytes().to_vec();
+            array.extend(0i32.to_be_bytes());
+            array.extend(oid.to_be_bytes());
+            array.extend(&raw);
+            let _ = Wire::Array.read(Some(&array), &mut Held::new(1));
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! What is slow or doubtful about a resource, and what to do about it: the same words for every database.
+
+use super::plan::{Output, Plan};
+use crate::source::Complaint;
+
+/// Columns of the order that can be NULL.
+pub(in crate::source) fn nullable_order(plan: &Plan) -> impl Iterator<Item = Complaint> {
+    let (first, last) =
+        if plan.dialect.null_is_greatest { ("descending", "ascending") } else { ("ascending", "descending") };
+    plan.order.iter().zip(&plan.order_names).filter(|(column, _)| column.nullable).map(move |(_, name)| {
+        Complaint::new(
+            "order",
+            format!("column `{}` of the order can be NULL", name.trim_start_matches('-')),
+            format!("rows with NULL come first when {first} and last when {last}; declare it NOT NULL if it never is"),
+        )
+    })
+}
+
+/// An order that no index gives.
+pub(in crate::source) fn unindexed_order(plan: &Plan) -> Complaint {
+    let columns: Vec<String> = plan
+        .order
+        .iter()
+        .map(|column| {
+            let name = column.sql.strip_prefix(&format!("{}.", plan.table)).unwrap_or(&column.sql);
+            format!("{name}{}", if column.descending { " DESC" } else { "" })
+        })
+        .collect();
+    Complaint::new(
+        "order",
+        format!("no index gives the order {}: every chunk sorts the whole table", plan.order_names.join(", ")),
+        format!("CREATE INDEX {} ON {} ({})", index_name(plan, &plan.table, "order"), plan.table, columns.join(", ")),
+    )
+}
+
+/// A related list whose rows are found by looking through a whole table.
+pub(in crate::source) fn unindexed_relation(plan: &Plan, relation: usize) -> Complaint {
+    let column = plan.outputs.iter().position(|output| *output == Output::Relation(relation));
+    let at = column.map_or(String::new(), |column| format!("fields.{}", plan.columns[column].name));
+    let relation = &plan.relations[relation];
+    let quote = |name: &str| plan.dialect.quote(name);
+    let (table, on, columns) = match &relation.join {
+        Some(join) => (&join.table, &join.on, format!("{}, {}", quote(&join.on), quote(&join.to))),
+        None => (&relation.table, &relation.column, quote(&relation.column)),
+    };
+    Complaint::new(
+        at,
+        format!("no index finds the related rows: every chunk looks through all of {table}"),
+        format!("CREATE INDEX {} ON {table} ({columns})", index_name(plan, table, on)),
+    )
+}
+
+/// A name for an index of a table, which is SQL already.
+fn index_name(plan: &Plan, table: &str, what: &str) -> String {
+    let quote = plan.dialect.quote;
+    let bare = table.trim_end_matches(quote);
+    let bare = bare.rsplit_once(quote).map_or(bare, |(_, name)| name);
+    plan.dialect.quote(&format!("{bare}_{what}"))
+}

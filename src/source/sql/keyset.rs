@@ -1,0 +1,155 @@
+//! The rows after a cursor, as SQL text: pure, with no database near.
+//!
+//! The rows after the key values `(x, y)` in the order `(a, b)` are two ranges, one behind the other:
+//! `a = x AND b > y`, then `a > x`. Each has equal values first and one range last, which an index on `(a, b)` answers without
+//! reading a row in vain, whatever the mix of directions; the usual `a > x OR (a = x AND b > y)` does not. Where all columns have one
+//! direction and none can be NULL, some databases answer `(a, b) > (x, y)` by one range, and one query is better than two.
+//! NULL has the rank that the database gives it.
+
+use super::dialect::Dialect;
+use crate::row::Value;
+
+/// A column of a list's order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::source) struct KeyColumn {
+    /// The column as SQL: quoted and qualified.
+    pub(in crate::source) sql: String,
+    /// How a value is bound that is compared with it: text with one `?`.
+    pub(in crate::source) bind: String,
+    /// Whether larger values come first.
+    pub(in crate::source) descending: bool,
+    /// Whether it can be NULL.
+    pub(in crate::source) nullable: bool,
+}
+
+/// A piece of a condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::source) enum Piece {
+    /// Text that stands as it is.
+    Sql(String),
+    /// The key value with this place in the cursor.
+    Key(usize),
+}
+
+/// One of the ranges that make up the rest of a list: a condition, empty for all rows.
+pub(in crate::source) type Range = Vec<Piece>;
+
+/// The ranges after the row with these key values, in the order in which to read them; all rows where `after` is empty.
+pub(in crate::source) fn ranges(dialect: &Dialect, order: &[KeyColumn], after: &[Value<'_>]) -> Vec<Range> {
+    if after.is_empty() {
+        return vec![vec![]];
+    }
+    let one_way = order.iter().all(|column| column.descending == order[0].descending && !column.nullable);
+    if dialect.compares_rows && one_way && order.len() > 1 && !after.contains(&Value::Null) {
+        return vec![row_comparison(order)];
+    }
+    let mut ranges = vec![];
+    for at in (0..order.len()).rev() {
+        for beyond in beyond(dialect, order, at, after[at]) {
+            let mut range = vec![];
+            for (index, column) in order[..at].iter().enumerate() {
+                match after[index] {
+                    Value::Null => range.push(Piece::Sql(format!("{} IS NULL AND ", column.sql))),
+                    _ => range.extend([
+                        Piece::Sql(format!("{} = ", column.sql)),
+                        Piece::Key(index),
+                        Piece::Sql(" AND ".into()),
+                    ]),
+                }
+            }
+            range.extend(beyond);
+            ranges.push(range);
+        }
+    }
+    ranges
+}
+
+fn row_comparison(order: &[KeyColumn]) -> Range {
+    let columns: Vec<&str> = order.iter().map(|column| &*column.sql).collect();
+    let sign = if order[0].descending { '<' } else { '>' };
+    let mut range = vec![Piece::Sql(format!("({}) {sign} (", columns.join(", ")))];
+    for index in 0..order.len() {
+        range.extend((index > 0).then(|| Piece::Sql(", ".into())));
+        range.push(Piece::Key(index));
+    }
+    range.push(Piece::Sql(")".into()));
+    range
+}
+
+/// What lies beyond a value in one column.
+fn beyond(dialect: &Dialect, order: &[KeyColumn], at: usize, value: Value<'_>) -> Vec<Range> {
+    let KeyColumn { sql, descending, nullable, .. } = &order[at];
+    let is = |what: &str| vec![Piece::Sql(format!("{sql} IS {what}"))];
+    let nulls_last = dialect.null_is_greatest != *descending;
+    match value {
+        Value::Null if nulls_last => vec![],
+        Value::Null => vec![is("NOT NULL")],
+        _ => {
+            let sign = if *descending { '<' } else { '>' };
+            let values = vec![Piece::Sql(format!("{sql} {sign} ")), Piece::Key(at)];
+            let nulls = (nulls_last && *nullable).then(|| is("NULL"));
+            [values].into_iter().chain(nulls).collect()
+        }
+    }
+}
+
+/// The `ORDER BY` list.
+pub(in crate::source) fn order_by(order: &[KeyColumn]) -> String {
+    let terms = order.iter().map(|column| format!("{}{}", column.sql, if column.descending { " DESC" } else { "" }));
+    terms.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::sqlite::DIALECT;
+
+    const OTHER: Dialect = Dialect {
+        quote: '"',
+        numbered: true,
+        null_is_greatest: true,
+        compares_rows: true,
+        in_list: None,
+        join: "JOIN",
+        no_escape: "",
+    };
+
+    fn column(sql: &str, descending: bool, nullable: bool) -> KeyColumn {
+        KeyColumn { sql: sql.into(), bind: "?".into(), descending, nullable }
+    }
+
+    fn texts(dialect: &Dialect, order: &[KeyColumn], after: &[Value<'_>]) -> Vec<String> {
+        let text = |range: Range| {
+            let piece = |piece: Piece| match piece {
+                Piece::Sql(sql) => sql,
+                Piece::Key(index) => format!("{{{index}}}"),
+            };
+            range.into_iter().map(piece).collect::<String>()
+        };
+        ranges(dialect, order, after).into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn the_rest_of_a_list_is_equal_values_then_one_range_each() {
+        let order = [column("a", true, true), column("b", false, false)];
+        let (one, two) = (Value::Integer(1), Value::Integer(2));
+        assert_eq!(texts(&DIALECT, &order, &[]), [""]);
+        assert_eq!(texts(&DIALECT, &order, &[one, two]), ["a = {0} AND b > {1}", "a < {0}", "a IS NULL"]);
+        assert_eq!(texts(&DIALECT, &order, &[Value::Null, two]), ["a IS NULL AND b > {1}"]);
+        assert_eq!(order_by(&order), "a DESC, b");
+    }
+
+    #[test]
+    fn null_has_the_rank_that_the_database_gives_it() {
+        let order = [column("a", true, true), column("b", false, true)];
+        let (one, two) = (Value::Integer(1), Value::Integer(2));
+        assert_eq!(texts(&OTHER, &order, &[one, two]), ["a = {0} AND b > {1}", "a = {0} AND b IS NULL", "a < {0}"]);
+        assert_eq!(texts(&OTHER, &order, &[Value::Null, Value::Null]), ["a IS NOT NULL"]);
+    }
+
+    #[test]
+    fn one_comparison_of_rows_does_where_all_columns_go_one_way() {
+        let order = [column("a", true, false), column("b", true, false)];
+        assert_eq!(texts(&OTHER, &order, &[Value::Integer(1), Value::Integer(2)]), ["(a, b) < ({0}, {1})"]);
+    }
+}

@@ -1,0 +1,14 @@
+//! What sources over SQL databases share: names resolved, the text of queries, rows held on their way, related lists.
+//!
+//! A database turns its own catalogue into a [`catalogue::Catalogue`], says how it writes SQL with a [`dialect::Dialect`], and reads
+//! what [`select`] writes; the rest is here.
+
+pub(super) mod advice;
+pub(super) mod catalogue;
+pub(super) mod dialect;
+pub(super) mod held;
+pub(super) mod keyset;
+pub(super) mod plan;
+pub(super) mod related;
+pub(super) mod run;
+pub(super) mod select;

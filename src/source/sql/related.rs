@@ -1,0 +1,237 @@
+//! Related lists of a run of rows: by which keys they are found, how many are held, and which belong to which row.
+
+use std::sync::Arc;
+
+use super::{
+    dialect::Dialect,
+    held::{Held, Slot},
+    plan::{JOIN, RELATED, Relation},
+};
+use crate::{
+    error::{Error, Kind},
+    row::Value,
+};
+
+/// The related rows of a run take so much memory; where there are more, the run is made shorter.
+const RELATED_BYTES: usize = 4 * 1024 * 1024;
+/// And those of one row at most so much.
+const ONE_ROW_BYTES: usize = 64 * 1024 * 1024;
+/// Keys lie close when their range is at most so many times their number.
+const CLOSE: i64 = 4;
+
+/// The related lists of a run: which related rows belong to which row.
+pub(in crate::source) struct Lists {
+    rows: Arc<Held>,
+    /// Row of the run in the upper half, place among the related rows in the lower; sorted.
+    pairs: Vec<u64>,
+    /// Where each row's values begin; one more than there are rows.
+    starts: Vec<usize>,
+}
+
+impl Lists {
+    /// The lists of `count` rows, of [`pair`]s.
+    pub(in crate::source) fn new(rows: Arc<Held>, mut pairs: Vec<u64>, count: usize) -> Lists {
+        if !pairs.is_sorted() {
+            pairs.sort_unstable();
+        }
+        let mut starts = Vec::with_capacity(count + 1);
+        let mut at = 0;
+        for row in 0..=count as u64 {
+            while pairs.get(at).is_some_and(|pair| pair >> 32 < row) {
+                at += 1;
+            }
+            starts.push(at * rows.width);
+        }
+        Lists { rows, pairs, starts }
+    }
+
+    /// Where the values of one row's list lie among all [`values`](Lists::values).
+    pub(in crate::source) fn range(&self, row: usize) -> std::ops::Range<usize> {
+        self.starts[row]..self.starts[row + 1]
+    }
+
+    /// All values, row after row.
+    pub(in crate::source) fn values(&self) -> Vec<Value<'_>> {
+        let mut values = Vec::with_capacity(self.pairs.len() * self.rows.width);
+        for pair in &self.pairs {
+            values.extend(self.rows.row(*pair as u32 as usize));
+        }
+        values
+    }
+}
+
+/// That the related row at `place` belongs to the row `row` of the run.
+pub(in crate::source) fn pair(row: u64, place: usize) -> u64 {
+    row << 32 | place as u64
+}
+
+/// Whether so many bytes of related rows may be held for a run of `rows` rows; if not, the run is made shorter.
+///
+/// # Errors
+/// When there is but one row, and its related rows are too many.
+pub(in crate::source) fn fits(relation: &Relation, bytes: usize, rows: usize) -> Result<bool, Error> {
+    match bytes {
+        ..=RELATED_BYTES => Ok(true),
+        ONE_ROW_BYTES.. if rows == 1 => {
+            Err(Error::new(Kind::Data, format!("one row has more than 64 MiB of related rows in {}", relation.table))
+                .remedy("leave the relation out, and make a list of the related table"))
+        }
+        _ => Ok(rows == 1),
+    }
+}
+
+/// The keys of a run's rows, where all are whole numbers that can be compared outside SQL, and no two are equal (rows with the
+/// same key each have the same related rows, and only SQL's join says so): sorted, each with its row.
+pub(in crate::source) struct WholeKeys(Vec<(i64, u64)>);
+
+impl WholeKeys {
+    pub(in crate::source) fn new(relation: &Relation, rows: &Held) -> Option<WholeKeys> {
+        if !relation.whole {
+            return None;
+        }
+        let mut keys: Vec<(i64, u64)> = Vec::with_capacity(rows.count());
+        for (row, slot) in keys_of(relation, rows) {
+            match slot {
+                Slot::Integer(key) => keys.push((key, row as u64)),
+                _ => return None,
+            }
+        }
+        if !keys.is_sorted() {
+            keys.sort_unstable();
+        }
+        (!keys.is_empty() && !keys.windows(2).any(|pair| pair[0].0 == pair[1].0)).then_some(WholeKeys(keys))
+    }
+
+    /// The first and the last key.
+    pub(in crate::source) fn ends(&self) -> (i64, i64) {
+        (self.0[0].0, self.0[self.0.len() - 1].0)
+    }
+
+    /// Whether the keys lie so close that the range between the first and the last holds few others.
+    pub(in crate::source) fn are_close(&self) -> bool {
+        let (first, last) = self.ends();
+        last.checked_sub(first).is_some_and(|span| span <= CLOSE * self.0.len() as i64)
+    }
+
+    /// All keys.
+    pub(in crate::source) fn all(&self) -> impl Iterator<Item = i64> {
+        self.0.iter().map(|known| known.0)
+    }
+
+    /// Finds the rows of keys that mostly come in order.
+    pub(in crate::source) fn finder(&self) -> impl FnMut(i64) -> Option<u64> {
+        let keys = &self.0;
+        let mut at = 0;
+        move |key| {
+            // Mostly the same row as before or the next one.
+            while keys.get(at).is_some_and(|known| known.0 < key) {
+                at += 1;
+            }
+            if keys.get(at).is_none_or(|known| known.0 != key) {
+                at = keys.partition_point(|known| known.0 < key);
+            }
+            keys.get(at).filter(|known| known.0 == key).map(|known| known.1)
+        }
+    }
+}
+
+/// The values that a run's related rows point to, each with its row.
+pub(in crate::source) fn keys_of(relation: &Relation, rows: &Held) -> impl Iterator<Item = (usize, Slot)> {
+    rows.slots.iter().skip(relation.parent).step_by(rows.width).copied().enumerate()
+}
+
+/// What is selected of related rows, as SQL.
+pub(in crate::source) struct Wanted {
+    /// The related table, behind its join table if there is one.
+    pub(in crate::source) source: String,
+    /// The column of it that points to the parent.
+    pub(in crate::source) on: String,
+    pub(in crate::source) columns: String,
+    pub(in crate::source) order: String,
+}
+
+impl Wanted {
+    /// The related rows themselves.
+    pub(in crate::source) fn rows(dialect: &Dialect, relation: &Relation) -> Wanted {
+        let related = dialect.quote(RELATED);
+        let target = format!("{} AS {related}", relation.table);
+        let columns: Vec<&str> = relation.columns.iter().map(|select| &*select.sql).collect();
+        let (source, on) = match &relation.join {
+            Some(join) => {
+                let alias = dialect.quote(JOIN);
+                let matched =
+                    format!("{} = {}", dialect.column(&related, &relation.column), dialect.column(&alias, &join.to));
+                let source = format!("{} AS {alias} {} {target} ON {matched}", join.table, dialect.join);
+                (source, dialect.column(&alias, &join.on))
+            }
+            None => (target, dialect.column(&related, &relation.column)),
+        };
+        Wanted { source, on, columns: columns.join(", "), order: super::keyset::order_by(&relation.order) }
+    }
+
+    /// The ids of related rows, as the join table has them.
+    pub(in crate::source) fn ids(dialect: &Dialect, relation: &Relation) -> Option<Wanted> {
+        let join = relation.join.as_ref()?;
+        let alias = dialect.quote(JOIN);
+        Some(Wanted {
+            source: format!("{} AS {alias}", join.table),
+            on: dialect.column(&alias, &join.on),
+            columns: dialect.column(&alias, &join.to),
+            order: String::new(),
+        })
+    }
+
+    /// By a condition on the column that points to the parent.
+    pub(in crate::source) fn by(&self, condition: &str) -> String {
+        let Wanted { source, on, columns, order } = self;
+        let order = if order.is_empty() { String::new() } else { format!(" ORDER BY {on}, {order}") };
+        format!("SELECT {on}, {columns} FROM {source} WHERE {on} {condition}{order}")
+    }
+
+    /// A table of all rows of a small related table: its ids, then its columns, in the relation's order.
+    pub(in crate::source) fn all(dialect: &Dialect, relation: &Relation, most: usize) -> String {
+        let related = dialect.quote(RELATED);
+        let id = dialect.column(&related, &relation.column);
+        let columns: Vec<&str> = relation.columns.iter().map(|select| &*select.sql).collect();
+        let order = super::keyset::order_by(&relation.order);
+        let columns = columns.join(", ");
+        format!("SELECT {id}, {columns} FROM {} AS {related} ORDER BY {order} LIMIT {most}", relation.table)
+    }
+}
+
+/// Ids above this are not looked up by their place.
+const DENSE: i64 = 65_536;
+
+/// A related table that is small enough to be held: its rows in the relation's order, found by their ids.
+pub(in crate::source) struct SmallTable {
+    pub(in crate::source) rows: Arc<Held>,
+    /// The place of the row with this id, plus one; 0 where there is none.
+    places: Vec<u32>,
+}
+
+impl SmallTable {
+    /// The table of these rows; `None` where the ids are not small whole numbers that tell the rows apart.
+    pub(in crate::source) fn new(rows: Held, ids: &[Option<i64>]) -> Option<SmallTable> {
+        let mut places: Vec<u32> = vec![];
+        for (place, id) in ids.iter().enumerate() {
+            let id = id.filter(|id| (0..DENSE).contains(id))? as usize;
+            if places.len() <= id {
+                places.resize(id + 1, 0);
+            }
+            if places[id] != 0 {
+                return None;
+            }
+            places[id] = place as u32 + 1;
+        }
+        Some(SmallTable { rows: Arc::new(rows), places })
+    }
+
+    pub(in crate::source) fn place(&self, id: i64) -> Option<usize> {
+        self.places.get(usize::try_from(id).ok()?)?.checked_sub(1).map(|place| place as usize)
+    }
+
+    /// About how many bytes one of its rows takes in a list.
+    pub(in crate::source) fn row_weight(&self) -> usize {
+        size_of::<u64>() + self.rows.weight() / self.rows.count().max(1)
+    }
+}

@@ -1,0 +1,155 @@
+//! The text of a resource's queries, and what to bind to their parameters.
+//!
+//! Names come from the catalogue and are quoted; values are always bound.
+
+use super::{
+    dialect::Dialect,
+    keyset::{self, Piece, Range},
+    plan::Plan,
+};
+use crate::source::{Condition, Operand, Operator};
+
+/// A query: its text, and its parameters in the order in which they stand there.
+#[derive(Debug)]
+pub(in crate::source) struct Statement<'a> {
+    pub(in crate::source) text: String,
+    pub(in crate::source) binds: Vec<Bind<'a>>,
+}
+
+/// What is bound to a parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::source) enum Bind<'a> {
+    /// The key value with this place in the cursor.
+    Key(usize),
+    /// A filter's value.
+    Value(&'a str, Operand),
+    /// A filter's values, as one parameter.
+    List(&'a [String], Operand),
+    /// A filter's pattern, as SQL has it.
+    Pattern(String),
+    /// How many rows at most.
+    Limit,
+}
+
+/// The rows of one key range that fulfil the conditions.
+pub(in crate::source) fn rows<'a>(plan: &'a Plan, range: &Range, conditions: &'a [Condition]) -> Statement<'a> {
+    let selects: Vec<&str> = plan.selects.iter().map(|select| &*select.sql).collect();
+    let mut writer = Writer::new(plan, format!("SELECT {} FROM {}", selects.join(", "), plan.table));
+    writer.conditions(range, conditions);
+    writer.push(" ORDER BY ");
+    writer.push(&keyset::order_by(&plan.order));
+    writer.push(" LIMIT ");
+    writer.bind("?", Bind::Limit);
+    writer.statement
+}
+
+/// How many rows fulfil the conditions.
+pub(in crate::source) fn count<'a>(plan: &'a Plan, conditions: &'a [Condition]) -> Statement<'a> {
+    let mut writer = Writer::new(plan, format!("SELECT count(*) FROM {}", plan.table));
+    writer.conditions(&vec![], conditions);
+    writer.statement
+}
+
+/// A pattern of a request as one of SQL: `*` stands for any characters, and so may `%`; `_` for one.
+fn pattern(text: &str) -> String {
+    text.replace('*', "%")
+}
+
+/// How the parameter with this number, counted from one, is written.
+pub(in crate::source) fn parameter(dialect: &Dialect, number: usize) -> String {
+    if dialect.numbered { format!("${number}") } else { "?".to_owned() }
+}
+
+struct Writer<'a> {
+    plan: &'a Plan,
+    statement: Statement<'a>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(plan: &'a Plan, text: String) -> Writer<'a> {
+        Writer { plan, statement: Statement { text, binds: vec![] } }
+    }
+
+    fn push(&mut self, sql: &str) {
+        self.statement.text.push_str(sql);
+    }
+
+    /// Writes a parameter; `template` is text with one `?` in its place.
+    fn bind(&mut self, template: &str, bind: Bind<'a>) {
+        self.statement.binds.push(bind);
+        let (before, after) = template.split_once('?').unwrap_or((template, ""));
+        let parameter = parameter(self.plan.dialect, self.statement.binds.len());
+        self.statement.text.extend([before, &parameter, after]);
+    }
+
+    fn conditions(&mut self, range: &Range, conditions: &'a [Condition]) {
+        let mut next = " WHERE ";
+        if let Some(condition) = &self.plan.condition {
+            self.push(next);
+            // On lines of its own, so that a comment at its end hides nothing.
+            self.push(&format!("(\n{condition}\n)"));
+            next = " AND ";
+        }
+        if !range.is_empty() {
+            self.push(next);
+            next = " AND ";
+        }
+        for piece in range {
+            match piece {
+                Piece::Sql(sql) => self.push(sql),
+                Piece::Key(index) => self.bind(&self.plan.order[*index].bind, Bind::Key(*index)),
+            }
+        }
+        for condition in conditions {
+            self.push(next);
+            self.condition(condition);
+            next = " AND ";
+        }
+    }
+
+    fn condition(&mut self, condition: &'a Condition) {
+        let plan = self.plan;
+        let Some(at) = plan.filters.iter().position(|filter| filter.column == condition.column) else {
+            // Only declared filters are let in; a condition on anything else is never true.
+            return self.push("1 = 0");
+        };
+        let (column, template) = &plan.filter_columns[at];
+        let operand = plan.filters[at].operand;
+        self.push(column);
+        let sign = match condition.operator {
+            Operator::Eq => " = ",
+            Operator::Neq => " <> ",
+            Operator::Gt => " > ",
+            Operator::Gte => " >= ",
+            Operator::Lt => " < ",
+            Operator::Lte => " <= ",
+            Operator::IsNull => return self.push(" IS NULL"),
+            Operator::IsNotNull => return self.push(" IS NOT NULL"),
+            Operator::Like => {
+                self.push(" LIKE ");
+                for text in &condition.values {
+                    self.bind("?", Bind::Pattern(pattern(text)));
+                }
+                return self.push(plan.dialect.no_escape);
+            }
+            Operator::In => return self.list(template, &condition.values, operand),
+        };
+        self.push(sign);
+        for text in &condition.values {
+            self.bind(template, Bind::Value(text, operand));
+        }
+    }
+
+    fn list(&mut self, template: &str, values: &'a [String], operand: Operand) {
+        // One text for lists of every length, or a cache of statements would hold one for each.
+        if let Some(in_list) = self.plan.dialect.in_list {
+            return self.bind(in_list, Bind::List(values, operand));
+        }
+        self.push(" IN (");
+        for (index, value) in values.iter().enumerate() {
+            self.push(if index > 0 { ", " } else { "" });
+            self.bind(template, Bind::Value(value, operand));
+        }
+        self.push(")");
+    }
+}

@@ -1,0 +1,146 @@
+//! One read of a SQLite file: a run of rows with their related lists, as they stood at one moment.
+//!
+//! The rows come first, by one query for each key range; then each related list by one query for the whole run.
+
+use std::rc::Rc;
+
+use rusqlite::{Connection, types::Value as Owned};
+
+use super::{
+    related,
+    session::{Binder, Bound, Failure, Session, push},
+};
+use crate::{
+    error::{Error, Kind},
+    row::{RowSink, Value},
+    source::{
+        Condition, Operand, Query,
+        sql::{
+            held::Held,
+            keyset,
+            plan::Plan,
+            related::Lists,
+            run::{RUN_BYTES, cut, hand_over},
+            select::{self, Bind, Statement},
+        },
+    },
+};
+
+/// Reads one run into the sink; says whether the list ends with it.
+pub(super) fn read(session: &mut Session, plan: &Plan, query: &Query, sink: &mut dyn RowSink) -> Result<bool, Failure> {
+    session.connection.execute_batch("BEGIN")?;
+    let result = read_in_transaction(session, plan, query, sink);
+    // Nothing was written, so how the transaction ends makes no difference; that it ends does.
+    let ended = session.connection.execute_batch("COMMIT");
+    let result = result?;
+    ended?;
+    Ok(result)
+}
+
+fn read_in_transaction(
+    session: &mut Session,
+    plan: &Plan,
+    query: &Query,
+    sink: &mut dyn RowSink,
+) -> Result<bool, Failure> {
+    if let Some(known) = plan.unstable_key {
+        let version: i64 =
+            session.connection.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))?;
+        if version != known {
+            return Err(Error::new(
+                Kind::Unavailable,
+                "the schema changed, and with it the rowids that tell rows apart may have",
+            )
+            .remedy("restart, so that nothing of before is mixed in; a primary key of the table's own would not change")
+            .into());
+        }
+    }
+    let (mut rows, mut ended) = main_rows(&session.connection, plan, query)?;
+    if rows.count() == 0 {
+        return Ok(ended);
+    }
+    let lists = loop {
+        match lists(session, plan, &rows)? {
+            Some(lists) => break lists,
+            None => {
+                // The rows left out are the first of the next run.
+                let fewer = (rows.count() / 4).max(1);
+                cut(plan, &mut rows, fewer)?;
+                ended = false;
+            }
+        }
+    };
+    hand_over(plan, &rows, &lists, sink)?;
+    Ok(ended)
+}
+
+/// All related lists of a run; `None` when one of them is too much.
+fn lists(session: &mut Session, plan: &Plan, rows: &Held) -> Result<Option<Vec<Lists>>, Failure> {
+    plan.relations.iter().map(|relation| related::read(session, relation, rows)).collect()
+}
+
+/// The rows themselves, and whether the list ends with them.
+fn main_rows(connection: &Connection, plan: &Plan, query: &Query) -> Result<(Held, bool), Failure> {
+    let after: Vec<Value<'_>> = query.after.values().collect();
+    let mut rows = Held::new(plan.selects.len());
+    let limit = query.limit as usize;
+    for range in keyset::ranges(plan.dialect, &plan.order, &after) {
+        // One more row of a key that nobody has proven: the first that is not handed out must not have the last one's key.
+        let left = limit + usize::from(plan.unproven) - rows.count();
+        if left == 0 {
+            break;
+        }
+        let Statement { text, binds } = select::rows(plan, &range, &query.conditions);
+        let mut statement = connection.prepare_cached(&text)?;
+        bind(&mut Binder::new(&mut statement), &binds, &after, left)?;
+        let mut found = statement.raw_query();
+        while let Some(row) = found.next()? {
+            for (index, select) in plan.selects.iter().enumerate() {
+                push(&mut rows, row.get_ref(index)?, select.json)?;
+            }
+            if rows.weight() > RUN_BYTES && (rows.count() > 1 || !plan.unproven) {
+                let whole = rows.count() - usize::from(plan.unproven);
+                cut(plan, &mut rows, whole)?;
+                return Ok((rows, false));
+            }
+        }
+    }
+    if rows.count() > limit {
+        cut(plan, &mut rows, limit)?;
+        return Ok((rows, false));
+    }
+    let ended = rows.count() < limit;
+    Ok((rows, ended))
+}
+
+/// How many rows fulfil the conditions.
+pub(super) fn count(connection: &Connection, plan: &Plan, conditions: &[Condition]) -> Result<u64, Failure> {
+    let Statement { text, binds } = select::count(plan, conditions);
+    let mut statement = connection.prepare_cached(&text)?;
+    bind(&mut Binder::new(&mut statement), &binds, &[], 0)?;
+    let mut rows = statement.raw_query();
+    Ok(rows.next()?.map_or(Ok(0), |row| row.get::<_, i64>(0))? as u64)
+}
+
+fn bind(binder: &mut Binder<'_, '_>, binds: &[Bind<'_>], after: &[Value<'_>], limit: usize) -> rusqlite::Result<()> {
+    for bind in binds {
+        match bind {
+            Bind::Key(index) => binder.bind(Bound(after[*index]))?,
+            Bind::Value(text, operand) => binder.bind(filter_value(text, *operand))?,
+            Bind::List(values, operand) => {
+                binder.bind(Rc::new(values.iter().map(|text| filter_value(text, *operand)).collect::<Vec<_>>()))?;
+            }
+            Bind::Pattern(pattern) => binder.bind(pattern)?,
+            Bind::Limit => binder.bind(limit as i64)?,
+        }
+    }
+    Ok(())
+}
+
+fn filter_value(text: &str, operand: Operand) -> Owned {
+    match (operand, text.parse::<i64>(), text.parse::<f64>()) {
+        (Operand::Integer | Operand::Number, Ok(number), _) => Owned::Integer(number),
+        (Operand::Integer | Operand::Number, _, Ok(number)) => Owned::Real(number),
+        _ => Owned::Text(text.to_owned()),
+    }
+}

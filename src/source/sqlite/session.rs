@@ -1,0 +1,90 @@
+//! A connection to a SQLite file, and values on their way in and out of it.
+
+use std::{collections::HashMap, sync::Arc};
+
+use rusqlite::{
+    CachedStatement, Connection,
+    types::{ToSql, ToSqlOutput, ValueRef},
+};
+
+use crate::{
+    error::Error,
+    row::Value,
+    source::sql::{
+        held::{Form, Held, Slot},
+        related::SmallTable,
+    },
+};
+
+/// Why a read failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Sqlite(rusqlite::Error),
+    Own(Error),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Failure {
+        Failure::Sqlite(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Own(error)
+    }
+}
+
+/// A connection and the small related tables it holds.
+pub(super) struct Session {
+    pub(super) connection: Connection,
+    /// Which file it was opened on: a file that was put in its place is another database.
+    pub(super) file: Option<(u64, u64)>,
+    pub(super) held: HashMap<String, (i64, Option<Arc<SmallTable>>)>,
+}
+
+/// Binds a statement's parameters one after the other.
+pub(super) struct Binder<'a, 'c> {
+    statement: &'a mut CachedStatement<'c>,
+    next: usize,
+}
+
+impl<'a, 'c> Binder<'a, 'c> {
+    pub(super) fn new(statement: &'a mut CachedStatement<'c>) -> Binder<'a, 'c> {
+        Binder { statement, next: 1 }
+    }
+
+    pub(super) fn bind(&mut self, value: impl ToSql) -> rusqlite::Result<()> {
+        self.statement.raw_bind_parameter(self.next, value)?;
+        self.next += 1;
+        Ok(())
+    }
+}
+
+/// A value as it was read, bound as exactly that.
+pub(super) struct Bound<'a>(pub(super) Value<'a>);
+
+impl ToSql for Bound<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self.0 {
+            Value::Null | Value::List(_) => ValueRef::Null,
+            Value::Bool(truth) => ValueRef::Integer(truth.into()),
+            Value::Integer(n) => ValueRef::Integer(n),
+            Value::Real(n) => ValueRef::Real(n),
+            Value::Text(text) | Value::Json(text) | Value::Encoded(text) | Value::Decimal(text) => ValueRef::Text(text),
+            Value::Blob(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+/// Copies a value out of SQLite.
+pub(super) fn push(held: &mut Held, value: ValueRef<'_>, json: bool) -> Result<(), Error> {
+    match value {
+        ValueRef::Null => held.slots.push(Slot::Null),
+        ValueRef::Integer(n) => held.slots.push(Slot::Integer(n)),
+        ValueRef::Real(n) => held.slots.push(Slot::Real(n)),
+        ValueRef::Text(text) => return held.push(if json { Form::Json } else { Form::Text }, text),
+        ValueRef::Blob(bytes) => return held.push(Form::Blob, bytes),
+    }
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! Database servers from Debian's packages, each started and ended by its script in `tests/servers`, on a free port of loopback.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{
+        Mutex, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tempfile::TempDir;
+
+/// A kind of server: the script that runs it, and how to speak to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Postgres,
+}
+
+/// A running server. It ends when this is dropped, and when the tests end, however they do: its script reads the end of its input.
+pub struct Server {
+    pub kind: Kind,
+    pub port: u16,
+    orders: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
+    _child: Ended,
+    _folder: TempDir,
+}
+
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.wait();
+    }
+}
+
+impl Server {
+    /// A server of this test's own, which it may kill.
+    pub fn start(kind: Kind) -> Server {
+        let script = match kind {
+            Kind::Postgres => "tests/servers/postgres",
+        };
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = TempDir::new().unwrap();
+        let mut child = Command::new(script)
+            .args([folder.path().to_str().unwrap(), &port.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{script}: {error}"));
+        let orders = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let server = Server { kind, port, orders: Mutex::new(orders), _child: Ended(child), _folder: folder };
+        server.answer("ready");
+        server
+    }
+
+    /// The server that all tests share which leave it alone.
+    pub fn shared(kind: Kind) -> &'static Server {
+        static POSTGRES: OnceLock<Server> = OnceLock::new();
+        match kind {
+            Kind::Postgres => POSTGRES.get_or_init(|| Server::start(kind)),
+        }
+    }
+
+    /// `kill`, `start`, `pause` or `go`.
+    pub fn order(&self, order: &str, answer: &str) {
+        writeln!(self.orders.lock().unwrap().0, "{order}").unwrap();
+        self.answer(answer);
+    }
+
+    fn answer(&self, expected: &str) {
+        let mut line = String::new();
+        self.orders.lock().unwrap().1.read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), expected, "the server's script said something else");
+    }
+
+    /// A new, empty database.
+    pub fn database(&'static self) -> Db {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let admin = Db::new(Where::Server(self, "postgres".into()));
+        admin.execute(&format!("CREATE DATABASE {name}"));
+        Db::new(Where::Server(self, name))
+    }
+
+    /// A database of this name, which is there already.
+    pub fn named(&'static self, name: &str) -> Db {
+        Db::new(Where::Server(self, name.into()))
+    }
+}
+
+enum Where {
+    File(crate::support::File),
+    Server(&'static Server, String),
+}
+
+/// A database of a test, of any kind.
+pub struct Db {
+    server: Where,
+    later: std::cell::RefCell<String>,
+}
+
+/// All kinds of database, as a suite of promises goes through them.
+pub fn every_kind() -> Vec<Db> {
+    vec![sqlite(), Server::shared(Kind::Postgres).database()]
+}
+
+pub fn sqlite() -> Db {
+    Db::new(Where::File(crate::support::File::with("")))
+}
+
+pub fn postgres() -> Db {
+    Server::shared(Kind::Postgres).database()
+}
+
+impl Db {
+    fn new(server: Where) -> Db {
+        Db { server, later: Default::default() }
+    }
+
+    /// What kind it is, as its URL's scheme says.
+    pub fn name(&self) -> &'static str {
+        match &self.server {
+            Where::File(_) => "sqlite",
+            Where::Server(Server { kind: Kind::Postgres, .. }, _) => "postgres",
+        }
+    }
+
+    pub fn url(&self) -> String {
+        match &self.server {
+            Where::File(file) => format!("sqlite:{}", file.path.display()),
+            Where::Server(Server { kind: Kind::Postgres, port, .. }, name) => {
+                format!("postgres://chunkflow@127.0.0.1:{port}/{name}")
+            }
+        }
+    }
+
+    /// Runs statements.
+    pub fn execute(&self, sql: &str) {
+        match &self.server {
+            Where::File(file) => file.open().execute_batch(sql).unwrap(),
+            Where::Server(Server { kind: Kind::Postgres, .. }, _) => {
+                self.try_execute(sql).unwrap_or_else(|error| panic!("{error}\n{sql}"))
+            }
+        }
+    }
+
+    /// Keeps a statement for [`execute_now`](Db::execute_now).
+    pub fn execute_later(&self, sql: &str) {
+        self.later.borrow_mut().push_str(sql);
+    }
+
+    /// Runs all that was kept, in one transaction.
+    pub fn execute_now(&self) {
+        self.execute(&format!("BEGIN; {} COMMIT;", self.later.take()));
+    }
+
+    pub fn try_execute(&self, sql: &str) -> Result<(), String> {
+        self.query(sql).map(drop)
+    }
+
+    /// The rows of a query, each value as the database's own client prints it: `psql`, `mariadb`, `sqlite3`'s library.
+    pub fn query(&self, sql: &str) -> Result<Vec<Vec<String>>, String> {
+        match &self.server {
+            Where::File(file) => {
+                let connection = file.open();
+                let mut statement = connection.prepare(sql).map_err(|error| error.to_string())?;
+                let width = statement.column_count();
+                let mut rows = statement.query([]).unwrap();
+                let mut all = vec![];
+                while let Some(row) = rows.next().unwrap() {
+                    let text = |index| match row.get_ref(index).unwrap() {
+                        rusqlite::types::ValueRef::Null => String::new(),
+                        rusqlite::types::ValueRef::Integer(n) => n.to_string(),
+                        rusqlite::types::ValueRef::Real(n) => n.to_string(),
+                        value => String::from_utf8_lossy(value.as_bytes().unwrap()).into_owned(),
+                    };
+                    all.push((0..width).map(text).collect());
+                }
+                Ok(all)
+            }
+            Where::Server(Server { kind: Kind::Postgres, .. }, _) => {
+                let mut child = Command::new("psql")
+                    .args(["-X", "-q", "-A", "-t", "-F", "\u{1}", "-v", "ON_ERROR_STOP=1", "-f", "-", &self.url()])
+                    .env("TZ", "UTC")
+                    .stdin(Stdio::piped())
+                    .stdout(Stdio::piped())
+                    .stderr(Stdio::piped())
+                    .spawn()
+                    .unwrap();
+                let mut input = child.stdin.take().unwrap();
+                let sql = sql.to_owned();
+                let writer = std::thread::spawn(move || input.write_all(sql.as_bytes()));
+                let output = child.wait_with_output().unwrap();
+                let _ = writer.join();
+                match output.status.success() {
+                    true => Ok(String::from_utf8(output.stdout)
+                        .unwrap()
+                        .lines()
+                        .map(|line| line.split('\u{1}').map(str::to_owned).collect())
+                        .collect()),
+                    false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+                }
+            }
+        }
+    }
+
+    /// The configuration with one resource, `list`.
+    pub fn config(&self, resource: &str) -> String {
+        format!("[databases]\nmain = \"{}\"\n\n[resources.list]\ndatabase = \"main\"\n{resource}\n", self.url())
+    }
+
+    pub fn serve(&self, resource: &str) -> crate::support::Running {
+        crate::support::Running::config(&self.config(resource))
+    }
+}
