@@ -53,7 +53,7 @@ pub use self::{
     row::{Column, Field, Fields, Part, RowSink, Shape, Value},
     source::{
         BoxFuture, Closure, Complaint, Condition, DATABASES, Database, DatabaseOptions, FieldSpec, Filter, Gate,
-        GateLimits, Operand, Operator, OrderBy, Query, Related, Run, Source, Spec, closure, open_database,
+        GateLimits, Operand, Operator, OrderBy, Query, Related, Run, Source, Spec, TableInfo, closure, open_database,
     },
     store::{Memory, STORES, Store, open_store, promises},
     stream::{Outcome, Tally},
@@ -61,6 +61,6 @@ pub use self::{
 };
 #[cfg(feature = "server")]
 pub use self::{
-    config::{AdminConfig, Complaints, Config, ResourceConfig, ServerConfig},
+    config::{AdminConfig, Complaints, Config, Draft, ResourceConfig, ServerConfig},
     server::{Server, Shutdown},
 };

@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod export;
+mod init;
 mod open;
 mod serve;
 mod tricks;
@@ -55,7 +56,32 @@ enum Command {
     ///
     /// Each resource is a list at /NAME; / says what there is. Ctrl-C and SIGTERM let running streams end, for as long as `drain` says;
     /// a second signal cuts them.
-    Serve(#[command(flatten)] ServeOptions),
+    ///
+    /// With a DATABASE_URL and no configuration every table and view is a list that has a key and holds no secrets by its looks; the log says
+    /// what was left out and why. With both, the URL takes the place of the configuration's database.
+    ///
+    ///   chunkflow serve postgres://app@localhost/app
+    ///   chunkflow serve mysql://app@localhost/app
+    ///   chunkflow serve sqlite:app.sqlite
+    Serve {
+        /// A database to serve: postgres://…, mysql://…, sqlite:FILE
+        #[arg(value_name = "DATABASE_URL")]
+        database: Option<String>,
+        #[command(flatten)]
+        serve: ServeOptions,
+    },
+    /// Print a configuration for a database: its tables, and the related rows that its foreign keys tell of
+    ///
+    /// What it prints works unchanged and passes `check`; then take out what nobody should see. Tables without a key, tables of well-known
+    /// frameworks that hold credentials or sessions, and relations that would be slow are in it as comments, each with why.
+    ///
+    ///   chunkflow init postgres://app@localhost/app > chunkflow.toml
+    ///   chunkflow check && chunkflow serve
+    Init {
+        /// The database: postgres://…, mysql://…, sqlite:FILE
+        #[arg(value_name = "DATABASE_URL")]
+        database: String,
+    },
     /// Make a SQLite file with the list of tricks, once, and serve it
     ///
     /// The file has the tables tricks_trick, tricks_category, tricks_technology and two join tables, with text that breaks toys: quotes,
@@ -123,7 +149,11 @@ impl Cli {
         let opener = open::Opener { file: self.options.config, process };
         match self.command {
             None => serve::run(&opener, ServeOptions::from_environment(&opener.process)).await,
-            Some(Command::Serve(options)) => serve::run(&opener, options).await,
+            Some(Command::Serve { database: None, serve }) => serve::run(&opener, serve).await,
+            Some(Command::Serve { database: Some(url), serve }) => {
+                serve::serve(opener.config_of(&url).await?, serve).await
+            }
+            Some(Command::Init { database }) => init::run(&opener, &database).await,
             Some(Command::Demo { rows, database, serve }) => demo::run(&opener, rows, database, serve).await,
             Some(Command::Check) => check::run(&opener).await,
             Some(Command::Export { resource, format, output }) => export::run(&opener, &resource, format, output).await,

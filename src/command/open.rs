@@ -5,10 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::{Process, tricks};
-use crate::config::Config;
+use crate::{
+    config::{Config, Draft},
+    source::{DatabaseOptions, open_database},
+};
 
 const FILE: &str = "chunkflow.toml";
 const DEMO: &str = include_str!("demo.toml");
@@ -31,6 +34,34 @@ impl Opener<'_> {
                 self.demo(&database, DEMO_ROWS)
             }
         }
+    }
+
+    /// The configuration that was named or is in this folder, over this database; without one, all that the database has.
+    pub(super) async fn config_of(&self, url: &str) -> Result<Config> {
+        let file = match &self.file {
+            Some(file) => Some(file.as_path()),
+            None => Some(Path::new(FILE)).filter(|file| file.exists()),
+        };
+        if let Some(file) = file {
+            let mut config = self.read(file)?;
+            config.replace_database(url)?;
+            return Ok(config);
+        }
+        let draft = self.draft(url, false).await?;
+        for (table, why) in draft.left_out() {
+            tracing::info!("left out `{table}`: {why}");
+        }
+        if draft.served() == 0 {
+            bail!("this database has no table that can be served unasked; `chunkflow init` prints what it has, and why")
+        }
+        let environment = |name: &str| (name == "CHUNKFLOW_DATABASE").then(|| url.to_owned());
+        Ok(Config::parse("what was found", &draft.to_toml("${CHUNKFLOW_DATABASE}"), &environment)?)
+    }
+
+    /// What a database has.
+    pub(super) async fn draft(&self, url: &str, relations: bool) -> Result<Draft> {
+        let database = open_database(&DatabaseOptions::new(url)).await?;
+        Ok(Draft::of(&*database, relations).await)
     }
 
     fn read(&self, file: &Path) -> Result<Config> {

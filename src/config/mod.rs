@@ -2,14 +2,17 @@
 
 mod admin;
 mod complaint;
+mod draft;
 mod read;
 mod resource;
 mod server;
 
-use std::{collections::HashMap, fmt, ops::Range, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, ops::Range, sync::Arc};
 
 pub(crate) use self::server::parse_listen;
-pub use self::{admin::AdminConfig, complaint::Complaints, resource::ResourceConfig, server::ServerConfig};
+pub use self::{
+    admin::AdminConfig, complaint::Complaints, draft::Draft, resource::ResourceConfig, server::ServerConfig,
+};
 use self::{
     complaint::Located,
     read::{Reader, Section},
@@ -136,6 +139,21 @@ impl Config {
         }
     }
 
+    /// Puts another database in the place of the only one, or of the one called `main`.
+    ///
+    /// # Errors
+    /// When there are several and none is called so.
+    pub fn replace_database(&mut self, url: &str) -> crate::Result<()> {
+        let only = self.databases.len() == 1;
+        let found = self.databases.iter_mut().find(|(name, _)| only || name == "main");
+        let (_, options) = found.ok_or_else(|| {
+            let message = "the configuration has several databases, and none is called `main`";
+            crate::Error::new(crate::Kind::Config, message).remedy("leave the URL out, or call one of them `main`")
+        })?;
+        url.clone_into(&mut options.url);
+        Ok(())
+    }
+
     /// What is wrong or slow, once everything is opened; nothing is served.
     pub async fn check(&self) -> Complaints {
         let mut wrong = vec![];
@@ -202,7 +220,7 @@ fn read_store(mut section: Section<'_, '_>) -> Option<String> {
 }
 
 fn read_databases(mut section: Section<'_, '_>) -> Vec<(String, DatabaseOptions)> {
-    let usual = || DatabaseOptions { url: String::new(), pool: 4, timeout: Duration::from_secs(10) };
+    let usual = || DatabaseOptions::new("");
     let mut databases = vec![];
     for name in section.keys() {
         let mut options = usual();

@@ -22,7 +22,7 @@ pub use self::sqlite::Sqlite;
 pub use self::{
     closure::{Closure, closure},
     gate::{Gate, GateLimits},
-    spec::{Complaint, FieldSpec, OrderBy, Related, Spec},
+    spec::{Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo},
 };
 use crate::{
     cursor::Cursor,
@@ -153,6 +153,9 @@ pub trait Database: Send + Sync + 'static {
     /// *Everything* that is wrong with the specification.
     fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Result<(Arc<dyn Source>, Fields), Vec<Complaint>>>;
 
+    /// The tables and views that can be read.
+    fn tables(&self) -> Vec<TableInfo>;
+
     /// What would be slow about a resource that this database can serve, each with its remedy.
     fn explain<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Vec<Complaint>>;
 }
@@ -166,6 +169,13 @@ pub struct DatabaseOptions {
     pub pool: usize,
     /// Time limit of one read.
     pub timeout: Duration,
+}
+
+impl DatabaseOptions {
+    /// The database at `url`, with four connections and ten seconds for a read.
+    pub fn new(url: impl Into<String>) -> DatabaseOptions {
+        DatabaseOptions { url: url.into(), pool: 4, timeout: Duration::from_secs(10) }
+    }
 }
 
 impl fmt::Debug for DatabaseOptions {

@@ -105,3 +105,22 @@ impl Complaint {
         Complaint { at: at.into(), message: message.into(), remedy: remedy.into() }
     }
 }
+
+/// What a database says of a table or view.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TableInfo {
+    /// Its name, as [`Spec::table`] takes it.
+    pub name: String,
+    /// What the database's own documentation of it says.
+    pub comment: Option<String>,
+    /// Its columns, and whether each holds text.
+    pub columns: Vec<(String, bool)>,
+    /// The columns that identify a row; empty where the database knows of none.
+    pub key: Vec<String>,
+    /// Its references of one column: column, table, and column there.
+    pub references: Vec<(String, String, String)>,
+    /// Whether it is a view.
+    pub is_view: bool,
+    /// Whether it is a part of another table.
+    pub is_part: bool,
+}

@@ -35,7 +35,7 @@ pub(super) async fn prepare(pool: &Arc<Pool>, plan: &Plan) -> Result<(), Vec<Com
                 Some(error) => error.message().to_owned(),
                 None => error.to_string(),
             };
-            let remedy = match at {
+            let remedy = match &*at {
                 "where" => "write a condition that works as `SELECT … WHERE (…)`, without parameters",
                 _ => "see that the columns that are compared are of one type, and that this user may read the tables",
             };
@@ -46,16 +46,19 @@ pub(super) async fn prepare(pool: &Arc<Pool>, plan: &Plan) -> Result<(), Vec<Com
     }
 }
 
-async fn try_queries(client: &Client, begin: &str, plan: &Plan) -> Result<(), (&'static str, Failure)> {
-    client.batch_execute(begin).await.map_err(|error| ("table", error.into()))?;
+async fn try_queries(client: &Client, begin: &str, plan: &Plan) -> Result<(), (String, Failure)> {
+    client.batch_execute(begin).await.map_err(|error| ("table".to_owned(), error.into()))?;
     let at = if plan.condition.is_some() { "where" } else { "table" };
     let statement = select::rows(plan, &Range::new(), &[]);
     // The only parameter is the limit: one that the operator's condition brings along is an error.
-    explain(client, &statement.text, Param::of(&statement, &[], 1)).await.map_err(|failure| (at, failure))?;
-    for relation in &plan.relations {
-        plan_of_relation(client, relation).await.map_err(|failure| ("fields", failure))?;
+    explain(client, &statement.text, Param::of(&statement, &[], 1))
+        .await
+        .map_err(|failure| (at.to_owned(), failure))?;
+    for (index, relation) in plan.relations.iter().enumerate() {
+        let planned = plan_of_relation(client, relation).await;
+        planned.map_err(|failure| (advice::relation_key(plan, index), failure))?;
     }
-    client.batch_execute("COMMIT").await.map_err(|error| ("table", error.into()))
+    client.batch_execute("COMMIT").await.map_err(|error| ("table".to_owned(), error.into()))
 }
 
 /// What would be slow.

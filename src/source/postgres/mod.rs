@@ -24,6 +24,7 @@ use tokio_postgres::error::SqlState;
 use self::{connect::Connector, pool::Pool, rows::Progress};
 use super::{
     BoxFuture, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, Query, Run, Source, Spec,
+    TableInfo,
     sql::{
         catalogue::Catalogue,
         dialect::Dialect,
@@ -94,6 +95,10 @@ impl Database for Postgres {
             let source = Table { pool: Arc::clone(&self.pool), plan, fingerprint, width: AtomicUsize::new(0) };
             Ok((Arc::new(source) as Arc<dyn Source>, fields))
         })
+    }
+
+    fn tables(&self) -> Vec<TableInfo> {
+        self.catalogue.tables()
     }
 
     fn explain<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Vec<Complaint>> {

@@ -35,8 +35,7 @@ pub(in crate::source) fn unindexed_order(plan: &Plan) -> Complaint {
 
 /// A related list whose rows are found by looking through a whole table.
 pub(in crate::source) fn unindexed_relation(plan: &Plan, relation: usize) -> Complaint {
-    let column = plan.outputs.iter().position(|output| *output == Output::Relation(relation));
-    let at = column.map_or(String::new(), |column| format!("fields.{}", plan.columns[column].name));
+    let at = relation_key(plan, relation);
     let relation = &plan.relations[relation];
     let quote = |name: &str| plan.dialect.quote(name);
     let (table, on, columns) = match &relation.join {
@@ -48,6 +47,12 @@ pub(in crate::source) fn unindexed_relation(plan: &Plan, relation: usize) -> Com
         format!("no index finds the related rows: every chunk looks through all of {table}"),
         format!("CREATE INDEX {} ON {table} ({columns})", index_name(plan, table, on)),
     )
+}
+
+/// The key of the configuration that a relation comes from.
+pub(in crate::source) fn relation_key(plan: &Plan, relation: usize) -> String {
+    let column = plan.outputs.iter().position(|output| *output == Output::Relation(relation));
+    column.map_or("fields".to_owned(), |column| format!("fields.{}", plan.columns[column].name))
 }
 
 /// A name for an index of a table, which is SQL already.

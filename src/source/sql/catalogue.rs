@@ -2,7 +2,7 @@
 
 use super::dialect::Dialect;
 use crate::{
-    source::{Complaint, Operand},
+    source::{Complaint, Operand, TableInfo},
     suggest,
 };
 
@@ -105,6 +105,27 @@ pub(in crate::source) struct ForeignKey {
 }
 
 impl Catalogue {
+    /// What there is, for those who look for lists to make.
+    pub(in crate::source) fn tables(&self) -> Vec<TableInfo> {
+        let info = |table: &Table| TableInfo {
+            name: table.name.clone(),
+            comment: table.comment.clone(),
+            columns: table
+                .declared()
+                .map(|column| (column.name.clone(), column.operand == Some(Operand::Text)))
+                .collect(),
+            key: table.key.clone(),
+            references: table
+                .foreign_keys
+                .iter()
+                .map(|key| (key.column.clone(), key.table.clone(), key.to.clone()))
+                .collect(),
+            is_view: table.is_view,
+            is_part: table.is_part,
+        };
+        self.tables.iter().map(info).collect()
+    }
+
     /// The table with this name.
     pub(in crate::source) fn table(&self, name: &str, at: &str) -> Result<&Table, Complaint> {
         let full = |table: &&Table| table.full_name == name;

@@ -24,7 +24,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use self::session::{Failure, Session};
 use super::{
     BoxFuture, Complaint, Condition, Database, DatabaseOptions, Filter, Gate, GateLimits, Operator, Query, Run, Source,
-    Spec,
+    Spec, TableInfo,
     sql::{
         advice,
         catalogue::Catalogue,
@@ -129,6 +129,10 @@ impl Database for Sqlite {
             (Arc::new(source) as Arc<dyn Source>, fields)
         });
         Box::pin(std::future::ready(made))
+    }
+
+    fn tables(&self) -> Vec<TableInfo> {
+        self.catalogue.tables()
     }
 
     fn explain<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Vec<Complaint>> {

@@ -1,0 +1,27 @@
+//! `chunkflow init`
+
+use std::io::Write;
+
+use anyhow::{Context, Result, bail};
+
+use super::{Exit, open::Opener};
+
+pub(super) async fn run(opener: &Opener<'_>, url: &str) -> Result<Exit> {
+    let draft = opener.draft(url, true).await?;
+    if draft.served() == 0 && draft.left_out().next().is_none() {
+        bail!("this database has no table that this user may read")
+    }
+    // A password that stands in the environment need not stand in the file.
+    let known = (opener.process.environment)("DATABASE_URL").is_some_and(|known| known == url);
+    let text = draft.to_toml(if known { "${DATABASE_URL}" } else { url });
+    std::io::stdout().write_all(text.as_bytes()).context("the configuration cannot be written")?;
+    let left_out = draft.left_out().count();
+    eprintln!(
+        "{} to serve, {left_out} left out; now: chunkflow check, then chunkflow serve",
+        match draft.served() {
+            1 => "1 list".to_owned(),
+            lists => format!("{lists} lists"),
+        }
+    );
+    Ok(Exit::Done)
+}

@@ -1,0 +1,356 @@
+//! A configuration for a database as it is found: what `chunkflow init` prints and `chunkflow serve URL` serves.
+
+use std::fmt::Write;
+
+use crate::{
+    row::Value,
+    source::{Database, FieldSpec, Related, Spec, TableInfo},
+    text,
+};
+
+/// Tables of well-known frameworks that hold credentials, sessions or nothing of the application's; matched as a whole.
+const WELL_KNOWN: &[&str] = &[
+    // Django and its usual companions
+    "auth_user",
+    "auth_user_groups",
+    "auth_user_user_permissions",
+    "auth_group",
+    "auth_group_permissions",
+    "auth_permission",
+    "authtoken_token",
+    "django_session",
+    "django_migrations",
+    "django_content_type",
+    "django_admin_log",
+    "account_emailconfirmation",
+    // Rails
+    "schema_migrations",
+    "ar_internal_metadata",
+    "active_storage_blobs",
+    "sessions",
+    // Laravel
+    "migrations",
+    "password_resets",
+    "password_reset_tokens",
+    "personal_access_tokens",
+    "failed_jobs",
+    "jobs",
+    "job_batches",
+    "cache",
+    "cache_locks",
+    // Node and others
+    "session",
+    "knex_migrations",
+    "knex_migrations_lock",
+    "SequelizeMeta",
+    "_prisma_migrations",
+    "flyway_schema_history",
+    "alembic_version",
+    "databasechangelog",
+    "databasechangeloglock",
+    "__EFMigrationsHistory",
+];
+/// Beginnings of such names.
+const WELL_KNOWN_PREFIXES: &[&str] =
+    &["oauth_", "oauth2_provider_", "socialaccount_", "otp_", "spatial_ref_sys", "pg_stat_statements"];
+/// Parts of column names that say that a column holds a secret.
+const SECRETS: &[&str] = &["password", "passwd", "secret", "api_key", "apikey", "private_key", "token", "otp_"];
+/// Columns that name a row for people, the best first.
+const LABELS: &[&str] = &["slug", "name", "title", "label", "code", "username", "email"];
+/// Names that are the server's own.
+const RESERVED: &[&str] = &["healthz", "readyz", "metrics", "openapi", "openapi.json"];
+
+/// What would be served, and what not.
+pub struct Draft {
+    resources: Vec<DraftResource>,
+}
+
+struct DraftResource {
+    name: String,
+    info: TableInfo,
+    relations: Vec<DraftRelation>,
+    /// Why it is not served.
+    left_out: Option<String>,
+}
+
+struct DraftRelation {
+    name: String,
+    field: FieldSpec,
+    /// Why it is not taken.
+    off: Option<String>,
+}
+
+impl Draft {
+    /// Looks at every table of a database. With `relations` the related rows that its foreign keys tell of are members too.
+    pub async fn of(database: &dyn Database, relations: bool) -> Draft {
+        let tables = database.tables();
+        let mut resources: Vec<DraftResource> = vec![];
+        for info in &tables {
+            let name = path(&info.name, &resources);
+            let relations = if relations { relations_of(info, &tables) } else { vec![] };
+            let mut draft = DraftResource { name, left_out: left_out(info), info: info.clone(), relations };
+            if draft.left_out.is_none() {
+                draft.try_out(database).await;
+            }
+            resources.push(draft);
+        }
+        Draft { resources }
+    }
+
+    /// The resources that would be served.
+    pub fn served(&self) -> usize {
+        self.resources.iter().filter(|draft| draft.left_out.is_none()).count()
+    }
+
+    /// The tables that would not be served, each with why.
+    pub fn left_out(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.resources.iter().filter_map(|draft| Some((&*draft.info.name, draft.left_out.as_deref()?)))
+    }
+
+    /// The configuration, with `url` for the database: TOML that can be served as it is.
+    pub fn to_toml(&self, url: &str) -> String {
+        let mut out = String::from(HEAD);
+        line(&mut out, format_args!("[databases]\nmain = {}", quoted(url)));
+        for draft in &self.resources {
+            draft.write(&mut out);
+        }
+        out
+    }
+}
+
+const HEAD: &str = "\
+# The lists of a database, as `chunkflow init` found it. Each [resources.NAME] is a list at GET /NAME.
+# Take out what nobody should see. `chunkflow check` says what is wrong or slow about this file;
+# chunkflow.example.toml shows everything that can stand in it.
+
+# [server]
+# listen = \"127.0.0.1:8080\"
+# public_url = \"https://www.example.com\"     # for absolute links; without it, scheme and host of the request
+# allowed_hosts = [\"www.example.com\"]
+
+# The URL may hold a password: ${NAME} takes it from the environment.
+";
+
+/// Writing to memory does not fail.
+fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(out, "{text}");
+}
+
+impl DraftResource {
+    /// Leaves out what the database does not take, or answers slowly.
+    async fn try_out(&mut self, database: &dyn Database) {
+        // Each round takes at least one thing away.
+        while self.left_out.is_none() {
+            let spec = self.spec();
+            let complaints = match database.source(&spec).await {
+                Ok(_) => database.explain(&spec).await,
+                Err(complaints) => complaints,
+            };
+            if complaints.is_empty() {
+                return;
+            }
+            for complaint in complaints {
+                let why = format!("{} ({})", complaint.message, complaint.remedy);
+                let name = complaint.at.strip_prefix("fields.").unwrap_or_default();
+                // A query that is not taken as a whole may be so for any of its relations.
+                let any = complaint.at == "table";
+                let mut guilty = self
+                    .relations
+                    .iter_mut()
+                    .filter(|relation| relation.off.is_none() && (any || relation.name == name))
+                    .peekable();
+                if guilty.peek().is_none() {
+                    self.left_out = Some(why);
+                    return;
+                }
+                guilty.for_each(|relation| relation.off = Some(why.clone()));
+            }
+        }
+    }
+
+    fn spec(&self) -> Spec {
+        let columns = self.info.columns.iter().map(|(name, _)| (name.clone(), FieldSpec::Column(name.clone())));
+        let related = self.relations.iter().filter(|relation| relation.off.is_none());
+        let related = related.map(|relation| (relation.name.clone(), relation.field.clone()));
+        Spec { table: self.info.name.clone(), fields: Some(columns.chain(related).collect()), ..Spec::default() }
+    }
+
+    fn write(&self, out: &mut String) {
+        out.push('\n');
+        for text in self.info.comment.iter().flat_map(|comment| comment.lines()) {
+            line(out, format_args!("# {}", shown(text)));
+        }
+        let kind = if self.info.is_view { "View" } else { "Table" };
+        let table = quoted(&self.info.name);
+        if let Some(why) = &self.left_out {
+            line(out, format_args!("# {kind} {table} is left out: {}", shown(why)));
+            line(out, format_args!("# [resources.{}]\n# database = \"main\"\n# table = {table}", key(&self.name)));
+            return;
+        }
+        line(out, format_args!("# {kind} {table}, by {}", shown(&self.info.key.join(", "))));
+        line(out, format_args!("[resources.{}]\ndatabase = \"main\"\ntable = {table}", key(&self.name)));
+        if self.relations.is_empty() {
+            return;
+        }
+        line(out, format_args!("\n[resources.{}.fields]", key(&self.name)));
+        for (name, _) in &self.info.columns {
+            line(out, format_args!("{} = {}", key(name), quoted(name)));
+        }
+        for relation in &self.relations {
+            let field = format!("{} = {}", key(&relation.name), field(&relation.field));
+            match &relation.off {
+                None => line(out, format_args!("{field}")),
+                Some(why) => line(out, format_args!("# {field}    # {}", shown(why))),
+            }
+        }
+    }
+}
+
+/// A text on one line of a comment.
+fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A TOML string: JSON's escapes are TOML's too.
+fn quoted(text: &str) -> String {
+    let mut out = text::Output::default();
+    text::scalar(Value::Text(text.as_bytes()), &mut out);
+    String::from_utf8_lossy(&out.bytes).into_owned()
+}
+
+/// A TOML key.
+fn key(name: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if !name.is_empty() && name.chars().all(bare) { name.to_owned() } else { quoted(name) }
+}
+
+fn field(field: &FieldSpec) -> String {
+    let (kind, related) = match field {
+        FieldSpec::Column(column) => return quoted(column),
+        FieldSpec::Link(link) => return format!("{{ link = {} }}", quoted(link)),
+        FieldSpec::Via { via, related } => (format!("via = {}", quoted(via)), related),
+        FieldSpec::Through { through, on, to, related } => {
+            let (on, to) = (ends("on", on), ends("to", to));
+            let table = ends("table", &related.table);
+            (format!("through = {}{table}{on}{to}", quoted(through)), related)
+        }
+        FieldSpec::From { on, related } => {
+            (format!("from = {}{}", quoted(related.table.as_deref().unwrap_or_default()), ends("on", on)), related)
+        }
+    };
+    let columns: Vec<String> = related.columns.iter().map(|name| quoted(name)).collect();
+    format!("{{ {kind}, columns = [{}] }}", columns.join(", "))
+}
+
+fn ends(name: &str, value: &Option<String>) -> String {
+    value.as_ref().map_or(String::new(), |value| format!(", {name} = {}", quoted(value)))
+}
+
+/// Why a table should not be served without somebody saying so.
+fn left_out(info: &TableInfo) -> Option<String> {
+    let bare = info.name.rsplit_once('.').map_or(&*info.name, |(_, name)| name);
+    let prefixed = |prefix: &&str| bare.starts_with(*prefix);
+    if WELL_KNOWN.contains(&bare) || WELL_KNOWN_PREFIXES.iter().any(|prefix| prefixed(prefix)) {
+        return Some("a framework's own table, of a kind that holds credentials, sessions or its housekeeping".into());
+    }
+    let secret = |name: &str| SECRETS.iter().any(|secret| name.to_ascii_lowercase().contains(secret));
+    if let Some((column, _)) = info.columns.iter().find(|(name, _)| secret(name)) {
+        return Some(format!("its column `{column}` may hold a secret; name the fields that may be seen"));
+    }
+    let written = |name: &str| name.contains("${");
+    if written(&info.name) || info.columns.iter().any(|(name, _)| written(name)) {
+        return Some("a name in it reads like a variable of the environment".into());
+    }
+    if info.is_part {
+        return Some("it is a part of another table".into());
+    }
+    if info.key.is_empty() {
+        return Some("it has no key that tells its rows apart; name the columns that do with key = [\"…\"]".into());
+    }
+    None
+}
+
+/// A name that can stand in a path and that no other resource has.
+fn path(table: &str, others: &[DraftResource]) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let mut name: String = table.chars().map(|c| if allowed(c) { c } else { '_' }).collect();
+    if name.is_empty() || name.starts_with('.') {
+        name.insert(0, '_');
+    }
+    let format = crate::format::FORMATS.iter().any(|format| name.ends_with(&format!(".{}", format.name)));
+    if format || RESERVED.contains(&&*name) {
+        name.push('_');
+    }
+    while others.iter().any(|other| other.name == name) {
+        name.push('_');
+    }
+    name
+}
+
+/// The related rows that foreign keys tell of: the row that a column points to, and the rows behind a join table. Rows that point here can be
+/// very many, and are written down but not taken.
+fn relations_of(info: &TableInfo, tables: &[TableInfo]) -> Vec<DraftRelation> {
+    let mut found: Vec<DraftRelation> = vec![];
+    let taken = |found: &[DraftRelation], name: &str| {
+        found.iter().any(|other| other.name == name) || info.columns.iter().any(|(column, _)| column == name)
+    };
+    let mut push = |wanted: String, other: String, field: FieldSpec, off: Option<String>| {
+        let free = [wanted, other].into_iter().find(|name| !taken(&found, name));
+        found.extend(free.map(|name| DraftRelation { name, field, off }));
+    };
+    let named = |name: &str| tables.iter().find(|table| table.name == name);
+    for (column, target, _) in &info.references {
+        let Some(target) = named(target).filter(|target| left_out(target).is_none()) else { continue };
+        let name = column.strip_suffix("_id").unwrap_or(column).to_owned();
+        let field = FieldSpec::Via { via: column.clone(), related: related(target, None) };
+        push(name, format!("{column}_row"), field, None);
+    }
+    for join in tables.iter().filter(|join| joins(join) && left_out(join).is_none()) {
+        for (index, (on, here, _)) in join.references.iter().enumerate().filter(|(_, key)| key.1 == info.name) {
+            let (to, there, _) = &join.references[1 - index];
+            let Some(target) = named(there).filter(|target| left_out(target).is_none()) else { continue };
+            // A table that is joined with itself says twice what is related; which end is which must be said.
+            let both = (here == there).then(|| (on.clone(), to.clone()));
+            let (on, to_column) = both.unzip();
+            let field = FieldSpec::Through {
+                through: join.name.clone(),
+                on,
+                to: to_column,
+                related: related(target, Some(target.name.clone())),
+            };
+            let bare = |name: &str| name.rsplit_once('.').map_or(name, |(_, bare)| bare).to_owned();
+            push(bare(&target.name), format!("{}_{}", bare(&join.name), to), field, None);
+        }
+    }
+    for other in tables.iter().filter(|other| !joins(other) && left_out(other).is_none()) {
+        let pointing: Vec<_> = other.references.iter().filter(|key| key.1 == info.name).collect();
+        for (column, ..) in &pointing {
+            let on = (pointing.len() > 1).then(|| column.clone());
+            let field = FieldSpec::From { on, related: related(other, Some(other.name.clone())) };
+            let bare = other.name.rsplit_once('.').map_or(&*other.name, |(_, bare)| bare);
+            let off = "rows that point here can be very many".to_owned();
+            push(bare.to_owned(), format!("{bare}_{column}"), field, Some(off));
+        }
+    }
+    found
+}
+
+/// Whether a table is there to join two others: two references, and little else.
+fn joins(info: &TableInfo) -> bool {
+    info.references.len() == 2
+        && info.references[0].0 != info.references[1].0
+        && info.columns.len() <= 4
+        && !info.is_view
+}
+
+/// The key of a related row and what names it for people.
+fn related(target: &TableInfo, table: Option<String>) -> Related {
+    let has = |label: &&&str| target.columns.iter().any(|(name, text)| *text && name.eq_ignore_ascii_case(label));
+    let label = LABELS.iter().find(has).map(|label| (*label).to_owned());
+    let label = label.or_else(|| target.columns.iter().find(|(_, text)| *text).map(|(name, _)| name.clone()));
+    let mut columns = target.key.clone();
+    if let Some(label) = label.filter(|label| !columns.iter().any(|column| column.eq_ignore_ascii_case(label))) {
+        columns.push(label);
+    }
+    Related { table, columns, object: true, order: vec![] }
+}
