@@ -37,6 +37,8 @@ pub(crate) struct Cutter {
     beyond: bool,
     /// When the read under way began, in milliseconds since 1970.
     run_at: u64,
+    /// How many reads have begun.
+    runs: u32,
     /// Texts that were not UTF-8, and rows taken: for the counters.
     pub(crate) mended: u64,
     pub(crate) rows: u64,
@@ -71,6 +73,7 @@ impl Cutter {
             link: vec![],
             beyond: false,
             run_at: 0,
+            runs: 0,
             mended: 0,
             rows: 0,
         }
@@ -86,14 +89,16 @@ impl Cutter {
         let open = self.open.as_ref()?;
         let after = Cursor::from_canonical(Bytes::copy_from_slice(&self.last))?;
         let sizes = self.list.resource().options().sizes;
+        let longer = RUN << self.runs.saturating_sub(2).min(2);
         let rows = match (self.cut, open.rows) {
             // One more than the limit, to know whether the list goes on.
             (cut, rows) if cut > 0 => cut - rows + 1,
             (_, 0) if open.start.is_start() => sizes.rows.saturating_mul(2).clamp(10, RUN),
-            (_, 0) => RUN,
+            // A list that is read on and on is read in longer runs: each costs the database a plan and a round trip.
+            (_, 0) => longer,
             (_, rows) => {
                 let row = (open.out.bytes.len() as u32 / rows).max(1);
-                (sizes.bytes / row).max(sizes.rows).clamp(RUN, LONGEST_RUN)
+                (sizes.bytes / row).max(sizes.rows).clamp(longer, LONGEST_RUN)
             }
         };
         Some((after, rows))
@@ -101,6 +106,7 @@ impl Cutter {
 
     /// Says that a read of the source begins at `now`: no row of it is older.
     pub(crate) fn begin_run(&mut self, now: u64) {
+        self.runs += 1;
         self.run_at = now;
         if let Some(open) = self.open.as_mut().filter(|open| open.rows == 0) {
             open.loaded_at = now;

@@ -132,6 +132,7 @@ fn column(row: &Row) -> TableColumn {
     };
     TableColumn {
         nullable: !not_null,
+        text: type_name == "citext" || matches!(wire, Some(Wire::Text)),
         operand,
         read,
         read_key,

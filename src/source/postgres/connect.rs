@@ -14,6 +14,7 @@ use rustls::{
 use tokio_postgres::{CancelToken, Client, Config, config::SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::explained;
 use crate::error::{Error, Kind, Result};
 
 /// How long a connection may take to come about, on each host.
@@ -89,8 +90,19 @@ impl Connector {
     }
 
     /// Makes a connection, driven by a task of its own that ends with the client.
-    pub(super) async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
-        let (client, connection) = self.config.connect(self.tls.clone()).await?;
+    ///
+    /// # Errors
+    /// Also when the server takes the connection and then says nothing.
+    pub(super) async fn connect(&self) -> Result<Client> {
+        let hosts = self.config.get_hosts().len().max(1) as u32;
+        let limit = self.config.get_connect_timeout().map_or(CONNECT, |limit| *limit) * hosts;
+        let connected = tokio::time::timeout(limit, self.config.connect(self.tls.clone())).await;
+        let (client, connection) = connected
+            .map_err(|_| {
+                Error::new(Kind::Unavailable, format!("PostgreSQL did not answer within {limit:?}"))
+                    .remedy("see that it runs at the address in [databases], and is not overloaded")
+            })?
+            .map_err(|error| explained(error, &[]))?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to PostgreSQL ended");

@@ -252,7 +252,7 @@ fn explained(error: tokio_postgres::Error, conditions: &[Condition]) -> Error {
             .remedy("restart, so that the table is looked at again"),
         _ => Error::new(Kind::Unavailable, "PostgreSQL could not answer").remedy("see its log"),
     };
-    made.caused_by(error)
+    made.caused_by(database.to_string())
 }
 
 fn timed_out(timeout: Duration) -> Error {

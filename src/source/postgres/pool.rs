@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_postgres::Client;
 
-use super::{connect::Connector, explained};
+use super::connect::Connector;
 use crate::{
     error::Result,
     source::{Gate, GateLimits},
@@ -61,7 +61,7 @@ impl Pool {
         let idle = self.idle().pop();
         let (client, reused) = match idle.filter(|client| !client.is_closed()) {
             Some(client) => (client, true),
-            None => (self.connector.connect().await.map_err(|error| explained(error, &[]))?, false),
+            None => (self.connector.connect().await?, false),
         };
         Ok(Lease { pool: Arc::clone(self), held: Some((client, turn)), reused })
     }

@@ -63,7 +63,7 @@ pub(super) async fn read(
     let mut whole = true;
     let mut begun = Some(client.batch_execute(begin));
     let ranges = keyset::ranges(&DIALECT, &plan.order, &after);
-    let mut commit = pin!(client.batch_execute("COMMIT"));
+    let mut commit = pin!(future::maybe_done(client.batch_execute("COMMIT")));
     let mut committing = false;
     for (index, range) in ranges.iter().enumerate() {
         // One more row of a key that nobody has proven: the first that is not handed out must not have the last one's key.
@@ -130,14 +130,15 @@ pub(super) async fn read(
         send(commit.as_mut()).await;
     }
     hand_over(plan, &rows, &lists, sink)?;
-    commit.await?;
+    commit.as_mut().await;
+    commit.take_output().transpose()?;
     Ok(ended)
 }
 
 /// Has a request sent, without waiting for its answer.
-async fn send<T>(mut request: Pin<&mut impl Future<Output = T>>) {
+async fn send(mut request: Pin<&mut impl Future<Output = ()>>) {
     std::future::poll_fn(|context| {
-        // Its first poll sends it; it cannot have its answer yet.
+        // Its first poll sends it.
         let _ = request.as_mut().poll(context);
         Poll::Ready(())
     })

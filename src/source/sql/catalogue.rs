@@ -62,6 +62,8 @@ pub(in crate::source) struct TableColumn {
     pub(in crate::source) as_in_key: Option<String>,
     /// The column made such that it tells apart all values that differ: SQL with one `?`.
     pub(in crate::source) exact: Option<String>,
+    /// Whether its type is one for text.
+    pub(in crate::source) text: bool,
     /// Whether its texts are JSON.
     pub(in crate::source) json: bool,
     /// Whether it is part of the table's declaration and not, like SQLite's rowid, beside it.
@@ -84,6 +86,7 @@ impl TableColumn {
             collation: None,
             as_in_key: None,
             exact: None,
+            text: false,
             json: false,
             declared: true,
         }
@@ -110,10 +113,7 @@ impl Catalogue {
         let info = |table: &Table| TableInfo {
             name: table.name.clone(),
             comment: table.comment.clone(),
-            columns: table
-                .declared()
-                .map(|column| (column.name.clone(), column.operand == Some(Operand::Text)))
-                .collect(),
+            columns: table.declared().map(|column| (column.name.clone(), column.text)).collect(),
             key: table.key.clone(),
             references: table
                 .foreign_keys

@@ -44,6 +44,7 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
             as_in_key: key_collation(connection, &name, &column_name)?
                 .map(|collation| format!("? COLLATE {}", DIALECT.quote(&collation))),
             exact: Some("? COLLATE BINARY".to_owned()),
+            text: affinity(&declared) == "TEXT",
             json: declared.eq_ignore_ascii_case("json"),
             ..TableColumn::plain(column_name)
         });

@@ -1,0 +1,96 @@
+//! Many clients: how many queries, how many connections.
+
+use chunkflow::ServerConfig;
+
+use super::ids;
+use crate::{
+    servers::{Db, postgres},
+    support::{Client, Running, parse, until},
+};
+
+fn long(db: &Db, rows: u32) {
+    db.execute(&format!("CREATE TABLE item (id INTEGER PRIMARY KEY, name text); INSERT INTO item SELECT i, repeat('x', 1000) FROM generate_series(1, {rows}) i"));
+}
+
+fn connections(db: &Db) -> usize {
+    db.query(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'chunkflow' AND datname = current_database()",
+    )
+    .unwrap()[0][0]
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn slow_readers_hold_no_connection_and_one_more_gets_its_first_chunk() {
+    let db = postgres();
+    long(&db, 20_000);
+    let config =
+        db.config("table = \"item\"").replace("main = ", "main = { pool = 4, url = ").replacen("\"\n\n", "\" }\n\n", 1)
+            + "\n[store]\nurl = \"memory:1MiB\"\n";
+    let server = Running::config(&config);
+    // Each begins somewhere else, so that each needs chunks of its own.
+    let slow: Vec<Client> = (0..300).map(|n| Client::get(server.address, &format!("/list?id=gt.{n}"))).collect();
+    until("all have begun", || server.chunkflow.metrics().streams.get() == 300);
+    until("nothing is read any more", || {
+        db.query("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'chunkflow' AND datname = current_database() AND state <> 'idle'").unwrap()[0][0] == "0"
+    });
+    assert!(connections(&db) <= 4);
+    assert_eq!(ids(&server.get("/list?id=gt.19990").results()).len(), 10, "a cold request is served meanwhile");
+    drop(slow);
+    assert!(connections(&db) <= 4);
+}
+
+#[test]
+fn cold_clients_share_each_query_however_many_they_are() {
+    let db = postgres();
+    long(&db, 5_000);
+    db.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements");
+    let server = db.serve("table = \"item\"");
+    let counted = || -> Vec<u64> {
+        let sql = "SELECT s.calls, s.rows FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = current_database() AND query LIKE 'SELECT \"public\".\"item\"%'";
+        db.query(sql).unwrap().concat().iter().map(|n| n.parse().unwrap()).collect()
+    };
+    let mut clients: Vec<Client> = (0..50).map(|_| Client::get(server.address, "/list")).collect();
+    for client in &mut clients {
+        let reply = client.read_reply("GET");
+        assert!(reply.whole && reply.results().len() == 5_000);
+    }
+    let rows: u64 = counted().iter().skip(1).step_by(2).sum();
+    // Each row once; the first query is told apart by its text.
+    assert_eq!(rows, 5_000, "{:?}", counted());
+    let before = counted();
+    assert_eq!(server.get("/list").results().len(), 5_000);
+    assert_eq!(counted(), before, "and a warm list costs no query");
+}
+
+#[test]
+fn a_client_that_leaves_stops_its_query_at_the_server() {
+    let db = postgres();
+    db.execute("CREATE TABLE item (id INTEGER PRIMARY KEY); INSERT INTO item SELECT generate_series(1, 10); CREATE VIEW slow AS SELECT id, pg_sleep(id * 0 + 30)::text AS s FROM item");
+    let server = db.serve("table = \"slow\"\nkey = [\"id\"]");
+    let active = || {
+        db.query("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%slow%' AND pid <> pg_backend_pid() AND datname = current_database()").unwrap()[0][0].clone()
+    };
+    let client = Client::get(server.address, "/list");
+    until("it runs", || active() == "1");
+    drop(client);
+    until("it is stopped", || active() == "0");
+    assert_eq!(connections(&db), 0, "and its connection is not used again");
+}
+
+#[test]
+fn a_query_that_is_too_slow_is_stopped_by_the_server_and_is_504() {
+    let db = postgres();
+    db.execute("CREATE TABLE item (id INTEGER PRIMARY KEY); INSERT INTO item SELECT generate_series(1, 10); CREATE VIEW slow AS SELECT id, pg_sleep(id * 0 + 30)::text AS s FROM item");
+    let text = db
+        .config("table = \"slow\"\nkey = [\"id\"]")
+        .replace("main = ", "main = { timeout = \"300ms\", url = ")
+        .replacen("\"\n\n", "\" }\n\n", 1);
+    let server = Running::start(ServerConfig::default(), {
+        let runtime = Box::leak(Box::new(crate::support::runtime()));
+        runtime.block_on(parse(&text).unwrap().open()).unwrap()
+    });
+    let reply = server.get("/list");
+    assert_eq!(reply.status, 504, "{}", String::from_utf8_lossy(&reply.body));
+}
