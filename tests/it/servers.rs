@@ -24,7 +24,7 @@ pub struct Server {
     pub port: u16,
     orders: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
     _child: Ended,
-    _folder: TempDir,
+    pub folder: TempDir,
 }
 
 struct Ended(Child);
@@ -50,7 +50,7 @@ impl Server {
             .spawn()
             .unwrap_or_else(|error| panic!("{script}: {error}"));
         let orders = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        let server = Server { kind, port, orders: Mutex::new(orders), _child: Ended(child), _folder: folder };
+        let server = Server { kind, port, orders: Mutex::new(orders), _child: Ended(child), folder };
         server.answer("ready");
         server
     }

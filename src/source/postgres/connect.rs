@@ -102,7 +102,7 @@ impl Connector {
                 Error::new(Kind::Unavailable, format!("PostgreSQL did not answer within {limit:?}"))
                     .remedy("see that it runs at the address in [databases], and is not overloaded")
             })?
-            .map_err(|error| explained(error, &[]))?;
+            .map_err(|error| explained(error, None))?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to PostgreSQL ended");

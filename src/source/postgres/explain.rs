@@ -72,7 +72,7 @@ pub(super) async fn slow(pool: &Arc<Pool>, plan: &Plan) -> Vec<Complaint> {
                 lease.give_back();
                 Ok(found)
             }
-            Ok(Err(failure)) => Err(failure.explained(&[])),
+            Ok(Err(failure)) => Err(failure.explained(None)),
             Err(_) => Err(super::timed_out(pool.timeout())),
         }
     };

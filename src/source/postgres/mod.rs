@@ -73,7 +73,7 @@ impl Postgres {
         let lease = pool.lease().await?;
         let read = tokio::time::timeout(timeout, catalogue::read(lease.client())).await;
         let catalogue = match read {
-            Ok(catalogue) => catalogue.map_err(|error| explained(error, &[]))?,
+            Ok(catalogue) => catalogue.map_err(|error| explained(error, None))?,
             Err(_) => return Err(timed_out(timeout)),
         };
         lease.give_back();
@@ -162,7 +162,7 @@ impl Source for Table {
                     Ok(Err(Failure::Postgres(error))) if lease.reused && progress.rows == 0 && is_lost(&error) => {
                         self.pool.forget_idle();
                     }
-                    Ok(Err(failure)) => return Err(failure.explained(&query.conditions)),
+                    Ok(Err(failure)) => return Err(failure.explained(Some(&query))),
                     Err(_) => return Err(timed_out(self.pool.timeout())),
                 }
             };
@@ -204,9 +204,9 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
-    fn explained(self, conditions: &[Condition]) -> Error {
+    fn explained(self, query: Option<&Query>) -> Error {
         match self {
-            Failure::Postgres(error) => explained(error, conditions),
+            Failure::Postgres(error) => explained(error, query),
             Failure::Own(error) => error,
         }
     }
@@ -219,23 +219,29 @@ fn is_lost(error: &tokio_postgres::Error) -> bool {
 }
 
 /// What a failure of PostgreSQL's means to the caller (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
-fn explained(error: tokio_postgres::Error, conditions: &[Condition]) -> Error {
+fn explained(error: tokio_postgres::Error, query: Option<&Query>) -> Error {
     let Some(database) = error.as_db_error() else {
         return Error::new(Kind::Unavailable, "PostgreSQL cannot be reached")
             .remedy("see that it runs at the address in [databases], and lets this host in")
             .caused_by(error);
     };
     let code = database.code().code();
+    let (filtered, placed) =
+        query.map_or((false, false), |query| (!query.conditions.is_empty(), !query.after.is_start()));
     let made = match (&code[..2], code) {
-        // What a request compares with is not of the column's type; a division by zero is the operator's own.
-        ("22", code) if code != "22012" && !conditions.is_empty() => {
+        // A value that a request brought along is not of the column's type; a division by zero is the operator's own.
+        ("22", code) if code != "22012" && filtered => {
             return Error::new(
                 Kind::Invalid,
                 format!("a filter's value does not fit its column: {}", database.message()),
             )
             .remedy("write it as PostgreSQL writes a value of the column's type");
         }
-        ("42", _) if !conditions.is_empty() => {
+        ("22", "22P02" | "22P03" | "22003" | "22007" | "22008" | "22021") if placed => {
+            return Error::new(Kind::Invalid, "the cursor holds no place of this list")
+                .remedy("pass `after` exactly as it was handed out by the same list, or leave it out to start anew");
+        }
+        ("42", _) if filtered => {
             return Error::new(Kind::Invalid, format!("a filter cannot be used so: {}", database.message()))
                 .remedy("use another operator on this column");
         }

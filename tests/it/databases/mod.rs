@@ -1,5 +1,6 @@
 //! One suite of promises for every kind of database: what holds for one holds for all.
 
+mod connect;
 mod failures;
 mod load;
 mod order;
@@ -133,6 +134,37 @@ fn limits_and_places_go_on_where_they_ended_in_every_database() {
         assert_eq!(walk(&server, "/list"), ["1", "2", "3", "4"], "{}", db.name());
         assert_eq!(walk(&server, "/list?id=gt.1"), ["2", "3", "4"], "{}", db.name());
         assert_eq!(ids(&server.get("/list?limit=3").results()), [1, 2, 3]);
+    }
+}
+
+#[test]
+fn a_forged_cursor_is_a_place_or_a_bad_request_and_never_more() {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    use chunkflow::{Cursor, Value};
+    for (db, server) in filtered() {
+        let reply = server.get("/list?limit=1");
+        let real = reply.header("link").split(['<', '>', '=']).nth(3).unwrap().to_owned();
+        let bytes = URL_SAFE_NO_PAD.decode(&real).unwrap();
+        let order = u64::from_be_bytes(bytes[1..9].try_into().unwrap());
+        assert_eq!(Cursor::after(&[Value::Integer(1)]).unwrap().seal(order), real, "the test forges as it should");
+        for value in [
+            Value::Text(b"1); DROP TABLE item; --"),
+            Value::Text(b"1 OR 1=1"),
+            Value::Text(b"\x00\xff"),
+            Value::Blob(b"\x00\xff'"),
+            Value::Null,
+            Value::Real(f64::NAN),
+            Value::Real(1e300),
+            Value::Integer(i64::MIN),
+            Value::Decimal(b"99999999999999999999999999999"),
+            Value::Bool(true),
+        ] {
+            let forged = Cursor::after(&[value]).unwrap().seal(order);
+            let reply = server.get(&format!("/list?after={forged}"));
+            let told = String::from_utf8_lossy(&reply.body);
+            assert!([200, 400].contains(&reply.status), "{} {value:?}: {told}", db.name());
+        }
+        assert_eq!(server.get("/list").results().len(), 4, "{}", db.name());
     }
 }
 
