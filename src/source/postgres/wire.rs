@@ -164,20 +164,24 @@ fn numeric(raw: &[u8], out: &mut Vec<u8>) -> Result<()> {
         0xf000 => return write(out, format_args!("-Infinity")),
         _ => return write(out, format_args!("NaN")),
     }
-    let digits = (0..count).map(|_| reader.i16()).collect::<Result<Vec<i16>>>()?;
-    let group = |place: i32| usize::try_from(weight - place).ok().and_then(|at| digits.get(at)).copied().unwrap_or(0);
+    let digits = reader.take(usize::try_from(count).map_err(|_| malformed())? * 2)?;
+    // The digits of 10000^place, as the sender has them: below 10,000, and none where there are only zeros.
+    let group = |place: i32| {
+        let at = usize::try_from(weight - place).ok().and_then(|at| digits.get(at * 2..at * 2 + 2));
+        at.map_or(0, |raw| i64::from(u16::from_be_bytes([raw[0], raw[1]]) % 10_000))
+    };
     match weight >= 0 {
-        true => write(out, format_args!("{}", group(weight)))?,
+        true => out.extend_from_slice(itoa::Buffer::new().format(group(weight)).as_bytes()),
         false => out.push(b'0'),
     }
     for place in (0..weight).rev() {
-        write(out, format_args!("{:04}", group(place)))?;
+        four(group(place), out);
     }
     if scale > 0 {
         out.push(b'.');
         let end = out.len() + scale as usize;
         for place in 1..=i32::from(scale).div_euclid(4) + 1 {
-            write(out, format_args!("{:04}", group(-place)))?;
+            four(group(-place), out);
         }
         out.truncate(end);
     }
@@ -204,6 +208,12 @@ fn two(n: i64, out: &mut Vec<u8>) {
     out.extend([b'0' + (n / 10) as u8, b'0' + (n % 10) as u8]);
 }
 
+/// Four digits.
+fn four(n: i64, out: &mut Vec<u8>) {
+    two(n / 100, out);
+    two(n % 100, out);
+}
+
 /// Writes the date so many days after 2000-01-01, and says whether it is before our era, which is told at the end.
 fn day(days: i64, out: &mut Vec<u8>) -> bool {
     let (year, month, day) = civil(days + 10_957);
@@ -212,8 +222,7 @@ fn day(days: i64, out: &mut Vec<u8>) -> bool {
     if year > 9999 {
         out.extend_from_slice(itoa::Buffer::new().format(year).as_bytes());
     } else {
-        two(year / 100, out);
-        two(year % 100, out);
+        four(year, out);
     }
     out.push(b'-');
     two(month, out);
