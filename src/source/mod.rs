@@ -9,6 +9,10 @@ mod gate;
 mod postgres;
 mod spec;
 #[cfg(feature = "sql")]
+#[cfg_attr(
+    not(all(feature = "sqlite", feature = "postgres")),
+    allow(dead_code, reason = "no single database needs all of what they share")
+)]
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;

@@ -86,6 +86,43 @@ fn the_same_list_is_the_same_json_from_every_database() {
     }
 }
 
+#[test]
+fn check_says_what_is_slow_and_its_remedies_mend_it() {
+    for db in every_kind() {
+        db.execute(
+            "CREATE TABLE category (id INTEGER PRIMARY KEY, name VARCHAR(100));
+             CREATE TABLE item (id INTEGER PRIMARY KEY, made INTEGER NOT NULL, kind INTEGER NOT NULL, note INTEGER);
+             CREATE TABLE item_category (id INTEGER PRIMARY KEY, item_id INTEGER, category_id INTEGER);
+             CREATE TABLE comment (id INTEGER PRIMARY KEY, item_id INTEGER, text VARCHAR(200));
+             INSERT INTO item VALUES (1, 1, 1, NULL), (2, 2, 1, 3)",
+        );
+        let config = db.config(
+            "table = \"item\"\norder = [\"-made\", \"-kind\"]\n[resources.list.fields]\nid = \"id\"\n\
+             categories = { through = \"item_category\", on = \"item_id\", to = \"category_id\", table = \"category\", column = \"name\" }\n\
+             comments = { from = \"comment\", on = \"item_id\", column = \"text\" }\n",
+        );
+        let check = || crate::support::runtime().block_on(crate::support::parse(&config).unwrap().check()).to_string();
+        let mut rounds = 0;
+        loop {
+            let told = check();
+            let remedies: Vec<&str> =
+                told.lines().filter_map(|line| line.split_once("help: ")).map(|(_, remedy)| remedy).collect();
+            if remedies.is_empty() {
+                break;
+            }
+            assert_eq!((rounds, remedies.len()), (0, 3), "{}: {told}", db.name());
+            for remedy in remedies {
+                db.execute(remedy);
+            }
+            rounds += 1;
+        }
+        assert_eq!(rounds, 1, "{}: the order and both relations were told of", db.name());
+        let nullable = config.replace("\"-kind\"", "\"note\"");
+        let told = crate::support::runtime().block_on(crate::support::parse(&nullable).unwrap().check()).to_string();
+        assert!(told.contains("column `note` of the order can be NULL"), "{}: {told}", db.name());
+    }
+}
+
 fn filtered() -> impl Iterator<Item = (Db, Running)> {
     every_kind().into_iter().map(|db| {
         db.execute(
