@@ -65,12 +65,21 @@ fn main() {
         note("lists: chunkflow", TRICKS, runtime.block_on(body(&postgres.url, trick_spec(), TRICKS)).0);
         note("lists: COPY (row_to_json, ARRAY of names)", TRICKS, postgres.copy(ROW_TO_JSON));
         note("lists: COPY (row_to_json, aggregates joined)", TRICKS, postgres.copy(JSON_AGG));
-        note("http: axum, query_raw, serde_json", rows, serving.fetch(serving.axum));
-        note("http: chunkflow, cold", rows, serving.fetch(serving.cold));
-        if round == 0 {
-            serving.fetch(serving.warm);
+        for (list, rows, names) in [
+            ("flat", rows, ["http: axum, query_raw, serde_json", "http: chunkflow, cold", "http: chunkflow, warm"]),
+            (
+                "trick",
+                TRICKS,
+                ["http lists: axum, ARRAY of names", "http lists: chunkflow, cold", "http lists: chunkflow, warm"],
+            ),
+        ] {
+            for (server, name) in [serving.axum, serving.cold, serving.warm].into_iter().zip(names) {
+                if round == 0 {
+                    serving.fetch(server, list);
+                }
+                note(name, rows, serving.fetch(server, list));
+            }
         }
-        note("http: chunkflow, warm", rows, serving.fetch(serving.warm));
     }
     for (name, than) in [
         ("flat: chunkflow", "flat: COPY by psql"),
@@ -79,6 +88,8 @@ fn main() {
         ("lists: chunkflow", "lists: COPY (row_to_json, aggregates joined)"),
         ("http: chunkflow, cold", "http: axum, query_raw, serde_json"),
         ("http: chunkflow, warm", "http: axum, query_raw, serde_json"),
+        ("http lists: chunkflow, cold", "http lists: axum, ARRAY of names"),
+        ("http lists: chunkflow, warm", "http lists: axum, ARRAY of names"),
     ] {
         table.ratio(name, than);
     }
@@ -135,7 +146,7 @@ impl Postgres {
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("it says something");
         assert_eq!(line, "ready\n");
-        Postgres { child, url: format!("postgres://chunkflow@127.0.0.1:{port}/postgres"), _folder: folder }
+        Postgres { child, url: format!("postgres://chunkflow@127.0.0.1:{port}/postgres?sslmode=disable"), _folder: folder }
     }
 
     fn psql(&self, sql: &str) {
@@ -207,17 +218,21 @@ fn trick_spec() -> Spec {
     }
 }
 
-/// One list over a database, with a store of so many bytes.
-async fn list(url: &str, spec: Spec, store: u64) -> Chunkflow {
+/// Lists over a database, each named after its table, with a store of so many bytes.
+async fn lists(url: &str, specs: Vec<Spec>, store: u64) -> Chunkflow {
     let database: Arc<dyn Database> = open_database(&DatabaseOptions::new(url)).await.expect("it opens");
-    let (source, fields) = database.source(&spec).await.expect("a right spec");
-    let options = ResourceOptions { fields: Some(fields), ..ResourceOptions::default() };
-    Chunkflow::new(Arc::new(Memory::new(store))).with(Resource::new("list", source, options).expect("a right resource"))
+    let mut chunkflow = Chunkflow::new(Arc::new(Memory::new(store)));
+    for spec in specs {
+        let (source, fields) = database.source(&spec).await.expect("a right spec");
+        let options = ResourceOptions { fields: Some(fields), ..ResourceOptions::default() };
+        chunkflow = chunkflow.with(Resource::new(&spec.table, source, options).expect("a right resource"));
+    }
+    chunkflow
 }
 
 /// Seconds for a whole body, and for its first and its last tenth.
 async fn body(url: &str, spec: Spec, rows: u32) -> (f64, f64, f64) {
-    let chunkflow = list(url, spec, 1 << 20).await;
+    let chunkflow = lists(url, vec![spec], 1 << 20).await;
     let began = Instant::now();
     let mut body = chunkflow.body(&chunkflow.resources()[0], 0, "").await.expect("it begins");
     let (mut first, mut last) = (None, None);
@@ -237,7 +252,7 @@ async fn body(url: &str, spec: Spec, rows: u32) -> (f64, f64, f64) {
 async fn first_byte(url: &str) -> (f64, f64) {
     let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("it connects");
     tokio::spawn(connection);
-    let chunkflow = list(url, flat_spec(), 1).await;
+    let chunkflow = lists(url, vec![flat_spec()], 1).await;
     let (mut firsts, mut trips) = (vec![], vec![]);
     for _ in 0..200 {
         let began = Instant::now();
@@ -265,11 +280,12 @@ impl Serving {
         Serving { axum: by_hand(url).await, cold: serve(url, 1).await, warm: serve(url, 1 << 30).await }
     }
 
-    /// Seconds for `GET /list`.
-    fn fetch(&self, address: SocketAddr) -> f64 {
+    /// Seconds for a whole list.
+    fn fetch(&self, address: SocketAddr, list: &str) -> f64 {
         let began = Instant::now();
         let mut stream = TcpStream::connect(address).expect("it connects");
-        stream.write_all(b"GET /list HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").expect("it is sent");
+        let request = format!("GET /{list} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("it is sent");
         let (mut buffer, mut end) = (vec![0; 1 << 18], vec![]);
         loop {
             match stream.read(&mut buffer).expect("it is read") {
@@ -287,7 +303,7 @@ impl Serving {
 
 async fn serve(url: &str, store: u64) -> SocketAddr {
     let config = ServerConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..ServerConfig::default() };
-    let server = Server::bind(config, list(url, flat_spec(), store).await).expect("it listens");
+    let server = Server::bind(config, lists(url, vec![flat_spec(), trick_spec()], store).await).expect("it listens");
     let address = server.address();
     tokio::spawn(server.run(Shutdown::default()));
     address
@@ -311,36 +327,72 @@ struct Row {
 async fn by_hand(url: &str) -> SocketAddr {
     let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("it connects");
     tokio::spawn(connection);
-    let app = Router::new().route("/list", get(handler)).with_state(Arc::new(client));
+    let app = Router::new().route("/flat", get(flat)).route("/trick", get(tricks)).with_state(Arc::new(client));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("it listens");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move { axum::serve(listener, app).await });
     address
 }
 
-async fn handler(State(client): State<Arc<tokio_postgres::Client>>) -> Body {
+#[derive(Serialize)]
+struct Trick {
+    title: String,
+    slug: String,
+    categories: Vec<String>,
+    technologies: Vec<String>,
+}
+
+async fn flat(State(client): State<Arc<tokio_postgres::Client>>) -> Body {
     let sql = "SELECT id, a, b, c, d::text, e, f, to_json(g)#>>'{}', h::text, u::text FROM flat ORDER BY id";
+    let row = |row: tokio_postgres::Row| Row {
+        id: row.get(0),
+        a: row.get(1),
+        b: row.get(2),
+        c: row.get(3),
+        d: row.get(4),
+        e: row.get(5),
+        f: row.get(6),
+        g: row.get(7),
+        h: row.get(8),
+        u: row.get(9),
+    };
+    written(&client, sql, row).await
+}
+
+async fn tricks(State(client): State<Arc<tokio_postgres::Client>>) -> Body {
+    let names = |table: &str, column: &str| {
+        format!(
+            "ARRAY(SELECT c.name FROM trick_{table} j JOIN {table} c ON c.id = j.{column} WHERE j.trick_id = t.id ORDER BY c.id)"
+        )
+    };
+    let sql = format!(
+        "SELECT title, slug, {}, {} FROM trick t ORDER BY id",
+        names("category", "category_id"),
+        names("technology", "technology_id")
+    );
+    let row = |row: tokio_postgres::Row| Trick {
+        title: row.get(0),
+        slug: row.get(1),
+        categories: row.get(2),
+        technologies: row.get(3),
+    };
+    written(&client, &sql, row).await
+}
+
+/// Rows as they come, 256 in a frame.
+async fn written<T: Serialize>(
+    client: &tokio_postgres::Client,
+    sql: &str,
+    read: impl Fn(tokio_postgres::Row) -> T + Send + Sync + 'static,
+) -> Body {
     let rows = client.query_raw(sql, Vec::<i32>::new()).await.expect("rows");
-    let rows = rows.chunks(256).enumerate().map(|(batch, rows)| {
+    let rows = rows.chunks(256).enumerate().map(move |(batch, rows)| {
         let mut bytes = if batch == 0 { b"{\"results\":[".to_vec() } else { vec![b','] };
         for (index, row) in rows.into_iter().enumerate() {
-            let row = row.expect("a row");
-            let row = Row {
-                id: row.get(0),
-                a: row.get(1),
-                b: row.get(2),
-                c: row.get(3),
-                d: row.get(4),
-                e: row.get(5),
-                f: row.get(6),
-                g: row.get(7),
-                h: row.get(8),
-                u: row.get(9),
-            };
             if index > 0 {
                 bytes.push(b',');
             }
-            serde_json::to_writer(&mut bytes, &row).expect("JSON");
+            serde_json::to_writer(&mut bytes, &read(row.expect("a row"))).expect("JSON");
         }
         Ok::<_, Infallible>(Bytes::from(bytes))
     });
