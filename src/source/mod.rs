@@ -5,6 +5,8 @@
 
 mod closure;
 mod gate;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod spec;
@@ -15,6 +17,8 @@ mod sqlite;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
+#[cfg(feature = "mysql")]
+pub use self::mysql::Mysql;
 #[cfg(feature = "postgres")]
 pub use self::postgres::Postgres;
 #[cfg(feature = "sqlite")]
@@ -188,6 +192,10 @@ pub const DATABASES: &[Kind<OpenDatabase>] = &[
     Kind { name: "postgres", example: "postgres://user:password@localhost/app", open: postgres::open },
     #[cfg(feature = "postgres")]
     Kind { name: "postgresql", example: "postgresql://user:password@localhost/app", open: postgres::open },
+    #[cfg(feature = "mysql")]
+    Kind { name: "mysql", example: "mysql://user:password@localhost/app", open: mysql::open },
+    #[cfg(feature = "mysql")]
+    Kind { name: "mariadb", example: "mariadb://user:password@localhost/app", open: mysql::open },
 ];
 
 /// Opens the database of a URL.

@@ -199,8 +199,7 @@ fn passwords_are_never_shown() {
             parse(&text.replace("listen = \"x\"", "listen = \"127.0.0.1:1\"")).map(|config| checked(&config)).unwrap();
         assert!(checked.contains("error: chunkflow.toml:2:8: ") && !checked.contains("s/cr@ret"), "{checked}");
     }
-    let text =
-        "[databases]\nmain = \"postgres://app:s3cret@127.0.0.1:1/x\"\n[resources.a]\ndatabase = \"main\"\ntable = \"t\"\n";
+    let text = "[databases]\nmain = \"postgres://app:s3cret@127.0.0.1:1/x\"\n[resources.a]\ndatabase = \"main\"\ntable = \"t\"\n";
     let config = parse(text).unwrap();
     let shown = format!("{}{config:?}", checked(&config));
     assert!(shown.contains("PostgreSQL cannot be reached") && !shown.contains("s3cret"), "{shown}");
