@@ -151,6 +151,7 @@ fn orders_are_the_database_s_own(db: &Db, columns: &[&String], unordered: &[&str
             [(format!("-{column}"), format!("`{column}` DESC, id")), (column.to_string(), format!("`{column}`, id"))]
         {
             let resource = format!("table = \"item\"\norder = [\"{order}\"]\nfields = {{ id = \"id\" }}");
+            println!("{order}");
             let config = crate::support::parse(&db.config(&resource)).unwrap();
             match crate::support::runtime().block_on(config.open()) {
                 Ok(_) => {

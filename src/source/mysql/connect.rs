@@ -27,6 +27,8 @@ const STATEMENTS: usize = 64;
 /// Sorting looks at so many bytes of a text's weights, or it would put texts that are equal up to there in any order: more than
 /// any key has, which [`MAX_CURSOR`](crate::MAX_CURSOR) bounds.
 const MAX_SORT_LENGTH: usize = 256 * 1024;
+/// Room for fifteen rows of four such texts: with less the server refuses to sort. It is taken only while it sorts.
+const SORT_BUFFER: usize = 16 * 1024 * 1024;
 
 /// Everything that is needed to connect.
 pub(super) struct Connector {
@@ -140,7 +142,7 @@ impl Connector {
         // What shapes results, whatever the server's defaults are. Dates that are none, or partly zero, are what they are.
         conn.query_drop(format!(
             "SET NAMES utf8mb4, SESSION sql_mode = 'ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', \
-             max_sort_length = {MAX_SORT_LENGTH}, sql_auto_is_null = 0, sql_big_selects = 1, \
+             max_sort_length = {MAX_SORT_LENGTH}, sort_buffer_size = GREATEST(@@sort_buffer_size, {SORT_BUFFER}), sql_auto_is_null = 0, sql_big_selects = 1, \
              sql_select_limit = 18446744073709551615, autocommit = 1"
         ))
         .await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mysql_async::{Conn, Row, prelude::Queryable};
 
-use super::{DIALECT, Failure, catalogue::Extra, connect::ServerFacts, params, pool::Pool, rows, wire};
+use super::{DIALECT, Failure, catalogue::Extra, params, pool::Pool, rows, wire};
 use crate::{
     error::{Error, Kind},
     row::Value,
@@ -25,8 +25,7 @@ use crate::{
 pub(super) async fn prepare(pool: &Arc<Pool>, plan: &Plan) -> Result<(), Vec<Complaint>> {
     let told = |at: &str, error: &Error| vec![Complaint::new(at, error.to_string(), "see the cause")];
     let mut lease = pool.lease().await.map_err(|error| told("table", &error))?;
-    let server = lease.server().clone();
-    let taken = tokio::time::timeout(pool.timeout(), try_queries(lease.conn(), &server, plan)).await;
+    let taken = tokio::time::timeout(pool.timeout(), try_queries(lease.conn(), plan)).await;
     match taken {
         Ok(Ok(())) => {
             lease.give_back();
@@ -49,7 +48,7 @@ pub(super) async fn prepare(pool: &Arc<Pool>, plan: &Plan) -> Result<(), Vec<Com
     }
 }
 
-async fn try_queries(conn: &mut Conn, server: &ServerFacts, plan: &Plan) -> Result<(), (&'static str, Failure)> {
+async fn try_queries(conn: &mut Conn, plan: &Plan) -> Result<(), (&'static str, Failure)> {
     let at = if plan.condition.is_some() { "where" } else { "table" };
     let key = vec![Value::Integer(0); plan.order.len()];
     for range in [Range::new()].into_iter().chain(keyset::ranges(&DIALECT, &plan.order, &key)) {
@@ -61,16 +60,16 @@ async fn try_queries(conn: &mut Conn, server: &ServerFacts, plan: &Plan) -> Resu
         }
     }
     for relation in &plan.relations {
-        conn.prep(of_relation(server, relation)).await.map_err(|error| ("fields", error.into()))?;
+        conn.prep(of_relation(relation)).await.map_err(|error| ("fields", error.into()))?;
     }
     Ok(())
 }
 
-fn of_relation(server: &ServerFacts, relation: &Relation) -> String {
+fn of_relation(relation: &Relation) -> String {
     let wanted = Wanted::rows(&DIALECT, relation);
     match relation.whole {
         true => wanted.by("BETWEEN ? AND ?"),
-        false => rows::joined(server, relation, &wanted, 2),
+        false => rows::joined(relation, &wanted, 2),
     }
 }
 

@@ -162,8 +162,8 @@ impl Source for Table {
             let mut progress = Progress::default();
             let ended = loop {
                 let mut lease = self.pool.lease().await?;
-                let (server, reused) = (lease.server().clone(), lease.reused);
-                let read = rows::read(lease.conn(), &server, &self.plan, &query, &mut *sink, &mut progress);
+                let reused = lease.reused;
+                let read = rows::read(lease.conn(), &self.plan, &query, &mut *sink, &mut progress);
                 match tokio::time::timeout(self.pool.patience(), read).await {
                     Ok(Ok(ended)) => {
                         lease.give_back();

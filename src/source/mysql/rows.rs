@@ -8,7 +8,7 @@ use std::{fmt::Write, sync::Arc};
 use futures_util::TryStreamExt;
 use mysql_async::{BinaryProtocol, Conn, Params, QueryResult, Row, Value as Param, prelude::Queryable};
 
-use super::{DIALECT, Failure, connect::ServerFacts, params, wire};
+use super::{DIALECT, Failure, params, wire};
 use crate::{
     row::{RowSink, Value},
     source::{
@@ -27,6 +27,8 @@ use crate::{
 
 /// Rows of a list without relations are handed on in batches of so many, while the server sends the next.
 const BATCH: usize = 64;
+/// So many keys are compared by one statement, of which each is a `SELECT`.
+const KEYS: usize = 128;
 /// A related table with more rows is joined, and not read whole.
 const SMALL_TABLE: usize = 256;
 
@@ -45,7 +47,6 @@ pub(super) struct Progress {
 /// Reads one run into the sink; says whether the list ends with it.
 pub(super) async fn read(
     conn: &mut Conn,
-    server: &ServerFacts,
     plan: &Plan,
     query: &Query,
     sink: &mut dyn RowSink,
@@ -105,7 +106,7 @@ pub(super) async fn read(
     let lists = match rows.count() {
         0 => vec![],
         _ => loop {
-            match related(conn, server, plan, &rows).await? {
+            match related(conn, plan, &rows).await? {
                 Some(lists) => break lists,
                 None => {
                     // The rows left out are the first of the next run.
@@ -131,15 +132,10 @@ pub(super) async fn count(conn: &mut Conn, plan: &Plan, conditions: &[Condition]
 }
 
 /// All related lists of a run; `None` when one of them is too much.
-async fn related(
-    conn: &mut Conn,
-    server: &ServerFacts,
-    plan: &Plan,
-    rows: &Held,
-) -> Result<Option<Vec<Lists>>, Failure> {
+async fn related(conn: &mut Conn, plan: &Plan, rows: &Held) -> Result<Option<Vec<Lists>>, Failure> {
     let mut lists = Vec::with_capacity(plan.relations.len());
     for relation in &plan.relations {
-        match list(conn, server, relation, rows).await? {
+        match list(conn, relation, rows).await? {
             Some(list) => lists.push(list),
             None => return Ok(None),
         }
@@ -147,77 +143,61 @@ async fn related(
     Ok(Some(lists))
 }
 
-/// How the related rows of a run are found.
-enum Parents {
-    /// By their keys in SQL's `WHERE`, which come back as whole numbers.
-    Keys(WholeKeys),
-    /// By a join with the keys, since only SQL can say which are equal: the rows of the run that have one.
-    Places(Vec<u64>),
-}
-
-async fn list(
-    conn: &mut Conn,
-    server: &ServerFacts,
-    relation: &Relation,
-    rows: &Held,
-) -> Result<Option<Lists>, Failure> {
-    let (parents, condition, params) = match WholeKeys::new(relation, rows) {
-        Some(keys) if keys.are_close() => {
-            let (first, last) = keys.ends();
-            (Parents::Keys(keys), "BETWEEN ? AND ?".to_owned(), vec![Param::Int(first), Param::Int(last)])
-        }
-        Some(keys) => {
-            let mut params: Vec<Param> = keys.all().map(Param::Int).collect();
+async fn list(conn: &mut Conn, relation: &Relation, rows: &Held) -> Result<Option<Lists>, Failure> {
+    let Some(keys) = WholeKeys::new(relation, rows) else { return by_places(conn, relation, rows).await };
+    let (condition, params) = match keys.are_close() {
+        true => ("BETWEEN ? AND ?".to_owned(), vec![Param::Int(keys.ends().0), Param::Int(keys.ends().1)]),
+        false => {
             // Lists of a few lengths only, or each would be a statement of its own; once more the last key is no other.
+            let mut params: Vec<Param> = keys.all().map(Param::Int).collect();
             params.resize(params.len().next_power_of_two(), Param::Int(keys.ends().1));
-            let condition = format!("IN (?{})", ", ?".repeat(params.len() - 1));
-            (Parents::Keys(keys), condition, params)
-        }
-        None => {
-            let known = || keys_of(relation, rows).filter(|(_, slot)| !matches!(slot, Slot::Null));
-            let places: Vec<u64> = known().map(|(row, _)| row as u64).collect();
-            if places.is_empty() {
-                return Ok(Some(Lists::new(Arc::new(Held::new(relation.columns.len())), vec![], rows.count())));
-            }
-            let mut params: Vec<Param> = known().map(|(_, slot)| params::value(rows.value(slot))).collect();
-            // The same; NULL is equal to nothing.
-            params.resize(params.len().next_power_of_two(), Param::NULL);
-            (Parents::Places(places), String::new(), params)
+            (format!("IN (?{})", ", ?".repeat(params.len() - 1)), params)
         }
     };
     if relation.small
         && relation.own_order
         && relation.whole
-        && let (Parents::Keys(keys), Some(wanted)) = (&parents, Wanted::ids(&DIALECT, relation))
+        && let Some(wanted) = Wanted::ids(&DIALECT, relation)
         && let Some(table) = small_table(conn, relation).await?
     {
         let ids = conn.exec_iter(wanted.by(&condition), params::positional(params)).await?;
-        return named(relation, keys, &table, ids, rows.count()).await;
+        return named(relation, &keys, &table, ids, rows.count()).await;
     }
     let wanted = Wanted::rows(&DIALECT, relation);
-    let sql = match &parents {
-        Parents::Keys(_) => wanted.by(&condition),
-        Parents::Places(_) => joined(server, relation, &wanted, params.len()),
-    };
-    let found = conn.exec_iter(sql, params::positional(params)).await?;
-    collect(relation, &parents, found, rows.count()).await
+    let mut related = Related::new(relation, rows.count());
+    let found = conn.exec_iter(wanted.by(&condition), params::positional(params)).await?;
+    Ok(related.collect(found, keys.finder()).await?.then(|| related.lists()))
+}
+
+/// By a join with the keys, since only SQL can say which are equal.
+async fn by_places(conn: &mut Conn, relation: &Relation, rows: &Held) -> Result<Option<Lists>, Failure> {
+    let known: Vec<(usize, Slot)> = keys_of(relation, rows).filter(|(_, slot)| !matches!(slot, Slot::Null)).collect();
+    let wanted = Wanted::rows(&DIALECT, relation);
+    let mut related = Related::new(relation, rows.count());
+    for some in known.chunks(KEYS) {
+        let mut params: Vec<Param> = some.iter().map(|(_, slot)| params::value(rows.value(*slot))).collect();
+        // Of a few lengths only; NULL is equal to nothing.
+        params.resize(params.len().next_power_of_two(), Param::NULL);
+        let sql = joined(relation, &wanted, params.len());
+        let found = conn.exec_iter(sql, params::positional(params)).await?;
+        let row = |place: i64| some.get(usize::try_from(place - 1).ok()?).map(|(row, _)| *row as u64);
+        if !related.collect(found, row).await? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(related.lists()))
 }
 
 /// The related rows of keys that only SQL can compare, each with the place of its key.
-pub(super) fn joined(server: &ServerFacts, relation: &Relation, wanted: &Wanted, keys: usize) -> String {
+pub(super) fn joined(relation: &Relation, wanted: &Wanted, keys: usize) -> String {
     let Wanted { source, on, columns, order } = wanted;
     // A key has the parent column's type, character set and collation.
     let key = fill(&relation.parent_column.kind, "?");
     let mut table = format!("SELECT 1 AS place, {key} AS chunkflow_key");
     for place in 2..=keys {
-        // Rows of values where there are any: a server takes thousands of them with less trouble than as many SELECTs.
-        let (first, next, end) = match (server.is_mariadb, server.version) {
-            (true, version) if version >= (10, 3, 3) => (" UNION ALL VALUES (", ", (", ")"),
-            (false, version) if version >= (8, 0, 19) => (" UNION ALL VALUES ROW(", ", ROW(", ")"),
-            _ => (" UNION ALL SELECT ", " UNION ALL SELECT ", ""),
-        };
+        // Not `VALUES`, in which MariaDB (10.11) forgets what is bound.
         // Writing to memory does not fail.
-        let _ = write!(table, "{}{place}, {key}{end}", if place == 2 { first } else { next });
+        let _ = write!(table, " UNION ALL SELECT {place}, {key}");
     }
     let comma = if order.is_empty() { "" } else { ", " };
     format!(
@@ -229,33 +209,48 @@ pub(super) fn joined(server: &ServerFacts, relation: &Relation, wanted: &Wanted,
 type Found<'a> = QueryResult<'a, 'static, BinaryProtocol>;
 
 /// Related rows as they come.
-async fn collect(
-    relation: &Relation,
-    parents: &Parents,
-    mut result: Found<'_>,
+struct Related<'a> {
+    relation: &'a Relation,
+    /// How many rows the run has.
     count: usize,
-) -> Result<Option<Lists>, Failure> {
-    let (mut held, mut wires, mut pairs, mut fit) = (Held::new(relation.columns.len()), vec![], vec![], true);
-    let mut find: Box<dyn FnMut(i64) -> Option<u64> + Send> = match parents {
-        Parents::Keys(keys) => Box::new(keys.finder()),
-        Parents::Places(rows) => Box::new(|place| rows.get(usize::try_from(place - 1).ok()?).copied()),
-    };
-    if let Some(mut found) = result.stream::<Row>().await? {
-        while let Some(row) = found.try_next().await? {
-            let Some(parent) = wire::whole(&row, 0).and_then(&mut find) else { continue };
-            if wires.is_empty() {
-                wires = wire::wires(&row, &relation.columns);
-            }
-            pairs.push(pair(parent, held.count()));
-            wire::push(&row, &wires, &mut held)?;
-            if !fits(relation, pairs.len() * size_of::<u64>() + held.weight(), count)? {
-                fit = false;
-                break;
+    held: Held,
+    pairs: Vec<u64>,
+}
+
+impl<'a> Related<'a> {
+    fn new(relation: &'a Relation, count: usize) -> Related<'a> {
+        Related { relation, count, held: Held::new(relation.columns.len()), pairs: vec![] }
+    }
+
+    fn lists(self) -> Lists {
+        Lists::new(Arc::new(self.held), self.pairs, self.count)
+    }
+
+    /// Takes all rows of a result, whose first column says to which row of the run each belongs; false when they are too much.
+    async fn collect(
+        &mut self,
+        mut result: Found<'_>,
+        mut find: impl FnMut(i64) -> Option<u64>,
+    ) -> Result<bool, Failure> {
+        let (mut wires, mut fit) = (vec![], true);
+        if let Some(mut found) = result.stream::<Row>().await? {
+            while let Some(row) = found.try_next().await? {
+                let Some(parent) = wire::whole(&row, 0).and_then(&mut find) else { continue };
+                if wires.is_empty() {
+                    wires = wire::wires(&row, &self.relation.columns);
+                }
+                self.pairs.push(pair(parent, self.held.count()));
+                wire::push(&row, &wires, &mut self.held)?;
+                let bytes = self.pairs.len() * size_of::<u64>() + self.held.weight();
+                fit = fits(self.relation, bytes, self.count)?;
+                if !fit {
+                    break;
+                }
             }
         }
+        result.drop_result().await?;
+        Ok(fit)
     }
-    result.drop_result().await?;
-    Ok(fit.then(|| Lists::new(Arc::new(held), pairs, count)))
 }
 
 /// Related rows as ids of a small table, as they come.
