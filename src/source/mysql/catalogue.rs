@@ -197,22 +197,32 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
         "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "enum" | "set" => {
             let (charset, collation) = (text(row, 6).unwrap_or_default(), text(row, 7).unwrap_or_default());
             // Bound text is made text of the column's character set, and compared by its collation.
-            let kind_of = format!("CONVERT(? USING {}) COLLATE {}", DIALECT.quote(&charset), DIALECT.quote(&collation));
-            let why = match &*kind {
-                "enum" | "set" => unordered("MySQL orders it by its numbers, and compares it as text"),
-                _ => lossy(&charset).then_some("its character set has several codes for some characters"),
+            let as_column = |value: &str| {
+                format!("CONVERT({value} USING {}) COLLATE {}", DIALECT.quote(&charset), DIALECT.quote(&collation))
             };
-            TableColumn {
+            let text = TableColumn {
                 operand: Some(Operand::Text),
-                kind: kind_of,
-                exact: Some("CAST(CONVERT(? USING utf8mb4) AS BINARY)".into()),
-                unordered: why,
+                unordered: matches!(&*kind, "enum" | "set")
+                    .then_some("MySQL orders it by its numbers, and compares it as text"),
                 ..plain
+            };
+            match is_whole(&charset) {
+                true => {
+                    let exact = Some("CAST(CONVERT(? USING utf8mb4) AS BINARY)".into());
+                    TableColumn { kind: as_column("?"), exact, ..text }
+                }
+                // As the bytes that it is, which UTF-8 would not give back.
+                false => {
+                    let (bytes, bind) = (|| "HEX(?)".to_owned(), as_column("UNHEX(?)"));
+                    let (kind, bind_key) = (bind.clone(), Some(bind));
+                    TableColumn { read_key: bytes(), kind, bind_key, exact: Some(bytes()), ..text }
+                }
             }
         }
+        // Their digits, since bound text is UTF-8.
         "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
-            let bind = "CAST(? AS BINARY)".to_owned();
-            TableColumn { kind: bind.clone(), bind, ..plain }
+            let bind = "UNHEX(?)".to_owned();
+            TableColumn { read_key: "HEX(?)".into(), kind: bind.clone(), bind, ..plain }
         }
         "date" | "datetime" | "timestamp" | "time" => {
             let bind = match &*kind {
@@ -246,7 +256,29 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
     }
 }
 
-/// Whether text of a character set may be another one after its way to UTF-8 and back.
-fn lossy(charset: &str) -> bool {
-    matches!(charset, "big5" | "cp932" | "eucjpms" | "euckr" | "gb2312" | "gbk" | "sjis" | "ujis")
+/// Whether every text of a character set comes back from UTF-8 as it was: tried with each code of one and two bytes. Others
+/// have several codes for a character, or codes for none.
+fn is_whole(charset: &str) -> bool {
+    matches!(
+        charset,
+        "utf8mb4"
+            | "utf8mb3"
+            | "utf8"
+            | "latin1"
+            | "latin2"
+            | "latin5"
+            | "latin7"
+            | "koi8r"
+            | "koi8u"
+            | "cp850"
+            | "cp852"
+            | "cp866"
+            | "keybcs2"
+            | "macce"
+            | "macroman"
+            | "ucs2"
+            | "utf16"
+            | "utf16le"
+            | "utf32"
+    )
 }
