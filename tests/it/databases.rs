@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::{
-    servers::{Db, every_kind, mariadb, postgres},
+    servers::{Db, every_kind, postgres},
     support::{Reply, until},
 };
 
-fn rows(db: &Db, resource: &str) -> Vec<Value> {
+pub fn rows(db: &Db, resource: &str) -> Vec<Value> {
     db.serve(resource).get("/list").results()
 }
 
@@ -145,13 +145,12 @@ fn every_type_of_postgresql_is_json_that_says_what_psql_says() {
 }
 
 /// Every column can be ordered by, or is one of those that say why not; each order goes on behind each row.
-fn orders_are_the_database_s_own(db: &Db, columns: &[&String], unordered: &[&str]) {
+pub fn orders_are_the_database_s_own(db: &Db, columns: &[&String], unordered: &[&str]) {
     for column in columns {
         for (order, sql) in
             [(format!("-{column}"), format!("`{column}` DESC, id")), (column.to_string(), format!("`{column}`, id"))]
         {
             let resource = format!("table = \"item\"\norder = [\"{order}\"]\nfields = {{ id = \"id\" }}");
-            println!("{order}");
             let config = crate::support::parse(&db.config(&resource)).unwrap();
             match crate::support::runtime().block_on(config.open()) {
                 Ok(_) => {
@@ -166,7 +165,7 @@ fn orders_are_the_database_s_own(db: &Db, columns: &[&String], unordered: &[&str
 }
 
 /// The ids of a list, of which each is asked for alone, behind the one before.
-fn one_by_one(server: &crate::support::Running) -> Vec<String> {
+pub fn one_by_one(server: &crate::support::Running) -> Vec<String> {
     let (mut next, mut found) = ("/list?limit=1".to_owned(), vec![]);
     loop {
         let reply = server.get(&next);
@@ -175,180 +174,5 @@ fn one_by_one(server: &crate::support::Running) -> Vec<String> {
             Some(link) => next = link.to_owned(),
             None => return found,
         }
-    }
-}
-
-#[test]
-fn every_type_of_mariadb_is_json_that_says_what_its_client_says() {
-    let db = mariadb();
-    db.execute(
-        "SET sql_mode = 'ALLOW_INVALID_DATES';
-         CREATE TABLE item (id INT PRIMARY KEY, i1 TINYINT, u1 TINYINT UNSIGNED, i3 MEDIUMINT, i8 BIGINT, u8 BIGINT UNSIGNED, n DECIMAL(30,10), big DECIMAL(65,0), f FLOAT, g DOUBLE,
-            b BIT(4), b8 BIT(64), y YEAR, c CHAR(5), vc VARCHAR(40), l1 VARCHAR(40) CHARACTER SET latin1, tx TEXT, lt LONGTEXT, e ENUM('z','a'), s SET('y','x'),
-            bi BINARY(4), vb VARBINARY(40), bl BLOB, d DATE, dt DATETIME, d3 DATETIME(3), ts TIMESTAMP NULL, t6 TIMESTAMP(6) NULL, ti TIME, t3 TIME(3), js JSON,
-            pt POINT, uu UUID, ip INET4, ip6 INET6) CHARACTER SET utf8mb4;
-         INSERT INTO item VALUES (1, -128, 255, -8388608, -9223372036854775808, 18446744073709551615, -1234567890.0000000001, 99999999999999999999999999999999999999999999999999999999999999999, 0.1, 1e308,
-            b'101', b'1111111111111111111111111111111111111111111111111111111111111111', 2155, 'ab   ', 'q\"\\\\é\u{1d11e}', 'é', 'text', 'long', 'a', 'y,x',
-            'ab', '\\0ÿ', 'blob', '2026-02-28', '2026-01-02 03:04:05', '2026-01-02 03:04:05.67', '2026-01-02 03:04:05', '2026-01-02 03:04:05.000001', '838:59:59', '-00:00:01.5', '{\"a\": [1,  2]}',
-            POINT(1, 2), 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '192.168.0.1', '2001:db8::1');
-         INSERT INTO item VALUES (2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '', '', '', '', '', 'z', '', '', '', '', '0000-00-00', '0000-00-00', '2026-00-10', 0, '0000-00-00', 0, 0, '[]',
-            POINT(0, 0), '00000000-0000-0000-0000-000000000000', '0.0.0.0', '::');
-         INSERT INTO item (id) VALUES (3);
-         INSERT INTO item VALUES (4, 127, 9, 9, 9223372036854775807, 9223372036854775808, 1.5, 10, 3.4e38, 0.1, 1, 1, 1999, 'AB', 'a', 'E', 'TEXT ', 'long\\t', 'a', 'x',
-            'ab\\0z', 'AB', 'bloc', '2026-02-31', '9999-12-31 23:59:59', '2026-01-02 03:04:05.671', '2038-01-19 03:14:07', '2038-01-19 03:14:07.999999', '-838:59:59', '00:00:00.001', '1',
-            POINT(1, 3), 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a10', '192.168.0.10', '2001:db8::2');
-         INSERT INTO item (id, f, g, vc, n, u8, ti) VALUES (5, 0.1, 0.30000000000000004, 'Q\"\\\\E', 1.5000000001, 9223372036854775807, '-00:00:01'), (6, 0.2, 0.3, 'A ', 1.4999999999, 18446744073709551614, '100:00:00');",
-    );
-    let rows = rows(&db, "table = \"item\"");
-    for (name, value) in [
-        ("i1", json!(-128)),
-        ("u1", json!(255)),
-        ("i3", json!(-8_388_608)),
-        ("i8", json!(i64::MIN)),
-        ("u8", json!(u64::MAX)),
-        ("f", json!(0.1)),
-        ("g", json!(1e308)),
-        ("b", json!(5)),
-        ("b8", json!(u64::MAX)),
-        ("y", json!(2155)),
-        ("c", json!("ab")),
-        ("vc", json!("q\"\\é\u{1d11e}")),
-        ("l1", json!("é")),
-        ("tx", json!("text")),
-        ("e", json!("a")),
-        ("s", json!("y,x")),
-        ("bi", json!("YWIAAA==")),
-        ("vb", json!("AMO/")),
-        ("bl", json!("YmxvYg==")),
-        ("d", json!("2026-02-28")),
-        ("dt", json!("2026-01-02T03:04:05")),
-        ("d3", json!("2026-01-02T03:04:05.67")),
-        ("ts", json!("2026-01-02T03:04:05Z")),
-        ("t6", json!("2026-01-02T03:04:05.000001Z")),
-        ("ti", json!("838:59:59")),
-        ("t3", json!("-00:00:01.5")),
-        ("js", json!({"a": [1, 2]})),
-        ("pt", json!("POINT(1 2)")),
-        ("uu", json!("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11")),
-        ("ip", json!("192.168.0.1")),
-        ("ip6", json!("2001:db8::1")),
-    ] {
-        assert_eq!(rows[0][name], value, "{name}");
-    }
-    let body = String::from_utf8(db.serve("table = \"item\"").get("/list").body).unwrap();
-    let nines = "9".repeat(65);
-    assert!(body.contains(&format!("\"n\":-1234567890.0000000001,\"big\":{nines}")), "{body}");
-    let two = &rows[1];
-    assert!(["d", "dt", "d3", "ts", "t6"].iter().all(|name| two[name].is_null()), "{two}");
-    assert_eq!([&two["y"], &two["ti"], &two["e"]], [&json!(0), &json!("00:00:00"), &json!("z")]);
-    assert!(rows[2].as_object().unwrap().iter().all(|(name, value)| name == "id" || value.is_null()));
-    let columns: Vec<&String> = rows[0].as_object().unwrap().keys().collect();
-    orders_are_the_database_s_own(&db, &columns, &["e", "s", "js", "pt"]);
-}
-
-#[test]
-fn text_keys_of_mariadb_go_on_behind_every_row_whatever_the_collation() {
-    let collations = [
-        "utf8mb4_general_ci",
-        "utf8mb4_unicode_520_ci",
-        "utf8mb4_bin",
-        "utf8mb4_nopad_bin",
-        "utf8mb4_unicode_nopad_ci",
-        "latin1_swedish_ci",
-        "latin1_bin",
-    ];
-    for collation in collations {
-        let db = mariadb();
-        let charset = collation.split('_').next().unwrap();
-        db.execute(&format!(
-            "CREATE TABLE item (id INT PRIMARY KEY, name VARCHAR(40) CHARACTER SET {charset} COLLATE {collation} NOT NULL, grp INT NOT NULL, KEY (name));
-             CREATE TABLE keyed (name VARCHAR(40) CHARACTER SET {charset} COLLATE {collation} PRIMARY KEY, id INT NOT NULL);
-             CREATE TABLE child (id INT PRIMARY KEY, name VARCHAR(40) CHARACTER SET {charset} COLLATE {collation}, KEY (name));",
-        ));
-        let texts = [
-            "a", "A", "á", "Ä", "ä", "b", "B", "a ", "a  ", "", " ", "a\t", "a\u{1}", "ab", "aB", "ß", "ss", "s", "z",
-            "ÿ", "É", "e",
-        ];
-        for (id, text) in texts.iter().enumerate() {
-            db.execute_later(&format!("INSERT INTO item VALUES ({id}, '{text}', {});", id % 3));
-            db.execute_later(&format!(
-                "INSERT IGNORE INTO keyed VALUES ('{text}', {id}); INSERT INTO child VALUES ({id}, '{text}');"
-            ));
-        }
-        db.execute_now();
-        for (resource, sql) in [
-            ("table = \"item\"\norder = [\"name\"]", "SELECT id FROM item ORDER BY name, id"),
-            ("table = \"item\"\norder = [\"-name\", \"grp\"]", "SELECT id FROM item ORDER BY name DESC, grp, id"),
-            ("table = \"keyed\"", "SELECT id FROM keyed ORDER BY name"),
-        ] {
-            assert_eq!(one_by_one(&db.serve(resource)), db.query(sql).unwrap().concat(), "{collation} {resource}");
-        }
-        // What is related is what SQL's own join says.
-        let list = rows(
-            &db,
-            "table = \"keyed\"\nfields = { id = \"id\", children = { from = \"child\", on = \"name\", column = \"id\" } }",
-        );
-        let joined: Vec<String> = list
-            .iter()
-            .flat_map(|row| row["children"].as_array().unwrap().iter().map(|child| format!("{} {child}", row["id"])))
-            .collect();
-        let expected = db
-            .query("SELECT CONCAT(k.id, ' ', c.id) FROM keyed k JOIN child c ON c.name = k.name ORDER BY k.name, c.id")
-            .unwrap()
-            .concat();
-        assert_eq!(joined, expected, "{collation}");
-    }
-}
-
-#[test]
-fn keys_of_mariadb_that_are_bytes_or_no_utf_8_or_only_declared_lose_no_row() {
-    for charset in ["binary", "cp1251", "gbk", "sjis", "ascii", "latin1", "utf8mb4", "utf16"] {
-        let db = mariadb();
-        db.execute(&format!(
-            "CREATE TABLE item (id INT NOT NULL, name VARCHAR(40) CHARACTER SET {charset} NOT NULL, UNIQUE KEY (name, id));
-             CREATE VIEW seen AS SELECT id, name FROM item;",
-        ));
-        for (id, bytes) in
-            ["00", "61", "41", "6120", "61FF", "98", "C0", "E0", "8181", "C4E3", "FAD0", "EEEF", "81CA", "FFFE80"]
-                .iter()
-                .enumerate()
-        {
-            // What the character set does not know is left out.
-            db.execute(&format!(
-                "SET sql_mode = 'STRICT_TRANS_TABLES'; INSERT IGNORE INTO item VALUES ({id}, x'{bytes}');"
-            ));
-        }
-        let all = db.query("SELECT id FROM item ORDER BY name, id").unwrap().concat();
-        assert!(all.len() > 4);
-        assert_eq!(
-            one_by_one(&db.serve("table = \"item\"\norder = [\"name\", \"id\"]\nfields = { id = \"id\" }")),
-            all,
-            "{charset}"
-        );
-        let mut declared =
-            one_by_one(&db.serve("table = \"seen\"\nkey = [\"name\", \"id\"]\nfields = { id = \"id\" }"));
-        let mut expected = all.clone();
-        declared.sort();
-        expected.sort();
-        assert_eq!(declared, expected, "{charset}");
-    }
-}
-
-#[test]
-fn long_texts_of_mariadb_that_begin_alike_are_in_order() {
-    let db = mariadb();
-    db.execute(
-        "CREATE TABLE item (id INT PRIMARY KEY, body TEXT NOT NULL);
-         INSERT INTO item SELECT seq, CONCAT(REPEAT('a', 2000), LPAD((seq * 7919) % 1000, 4, '0')) FROM seq_1_to_300;
-         CREATE VIEW seen AS SELECT id, UPPER(body) AS body FROM item;",
-    );
-    for table in ["item", "seen"] {
-        let key = if table == "seen" { "key = [\"id\"]\n" } else { "" };
-        let found = rows(
-            &db,
-            &format!("table = \"{table}\"\n{key}order = [\"body\"]\nchunk_rows = 20\nfields = {{ id = \"id\" }}"),
-        );
-        let found: Vec<String> = found.iter().map(|row| row["id"].to_string()).collect();
-        assert_eq!(found, db.query("SELECT id FROM item ORDER BY RIGHT(body, 4)").unwrap().concat(), "{table}");
     }
 }

@@ -9,6 +9,7 @@ mod http;
 mod layering;
 mod library;
 mod lists;
+mod mariadb;
 mod order;
 mod servers;
 mod streaming;
