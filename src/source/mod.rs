@@ -11,6 +11,10 @@ mod mysql;
 mod postgres;
 mod spec;
 #[cfg(feature = "sql")]
+#[cfg_attr(
+    not(all(feature = "mysql", feature = "postgres", feature = "sqlite")),
+    allow(dead_code, reason = "no database needs all of it")
+)]
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;

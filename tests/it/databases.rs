@@ -2,10 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    servers::{Db, every_kind, postgres},
-    support::{Reply, until},
-};
+use crate::servers::{Db, every_kind, postgres};
 
 pub fn rows(db: &Db, resource: &str) -> Vec<Value> {
     db.serve(resource).get("/list").results()

@@ -1,6 +1,6 @@
 //! What is MariaDB's own: its types, its collations, and how it fails.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     databases::{one_by_one, orders_are_the_database_s_own, rows},
