@@ -146,7 +146,11 @@ impl Postgres {
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("it says something");
         assert_eq!(line, "ready\n");
-        Postgres { child, url: format!("postgres://chunkflow@127.0.0.1:{port}/postgres?sslmode=disable"), _folder: folder }
+        Postgres {
+            child,
+            url: format!("postgres://chunkflow@127.0.0.1:{port}/postgres?sslmode=disable"),
+            _folder: folder,
+        }
     }
 
     fn psql(&self, sql: &str) {

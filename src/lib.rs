@@ -34,6 +34,8 @@ mod suggest;
 mod text;
 mod web;
 
+#[cfg(feature = "mysql")]
+pub use self::source::Mysql;
 #[cfg(feature = "postgres")]
 pub use self::source::Postgres;
 #[cfg(feature = "sqlite")]

@@ -5,12 +5,14 @@
 
 mod closure;
 mod gate;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod spec;
 #[cfg(feature = "sql")]
 #[cfg_attr(
-    not(all(feature = "sqlite", feature = "postgres")),
+    not(all(feature = "mysql", feature = "postgres", feature = "sqlite")),
     allow(dead_code, reason = "no single database needs all of what they share")
 )]
 mod sql;
@@ -19,6 +21,8 @@ mod sqlite;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
+#[cfg(feature = "mysql")]
+pub use self::mysql::Mysql;
 #[cfg(feature = "postgres")]
 pub use self::postgres::Postgres;
 #[cfg(feature = "sqlite")]
@@ -202,6 +206,10 @@ pub const DATABASES: &[Kind<OpenDatabase>] = &[
     Kind { name: "postgres", example: "postgres://user:password@localhost/app", open: postgres::open },
     #[cfg(feature = "postgres")]
     Kind { name: "postgresql", example: "postgresql://user:password@localhost/app", open: postgres::open },
+    #[cfg(feature = "mysql")]
+    Kind { name: "mysql", example: "mysql://user:password@localhost/app", open: mysql::open },
+    #[cfg(feature = "mysql")]
+    Kind { name: "mariadb", example: "mariadb://user:password@localhost/app", open: mysql::open },
 ];
 
 /// Opens the database of a URL.

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Postgres,
+    MariaDb,
 }
 
 /// A running server. It ends when this is dropped, and when the tests end, however they do: its script reads the end of its input.
@@ -40,6 +41,7 @@ impl Server {
     pub fn start(kind: Kind) -> Server {
         let script = match kind {
             Kind::Postgres => "tests/servers/postgres",
+            Kind::MariaDb => "tests/servers/mariadb",
         };
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = TempDir::new().unwrap();
@@ -58,8 +60,10 @@ impl Server {
     /// The server that all tests share which leave it alone.
     pub fn shared(kind: Kind) -> &'static Server {
         static POSTGRES: OnceLock<Server> = OnceLock::new();
+        static MARIADB: OnceLock<Server> = OnceLock::new();
         match kind {
             Kind::Postgres => POSTGRES.get_or_init(|| Server::start(kind)),
+            Kind::MariaDb => MARIADB.get_or_init(|| Server::start(kind)),
         }
     }
 
@@ -79,14 +83,9 @@ impl Server {
     pub fn database(&'static self) -> Db {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let admin = Db::new(Where::Server(self, "postgres".into()));
+        let admin = Db::new(Where::Server(self, if self.kind == Kind::Postgres { "postgres" } else { "mysql" }.into()));
         admin.execute(&format!("CREATE DATABASE {name}"));
         Db::new(Where::Server(self, name))
-    }
-
-    /// A database of this name, which is there already.
-    pub fn named(&'static self, name: &str) -> Db {
-        Db::new(Where::Server(self, name.into()))
     }
 }
 
@@ -103,7 +102,7 @@ pub struct Db {
 
 /// All kinds of database, as a suite of promises goes through them.
 pub fn every_kind() -> Vec<Db> {
-    vec![sqlite(), Server::shared(Kind::Postgres).database()]
+    vec![sqlite(), postgres(), mariadb()]
 }
 
 pub fn sqlite() -> Db {
@@ -112,6 +111,10 @@ pub fn sqlite() -> Db {
 
 pub fn postgres() -> Db {
     Server::shared(Kind::Postgres).database()
+}
+
+pub fn mariadb() -> Db {
+    Server::shared(Kind::MariaDb).database()
 }
 
 impl Db {
@@ -124,6 +127,7 @@ impl Db {
         match &self.server {
             Where::File(_) => "sqlite",
             Where::Server(Server { kind: Kind::Postgres, .. }, _) => "postgres",
+            Where::Server(Server { kind: Kind::MariaDb, .. }, _) => "mariadb",
         }
     }
 
@@ -133,6 +137,9 @@ impl Db {
             Where::Server(Server { kind: Kind::Postgres, port, .. }, name) => {
                 format!("postgres://chunkflow@127.0.0.1:{port}/{name}")
             }
+            Where::Server(Server { kind: Kind::MariaDb, port, .. }, name) => {
+                format!("mariadb://chunkflow@127.0.0.1:{port}/{name}")
+            }
         }
     }
 
@@ -140,9 +147,7 @@ impl Db {
     pub fn execute(&self, sql: &str) {
         match &self.server {
             Where::File(file) => file.open().execute_batch(sql).unwrap(),
-            Where::Server(Server { kind: Kind::Postgres, .. }, _) => {
-                self.try_execute(sql).unwrap_or_else(|error| panic!("{error}\n{sql}"))
-            }
+            Where::Server(..) => self.try_execute(sql).unwrap_or_else(|error| panic!("{error}\n{sql}")),
         }
     }
 
@@ -181,27 +186,15 @@ impl Db {
                 Ok(all)
             }
             Where::Server(Server { kind: Kind::Postgres, .. }, _) => {
-                let mut child = Command::new("psql")
-                    .args(["-X", "-q", "-A", "-t", "-F", "\u{1}", "-v", "ON_ERROR_STOP=1", "-f", "-", &self.url()])
-                    .env("TZ", "UTC")
-                    .stdin(Stdio::piped())
-                    .stdout(Stdio::piped())
-                    .stderr(Stdio::piped())
-                    .spawn()
-                    .unwrap();
-                let mut input = child.stdin.take().unwrap();
-                let sql = sql.to_owned();
-                let writer = std::thread::spawn(move || input.write_all(sql.as_bytes()));
-                let output = child.wait_with_output().unwrap();
-                let _ = writer.join();
-                match output.status.success() {
-                    true => Ok(String::from_utf8(output.stdout)
-                        .unwrap()
-                        .lines()
-                        .map(|line| line.split('\u{1}').map(str::to_owned).collect())
-                        .collect()),
-                    false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-                }
+                let mut psql = Command::new("psql");
+                psql.args(["-X", "-q", "-A", "-t", "-F", "\u{1}", "-v", "ON_ERROR_STOP=1", "-f", "-", &self.url()]);
+                Ok(split(&run(psql.env("TZ", "UTC"), sql)?, '\u{1}'))
+            }
+            Where::Server(Server { kind: Kind::MariaDb, port, .. }, name) => {
+                let mut mariadb = Command::new("mariadb");
+                mariadb.args(["--no-defaults", "--default-character-set=utf8mb4", "-N", "-B", "-h", "127.0.0.1", "-P"]);
+                mariadb.args([&port.to_string(), "-u", "chunkflow", name]);
+                Ok(split(&run(&mut mariadb, &format!("SET time_zone = '+00:00';\n{sql}"))?, '\t'))
             }
         }
     }
@@ -214,4 +207,22 @@ impl Db {
     pub fn serve(&self, resource: &str) -> crate::support::Running {
         crate::support::Running::config(&self.config(resource))
     }
+}
+
+/// What a client prints for the statements of its input.
+fn run(client: &mut Command, sql: &str) -> Result<String, String> {
+    let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let sql = sql.to_owned();
+    let writer = std::thread::spawn(move || input.write_all(sql.as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    let _ = writer.join();
+    match output.status.success() {
+        true => Ok(String::from_utf8(output.stdout).unwrap()),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
+}
+
+fn split(lines: &str, separator: char) -> Vec<Vec<String>> {
+    lines.lines().map(|line| line.split(separator).map(str::to_owned).collect()).collect()
 }

@@ -111,7 +111,9 @@ fn table(row: &Row) -> Table {
 fn column(row: &Row) -> TableColumn {
     let (not_null, base, type_name): (bool, i64, String) = (row.get(3), row.get(4), row.get(5));
     let (category, kind, collation): (String, String, Option<String>) = (row.get(6), row.get(7), row.get(8));
-    let (deterministic, is_enum): (bool, bool) = (row.get(9), row.get::<_, String>(10) == "e");
+    let deterministic: bool = row.get(9);
+    let class: String = row.get(10);
+    let (is_enum, is_composite) = (class == "e", class == "c");
     let wire = Type::from_oid(base as u32).as_ref().and_then(Wire::of);
     let as_text = "?::text".to_owned();
     let is_text = is_enum || type_name == "citext";
@@ -136,6 +138,8 @@ fn column(row: &Row) -> TableColumn {
         operand,
         read,
         read_key,
+        // A row's type is not found out by what it is compared with.
+        bind: if is_composite { format!("?::{kind}") } else { "?".to_owned() },
         kind,
         collation,
         exact: (!deterministic).then(|| "? COLLATE \"C\"".to_owned()),

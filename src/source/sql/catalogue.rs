@@ -52,6 +52,8 @@ pub(in crate::source) struct TableColumn {
     pub(in crate::source) read_key: String,
     /// How a value is bound that is compared with it: SQL with one `?`.
     pub(in crate::source) bind: String,
+    /// The same for what `read_key` has read, where that is not what a request compares with.
+    pub(in crate::source) bind_key: Option<String>,
     /// Why it cannot be part of an order.
     pub(in crate::source) unordered: Option<&'static str>,
     /// The type by which values are compared with it: SQLite's affinity (empty: values as they are), elsewhere a type's name.
@@ -81,6 +83,7 @@ impl TableColumn {
             read: same(),
             read_key: same(),
             bind: same(),
+            bind_key: None,
             unordered: None,
             kind: String::new(),
             collation: None,

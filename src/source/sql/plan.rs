@@ -215,13 +215,16 @@ impl<'a> Planner<'a> {
             }
             // What the key tells apart must differ in the order too, whatever the column's own collation.
             let is_key = |keys: &[String]| keys.iter().any(|key| key.eq_ignore_ascii_case(&name));
-            let made = match (&column.exact, &column.as_in_key) {
-                (Some(exact), _) if self.plan.unproven && is_key(&self.spec.key) => exact,
-                (_, Some(as_in_key)) if is_key(&self.table.key) => as_in_key,
-                _ => "?",
+            let usual = column.bind_key.as_ref().unwrap_or(&column.bind);
+            let (made, bind) = match (&column.exact, &column.as_in_key) {
+                // What was read as it lies there is compared as it is.
+                (Some(exact), _) if self.plan.unproven && is_key(&self.spec.key) => {
+                    (exact.as_str(), column.bind_key.as_ref().map_or(&*column.bind, |_| "?"))
+                }
+                (_, Some(as_in_key)) if is_key(&self.table.key) => (as_in_key.as_str(), usual.as_str()),
+                _ => ("?", usual.as_str()),
             };
-            let sql = fill(made, &own);
-            let (nullable, bind) = (column.nullable, column.bind.clone());
+            let (sql, nullable, bind) = (fill(made, &own), column.nullable, bind.to_owned());
             let select = Select { sql: fill(&column.read_key, &own), json: false };
             let select = self.select(select);
             self.plan.key.push(select);

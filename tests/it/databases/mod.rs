@@ -3,6 +3,7 @@
 mod connect;
 mod failures;
 mod load;
+mod mariadb;
 mod order;
 mod types;
 mod wild;

@@ -1,0 +1,284 @@
+//! What MySQL and MariaDB say of their tables (<https://dev.mysql.com/doc/refman/8.4/en/information-schema.html>).
+
+use std::collections::HashMap;
+
+use mysql_async::{Conn, Error, Row, prelude::Queryable};
+
+use super::{
+    DIALECT,
+    connect::ServerFacts,
+    wire::{text, whole},
+};
+use crate::source::{
+    Operand,
+    sql::catalogue::{Catalogue, ForeignKey, Table, TableColumn},
+};
+
+/// A related table up to this size, in rows and bytes as they are estimated, may be read whole for a run of rows.
+const SMALL_TABLE: (i64, i64) = (256, 32 * 1024);
+
+const TABLES: &str = "
+SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, TABLE_COMMENT, TABLE_SCHEMA = DATABASE(),
+    COALESCE(TABLE_ROWS, 0), COALESCE(DATA_LENGTH, 0), COALESCE(AVG_ROW_LENGTH, 0)
+FROM information_schema.TABLES
+WHERE TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema') AND TABLE_TYPE <> 'SEQUENCE'
+ORDER BY TABLE_SCHEMA, TABLE_NAME";
+
+const COLUMNS: &str = "
+SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, IS_NULLABLE = 'YES', DATA_TYPE, COLUMN_TYPE, CHARACTER_SET_NAME, COLLATION_NAME,
+    NUMERIC_PRECISION, NUMERIC_SCALE, EXTRA LIKE '%INVISIBLE%'
+FROM information_schema.COLUMNS
+WHERE TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')
+ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION";
+
+/// Each column of each index, the primary key's first.
+const INDEXES: &str = "
+SELECT TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, NON_UNIQUE = 0, COLUMN_NAME, SUB_PART IS NULL, COLLATION = 'D', INDEX_TYPE
+FROM information_schema.STATISTICS
+WHERE TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')
+ORDER BY TABLE_SCHEMA, TABLE_NAME, INDEX_NAME <> 'PRIMARY', NON_UNIQUE, INDEX_NAME, SEQ_IN_INDEX";
+
+const FOREIGN_KEYS: &str = "
+SELECT TABLE_SCHEMA, TABLE_NAME, CONSTRAINT_NAME, COLUMN_NAME, REFERENCED_TABLE_SCHEMA, REFERENCED_TABLE_NAME, REFERENCED_COLUMN_NAME
+FROM information_schema.KEY_COLUMN_USAGE
+WHERE REFERENCED_TABLE_NAME IS NOT NULL AND TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')
+ORDER BY TABLE_SCHEMA, TABLE_NAME, CONSTRAINT_NAME, ORDINAL_POSITION";
+
+/// MariaDB's JSON is a text with this check.
+const CHECKS: &str = "
+SELECT CONSTRAINT_SCHEMA, TABLE_NAME, CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS WHERE CHECK_CLAUSE LIKE 'json_valid(%'";
+
+/// What the tables of a catalogue have beside what all databases have: by their names as SQL.
+pub(super) type Extras = HashMap<String, Extra>;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Extra {
+    /// About how many bytes a row has; 0 where that is not known.
+    pub(super) row_length: usize,
+    /// Each index that has an order: its columns, and whether it has the larger values of each first.
+    pub(super) indexes: Vec<Vec<(String, bool)>>,
+}
+
+/// Reads the catalogue of everything that this user may read.
+pub(super) async fn read(conn: &mut Conn, server: &ServerFacts) -> Result<(Catalogue, Extras), Error> {
+    let (mut tables, mut extras) = (vec![], Extras::new());
+    let mut places: HashMap<(String, String), usize> = HashMap::new();
+    for row in conn.query::<Row, _>(TABLES).await? {
+        let Some(name) = table_name(&row, 0) else { continue };
+        let table = table(&row, &name);
+        let row_length = whole(&row, 7).and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+        extras.insert(table.sql.clone(), Extra { row_length, ..Extra::default() });
+        places.insert(name, tables.len());
+        tables.push(table);
+    }
+    let place = |row: &Row, at: usize| places.get(&table_name(row, at)?).copied();
+    for row in conn.query::<Row, _>(COLUMNS).await? {
+        if let (Some(place), Some(name)) = (place(&row, 0), text(&row, 2)) {
+            tables[place].columns.push(column(&row, name, server));
+        }
+    }
+    if server.is_mariadb {
+        for row in conn.query::<Row, _>(CHECKS).await? {
+            let (Some(place), Some(clause)) = (place(&row, 0), text(&row, 2)) else { continue };
+            let checked = |column: &&mut TableColumn| clause == format!("json_valid({})", DIALECT.quote(&column.name));
+            if let Some(column) = tables[place].columns.iter_mut().find(checked) {
+                *column = json(column.name.clone(), column.nullable, column.declared);
+            }
+        }
+    }
+    let indexes = conn.query::<Row, _>(INDEXES).await?;
+    let same = |one: &Row, other: &Row| (0..3).all(|at| text(one, at) == text(other, at));
+    for index in indexes.chunk_by(same) {
+        if let Some(place) = place(&index[0], 0) {
+            let extra = extras.entry(tables[place].sql.clone()).or_default();
+            add_index(&mut tables[place], extra, index);
+        }
+    }
+    for key in conn.query::<Row, _>(FOREIGN_KEYS).await?.chunk_by(same) {
+        let [row] = key else { continue };
+        let (Some(from), Some(to)) = (place(row, 0), place(row, 4)) else { continue };
+        let known = |table: &Table, at: usize| {
+            let name = text(row, at)?;
+            table.column(&name, "").ok().map(|column| column.name.clone())
+        };
+        if let (Some(column), Some(to_column)) = (known(&tables[from], 3), known(&tables[to], 6)) {
+            let table = tables[to].name.clone();
+            tables[from].foreign_keys.push(ForeignKey { column, table, to: to_column });
+        }
+    }
+    Ok((Catalogue { dialect: &DIALECT, tables }, extras))
+}
+
+/// A database's name and a table's.
+fn table_name(row: &Row, at: usize) -> Option<(String, String)> {
+    text(row, at).zip(text(row, at + 1))
+}
+
+fn is_set(row: &Row, at: usize) -> bool {
+    whole(row, at) == Some(1)
+}
+
+fn table(row: &Row, (database, name): &(String, String)) -> Table {
+    let full_name = format!("{database}.{name}");
+    let is_view = text(row, 2).as_deref() == Some("VIEW");
+    let within = |at: usize, most: i64| whole(row, at).is_some_and(|n| n <= most);
+    Table {
+        sql: format!("{}.{}", DIALECT.quote(database), DIALECT.quote(name)),
+        name: if is_set(row, 4) { name.clone() } else { full_name.clone() },
+        full_name,
+        // A view's comment says that it is a view.
+        comment: text(row, 3).filter(|comment| !comment.is_empty() && !is_view),
+        is_view,
+        is_small: !is_view && within(5, SMALL_TABLE.0) && within(6, SMALL_TABLE.1),
+        ..Table::default()
+    }
+}
+
+/// Takes note of an index, of which each row is a column.
+fn add_index(table: &mut Table, extra: &mut Extra, rows: &[Row]) {
+    // An index may be over an expression, or over the beginning of a text.
+    let named = |row: &Row| text(row, 4).filter(|_| is_set(row, 5));
+    let whole_columns: Vec<(String, bool)> =
+        rows.iter().map_while(|row| named(row).map(|name| (name, is_set(row, 6)))).collect();
+    let kind = text(&rows[0], 7).unwrap_or_default();
+    if kind == "BTREE" {
+        table.indexed.extend(whole_columns.first().map(|(name, _)| name.clone()));
+        extra.indexes.push(whole_columns.clone());
+    }
+    let names = || whole_columns.iter().map(|(name, _)| name.clone());
+    let nullable = |name: String| table.columns.iter().any(|column| column.name == name && column.nullable);
+    let tells_apart = is_set(&rows[0], 3) && whole_columns.len() == rows.len() && !names().any(nullable);
+    if tells_apart && table.key.is_empty() && matches!(&*kind, "BTREE" | "HASH") {
+        table.key = names().collect();
+    }
+}
+
+/// MySQL's JSON, and MariaDB's.
+fn json(name: String, nullable: bool, declared: bool) -> TableColumn {
+    TableColumn {
+        nullable,
+        declared,
+        json: true,
+        unordered: Some("JSON has no obvious order"),
+        ..TableColumn::plain(name)
+    }
+}
+
+/// A column, and how it is read and compared such that the comparison is the order's own: a value that is bound has the
+/// column's type, since MySQL compares a number with a text as doubles.
+fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
+    let (nullable, declared) = (is_set(row, 3), !is_set(row, 10));
+    let (kind, full) = (text(row, 4).unwrap_or_default(), text(row, 5).unwrap_or_default());
+    let plain = TableColumn { nullable, declared, ..TableColumn::plain(name) };
+    let unordered = |why| Some(why);
+    match &*kind {
+        "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "bit" | "year" => {
+            let unsigned = kind == "bit" || full.contains("unsigned");
+            let kind = if unsigned { "CAST(? AS UNSIGNED)" } else { "CAST(? AS SIGNED)" }.into();
+            TableColumn { operand: Some(Operand::Integer), kind, ..plain }
+        }
+        "decimal" => {
+            let (precision, scale) = (whole(row, 8).unwrap_or(65), whole(row, 9).unwrap_or(0));
+            // With all the decimals there is room for, so that what a request compares with is not rounded.
+            let scale = (65 - (precision - scale)).clamp(scale, 30.max(scale));
+            let bind = format!("CAST(? AS DECIMAL(65,{scale}))");
+            TableColumn { operand: Some(Operand::Number), kind: bind.clone(), bind, ..plain }
+        }
+        "float" => {
+            // A short number is shown by its own digits, and bound as the double that it is.
+            let bind = match server.is_mariadb || server.version >= (8, 0, 17) {
+                true => "CAST(? AS FLOAT)",
+                false => "(? + 0e0)",
+            };
+            let read_key = "(? + 0e0)".into();
+            TableColumn { operand: Some(Operand::Number), read_key, bind: bind.into(), kind: bind.into(), ..plain }
+        }
+        "double" => TableColumn { operand: Some(Operand::Number), kind: "(? + 0e0)".into(), ..plain },
+        "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "enum" | "set" => {
+            let (charset, collation) = (text(row, 6).unwrap_or_default(), text(row, 7).unwrap_or_default());
+            // Bound text is made text of the column's character set, and compared by its collation.
+            let as_column = |value: &str| {
+                format!("CONVERT({value} USING {}) COLLATE {}", DIALECT.quote(&charset), DIALECT.quote(&collation))
+            };
+            let text = TableColumn {
+                operand: Some(Operand::Text),
+                unordered: matches!(&*kind, "enum" | "set")
+                    .then_some("MySQL orders it by its numbers, and compares it as text"),
+                ..plain
+            };
+            match is_whole(&charset) {
+                true => {
+                    let exact = Some("CAST(CONVERT(? USING utf8mb4) AS BINARY)".into());
+                    TableColumn { kind: as_column("?"), exact, ..text }
+                }
+                // As the bytes that it is, which UTF-8 would not give back.
+                false => {
+                    let (bytes, bind) = (|| "HEX(?)".to_owned(), as_column("UNHEX(?)"));
+                    let (kind, bind_key) = (bind.clone(), Some(bind));
+                    TableColumn { read_key: bytes(), kind, bind_key, exact: Some(bytes()), ..text }
+                }
+            }
+        }
+        // Their digits, since bound text is UTF-8.
+        "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
+            let bind = "UNHEX(?)".to_owned();
+            TableColumn { read_key: "HEX(?)".into(), kind: bind.clone(), bind, ..plain }
+        }
+        "date" | "datetime" | "timestamp" | "time" => {
+            let bind = match &*kind {
+                "date" => "CAST(? AS DATE)",
+                "time" => "CAST(? AS TIME(6))",
+                _ => "CAST(? AS DATETIME(6))",
+            };
+            // A key is the text of what is there, also where that is no date; in a list such a date is NULL.
+            let why = (!server.keeps_zero_dates && kind != "time")
+                .then_some("this server does not compare dates that are none");
+            let (read_key, bind) = ("CAST(? AS CHAR)".into(), bind.to_owned());
+            TableColumn { operand: Some(Operand::Text), read_key, kind: bind.clone(), bind, unordered: why, ..plain }
+        }
+        "json" => json(plain.name, nullable, declared),
+        "uuid" | "inet4" | "inet6" => {
+            let bind = format!("CAST(? AS {})", kind.to_uppercase());
+            let read = || "CAST(? AS CHAR)".to_owned();
+            let operand = Some(Operand::Text);
+            TableColumn { operand, read: read(), read_key: read(), kind: bind.clone(), bind, ..plain }
+        }
+        "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
+        | "geometrycollection" | "geomcollection" => TableColumn {
+            read: "ST_AsText(?)".into(),
+            unordered: unordered("MySQL has no order for its type"),
+            ..plain
+        },
+        "vector" => TableColumn { unordered: unordered("MySQL has no order for its type"), ..plain },
+        _ => {
+            TableColumn { read: "CAST(? AS CHAR)".into(), unordered: unordered("its type is not known here"), ..plain }
+        }
+    }
+}
+
+/// Whether every text of a character set comes back from UTF-8 as it was: tried with each code of one and two bytes. Others
+/// have several codes for a character, or codes for none.
+fn is_whole(charset: &str) -> bool {
+    matches!(
+        charset,
+        "utf8mb4"
+            | "utf8mb3"
+            | "utf8"
+            | "latin1"
+            | "latin2"
+            | "latin5"
+            | "latin7"
+            | "koi8r"
+            | "koi8u"
+            | "cp850"
+            | "cp852"
+            | "cp866"
+            | "keybcs2"
+            | "macce"
+            | "macroman"
+            | "ucs2"
+            | "utf16"
+            | "utf16le"
+            | "utf32"
+    )
+}

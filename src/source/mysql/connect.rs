@@ -1,0 +1,309 @@
+//! Connections to MySQL and MariaDB: the URL, TLS, the session's settings, and the way to stop what a connection does.
+
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use mysql_async::{
+    Conn, DriverError, Error as MysqlError, IoError, Opts, OptsBuilder, Row, SslOpts, prelude::Queryable,
+};
+use rustls::{
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{CertificateDer, pem::PemObject},
+};
+
+use super::{
+    Failure, explained, timed_out,
+    wire::{text, whole},
+};
+use crate::error::{Error, Kind, Result};
+
+/// How long a connection may take to come about, and a query to be stopped.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How many statements a connection keeps prepared, for itself and at the server.
+const STATEMENTS: usize = 64;
+/// Sorting looks at so many bytes of a text's weights, or it would put texts that are equal up to there in any order: more than
+/// any key has, which [`MAX_CURSOR`](crate::MAX_CURSOR) bounds.
+const MAX_SORT_LENGTH: usize = 256 * 1024;
+/// Room for fifteen rows of four such texts: with less the server refuses to sort. It is taken only while it sorts.
+const SORT_BUFFER: usize = 16 * 1024 * 1024;
+
+/// Everything that is needed to connect.
+pub(super) struct Connector {
+    plain: Opts,
+    secure: Option<Opts>,
+    /// Whether to go on without TLS where there is none.
+    plain_will_do: bool,
+    /// Whether there was none the last time.
+    plain_at_once: AtomicBool,
+    /// The time limit of a statement.
+    timeout: Duration,
+    database: String,
+}
+
+/// A connection, and what is known of its server.
+pub(super) struct Session {
+    pub(super) conn: Conn,
+    pub(super) server: ServerFacts,
+}
+
+/// What tells a server from another, and what it can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ServerFacts {
+    name: String,
+    pub(super) is_mariadb: bool,
+    pub(super) version: (u16, u16, u16),
+    /// Whether it takes dates that are partly zero as what they are.
+    pub(super) keeps_zero_dates: bool,
+}
+
+/// How well the server's certificate is looked at, as `--ssl-mode` of MySQL's client says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Disabled,
+    Preferred,
+    Required,
+    VerifyCa,
+    VerifyIdentity,
+}
+
+impl Mode {
+    fn of(name: &str) -> Result<Mode> {
+        match name.to_ascii_lowercase().replace('-', "_").as_str() {
+            "disabled" => Ok(Mode::Disabled),
+            "preferred" => Ok(Mode::Preferred),
+            "required" => Ok(Mode::Required),
+            "verify_ca" => Ok(Mode::VerifyCa),
+            "verify_identity" => Ok(Mode::VerifyIdentity),
+            _ => Err(Error::new(Kind::Config, format!("there is no ssl-mode `{name}`"))
+                .remedy("use disabled, preferred, required, verify_ca or verify_identity")),
+        }
+    }
+}
+
+impl Connector {
+    /// Reads `mysql://USER:PASSWORD@HOST:PORT/DATABASE` with `ssl-mode` and `ssl-ca` as MySQL's client has them, and what else the
+    /// driver's own URLs may say (<https://docs.rs/mysql_async/latest/mysql_async/struct.OptsBuilder.html>).
+    ///
+    /// # Errors
+    /// [`Kind::Config`], never with the URL's password.
+    pub(super) fn new(url: &str, timeout: Duration) -> Result<Connector> {
+        let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        let rest = base.split_once(':').map_or("", |(_, rest)| rest);
+        let (mut kept, mut mode, mut root) = (vec![], None, None);
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=') {
+                Some(("ssl-mode" | "ssl_mode", value)) => mode = Some(Mode::of(value)?),
+                Some(("ssl-ca" | "ssl_ca", value)) => root = Some(decoded(value)),
+                _ => kept.push(pair),
+            }
+        }
+        let parsed = Opts::from_url(&format!("mysql:{rest}?{}", kept.join("&"))).map_err(|error| {
+            Error::new(Kind::Config, format!("the database's URL cannot be read: {error}"))
+                .remedy("write mysql://USER:PASSWORD@HOST:PORT/DATABASE, with special characters percent-encoded")
+        })?;
+        let Some(database) = parsed.db_name().map(str::to_owned) else {
+            return Err(Error::new(Kind::Config, "the database's URL names no database")
+                .remedy("write mysql://USER:PASSWORD@HOST:PORT/DATABASE"));
+        };
+        let own = parsed.ssl_opts().cloned();
+        // Not by the socket that the server has on its own machine, which is another way than the URL says.
+        let builder = OptsBuilder::from_opts(parsed)
+            .prefer_socket(false)
+            .stmt_cache_size(STATEMENTS)
+            .tcp_keepalive(Some(Duration::from_secs(30)));
+        let plain = Opts::from(builder.clone().ssl_opts(None));
+        let (ssl, plain_will_do) = match (mode, own) {
+            (None, Some(own)) => (Some(own), false),
+            (mode, _) => {
+                // MySQL's client checks the chain too where there is a certificate to check it with.
+                let usual = if root.is_some() { Mode::VerifyCa } else { Mode::Preferred };
+                let mode = mode.unwrap_or(usual);
+                (tls(mode, root.as_deref())?, mode == Mode::Preferred)
+            }
+        };
+        let secure = ssl.map(|ssl| Opts::from(builder.ssl_opts(Some(ssl))));
+        Ok(Connector { plain, secure, plain_will_do, plain_at_once: AtomicBool::new(false), timeout, database })
+    }
+
+    /// Makes a connection that only reads, with its times in UTC.
+    pub(super) async fn connect(&self) -> Result<Session> {
+        match tokio::time::timeout(CONNECT, self.session()).await {
+            Ok(Ok(session)) => Ok(session),
+            Ok(Err(error)) => Err(explained(error, &[])),
+            Err(_) => Err(timed_out(CONNECT)),
+        }
+    }
+
+    async fn session(&self) -> Result<Session, MysqlError> {
+        let mut conn = self.conn().await?;
+        // What shapes results, whatever the server's defaults are. Dates that are none, or partly zero, are what they are.
+        conn.query_drop(format!(
+            "SET NAMES utf8mb4, SESSION sql_mode = 'ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', \
+             max_sort_length = {MAX_SORT_LENGTH}, sort_buffer_size = GREATEST(@@sort_buffer_size, {SORT_BUFFER}), sql_auto_is_null = 0, sql_big_selects = 1, \
+             sql_select_limit = 18446744073709551615, autocommit = 1"
+        ))
+        .await?;
+        conn.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+        let facts: Option<Row> = conn
+            .query_first(
+                "SELECT CONCAT_WS(' ', @@hostname, @@port, @@server_id), VERSION(), CAST('0000-00-00' AS DATE) IS NOT NULL \
+                 AND CAST('2026-00-10' AS DATE) IS NOT NULL AND CAST('2026-02-30' AS DATE) IS NOT NULL \
+                 AND CAST('0000-00-00 00:00:00' AS DATETIME(6)) IS NOT NULL",
+            )
+            .await?;
+        let is_mariadb = facts.as_ref().and_then(|row| text(row, 1)).is_some_and(|name| name.contains("MariaDB"));
+        let server = ServerFacts {
+            name: facts.as_ref().and_then(|row| text(row, 0)).unwrap_or_default(),
+            is_mariadb,
+            version: conn.server_version(),
+            keeps_zero_dates: facts.as_ref().and_then(|row| whole(row, 2)) == Some(1),
+        };
+        let limit = match (is_mariadb, server.version) {
+            (true, _) => Some(format!("SET SESSION max_statement_time = {}", self.timeout.as_secs_f64().max(0.001))),
+            (false, version) if version >= (5, 7, 8) => {
+                let millis = self.timeout.as_millis().clamp(1, u32::MAX.into());
+                Some(format!("SET SESSION max_execution_time = {millis}"))
+            }
+            (false, _) => None,
+        };
+        if let Some(limit) = limit {
+            conn.query_drop(limit).await?;
+        }
+        Ok(Session { conn, server })
+    }
+
+    async fn conn(&self) -> Result<Conn, MysqlError> {
+        let secure = match &self.secure {
+            Some(secure) if !self.plain_at_once.load(Ordering::Relaxed) => secure,
+            _ => return Conn::new(self.plain.clone()).await,
+        };
+        // The driver asks for the process's provider, which there is none of where several are built in.
+        if CryptoProvider::get_default().is_none() {
+            let _ = aws_lc_rs::default_provider().install_default();
+        }
+        match Conn::new(secure.clone()).await {
+            Err(MysqlError::Driver(DriverError::NoClientSslFlagFromServer) | MysqlError::Io(IoError::Tls(_)))
+                if self.plain_will_do =>
+            {
+                self.plain_at_once.store(true, Ordering::Relaxed);
+                Conn::new(self.plain.clone()).await
+            }
+            made => made,
+        }
+    }
+
+    /// Stops what a connection does at the server, and ends it.
+    pub(super) async fn cancel(&self, session: Session) {
+        match tokio::time::timeout(CONNECT, self.kill(&session)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => {
+                let error = failure.explained(&[]);
+                tracing::warn!(%error, "a query that nobody waits for could not be stopped");
+            }
+            Err(_) => tracing::warn!("a query that nobody waits for could not be stopped in time"),
+        }
+        end(session).await;
+    }
+
+    async fn kill(&self, session: &Session) -> Result<(), Failure> {
+        let mut other = self.session().await?;
+        let id = session.conn.id();
+        // Ids are counted up from a server's start: behind a balancer, or after a restart, this one may be somebody else's.
+        if other.server == session.server && other.conn.id() > id {
+            match other.conn.query_drop(format!("KILL QUERY {id}")).await {
+                // It has gone by itself.
+                Err(MysqlError::Server(error)) if error.code == 1094 => {}
+                killed => killed?,
+            }
+        }
+        end(other).await;
+        Ok(())
+    }
+
+    /// Which database this is, without user and password.
+    pub(super) fn identity(&self) -> String {
+        let opts = &self.plain;
+        format!("{:?} {} {} {}", opts.socket(), opts.ip_or_hostname(), opts.tcp_port(), self.database)
+    }
+}
+
+/// Ends a connection in an orderly way, or else at once.
+pub(super) async fn end(session: Session) {
+    // Not by a drop, which would read the rest of a result, however long that takes.
+    let _ = tokio::time::timeout(Duration::from_secs(1), session.conn.disconnect()).await;
+}
+
+fn decoded(text: &str) -> String {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+fn tls(mode: Mode, root: Option<&str>) -> Result<Option<SslOpts>> {
+    let lenient = match mode {
+        Mode::Disabled => return Ok(None),
+        Mode::Preferred | Mode::Required => {
+            return Ok(Some(SslOpts::default().with_danger_accept_invalid_certs(true)));
+        }
+        Mode::VerifyCa => true,
+        Mode::VerifyIdentity => false,
+    };
+    let roots = roots(root)?.into_iter().map(Into::into).collect();
+    let ssl = SslOpts::default().with_root_certs(roots).with_disable_built_in_roots(true);
+    Ok(Some(ssl.with_danger_skip_domain_validation(lenient)))
+}
+
+/// The certificates of `ssl-ca`, or the system's.
+fn roots(file: Option<&str>) -> Result<Vec<Vec<u8>>> {
+    let Some(file) = file else {
+        let found = rustls_native_certs::load_native_certs().certs;
+        if found.is_empty() {
+            return Err(Error::new(Kind::Config, "this system has no certificates to check the server's with")
+                .remedy("install ca-certificates, or name the file with ssl-ca=…"));
+        }
+        return Ok(found.into_iter().map(|certificate| certificate.to_vec()).collect());
+    };
+    let unreadable = |why: String| {
+        Error::new(Kind::Config, format!("the certificate {file} cannot be used: {why}"))
+            .remedy("name a PEM file with ssl-ca=…")
+    };
+    let text = fs::read(file).map_err(|error| unreadable(error.to_string()))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let found = found.map_err(|error| unreadable(error.to_string()))?;
+    match found.is_empty() {
+        true => Err(unreadable("it holds no certificate".into())),
+        false => Ok(found.into_iter().map(|certificate| certificate.to_vec()).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(url: &str) -> String {
+        Connector::new(url, CONNECT).err().map_or_else(String::new, |error| format!("{error:?}"))
+    }
+
+    #[test]
+    fn a_url_is_read_as_mysql_s_client_reads_its_options_and_a_wrong_one_never_shows_its_password() {
+        for url in [
+            "mysql://u:p%40@h/d",
+            "mariadb://u@[::1]:3307/d?ssl-mode=REQUIRED",
+            "mysql://u@h/d?ssl_mode=verify-identity",
+            "mysql://u@h/d?require_ssl=true&tcp_nodelay=false",
+        ] {
+            assert_eq!(refused(url), "", "{url}");
+        }
+        for (url, why) in [
+            ("mysql://u:secret@h/d?ssl-mode=maybe", "no ssl-mode `maybe`"),
+            ("mysql://u:secret@h:port/d", "cannot be read"),
+            ("mysql://u:secret@h/", "names no database"),
+            ("mysql://u:secret@h/d?colour=red", "cannot be read"),
+            ("mysql://u:secret@h/d?ssl-mode=verify_ca&ssl-ca=/nowhere.pem", "/nowhere.pem cannot be used"),
+        ] {
+            let error = refused(url);
+            assert!(error.contains(why) && !error.contains("secret"), "{url}: {error}");
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! One read of MySQL: a run of rows with their related lists, as they stood at one moment.
+//!
+//! Where that takes several statements they are one transaction with a consistent snapshot; a statement alone is one by itself.
+//! (Tables without transactions, MyISAM's and Aria's, have no moments: what changes between two statements is seen.)
+
+use std::{fmt::Write, sync::Arc};
+
+use futures_util::TryStreamExt;
+use mysql_async::{BinaryProtocol, Conn, Params, QueryResult, Row, Value as Param, prelude::Queryable};
+
+use super::{DIALECT, Failure, params, wire};
+use crate::{
+    row::{RowSink, Value},
+    source::{
+        Condition, Query,
+        sql::{
+            catalogue::fill,
+            held::{Held, Slot},
+            keyset,
+            plan::{Plan, Relation},
+            related::{Lists, SmallTable, Wanted, WholeKeys, fits, keys_of, pair},
+            run::{RUN_BYTES, cut, hand_over},
+            select,
+        },
+    },
+};
+
+/// Rows of a list without relations are handed on in batches of so many, while the server sends the next.
+const BATCH: usize = 64;
+/// So many keys are compared by one statement, of which each is a `SELECT`.
+const KEYS: usize = 128;
+/// A related table with more rows is joined, and not read whole.
+const SMALL_TABLE: usize = 256;
+
+/// What opens and closes a transaction.
+const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+const COMMIT: &str = "COMMIT";
+
+/// How a read went.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Rows that came, and their bytes.
+    pub(super) rows: usize,
+    pub(super) bytes: usize,
+}
+
+/// Reads one run into the sink; says whether the list ends with it.
+pub(super) async fn read(
+    conn: &mut Conn,
+    plan: &Plan,
+    query: &Query,
+    sink: &mut dyn RowSink,
+    progress: &mut Progress,
+) -> Result<bool, Failure> {
+    let after: Vec<Value<'_>> = query.after.values().collect();
+    let limit = query.limit as usize;
+    // Rows that nothing else is needed for need not be held.
+    let passing = plan.relations.is_empty() && !plan.unproven;
+    let mut rows = Held::new(plan.selects.len());
+    let mut whole = true;
+    let ranges = keyset::ranges(&DIALECT, &plan.order, &after);
+    let several = ranges.len() > 1 || !plan.relations.is_empty();
+    if several {
+        conn.query_drop(BEGIN).await?;
+    }
+    for range in &ranges {
+        // One more row of a key that nobody has proven: the first that is not handed out must not have the last one's key.
+        let most = limit + usize::from(plan.unproven);
+        let left = most - progress.rows;
+        if left == 0 {
+            break;
+        }
+        let statement = select::rows(plan, range, &query.conditions);
+        let mut found = conn.exec_iter(&*statement.text, params::of(&statement, &after, left)).await?;
+        if let Some(mut found) = found.stream::<Row>().await? {
+            let mut wires = vec![];
+            while let Some(row) = found.try_next().await? {
+                if wires.is_empty() {
+                    wires = wire::wires(&row, &plan.selects);
+                }
+                progress.bytes += wire::push(&row, &wires, &mut rows)?;
+                progress.rows += 1;
+                if passing && rows.count() == BATCH {
+                    hand_over(plan, &rows, &[], sink)?;
+                    rows.clear();
+                }
+                let held = if passing { progress.bytes / 4 } else { rows.weight() };
+                if held > RUN_BYTES && (progress.rows > 1 || !plan.unproven) && progress.rows < most {
+                    whole = false;
+                    break;
+                }
+            }
+        }
+        // What is left of the result, which the limit bounds, is read and forgotten: nothing else can be asked before.
+        found.drop_result().await?;
+        if !whole {
+            break;
+        }
+    }
+    let mut ended = whole && progress.rows < limit;
+    if !passing && (progress.rows > limit || (!whole && plan.unproven)) {
+        let most = rows.count() - 1;
+        cut(plan, &mut rows, most)?;
+        ended = false;
+    }
+    let lists = match rows.count() {
+        0 => vec![],
+        _ => loop {
+            match related(conn, plan, &rows).await? {
+                Some(lists) => break lists,
+                None => {
+                    // The rows left out are the first of the next run.
+                    let fewer = (rows.count() / 4).max(1);
+                    cut(plan, &mut rows, fewer)?;
+                    ended = false;
+                }
+            }
+        },
+    };
+    hand_over(plan, &rows, &lists, sink)?;
+    if several {
+        conn.query_drop(COMMIT).await?;
+    }
+    Ok(ended)
+}
+
+/// How many rows fulfil the conditions.
+pub(super) async fn count(conn: &mut Conn, plan: &Plan, conditions: &[Condition]) -> Result<Option<u64>, Failure> {
+    let statement = select::count(plan, conditions);
+    let row: Option<Row> = conn.exec_first(&*statement.text, params::of(&statement, &[], 0)).await?;
+    Ok(row.and_then(|row| wire::whole(&row, 0)).and_then(|count| u64::try_from(count).ok()))
+}
+
+/// All related lists of a run; `None` when one of them is too much.
+async fn related(conn: &mut Conn, plan: &Plan, rows: &Held) -> Result<Option<Vec<Lists>>, Failure> {
+    let mut lists = Vec::with_capacity(plan.relations.len());
+    for relation in &plan.relations {
+        match list(conn, relation, rows).await? {
+            Some(list) => lists.push(list),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(lists))
+}
+
+async fn list(conn: &mut Conn, relation: &Relation, rows: &Held) -> Result<Option<Lists>, Failure> {
+    let Some(keys) = WholeKeys::new(relation, rows) else { return by_places(conn, relation, rows).await };
+    let (condition, params) = match keys.are_close() {
+        true => ("BETWEEN ? AND ?".to_owned(), vec![Param::Int(keys.ends().0), Param::Int(keys.ends().1)]),
+        false => {
+            // Lists of a few lengths only, or each would be a statement of its own; once more the last key is no other.
+            let mut params: Vec<Param> = keys.all().map(Param::Int).collect();
+            params.resize(params.len().next_power_of_two(), Param::Int(keys.ends().1));
+            (format!("IN (?{})", ", ?".repeat(params.len() - 1)), params)
+        }
+    };
+    if relation.small
+        && relation.own_order
+        && relation.whole
+        && let Some(wanted) = Wanted::ids(&DIALECT, relation)
+        && let Some(table) = small_table(conn, relation).await?
+    {
+        let ids = conn.exec_iter(wanted.by(&condition), params::positional(params)).await?;
+        return named(relation, &keys, &table, ids, rows.count()).await;
+    }
+    let wanted = Wanted::rows(&DIALECT, relation);
+    let mut related = Related::new(relation, rows.count());
+    let found = conn.exec_iter(wanted.by(&condition), params::positional(params)).await?;
+    Ok(related.collect(found, keys.finder()).await?.then(|| related.lists()))
+}
+
+/// By a join with the keys, since only SQL can say which are equal.
+async fn by_places(conn: &mut Conn, relation: &Relation, rows: &Held) -> Result<Option<Lists>, Failure> {
+    let known: Vec<(usize, Slot)> = keys_of(relation, rows).filter(|(_, slot)| !matches!(slot, Slot::Null)).collect();
+    let wanted = Wanted::rows(&DIALECT, relation);
+    let mut related = Related::new(relation, rows.count());
+    for some in known.chunks(KEYS) {
+        let mut params: Vec<Param> = some.iter().map(|(_, slot)| params::value(rows.value(*slot))).collect();
+        // Of a few lengths only; NULL is equal to nothing.
+        params.resize(params.len().next_power_of_two(), Param::NULL);
+        let sql = joined(relation, &wanted, params.len());
+        let found = conn.exec_iter(sql, params::positional(params)).await?;
+        let row = |place: i64| some.get(usize::try_from(place - 1).ok()?).map(|(row, _)| *row as u64);
+        if !related.collect(found, row).await? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(related.lists()))
+}
+
+/// The related rows of keys that only SQL can compare, each with the place of its key.
+pub(super) fn joined(relation: &Relation, wanted: &Wanted, keys: usize) -> String {
+    let Wanted { source, on, columns, order } = wanted;
+    // A key has the parent column's type, character set and collation.
+    let key = fill(&relation.parent_column.kind, "?");
+    let mut table = format!("SELECT 1 AS place, {key} AS chunkflow_key");
+    for place in 2..=keys {
+        // Not `VALUES`, in which MariaDB (10.11) forgets what is bound.
+        // Writing to memory does not fail.
+        let _ = write!(table, " UNION ALL SELECT {place}, {key}");
+    }
+    let comma = if order.is_empty() { "" } else { ", " };
+    format!(
+        "SELECT chunkflow_keys.place, {columns} FROM ({table}) AS chunkflow_keys JOIN ({source}) \
+         ON {on} = chunkflow_keys.chunkflow_key ORDER BY chunkflow_keys.place{comma}{order}"
+    )
+}
+
+type Found<'a> = QueryResult<'a, 'static, BinaryProtocol>;
+
+/// Related rows as they come.
+struct Related<'a> {
+    relation: &'a Relation,
+    /// How many rows the run has.
+    count: usize,
+    held: Held,
+    pairs: Vec<u64>,
+}
+
+impl<'a> Related<'a> {
+    fn new(relation: &'a Relation, count: usize) -> Related<'a> {
+        Related { relation, count, held: Held::new(relation.columns.len()), pairs: vec![] }
+    }
+
+    fn lists(self) -> Lists {
+        Lists::new(Arc::new(self.held), self.pairs, self.count)
+    }
+
+    /// Takes all rows of a result, whose first column says to which row of the run each belongs; false when they are too much.
+    async fn collect(
+        &mut self,
+        mut result: Found<'_>,
+        mut find: impl FnMut(i64) -> Option<u64>,
+    ) -> Result<bool, Failure> {
+        let (mut wires, mut fit) = (vec![], true);
+        if let Some(mut found) = result.stream::<Row>().await? {
+            while let Some(row) = found.try_next().await? {
+                let Some(parent) = wire::whole(&row, 0).and_then(&mut find) else { continue };
+                if wires.is_empty() {
+                    wires = wire::wires(&row, &self.relation.columns);
+                }
+                self.pairs.push(pair(parent, self.held.count()));
+                wire::push(&row, &wires, &mut self.held)?;
+                let bytes = self.pairs.len() * size_of::<u64>() + self.held.weight();
+                fit = fits(self.relation, bytes, self.count)?;
+                if !fit {
+                    break;
+                }
+            }
+        }
+        result.drop_result().await?;
+        Ok(fit)
+    }
+}
+
+/// Related rows as ids of a small table, as they come.
+async fn named(
+    relation: &Relation,
+    keys: &WholeKeys,
+    table: &SmallTable,
+    mut result: Found<'_>,
+    count: usize,
+) -> Result<Option<Lists>, Failure> {
+    let (mut find, mut pairs, each, mut fit) = (keys.finder(), vec![], table.row_weight(), true);
+    if let Some(mut ids) = result.stream::<Row>().await? {
+        while let Some(row) = ids.try_next().await? {
+            let parent = wire::whole(&row, 0).and_then(&mut find);
+            let (Some(parent), Some(id)) = (parent, wire::whole(&row, 1)) else { continue };
+            pairs.extend(table.place(id).map(|place| pair(parent, place)));
+            if !fits(relation, pairs.len() * each, count)? {
+                fit = false;
+                break;
+            }
+        }
+    }
+    result.drop_result().await?;
+    Ok(fit.then(|| Lists::new(Arc::clone(&table.rows), pairs, count)))
+}
+
+/// A small table as it stands in this transaction; `None` when it is not small any more.
+async fn small_table(conn: &mut Conn, relation: &Relation) -> Result<Option<SmallTable>, Failure> {
+    let sql = Wanted::all(&DIALECT, relation, SMALL_TABLE + 1);
+    let (mut held, mut wires, mut ids) = (Held::new(relation.columns.len()), vec![], vec![]);
+    let mut result = conn.exec_iter(sql, Params::Empty).await?;
+    if let Some(mut found) = result.stream::<Row>().await? {
+        while let Some(row) = found.try_next().await? {
+            if wires.is_empty() {
+                wires = wire::wires(&row, &relation.columns);
+            }
+            ids.push(wire::whole(&row, 0));
+            wire::push(&row, &wires, &mut held)?;
+        }
+    }
+    result.drop_result().await?;
+    Ok((held.count() <= SMALL_TABLE).then(|| SmallTable::new(held, &ids)).flatten())
+}
