@@ -185,9 +185,7 @@ impl Connector {
             let _ = aws_lc_rs::default_provider().install_default();
         }
         match Conn::new(secure.clone()).await {
-            Err(MysqlError::Driver(DriverError::NoClientSslFlagFromServer) | MysqlError::Io(IoError::Tls(_)))
-                if self.plain_will_do =>
-            {
+            Err(error) if self.plain_will_do && (has_no_tls(&error) || tls_failed(&error)) => {
                 self.plain_at_once.store(true, Ordering::Relaxed);
                 Conn::new(self.plain.clone()).await
             }
@@ -230,6 +228,20 @@ impl Connector {
     }
 }
 
+/// Whether the server does not speak TLS.
+pub(super) fn has_no_tls(error: &MysqlError) -> bool {
+    matches!(error, MysqlError::Driver(DriverError::NoClientSslFlagFromServer))
+}
+
+/// Whether TLS did not come about, for a certificate that is not trusted or another reason.
+pub(super) fn tls_failed(error: &MysqlError) -> bool {
+    match error {
+        MysqlError::Io(IoError::Tls(_)) => true,
+        MysqlError::Io(IoError::Io(error)) => error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()),
+        _ => false,
+    }
+}
+
 /// Ends a connection in an orderly way, or else at once.
 pub(super) async fn end(session: Session) {
     // Not by a drop, which would read the rest of a result, however long that takes.
@@ -246,6 +258,7 @@ fn tls(mode: Mode, root: Option<&str>) -> Result<Option<SslOpts>> {
         Mode::Preferred | Mode::Required => {
             return Ok(Some(SslOpts::default().with_danger_accept_invalid_certs(true)));
         }
+        // 0.37.1 looks at the name all the same: https://github.com/blackbeam/mysql_async/issues/404, mended behind it.
         Mode::VerifyCa => true,
         Mode::VerifyIdentity => false,
     };

@@ -19,9 +19,11 @@ use std::{
     time::Duration,
 };
 
+use mysql_async::DriverError;
+
 use self::{
     catalogue::{Extra, Extras},
-    connect::Connector,
+    connect::{Connector, has_no_tls, tls_failed},
     pool::Pool,
     rows::Progress,
 };
@@ -246,10 +248,27 @@ fn is_lost(error: &mysql_async::Error) -> bool {
 
 /// What a failure of MySQL's means to the caller (<https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>).
 fn explained(error: mysql_async::Error, conditions: &[Condition]) -> Error {
-    let mysql_async::Error::Server(server) = &error else {
-        return Error::new(Kind::Unavailable, "MySQL cannot be reached")
-            .remedy("see that it runs at the address in [databases], and lets this host in")
-            .caused_by(error);
+    let server = match &error {
+        mysql_async::Error::Server(server) => server,
+        error if has_no_tls(error) => {
+            return Error::new(Kind::Unavailable, "MySQL has no TLS")
+                .remedy("give the server a certificate, or write ssl-mode=preferred in the database's URL");
+        }
+        other if tls_failed(other) => {
+            return Error::new(Kind::Unavailable, "MySQL's certificate is not trusted")
+                .remedy("name its authority's with ssl-ca=… in the database's URL, or see ssl-mode")
+                .caused_by(error);
+        }
+        mysql_async::Error::Driver(DriverError::UnknownAuthPlugin { .. }) => {
+            return Error::new(Kind::Unavailable, "MySQL asks for a way to log in that is not known here")
+                .remedy("let the user log in with caching_sha2_password or mysql_native_password")
+                .caused_by(error);
+        }
+        _ => {
+            return Error::new(Kind::Unavailable, "MySQL cannot be reached")
+                .remedy("see that it runs at the address in [databases], and lets this host in")
+                .caused_by(error);
+        }
     };
     let made = match server.code {
         1969 | 3024 => Error::new(Kind::Timeout, "MySQL stopped the read at its time limit")

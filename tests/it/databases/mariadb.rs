@@ -213,12 +213,31 @@ fn what_nobody_waits_for_is_stopped_at_the_server_and_what_is_asked_next_is_serv
 fn a_read_beyond_its_time_limit_is_a_504() {
     let db = mariadb();
     db.execute("CREATE TABLE item (id INT PRIMARY KEY); INSERT INTO item VALUES (1), (2);");
-    let config = db.config("table = \"item\"\nwhere = \"SLEEP(20) = 0\"");
-    let config =
-        config.replace(&format!("\"{}\"", db.url()), &format!("{{ url = \"{}\", timeout = \"300ms\" }}", db.url()));
+    let config = with_timeout(&db, "table = \"item\"\nwhere = \"SLEEP(20) = 0\"");
     let server = crate::support::Running::config(&config);
     assert_eq!(server.get("/list").status, 504);
     assert_eq!(server.get("/list").status, 504);
+}
+
+#[test]
+fn a_server_that_hangs_is_a_504_and_one_that_goes_on_serves() {
+    let own: &'static Server = Box::leak(Box::new(Server::start(Kind::MariaDb)));
+    let db = own.database();
+    db.execute("CREATE TABLE item (id INT PRIMARY KEY); INSERT INTO item VALUES (1), (2);");
+    let server = crate::support::Running::config(&with_timeout(&db, "table = \"item\""));
+    assert_eq!(server.get("/list?id=lt.9").results().len(), 2);
+    own.order("pause", "paused");
+    for at in 0..3 {
+        assert_eq!(server.get(&format!("/list?id=gt.{at}")).status, 504);
+    }
+    own.order("go", "going");
+    until("it serves again", || server.get("/list").status == 200);
+}
+
+/// A configuration with a short time limit.
+fn with_timeout(db: &Db, resource: &str) -> String {
+    let url = db.url();
+    db.config(resource).replace(&format!("\"{url}\""), &format!("{{ url = \"{url}\", timeout = \"300ms\" }}"))
 }
 
 #[test]
