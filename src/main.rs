@@ -25,7 +25,10 @@ fn main() -> ExitCode {
         Ok(Exit::Failed) => ExitCode::FAILURE,
         Ok(Exit::Usage) => ExitCode::from(2),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let told = format!("{error:#}");
+            // Complaints about a configuration say so themselves.
+            let prefix = if told.starts_with("error: ") { "" } else { "error: " };
+            eprintln!("{prefix}{told}");
             ExitCode::FAILURE
         }
     }

@@ -1,37 +1,91 @@
 //! Connections to PostgreSQL: the URL, TLS, and the way to stop what a connection does.
 
-use std::{fs, sync::Arc, time::Duration};
-
-use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::{
-        WebPkiServerVerifier,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+use std::{
+    io,
+    net::IpAddr,
+    path::Path,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
 };
-use tokio_postgres::{CancelToken, Client, Config, config::SslMode};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpStream, UnixStream},
+};
+use tokio_postgres::{
+    Client, Config,
+    config::{Host, LoadBalanceHosts, SslMode},
+    tls::MakeTlsConnect,
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::explained;
+use super::{
+    explained,
+    tls::{self, Check},
+};
 use crate::error::{Error, Kind, Result};
 
 /// How long a connection may take to come about, on each host.
 const CONNECT: Duration = Duration::from_secs(5);
+const PORT: u16 = 5432;
 
 /// Everything that is needed to connect.
 pub(super) struct Connector {
     config: Config,
     tls: MakeRustlsConnect,
+    targets: Vec<Target>,
+    role: Role,
 }
 
-/// What libpq's `sslmode` asks of the server's certificate.
+/// One of the hosts of a URL.
+#[derive(Clone, Debug)]
+struct Target {
+    host: Host,
+    /// The address, where the URL has one beside the name.
+    address: Option<IpAddr>,
+    port: u16,
+}
+
+/// A connection, and which of the hosts it goes to.
+pub(super) struct Connection {
+    pub(super) client: Client,
+    target: usize,
+}
+
+/// What a host must be (`target_session_attrs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Check {
-    Nothing,
-    Chain,
-    ChainAndName,
+enum Role {
+    Any,
+    ReadWrite,
+    ReadOnly,
+    Primary,
+    Standby,
+    PreferStandby,
+}
+
+impl Role {
+    fn named(name: &str) -> Option<Role> {
+        Some(match name {
+            "any" => Role::Any,
+            "read-write" => Role::ReadWrite,
+            "read-only" => Role::ReadOnly,
+            "primary" => Role::Primary,
+            "standby" => Role::Standby,
+            "prefer-standby" => Role::PreferStandby,
+            _ => return None,
+        })
+    }
+
+    fn is_played_by(self, standby: bool, read_only: bool) -> bool {
+        match self {
+            Role::Any => true,
+            Role::ReadWrite => !standby && !read_only,
+            Role::ReadOnly => standby || read_only,
+            Role::Primary => !standby,
+            Role::Standby | Role::PreferStandby => standby,
+        }
+    }
 }
 
 impl Connector {
@@ -42,12 +96,17 @@ impl Connector {
     /// [`Kind::Config`], never with the URL's password.
     pub(super) fn new(url: &str) -> Result<Connector> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
-        let (mut kept, mut mode, mut root) = (vec![], None, None);
+        let (mut kept, mut mode, mut root, mut role) = (vec![], None, None, Role::Any);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("sslmode", value)) => mode = Some(value.to_owned()),
                 Some(("sslrootcert", value)) => root = Some(decoded(value)),
-                Some(("target_session_attrs", "primary")) => kept.push("target_session_attrs=read-write"),
+                Some(("target_session_attrs", name)) => {
+                    role = Role::named(name).ok_or_else(|| {
+                        Error::new(Kind::Config, format!("there are no target_session_attrs `{name}`"))
+                            .remedy("use any, primary, standby, prefer-standby, read-write or read-only")
+                    })?;
+                }
                 // Of no use to a reader, and refused by poolers.
                 Some(("options", _)) => {
                     return Err(Error::new(Kind::Config, "`options` in the database's URL is not passed on")
@@ -65,13 +124,10 @@ impl Connector {
             Error::new(Kind::Config, format!("the database's URL cannot be read: {why}"))
                 .remedy("write postgres://USER:PASSWORD@HOST:PORT/DATABASE, with special characters percent-encoded")
         })?;
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT);
-        }
         if config.get_application_name().is_none() {
             config.application_name("chunkflow");
         }
-        config.keepalives_idle(Duration::from_secs(30));
+        let targets = targets(&config)?;
         let (ssl, check) = match mode.as_deref().unwrap_or("prefer") {
             "disable" => (SslMode::Disable, Check::Nothing),
             "allow" | "prefer" => (SslMode::Prefer, Check::Nothing),
@@ -86,34 +142,108 @@ impl Connector {
             }
         };
         config.ssl_mode(ssl);
-        Ok(Connector { config, tls: MakeRustlsConnect::new(tls(check, root.as_deref())?) })
+        Ok(Connector { config, tls: MakeRustlsConnect::new(tls::config(check, root.as_deref())?), targets, role })
     }
 
-    /// Makes a connection, driven by a task of its own that ends with the client.
+    /// Makes a connection to the first host that answers and is what it must be, driven by a task of its own that ends with the client.
     ///
     /// # Errors
-    /// Also when the server takes the connection and then says nothing.
-    pub(super) async fn connect(&self) -> Result<Client> {
-        let hosts = self.config.get_hosts().len().max(1) as u32;
-        let limit = self.config.get_connect_timeout().map_or(CONNECT, |limit| *limit) * hosts;
-        let connected = tokio::time::timeout(limit, self.config.connect(self.tls.clone())).await;
-        let (client, connection) = connected
-            .map_err(|_| {
-                Error::new(Kind::Unavailable, format!("PostgreSQL did not answer within {limit:?}"))
-                    .remedy("see that it runs at the address in [databases], and is not overloaded")
-            })?
-            .map_err(|error| explained(error, None))?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to PostgreSQL ended");
+    /// What the last host said; also when a host takes the connection and then says nothing.
+    pub(super) async fn connect(&self) -> Result<Connection> {
+        let mut order: Vec<usize> = (0..self.targets.len()).collect();
+        if self.config.get_load_balance_hosts() == LoadBalanceHosts::Random {
+            fastrand::shuffle(&mut order);
+        }
+        let roles = if self.role == Role::PreferStandby { vec![Role::Standby, Role::Any] } else { vec![self.role] };
+        let mut why =
+            Error::new(Kind::Config, "the database's URL names no host").remedy("write postgres://HOST/DATABASE");
+        for role in roles {
+            for &target in &order {
+                match self.connect_to(target, role).await {
+                    Ok(connection) => return Ok(connection),
+                    Err(error) => why = error,
+                }
             }
+        }
+        Err(why)
+    }
+
+    async fn connect_to(&self, target: usize, role: Role) -> Result<Connection> {
+        let limit = self.config.get_connect_timeout().map_or(CONNECT, |limit| *limit);
+        let connected = tokio::time::timeout(limit, async {
+            let stream = self.stream(target, false).await?;
+            let mut tls = self.tls.clone();
+            let tls = MakeTlsConnect::<Stream>::make_tls_connect(&mut tls, self.name(target));
+            let tls = tls.map_err(|error| Error::new(Kind::Config, "TLS cannot be set up").caused_by(error))?;
+            let mut config = self.config.clone();
+            if matches!(self.targets[target].host, Host::Unix(_)) {
+                config.ssl_mode(SslMode::Disable);
+            }
+            let (client, connection) =
+                config.connect_raw(stream, tls).await.map_err(|error| refused_entry(explained(error, None)))?;
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "a connection to PostgreSQL ended");
+                }
+            });
+            if role != Role::Any {
+                let sql = "SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on'";
+                let rows = client.query_typed(sql, &[]).await.map_err(|error| explained(error, None))?;
+                let told = rows.first().map(|row| (row.get(0), row.get(1)));
+                if !told.is_some_and(|(standby, read_only)| role.is_played_by(standby, read_only)) {
+                    return Err(Error::new(Kind::Unavailable, "no host is what target_session_attrs asks for")
+                        .remedy("see which hosts of the database's URL are primary and standby"));
+                }
+            }
+            Ok(client)
         });
-        Ok(client)
+        let client = connected.await.map_err(|_| {
+            Error::new(Kind::Unavailable, format!("PostgreSQL did not answer within {limit:?}"))
+                .remedy("see that it runs at the address in [databases], and is not overloaded")
+        })??;
+        Ok(Connection { client, target })
+    }
+
+    /// The name that a host's certificate must have.
+    fn name(&self, target: usize) -> &str {
+        match &self.targets[target].host {
+            Host::Tcp(name) => name,
+            Host::Unix(_) => "localhost",
+        }
+    }
+
+    async fn stream(&self, target: usize, waits: bool) -> Result<Stream> {
+        let Target { host, address, port } = &self.targets[target];
+        let connected = match (host, address) {
+            (Host::Tcp(_), Some(address)) => TcpStream::connect((*address, *port)).await.map(Socket::Tcp),
+            (Host::Tcp(name), None) => TcpStream::connect((&**name, *port)).await.map(Socket::Tcp),
+            (Host::Unix(folder), _) => UnixStream::connect(socket_in(folder, *port)).await.map(Socket::Unix),
+        };
+        let socket = connected.map_err(unreachable)?;
+        if let Socket::Tcp(stream) = &socket {
+            stream.set_nodelay(true).map_err(unreachable)?;
+            if self.config.get_keepalives() {
+                // Sooner than the two hours of most systems: a host that vanished is noticed while nothing is asked of it.
+                let idle = self.config.get_keepalives_idle().min(Duration::from_secs(60));
+                let keepalive = socket2::TcpKeepalive::new().with_time(idle);
+                socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive).map_err(unreachable)?;
+            }
+        }
+        Ok(Stream { socket, waits })
     }
 
     /// Stops what a connection does at the server. It may come too late, or not at all: the connection must not be used again.
-    pub(super) async fn cancel(&self, token: CancelToken) {
-        match tokio::time::timeout(CONNECT, token.cancel_query(self.tls.clone())).await {
+    pub(super) async fn cancel(&self, connection: &Connection) {
+        let cancelled = tokio::time::timeout(CONNECT, async {
+            // A pooler forgets a request whose sender does not wait for the end of the connection.
+            let stream = self.stream(connection.target, true).await?;
+            let mut tls = self.tls.clone();
+            let tls = MakeTlsConnect::<Stream>::make_tls_connect(&mut tls, self.name(connection.target));
+            let tls = tls.map_err(|error| Error::new(Kind::Config, "TLS cannot be set up").caused_by(error))?;
+            let token = connection.client.cancel_token();
+            token.cancel_query_raw(stream, tls).await.map_err(|error| explained(error, None))
+        });
+        match cancelled.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "a query that nobody waits for could not be stopped"),
             Err(_) => tracing::warn!("a query that nobody waits for could not be stopped in time"),
@@ -122,107 +252,120 @@ impl Connector {
 
     /// Which database this is, without user and password.
     pub(super) fn identity(&self) -> String {
-        format!("{:?} {:?} {:?}", self.config.get_hosts(), self.config.get_ports(), self.config.get_dbname())
+        format!("{:?} {:?}", self.targets, self.config.get_dbname())
+    }
+}
+
+fn unreachable(error: io::Error) -> Error {
+    Error::new(Kind::Unavailable, "PostgreSQL cannot be reached")
+        .remedy("see that it runs at the address in [databases], and lets this host in")
+        .caused_by(error)
+}
+
+/// A right that is missing before anything was asked is the right to be there.
+fn refused_entry(error: Error) -> Error {
+    match std::error::Error::source(&error) {
+        Some(cause) if cause.to_string().contains("permission denied for database") => {
+            Error::new(Kind::Unavailable, "PostgreSQL does not let this user into the database")
+                .remedy("GRANT CONNECT ON DATABASE the database TO the user")
+                .caused_by(cause.to_string())
+        }
+        _ => error,
+    }
+}
+
+fn socket_in(folder: &Path, port: u16) -> std::path::PathBuf {
+    folder.join(format!(".s.PGSQL.{port}"))
+}
+
+/// The hosts of a URL; one port stands for all of them.
+fn targets(config: &Config) -> Result<Vec<Target>> {
+    let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
+    let count = hosts.len().max(addresses.len());
+    let fits = |given: usize| given == count || given == 0;
+    if count == 0 || !fits(hosts.len()) || !fits(addresses.len()) || !(fits(ports.len()) || ports.len() == 1) {
+        return Err(Error::new(
+            Kind::Config,
+            "the database's URL names no host, or not as many addresses or ports as hosts",
+        )
+        .remedy("write postgres://USER@HOST:PORT/DATABASE, or HOST:PORT,HOST:PORT for several"));
+    }
+    let target = |index: usize| Target {
+        host: hosts.get(index).cloned().unwrap_or_else(|| Host::Tcp(addresses[index].to_string())),
+        address: addresses.get(index).copied(),
+        port: ports.get(index).or(ports.first()).copied().unwrap_or(PORT),
+    };
+    Ok((0..count).map(target).collect())
+}
+
+/// A way to a server.
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// The same, which at its shutdown may wait for the server to end first.
+pub(super) struct Stream {
+    socket: Socket,
+    waits: bool,
+}
+
+/// Calls a method of whichever socket it is.
+macro_rules! socket {
+    ($stream:expr, $method:ident $(, $argument:expr)*) => {
+        match &mut $stream.socket {
+            Socket::Tcp(stream) => Pin::new(stream).$method($($argument),*),
+            Socket::Unix(stream) => Pin::new(stream).$method($($argument),*),
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        socket!(self, poll_read, context, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        socket!(self, poll_write, context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        socket!(self, poll_write_vectored, context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        socket!(self, poll_flush, context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.waits {
+            let mut bytes = [0; 64];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match ready!(socket!(self, poll_read, context, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => self.waits = false,
+            }
+        }
+        socket!(self, poll_shutdown, context)
     }
 }
 
 fn decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
-}
-
-fn tls(check: Check, root: Option<&str>) -> Result<ClientConfig> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let broken = |error: rustls::Error| Error::new(Kind::Config, "TLS cannot be set up").caused_by(error);
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(broken)?;
-    if check == Check::Nothing {
-        let verifier = Arc::new(Lenient { provider, chain: None });
-        return Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth());
-    }
-    let roots = Arc::new(roots(root)?);
-    if check == Check::ChainAndName {
-        return Ok(builder.with_root_certificates(roots).with_no_client_auth());
-    }
-    let chain = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
-    let chain = chain.map_err(|error| Error::new(Kind::Config, "TLS cannot be set up").caused_by(error))?;
-    let verifier = Arc::new(Lenient { provider, chain: Some(chain) });
-    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
-}
-
-/// The certificates of `sslrootcert`, or the system's.
-fn roots(file: Option<&str>) -> Result<RootCertStore> {
-    let mut store = RootCertStore::empty();
-    let Some(file) = file.filter(|file| *file != "system") else {
-        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if store.is_empty() {
-            return Err(Error::new(Kind::Config, "this system has no certificates to check the server's with")
-                .remedy("install ca-certificates, or name the file with sslrootcert=…"));
-        }
-        return Ok(store);
-    };
-    let unreadable = |why: String| {
-        Error::new(Kind::Config, format!("the root certificate {file} cannot be used: {why}"))
-            .remedy("name a PEM file with sslrootcert=…")
-    };
-    let text = fs::read(file).map_err(|error| unreadable(error.to_string()))?;
-    for certificate in CertificateDer::pem_slice_iter(&text) {
-        let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;
-        store.add(certificate).map_err(|error| unreadable(error.to_string()))?;
-    }
-    match store.is_empty() {
-        true => Err(unreadable("it holds no certificate".into())),
-        false => Ok(store),
-    }
-}
-
-/// Checks less than a browser would: no name, or nothing but that the server holds the key of its own certificate.
-#[derive(Debug)]
-struct Lenient {
-    provider: Arc<CryptoProvider>,
-    chain: Option<Arc<WebPkiServerVerifier>>,
-}
-
-impl ServerCertVerifier for Lenient {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
-        let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
-        match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            Err(rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. })) => {
-                Ok(ServerCertVerified::assertion())
-            }
-            result => result,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]
@@ -246,6 +389,8 @@ mod tests {
             ("postgres://u:secret@h/d?sslmode=maybe", "no sslmode `maybe`"),
             ("postgres://u:secret@h:port/d", "cannot be read"),
             ("postgres://u:secret@h/d?colour=red", "cannot be read"),
+            ("postgres://u:secret@h/d?target_session_attrs=best", "no target_session_attrs `best`"),
+            ("postgres://u:secret@h,i,j/d?port=1,2", "not as many"),
             ("postgres://u:secret@h/d?sslmode=verify-full&sslrootcert=/nowhere.pem", "/nowhere.pem cannot be used"),
         ] {
             let error = refused(url);

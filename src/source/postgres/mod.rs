@@ -9,6 +9,7 @@ mod explain;
 mod params;
 mod pool;
 mod rows;
+mod tls;
 mod wire;
 
 use std::{
@@ -223,7 +224,7 @@ fn explained(error: tokio_postgres::Error, query: Option<&Query>) -> Error {
     let Some(database) = error.as_db_error() else {
         return Error::new(Kind::Unavailable, "PostgreSQL cannot be reached")
             .remedy("see that it runs at the address in [databases], and lets this host in")
-            .caused_by(error);
+            .caused_by(chain(&error));
     };
     let code = database.code().code();
     let (filtered, placed) =
@@ -259,6 +260,14 @@ fn explained(error: tokio_postgres::Error, query: Option<&Query>) -> Error {
         _ => Error::new(Kind::Unavailable, "PostgreSQL could not answer").remedy("see its log"),
     };
     made.caused_by(database.to_string())
+}
+
+/// An error with all that caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", chain(cause)),
+        None => error.to_string(),
+    }
 }
 
 fn timed_out(timeout: Duration) -> Error {

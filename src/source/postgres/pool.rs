@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_postgres::Client;
 
-use super::connect::Connector;
+use super::connect::{Connection, Connector};
 use crate::{
     error::Result,
     source::{Gate, GateLimits},
@@ -24,7 +24,7 @@ pub(super) struct Pool {
     timeout: Duration,
     begin: String,
     gate: Gate,
-    idle: Mutex<Vec<Client>>,
+    idle: Mutex<Vec<Connection>>,
 }
 
 impl Pool {
@@ -61,11 +61,11 @@ impl Pool {
     pub(super) async fn lease(self: &Arc<Pool>) -> Result<Lease> {
         let turn = self.gate.turn().await?;
         let idle = self.idle().pop();
-        let (client, reused) = match idle.filter(|client| !client.is_closed()) {
-            Some(client) => (client, true),
+        let (connection, reused) = match idle.filter(|connection| !connection.client.is_closed()) {
+            Some(connection) => (connection, true),
             None => (self.connector.connect().await?, false),
         };
-        Ok(Lease { pool: Arc::clone(self), held: Some((client, turn)), reused })
+        Ok(Lease { pool: Arc::clone(self), held: Some((connection, turn)), reused })
     }
 
     /// Ends the connections that wait for work: the server may have gone, and all of them with it.
@@ -73,7 +73,7 @@ impl Pool {
         self.idle().clear();
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Client>> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -81,36 +81,38 @@ impl Pool {
 /// A connection, with the turn to use it. On drop what it does is stopped at the server, and it is ended, unless that is over in a moment.
 pub(super) struct Lease {
     pool: Arc<Pool>,
-    held: Option<(Client, OwnedSemaphorePermit)>,
+    held: Option<(Connection, OwnedSemaphorePermit)>,
     /// Whether it has served before.
     pub(super) reused: bool,
 }
 
 impl Lease {
     pub(super) fn client(&self) -> &Client {
-        &self.held.as_ref().expect("held until it is given back or dropped").0
+        &self.held.as_ref().expect("held until it is given back or dropped").0.client
     }
 
     /// Keeps the connection, which has nothing left to do, for the next read.
     pub(super) fn give_back(mut self) {
-        if let Some((client, _turn)) = self.held.take() {
-            self.pool.idle().push(client);
+        if let Some((connection, _turn)) = self.held.take() {
+            self.pool.idle().push(connection);
         }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let Some((client, turn)) = self.held.take() else { return };
-        let (false, Ok(runtime)) = (client.is_closed(), tokio::runtime::Handle::try_current()) else { return };
+        let Some((connection, turn)) = self.held.take() else { return };
+        let (false, Ok(runtime)) = (connection.client.is_closed(), tokio::runtime::Handle::try_current()) else {
+            return;
+        };
         let pool = Arc::clone(&self.pool);
         runtime.spawn(async move {
             // The turn is kept so long: the bound is on what the database does, not on who waits for it.
             let _turn = turn;
             // Most reads are over in a moment, and a connection costs more than that. Its answer says that nothing is before it.
-            match tokio::time::timeout(MOMENT, client.batch_execute("ROLLBACK")).await {
-                Ok(Ok(())) => pool.idle().push(client),
-                _ => pool.connector.cancel(client.cancel_token()).await,
+            match tokio::time::timeout(MOMENT, connection.client.batch_execute("ROLLBACK")).await {
+                Ok(Ok(())) => pool.idle().push(connection),
+                _ => pool.connector.cancel(&connection).await,
             }
         });
     }

@@ -92,8 +92,9 @@ fn hosts_are_tried_one_after_the_other() {
     let url = db.url().replace("127.0.0.1", "127.0.0.1:1,127.0.0.1");
     assert_eq!(refused(&format!("{url}?target_session_attrs=primary")), "");
     assert_eq!(refused(&format!("{url}?target_session_attrs=any")), "");
+    assert_eq!(refused(&format!("{url}?target_session_attrs=prefer-standby")), "");
     assert!(
-        refused(&format!("{url}?target_session_attrs=read-only")).contains("cannot be reached"),
+        refused(&format!("{url}?target_session_attrs=read-only")).contains("no host is what"),
         "there is no replica"
     );
 }
