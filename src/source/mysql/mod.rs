@@ -191,7 +191,8 @@ impl Source for Table {
                 }
             };
             if let Some(width) = progress.bytes.checked_div(progress.rows) {
-                self.width.store(width, Ordering::Relaxed);
+                // What is too much would have to be read to its end before anything else. Of related rows twice as much may be held.
+                self.width.store(width + progress.related / 2, Ordering::Relaxed);
             }
             Ok(Run { sink, ended })
         })

@@ -42,6 +42,8 @@ pub(super) struct Progress {
     /// Rows that came, and their bytes.
     pub(super) rows: usize,
     pub(super) bytes: usize,
+    /// About how many bytes of related rows belong to a row.
+    pub(super) related: usize,
 }
 
 /// Reads one run into the sink; says whether the list ends with it.
@@ -117,6 +119,7 @@ pub(super) async fn read(
             }
         },
     };
+    progress.related = lists.iter().map(Lists::weight).sum::<usize>() / rows.count().max(1);
     hand_over(plan, &rows, &lists, sink)?;
     if several {
         conn.query_drop(COMMIT).await?;

@@ -50,6 +50,11 @@ impl Lists {
         self.starts[row]..self.starts[row + 1]
     }
 
+    /// About how many bytes they take in a list.
+    pub(in crate::source) fn weight(&self) -> usize {
+        self.pairs.len() * (size_of::<u64>() + self.rows.weight() / self.rows.count().max(1))
+    }
+
     /// All values, row after row.
     pub(in crate::source) fn values(&self) -> Vec<Value<'_>> {
         let mut values = Vec::with_capacity(self.pairs.len() * self.rows.width);
