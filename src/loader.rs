@@ -253,7 +253,8 @@ impl Loader {
                     return;
                 }
             };
-            if let Err(error) = &outcome {
+            // What a client asks for in vain is no failure of the source's.
+            if let Some(error) = outcome.as_ref().err().filter(|error| error.kind() != Kind::Invalid) {
                 loader.metrics.failures.inc();
                 if refresh {
                     let until = (loader.clock)() + REST;

@@ -52,6 +52,7 @@ struct ServeOptions {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(verbatim_doc_comment)]
     /// Serve the lists that the configuration describes
     ///
     /// Each resource is a list at /NAME; / says what there is. Ctrl-C and SIGTERM let running streams end, for as long as `drain` says;
@@ -70,6 +71,7 @@ enum Command {
         #[command(flatten)]
         serve: ServeOptions,
     },
+    #[command(verbatim_doc_comment)]
     /// Print a configuration for a database: its tables, and the related rows that its foreign keys tell of
     ///
     /// What it prints works unchanged and passes `check`; then take out what nobody should see. Tables without a key, tables of well-known

@@ -1,6 +1,6 @@
 //! What MySQL and MariaDB say of their tables (<https://dev.mysql.com/doc/refman/8.4/en/information-schema.html>).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use mysql_async::{Conn, Error, Row, prelude::Queryable};
 
@@ -44,10 +44,6 @@ FROM information_schema.KEY_COLUMN_USAGE
 WHERE REFERENCED_TABLE_NAME IS NOT NULL AND TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')
 ORDER BY TABLE_SCHEMA, TABLE_NAME, CONSTRAINT_NAME, ORDINAL_POSITION";
 
-/// MariaDB's JSON is a text with this check.
-const CHECKS: &str = "
-SELECT CONSTRAINT_SCHEMA, TABLE_NAME, CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS WHERE CHECK_CLAUSE LIKE 'json_valid(%'";
-
 /// What the tables of a catalogue have beside what all databases have: by their names as SQL.
 pub(super) type Extras = HashMap<String, Extra>;
 
@@ -72,17 +68,24 @@ pub(super) async fn read(conn: &mut Conn, server: &ServerFacts) -> Result<(Catal
         tables.push(table);
     }
     let place = |row: &Row, at: usize| places.get(&table_name(row, at)?).copied();
+    let mut texts = BTreeSet::new();
     for row in conn.query::<Row, _>(COLUMNS).await? {
         if let (Some(place), Some(name)) = (place(&row, 0), text(&row, 2)) {
+            if text(&row, 4).as_deref() == Some("longtext") && !tables[place].is_view {
+                texts.insert(place);
+            }
             tables[place].columns.push(column(&row, name, server));
         }
     }
     if server.is_mariadb {
-        for row in conn.query::<Row, _>(CHECKS).await? {
-            let (Some(place), Some(clause)) = (place(&row, 0), text(&row, 2)) else { continue };
-            let checked = |column: &&mut TableColumn| clause == format!("json_valid({})", DIALECT.quote(&column.name));
-            if let Some(column) = tables[place].columns.iter_mut().find(checked) {
-                *column = json(column.name.clone(), column.nullable, column.declared);
+        for place in texts {
+            // MariaDB's JSON is a text with a check, which information_schema hides from those who have rights on single tables.
+            let created = conn.query_first::<Row, _>(format!("SHOW CREATE TABLE {}", tables[place].sql)).await;
+            let created = created.ok().flatten().and_then(|row| text(&row, 1)).unwrap_or_default();
+            for column in &mut tables[place].columns {
+                if created.contains(&format!("CHECK (json_valid({}))", DIALECT.quote(&column.name))) {
+                    *column = json(column.name.clone(), column.nullable, column.declared);
+                }
             }
         }
     }

@@ -75,8 +75,11 @@ pub(super) async fn read(client: &Client) -> Result<Catalogue, tokio_postgres::E
         let Some(names) = names.collect::<Option<Vec<String>>>() else { continue };
         table.indexed.extend(names.first().cloned());
         let nullable = |name: &String| table.columns.iter().any(|column| column.name == *name && column.nullable);
-        if unique && table.key.is_empty() && !names.iter().any(nullable) {
+        let can_be_null = names.iter().any(nullable);
+        // A materialized view has no NOT NULL; that its rows are told apart is then checked as they are read.
+        if unique && table.key.is_empty() && (table.is_view || !can_be_null) {
             table.key = names;
+            table.key_can_be_null = can_be_null;
         }
     }
     for row in client.query_typed(FOREIGN_KEYS, &[]).await? {
@@ -101,7 +104,7 @@ fn table(row: &Row) -> Table {
         name: if visible { name } else { full_name.clone() },
         full_name,
         comment: row.get(5),
-        is_view: kind == "v",
+        is_view: matches!(&*kind, "v" | "m"),
         is_part: partition,
         is_small: size <= SMALL_TABLE,
         ..Table::default()

@@ -1,13 +1,17 @@
 //! What is slow or doubtful about a resource, and what to do about it: the same words for every database.
 
-use super::plan::{Output, Plan};
+use super::{
+    keyset::KeyColumn,
+    plan::{Output, Plan},
+};
 use crate::source::Complaint;
 
 /// Columns of the order that can be NULL.
 pub(in crate::source) fn nullable_order(plan: &Plan) -> impl Iterator<Item = Complaint> {
     let (first, last) =
         if plan.dialect.null_is_greatest { ("descending", "ascending") } else { ("ascending", "descending") };
-    plan.order.iter().zip(&plan.order_names).filter(|(column, _)| column.nullable).map(move |(_, name)| {
+    let doubtful = |column: &KeyColumn| column.nullable && !plan.is_view;
+    plan.order.iter().zip(&plan.order_names).filter(move |(column, _)| doubtful(column)).map(move |(_, name)| {
         Complaint::new(
             "order",
             format!("column `{}` of the order can be NULL", name.trim_start_matches('-')),
@@ -26,11 +30,16 @@ pub(in crate::source) fn unindexed_order(plan: &Plan) -> Complaint {
             format!("{name}{}", if column.descending { " DESC" } else { "" })
         })
         .collect();
-    Complaint::new(
-        "order",
-        format!("no index gives the order {}: every chunk sorts the whole table", plan.order_names.join(", ")),
-        format!("CREATE INDEX {} ON {} ({})", index_name(plan, &plan.table, "order"), plan.table, columns.join(", ")),
-    )
+    let message =
+        format!("no index gives the order {}: every chunk sorts the whole table", plan.order_names.join(", "));
+    let remedy = match plan.is_view {
+        true => "order by what an index of the tables behind the view gives, or make a table of it".to_owned(),
+        false => {
+            let name = index_name(plan, &plan.table, "order");
+            format!("CREATE INDEX {name} ON {} ({})", plan.table, columns.join(", "))
+        }
+    };
+    Complaint::new("order", message, remedy)
 }
 
 /// A related list whose rows are found by looking through a whole table.

@@ -30,8 +30,10 @@ pub(in crate::source) struct Table {
     /// Whether it may be read whole for a run of rows of another table.
     pub(in crate::source) is_small: bool,
     pub(in crate::source) columns: Vec<TableColumn>,
-    /// The columns that identify a row, none of which can be NULL; empty where the database knows of none.
+    /// The columns that identify a row; empty where the database knows of none.
     pub(in crate::source) key: Vec<String>,
+    /// Whether the database lets key columns be NULL, and so rows be alike in them.
+    pub(in crate::source) key_can_be_null: bool,
     pub(in crate::source) foreign_keys: Vec<ForeignKey>,
     /// The leading column of each index.
     pub(in crate::source) indexed: Vec<String>,

@@ -43,6 +43,8 @@ pub(in crate::source) struct Plan {
     pub(in crate::source) filter_columns: Vec<(String, String)>,
     /// Whether only the configuration says that the key tells rows apart, so that it must be checked.
     pub(in crate::source) unproven: bool,
+    /// Whether the table is a view, which has no indexes and no NOT NULL of its own.
+    pub(in crate::source) is_view: bool,
     /// What changes when the keys of rows may have changed though the rows did not.
     pub(in crate::source) unstable_key: Option<i64>,
 }
@@ -137,7 +139,8 @@ impl<'a> Planner<'a> {
             columns: vec![],
             filters: vec![],
             filter_columns: vec![],
-            unproven: table.key.is_empty(),
+            unproven: table.key.is_empty() || table.key_can_be_null,
+            is_view: table.is_view,
             unstable_key: table.unstable_key,
         };
         Planner { spec, table, catalogue, plan, complaints: vec![] }

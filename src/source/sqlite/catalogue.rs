@@ -96,6 +96,7 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
         is_small: true,
         columns,
         key,
+        key_can_be_null: false,
         foreign_keys,
         indexed,
         unstable_key: unstable.then_some(version),

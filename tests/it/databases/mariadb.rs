@@ -341,3 +341,15 @@ fn check_tells_an_order_that_an_index_gives_from_one_that_is_sorted() {
     assert_eq!(related("note"), "");
     assert!(related("bare").contains("CREATE INDEX"), "{}", related("bare"));
 }
+
+#[test]
+fn json_is_json_whatever_rights_the_user_has() {
+    let db = mariadb();
+    db.execute(
+        "CREATE TABLE item (id INT PRIMARY KEY, js JSON, plain LONGTEXT); INSERT INTO item VALUES (1, '{\"a\": 1}', '{\"a\": 1}');
+         CREATE USER IF NOT EXISTS narrow@'127.0.0.1'; GRANT SELECT ON item TO narrow@'127.0.0.1';",
+    );
+    let config = db.config("table = \"item\"").replace("chunkflow@", "narrow@");
+    let row = crate::support::Running::config(&config).get("/list").results().remove(0);
+    assert_eq!(row, json!({"id": 1, "js": {"a": 1}, "plain": "{\"a\": 1}"}));
+}
