@@ -55,7 +55,8 @@ pub use self::{
     row::{Column, Field, Fields, Part, RowSink, Shape, Value},
     source::{
         BoxFuture, Closure, Complaint, Condition, DATABASES, Database, DatabaseOptions, FieldSpec, Filter, Gate,
-        GateLimits, Operand, Operator, OrderBy, Query, Related, Run, Source, Spec, TableInfo, closure, open_database,
+        GateLimits, MadeSource, Operand, Operator, OrderBy, Query, Related, Run, Source, Spec, TableInfo, closure,
+        open_database,
     },
     store::{Memory, STORES, Store, open_store, promises},
     stream::{Outcome, Tally},

@@ -250,7 +250,7 @@ fn ends(name: &str, value: &Option<String>) -> String {
 fn left_out(info: &TableInfo) -> Option<String> {
     let bare = info.name.rsplit_once('.').map_or(&*info.name, |(_, name)| name);
     let prefixed = |prefix: &&str| bare.starts_with(*prefix);
-    if WELL_KNOWN.contains(&bare) || WELL_KNOWN_PREFIXES.iter().any(|prefix| prefixed(prefix)) {
+    if WELL_KNOWN.contains(&bare) || WELL_KNOWN_PREFIXES.iter().any(prefixed) {
         return Some("a framework's own table, of a kind that holds credentials, sessions or its housekeeping".into());
     }
     let secret = |name: &str| SECRETS.iter().any(|secret| name.to_ascii_lowercase().contains(secret));

@@ -153,13 +153,16 @@ pub enum Operator {
     Like,
 }
 
+/// The source of a resource, and how its members come from the source's columns; or *everything* that is wrong with what was asked.
+pub type MadeSource = Result<(Arc<dyn Source>, Fields), Vec<Complaint>>;
+
 /// A database: it knows its tables and makes the sources of resources.
 pub trait Database: Send + Sync + 'static {
     /// Makes the source of a resource, and says how its members come from the source's columns.
     ///
     /// # Errors
     /// *Everything* that is wrong with the specification.
-    fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Result<(Arc<dyn Source>, Fields), Vec<Complaint>>>;
+    fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, MadeSource>;
 
     /// The tables and views that can be read.
     fn tables(&self) -> Vec<TableInfo>;

@@ -28,8 +28,8 @@ use self::{
     rows::Progress,
 };
 use super::{
-    BoxFuture, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, Query, Run, Source, Spec,
-    TableInfo,
+    BoxFuture, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, MadeSource, Query, Run, Source,
+    Spec, TableInfo,
     sql::{
         catalogue::Catalogue,
         dialect::Dialect,
@@ -102,7 +102,7 @@ impl Mysql {
 }
 
 impl Database for Mysql {
-    fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Result<(Arc<dyn Source>, Fields), Vec<Complaint>>> {
+    fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, MadeSource> {
         Box::pin(async move {
             let (plan, fields, extra) = self.plan(spec)?;
             let (plan, width) = (Arc::new(plan), AtomicUsize::new(extra.row_length));

@@ -24,8 +24,8 @@ use tokio_postgres::error::SqlState;
 
 use self::{connect::Connector, pool::Pool, rows::Progress};
 use super::{
-    BoxFuture, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, Query, Run, Source, Spec,
-    TableInfo,
+    BoxFuture, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, MadeSource, Query, Run, Source,
+    Spec, TableInfo,
     sql::{
         catalogue::Catalogue,
         dialect::Dialect,
@@ -87,7 +87,7 @@ impl Postgres {
 }
 
 impl Database for Postgres {
-    fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Result<(Arc<dyn Source>, Fields), Vec<Complaint>>> {
+    fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, MadeSource> {
         Box::pin(async move {
             let (plan, fields) = self.plan(spec)?;
             let plan = Arc::new(plan);

@@ -23,8 +23,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use self::session::{Failure, Session};
 use super::{
-    BoxFuture, Complaint, Condition, Database, DatabaseOptions, Filter, Gate, GateLimits, Operator, Query, Run, Source,
-    Spec, TableInfo,
+    BoxFuture, Complaint, Condition, Database, DatabaseOptions, Filter, Gate, GateLimits, MadeSource, Operator, Query,
+    Run, Source, Spec, TableInfo,
     sql::{
         advice,
         catalogue::Catalogue,
@@ -122,7 +122,7 @@ impl Sqlite {
 }
 
 impl Database for Sqlite {
-    fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Result<(Arc<dyn Source>, Fields), Vec<Complaint>>> {
+    fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, MadeSource> {
         let made = self.plan(spec).map(|(plan, fields)| {
             let fingerprint = format!("sqlite {} {plan:?}", self.pool.path.display()).into_bytes();
             let source = Table { pool: Arc::clone(&self.pool), plan: Arc::new(plan), fingerprint };
