@@ -36,10 +36,10 @@ mod web;
 
 #[cfg(feature = "mysql")]
 pub use self::source::Mysql;
-#[cfg(feature = "postgres")]
-pub use self::source::Postgres;
 #[cfg(feature = "sqlite")]
 pub use self::source::Sqlite;
+#[cfg(feature = "postgres")]
+pub use self::source::{Postgres, fuzz_postgres_wire};
 #[doc(hidden)]
 pub use self::web::fuzz_filter;
 pub use self::{

@@ -205,6 +205,7 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
             };
             let text = TableColumn {
                 operand: Some(Operand::Text),
+                text: true,
                 unordered: matches!(&*kind, "enum" | "set")
                     .then_some("MySQL orders it by its numbers, and compares it as text"),
                 ..plain

@@ -22,6 +22,8 @@ use std::{
 
 use tokio_postgres::error::SqlState;
 
+#[doc(hidden)]
+pub use self::wire::fuzz_postgres_wire;
 use self::{connect::Connector, pool::Pool, rows::Progress};
 use super::{
     BoxFuture, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, MadeSource, Query, Run, Source,

@@ -126,6 +126,16 @@ impl Wire {
     }
 }
 
+/// Reads bytes as a value of the type with this number, for fuzzing.
+pub fn fuzz_postgres_wire(oid: u32, raw: &[u8]) {
+    let mut held = Held::new(1);
+    if let Some(wire) = Type::from_oid(oid).as_ref().and_then(Wire::of)
+        && wire.read(Some(raw), &mut held).is_ok()
+    {
+        text::scalar(held.value(held.slots[0]), &mut text::Output::default());
+    }
+}
+
 fn malformed() -> Error {
     Error::new(Kind::Data, "PostgreSQL sent a value in a form that is not its type's")
 }

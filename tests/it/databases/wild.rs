@@ -1,7 +1,7 @@
 //! Databases as they are found in the wild: they are served unasked, or it is said why not.
 
 use crate::{
-    servers::{Db, postgres},
+    servers::{Db, every_kind, postgres},
     support::{Process, binary},
 };
 
@@ -145,4 +145,65 @@ fn what_init_prints_works_unchanged_and_passes_check() {
     let employees = server.get("/employees").results();
     assert_eq!(employees[1]["reports_to_row"], serde_json::json!({"emp_no": 1, "first_name": "a"}));
     assert_eq!(one("friends")["friends"], serde_json::json!([{"id": 2, "name": "b"}]));
+}
+
+/// The same in what all databases understand.
+const COMMON: &str = r#"
+CREATE TABLE artist (artist_id INTEGER PRIMARY KEY, name VARCHAR(120));
+CREATE TABLE album (album_id INTEGER PRIMARY KEY, title VARCHAR(160) NOT NULL, artist_id INTEGER NOT NULL, FOREIGN KEY (artist_id) REFERENCES artist (artist_id));
+CREATE TABLE track (track_id INTEGER PRIMARY KEY, name VARCHAR(160) NOT NULL);
+CREATE TABLE playlist (playlist_id INTEGER PRIMARY KEY, name VARCHAR(120));
+CREATE TABLE playlist_track (playlist_id INTEGER NOT NULL, track_id INTEGER NOT NULL, PRIMARY KEY (playlist_id, track_id),
+    FOREIGN KEY (playlist_id) REFERENCES playlist (playlist_id), FOREIGN KEY (track_id) REFERENCES track (track_id));
+CREATE TABLE employees (emp_no INTEGER PRIMARY KEY, first_name VARCHAR(14) NOT NULL, reports_to INTEGER, FOREIGN KEY (reports_to) REFERENCES employees (emp_no));
+CREATE TABLE ticket_flights (ticket_no CHAR(13) NOT NULL, flight_id INTEGER NOT NULL, amount NUMERIC(10,2), PRIMARY KEY (ticket_no, flight_id));
+CREATE TABLE "Order ""Lines""" ("order" INTEGER NOT NULL, "select" INTEGER NOT NULL, "Ünï cödé" VARCHAR(20), "quote's `tick`" VARCHAR(20), PRIMARY KEY ("order", "select"));
+CREATE TABLE "user" (id INTEGER PRIMARY KEY, "from" VARCHAR(20), "limit" INTEGER, "after" INTEGER);
+CREATE TABLE healthz (id INTEGER PRIMARY KEY);
+CREATE TABLE auth_user (id INTEGER PRIMARY KEY, username VARCHAR(20));
+CREATE TABLE members (id INTEGER PRIMARY KEY, encrypted_password VARCHAR(20));
+CREATE VIEW artists_and_more AS SELECT * FROM artist;
+INSERT INTO artist VALUES (1, 'AC/DC'), (2, NULL); INSERT INTO album VALUES (1, 'Let there', 1); INSERT INTO track VALUES (1, 'one'), (2, 'two');
+INSERT INTO playlist VALUES (1, 'all'); INSERT INTO playlist_track VALUES (1, 2), (1, 1);
+INSERT INTO employees VALUES (1, 'a', NULL), (2, 'b', 1); INSERT INTO ticket_flights VALUES ('1', 1, 1), ('1', 2, 2), ('2', 1, 3);
+INSERT INTO "Order ""Lines""" VALUES (1, 1, 'ü', 'q'), (1, 2, NULL, NULL); INSERT INTO "user" VALUES (1, 'x', 1, 2);
+"#;
+
+#[test]
+fn every_kind_of_database_is_served_as_it_is_found_and_described() {
+    for db in every_kind() {
+        let quotes = if db.name() == "mariadb" { "SET sql_mode = 'ANSI_QUOTES';" } else { "" };
+        db.execute(&format!("{quotes}{COMMON}"));
+        let folder = tempfile::TempDir::new().unwrap();
+        let server = Process::serve(&["serve", &db.url()], folder.path());
+        for (list, rows) in [
+            ("artist", 2),
+            ("playlist_track", 2),
+            ("employees", 2),
+            ("ticket_flights", 3),
+            ("Order__Lines_", 2),
+            ("user", 1),
+            ("healthz_", 0),
+        ] {
+            assert_eq!(server.get(&format!("/{list}")).results().len(), rows, "{} {list}", db.name());
+        }
+        for list in ["auth_user", "members", "artists_and_more"] {
+            assert_eq!(server.get(&format!("/{list}")).status, 404, "{} {list}", db.name());
+        }
+        drop(server);
+        let output = binary(&["init", &db.url()], folder.path()).output().unwrap();
+        std::fs::write(folder.path().join("chunkflow.toml"), &output.stdout).unwrap();
+        let check = binary(&["check"], folder.path()).output().unwrap();
+        let told = String::from_utf8_lossy(&check.stderr).into_owned();
+        assert!(check.status.success(), "{}: {told}\n{}", db.name(), String::from_utf8_lossy(&output.stdout));
+        let server = Process::serve(&["serve"], folder.path());
+        let one = |list: &str| server.get(&format!("/{list}")).results().remove(0);
+        assert_eq!(
+            one("playlist")["track"],
+            serde_json::json!([{"track_id": 1, "name": "one"}, {"track_id": 2, "name": "two"}]),
+            "{}",
+            db.name()
+        );
+        assert_eq!(one("album")["artist"], serde_json::json!({"artist_id": 1, "name": "AC/DC"}), "{}", db.name());
+    }
 }
