@@ -47,6 +47,11 @@ impl ChunkKey {
         &self.0
     }
 
+    /// The digest of the resource that the chunk belongs to.
+    pub fn resource(&self) -> [u8; 16] {
+        self.0[..16].try_into().expect("a key begins with sixteen bytes")
+    }
+
     /// Whether the chunk belongs to the resource with this digest.
     pub fn is_of(&self, resource: &[u8; 16]) -> bool {
         self.0.starts_with(resource)

@@ -84,6 +84,11 @@ impl Cutter {
         self.done.pop_front()
     }
 
+    /// The finished chunks that wait.
+    pub(crate) fn done(&self) -> impl Iterator<Item = &Arc<Chunk>> {
+        self.done.iter()
+    }
+
     /// Where to go on reading, and how many rows to ask for; `None` when there is nothing more to read.
     pub(crate) fn wants(&self) -> Option<(Cursor, u32)> {
         let open = self.open.as_ref()?;

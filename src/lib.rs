@@ -58,7 +58,7 @@ pub use self::{
         GateLimits, MadeSource, Operand, Operator, OrderBy, Query, Related, Run, Source, Spec, TableInfo, closure,
         open_database,
     },
-    store::{Memory, STORES, Store, open_store, promises},
+    store::{Lease, Memory, OnPurge, STORES, Store, StoreOptions, open_store, promises},
     stream::{Outcome, Tally},
     web::{Body, Chunkflow, Origin, json, problem},
 };

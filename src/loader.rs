@@ -6,10 +6,10 @@
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     metrics::Metrics,
     resource::List,
     source::Query,
-    store::Store,
+    store::{Lease, Store},
 };
 
 /// Tells the time: milliseconds since 1970. Passed in, so that tests can turn it.
@@ -33,6 +33,12 @@ pub fn system_clock() -> Clock {
 
 /// A store's answer is waited for so long; then it is a miss.
 const STORE_TIMEOUT: Duration = Duration::from_millis(500);
+/// A load is another server's for so long at most, if that server dies; others load then themselves.
+const LEASE: Duration = Duration::from_secs(3);
+/// How long to wait before looking whether another server has loaded a chunk: at first, and at most.
+const LOOKS: [u64; 2] = [5, 80];
+/// Bytes on their way to a shared store, in KiB; what goes beyond is not written.
+const WRITES: usize = 32 * 1024;
 /// Rows read beyond a boundary wait for the next load so long, and there may be so many bytes of them.
 const LEFT_OVER_AGE: u64 = 10_000;
 const LEFT_OVER_BYTES: usize = 32 * 1024 * 1024;
@@ -45,11 +51,15 @@ pub(crate) struct Loader {
     store: Arc<dyn Store>,
     clock: Clock,
     metrics: Arc<Metrics>,
-    flights: Mutex<HashMap<ChunkKey, Arc<Flight>>>,
+    /// By the resource's generation too: whoever comes after a purge does not join a load from before it.
+    flights: Mutex<HashMap<FlightKey, Arc<Flight>>>,
+    writes: Arc<Semaphore>,
     left_over: Mutex<LeftOver>,
     /// Until when no chunk of a resource is refreshed, since a refresh of one failed; milliseconds since 1970.
     resting: Mutex<HashMap<[u8; 16], u64>>,
 }
+
+type FlightKey = (ChunkKey, u64);
 
 /// A load under way: who waits for it holds a receiver.
 type Flight = watch::Sender<Option<Result<Found>>>;
@@ -133,6 +143,7 @@ impl Loader {
             clock,
             metrics,
             flights: Mutex::default(),
+            writes: Arc::new(Semaphore::new(WRITES)),
             left_over: Mutex::default(),
             resting: Mutex::default(),
         }
@@ -141,6 +152,16 @@ impl Loader {
     /// What it counts.
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// The generation of a resource, as far as is known.
+    pub(crate) fn generation(&self, resource: &[u8; 16]) -> u64 {
+        self.store.generation(resource)
+    }
+
+    /// Forgets the chunks of a resource.
+    pub(crate) async fn forget(&self, resource: &[u8; 16]) -> Result<()> {
+        self.store.forget(resource).await
     }
 
     /// Gets a chunk, or joins or begins a load of it. Needs a tokio runtime where it is not at hand.
@@ -155,20 +176,25 @@ impl Loader {
             self.serves(place, found.how);
             return Fetch::Ready(found);
         }
-        self.metrics.misses.inc();
-        match flights.entry(place.key.clone()) {
+        match flights.entry(self.flight_key(place)) {
             Entry::Occupied(flight) => {
+                self.metrics.misses.inc();
                 self.metrics.joined.inc();
                 Fetch::Waiting(Waiter { receiver: flight.get().subscribe(), joined: true })
             }
             Entry::Vacant(vacant) => {
                 let flight = Arc::new(watch::Sender::new(None));
                 let receiver = flight.subscribe();
+                let key = vacant.key().clone();
                 vacant.insert(Arc::clone(&flight));
-                self.depart(place.clone(), flight, None);
+                self.depart(place.clone(), key, flight, None);
                 Fetch::Waiting(Waiter { receiver, joined: false })
             }
         }
+    }
+
+    fn flight_key(&self, place: &Place) -> FlightKey {
+        (place.key.clone(), self.store.generation(&place.key.resource()))
     }
 
     /// A chunk in memory that may still be served; a stale one is refreshed behind the scenes.
@@ -226,11 +252,12 @@ impl Loader {
             return;
         }
         let mut flights = unpoisoned(&self.flights);
-        if let Entry::Vacant(vacant) = flights.entry(place.key.clone()) {
+        if let Entry::Vacant(vacant) = flights.entry(self.flight_key(place)) {
             let flight = Arc::new(watch::Sender::new(None));
+            let key = vacant.key().clone();
             vacant.insert(Arc::clone(&flight));
             let interest = flight.subscribe();
-            self.depart(place.clone(), flight, Some(interest));
+            self.depart(place.clone(), key, flight, Some(interest));
         }
     }
 
@@ -238,13 +265,14 @@ impl Loader {
     fn depart(
         self: &Arc<Loader>,
         place: Place,
+        key: FlightKey,
         flight: Arc<Flight>,
         interest: Option<watch::Receiver<Option<Result<Found>>>>,
     ) {
         let loader = Arc::clone(self);
         tokio::spawn(async move {
             let refresh = interest.is_some();
-            let landing = Landing { loader: &loader, key: &place.key, flight: &flight };
+            let landing = Landing { loader: &loader, key: &key, flight: &flight };
             let outcome = tokio::select! {
                 biased;
                 outcome = loader.find(&place, refresh) => outcome,
@@ -273,19 +301,82 @@ impl Loader {
     }
 
     /// From the store, else from the source.
-    async fn find(&self, place: &Place, refresh: bool) -> Result<Found> {
-        if !refresh && let Some(found) = self.stored(place).await {
+    async fn find(self: &Arc<Loader>, place: &Place, refresh: bool) -> Result<Found> {
+        let resource = place.key.resource();
+        // Rows that are here already need nobody's leave.
+        let read = unpoisoned(&self.left_over).has_chunk(&place.key, self.store.generation(&resource));
+        if !refresh
+            && !read
+            && let Some(found) = self.stored(place).await
+        {
+            self.metrics.hits.inc();
             return Ok(found);
         }
-        let chunk = self.load(place).await?;
+        self.metrics.misses.inc_by(u64::from(!refresh));
+        let lease = match self.store.is_here() || read {
+            true => None,
+            false => match self.lease(place).await {
+                Ok(lease) => lease,
+                Err(found) => return Ok(found),
+            },
+        };
+        let generation = self.store.generation(&resource);
+        let chunk = self.load(place, generation).await?;
         self.metrics.loads.inc();
-        let options = place.list.resource().options();
-        let keep = options.ttl.saturating_add(options.stale);
-        if let Err(error) = self.store.put(Arc::clone(&chunk), keep).await {
-            self.metrics.store_errors.inc();
-            tracing::debug!(%error, "a chunk was not stored");
+        self.store.keep_at_hand(&chunk, generation);
+        if !self.store.is_here() {
+            self.write(place, &chunk, generation, lease);
         }
         Ok(Found { chunk, how: How::Loaded })
+    }
+
+    /// Writes a chunk to a shared store behind the scenes, and then gives up its lease.
+    fn write(&self, place: &Place, chunk: &Arc<Chunk>, generation: u64, lease: Option<Held>) {
+        let options = place.list.resource().options();
+        let keep = options.ttl.saturating_add(options.stale);
+        let Ok(room) = Arc::clone(&self.writes).try_acquire_many_owned((chunk.weight() / 1024 + 1) as u32) else {
+            self.metrics.store_errors.inc();
+            return;
+        };
+        let (store, chunk, metrics) = (Arc::clone(&self.store), Arc::clone(chunk), Arc::clone(&self.metrics));
+        tokio::spawn(async move {
+            if let Err(error) = store.put(chunk, keep, generation).await {
+                metrics.store_errors.inc();
+                tracing::debug!(%error, "a chunk was not stored");
+            }
+            drop((room, lease));
+        });
+    }
+
+    /// The right to load a chunk among all servers; the chunk itself where another server has loaded it meanwhile.
+    async fn lease(&self, place: &Place) -> Result<Option<Held>, Found> {
+        let until = Instant::now() + LEASE;
+        let mut pause = LOOKS[0];
+        loop {
+            match tokio::time::timeout(STORE_TIMEOUT, self.store.lease(&place.key, LEASE)).await {
+                Ok(Ok(Lease::Ours(token))) => {
+                    let held = Held { store: Arc::clone(&self.store), key: place.key.clone(), token };
+                    // Whoever had it may have just written what it was for.
+                    return match self.stored(place).await.filter(|found| matches!(found.how, How::Fresh(_))) {
+                        Some(found) => Err(found),
+                        None => Ok(Some(held)),
+                    };
+                }
+                Ok(Ok(Lease::Theirs)) => {}
+                Ok(Err(_)) | Err(_) => {
+                    self.metrics.store_errors.inc();
+                    return Ok(None);
+                }
+            }
+            if Instant::now() >= until {
+                return Ok(None);
+            }
+            tokio::time::sleep(Duration::from_millis(pause / 2 + fastrand::u64(0..=pause))).await;
+            pause = (pause * 2).min(LOOKS[1]);
+            if let Some(found) = self.stored(place).await.filter(|found| matches!(found.how, How::Fresh(_))) {
+                return Err(found);
+            }
+        }
     }
 
     /// The stored chunk, if there is one that may be served. Whatever is wrong with the store is a miss.
@@ -310,15 +401,16 @@ impl Loader {
     }
 
     /// From the source: rows are read in runs until the chunk is whole.
-    async fn load(&self, place: &Place) -> Result<Arc<Chunk>> {
+    async fn load(&self, place: &Place, generation: u64) -> Result<Arc<Chunk>> {
         let list = &place.list;
-        let left_over = unpoisoned(&self.left_over).take(&place.key, (self.clock)(), list.resource().options().ttl);
+        let ttl = list.resource().options().ttl;
+        let left_over = unpoisoned(&self.left_over).take(&place.key, generation, (self.clock)(), ttl);
         let fresh = || Cutter::new(Arc::clone(list), place.cursor.clone(), place.cut);
         let mut cutter = Box::new(left_over.unwrap_or_else(fresh));
         loop {
             if let Some(chunk) = cutter.take() {
                 if let Some((key, read_at)) = cutter.next().filter(|_| place.cut == 0) {
-                    unpoisoned(&self.left_over).put(key, read_at, *cutter);
+                    unpoisoned(&self.left_over).put((key, generation), read_at, *cutter);
                 }
                 return Ok(chunk);
             }
@@ -336,6 +428,10 @@ impl Loader {
             self.metrics.rows_read.inc_by(std::mem::take(&mut cutter.rows));
             self.metrics.mended_text.inc_by(std::mem::take(&mut cutter.mended));
             cutter.end_run(run.ended);
+            if !self.store.is_here() && place.cut == 0 {
+                // The first goes out by itself; the others would be read again by whichever server is asked for them.
+                cutter.done().skip(1).for_each(|chunk| self.write(place, chunk, generation, None));
+            }
             if !run.ended && cutter.stands_at(&after) {
                 return Err(Error::new(Kind::Data, "a source handed out no row and did not end"));
             }
@@ -346,7 +442,7 @@ impl Loader {
 /// Takes a flight out of the map, however it ends.
 struct Landing<'a> {
     loader: &'a Loader,
-    key: &'a ChunkKey,
+    key: &'a FlightKey,
     flight: &'a Arc<Flight>,
 }
 
@@ -373,25 +469,49 @@ impl Drop for Landing<'_> {
     }
 }
 
+/// A lease, given back when it is dropped.
+struct Held {
+    store: Arc<dyn Store>,
+    key: ChunkKey,
+    token: u64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (store, key, token) = (Arc::clone(&self.store), self.key.clone(), self.token);
+        runtime.spawn(async move {
+            // If that fails it ends by its time.
+            let _ = store.release(&key, token).await;
+        });
+    }
+}
+
 /// Rows that were read beyond a boundary and wait for the load of their chunk; the oldest make room.
 #[derive(Default)]
 struct LeftOver {
-    waiting: VecDeque<(ChunkKey, u64, Cutter)>,
+    waiting: VecDeque<(FlightKey, u64, Cutter)>,
     bytes: usize,
 }
 
 impl LeftOver {
-    fn take(&mut self, key: &ChunkKey, now: u64, ttl: Duration) -> Option<Cutter> {
+    /// Whether a whole chunk waits under this key.
+    fn has_chunk(&self, key: &ChunkKey, generation: u64) -> bool {
+        let of = |waiting: &FlightKey| waiting.0 == *key && waiting.1 == generation;
+        self.waiting.iter().any(|(waiting, _, cutter)| of(waiting) && cutter.done().next().is_some())
+    }
+
+    fn take(&mut self, key: &ChunkKey, generation: u64, now: u64, ttl: Duration) -> Option<Cutter> {
         let most = LEFT_OVER_AGE.min(ttl.as_millis() as u64);
         while self.waiting.front().is_some_and(|(_, read_at, _)| now.saturating_sub(*read_at) > LEFT_OVER_AGE) {
             self.remove(0);
         }
-        let index = self.waiting.iter().rposition(|(waiting, ..)| waiting == key)?;
+        let index = self.waiting.iter().rposition(|(waiting, ..)| waiting.0 == *key && waiting.1 == generation)?;
         let (_, read_at, cutter) = self.remove(index)?;
         (now.saturating_sub(read_at) < most.max(1)).then_some(cutter)
     }
 
-    fn put(&mut self, key: ChunkKey, read_at: u64, cutter: Cutter) {
+    fn put(&mut self, key: FlightKey, read_at: u64, cutter: Cutter) {
         self.bytes += cutter.weight();
         self.waiting.push_back((key, read_at, cutter));
         while self.bytes > LEFT_OVER_BYTES && self.waiting.len() > 1 {
@@ -399,7 +519,7 @@ impl LeftOver {
         }
     }
 
-    fn remove(&mut self, index: usize) -> Option<(ChunkKey, u64, Cutter)> {
+    fn remove(&mut self, index: usize) -> Option<(FlightKey, u64, Cutter)> {
         let removed = self.waiting.remove(index)?;
         self.bytes -= removed.2.weight();
         Some(removed)

@@ -22,7 +22,7 @@ pub(super) async fn serve(mut config: Config, options: ServeOptions) -> Result<E
         config.server.listen = address;
     }
     if let Some(store) = options.store {
-        config.store = store;
+        config.store.url = store;
     }
     raise_open_files();
     let chunkflow = config.open().await?;

@@ -20,7 +20,7 @@ use self::{
 use crate::{
     resource::Resource,
     source::{Database, DatabaseOptions, open_database},
-    store::{Store, open_store},
+    store::{Store, StoreOptions, open_store},
     suggest,
     web::Chunkflow,
 };
@@ -34,8 +34,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// `[admin]`, if there is one
     pub admin: Option<AdminConfig>,
-    /// `[store]`: its URL
-    pub store: String,
+    /// `[store]`
+    pub store: StoreOptions,
     /// `[databases]`, by name
     databases: Vec<(String, DatabaseOptions)>,
     /// `[resources.NAME]`
@@ -95,7 +95,7 @@ impl Config {
         let mut root = Section::new(&reader, String::new(), root.span(), root.get_ref());
         let server = root.section("server").map(ServerConfig::read).unwrap_or_default();
         let admin = root.section("admin").and_then(admin::read);
-        let store = root.section("store").and_then(read_store).unwrap_or_else(|| MEMORY.to_owned());
+        let store = root.section("store").and_then(read_store).unwrap_or_else(|| StoreOptions::new(MEMORY));
         let databases = root.section("databases").map(read_databases).unwrap_or_default();
         let resources = root.section("resources").map(resource::read_all).unwrap_or_default();
         root.finish();
@@ -213,10 +213,21 @@ impl Config {
     }
 }
 
-fn read_store(mut section: Section<'_, '_>) -> Option<String> {
-    let url = section.string("url");
+fn read_store(mut section: Section<'_, '_>) -> Option<StoreOptions> {
+    let mut options = StoreOptions::new(section.string("url").unwrap_or_else(|| MEMORY.to_owned()));
+    options.near = section.size("near").unwrap_or(options.near);
+    options.max_entry = section.size("max_entry").map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    options.prefix = section.string("prefix").unwrap_or(options.prefix);
+    let plain = |c: char| c.is_ascii_graphic();
+    if options.prefix.len() > 100 || !options.prefix.chars().all(plain) {
+        section.complain(
+            "prefix",
+            "the prefix cannot stand before a name in a store",
+            "use up to 100 letters, digits and signs, for instance \"shop:\"",
+        );
+    }
     section.finish();
-    url
+    Some(options)
 }
 
 fn read_databases(mut section: Section<'_, '_>) -> Vec<(String, DatabaseOptions)> {

@@ -1,10 +1,14 @@
 //! Chunks in this process's memory, bounded in bytes.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use quick_cache::{OptionsBuilder, Weighter, sync::Cache};
 
-use super::Store;
+use super::{Store, StoreOptions};
 use crate::{
     bytes_size,
     chunk::{Chunk, ChunkKey},
@@ -22,7 +26,11 @@ const SHARDS: u64 = 16;
 /// Chunks heavier than the whole store, or than its shard (16 MiB, where the store is that large), are not kept.
 /// The lifetime of a chunk is not enforced here, since the loader judges every chunk by its own age; room is made by need.
 #[derive(Debug)]
-pub struct Memory(Cache<ChunkKey, Arc<Chunk>, ByBytes>);
+pub struct Memory {
+    chunks: Cache<ChunkKey, Arc<Chunk>, ByBytes>,
+    /// How often each resource was forgotten.
+    generations: Mutex<HashMap<[u8; 16], u64>>,
+}
 
 #[derive(Clone, Debug)]
 struct ByBytes;
@@ -34,7 +42,8 @@ impl Weighter<ChunkKey, Arc<Chunk>> for ByBytes {
 }
 
 /// Opens `memory:256MiB`.
-pub(super) fn open(url: &str) -> Result<Arc<dyn Store>> {
+pub(super) fn open(options: &StoreOptions) -> Result<Arc<dyn Store>> {
+    let url = &*options.url;
     let size = url.strip_prefix("memory:").and_then(bytes_size::parse);
     let size = size.ok_or_else(|| {
         Error::new(Kind::Config, format!("`{url}` is no size of a memory store"))
@@ -53,32 +62,64 @@ impl Memory {
             .shards(shards as usize)
             .build()
             .expect("both capacities are given");
-        Memory(Cache::with_options(options, ByBytes, Default::default(), Default::default()))
+        let chunks = Cache::with_options(options, ByBytes, Default::default(), Default::default());
+        Memory { chunks, generations: Mutex::default() }
+    }
+
+    /// Keeps a chunk.
+    pub(super) fn keep(&self, chunk: &Arc<Chunk>) {
+        self.chunks.insert(chunk.key.clone(), Arc::clone(chunk));
+    }
+
+    /// Forgets every chunk of a resource.
+    pub(super) fn forget_now(&self, resource: &[u8; 16]) {
+        *self.generations.lock().unwrap_or_else(PoisonError::into_inner).entry(*resource).or_default() += 1;
+        self.chunks.retain(|key, _| !key.is_of(resource));
     }
 
     /// How many bytes it holds now.
     pub fn bytes(&self) -> u64 {
-        self.0.weight()
+        self.chunks.weight()
     }
 }
 
 impl Store for Memory {
     fn at_hand(&self, key: &ChunkKey) -> Option<Arc<Chunk>> {
-        self.0.get(key)
+        self.chunks.get(key)
+    }
+
+    fn keep_at_hand(&self, chunk: &Arc<Chunk>, generation: u64) {
+        let resource = chunk.key.resource();
+        if self.generation(&resource) != generation {
+            return;
+        }
+        self.keep(chunk);
+        // Forgetting in between has missed this one.
+        if self.generation(&resource) != generation {
+            self.chunks.remove(&chunk.key);
+        }
     }
 
     fn get<'a>(&'a self, key: &'a ChunkKey) -> BoxFuture<'a, Result<Option<Arc<Chunk>>>> {
-        Box::pin(std::future::ready(Ok(self.0.get(key))))
+        Box::pin(std::future::ready(Ok(self.chunks.get(key))))
     }
 
-    fn put<'a>(&'a self, chunk: Arc<Chunk>, _keep: Duration) -> BoxFuture<'a, Result<()>> {
-        self.0.insert(chunk.key.clone(), chunk);
+    fn put<'a>(&'a self, chunk: Arc<Chunk>, _keep: Duration, generation: u64) -> BoxFuture<'a, Result<()>> {
+        self.keep_at_hand(&chunk, generation);
         Box::pin(std::future::ready(Ok(())))
     }
 
     fn forget<'a>(&'a self, resource: &'a [u8; 16]) -> BoxFuture<'a, Result<()>> {
-        self.0.retain(|key, _| !key.is_of(resource));
+        self.forget_now(resource);
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn generation(&self, resource: &[u8; 16]) -> u64 {
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner).get(resource).copied().unwrap_or_default()
+    }
+
+    fn is_here(&self) -> bool {
+        true
     }
 }
 
@@ -99,7 +140,7 @@ mod tests {
             for n in 0..2_000 {
                 let key = ChunkKey::new(&ListKey([1; 48]), &Cursor::after(&[Value::Integer(n)]).unwrap(), 0);
                 let chunk = Chunk { key, loaded_at: 0, rows: 1, next: None, body: vec![b'x'; 40_000].into() };
-                store.put(Arc::new(chunk), Duration::ZERO).await.unwrap();
+                store.put(Arc::new(chunk), Duration::ZERO, 0).await.unwrap();
                 assert!(store.bytes() <= bound);
             }
             assert!(store.bytes() > bound / 2, "room is used: {}", store.bytes());

@@ -3,8 +3,16 @@
 //! A store may forget anything at any time and knows nothing of rows. To add one, write a file like `memory.rs` and
 //! give it its row in [`STORES`]. [`promises`] is the suite that every one of them must pass.
 
+#[cfg(feature = "memcached")]
+mod memcached;
 mod memory;
 mod promises;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+mod shared;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+mod tiered;
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,32 +41,118 @@ pub trait Store: Send + Sync + 'static {
     /// When the store fails, or what it holds is damaged ([`ErrorKind::Data`]).
     fn get<'a>(&'a self, key: &'a ChunkKey) -> BoxFuture<'a, Result<Option<Arc<Chunk>>>>;
 
-    /// Keeps a chunk for at most `keep`; it replaces what was under its key.
+    /// Keeps a chunk for at most `keep`; it replaces what was under its key. `generation` is what [`generation`](Store::generation) said
+    /// before the chunk's first row was read: of an older one than the current it is not kept.
     ///
     /// # Errors
     /// When the store fails; the chunk may then be there or not.
-    fn put<'a>(&'a self, chunk: Arc<Chunk>, keep: Duration) -> BoxFuture<'a, Result<()>>;
+    fn put<'a>(&'a self, chunk: Arc<Chunk>, keep: Duration, generation: u64) -> BoxFuture<'a, Result<()>>;
 
-    /// Forgets every chunk of the resource with this digest.
+    /// Forgets every chunk of the resource with this digest, also those that are written later by whoever read their rows before.
     ///
     /// # Errors
     /// When the store fails; some chunks may then still be there.
     fn forget<'a>(&'a self, resource: &'a [u8; 16]) -> BoxFuture<'a, Result<()>>;
+
+    /// The generation of a resource, as far as is known here: it changes whenever the resource is forgotten.
+    fn generation(&self, resource: &[u8; 16]) -> u64;
+
+    /// Keeps a chunk where [`at_hand`](Store::at_hand) finds it, if there is such a place: no waiting.
+    fn keep_at_hand(&self, _chunk: &Arc<Chunk>, _generation: u64) {}
+
+    /// Calls `tell` with each resource that is forgotten from now on, by whichever server.
+    fn on_purge(&self, _tell: OnPurge) {}
+
+    /// Whether all it keeps is in this process: then nothing is to be written elsewhere, and no load to be agreed on.
+    fn is_here(&self) -> bool {
+        false
+    }
+
+    /// Asks for the right to load a chunk, for so long at most, among all servers that share the store.
+    ///
+    /// # Errors
+    /// When the store fails; whoever asked loads then without it.
+    fn lease<'a>(&'a self, _key: &'a ChunkKey, _time: Duration) -> BoxFuture<'a, Result<Lease>> {
+        Box::pin(std::future::ready(Ok(Lease::Ours(0))))
+    }
+
+    /// Gives the right back, if it is still held with this token.
+    ///
+    /// # Errors
+    /// When the store fails; the right then ends by its time.
+    fn release<'a>(&'a self, _key: &'a ChunkKey, _token: u64) -> BoxFuture<'a, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
-type OpenStore = fn(&str) -> Result<Arc<dyn Store>>;
+/// Who may load a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lease {
+    /// Whoever asked; the token gives it back.
+    Ours(u64),
+    /// Another server, which loads it already.
+    Theirs,
+}
+
+/// What is called with a resource that was forgotten.
+pub type OnPurge = Box<dyn Fn(&[u8; 16]) + Send + Sync>;
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Where it is. May hold a password.
+    pub url: String,
+    /// Bytes of memory in front of a shared store; 0: none.
+    pub near: u64,
+    /// What stands before every name in a shared store.
+    pub prefix: String,
+    /// The largest entry of a shared store, in bytes; `None`: what it takes.
+    pub max_entry: Option<usize>,
+}
+
+impl StoreOptions {
+    /// The store at `url`, with 64 MiB in front of it where it is shared.
+    pub fn new(url: impl Into<String>) -> StoreOptions {
+        StoreOptions { url: url.into(), near: 64 << 20, prefix: "chunkflow:".into(), max_entry: None }
+    }
+}
+
+type OpenStore = fn(&StoreOptions) -> Result<Arc<dyn Store>>;
 
 /// The kinds of store of this build, by URL scheme.
-pub const STORES: &[Kind<OpenStore>] = &[Kind { name: "memory", example: "memory:256MiB", open: memory::open }];
+pub const STORES: &[Kind<OpenStore>] = &[
+    Kind { name: "memory", example: "memory:256MiB", open: memory::open },
+    #[cfg(feature = "redis")]
+    Kind { name: "redis", example: "redis://localhost:6379", open: redis::open },
+    #[cfg(feature = "redis")]
+    Kind { name: "rediss", example: "rediss://user:password@cache.example.com:6379", open: redis::open },
+    #[cfg(feature = "redis")]
+    Kind { name: "redis+cluster", example: "redis+cluster://node1:6379,node2:6379", open: redis::open },
+    #[cfg(feature = "redis")]
+    Kind { name: "redis+sentinel", example: "redis+sentinel://host1:26379,host2:26379/mymaster", open: redis::open },
+    #[cfg(feature = "memcached")]
+    Kind { name: "memcached", example: "memcached://host1:11211,host2:11211", open: memcached::open },
+];
 
-/// Opens the store of a URL.
+/// A shared store with memory in front of it, as the options say.
+#[cfg(any(feature = "redis", feature = "memcached"))]
+fn share(remote: impl shared::Remote, options: &StoreOptions) -> Arc<dyn Store> {
+    let far = shared::Shared::new(remote, &options.prefix, options.max_entry);
+    match options.near {
+        0 => far,
+        bytes => Arc::new(tiered::Tiered::new(Memory::new(bytes), far)),
+    }
+}
+
+/// Opens a store. One that is shared is connected to when it is first asked, and needs a tokio runtime.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] when this build has no such kind or the URL is wrong.
-pub fn open_store(url: &str) -> Result<Arc<dyn Store>> {
+pub fn open_store(options: &StoreOptions) -> Result<Arc<dyn Store>> {
+    let url = &*options.url;
     let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);
     match kind::find(STORES, scheme) {
-        Some(kind) => (kind.open)(url),
+        Some(kind) => (kind.open)(options),
         None => Err(Error::new(ErrorKind::Config, format!("no store of kind `{scheme}` here")).remedy(format!(
             "this build has {}; write for instance {}",
             kind::names(STORES),

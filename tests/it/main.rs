@@ -11,6 +11,7 @@ mod library;
 mod lists;
 mod order;
 mod servers;
+mod stores;
 mod streaming;
 mod support;
 mod values;

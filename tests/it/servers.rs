@@ -17,6 +17,8 @@ use tempfile::TempDir;
 pub enum Kind {
     Postgres,
     MariaDb,
+    Redis,
+    Memcached,
 }
 
 /// A running server. It ends when this is dropped, and when the tests end, however they do: its script reads the end of its input.
@@ -42,6 +44,8 @@ impl Server {
         let script = match kind {
             Kind::Postgres => "tests/servers/postgres",
             Kind::MariaDb => "tests/servers/mariadb",
+            Kind::Redis => "tests/servers/redis",
+            Kind::Memcached => "tests/servers/memcached",
         };
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = TempDir::new().unwrap();
@@ -61,9 +65,13 @@ impl Server {
     pub fn shared(kind: Kind) -> &'static Server {
         static POSTGRES: OnceLock<Server> = OnceLock::new();
         static MARIADB: OnceLock<Server> = OnceLock::new();
+        static REDIS: OnceLock<Server> = OnceLock::new();
+        static MEMCACHED: OnceLock<Server> = OnceLock::new();
         match kind {
             Kind::Postgres => POSTGRES.get_or_init(|| Server::start(kind)),
             Kind::MariaDb => MARIADB.get_or_init(|| Server::start(kind)),
+            Kind::Redis => REDIS.get_or_init(|| Server::start(kind)),
+            Kind::Memcached => MEMCACHED.get_or_init(|| Server::start(kind)),
         }
     }
 
@@ -128,6 +136,7 @@ impl Db {
             Where::File(_) => "sqlite",
             Where::Server(Server { kind: Kind::Postgres, .. }, _) => "postgres",
             Where::Server(Server { kind: Kind::MariaDb, .. }, _) => "mariadb",
+            Where::Server(..) => unreachable!("a store is no database"),
         }
     }
 
@@ -137,7 +146,7 @@ impl Db {
             Where::Server(Server { kind: Kind::Postgres, port, .. }, name) => {
                 format!("postgres://chunkflow@127.0.0.1:{port}/{name}")
             }
-            Where::Server(Server { kind: Kind::MariaDb, port, .. }, name) => {
+            Where::Server(Server { port, .. }, name) => {
                 format!("mariadb://chunkflow@127.0.0.1:{port}/{name}")
             }
         }
@@ -190,7 +199,7 @@ impl Db {
                 psql.args(["-X", "-q", "-A", "-t", "-F", "\u{1}", "-v", "ON_ERROR_STOP=1", "-f", "-", &self.url()]);
                 Ok(split(&run(psql.env("TZ", "UTC"), sql)?, '\u{1}'))
             }
-            Where::Server(Server { kind: Kind::MariaDb, port, .. }, name) => {
+            Where::Server(Server { port, .. }, name) => {
                 let mut mariadb = Command::new("mariadb");
                 mariadb.args(["--no-defaults", "--default-character-set=utf8mb4", "-N", "-B", "-h", "127.0.0.1", "-P"]);
                 mariadb.args([&port.to_string(), "-u", "chunkflow", name]);

@@ -40,6 +40,18 @@ impl Running {
         Running::on(runtime(), server, chunkflow)
     }
 
+    /// Serves what is made on the server's own runtime.
+    pub fn with(server: ServerConfig, make: impl AsyncFnOnce() -> Chunkflow) -> Running {
+        let runtime = runtime();
+        let chunkflow = runtime.block_on(make());
+        Running::on(runtime, server, chunkflow)
+    }
+
+    /// Does something on the server's runtime.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.as_ref().unwrap().block_on(future)
+    }
+
     fn on(runtime: tokio::runtime::Runtime, server: ServerConfig, chunkflow: Chunkflow) -> Running {
         let server = ServerConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..server };
         let server = runtime.block_on(async { Server::bind(server, chunkflow.clone()).unwrap() });

@@ -1,0 +1,241 @@
+//! Redis and Valkey: one server, several behind Sentinel, or a cluster.
+//!
+//! `redis://[USER:PASSWORD@]HOST[:PORT][/DB]` (`rediss` with TLS), `redis+cluster://[USER:PASSWORD@]HOST:PORT,HOST:PORT`,
+//! `redis+sentinel://[USER:PASSWORD@]HOST:PORT,HOST:PORT/NAME[/DB]`.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use redis::{
+    Client, Cmd, RedisError, Value,
+    aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection},
+    cluster::ClusterClientBuilder,
+    cluster_async::ClusterConnection,
+    sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
+};
+use tokio::sync::Mutex;
+
+use super::{Store, StoreOptions, share, shared::Remote};
+use crate::{
+    error::{Error, Kind, Result},
+    source::BoxFuture,
+};
+
+/// One connection with a large value on it holds up the others' answers: so many take turns.
+const CONNECTIONS: usize = 3;
+const CONNECT: Duration = Duration::from_secs(1);
+/// Larger values hold up a server that does one thing at a time.
+const LARGEST: usize = 8 * 1024 * 1024;
+const TAKE_BACK: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
+
+struct Redis(Link);
+
+enum Link {
+    Single { managers: Vec<ConnectionManager>, turn: AtomicUsize },
+    Cluster { client: redis::cluster::ClusterClient, connection: Mutex<Option<ClusterConnection>> },
+    Sentinel { client: Mutex<SentinelClient>, connection: Mutex<Option<MultiplexedConnection>> },
+}
+
+pub(super) fn open(options: &StoreOptions) -> Result<Arc<dyn Store>> {
+    // rediss asks for the process's; another may have been chosen already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let link = link(&options.url).map_err(|why| {
+        Error::new(Kind::Config, format!("the URL of the store cannot be read: {why}")).remedy(
+            "write redis://HOST:PORT/DB, redis+cluster://HOST:PORT,HOST:PORT or redis+sentinel://HOST:PORT,HOST:PORT/NAME, \
+             with USER:PASSWORD@ before the hosts where they are needed",
+        )
+    })?;
+    Ok(share(Redis(link), options))
+}
+
+fn link(url: &str) -> Result<Link, String> {
+    // What the driver says of a URL may hold the password.
+    let broken = |error: RedisError| format!("{:?}", error.kind());
+    if let Some(rest) = url.strip_prefix("redis+cluster://") {
+        let parts = Parts::of(rest)?;
+        let mut builder =
+            ClusterClientBuilder::new(parts.hosts.iter().map(|(host, port)| format!("redis://{host}:{port}")))
+                .connection_timeout(CONNECT)
+                .retries(2);
+        if let Some(user) = parts.user {
+            builder = builder.username(user);
+        }
+        if let Some(password) = parts.password {
+            builder = builder.password(password);
+        }
+        return Ok(Link::Cluster { client: builder.build().map_err(broken)?, connection: Mutex::default() });
+    }
+    if let Some(rest) = url.strip_prefix("redis+sentinel://") {
+        let parts = Parts::of(rest)?;
+        let (name, database) = parts.path.split_once('/').unwrap_or((parts.path, "0"));
+        if name.is_empty() {
+            return Err("it does not name what Sentinel watches".into());
+        }
+        let hosts = parts.hosts.iter().map(|(host, port)| redis::ConnectionAddr::Tcp(host.clone(), *port));
+        let mut builder = SentinelClientBuilder::new(hosts, name, SentinelServerType::Master)
+            .map_err(broken)?
+            .set_client_to_redis_db(database.parse().map_err(|_| "the database is no number".to_owned())?);
+        if let Some(user) = parts.user {
+            builder = builder.set_client_to_redis_username(user);
+        }
+        if let Some(password) = parts.password {
+            builder = builder.set_client_to_redis_password(password);
+        }
+        let client = Mutex::new(builder.build().map_err(broken)?);
+        return Ok(Link::Sentinel { client, connection: Mutex::default() });
+    }
+    let client = Client::open(url).map_err(broken)?;
+    let manager = || {
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(Some(CONNECT))
+            .set_number_of_retries(1)
+            .set_max_delay(Duration::from_millis(200));
+        ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(broken)
+    };
+    let managers = (0..CONNECTIONS).map(|_| manager()).collect::<Result<_, _>>()?;
+    Ok(Link::Single { managers, turn: AtomicUsize::new(0) })
+}
+
+/// The parts of a URL with several hosts, behind its scheme.
+#[derive(Debug, PartialEq, Eq)]
+struct Parts<'a> {
+    user: Option<String>,
+    password: Option<String>,
+    hosts: Vec<(String, u16)>,
+    path: &'a str,
+}
+
+impl Parts<'_> {
+    fn of(rest: &str) -> Result<Parts<'_>, String> {
+        let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let (login, rest) = rest.rsplit_once('@').map_or((None, rest), |(login, rest)| (Some(login), rest));
+        let (user, password) = login.map_or((None, None), |login| {
+            let (user, password) = login.split_once(':').unwrap_or((login, ""));
+            (Some(decoded(user)), Some(decoded(password)))
+        });
+        let some = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let host = |text: &str| {
+            let (host, port) = text.rsplit_once(':').ok_or("a host has no port")?;
+            let port = port.parse().map_err(|_| "a port is no number")?;
+            Ok::<_, &str>((host.trim_matches(['[', ']']).to_owned(), port))
+        };
+        let hosts = hosts.split(',').map(host).collect::<Result<Vec<_>, _>>()?;
+        Ok(Parts { user: some(user), password: some(password), hosts, path })
+    }
+}
+
+impl Redis {
+    async fn run(&self, command: &Cmd) -> Result<Value> {
+        let answer = match &self.0 {
+            Link::Single { managers, turn } => {
+                let turn = turn.fetch_add(1, Ordering::Relaxed) % managers.len();
+                managers[turn].clone().send_packed_command(command).await
+            }
+            Link::Cluster { client, connection } => {
+                let known = connection.lock().await.clone();
+                let mut usable = match known {
+                    Some(usable) => usable,
+                    None => {
+                        let made = client.get_async_connection().await.map_err(failed)?;
+                        connection.lock().await.insert(made).clone()
+                    }
+                };
+                usable.req_packed_command(command).await
+            }
+            Link::Sentinel { client, connection } => {
+                let known = connection.lock().await.clone();
+                let mut usable = match known {
+                    Some(usable) => usable,
+                    None => {
+                        let made = client.lock().await.get_async_connection().await.map_err(failed)?;
+                        connection.lock().await.insert(made).clone()
+                    }
+                };
+                let answer = usable.req_packed_command(command).await;
+                // Whatever went wrong, Sentinel is asked anew who leads: a former master may be a replica now, which takes no writes.
+                if answer.is_err() {
+                    *connection.lock().await = None;
+                }
+                answer
+            }
+        };
+        answer.and_then(Value::extract_error).map_err(failed)
+    }
+}
+
+fn failed(error: RedisError) -> Error {
+    Error::new(Kind::Unavailable, "Redis failed").caused_by(error)
+}
+
+fn milliseconds(keep: Duration) -> u64 {
+    keep.as_millis().clamp(1, 1 << 50) as u64
+}
+
+impl Remote for Redis {
+    fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>> {
+        Box::pin(async move {
+            match self.run(redis::cmd("GET").arg(name)).await? {
+                Value::BulkString(bytes) => Ok(Some(bytes.into())),
+                _ => Ok(None),
+            }
+        })
+    }
+
+    fn set<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Option<Duration>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let mut command = redis::cmd("SET");
+            command.arg(name).arg(&bytes[..]);
+            if let Some(keep) = keep {
+                command.arg("PX").arg(milliseconds(keep));
+            }
+            self.run(&command).await.map(drop)
+        })
+    }
+
+    fn add<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Option<Duration>) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move {
+            let mut command = redis::cmd("SET");
+            command.arg(name).arg(&bytes[..]).arg("NX");
+            if let Some(keep) = keep {
+                command.arg("PX").arg(milliseconds(keep));
+            }
+            Ok(!matches!(self.run(&command).await?, Value::Nil))
+        })
+    }
+
+    fn take_back<'a>(&'a self, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>> {
+        Box::pin(
+            async move { self.run(redis::cmd("EVAL").arg(TAKE_BACK).arg(1).arg(name).arg(&bytes[..])).await.map(drop) },
+        )
+    }
+
+    fn largest(&self) -> usize {
+        LARGEST
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_with_several_hosts_is_read_and_a_wrong_one_says_why() {
+        let parts = Parts::of("app:s%40cret@a:1,[::1]:2/mymaster/3").unwrap();
+        assert_eq!(parts.hosts, [("a".to_owned(), 1), ("::1".to_owned(), 2)]);
+        assert_eq!(
+            (parts.user.as_deref(), parts.password.as_deref(), parts.path),
+            (Some("app"), Some("s@cret"), "mymaster/3")
+        );
+        assert_eq!(Parts::of("a,b:1").unwrap_err(), "a host has no port");
+        assert_eq!(Parts::of("a:x").unwrap_err(), "a port is no number");
+        assert_eq!(Parts::of(":secret@a:1").unwrap().user, None);
+    }
+}
