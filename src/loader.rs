@@ -154,6 +154,16 @@ impl Loader {
         &self.metrics
     }
 
+    /// Waits until all that was to be written to a shared store is, or cannot be.
+    pub(crate) async fn written(&self) {
+        let _ = self.writes.acquire_many(WRITES as u32).await;
+    }
+
+    /// Whether its chunks are in this process only.
+    pub(crate) fn is_here(&self) -> bool {
+        self.store.is_here()
+    }
+
     /// The generation of a resource, as far as is known.
     pub(crate) fn generation(&self, resource: &[u8; 16]) -> u64 {
         self.store.generation(resource)

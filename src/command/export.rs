@@ -65,7 +65,7 @@ fn choose_format(name: Option<&str>, output: Option<&Path>) -> Option<usize> {
     }
 }
 
-async fn progress_bar(resource: &Resource, terminal: bool) -> ProgressBar {
+pub(super) async fn progress_bar(resource: &Resource, terminal: bool) -> ProgressBar {
     if !terminal {
         return ProgressBar::hidden();
     }

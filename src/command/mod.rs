@@ -5,8 +5,10 @@ mod demo;
 mod export;
 mod init;
 mod open;
+mod purge;
 mod serve;
 mod tricks;
+mod warm;
 
 use std::path::PathBuf;
 
@@ -103,6 +105,28 @@ enum Command {
     /// Reads it, opens the databases, and looks at how they would answer. Each complaint has its place, file:line:column, and a remedy.
     /// Exit code 0 only when there is none.
     Check,
+    /// Load the chunks of lists into the shared store, before anybody asks for them
+    ///
+    /// It can run beside live traffic: chunks that are there and fresh are left alone, and the databases are read by --reads at once, one unless told
+    /// otherwise. A progress bar shows on a terminal.
+    Warm {
+        /// The resources; without any, all of them
+        resources: Vec<String>,
+        /// The formats to load: json, ndjson or csv
+        #[arg(long, value_delimiter = ',', default_value = "json")]
+        format: Vec<String>,
+        /// Reads of a database at once
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        reads: u16,
+    },
+    /// Forget the chunks of a resource, on every server that shares the store
+    ///
+    /// Streams that begin afterwards hold no row that was read before: at once where the purge was asked for, within two seconds elsewhere. Where chunks
+    /// are in the server's memory, the running server is asked through its [admin] listener.
+    Purge {
+        /// The resource
+        resource: String,
+    },
     /// Write a list to a file or to standard output
     ///
     /// The same bytes that the server would stream. The file appears under its name only when it is whole; a progress bar shows on a terminal.
@@ -158,6 +182,10 @@ impl Cli {
             Some(Command::Init { database }) => init::run(&opener, &database).await,
             Some(Command::Demo { rows, database, serve }) => demo::run(&opener, rows, database, serve).await,
             Some(Command::Check) => check::run(&opener).await,
+            Some(Command::Warm { resources, format, reads }) => {
+                warm::run(&opener, &resources, &format, reads.into()).await
+            }
+            Some(Command::Purge { resource }) => purge::run(&opener, &resource).await,
             Some(Command::Export { resource, format, output }) => export::run(&opener, &resource, format, output).await,
         }
     }

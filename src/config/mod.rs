@@ -154,6 +154,11 @@ impl Config {
         Ok(())
     }
 
+    /// Has each database read by so many at once, and no more.
+    pub fn bound_reads(&mut self, reads: usize) {
+        self.databases.iter_mut().for_each(|(_, options)| options.pool = options.pool.min(reads));
+    }
+
     /// What is wrong or slow, once everything is opened; nothing is served.
     pub async fn check(&self) -> Complaints {
         let mut wrong = vec![];

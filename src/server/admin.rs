@@ -1,4 +1,4 @@
-//! What the operator sees: the counters, on a listener of its own and never on the public one.
+//! What the operator sees and does: the counters, and forgetting chunks; on a listener of its own and never on the public one.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -11,8 +11,11 @@ use crate::{
 };
 
 /// Answers a request to the admin listener.
-pub(super) fn answer<B>(chunkflow: &Chunkflow, token: Option<&str>, request: &Request<B>) -> Response<Body> {
-    if !token.is_none_or(|token| carries(request.headers(), token)) {
+pub(super) async fn answer<B>(chunkflow: &Chunkflow, token: Option<&str>, request: &Request<B>) -> Response<Body> {
+    // What is needed of the request, which itself is not to be held while a store is waited for.
+    let (path, method, headers) =
+        (request.uri().path().to_owned(), request.method().clone(), request.headers().clone());
+    if !token.is_none_or(|token| carries(&headers, token)) {
         let mut refused = problem(
             Error::new(Kind::Invalid, "the token is missing or wrong").remedy("send `Authorization: Bearer TOKEN`"),
         );
@@ -20,12 +23,29 @@ pub(super) fn answer<B>(chunkflow: &Chunkflow, token: Option<&str>, request: &Re
         refused.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return refused;
     }
-    match (request.uri().path(), request.method()) {
-        ("/metrics", &Method::GET | &Method::HEAD) => metrics(chunkflow),
-        ("/healthz", method) => route::health(method, true),
-        (path, _) => {
-            problem(Error::new(Kind::Missing, format!("there is no `{path}` here")).remedy("GET /metrics or /healthz"))
+    match (&*path, method) {
+        ("/metrics", Method::GET | Method::HEAD) => metrics(chunkflow),
+        ("/healthz", method) => route::health(&method, true),
+        (path, method) => match (path.strip_prefix("/purge/"), method) {
+            (Some(resource), Method::POST) => purge(chunkflow, resource).await,
+            _ => problem(
+                Error::new(Kind::Missing, format!("there is no `{path}` here"))
+                    .remedy("GET /metrics or /healthz, or POST /purge/RESOURCE"),
+            ),
+        },
+    }
+}
+
+/// 204 once no stream that begins here gets what was read before; other servers follow within two seconds.
+async fn purge(chunkflow: &Chunkflow, resource: &str) -> Response<Body> {
+    match chunkflow.purge(resource).await {
+        Ok(()) => {
+            tracing::info!(resource, "purged");
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
         }
+        Err(error) => problem(error),
     }
 }
 

@@ -96,7 +96,7 @@ impl Site {
 
     async fn route<B>(&self, request: &Request<B>) -> (Response<Body>, Option<OwnedSemaphorePermit>) {
         if let Door::Admin(token) = &self.door {
-            return (admin::answer(&self.chunkflow, token.as_deref(), request), None);
+            return (admin::answer(&self.chunkflow, token.as_deref(), request).await, None);
         }
         match request.uri().path() {
             "/" => (self.landing(request.method()), None),

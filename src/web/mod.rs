@@ -147,6 +147,16 @@ impl Chunkflow {
         Some(self.0.loader.generation(&found.digest()))
     }
 
+    /// Waits until all chunks that were loaded are written to the store, or cannot be.
+    pub async fn written(&self) {
+        self.0.loader.written().await;
+    }
+
+    /// Whether chunks are kept in this process only, and not in a store that other servers share.
+    pub fn is_alone(&self) -> bool {
+        self.0.loader.is_here()
+    }
+
     /// All rows of a list as a body, outside any request: for exports.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ pub enum Kind {
     Postgres,
     MariaDb,
     Redis,
+    Sentinel,
     Memcached,
 }
 
@@ -41,16 +42,23 @@ impl Drop for Ended {
 impl Server {
     /// A server of this test's own, which it may kill.
     pub fn start(kind: Kind) -> Server {
+        Server::start_with(kind, &[])
+    }
+
+    /// The same with further arguments for its script.
+    pub fn start_with(kind: Kind, arguments: &[&str]) -> Server {
         let script = match kind {
             Kind::Postgres => "tests/servers/postgres",
             Kind::MariaDb => "tests/servers/mariadb",
             Kind::Redis => "tests/servers/redis",
+            Kind::Sentinel => "tests/servers/sentinel",
             Kind::Memcached => "tests/servers/memcached",
         };
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = TempDir::new().unwrap();
         let mut child = Command::new(script)
             .args([folder.path().to_str().unwrap(), &port.to_string()])
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -72,6 +80,7 @@ impl Server {
             Kind::MariaDb => MARIADB.get_or_init(|| Server::start(kind)),
             Kind::Redis => REDIS.get_or_init(|| Server::start(kind)),
             Kind::Memcached => MEMCACHED.get_or_init(|| Server::start(kind)),
+            Kind::Sentinel => unreachable!("sentinels watch a master of one test"),
         }
     }
 
