@@ -18,6 +18,8 @@ use self::{
     read::{Reader, Section},
 };
 use crate::{
+    chunk::{ChunkKey, ListKey},
+    cursor::Cursor,
     resource::Resource,
     source::{Database, DatabaseOptions, open_database},
     store::{Store, StoreOptions, open_store},
@@ -162,7 +164,14 @@ impl Config {
     /// What is wrong or slow, once everything is opened; nothing is served.
     pub async fn check(&self) -> Complaints {
         let mut wrong = vec![];
-        self.open_store(&mut wrong);
+        if let Some(store) = self.open_store(&mut wrong) {
+            // Any key does: what matters is that there is an answer.
+            let key = ChunkKey::new(&ListKey([0; 48]), &Cursor::start(), 0);
+            if let Err(error) = store.get(&key).await {
+                let remedy = "see that it runs at this address; without it every chunk comes from the database";
+                wrong.push(self.text.locate("store.url", &format!("the store does not answer: {error}"), remedy));
+            }
+        }
         self.open_resources(&mut wrong, true).await;
         self.text.complaints(wrong)
     }

@@ -96,7 +96,7 @@ fn what_the_database_does_not_have_is_said_at_its_place() {
         "table = \"post\"\norder = [\"-titel\"]\nfilters = [\"nmae\"]\n[resources.list.fields]\nx = \"titl\"\ny = { link = \"/a/{slug}/\" }\nz = { link = \"a\" }
 w = { through = \"link\", table = \"tag\", column = \"name\" }\nv = { via = \"title\", column = \"x\" }\nu = { from = \"tag\", column = \"name\" }
 t = { through = \"link\", on = \"a\", table = \"tag\" }\n[resources.b]\ndatabase = \"main\"\ntable = \"pots\"\n[resources.c]\ndatabase = \"main\"\ntable = \"v\"
-[resources.d]\ndatabase = \"main\"\ntable = \"post\"\nwhere = \"nowhere = 1\"\n[store]\nurl = \"redis://x\"",
+[resources.d]\ndatabase = \"main\"\ntable = \"post\"\nwhere = \"nowhere = 1\"\n[store]\nurl = \"etcd://x\"",
     );
     let found = complaints(&text);
     let expected = [
@@ -112,7 +112,7 @@ t = { through = \"link\", on = \"a\", table = \"tag\" }\n[resources.b]\ndatabase
         "19:9: no table or view `pots`",
         "22:9: `v` has no key that tells its rows apart",
         "26:9: SQLite does not take the query: no such column: nowhere in",
-        "28:7: no store of kind `redis` here",
+        "28:7: no store of kind `etcd` here",
     ];
     for (found, expected) in found.iter().zip(&expected) {
         assert!(found.starts_with(expected), "{found}\n{expected}");

@@ -211,10 +211,16 @@ fn what_is_warm_needs_no_load_and_a_purge_from_the_command_line_is_seen_by_every
     let (well, text) = said(&["purge", "list"], folder);
     assert!(well && text.contains("purged list"), "{text}");
     servers.iter().for_each(|server| until("the purge is seen", || rows(server) == 10));
+    let (well, text) = said(&["check"], folder);
+    assert!(well, "{text}");
     let (well, text) = said(&["purge", "lisst"], folder);
     assert!(!well && text.contains("did you mean `list`?"), "{text}");
     let (well, text) = said(&["warm", "--format", "xml"], folder);
     assert!(!well && text.contains("no format `xml`"), "{text}");
+    let config = std::fs::read_to_string(folder.join("chunkflow.toml")).unwrap();
+    std::fs::write(folder.join("chunkflow.toml"), config.replace(&url(redis), "redis://127.0.0.1:1")).unwrap();
+    let (well, text) = said(&["check"], folder);
+    assert!(!well && text.contains("the store does not answer"), "{text}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 # `folder`, and ends with `obey NAME`: then commands come on standard input, one a line; the end of the input ends the server.
 #   kill    as a crash does (SIGKILL)      start   again, and wait until it takes connections
 #   pause   as a machine that hangs        go      on
-# Each is answered on standard output, by `killed`, `ready`, `paused`, `going`.
+# It ends by SIGINT unless the script sets `end`. Each command is answered on standard output, by `killed`, `ready`, `paused`, `going`.
 pid=
 start() {
     tries=0
@@ -26,7 +26,11 @@ stop() {
     if [ -n "$pid" ]; then
         kill "-$1" "$pid" 2>/dev/null || true
         go
+        # One that does not end as it is told is not waited for.
+        ( sleep 5; kill -KILL "$pid" 2>/dev/null ) >/dev/null 2>&1 &
+        killer=$!
         wait "$pid" 2>/dev/null || true
+        kill "$killer" 2>/dev/null || true
         pid=
     fi
 }
@@ -37,7 +41,7 @@ pause() {
     while { ps -L -o state= -p "$pid"; ps -o state= --ppid "$pid"; } | grep -qv T; do sleep 0.02; done
 }
 obey() {
-    trap 'stop INT' EXIT
+    trap 'stop "${end:-INT}"' EXIT
     start "$1"
     while read -r command; do
         case $command in
