@@ -315,22 +315,22 @@ impl Loader {
         let resource = place.key.resource();
         // Rows that are here already need nobody's leave.
         let read = unpoisoned(&self.left_over).has_chunk(&place.key, self.store.generation(&resource));
-        if !refresh
-            && !read
-            && let Some(found) = self.stored(place).await
-        {
+        let ask = !refresh && !read && !place.list.is_cold();
+        if ask && let Some(found) = self.stored(place).await {
             self.metrics.hits.inc();
             return Ok(found);
         }
         self.metrics.misses.inc_by(u64::from(!refresh));
         let lease = match self.store.is_here() || read {
             true => None,
-            false => match self.lease(place).await {
+            false => match self.lease(place, refresh).await {
                 Ok(lease) => lease,
                 Err(found) => return Ok(found),
             },
         };
         let generation = self.store.generation(&resource);
+        // Where one chunk is missing the next is too, most of the time: asking for its lease tells that as well.
+        place.list.note_cold(!self.store.is_here());
         let chunk = self.load(place, generation).await?;
         self.metrics.loads.inc();
         self.store.keep_at_hand(&chunk, generation);
@@ -359,16 +359,23 @@ impl Loader {
     }
 
     /// The right to load a chunk among all servers; the chunk itself where another server has loaded it meanwhile.
-    async fn lease(&self, place: &Place) -> Result<Option<Held>, Found> {
+    async fn lease(&self, place: &Place, refresh: bool) -> Result<Option<Held>, Found> {
+        // A refresh is for what is there already.
+        let serves = |found: &Found| !refresh || matches!(found.how, How::Fresh(_));
         let until = Instant::now() + LEASE;
         let mut pause = LOOKS[0];
         loop {
             match tokio::time::timeout(STORE_TIMEOUT, self.store.lease(&place.key, LEASE)).await {
-                Ok(Ok(Lease::Ours(token))) => {
+                Ok(Ok(Lease::Ours { token, there })) => {
                     let held = Held { store: Arc::clone(&self.store), key: place.key.clone(), token };
                     // Whoever had it may have just written what it was for.
-                    return match self.stored(place).await.filter(|found| matches!(found.how, How::Fresh(_))) {
-                        Some(found) => Err(found),
+                    let found = there.and_then(|chunk| self.judged(place, chunk));
+                    return match found.filter(serves) {
+                        Some(found) => {
+                            place.list.note_cold(false);
+                            self.metrics.hits.inc();
+                            Err(found)
+                        }
                         None => Ok(Some(held)),
                     };
                 }
@@ -383,7 +390,7 @@ impl Loader {
             }
             tokio::time::sleep(Duration::from_millis(pause / 2 + fastrand::u64(0..=pause))).await;
             pause = (pause * 2).min(LOOKS[1]);
-            if let Some(found) = self.stored(place).await.filter(|found| matches!(found.how, How::Fresh(_))) {
+            if let Some(found) = self.stored(place).await.filter(serves) {
                 return Err(found);
             }
         }

@@ -1,6 +1,13 @@
 //! A resource is a list with a name; a list is a resource with its parameters.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
@@ -183,6 +190,8 @@ pub(crate) struct List {
     conditions: Arc<[Condition]>,
     base: String,
     key: ListKey,
+    /// Whether the chunk that was asked for last was in no store.
+    cold: AtomicBool,
 }
 
 impl fmt::Debug for List {
@@ -222,13 +231,30 @@ impl List {
         let mut key = [0; 48];
         key[..16].copy_from_slice(&resource.digest[..16]);
         key[16..].copy_from_slice(&digest);
-        List { base: base.to_owned(), format, conditions: conditions.into(), key: ListKey(key), resource }
+        List {
+            base: base.to_owned(),
+            format,
+            conditions: conditions.into(),
+            key: ListKey(key),
+            resource,
+            cold: AtomicBool::new(false),
+        }
     }
 
     /// Whether this is the whole list of the resource in this format, with this base of its links.
     pub(crate) fn is_whole(&self, resource: &Arc<Resource>, format: usize, base: &str) -> bool {
         let same = Arc::ptr_eq(&self.resource, resource) && self.format == format && self.conditions.is_empty();
         same && (self.base == base || !resource.has_links())
+    }
+
+    /// Whether the next chunk is hardly in a shared store.
+    pub(crate) fn is_cold(&self) -> bool {
+        self.cold.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of whether a chunk was in no store.
+    pub(crate) fn note_cold(&self, cold: bool) {
+        self.cold.store(cold, Ordering::Relaxed);
     }
 
     /// The resource.

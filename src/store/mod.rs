@@ -73,7 +73,7 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When the store fails; whoever asked loads then without it.
     fn lease<'a>(&'a self, _key: &'a ChunkKey, _time: Duration) -> BoxFuture<'a, Result<Lease>> {
-        Box::pin(std::future::ready(Ok(Lease::Ours(0))))
+        Box::pin(std::future::ready(Ok(Lease::Ours { token: 0, there: None })))
     }
 
     /// Gives the right back, if it is still held with this token.
@@ -86,10 +86,15 @@ pub trait Store: Send + Sync + 'static {
 }
 
 /// Who may load a chunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lease {
-    /// Whoever asked; the token gives it back.
-    Ours(u64),
+    /// Whoever asked.
+    Ours {
+        /// What gives it back.
+        token: u64,
+        /// What is under the key now: whoever had the lease before may just have written it.
+        there: Option<Arc<Chunk>>,
+    },
     /// Another server, which loads it already.
     Theirs,
 }

@@ -54,7 +54,8 @@ pub async fn promises(store: Arc<dyn Store>) {
     assert_eq!(get(&first.key).await.as_deref(), Some(&*first), "what is read after it is");
 
     let lease = store.lease(&first.key, keep).await.expect("lease works");
-    let Lease::Ours(token) = lease else { panic!("nobody else holds the lease") };
+    let Lease::Ours { token, there } = lease else { panic!("nobody else holds the lease") };
+    assert!(there.is_none() || there.as_deref() == Some(&*first), "with it comes what is there");
     if !store.is_here() {
         assert_eq!(store.lease(&first.key, keep).await.expect("lease works"), Lease::Theirs, "one holds a lease");
         store.release(&first.key, token + 1).await.expect("release works");
@@ -65,7 +66,7 @@ pub async fn promises(store: Arc<dyn Store>) {
         );
     }
     store.release(&first.key, token).await.expect("release works");
-    assert!(matches!(store.lease(&first.key, keep).await, Ok(Lease::Ours(_))), "and then it is free");
+    assert!(matches!(store.lease(&first.key, keep).await, Ok(Lease::Ours { .. })), "and then it is free");
 
     store.forget(&[9; 16]).await.expect("forgetting nothing works");
 }

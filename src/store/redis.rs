@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use redis::{
-    Client, Cmd, RedisError, Value,
+    Client, Cmd, Pipeline, RedisError, Value,
     aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection},
     cluster::ClusterClientBuilder,
     cluster_async::ClusterConnection,
@@ -132,42 +132,82 @@ impl Parts<'_> {
     }
 }
 
+/// A connection of whichever kind.
+enum Usable {
+    Manager(ConnectionManager),
+    Cluster(ClusterConnection),
+    Plain(MultiplexedConnection),
+}
+
+impl Usable {
+    fn connection(&mut self) -> &mut (dyn ConnectionLike + Send) {
+        match self {
+            Usable::Manager(connection) => connection,
+            Usable::Cluster(connection) => connection,
+            Usable::Plain(connection) => connection,
+        }
+    }
+}
+
 impl Redis {
-    async fn run(&self, command: &Cmd) -> Result<Value> {
-        let answer = match &self.0 {
+    async fn usable(&self) -> Result<Usable> {
+        match &self.0 {
             Link::Single { managers, turn } => {
                 let turn = turn.fetch_add(1, Ordering::Relaxed) % managers.len();
-                managers[turn].clone().send_packed_command(command).await
+                Ok(Usable::Manager(managers[turn].clone()))
             }
             Link::Cluster { client, connection } => {
                 let known = connection.lock().await.clone();
-                let mut usable = match known {
-                    Some(usable) => usable,
-                    None => {
-                        let made = client.get_async_connection().await.map_err(failed)?;
-                        connection.lock().await.insert(made).clone()
-                    }
-                };
-                usable.req_packed_command(command).await
+                if let Some(known) = known {
+                    return Ok(Usable::Cluster(known));
+                }
+                let made = client.get_async_connection().await.map_err(failed)?;
+                Ok(Usable::Cluster(connection.lock().await.insert(made).clone()))
             }
             Link::Sentinel { client, connection } => {
                 let known = connection.lock().await.clone();
-                let mut usable = match known {
-                    Some(usable) => usable,
-                    None => {
-                        let made = client.lock().await.get_async_connection().await.map_err(failed)?;
-                        connection.lock().await.insert(made).clone()
-                    }
-                };
-                let answer = usable.req_packed_command(command).await;
-                // Whatever went wrong, Sentinel is asked anew who leads: a former master may be a replica now, which takes no writes.
-                if answer.is_err() {
-                    *connection.lock().await = None;
+                if let Some(known) = known {
+                    return Ok(Usable::Plain(known));
                 }
-                answer
+                let made = client.lock().await.get_async_connection().await.map_err(failed)?;
+                Ok(Usable::Plain(connection.lock().await.insert(made).clone()))
             }
-        };
-        answer.and_then(Value::extract_error).map_err(failed)
+        }
+    }
+
+    /// Commands in one go, and their answers.
+    async fn run_all(&self, commands: &Pipeline) -> Result<Vec<Value>> {
+        let answers = self.usable().await?.connection().req_packed_commands(commands, 0, commands.len()).await;
+        let answers = answers.and_then(|answers| answers.into_iter().map(Value::extract_error).collect());
+        if answers.is_err()
+            && let Link::Sentinel { connection, .. } = &self.0
+        {
+            // Whatever went wrong, Sentinel is asked anew who leads: a former master may be a replica now, which takes no writes.
+            *connection.lock().await = None;
+        }
+        answers.map_err(failed)
+    }
+
+    async fn run(&self, command: &Cmd) -> Result<Value> {
+        let mut commands = redis::pipe();
+        commands.add_command(command.clone());
+        Ok(self.run_all(&commands).await?.pop().unwrap_or(Value::Nil))
+    }
+}
+
+fn add_command(name: &str, bytes: &[u8], keep: Option<Duration>) -> Cmd {
+    let mut command = redis::cmd("SET");
+    command.arg(name).arg(bytes).arg("NX");
+    if let Some(keep) = keep {
+        command.arg("PX").arg(milliseconds(keep));
+    }
+    command
+}
+
+fn bytes_of(value: Value) -> Option<Bytes> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes.into()),
+        _ => None,
     }
 }
 
@@ -181,12 +221,7 @@ fn milliseconds(keep: Duration) -> u64 {
 
 impl Remote for Redis {
     fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>> {
-        Box::pin(async move {
-            match self.run(redis::cmd("GET").arg(name)).await? {
-                Value::BulkString(bytes) => Ok(Some(bytes.into())),
-                _ => Ok(None),
-            }
-        })
+        Box::pin(async move { self.run(redis::cmd("GET").arg(name)).await.map(bytes_of) })
     }
 
     fn set<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Option<Duration>) -> BoxFuture<'a, Result<()>> {
@@ -201,13 +236,22 @@ impl Remote for Redis {
     }
 
     fn add<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Option<Duration>) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move { Ok(!matches!(self.run(&add_command(name, &bytes, keep)).await?, Value::Nil)) })
+    }
+
+    fn add_and_get<'a>(
+        &'a self,
+        name: &'a str,
+        bytes: Bytes,
+        keep: Option<Duration>,
+        other: &'a str,
+    ) -> BoxFuture<'a, Result<(bool, Option<Bytes>)>> {
         Box::pin(async move {
-            let mut command = redis::cmd("SET");
-            command.arg(name).arg(&bytes[..]).arg("NX");
-            if let Some(keep) = keep {
-                command.arg("PX").arg(milliseconds(keep));
-            }
-            Ok(!matches!(self.run(&command).await?, Value::Nil))
+            let mut commands = redis::pipe();
+            commands.add_command(add_command(name, &bytes, keep)).cmd("GET").arg(other);
+            let mut answers = self.run_all(&commands).await?.into_iter();
+            let added = !matches!(answers.next(), None | Some(Value::Nil));
+            Ok((added, answers.next().and_then(bytes_of)))
         })
     }
 

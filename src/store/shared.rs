@@ -1,6 +1,6 @@
 //! A store that other servers share, over anything that keeps bytes under names for a time: Redis, Memcached.
 //!
-//! Names are short and regular: `PREFIXc:DIGEST` a chunk, `PREFIXl:DIGEST` the lease of its load, `PREFIXg:RESOURCE` a resource's
+//! Names are short and regular: `PREFIXc:{DIGEST}` a chunk, `PREFIXl:{DIGEST}` the lease of its load, `PREFIXg:RESOURCE` a resource's
 //! generation. The digest is of the whole key and the generation, so that a purge is one new generation: chunks of an older one are
 //! never read again, whoever writes them when, and fade by their time. The full key stands in the entry and is compared on read.
 
@@ -33,6 +33,22 @@ pub(super) trait Remote: Send + Sync + 'static {
 
     /// Keeps bytes under a name where nothing is; says whether that was so.
     fn add<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Option<Duration>) -> BoxFuture<'a, Result<bool>>;
+
+    /// The same, and what is under another name once that is done.
+    fn add_and_get<'a>(
+        &'a self,
+        name: &'a str,
+        bytes: Bytes,
+        keep: Option<Duration>,
+        other: &'a str,
+    ) -> BoxFuture<'a, Result<(bool, Option<Bytes>)>> {
+        Box::pin(async move {
+            match self.add(name, bytes, keep).await? {
+                true => Ok((true, self.get(other).await?)),
+                false => Ok((false, None)),
+            }
+        })
+    }
 
     /// Forgets what is under a name if it is exactly this.
     fn take_back<'a>(&'a self, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>>;
@@ -138,7 +154,8 @@ impl Shared {
         let mut digest = Sha256::new();
         digest.update(generation.to_le_bytes());
         digest.update(key.as_bytes());
-        format!("{}{what}:{}", self.prefix, hex(&digest.finalize()[..20]))
+        // In braces, so that a cluster keeps a chunk and its lease on one node.
+        format!("{}{what}:{{{}}}", self.prefix, hex(&digest.finalize()[..20]))
     }
 }
 
@@ -215,10 +232,15 @@ impl Store for Shared {
         Box::pin(async move {
             let generation = self.current(&key.resource()).await?;
             let token = fastrand::u64(1..);
-            let name = self.name('l', key, generation);
-            match self.call(self.remote.add(&name, token.to_string().into(), Some(time))).await? {
-                true => Ok(Lease::Ours(token)),
-                false => Ok(Lease::Theirs),
+            let (name, chunk) = (self.name('l', key, generation), self.name('c', key, generation));
+            let request = self.remote.add_and_get(&name, token.to_string().into(), Some(time), &chunk);
+            match self.call(request).await? {
+                (true, bytes) => {
+                    // What does not check out is as good as nothing.
+                    let there = bytes.and_then(|bytes| Chunk::open(&bytes, key).ok()).map(Arc::new);
+                    Ok(Lease::Ours { token, there })
+                }
+                (false, _) => Ok(Lease::Theirs),
             }
         })
     }
