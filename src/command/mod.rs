@@ -121,7 +121,7 @@ enum Command {
     },
     /// Forget the chunks of a resource, on every server that shares the store
     ///
-    /// Streams that begin afterwards hold no row that was read before: at once where the purge was asked for, within two seconds elsewhere. Where chunks
+    /// Streams that begin afterwards hold no row that was read before: within two seconds on every server. Where chunks
     /// are in the server's memory, the running server is asked through its [admin] listener.
     Purge {
         /// The resource

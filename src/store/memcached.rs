@@ -1,6 +1,7 @@
 //! Memcached, several nodes of it: each name belongs to one, by rendezvous hashing; the driver speaks the meta protocol.
 //!
-//! `memcached://HOST:PORT,HOST:PORT`. A node that is down takes its share of the chunks with it, and no more.
+//! `memcached://HOST:PORT,HOST:PORT`. A node that is down takes its share of the chunks with it; servers that start meanwhile find none
+//! of a list whose generation it held.
 
 use std::{sync::Arc, time::Duration};
 
@@ -54,7 +55,11 @@ impl Memcached {
 }
 
 fn failed(error: memcache::exp::Error) -> Error {
-    Error::new(Kind::Unavailable, "Memcached failed").caused_by(error.to_string())
+    // A node that is down refuses at once, and the others go on; one that hangs holds up whoever asks it.
+    let refused =
+        matches!(&error, memcache::exp::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused);
+    let kind = if refused { Kind::Busy } else { Kind::Unavailable };
+    Error::new(kind, "Memcached failed").caused_by(error.to_string())
 }
 
 fn time(keep: Option<Duration>) -> Ttl {

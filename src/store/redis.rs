@@ -177,7 +177,18 @@ impl Redis {
 
     /// Commands in one go, and their answers.
     async fn run_all(&self, commands: &Pipeline) -> Result<Vec<Value>> {
-        let answers = self.usable().await?.connection().req_packed_commands(commands, 0, commands.len()).await;
+        let mut answers = self.ask(commands).await?;
+        if let Link::Single { managers, .. } = &self.0 {
+            // After an outage each connection finds out by itself that it is dead: the others are tried at once.
+            for _ in 1..managers.len() {
+                match &answers {
+                    Err(error) if error.is_io_error() || error.is_connection_dropped() => {
+                        answers = self.ask(commands).await?
+                    }
+                    _ => break,
+                }
+            }
+        }
         let answers = answers.and_then(|answers| answers.into_iter().map(Value::extract_error).collect());
         if answers.is_err()
             && let Link::Sentinel { connection, .. } = &self.0
@@ -186,6 +197,10 @@ impl Redis {
             *connection.lock().await = None;
         }
         answers.map_err(failed)
+    }
+
+    async fn ask(&self, commands: &Pipeline) -> Result<Result<Vec<Value>, RedisError>> {
+        Ok(self.usable().await?.connection().req_packed_commands(commands, 0, commands.len()).await)
     }
 
     async fn run(&self, command: &Cmd) -> Result<Value> {
@@ -212,7 +227,12 @@ fn bytes_of(value: Value) -> Option<Bytes> {
 }
 
 fn failed(error: RedisError) -> Error {
-    Error::new(Kind::Unavailable, "Redis failed").caused_by(error)
+    match error.code() {
+        Some("OOM") => Error::new(Kind::Busy, "Redis is full and forgets nothing by itself")
+            .remedy("give it a maxmemory-policy, for instance volatile-lru")
+            .caused_by(error),
+        _ => Error::new(Kind::Unavailable, "Redis failed").caused_by(error),
+    }
 }
 
 fn milliseconds(keep: Duration) -> u64 {

@@ -97,7 +97,9 @@ impl Shared {
             Ok(answer) => answer,
             Err(_) => Err(Error::new(Kind::Timeout, "the store did not answer in time")),
         };
-        self.breaker.leave(answer.is_ok());
+        // A refusal is an answer: whoever refuses writes, for want of room, can still be read.
+        let failure = answer.as_ref().err().filter(|error| error.kind() != Kind::Busy);
+        self.breaker.leave(failure);
         answer
     }
 
@@ -120,6 +122,11 @@ impl Shared {
         let stored = stored.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok());
         let known = self.known().get(resource).copied();
         let value = match (stored, known) {
+            // A replica that leads now may not have heard of the last purge.
+            (Some(stored), Some(known)) if stored < known => {
+                self.call(self.remote.set(&name, known.to_string().into(), None)).await?;
+                known
+            }
             (Some(stored), _) => stored,
             (None, Some(known)) if known > 0 => {
                 self.call(self.remote.add(&name, known.to_string().into(), None)).await?;
@@ -201,9 +208,7 @@ impl Store for Shared {
             let bytes = chunk.seal();
             if bytes.len() > self.largest {
                 let message = format!("a chunk of {} bytes is too large for the store", bytes.len());
-                return Err(
-                    Error::new(Kind::Invalid, message).remedy("raise `max_entry`, or make `chunk_bytes` smaller")
-                );
+                return Err(Error::new(Kind::Invalid, message).remedy("make `chunk_bytes` of the resource smaller"));
             }
             self.call(self.remote.set(&self.name('c', &chunk.key, generation), bytes, Some(keep))).await
         })
@@ -268,7 +273,7 @@ struct Breaker {
 /// So many failures one after the other, and it rests.
 const FAILURES: u32 = 5;
 const SHORTEST_REST: u64 = 500;
-const LONGEST_REST: u64 = 8_000;
+const LONGEST_REST: u64 = 4_000;
 
 impl Breaker {
     fn now(&self) -> u64 {
@@ -286,20 +291,18 @@ impl Breaker {
         Ok(())
     }
 
-    fn leave(&self, well: bool) {
-        if well {
-            if self.failures.swap(0, Ordering::Relaxed) >= FAILURES {
-                tracing::info!("the store answers again");
-            }
-        } else {
+    fn leave(&self, failure: Option<&Error>) {
+        if let Some(error) = failure {
             let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
             if failures >= FAILURES {
                 let rest = (SHORTEST_REST << (failures - FAILURES).min(4)).min(LONGEST_REST);
                 self.rests_until.store(self.now() + rest, Ordering::Relaxed);
                 if failures == FAILURES {
-                    tracing::warn!("the store fails: it is left alone, and sources are asked instead");
+                    tracing::warn!(%error, "the store fails: it is left alone for a while, and sources are asked instead");
                 }
             }
+        } else if self.failures.swap(0, Ordering::Relaxed) >= FAILURES {
+            tracing::info!("the store answers again");
         }
         self.probing.store(false, Ordering::Relaxed);
     }
@@ -314,13 +317,13 @@ mod tests {
         let breaker = Breaker::default();
         for _ in 0..FAILURES {
             assert!(breaker.enter().is_ok());
-            breaker.leave(false);
+            breaker.leave(Some(&Error::new(Kind::Unavailable, "it is down")));
         }
         assert!(breaker.enter().is_err(), "it rests");
         breaker.rests_until.store(0, Ordering::Relaxed);
         assert!(breaker.enter().is_ok(), "one probe");
         assert!(breaker.enter().is_err(), "and no other while it is under way");
-        breaker.leave(true);
+        breaker.leave(None);
         assert!(breaker.enter().is_ok() && breaker.enter().is_ok(), "it is back");
     }
 }
