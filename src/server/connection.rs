@@ -54,15 +54,17 @@ pub(super) async fn serve(
     let mut cut = CutOnDrop { watch: Arc::clone(&watch), needed: true };
     loop {
         tokio::select! {
+            // In this order: what the watchdog lets the connection ask the kernel is asked in the same turn.
+            biased;
+            wait = &mut watchdog => {
+                tracing::info!(%peer, ?wait, "a client took too long and is cut");
+                return;
+            }
             ended = &mut connection => {
                 if let Err(error) = ended {
                     tracing::debug!(%peer, %error, "a connection ended");
                 }
                 cut.needed = false;
-                return;
-            }
-            wait = &mut watchdog => {
-                tracing::info!(%peer, ?wait, "a client took too long and is cut");
                 return;
             }
             () = &mut draining, if !drains => {
