@@ -151,10 +151,10 @@ fn a_client_that_reads_nothing_is_cut_and_one_that_reads_slowly_is_not() {
 #[test]
 fn a_client_that_takes_a_little_all_the_time_is_never_cut_however_little() {
     // So little that the kernel would not call the socket writable within many times the limit.
-    let (stall, sip, pause) = (Duration::from_secs(3), 16 * 1024, Duration::from_millis(100));
+    let (stall, sip, pause) = (Duration::from_secs(3), 8 * 1024, Duration::from_millis(100));
     let app = numbers_app(&Numbers::new(100_000, 1_000), ResourceOptions::default(), system_clock());
     let server = Running::start(ServerConfig { stall_timeout: stall, ..ServerConfig::default() }, app);
-    let mut slow = Client::with_buffer(server.address, 32 * 1024);
+    let mut slow = Client::with_buffer(server.address, 64 * 1024);
     slow.send("GET", "/numbers", "HTTP/1.1", &[("host", "localhost")]);
     let began = Instant::now();
     let mut buffer = vec![0; sip];
