@@ -31,8 +31,8 @@ pub fn system_clock() -> Clock {
     Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
 }
 
-/// A store's answer is waited for so long; then it is a miss.
-const STORE_TIMEOUT: Duration = Duration::from_millis(500);
+/// A store's answer is waited for so long; then it is a miss. A shared store ends each of its calls, of which this may be two, sooner.
+const STORE_TIMEOUT: Duration = Duration::from_millis(1200);
 /// A load is another server's for so long at most, if that server dies; others load then themselves.
 const LEASE: Duration = Duration::from_secs(3);
 /// How long to wait before looking whether another server has loaded a chunk: at first, and at most.
@@ -216,17 +216,17 @@ impl Loader {
 
     /// Counts a chunk that [`peek`](Loader::peek) found and that is served, and has it refreshed if it is stale.
     pub(crate) fn serves(self: &Arc<Loader>, place: &Place, how: How) {
-        match how {
-            How::Stale { due, .. } => {
-                self.metrics.stale.inc();
-                if due {
-                    self.refresh(place);
-                }
-            }
-            _ => {
-                self.metrics.hits.inc();
-            }
+        self.count(how);
+        if let How::Stale { due: true, .. } = how {
+            self.refresh(place);
         }
+    }
+
+    fn count(&self, how: How) {
+        match how {
+            How::Stale { .. } => self.metrics.stale.inc(),
+            _ => self.metrics.hits.inc(),
+        };
     }
 
     /// A chunk in memory that may still be served, without any work.
@@ -317,17 +317,16 @@ impl Loader {
         let read = unpoisoned(&self.left_over).has_chunk(&place.key, self.store.generation(&resource));
         let ask = !refresh && !read && !place.list.is_cold();
         if ask && let Some(found) = self.stored(place).await {
-            self.metrics.hits.inc();
-            return Ok(found);
+            return Ok(self.counted(found));
         }
-        self.metrics.misses.inc_by(u64::from(!refresh));
         let lease = match self.store.is_here() || read {
             true => None,
             false => match self.lease(place, refresh).await {
                 Ok(lease) => lease,
-                Err(found) => return Ok(found),
+                Err(found) => return Ok(self.counted(found)),
             },
         };
+        self.metrics.misses.inc_by(u64::from(!refresh));
         let generation = self.store.generation(&resource);
         // Where one chunk is missing the next is too, most of the time: asking for its lease tells that as well.
         place.list.note_cold(!self.store.is_here());
@@ -338,6 +337,12 @@ impl Loader {
             self.write(place, &chunk, generation, lease);
         }
         Ok(Found { chunk, how: How::Loaded })
+    }
+
+    /// Counts a chunk that was found in the store.
+    fn counted(&self, found: Found) -> Found {
+        self.count(found.how);
+        found
     }
 
     /// Writes a chunk to a shared store behind the scenes, and then gives up its lease.
@@ -369,11 +374,9 @@ impl Loader {
                 Ok(Ok(Lease::Ours { token, there })) => {
                     let held = Held { store: Arc::clone(&self.store), key: place.key.clone(), token };
                     // Whoever had it may have just written what it was for.
-                    let found = there.and_then(|chunk| self.judged(place, chunk));
-                    return match found.filter(serves) {
+                    return match self.sound(place, there).filter(serves) {
                         Some(found) => {
                             place.list.note_cold(false);
-                            self.metrics.hits.inc();
                             Err(found)
                         }
                         None => Ok(Some(held)),
@@ -398,14 +401,25 @@ impl Loader {
 
     /// The stored chunk, if there is one that may be served. Whatever is wrong with the store is a miss.
     async fn stored(&self, place: &Place) -> Option<Found> {
-        let chunk = match tokio::time::timeout(STORE_TIMEOUT, self.store.get(&place.key)).await {
-            Ok(Ok(chunk)) => chunk?,
-            Ok(Err(error)) if error.kind() == Kind::Data => {
+        match tokio::time::timeout(STORE_TIMEOUT, self.store.get(&place.key)).await {
+            Ok(answer) => self.sound(place, answer),
+            Err(_) => {
+                self.metrics.store_errors.inc();
+                None
+            }
+        }
+    }
+
+    /// What a store answered, if it may be served; whatever is wrong with it is counted.
+    fn sound(&self, place: &Place, answer: Result<Option<Arc<Chunk>>>) -> Option<Found> {
+        let chunk = match answer {
+            Ok(chunk) => chunk?,
+            Err(error) if error.kind() == Kind::Data => {
                 self.metrics.damaged.inc();
                 tracing::warn!(%error, "a stored chunk was refused");
                 return None;
             }
-            Ok(Err(_)) | Err(_) => {
+            Err(_) => {
                 self.metrics.store_errors.inc();
                 return None;
             }

@@ -73,7 +73,7 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When the store fails; whoever asked loads then without it.
     fn lease<'a>(&'a self, _key: &'a ChunkKey, _time: Duration) -> BoxFuture<'a, Result<Lease>> {
-        Box::pin(std::future::ready(Ok(Lease::Ours { token: 0, there: None })))
+        Box::pin(std::future::ready(Ok(Lease::Ours { token: 0, there: Ok(None) })))
     }
 
     /// Gives the right back, if it is still held with this token.
@@ -86,14 +86,14 @@ pub trait Store: Send + Sync + 'static {
 }
 
 /// Who may load a chunk.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Lease {
     /// Whoever asked.
     Ours {
         /// What gives it back.
         token: u64,
-        /// What is under the key now: whoever had the lease before may just have written it.
-        there: Option<Arc<Chunk>>,
+        /// What is under the key now, as [`get`](Store::get) says it: whoever had the lease before may just have written it.
+        there: Result<Option<Arc<Chunk>>>,
     },
     /// Another server, which loads it already.
     Theirs,

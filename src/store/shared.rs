@@ -70,7 +70,8 @@ pub(super) struct Shared {
     prefix: String,
     largest: usize,
     breaker: Breaker,
-    generations: Mutex<HashMap<[u8; 16], u64>>,
+    /// Of each resource that was asked for; `None` where the store has not said it yet.
+    generations: Mutex<HashMap<[u8; 16], Option<u64>>>,
     on_purge: Mutex<Vec<OnPurge>>,
 }
 
@@ -92,25 +93,28 @@ impl Shared {
 
     /// A call with its limit, unless the store rests.
     async fn call<T>(&self, request: BoxFuture<'_, Result<T>>) -> Result<T> {
-        self.breaker.enter()?;
+        let pass = self.breaker.enter()?;
         let answer = match tokio::time::timeout(PATIENCE, request).await {
             Ok(answer) => answer,
             Err(_) => Err(Error::new(Kind::Timeout, "the store did not answer in time")),
         };
         // A refusal is an answer: whoever refuses writes, for want of room, can still be read.
-        let failure = answer.as_ref().err().filter(|error| error.kind() != Kind::Busy);
-        self.breaker.leave(failure);
+        pass.leave(answer.as_ref().err().filter(|error| error.kind() != Kind::Busy));
         answer
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<[u8; 16], u64>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<[u8; 16], Option<u64>>> {
         self.generations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The resource's generation, asked for if it is not known yet.
     async fn current(&self, resource: &[u8; 16]) -> Result<u64> {
         match self.generation(resource) {
-            UNKNOWN => self.ask(resource).await,
+            UNKNOWN => {
+                // If there is no answer now, the question is asked again until there is.
+                self.known().entry(*resource).or_default();
+                self.ask(resource).await
+            }
             known => Ok(known),
         }
     }
@@ -120,7 +124,7 @@ impl Shared {
         let name = self.generation_name(resource);
         let stored = self.call(self.remote.get(&name)).await?;
         let stored = stored.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok());
-        let known = self.known().get(resource).copied();
+        let known = self.known().get(resource).copied().flatten();
         let value = match (stored, known) {
             // A replica that leads now may not have heard of the last purge.
             (Some(stored), Some(known)) if stored < known => {
@@ -138,14 +142,16 @@ impl Shared {
         Ok(value)
     }
 
-    /// Takes note of a generation; a later one than was known is a purge. An older one is a store that forgot.
+    /// Takes note of a generation; a later one than was known is a purge, and so may be the first: what was read before it was known is
+    /// of nobody knows which. An older one is a store that forgot.
     fn learn(&self, resource: &[u8; 16], value: u64) {
-        let before = {
+        let is_news = {
             let mut known = self.known();
-            let entry = known.entry(*resource).or_insert(value);
-            std::mem::replace(entry, value.max(*entry))
+            let before = known.get(resource).copied().flatten();
+            known.insert(*resource, Some(before.map_or(value, |before| value.max(before))));
+            before.is_none_or(|before| value > before)
         };
-        if value > before {
+        if is_news {
             for tell in self.on_purge.lock().unwrap_or_else(PoisonError::into_inner).iter() {
                 tell(resource);
             }
@@ -164,6 +170,11 @@ impl Shared {
         // In braces, so that a cluster keeps a chunk and its lease on one node.
         format!("{}{what}:{{{}}}", self.prefix, hex(&digest.finalize()[..20]))
     }
+}
+
+/// What is stored, if it checks out.
+fn opened(bytes: Option<Bytes>, key: &ChunkKey) -> Result<Option<Arc<Chunk>>> {
+    bytes.map(|bytes| Chunk::open(&bytes, key).map(Arc::new)).transpose()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -196,7 +207,7 @@ impl Store for Shared {
         Box::pin(async move {
             let generation = self.current(&key.resource()).await?;
             let bytes = self.call(self.remote.get(&self.name('c', key, generation))).await?;
-            bytes.map(|bytes| Chunk::open(&bytes, key).map(Arc::new)).transpose()
+            opened(bytes, key)
         })
     }
 
@@ -226,7 +237,7 @@ impl Store for Shared {
     }
 
     fn generation(&self, resource: &[u8; 16]) -> u64 {
-        self.known().get(resource).copied().unwrap_or(UNKNOWN)
+        self.known().get(resource).copied().flatten().unwrap_or(UNKNOWN)
     }
 
     fn on_purge(&self, tell: OnPurge) {
@@ -240,11 +251,7 @@ impl Store for Shared {
             let (name, chunk) = (self.name('l', key, generation), self.name('c', key, generation));
             let request = self.remote.add_and_get(&name, token.to_string().into(), Some(time), &chunk);
             match self.call(request).await? {
-                (true, bytes) => {
-                    // What does not check out is as good as nothing.
-                    let there = bytes.and_then(|bytes| Chunk::open(&bytes, key).ok()).map(Arc::new);
-                    Ok(Lease::Ours { token, there })
-                }
+                (true, bytes) => Ok(Lease::Ours { token, there: opened(bytes, key) }),
                 (false, _) => Ok(Lease::Theirs),
             }
         })
@@ -280,31 +287,49 @@ impl Breaker {
         self.began.get_or_init(Instant::now).elapsed().as_millis() as u64
     }
 
-    fn enter(&self) -> Result<()> {
+    fn enter(&self) -> Result<Pass<'_>> {
         if self.failures.load(Ordering::Relaxed) < FAILURES {
-            return Ok(());
+            return Ok(Pass { breaker: self, probes: false });
         }
         let rests = self.now() < self.rests_until.load(Ordering::Relaxed);
         if rests || self.probing.swap(true, Ordering::Relaxed) {
             return Err(Error::new(Kind::Unavailable, "the store failed lately, and is left alone for a moment"));
         }
-        Ok(())
+        Ok(Pass { breaker: self, probes: true })
     }
+}
 
-    fn leave(&self, failure: Option<&Error>) {
+/// The right to ask the store once. Dropped without an answer, as when nobody waits for it any more, it says nothing of the store, and
+/// another may probe.
+struct Pass<'a> {
+    breaker: &'a Breaker,
+    probes: bool,
+}
+
+impl Pass<'_> {
+    /// Says how the call went.
+    fn leave(self, failure: Option<&Error>) {
+        let breaker = self.breaker;
         if let Some(error) = failure {
-            let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+            let failures = breaker.failures.fetch_add(1, Ordering::Relaxed) + 1;
             if failures >= FAILURES {
                 let rest = (SHORTEST_REST << (failures - FAILURES).min(4)).min(LONGEST_REST);
-                self.rests_until.store(self.now() + rest, Ordering::Relaxed);
+                breaker.rests_until.store(breaker.now() + rest, Ordering::Relaxed);
                 if failures == FAILURES {
                     tracing::warn!(%error, "the store fails: it is left alone for a while, and sources are asked instead");
                 }
             }
-        } else if self.failures.swap(0, Ordering::Relaxed) >= FAILURES {
+        } else if breaker.failures.swap(0, Ordering::Relaxed) >= FAILURES {
             tracing::info!("the store answers again");
         }
-        self.probing.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if self.probes {
+            self.breaker.probing.store(false, Ordering::Relaxed);
+        }
     }
 }
 
@@ -316,14 +341,15 @@ mod tests {
     fn a_store_that_fails_is_left_alone_and_tried_by_one_call_at_a_time() {
         let breaker = Breaker::default();
         for _ in 0..FAILURES {
-            assert!(breaker.enter().is_ok());
-            breaker.leave(Some(&Error::new(Kind::Unavailable, "it is down")));
+            breaker.enter().unwrap().leave(Some(&Error::new(Kind::Unavailable, "it is down")));
         }
         assert!(breaker.enter().is_err(), "it rests");
         breaker.rests_until.store(0, Ordering::Relaxed);
-        assert!(breaker.enter().is_ok(), "one probe");
-        assert!(breaker.enter().is_err(), "and no other while it is under way");
-        breaker.leave(None);
+        let probe = breaker.enter().unwrap();
+        assert!(breaker.enter().is_err(), "one probe, and no other while it is under way");
+        drop(probe);
+        let probe = breaker.enter().expect("a probe that nobody waited for leaves the way free");
+        probe.leave(None);
         assert!(breaker.enter().is_ok() && breaker.enter().is_ok(), "it is back");
     }
 }

@@ -117,6 +117,27 @@ fn a_purge_on_one_server_is_seen_on_all_and_what_was_read_before_it_never_comes_
 }
 
 #[test]
+fn a_server_that_began_without_the_store_learns_of_a_purge_once_it_is_there() {
+    let machine = Server::start(Kind::Redis);
+    let source = Numbers::new(300, 10);
+    let serve = || serve(&source, options(&machine, "late", 16 << 20), ResourceOptions::default());
+    let with = serve();
+    assert_eq!(ids(&with.get("/numbers")).len(), 300);
+    machine.order("pause", "paused");
+    // What it loads now it keeps near, of a generation that it does not know.
+    let without = serve();
+    assert_eq!(ids(&without.get("/numbers")).len(), 300);
+    machine.order("go", "going");
+    until("the purge is done", || with.block_on(with.chunkflow.purge("numbers")).is_ok());
+    let at = |server: &Running| server.chunkflow.generation("numbers").unwrap();
+    until("it learns of it", || at(&without) == at(&with));
+    let before = without.chunkflow.metrics().loads.get() + without.chunkflow.metrics().misses.get();
+    assert_eq!(ids(&without.get("/numbers")).len(), 300);
+    let after = without.chunkflow.metrics().loads.get() + without.chunkflow.metrics().misses.get();
+    assert!(after > before, "what was near is gone");
+}
+
+#[test]
 fn a_store_that_dies_hangs_or_comes_back_empty_costs_time_and_nothing_else() {
     for kind in [Kind::Redis, Kind::Memcached] {
         let machine = Server::start(kind);

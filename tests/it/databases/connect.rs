@@ -149,6 +149,8 @@ fn a_pooler_in_transaction_mode_serves_two_servers_over_one_connection() {
     // A client that leaves stops its query behind the pooler too.
     db.execute("CREATE VIEW slow AS SELECT id, pg_sleep(id * 0 + 30)::text AS s FROM item");
     let text = config(&url).replace("table = \"item\"", "table = \"slow\"\nkey = [\"id\"]");
+    // Its time limit is longer than the test waits.
+    let text = text.replace(&format!("\"{url}\""), &format!("{{ url = \"{url}\", timeout = \"10m\" }}"));
     let server = Running::config(&text);
     let active = || {
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%slow%' AND pid <> pg_backend_pid() AND datname = current_database()";
@@ -157,7 +159,5 @@ fn a_pooler_in_transaction_mode_serves_two_servers_over_one_connection() {
     let client = crate::support::Client::get(server.address, "/list");
     until("it runs", || active() == "1");
     drop(client);
-    let began = std::time::Instant::now();
     until("it is stopped", || active() == "0");
-    assert!(began.elapsed() < std::time::Duration::from_secs(9), "and not by its time limit of ten seconds");
 }
