@@ -18,7 +18,10 @@ use super::{
     Failure, explained, timed_out,
     wire::{text, whole},
 };
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    source::sql::pool::Connect,
+};
 
 /// How long a connection may take to come about, and a query to be stopped.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -129,7 +132,7 @@ impl Connector {
     }
 
     /// Makes a connection that only reads, with its times in UTC.
-    pub(super) async fn connect(&self) -> Result<Session> {
+    async fn connection(&self) -> Result<Session> {
         match tokio::time::timeout(CONNECT, self.session()).await {
             Ok(Ok(session)) => Ok(session),
             Ok(Err(error)) => Err(explained(error, &[])),
@@ -194,7 +197,7 @@ impl Connector {
     }
 
     /// Stops what a connection does at the server, and ends it.
-    pub(super) async fn cancel(&self, session: Session) {
+    async fn cancel(&self, session: Session) {
         match tokio::time::timeout(CONNECT, self.kill(&session)).await {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => {
@@ -243,9 +246,30 @@ pub(super) fn tls_failed(error: &MysqlError) -> bool {
 }
 
 /// Ends a connection in an orderly way, or else at once.
-pub(super) async fn end(session: Session) {
+async fn end(session: Session) {
     // Not by a drop, which would read the rest of a result, however long that takes.
     let _ = tokio::time::timeout(Duration::from_secs(1), session.conn.disconnect()).await;
+}
+
+impl Connect for Connector {
+    type Connection = Session;
+
+    fn connect(&self) -> impl Future<Output = Result<Session>> + Send {
+        self.connection()
+    }
+
+    fn is_lost(session: &Session) -> bool {
+        session.conn.is_disconnected()
+    }
+
+    async fn stop(&self, session: Session) -> Option<Session> {
+        self.cancel(session).await;
+        None
+    }
+
+    fn end(session: Session) -> impl Future<Output = ()> + Send {
+        end(session)
+    }
 }
 
 fn decoded(text: &str) -> String {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mysql_async::{Conn, Row, prelude::Queryable};
 
-use super::{DIALECT, Failure, catalogue::Extra, params, pool::Pool, rows, wire};
+use super::{DIALECT, Failure, Pool, catalogue::Extra, params, rows, wire};
 use crate::{
     error::{Error, Kind},
     row::Value,
@@ -25,7 +25,7 @@ use crate::{
 pub(super) async fn prepare(pool: &Arc<Pool>, plan: &Plan) -> Result<(), Vec<Complaint>> {
     let told = |at: &str, error: &Error| vec![Complaint::new(at, error.to_string(), "see the cause")];
     let mut lease = pool.lease().await.map_err(|error| told("table", &error))?;
-    let taken = tokio::time::timeout(pool.timeout(), try_queries(lease.conn(), plan)).await;
+    let taken = tokio::time::timeout(pool.timeout(), try_queries(&mut lease.connection().conn, plan)).await;
     match taken {
         Ok(Ok(())) => {
             lease.give_back();
@@ -128,7 +128,7 @@ async fn sorts(pool: &Arc<Pool>, plan: &Plan) -> Result<bool, Error> {
     let mut lease = pool.lease().await?;
     let statement = select::rows(plan, &Range::new(), &[]);
     let sql = format!("EXPLAIN {}", statement.text);
-    let steps = lease.conn().exec::<Row, _, _>(sql, params::of(&statement, &[], 1));
+    let steps = lease.connection().conn.exec::<Row, _, _>(sql, params::of(&statement, &[], 1));
     match tokio::time::timeout(pool.timeout(), steps).await {
         Ok(Ok(steps)) => {
             lease.give_back();

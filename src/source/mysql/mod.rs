@@ -7,35 +7,22 @@ mod catalogue;
 mod connect;
 mod explain;
 mod params;
-mod pool;
 mod rows;
 mod wire;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use mysql_async::DriverError;
 
 use self::{
     catalogue::{Extra, Extras},
     connect::{Connector, has_no_tls, tls_failed},
-    pool::Pool,
     rows::Progress,
 };
 use super::{
     BoxFuture, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, MadeSource, Query, Run, Source,
     Spec, TableInfo,
-    sql::{
-        catalogue::Catalogue,
-        dialect::Dialect,
-        plan::{Plan, plan},
-        run::RUN_BYTES,
-    },
+    sql::{catalogue::Catalogue, dialect::Dialect, plan::Plan, planner::plan, pool, run::Width},
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -54,6 +41,8 @@ pub(super) const DIALECT: Dialect = Dialect {
     // It has no way to say so; patterns double their backslashes.
     no_escape: "",
 };
+
+type Pool = pool::Pool<Connector>;
 
 /// A MySQL or MariaDB database.
 pub struct Mysql {
@@ -79,8 +68,8 @@ impl Mysql {
     pub async fn open(url: &str, limits: GateLimits, timeout: Duration) -> Result<Mysql> {
         let pool = Arc::new(Pool::new(Connector::new(url, timeout)?, limits, timeout));
         let mut lease = pool.lease().await?;
-        let server = lease.server().clone();
-        let read = tokio::time::timeout(timeout, catalogue::read(lease.conn(), &server)).await;
+        let server = lease.connection().server.clone();
+        let read = tokio::time::timeout(timeout, catalogue::read(&mut lease.connection().conn, &server)).await;
         let (catalogue, extras) = match read {
             Ok(Ok(read)) => read,
             Ok(Err(error)) => {
@@ -105,7 +94,7 @@ impl Database for Mysql {
     fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, MadeSource> {
         Box::pin(async move {
             let (plan, fields, extra) = self.plan(spec)?;
-            let (plan, width) = (Arc::new(plan), AtomicUsize::new(extra.row_length));
+            let (plan, width) = (Arc::new(plan), Width::new(extra.row_length));
             explain::prepare(&self.pool, &plan).await?;
             let fingerprint = format!("mysql {} {plan:?}", self.pool.connector().identity()).into_bytes();
             let source = Table { pool: Arc::clone(&self.pool), plan, fingerprint, width };
@@ -133,16 +122,7 @@ struct Table {
     plan: Arc<Plan>,
     fingerprint: Vec<u8>,
     /// About how many bytes a row has, as the last read found, or the server says; 0 where that is not known.
-    width: AtomicUsize,
-}
-
-impl Table {
-    /// So few rows that a run of them is bounded in bytes, before it is known how large they are.
-    fn bounded(&self, query: Query) -> Query {
-        let width = self.width.load(Ordering::Relaxed).max(1);
-        let most = (2 * RUN_BYTES / width).clamp(1, u32::MAX as usize) as u32;
-        Query { limit: query.limit.min(most), ..query }
-    }
+    width: Width,
 }
 
 impl Source for Table {
@@ -164,13 +144,13 @@ impl Source for Table {
 
     fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
         Box::pin(async move {
-            let mut query = self.bounded(query);
+            let mut query = self.width.bounded(query);
             query.conditions = params::checked(&self.plan, &query.conditions)?;
             let mut progress = Progress::default();
             let ended = loop {
                 let mut lease = self.pool.lease().await?;
                 let reused = lease.reused;
-                let read = rows::read(lease.conn(), &self.plan, &query, &mut *sink, &mut progress);
+                let read = rows::read(&mut lease.connection().conn, &self.plan, &query, &mut *sink, &mut progress);
                 match tokio::time::timeout(self.pool.patience(), read).await {
                     Ok(Ok(ended)) => {
                         lease.give_back();
@@ -192,7 +172,7 @@ impl Source for Table {
             };
             if let Some(width) = progress.bytes.checked_div(progress.rows) {
                 // What is too much would have to be read to its end before anything else. Of related rows twice as much may be held.
-                self.width.store(width + progress.related / 2, Ordering::Relaxed);
+                self.width.note(width + progress.related / 2);
             }
             Ok(Run { sink, ended })
         })
@@ -202,7 +182,7 @@ impl Source for Table {
         Box::pin(async move {
             let conditions = params::checked(&self.plan, &conditions).ok()?;
             let mut lease = self.pool.lease().await.ok()?;
-            let count = rows::count(lease.conn(), &self.plan, &conditions);
+            let count = rows::count(&mut lease.connection().conn, &self.plan, &conditions);
             let count = tokio::time::timeout(self.pool.patience(), count).await.ok()?.ok()?;
             lease.give_back();
             count

@@ -24,10 +24,15 @@ use super::{
     explained,
     tls::{self, Check},
 };
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    source::sql::pool::Connect,
+};
 
 /// How long a connection may take to come about, on each host.
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long a read that is given up may go on to its end.
+const MOMENT: Duration = Duration::from_millis(50);
 const PORT: u16 = 5432;
 
 /// Everything that is needed to connect.
@@ -36,6 +41,7 @@ pub(super) struct Connector {
     tls: MakeRustlsConnect,
     targets: Vec<Target>,
     role: Role,
+    begin: String,
 }
 
 /// One of the hosts of a URL.
@@ -94,7 +100,7 @@ impl Connector {
     ///
     /// # Errors
     /// [`Kind::Config`], never with the URL's password.
-    pub(super) fn new(url: &str) -> Result<Connector> {
+    pub(super) fn new(url: &str, timeout: Duration) -> Result<Connector> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let (mut kept, mut mode, mut root, mut role) = (vec![], None, None, Role::Any);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -142,14 +148,31 @@ impl Connector {
             }
         };
         config.ssl_mode(ssl);
-        Ok(Connector { config, tls: MakeRustlsConnect::new(tls::config(check, root.as_deref())?), targets, role })
+        // Settings of the transaction, not of the session: behind a pooler the next transaction may be another client's.
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {}; SET LOCAL TimeZone = 'UTC'; \
+             SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres'",
+            timeout.as_millis().clamp(1, i32::MAX as u128)
+        );
+        Ok(Connector {
+            config,
+            tls: MakeRustlsConnect::new(tls::config(check, root.as_deref())?),
+            targets,
+            role,
+            begin,
+        })
+    }
+
+    /// What opens a transaction.
+    pub(super) fn begin(&self) -> &str {
+        &self.begin
     }
 
     /// Makes a connection to the first host that answers and is what it must be, driven by a task of its own that ends with the client.
     ///
     /// # Errors
     /// What the last host said; also when a host takes the connection and then says nothing.
-    pub(super) async fn connect(&self) -> Result<Connection> {
+    async fn connection(&self) -> Result<Connection> {
         let mut order: Vec<usize> = (0..self.targets.len()).collect();
         if self.config.get_load_balance_hosts() == LoadBalanceHosts::Random {
             fastrand::shuffle(&mut order);
@@ -233,7 +256,7 @@ impl Connector {
     }
 
     /// Stops what a connection does at the server. It may come too late, or not at all: the connection must not be used again.
-    pub(super) async fn cancel(&self, connection: &Connection) {
+    async fn cancel(&self, connection: &Connection) {
         let cancelled = tokio::time::timeout(CONNECT, async {
             // A pooler forgets a request whose sender does not wait for the end of the connection.
             let stream = self.stream(connection.target, true).await?;
@@ -253,6 +276,36 @@ impl Connector {
     /// Which database this is, without user and password.
     pub(super) fn identity(&self) -> String {
         format!("{:?} {:?}", self.targets, self.config.get_dbname())
+    }
+}
+
+impl Connect for Connector {
+    type Connection = Connection;
+
+    fn connect(&self) -> impl Future<Output = Result<Connection>> + Send {
+        self.connection()
+    }
+
+    fn is_lost(connection: &Connection) -> bool {
+        connection.client.is_closed()
+    }
+
+    async fn stop(&self, connection: Connection) -> Option<Connection> {
+        if connection.client.is_closed() {
+            return None;
+        }
+        // Most reads are over in a moment, and a connection costs more than that. Its answer says that nothing is before it.
+        match tokio::time::timeout(MOMENT, connection.client.batch_execute("ROLLBACK")).await {
+            Ok(Ok(())) => Some(connection),
+            _ => {
+                self.cancel(&connection).await;
+                None
+            }
+        }
+    }
+
+    async fn end(_: Connection) {
+        // The task that drives it ends with its client.
     }
 }
 
@@ -373,7 +426,7 @@ mod tests {
     use super::*;
 
     fn refused(url: &str) -> String {
-        Connector::new(url).err().map_or_else(String::new, |error| format!("{error:?}"))
+        Connector::new(url, Duration::from_secs(10)).err().map_or_else(String::new, |error| format!("{error:?}"))
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio_postgres::{Client, types::Type};
 
-use super::{DIALECT, Failure, params::Param, pool::Pool, rows};
+use super::{DIALECT, Failure, Pool, params::Param, rows};
 use crate::{
     row::Value,
     source::{
@@ -22,9 +22,11 @@ use crate::{
 
 /// Has PostgreSQL read the queries, so that what it does not take is known at the start.
 pub(super) async fn prepare(pool: &Arc<Pool>, plan: &Plan) -> Result<(), Vec<Complaint>> {
-    let lease =
+    let mut lease =
         pool.lease().await.map_err(|error| vec![Complaint::new("table", error.to_string(), "see the cause")])?;
-    let taken = tokio::time::timeout(pool.timeout(), try_queries(lease.client(), pool.begin(), plan)).await;
+    let taken =
+        tokio::time::timeout(pool.timeout(), try_queries(&lease.connection().client, pool.connector().begin(), plan))
+            .await;
     match taken {
         Ok(Ok(())) => {
             lease.give_back();
@@ -65,8 +67,10 @@ async fn try_queries(client: &Client, begin: &str, plan: &Plan) -> Result<(), (S
 pub(super) async fn slow(pool: &Arc<Pool>, plan: &Plan) -> Vec<Complaint> {
     let mut complaints: Vec<Complaint> = advice::nullable_order(plan).collect();
     let found = async {
-        let lease = pool.lease().await?;
-        let found = tokio::time::timeout(pool.timeout(), look(lease.client(), pool.begin(), plan)).await;
+        let mut lease = pool.lease().await?;
+        let found =
+            tokio::time::timeout(pool.timeout(), look(&lease.connection().client, pool.connector().begin(), plan))
+                .await;
         match found {
             Ok(Ok(found)) => {
                 lease.give_back();

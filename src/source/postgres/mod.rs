@@ -7,33 +7,21 @@ mod catalogue;
 mod connect;
 mod explain;
 mod params;
-mod pool;
 mod rows;
 mod tls;
 mod wire;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio_postgres::error::SqlState;
 
 #[doc(hidden)]
 pub use self::wire::fuzz_postgres_wire;
-use self::{connect::Connector, pool::Pool, rows::Progress};
+use self::{connect::Connector, rows::Progress};
 use super::{
     BoxFuture, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, MadeSource, Query, Run, Source,
     Spec, TableInfo,
-    sql::{
-        catalogue::Catalogue,
-        dialect::Dialect,
-        plan::{Plan, plan},
-        run::RUN_BYTES,
-    },
+    sql::{catalogue::Catalogue, dialect::Dialect, plan::Plan, planner::plan, pool, run::Width},
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -50,6 +38,8 @@ pub(super) const DIALECT: Dialect = Dialect {
     join: "JOIN",
     no_escape: " ESCAPE ''",
 };
+
+type Pool = pool::Pool<Connector>;
 
 /// A PostgreSQL database.
 pub struct Postgres {
@@ -72,9 +62,9 @@ impl Postgres {
     /// # Errors
     /// [`Kind::Config`] when the URL cannot be read; [`Kind::Unavailable`] when the server does not let us in.
     pub async fn open(url: &str, limits: GateLimits, timeout: Duration) -> Result<Postgres> {
-        let pool = Arc::new(Pool::new(Connector::new(url)?, limits, timeout));
-        let lease = pool.lease().await?;
-        let read = tokio::time::timeout(timeout, catalogue::read(lease.client())).await;
+        let pool = Arc::new(Pool::new(Connector::new(url, timeout)?, limits, timeout));
+        let mut lease = pool.lease().await?;
+        let read = tokio::time::timeout(timeout, catalogue::read(&lease.connection().client)).await;
         let catalogue = match read {
             Ok(catalogue) => catalogue.map_err(|error| explained(error, None))?,
             Err(_) => return Err(timed_out(timeout)),
@@ -95,7 +85,7 @@ impl Database for Postgres {
             let plan = Arc::new(plan);
             explain::prepare(&self.pool, &plan).await?;
             let fingerprint = format!("postgres {} {plan:?}", self.pool.connector().identity()).into_bytes();
-            let source = Table { pool: Arc::clone(&self.pool), plan, fingerprint, width: AtomicUsize::new(0) };
+            let source = Table { pool: Arc::clone(&self.pool), plan, fingerprint, width: Width::default() };
             Ok((Arc::new(source) as Arc<dyn Source>, fields))
         })
     }
@@ -120,16 +110,7 @@ struct Table {
     plan: Arc<Plan>,
     fingerprint: Vec<u8>,
     /// About how many bytes a row has, as the last read found; 0 before.
-    width: AtomicUsize,
-}
-
-impl Table {
-    /// So few rows that a run of them is bounded in bytes, before it is known how large they are.
-    fn bounded(&self, query: Query) -> Query {
-        let width = self.width.load(Ordering::Relaxed).max(1);
-        let most = (2 * RUN_BYTES / width).clamp(1, u32::MAX as usize) as u32;
-        Query { limit: query.limit.min(most), ..query }
-    }
+    width: Width,
 }
 
 impl Source for Table {
@@ -151,18 +132,19 @@ impl Source for Table {
 
     fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
         Box::pin(async move {
-            let query = self.bounded(query);
-            let (mut progress, begin) = (Progress::default(), self.pool.begin());
+            let query = self.width.bounded(query);
+            let (mut progress, begin) = (Progress::default(), self.pool.connector().begin());
             let ended = loop {
-                let lease = self.pool.lease().await?;
-                let read = rows::read(lease.client(), begin, &self.plan, &query, &mut *sink, &mut progress);
+                let mut lease = self.pool.lease().await?;
+                let reused = lease.reused;
+                let read = rows::read(&lease.connection().client, begin, &self.plan, &query, &mut *sink, &mut progress);
                 match tokio::time::timeout(self.pool.patience(), read).await {
                     Ok(Ok(ended)) => {
                         lease.give_back();
                         break ended;
                     }
                     // The server ended it while it was idle, as it does when it restarts.
-                    Ok(Err(Failure::Postgres(error))) if lease.reused && progress.rows == 0 && is_lost(&error) => {
+                    Ok(Err(Failure::Postgres(error))) if reused && progress.rows == 0 && is_lost(&error) => {
                         self.pool.forget_idle();
                     }
                     Ok(Err(failure)) => return Err(failure.explained(Some(&query))),
@@ -170,7 +152,7 @@ impl Source for Table {
                 }
             };
             if let Some(width) = progress.bytes.checked_div(progress.rows) {
-                self.width.store(width, Ordering::Relaxed);
+                self.width.note(width);
             }
             Ok(Run { sink, ended })
         })
@@ -178,8 +160,8 @@ impl Source for Table {
 
     fn count<'a>(&'a self, conditions: Arc<[Condition]>) -> BoxFuture<'a, Option<u64>> {
         Box::pin(async move {
-            let lease = self.pool.lease().await.ok()?;
-            let count = rows::count(lease.client(), self.pool.begin(), &self.plan, &conditions);
+            let mut lease = self.pool.lease().await.ok()?;
+            let count = rows::count(&lease.connection().client, self.pool.connector().begin(), &self.plan, &conditions);
             let count = tokio::time::timeout(self.pool.patience(), count).await.ok()?.ok()?;
             lease.give_back();
             count

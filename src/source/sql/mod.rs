@@ -9,6 +9,10 @@ pub(super) mod dialect;
 pub(super) mod held;
 pub(super) mod keyset;
 pub(super) mod plan;
+pub(super) mod planner;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(super) mod pool;
 pub(super) mod related;
+mod relations;
 pub(super) mod run;
 pub(super) mod select;

@@ -1,5 +1,7 @@
 //! A run of rows that was read: where it may be cut, and how it is given to a sink.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::{
     held::Held,
     plan::{Output, Plan},
@@ -9,10 +11,34 @@ use crate::{
     cursor::Cursor,
     error::Error,
     row::{RowSink, Value, repeated_key},
+    source::Query,
 };
 
 /// A run ends early when its rows take so much memory.
 pub(in crate::source) const RUN_BYTES: usize = 1024 * 1024;
+
+/// About how many bytes a row of a list has, as far as is known: 0 where it is not. Where a driver cannot stop a result in the middle, so few rows are asked
+/// for that a run of them is bounded in bytes.
+#[derive(Debug, Default)]
+pub(in crate::source) struct Width(AtomicUsize);
+
+impl Width {
+    pub(in crate::source) fn new(bytes: usize) -> Width {
+        Width(AtomicUsize::new(bytes))
+    }
+
+    /// The query for no more rows than a run may hold.
+    pub(in crate::source) fn bounded(&self, query: Query) -> Query {
+        let width = self.0.load(Ordering::Relaxed).max(1);
+        let most = (2 * RUN_BYTES / width).clamp(1, u32::MAX as usize) as u32;
+        Query { limit: query.limit.min(most), ..query }
+    }
+
+    /// Takes note of what a read found.
+    pub(in crate::source) fn note(&self, bytes: usize) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+}
 
 /// Gives each row, with its related lists, to the sink.
 pub(in crate::source) fn hand_over(

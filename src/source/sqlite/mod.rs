@@ -30,7 +30,8 @@ use super::{
         catalogue::Catalogue,
         dialect::Dialect,
         keyset::{self, Range},
-        plan::{Plan, Relation, plan},
+        plan::{Plan, Relation},
+        planner::plan,
         select,
     },
 };

@@ -3,15 +3,19 @@
 //! A load belongs to the loader and not to whoever asked first: a client that leaves harms nobody else's. When the last
 //! one who waits has left, the load stops.
 
+mod left_over;
+mod sharing;
+
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::{Semaphore, watch};
 use xxhash_rust::xxh3::xxh3_64;
 
+use self::{left_over::LeftOver, sharing::WRITES};
 use crate::{
     chunk::{Chunk, ChunkKey},
     cursor::Cursor,
@@ -20,7 +24,7 @@ use crate::{
     metrics::Metrics,
     resource::List,
     source::Query,
-    store::{Lease, Store},
+    store::Store,
 };
 
 /// Tells the time: milliseconds since 1970. Passed in, so that tests can turn it.
@@ -33,15 +37,6 @@ pub fn system_clock() -> Clock {
 
 /// A store's answer is waited for so long; then it is a miss. A shared store ends each of its calls, of which this may be two, sooner.
 const STORE_TIMEOUT: Duration = Duration::from_millis(1200);
-/// A load is another server's for so long at most, if that server dies; others load then themselves.
-const LEASE: Duration = Duration::from_secs(3);
-/// How long to wait before looking whether another server has loaded a chunk: at first, and at most.
-const LOOKS: [u64; 2] = [5, 80];
-/// Bytes on their way to a shared store, in KiB; what goes beyond is not written.
-const WRITES: usize = 32 * 1024;
-/// Rows read beyond a boundary wait for the next load so long, and there may be so many bytes of them.
-const LEFT_OVER_AGE: u64 = 10_000;
-const LEFT_OVER_BYTES: usize = 32 * 1024 * 1024;
 
 /// After a refresh that failed, a resource is left alone for so many milliseconds: its stale chunks serve meanwhile.
 const REST: u64 = 2_000;
@@ -345,60 +340,6 @@ impl Loader {
         found
     }
 
-    /// Writes a chunk to a shared store behind the scenes, and then gives up its lease.
-    fn write(&self, place: &Place, chunk: &Arc<Chunk>, generation: u64, lease: Option<Held>) {
-        let options = place.list.resource().options();
-        let keep = options.ttl.saturating_add(options.stale);
-        let Ok(room) = Arc::clone(&self.writes).try_acquire_many_owned((chunk.weight() / 1024 + 1) as u32) else {
-            self.metrics.store_errors.inc();
-            return;
-        };
-        let (store, chunk, metrics) = (Arc::clone(&self.store), Arc::clone(chunk), Arc::clone(&self.metrics));
-        tokio::spawn(async move {
-            if let Err(error) = store.put(chunk, keep, generation).await {
-                metrics.store_errors.inc();
-                tracing::debug!(%error, "a chunk was not stored");
-            }
-            drop((room, lease));
-        });
-    }
-
-    /// The right to load a chunk among all servers; the chunk itself where another server has loaded it meanwhile.
-    async fn lease(&self, place: &Place, refresh: bool) -> Result<Option<Held>, Found> {
-        // A refresh is for what is there already.
-        let serves = |found: &Found| !refresh || matches!(found.how, How::Fresh(_));
-        let until = Instant::now() + LEASE;
-        let mut pause = LOOKS[0];
-        loop {
-            match tokio::time::timeout(STORE_TIMEOUT, self.store.lease(&place.key, LEASE)).await {
-                Ok(Ok(Lease::Ours { token, there })) => {
-                    let held = Held { store: Arc::clone(&self.store), key: place.key.clone(), token };
-                    // Whoever had it may have just written what it was for.
-                    return match self.sound(place, there).filter(serves) {
-                        Some(found) => {
-                            place.list.note_cold(false);
-                            Err(found)
-                        }
-                        None => Ok(Some(held)),
-                    };
-                }
-                Ok(Ok(Lease::Theirs)) => {}
-                Ok(Err(_)) | Err(_) => {
-                    self.metrics.store_errors.inc();
-                    return Ok(None);
-                }
-            }
-            if Instant::now() >= until {
-                return Ok(None);
-            }
-            tokio::time::sleep(Duration::from_millis(pause / 2 + fastrand::u64(0..=pause))).await;
-            pause = (pause * 2).min(LOOKS[1]);
-            if let Some(found) = self.stored(place).await.filter(serves) {
-                return Err(found);
-            }
-        }
-    }
-
     /// The stored chunk, if there is one that may be served. Whatever is wrong with the store is a miss.
     async fn stored(&self, place: &Place) -> Option<Found> {
         match tokio::time::timeout(STORE_TIMEOUT, self.store.get(&place.key)).await {
@@ -497,62 +438,5 @@ impl Drop for Landing<'_> {
         if flights.get(self.key).is_some_and(|flight| Arc::ptr_eq(flight, self.flight)) {
             flights.remove(self.key);
         }
-    }
-}
-
-/// A lease, given back when it is dropped.
-struct Held {
-    store: Arc<dyn Store>,
-    key: ChunkKey,
-    token: u64,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (store, key, token) = (Arc::clone(&self.store), self.key.clone(), self.token);
-        runtime.spawn(async move {
-            // If that fails it ends by its time.
-            let _ = store.release(&key, token).await;
-        });
-    }
-}
-
-/// Rows that were read beyond a boundary and wait for the load of their chunk; the oldest make room.
-#[derive(Default)]
-struct LeftOver {
-    waiting: VecDeque<(FlightKey, u64, Cutter)>,
-    bytes: usize,
-}
-
-impl LeftOver {
-    /// Whether a whole chunk waits under this key.
-    fn has_chunk(&self, key: &ChunkKey, generation: u64) -> bool {
-        let of = |waiting: &FlightKey| waiting.0 == *key && waiting.1 == generation;
-        self.waiting.iter().any(|(waiting, _, cutter)| of(waiting) && cutter.done().next().is_some())
-    }
-
-    fn take(&mut self, key: &ChunkKey, generation: u64, now: u64, ttl: Duration) -> Option<Cutter> {
-        let most = LEFT_OVER_AGE.min(ttl.as_millis() as u64);
-        while self.waiting.front().is_some_and(|(_, read_at, _)| now.saturating_sub(*read_at) > LEFT_OVER_AGE) {
-            self.remove(0);
-        }
-        let index = self.waiting.iter().rposition(|(waiting, ..)| waiting.0 == *key && waiting.1 == generation)?;
-        let (_, read_at, cutter) = self.remove(index)?;
-        (now.saturating_sub(read_at) < most.max(1)).then_some(cutter)
-    }
-
-    fn put(&mut self, key: FlightKey, read_at: u64, cutter: Cutter) {
-        self.bytes += cutter.weight();
-        self.waiting.push_back((key, read_at, cutter));
-        while self.bytes > LEFT_OVER_BYTES && self.waiting.len() > 1 {
-            self.remove(0);
-        }
-    }
-
-    fn remove(&mut self, index: usize) -> Option<(FlightKey, u64, Cutter)> {
-        let removed = self.waiting.remove(index)?;
-        self.bytes -= removed.2.weight();
-        Some(removed)
     }
 }

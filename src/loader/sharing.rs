@@ -1,0 +1,94 @@
+//! What a loader does for other servers, and leaves to them: leases of loads, and writes to the store that they share.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Found, How, Loader, Place, STORE_TIMEOUT};
+use crate::{
+    chunk::{Chunk, ChunkKey},
+    error::Result,
+    store::{Lease, Store},
+};
+
+/// A load is another server's for so long at most, if that server dies; others load then themselves.
+const LEASE: Duration = Duration::from_secs(3);
+/// How long to wait before looking whether another server has loaded a chunk: at first, and at most.
+const LOOKS: [u64; 2] = [5, 80];
+/// Bytes on their way to a shared store, in KiB; what goes beyond is not written.
+pub(super) const WRITES: usize = 32 * 1024;
+
+impl Loader {
+    /// Writes a chunk to a shared store behind the scenes, and then gives up its lease.
+    pub(super) fn write(&self, place: &Place, chunk: &Arc<Chunk>, generation: u64, lease: Option<Held>) {
+        let options = place.list.resource().options();
+        let keep = options.ttl.saturating_add(options.stale);
+        let Ok(room) = Arc::clone(&self.writes).try_acquire_many_owned((chunk.weight() / 1024 + 1) as u32) else {
+            self.metrics.store_errors.inc();
+            return;
+        };
+        let (store, chunk, metrics) = (Arc::clone(&self.store), Arc::clone(chunk), Arc::clone(&self.metrics));
+        tokio::spawn(async move {
+            if let Err(error) = store.put(chunk, keep, generation).await {
+                metrics.store_errors.inc();
+                tracing::debug!(%error, "a chunk was not stored");
+            }
+            drop((room, lease));
+        });
+    }
+
+    /// The right to load a chunk among all servers; the chunk itself where another server has loaded it meanwhile.
+    pub(super) async fn lease(&self, place: &Place, refresh: bool) -> Result<Option<Held>, Found> {
+        // A refresh is for what is there already.
+        let serves = |found: &Found| !refresh || matches!(found.how, How::Fresh(_));
+        let until = Instant::now() + LEASE;
+        let mut pause = LOOKS[0];
+        loop {
+            match tokio::time::timeout(STORE_TIMEOUT, self.store.lease(&place.key, LEASE)).await {
+                Ok(Ok(Lease::Ours { token, there })) => {
+                    let held = Held { store: Arc::clone(&self.store), key: place.key.clone(), token };
+                    // Whoever had it may have just written what it was for.
+                    return match self.sound(place, there).filter(serves) {
+                        Some(found) => {
+                            place.list.note_cold(false);
+                            Err(found)
+                        }
+                        None => Ok(Some(held)),
+                    };
+                }
+                Ok(Ok(Lease::Theirs)) => {}
+                Ok(Err(_)) | Err(_) => {
+                    self.metrics.store_errors.inc();
+                    return Ok(None);
+                }
+            }
+            if Instant::now() >= until {
+                return Ok(None);
+            }
+            tokio::time::sleep(Duration::from_millis(pause / 2 + fastrand::u64(0..=pause))).await;
+            pause = (pause * 2).min(LOOKS[1]);
+            if let Some(found) = self.stored(place).await.filter(serves) {
+                return Err(found);
+            }
+        }
+    }
+}
+
+/// A lease, given back when it is dropped.
+pub(super) struct Held {
+    store: Arc<dyn Store>,
+    key: ChunkKey,
+    token: u64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (store, key, token) = (Arc::clone(&self.store), self.key.clone(), self.token);
+        runtime.spawn(async move {
+            // If that fails it ends by its time.
+            let _ = store.release(&key, token).await;
+        });
+    }
+}

@@ -1,0 +1,240 @@
+//! From what a resource asks for to what to select: names resolved, complaints collected. What is related is found in `relations`.
+
+use super::{
+    catalogue::{Catalogue, Table, fill},
+    keyset::KeyColumn,
+    plan::{Output, Plan, Select},
+};
+use crate::{
+    row::{Column, Field, Fields, Part, Shape},
+    source::{Complaint, FieldSpec, Filter, OrderBy, Spec},
+};
+
+/// Resolves a specification, or says everything that is wrong with it.
+pub(in crate::source) fn plan(spec: &Spec, catalogue: &Catalogue) -> Result<(Plan, Fields), Vec<Complaint>> {
+    let table = catalogue.table(&spec.table, "table").map_err(|complaint| vec![complaint])?;
+    let mut planner = Planner::new(spec, table, catalogue);
+    planner.order();
+    let fields = planner.fields();
+    planner.filters();
+    match planner.complaints.is_empty() {
+        true => Ok((planner.plan, fields)),
+        false => Err(planner.complaints),
+    }
+}
+
+/// A plan as it comes about, and what is wrong with it.
+pub(super) struct Planner<'a> {
+    pub(super) spec: &'a Spec,
+    pub(super) table: &'a Table,
+    pub(super) catalogue: &'a Catalogue,
+    pub(super) plan: Plan,
+    pub(super) complaints: Vec<Complaint>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(spec: &'a Spec, table: &'a Table, catalogue: &'a Catalogue) -> Planner<'a> {
+        let plan = Plan {
+            dialect: catalogue.dialect,
+            table: table.sql.clone(),
+            condition: spec.condition.clone(),
+            selects: vec![],
+            order: vec![],
+            key: vec![],
+            order_names: vec![],
+            relations: vec![],
+            outputs: vec![],
+            columns: vec![],
+            filters: vec![],
+            filter_columns: vec![],
+            unproven: table.key.is_empty() || table.key_can_be_null,
+            is_view: table.is_view,
+            unstable_key: table.unstable_key,
+        };
+        Planner { spec, table, catalogue, plan, complaints: vec![] }
+    }
+
+    /// Keeps a complaint; `None` where there was one.
+    fn kept<T>(&mut self, result: Result<T, Complaint>) -> Option<T> {
+        result.map_err(|complaint| self.complaints.push(complaint)).ok()
+    }
+
+    /// A column of the main table as SQL.
+    pub(super) fn own(&self, column: &str) -> String {
+        self.plan.dialect.column(&self.plan.table, column)
+    }
+
+    /// The index of a select, added if it is new.
+    pub(super) fn select(&mut self, select: Select) -> usize {
+        match self.plan.selects.iter().position(|one| *one == select) {
+            Some(index) => index,
+            None => {
+                self.plan.selects.push(select);
+                self.plan.selects.len() - 1
+            }
+        }
+    }
+
+    /// The index of the select of a column of the main table.
+    fn select_own(&mut self, name: &str, at: &str) -> Result<usize, Complaint> {
+        let column = self.table.column(name, at)?;
+        let select = Select { sql: fill(&column.read, &self.own(&column.name)), json: column.json };
+        Ok(self.select(select))
+    }
+
+    /// The same, such that its value can be bound again.
+    pub(super) fn select_key(&mut self, name: &str, at: &str) -> Result<usize, Complaint> {
+        let column = self.table.column(name, at)?;
+        let select = Select { sql: fill(&column.read_key, &self.own(&column.name)), json: false };
+        Ok(self.select(select))
+    }
+
+    fn order(&mut self) {
+        let mut order = self.spec.order.clone();
+        let declared = !self.spec.key.is_empty();
+        // The table's own key stands behind a declared one, which may not be as unique as is thought.
+        let key: Vec<&String> = self.spec.key.iter().chain(&self.table.key).collect();
+        if key.is_empty() {
+            self.complaints.push(Complaint::new(
+                "table",
+                format!("`{}` has no key that tells its rows apart", self.table.name),
+                "name the columns that do with `key = [\"…\"]`, or give the table a primary key",
+            ));
+        }
+        for column in key {
+            if !order.iter().any(|by| by.column.eq_ignore_ascii_case(column)) {
+                order.push(OrderBy { column: column.to_string(), descending: false });
+            }
+        }
+        for by in order {
+            let at = if declared && self.spec.key.contains(&by.column) { "key" } else { "order" };
+            let resolved = self.table.column(&by.column, at);
+            let Some(column) = self.kept(resolved) else { continue };
+            let (own, name) = (self.own(&column.name), column.name.clone());
+            if self.plan.order_names.iter().any(|known| known.trim_start_matches('-') == name) {
+                self.complaints.push(Complaint::new(
+                    at,
+                    format!("column `{name}` stands twice in the order"),
+                    "name it once",
+                ));
+                continue;
+            }
+            if let Some(why) = column.unordered {
+                let message = format!("column `{name}` cannot be part of an order: {why}");
+                self.complaints.push(Complaint::new(at, message, "order by another column, or make a view of it"));
+                continue;
+            }
+            // What the key tells apart must differ in the order too, whatever the column's own collation.
+            let is_key = |keys: &[String]| keys.iter().any(|key| key.eq_ignore_ascii_case(&name));
+            let usual = column.bind_key.as_ref().unwrap_or(&column.bind);
+            let (made, bind) = match (&column.exact, &column.as_in_key) {
+                // What was read as it lies there is compared as it is.
+                (Some(exact), _) if self.plan.unproven && is_key(&self.spec.key) => {
+                    (exact.as_str(), column.bind_key.as_ref().map_or(&*column.bind, |_| "?"))
+                }
+                (_, Some(as_in_key)) if is_key(&self.table.key) => (as_in_key.as_str(), usual.as_str()),
+                _ => ("?", usual.as_str()),
+            };
+            let (sql, nullable, bind) = (fill(made, &own), column.nullable, bind.to_owned());
+            let select = Select { sql: fill(&column.read_key, &own), json: false };
+            let select = self.select(select);
+            self.plan.key.push(select);
+            self.plan.order.push(KeyColumn { sql, bind, descending: by.descending, nullable });
+            self.plan.order_names.push(OrderBy { column: name, descending: by.descending }.text());
+        }
+    }
+
+    fn fields(&mut self) -> Fields {
+        let every = || {
+            self.table.declared().map(|column| (column.name.clone(), FieldSpec::Column(column.name.clone()))).collect()
+        };
+        let specs: Vec<(String, FieldSpec)> = self.spec.fields.clone().unwrap_or_else(every);
+        if specs.is_empty() {
+            self.complaints.push(Complaint::new(
+                "fields",
+                "a resource without fields has nothing to say",
+                "name at least one field, or leave `fields` out for all columns",
+            ));
+        }
+        let mut fields = vec![];
+        for (name, spec) in &specs {
+            let at = format!("fields.{name}");
+            let field = match spec {
+                FieldSpec::Column(column) => self.column(name, column, &at),
+                FieldSpec::Link(template) => self.link(template, &at),
+                FieldSpec::Via { via, related } => self.via(name, via, related, &at),
+                FieldSpec::Through { through, on, to, related } => self.through(name, (through, on, to), related, &at),
+                FieldSpec::From { on, related } => self.from(name, on, related, &at),
+            };
+            fields.extend(self.kept(field).map(|field| (name.clone(), field)));
+        }
+        fields
+    }
+
+    /// Adds a column of the source and gives the field that shows it.
+    pub(super) fn output(&mut self, name: &str, output: Output, shape: Shape) -> usize {
+        self.plan.outputs.push(output);
+        self.plan.columns.push(Column { name: name.to_owned(), shape });
+        self.plan.outputs.len() - 1
+    }
+
+    fn column(&mut self, name: &str, column: &str, at: &str) -> Result<Field, Complaint> {
+        let select = self.select_own(column, at)?;
+        Ok(Field::Column(self.output(name, Output::Select(select), Shape::Scalar)))
+    }
+
+    fn link(&mut self, template: &str, at: &str) -> Result<Field, Complaint> {
+        let broken =
+            |why: &str| Complaint::new(at, format!("the link {why}"), "write a path such as \"/tricks/{slug}/\"");
+        if !template.starts_with('/') || template.starts_with("//") {
+            return Err(broken("does not start with one `/`"));
+        }
+        let mut parts = vec![];
+        let mut rest = template;
+        while let Some(open) = rest.find(['{', '}']) {
+            let inner = rest[open..].strip_prefix('{').ok_or_else(|| broken("has a `}` without a `{`"))?;
+            let close = inner.find('}').ok_or_else(|| broken("has a `{` without a `}`"))?;
+            parts.push(Part::Literal(literal(&rest[..open])));
+            let select = self.select_own(&inner[..close], at)?;
+            parts.push(Part::Column(self.output(&inner[..close], Output::Select(select), Shape::Scalar)));
+            rest = &inner[close + 1..];
+        }
+        parts.push(Part::Literal(literal(rest)));
+        parts.retain(|part| *part != Part::Literal(String::new()));
+        Ok(Field::Link(parts))
+    }
+
+    fn filters(&mut self) {
+        let named = self.spec.filters.clone();
+        let usual =
+            || self.table.key.iter().chain(&self.table.indexed).chain(&self.spec.key).cloned().collect::<Vec<_>>();
+        for name in named.unwrap_or_else(usual) {
+            let column = self.table.column(&name, "filters");
+            let Some(column) = self.kept(column) else { continue };
+            let why = match column.operand {
+                _ if ["limit", "after"].contains(&&*column.name) => "is a parameter of every list",
+                None => "has no declared type to compare by",
+                Some(_) => "",
+            };
+            let (true, Some(operand)) = (why.is_empty(), column.operand) else {
+                if self.spec.filters.is_some() {
+                    let message = format!("column `{}` {why}", column.name);
+                    self.complaints.push(Complaint::new("filters", message, "leave it out of the filters"));
+                }
+                continue;
+            };
+            let filter = Filter { column: column.name.clone(), operand };
+            if !self.plan.filters.contains(&filter) {
+                self.plan.filter_columns.push((self.own(&column.name), column.bind.clone()));
+                self.plan.filters.push(filter);
+            }
+        }
+    }
+}
+
+/// Literal text of a link, with what a path cannot hold percent-encoded.
+fn literal(text: &str) -> String {
+    use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+    const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`');
+    utf8_percent_encode(text, UNSAFE).to_string()
+}

@@ -1,0 +1,254 @@
+//! Related rows of a resource: which tables and columns they are joined by, as the foreign keys or the configuration say.
+
+use super::{
+    catalogue::{ForeignKey, Table, fill},
+    dialect::Dialect,
+    keyset::KeyColumn,
+    plan::{JOIN, Join, Output, RELATED, Relation, Select},
+    planner::Planner,
+};
+use crate::{
+    row::{Field, Shape},
+    source::{Complaint, Related},
+};
+
+impl Planner<'_> {
+    /// The one related row that a column points to: scalar subqueries, so that the operator's condition sees one table only.
+    pub(super) fn via(&mut self, name: &str, via: &str, related: &Related, at: &str) -> Result<Field, Complaint> {
+        let via = self.table.column(via, at)?.name.clone();
+        let foreign = self.table.foreign_keys.iter().find(|key| key.column == via);
+        let target = match (&related.table, foreign) {
+            (Some(table), _) => self.catalogue.table(table, at)?,
+            (None, Some(key)) => self.catalogue.table(&key.table, at)?,
+            (None, None) => {
+                return Err(Complaint::new(
+                    at,
+                    format!("column `{via}` is no foreign key"),
+                    "name the related table with `table = \"…\"`",
+                ));
+            }
+        };
+        let to = match foreign.filter(|key| key.table == target.name) {
+            Some(key) => key.to.clone(),
+            None => target.single_key(at)?.to_owned(),
+        };
+        let (own, dialect) = (self.own(&via), self.plan.dialect);
+        let alias = dialect.quote(RELATED);
+        let select = |sql: &str| {
+            let to = dialect.column(&alias, &to);
+            format!("(SELECT {sql} FROM {} AS {alias} WHERE {to} = {own})", target.sql)
+        };
+        let columns = related_columns(dialect, target, related, at)?;
+        if !related.object {
+            let select = self.select(Select { sql: select(&columns[0].sql), json: columns[0].json });
+            return Ok(Field::Column(self.output(name, Output::Select(select), Shape::Scalar)));
+        }
+        // An object's values lie side by side, behind the key that says whether there is one.
+        let key = target.column(&to, at)?;
+        let key = Select { sql: select(&fill(&key.read, &dialect.column(&alias, &key.name))), json: false };
+        self.plan.selects.push(key);
+        let first = self.plan.selects.len();
+        self.plan.selects.extend(columns.iter().map(|one| Select { sql: select(&one.sql), json: one.json }));
+        let output = Output::Object { first, len: columns.len() };
+        Ok(Field::Column(self.output(name, output, Shape::Object(names(target, related, at)?))))
+    }
+
+    pub(super) fn through(
+        &mut self,
+        name: &str,
+        (through, on, to): (&str, &Option<String>, &Option<String>),
+        related: &Related,
+        at: &str,
+    ) -> Result<Field, Complaint> {
+        let join = self.catalogue.table(through, at)?;
+        let towards =
+            |key: &&ForeignKey| key.table == self.table.name && to.as_ref().is_none_or(|to| *to != key.column);
+        let on = reference(join, self.table, on.as_deref(), towards, "on", at)?;
+        let target = match &related.table {
+            Some(table) => self.catalogue.table(table, at)?,
+            None => {
+                let others: Vec<_> = join.foreign_keys.iter().filter(|key| key.column != on.column).collect();
+                match &others[..] {
+                    [key] => self.catalogue.table(&key.table, at)?,
+                    _ => {
+                        return Err(Complaint::new(
+                            at,
+                            format!("join table `{through}` does not say what is related"),
+                            "name the related table with `table = \"…\"`",
+                        ));
+                    }
+                }
+            }
+        };
+        let towards = |key: &&ForeignKey| key.table == target.name && key.column != on.column;
+        let to = reference(join, target, to.as_deref(), towards, "to", at)?;
+        let columns = related_columns(self.plan.dialect, target, related, at)?;
+        let (order, own_order) = related_order(self.plan.dialect, target, Some(join), related, at)?;
+        let parent = self.select_key(&on.to, at)?;
+        let whole = self.table.is_whole(&on.to)
+            && join.is_whole(&on.column)
+            && join.is_whole(&to.column)
+            && target.is_whole(&to.to);
+        let parent_column = self.table.column(&on.to, at)?.clone();
+        let (column, join) = (to.to, Join { table: join.sql.clone(), on: on.column, to: to.column });
+        let relation = Relation {
+            parent,
+            parent_column,
+            whole,
+            join: Some(join),
+            table: target.sql.clone(),
+            column,
+            columns,
+            names: names(target, related, at)?,
+            order,
+            small: target.is_small,
+            own_order,
+        };
+        Ok(self.relation(name, relation, related))
+    }
+
+    pub(super) fn from(
+        &mut self,
+        name: &str,
+        on: &Option<String>,
+        related: &Related,
+        at: &str,
+    ) -> Result<Field, Complaint> {
+        let named = related.table.as_deref().unwrap_or_default();
+        let target = self.catalogue.table(named, at)?;
+        let on = reference(target, self.table, on.as_deref(), |key| key.table == self.table.name, "on", at)?;
+        let columns = related_columns(self.plan.dialect, target, related, at)?;
+        let (order, own_order) = related_order(self.plan.dialect, target, None, related, at)?;
+        let parent = self.select_key(&on.to, at)?;
+        let whole = self.table.is_whole(&on.to) && target.is_whole(&on.column);
+        let parent_column = self.table.column(&on.to, at)?.clone();
+        let relation = Relation {
+            parent,
+            parent_column,
+            whole,
+            join: None,
+            table: target.sql.clone(),
+            column: on.column,
+            columns,
+            names: names(target, related, at)?,
+            order,
+            small: target.is_small,
+            own_order,
+        };
+        Ok(self.relation(name, relation, related))
+    }
+
+    fn relation(&mut self, name: &str, relation: Relation, related: &Related) -> Field {
+        let shape = if related.object { Shape::Objects(relation.names.clone()) } else { Shape::List };
+        self.plan.relations.push(relation);
+        Field::Column(self.output(name, Output::Relation(self.plan.relations.len() - 1), shape))
+    }
+}
+
+/// The names of the columns to take from related rows.
+fn names(table: &Table, related: &Related, at: &str) -> Result<Vec<String>, Complaint> {
+    related.columns.iter().map(|name| Ok(table.column(name, at)?.name.clone())).collect()
+}
+
+/// The columns to take from related rows.
+fn related_columns(dialect: &Dialect, table: &Table, related: &Related, at: &str) -> Result<Vec<Select>, Complaint> {
+    if related.columns.is_empty() {
+        return Err(Complaint::new(
+            at,
+            "the relation takes no column",
+            "name one with `column = \"…\"`, or several with `columns = […]`",
+        ));
+    }
+    let alias = dialect.quote(RELATED);
+    let select = |name: &String| {
+        let column = table.column(name, at)?;
+        Ok(Select { sql: fill(&column.read, &dialect.column(&alias, &column.name)), json: column.json })
+    };
+    related.columns.iter().map(select).collect()
+}
+
+/// The foreign key of `holder` that points to `target`, or the column that the user named for it.
+fn reference(
+    holder: &Table,
+    target: &Table,
+    named: Option<&str>,
+    fits: impl Fn(&&ForeignKey) -> bool,
+    option: &str,
+    at: &str,
+) -> Result<ForeignKey, Complaint> {
+    if let Some(name) = named {
+        let column = holder.column(name, at)?.name.clone();
+        let known = holder.foreign_keys.iter().find(|key| key.column == column && key.table == target.name);
+        return match known {
+            Some(key) => Ok(key.clone()),
+            None => Ok(ForeignKey { column, table: target.name.clone(), to: target.single_key(at)?.to_owned() }),
+        };
+    }
+    let fitting: Vec<&ForeignKey> = holder.foreign_keys.iter().filter(fits).collect();
+    match &fitting[..] {
+        [key] => Ok((*key).clone()),
+        [] => Err(Complaint::new(
+            at,
+            format!("table `{}` has no foreign key of one column to `{}`", holder.name, target.name),
+            format!("name the column that points there with `{option} = \"…\"`"),
+        )),
+        keys => Err(Complaint::new(
+            at,
+            format!("table `{}` points to `{}` more than once", holder.name, target.name),
+            format!(
+                "choose one with `{option} = \"…\"`: {}",
+                keys.iter().map(|key| &*key.column).collect::<Vec<_>>().join(", ")
+            ),
+        )),
+    }
+}
+
+/// The order of related rows, and whether it needs the related table's columns alone. It always ends in a key, so that
+/// the same rows always stand in the same order.
+fn related_order(
+    dialect: &Dialect,
+    table: &Table,
+    join: Option<&Table>,
+    related: &Related,
+    at: &str,
+) -> Result<(Vec<KeyColumn>, bool), Complaint> {
+    let mut order: Vec<KeyColumn> = vec![];
+    let mut own = true;
+    let mut push = |alias: &str, name: &str, descending: bool, nullable: bool| {
+        let sql = dialect.column(&dialect.quote(alias), name);
+        if !order.iter().any(|column| column.sql == sql) {
+            order.push(KeyColumn { sql, bind: "?".into(), descending, nullable });
+        }
+    };
+    for by in &related.order {
+        match (by.column.strip_prefix("through."), join) {
+            (Some(name), Some(join)) => {
+                let column = join.column(name, at)?;
+                push(JOIN, &column.name, by.descending, column.nullable);
+                own = false;
+            }
+            (Some(_), None) => {
+                return Err(Complaint::new(
+                    at,
+                    "there is no join table here to order by",
+                    "order by columns of the related table",
+                ));
+            }
+            (None, _) => {
+                let column = table.column(&by.column, at)?;
+                push(RELATED, &column.name, by.descending, column.nullable);
+            }
+        }
+    }
+    for name in &table.key {
+        push(RELATED, name, false, false);
+    }
+    if let Some(join) = join.filter(|_| !own) {
+        join.key.iter().for_each(|name| push(JOIN, name, false, false));
+    }
+    if order.is_empty() {
+        let message = format!("`{}` has no key to order related rows by", table.name);
+        return Err(Complaint::new(at, message, "name columns with `order = [\"…\"]`"));
+    }
+    Ok((order, own))
+}
