@@ -321,10 +321,19 @@ impl Loader {
                 Err(found) => return Ok(self.counted(found)),
             },
         };
+        // Whoever gives no lease, for want of room, may yet have the chunk.
+        if lease.is_none()
+            && !ask
+            && !refresh
+            && !read
+            && let Some(found) = self.stored(place).await
+        {
+            return Ok(self.counted(found));
+        }
         self.metrics.misses.inc_by(u64::from(!refresh));
         let generation = self.store.generation(&resource);
         // Where one chunk is missing the next is too, most of the time: asking for its lease tells that as well.
-        place.list.note_cold(!self.store.is_here());
+        place.list.note_cold(lease.is_some() || (read && place.list.is_cold()));
         let chunk = self.load(place, generation).await?;
         self.metrics.loads.inc();
         self.store.keep_at_hand(&chunk, generation);

@@ -3,6 +3,8 @@
 //! A store may forget anything at any time and knows nothing of rows. To add one, write a file like `memory.rs` and
 //! give it its row in [`STORES`]. [`promises`] is the suite that every one of them must pass.
 
+#[cfg(any(feature = "redis", feature = "memcached"))]
+mod breaker;
 #[cfg(feature = "memcached")]
 mod memcached;
 mod memory;
@@ -135,6 +137,10 @@ pub const STORES: &[Kind<OpenStore>] = &[
     Kind { name: "redis+cluster", example: "redis+cluster://node1:6379,node2:6379", open: redis::open },
     #[cfg(feature = "redis")]
     Kind { name: "redis+sentinel", example: "redis+sentinel://host1:26379,host2:26379/mymaster", open: redis::open },
+    #[cfg(feature = "redis")]
+    Kind { name: "rediss+cluster", example: "rediss+cluster://node1:6379,node2:6379", open: redis::open },
+    #[cfg(feature = "redis")]
+    Kind { name: "rediss+sentinel", example: "rediss+sentinel://host1:26379,host2:26379/mymaster", open: redis::open },
     #[cfg(feature = "memcached")]
     Kind { name: "memcached", example: "memcached://host1:11211,host2:11211", open: memcached::open },
 ];

@@ -1,9 +1,11 @@
 //! Redis and Valkey: one server, several behind Sentinel, or a cluster.
 //!
-//! `redis://[USER:PASSWORD@]HOST[:PORT][/DB]` (`rediss` with TLS), `redis+cluster://[USER:PASSWORD@]HOST:PORT,HOST:PORT`,
-//! `redis+sentinel://[USER:PASSWORD@]HOST:PORT,HOST:PORT/NAME[/DB]`.
+//! `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `redis+cluster://[USER:PASSWORD@]HOST:PORT,HOST:PORT`,
+//! `redis+sentinel://[USER:PASSWORD@]HOST:PORT,HOST:PORT/NAME[/DB]`; with `rediss` for `redis` over TLS, certificates checked against the
+//! system's roots (or `SSL_CERT_FILE`).
 
 use std::{
+    future::Future,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,15 +15,20 @@ use std::{
 
 use bytes::Bytes;
 use redis::{
-    Client, Cmd, Pipeline, RedisError, Value,
+    Client, Cmd, Pipeline, RedisError, RedisResult, TlsMode, Value,
     aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection},
-    cluster::ClusterClientBuilder,
+    cluster::{ClusterClient, ClusterClientBuilder},
     cluster_async::ClusterConnection,
     sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
 use tokio::sync::Mutex;
 
-use super::{Store, StoreOptions, share, shared::Remote};
+use super::{
+    Store, StoreOptions,
+    breaker::Breaker,
+    share,
+    shared::{Remote, Taken},
+};
 use crate::{
     error::{Error, Kind, Result},
     source::BoxFuture,
@@ -30,16 +37,46 @@ use crate::{
 /// One connection with a large value on it holds up the others' answers: so many take turns.
 const CONNECTIONS: usize = 3;
 const CONNECT: Duration = Duration::from_secs(1);
+/// A cluster's or Sentinel's machines are asked one after the other.
+const CONNECT_TO_ANY: Duration = Duration::from_secs(10);
 /// Larger values hold up a server that does one thing at a time.
 const LARGEST: usize = 8 * 1024 * 1024;
 const TAKE_BACK: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
 
-struct Redis(Link);
+struct Redis {
+    link: Link,
+    breaker: Breaker,
+}
 
 enum Link {
     Single { managers: Vec<ConnectionManager>, turn: AtomicUsize },
-    Cluster { client: redis::cluster::ClusterClient, connection: Mutex<Option<ClusterConnection>> },
-    Sentinel { client: Mutex<SentinelClient>, connection: Mutex<Option<MultiplexedConnection>> },
+    Cluster { client: ClusterClient, slot: Slot<ClusterConnection> },
+    Sentinel { client: Arc<Mutex<SentinelClient>>, slot: Slot<MultiplexedConnection> },
+}
+
+/// A connection that all share, once it is there.
+type Slot<C> = Arc<Mutex<Option<C>>>;
+
+/// The connection in the slot; made first where there is none. That goes on though whoever asked stops waiting: there may be machines to
+/// be passed over that do not answer.
+async fn shared<C: Clone + Send + 'static>(
+    slot: &Slot<C>,
+    connect: impl Future<Output = RedisResult<C>> + Send + 'static,
+) -> Result<C> {
+    if let Some(known) = slot.try_lock().ok().and_then(|slot| slot.clone()) {
+        return Ok(known);
+    }
+    let slot = Arc::clone(slot);
+    let connecting = tokio::spawn(async move {
+        let mut slot = slot.lock().await;
+        if let Some(known) = &*slot {
+            return Ok(known.clone());
+        }
+        let made = tokio::time::timeout(CONNECT_TO_ANY, connect).await;
+        let made = made.map_err(|_| Error::new(Kind::Timeout, "no machine of the store answered in time"))?;
+        Ok(slot.insert(made.map_err(failed)?).clone())
+    });
+    connecting.await.map_err(|_| Error::new(Kind::Internal, "connecting ended without a word"))?
 }
 
 pub(super) fn open(options: &StoreOptions) -> Result<Arc<dyn Store>> {
@@ -48,30 +85,31 @@ pub(super) fn open(options: &StoreOptions) -> Result<Arc<dyn Store>> {
     let link = link(&options.url).map_err(|why| {
         Error::new(Kind::Config, format!("the URL of the store cannot be read: {why}")).remedy(
             "write redis://HOST:PORT/DB, redis+cluster://HOST:PORT,HOST:PORT or redis+sentinel://HOST:PORT,HOST:PORT/NAME, \
-             with USER:PASSWORD@ before the hosts where they are needed",
+             with `rediss` for TLS, and with USER:PASSWORD@ before the hosts where they are needed",
         )
     })?;
-    Ok(share(Redis(link), options))
+    Ok(share(Redis { link, breaker: Breaker::default() }, options))
 }
 
 fn link(url: &str) -> Result<Link, String> {
     // What the driver says of a URL may hold the password.
     let broken = |error: RedisError| format!("{:?}", error.kind());
-    if let Some(rest) = url.strip_prefix("redis+cluster://") {
+    let (scheme, rest) = url.split_once("://").ok_or("it has no ://")?;
+    let (redis, kind) = scheme.split_once('+').unwrap_or((scheme, ""));
+    let tls = (redis == "rediss").then_some(TlsMode::Secure);
+    if kind == "cluster" {
         let parts = Parts::of(rest)?;
-        let mut builder =
-            ClusterClientBuilder::new(parts.hosts.iter().map(|(host, port)| format!("redis://{host}:{port}")))
-                .connection_timeout(CONNECT)
-                .retries(2);
+        let hosts = parts.hosts.iter().map(|(host, port)| format!("{redis}://{host}:{port}"));
+        let mut builder = ClusterClientBuilder::new(hosts).connection_timeout(CONNECT).retries(2);
         if let Some(user) = parts.user {
             builder = builder.username(user);
         }
         if let Some(password) = parts.password {
             builder = builder.password(password);
         }
-        return Ok(Link::Cluster { client: builder.build().map_err(broken)?, connection: Mutex::default() });
+        return Ok(Link::Cluster { client: builder.build().map_err(broken)?, slot: Slot::default() });
     }
-    if let Some(rest) = url.strip_prefix("redis+sentinel://") {
+    if kind == "sentinel" {
         let parts = Parts::of(rest)?;
         let (name, database) = parts.path.split_once('/').unwrap_or((parts.path, "0"));
         if name.is_empty() {
@@ -81,14 +119,17 @@ fn link(url: &str) -> Result<Link, String> {
         let mut builder = SentinelClientBuilder::new(hosts, name, SentinelServerType::Master)
             .map_err(broken)?
             .set_client_to_redis_db(database.parse().map_err(|_| "the database is no number".to_owned())?);
+        if let Some(tls) = tls {
+            builder = builder.set_client_to_sentinel_tls_mode(tls).set_client_to_redis_tls_mode(tls);
+        }
         if let Some(user) = parts.user {
             builder = builder.set_client_to_redis_username(user);
         }
         if let Some(password) = parts.password {
             builder = builder.set_client_to_redis_password(password);
         }
-        let client = Mutex::new(builder.build().map_err(broken)?);
-        return Ok(Link::Sentinel { client, connection: Mutex::default() });
+        let client = Arc::new(Mutex::new(builder.build().map_err(broken)?));
+        return Ok(Link::Sentinel { client, slot: Slot::default() });
     }
     let client = Client::open(url).map_err(broken)?;
     let manager = || {
@@ -151,34 +192,31 @@ impl Usable {
 
 impl Redis {
     async fn usable(&self) -> Result<Usable> {
-        match &self.0 {
+        match &self.link {
             Link::Single { managers, turn } => {
                 let turn = turn.fetch_add(1, Ordering::Relaxed) % managers.len();
                 Ok(Usable::Manager(managers[turn].clone()))
             }
-            Link::Cluster { client, connection } => {
-                let known = connection.lock().await.clone();
-                if let Some(known) = known {
-                    return Ok(Usable::Cluster(known));
-                }
-                let made = client.get_async_connection().await.map_err(failed)?;
-                Ok(Usable::Cluster(connection.lock().await.insert(made).clone()))
+            Link::Cluster { client, slot } => {
+                let client = client.clone();
+                Ok(Usable::Cluster(shared(slot, async move { client.get_async_connection().await }).await?))
             }
-            Link::Sentinel { client, connection } => {
-                let known = connection.lock().await.clone();
-                if let Some(known) = known {
-                    return Ok(Usable::Plain(known));
-                }
-                let made = client.lock().await.get_async_connection().await.map_err(failed)?;
-                Ok(Usable::Plain(connection.lock().await.insert(made).clone()))
+            Link::Sentinel { client, slot } => {
+                let client = Arc::clone(client);
+                let connect = async move { client.lock().await.get_async_connection().await };
+                Ok(Usable::Plain(shared(slot, connect).await?))
             }
         }
     }
 
     /// Commands in one go, and their answers.
     async fn run_all(&self, commands: &Pipeline) -> Result<Vec<Value>> {
+        self.breaker.call(self.answers(commands)).await
+    }
+
+    async fn answers(&self, commands: &Pipeline) -> Result<Vec<Value>> {
         let mut answers = self.ask(commands).await?;
-        if let Link::Single { managers, .. } = &self.0 {
+        if let Link::Single { managers, .. } = &self.link {
             // After an outage each connection finds out by itself that it is dead: the others are tried at once.
             for _ in 1..managers.len() {
                 match &answers {
@@ -191,10 +229,10 @@ impl Redis {
         }
         let answers = answers.and_then(|answers| answers.into_iter().map(Value::extract_error).collect());
         if answers.is_err()
-            && let Link::Sentinel { connection, .. } = &self.0
+            && let Link::Sentinel { slot, .. } = &self.link
         {
             // Whatever went wrong, Sentinel is asked anew who leads: a former master may be a replica now, which takes no writes.
-            *connection.lock().await = None;
+            *slot.lock().await = None;
         }
         answers.map_err(failed)
     }
@@ -208,15 +246,6 @@ impl Redis {
         commands.add_command(command.clone());
         Ok(self.run_all(&commands).await?.pop().unwrap_or(Value::Nil))
     }
-}
-
-fn add_command(name: &str, bytes: &[u8], keep: Option<Duration>) -> Cmd {
-    let mut command = redis::cmd("SET");
-    command.arg(name).arg(bytes).arg("NX");
-    if let Some(keep) = keep {
-        command.arg("PX").arg(milliseconds(keep));
-    }
-    command
 }
 
 fn bytes_of(value: Value) -> Option<Bytes> {
@@ -244,41 +273,32 @@ impl Remote for Redis {
         Box::pin(async move { self.run(redis::cmd("GET").arg(name)).await.map(bytes_of) })
     }
 
-    fn set<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Option<Duration>) -> BoxFuture<'a, Result<()>> {
+    fn set<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Duration) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let mut command = redis::cmd("SET");
-            command.arg(name).arg(&bytes[..]);
-            if let Some(keep) = keep {
-                command.arg("PX").arg(milliseconds(keep));
-            }
-            self.run(&command).await.map(drop)
+            self.run(command.arg(name).arg(&bytes[..]).arg("PX").arg(milliseconds(keep))).await.map(drop)
         })
     }
 
-    fn add<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Option<Duration>) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async move { Ok(!matches!(self.run(&add_command(name, &bytes, keep)).await?, Value::Nil)) })
-    }
-
-    fn add_and_get<'a>(
-        &'a self,
-        name: &'a str,
-        bytes: Bytes,
-        keep: Option<Duration>,
-        other: &'a str,
-    ) -> BoxFuture<'a, Result<(bool, Option<Bytes>)>> {
+    fn take<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Duration, other: &'a str) -> BoxFuture<'a, Result<Taken>> {
         Box::pin(async move {
             let mut commands = redis::pipe();
-            commands.add_command(add_command(name, &bytes, keep)).cmd("GET").arg(other);
+            commands.cmd("SET").arg(name).arg(&bytes[..]).arg("NX").arg("PX").arg(milliseconds(keep));
+            commands.cmd("GET").arg(other);
             let mut answers = self.run_all(&commands).await?.into_iter();
-            let added = !matches!(answers.next(), None | Some(Value::Nil));
-            Ok((added, answers.next().and_then(bytes_of)))
+            let ours = !matches!(answers.next(), None | Some(Value::Nil));
+            Ok(Taken { ours, there: answers.next().and_then(bytes_of) })
         })
     }
 
-    fn take_back<'a>(&'a self, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>> {
+    fn give_back<'a>(&'a self, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>> {
         Box::pin(
             async move { self.run(redis::cmd("EVAL").arg(TAKE_BACK).arg(1).arg(name).arg(&bytes[..])).await.map(drop) },
         )
+    }
+
+    fn keep_copies<'a>(&'a self, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move { self.run(redis::cmd("SET").arg(name).arg(&bytes[..])).await.map(drop) })
     }
 
     fn largest(&self) -> usize {

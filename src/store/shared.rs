@@ -6,11 +6,8 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
-    },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -23,42 +20,41 @@ use crate::{
     source::BoxFuture,
 };
 
-/// What keeps bytes for many servers. Names are ASCII and at most 250 bytes long.
+/// What keeps bytes for many servers. Names are ASCII and at most 250 bytes long; what stands in braces in a name says which names belong on
+/// one machine. Each call ends within half a second, and at once where the machine that it would ask failed lately.
 pub(super) trait Remote: Send + Sync + 'static {
     /// The bytes under a name.
     fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>>;
 
-    /// Keeps bytes under a name; without end where `keep` is `None`.
-    fn set<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Option<Duration>) -> BoxFuture<'a, Result<()>>;
+    /// Keeps bytes under a name for so long at most.
+    fn set<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Duration) -> BoxFuture<'a, Result<()>>;
 
-    /// Keeps bytes under a name where nothing is; says whether that was so.
-    fn add<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Option<Duration>) -> BoxFuture<'a, Result<bool>>;
-
-    /// The same, and what is under another name once that is done.
-    fn add_and_get<'a>(
-        &'a self,
-        name: &'a str,
-        bytes: Bytes,
-        keep: Option<Duration>,
-        other: &'a str,
-    ) -> BoxFuture<'a, Result<(bool, Option<Bytes>)>> {
-        Box::pin(async move {
-            match self.add(name, bytes, keep).await? {
-                true => Ok((true, self.get(other).await?)),
-                false => Ok((false, None)),
-            }
-        })
-    }
+    /// Keeps bytes under a name where nothing is, and then looks what is under another on the same machine.
+    fn take<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Duration, other: &'a str) -> BoxFuture<'a, Result<Taken>>;
 
     /// Forgets what is under a name if it is exactly this.
-    fn take_back<'a>(&'a self, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>>;
+    fn give_back<'a>(&'a self, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>>;
+
+    /// What is under a name in each place that keeps copies for itself, where it answers; an error where none does.
+    fn copies<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Option<Bytes>>>> {
+        Box::pin(async move { Ok(vec![self.get(name).await?]) })
+    }
+
+    /// Keeps bytes under a name without end, in each of those places; an error where none takes it.
+    fn keep_copies<'a>(&'a self, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>>;
 
     /// The largest value that it takes, in bytes.
     fn largest(&self) -> usize;
 }
 
-/// One call is waited for so long.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// What [`Remote::take`] came to.
+pub(super) struct Taken {
+    /// Whether nothing was under the name.
+    pub(super) ours: bool,
+    /// What is under the other.
+    pub(super) there: Option<Bytes>,
+}
+
 /// How often generations are looked at: a purge is seen everywhere within this and one call.
 const LOOK: Duration = Duration::from_secs(1);
 /// A generation that is not known.
@@ -69,7 +65,6 @@ pub(super) struct Shared {
     remote: Box<dyn Remote>,
     prefix: String,
     largest: usize,
-    breaker: Breaker,
     /// Of each resource that was asked for; `None` where the store has not said it yet.
     generations: Mutex<HashMap<[u8; 16], Option<u64>>>,
     on_purge: Mutex<Vec<OnPurge>>,
@@ -83,24 +78,11 @@ impl Shared {
             remote: Box::new(remote),
             prefix: prefix.to_owned(),
             largest,
-            breaker: Breaker::default(),
             generations: Mutex::default(),
             on_purge: Mutex::default(),
         });
         tokio::spawn(look(Arc::downgrade(&shared)));
         shared
-    }
-
-    /// A call with its limit, unless the store rests.
-    async fn call<T>(&self, request: BoxFuture<'_, Result<T>>) -> Result<T> {
-        let pass = self.breaker.enter()?;
-        let answer = match tokio::time::timeout(PATIENCE, request).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Error::new(Kind::Timeout, "the store did not answer in time")),
-        };
-        // A refusal is an answer: whoever refuses writes, for want of room, can still be read.
-        pass.leave(answer.as_ref().err().filter(|error| error.kind() != Kind::Busy));
-        answer
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<[u8; 16], Option<u64>>> {
@@ -119,25 +101,16 @@ impl Shared {
         }
     }
 
-    /// Asks what a resource's generation is; a store that lost it is told again.
+    /// Asks what a resource's generation is; a place that lost it, or led by a replica that had not heard of it, is told again.
     async fn ask(&self, resource: &[u8; 16]) -> Result<u64> {
         let name = self.generation_name(resource);
-        let stored = self.call(self.remote.get(&name)).await?;
-        let stored = stored.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok());
+        let said = |copy: &Option<Bytes>| std::str::from_utf8(copy.as_deref()?).ok()?.parse().ok();
+        let copies: Vec<u64> = self.remote.copies(&name).await?.iter().map(|copy| said(copy).unwrap_or(0)).collect();
         let known = self.known().get(resource).copied().flatten();
-        let value = match (stored, known) {
-            // A replica that leads now may not have heard of the last purge.
-            (Some(stored), Some(known)) if stored < known => {
-                self.call(self.remote.set(&name, known.to_string().into(), None)).await?;
-                known
-            }
-            (Some(stored), _) => stored,
-            (None, Some(known)) if known > 0 => {
-                self.call(self.remote.add(&name, known.to_string().into(), None)).await?;
-                known
-            }
-            (None, _) => 0,
-        };
+        let value = copies.iter().copied().chain(known).max().unwrap_or(0);
+        if copies.iter().any(|copy| *copy < value) {
+            self.remote.keep_copies(&name, value.to_string().into()).await?;
+        }
         self.learn(resource, value);
         Ok(value)
     }
@@ -206,7 +179,7 @@ impl Store for Shared {
     fn get<'a>(&'a self, key: &'a ChunkKey) -> BoxFuture<'a, Result<Option<Arc<Chunk>>>> {
         Box::pin(async move {
             let generation = self.current(&key.resource()).await?;
-            let bytes = self.call(self.remote.get(&self.name('c', key, generation))).await?;
+            let bytes = self.remote.get(&self.name('c', key, generation)).await?;
             opened(bytes, key)
         })
     }
@@ -221,7 +194,7 @@ impl Store for Shared {
                 let message = format!("a chunk of {} bytes is too large for the store", bytes.len());
                 return Err(Error::new(Kind::Invalid, message).remedy("make `chunk_bytes` of the resource smaller"));
             }
-            self.call(self.remote.set(&self.name('c', &chunk.key, generation), bytes, Some(keep))).await
+            self.remote.set(&self.name('c', &chunk.key, generation), bytes, keep).await
         })
     }
 
@@ -230,7 +203,7 @@ impl Store for Shared {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
             // Later than any before, whichever server's clock that was.
             let next = now.max(self.ask(resource).await? + 1);
-            self.call(self.remote.set(&self.generation_name(resource), next.to_string().into(), None)).await?;
+            self.remote.keep_copies(&self.generation_name(resource), next.to_string().into()).await?;
             self.learn(resource, next);
             Ok(())
         })
@@ -249,10 +222,9 @@ impl Store for Shared {
             let generation = self.current(&key.resource()).await?;
             let token = fastrand::u64(1..);
             let (name, chunk) = (self.name('l', key, generation), self.name('c', key, generation));
-            let request = self.remote.add_and_get(&name, token.to_string().into(), Some(time), &chunk);
-            match self.call(request).await? {
-                (true, bytes) => Ok(Lease::Ours { token, there: opened(bytes, key) }),
-                (false, _) => Ok(Lease::Theirs),
+            match self.remote.take(&name, token.to_string().into(), time, &chunk).await? {
+                Taken { ours: true, there } => Ok(Lease::Ours { token, there: opened(there, key) }),
+                Taken { ours: false, .. } => Ok(Lease::Theirs),
             }
         })
     }
@@ -261,95 +233,7 @@ impl Store for Shared {
         Box::pin(async move {
             // After a purge it is another name, where nothing is to be taken back.
             let name = self.name('l', key, self.generation(&key.resource()));
-            self.call(self.remote.take_back(&name, token.to_string().into())).await
+            self.remote.give_back(&name, token.to_string().into()).await
         })
-    }
-}
-
-/// Leaves a store alone that fails, and looks now and then whether it is back: one call at a time (half-open).
-#[derive(Default)]
-struct Breaker {
-    /// Failures one after the other.
-    failures: AtomicU32,
-    /// Until when nothing is asked, in milliseconds since the first failure of all.
-    rests_until: AtomicU64,
-    probing: AtomicBool,
-    began: std::sync::OnceLock<Instant>,
-}
-
-/// So many failures one after the other, and it rests.
-const FAILURES: u32 = 5;
-const SHORTEST_REST: u64 = 500;
-const LONGEST_REST: u64 = 4_000;
-
-impl Breaker {
-    fn now(&self) -> u64 {
-        self.began.get_or_init(Instant::now).elapsed().as_millis() as u64
-    }
-
-    fn enter(&self) -> Result<Pass<'_>> {
-        if self.failures.load(Ordering::Relaxed) < FAILURES {
-            return Ok(Pass { breaker: self, probes: false });
-        }
-        let rests = self.now() < self.rests_until.load(Ordering::Relaxed);
-        if rests || self.probing.swap(true, Ordering::Relaxed) {
-            return Err(Error::new(Kind::Unavailable, "the store failed lately, and is left alone for a moment"));
-        }
-        Ok(Pass { breaker: self, probes: true })
-    }
-}
-
-/// The right to ask the store once. Dropped without an answer, as when nobody waits for it any more, it says nothing of the store, and
-/// another may probe.
-struct Pass<'a> {
-    breaker: &'a Breaker,
-    probes: bool,
-}
-
-impl Pass<'_> {
-    /// Says how the call went.
-    fn leave(self, failure: Option<&Error>) {
-        let breaker = self.breaker;
-        if let Some(error) = failure {
-            let failures = breaker.failures.fetch_add(1, Ordering::Relaxed) + 1;
-            if failures >= FAILURES {
-                let rest = (SHORTEST_REST << (failures - FAILURES).min(4)).min(LONGEST_REST);
-                breaker.rests_until.store(breaker.now() + rest, Ordering::Relaxed);
-                if failures == FAILURES {
-                    tracing::warn!(%error, "the store fails: it is left alone for a while, and sources are asked instead");
-                }
-            }
-        } else if breaker.failures.swap(0, Ordering::Relaxed) >= FAILURES {
-            tracing::info!("the store answers again");
-        }
-    }
-}
-
-impl Drop for Pass<'_> {
-    fn drop(&mut self) {
-        if self.probes {
-            self.breaker.probing.store(false, Ordering::Relaxed);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_store_that_fails_is_left_alone_and_tried_by_one_call_at_a_time() {
-        let breaker = Breaker::default();
-        for _ in 0..FAILURES {
-            breaker.enter().unwrap().leave(Some(&Error::new(Kind::Unavailable, "it is down")));
-        }
-        assert!(breaker.enter().is_err(), "it rests");
-        breaker.rests_until.store(0, Ordering::Relaxed);
-        let probe = breaker.enter().unwrap();
-        assert!(breaker.enter().is_err(), "one probe, and no other while it is under way");
-        drop(probe);
-        let probe = breaker.enter().expect("a probe that nobody waited for leaves the way free");
-        probe.leave(None);
-        assert!(breaker.enter().is_ok() && breaker.enter().is_ok(), "it is back");
     }
 }

@@ -171,6 +171,51 @@ fn a_store_that_dies_hangs_or_comes_back_empty_costs_time_and_nothing_else() {
 }
 
 #[test]
+fn a_full_redis_that_forgets_nothing_can_still_be_read() {
+    let machine = Server::start_with(Kind::Redis, &["--maxmemory", "3mb", "--maxmemory-policy", "noeviction"]);
+    let source = Numbers::new(10_000, 500);
+    let server = serve(&source, options(&machine, "full", 0), ResourceOptions::default());
+    let hits = |server: &Running| server.chunkflow.metrics().hits.get();
+    for _ in 0..3 {
+        let reply = server.get("/numbers");
+        assert!(reply.whole && ids(&reply).len() == 10_000);
+    }
+    assert!(server.chunkflow.metrics().store_errors.get() > 5, "it was full");
+    let before = hits(&server);
+    assert!(server.get("/numbers").whole);
+    assert!(hits(&server) > before, "what it took it gives");
+}
+
+#[test]
+fn one_of_three_memcached_nodes_takes_its_share_with_it_and_no_more() {
+    let nodes: Vec<Server> = (0..3).map(|_| Server::start(Kind::Memcached)).collect();
+    let hosts: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+    let url = format!("memcached://{}", hosts.join(","));
+    let source = Numbers::new(20_000, 500);
+    // Chunks as large as what is read for one that is missing: otherwise its rows are the next chunk's too.
+    let large = ResourceOptions { sizes: chunkflow::Sizes { rows: 50, bytes: 200_000 }, ..ResourceOptions::default() };
+    let server = serve(&source, StoreOptions { near: 0, ..StoreOptions::new(url) }, large);
+    let hits = || server.chunkflow.metrics().hits.get();
+    let whole = || {
+        let reply = server.get("/numbers");
+        assert!(reply.whole && ids(&reply) == (1..=20_000).collect::<Vec<u64>>());
+    };
+    whole();
+    let all = server.chunkflow.metrics().loads.get();
+    let found = || {
+        let before = hits();
+        whole();
+        hits() - before
+    };
+    until("all are found", || found() >= all);
+    nodes[1].order("kill", "killed");
+    let some = found();
+    assert!(some > all / 3, "the others' share: {some} of {all}");
+    nodes[1].order("start", "ready");
+    until("all are found again", || found() >= all);
+}
+
+#[test]
 fn garbage_under_our_names_is_a_miss_and_never_a_row() {
     let redis = Server::shared(Kind::Redis);
     let source = Numbers::new(1_000, 100);

@@ -99,6 +99,28 @@ fn hosts_are_tried_one_after_the_other() {
     );
 }
 
+#[test]
+fn a_socket_in_the_file_system_is_a_way_too() {
+    let db = with_rows();
+    let server = Server::shared(Kind::Postgres);
+    let (folder, name) = (server.folder.path().display(), db.url().rsplit_once('/').unwrap().1.to_owned());
+    let url = format!("postgres:///{name}?host={folder}&port={}&user=chunkflow", server.port);
+    assert_eq!(Running::config(&config(&url)).get("/list").results().len(), 3000);
+    // A client that leaves stops its query over the socket as well.
+    db.execute("CREATE VIEW slow AS SELECT id, pg_sleep(id * 0 + 30)::text AS s FROM item");
+    let text = config(&url).replace("table = \"item\"", "table = \"slow\"\nkey = [\"id\"]");
+    let text = text.replace(&format!("\"{url}\""), &format!("{{ url = \"{url}\", timeout = \"10m\" }}"));
+    let slow = Running::config(&text);
+    let active = || {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%slow%' AND pid <> pg_backend_pid() AND datname = current_database()";
+        db.query(sql).unwrap()[0][0].clone()
+    };
+    let client = crate::support::Client::get(slow.address, "/list");
+    until("it runs", || active() == "1");
+    drop(client);
+    until("it is stopped", || active() == "0");
+}
+
 /// PgBouncer in transaction mode with one connection to the server, ended when dropped.
 struct Pooler(Child);
 
