@@ -50,7 +50,7 @@ struct Redis {
 
 enum Link {
     Single { managers: Vec<ConnectionManager>, turn: AtomicUsize },
-    Cluster { client: ClusterClient, slot: Slot<ClusterConnection> },
+    Cluster { client: Box<ClusterClient>, slot: Slot<ClusterConnection> },
     Sentinel { client: Arc<Mutex<SentinelClient>>, slot: Slot<MultiplexedConnection> },
 }
 
@@ -107,7 +107,7 @@ fn link(url: &str) -> Result<Link, String> {
         if let Some(password) = parts.password {
             builder = builder.password(password);
         }
-        return Ok(Link::Cluster { client: builder.build().map_err(broken)?, slot: Slot::default() });
+        return Ok(Link::Cluster { client: Box::new(builder.build().map_err(broken)?), slot: Slot::default() });
     }
     if kind == "sentinel" {
         let parts = Parts::of(rest)?;
