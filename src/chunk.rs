@@ -3,14 +3,16 @@
 //! The stored form, for stores outside this process (integers are little endian):
 //!
 //! ```text
-//!  0  "ckf1"      magic and version
+//!  0  "ckf2"      magic and version
 //!  4  u32         CRC-32 (IEEE) of everything behind it
 //!  8  u64         loaded at, milliseconds since 1970
 //! 16  u32         rows
 //! 20  u32         length of the key
 //! 24  u32         length of the next chunk's cursor, or ffff_ffff at the end of the list
 //! 28  u32         length of the body
-//! 32  …           key, cursor, body; nothing behind them
+//! 32  u32         CRC-32 of what the body decodes to; 0 where it is not coded
+//! 36  u32         length of that, or ffff_ffff where the body is not coded
+//! 40  …           key, cursor, body; nothing behind them
 //! ```
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -20,9 +22,10 @@ use crate::{
     error::{Error, Kind, Result},
 };
 
-const MAGIC: &[u8; 4] = b"ckf1";
-const HEAD: usize = 32;
+const MAGIC: &[u8; 4] = b"ckf2";
+const HEAD: usize = 40;
 const END: u32 = u32::MAX;
+const PLAIN: u32 = u32::MAX;
 
 /// What a chunk is stored under: everything that shapes its bytes.
 ///
@@ -73,8 +76,34 @@ pub struct Chunk {
     pub rows: u32,
     /// Where the next chunk starts; `None` when the list ends here.
     pub next: Option<Cursor>,
-    /// The rows, as a format wrote them, without anything before the first or after the last.
+    /// The rows, as a format wrote them, without anything before the first or after the last; or a piece of a content coding that decodes to that.
     pub body: Bytes,
+    /// Of what a coded body decodes to; `None` where it is not coded.
+    pub plain: Option<Sum>,
+}
+
+/// CRC-32 (IEEE) and length of some bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// The checksum.
+    pub crc: u32,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+impl Sum {
+    /// The sum of these bytes.
+    pub fn of(bytes: &[u8]) -> Sum {
+        Sum { crc: crc32fast::hash(bytes), bytes: bytes.len() as u64 }
+    }
+
+    /// Takes in what follows.
+    pub fn add(&mut self, next: &Sum) {
+        let hasher = |sum: &Sum| crc32fast::Hasher::new_with_initial_len(sum.crc, sum.bytes);
+        let mut all = hasher(self);
+        all.combine(&hasher(next));
+        *self = Sum { crc: all.finalize(), bytes: self.bytes + next.bytes };
+    }
 }
 
 impl Chunk {
@@ -95,6 +124,8 @@ impl Chunk {
         out.put_u32_le(self.key.0.len() as u32);
         out.put_u32_le(if self.next.is_some() { next.len() as u32 } else { END });
         out.put_u32_le(self.body.len() as u32);
+        out.put_u32_le(self.plain.map_or(0, |plain| plain.crc));
+        out.put_u32_le(self.plain.map_or(PLAIN, |plain| plain.bytes as u32));
         out.put_slice(&self.key.0);
         out.put_slice(next);
         out.put_slice(&self.body);
@@ -141,6 +172,7 @@ impl Chunk {
             rows: u32_at(16),
             next,
             body: bytes.slice(body_at..),
+            plain: (u32_at(36) != PLAIN).then(|| Sum { crc: u32_at(32), bytes: u32_at(36).into() }),
         })
     }
 }
@@ -155,10 +187,18 @@ mod tests {
     fn chunk(n: i64, end: bool, body: Vec<u8>) -> Chunk {
         let key = ChunkKey::new(&ListKey([7; 48]), &Cursor::after(&[Value::Integer(n)]).unwrap(), 0);
         let next = (!end).then(|| Cursor::after(&[Value::Integer(n), Value::Text(b"x")]).unwrap());
-        Chunk { key, loaded_at: n as u64, rows: 3, next, body: body.into() }
+        let plain = (n % 2 == 0).then(|| Sum::of(&n.to_le_bytes()));
+        Chunk { key, loaded_at: n as u64, rows: 3, next, body: body.into(), plain }
     }
 
     proptest! {
+        #[test]
+        fn sums_add_up(one: Vec<u8>, other: Vec<u8>) {
+            let mut sum = Sum::of(&one);
+            sum.add(&Sum::of(&other));
+            prop_assert_eq!(sum, Sum::of(&[one, other].concat()));
+        }
+
         #[test]
         fn the_stored_form_comes_back_and_any_change_of_it_is_refused(
             n: i64, end: bool, body: Vec<u8>, at: prop::sample::Index, bit in 0u8..8, cut: prop::sample::Index,

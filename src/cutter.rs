@@ -160,6 +160,7 @@ impl Cutter {
             // The buffer is kept for the next chunk; a stored chunk holds no more memory than its bytes.
             body: Bytes::copy_from_slice(&open.out.bytes),
             next: next.clone(),
+            plain: None,
         }));
         open.out.bytes.clear();
         if let Some(start) = next.filter(|_| self.cut == 0) {
@@ -183,7 +184,7 @@ impl RowSink for Cutter {
         };
         let list = Arc::clone(&self.list);
         if open.rows > 0 {
-            open.out.bytes.extend_from_slice(&list.writer().between);
+            open.out.bytes.extend_from_slice(list.between());
         }
         let from = open.out.bytes.len();
         list.write_row(values, &mut self.link, &mut open.out);

@@ -12,6 +12,7 @@
 mod boundary;
 mod bytes_size;
 mod chunk;
+mod coding;
 #[cfg(feature = "server")]
 pub mod command;
 #[cfg(feature = "server")]
@@ -44,7 +45,7 @@ pub use self::source::{Postgres, fuzz_postgres_wire};
 pub use self::web::fuzz_filter;
 pub use self::{
     boundary::Sizes,
-    chunk::{Chunk, ChunkKey, ListKey},
+    chunk::{Chunk, ChunkKey, ListKey, Sum},
     cursor::{Cursor, MAX_CURSOR},
     error::{Error, Kind, Result},
     format::{Encoder, FORMATS, Format, Output, negotiate},

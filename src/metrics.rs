@@ -19,6 +19,8 @@ pub struct Metrics {
     pub joined: Counter,
     /// Chunks loaded from a source.
     pub loads: Counter,
+    /// Chunks compressed: each once for each encoding that is asked for.
+    pub compressed: Counter,
     /// Loads that failed.
     pub failures: Counter,
     /// Loads given up because nobody waited any more.
@@ -53,6 +55,7 @@ impl Metrics {
             ("misses", "Chunks not found", &self.misses),
             ("joined", "Requests that joined a load under way", &self.joined),
             ("loads", "Chunks loaded from a source", &self.loads),
+            ("compressed_chunks", "Chunks compressed", &self.compressed),
             ("load_failures", "Loads that failed", &self.failures),
             ("loads_abandoned", "Loads given up because nobody waited", &self.abandoned),
             ("source_reads", "Reads of a source, one for each run of rows", &self.reads),

@@ -16,10 +16,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     boundary::Sizes,
-    chunk::{ChunkKey, ListKey},
+    chunk::{Chunk, ChunkKey, ListKey, Sum},
+    coding::{CODINGS, Coding},
     cursor::Cursor,
     error::{Error, Kind, Result},
     format::{Encoder, FORMATS, Output},
+    kind::Kind as KindOf,
     row::{Column, Field, Fields, Part, Shape, Value},
     source::{Condition, Source},
 };
@@ -40,10 +42,12 @@ pub struct ResourceOptions {
     pub sizes: Sizes,
     /// Whether a body ends in its number of rows.
     pub count: bool,
+    /// Whether a client that asks for it gets the list compressed.
+    pub compress: bool,
 }
 
 impl Default for ResourceOptions {
-    /// Five minutes fresh, an hour stale, 50 rows first and then 64 KiB, no count.
+    /// Five minutes fresh, an hour stale, 50 rows first and then 64 KiB, no count, compressed on demand.
     fn default() -> ResourceOptions {
         ResourceOptions {
             fields: None,
@@ -51,6 +55,7 @@ impl Default for ResourceOptions {
             stale: Duration::from_secs(3600),
             sizes: Sizes::default(),
             count: false,
+            compress: true,
         }
     }
 }
@@ -67,11 +72,28 @@ pub struct Resource {
     digest: [u8; 32],
 }
 
-/// A format's encoder for the rows of one resource, with the bytes that never change.
-pub(crate) struct Writer {
-    pub(crate) encoder: Box<dyn Encoder>,
-    pub(crate) begin: Bytes,
-    pub(crate) between: Bytes,
+/// A format's encoder for the rows of one resource, with the bytes that never change: as they are, and in each coding.
+struct Writer {
+    encoder: Box<dyn Encoder>,
+    plain: Frame,
+    coded: Vec<Frame>,
+}
+
+/// What stands before the first row of a body and between two.
+struct Frame {
+    begin: Bytes,
+    between: Bytes,
+}
+
+impl Writer {
+    fn new(encoder: Box<dyn Encoder>) -> Writer {
+        let plain = Frame { begin: encoder.begin(), between: encoder.between() };
+        let coded = |coding: &KindOf<&dyn Coding>| Frame {
+            begin: coding.open.begin(&plain.begin),
+            between: coding.open.stored(&plain.between),
+        };
+        Writer { coded: CODINGS.iter().map(coded).collect(), plain, encoder }
+    }
 }
 
 impl fmt::Debug for Resource {
@@ -106,11 +128,7 @@ impl Resource {
         let fields: Fields = options.fields.clone().unwrap_or_else(own);
         let columns =
             fields.iter().map(|(name, field)| column(name, field, source.columns())).collect::<Result<Vec<_>>>()?;
-        let writers = FORMATS.iter().map(|format| {
-            let encoder = (format.open.encoder)(&columns);
-            Writer { begin: encoder.begin(), between: encoder.between(), encoder }
-        });
-        let writers = writers.collect();
+        let writers = FORMATS.iter().map(|format| Writer::new((format.open.encoder)(&columns))).collect();
         let has_links = fields.iter().any(|(_, field)| matches!(field, Field::Link(_)));
         let order = xxh3_64(format!("{name}\n{:?}", source.order()).as_bytes());
         let shape = format!("{name}\n{:?}\n{columns:?}\n{fields:?}\n{:?}", source.order(), options.sizes);
@@ -192,6 +210,8 @@ pub(crate) struct List {
     key: ListKey,
     /// Whether the chunk that was asked for last was in no store.
     cold: AtomicBool,
+    /// Where it is compressed: the coding, and the same list as it is.
+    coded: Option<(usize, Arc<List>)>,
 }
 
 impl fmt::Debug for List {
@@ -199,6 +219,7 @@ impl fmt::Debug for List {
         f.debug_struct("List")
             .field("resource", &self.resource.name)
             .field("format", &FORMATS[self.format].name)
+            .field("coding", &self.coding().map(|coding| CODINGS[coding].name))
             .finish_non_exhaustive()
     }
 }
@@ -238,13 +259,41 @@ impl List {
             key: ListKey(key),
             resource,
             cold: AtomicBool::new(false),
+            coded: None,
         }
     }
 
-    /// Whether this is the whole list of the resource in this format, with this base of its links.
-    pub(crate) fn is_whole(&self, resource: &Arc<Resource>, format: usize, base: &str) -> bool {
-        let same = Arc::ptr_eq(&self.resource, resource) && self.format == format && self.conditions.is_empty();
-        same && (self.base == base || !resource.has_links())
+    /// The same list in the coding with this index in [`CODINGS`]; `None`: as it is.
+    pub(crate) fn in_coding(self: Arc<List>, coding: Option<usize>) -> Arc<List> {
+        let Some(coding) = coding else { return self };
+        let digest = digest(&[b"chunkflow coded 1", &self.key.0, CODINGS[coding].name.as_bytes()]);
+        let mut key = self.key.0;
+        key[16..].copy_from_slice(&digest);
+        Arc::new(List {
+            resource: Arc::clone(&self.resource),
+            format: self.format,
+            conditions: Arc::clone(&self.conditions),
+            base: self.base.clone(),
+            key: ListKey(key),
+            cold: AtomicBool::new(false),
+            coded: Some((coding, self)),
+        })
+    }
+
+    /// Whether this is the whole list of the resource in this format and coding, with this base of its links.
+    pub(crate) fn is_whole(&self, resource: &Arc<Resource>, format: usize, coding: Option<usize>, base: &str) -> bool {
+        let same = Arc::ptr_eq(&self.resource, resource) && self.format == format && self.coding() == coding;
+        same && self.conditions.is_empty() && (self.base == base || !resource.has_links())
+    }
+
+    /// The coding of its chunks.
+    pub(crate) fn coding(&self) -> Option<usize> {
+        self.coded.as_ref().map(|coded| coded.0)
+    }
+
+    /// Where it is compressed, the same list as it is.
+    pub(crate) fn plain(&self) -> Option<&Arc<List>> {
+        self.coded.as_ref().map(|coded| &coded.1)
     }
 
     /// Whether the next chunk is hardly in a shared store.
@@ -272,8 +321,44 @@ impl List {
         ChunkKey::new(&self.key, cursor, cut)
     }
 
-    pub(crate) fn writer(&self) -> &Writer {
+    fn writer(&self) -> &Writer {
         &self.resource.writers[self.format]
+    }
+
+    fn frame(&self) -> &Frame {
+        let writer = self.writer();
+        self.coding().map_or(&writer.plain, |coding| &writer.coded[coding])
+    }
+
+    /// What a body begins with, and the sum of that where it is compressed.
+    pub(crate) fn begin(&self) -> (&Bytes, Sum) {
+        (&self.frame().begin, self.coding().map_or_else(Sum::default, |_| Sum::of(&self.writer().plain.begin)))
+    }
+
+    /// What stands between two rows.
+    pub(crate) fn between(&self) -> &Bytes {
+        &self.frame().between
+    }
+
+    /// Takes what stands between two chunks, and the second of them, into the sum of a compressed body.
+    pub(crate) fn sum_up(&self, sum: &mut Sum, follows: bool, chunk: &Chunk) {
+        let Some(plain) = &chunk.plain else { return };
+        if follows {
+            sum.add(&Sum::of(&self.writer().plain.between));
+        }
+        sum.add(plain);
+    }
+
+    /// What a body of so many rows ends with; `sum` is of what came before it.
+    pub(crate) fn end(&self, rows: u64, mut sum: Sum) -> Bytes {
+        let end = self.writer().encoder.end(self.resource.options.count.then_some(rows));
+        match self.coding() {
+            None => end,
+            Some(coding) => {
+                sum.add(&Sum::of(&end));
+                CODINGS[coding].open.end(&end, &sum)
+            }
+        }
     }
 
     /// Appends a row, from the values of the source's columns.

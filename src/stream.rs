@@ -16,10 +16,10 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    chunk::Chunk,
+    chunk::{Chunk, Sum},
     cursor::Cursor,
     error::{Error, Kind, Result},
-    loader::{Fetch, Found, How, Loader, Place},
+    loader::{Fetch, Found, How, Loader, Place, Waiter},
     resource::List,
     source::BoxFuture,
 };
@@ -96,6 +96,8 @@ pub(crate) struct Stream {
     /// How the first chunk was come by; `None` where none was asked for.
     first: Option<How>,
     tally: Tally,
+    /// Of what a compressed body decodes to, so far.
+    sum: Sum,
     /// Its room in the budget of bytes.
     held: Option<OwnedSemaphorePermit>,
     /// Whether its first chunk came, so that it counts as a stream.
@@ -133,18 +135,20 @@ impl Stream {
             goes_on: None,
             first: None,
             tally: Tally::default(),
+            sum: Sum::default(),
             held: None,
             begun: false,
             on_end: None,
             list: ask.list,
         });
-        let begin = stream.list.writer().begin.clone();
-        stream.frames.extend(Some(begin).filter(|begin| !begin.is_empty()));
+        let (begin, sum) = stream.list.begin();
+        stream.frames.extend(Some(begin.clone()).filter(|begin| !begin.is_empty()));
+        stream.sum = sum;
         if stream.left == Some(0) {
             // Nothing is asked for; the answer says where one could begin.
             stream.end();
         } else {
-            stream.go_to(ask.after);
+            stream.go_to(ask.after, None);
             let found = stream.arrival().await?;
             stream.first = Some(found.how);
             stream.take(found);
@@ -160,8 +164,7 @@ impl Stream {
 
     /// What the head of the response would say, as far as it is known without any work.
     pub(crate) fn glimpse(loader: &Loader, ask: &Ask) -> Glimpse {
-        let writer = ask.list.writer();
-        let (mut bytes, mut rows, mut next) = (writer.begin.len(), 0, Some(ask.after.clone()));
+        let (mut bytes, mut rows, mut next) = (ask.list.begin().0.len(), 0, Some(ask.after.clone()));
         let mut glimpse = Glimpse::default();
         while let Some(cursor) = next.clone().filter(|_| ask.limit != Some(rows)) {
             let left = ask.limit.map(|limit| limit - rows);
@@ -169,20 +172,20 @@ impl Stream {
             let fitting =
                 loader.peek(&place).filter(|found| left.is_none_or(|left| u64::from(found.chunk.rows) <= left));
             let found = fitting.or_else(|| loader.peek(&place.cut_at(u32::try_from(left?).ok()?)));
-            let Some(Found { chunk, how }) = found else { return glimpse };
+            let Some(Found { chunk, how, .. }) = found else { return glimpse };
             glimpse.first = glimpse.first.or(Some(how));
             if chunk.rows > 0 && rows > 0 {
-                bytes += writer.between.len();
+                bytes += ask.list.between().len();
             }
-            bytes += chunk.body.len();
+            // An empty piece is not sent.
+            bytes += if chunk.rows > 0 { chunk.body.len() } else { 0 };
             rows += u64::from(chunk.rows);
             if bytes > WHOLE {
                 return glimpse;
             }
             next.clone_from(&chunk.next);
         }
-        let counted = ask.list.resource().options().count;
-        glimpse.length = Some((bytes + writer.encoder.end(counted.then_some(rows)).len()) as u64);
+        glimpse.length = Some((bytes + ask.list.end(rows, Sum::default()).len()) as u64);
         glimpse.goes_on = next.filter(|_| rows > 0);
         glimpse
     }
@@ -213,11 +216,12 @@ impl Stream {
     }
 
     /// Begins to fetch the chunk at `cursor`.
-    fn go_to(&mut self, cursor: Cursor) {
+    fn go_to(&mut self, cursor: Cursor, ahead: Option<Arc<Waiter>>) {
         // A chunk surely larger than the limit is not worth loading whole.
         let least = u64::from(self.list.resource().options().sizes.rows / 4);
         let cut = self.left.filter(|left| *left < least).unwrap_or(0);
-        self.fetch(Place::new(Arc::clone(&self.list), cursor, cut as u32));
+        let place = Place::new(Arc::clone(&self.list), cursor, cut as u32);
+        self.fetch(place.within(self.left.is_none(), ahead));
     }
 
     fn fetch(&mut self, place: Place) {
@@ -265,7 +269,7 @@ impl Stream {
         self.note(found.how);
         self.pass(&found.chunk);
         match &found.chunk.next {
-            Some(next) if self.left != Some(0) => self.go_to(next.clone()),
+            Some(next) if self.left != Some(0) => self.go_to(next.clone(), found.ahead),
             next => {
                 self.goes_on.clone_from(next);
                 self.end();
@@ -283,10 +287,11 @@ impl Stream {
     /// Lines up a chunk's bytes and counts its rows.
     fn pass(&mut self, chunk: &Chunk) {
         if chunk.rows > 0 {
-            let between = &self.list.writer().between;
+            let between = self.list.between();
             if self.tally.rows > 0 && !between.is_empty() {
                 self.frames.push_back(between.clone());
             }
+            self.list.sum_up(&mut self.sum, self.tally.rows > 0, chunk);
             self.frames.push_back(chunk.body.clone());
         }
         self.tally.rows += u64::from(chunk.rows);
@@ -294,8 +299,7 @@ impl Stream {
     }
 
     fn end(&mut self) {
-        let counted = self.list.resource().options().count;
-        let end = self.list.writer().encoder.end(counted.then_some(self.tally.rows));
+        let end = self.list.end(self.tally.rows, self.sum);
         // An empty frame would never be asked for, and the stream would seem unfinished.
         self.frames.extend(Some(end).filter(|end| !end.is_empty()));
         self.next = Next::Ended;

@@ -115,6 +115,9 @@ enum Command {
         /// The formats to load: json, ndjson or csv
         #[arg(long, value_delimiter = ',', default_value = "json")]
         format: Vec<String>,
+        /// The encodings to make: identity, gzip or br
+        #[arg(long, value_delimiter = ',', default_value = "identity,gzip")]
+        encoding: Vec<String>,
         /// Reads of a database at once
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
         reads: u16,
@@ -182,8 +185,8 @@ impl Cli {
             Some(Command::Init { database }) => init::run(&opener, &database).await,
             Some(Command::Demo { rows, database, serve }) => demo::run(&opener, rows, database, serve).await,
             Some(Command::Check) => check::run(&opener).await,
-            Some(Command::Warm { resources, format, reads }) => {
-                warm::run(&opener, &resources, &format, reads.into()).await
+            Some(Command::Warm { resources, format, encoding, reads }) => {
+                warm::run(&opener, &resources, &format, &encoding, reads.into()).await
             }
             Some(Command::Purge { resource }) => purge::run(&opener, &resource).await,
             Some(Command::Export { resource, format, output }) => export::run(&opener, &resource, format, output).await,

@@ -6,9 +6,15 @@ use anyhow::{Result, bail};
 use http_body::Body as _;
 
 use super::{Exit, export::progress_bar, open::Opener};
-use crate::{format::FORMATS, kind, suggest};
+use crate::{coding::CODINGS, format::FORMATS, kind, suggest};
 
-pub(super) async fn run(opener: &Opener<'_>, names: &[String], formats: &[String], reads: usize) -> Result<Exit> {
+pub(super) async fn run(
+    opener: &Opener<'_>,
+    names: &[String],
+    formats: &[String],
+    encodings: &[String],
+    reads: usize,
+) -> Result<Exit> {
     let mut config = opener.config()?;
     config.bound_reads(reads);
     // Each chunk passes once: nothing is gained by keeping it here too.
@@ -25,6 +31,24 @@ pub(super) async fn run(opener: &Opener<'_>, names: &[String], formats: &[String
         eprintln!("there is no resource `{name}`; {}", suggest::remedy("resources", name, &known));
         return Ok(Exit::Usage);
     }
+    let mut chosen = vec![];
+    for format in formats {
+        let Some(format) = FORMATS.iter().position(|known| known.name == format) else {
+            eprintln!("there is no format `{format}`; formats here: {}", kind::names(FORMATS));
+            return Ok(Exit::Usage);
+        };
+        chosen.push(format);
+    }
+    let formats = chosen;
+    let mut codings = vec![];
+    for encoding in encodings {
+        let coding = CODINGS.iter().position(|known| known.name == encoding);
+        if coding.is_none() && encoding != "identity" {
+            eprintln!("there is no encoding `{encoding}`; encodings here: identity, {}", kind::names(CODINGS));
+            return Ok(Exit::Usage);
+        }
+        codings.push(coding);
+    }
     let base = config.server.public_url.clone();
     for resource in chunkflow.resources() {
         if !names.is_empty() && !names.iter().any(|name| name == resource.name()) {
@@ -36,25 +60,34 @@ pub(super) async fn run(opener: &Opener<'_>, names: &[String], formats: &[String
                 resource.name()
             );
         }
-        for format in formats {
-            let Some(format) = FORMATS.iter().position(|known| known.name == format) else {
-                eprintln!("there is no format `{format}`; formats here: {}", kind::names(FORMATS));
-                return Ok(Exit::Usage);
-            };
+        // What is made of the plain chunks finds them in the store.
+        for (format, coding) in formats.iter().flat_map(|format| codings.iter().map(move |coding| (*format, *coding))) {
+            if coding.is_some() && !resource.options().compress {
+                continue;
+            }
             let bar = progress_bar(resource, opener.process.terminal).await;
-            let mut body = chunkflow.body(resource, format, base.as_deref().unwrap_or_default()).await?;
+            let mut body = chunkflow.coded_body(resource, format, coding, base.as_deref().unwrap_or_default()).await?;
             while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
                 frame?;
                 bar.set_position(body.rows());
             }
             bar.finish();
-            tracing::info!(resource = resource.name(), format = FORMATS[format].name, rows = body.rows(), "warm");
+            let encoding = coding.map_or("identity", |coding| CODINGS[coding].name);
+            tracing::info!(
+                resource = resource.name(),
+                format = FORMATS[format].name,
+                encoding,
+                rows = body.rows(),
+                "warm"
+            );
         }
     }
     chunkflow.written().await;
     let metrics = chunkflow.metrics();
-    let (there, loaded, failed) = (metrics.hits.get(), metrics.loads.get(), metrics.store_errors.get());
-    println!("{loaded} chunks loaded, {there} were there");
+    let (loaded, compressed, failed) = (metrics.loads.get(), metrics.compressed.get(), metrics.store_errors.get());
+    // What is compressed was found as it is before.
+    let there = metrics.hits.get().saturating_sub(compressed);
+    println!("{loaded} chunks loaded, {compressed} compressed, {there} were there");
     if failed > 0 {
         bail!("the store failed {failed} times: not all chunks are in it");
     }

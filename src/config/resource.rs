@@ -23,11 +23,19 @@ pub struct ResourceConfig {
     stale: Duration,
     sizes: Sizes,
     count: bool,
+    compress: bool,
 }
 
 impl ResourceConfig {
     pub(super) fn options(&self, fields: Fields) -> ResourceOptions {
-        ResourceOptions { fields: Some(fields), ttl: self.ttl, stale: self.stale, sizes: self.sizes, count: self.count }
+        ResourceOptions {
+            fields: Some(fields),
+            ttl: self.ttl,
+            stale: self.stale,
+            sizes: self.sizes,
+            count: self.count,
+            compress: self.compress,
+        }
     }
 }
 
@@ -63,6 +71,7 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
             bytes: section.size("chunk_bytes").map_or(usual.sizes.bytes, |bytes| bytes.clamp(1, 1 << 20) as u32),
         },
         count: section.boolean("count").unwrap_or(usual.count),
+        compress: section.boolean("compress").unwrap_or(usual.compress),
         name,
     };
     section.finish();

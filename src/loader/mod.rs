@@ -3,11 +3,13 @@
 //! A load belongs to the loader and not to whoever asked first: a client that leaves harms nobody else's. When the last
 //! one who waits has left, the load stops.
 
+mod coded;
 mod left_over;
 mod sharing;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    num::NonZero,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -49,6 +51,8 @@ pub(crate) struct Loader {
     /// By the resource's generation too: whoever comes after a purge does not join a load from before it.
     flights: Mutex<HashMap<FlightKey, Arc<Flight>>>,
     writes: Arc<Semaphore>,
+    /// How many chunks may be compressed at once.
+    presses: Arc<Semaphore>,
     left_over: Mutex<LeftOver>,
     /// Until when no chunk of a resource is refreshed, since a refresh of one failed; milliseconds since 1970.
     resting: Mutex<HashMap<[u8; 16], u64>>,
@@ -66,17 +70,32 @@ pub(crate) struct Place {
     cursor: Cursor,
     cut: u32,
     key: ChunkKey,
+    /// Whether the chunk behind it is wanted too.
+    reads_on: bool,
+    /// What is read for it already, in the list that is not compressed.
+    ahead: Option<Arc<Waiter>>,
 }
 
 impl Place {
     pub(crate) fn new(list: Arc<List>, cursor: Cursor, cut: u32) -> Place {
         let key = list.chunk_key(&cursor, cut);
-        Place { list, cursor, cut, key }
+        Place { list, cursor, cut, key, reads_on: false, ahead: None }
+    }
+
+    /// The same place, where the chunk behind it may be wanted too, and some of it may be read already.
+    pub(crate) fn within(self, reads_on: bool, ahead: Option<Arc<Waiter>>) -> Place {
+        Place { reads_on, ahead, ..self }
     }
 
     /// The same place, cut at so many rows.
     pub(crate) fn cut_at(&self, rows: u32) -> Place {
         Place::new(Arc::clone(&self.list), self.cursor.clone(), rows)
+    }
+
+    /// The same place in the list that is not compressed.
+    fn plain(&self) -> Place {
+        let list = Arc::clone(self.list.plain().unwrap_or(&self.list));
+        Place::new(list, self.cursor.clone(), self.cut)
     }
 }
 
@@ -85,6 +104,8 @@ impl Place {
 pub(crate) struct Found {
     pub(crate) chunk: Arc<Chunk>,
     pub(crate) how: How,
+    /// What is read for the next chunk already, for as long as this is held.
+    pub(crate) ahead: Option<Arc<Waiter>>,
 }
 
 /// How a chunk was come by.
@@ -109,9 +130,12 @@ pub(crate) enum Fetch {
 }
 
 /// Waits for a chunk that is under way; dropping it gives up the wait.
+#[derive(Clone, Debug)]
 pub(crate) struct Waiter {
     receiver: watch::Receiver<Option<Result<Found>>>,
     joined: bool,
+    /// The generation of what it waits for.
+    generation: u64,
 }
 
 impl Waiter {
@@ -139,6 +163,7 @@ impl Loader {
             metrics,
             flights: Mutex::default(),
             writes: Arc::new(Semaphore::new(WRITES)),
+            presses: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get))),
             left_over: Mutex::default(),
             resting: Mutex::default(),
         }
@@ -174,26 +199,47 @@ impl Loader {
         if let Some(found) = self.at_hand(place) {
             return Fetch::Ready(found);
         }
-        let mut flights = unpoisoned(&self.flights);
+        let flights = unpoisoned(&self.flights);
         // Again, under the lock: a load that landed in between has put its chunk before it left the map.
         if let Some(found) = self.peek(place) {
             drop(flights);
             self.serves(place, found.how);
             return Fetch::Ready(found);
         }
-        match flights.entry(self.flight_key(place)) {
-            Entry::Occupied(flight) => {
-                self.metrics.misses.inc();
-                self.metrics.joined.inc();
-                Fetch::Waiting(Waiter { receiver: flight.get().subscribe(), joined: true })
-            }
+        let waiter = self.board(flights, place, false);
+        if waiter.joined {
+            self.metrics.misses.inc();
+            self.metrics.joined.inc();
+        }
+        Fetch::Waiting(waiter)
+    }
+
+    /// Gets a chunk that is fresh, or joins or begins a load of it.
+    fn fetch_fresh(self: &Arc<Loader>, place: &Place) -> Fetch {
+        match self.peek(place).filter(|found| matches!(found.how, How::Fresh(_))) {
+            Some(found) => Fetch::Ready(found),
+            None => Fetch::Waiting(self.board(unpoisoned(&self.flights), place, true)),
+        }
+    }
+
+    /// Joins the load of a chunk, or begins it.
+    fn board(
+        self: &Arc<Loader>,
+        mut flights: MutexGuard<'_, HashMap<FlightKey, Arc<Flight>>>,
+        place: &Place,
+        refresh: bool,
+    ) -> Waiter {
+        let key = self.flight_key(place);
+        let generation = key.1;
+        match flights.entry(key) {
+            Entry::Occupied(flight) => Waiter { receiver: flight.get().subscribe(), joined: true, generation },
             Entry::Vacant(vacant) => {
                 let flight = Arc::new(watch::Sender::new(None));
                 let receiver = flight.subscribe();
                 let key = vacant.key().clone();
                 vacant.insert(Arc::clone(&flight));
-                self.depart(place.clone(), key, flight, None);
-                Fetch::Waiting(Waiter { receiver, joined: false })
+                self.depart(place.clone(), key, flight, refresh.then(|| receiver.clone()));
+                Waiter { receiver, joined: false, generation }
             }
         }
     }
@@ -247,7 +293,7 @@ impl Loader {
             let jitter = (ttl / 10).min(stale).saturating_mul(xxh3_64(&place.key.as_bytes()[16..]) >> 48) >> 16;
             How::Stale { past: (age - ttl) / 1000, due: age >= ttl + jitter }
         };
-        Some(Found { chunk, how })
+        Some(Found { chunk, how, ahead: None })
     }
 
     /// Begins a load of a stale chunk, unless one is under way.
@@ -256,14 +302,8 @@ impl Loader {
         if unpoisoned(&self.resting).get(&resource).is_some_and(|until| (self.clock)() < *until) {
             return;
         }
-        let mut flights = unpoisoned(&self.flights);
-        if let Entry::Vacant(vacant) = flights.entry(self.flight_key(place)) {
-            let flight = Arc::new(watch::Sender::new(None));
-            let key = vacant.key().clone();
-            vacant.insert(Arc::clone(&flight));
-            let interest = flight.subscribe();
-            self.depart(place.clone(), key, flight, Some(interest));
-        }
+        // The flight has an interest of its own.
+        drop(self.board(unpoisoned(&self.flights), place, true));
     }
 
     /// Begins a flight. With an `interest` of its own (a refresh) it goes on though nobody waits, and asks the source at once.
@@ -280,14 +320,15 @@ impl Loader {
             let landing = Landing { loader: &loader, key: &key, flight: &flight };
             let outcome = tokio::select! {
                 biased;
-                outcome = loader.find(&place, refresh) => outcome,
+                outcome = loader.obtain(&place, refresh) => outcome,
                 () = landing.unwanted() => {
                     loader.metrics.abandoned.inc();
                     return;
                 }
             };
-            // What a client asks for in vain is no failure of the source's.
-            if let Some(error) = outcome.as_ref().err().filter(|error| error.kind() != Kind::Invalid) {
+            // What a client asks for in vain is no failure of the source's, and one is enough to tell of.
+            let told = |error: &&Error| error.kind() == Kind::Invalid || place.list.plain().is_some();
+            if let Some(error) = outcome.as_ref().err().filter(|error| !told(error)) {
                 loader.metrics.failures.inc();
                 if refresh {
                     let until = (loader.clock)() + REST;
@@ -303,6 +344,13 @@ impl Loader {
                 loader.refresh(&place);
             }
         });
+    }
+
+    async fn obtain(self: &Arc<Loader>, place: &Place, refresh: bool) -> Result<Found> {
+        match place.list.coding() {
+            Some(coding) => self.coded(place, coding, refresh).await,
+            None => self.find(place, refresh).await,
+        }
     }
 
     /// From the store, else from the source.
@@ -340,7 +388,7 @@ impl Loader {
         if !self.store.is_here() {
             self.write(place, &chunk, generation, lease);
         }
-        Ok(Found { chunk, how: How::Loaded })
+        Ok(Found { chunk, how: How::Loaded, ahead: None })
     }
 
     /// Counts a chunk that was found in the store.

@@ -19,7 +19,7 @@ pub async fn promises(store: Arc<dyn Store>) {
         let key =
             ChunkKey::new(&ListKey([resource; 48]), &Cursor::after(&[Value::Integer(n)]).expect("a short key"), 0);
         let next = (n % 2 == 0).then(|| Cursor::after(&[Value::Integer(n + 1)]).expect("a short key"));
-        Arc::new(Chunk { key, loaded_at: 1, rows: 1, next, body: body.to_owned().into() })
+        Arc::new(Chunk { key, loaded_at: 1, rows: 1, next, body: body.to_owned().into(), plain: None })
     };
     let get = async |key: &ChunkKey| store.get(key).await.expect("get works");
     let put = async |chunk: &Arc<Chunk>| {

@@ -5,7 +5,7 @@ mod params;
 mod recent;
 mod reply;
 
-use std::{future::Future, sync::Arc};
+use std::{borrow::Cow, future::Future, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use tokio::sync::Semaphore;
@@ -17,6 +17,7 @@ pub use self::{
 };
 use self::{recent::Recent, reply::Problem};
 use crate::{
+    coding::{self, CODINGS},
     cursor::Cursor,
     error::{Error, Kind, Result},
     format::{self, FORMATS},
@@ -162,7 +163,18 @@ impl Chunkflow {
     /// # Errors
     /// As the source fares with the first chunk.
     pub async fn body(&self, resource: &Arc<Resource>, format: usize, base: &str) -> Result<Body> {
-        let list = Arc::new(List::new(Arc::clone(resource), format, vec![], base));
+        self.coded_body(resource, format, None, base).await
+    }
+
+    /// The same in the content coding with this index in [`CODINGS`].
+    pub(crate) async fn coded_body(
+        &self,
+        resource: &Arc<Resource>,
+        format: usize,
+        coding: Option<usize>,
+        base: &str,
+    ) -> Result<Body> {
+        let list = Arc::new(List::new(Arc::clone(resource), format, vec![], base)).in_coding(coding);
         let ask = Ask { list, after: Cursor::start(), limit: None };
         Stream::begin(&self.0.loader, ask, &self.0.budget).await.map(Body::from)
     }
@@ -181,11 +193,15 @@ impl Chunkflow {
             return Err(reply::method_not_allowed(method));
         }
         let format = extension.map_or_else(|| accepted(request.headers()), Ok)?;
+        let coding = match resource.options().compress {
+            true => accepted_coding(request.headers())?,
+            false => None,
+        };
         let params = params::parse(request.uri().query().unwrap_or_default(), resource)?;
         let base = if resource.has_links() { base(request)? } else { String::new() };
         let list = match params.conditions.is_empty() {
-            true => self.0.recent.list(resource, format, &base),
-            false => Arc::new(List::new(Arc::clone(resource), format, params.conditions, &base)),
+            true => self.0.recent.list(resource, format, coding, &base),
+            false => Arc::new(List::new(Arc::clone(resource), format, params.conditions, &base)).in_coding(coding),
         };
         let ask = Ask { list, after: params.after, limit: params.limit };
         if method == Method::HEAD {
@@ -198,6 +214,7 @@ impl Chunkflow {
     fn head(&self, ask: &Ask, format: usize, uri: &Uri) -> Response<Body> {
         let glimpse = Stream::glimpse(&self.0.loader, ask);
         let mut headers = self.0.heads[format].clone();
+        add_coding(&mut headers, ask.list.coding());
         headers.insert(CACHE_STATUS, first_status(glimpse.first));
         known_length(&mut headers, glimpse.length);
         add_link(&mut headers, uri, glimpse.goes_on.as_ref(), ask.list.resource().order());
@@ -240,9 +257,10 @@ struct AskedList {
 
 impl AskedList {
     async fn answer(self, inner: &Inner) -> Result<Response<Body>, Problem> {
-        let order = self.ask.list.resource().order();
+        let (order, coding) = (self.ask.list.resource().order(), self.ask.list.coding());
         let stream = Stream::begin(&inner.loader, self.ask, &inner.budget).await?;
         let mut headers = inner.heads[self.format].clone();
+        add_coding(&mut headers, coding);
         headers.insert(CACHE_STATUS, first_status(stream.first()));
         known_length(&mut headers, stream.length());
         add_link(&mut headers, &self.uri, stream.goes_on(), order);
@@ -258,10 +276,23 @@ fn with(headers: HeaderMap, body: Body) -> Response<Body> {
 
 /// The format that the `Accept` headers ask for.
 fn accepted(headers: &HeaderMap) -> Result<usize, Problem> {
-    let mut values = headers.get_all(header::ACCEPT).iter().map(|value| value.to_str().unwrap_or_default());
-    let first = values.next().unwrap_or_default();
-    let accept = values.fold(first.to_owned(), |all, value| all + "," + value);
-    format::negotiate(&accept).ok_or_else(reply::not_acceptable)
+    format::negotiate(&joined(headers, &header::ACCEPT)).ok_or_else(reply::not_acceptable)
+}
+
+/// The coding that the `Accept-Encoding` headers ask for; none where there are none.
+fn accepted_coding(headers: &HeaderMap) -> Result<Option<usize>, Problem> {
+    coding::negotiate(&joined(headers, &header::ACCEPT_ENCODING)).map_err(|()| reply::no_coding())
+}
+
+/// A field's values as one list (RFC 9110 §5.3).
+fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Cow<'a, str> {
+    let mut values = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
+    let first = Cow::from(values.next().unwrap_or_default());
+    values.fold(first, |all, value| Cow::from(format!("{all},{value}")))
+}
+
+fn add_coding(headers: &mut HeaderMap, coding: Option<usize>) {
+    headers.extend(coding.map(|index| (header::CONTENT_ENCODING, HeaderValue::from_static(CODINGS[index].name))));
 }
 
 /// The scheme and host of absolute links.

@@ -12,17 +12,17 @@ const KEPT: usize = 64;
 pub(super) struct Recent(RwLock<Vec<Arc<List>>>);
 
 impl Recent {
-    /// The whole list of a resource in a format, with this base of its links.
-    pub(super) fn list(&self, resource: &Arc<Resource>, format: usize, base: &str) -> Arc<List> {
+    /// The whole list of a resource in a format and coding, with this base of its links.
+    pub(super) fn list(&self, resource: &Arc<Resource>, format: usize, coding: Option<usize>, base: &str) -> Arc<List> {
         if let Ok(kept) = self.0.try_read()
-            && let Some(list) = kept.iter().find(|list| list.is_whole(resource, format, base))
+            && let Some(list) = kept.iter().find(|list| list.is_whole(resource, format, coding, base))
         {
             return Arc::clone(list);
         }
-        let list = Arc::new(List::new(Arc::clone(resource), format, vec![], base));
+        let list = Arc::new(List::new(Arc::clone(resource), format, vec![], base)).in_coding(coding);
         if let Ok(mut kept) = self.0.try_write()
             && kept.len() < KEPT
-            && !kept.iter().any(|list| list.is_whole(resource, format, base))
+            && !kept.iter().any(|list| list.is_whole(resource, format, coding, base))
         {
             kept.push(Arc::clone(&list));
         }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Body;
 use crate::{
+    coding::CODINGS,
     error::{Error, Kind},
     format::FORMATS,
     kind,
@@ -51,6 +52,12 @@ pub(super) fn not_acceptable() -> Problem {
         types.join(", "),
         kind::names(FORMATS)
     ));
+    Problem { status: StatusCode::NOT_ACCEPTABLE, error, allow: false }
+}
+
+pub(super) fn no_coding() -> Problem {
+    let error = Error::new(Kind::Invalid, "the `Accept-Encoding` header accepts nothing that is here")
+        .remedy(format!("accept `identity`, or one of {}", kind::names(CODINGS)));
     Problem { status: StatusCode::NOT_ACCEPTABLE, error, allow: false }
 }
 

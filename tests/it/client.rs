@@ -112,6 +112,19 @@ impl Client {
         }
     }
 
+    /// Waits until what has come of a chunked body passes; false if the connection ended first. Takes nothing.
+    pub fn wait_for_body(&mut self, passes: impl Fn(&[u8]) -> bool) -> bool {
+        loop {
+            let head = self.pending.windows(4).position(|window| window == b"\r\n\r\n");
+            if head.is_some_and(|head| passes(&chunks_of(&self.pending[head + 4..]))) {
+                return true;
+            }
+            if !self.fill() {
+                return false;
+            }
+        }
+    }
+
     /// Everything that came, to the end of the connection.
     pub fn read_to_end(&mut self) -> (Vec<u8>, bool) {
         while self.fill() {}
@@ -178,4 +191,16 @@ impl Client {
             }
         }
     }
+}
+
+/// The data of a chunked body, as far as it came.
+fn chunks_of(mut bytes: &[u8]) -> Vec<u8> {
+    let mut body = vec![];
+    while let Some(at) = bytes.windows(2).position(|window| window == b"\r\n") {
+        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..at]).unwrap(), 16).unwrap();
+        let data = &bytes[at + 2..];
+        body.extend_from_slice(&data[..size.min(data.len())]);
+        bytes = data.get(size + 2..).unwrap_or_default();
+    }
+    body
 }

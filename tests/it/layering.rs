@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 14] = [
     &["cursor", "boundary", "metrics"],
     &["chunk"],
     &["kind"],
-    &["source", "format"],
+    &["source", "format", "coding"],
     // A store's futures are boxed as a source's are.
     &["store"],
     &["resource"],
@@ -24,10 +24,11 @@ const LAYERS: [&[&str]; 14] = [
 const TOP: [&str; 3] = ["config", "server", "command"];
 
 /// Files of one folder that may not import each other: each is one of its kind.
-const SIBLINGS: [&[&str]; 3] = [
+const SIBLINGS: [&[&str]; 4] = [
     &["closure", "sqlite", "postgres", "mysql"],
     &["memory", "redis", "memcached", "tiered"],
     &["json", "ndjson", "csv"],
+    &["gzip", "brotli"],
 ];
 
 fn layer(module: &str) -> usize {

@@ -6,6 +6,7 @@ mod client;
 mod command;
 mod config;
 mod databases;
+mod encodings;
 mod http;
 mod layering;
 mod library;

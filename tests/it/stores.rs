@@ -267,9 +267,9 @@ fn what_is_warm_needs_no_load_and_a_purge_from_the_command_line_is_seen_by_every
     let config = file.config("table = \"item\"") + &format!("[store]\nurl = \"{}\"\nprefix = \"warm:\"\n", url(redis));
     std::fs::write(folder.join("chunkflow.toml"), config).unwrap();
     let (well, text) = said(&["warm"], folder);
-    assert!(well && text.contains("chunks loaded, 0 were there"), "{text}");
+    assert!(well && text.contains("3 chunks loaded, 3 compressed, 0 were there"), "{text}");
     let (well, text) = said(&["warm", "list"], folder);
-    assert!(well && text.contains("0 chunks loaded"), "{text}");
+    assert!(well && text.contains("0 chunks loaded, 0 compressed, 6 were there"), "{text}");
     let servers = [Process::serve(&["serve"], folder), Process::serve(&["serve"], folder)];
     let rows = |server: &Process| server.get("/list").results().len();
     file.open().execute_batch("DELETE FROM item WHERE id > 10").unwrap();

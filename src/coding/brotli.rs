@@ -1,0 +1,56 @@
+//! Brotli (RFC 7932): the pieces are runs of meta-blocks that end at a byte and refer to nothing before them.
+
+use brotli::enc::BrotliEncoderParams;
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::Coding;
+use crate::chunk::Sum;
+
+/// Below 5 it is larger than gzip; 0 and 1 cannot be spliced.
+const QUALITY: i32 = 5;
+/// Binary logarithm of the window, which is longer than a chunk is.
+const WINDOW: i32 = 18;
+/// That window in four bits, then an empty meta-block of metadata, to end at a byte.
+const HEAD: [u8; 2] = [0x63, 0x00];
+/// An empty meta-block that says it is the last.
+const LAST: u8 = 0x03;
+
+pub(super) struct Brotli;
+
+impl Coding for Brotli {
+    fn begin(&self, plain: &[u8]) -> Bytes {
+        [&HEAD[..], &self.stored(plain)].concat().into()
+    }
+
+    fn piece(&self, plain: &[u8]) -> Bytes {
+        let options = BrotliEncoderParams {
+            quality: QUALITY,
+            lgwin: WINDOW,
+            size_hint: plain.len(),
+            // Without head and end, and with no look behind its beginning.
+            bare_stream: true,
+            appendable: true,
+            catable: true,
+            use_dictionary: false,
+            ..BrotliEncoderParams::default()
+        };
+        let mut out = Vec::with_capacity(plain.len() / 4 + 64);
+        brotli::BrotliCompress(&mut &*plain, &mut out, &options).expect("writing to memory does not fail");
+        out.shrink_to_fit();
+        out.into()
+    }
+
+    fn stored(&self, plain: &[u8]) -> Bytes {
+        let mut out = BytesMut::with_capacity(plain.len() + 3);
+        for block in plain.chunks(1 << 16) {
+            // Not the last; length in four nibbles; uncompressed.
+            out.put_uint_le((block.len() as u64 - 1) << 3 | 1 << 19, 3);
+            out.put_slice(block);
+        }
+        out.freeze()
+    }
+
+    fn end(&self, plain: &[u8], _: &Sum) -> Bytes {
+        [&self.stored(plain)[..], &[LAST]].concat().into()
+    }
+}

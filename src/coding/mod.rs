@@ -1,0 +1,155 @@
+//! Content codings: how a body is compressed, chunk by chunk.
+//!
+//! Each chunk is compressed once and by itself, into a *piece* that may follow any other; a body is a few bytes, pieces with a few bytes between
+//! them, and a few bytes at the end, spliced into one stream of the coding that every decoder reads to its end. To add one, write a file
+//! like `gzip.rs` and give it its row in [`CODINGS`].
+
+mod brotli;
+mod gzip;
+
+use bytes::Bytes;
+
+use crate::{chunk::Sum, kind::Kind};
+
+/// A content coding (RFC 9110 §8.4.1) whose bodies are spliced of pieces.
+///
+/// # Contract
+/// `begin`, any number of pieces in any order, and `end` are one whole body, which decodes to what they were made of; a body that is cut anywhere
+/// does not decode as whole.
+pub(crate) trait Coding: Send + Sync + 'static {
+    /// What a body begins with, and these bytes of it.
+    fn begin(&self, plain: &[u8]) -> Bytes;
+
+    /// A piece that holds a chunk's body.
+    fn piece(&self, plain: &[u8]) -> Bytes;
+
+    /// A piece that holds a few bytes as they are, at no cost.
+    fn stored(&self, plain: &[u8]) -> Bytes;
+
+    /// A piece with the last bytes, and what a body ends with; `sum` is of all that it decodes to.
+    fn end(&self, plain: &[u8], sum: &Sum) -> Bytes;
+}
+
+/// The codings of this build by the name that clients ask for; of two that a client likes equally, the earlier.
+pub(crate) const CODINGS: &[Kind<&dyn Coding>] = &[
+    Kind { name: "gzip", example: "Accept-Encoding: gzip", open: &gzip::Gzip },
+    Kind { name: "br", example: "Accept-Encoding: br", open: &brotli::Brotli },
+];
+
+/// The index in [`CODINGS`] that an `Accept-Encoding` header asks for (RFC 9110 §12.5.3), `Ok(None)` for the bytes as they are; an error where
+/// nothing is acceptable.
+pub(crate) fn negotiate(accept: &str) -> Result<Option<usize>, ()> {
+    let wishes: Vec<(&str, u16)> = accept.split(',').filter_map(wish).collect();
+    let weight = |name: &str| {
+        let named = |wished: &str| wishes.iter().find(|(wish, _)| wish.eq_ignore_ascii_case(wished)).map(|wish| wish.1);
+        named(name).or_else(|| named(&format!("x-{name}"))).or_else(|| named("*"))
+    };
+    let best = CODINGS.iter().map(|coding| weight(coding.name).unwrap_or(0)).enumerate();
+    let (index, most) = best.min_by_key(|&(index, weight)| (u16::MAX - weight, index)).unwrap_or_default();
+    // Nobody need say that the bytes as they are will do.
+    match weight("identity") {
+        identity if most > 0 && identity.unwrap_or(0) <= most => Ok(Some(index)),
+        Some(0) => Err(()),
+        _ => Ok(None),
+    }
+}
+
+/// A coding and its weight in thousandths.
+fn wish(text: &str) -> Option<(&str, u16)> {
+    let mut parts = text.split(';').map(str::trim);
+    let name = parts.next().filter(|name| !name.is_empty())?;
+    let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+    let weight = weight.map_or(1.0, |weight| weight.parse::<f32>().unwrap_or(0.0)).clamp(0.0, 1.0);
+    Some((name, (weight * 1000.0) as u16))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn accept_encoding_chooses_the_coding_with_the_highest_weight() {
+        let chosen = |accept| negotiate(accept).map(|index| index.map_or("identity", |index| CODINGS[index].name));
+        for (accept, expected) in [
+            ("", "identity"),
+            ("gzip", "gzip"),
+            ("x-gzip", "gzip"),
+            ("gzip, deflate, br, zstd", "gzip"),
+            ("br, gzip;q=0.9", "br"),
+            ("GZIP;Q=0.1", "gzip"),
+            ("*", "gzip"),
+            ("gzip;q=0, *", "br"),
+            ("deflate", "identity"),
+            ("gzip;q=0", "identity"),
+            ("identity;q=1, gzip;q=0.5", "identity"),
+            ("identity;q=0.5, gzip;q=0.5", "gzip"),
+            ("identity;q=0, br", "br"),
+            ("gzip;q=nonsense", "identity"),
+        ] {
+            assert_eq!(chosen(accept), Ok(expected), "{accept}");
+        }
+        assert_eq!(chosen("identity;q=0"), Err(()));
+        assert_eq!(chosen("*;q=0"), Err(()));
+    }
+
+    /// The body of these pieces, with `,` between them.
+    fn spliced(coding: &dyn Coding, begin: &[u8], chunks: &[Vec<u8>], end: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let plain = [begin, &chunks.join(&b','), end].concat();
+        let mut body = coding.begin(begin).to_vec();
+        for (index, chunk) in chunks.iter().enumerate() {
+            if index > 0 {
+                body.extend(coding.stored(b","));
+            }
+            body.extend(coding.piece(chunk));
+        }
+        body.extend(coding.end(end, &Sum::of(&plain)));
+        (body, plain)
+    }
+
+    fn decoded(name: &str, body: &[u8]) -> std::io::Result<Vec<u8>> {
+        let mut plain = vec![];
+        match name {
+            "gzip" => flate2::read::GzDecoder::new(body).read_to_end(&mut plain)?,
+            _ => ::brotli::Decompressor::new(body, 4096).read_to_end(&mut plain)?,
+        };
+        Ok(plain)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn spliced_pieces_are_one_body_and_a_cut_one_never_decodes_as_whole(
+            begin in prop::collection::vec(any::<u8>(), 0..40),
+            chunks in prop::collection::vec(
+                prop_oneof![
+                    prop::collection::vec(any::<u8>(), 0..3000),
+                    "([a-d]{1,9}\n){0,4000}".prop_map(String::into_bytes),
+                ],
+                0..6,
+            ),
+            end in prop::collection::vec(any::<u8>(), 0..40),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            for coding in CODINGS {
+                let (body, plain) = spliced(coding.open, &begin, &chunks, &end);
+                prop_assert_eq!(decoded(coding.name, &body).unwrap(), plain, "{}", coding.name);
+                let cut = &body[..cut.index(body.len())];
+                prop_assert!(decoded(coding.name, cut).is_err(), "{} cut at {}", coding.name, cut.len());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_stored_may_be_long() {
+        for coding in CODINGS {
+            let long: Vec<u8> = (0..200_000u32).flat_map(u32::to_le_bytes).collect();
+            let (body, plain) = spliced(coding.open, &long, &[], &long);
+            assert_eq!(decoded(coding.name, &body).unwrap(), plain);
+        }
+    }
+}
