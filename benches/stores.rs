@@ -1,7 +1,8 @@
 //! Shared stores: a warm list from Redis and Memcached against bare loops of GETs of the same entries, the near tier against the store in memory,
-//! and cold lists with and without writes to a store. All in turn, so that ratios hold when the machine drifts.
+//! and cold lists from SQLite with and without writes to a store, packed and not. All in turn, so that ratios hold when the machine drifts.
 //!
-//! `cargo bench --bench stores -- run [ROWS] [ROUNDS]`: starts servers of its own (tests/servers) and ends them.
+//! `cargo bench --bench stores -- run [ROWS] [ROUNDS]`: starts servers of its own (tests/servers) and ends them. With two cores or more the
+//! servers have the second one, and this the first: `taskset -c 0 cargo bench …` (the servers are moved away from it).
 
 use std::{
     future::poll_fn,
@@ -9,19 +10,13 @@ use std::{
     net::TcpListener,
     pin::Pin,
     process::{Child, Command, Stdio},
-    sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use chunkflow::{Chunkflow, Resource, ResourceOptions, StoreOptions, closure, open_store};
+use chunkflow::{
+    Chunkflow, Database as _, GateLimits, Resource, ResourceOptions, Spec, Sqlite, StoreOptions, open_store,
+};
 use http_body::Body as _;
-use serde::Serialize;
-
-#[derive(Serialize)]
-struct Row {
-    id: u64,
-    text: String,
-}
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -33,24 +28,65 @@ fn main() {
     let number = |index: usize, usual: u64| arguments.get(index).and_then(|text| text.parse().ok()).unwrap_or(usual);
     let (rows, rounds) = (number(1, 200_000), number(2, 7));
     let (redis, memcached) = (Server::start("redis"), Server::start("memcached"));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(run(rows, rounds, &redis, &memcached));
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let file = folder.path().join("list.sqlite");
+    fill(&file, rows);
+    // One core for this, one for the servers.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(run(&file, rounds, &redis, &memcached));
 }
 
-async fn run(rows: u64, rounds: u64, redis: &Server, memcached: &Server) {
-    let options = |url: String, near: u64| StoreOptions { near, prefix: format!("n{near}:"), ..StoreOptions::new(url) };
+/// A table of rows of some two hundred bytes, with words as texts have them.
+fn fill(file: &std::path::Path, rows: u64) {
+    let connection = rusqlite::Connection::open(file).expect("the file opens");
+    connection
+        .execute_batch("CREATE TABLE item (id INTEGER PRIMARY KEY, title TEXT, body TEXT); BEGIN")
+        .expect("a table");
+    let mut random = 1u64;
+    let mut words = |count: usize| {
+        let word = |_| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let word = random >> 54;
+            // Some words are much more common than others.
+            format!("w{:x}", word * word / 1024)
+        };
+        (0..count).map(word).collect::<Vec<_>>().join(" ")
+    };
+    let mut insert = connection.prepare("INSERT INTO item VALUES (?, ?, ?)").expect("a statement");
+    for id in 0..rows {
+        insert.execute(rusqlite::params![id as i64, words(6), words(30)]).expect("a row");
+    }
+    connection.execute_batch("COMMIT").expect("it is written");
+}
+
+async fn run(file: &std::path::Path, rounds: u64, redis: &Server, memcached: &Server) {
     let at = |server: &Server, scheme: &str| format!("{scheme}://127.0.0.1:{}", server.port);
-    let memory = lists(rows, &StoreOptions::new("memory:512MiB"));
-    let near = lists(rows, &options(at(redis, "redis"), 512 << 20));
-    let far = lists(rows, &options(at(redis, "redis"), 0));
-    let other = lists(rows, &options(at(memcached, "memcached"), 0));
-    for warm in [&memory, &near, &far, &other] {
+    let options = |prefix: &str, url: String, near: u64, pack: bool| StoreOptions {
+        near,
+        pack,
+        prefix: format!("{prefix}:"),
+        ..StoreOptions::new(url)
+    };
+    let (at_redis, at_memcached) = (at(redis, "redis"), at(memcached, "memcached"));
+    let list = |options: StoreOptions| lists(file, options);
+    let memory = list(StoreOptions::new("memory:512MiB")).await;
+    let near = list(options("near", at_redis.clone(), 512 << 20, true)).await;
+    let far = list(options("plain", at_redis.clone(), 0, false)).await;
+    let packed = list(options("packed", at_redis.clone(), 0, true)).await;
+    let other = list(options("plain", at_memcached.clone(), 0, false)).await;
+    let other_packed = list(options("packed", at_memcached.clone(), 0, true)).await;
+    for warm in [&memory, &near, &far, &packed, &other, &other_packed] {
         drain(warm).await;
         warm.written().await;
     }
     let client = redis::Client::open(at(redis, "redis")).expect("a right URL");
     let mut bare = client.get_multiplexed_async_connection().await.expect("it connects");
-    let names: Vec<String> = redis::cmd("KEYS").arg("n0:c:*").query_async(&mut bare).await.expect("names");
+    let names: Vec<String> = redis::cmd("KEYS").arg("plain:c:*").query_async(&mut bare).await.expect("names");
+    let mut probe = 0;
+    for name in &names {
+        probe += redis::cmd("STRLEN").arg(name).query_async::<usize>(&mut bare).await.expect("a length");
+    }
+    let probe = probe / names.len();
     let meta =
         memcache::exp::AsyncMetaClient::connect(format!("127.0.0.1:{}", memcached.port)).await.expect("it connects");
     let mut rates: Vec<(&str, Vec<f64>)> = vec![];
@@ -67,6 +103,7 @@ async fn run(rows: u64, rounds: u64, redis: &Server, memcached: &Server) {
         note("memory", drain(&memory).await);
         note("near tier", drain(&near).await);
         note("Redis", drain(&far).await);
+        note("Redis, packed", drain(&packed).await);
         let (began, mut bytes) = (Instant::now(), 0);
         for name in &names {
             let value: Vec<u8> = redis::cmd("GET").arg(name).query_async(&mut bare).await.expect("an entry");
@@ -74,21 +111,25 @@ async fn run(rows: u64, rounds: u64, redis: &Server, memcached: &Server) {
         }
         note("Redis, a loop of GETs", bytes as f64 / began.elapsed().as_secs_f64());
         note("Memcached", drain(&other).await);
+        note("Memcached, packed", drain(&other_packed).await);
         // One entry of the usual size, as often.
-        meta.set("probe", vec![b'x'; 70_000]).send().await.expect("a set");
+        meta.set("probe", vec![b'x'; probe]).send().await.expect("a set");
         let (began, mut bytes) = (Instant::now(), 0);
         for _ in &names {
             bytes += meta.get("probe").send().await.expect("an entry").value.map_or(0, |value| value.len());
         }
         note("Memcached, a loop of GETs", bytes as f64 / began.elapsed().as_secs_f64());
-        let cold = |prefix: &str, url: String| StoreOptions {
-            near: 0,
-            prefix: format!("{prefix}{round}:"),
-            ..StoreOptions::new(url)
-        };
-        note("cold, memory", drain(&lists(rows, &StoreOptions::new("memory:512MiB"))).await);
-        note("cold, Redis", drain(&lists(rows, &cold("r", at(redis, "redis")))).await);
-        note("cold, Memcached", drain(&lists(rows, &cold("m", at(memcached, "memcached")))).await);
+        for (name, prefix, url, pack) in [
+            ("cold, memory", "", "memory:512MiB", false),
+            ("cold, Redis", "r", &*at_redis, false),
+            ("cold, Redis, packed", "rp", &*at_redis, true),
+            ("cold, Memcached", "m", &*at_memcached, false),
+            ("cold, Memcached, packed", "mp", &*at_memcached, true),
+        ] {
+            let cold = list(options(&format!("{prefix}{round}"), url.to_owned(), 0, pack)).await;
+            note(name, drain(&cold).await);
+            cold.written().await;
+        }
     }
     let median = |name: &str| {
         let (_, rates) = rates.iter().find(|(known, _)| *known == name).expect("it was measured");
@@ -100,27 +141,27 @@ async fn run(rows: u64, rounds: u64, redis: &Server, memcached: &Server) {
         ("near tier", "memory"),
         ("Redis", "Redis, a loop of GETs"),
         ("Memcached", "Memcached, a loop of GETs"),
+        ("Redis, packed", "Redis"),
+        ("Memcached, packed", "Memcached"),
         ("cold, Redis", "cold, memory"),
+        ("cold, Redis, packed", "cold, memory"),
         ("cold, Memcached", "cold, memory"),
+        ("cold, Memcached, packed", "cold, memory"),
     ] {
         let (own, other) = (median(name), median(than));
-        println!("{name:18} {:7.0} MB/s   {than:26} {:7.0} MB/s   {:.2}", own / 1e6, other / 1e6, own / other);
+        println!("{name:24} {:7.0} MB/s   {than:26} {:7.0} MB/s   {:.2}", own / 1e6, other / 1e6, own / other);
     }
 }
 
-/// A list of so many rows of about 100 bytes over a store.
-fn lists(rows: u64, options: &StoreOptions) -> Chunkflow {
-    let source = closure(
-        &["id", "text"],
-        |row: &Row| row.id,
-        move |after: Option<u64>, limit| async move {
-            let from = after.map_or(0, |id| id + 1);
-            let row = |id| Row { id, text: format!("{id:0>80}") };
-            Ok::<_, std::io::Error>((from..rows).take(limit).map(row).collect())
-        },
-    );
-    let resource = Resource::new("list", Arc::new(source), ResourceOptions::default()).expect("a right resource");
-    Chunkflow::new(open_store(options).expect("a right store")).with(resource)
+/// The table as a list over a store.
+async fn lists(file: &std::path::Path, options: StoreOptions) -> Chunkflow {
+    let url = format!("sqlite:{}", file.display());
+    let database = Sqlite::open(&url, GateLimits::default(), Duration::from_secs(60)).expect("it opens");
+    let spec = Spec { table: "item".into(), ..Spec::default() };
+    let (source, fields) = database.source(&spec).await.expect("a right spec");
+    let resource = ResourceOptions { fields: Some(fields), ..ResourceOptions::default() };
+    let resource = Resource::new("list", source, resource).expect("a right resource");
+    Chunkflow::new(open_store(&options).expect("a right store")).with(resource)
 }
 
 /// Bytes a second of a whole list.
@@ -134,6 +175,17 @@ async fn drain(chunkflow: &Chunkflow) -> f64 {
     bytes as f64 / began.elapsed().as_secs_f64()
 }
 
+/// A command that does not run on the first core, where there are several.
+fn elsewhere(program: &str) -> Command {
+    let cores = std::fs::read_to_string("/proc/cpuinfo").map_or(1, |text| text.matches("processor").count());
+    if cores < 2 {
+        return Command::new(program);
+    }
+    let mut command = Command::new("taskset");
+    command.args(["-c", &format!("1-{}", cores - 1), program]);
+    command
+}
+
 /// A server of this benchmark's own, ended when dropped.
 struct Server {
     child: Child,
@@ -145,7 +197,7 @@ impl Server {
     fn start(kind: &str) -> Server {
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address").port();
         let folder = tempfile::TempDir::new().expect("a folder");
-        let mut child = Command::new(format!("tests/servers/{kind}"))
+        let mut child = elsewhere(&format!("tests/servers/{kind}"))
             .args([folder.path().to_str().expect("a name"), &port.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -231,6 +231,7 @@ fn read_store(mut section: Section<'_, '_>) -> Option<StoreOptions> {
     let mut options = StoreOptions::new(section.string("url").unwrap_or_else(|| MEMORY.to_owned()));
     options.near = section.size("near").unwrap_or(options.near);
     options.max_entry = section.size("max_entry").map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    options.pack = section.boolean("pack").unwrap_or(options.pack);
     options.prefix = section.string("prefix").unwrap_or(options.prefix);
     let plain = |c: char| c.is_ascii_graphic();
     if options.prefix.len() > 100 || !options.prefix.chars().all(plain) {

@@ -8,6 +8,8 @@ mod breaker;
 #[cfg(feature = "memcached")]
 mod memcached;
 mod memory;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+mod packed;
 mod promises;
 #[cfg(feature = "redis")]
 mod redis;
@@ -115,12 +117,14 @@ pub struct StoreOptions {
     pub prefix: String,
     /// The largest entry of a shared store, in bytes; `None`: what it takes.
     pub max_entry: Option<usize>,
+    /// Whether chunks are packed by LZ4 in a shared store, where they are not compressed already.
+    pub pack: bool,
 }
 
 impl StoreOptions {
     /// The store at `url`, with 64 MiB in front of it where it is shared.
     pub fn new(url: impl Into<String>) -> StoreOptions {
-        StoreOptions { url: url.into(), near: 64 << 20, prefix: "chunkflow:".into(), max_entry: None }
+        StoreOptions { url: url.into(), near: 64 << 20, prefix: "chunkflow:".into(), max_entry: None, pack: false }
     }
 }
 
@@ -148,6 +152,8 @@ pub const STORES: &[Kind<OpenStore>] = &[
 /// A shared store with memory in front of it, as the options say.
 #[cfg(any(feature = "redis", feature = "memcached"))]
 fn share(remote: impl shared::Remote, options: &StoreOptions) -> Arc<dyn Store> {
+    let remote: Box<dyn shared::Remote> =
+        if options.pack { Box::new(packed::Packed(remote)) } else { Box::new(remote) };
     let far = shared::Shared::new(remote, &options.prefix, options.max_entry);
     match options.near {
         0 => far,

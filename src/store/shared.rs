@@ -72,10 +72,10 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Needs a tokio runtime: a task of it looks at the generations, until the store is dropped.
-    pub(super) fn new(remote: impl Remote, prefix: &str, largest: Option<usize>) -> Arc<Shared> {
+    pub(super) fn new(remote: Box<dyn Remote>, prefix: &str, largest: Option<usize>) -> Arc<Shared> {
         let largest = largest.unwrap_or(usize::MAX).min(remote.largest());
         let shared = Arc::new(Shared {
-            remote: Box::new(remote),
+            remote,
             prefix: prefix.to_owned(),
             largest,
             generations: Mutex::default(),

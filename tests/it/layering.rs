@@ -26,7 +26,7 @@ const TOP: [&str; 3] = ["config", "server", "command"];
 /// Files of one folder that may not import each other: each is one of its kind.
 const SIBLINGS: [&[&str]; 4] = [
     &["closure", "sqlite", "postgres", "mysql"],
-    &["memory", "redis", "memcached", "tiered"],
+    &["memory", "redis", "memcached", "tiered", "packed"],
     &["json", "ndjson", "csv"],
     &["gzip", "brotli"],
 ];

@@ -25,12 +25,11 @@ fn options(server: &Server, prefix: &str, near: u64) -> StoreOptions {
 }
 
 #[test]
-fn every_shared_store_keeps_the_promises_of_stores_with_and_without_a_near_tier() {
+fn every_shared_store_keeps_the_promises_of_stores_packed_or_not_with_and_without_a_near_tier() {
     for kind in [Kind::Redis, Kind::Memcached] {
-        for (prefix, near) in [("bare", 0), ("tiered", 16 << 20)] {
-            runtime().block_on(async {
-                promises(open_store(&options(Server::shared(kind), prefix, near)).unwrap()).await;
-            });
+        for (prefix, near, pack) in [("bare", 0, false), ("packed", 0, true), ("tiered", 16 << 20, true)] {
+            let options = StoreOptions { pack, ..options(Server::shared(kind), prefix, near) };
+            runtime().block_on(async { promises(open_store(&options).unwrap()).await });
         }
     }
 }
