@@ -187,7 +187,7 @@ impl RowSink for Cutter {
             open.out.bytes.extend_from_slice(list.between());
         }
         let from = open.out.bytes.len();
-        list.write_row(values, &mut self.link, &mut open.out);
+        list.write_row(key, values, &mut self.link, &mut open.out)?;
         open.rows += 1;
         self.rows += 1;
         self.mended += std::mem::take(&mut open.out.mended);

@@ -69,6 +69,7 @@ pub struct Resource {
     writers: Vec<Writer>,
     order: u64,
     has_links: bool,
+    has_cursors: bool,
     digest: [u8; 32],
 }
 
@@ -130,10 +131,11 @@ impl Resource {
             fields.iter().map(|(name, field)| column(name, field, source.columns())).collect::<Result<Vec<_>>>()?;
         let writers = FORMATS.iter().map(|format| Writer::new((format.open.encoder)(&columns))).collect();
         let has_links = fields.iter().any(|(_, field)| matches!(field, Field::Link(_)));
+        let has_cursors = fields.iter().any(|(_, field)| *field == Field::Cursor);
         let order = xxh3_64(format!("{name}\n{:?}", source.order()).as_bytes());
         let shape = format!("{name}\n{:?}\n{columns:?}\n{fields:?}\n{:?}", source.order(), options.sizes);
         let digest = digest(&[b"chunkflow resource 1", &source.fingerprint(), shape.as_bytes()]);
-        Ok(Resource { name: name.to_owned(), source, options, fields, writers, order, has_links, digest })
+        Ok(Resource { name: name.to_owned(), source, options, fields, writers, order, has_links, has_cursors, digest })
     }
 
     /// The name, as it stands in the path.
@@ -180,6 +182,7 @@ fn column(name: &str, field: &Field, columns: &[Column]) -> Result<Column> {
     };
     match field {
         Field::Column(index) => Ok(Column { name: name.to_owned(), shape: find(*index)?.shape.clone() }),
+        Field::Cursor => Ok(Column { name: name.to_owned(), shape: Shape::Scalar }),
         Field::Link(parts) => {
             for part in parts {
                 if let Part::Column(index) = part {
@@ -361,12 +364,39 @@ impl List {
         }
     }
 
-    /// Appends a row, from the values of the source's columns.
-    pub(crate) fn write_row(&self, values: &[Value<'_>], link: &mut Vec<u8>, out: &mut Output) {
+    /// What may stand between two rows while the next is long in coming; empty where the format has nothing.
+    pub(crate) fn idle(&self, sum: &mut Sum) -> Bytes {
+        let plain = self.writer().encoder.idle();
+        match self.coding() {
+            Some(coding) if !plain.is_empty() => {
+                sum.add(&Sum::of(plain));
+                CODINGS[coding].open.stored(plain)
+            }
+            _ => Bytes::from_static(plain),
+        }
+    }
+
+    /// Appends a row, from its key and the values of the source's columns.
+    ///
+    /// # Errors
+    /// As [`Cursor::after`], where the row's cursor stands in it.
+    pub(crate) fn write_row(
+        &self,
+        key: &[Value<'_>],
+        values: &[Value<'_>],
+        link: &mut Vec<u8>,
+        out: &mut Output,
+    ) -> Result<()> {
         let encoder = &self.writer().encoder;
+        let cursor = match self.resource.has_cursors || encoder.names_rows() {
+            true => Cursor::after(key)?.seal(self.resource.order),
+            false => String::new(),
+        };
+        encoder.begin_row(&cursor, out);
         for (index, (_, field)) in self.resource.fields.iter().enumerate() {
             let value = match field {
                 Field::Column(column) => values[*column],
+                Field::Cursor => Value::Text(cursor.as_bytes()),
                 Field::Link(parts) => match self.write_link(parts, values, link) {
                     true => Value::Text(link),
                     false => Value::Null,
@@ -375,6 +405,7 @@ impl List {
             encoder.field(index, value, out);
         }
         encoder.end_row(out);
+        Ok(())
     }
 
     /// Writes an absolute URL; false when one of its values is NULL, and so there is nothing to link to.

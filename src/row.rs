@@ -67,6 +67,8 @@ pub enum Field {
     Column(usize),
     /// An absolute URL: the request's scheme and host, then these parts.
     Link(Vec<Part>),
+    /// The row's cursor, sealed: what `after` takes to go on behind it.
+    Cursor,
 }
 
 /// The members of a resource's rows, by name, in order.

@@ -6,14 +6,19 @@
 use std::{
     collections::VecDeque,
     fmt,
+    future::Future,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Sleep, sleep},
+};
 
 use crate::{
     chunk::{Chunk, Sum},
@@ -35,6 +40,8 @@ pub(crate) struct Ask {
     pub(crate) list: Arc<List>,
     pub(crate) after: Cursor,
     pub(crate) limit: Option<u64>,
+    /// After so long a silence something is sent that means nothing, where the format has it; zero: never.
+    pub(crate) heartbeat: Duration,
 }
 
 /// What is known of a stream that nobody has begun: how its first chunk would be come by, its length, and where its limit ends it.
@@ -98,6 +105,9 @@ pub(crate) struct Stream {
     tally: Tally,
     /// Of what a compressed body decodes to, so far.
     sum: Sum,
+    heartbeat: Duration,
+    /// When the silence has been long enough; set while a chunk is waited for.
+    silence: Option<Pin<Box<Sleep>>>,
     /// Its room in the budget of bytes.
     held: Option<OwnedSemaphorePermit>,
     /// Whether its first chunk came, so that it counts as a stream.
@@ -136,6 +146,8 @@ impl Stream {
             first: None,
             tally: Tally::default(),
             sum: Sum::default(),
+            heartbeat: ask.heartbeat,
+            silence: None,
             held: None,
             begun: false,
             on_end: None,
@@ -258,6 +270,23 @@ impl Stream {
                 Next::Ended => return Poll::Ready(Err(Error::new(Kind::Internal, "a stream went on behind its end"))),
             }
         }
+    }
+
+    /// Ready when the silence has been long enough, and something is lined up that breaks it.
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.heartbeat.is_zero() {
+            return Poll::Pending;
+        }
+        let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(self.heartbeat)));
+        ready!(silence.as_mut().poll(context));
+        self.silence = None;
+        let idle = self.list.idle(&mut self.sum);
+        if idle.is_empty() {
+            self.heartbeat = Duration::ZERO;
+            return Poll::Pending;
+        }
+        self.frames.push_back(idle);
+        Poll::Ready(())
     }
 
     async fn arrival(&mut self) -> Result<Found> {
@@ -408,9 +437,15 @@ impl Body for Stream {
                     this.tally.outcome = Outcome::Cut;
                     return Poll::Ready(Some(Err(error.clone())));
                 }
-                Next::Ready(_) | Next::Waiting(..) => match ready!(this.poll_arrival(context)) {
-                    Ok(found) => this.take(found),
-                    Err(error) => this.next = Next::Failed(error, false),
+                Next::Ready(_) | Next::Waiting(..) => match this.poll_arrival(context) {
+                    Poll::Pending => ready!(this.poll_silence(context)),
+                    Poll::Ready(arrived) => {
+                        this.silence = None;
+                        match arrived {
+                            Ok(found) => this.take(found),
+                            Err(error) => this.next = Next::Failed(error, false),
+                        }
+                    }
                 },
             }
         }

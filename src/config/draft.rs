@@ -227,6 +227,7 @@ fn key(name: &str) -> String {
 fn field(field: &FieldSpec) -> String {
     let (kind, related) = match field {
         FieldSpec::Column(column) => return quoted(column),
+        FieldSpec::Cursor => return "{ cursor = true }".to_owned(),
         FieldSpec::Link(link) => return format!("{{ link = {} }}", quoted(link)),
         FieldSpec::Via { via, related } => (format!("via = {}", quoted(via)), related),
         FieldSpec::Through { through, on, to, related } => {

@@ -136,7 +136,10 @@ impl Config {
         let store = self.open_store(&mut wrong);
         let resources = self.open_resources(&mut wrong, false).await;
         match store.filter(|_| wrong.is_empty()) {
-            Some(store) => Ok(resources.into_iter().fold(Chunkflow::new(store), Chunkflow::with)),
+            Some(store) => {
+                let chunkflow = Chunkflow::new(store).with_heartbeat(self.server.heartbeat);
+                Ok(resources.into_iter().fold(chunkflow, Chunkflow::with))
+            }
             None => Err(self.text.complaints(wrong)),
         }
     }

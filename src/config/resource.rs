@@ -92,10 +92,11 @@ fn fields(mut section: Section<'_, '_>) -> Vec<(String, FieldSpec)> {
 }
 
 fn field(name: &str, mut section: Section<'_, '_>) -> Option<FieldSpec> {
-    let kinds = ["link", "via", "through", "from"];
+    let kinds = ["link", "cursor", "via", "through", "from"];
     let named: Vec<&str> = kinds.into_iter().filter(|kind| section.has(kind)).collect();
     let field = match named[..] {
         ["link"] => FieldSpec::Link(section.string("link")?),
+        ["cursor"] if section.boolean("cursor") == Some(true) => FieldSpec::Cursor,
         ["via"] => FieldSpec::Via { via: section.string("via")?, related: related(&mut section, None, false) },
         ["through"] => FieldSpec::Through {
             through: section.string("through")?,
@@ -108,7 +109,7 @@ fn field(name: &str, mut section: Section<'_, '_>) -> Option<FieldSpec> {
             FieldSpec::From { on: section.string("on"), related: related(&mut section, Some(table), true) }
         }
         _ => {
-            let remedy = "write { link = \"/path/{column}/\" }, { via = \"column\", … }, { through = \"join table\", … } or { from = \"table\", … }";
+            let remedy = "write { link = \"/path/{column}/\" }, { cursor = true }, { via = \"column\", … }, { through = \"join table\", … } or { from = \"table\", … }";
             section.complain("", format!("field `{name}` must be of one kind"), remedy);
             return None;
         }

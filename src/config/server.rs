@@ -33,6 +33,8 @@ pub struct ServerConfig {
     pub idle_timeout: Duration,
     /// How long streams may go on after a signal to stop.
     pub drain: Duration,
+    /// After so long a silence a stream that waits for rows sends something that means nothing; zero: never.
+    pub heartbeat: Duration,
 }
 
 impl Default for ServerConfig {
@@ -48,6 +50,7 @@ impl Default for ServerConfig {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             drain: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(15),
         }
     }
 }
@@ -70,6 +73,7 @@ impl ServerConfig {
             header_timeout: section.limit("header_timeout").unwrap_or(usual.header_timeout),
             idle_timeout: section.limit("idle_timeout").unwrap_or(usual.idle_timeout),
             drain: section.duration("drain").unwrap_or(usual.drain),
+            heartbeat: section.duration("heartbeat").unwrap_or(usual.heartbeat),
         };
         section.finish();
         config

@@ -31,6 +31,10 @@ impl Encoder for Json {
         Bytes::from_static(b",")
     }
 
+    fn idle(&self) -> &'static [u8] {
+        b" "
+    }
+
     fn end(&self, count: Option<u64>) -> Bytes {
         match count {
             Some(count) => format!("],\"count\":{count}}}").into(),

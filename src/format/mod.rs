@@ -6,6 +6,7 @@
 mod csv;
 mod json;
 mod ndjson;
+mod sse;
 
 use bytes::Bytes;
 
@@ -19,10 +20,19 @@ use crate::{
 ///
 /// # Contract
 /// The body of a list is `begin`, the rows with `between` between them, and `end`; every method's bytes depend on its arguments
-/// alone. A row is a call of `field` for each column, in order, then `end_row`.
+/// alone. A row is `begin_row`, a call of `field` for each column, in order, then `end_row`. Where rows are long in coming, `idle` may stand anywhere
+/// between `begin` and `end` where no row is open.
 pub trait Encoder: Send + Sync + 'static {
     /// What stands before the first row.
     fn begin(&self) -> Bytes;
+
+    /// Whether a row's cursor stands in it: then [`begin_row`](Encoder::begin_row) gets it.
+    fn names_rows(&self) -> bool {
+        false
+    }
+
+    /// Appends what begins a row; `cursor` is sealed, or empty where it is not asked for.
+    fn begin_row(&self, _cursor: &str, _out: &mut Output) {}
 
     /// Appends the member `index` of a row.
     fn field(&self, index: usize, value: Value<'_>, out: &mut Output);
@@ -33,9 +43,17 @@ pub trait Encoder: Send + Sync + 'static {
     /// What stands between two rows; empty where rows end by themselves.
     fn between(&self) -> Bytes;
 
+    /// What means nothing to a reader, and tells everybody on the way that the list goes on; empty where the format has no such thing.
+    fn idle(&self) -> &'static [u8] {
+        b""
+    }
+
     /// What stands behind the last row; with the number of rows in the body where the resource is counted.
     fn end(&self, count: Option<u64>) -> Bytes;
 }
+
+/// The id of the event that ends a list, where rows have ids.
+pub(crate) const END_OF_LIST: &str = "end";
 
 /// A format: its media type, the other names clients know it by, and how to make its encoder for some columns.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +93,15 @@ pub const FORMATS: &[Kind<Format>] = &[
             content_type: "text/csv; charset=utf-8; header=present",
             accepts: &["text/csv"],
             encoder: csv::encoder,
+        },
+    },
+    Kind {
+        name: "sse",
+        example: "/tricks.sse",
+        open: Format {
+            content_type: "text/event-stream; charset=utf-8",
+            accepts: &["text/event-stream"],
+            encoder: sse::encoder,
         },
     },
 ];

@@ -31,6 +31,10 @@ impl Encoder for Ndjson {
         Bytes::new()
     }
 
+    fn idle(&self) -> &'static [u8] {
+        b" "
+    }
+
     fn end(&self, count: Option<u64>) -> Bytes {
         count.map_or_else(Bytes::new, |count| format!("{{\"_end\":{{\"count\":{count}}}}}\n").into())
     }

@@ -48,6 +48,8 @@ pub enum FieldSpec {
     Column(String),
     /// An absolute URL with `{column}` in it.
     Link(String),
+    /// The row's cursor: what `after` takes to go on behind it.
+    Cursor,
     /// One related row, by a column of this table.
     Via {
         /// The column that points to the related row.

@@ -5,7 +5,7 @@ mod params;
 mod recent;
 mod reply;
 
-use std::{borrow::Cow, future::Future, sync::Arc};
+use std::{borrow::Cow, future::Future, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use tokio::sync::Semaphore;
@@ -20,7 +20,7 @@ use crate::{
     coding::{self, CODINGS},
     cursor::Cursor,
     error::{Error, Kind, Result},
-    format::{self, FORMATS},
+    format::{self, END_OF_LIST, FORMATS},
     loader::{Clock, How, Loader, system_clock},
     metrics::Metrics,
     resource::{List, Resource},
@@ -31,6 +31,9 @@ use crate::{
 
 /// Bytes that streams with a known length may hold in memory together, in KiB; beyond it streams go out without a length.
 const WHOLE_BUDGET: usize = 256 * 1024;
+
+/// Proxies cut a silence of 60 seconds.
+const HEARTBEAT: Duration = Duration::from_secs(15);
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -72,6 +75,7 @@ struct Inner {
     budget: Arc<Semaphore>,
     recent: Arc<Recent>,
     heads: Arc<Vec<HeaderMap>>,
+    heartbeat: Duration,
 }
 
 impl Chunkflow {
@@ -89,7 +93,16 @@ impl Chunkflow {
             budget: Arc::new(Semaphore::new(WHOLE_BUDGET)),
             recent: Arc::default(),
             heads: Arc::new(heads()),
+            heartbeat: HEARTBEAT,
         }))
+    }
+
+    /// The same with another time after which a stream that waits for rows sends something that means nothing: white space between
+    /// two rows of JSON or NDJSON, a comment of server-sent events. Zero: never.
+    #[must_use]
+    pub fn with_heartbeat(mut self, heartbeat: Duration) -> Chunkflow {
+        Arc::make_mut(&mut self.0).heartbeat = heartbeat;
+        self
     }
 
     /// The same with one resource more; it replaces one of the same name.
@@ -175,7 +188,7 @@ impl Chunkflow {
         base: &str,
     ) -> Result<Body> {
         let list = Arc::new(List::new(Arc::clone(resource), format, vec![], base)).in_coding(coding);
-        let ask = Ask { list, after: Cursor::start(), limit: None };
+        let ask = Ask { list, after: Cursor::start(), limit: None, heartbeat: Duration::ZERO };
         Stream::begin(&self.0.loader, ask, &self.0.budget).await.map(Body::from)
     }
 
@@ -184,8 +197,7 @@ impl Chunkflow {
         let (resource, extension) = self.find(request.uri().path())?;
         let method = request.method();
         if method == Method::OPTIONS {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NO_CONTENT;
+            let mut response = no_content();
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(reply::ALLOWED));
             return Ok(Asked::Said(response));
         }
@@ -197,13 +209,19 @@ impl Chunkflow {
             true => accepted_coding(request.headers())?,
             false => None,
         };
+        let resumed = match last_event(request.headers()) {
+            Some(END_OF_LIST) => return Ok(Asked::Said(no_content())),
+            Some(id) => Some(params::cursor(id, resource)?),
+            None => None,
+        };
         let params = params::parse(request.uri().query().unwrap_or_default(), resource)?;
         let base = if resource.has_links() { base(request)? } else { String::new() };
         let list = match params.conditions.is_empty() {
             true => self.0.recent.list(resource, format, coding, &base),
             false => Arc::new(List::new(Arc::clone(resource), format, params.conditions, &base)).in_coding(coding),
         };
-        let ask = Ask { list, after: params.after, limit: params.limit };
+        let ask =
+            Ask { list, after: resumed.unwrap_or(params.after), limit: params.limit, heartbeat: self.0.heartbeat };
         if method == Method::HEAD {
             return Ok(Asked::Said(self.head(&ask, format, request.uri())));
         }
@@ -272,6 +290,17 @@ fn with(headers: HeaderMap, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.headers_mut() = headers;
     response
+}
+
+fn no_content() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// The id of the last event that a client got which comes back for more (WHATWG HTML §9.2.4).
+fn last_event(headers: &HeaderMap) -> Option<&str> {
+    headers.get("last-event-id")?.to_str().ok().filter(|id| !id.is_empty())
 }
 
 /// The format that the `Accept` headers ask for.

@@ -40,7 +40,7 @@ pub(super) fn parse(query: &str, resource: &Resource) -> Result<Params> {
             }
             "after" => {
                 once(&mut seen.1, "after")?;
-                params.after = Cursor::unseal(&value, resource.order(), resource.source().order().len())?;
+                params.after = cursor(&value, resource)?;
             }
             _ => params.conditions.push(condition(&name, &value, resource.source().filters())?),
         }
@@ -49,6 +49,11 @@ pub(super) fn parse(query: &str, resource: &Resource) -> Result<Params> {
         0..=MAX_CONDITIONS => Ok(params),
         _ => Err(invalid(format!("a request has at most {MAX_CONDITIONS} filters"))),
     }
+}
+
+/// The place in a resource that was handed out as this text.
+pub(super) fn cursor(text: &str, resource: &Resource) -> Result<Cursor> {
+    Cursor::unseal(text, resource.order(), resource.source().order().len())
 }
 
 /// Whether a pair of a query string is the place to begin at, however its name is encoded.

@@ -14,7 +14,7 @@ fn get(server: &Running, target: &str, encoding: &str) -> Reply {
 }
 
 /// The reply with its body decoded; an error where that is not whole.
-fn decoded(mut reply: Reply) -> std::io::Result<Reply> {
+pub fn decoded(mut reply: Reply) -> std::io::Result<Reply> {
     let mut plain = vec![];
     match reply.header("content-encoding") {
         "gzip" => flate2::read::GzDecoder::new(&reply.body[..]).read_to_end(&mut plain)?,

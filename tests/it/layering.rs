@@ -27,7 +27,7 @@ const TOP: [&str; 3] = ["config", "server", "command"];
 const SIBLINGS: [&[&str]; 4] = [
     &["closure", "sqlite", "postgres", "mysql"],
     &["memory", "redis", "memcached", "tiered", "packed"],
-    &["json", "ndjson", "csv"],
+    &["json", "ndjson", "csv", "sse"],
     &["gzip", "brotli"],
 ];
 

@@ -12,6 +12,7 @@ mod layering;
 mod library;
 mod lists;
 mod order;
+mod resume;
 mod servers;
 mod stores;
 mod streaming;

@@ -162,6 +162,7 @@ impl<'a> Planner<'a> {
             let field = match spec {
                 FieldSpec::Column(column) => self.column(name, column, &at),
                 FieldSpec::Link(template) => self.link(template, &at),
+                FieldSpec::Cursor => Ok(Field::Cursor),
                 FieldSpec::Via { via, related } => self.via(name, via, related, &at),
                 FieldSpec::Through { through, on, to, related } => self.through(name, (through, on, to), related, &at),
                 FieldSpec::From { on, related } => self.from(name, on, related, &at),

@@ -1,0 +1,155 @@
+//! Lists that are cut and go on behind the last whole row; streams that say something while rows are long in coming.
+
+use std::time::Duration;
+
+use chunkflow::{Kind, ResourceOptions, ServerConfig, system_clock};
+use serde_json::Value;
+
+use crate::support::{Client, Numbers, Reply, Running, ask, ids, numbered, numbers_app, serve_numbers};
+
+/// An event: its id, its kind and its data.
+type Event = (String, String, String);
+
+/// Reads a stream of events as WHATWG HTML §9.2.6 has it; what is not ended by an empty line is no event.
+fn events(body: &str) -> Vec<Event> {
+    let (mut events, mut event, mut id) = (vec![], Event::default(), String::new());
+    for line in body.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
+        match line.split_once(':') {
+            None if line.is_empty() => {
+                if !event.2.is_empty() {
+                    event.0.clone_from(&id);
+                    events.push(std::mem::take(&mut event));
+                }
+            }
+            Some(("", _)) => {}
+            Some(("id", value)) => id = value.trim_start().to_owned(),
+            Some(("event", value)) => event.1 = value.trim_start().to_owned(),
+            Some(("data", value)) => event.2 = value.strip_prefix(' ').unwrap_or(value).to_owned(),
+            _ => panic!("an unknown field: {line}"),
+        }
+    }
+    events
+}
+
+fn get(server: &Running, target: &str, last: Option<&str>) -> Reply {
+    let mut headers = vec![("accept", "text/event-stream")];
+    headers.extend(last.map(|last| ("last-event-id", last)));
+    ask(server.address, "GET", target, &headers)
+}
+
+#[test]
+fn each_row_is_an_event_and_the_list_ends_in_one_of_its_own() {
+    let file = numbered(1_000);
+    let server = file.serve("table = \"item\"\ncount = true");
+    let rows = server.get("/list").results();
+    let reply = get(&server, "/list", None);
+    assert!(reply.header("content-type").starts_with("text/event-stream"));
+    let all = events(std::str::from_utf8(&reply.body).unwrap());
+    let (end, events) = all.split_last().unwrap();
+    let data: Vec<Value> = events.iter().map(|event| serde_json::from_str(&event.2).unwrap()).collect();
+    assert_eq!(data, rows);
+    assert_eq!((&*end.1, &*end.2), ("end", "{\"count\":1000}"));
+    // Whoever comes back behind the end is told not to come again, and whoever comes from elsewhere that this is no place.
+    assert_eq!(get(&server, "/list", Some(&end.0)).status, 204);
+    assert_eq!(get(&server, "/list", Some("elsewhere")).status, 400);
+}
+
+#[test]
+fn events_that_are_cut_at_any_byte_go_on_behind_the_last_whole_one() {
+    let file = numbered(300);
+    let server = file.serve("table = \"item\"\norder = [\"-name\"]\nchunk_rows = 10");
+    let whole = get(&server, "/list", None);
+    let text = String::from_utf8(whole.body).unwrap();
+    let all = events(&text);
+    for cut in (0..text.len()).step_by(97) {
+        let mut got = events(&text[..cut]);
+        let last = got.last().map(|event| event.0.clone());
+        let rest = get(&server, "/list", last.as_deref());
+        got.extend(events(std::str::from_utf8(&rest.body).unwrap_or_default()));
+        assert_eq!(got, all, "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_list_in_any_format_goes_on_behind_the_last_whole_row_by_its_key_or_its_cursor() {
+    let file = numbered(300);
+    let server = file.serve("table = \"item\"\nfilters = [\"id\"]\nchunk_rows = 10");
+    let whole = String::from_utf8(server.get("/list.ndjson").body).unwrap();
+    for cut in (0..whole.len()).step_by(173) {
+        let complete = &whole[..whole[..cut].rfind('\n').map_or(0, |at| at + 1)];
+        let last = complete.lines().last().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone());
+        let target = last.map_or("/list.ndjson".to_owned(), |id| format!("/list.ndjson?id=gt.{id}"));
+        let rest = String::from_utf8(server.get(&target).body).unwrap();
+        assert_eq!([complete, &rest].concat(), whole, "cut at {cut}");
+    }
+    // In an order that no filter follows, a row's cursor stands in it.
+    let fields = "[resources.list.fields]\nname = \"name\"\nplace = { cursor = true }";
+    let server = file.serve(&format!("table = \"item\"\norder = [\"-name\"]\nchunk_rows = 10\n{fields}"));
+    let rows = server.get("/list").results();
+    for (index, row) in rows.iter().enumerate().step_by(29) {
+        let rest = server.get(&format!("/list?after={}", row["place"].as_str().unwrap())).results();
+        assert_eq!(rest, rows[index + 1..]);
+    }
+}
+
+/// A server whose streams are silent for no longer than a few milliseconds.
+fn restless(source: &std::sync::Arc<Numbers>) -> Running {
+    let app = numbers_app(source, ResourceOptions::default(), system_clock());
+    Running::start(ServerConfig::default(), app.with_heartbeat(Duration::from_millis(5)))
+}
+
+#[test]
+fn while_rows_are_long_in_coming_what_means_nothing_is_sent_and_the_list_stays_right() {
+    let expected = serve_numbers(&Numbers::new(2_000, 100)).get("/numbers");
+    for (format, idle) in [("json", "} "), ("ndjson", "\n  "), ("sse", "\n:\n\n:\n\n")] {
+        for encoding in ["identity", "gzip", "br"] {
+            let source = Numbers::held_back(2_000, 100);
+            source.permits.add_permits(1);
+            let server = restless(&source);
+            let mut client = Client::connect(server.address);
+            let headers = [("host", "localhost"), ("accept-encoding", encoding)];
+            client.send("GET", &format!("/numbers.{format}"), "HTTP/1.1", &headers);
+            match encoding {
+                "identity" => assert!(client.wait_for_body(|body| String::from_utf8_lossy(body).contains(idle))),
+                // Blocks that hold it as it is.
+                "gzip" => {
+                    let length = if format == "sse" { 3 } else { 1 };
+                    let block = [0, length, 0, !length, 0xff];
+                    assert!(client.wait_for_body(|body| body.windows(5).filter(|window| *window == block).count() > 2));
+                }
+                _ => {
+                    let block = if format == "sse" { [0x10, 0, 8, b':'] } else { [0, 0, 8, b' '] };
+                    assert!(client.wait_for_body(|body| body.windows(4).filter(|window| *window == block).count() > 2));
+                }
+            }
+            source.permits.add_permits(1_000);
+            let reply = crate::encodings::decoded(client.read_reply("GET")).unwrap();
+            assert!(reply.whole);
+            let text = String::from_utf8(reply.body.clone()).unwrap();
+            match format {
+                "json" => assert_eq!(ids(&reply), ids(&expected)),
+                "ndjson" => {
+                    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+                    assert_eq!(rows, expected.results());
+                }
+                _ => assert_eq!(events(&text).len(), 2_001),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failure_behind_silence_is_still_a_cut_and_csv_is_silent_for_it_has_nothing_that_means_nothing() {
+    for (target, idle) in [("/numbers", "}  "), ("/numbers.csv", "\r\n")] {
+        let source = Numbers::held_back(2_000, 100);
+        source.permits.add_permits(1);
+        let server = restless(&source);
+        let mut client = Client::get(server.address, target);
+        assert!(client.wait_for_body(|body| String::from_utf8_lossy(body).contains(idle)));
+        source.fail_behind(600, Kind::Unavailable);
+        source.permits.add_permits(1_000);
+        let reply = client.read_reply("GET");
+        assert!(!reply.whole);
+        assert_eq!(String::from_utf8_lossy(&reply.body).contains(' '), target == "/numbers");
+    }
+}
