@@ -1,11 +1,14 @@
 //! Lists that are cut and go on behind the last whole row; streams that say something while rows are long in coming.
 
-use std::time::Duration;
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
 
-use chunkflow::{Kind, ResourceOptions, ServerConfig, system_clock};
+use chunkflow::{Field, Kind, ResourceOptions, ServerConfig, system_clock};
 use serde_json::Value;
 
-use crate::support::{Client, Numbers, Reply, Running, ask, ids, numbered, numbers_app, serve_numbers};
+use crate::support::{Client, Numbers, Reply, Running, ask, ids, numbered, numbers_app, serve_numbers, until};
 
 /// An event: its id, its kind and its data.
 type Event = (String, String, String);
@@ -151,5 +154,43 @@ fn a_failure_behind_silence_is_still_a_cut_and_csv_is_silent_for_it_has_nothing_
         let reply = client.read_reply("GET");
         assert!(!reply.whole);
         assert_eq!(String::from_utf8_lossy(&reply.body).contains(' '), target == "/numbers");
+    }
+}
+
+/// The program in a language that a page of the docs shows.
+fn snippet(page: &str, language: &str) -> String {
+    let text = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
+    let (_, rest) = text.split_once(&format!("```{language}\n")).unwrap();
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
+#[test]
+fn the_programs_of_the_docs_print_each_row_once_though_they_are_cut_twice() {
+    for (language, program) in [("sh", "sh"), ("python", "python3"), ("js", "node")] {
+        let source = Numbers::new(3_000, 100);
+        let fields = [("id", Field::Column(0)), ("text", Field::Column(1)), ("place", Field::Cursor)];
+        let fields = fields.into_iter().map(|(name, field)| (name.to_owned(), field)).collect();
+        let options = ResourceOptions { fields: Some(fields), ..ResourceOptions::default() };
+        let server = Running::start(ServerConfig::default(), numbers_app(&source, options, system_clock()));
+        let folder = tempfile::TempDir::new().unwrap();
+        let url = format!("http://{}/numbers.ndjson", server.address);
+        let text = snippet("docs/resume.md", language).replace("http://localhost:8080/tricks.ndjson", &url);
+        let file = folder.path().join(if language == "js" { "program.mjs" } else { "program" });
+        std::fs::write(&file, text).unwrap();
+        source.fail_behind(700, Kind::Unavailable);
+        let mut child = Command::new(program);
+        child.arg(file).current_dir(&folder).stdin(Stdio::null()).stderr(Stdio::null());
+        let printed = folder.path().join("printed");
+        let mut child = child.stdout(std::fs::File::create(&printed).unwrap()).spawn().unwrap();
+        let cut = || server.chunkflow.metrics().cut.get();
+        until("it is cut", || cut() == 1);
+        source.fail_behind(1_900, Kind::Unavailable);
+        until(&format!("{language} is cut again"), || cut() == 2);
+        source.fail_behind(u64::MAX, Kind::Unavailable);
+        assert!(child.wait().unwrap().success(), "{language}");
+        let text = std::fs::read_to_string(printed).unwrap();
+        let ids: Vec<u64> =
+            text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_u64().unwrap()).collect();
+        assert_eq!(ids, (1..=3_000).collect::<Vec<_>>(), "{language}");
     }
 }
