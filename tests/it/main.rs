@@ -13,6 +13,7 @@ mod library;
 mod lists;
 mod order;
 mod resume;
+mod proxies;
 mod servers;
 mod stores;
 mod streaming;

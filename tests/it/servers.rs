@@ -1,4 +1,5 @@
-//! Database servers from Debian's packages, each started and ended by its script in `tests/servers`, on a free port of loopback.
+//! Databases, stores and proxies from Debian's packages, each started and ended by its script in `tests/servers`, on a free port of
+//! loopback.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -20,6 +21,9 @@ pub enum Kind {
     Redis,
     Sentinel,
     Memcached,
+    Nginx,
+    Varnish,
+    HaProxy,
 }
 
 /// A running server. It ends when this is dropped, and when the tests end, however they do: its script reads the end of its input.
@@ -53,6 +57,9 @@ impl Server {
             Kind::Redis => "tests/servers/redis",
             Kind::Sentinel => "tests/servers/sentinel",
             Kind::Memcached => "tests/servers/memcached",
+            Kind::Nginx => "tests/servers/nginx",
+            Kind::Varnish => "tests/servers/varnish",
+            Kind::HaProxy => "tests/servers/haproxy",
         };
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = TempDir::new().unwrap();
@@ -80,7 +87,7 @@ impl Server {
             Kind::MariaDb => MARIADB.get_or_init(|| Server::start(kind)),
             Kind::Redis => REDIS.get_or_init(|| Server::start(kind)),
             Kind::Memcached => MEMCACHED.get_or_init(|| Server::start(kind)),
-            Kind::Sentinel => unreachable!("sentinels watch a master of one test"),
+            _ => unreachable!("{kind:?} works for another server, of one test"),
         }
     }
 
@@ -145,7 +152,7 @@ impl Db {
             Where::File(_) => "sqlite",
             Where::Server(Server { kind: Kind::Postgres, .. }, _) => "postgres",
             Where::Server(Server { kind: Kind::MariaDb, .. }, _) => "mariadb",
-            Where::Server(..) => unreachable!("a store is no database"),
+            Where::Server(..) => unreachable!("neither a store nor a proxy is a database"),
         }
     }
 

@@ -4,6 +4,8 @@
 #   pause   as a machine that hangs        go      on
 # It ends by SIGINT unless the script sets `end`. Each command is answered on standard output, by `killed`, `ready`, `paused`, `going`.
 pid=
+# Whether something takes connections at PORT; for those that say no more about themselves.
+takes_connections() { bash -c ": </dev/tcp/127.0.0.1/$1" 2>/dev/null; }
 start() {
     tries=0
     until ready; do

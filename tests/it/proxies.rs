@@ -1,0 +1,304 @@
+//! Behind real proxies: each promise goes through the table of them. What a proxy takes away stands in the table too, and fails here
+//! when it is no longer so. The client is curl, which says by its exit code whether it believes that a body is whole.
+
+use std::{
+    fmt::Debug,
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+};
+
+use chunkflow::Kind as Failure;
+use tokio::sync::Semaphore;
+
+use crate::{
+    client::ask,
+    servers::{Kind, Server},
+    support::{Numbers, serve_numbers, until},
+};
+
+const ENCODINGS: [&str; 3] = ["identity", "gzip", "br"];
+
+struct Proxy {
+    name: &'static str,
+    kind: Kind,
+    /// What it speaks with clients: `http1` or `http2`.
+    http: &'static str,
+    /// What is set about it: directives of nginx's location, statements of Varnish's `vcl_recv`.
+    settings: &'static str,
+    /// Whether clients see that a stream's source failed half-way,
+    failure: Cut,
+    /// that a stream's connection was closed half-way, as when the server is killed,
+    crash: Cut,
+    /// and that a list with a length was, in each encoding.
+    short: [Cut; 3],
+    /// Whether a HEAD request stays one.
+    head: bool,
+    /// Bytes of a row that make a first chunk larger than what it holds back for its own work.
+    width: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Cut {
+    Seen,
+    /// It looks like a whole body.
+    Hidden,
+}
+use Cut::{Hidden, Seen};
+
+/// All is well; each row of the table says in what it differs.
+const PROXY: Proxy = Proxy {
+    name: "nginx, HTTP/1.1 to the server",
+    kind: Kind::Nginx,
+    http: "http1",
+    settings: "proxy_http_version 1.1; proxy_set_header Connection '';",
+    failure: Seen,
+    crash: Seen,
+    short: [Seen; 3],
+    head: true,
+    width: 100,
+};
+
+/// Varnish asks for gzip whatever its clients take, and unpacks that for those who take none: 32 KiB at a time, without a length.
+const VARNISH: Proxy = Proxy { name: "Varnish", kind: Kind::Varnish, settings: "", head: false, width: 1_000, ..PROXY };
+
+const PROXIES: [Proxy; 10] = [
+    // HTTP/1.0 to the server: a body ends with its connection.
+    Proxy { name: "nginx as it comes", settings: "", crash: Hidden, ..PROXY },
+    PROXY,
+    Proxy {
+        name: "nginx with a cache",
+        settings: "proxy_http_version 1.1; proxy_cache kept; proxy_cache_valid 200 5m;",
+        head: false,
+        ..PROXY
+    },
+    Proxy {
+        name: "nginx that compresses itself",
+        settings: "proxy_http_version 1.1; proxy_set_header Accept-Encoding ''; gzip on; gzip_proxied any; gzip_types *;",
+        ..PROXY
+    },
+    Proxy { name: "nginx, HTTP/2 to clients", http: "http2", ..PROXY },
+    VARNISH,
+    Proxy { name: "Varnish that passes", settings: "return (pass);", head: true, width: 100, ..VARNISH },
+    Proxy {
+        name: "Varnish, HTTP/2 to clients",
+        http: "http2",
+        failure: Hidden,
+        crash: Hidden,
+        short: [Hidden, Seen, Hidden],
+        ..VARNISH
+    },
+    Proxy { name: "HAProxy", kind: Kind::HaProxy, ..PROXY },
+    Proxy {
+        name: "HAProxy, HTTP/2 to clients",
+        kind: Kind::HaProxy,
+        http: "http2",
+        failure: Hidden,
+        crash: Hidden,
+        ..PROXY
+    },
+];
+
+impl Proxy {
+    /// Runs it before a server.
+    fn before(&self, origin: SocketAddr) -> Before {
+        let server = Server::start_with(self.kind, &[&origin.port().to_string(), self.http, self.settings]);
+        Before { http2: self.http == "http2", server }
+    }
+}
+
+/// A running proxy.
+struct Before {
+    http2: bool,
+    server: Server,
+}
+
+impl Before {
+    /// curl, with a request.
+    fn curl(&self, target: &str, encoding: &str, arguments: &[&str]) -> Asked {
+        let mut command = Command::new("curl");
+        command
+            .args(["-fsSN", "--compressed", "--max-time", "60", "-H", &format!("Accept-Encoding: {encoding}")])
+            .args(arguments);
+        if self.http2 {
+            command.arg("--http2-prior-knowledge");
+        }
+        command.arg(format!("http://127.0.0.1:{}{target}", self.server.port));
+        Asked { curl: command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), body: vec![] }
+    }
+
+    /// Asks for a list, cuts it when rows of it are here or at once, and sees what the client makes of that.
+    fn cut(&self, encoding: &str, when: When, cut: impl FnOnce()) -> Cut {
+        let mut asked = self.curl("/numbers", encoding, &[]);
+        if when == When::RowsAreHere {
+            asked.wait_for("{\"id\":2,");
+        }
+        cut();
+        let (code, body, error) = asked.end();
+        assert!(!body.ends_with(b"]}"), "nothing was cut off: {} bytes, {error}", body.len());
+        if code == 0 { Hidden } else { Seen }
+    }
+}
+
+#[derive(PartialEq)]
+enum When {
+    RowsAreHere,
+    AtOnce,
+}
+
+/// A request of curl's, and what came of its answer.
+struct Asked {
+    curl: Child,
+    body: Vec<u8>,
+}
+
+impl Asked {
+    fn wait_for(&mut self, text: &str) {
+        let mut buffer = [0; 65_536];
+        while !self.body.windows(text.len()).any(|window| window == text.as_bytes()) {
+            let read = self.curl.stdout.as_mut().unwrap().read(&mut buffer).unwrap();
+            assert!(read > 0, "it ended before {text} came");
+            self.body.extend_from_slice(&buffer[..read]);
+        }
+    }
+
+    /// curl's exit code, the body, and what curl says about it.
+    fn end(mut self) -> (i32, Vec<u8>, String) {
+        let rest = self.curl.wait_with_output().unwrap();
+        self.body.extend(rest.stdout);
+        (rest.status.code().unwrap(), self.body, String::from_utf8_lossy(&rest.stderr).into_owned())
+    }
+}
+
+/// A server in front of a server: passes the beginning of an answer on, waits for an order, and then closes the connection as the kernel
+/// does for a process that is killed.
+fn killed(origin: SocketAddr) -> (SocketAddr, mpsc::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, (order, orders)) = (listener.local_addr().unwrap(), mpsc::channel());
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, mut server) = (client.unwrap(), TcpStream::connect(origin).unwrap());
+            let (mut requests, mut there) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            thread::spawn(move || std::io::copy(&mut requests, &mut there));
+            let mut beginning = [0; 4_000];
+            server.read_exact(&mut beginning).unwrap();
+            client.write_all(&beginning).unwrap();
+            // Enough for rows to come: within one chunk of HTTP, Varnish passes lots of 16 KiB.
+            let compressed = String::from_utf8_lossy(&beginning).contains("content-encoding");
+            let more = if compressed { 0 } else { 40_000 };
+            let _ = std::io::copy(&mut Read::by_ref(&mut server).take(more), &mut client);
+            let _ = orders.recv();
+            let _ = client.shutdown(Shutdown::Both);
+            let _ = server.shutdown(Shutdown::Both);
+        }
+    });
+    (address, order)
+}
+
+/// Sees each proxy in each encoding, and compares that with the table.
+fn each<T: PartialEq + Debug>(see: impl Fn(&Proxy) -> [T; 3], expected: impl Fn(&Proxy) -> [T; 3]) {
+    let tell = |of: &dyn Fn(&Proxy) -> [T; 3]| {
+        PROXIES.iter().map(|proxy| format!("{}: {:?}\n", proxy.name, of(proxy))).collect::<String>()
+    };
+    let (seen, expected) = (tell(&see), tell(&expected));
+    assert!(seen == expected, "{ENCODINGS:?}\n{seen}and not\n{expected}");
+}
+
+#[test]
+fn no_proxy_keeps_a_list_or_alters_one() {
+    let server = serve_numbers(&Numbers::new(2_500, 2_000));
+    // A list too long for a length, and one that has a length once it is at hand.
+    let lists = ["/numbers", "/numbers?limit=350"].map(|target| (target, server.get(target).body));
+    for proxy in PROXIES {
+        let before = proxy.before(server.address);
+        for (target, direct) in &lists {
+            let seen = server.chunkflow.metrics().complete.get();
+            for encoding in ENCODINGS.iter().chain(&ENCODINGS) {
+                let (code, body, error) = before.curl(target, encoding, &[]).end();
+                assert!(code == 0 && body == *direct, "{}, {target} in {encoding}: {error}", proxy.name);
+            }
+            until("every request has reached the server", || server.chunkflow.metrics().complete.get() == seen + 6);
+        }
+    }
+}
+
+#[test]
+fn the_first_rows_arrive_through_every_proxy_while_a_later_chunk_is_blocked() {
+    for proxy in PROXIES {
+        let source = Numbers::held_back(3_000, proxy.width);
+        let server = serve_numbers(&source);
+        let before = proxy.before(server.address);
+        for encoding in ENCODINGS {
+            server.block_on(server.chunkflow.purge("numbers")).unwrap();
+            let (begun, read) = (source.begun(), source.reads.lock().unwrap().len());
+            source.permits.forget_permits(Semaphore::MAX_PERMITS);
+            source.permits.add_permits(1);
+            let mut asked = before.curl("/numbers", encoding, &[]);
+            asked.wait_for("{\"id\":10,");
+            until("the next read has begun", || source.begun() == begun + 2);
+            assert_eq!(source.reads.lock().unwrap().len(), read + 1, "{}: and has not been answered", proxy.name);
+            source.permits.add_permits(10_000);
+            let (code, body, error) = asked.end();
+            assert_eq!(code, 0, "{}, {encoding}: {error}", proxy.name);
+            assert!(body.ends_with(b"]}"));
+        }
+    }
+}
+
+#[test]
+fn a_source_that_fails_in_mid_stream_is_seen_behind_proxies() {
+    let seen = |proxy: &Proxy| {
+        let source = Numbers::held_back(5_000, 1_000);
+        source.fail_behind(3_000, Failure::Unavailable);
+        let server = serve_numbers(&source);
+        let before = proxy.before(server.address);
+        ENCODINGS.map(|encoding| {
+            server.block_on(server.chunkflow.purge("numbers")).unwrap();
+            source.permits.forget_permits(Semaphore::MAX_PERMITS);
+            source.permits.add_permits(1);
+            before.cut(encoding, When::RowsAreHere, || source.permits.add_permits(10_000))
+        })
+    };
+    each(seen, |proxy| [proxy.failure; 3]);
+}
+
+#[test]
+fn a_server_that_is_killed_in_mid_stream_is_seen_behind_proxies_but_for_http_1_0() {
+    let seen = |proxy: &Proxy| {
+        let server = serve_numbers(&Numbers::new(4_000, 1_000));
+        let (address, order) = killed(server.address);
+        let (before, kill) = (proxy.before(address), || order.send(()).unwrap());
+        let mut expected = proxy.short.into_iter();
+        ENCODINGS.map(|encoding| {
+            server.block_on(server.chunkflow.purge("numbers")).unwrap();
+            let stream = before.cut(encoding, When::RowsAreHere, kill);
+            // Once more with the whole list at hand: now it has a length, and a proxy may wait for more of it.
+            let get = || ask(server.address, "GET", "/numbers", &[("accept-encoding", encoding)]);
+            get();
+            let length = get().header("content-length").parse::<u64>().unwrap();
+            assert!(length > 5_000, "{length} bytes are too few to be cut");
+            let when = if expected.next() == Some(Hidden) { When::RowsAreHere } else { When::AtOnce };
+            (stream, before.cut(encoding, when, kill))
+        })
+    };
+    each(seen, |proxy| proxy.short.map(|short| (proxy.crash, short)));
+}
+
+#[test]
+fn head_reads_nothing_behind_proxies() {
+    let seen = |proxy: &Proxy| {
+        let source = Numbers::new(5_000, 200);
+        let server = serve_numbers(&source);
+        let before = proxy.before(server.address);
+        ENCODINGS.map(|encoding| {
+            server.block_on(server.chunkflow.purge("numbers")).unwrap();
+            let begun = source.begun();
+            let (code, head, error) = before.curl("/numbers", encoding, &["-I"]).end();
+            assert!(code == 0 && head.starts_with(b"HTTP/"), "{}: {error}", proxy.name);
+            source.begun() == begun
+        })
+    };
+    each(seen, |proxy| [proxy.head; 3]);
+}
