@@ -34,7 +34,10 @@ impl Loader {
                 metrics.store_errors.inc();
                 tracing::debug!(%error, "a chunk was not stored");
             }
-            drop((room, lease));
+            if let Some(mut lease) = lease {
+                lease.release().await;
+            }
+            drop(room);
         });
     }
 
@@ -47,7 +50,7 @@ impl Loader {
         loop {
             match tokio::time::timeout(STORE_TIMEOUT, self.store.lease(&place.key, LEASE)).await {
                 Ok(Ok(Lease::Ours { token, there })) => {
-                    let held = Held { store: Arc::clone(&self.store), key: place.key.clone(), token };
+                    let held = Held { store: Arc::clone(&self.store), key: place.key.clone(), token: Some(token) };
                     // Whoever had it may have just written what it was for.
                     return match self.sound(place, there).filter(serves) {
                         Some(found) => {
@@ -79,16 +82,28 @@ impl Loader {
 pub(super) struct Held {
     store: Arc<dyn Store>,
     key: ChunkKey,
-    token: u64,
+    /// Until it is given back.
+    token: Option<u64>,
+}
+
+impl Held {
+    fn release(&mut self) -> impl Future<Output = ()> + use<> {
+        let (store, key, token) = (Arc::clone(&self.store), self.key.clone(), self.token.take());
+        async move {
+            if let Some(token) = token {
+                // If that fails it ends by its time.
+                let _ = store.release(&key, token).await;
+            }
+        }
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (store, key, token) = (Arc::clone(&self.store), self.key.clone(), self.token);
-        runtime.spawn(async move {
-            // If that fails it ends by its time.
-            let _ = store.release(&key, token).await;
-        });
+        if self.token.is_some()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(self.release());
+        }
     }
 }

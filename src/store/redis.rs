@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use redis::{
-    Client, Cmd, Pipeline, RedisError, RedisResult, TlsMode, Value,
+    Client, Cmd, ConnectionAddr, Pipeline, RedisError, RedisResult, TlsMode, Value,
     aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection},
     cluster::{ClusterClient, ClusterClientBuilder},
     cluster_async::ClusterConnection,
@@ -96,10 +96,13 @@ fn link(url: &str) -> Result<Link, String> {
     let broken = |error: RedisError| format!("{:?}", error.kind());
     let (scheme, rest) = url.split_once("://").ok_or("it has no ://")?;
     let (redis, kind) = scheme.split_once('+').unwrap_or((scheme, ""));
-    let tls = (redis == "rediss").then_some(TlsMode::Secure);
+    let tls = redis == "rediss";
     if kind == "cluster" {
         let parts = Parts::of(rest)?;
-        let hosts = parts.hosts.iter().map(|(host, port)| format!("{redis}://{host}:{port}"));
+        let hosts = parts.hosts.iter().map(|(host, port)| match host.contains(':') {
+            true => format!("{redis}://[{host}]:{port}"),
+            false => format!("{redis}://{host}:{port}"),
+        });
         let mut builder = ClusterClientBuilder::new(hosts).connection_timeout(CONNECT).retries(2);
         if let Some(user) = parts.user {
             builder = builder.username(user);
@@ -115,12 +118,15 @@ fn link(url: &str) -> Result<Link, String> {
         if name.is_empty() {
             return Err("it does not name what Sentinel watches".into());
         }
-        let hosts = parts.hosts.iter().map(|(host, port)| redis::ConnectionAddr::Tcp(host.clone(), *port));
+        let hosts = parts.hosts.iter().map(|(host, port)| match (host.clone(), *port) {
+            (host, port) if tls => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
+            (host, port) => ConnectionAddr::Tcp(host, port),
+        });
         let mut builder = SentinelClientBuilder::new(hosts, name, SentinelServerType::Master)
             .map_err(broken)?
             .set_client_to_redis_db(database.parse().map_err(|_| "the database is no number".to_owned())?);
-        if let Some(tls) = tls {
-            builder = builder.set_client_to_sentinel_tls_mode(tls).set_client_to_redis_tls_mode(tls);
+        if tls {
+            builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
         }
         if let Some(user) = parts.user {
             builder = builder.set_client_to_redis_username(user);
@@ -136,8 +142,8 @@ fn link(url: &str) -> Result<Link, String> {
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(CONNECT))
-            .set_number_of_retries(1)
-            .set_max_delay(Duration::from_millis(200));
+            // The next call tries again; this one says why it failed, in its time.
+            .set_number_of_retries(0);
         ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(broken)
     };
     let managers = (0..CONNECTIONS).map(|_| manager()).collect::<Result<_, _>>()?;

@@ -11,6 +11,7 @@ mod http;
 mod layering;
 mod library;
 mod lists;
+mod machines;
 mod order;
 mod resume;
 mod proxies;

@@ -35,6 +35,17 @@ pub struct Server {
     pub folder: TempDir,
 }
 
+/// A free port of loopback. A node of a Redis Cluster listens 10,000 above it too.
+pub fn free_port() -> u16 {
+    let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    loop {
+        let port = free();
+        if port < 55_536 {
+            return port;
+        }
+    }
+}
+
 struct Ended(Child);
 
 impl Drop for Ended {
@@ -61,7 +72,7 @@ impl Server {
             Kind::Varnish => "tests/servers/varnish",
             Kind::HaProxy => "tests/servers/haproxy",
         };
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let folder = TempDir::new().unwrap();
         let mut child = Command::new(script)
             .args([folder.path().to_str().unwrap(), &port.to_string()])

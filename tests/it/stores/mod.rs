@@ -1,6 +1,9 @@
 //! Stores that several servers share: real Redis and Memcached, and what happens when they fail.
 
-use std::{process::Command, sync::Arc};
+mod machines;
+mod secrets;
+
+use std::{path::Path, sync::Arc};
 
 use chunkflow::{
     Chunkflow, Metrics, Resource, ResourceOptions, ServerConfig, Source, Store, StoreOptions, open_store, promises,
@@ -8,6 +11,7 @@ use chunkflow::{
 };
 
 use crate::{
+    machines::cli,
     servers::{Kind, Server},
     support::{Client, Numbers, Process, Running, ask, binary, ids, numbered, runtime, until},
 };
@@ -220,10 +224,7 @@ fn garbage_under_our_names_is_a_miss_and_never_a_row() {
     let source = Numbers::new(1_000, 100);
     let fill = serve(&source, options(redis, "garbage", 0), ResourceOptions::default());
     assert_eq!(ids(&fill.get("/numbers")).len(), 1_000);
-    let cli = |arguments: &[&str]| {
-        let output = Command::new("redis-cli").args(["-p", &redis.port.to_string()]).args(arguments).output().unwrap();
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
+    let cli = |arguments: &[&str]| cli(redis, arguments);
     let names = || cli(&["--scan", "--pattern", "garbage:c:*"]);
     until("all is written", || names().lines().count() as u64 == fill.chunkflow.metrics().loads.get());
     for (index, name) in names().lines().enumerate() {
@@ -252,8 +253,13 @@ fn a_resource_of_another_definition_never_reads_the_others_chunks() {
 }
 
 /// Runs the binary to its end, and gives what it said.
-fn said(arguments: &[&str], folder: &std::path::Path) -> (bool, String) {
-    let output = binary(arguments, folder).output().unwrap();
+fn said(arguments: &[&str], folder: &Path) -> (bool, String) {
+    said_with(arguments, folder, &[])
+}
+
+/// The same with these variables in its environment.
+fn said_with(arguments: &[&str], folder: &Path, environment: &[(&str, &Path)]) -> (bool, String) {
+    let output = binary(arguments, folder).envs(environment.iter().copied()).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
@@ -311,94 +317,4 @@ fn chunks_in_memory_are_purged_through_the_admin_listener() {
     assert_eq!(post("/purge/other", "Bearer secret"), 404);
     let (well, text) = said(&["warm"], folder);
     assert!(!well && text.contains("needs a store that servers share"), "{text}");
-}
-
-/// A cluster of three masters and three replicas.
-fn cluster() -> (Vec<Server>, String) {
-    let nodes: Vec<Server> = (0..6)
-        .map(|_| {
-            Server::start_with(
-                Kind::Redis,
-                &["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0"],
-            )
-        })
-        .collect();
-    let addresses: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
-    let made = Command::new("redis-cli")
-        .args(["--cluster", "create"])
-        .args(&addresses)
-        .args(["--cluster-replicas", "1", "--cluster-yes"])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
-    (nodes, format!("redis+cluster://{}", addresses.join(",")))
-}
-
-#[test]
-fn a_cluster_keeps_the_promises_and_a_master_that_is_killed_costs_time_and_nothing_else() {
-    let (nodes, url) = cluster();
-    let options = |prefix: &str| StoreOptions { prefix: format!("{prefix}:"), near: 0, ..StoreOptions::new(&url) };
-    let cli = |node: &Server, arguments: &[&str]| {
-        let output = Command::new("redis-cli").args(["-p", &node.port.to_string()]).args(arguments).output().unwrap();
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
-    let ready = |node: &Server| cli(node, &["cluster", "info"]).contains("cluster_state:ok");
-    // A replica that never was one cannot lead.
-    let follows = |node: &Server| !cli(node, &["info", "replication"]).contains("master_link_status:down");
-    until("the cluster is one", || nodes.iter().all(|node| ready(node) && follows(node)));
-    runtime().block_on(async { promises(open_store(&options("promises")).unwrap()).await });
-    let source = Numbers::new(5_000, 200);
-    let server = serve(&source, options("killed"), ResourceOptions::default());
-    let whole = || {
-        let reply = server.get("/numbers");
-        assert!(reply.whole && ids(&reply) == (1..=5_000).collect::<Vec<u64>>());
-    };
-    (0..2).for_each(|_| whole());
-    nodes[0].order("kill", "killed");
-    let hits = || server.chunkflow.metrics().hits.get();
-    (0..5).for_each(|_| whole());
-    until("a replica leads", || nodes[1..].iter().all(ready));
-    let before = hits();
-    until("the store is used again", || {
-        whole();
-        hits() > before
-    });
-}
-
-#[test]
-fn sentinel_is_asked_who_leads_and_a_new_master_is_found() {
-    let master = Server::start(Kind::Redis);
-    let replica = Server::start_with(Kind::Redis, &["--replicaof", "127.0.0.1", &master.port.to_string()]);
-    let sentinels: Vec<Server> =
-        (0..3).map(|_| Server::start_with(Kind::Sentinel, &[&master.port.to_string()])).collect();
-    let hosts: Vec<String> = sentinels.iter().map(|one| format!("127.0.0.1:{}", one.port)).collect();
-    let url = format!("redis+sentinel://{}/chunks", hosts.join(","));
-    let options = |prefix: &str| StoreOptions { prefix: format!("{prefix}:"), near: 0, ..StoreOptions::new(&url) };
-    let cli = |port: u16, arguments: &[&str]| {
-        let output = Command::new("redis-cli").args(["-p", &port.to_string()]).args(arguments).output().unwrap();
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
-    let agreed = |sentinel: &Server| {
-        let told = cli(sentinel.port, &["sentinel", "master", "chunks"]);
-        let value = |name: &str| told.lines().skip_while(|line| *line != name).nth(1).unwrap_or_default().to_owned();
-        (value("num-slaves"), value("num-other-sentinels")) == ("1".into(), "2".into())
-    };
-    until("the sentinels know each other", || sentinels.iter().all(agreed));
-    runtime().block_on(async { promises(open_store(&options("promises")).unwrap()).await });
-    let source = Numbers::new(2_000, 200);
-    let server = serve(&source, options("promoted"), ResourceOptions::default());
-    let whole = || {
-        let reply = server.get("/numbers");
-        assert!(reply.whole && ids(&reply) == (1..=2_000).collect::<Vec<u64>>());
-    };
-    (0..2).for_each(|_| whole());
-    master.order("kill", "killed");
-    (0..3).for_each(|_| whole());
-    until("the replica leads", || cli(replica.port, &["role"]).starts_with("master"));
-    let hits = || server.chunkflow.metrics().hits.get();
-    let before = hits();
-    until("the store is used again", || {
-        whole();
-        hits() > before
-    });
 }
