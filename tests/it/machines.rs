@@ -78,6 +78,16 @@ impl Cluster {
         let rest = &self.nodes[1..];
         until("a replica leads", || rest.iter().filter(leads).count() == 3 && rest.iter().all(Cluster::is_ready));
     }
+
+    /// Moves so many slots from the second master to the third.
+    pub fn reshard(&self, slots: u32) {
+        let id = |node: &Server| cli(node, &["cluster", "myid"]).trim().to_owned();
+        let address = format!("127.0.0.1:{}", self.nodes[1].port);
+        let (from, to) = (id(&self.nodes[1]), id(&self.nodes[2]));
+        let mut command = Command::new("redis-cli");
+        command.args(["--cluster", "reshard", &address, "--cluster-from", &from, "--cluster-to", &to]);
+        run(command.args(["--cluster-slots", &slots.to_string(), "--cluster-yes"]));
+    }
 }
 
 // --------------------------------------------------------------------------------------------------------------- Sentinel

@@ -16,6 +16,7 @@ mod order;
 mod resume;
 mod proxies;
 mod servers;
+mod steady;
 mod stores;
 mod streaming;
 mod support;

@@ -132,7 +132,7 @@ enum Where {
 /// A database of a test, of any kind.
 pub struct Db {
     server: Where,
-    later: std::cell::RefCell<String>,
+    later: Mutex<String>,
 }
 
 /// All kinds of database, as a suite of promises goes through them.
@@ -189,12 +189,12 @@ impl Db {
 
     /// Keeps a statement for [`execute_now`](Db::execute_now).
     pub fn execute_later(&self, sql: &str) {
-        self.later.borrow_mut().push_str(sql);
+        self.later.lock().unwrap().push_str(sql);
     }
 
     /// Runs all that was kept, in one transaction.
     pub fn execute_now(&self) {
-        self.execute(&format!("BEGIN; {} COMMIT;", self.later.take()));
+        self.execute(&format!("BEGIN; {} COMMIT;", std::mem::take(&mut *self.later.lock().unwrap())));
     }
 
     pub fn try_execute(&self, sql: &str) -> Result<(), String> {

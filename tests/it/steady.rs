@@ -1,0 +1,262 @@
+//! A steady load of streams on two servers that share a store, while something happens to the store. Tests use it with short times,
+//! `benches/fleet.rs` with long ones.
+
+#![allow(dead_code, reason = "tests and the benchmark each look at some of it")]
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    machines::{Cluster, Sentinels, cli},
+    servers::{Db, Kind, Server, postgres},
+    support::{Client, Running, until},
+};
+
+/// How much load, and for how long each thing happens.
+#[derive(Clone, Copy)]
+pub struct Plan {
+    pub clients: usize,
+    pub rows: u32,
+    pub time: Duration,
+}
+
+/// What was seen.
+#[derive(Debug)]
+pub struct Figures {
+    pub streams: u64,
+    /// Streams that were not whole, or not the list.
+    pub errors: Vec<String>,
+    pub first_byte: Duration,
+    pub longest: Duration,
+    /// Queries of the list at the database, while the load ran.
+    pub queries: u64,
+    /// What the list takes when it is loaded once.
+    pub queries_once: u64,
+    /// The most connections that were seen at the database, of two servers with a pool of four each.
+    pub connections: usize,
+    /// From the end of what happened until both servers find all chunks again.
+    pub back: Duration,
+}
+
+/// What happens under a load, and what is seen.
+type Fault = fn(Plan) -> Figures;
+
+/// What can happen to a store.
+pub const FAULTS: [(&str, Fault); 10] = [
+    ("nothing", nothing),
+    ("Redis is killed, and comes back empty", killed),
+    ("Redis hangs (SIGSTOP)", paused),
+    ("Redis hangs, `near` holds the list", paused_with_near),
+    ("Redis is full, with `noeviction`", full),
+    ("`FLUSHALL` each second", flushed),
+    ("a master behind Sentinel is killed, its replica promoted", promoted),
+    ("a master of a cluster is killed, slots are moved", resharded),
+    ("one of three Memcached nodes is killed, and comes back", node_killed),
+    ("one of three Memcached nodes hangs (SIGSTOP)", node_paused),
+];
+
+pub fn nothing(plan: Plan) -> Figures {
+    under_load(&url(&Server::start(Kind::Redis)), "0", plan, || thread::sleep(plan.time))
+}
+
+pub fn killed(plan: Plan) -> Figures {
+    let redis = Server::start(Kind::Redis);
+    under_load(&url(&redis), "0", plan, || kill_for(&redis, plan.time))
+}
+
+pub fn paused(plan: Plan) -> Figures {
+    let redis = Server::start(Kind::Redis);
+    under_load(&url(&redis), "0", plan, || pause_for(&redis, plan.time))
+}
+
+pub fn paused_with_near(plan: Plan) -> Figures {
+    let redis = Server::start(Kind::Redis);
+    under_load(&url(&redis), "64MiB", plan, || pause_for(&redis, plan.time))
+}
+
+pub fn full(plan: Plan) -> Figures {
+    let redis = Server::start(Kind::Redis);
+    under_load(&url(&redis), "0", plan, || {
+        assert_eq!(cli(&redis, &["config", "set", "maxmemory-policy", "noeviction", "maxmemory", "1mb"]).trim(), "OK");
+        cli(&redis, &["flushall"]);
+        thread::sleep(plan.time);
+        cli(&redis, &["config", "set", "maxmemory", "0"]);
+    })
+}
+
+pub fn flushed(plan: Plan) -> Figures {
+    let redis = Server::start(Kind::Redis);
+    under_load(&url(&redis), "0", plan, || {
+        for _ in 0..plan.time.as_secs() {
+            cli(&redis, &["flushall"]);
+            thread::sleep(Duration::from_secs(1));
+        }
+    })
+}
+
+pub fn promoted(plan: Plan) -> Figures {
+    let sentinels = Sentinels::start();
+    under_load(&sentinels.url, "0", plan, || sentinels.kill_master())
+}
+
+pub fn resharded(plan: Plan) -> Figures {
+    let cluster = Cluster::start();
+    under_load(&cluster.url, "0", plan, || {
+        cluster.kill_first();
+        cluster.reshard(1_000);
+    })
+}
+
+pub fn node_killed(plan: Plan) -> Figures {
+    let (nodes, url) = three_nodes();
+    under_load(&url, "0", plan, || kill_for(&nodes[1], plan.time))
+}
+
+pub fn node_paused(plan: Plan) -> Figures {
+    let (nodes, url) = three_nodes();
+    under_load(&url, "0", plan, || pause_for(&nodes[1], plan.time))
+}
+
+fn url(redis: &Server) -> String {
+    format!("redis://127.0.0.1:{}", redis.port)
+}
+
+fn three_nodes() -> (Vec<Server>, String) {
+    let nodes: Vec<Server> = (0..3).map(|_| Server::start(Kind::Memcached)).collect();
+    let hosts: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+    let url = format!("memcached://{}", hosts.join(","));
+    (nodes, url)
+}
+
+fn kill_for(server: &Server, time: Duration) {
+    server.order("kill", "killed");
+    thread::sleep(time);
+    server.order("start", "ready");
+}
+
+fn pause_for(server: &Server, time: Duration) {
+    server.order("pause", "paused");
+    thread::sleep(time);
+    server.order("go", "going");
+}
+
+/// A list of so many rows in PostgreSQL, whose queries are counted there.
+pub fn counted_list(rows: u32) -> Db {
+    let db = postgres();
+    db.execute(&format!(
+        "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+         INSERT INTO item SELECT i, repeat(md5(i::text), 6) FROM generate_series(1, {rows}) i;
+         CREATE EXTENSION IF NOT EXISTS pg_stat_statements"
+    ));
+    db
+}
+
+/// Queries of a table or view that ended, and the rows that they read, as the database counts them.
+pub fn counted(db: &Db, table: &str) -> (u64, u64) {
+    let sql = format!(
+        "SELECT coalesce(sum(s.calls), 0), coalesce(sum(s.rows), 0) FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
+         WHERE d.datname = current_database() AND query LIKE 'SELECT \"public\".\"{table}\"%'"
+    );
+    let counts: Vec<u64> = db.query(&sql).unwrap()[0].iter().map(|n| n.parse().unwrap()).collect();
+    (counts[0], counts[1])
+}
+
+fn connections(db: &Db) -> usize {
+    let sql =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'chunkflow' AND datname = current_database()";
+    db.query(sql).unwrap()[0][0].parse().unwrap()
+}
+
+/// A server of the list over a shared store, which reads the database on four connections at most.
+pub fn serve(db: &Db, url: &str, near: &str) -> Running {
+    let text = db.config("table = \"item\"\nttl = \"1h\"");
+    Running::config(&format!("{text}[store]\nurl = \"{url}\"\nnear = \"{near}\"\n"))
+}
+
+/// Has clients ask two servers over a store for a list, again and again, while something happens to the store.
+fn under_load(url: &str, near: &str, plan: Plan, happens: impl FnOnce()) -> Figures {
+    let db = counted_list(plan.rows);
+    let expected = db.serve("table = \"item\"").get("/list").body;
+    let before = counted(&db, "item").0;
+    let servers = [serve(&db, url, near), serve(&db, url, near)];
+    let sum = |of: fn(&chunkflow::Metrics) -> u64| -> u64 {
+        servers.iter().map(|server| of(server.chunkflow.metrics())).sum()
+    };
+    let all_is_found = || {
+        let missed = sum(|metrics| metrics.misses.get());
+        servers.iter().for_each(|server| assert!(server.get("/list").body == expected));
+        sum(|metrics| metrics.misses.get()) == missed
+    };
+    until("both find all", all_is_found);
+    let warm = counted(&db, "item").0;
+
+    let (ends, streams, first_byte, longest) =
+        (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let errors = Mutex::new(vec![]);
+    let stream = |address| {
+        let began = Instant::now();
+        let mut client = Client::get(address, "/list");
+        client.wait_for("\r\n\r\n");
+        first_byte.fetch_max(began.elapsed().as_micros() as u64, Ordering::Relaxed);
+        let reply = client.read_reply("GET");
+        longest.fetch_max(began.elapsed().as_micros() as u64, Ordering::Relaxed);
+        streams.fetch_add(1, Ordering::Relaxed);
+        if reply.status != 200 || !reply.whole || reply.body != expected {
+            let text = format!("{} {} {} bytes", reply.status, reply.whole, reply.body.len());
+            errors.lock().unwrap().push(text);
+        }
+    };
+    let (most, back) = thread::scope(|scope| {
+        let load = Ends(&ends);
+        for n in 0..plan.clients {
+            let (address, ends, stream) = (servers[n % 2].address, &ends, &stream);
+            scope.spawn(move || {
+                while !ends.load(Ordering::Relaxed) {
+                    stream(address);
+                    thread::sleep(Duration::from_millis(10));
+                }
+            });
+        }
+        let most = scope.spawn(|| {
+            let mut most = 0;
+            while !ends.load(Ordering::Relaxed) {
+                most = connections(&db).max(most);
+                thread::sleep(Duration::from_millis(300));
+            }
+            most
+        });
+        thread::sleep(Duration::from_millis(300));
+        happens();
+        let ended = Instant::now();
+        until("both find all again", all_is_found);
+        let back = ended.elapsed();
+        thread::sleep(Duration::from_millis(300));
+        drop(load);
+        (most.join().unwrap(), back)
+    });
+    Figures {
+        streams: streams.into_inner(),
+        errors: errors.into_inner().unwrap(),
+        first_byte: Duration::from_micros(first_byte.into_inner()),
+        longest: Duration::from_micros(longest.into_inner()),
+        queries: counted(&db, "item").0 - warm,
+        queries_once: warm - before,
+        connections: most,
+        back,
+    }
+}
+
+/// Ends the load, also when what happens panics.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
