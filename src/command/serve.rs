@@ -25,8 +25,10 @@ pub(super) async fn serve(mut config: Config, options: ServeOptions) -> Result<E
         config.store.url = store;
     }
     raise_open_files();
+    config.check_tls()?;
     let chunkflow = config.open().await?;
     let listen = config.server.listen;
+    let scheme = if config.server.tls.is_some() { "https" } else { "http" };
     let server = Server::bind(config.server, chunkflow.clone()).with_context(|| {
         format!("cannot listen at {listen}: choose another address with --listen or `listen` in [server]")
     })?;
@@ -37,7 +39,7 @@ pub(super) async fn serve(mut config: Config, options: ServeOptions) -> Result<E
     });
     let admin = admin.transpose()?;
     let names: Vec<&str> = chunkflow.resources().iter().map(|resource| resource.name()).collect();
-    tracing::info!("serving {} at http://{}/", names.join(", "), server.address());
+    tracing::info!("serving {} at {scheme}://{}/", names.join(", "), server.address());
     if let Some(admin) = &admin {
         tracing::info!("metrics at http://{}/metrics", admin.address());
     }

@@ -6,12 +6,14 @@ mod draft;
 mod read;
 mod resource;
 mod server;
+mod tls;
 
-use std::{collections::HashMap, fmt, ops::Range, sync::Arc};
+use std::{collections::HashMap, fmt, ops::Range, path::Path, sync::Arc};
 
 pub(crate) use self::server::parse_listen;
 pub use self::{
     admin::AdminConfig, complaint::Complaints, draft::Draft, resource::ResourceConfig, server::ServerConfig,
+    tls::TlsFiles,
 };
 use self::{
     complaint::Located,
@@ -95,7 +97,8 @@ impl Config {
             reader.complain(span, error.message().replace('\n', ", "), "mend the TOML here (https://toml.io)");
         }
         let mut root = Section::new(&reader, String::new(), root.span(), root.get_ref());
-        let server = root.section("server").map(ServerConfig::read).unwrap_or_default();
+        let mut server = root.section("server").map(ServerConfig::read).unwrap_or_default();
+        server.tls.iter_mut().for_each(|tls| tls.beside(Path::new(file)));
         let admin = root.section("admin").and_then(admin::read);
         let store = root.section("store").and_then(read_store).unwrap_or_else(|| StoreOptions::new(MEMORY));
         let databases = root.section("databases").map(read_databases).unwrap_or_default();
@@ -144,6 +147,14 @@ impl Config {
         }
     }
 
+    /// Sees that the server's certificate and key are there and belong together.
+    ///
+    /// # Errors
+    /// What is wrong with one of them.
+    pub fn check_tls(&self) -> Result<(), Complaints> {
+        self.wrong_tls().map_or(Ok(()), |wrong| Err(self.text.complaints(vec![wrong])))
+    }
+
     /// Puts another database in the place of the only one, or of the one called `main`.
     ///
     /// # Errors
@@ -167,6 +178,7 @@ impl Config {
     /// What is wrong or slow, once everything is opened; nothing is served.
     pub async fn check(&self) -> Complaints {
         let mut wrong = vec![];
+        wrong.extend(self.wrong_tls());
         if let Some(store) = self.open_store(&mut wrong) {
             // Any key does: what matters is that there is an answer.
             let key = ChunkKey::new(&ListKey([0; 48]), &Cursor::start(), 0);
@@ -177,6 +189,11 @@ impl Config {
         }
         self.open_resources(&mut wrong, true).await;
         self.text.complaints(wrong)
+    }
+
+    fn wrong_tls(&self) -> Option<Located> {
+        let one = self.server.tls.as_ref()?.load().err()?;
+        Some(self.text.locate(&format!("server.tls.{}", one.at), &one.message, &one.remedy))
     }
 
     fn open_store(&self, wrong: &mut Vec<Located>) -> Option<Arc<dyn Store>> {

@@ -7,7 +7,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::read::Section;
+use super::{read::Section, tls::TlsFiles};
 use crate::web;
 
 /// How the server listens, whom it believes, and its bounds.
@@ -15,6 +15,8 @@ use crate::web;
 pub struct ServerConfig {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// The certificate, where it speaks TLS.
+    pub tls: Option<TlsFiles>,
     /// What absolute links begin with; `None`: scheme and host of the request.
     pub public_url: Option<String>,
     /// Hosts that requests may name; `None`: loopback names and `listen`'s own; `*`: all.
@@ -41,6 +43,7 @@ impl Default for ServerConfig {
     fn default() -> ServerConfig {
         ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            tls: None,
             public_url: None,
             allowed_hosts: None,
             trusted_proxies: vec![],
@@ -60,6 +63,7 @@ impl ServerConfig {
         let usual = ServerConfig::default();
         let config = ServerConfig {
             listen: listen(&mut section).unwrap_or(usual.listen),
+            tls: section.section("tls").map(TlsFiles::read),
             public_url: public_url(&mut section),
             allowed_hosts: section
                 .strings("allowed_hosts")

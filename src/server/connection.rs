@@ -1,34 +1,94 @@
-//! One connection: hyper, and a watchdog beside it.
+//! One connection: what it speaks, HTTP/1 by hyper with a watchdog beside it, and HTTP/2 by its own file.
 
-use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, future::Future, io, sync::Arc, time::Duration};
 
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
+    http2,
+    origin::Peer,
     route::Site,
     watch::{Watch, Watched, WatchedBody},
 };
 use crate::config::ServerConfig;
 
 /// The largest request head, in bytes; hyper's default of 100 fields stands.
-const HEAD_BYTES: usize = 16 * 1024;
+pub(super) const HEAD_BYTES: usize = 16 * 1024;
+/// Between two looks at a connection that began like HTTP/2 and is not there yet.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What a connection speaks, as its first bytes or ALPN tell.
+enum Spoken {
+    Http1(Watched),
+    Http2(Watched),
+    Http1OverTls(Box<TlsStream<Watched>>),
+    Http2OverTls(Box<TlsStream<Watched>>),
+}
 
 /// Serves a connection until it ends, is idle for too long, waits for its client for too long, or `draining` comes and its
 /// last response is out. Dropping the future cuts it, visibly.
 pub(super) async fn serve(
     stream: TcpStream,
-    peer: SocketAddr,
+    peer: Peer,
+    tls: Option<TlsAcceptor>,
     site: Arc<Site>,
     config: Arc<ServerConfig>,
     draining: impl Future<Output = ()>,
 ) {
-    // hyper has no limit on the wait for the first byte of all that is shorter than the idle limit.
-    if !matches!(timeout(config.header_timeout, stream.readable()).await, Ok(Ok(()))) {
-        return;
-    }
     let watch = Watch::new();
+    // Neither hyper nor rustls has a limit on these waits.
+    match timeout(config.header_timeout, greet(stream, tls, &watch)).await {
+        Ok(Ok(Spoken::Http1(io))) => http1(io, peer, site, config, watch, draining).await,
+        Ok(Ok(Spoken::Http2(io))) => http2::serve(io, peer, site, config, watch, draining).await,
+        Ok(Ok(Spoken::Http1OverTls(io))) => http1(io, peer, site, config, watch, draining).await,
+        Ok(Ok(Spoken::Http2OverTls(io))) => http2::serve(io, peer, site, config, watch, draining).await,
+        Ok(Err(error)) => tracing::debug!(peer = %peer.address, %error, "a connection ended before its first request"),
+        Err(_) => {}
+    }
+}
+
+/// Waits for the first bytes, and with TLS for the handshake.
+async fn greet(stream: TcpStream, tls: Option<TlsAcceptor>, watch: &Arc<Watch>) -> io::Result<Spoken> {
+    let Some(tls) = tls else {
+        let http2 = begins_http2(&stream).await?;
+        let io = Watched::new(stream, Arc::clone(watch));
+        return Ok(if http2 { Spoken::Http2(io) } else { Spoken::Http1(io) });
+    };
+    let io = Box::new(tls.accept(Watched::new(stream, Arc::clone(watch))).await?);
+    watch.greeted();
+    let http2 = io.get_ref().1.alpn_protocol() == Some(b"h2");
+    Ok(if http2 { Spoken::Http2OverTls(io) } else { Spoken::Http1OverTls(io) })
+}
+
+/// Whether the client begins with HTTP/2's preface, as one does that knows what is spoken here.
+async fn begins_http2(stream: &TcpStream) -> io::Result<bool> {
+    let mut begin = [0; http2::PREFACE.len()];
+    loop {
+        let came = stream.peek(&mut begin).await?;
+        match http2::PREFACE.starts_with(&begin[..came]) {
+            true if came == begin.len() => return Ok(true),
+            // The socket is readable already, so nothing would tell that more came.
+            true if came > 0 => sleep(LOOK).await,
+            _ => return Ok(false),
+        }
+    }
+}
+
+async fn http1(
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    peer: Peer,
+    site: Arc<Site>,
+    config: Arc<ServerConfig>,
+    watch: Arc<Watch>,
+    draining: impl Future<Output = ()>,
+) {
     let service = service_fn(|request: Request<Incoming>| {
         let (site, watch) = (Arc::clone(&site), Arc::clone(&watch));
         async move {
@@ -45,7 +105,7 @@ pub(super) async fn serve(
         .header_read_timeout(config.idle_timeout)
         .max_header_size(HEAD_BYTES)
         .half_close(false)
-        .serve_connection(TokioIo::new(Watched::new(stream, Arc::clone(&watch))), service);
+        .serve_connection(TokioIo::new(io), service);
     let mut connection = std::pin::pin!(connection);
     let mut draining = std::pin::pin!(draining);
     let mut watchdog = std::pin::pin!(watch.expired(config.header_timeout, config.stall_timeout));
@@ -57,12 +117,12 @@ pub(super) async fn serve(
             // In this order: what the watchdog lets the connection ask the kernel is asked in the same turn.
             biased;
             wait = &mut watchdog => {
-                tracing::info!(%peer, ?wait, "a client took too long and is cut");
+                tracing::info!(peer = %peer.address, ?wait, "a client took too long and is cut");
                 return;
             }
             ended = &mut connection => {
                 if let Err(error) = ended {
-                    tracing::debug!(%peer, %error, "a connection ended");
+                    tracing::debug!(peer = %peer.address, %error, "a connection ended");
                 }
                 cut.needed = false;
                 return;

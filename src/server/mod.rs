@@ -1,9 +1,11 @@
-//! The HTTP/1.1 server: an accept loop of its own, with a bound on everything.
+//! The server: an accept loop of its own, with a bound on everything.
 
 mod admin;
 mod connection;
+mod http2;
 mod origin;
 mod route;
+mod tls;
 mod watch;
 
 use std::{
@@ -29,8 +31,9 @@ use tokio::{
 };
 
 use self::{
-    origin::Hosts,
+    origin::{Hosts, Peer},
     route::{Door, Site},
+    tls::Tls,
 };
 use crate::{
     config::{AdminConfig, ServerConfig},
@@ -53,6 +56,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     config: Arc<ServerConfig>,
+    tls: Option<Tls>,
     site: Arc<Site>,
     ready: Arc<AtomicBool>,
 }
@@ -98,7 +102,7 @@ impl Server {
     /// Listens at the configured address. Port 0 takes any free port; see [`address`](Server::address).
     ///
     /// # Errors
-    /// When the address cannot be listened at. Needs a tokio runtime.
+    /// When the address cannot be listened at, or the certificate is of no use. Needs a tokio runtime.
     pub fn bind(config: ServerConfig, chunkflow: Chunkflow) -> io::Result<Server> {
         Server::open(config, chunkflow, Door::Public)
     }
@@ -124,13 +128,14 @@ impl Server {
         socket.set_nonblocking(true)?;
         socket.bind(&config.listen.into())?;
         socket.listen(BACKLOG)?;
+        let tls = config.tls.as_ref().map(Tls::open).transpose()?;
         let listener = TcpListener::from_std(socket.into())?;
         let address = listener.local_addr()?;
         let hosts = Hosts::new(&config, address);
         let ready = Arc::new(AtomicBool::new(true));
         let streams = Arc::new(Semaphore::new(config.max_streams));
         let site = Arc::new(Site::new(chunkflow, hosts, streams, Arc::clone(&ready), door));
-        Ok(Server { listener, address, config: Arc::new(config), site, ready })
+        Ok(Server { listener, address, config: Arc::new(config), tls, site, ready })
     }
 
     /// Where it listens.
@@ -147,10 +152,18 @@ impl Server {
         let mut connections = JoinSet::new();
         let mut draining = std::pin::pin!(shutdown.reached(Stage::Draining));
         let mut last_call = None;
+        let following = async {
+            match &self.tls {
+                Some(tls) => tls.follow().await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut following = std::pin::pin!(following);
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+                () = &mut following => continue,
                 () = &mut draining, if last_call.is_none() => {
                     // Whoever balances load sees it first; new streams are refused meanwhile.
                     self.ready.store(false, Ordering::Relaxed);
@@ -159,7 +172,7 @@ impl Server {
                 }
                 () = sleep_until(last_call.unwrap_or_else(Instant::now)), if last_call.is_some() => break,
             };
-            let (stream, peer) = match accepted {
+            let (stream, address) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) if is_the_clients(&error) => continue,
                 Err(error) => {
@@ -173,7 +186,8 @@ impl Server {
                     prepare(&stream, &self.config);
                     let serving = connection::serve(
                         stream,
-                        peer,
+                        Peer { address, secure: self.tls.is_some() },
+                        self.tls.as_ref().map(Tls::acceptor),
                         Arc::clone(&self.site),
                         Arc::clone(&self.config),
                         shutdown.reached(Stage::Draining),

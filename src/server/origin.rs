@@ -11,6 +11,13 @@ use crate::{
     web::{Origin, is_host},
 };
 
+/// Who asks, and whether over TLS.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    pub(super) secure: bool,
+}
+
 /// The hosts that are allowed, and the peers that are believed.
 #[derive(Debug)]
 pub(super) struct Hosts {
@@ -45,8 +52,9 @@ impl Hosts {
     }
 
     /// Checks the host of a request; says what its absolute links begin with.
-    pub(super) fn check<B>(&self, request: &Request<B>, peer: IpAddr) -> Result<Origin> {
-        let forwarded = if self.trusts(peer) { Forwarded::read(request.headers()) } else { Forwarded::default() };
+    pub(super) fn check<B>(&self, request: &Request<B>, peer: Peer) -> Result<Origin> {
+        let forwarded =
+            if self.trusts(peer.address.ip()) { Forwarded::read(request.headers()) } else { Forwarded::default() };
         let host = forwarded.host.or_else(|| named(request)).map(str::to_ascii_lowercase);
         let host = match host {
             Some(host) if is_host(&host) => host,
@@ -65,7 +73,8 @@ impl Hosts {
                     .remedy("the operator allows hosts with `allowed_hosts` in [server]"));
             }
         }
-        let scheme = forwarded.scheme.filter(|scheme| ["http", "https"].contains(scheme)).unwrap_or("http");
+        let own = if peer.secure { "https" } else { "http" };
+        let scheme = forwarded.scheme.filter(|scheme| ["http", "https"].contains(scheme)).unwrap_or(own);
         Ok(Origin(self.public_url.clone().unwrap_or_else(|| [scheme, "://", &host].concat())))
     }
 
@@ -136,12 +145,13 @@ mod tests {
     use super::*;
 
     fn origin(config: &ServerConfig, peer: [u8; 4], headers: &[(&str, &str)]) -> Option<String> {
+        let peer = Peer { address: SocketAddr::from((peer, 40_000)), secure: false };
         let hosts = Hosts::new(config, SocketAddr::from(([127, 0, 0, 1], 8080)));
         let mut request = Request::get("/tricks");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        hosts.check(&request.body(()).unwrap(), IpAddr::from(peer)).ok().map(|origin| origin.0)
+        hosts.check(&request.body(()).unwrap(), peer).ok().map(|origin| origin.0)
     }
 
     #[test]

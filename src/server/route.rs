@@ -13,7 +13,10 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, heade
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{admin, origin::Hosts};
+use super::{
+    admin,
+    origin::{Hosts, Peer},
+};
 use crate::{
     error::{Error, Kind},
     format::FORMATS,
@@ -57,13 +60,13 @@ impl Site {
     pub(super) async fn answer<B>(
         &self,
         mut request: Request<B>,
-        peer: SocketAddr,
+        peer: Peer,
     ) -> (Response<Body>, Option<OwnedSemaphorePermit>) {
         let id = self.request_id(&request);
         // Begun before the work, so that a client who leaves before its first byte has its line too.
         let line = tracing::enabled!(target: "chunkflow::access", tracing::Level::INFO).then(|| Line {
             began: Instant::now(),
-            peer,
+            peer: peer.address,
             id: id.clone(),
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -72,7 +75,7 @@ impl Site {
         });
         // Whoever asks for health knows the server by its address, as orchestrators do.
         let probe = ["/healthz", "/readyz"].contains(&request.uri().path());
-        let (mut response, permit) = match self.hosts.check(&request, peer.ip()) {
+        let (mut response, permit) = match self.hosts.check(&request, peer) {
             Err(error) if !probe => (problem(error), None),
             origin => {
                 if let Ok(origin) = origin {

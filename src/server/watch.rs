@@ -40,7 +40,7 @@ pub(super) struct Watch {
     began: Instant,
     /// Since when each [`Wait`] lasts, in milliseconds since `began` plus one; 0: it does not.
     waits: [AtomicU64; 3],
-    /// Whether a request is being answered.
+    /// Whether a request is being answered; with HTTP/2, always.
     answering: AtomicBool,
     /// Whether bytes of a further request came meanwhile.
     further: AtomicBool,
@@ -48,6 +48,11 @@ pub(super) struct Watch {
     ask: AtomicBool,
     /// Whether the connection must end with a reset, because a plain close would look like the end of the body.
     reset: AtomicBool,
+    /// Whether the connection carries many streams, so that what is read has a [`Watch::fair`] measure.
+    many: AtomicBool,
+    read: AtomicU64,
+    written: AtomicU64,
+    requests: AtomicU64,
 }
 
 impl Watch {
@@ -59,7 +64,41 @@ impl Watch {
             further: AtomicBool::new(false),
             ask: AtomicBool::new(false),
             reset: AtomicBool::new(false),
+            many: AtomicBool::new(false),
+            read: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
         })
+    }
+
+    /// The connection speaks HTTP/2: heads have no place of their own in what is read.
+    pub(super) fn many(&self) {
+        self.many.store(true, Ordering::Relaxed);
+        self.answering.store(true, Ordering::Relaxed);
+        self.end(Wait::Head);
+    }
+
+    /// A TLS handshake is over; what was read was none of a request.
+    pub(super) fn greeted(&self) {
+        self.end(Wait::Head);
+    }
+
+    pub(super) fn lasts(&self, wait: Wait) -> bool {
+        self.waits[wait as usize].load(Ordering::Relaxed) != 0
+    }
+
+    /// Notes what was read. With HTTP/2, false when it is far more than requests and what is sent to the client can need: a flood of
+    /// pings, settings, empty frames or whatever else, each of which costs work and asks for nothing.
+    fn fair(&self, read: usize) -> bool {
+        const FREE: u64 = 256 * 1024;
+        const EACH: u64 = 96 * 1024;
+        let read = self.read.fetch_add(read as u64, Ordering::Relaxed) + read as u64;
+        if read <= FREE || !self.many.load(Ordering::Relaxed) {
+            return true;
+        }
+        let (requests, written) = (self.requests.load(Ordering::Relaxed), self.written.load(Ordering::Relaxed));
+        // Clients open windows for each KiB or so, and some ask for signs of life every few seconds: one byte for each millisecond.
+        read <= FREE + requests * EACH + written / 8 + self.now()
     }
 
     fn now(&self) -> u64 {
@@ -90,6 +129,7 @@ impl Watch {
         self.end(Wait::Head);
         self.end(Wait::Frame);
         self.answering.store(true, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// From now on the connection ends with a reset, however it ends.
@@ -145,7 +185,9 @@ impl Watched {
         };
         match &poll {
             Poll::Pending => self.watch.begin(Wait::Socket),
-            Poll::Ready(_) => {
+            Poll::Ready(sent) => {
+                let sent = sent.as_ref().map_or(0, |sent| *sent as u64);
+                self.watch.written.fetch_add(sent, Ordering::Relaxed);
                 self.watch.end(Wait::Socket);
                 self.watch.renew(Wait::Frame);
             }
@@ -170,7 +212,11 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
+        let read = buffer.filled().len() - before;
+        if read > 0 {
+            if !self.watch.fair(read) {
+                return Poll::Ready(Err(io::Error::other("the client sends far more than it asks for")));
+            }
             match self.watch.answering.load(Ordering::Relaxed) {
                 true => self.watch.further.store(true, Ordering::Relaxed),
                 false => self.watch.begin(Wait::Head),

@@ -20,5 +20,6 @@ mod steady;
 mod stores;
 mod streaming;
 mod support;
+mod tls;
 mod values;
 mod writers;

@@ -66,7 +66,10 @@ impl Running {
 
     /// Serves what a configuration says; its `listen` is not used.
     pub fn config(text: &str) -> Running {
-        let config = parse(text).unwrap_or_else(|complaints| panic!("{complaints}"));
+        Running::of(&parse(text).unwrap_or_else(|complaints| panic!("{complaints}")))
+    }
+
+    pub fn of(config: &Config) -> Running {
         // What drives a database's connections must live as long as the server.
         let runtime = runtime();
         let chunkflow = runtime.block_on(config.open()).unwrap_or_else(|complaints| panic!("{complaints}"));

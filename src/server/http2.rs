@@ -1,0 +1,211 @@
+//! HTTP/2: one connection, many streams, and limits on each of them.
+//!
+//! It stands on `h2` itself: hyper waits for a client's window where nobody can time it, and cannot reset one stream that stalls.
+
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant, SystemTime},
+};
+
+use bytes::Bytes;
+use h2::{
+    Reason, RecvStream, SendStream,
+    server::{Builder, SendResponse},
+};
+use http::{HeaderValue, Request, Response, header};
+use http_body::{Body as _, Frame};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use super::{
+    connection::HEAD_BYTES,
+    origin::Peer,
+    route::Site,
+    watch::{Wait, Watch},
+};
+use crate::{config::ServerConfig, web::Body};
+
+/// What a client that knows the server speaks HTTP/2 begins with.
+pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Streams of one connection at once.
+const STREAMS: u32 = 100;
+/// Bytes that may be sent to a server that reads no bodies: as few as the protocol allows.
+const WINDOW: u32 = 65_535;
+/// Bytes of a stream that are lined up for the socket. They are the store's own, and not copied.
+const LINED_UP: usize = 128 * 1024;
+/// Streams of which the client sent nonsense, or that it took back before they were looked at; one more ends the connection.
+const NONSENSE: usize = 64;
+const TAKEN_BACK: usize = 20;
+/// What is lined up before a failure has so long to reach the socket; the reset would overtake it.
+const FLUSH: Duration = Duration::from_millis(1);
+
+/// Serves a connection; ends as [`super::connection::serve`] says.
+pub(super) async fn serve(
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    peer: Peer,
+    site: Arc<Site>,
+    config: Arc<ServerConfig>,
+    watch: Arc<Watch>,
+    draining: impl Future<Output = ()>,
+) {
+    watch.many();
+    let handshake = settings().handshake::<_, Bytes>(io);
+    let Ok(Ok(mut connection)) = timeout(config.header_timeout, handshake).await else { return };
+    let mut streams = JoinSet::new();
+    let mut draining = std::pin::pin!(draining);
+    let mut watchdog = std::pin::pin!(watch.expired(config.header_timeout, config.stall_timeout));
+    let mut ends = false;
+    let mut quiet_since = Instant::now();
+    loop {
+        let quiet = if ends { config.header_timeout } else { config.idle_timeout };
+        tokio::select! {
+            biased;
+            wait = &mut watchdog => {
+                tracing::info!(peer = %peer.address, ?wait, "a client took too long and is cut");
+                return;
+            }
+            accepted = connection.accept() => match accepted {
+                Some(Ok((request, respond))) => {
+                    watch.request();
+                    let stream = Stream { peer, config: Arc::clone(&config), watch: Arc::clone(&watch) };
+                    streams.spawn(stream.answer(Arc::clone(&site), request, respond));
+                }
+                Some(Err(error)) => {
+                    tracing::debug!(peer = %peer.address, %error, "a connection ended");
+                    return;
+                }
+                None => return,
+            },
+            Some(_) = streams.join_next(), if !streams.is_empty() => quiet_since = Instant::now(),
+            () = &mut draining, if !ends => {
+                ends = true;
+                quiet_since = Instant::now();
+                connection.graceful_shutdown();
+            }
+            () = sleep((quiet_since + quiet).saturating_duration_since(Instant::now())), if streams.is_empty() => {
+                if ends {
+                    return;
+                }
+                ends = true;
+                quiet_since = Instant::now();
+                connection.graceful_shutdown();
+            }
+        }
+    }
+}
+
+fn settings() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEAD_BYTES as u32)
+        .max_send_buffer_size(LINED_UP)
+        .max_local_error_reset_streams(Some(NONSENSE))
+        .max_pending_accept_reset_streams(TAKEN_BACK);
+    builder
+}
+
+/// What one stream needs of its connection.
+struct Stream {
+    peer: Peer,
+    config: Arc<ServerConfig>,
+    watch: Arc<Watch>,
+}
+
+impl Stream {
+    /// Answers a request. Nothing is returned: whatever goes wrong, the client sees it as a reset of the stream.
+    async fn answer(self, site: Arc<Site>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        let (response, _permit) = tokio::select! {
+            answered = site.answer(request, self.peer) => answered,
+            // The client left.
+            _ = poll_fn(|context| respond.poll_reset(context)) => return,
+        };
+        let (mut head, body) = response.into_parts();
+        let ended = body.is_end_stream();
+        if let Some(length) = body.size_hint().exact().filter(|_| !ended) {
+            head.headers.entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from(length));
+        }
+        if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())) {
+            head.headers.insert(header::DATE, date);
+        }
+        if let Ok(mut way) = respond.send_response(Response::from_parts(head, ()), ended)
+            && !ended
+        {
+            self.send(body, &mut way).await;
+        }
+    }
+
+    /// Sends a body as fast as its client takes it, and to its end, or resets the stream.
+    async fn send(&self, mut body: Body, way: &mut SendStream<Bytes>) {
+        loop {
+            let frame = tokio::select! {
+                biased;
+                frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context)) => frame,
+                _ = poll_fn(|context| way.poll_reset(context)) => return,
+            };
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(bytes))) => {
+                    if !self.send_bytes(bytes, body.is_end_stream(), way).await {
+                        return;
+                    }
+                    if body.is_end_stream() {
+                        return;
+                    }
+                }
+                Some(Ok(Err(_))) => {}
+                Some(Err(_)) => {
+                    sleep(FLUSH).await;
+                    way.send_reset(Reason::INTERNAL_ERROR);
+                    return;
+                }
+                None => {
+                    let _ = way.send_data(Bytes::new(), true);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Sends bytes piece by piece, as there is room; false when the stream is over.
+    async fn send_bytes(&self, mut bytes: Bytes, last: bool, way: &mut SendStream<Bytes>) -> bool {
+        while !bytes.is_empty() {
+            way.reserve_capacity(bytes.len());
+            let room = match timeout(self.config.stall_timeout, poll_fn(|context| poll_room(way, context))).await {
+                Ok(Some(room)) => room,
+                Ok(None) => return false,
+                // The socket is full: what the connection takes is watched there.
+                Err(_) if self.watch.lasts(Wait::Socket) => continue,
+                Err(_) => {
+                    tracing::info!(peer = %self.peer.address, "a stream was not taken for too long and is reset");
+                    way.send_reset(Reason::CANCEL);
+                    return false;
+                }
+            };
+            let piece = bytes.split_to(room.min(bytes.len()));
+            if way.send_data(piece, last && bytes.is_empty()).is_err() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// How many bytes may be sent now; `None` when the stream is over.
+fn poll_room(way: &mut SendStream<Bytes>, context: &mut Context<'_>) -> Poll<Option<usize>> {
+    loop {
+        match way.capacity() {
+            0 => match ready!(way.poll_capacity(context)) {
+                Some(Ok(_)) => {}
+                _ => return Poll::Ready(None),
+            },
+            room => return Poll::Ready(Some(room)),
+        }
+    }
+}

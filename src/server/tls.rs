@@ -1,0 +1,97 @@
+//! TLS on the public listener: 1.2 and 1.3, HTTP/2 or HTTP/1.1 by ALPN, and a certificate that may change while it runs.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use rustls::{
+    ServerConfig as TlsConfig,
+    crypto::aws_lc_rs,
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::TlsFiles;
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What handshakes are made with.
+pub(super) struct Tls {
+    files: TlsFiles,
+    seen: Marks,
+    pair: Arc<Pair>,
+    acceptor: TlsAcceptor,
+}
+
+/// The certificate and key of the moment.
+#[derive(Debug)]
+struct Pair(RwLock<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Pair {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+/// What changes when a file is written, or another takes its place.
+type Marks = [Option<(u64, u64, i64, i64)>; 2];
+
+fn marks(files: &TlsFiles) -> Marks {
+    let mark = |file: &Path| {
+        let found = fs::metadata(file).ok()?;
+        Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
+    };
+    [mark(&files.cert), mark(&files.key)]
+}
+
+impl Tls {
+    /// Reads the certificate and its key.
+    pub(super) fn open(files: &TlsFiles) -> io::Result<Tls> {
+        // Before they are read: what is written meanwhile is seen at the first look.
+        let seen = marks(files);
+        let pair = Arc::new(Pair(RwLock::new(load(files)?)));
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let versions = TlsConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let mut config =
+            versions.map_err(io::Error::other)?.with_no_client_auth().with_cert_resolver(Arc::clone(&pair) as _);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Tls { files: files.clone(), seen, pair, acceptor: TlsAcceptor::from(Arc::new(config)) })
+    }
+
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        self.acceptor.clone()
+    }
+
+    /// Takes a new certificate over whenever the files change; handshakes that are made and streams under way are not touched. A pair
+    /// that is broken is logged, and the one before goes on: for a moment it is only half written.
+    pub(super) async fn follow(&self) {
+        let mut seen = self.seen;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let files = self.files.clone();
+            let looked = tokio::task::spawn_blocking(move || {
+                let found = marks(&files);
+                (found != seen).then(|| (found, load(&files)))
+            });
+            let Ok(Some((found, loaded))) = looked.await else { continue };
+            seen = found;
+            match loaded {
+                Ok(pair) => {
+                    *self.pair.0.write().unwrap_or_else(PoisonError::into_inner) = pair;
+                    tracing::info!(cert = %self.files.cert.display(), "the certificate changed and is taken over");
+                }
+                Err(error) => tracing::error!(%error, "the new certificate is refused; the one before goes on"),
+            }
+        }
+    }
+}
+
+fn load(files: &TlsFiles) -> io::Result<Arc<CertifiedKey>> {
+    files.load().map(Arc::new).map_err(|wrong| io::Error::other(format!("{} ({})", wrong.message, wrong.remedy)))
+}
