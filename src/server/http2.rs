@@ -14,7 +14,7 @@ use h2::{
     Reason, RecvStream, SendStream,
     server::{Builder, SendResponse},
 };
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body::{Body as _, Frame};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -122,14 +122,16 @@ struct Stream {
 impl Stream {
     /// Answers a request. Nothing is returned: whatever goes wrong, the client sees it as a reset of the stream.
     async fn answer(self, site: Arc<Site>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        let bodiless = request.method() == Method::HEAD;
         let (response, _permit) = tokio::select! {
             answered = site.answer(request, self.peer) => answered,
             // The client left.
             _ = poll_fn(|context| respond.poll_reset(context)) => return,
         };
         let (mut head, body) = response.into_parts();
-        let ended = body.is_end_stream();
-        if let Some(length) = body.size_hint().exact().filter(|_| !ended) {
+        let empty = body.is_end_stream();
+        let ended = empty || bodiless;
+        if let Some(length) = body.size_hint().exact().filter(|_| !empty) {
             head.headers.entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from(length));
         }
         if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())) {

@@ -1,0 +1,258 @@
+//! What hostile HTTP/2 clients come to: each attack has a bound, and others are served meanwhile.
+
+use chunkflow::ServerConfig;
+
+use crate::{
+    frames::*,
+    support::{Numbers, Running, ids, serve_numbers},
+};
+
+fn others_are_served(server: &Running) {
+    assert_eq!(ids(&server.get("/numbers")).len(), 50);
+}
+
+#[test]
+fn more_streams_than_allowed_are_refused() {
+    let source = Numbers::held_back(50, 1);
+    let server = serve_numbers(&source);
+    let mut client = Frames::connect(server.address, &[]);
+    let settings = client.next_of(&[SETTINGS]).unwrap().payload;
+    let pairs: Vec<_> =
+        settings.chunks(6).map(|pair| (pair[1], u32::from_be_bytes(pair[2..].try_into().unwrap()))).collect();
+    assert!(
+        pairs.contains(&(3, 100)) && pairs.contains(&(6, 16_384)),
+        "streams and heads have limits that are said: {pairs:?}"
+    );
+    // The limit counts once the client knows of it.
+    client.send(&frame(SETTINGS, 1, 0, &[]));
+    assert!(client.lives());
+    for stream in 0..101 {
+        client.send(&get(1 + 2 * stream, "/numbers"));
+    }
+    let refused = client.next_of(&[RST_STREAM, GOAWAY]).unwrap();
+    assert_eq!((refused.kind, refused.stream, refused.code()), (RST_STREAM, 201, REFUSED_STREAM));
+    source.permits.add_permits(1_000);
+    others_are_served(&server);
+}
+
+#[test]
+fn streams_that_are_opened_and_reset_at_once_end_the_connection() {
+    let server = serve_numbers(&Numbers::new(50, 1));
+    let mut client = Frames::connect(server.address, &[]);
+    let pair =
+        |at: u32| [get(1 + 2 * at, "/numbers"), frame(RST_STREAM, 0, 1 + 2 * at, &CANCEL.to_be_bytes())].concat();
+    client.send(&(0..2_000).flat_map(pair).collect::<Vec<u8>>());
+    assert_eq!(client.farewell(), Some(ENHANCE_YOUR_CALM));
+    others_are_served(&server);
+}
+
+#[test]
+fn streams_that_the_server_has_to_reset_again_and_again_end_the_connection() {
+    let server = serve_numbers(&Numbers::new(50, 1));
+    let mut client = Frames::connect(server.address, &[]);
+    // Each opens a window by nothing, which is an error of its stream (RFC 9113 §6.9).
+    let pair = |at: u32| [get(1 + 2 * at, "/numbers"), window(1 + 2 * at, 0)].concat();
+    client.send(&(0..2_000).flat_map(pair).collect::<Vec<u8>>());
+    assert!(matches!(client.farewell(), Some(ENHANCE_YOUR_CALM | PROTOCOL_ERROR)));
+    others_are_served(&server);
+}
+
+#[test]
+fn a_head_is_bounded_however_it_is_sent() {
+    let server = serve_numbers(&Numbers::new(50, 1));
+    let large = || (0..40).flat_map(|at| field(&format!("x-{at}"), &"y".repeat(1_000)));
+    // In one piece after another: answered, since the client may just not know.
+    let mut client = Frames::connect(server.address, &[]);
+    let block: Vec<u8> = head("GET", "/numbers").into_iter().chain(large()).collect();
+    let mut pieces = block.chunks(16_000);
+    client.send(&frame(HEADERS, END_STREAM, 1, pieces.next().unwrap()));
+    let pieces: Vec<&[u8]> = pieces.collect();
+    for (at, piece) in pieces.iter().enumerate() {
+        client.send(&frame(CONTINUATION, if at + 1 == pieces.len() { END_HEADERS } else { 0 }, 1, piece));
+    }
+    assert_eq!(client.next_of(&[HEADERS, GOAWAY]).unwrap().status(), 431);
+    // Without end, in large pieces and in empty ones.
+    for piece in [field("x", &"y".repeat(16_000)), vec![]] {
+        let mut client = Frames::connect(server.address, &[]);
+        client.send(&frame(HEADERS, END_STREAM, 1, &head("GET", "/numbers")));
+        let mut sent = 0_usize;
+        while client.send(&frame(CONTINUATION, 0, 1, &piece)) {
+            sent += piece.len() + 9;
+            assert!(sent < 64 << 20, "nobody stops it");
+        }
+        while client.next().is_some() {}
+    }
+    // A few bytes that stand for many: a large field in the table, named again and again.
+    let mut client = Frames::connect(server.address, &[]);
+    let mut block = head("GET", "/numbers");
+    let mut indexed = field("x", &"y".repeat(3_900));
+    indexed[0] = 0x40;
+    block.extend(indexed);
+    block.extend([0xbe; 8_000]);
+    client.send(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &block));
+    let answer = client.next_of(&[HEADERS, GOAWAY, RST_STREAM]).unwrap();
+    assert!(answer.kind != HEADERS || answer.status() == 431, "{answer:?}");
+    others_are_served(&server);
+}
+
+#[test]
+fn a_flood_of_frames_that_ask_for_nothing_ends_the_connection() {
+    let server = serve_numbers(&Numbers::new(50, 1));
+    for (what, flood) in [
+        ("pings", frame(PING, 0, 0, b"flooding")),
+        ("settings", settings(&[(INITIAL_WINDOW, 65_535)])),
+        ("settings' answers", frame(SETTINGS, 1, 0, &[])),
+        ("priorities", frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 1])),
+        ("windows", window(0, 1)),
+        ("unknown frames", frame(77, 0, 0, b"what is it?")),
+        ("resets of what is over", frame(RST_STREAM, 0, 1, &CANCEL.to_be_bytes())),
+    ] {
+        let mut client = Frames::connect(server.address, &[]);
+        client.send(&get(1, "/numbers"));
+        assert!(client.drain(1).1.ends(), "{what}");
+        let mut reader = client.stream.try_clone().unwrap();
+        let reading = std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+        let many = flood.repeat(1_000);
+        let mut sent = 0;
+        while client.send(&many) {
+            sent += many.len();
+            assert!(sent < 64 << 20, "nobody stops {what}");
+        }
+        let _ = reading.join().unwrap();
+        others_are_served(&server);
+    }
+}
+
+#[test]
+fn pings_of_a_client_that_reads_no_answers_are_bounded() {
+    let server = serve_numbers(&Numbers::new(50, 1));
+    let mut client = Frames::connect(server.address, &[]);
+    let many = frame(PING, 0, 0, b"flooding").repeat(1_000);
+    let mut sent = 0;
+    while client.send(&many) {
+        sent += many.len();
+        assert!(sent < 64 << 20, "nobody stops it");
+    }
+    others_are_served(&server);
+}
+
+#[test]
+fn clients_that_ask_a_lot_and_take_a_lot_are_no_flood() {
+    let server = serve_numbers(&Numbers::new(50, 1));
+    let mut client = Frames::connect(server.address, &[]);
+    for at in 0..3_000 {
+        client.send(&[get(1 + 2 * at, "/numbers"), frame(PING, 0, 0, b"in haste")].concat());
+        let (body, last) = client.drain(1 + 2 * at);
+        assert!(last.ends() && body.ends_with(b"]}"));
+    }
+    assert!(client.lives());
+    let config = ServerConfig::default();
+    assert!(config.max_streams > 100, "the bound on a connection is the smaller one");
+}
+
+/// What RFC 9113 demands of a server, each with the section: frames after a right beginning, and the code that must come, of
+/// the connection or of the stream.
+#[test]
+fn mistakes_in_frames_end_what_the_standard_says() {
+    let get_part = |flags| frame(HEADERS, flags, 1, &head("GET", "/numbers"));
+    let with =
+        |fields: Vec<u8>| frame(HEADERS, END_STREAM | END_HEADERS, 1, &[head("GET", "/numbers"), fields].concat());
+    let only = |fields: &[(&str, &str)]| {
+        let block: Vec<u8> = fields.iter().flat_map(|(name, value)| field(name, value)).collect();
+        frame(HEADERS, END_STREAM | END_HEADERS, 1, &block)
+    };
+    let whole = [(":method", "GET"), (":scheme", "http"), (":path", "/numbers"), (":authority", "localhost")];
+    let cases: Vec<(&str, Vec<u8>, &[u32])> = vec![
+        ("4.1 unknown frames are passed over", frame(99, 0, 0, b"?"), &[]),
+        ("4.2 a frame beyond the size", frame(DATA, 0, 1, &[0; 16_385]), &[FRAME_SIZE_ERROR]),
+        ("4.3 a head that is no HPACK", frame(HEADERS, 5, 1, &[0xff; 20]), &[COMPRESSION_ERROR, PROTOCOL_ERROR]),
+        ("5.1 data on an idle stream", frame(DATA, 1, 1, b"x"), &[PROTOCOL_ERROR]),
+        ("5.1 a reset of an idle stream", frame(RST_STREAM, 0, 1, &[0; 4]), &[PROTOCOL_ERROR]),
+        ("5.1 a window of an idle stream", window(1, 1), &[PROTOCOL_ERROR]),
+        ("5.1.1 an even stream", get(2, "/numbers"), &[PROTOCOL_ERROR]),
+        (
+            "5.1.1 a stream with an older number",
+            [get(5, "/numbers"), get(3, "/numbers")].concat(),
+            &[PROTOCOL_ERROR, STREAM_CLOSED],
+        ),
+        ("6.1 data on the connection", frame(DATA, 0, 0, b"x"), &[PROTOCOL_ERROR]),
+        (
+            "6.1 padding beyond the frame",
+            [get_part(END_HEADERS), frame(DATA, 8, 1, &[9, 0])].concat(),
+            &[PROTOCOL_ERROR],
+        ),
+        ("6.2 a head on the connection", frame(HEADERS, 5, 0, &head("GET", "/")), &[PROTOCOL_ERROR]),
+        (
+            "6.2 another frame within a head",
+            [get_part(END_STREAM), frame(PING, 0, 0, &[0; 8])].concat(),
+            &[PROTOCOL_ERROR],
+        ),
+        (
+            "6.3 a priority of the wrong size",
+            [get(1, "/numbers"), frame(PRIORITY, 0, 1, &[0; 4])].concat(),
+            &[FRAME_SIZE_ERROR],
+        ),
+        ("6.4 a reset on the connection", frame(RST_STREAM, 0, 0, &[0; 4]), &[PROTOCOL_ERROR]),
+        (
+            "6.4 a reset of the wrong size",
+            [get_part(END_HEADERS), frame(RST_STREAM, 0, 1, &[0; 3])].concat(),
+            &[FRAME_SIZE_ERROR],
+        ),
+        ("6.5 settings of a stream", frame(SETTINGS, 0, 1, &[]), &[PROTOCOL_ERROR]),
+        ("6.5 settings of the wrong size", frame(SETTINGS, 0, 0, &[0; 5]), &[FRAME_SIZE_ERROR]),
+        ("6.5 an answer with settings", frame(SETTINGS, 1, 0, &[0; 6]), &[FRAME_SIZE_ERROR]),
+        ("6.5.2 a push setting that is no truth", settings(&[(2, 2)]), &[PROTOCOL_ERROR]),
+        ("6.5.2 a window beyond the largest", settings(&[(INITIAL_WINDOW, 1 << 31)]), &[FLOW_CONTROL_ERROR]),
+        ("6.5.2 a frame size below the least", settings(&[(5, 16_383)]), &[PROTOCOL_ERROR]),
+        ("6.5.2 unknown settings are passed over", settings(&[(0xff, 1)]), &[]),
+        ("6.6 a push by the client", frame(5, 4, 1, &[0, 0, 0, 2]), &[PROTOCOL_ERROR]),
+        ("6.7 a ping of a stream", frame(PING, 0, 1, &[0; 8]), &[PROTOCOL_ERROR]),
+        ("6.7 a ping of the wrong size", frame(PING, 0, 0, &[0; 6]), &[FRAME_SIZE_ERROR]),
+        ("6.8 a farewell of a stream", frame(GOAWAY, 0, 1, &[0; 8]), &[PROTOCOL_ERROR]),
+        ("6.9 a window by nothing", window(0, 0), &[PROTOCOL_ERROR]),
+        ("6.9 a window of the wrong size", frame(WINDOW_UPDATE, 0, 0, &[0; 3]), &[FRAME_SIZE_ERROR]),
+        ("6.9.1 a window beyond the largest", window(0, i32::MAX as u32), &[FLOW_CONTROL_ERROR]),
+        ("6.10 a continuation of nothing", frame(CONTINUATION, 4, 1, &[]), &[PROTOCOL_ERROR]),
+        (
+            "6.10 a continuation of another",
+            [get_part(END_STREAM), frame(CONTINUATION, 4, 3, &[])].concat(),
+            &[PROTOCOL_ERROR],
+        ),
+        ("8.2 a name in capitals", with(field("X-Name", "x")), &[PROTOCOL_ERROR]),
+        ("8.2.2 a field of a connection", with(field("connection", "close")), &[PROTOCOL_ERROR]),
+        ("8.2.2 te other than trailers", with(field("te", "gzip")), &[PROTOCOL_ERROR]),
+        ("8.3 an unknown pseudo-field", with(field(":what", "x")), &[PROTOCOL_ERROR, COMPRESSION_ERROR]),
+        ("8.3 a pseudo-field behind others", only(&[whole[0], whole[1], ("x", "y"), whole[2]]), &[PROTOCOL_ERROR]),
+        ("8.3.1 a path twice", with(field(":path", "/")), &[PROTOCOL_ERROR]),
+        ("8.3.1 no method", only(&whole[1..]), &[PROTOCOL_ERROR]),
+        ("8.3.1 no scheme", only(&[whole[0], whole[2], whole[3]]), &[PROTOCOL_ERROR]),
+        ("8.3.1 no path", only(&[whole[0], whole[1], whole[3]]), &[PROTOCOL_ERROR]),
+        ("8.3.1 an empty path", only(&[whole[0], whole[1], (":path", ""), whole[3]]), &[PROTOCOL_ERROR]),
+        ("8.3.2 a status from a client", with(field(":status", "200")), &[PROTOCOL_ERROR]),
+    ];
+    let source = Numbers::held_back(50, 1);
+    let server = serve_numbers(&source);
+    let mut wrong = vec![];
+    for (what, bytes, codes) in cases {
+        let mut client = Frames::connect(server.address, &[]);
+        client.send(&[&bytes[..], &frame(PING, 0, 0, b"are you?")].concat());
+        let answer = loop {
+            match client.next() {
+                Some(frame) if [GOAWAY, RST_STREAM].contains(&frame.kind) => break vec![frame.code()],
+                Some(frame) if frame.kind == PING && codes.is_empty() => break vec![],
+                // A request that is wrong in itself may be answered so.
+                Some(frame) if frame.kind == HEADERS && frame.status() == 400 => break vec![PROTOCOL_ERROR],
+                Some(_) => {}
+                None => break vec![u32::MAX],
+            }
+        };
+        // The general code will do where the standard has one of its own.
+        let right = |code: &u32| *code == PROTOCOL_ERROR || codes.contains(code);
+        if codes.is_empty() != answer.is_empty() || !answer.iter().all(right) {
+            wrong.push((what, answer));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    source.permits.add_permits(1_000);
+    others_are_served(&server);
+}
