@@ -358,7 +358,7 @@ fn health_and_readiness_and_the_root_say_what_they_are_for() {
     assert_eq!(orchestrator.read_reply("GET").status, 200, "by whatever name");
     let root = server.get("/").json();
     assert_eq!(root["resources"][0]["path"], "/list");
-    assert_eq!(root["resources"][0]["formats"], json!(["/list.json", "/list.ndjson", "/list.csv"]));
+    assert_eq!(root["resources"][0]["formats"], json!(["/list.json", "/list.ndjson", "/list.csv", "/list.sse"]));
     assert_eq!(root["resources"][0]["fields"], json!(["id", "name"]));
     assert_eq!(root["resources"][0]["filters"], json!(["id"]));
 }

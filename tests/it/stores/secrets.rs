@@ -26,7 +26,7 @@ fn is_checked(url: &str, authority: &Authority) {
     let (well, text) = run("check", &right);
     assert!(well, "{url}: {text}");
     let (well, text) = run("warm", &right);
-    assert!(well && text.contains("chunks loaded, 0 were there"), "{url}: {text}");
+    assert!(well && text.contains("compressed, 0 were there"), "{url}: {text}");
     let (well, text) = run("warm", &right);
     assert!(well && text.contains("0 chunks loaded"), "{url}: {text}");
     let (well, text) = run("check", &wrong);
