@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "tests say what went wrong by panicking")]
 
 mod client;
+mod clients;
 mod command;
 mod config;
 mod databases;

@@ -1,0 +1,140 @@
+//! Real clients, each a small program in `tests/clients` that answers requests of its input (see `tests/clients/verdict.py`). To add
+//! one: such a program, its row here, and its Debian package in `./test`.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::SocketAddr,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+use chunkflow::Kind;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use crate::support::{Numbers, STUCK, serve_numbers};
+
+const ENCODINGS: [&str; 3] = ["identity", "gzip", "br"];
+
+/// The programs, and the encodings that can be asked of them.
+const CLIENTS: [(&str, &[&str]); 7] = [
+    ("curl", &ENCODINGS),
+    ("requests", &ENCODINGS),
+    ("httpx", &ENCODINGS),
+    ("aiohttp", &ENCODINGS),
+    ("node-fetch", &ENCODINGS),
+    ("node-http", &ENCODINGS),
+    // A browser says itself what it takes.
+    ("chromium", &["gzip"]),
+];
+
+const ROWS: u64 = 5_000;
+
+/// A running client. It ends when this is dropped, as its input does then.
+struct Client {
+    name: &'static str,
+    requests: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+    child: Child,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.requests = None;
+        // In a test that failed it may wait for a server that this would keep from ending.
+        if !std::thread::panicking() {
+            let _ = self.child.wait();
+        }
+    }
+}
+
+impl Client {
+    fn start(name: &'static str) -> Client {
+        let mut child = Command::new("timeout")
+            .args([STUCK.as_secs().to_string(), format!("tests/clients/{name}")])
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let (requests, answers) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
+        Client { name, requests, answers, child }
+    }
+
+    fn ask(&self, server: SocketAddr, how: &str, encoding: &str) {
+        writeln!(self.requests.as_ref().unwrap(), "http://{server}/numbers {how} {encoding}").unwrap();
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        line.trim().to_owned()
+    }
+
+    fn rows_are_here(&mut self) {
+        assert_eq!(self.line(), "rows are here", "{}", self.name);
+    }
+
+    fn verdict(&mut self) -> Value {
+        let line = self.line();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{}: {error}: {line}", self.name))
+    }
+}
+
+/// What a client says of the whole list.
+fn whole(encoding: &str) -> Value {
+    let encoding = Some(encoding).filter(|encoding| *encoding != "identity");
+    serde_json::json!({ "rows": ROWS, "sum": ROWS * (ROWS + 1) / 2, "encoding": encoding, "error": null })
+}
+
+#[test]
+fn real_clients_decode_whole_bodies_cold_and_warm() {
+    for (name, encodings) in CLIENTS {
+        let server = serve_numbers(&Numbers::new(ROWS, 200));
+        let mut client = Client::start(name);
+        for encoding in encodings.iter().chain(encodings) {
+            client.ask(server.address, "whole", encoding);
+            assert_eq!(client.verdict(), whole(encoding), "{name}");
+        }
+    }
+}
+
+#[test]
+fn real_clients_have_the_first_rows_while_a_later_chunk_is_blocked() {
+    for (name, encodings) in CLIENTS {
+        let source = Numbers::held_back(ROWS, 200);
+        let server = serve_numbers(&source);
+        let mut client = Client::start(name);
+        for encoding in encodings {
+            source.permits.forget_permits(Semaphore::MAX_PERMITS);
+            source.permits.add_permits(1);
+            client.ask(server.address, "arriving", encoding);
+            client.rows_are_here();
+            source.permits.add_permits(10_000);
+            assert_eq!(client.verdict(), whole(encoding), "{name}");
+            server.block_on(server.chunkflow.purge("numbers")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn real_clients_see_a_failure_in_mid_stream_as_an_error() {
+    for (name, encodings) in CLIENTS {
+        let source = Numbers::held_back(ROWS, 200);
+        source.fail_behind(3_000, Kind::Unavailable);
+        let server = serve_numbers(&source);
+        let mut client = Client::start(name);
+        for (encoding, how) in encodings.iter().flat_map(|encoding| [(encoding, "arriving"), (encoding, "whole")]) {
+            source.permits.forget_permits(Semaphore::MAX_PERMITS);
+            source.permits.add_permits(1);
+            client.ask(server.address, how, encoding);
+            if how == "arriving" {
+                client.rows_are_here();
+            }
+            source.permits.add_permits(10_000);
+            let verdict = client.verdict();
+            assert_eq!(verdict["rows"], Value::Null, "{name}: the list was cut");
+            assert!(verdict["error"].is_string(), "{name}, {how} in {encoding}, sees no error");
+            server.block_on(server.chunkflow.purge("numbers")).unwrap();
+        }
+    }
+}
