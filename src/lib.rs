@@ -65,6 +65,6 @@ pub use self::{
 };
 #[cfg(feature = "server")]
 pub use self::{
-    config::{AdminConfig, Complaints, Config, Draft, ResourceConfig, ServerConfig, TlsFiles},
-    server::{Server, Shutdown},
+    config::{AdminConfig, Complaints, Config, Draft, RequestRate, ResourceConfig, ServerConfig, TlsFiles},
+    server::{Reload, Reloads, Server, Shutdown},
 };

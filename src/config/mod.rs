@@ -12,7 +12,11 @@ use std::{collections::HashMap, fmt, ops::Range, path::Path, sync::Arc};
 
 pub(crate) use self::server::parse_listen;
 pub use self::{
-    admin::AdminConfig, complaint::Complaints, draft::Draft, resource::ResourceConfig, server::ServerConfig,
+    admin::AdminConfig,
+    complaint::Complaints,
+    draft::Draft,
+    resource::ResourceConfig,
+    server::{RequestRate, ServerConfig},
     tls::TlsFiles,
 };
 use self::{

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
     time::Duration,
 };
 
@@ -9,6 +10,15 @@ use ipnet::IpNet;
 
 use super::{read::Section, tls::TlsFiles};
 use crate::web;
+
+/// How often somebody may do something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestRate {
+    /// So many, also at once.
+    pub requests: NonZeroU32,
+    /// In so long.
+    pub per: Duration,
+}
 
 /// How the server listens, whom it believes, and its bounds.
 #[derive(Clone, Debug)]
@@ -27,6 +37,14 @@ pub struct ServerConfig {
     pub max_streams: usize,
     /// Connections at once; one more gets 503.
     pub max_connections: usize,
+    /// Connections of one address at once, trusted proxies apart; one more gets 429. 0: any number.
+    pub max_connections_per_address: usize,
+    /// Streams of one address at once; one more gets 429. 0: any number.
+    pub max_streams_per_address: usize,
+    /// Requests of one address; more get 429. `None`: any number.
+    pub request_rate: Option<RequestRate>,
+    /// Bytes a second that a client must take while it is waited for, on the average of `stall_timeout`. 0: any.
+    pub minimum_rate: u64,
     /// A client that takes no byte for so long is cut.
     pub stall_timeout: Duration,
     /// A request's head must be whole so long after its first byte, and the first byte so long after the connection.
@@ -49,6 +67,10 @@ impl Default for ServerConfig {
             trusted_proxies: vec![],
             max_streams: 10_000,
             max_connections: 12_000,
+            max_connections_per_address: 0,
+            max_streams_per_address: 0,
+            request_rate: None,
+            minimum_rate: 240,
             stall_timeout: Duration::from_secs(60),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
@@ -73,6 +95,14 @@ impl ServerConfig {
             max_connections: section
                 .integer("max_connections", 1..=1_000_000)
                 .map_or(usual.max_connections, |n| n as usize),
+            max_connections_per_address: section
+                .integer("max_connections_per_address", 0..=1_000_000)
+                .map_or(usual.max_connections_per_address, |n| n as usize),
+            max_streams_per_address: section
+                .integer("max_streams_per_address", 0..=1_000_000)
+                .map_or(usual.max_streams_per_address, |n| n as usize),
+            request_rate: request_rate(&mut section),
+            minimum_rate: section.size("minimum_rate").unwrap_or(usual.minimum_rate),
             stall_timeout: section.limit("stall_timeout").unwrap_or(usual.stall_timeout),
             header_timeout: section.limit("header_timeout").unwrap_or(usual.header_timeout),
             idle_timeout: section.limit("idle_timeout").unwrap_or(usual.idle_timeout),
@@ -120,6 +150,30 @@ fn public_url(section: &mut Section<'_, '_>) -> Option<String> {
         return None;
     }
     Some(text.trim_end_matches('/').to_owned())
+}
+
+fn request_rate(section: &mut Section<'_, '_>) -> Option<RequestRate> {
+    let text = section.string("request_rate")?;
+    let rate = parse_rate(&text);
+    if rate.is_none() {
+        section.complain(
+            "request_rate",
+            format!("`{text}` is no rate"),
+            "write for instance \"50/s\", \"600/m\" or \"10000/h\"",
+        );
+    }
+    rate
+}
+
+fn parse_rate(text: &str) -> Option<RequestRate> {
+    let (requests, per) = text.split_once('/')?;
+    let seconds = match per.trim() {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    Some(RequestRate { requests: requests.trim().parse().ok()?, per: Duration::from_secs(seconds) })
 }
 
 fn trusted_proxies(section: &mut Section<'_, '_>) -> Vec<IpNet> {

@@ -4,14 +4,22 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use sha2::{Digest, Sha256};
 
-use super::route;
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::{live::Shared, route};
 use crate::{
     error::{Error, Kind},
-    web::{Body, Chunkflow, problem},
+    web::{Body, Chunkflow, json, problem},
 };
 
 /// Answers a request to the admin listener.
-pub(super) async fn answer<B>(chunkflow: &Chunkflow, token: Option<&str>, request: &Request<B>) -> Response<Body> {
+pub(super) async fn answer<B>(
+    chunkflow: &Chunkflow,
+    shared: &Shared,
+    token: Option<&str>,
+    request: &Request<B>,
+) -> Response<Body> {
     // What is needed of the request, which itself is not to be held while a store is waited for.
     let (path, method, headers) =
         (request.uri().path().to_owned(), request.method().clone(), request.headers().clone());
@@ -25,12 +33,13 @@ pub(super) async fn answer<B>(chunkflow: &Chunkflow, token: Option<&str>, reques
     }
     match (&*path, method) {
         ("/metrics", Method::GET | Method::HEAD) => metrics(chunkflow),
+        ("/reload", Method::POST) => reload(shared).await,
         ("/healthz", method) => route::health(&method, true),
         (path, method) => match (path.strip_prefix("/purge/"), method) {
             (Some(resource), Method::POST) => purge(chunkflow, resource).await,
             _ => problem(
                 Error::new(Kind::Missing, format!("there is no `{path}` here"))
-                    .remedy("GET /metrics or /healthz, or POST /purge/RESOURCE"),
+                    .remedy("GET /metrics or /healthz, or POST /purge/RESOURCE or /reload"),
             ),
         },
     }
@@ -46,6 +55,24 @@ async fn purge(chunkflow: &Chunkflow, resource: &str) -> Response<Body> {
             response
         }
         Err(error) => problem(error),
+    }
+}
+
+/// Has the configuration read again; 200 once requests get the new one, 400 with every complaint where it is wrong.
+async fn reload(shared: &Shared) -> Response<Body> {
+    #[derive(Serialize)]
+    struct Reloaded {
+        reloaded: String,
+    }
+    let (tell, told) = oneshot::channel();
+    let asked = match shared.reloads.get() {
+        Some(reloads) => reloads.send(tell).await.is_ok(),
+        None => false,
+    };
+    match told.await {
+        Ok(Ok(reloaded)) if asked => json(StatusCode::OK, &Reloaded { reloaded }),
+        Ok(Err(complaints)) => problem(Error::new(Kind::Invalid, complaints).remedy("the old configuration goes on")),
+        _ => problem(Error::new(Kind::Busy, "this server cannot reload now")),
     }
 }
 

@@ -1,11 +1,19 @@
 //! One connection: what it speaks, HTTP/1 by hyper with a watchdog beside it, and HTTP/2 by its own file.
 
-use std::{convert::Infallible, future::Future, io, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    io,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
+use http_body::Body as _;
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::{sleep, timeout},
 };
@@ -13,11 +21,11 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     http2,
+    live::Live,
     origin::Peer,
-    route::Site,
     watch::{Watch, Watched, WatchedBody},
 };
-use crate::config::ServerConfig;
+use crate::{config::ServerConfig, error::Error, web::problem};
 
 /// The largest request head, in bytes; hyper's default of 100 fields stands.
 pub(super) const HEAD_BYTES: usize = 16 * 1024;
@@ -38,17 +46,17 @@ pub(super) async fn serve(
     stream: TcpStream,
     peer: Peer,
     tls: Option<TlsAcceptor>,
-    site: Arc<Site>,
-    config: Arc<ServerConfig>,
+    live: Arc<Live>,
     draining: impl Future<Output = ()>,
 ) {
     let watch = Watch::new();
+    let config = Arc::clone(&live.site().config);
     // Neither hyper nor rustls has a limit on these waits.
     match timeout(config.header_timeout, greet(stream, tls, &watch)).await {
-        Ok(Ok(Spoken::Http1(io))) => http1(io, peer, site, config, watch, draining).await,
-        Ok(Ok(Spoken::Http2(io))) => http2::serve(io, peer, site, config, watch, draining).await,
-        Ok(Ok(Spoken::Http1OverTls(io))) => http1(io, peer, site, config, watch, draining).await,
-        Ok(Ok(Spoken::Http2OverTls(io))) => http2::serve(io, peer, site, config, watch, draining).await,
+        Ok(Ok(Spoken::Http1(io))) => http1(io, peer, live, config, watch, draining).await,
+        Ok(Ok(Spoken::Http2(io))) => http2::serve(io, peer, live, config, watch, draining).await,
+        Ok(Ok(Spoken::Http1OverTls(io))) => http1(io, peer, live, config, watch, draining).await,
+        Ok(Ok(Spoken::Http2OverTls(io))) => http2::serve(io, peer, live, config, watch, draining).await,
         Ok(Err(error)) => tracing::debug!(peer = %peer.address, %error, "a connection ended before its first request"),
         Err(_) => {}
     }
@@ -84,13 +92,13 @@ async fn begins_http2(stream: &TcpStream) -> io::Result<bool> {
 async fn http1(
     io: impl AsyncRead + AsyncWrite + Unpin,
     peer: Peer,
-    site: Arc<Site>,
+    live: Arc<Live>,
     config: Arc<ServerConfig>,
     watch: Arc<Watch>,
     draining: impl Future<Output = ()>,
 ) {
     let service = service_fn(|request: Request<Incoming>| {
-        let (site, watch) = (Arc::clone(&site), Arc::clone(&watch));
+        let (site, watch) = (live.site(), Arc::clone(&watch));
         async move {
             watch.request();
             let old = request.version() == http::Version::HTTP_10;
@@ -108,7 +116,7 @@ async fn http1(
         .serve_connection(TokioIo::new(io), service);
     let mut connection = std::pin::pin!(connection);
     let mut draining = std::pin::pin!(draining);
-    let mut watchdog = std::pin::pin!(watch.expired(config.header_timeout, config.stall_timeout));
+    let mut watchdog = std::pin::pin!(watch.expired(&config));
     let mut drains = false;
     // Declared last, so dropped first: before the socket.
     let mut cut = CutOnDrop { watch: Arc::clone(&watch), needed: true };
@@ -133,6 +141,30 @@ async fn http1(
             }
         }
     }
+}
+
+/// Refuses a connection, without reading what was asked.
+pub(super) async fn reject(mut stream: TcpStream, why: Error) {
+    let (head, mut body) = problem(why).into_parts();
+    let length = body.size_hint().exact().unwrap_or_default();
+    let mut answer =
+        format!("HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {length}\r\n", head.status).into_bytes();
+    for (name, value) in &head.headers {
+        answer.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    answer.extend(b"\r\n");
+    if let Some(Ok(frame)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        answer.extend(frame.into_data().unwrap_or_default());
+    }
+    let answering = async {
+        stream.write_all(&answer).await?;
+        stream.shutdown().await?;
+        // Until the client has closed: closing with its request unread would reset the connection and lose the answer.
+        let mut rest = [0; 1024];
+        while stream.read(&mut rest).await? > 0 {}
+        io::Result::Ok(())
+    };
+    let _ = timeout(Duration::from_secs(1), answering).await;
 }
 
 /// Makes a connection that is dropped before its end, end with a reset: a plain close could look like the end of a body.

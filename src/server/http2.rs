@@ -24,6 +24,7 @@ use tokio::{
 
 use super::{
     connection::HEAD_BYTES,
+    live::Live,
     origin::Peer,
     route::Site,
     watch::{Wait, Watch},
@@ -48,7 +49,7 @@ const FLUSH: Duration = Duration::from_millis(1);
 pub(super) async fn serve(
     io: impl AsyncRead + AsyncWrite + Unpin,
     peer: Peer,
-    site: Arc<Site>,
+    live: Arc<Live>,
     config: Arc<ServerConfig>,
     watch: Arc<Watch>,
     draining: impl Future<Output = ()>,
@@ -58,7 +59,7 @@ pub(super) async fn serve(
     let Ok(Ok(mut connection)) = timeout(config.header_timeout, handshake).await else { return };
     let mut streams = JoinSet::new();
     let mut draining = std::pin::pin!(draining);
-    let mut watchdog = std::pin::pin!(watch.expired(config.header_timeout, config.stall_timeout));
+    let mut watchdog = std::pin::pin!(watch.expired(&config));
     let mut ends = false;
     let mut quiet_since = Instant::now();
     loop {
@@ -73,7 +74,7 @@ pub(super) async fn serve(
                 Some(Ok((request, respond))) => {
                     watch.request();
                     let stream = Stream { peer, config: Arc::clone(&config), watch: Arc::clone(&watch) };
-                    streams.spawn(stream.answer(Arc::clone(&site), request, respond));
+                    streams.spawn(stream.answer(live.site(), request, respond));
                 }
                 Some(Err(error)) => {
                     tracing::debug!(peer = %peer.address, %error, "a connection ended");
@@ -112,6 +113,13 @@ fn settings() -> Builder {
     builder
 }
 
+/// How fast a client takes a stream, while it is waited for.
+#[derive(Default)]
+struct Pace {
+    waited: Duration,
+    taken: u64,
+}
+
 /// What one stream needs of its connection.
 struct Stream {
     peer: Peer,
@@ -146,6 +154,7 @@ impl Stream {
 
     /// Sends a body as fast as its client takes it, and to its end, or resets the stream.
     async fn send(&self, mut body: Body, way: &mut SendStream<Bytes>) {
+        let mut pace = Pace::default();
         loop {
             let frame = tokio::select! {
                 biased;
@@ -154,7 +163,7 @@ impl Stream {
             };
             match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(bytes))) => {
-                    if !self.send_bytes(bytes, body.is_end_stream(), way).await {
+                    if !self.send_bytes(bytes, body.is_end_stream(), &mut pace, way).await {
                         return;
                     }
                     if body.is_end_stream() {
@@ -176,22 +185,31 @@ impl Stream {
     }
 
     /// Sends bytes piece by piece, as there is room; false when the stream is over.
-    async fn send_bytes(&self, mut bytes: Bytes, last: bool, way: &mut SendStream<Bytes>) -> bool {
+    async fn send_bytes(&self, mut bytes: Bytes, last: bool, pace: &mut Pace, way: &mut SendStream<Bytes>) -> bool {
+        let stall = self.config.stall_timeout;
         while !bytes.is_empty() {
             way.reserve_capacity(bytes.len());
-            let room = match timeout(self.config.stall_timeout, poll_fn(|context| poll_room(way, context))).await {
-                Ok(Some(room)) => room,
+            let began = Instant::now();
+            let room = match timeout(stall, poll_fn(|context| poll_room(way, context))).await {
                 Ok(None) => return false,
-                // The socket is full: what the connection takes is watched there.
-                Err(_) if self.watch.lasts(Wait::Socket) => continue,
-                Err(_) => {
+                Ok(Some(room)) => room.min(bytes.len()),
+                Err(_) => 0,
+            };
+            pace.waited += began.elapsed();
+            pace.taken += room as u64;
+            if pace.waited >= stall || room == 0 {
+                let slow =
+                    room == 0 || (pace.taken as f64) < self.config.minimum_rate as f64 * pace.waited.as_secs_f64();
+                // Where the socket is full, what the connection takes is watched there.
+                if slow && !self.watch.lasts(Wait::Socket) {
                     tracing::info!(peer = %self.peer.address, "a stream was not taken for too long and is reset");
                     way.send_reset(Reason::CANCEL);
                     return false;
                 }
-            };
-            let piece = bytes.split_to(room.min(bytes.len()));
-            if way.send_data(piece, last && bytes.is_empty()).is_err() {
+                *pace = Pace::default();
+            }
+            let piece = bytes.split_to(room);
+            if room > 0 && way.send_data(piece, last && bytes.is_empty()).is_err() {
                 return false;
             }
         }

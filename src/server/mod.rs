@@ -1,8 +1,10 @@
 //! The server: an accept loop of its own, with a bound on everything.
 
 mod admin;
+mod bounds;
 mod connection;
 mod http2;
+mod live;
 mod origin;
 mod route;
 mod tls;
@@ -12,10 +14,7 @@ use std::{
     future::Future,
     io,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -23,15 +22,16 @@ use std::{
 use socket2::SockRef;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch as signal},
     task::JoinSet,
     time::{Instant, sleep_until},
 };
 
+pub use self::live::{Reload, Reloads};
 use self::{
-    origin::{Hosts, Peer},
+    live::{Live, Shared},
+    origin::Peer,
     route::{Door, Site},
     tls::Tls,
 };
@@ -54,11 +54,7 @@ const REJECTIONS: usize = 256;
 /// A server that listens; [`run`](Server::run) makes it serve.
 pub struct Server {
     listener: TcpListener,
-    address: SocketAddr,
-    config: Arc<ServerConfig>,
-    tls: Option<Tls>,
-    site: Arc<Site>,
-    ready: Arc<AtomicBool>,
+    live: Arc<Live>,
 }
 
 /// Tells a server to stop, or to stop at once.
@@ -112,14 +108,7 @@ impl Server {
     /// # Errors
     /// As [`bind`](Server::bind).
     pub fn bind_admin(admin: AdminConfig, chunkflow: Chunkflow) -> io::Result<Server> {
-        // Whoever may connect and has the token may call it by any name.
-        let config = ServerConfig {
-            listen: admin.listen,
-            allowed_hosts: Some(vec!["*".into()]),
-            max_connections: 64,
-            ..ServerConfig::default()
-        };
-        Server::open(config, chunkflow, Door::Admin(admin.token))
+        Server::open(admin_config(&admin), chunkflow, Door::Admin(admin.token))
     }
 
     fn open(config: ServerConfig, chunkflow: Chunkflow, door: Door) -> io::Result<Server> {
@@ -128,45 +117,45 @@ impl Server {
         socket.set_nonblocking(true)?;
         socket.bind(&config.listen.into())?;
         socket.listen(BACKLOG)?;
-        let tls = config.tls.as_ref().map(Tls::open).transpose()?;
         let listener = TcpListener::from_std(socket.into())?;
-        let address = listener.local_addr()?;
-        let hosts = Hosts::new(&config, address);
-        let ready = Arc::new(AtomicBool::new(true));
-        let streams = Arc::new(Semaphore::new(config.max_streams));
-        let site = Arc::new(Site::new(chunkflow, hosts, streams, Arc::clone(&ready), door));
-        Ok(Server { listener, address, config: Arc::new(config), tls, site, ready })
+        let shared = Shared::new(listener.local_addr()?);
+        let site = Site::new(chunkflow, config, door, &shared)?;
+        Ok(Server { listener, live: Live::new(shared, site) })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.live.shared.address
+    }
+
+    /// What gives it another configuration while it runs.
+    pub fn reload(&self) -> Reload {
+        Reload(Arc::clone(&self.live))
+    }
+
+    /// Has `POST /reload` on the operator's listener ask for the configuration to be read again.
+    pub fn ask_for_reloads(&self, reloads: Reloads) {
+        let _ = self.live.shared.reloads.set(reloads);
     }
 
     /// Serves until `shutdown` says otherwise, and returns when every connection has ended.
     ///
     /// Dropping the future cuts every connection.
     pub async fn run(self, shutdown: Shutdown) {
-        let places = Arc::new(Semaphore::new(self.config.max_connections));
+        let Server { listener, live } = self;
         let rejections = Arc::new(Semaphore::new(REJECTIONS));
         let mut connections = JoinSet::new();
         let mut draining = std::pin::pin!(shutdown.reached(Stage::Draining));
         let mut last_call = None;
-        let following = async {
-            match &self.tls {
-                Some(tls) => tls.follow().await,
-                None => std::future::pending().await,
-            }
-        };
-        let mut following = std::pin::pin!(following);
+        let mut following = std::pin::pin!(follow(&live));
         loop {
             let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
+                accepted = listener.accept() => accepted,
                 Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-                () = &mut following => continue,
+                () = &mut following => unreachable!("it goes on for ever"),
                 () = &mut draining, if last_call.is_none() => {
                     // Whoever balances load sees it first; new streams are refused meanwhile.
-                    self.ready.store(false, Ordering::Relaxed);
+                    live.shared.ready.store(false, Ordering::Relaxed);
                     last_call = Some(Instant::now() + NOTICE);
                     continue;
                 }
@@ -181,41 +170,60 @@ impl Server {
                     continue;
                 }
             };
-            match Arc::clone(&places).try_acquire_owned() {
+            let site = live.site();
+            match site.admit(address.ip()) {
                 Ok(place) => {
-                    prepare(&stream, &self.config);
-                    let serving = connection::serve(
-                        stream,
-                        Peer { address, secure: self.tls.is_some() },
-                        self.tls.as_ref().map(Tls::acceptor),
-                        Arc::clone(&self.site),
-                        Arc::clone(&self.config),
-                        shutdown.reached(Stage::Draining),
-                    );
+                    prepare(&stream, &site.config);
+                    let acceptor = site.tls.as_ref().map(Tls::acceptor);
+                    let peer = Peer { address, secure: acceptor.is_some() };
+                    let live = Arc::clone(&live);
+                    let serving = connection::serve(stream, peer, acceptor, live, shutdown.reached(Stage::Draining));
                     connections.spawn(async move {
                         let _place = place;
                         serving.await;
                     });
                 }
-                Err(_) => {
+                // There is nobody to tell before a handshake.
+                Err(_) if site.tls.is_some() => {}
+                Err(error) => {
                     if let Ok(turn) = Arc::clone(&rejections).try_acquire_owned() {
                         connections.spawn(async move {
                             let _turn = turn;
-                            reject(stream).await;
+                            connection::reject(stream, error).await;
                         });
                     }
                 }
             }
         }
-        drop(self.listener);
+        drop(listener);
         tracing::info!(connections = connections.len(), "draining");
         let drained = async { while connections.join_next().await.is_some() {} };
         tokio::select! {
             () = drained => {}
-            () = tokio::time::sleep(self.config.drain) => tracing::warn!("streams that still run are cut"),
+            () = tokio::time::sleep(live.site().config.drain) => tracing::warn!("streams that still run are cut"),
             () = shutdown.reached(Stage::Stopped) => {}
         }
         connections.shutdown().await;
+    }
+}
+
+/// Looks now and then whether the certificate has changed.
+async fn follow(live: &Live) {
+    loop {
+        tokio::time::sleep(tls::LOOK).await;
+        if let Some(tls) = &live.site().tls {
+            tls.look().await;
+        }
+    }
+}
+
+/// Whoever may connect to the operator's listener and has the token may call it by any name.
+fn admin_config(admin: &AdminConfig) -> ServerConfig {
+    ServerConfig {
+        listen: admin.listen,
+        allowed_hosts: Some(vec!["*".into()]),
+        max_connections: 64,
+        ..ServerConfig::default()
     }
 }
 
@@ -240,28 +248,4 @@ fn prepare(stream: &TcpStream, config: &ServerConfig) {
     }
     #[cfg(not(target_os = "linux"))]
     let _ = config;
-}
-
-/// Says that there is no room, without reading what was asked.
-async fn reject(mut stream: TcpStream) {
-    const FULL: &str = "{\"type\":\"urn:chunkflow:problem:service-unavailable\",\"title\":\"Service Unavailable\",\"status\":503,\
-        \"detail\":\"too many connections\",\"remedy\":\"try again in 2 seconds\"}\n";
-    let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\n\
-        retry-after: 2\r\nconnection: close\r\n";
-    let full = format!("{head}content-length: {}\r\n\r\n{FULL}", FULL.len());
-    let answer = async {
-        stream.write_all(full.as_bytes()).await?;
-        stream.shutdown().await?;
-        // Until the client has closed: closing with its request unread would reset the connection and lose the answer.
-        let mut rest = [0; 1024];
-        loop {
-            stream.readable().await?;
-            match stream.try_read(&mut rest) {
-                Ok(0) => return Ok(()),
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-                _ => {}
-            }
-        }
-    };
-    let _: Result<io::Result<()>, _> = tokio::time::timeout(Duration::from_secs(1), answer).await;
 }

@@ -78,7 +78,27 @@ impl Hosts {
         Ok(Origin(self.public_url.clone().unwrap_or_else(|| [scheme, "://", &host].concat())))
     }
 
-    fn trusts(&self, peer: IpAddr) -> bool {
+    /// The address that a request counts for: the peer's, or the one that trusted proxies name. `None` where they name none.
+    pub(super) fn client<B>(&self, request: &Request<B>, peer: IpAddr) -> Option<IpAddr> {
+        if !self.trusts(peer) {
+            return Some(peer);
+        }
+        let text = |name: &str| {
+            let values = request.headers().get_all(name).iter().filter_map(|value| value.to_str().ok());
+            values.collect::<Vec<_>>().join(",")
+        };
+        let standard = text("forwarded");
+        let legacy = text("x-forwarded-for");
+        let hops: Vec<&str> = match standard.is_empty() {
+            true => legacy.split(',').collect(),
+            false => standard.split(',').map(|element| parameter(element, "for").unwrap_or_default()).collect(),
+        };
+        // From the last hop back; whatever stands before the first that is not trusted may be made up.
+        let found = hops.iter().rev().map(|hop| parse_hop(hop.trim()));
+        found.into_iter().find(|hop| !hop.is_some_and(|hop| self.trusts(hop))).flatten()
+    }
+
+    pub(super) fn trusts(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.trusted.iter().any(|net| net.contains(&peer))
     }
@@ -125,19 +145,22 @@ impl<'a> Forwarded<'a> {
         };
         match last("forwarded") {
             // RFC 7239: for=…;proto=https;host=example.com
-            Some(element) => {
-                let parameter = |wanted: &str| {
-                    let pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
-                    pairs
-                        .into_iter()
-                        .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
-                        .map(|(_, value)| value.trim_matches('"'))
-                };
-                Forwarded { scheme: parameter("proto"), host: parameter("host") }
-            }
+            Some(element) => Forwarded { scheme: parameter(element, "proto"), host: parameter(element, "host") },
             None => Forwarded { scheme: last("x-forwarded-proto"), host: last("x-forwarded-host") },
         }
     }
+}
+
+/// A parameter of an element of `Forwarded`.
+fn parameter<'a>(element: &'a str, wanted: &str) -> Option<&'a str> {
+    let mut pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim_matches('"'))
+}
+
+/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`.
+fn parse_hop(text: &str) -> Option<IpAddr> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 #[cfg(test)]
@@ -185,5 +208,29 @@ mod tests {
         assert_eq!(origin(&config, [10, 1, 1, 1], &standard).as_deref(), Some("https://example.com"));
         let strange = [("host", "proxy"), ("x-forwarded-host", "not.allowed")];
         assert_eq!(origin(&config, [10, 1, 1, 1], &strange), None);
+    }
+
+    #[test]
+    fn what_a_trusted_proxy_passes_on_counts_for_the_address_that_it_names() {
+        let trusted = vec!["10.0.0.0/8".parse().unwrap()];
+        let config = ServerConfig { trusted_proxies: trusted, ..ServerConfig::default() };
+        let hosts = Hosts::new(&config, SocketAddr::from(([127, 0, 0, 1], 8080)));
+        let client = |peer: [u8; 4], name: &str, value: &str| {
+            let request = Request::get("/").header(name, value).body(()).unwrap();
+            hosts.client(&request, IpAddr::from(peer)).map(|client| client.to_string())
+        };
+        for (peer, name, value, counted) in [
+            ([192, 0, 2, 1], "x-forwarded-for", "198.51.100.7", Some("192.0.2.1")),
+            ([10, 0, 0, 1], "x-forwarded-for", "198.51.100.7", Some("198.51.100.7")),
+            ([10, 0, 0, 1], "x-forwarded-for", "1.1.1.1, 198.51.100.7, 10.0.0.2", Some("198.51.100.7")),
+            ([10, 0, 0, 1], "x-forwarded-for", "198.51.100.7:1234", Some("198.51.100.7")),
+            ([10, 0, 0, 1], "x-forwarded-for", "2001:db8::1", Some("2001:db8::1")),
+            ([10, 0, 0, 1], "forwarded", "for=1.1.1.1, for=\"[2001:db8::1]:4711\";proto=https", Some("2001:db8::1")),
+            ([10, 0, 0, 1], "forwarded", "for=unknown", None),
+            ([10, 0, 0, 1], "x-forwarded-for", "10.0.0.3", None),
+            ([10, 0, 0, 1], "x-other", "", None),
+        ] {
+            assert_eq!(client(peer, name, value).as_deref(), counted, "{peer:?} {name}: {value}");
+        }
     }
 }

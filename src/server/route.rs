@@ -1,24 +1,25 @@
 //! From a request to a response: host, path, bounds, and the line in the access log.
 
 use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     admin,
+    bounds::{Place, Rates},
+    live::Shared,
     origin::{Hosts, Peer},
+    tls::Tls,
 };
 use crate::{
-    error::{Error, Kind},
+    config::ServerConfig,
+    error::{Error, Kind, Result},
     format::FORMATS,
     stream::Tally,
     web::{Body, Chunkflow, json, problem},
@@ -29,12 +30,12 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What a server answers with.
 pub(super) struct Site {
     chunkflow: Chunkflow,
+    pub(super) config: Arc<ServerConfig>,
+    pub(super) tls: Option<Tls>,
     hosts: Hosts,
-    streams: Arc<Semaphore>,
-    ready: Arc<AtomicBool>,
+    rates: Option<Rates>,
     door: Door,
-    /// Request identifiers: a random start, then one more each.
-    next_id: AtomicU64,
+    shared: Arc<Shared>,
 }
 
 /// Whom a listener is for.
@@ -46,22 +47,36 @@ pub(super) enum Door {
 }
 
 impl Site {
+    /// # Errors
+    /// When the certificate is of no use.
     pub(super) fn new(
         chunkflow: Chunkflow,
-        hosts: Hosts,
-        streams: Arc<Semaphore>,
-        ready: Arc<AtomicBool>,
+        config: ServerConfig,
         door: Door,
-    ) -> Site {
-        Site { chunkflow, hosts, streams, ready, door, next_id: AtomicU64::new(fastrand::u64(..)) }
+        shared: &Arc<Shared>,
+    ) -> io::Result<Site> {
+        Ok(Site {
+            chunkflow,
+            tls: config.tls.as_ref().map(Tls::open).transpose()?,
+            hosts: Hosts::new(&config, shared.address),
+            rates: config.request_rate.map(Rates::new),
+            config: Arc::new(config),
+            door,
+            shared: Arc::clone(shared),
+        })
+    }
+
+    /// A place for a connection.
+    ///
+    /// # Errors
+    /// When there are too many, in all or of its address.
+    pub(super) fn admit(&self, peer: IpAddr) -> Result<Place> {
+        let (all, each) = (self.config.max_connections, self.config.max_connections_per_address);
+        self.shared.connections.enter("connections", all, Some(peer).filter(|peer| !self.hosts.trusts(*peer)), each)
     }
 
     /// Answers a request; with a stream comes the permit that it must hold.
-    pub(super) async fn answer<B>(
-        &self,
-        mut request: Request<B>,
-        peer: Peer,
-    ) -> (Response<Body>, Option<OwnedSemaphorePermit>) {
+    pub(super) async fn answer<B>(&self, mut request: Request<B>, peer: Peer) -> (Response<Body>, Option<Place>) {
         let id = self.request_id(&request);
         // Begun before the work, so that a client who leaves before its first byte has its line too.
         let line = tracing::enabled!(target: "chunkflow::access", tracing::Level::INFO).then(|| Line {
@@ -81,7 +96,7 @@ impl Site {
                 if let Ok(origin) = origin {
                     request.extensions_mut().insert(origin);
                 }
-                self.route(&request).await
+                self.route(&request, peer).await
             }
         };
         response.headers_mut().insert(X_REQUEST_ID, id);
@@ -97,23 +112,41 @@ impl Site {
         (response, permit)
     }
 
-    async fn route<B>(&self, request: &Request<B>) -> (Response<Body>, Option<OwnedSemaphorePermit>) {
+    async fn route<B>(&self, request: &Request<B>, peer: Peer) -> (Response<Body>, Option<Place>) {
         if let Door::Admin(token) = &self.door {
-            return (admin::answer(&self.chunkflow, token.as_deref(), request).await, None);
+            return (admin::answer(&self.chunkflow, &self.shared, token.as_deref(), request).await, None);
         }
         match request.uri().path() {
-            "/" => (self.landing(request.method()), None),
             "/healthz" => (health(request.method(), true), None),
-            "/readyz" => (health(request.method(), self.ready.load(Ordering::Relaxed)), None),
-            _ if !self.ready.load(Ordering::Relaxed) => {
-                (problem(Error::new(Kind::Busy, "this server is about to stop")), None)
-            }
-            _ if request.method() != Method::GET => (self.chunkflow.respond(request).await, None),
-            _ => match Arc::clone(&self.streams).try_acquire_owned() {
-                Ok(permit) => (self.chunkflow.respond(request).await, Some(permit)),
-                Err(_) => (problem(Error::new(Kind::Busy, "too many streams are under way")), None),
-            },
+            "/readyz" => (health(request.method(), self.shared.ready.load(Ordering::Relaxed)), None),
+            path => self.bounded(path, request, peer).await.unwrap_or_else(|error| (problem(error), None)),
         }
+    }
+
+    /// What is not for whoever asks after the server's health, and so has bounds.
+    async fn bounded<B>(
+        &self,
+        path: &str,
+        request: &Request<B>,
+        peer: Peer,
+    ) -> Result<(Response<Body>, Option<Place>)> {
+        let each = self.config.max_streams_per_address;
+        let client =
+            (each > 0 || self.rates.is_some()).then(|| self.hosts.client(request, peer.address.ip())).flatten();
+        if let (Some(rates), Some(client)) = (&self.rates, client) {
+            rates.ask(client)?;
+        }
+        if path == "/" {
+            return Ok((self.landing(request.method()), None));
+        }
+        if !self.shared.ready.load(Ordering::Relaxed) {
+            return Err(Error::new(Kind::Busy, "this server is about to stop"));
+        }
+        let place = match *request.method() {
+            Method::GET => Some(self.shared.streams.enter("streams", self.config.max_streams, client, each)?),
+            _ => None,
+        };
+        Ok((self.chunkflow.respond(request).await, place))
     }
 
     /// What there is here, for people and programs that look around.
@@ -158,7 +191,7 @@ impl Site {
         match request.headers().get(X_REQUEST_ID).filter(harmless) {
             Some(id) => id.clone(),
             None => {
-                let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+                let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
                 let digits: [u8; 16] =
                     std::array::from_fn(|at| b"0123456789abcdef"[(id >> (60 - 4 * at)) as usize & 15]);
                 HeaderValue::from_bytes(&digits).expect("hexadecimal digits")

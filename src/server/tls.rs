@@ -4,7 +4,7 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt,
     path::Path,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -19,12 +19,12 @@ use tokio_rustls::TlsAcceptor;
 use crate::config::TlsFiles;
 
 /// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+pub(super) const LOOK: Duration = Duration::from_secs(2);
 
 /// What handshakes are made with.
 pub(super) struct Tls {
     files: TlsFiles,
-    seen: Marks,
+    seen: Mutex<Marks>,
     pair: Arc<Pair>,
     acceptor: TlsAcceptor,
 }
@@ -61,33 +61,29 @@ impl Tls {
         let mut config =
             versions.map_err(io::Error::other)?.with_no_client_auth().with_cert_resolver(Arc::clone(&pair) as _);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Tls { files: files.clone(), seen, pair, acceptor: TlsAcceptor::from(Arc::new(config)) })
+        Ok(Tls { files: files.clone(), seen: Mutex::new(seen), pair, acceptor: TlsAcceptor::from(Arc::new(config)) })
     }
 
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         self.acceptor.clone()
     }
 
-    /// Takes a new certificate over whenever the files change; handshakes that are made and streams under way are not touched. A pair
+    /// Takes a new certificate over if the files have changed; handshakes that are made and streams under way are not touched. A pair
     /// that is broken is logged, and the one before goes on: for a moment it is only half written.
-    pub(super) async fn follow(&self) {
-        let mut seen = self.seen;
-        loop {
-            tokio::time::sleep(LOOK).await;
-            let files = self.files.clone();
-            let looked = tokio::task::spawn_blocking(move || {
-                let found = marks(&files);
-                (found != seen).then(|| (found, load(&files)))
-            });
-            let Ok(Some((found, loaded))) = looked.await else { continue };
-            seen = found;
-            match loaded {
-                Ok(pair) => {
-                    *self.pair.0.write().unwrap_or_else(PoisonError::into_inner) = pair;
-                    tracing::info!(cert = %self.files.cert.display(), "the certificate changed and is taken over");
-                }
-                Err(error) => tracing::error!(%error, "the new certificate is refused; the one before goes on"),
+    pub(super) async fn look(&self) {
+        let (files, seen) = (self.files.clone(), *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        let looked = tokio::task::spawn_blocking(move || {
+            let found = marks(&files);
+            (found != seen).then(|| (found, load(&files)))
+        });
+        let Ok(Some((found, loaded))) = looked.await else { return };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        match loaded {
+            Ok(pair) => {
+                *self.pair.0.write().unwrap_or_else(PoisonError::into_inner) = pair;
+                tracing::info!(cert = %self.files.cert.display(), "the certificate changed and is taken over");
             }
+            Err(error) => tracing::error!(%error, "the new certificate is refused; the one before goes on"),
         }
     }
 }

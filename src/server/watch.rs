@@ -21,7 +21,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{error::Result, web::Body};
+use crate::{config::ServerConfig, error::Result, web::Body};
 
 /// What a connection can wait for the client with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub(super) enum Wait {
     Frame,
     /// Bytes that the socket did not take.
     Socket,
+    /// More bytes than the client took, all the time.
+    Rate,
 }
 
 /// The notes of one connection.
@@ -140,8 +142,10 @@ impl Watch {
     /// Ends when a wait has lasted longer than its limit, at most a quarter later.
     ///
     /// It must be awaited in the connection's own task: each of its looks also lets a write that waits ask the kernel.
-    pub(super) async fn expired(&self, head: Duration, stall: Duration) -> Wait {
+    pub(super) async fn expired(&self, config: &ServerConfig) -> Wait {
+        let (head, stall) = (config.header_timeout, config.stall_timeout);
         let pause = head.min(stall) / 4;
+        let (mut since, mut before) = (self.now(), 0);
         loop {
             tokio::time::sleep(pause).await;
             self.ask.store(true, Ordering::Relaxed);
@@ -152,6 +156,15 @@ impl Watch {
                     return wait;
                 }
             }
+            let (written, elapsed) = (self.written.load(Ordering::Relaxed), now - since);
+            let waits = self.lasts(Wait::Frame) || self.lasts(Wait::Socket);
+            if waits && u128::from(elapsed) < stall.as_millis() {
+                continue;
+            }
+            if waits && (written - before) * 1000 < config.minimum_rate.saturating_mul(elapsed) {
+                return Wait::Rate;
+            }
+            (since, before) = (now, written);
         }
     }
 }
@@ -318,24 +331,27 @@ mod tests {
     #[tokio::test]
     async fn each_wait_expires_by_itself_and_one_that_moves_does_not() {
         let (long, short) = (Duration::from_secs(3600), Duration::from_millis(40));
+        let config =
+            |head, stall| ServerConfig { header_timeout: head, stall_timeout: stall, ..ServerConfig::default() };
         for (wait, head, stall) in [(Wait::Head, short, long), (Wait::Frame, long, short), (Wait::Socket, long, short)]
         {
             let watch = Watch::new();
             watch.begin(wait);
-            assert_eq!(watch.expired(head, stall).await, wait);
+            assert_eq!(watch.expired(&config(head, stall)).await, wait);
         }
-        let watch = Watch::new();
+        let (watch, patient) = (Watch::new(), config(long, short * 4));
         watch.begin(Wait::Frame);
         let moving = async {
             for _ in 0..20 {
                 tokio::time::sleep(short / 4).await;
+                watch.written.fetch_add(1000, Ordering::Relaxed);
                 watch.renew(Wait::Frame);
             }
             watch.end(Wait::Frame);
             tokio::time::sleep(short * 2).await;
         };
         tokio::select! {
-            wait = watch.expired(long, short * 4) => panic!("{wait:?} expired"),
+            wait = watch.expired(&patient) => panic!("{wait:?} expired"),
             () = moving => {}
         }
     }

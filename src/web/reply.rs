@@ -32,6 +32,7 @@ impl From<Error> for Problem {
             Kind::Invalid => StatusCode::BAD_REQUEST,
             Kind::Missing => StatusCode::NOT_FOUND,
             Kind::Unavailable | Kind::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Kind::Greedy => StatusCode::TOO_MANY_REQUESTS,
             Kind::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Kind::Config | Kind::Data | Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
@@ -81,7 +82,7 @@ impl Problem {
     pub(crate) fn response(&self) -> Response<Body> {
         let internal = self.status.is_server_error();
         let (detail, remedy) = match self.error.kind() {
-            Kind::Busy => (self.error.message(), Some("try again after `Retry-After` seconds")),
+            Kind::Busy | Kind::Greedy => (self.error.message(), Some("try again after `Retry-After` seconds")),
             Kind::Unavailable => ("the source of this list cannot be reached", Some("try again shortly")),
             Kind::Timeout => (
                 "the source of this list took too long",
@@ -104,7 +105,7 @@ impl Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&self.status) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
         }
         if self.allow {

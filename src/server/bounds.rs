@@ -1,0 +1,174 @@
+//! How many connections and streams there may be, in all and for one address, and how often an address may ask.
+//!
+//! An address is an IPv4 address or an IPv6 network of 64 bits, which is what one client is given. A trusted proxy has no bounds of its own:
+//! what it passes on counts for the address that it names.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZeroU32,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use governor::{Quota, RateLimiter, clock::Clock as _, clock::DefaultClock, state::keyed::HashMapStateStore};
+
+use crate::{
+    config::RequestRate,
+    error::{Error, Kind, Result},
+};
+
+/// Addresses whose rate is remembered; beyond it, those whose rate has recovered are forgotten, and if that is not enough the
+/// rest share one.
+const ADDRESSES: usize = 65_536;
+
+/// The part of an address that tells clients apart.
+pub(super) fn client(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address => address,
+    }
+}
+
+/// Counts of what is under way, in all and by address.
+#[derive(Debug, Default)]
+pub(super) struct Count {
+    all: AtomicUsize,
+    each: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// One that is counted, for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Place {
+    count: Arc<Count>,
+    address: Option<IpAddr>,
+}
+
+impl Count {
+    /// A place among at most `all`, and where there is an address, among at most `each` of it; 0: any number.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] when there are too many in all, [`Kind::Greedy`] when the address has too many.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        what: &str,
+        all: usize,
+        address: Option<IpAddr>,
+        each: usize,
+    ) -> Result<Place> {
+        // It leaves again when it is dropped, so also where the address has too many.
+        let mut place = Place { count: Arc::clone(self), address: None };
+        if self.all.fetch_add(1, Ordering::Relaxed) >= all {
+            return Err(Error::new(Kind::Busy, format!("too many {what} are under way")));
+        }
+        if let Some(address) = address.filter(|_| each > 0).map(client) {
+            let mut counts = self.each.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = counts.entry(address).or_default();
+            if *count >= each {
+                return Err(Error::new(Kind::Greedy, format!("this address has too many {what} under way")));
+            }
+            *count += 1;
+            place.address = Some(address);
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.count.all.fetch_sub(1, Ordering::Relaxed);
+        let Some(address) = self.address else { return };
+        let mut counts = self.count.each.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut count) = counts.entry(address) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+/// How often each address may ask.
+pub(super) struct Rates {
+    limiter: RateLimiter<IpAddr, HashMapStateStore<IpAddr>, DefaultClock>,
+    pruned: Mutex<Option<std::time::Instant>>,
+}
+
+impl Rates {
+    pub(super) fn new(rate: RequestRate) -> Rates {
+        let quota = Quota::with_period(rate.per / rate.requests.get()).unwrap_or(Quota::per_second(NonZeroU32::MIN));
+        let limiter = RateLimiter::hashmap(quota.allow_burst(rate.requests));
+        Rates { limiter, pruned: Mutex::default() }
+    }
+
+    /// Notes a request.
+    ///
+    /// # Errors
+    /// [`Kind::Greedy`] when the address asks too often.
+    pub(super) fn ask(&self, address: IpAddr) -> Result<()> {
+        if self.limiter.len() >= ADDRESSES {
+            self.prune();
+        }
+        let full = self.limiter.len() >= ADDRESSES;
+        let address = if full { Ipv4Addr::UNSPECIFIED.into() } else { client(address) };
+        self.limiter.check_key(&address).map_err(|early| {
+            let wait = early.wait_time_from(DefaultClock::default().now()).as_secs() + 1;
+            Error::new(Kind::Greedy, format!("this address asks too often; there is room for it in {wait} s"))
+        })
+    }
+
+    /// Forgets the addresses whose rate has recovered, at most once a second.
+    fn prune(&self) {
+        let mut pruned = self.pruned.lock().unwrap_or_else(PoisonError::into_inner);
+        if pruned.is_none_or(|pruned| pruned.elapsed() >= Duration::from_secs(1)) {
+            self.limiter.retain_recent();
+            *pruned = Some(std::time::Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_of_64_bits_is_one_client_and_a_mapped_address_is_what_it_maps() {
+        let of = |text: &str| client(text.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), of("2001:db8:1:2::1"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
+
+    #[test]
+    fn places_are_given_back_and_nothing_is_kept_of_those_who_left() {
+        let count = Arc::new(Count::default());
+        let address = |last| Some(IpAddr::from([192, 0, 2, last]));
+        let enter = |last| count.enter("streams", 3, address(last), 2);
+        let kept = (enter(1).unwrap(), enter(1).unwrap());
+        assert_eq!(enter(1).unwrap_err().kind(), Kind::Greedy);
+        let other = enter(2).unwrap();
+        assert_eq!(enter(3).unwrap_err().kind(), Kind::Busy);
+        drop(other);
+        assert!(enter(3).is_ok() && count.enter("streams", 3, None, 2).is_ok());
+        drop(kept);
+        assert_eq!((count.all.load(Ordering::Relaxed), count.each.lock().unwrap().len()), (0, 0));
+    }
+
+    #[test]
+    fn rates_of_ever_more_addresses_take_no_more_room() {
+        let rates = Rates::new(RequestRate { requests: NonZeroU32::MIN, per: Duration::from_secs(3600) });
+        for at in 0..ADDRESSES as u32 + 1_000 {
+            let _ = rates.ask(Ipv4Addr::from_bits(0x0a00_0000 + at).into());
+        }
+        assert!(rates.limiter.len() <= ADDRESSES + 1);
+        assert_eq!(
+            rates.ask(Ipv4Addr::new(192, 0, 2, 1).into()).unwrap_err().kind(),
+            Kind::Greedy,
+            "the rest share one"
+        );
+    }
+}
