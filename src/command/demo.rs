@@ -16,5 +16,5 @@ pub(super) async fn run(
         Some(database) => database,
         None => opener.demo_database(rows)?,
     };
-    serve::serve(opener.demo(&database, rows)?, options).await
+    serve::serve(async || opener.demo(&database, rows), options).await
 }

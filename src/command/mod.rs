@@ -1,11 +1,13 @@
 //! The commands of the binary.
 
+mod ask;
 mod check;
 mod demo;
 mod export;
 mod init;
 mod open;
 mod purge;
+mod reload;
 mod serve;
 mod tricks;
 mod warm;
@@ -42,7 +44,7 @@ struct Options {
 }
 
 /// Options of the commands that serve; they win over the environment, which wins over the file.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 struct ServeOptions {
     /// Where to listen
     #[arg(long, env = "CHUNKFLOW_LISTEN", value_name = "IP:PORT")]
@@ -58,7 +60,7 @@ enum Command {
     /// Serve the lists that the configuration describes
     ///
     /// Each resource is a list at /NAME; / says what there is. Ctrl-C and SIGTERM let running streams end, for as long as `drain` says;
-    /// a second signal cuts them.
+    /// a second signal cuts them. SIGHUP and `chunkflow reload` have the configuration read again, without a stream being cut.
     ///
     /// With a DATABASE_URL and no configuration every table and view is a list that has a key and holds no secrets by its looks; the log says
     /// what was left out and why. With both, the URL takes the place of the configuration's database.
@@ -130,6 +132,12 @@ enum Command {
         /// The resource
         resource: String,
     },
+    /// Have the running server read its configuration again
+    ///
+    /// The server is asked through its [admin] listener; SIGHUP does the same. A configuration that is wrong is refused whole, with every
+    /// complaint, and the old one goes on. Else new requests get the new one, and streams under way end with what they began with: none is
+    /// cut. Chunks in memory are kept where [store] and [databases] are unchanged. The addresses that it listens at change only with a restart.
+    Reload,
     /// Write a list to a file or to standard output
     ///
     /// The same bytes that the server would stream. The file appears under its name only when it is whole; a progress bar shows on a terminal.
@@ -180,7 +188,7 @@ impl Cli {
             None => serve::run(&opener, ServeOptions::from_environment(&opener.process)).await,
             Some(Command::Serve { database: None, serve }) => serve::run(&opener, serve).await,
             Some(Command::Serve { database: Some(url), serve }) => {
-                serve::serve(opener.config_of(&url).await?, serve).await
+                serve::serve(async || opener.config_of(&url).await, serve).await
             }
             Some(Command::Init { database }) => init::run(&opener, &database).await,
             Some(Command::Demo { rows, database, serve }) => demo::run(&opener, rows, database, serve).await,
@@ -189,6 +197,7 @@ impl Cli {
                 warm::run(&opener, &resources, &format, &encoding, reads.into()).await
             }
             Some(Command::Purge { resource }) => purge::run(&opener, &resource).await,
+            Some(Command::Reload) => reload::run(&opener).await,
             Some(Command::Export { resource, format, output }) => export::run(&opener, &resource, format, output).await,
         }
     }

@@ -1,14 +1,10 @@
 //! `chunkflow purge`
 
-use anyhow::{Context, Result, bail};
-use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use anyhow::{Result, bail};
+use http::StatusCode;
 
-use super::{Exit, open::Opener};
-use crate::{config::AdminConfig, suggest, web::Body};
+use super::{Exit, ask, open::Opener};
+use crate::{config::AdminConfig, suggest};
 
 pub(super) async fn run(opener: &Opener<'_>, resource: &str) -> Result<Exit> {
     let config = opener.config()?;
@@ -20,7 +16,7 @@ pub(super) async fn run(opener: &Opener<'_>, resource: &str) -> Result<Exit> {
     if !config.store.url.starts_with("memory:") {
         config.open().await?.purge(resource).await?;
     } else if let Some(admin) = &config.admin {
-        ask(admin, resource).await?;
+        purge(admin, resource).await?;
     } else {
         bail!(
             "the chunks are in the running server's memory: give it an [admin] listener, through which it can be asked"
@@ -31,22 +27,9 @@ pub(super) async fn run(opener: &Opener<'_>, resource: &str) -> Result<Exit> {
 }
 
 /// Asks the running server.
-async fn ask(admin: &AdminConfig, resource: &str) -> Result<()> {
-    let reached = || format!("no server answers at {}, the address of [admin]", admin.listen);
-    let stream = TcpStream::connect(admin.listen).await.with_context(reached)?;
-    let (mut sender, connection) = http1::handshake::<_, Body>(TokioIo::new(stream)).await.with_context(reached)?;
-    tokio::spawn(connection);
-    let mut request = Request::builder()
-        .method(Method::POST)
-        .uri(format!("/purge/{resource}"))
-        .header(header::HOST, admin.listen.to_string());
-    if let Some(token) = &admin.token {
-        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-    }
-    let response = sender.send_request(request.body(Body::from(Bytes::new()))?).await.with_context(reached)?;
-    match response.status() {
+async fn purge(admin: &AdminConfig, resource: &str) -> Result<()> {
+    match ask::post(admin, &format!("/purge/{resource}")).await?.0 {
         StatusCode::NO_CONTENT => Ok(()),
-        StatusCode::UNAUTHORIZED => bail!("the running server has another token in [admin]"),
         status => bail!("the running server answered {status}: is it the server of this configuration?"),
     }
 }

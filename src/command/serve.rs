@@ -1,59 +1,155 @@
 //! `chunkflow serve`
 
+use std::convert::Infallible;
+
 use anyhow::{Context, Result, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
+};
 
 use super::{Exit, ServeOptions, open::Opener};
 use crate::{
     config::{Config, parse_listen},
-    server::{Server, Shutdown},
+    server::{Reload, Reloads, Server, Shutdown},
+    web::Chunkflow,
 };
 
 pub(super) async fn run(opener: &Opener<'_>, options: ServeOptions) -> Result<Exit> {
-    serve(opener.config()?, options).await
+    serve(async || opener.config(), options).await
 }
 
-/// Serves a configuration until a signal says otherwise.
-pub(super) async fn serve(mut config: Config, options: ServeOptions) -> Result<Exit> {
-    if let Some(listen) = options.listen {
-        let Some(address) = parse_listen(&listen) else {
-            bail!("`{listen}` is no address: write IP:PORT, for instance 127.0.0.1:8080")
-        };
-        config.server.listen = address;
-    }
-    if let Some(store) = options.store {
-        config.store.url = store;
-    }
+/// Serves a configuration until a signal says otherwise; `read` reads it, at the start and whenever it is to be read again.
+pub(super) async fn serve(read: impl AsyncFn() -> Result<Config>, options: ServeOptions) -> Result<Exit> {
+    let config = options.over(read().await?)?;
     raise_open_files();
     config.check_tls()?;
     let chunkflow = config.open().await?;
     let listen = config.server.listen;
     let scheme = if config.server.tls.is_some() { "https" } else { "http" };
-    let server = Server::bind(config.server, chunkflow.clone()).with_context(|| {
+    let server = Server::bind(config.server.clone(), chunkflow.clone()).with_context(|| {
         format!("cannot listen at {listen}: choose another address with --listen or `listen` in [server]")
     })?;
-    let admin = config.admin.map(|admin| {
+    let admin = config.admin.clone().map(|admin| {
         let listen = admin.listen;
         Server::bind_admin(admin, chunkflow.clone())
             .with_context(|| format!("cannot listen at {listen}: choose another address in [admin]"))
     });
     let admin = admin.transpose()?;
-    let names: Vec<&str> = chunkflow.resources().iter().map(|resource| resource.name()).collect();
-    tracing::info!("serving {} at {scheme}://{}/", names.join(", "), server.address());
+    tracing::info!("serving {} at {scheme}://{}/", names(&chunkflow), server.address());
     if let Some(admin) = &admin {
         tracing::info!("metrics at http://{}/metrics", admin.address());
     }
     let shutdown = Shutdown::default();
     let signals = tokio::spawn(stop_on_signals(shutdown.clone()));
-    let operator = async {
-        if let Some(admin) = admin {
-            admin.run(shutdown.clone()).await;
-        }
+    let (reloads, asked) = mpsc::channel(1);
+    let (public, operator) = (server.reload(), admin.as_ref().map(Server::reload));
+    if let Some(admin) = &admin {
+        admin.ask_for_reloads(reloads.clone());
+    }
+    let running = Running { config, chunkflow, public, operator };
+    let serving = async {
+        let operator = async {
+            if let Some(admin) = admin {
+                admin.run(shutdown.clone()).await;
+            }
+        };
+        tokio::join!(server.run(shutdown.clone()), operator);
     };
-    tokio::join!(server.run(shutdown.clone()), operator);
+    tokio::select! {
+        () = serving => {}
+        error = running.follow(&read, &options, asked, reloads) => return error.map(|never| match never {}),
+    }
     signals.abort();
     tracing::info!("stopped");
     Ok(Exit::Done)
+}
+
+fn names(chunkflow: &Chunkflow) -> String {
+    let names: Vec<&str> = chunkflow.resources().iter().map(|resource| resource.name()).collect();
+    names.join(", ")
+}
+
+impl ServeOptions {
+    /// The configuration with what the options say in its place.
+    fn over(&self, mut config: Config) -> Result<Config> {
+        if let Some(listen) = &self.listen {
+            let Some(address) = parse_listen(listen) else {
+                bail!("`{listen}` is no address: write IP:PORT, for instance 127.0.0.1:8080")
+            };
+            config.server.listen = address;
+        }
+        if let Some(store) = &self.store {
+            config.store.url.clone_from(store);
+        }
+        Ok(config)
+    }
+}
+
+/// What is served now.
+struct Running {
+    config: Config,
+    chunkflow: Chunkflow,
+    public: Reload,
+    operator: Option<Reload>,
+}
+
+impl Running {
+    /// Takes the configuration over whenever SIGHUP or the operator asks for it. `_reloads` keeps the operator's way open where
+    /// there is no operator.
+    async fn follow(
+        mut self,
+        read: &impl AsyncFn() -> Result<Config>,
+        options: &ServeOptions,
+        mut asked: mpsc::Receiver<oneshot::Sender<Result<String, String>>>,
+        _reloads: Reloads,
+    ) -> Result<Infallible> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        loop {
+            let tell = tokio::select! {
+                _ = hangup.recv() => None,
+                tell = asked.recv() => tell,
+            };
+            let reloaded = self.reload(read, options).await.map_err(|error| format!("{error:#}"));
+            match &reloaded {
+                Ok(reloaded) => tracing::info!("{reloaded}"),
+                Err(complaints) => {
+                    tracing::error!("the new configuration is refused, the old one goes on: {complaints}")
+                }
+            }
+            if let Some(tell) = tell {
+                // Whoever asked may have left.
+                let _ = tell.send(reloaded);
+            }
+        }
+    }
+
+    /// Reads the configuration and takes it over whole, or not at all.
+    async fn reload(&mut self, read: &impl AsyncFn() -> Result<Config>, options: &ServeOptions) -> Result<String> {
+        let config = options.over(read().await?)?;
+        config.check_tls()?;
+        let chunkflow = config.open_after(&self.config, &self.chunkflow).await?;
+        self.public.replace(config.server.clone(), chunkflow.clone())?;
+        if let (Some(operator), Some(admin)) = (&self.operator, &config.admin) {
+            operator.replace_admin(admin, chunkflow.clone())?;
+        }
+        let mut said = format!("reloaded: serving {}", names(&chunkflow));
+        let listens = |config: &Config| config.admin.as_ref().map(|admin| admin.listen);
+        for (key, changed) in [
+            ("`listen` in [server]", config.server.listen != self.config.server.listen),
+            ("the address of [admin]", listens(&config) != listens(&self.config)),
+        ] {
+            if changed {
+                said += &format!("; {key} changes only with a restart");
+            }
+        }
+        // Addresses are compared with those that are listened at.
+        let (listen, admin) = (self.config.server.listen, self.config.admin.take());
+        (self.config, self.chunkflow) = (config, chunkflow);
+        self.config.server.listen = listen;
+        self.config.admin = admin;
+        Ok(said)
+    }
 }
 
 /// The first signal drains, the second stops at once.

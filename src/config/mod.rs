@@ -26,6 +26,7 @@ use self::{
 use crate::{
     chunk::{ChunkKey, ListKey},
     cursor::Cursor,
+    loader::system_clock,
     resource::Resource,
     source::{Database, DatabaseOptions, open_database},
     store::{Store, StoreOptions, open_store},
@@ -140,13 +141,30 @@ impl Config {
     /// Everything that is wrong, at once.
     pub async fn open(&self) -> Result<Chunkflow, Complaints> {
         let mut wrong = vec![];
-        let store = self.open_store(&mut wrong);
+        let empty = self.open_store(&mut wrong).map(Chunkflow::new);
+        self.fill(empty, wrong).await
+    }
+
+    /// The same while `running` serves `before`: counters go on, and so do the chunks in memory where store and databases are the same.
+    ///
+    /// # Errors
+    /// As [`open`](Config::open); then nothing has changed.
+    pub async fn open_after(&self, before: &Config, running: &Chunkflow) -> Result<Chunkflow, Complaints> {
+        let mut wrong = vec![];
+        let empty = match (&self.store, &self.databases) == (&before.store, &before.databases) {
+            true => Some(running.without_resources()),
+            false => self
+                .open_store(&mut wrong)
+                .map(|store| Chunkflow::with_clock(store, system_clock(), Arc::clone(running.metrics()))),
+        };
+        self.fill(empty, wrong).await
+    }
+
+    async fn fill(&self, empty: Option<Chunkflow>, mut wrong: Vec<Located>) -> Result<Chunkflow, Complaints> {
         let resources = self.open_resources(&mut wrong, false).await;
-        match store.filter(|_| wrong.is_empty()) {
-            Some(store) => {
-                let chunkflow = Chunkflow::new(store).with_heartbeat(self.server.heartbeat);
-                Ok(resources.into_iter().fold(chunkflow, Chunkflow::with))
-            }
+        let empty = empty.map(|empty| empty.with_heartbeat(self.server.heartbeat));
+        match empty.filter(|_| wrong.is_empty()) {
+            Some(empty) => Ok(resources.into_iter().fold(empty, Chunkflow::with)),
             None => Err(self.text.complaints(wrong)),
         }
     }

@@ -172,7 +172,7 @@ pub trait Database: Send + Sync + 'static {
 }
 
 /// How a database is opened and how hard it may be worked.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseOptions {
     /// Where it is. May hold a password: never to be shown.
     pub url: String,

@@ -107,7 +107,7 @@ pub enum Lease {
 pub type OnPurge = Box<dyn Fn(&[u8; 16]) + Send + Sync>;
 
 /// How a store is opened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
     /// Where it is. May hold a password.
     pub url: String,

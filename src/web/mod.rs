@@ -114,6 +114,12 @@ impl Chunkflow {
         self
     }
 
+    /// The same store, loads under way and counters, without a resource: for resources that take the place of these.
+    #[must_use]
+    pub fn without_resources(&self) -> Chunkflow {
+        Chunkflow(Arc::new(Inner { resources: vec![], recent: Arc::default(), ..(*self.0).clone() }))
+    }
+
     /// The resources, in the order in which they were given.
     pub fn resources(&self) -> &[Arc<Resource>] {
         &self.0.resources

@@ -19,6 +19,7 @@ mod lists;
 mod machines;
 mod order;
 mod proxies;
+mod reload;
 mod resume;
 mod servers;
 mod steady;

@@ -1,0 +1,41 @@
+//! Asks the running server, through its `[admin]` listener.
+
+use std::{future::poll_fn, pin::Pin};
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body::Body as _;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::{config::AdminConfig, web::Body};
+
+/// Far more than the running server says.
+const LONGEST: usize = 1024 * 1024;
+
+/// Posts to a path; the status and body of what is answered.
+pub(super) async fn post(admin: &AdminConfig, path: &str) -> Result<(StatusCode, Vec<u8>)> {
+    let reached = || format!("no server answers at {}, the address of [admin]", admin.listen);
+    let stream = TcpStream::connect(admin.listen).await.with_context(reached)?;
+    let (mut sender, connection) = http1::handshake::<_, Body>(TokioIo::new(stream)).await.with_context(reached)?;
+    tokio::spawn(connection);
+    let mut request = Request::builder().method(Method::POST).uri(path).header(header::HOST, admin.listen.to_string());
+    if let Some(token) = &admin.token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let response = sender.send_request(request.body(Body::from(Bytes::new()))?).await.with_context(reached)?;
+    if response.status() == StatusCode::UNAUTHORIZED {
+        bail!("the running server has another token in [admin]")
+    }
+    let (head, mut body) = response.into_parts();
+    let mut bytes = vec![];
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        bytes.extend(frame.with_context(reached)?.into_data().unwrap_or_default());
+        if bytes.len() > LONGEST {
+            bail!("the running server says far more than it should: is it the server of this configuration?")
+        }
+    }
+    Ok((head.status, bytes))
+}

@@ -1,0 +1,28 @@
+//! `chunkflow reload`
+
+use anyhow::{Result, bail};
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::{Exit, ask, open::Opener};
+
+/// What the running server says, whether it has taken the configuration over or not.
+#[derive(Deserialize)]
+struct Said {
+    reloaded: Option<String>,
+    detail: Option<String>,
+}
+
+pub(super) async fn run(opener: &Opener<'_>) -> Result<Exit> {
+    let Some(admin) = opener.config()?.admin else {
+        bail!("the running server is asked through its [admin] listener, and there is none; send it SIGHUP instead")
+    };
+    let (status, said) = ask::post(&admin, "/reload").await?;
+    let said: Option<Said> = serde_json::from_slice(&said).ok();
+    match (status, said) {
+        (StatusCode::OK, Some(Said { reloaded: Some(reloaded), .. })) => println!("{reloaded}"),
+        (StatusCode::BAD_REQUEST, Some(Said { detail: Some(complaints), .. })) => bail!(complaints),
+        (status, _) => bail!("the running server answered {status}: is it the server of this configuration?"),
+    }
+    Ok(Exit::Done)
+}
