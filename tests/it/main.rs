@@ -22,6 +22,7 @@ mod proxies;
 mod reload;
 mod resume;
 mod servers;
+mod stalled;
 mod steady;
 mod stores;
 mod streaming;
