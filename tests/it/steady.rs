@@ -127,7 +127,7 @@ fn url(redis: &Server) -> String {
     format!("redis://127.0.0.1:{}", redis.port)
 }
 
-fn three_nodes() -> (Vec<Server>, String) {
+pub fn three_nodes() -> (Vec<Server>, String) {
     let nodes: Vec<Server> = (0..3).map(|_| Server::start(Kind::Memcached)).collect();
     let hosts: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
     let url = format!("memcached://{}", hosts.join(","));
@@ -160,7 +160,8 @@ pub fn counted_list(rows: u32) -> Db {
 /// Queries of a table or view that ended, and the rows that they read, as the database counts them.
 pub fn counted(db: &Db, table: &str) -> (u64, u64) {
     let sql = format!(
-        "SELECT coalesce(sum(s.calls), 0), coalesce(sum(s.rows), 0) FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
+        "SELECT coalesce(sum(s.calls), 0), coalesce(sum(s.rows), 0) FROM pg_stat_statements s
+         JOIN pg_database d ON d.oid = s.dbid
          WHERE d.datname = current_database() AND query LIKE 'SELECT \"public\".\"{table}\"%'"
     );
     let counts: Vec<u64> = db.query(&sql).unwrap()[0].iter().map(|n| n.parse().unwrap()).collect();

@@ -1,6 +1,8 @@
 //! Stores that several servers share: real Redis and Memcached, and what happens when they fail.
 
+mod damage;
 mod faults;
+mod load;
 mod machines;
 mod secrets;
 
