@@ -1,7 +1,7 @@
 //! A client that is never the limit: keep-alive connections, reads of up to 256 KiB, and no look at the bytes but for HTTP's framing.
 //!
 //! `drain PORT TARGET CONNECTIONS SECONDS`: prints bytes of bodies read and seconds gone, so that a server too slow for one whole list in that
-//! time has a rate too. `drain PORT TARGET first SECONDS`: one request after the other; prints the microseconds to the first bytes of each.
+//! time has a rate too. `drain PORT TARGET first SECONDS`: one request after the other; prints the microseconds to the first row of each.
 
 use std::{
     cell::Cell,
@@ -17,8 +17,10 @@ use tokio::{
 };
 
 const BUFFER: usize = 256 * 1024;
-/// First bytes to measure at most, and at least, however long these take.
-const FIRST_BYTES: (usize, usize) = (2_000, 5);
+/// Bytes of a body that have a row in them: some servers send the envelope before they have one.
+const FIRST_ROW: usize = 200;
+/// First rows to measure at most, and at least, however long these take.
+const FIRST_ROWS: (usize, usize) = (2_000, 5);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -33,11 +35,17 @@ fn main() {
         runtime.block_on(async {
             let mut client = Client::connect(port).await;
             let (began, mut times) = (Instant::now(), vec![]);
-            while times.len() < FIRST_BYTES.0 && (began.elapsed() < seconds || times.len() < FIRST_BYTES.1) {
+            while times.len() < FIRST_ROWS.0 && (began.elapsed() < seconds || times.len() < FIRST_ROWS.1) {
                 let sent = Instant::now();
-                let mut first = None;
-                client.get(&request, |_| _ = first.get_or_insert_with(|| sent.elapsed())).await;
-                times.push(first.expect("a body").as_micros().to_string());
+                let (mut size, mut first) = (0, None);
+                let read = |read| {
+                    size += read;
+                    if size >= FIRST_ROW && first.is_none() {
+                        first = Some(sent.elapsed());
+                    }
+                };
+                client.get(&request, read).await;
+                times.push(first.expect("a row").as_micros().to_string());
             }
             println!("{}", times.join(" "));
         });
