@@ -87,11 +87,12 @@ impl Hosts {
             let values = request.headers().get_all(name).iter().filter_map(|value| value.to_str().ok());
             values.collect::<Vec<_>>().join(",")
         };
-        let standard = text("forwarded");
+        // Most proxies add to this one, and pass on what a client says in the other.
         let legacy = text("x-forwarded-for");
-        let hops: Vec<&str> = match standard.is_empty() {
-            true => legacy.split(',').collect(),
-            false => standard.split(',').map(|element| parameter(element, "for").unwrap_or_default()).collect(),
+        let standard = text("forwarded");
+        let hops: Vec<&str> = match legacy.is_empty() {
+            true => standard.split(',').map(|element| parameter(element, "for").unwrap_or_default()).collect(),
+            false => legacy.split(',').collect(),
         };
         // From the last hop back; whatever stands before the first that is not trusted may be made up.
         let found = hops.iter().rev().map(|hop| parse_hop(hop.trim()));
@@ -232,5 +233,8 @@ mod tests {
         ] {
             assert_eq!(client(peer, name, value).as_deref(), counted, "{peer:?} {name}: {value}");
         }
+        let both = Request::get("/").header("forwarded", "for=1.1.1.1").header("x-forwarded-for", "198.51.100.7");
+        let counted = hosts.client(&both.body(()).unwrap(), IpAddr::from([10, 0, 0, 1]));
+        assert_eq!(counted.unwrap().to_string(), "198.51.100.7", "the proxy's own word, not the client's");
     }
 }
