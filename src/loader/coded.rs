@@ -35,7 +35,7 @@ impl Loader {
         let chunk = self.code(place, coding, &found.chunk).await?;
         self.store.keep_at_hand(&chunk, generation);
         if !self.store.is_here() {
-            self.write(place, &chunk, generation, None);
+            self.write(place, &chunk, generation, None, vec![]);
         }
         Ok(Found { chunk, how: found.how, ahead })
     }

@@ -17,7 +17,10 @@ use std::{
 use tokio::sync::{Semaphore, watch};
 use xxhash_rust::xxh3::xxh3_64;
 
-use self::{left_over::LeftOver, sharing::WRITES};
+use self::{
+    left_over::LeftOver,
+    sharing::{WRITES, Written},
+};
 use crate::{
     chunk::{Chunk, ChunkKey},
     cursor::Cursor,
@@ -382,11 +385,11 @@ impl Loader {
         let generation = self.store.generation(&resource);
         // Where one chunk is missing the next is too, most of the time: asking for its lease tells that as well.
         place.list.note_cold(lease.is_some() || (read && place.list.is_cold()));
-        let chunk = self.load(place, generation).await?;
+        let (chunk, behind) = self.load(place, generation).await?;
         self.metrics.loads.inc();
         self.store.keep_at_hand(&chunk, generation);
         if !self.store.is_here() {
-            self.write(place, &chunk, generation, lease);
+            self.write(place, &chunk, generation, lease, behind);
         }
         Ok(Found { chunk, how: How::Loaded, ahead: None })
     }
@@ -429,19 +432,20 @@ impl Loader {
         self.judged(place, chunk)
     }
 
-    /// From the source: rows are read in runs until the chunk is whole.
-    async fn load(&self, place: &Place, generation: u64) -> Result<Arc<Chunk>> {
+    /// From the source: rows are read in runs until the chunk is whole. With it come the writes of the chunks behind it that a run held as well.
+    async fn load(&self, place: &Place, generation: u64) -> Result<(Arc<Chunk>, Vec<Written>)> {
         let list = &place.list;
         let ttl = list.resource().options().ttl;
         let left_over = unpoisoned(&self.left_over).take(&place.key, generation, (self.clock)(), ttl);
         let fresh = || Cutter::new(Arc::clone(list), place.cursor.clone(), place.cut);
         let mut cutter = Box::new(left_over.unwrap_or_else(fresh));
+        let mut behind = vec![];
         loop {
             if let Some(chunk) = cutter.take() {
                 if let Some((key, read_at)) = cutter.next().filter(|_| place.cut == 0) {
                     unpoisoned(&self.left_over).put((key, generation), read_at, *cutter);
                 }
-                return Ok(chunk);
+                return Ok((chunk, behind));
             }
             let (after, limit) =
                 cutter.wants().ok_or_else(|| Error::new(Kind::Internal, "a list ended without a chunk"))?;
@@ -459,7 +463,8 @@ impl Loader {
             cutter.end_run(run.ended);
             if !self.store.is_here() && place.cut == 0 {
                 // The first goes out by itself; the others would be read again by whichever server is asked for them.
-                cutter.done().skip(1).for_each(|chunk| self.write(place, chunk, generation, None));
+                let written = |chunk| self.write(place, chunk, generation, None, vec![]);
+                behind.extend(cutter.done().skip(1).filter_map(written));
             }
             if !run.ended && cutter.stands_at(&after) {
                 return Err(Error::new(Kind::Data, "a source handed out no row and did not end"));

@@ -19,17 +19,31 @@ const LOOKS: [u64; 2] = [5, 80];
 /// Bytes on their way to a shared store, in KiB; what goes beyond is not written.
 pub(super) const WRITES: usize = 32 * 1024;
 
+/// A write under way.
+pub(super) type Written = tokio::task::JoinHandle<()>;
+
 impl Loader {
-    /// Writes a chunk to a shared store behind the scenes, and then gives up its lease.
-    pub(super) fn write(&self, place: &Place, chunk: &Arc<Chunk>, generation: u64, lease: Option<Held>) {
+    /// Writes a chunk to a shared store behind the scenes, once those `behind` it are written, and then gives up its lease: whoever waits for it goes on to
+    /// the next, and is to find that there.
+    pub(super) fn write(
+        &self,
+        place: &Place,
+        chunk: &Arc<Chunk>,
+        generation: u64,
+        lease: Option<Held>,
+        behind: Vec<Written>,
+    ) -> Option<Written> {
         let options = place.list.resource().options();
         let keep = options.ttl.saturating_add(options.stale);
         let Ok(room) = Arc::clone(&self.writes).try_acquire_many_owned((chunk.weight() / 1024 + 1) as u32) else {
             self.metrics.store_errors.inc();
-            return;
+            return None;
         };
         let (store, chunk, metrics) = (Arc::clone(&self.store), Arc::clone(chunk), Arc::clone(&self.metrics));
-        tokio::spawn(async move {
+        Some(tokio::spawn(async move {
+            for written in behind {
+                let _ = written.await;
+            }
             if let Err(error) = store.put(chunk, keep, generation).await {
                 metrics.store_errors.inc();
                 tracing::debug!(%error, "a chunk was not stored");
@@ -38,7 +52,7 @@ impl Loader {
                 lease.release().await;
             }
             drop(room);
-        });
+        }))
     }
 
     /// The right to load a chunk among all servers; the chunk itself where another server has loaded it meanwhile.
