@@ -144,7 +144,9 @@ impl<'a> Forwarded<'a> {
             let value = headers.get_all(name).iter().next_back()?.to_str().ok()?;
             Some(value.rsplit(',').next().unwrap_or_default().trim())
         };
-        match last("forwarded") {
+        // A proxy that sets any of these passes on what its client says in `Forwarded`.
+        let legacy = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
+        match last("forwarded").filter(|_| !legacy.iter().any(|name| headers.contains_key(*name))) {
             // RFC 7239: for=…;proto=https;host=example.com
             Some(element) => Forwarded { scheme: parameter(element, "proto"), host: parameter(element, "host") },
             None => Forwarded { scheme: last("x-forwarded-proto"), host: last("x-forwarded-host") },
@@ -207,6 +209,8 @@ mod tests {
         assert_eq!(origin(&config, [11, 1, 1, 1], &legacy).as_deref(), Some("http://proxy"));
         let standard = [("host", "proxy"), ("forwarded", "for=1.2.3.4, for=x;proto=https;host=\"example.com\"")];
         assert_eq!(origin(&config, [10, 1, 1, 1], &standard).as_deref(), Some("https://example.com"));
+        let both = [("host", "proxy"), ("forwarded", "proto=https;host=example.com"), ("x-forwarded-for", "1.2.3.4")];
+        assert_eq!(origin(&config, [10, 1, 1, 1], &both).as_deref(), Some("http://proxy"), "the client's own is not believed");
         let strange = [("host", "proxy"), ("x-forwarded-host", "not.allowed")];
         assert_eq!(origin(&config, [10, 1, 1, 1], &strange), None);
     }
