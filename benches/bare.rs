@@ -1,4 +1,4 @@
-//! A bare hyper server that sends pre-built buffers: what there is to reach. Used by `benches/warm`.
+//! A bare hyper server that sends pre-built buffers: what there is to reach. Used by `benches/run`.
 //!
 //! `bare PORT FILE`: sends FILE, cut into buffers of 80 KiB as chunks are on average, for every request; with a length up to 4 MiB.
 
@@ -43,7 +43,7 @@ impl Body for Buffers {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let [port, file] = &arguments[..] else {
-        eprintln!("usage: bare PORT FILE (benches/warm runs it)");
+        eprintln!("usage: bare PORT FILE (benches/run runs it)");
         return;
     };
     let body = Bytes::from(std::fs::read(file).expect("the file is there"));

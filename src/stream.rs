@@ -24,7 +24,7 @@ use crate::{
     chunk::{Chunk, Sum},
     cursor::Cursor,
     error::{Error, Kind, Result},
-    loader::{Fetch, Found, How, Loader, Place, Waiter},
+    loader::{Ahead, Fetch, Found, How, Loader, Place},
     resource::List,
     source::BoxFuture,
 };
@@ -228,7 +228,7 @@ impl Stream {
     }
 
     /// Begins to fetch the chunk at `cursor`.
-    fn go_to(&mut self, cursor: Cursor, ahead: Option<Arc<Waiter>>) {
+    fn go_to(&mut self, cursor: Cursor, ahead: Option<Arc<Ahead>>) {
         // A chunk surely larger than the limit is not worth loading whole.
         let least = u64::from(self.list.resource().options().sizes.rows / 4);
         let cut = self.left.filter(|left| *left < least).unwrap_or(0);

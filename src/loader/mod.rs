@@ -17,7 +17,9 @@ use std::{
 use tokio::sync::{Semaphore, watch};
 use xxhash_rust::xxh3::xxh3_64;
 
+pub(crate) use self::coded::Ahead;
 use self::{
+    coded::ALL_AHEAD,
     left_over::LeftOver,
     sharing::{WRITES, Written},
 };
@@ -56,6 +58,8 @@ pub(crate) struct Loader {
     writes: Arc<Semaphore>,
     /// How many chunks may be compressed at once.
     presses: Arc<Semaphore>,
+    /// How many chunks may be read ahead of those that are compressed.
+    all_ahead: Arc<Semaphore>,
     left_over: Mutex<LeftOver>,
     /// Until when no chunk of a resource is refreshed, since a refresh of one failed; milliseconds since 1970.
     resting: Mutex<HashMap<[u8; 16], u64>>,
@@ -76,7 +80,7 @@ pub(crate) struct Place {
     /// Whether the chunk behind it is wanted too.
     reads_on: bool,
     /// What is read for it already, in the list that is not compressed.
-    ahead: Option<Arc<Waiter>>,
+    ahead: Option<Arc<Ahead>>,
 }
 
 impl Place {
@@ -86,7 +90,7 @@ impl Place {
     }
 
     /// The same place, where the chunk behind it may be wanted too, and some of it may be read already.
-    pub(crate) fn within(self, reads_on: bool, ahead: Option<Arc<Waiter>>) -> Place {
+    pub(crate) fn within(self, reads_on: bool, ahead: Option<Arc<Ahead>>) -> Place {
         Place { reads_on, ahead, ..self }
     }
 
@@ -108,7 +112,7 @@ pub(crate) struct Found {
     pub(crate) chunk: Arc<Chunk>,
     pub(crate) how: How,
     /// What is read for the next chunk already, for as long as this is held.
-    pub(crate) ahead: Option<Arc<Waiter>>,
+    pub(crate) ahead: Option<Arc<Ahead>>,
 }
 
 /// How a chunk was come by.
@@ -133,12 +137,9 @@ pub(crate) enum Fetch {
 }
 
 /// Waits for a chunk that is under way; dropping it gives up the wait.
-#[derive(Clone, Debug)]
 pub(crate) struct Waiter {
     receiver: watch::Receiver<Option<Result<Found>>>,
     joined: bool,
-    /// The generation of what it waits for.
-    generation: u64,
 }
 
 impl Waiter {
@@ -167,6 +168,7 @@ impl Loader {
             flights: Mutex::default(),
             writes: Arc::new(Semaphore::new(WRITES)),
             presses: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get))),
+            all_ahead: Arc::new(Semaphore::new(ALL_AHEAD)),
             left_over: Mutex::default(),
             resting: Mutex::default(),
         }
@@ -232,17 +234,15 @@ impl Loader {
         place: &Place,
         refresh: bool,
     ) -> Waiter {
-        let key = self.flight_key(place);
-        let generation = key.1;
-        match flights.entry(key) {
-            Entry::Occupied(flight) => Waiter { receiver: flight.get().subscribe(), joined: true, generation },
+        match flights.entry(self.flight_key(place)) {
+            Entry::Occupied(flight) => Waiter { receiver: flight.get().subscribe(), joined: true },
             Entry::Vacant(vacant) => {
                 let flight = Arc::new(watch::Sender::new(None));
                 let receiver = flight.subscribe();
                 let key = vacant.key().clone();
                 vacant.insert(Arc::clone(&flight));
                 self.depart(place.clone(), key, flight, refresh.then(|| receiver.clone()));
-                Waiter { receiver, joined: false, generation }
+                Waiter { receiver, joined: false }
             }
         }
     }

@@ -210,7 +210,11 @@ mod tests {
         let standard = [("host", "proxy"), ("forwarded", "for=1.2.3.4, for=x;proto=https;host=\"example.com\"")];
         assert_eq!(origin(&config, [10, 1, 1, 1], &standard).as_deref(), Some("https://example.com"));
         let both = [("host", "proxy"), ("forwarded", "proto=https;host=example.com"), ("x-forwarded-for", "1.2.3.4")];
-        assert_eq!(origin(&config, [10, 1, 1, 1], &both).as_deref(), Some("http://proxy"), "the client's own is not believed");
+        assert_eq!(
+            origin(&config, [10, 1, 1, 1], &both).as_deref(),
+            Some("http://proxy"),
+            "the client's own is not believed"
+        );
         let strange = [("host", "proxy"), ("x-forwarded-host", "not.allowed")];
         assert_eq!(origin(&config, [10, 1, 1, 1], &strange), None);
     }
