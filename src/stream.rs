@@ -233,7 +233,11 @@ impl Stream {
         let least = u64::from(self.list.resource().options().sizes.rows / 4);
         let cut = self.left.filter(|left| *left < least).unwrap_or(0);
         let place = Place::new(Arc::clone(&self.list), cursor, cut as u32);
-        self.fetch(place.within(self.left.is_none(), ahead));
+        let place = place.reading_on(self.left.is_none());
+        match ahead {
+            Some(ahead) => self.next = Next::Waiting(place.clone(), Box::pin(ahead.wait(place))),
+            None => self.fetch(place),
+        }
     }
 
     fn fetch(&mut self, place: Place) {

@@ -79,19 +79,19 @@ pub(crate) struct Place {
     key: ChunkKey,
     /// Whether the chunk behind it is wanted too.
     reads_on: bool,
-    /// What is read for it already, in the list that is not compressed.
-    ahead: Option<Arc<Ahead>>,
+    /// What it is made of where it is compressed, if that is here already.
+    plain_chunk: Option<Found>,
 }
 
 impl Place {
     pub(crate) fn new(list: Arc<List>, cursor: Cursor, cut: u32) -> Place {
         let key = list.chunk_key(&cursor, cut);
-        Place { list, cursor, cut, key, reads_on: false, ahead: None }
+        Place { list, cursor, cut, key, reads_on: false, plain_chunk: None }
     }
 
-    /// The same place, where the chunk behind it may be wanted too, and some of it may be read already.
-    pub(crate) fn within(self, reads_on: bool, ahead: Option<Arc<Ahead>>) -> Place {
-        Place { reads_on, ahead, ..self }
+    /// The same place, where the chunks behind it may be wanted too.
+    pub(crate) fn reading_on(self, reads_on: bool) -> Place {
+        Place { reads_on, ..self }
     }
 
     /// The same place, cut at so many rows.
@@ -111,7 +111,7 @@ impl Place {
 pub(crate) struct Found {
     pub(crate) chunk: Arc<Chunk>,
     pub(crate) how: How,
-    /// What is read for the next chunk already, for as long as this is held.
+    /// The chunks that are read behind it already, for as long as this is held.
     pub(crate) ahead: Option<Arc<Ahead>>,
 }
 
@@ -136,6 +136,15 @@ pub(crate) enum Fetch {
     Waiting(Waiter),
 }
 
+impl Fetch {
+    pub(crate) async fn wait(self) -> Result<Found> {
+        match self {
+            Fetch::Ready(found) => Ok(found),
+            Fetch::Waiting(waiter) => waiter.wait().await,
+        }
+    }
+}
+
 /// Waits for a chunk that is under way; dropping it gives up the wait.
 pub(crate) struct Waiter {
     receiver: watch::Receiver<Option<Result<Found>>>,
@@ -147,8 +156,10 @@ impl Waiter {
         let landed = self.receiver.wait_for(Option::is_some).await;
         let outcome = landed.map_err(|_| Error::new(Kind::Internal, "a load ended without a word"))?.clone();
         let mut found = outcome.expect("waited until it is there")?;
-        if self.joined && found.how == How::Loaded {
-            found.how = How::Joined;
+        if self.joined {
+            // What is read behind it is for whoever was first.
+            found.ahead = None;
+            found.how = if found.how == How::Loaded { How::Joined } else { found.how };
         }
         Ok(found)
     }
