@@ -1,6 +1,6 @@
 //! Asks the running server, through its `[admin]` listener.
 
-use std::{future::poll_fn, pin::Pin};
+use std::{future::poll_fn, pin::Pin, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
@@ -8,15 +8,23 @@ use http::{Method, Request, StatusCode, header};
 use http_body::Body as _;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 
 use crate::{config::AdminConfig, web::Body};
 
 /// Far more than the running server says.
 const LONGEST: usize = 1024 * 1024;
 
+/// Longer than a configuration with databases that do not answer takes to be read.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Posts to a path; the status and body of what is answered.
 pub(super) async fn post(admin: &AdminConfig, path: &str) -> Result<(StatusCode, Vec<u8>)> {
+    let late = || format!("the server at {}, the address of [admin], does not answer in time", admin.listen);
+    timeout(PATIENCE, exchange(admin, path)).await.with_context(late)?
+}
+
+async fn exchange(admin: &AdminConfig, path: &str) -> Result<(StatusCode, Vec<u8>)> {
     let reached = || format!("no server answers at {}, the address of [admin]", admin.listen);
     let stream = TcpStream::connect(admin.listen).await.with_context(reached)?;
     let (mut sender, connection) = http1::handshake::<_, Body>(TokioIo::new(stream)).await.with_context(reached)?;

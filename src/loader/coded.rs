@@ -55,9 +55,10 @@ impl Loader {
         if ask && let Some(found) = self.stored(place).await {
             return Ok(self.counted(found));
         }
-        let generation = self.store.generation(&place.key.resource());
+        let current = || self.store.generation(&place.key.resource());
+        let generation = place.plain_chunk.as_ref().map_or_else(current, |plain| plain.1);
         let (found, at_hand) = match (&place.plain_chunk, refresh) {
-            (Some(found), _) => (found.clone(), true),
+            (Some((found, _)), _) => (found.clone(), true),
             (None, true) => (self.fetch_fresh(&place.plain()).wait().await?, true),
             (None, false) => match self.fetch(&place.plain()) {
                 Fetch::Ready(found) => (found, true),
@@ -84,13 +85,17 @@ impl Loader {
                 let Ok(room) = Arc::clone(&loader.all_ahead).try_acquire_owned() else { return };
                 let Ok(slot) = sender.reserve().await else { return };
                 let place = Place::new(Arc::clone(&list), cursor, 0);
+                if loader.generation(&place.key.resource()) != generation {
+                    return;
+                }
                 let read = tokio::select! {
                     read = loader.fetch(&place.plain()).wait() => read,
                     () = sender.closed() => return,
                 };
                 next = read.as_ref().ok().and_then(|found| found.chunk.next.clone());
                 let key = place.key.clone();
-                slot.send((key, read.map(|found| loader.fetch(&Place { plain_chunk: Some(found), ..place })), room));
+                let coded = |found| loader.fetch(&Place { plain_chunk: Some((found, generation)), ..place });
+                slot.send((key, read.map(coded), room));
             }
         });
         Arc::new(Ahead { loader: Arc::clone(self), generation, chunks: Mutex::new(receiver) })

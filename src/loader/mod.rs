@@ -79,8 +79,8 @@ pub(crate) struct Place {
     key: ChunkKey,
     /// Whether the chunk behind it is wanted too.
     reads_on: bool,
-    /// What it is made of where it is compressed, if that is here already.
-    plain_chunk: Option<Found>,
+    /// What it is made of where it is compressed, if that is here already, and the generation before that was read.
+    plain_chunk: Option<(Found, u64)>,
 }
 
 impl Place {
@@ -259,7 +259,9 @@ impl Loader {
     }
 
     fn flight_key(&self, place: &Place) -> FlightKey {
-        (place.key.clone(), self.store.generation(&place.key.resource()))
+        let current = || self.store.generation(&place.key.resource());
+        // What is made of rows from before a purge is not for those who come after it.
+        (place.key.clone(), place.plain_chunk.as_ref().map_or_else(current, |plain| plain.1))
     }
 
     /// A chunk in memory that may still be served; a stale one is refreshed behind the scenes.

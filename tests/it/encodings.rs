@@ -192,3 +192,21 @@ fn a_client_of_a_compressed_list_that_leaves_stops_its_load() {
     drop(client);
     until("the load is given up", || source.dropped.load(std::sync::atomic::Ordering::SeqCst) == 1);
 }
+
+#[test]
+fn what_is_read_ahead_of_a_compressed_list_before_a_purge_is_not_kept_after_it() {
+    let source = Numbers::held_back(2_000, 100);
+    let server = serve_numbers(&source);
+    let mut client = Client::connect(server.address);
+    client.send("GET", "/numbers", "HTTP/1.1", &[("host", "localhost"), ("accept-encoding", "gzip")]);
+    source.permits.add_permits(1);
+    assert!(client.wait_for_body(|body| String::from_utf8_lossy(&so_far(body)).contains("\"id\":30,")));
+    until("the next rows are asked for, and held back", || source.begun() == 2);
+    server.block_on(server.chunkflow.purge("numbers")).unwrap();
+    source.permits.add_permits(1_000);
+    assert_eq!(ids(&decoded(client.read_reply("GET")).unwrap()).len(), 2_000);
+    let compressed = || server.chunkflow.metrics().compressed.get();
+    let before = compressed();
+    assert_eq!(ids(&decoded(get(&server, "/numbers", "gzip")).unwrap()).len(), 2_000);
+    assert!(compressed() >= before + 2, "the first chunk and the one that was being read are made anew");
+}
