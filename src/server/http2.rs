@@ -24,6 +24,7 @@ use tokio::{
 
 use super::{
     connection::HEAD_BYTES,
+    gathered::Gathered,
     live::Live,
     origin::Peer,
     route::Site,
@@ -38,7 +39,7 @@ const STREAMS: u32 = 100;
 /// Bytes that may be sent to a server that reads no bodies: as few as the protocol allows.
 const WINDOW: u32 = 65_535;
 /// Bytes of a stream that are lined up for the socket. They are the store's own, and not copied.
-const LINED_UP: usize = 128 * 1024;
+const LINED_UP: usize = 256 * 1024;
 /// Streams of which the client sent nonsense, or that it took back before they were looked at; one more ends the connection.
 const NONSENSE: usize = 64;
 const TAKEN_BACK: usize = 20;
@@ -55,7 +56,8 @@ pub(super) async fn serve(
     draining: impl Future<Output = ()>,
 ) {
     watch.many();
-    let handshake = settings().handshake::<_, Bytes>(io);
+    let io = Gathered::new(io);
+    let handshake = io.sending(settings().handshake::<_, Bytes>(io.clone()));
     let Ok(Ok(mut connection)) = timeout(config.header_timeout, handshake).await else { return };
     let mut streams = JoinSet::new();
     let mut draining = std::pin::pin!(draining);
@@ -70,7 +72,7 @@ pub(super) async fn serve(
                 tracing::info!(peer = %peer.address, ?wait, "a client took too long and is cut");
                 return;
             }
-            accepted = connection.accept() => match accepted {
+            accepted = io.sending(connection.accept()) => match accepted {
                 Some(Ok((request, respond))) => {
                     watch.request();
                     let stream = Stream { peer, config: Arc::clone(&config), watch: Arc::clone(&watch) };

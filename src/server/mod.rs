@@ -3,6 +3,7 @@
 mod admin;
 mod bounds;
 mod connection;
+mod gathered;
 mod http2;
 mod live;
 mod origin;

@@ -1,0 +1,222 @@
+//! Many small writes as one: for whoever writes each frame by itself.
+//!
+//! HTTP/2's frames have 16 KiB unless the client takes larger ones. A call of the kernel for each costs more than a copy of it, and over TLS, whose
+//! records hold 16 KiB too, a frame and its head would be two records.
+
+use std::{
+    future::{Future, poll_fn},
+    io::{self, IoSlice},
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// As many bytes as are gathered before they are written. What is as large by itself is not copied.
+const FULL: usize = 64 * 1024;
+
+/// What is written waits until there is enough of it, or until [`Gathered::sending`] is through with what wrote it. Holds [`FULL`] bytes and one
+/// write at most; those are lost when it is dropped.
+pub(super) struct Gathered<IO>(Arc<Mutex<Gather<IO>>>);
+
+struct Gather<IO> {
+    io: IO,
+    bytes: Vec<u8>,
+    /// How many of them the socket has.
+    sent: usize,
+    failed: bool,
+}
+
+impl<IO> Clone for Gathered<IO> {
+    fn clone(&self) -> Self {
+        Gathered(Arc::clone(&self.0))
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Gathered<IO> {
+    pub(super) fn new(io: IO) -> Gathered<IO> {
+        Gathered(Arc::new(Mutex::new(Gather { io, bytes: vec![], sent: 0, failed: false })))
+    }
+
+    /// A future that writes here, and no more than that: each time it has been polled, what it wrote is sent.
+    pub(super) async fn sending<T>(&self, writes: impl Future<Output = T>) -> T {
+        let mut writes = pin!(writes);
+        poll_fn(|context| {
+            let poll = writes.as_mut().poll(context);
+            let mut gather = self.gather();
+            match gather.poll_send(context) {
+                // Idle connections hold no room.
+                Poll::Ready(Ok(())) => gather.bytes = vec![],
+                // Whoever wrote it learns of it by what it does next.
+                Poll::Ready(Err(_)) if !std::mem::replace(&mut gather.failed, true) => context.waker().wake_by_ref(),
+                _ => {}
+            }
+            poll
+        })
+        .await
+    }
+
+    /// Nobody else waits for it: one task both writes and sends.
+    fn gather(&self) -> MutexGuard<'_, Gather<IO>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> Gather<IO> {
+    /// Sends what was gathered.
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.usable()?;
+        while self.sent < self.bytes.len() {
+            match ready!(Pin::new(&mut self.io).poll_write(context, &self.bytes[self.sent..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.sent += sent,
+            }
+        }
+        self.sent = 0;
+        self.bytes.clear();
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn usable(&self) -> io::Result<()> {
+        if self.failed { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gathered<IO> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.gather().io).poll_read(context, buffer)
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gathered<IO> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let gather = &mut *self.gather();
+        gather.usable()?;
+        if gather.bytes.len() >= FULL {
+            ready!(gather.poll_send(context))?;
+        }
+        let length = slices.iter().map(|slice| slice.len()).sum::<usize>();
+        if gather.bytes.is_empty() && length >= FULL {
+            return Pin::new(&mut gather.io).poll_write_vectored(context, slices);
+        }
+        if gather.bytes.is_empty() {
+            gather.bytes.reserve_exact(FULL + length);
+        }
+        let mut room = FULL;
+        for slice in slices {
+            let taken = slice.len().min(room);
+            gather.bytes.extend_from_slice(&slice[..taken]);
+            room -= taken;
+        }
+        Poll::Ready(Ok(FULL - room))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// Does nothing: the end of a frame is no reason to send.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.gather().usable())
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let gather = &mut *self.gather();
+        ready!(gather.poll_send(context))?;
+        Pin::new(&mut gather.io).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    /// A socket that counts its writes.
+    struct Counted(DuplexStream, Arc<Mutex<Vec<usize>>>);
+
+    impl AsyncRead for Counted {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(cx, buffer)
+        }
+    }
+
+    impl AsyncWrite for Counted {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let poll = Pin::new(&mut self.0).poll_write(cx, bytes);
+            if let Poll::Ready(Ok(written)) = poll {
+                self.1.lock().unwrap().push(written);
+            }
+            poll
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
+    }
+
+    fn pair(room: usize) -> (Gathered<Counted>, DuplexStream, Arc<Mutex<Vec<usize>>>) {
+        let (near, far) = duplex(room);
+        let writes = Arc::default();
+        (Gathered::new(Counted(near, Arc::clone(&writes))), far, writes)
+    }
+
+    #[tokio::test]
+    async fn frames_that_are_written_in_one_go_leave_in_large_writes_and_in_order() {
+        let (gathered, mut far, writes) = pair(1 << 20);
+        let frames: Vec<Vec<u8>> = (0..10u8).map(|n| vec![n; 16_393]).collect();
+        let mut writer = gathered.clone();
+        gathered
+            .sending(async {
+                for frame in &frames {
+                    writer.write_all(frame).await.unwrap();
+                    writer.flush().await.unwrap();
+                }
+            })
+            .await;
+        let mut got = vec![0; 163_930];
+        far.read_exact(&mut got).await.unwrap();
+        assert!(got == frames.concat());
+        assert_eq!(*writes.lock().unwrap(), [65_572, 65_572, 32_786]);
+        assert_eq!(gathered.gather().bytes.capacity(), 0, "an idle connection holds nothing");
+    }
+
+    #[tokio::test]
+    async fn whoever_takes_nothing_makes_it_hold_one_full_buffer_and_no_more() {
+        let (gathered, mut far, _) = pair(1000);
+        let mut writer = gathered.clone();
+        let taken = Cell::new(0);
+        let mut writing = pin!(gathered.sending(poll_fn(|context| loop {
+            match Pin::new(&mut writer).poll_write(context, &[7; 10_000]) {
+                Poll::Ready(Ok(written)) => taken.set(taken.get() + written),
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        })));
+        let pending = poll_fn(|context| Poll::Ready(writing.as_mut().poll(context).is_pending())).await;
+        assert!(pending);
+        assert!(gathered.gather().bytes.len() < FULL + 10_000);
+        let mut some = [0; 1000];
+        far.read_exact(&mut some).await.unwrap();
+        drop(far);
+        // The failure reaches whoever writes.
+        writing.await;
+        assert!(taken.get() >= FULL);
+    }
+}
