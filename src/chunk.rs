@@ -76,7 +76,8 @@ pub struct Chunk {
     pub rows: u32,
     /// Where the next chunk starts; `None` when the list ends here.
     pub next: Option<Cursor>,
-    /// The rows, as a format wrote them, without anything before the first or after the last; or a piece of a content coding that decodes to that.
+    /// The rows, as a format wrote them, each behind what stands between two of them (a body's first row goes out without that); or a piece of a content
+    /// coding that decodes to the rows with nothing before the first.
     pub body: Bytes,
     /// Of what a coded body decodes to; `None` where it is not coded.
     pub plain: Option<Sum>,

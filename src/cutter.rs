@@ -183,9 +183,7 @@ impl RowSink for Cutter {
             return Ok(());
         };
         let list = Arc::clone(&self.list);
-        if open.rows > 0 {
-            open.out.bytes.extend_from_slice(list.between());
-        }
+        open.out.bytes.extend_from_slice(list.between());
         let from = open.out.bytes.len();
         list.write_row(key, values, &mut self.link, &mut open.out)?;
         open.rows += 1;

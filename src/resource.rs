@@ -238,12 +238,12 @@ impl List {
         let format_name = FORMATS[format].name;
         let digest = match conditions.is_empty() {
             true => {
-                digest(&[b"chunkflow list 1", &resource.digest, base.as_bytes(), format_name.as_bytes(), b"identity"])
+                digest(&[b"chunkflow list 2", &resource.digest, base.as_bytes(), format_name.as_bytes(), b"identity"])
             }
             false => {
                 let conditions = format!("{conditions:?}");
                 digest(&[
-                    b"chunkflow list 1",
+                    b"chunkflow list 2",
                     &resource.digest,
                     base.as_bytes(),
                     format_name.as_bytes(),
@@ -341,6 +341,20 @@ impl List {
     /// What stands between two rows.
     pub(crate) fn between(&self) -> &Bytes {
         &self.frame().between
+    }
+
+    /// The buffers of a chunk on their way out, behind others or as the first; none is empty.
+    pub(crate) fn frames(&self, chunk: &Chunk, follows: bool) -> impl Iterator<Item = Bytes> + use<> {
+        let coded = self.coding().is_some();
+        let between = if coded && follows { self.between().clone() } else { Bytes::new() };
+        let body = if coded || follows { chunk.body.clone() } else { self.rows_of(chunk) };
+        let frames = if chunk.rows > 0 { [between, body] } else { Default::default() };
+        frames.into_iter().filter(|frame| !frame.is_empty())
+    }
+
+    /// The rows of a chunk that is not coded, without what stands before the first.
+    pub(crate) fn rows_of(&self, chunk: &Chunk) -> Bytes {
+        chunk.body.slice(self.between().len().min(chunk.body.len())..)
     }
 
     /// Takes what stands between two chunks, and the second of them, into the sum of a compressed body.

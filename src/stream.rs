@@ -186,11 +186,7 @@ impl Stream {
             let found = fitting.or_else(|| loader.peek(&place.cut_at(u32::try_from(left?).ok()?)));
             let Some(Found { chunk, how, .. }) = found else { return glimpse };
             glimpse.first = glimpse.first.or(Some(how));
-            if chunk.rows > 0 && rows > 0 {
-                bytes += ask.list.between().len();
-            }
-            // An empty piece is not sent.
-            bytes += if chunk.rows > 0 { chunk.body.len() } else { 0 };
+            bytes += ask.list.frames(&chunk, rows > 0).map(|frame| frame.len()).sum::<usize>();
             rows += u64::from(chunk.rows);
             if bytes > WHOLE {
                 return glimpse;
@@ -319,13 +315,10 @@ impl Stream {
 
     /// Lines up a chunk's bytes and counts its rows.
     fn pass(&mut self, chunk: &Chunk) {
+        let follows = self.tally.rows > 0;
+        self.frames.extend(self.list.frames(chunk, follows));
         if chunk.rows > 0 {
-            let between = self.list.between();
-            if self.tally.rows > 0 && !between.is_empty() {
-                self.frames.push_back(between.clone());
-            }
-            self.list.sum_up(&mut self.sum, self.tally.rows > 0, chunk);
-            self.frames.push_back(chunk.body.clone());
+            self.list.sum_up(&mut self.sum, follows, chunk);
         }
         self.tally.rows += u64::from(chunk.rows);
         self.left = self.left.map(|left| left.saturating_sub(chunk.rows.into()));

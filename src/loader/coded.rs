@@ -67,7 +67,7 @@ impl Loader {
         };
         place.list.note_cold(matches!(found.how, How::Loaded | How::Joined));
         let ahead = (place.reads_on && !at_hand).then(|| self.read_ahead(place, &found, generation));
-        let chunk = self.press(place.key.clone(), coding, &found.chunk).await?;
+        let chunk = self.press(place, coding, &found.chunk).await?;
         self.store.keep_at_hand(&chunk, generation);
         if !self.store.is_here() {
             self.write(place, &chunk, generation, None, vec![]);
@@ -102,14 +102,15 @@ impl Loader {
     }
 
     /// Compresses a chunk on a thread of its own, as many at once as the machine has cores.
-    async fn press(&self, key: ChunkKey, coding: usize, plain: &Arc<Chunk>) -> Result<Arc<Chunk>> {
+    async fn press(&self, place: &Place, coding: usize, plain: &Arc<Chunk>) -> Result<Arc<Chunk>> {
         let stopped = || Error::new(Kind::Internal, "a chunk was not compressed");
+        let key = place.key.clone();
         let turn = Arc::clone(&self.presses).acquire_owned().await.map_err(|_| stopped())?;
-        let plain = Arc::clone(plain);
+        let (plain, rows) = (Arc::clone(plain), place.plain().list.rows_of(plain));
         let press = move || {
-            let body = CODINGS[coding].open.piece(&plain.body);
+            let body = CODINGS[coding].open.piece(&rows);
             drop(turn);
-            let sum = Some(Sum::of(&plain.body));
+            let sum = Some(Sum::of(&rows));
             Arc::new(Chunk { key, body, plain: sum, next: plain.next.clone(), ..*plain })
         };
         let chunk = tokio::task::spawn_blocking(press).await.map_err(|_| stopped())?;
