@@ -3,6 +3,9 @@
 //!
 //! `cargo bench --bench stores -- run [ROWS] [ROUNDS]`: starts servers of its own (tests/servers) and ends them. With two cores or more the
 //! servers have the second one, and this the first: `taskset -c 0 cargo bench …` (the servers are moved away from it).
+//!
+//! `cargo bench --bench stores -- cold [ROWS] [ROUNDS]`: cold lists alone, with all cores for everything and a runtime as `chunkflow serve` has it;
+//! with the time of a list, and the processor's time that it took, here and in the store.
 
 use std::{
     future::poll_fn,
@@ -20,20 +23,27 @@ use http_body::Body as _;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    if arguments.first().is_none_or(|argument| argument != "run") {
+    let what = arguments.first().map_or("", |argument| &**argument);
+    if !["run", "cold"].contains(&what) {
         // Run without arguments by `cargo test` or `cargo bench`: nothing to measure.
-        eprintln!("usage: cargo bench --bench stores -- run [ROWS] [ROUNDS]");
+        eprintln!("usage: cargo bench --bench stores -- run|cold [ROWS] [ROUNDS]");
         return;
     }
     let number = |index: usize, usual: u64| arguments.get(index).and_then(|text| text.parse().ok()).unwrap_or(usual);
     let (rows, rounds) = (number(1, 200_000), number(2, 7));
-    let (redis, memcached) = (Server::start("redis"), Server::start("memcached"));
+    let all_cores = what == "cold";
+    let (redis, memcached) = (Server::start("redis", all_cores), Server::start("memcached", all_cores));
     let folder = tempfile::TempDir::new().expect("a folder");
     let file = folder.path().join("list.sqlite");
     fill(&file, rows);
-    // One core for this, one for the servers.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(run(&file, rounds, &redis, &memcached));
+    if all_cores {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(cold(&file, rows, rounds, &redis, &memcached));
+    } else {
+        // One core for this, one for the servers.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(run(&file, rounds, &redis, &memcached));
+    }
 }
 
 /// A table of rows of some two hundred bytes, with words as texts have them.
@@ -153,6 +163,61 @@ async fn run(file: &std::path::Path, rounds: u64, redis: &Server, memcached: &Se
     }
 }
 
+/// Cold lists, without and with writes to a store, in turn.
+async fn cold(file: &std::path::Path, rows: u64, rounds: u64, redis: &Server, memcached: &Server) {
+    let url = |scheme: &str, server: &Server| format!("{scheme}://127.0.0.1:{}", server.port);
+    let kinds = [
+        ("memory", "memory:512MiB".to_owned(), None),
+        ("Redis", url("redis", redis), Some(redis)),
+        ("Memcached", url("memcached", memcached), Some(memcached)),
+    ];
+    let mut spent = kinds.each_ref().map(|_| vec![]);
+    // The first round is not counted.
+    for round in 0..=rounds {
+        for ((_, url, server), spent) in kinds.iter().zip(&mut spent) {
+            let options = StoreOptions { near: 0, prefix: format!("cold{round}:"), ..StoreOptions::new(url.clone()) };
+            let list = lists(file, options).await;
+            let processors =
+                || (processor_time("self"), server.map_or(0.0, |server| processor_time(&server.program())));
+            let (before, began) = (processors(), Instant::now());
+            drain(&list).await;
+            let time = began.elapsed().as_secs_f64();
+            list.written().await;
+            let (written, after) = (began.elapsed().as_secs_f64(), processors());
+            if round > 0 {
+                spent.push([time, written, after.0 - before.0, after.1 - before.1]);
+            }
+        }
+    }
+    println!("a list of {rows} rows    rows/s   of memory   list   written   processor here   in the store");
+    let median = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    let time = |spent: &[[f64; 4]]| median(spent.iter().map(|spent| spent[0]).collect());
+    for ((name, ..), spent_here) in kinds.iter().zip(&spent) {
+        let mean = |what: usize| spent_here.iter().map(|spent| spent[what]).sum::<f64>() / spent_here.len() as f64;
+        let list = time(spent_here);
+        println!(
+            "{name:20} {:10.0} {:11.2} {:4.0} ms {:6.0} ms {:13.0} ms {:11.0} ms",
+            rows as f64 / list,
+            time(&spent[0]) / list,
+            list * 1e3,
+            mean(1) * 1e3,
+            mean(2) * 1e3,
+            mean(3) * 1e3
+        );
+    }
+}
+
+/// How many seconds of processors a process has had, in hundredths.
+fn processor_time(process: &str) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("Linux, and a process that runs");
+    // The second field is a name in brackets, which may have spaces in it.
+    let fields = stat.rsplit(") ").next().expect("a name in brackets").split(' ');
+    fields.skip(11).take(2).map(|ticks| ticks.parse::<f64>().expect("a number")).sum::<f64>() / 100.0
+}
+
 /// The table as a list over a store.
 async fn lists(file: &std::path::Path, options: StoreOptions) -> Chunkflow {
     let url = format!("sqlite:{}", file.display());
@@ -194,10 +259,13 @@ struct Server {
 }
 
 impl Server {
-    fn start(kind: &str) -> Server {
+    /// Starts a server: on all cores, or away from the first.
+    fn start(kind: &str, all_cores: bool) -> Server {
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address").port();
         let folder = tempfile::TempDir::new().expect("a folder");
-        let mut child = elsewhere(&format!("tests/servers/{kind}"))
+        let script = format!("tests/servers/{kind}");
+        let mut command = if all_cores { Command::new(script) } else { elsewhere(&script) };
+        let mut child = command
             .args([folder.path().to_str().expect("a name"), &port.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -207,6 +275,13 @@ impl Server {
         BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("it says something");
         assert_eq!(line, "ready\n");
         Server { child, port, _folder: folder }
+    }
+
+    /// The process that the script started.
+    fn program(&self) -> String {
+        let script = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{script}/task/{script}/children")).expect("Linux");
+        children.split(' ').next().expect("a process").to_owned()
     }
 }
 
