@@ -70,7 +70,7 @@ impl Loader {
         let chunk = self.press(place, coding, &found.chunk).await?;
         self.store.keep_at_hand(&chunk, generation);
         if !self.store.is_here() {
-            self.write(place, &chunk, generation, None, vec![]);
+            self.write(place, vec![Arc::clone(&chunk)], generation, None);
         }
         Ok(Found { chunk, how: found.how, ahead })
     }

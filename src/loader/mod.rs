@@ -18,11 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use xxhash_rust::xxh3::xxh3_64;
 
 pub(crate) use self::coded::Ahead;
-use self::{
-    coded::ALL_AHEAD,
-    left_over::LeftOver,
-    sharing::{WRITES, Written},
-};
+use self::{coded::ALL_AHEAD, left_over::LeftOver, sharing::WRITES};
 use crate::{
     chunk::{Chunk, ChunkKey},
     cursor::Cursor,
@@ -398,11 +394,11 @@ impl Loader {
         let generation = self.store.generation(&resource);
         // Where one chunk is missing the next is too, most of the time: asking for its lease tells that as well.
         place.list.note_cold(lease.is_some() || (read && place.list.is_cold()));
-        let (chunk, behind) = self.load(place, generation).await?;
+        let (chunk, run) = self.load(place, generation).await?;
         self.metrics.loads.inc();
         self.store.keep_at_hand(&chunk, generation);
         if !self.store.is_here() {
-            self.write(place, &chunk, generation, lease, behind);
+            self.write(place, run, generation, lease);
         }
         Ok(Found { chunk, how: How::Loaded, ahead: None })
     }
@@ -445,20 +441,21 @@ impl Loader {
         self.judged(place, chunk)
     }
 
-    /// From the source: rows are read in runs until the chunk is whole. With it come the writes of the chunks behind it that a run held as well.
-    async fn load(&self, place: &Place, generation: u64) -> Result<(Arc<Chunk>, Vec<Written>)> {
+    /// From the source: rows are read in runs until the chunk is whole. With it come the chunks that a run has made, itself the first; none where an
+    /// earlier run made it.
+    async fn load(&self, place: &Place, generation: u64) -> Result<(Arc<Chunk>, Vec<Arc<Chunk>>)> {
         let list = &place.list;
         let ttl = list.resource().options().ttl;
         let left_over = unpoisoned(&self.left_over).take(&place.key, generation, (self.clock)(), ttl);
         let fresh = || Cutter::new(Arc::clone(list), place.cursor.clone(), place.cut);
         let mut cutter = Box::new(left_over.unwrap_or_else(fresh));
-        let mut behind = vec![];
+        let mut made = vec![];
         loop {
             if let Some(chunk) = cutter.take() {
                 if let Some((key, read_at)) = cutter.next().filter(|_| place.cut == 0) {
                     unpoisoned(&self.left_over).put((key, generation), read_at, *cutter);
                 }
-                return Ok((chunk, behind));
+                return Ok((chunk, made));
             }
             let (after, limit) =
                 cutter.wants().ok_or_else(|| Error::new(Kind::Internal, "a list ended without a chunk"))?;
@@ -474,11 +471,7 @@ impl Loader {
             self.metrics.rows_read.inc_by(std::mem::take(&mut cutter.rows));
             self.metrics.mended_text.inc_by(std::mem::take(&mut cutter.mended));
             cutter.end_run(run.ended);
-            if !self.store.is_here() && place.cut == 0 {
-                // The first goes out by itself; the others would be read again by whichever server is asked for them.
-                let written = |chunk| self.write(place, chunk, generation, None, vec![]);
-                behind.extend(cutter.done().skip(1).filter_map(written));
-            }
+            made.extend(cutter.done().cloned());
             if !run.ended && cutter.stands_at(&after) {
                 return Err(Error::new(Kind::Data, "a source handed out no row and did not end"));
             }

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
+
 use super::{Found, How, Loader, Place, STORE_TIMEOUT};
 use crate::{
     chunk::{Chunk, ChunkKey},
@@ -19,40 +21,34 @@ const LOOKS: [u64; 2] = [5, 80];
 /// Bytes on their way to a shared store, in KiB; what goes beyond is not written.
 pub(super) const WRITES: usize = 32 * 1024;
 
-/// A write under way.
-pub(super) type Written = tokio::task::JoinHandle<()>;
-
 impl Loader {
-    /// Writes a chunk to a shared store behind the scenes, once those `behind` it are written, and then gives up its lease: whoever waits for it goes on to
-    /// the next, and is to find that there.
-    pub(super) fn write(
-        &self,
-        place: &Place,
-        chunk: &Arc<Chunk>,
-        generation: u64,
-        lease: Option<Held>,
-        behind: Vec<Written>,
-    ) -> Option<Written> {
+    /// Writes the chunks of a run to a shared store behind the scenes, the first one last, and then gives up the lease of that: whoever waits for it
+    /// goes on to the next, and is to find that there. Chunks beyond the bound on what is on its way are not written.
+    pub(super) fn write(&self, place: &Place, run: Vec<Arc<Chunk>>, generation: u64, lease: Option<Held>) {
         let options = place.list.resource().options();
         let keep = options.ttl.saturating_add(options.stale);
-        let Ok(room) = Arc::clone(&self.writes).try_acquire_many_owned((chunk.weight() / 1024 + 1) as u32) else {
-            self.metrics.store_errors.inc();
-            return None;
+        let roomy = |chunk: Arc<Chunk>| {
+            let room = Arc::clone(&self.writes).try_acquire_many_owned((chunk.weight() / 1024 + 1) as u32);
+            room.map(|room| (chunk, room)).map_err(|_| self.metrics.store_errors.inc()).ok()
         };
-        let (store, chunk, metrics) = (Arc::clone(&self.store), Arc::clone(chunk), Arc::clone(&self.metrics));
-        Some(tokio::spawn(async move {
-            for written in behind {
-                let _ = written.await;
-            }
-            if let Err(error) = store.put(chunk, keep, generation).await {
-                metrics.store_errors.inc();
-                tracing::debug!(%error, "a chunk was not stored");
-            }
+        let mut run = run.into_iter().map(roomy);
+        let (first, behind) = (run.next().flatten(), run.flatten().collect::<Vec<_>>());
+        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
+        // One task for all of them, which leaves the other threads to the next run.
+        tokio::spawn(async move {
+            let put = async |(chunk, room)| {
+                if let Err(error) = store.put(chunk, keep, generation).await {
+                    metrics.store_errors.inc();
+                    tracing::debug!(%error, "a chunk was not stored");
+                }
+                drop(room);
+            };
+            join_all(behind.into_iter().map(&put)).await;
+            join_all(first.map(put)).await;
             if let Some(mut lease) = lease {
                 lease.release().await;
             }
-            drop(room);
-        }))
+        });
     }
 
     /// The right to load a chunk among all servers; the chunk itself where another server has loaded it meanwhile.

@@ -5,6 +5,7 @@ mod faults;
 mod load;
 mod machines;
 mod secrets;
+mod written;
 
 use std::{path::Path, sync::Arc};
 
