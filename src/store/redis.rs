@@ -34,8 +34,9 @@ use crate::{
     source::BoxFuture,
 };
 
-/// One connection with a large value on it holds up the others' answers: so many take turns.
-const CONNECTIONS: usize = 3;
+/// One connection with a large value on it holds up the others' answers: so many take turns where somebody waits for them, and one has the chunks that
+/// are written.
+const CONNECTIONS: [usize; 2] = [3, 1];
 const CONNECT: Duration = Duration::from_secs(1);
 /// A cluster's or Sentinel's machines are asked one after the other.
 const CONNECT_TO_ANY: Duration = Duration::from_secs(10);
@@ -44,7 +45,9 @@ const LARGEST: usize = 8 * 1024 * 1024;
 const TAKE_BACK: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
 
 struct Redis {
-    link: Link,
+    asks: Link,
+    /// What is asked waits behind no chunk that is written.
+    writes: Link,
     breaker: Breaker,
 }
 
@@ -82,16 +85,19 @@ async fn shared<C: Clone + Send + 'static>(
 pub(super) fn open(options: &StoreOptions) -> Result<Arc<dyn Store>> {
     // rediss asks for the process's; another may have been chosen already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let link = link(&options.url).map_err(|why| {
+    let [asks, writes] = CONNECTIONS.map(|connections| link(&options.url, connections));
+    let links = asks.and_then(|asks| Ok((asks, writes?)));
+    let (asks, writes) = links.map_err(|why| {
         Error::new(Kind::Config, format!("the URL of the store cannot be read: {why}")).remedy(
             "write redis://HOST:PORT/DB, redis+cluster://HOST:PORT,HOST:PORT or redis+sentinel://HOST:PORT,HOST:PORT/NAME, \
              with `rediss` for TLS, and with USER:PASSWORD@ before the hosts where they are needed",
         )
     })?;
-    Ok(share(Redis { link, breaker: Breaker::default() }, options))
+    Ok(share(Redis { asks, writes, breaker: Breaker::default() }, options))
 }
 
-fn link(url: &str) -> Result<Link, String> {
+/// The way to what a URL names: so many connections, where that is a single server.
+fn link(url: &str, connections: usize) -> Result<Link, String> {
     // What the driver says of a URL may hold the password.
     let broken = |error: RedisError| format!("{:?}", error.kind());
     let (scheme, rest) = url.split_once("://").ok_or("it has no ://")?;
@@ -146,7 +152,7 @@ fn link(url: &str) -> Result<Link, String> {
             .set_number_of_retries(0);
         ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(broken)
     };
-    let managers = (0..CONNECTIONS).map(|_| manager()).collect::<Result<_, _>>()?;
+    let managers = (0..connections).map(|_| manager()).collect::<Result<_, _>>()?;
     Ok(Link::Single { managers, turn: AtomicUsize::new(0) })
 }
 
@@ -196,9 +202,9 @@ impl Usable {
     }
 }
 
-impl Redis {
+impl Link {
     async fn usable(&self) -> Result<Usable> {
-        match &self.link {
+        match self {
             Link::Single { managers, turn } => {
                 let turn = turn.fetch_add(1, Ordering::Relaxed) % managers.len();
                 Ok(Usable::Manager(managers[turn].clone()))
@@ -215,14 +221,10 @@ impl Redis {
         }
     }
 
-    /// Commands in one go, and their answers.
-    async fn run_all(&self, commands: &Pipeline) -> Result<Vec<Value>> {
-        self.breaker.call(self.answers(commands)).await
-    }
-
+    /// The answers to commands that go out together.
     async fn answers(&self, commands: &Pipeline) -> Result<Vec<Value>> {
         let mut answers = self.ask(commands).await?;
-        if let Link::Single { managers, .. } = &self.link {
+        if let Link::Single { managers, .. } = self {
             // After an outage each connection finds out by itself that it is dead: the others are tried at once.
             for _ in 1..managers.len() {
                 match &answers {
@@ -235,7 +237,7 @@ impl Redis {
         }
         let answers = answers.and_then(|answers| answers.into_iter().map(Value::extract_error).collect());
         if answers.is_err()
-            && let Link::Sentinel { slot, .. } = &self.link
+            && let Link::Sentinel { slot, .. } = self
         {
             // Whatever went wrong, Sentinel is asked anew who leads: a former master may be a replica now, which takes no writes.
             *slot.lock().await = None;
@@ -246,11 +248,19 @@ impl Redis {
     async fn ask(&self, commands: &Pipeline) -> Result<Result<Vec<Value>, RedisError>> {
         Ok(self.usable().await?.connection().req_packed_commands(commands, 0, commands.len()).await)
     }
+}
 
-    async fn run(&self, command: &Cmd) -> Result<Value> {
-        let mut commands = redis::pipe();
-        commands.add_command(command.clone());
-        Ok(self.run_all(&commands).await?.pop().unwrap_or(Value::Nil))
+impl Redis {
+    /// The answer to a command that somebody waits for.
+    async fn run(&self, command: &mut Cmd) -> Result<Value> {
+        self.run_over(&self.asks, command).await
+    }
+
+    /// The answer to a command, which is taken.
+    async fn run_over(&self, link: &Link, command: &mut Cmd) -> Result<Value> {
+        let mut commands = Pipeline::with_capacity(1);
+        commands.add_command(command.take());
+        Ok(self.breaker.call(link.answers(&commands)).await?.pop().unwrap_or(Value::Nil))
     }
 }
 
@@ -281,8 +291,10 @@ impl Remote for Redis {
 
     fn set<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Duration) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let mut command = redis::cmd("SET");
-            self.run(command.arg(name).arg(&bytes[..]).arg("PX").arg(milliseconds(keep))).await.map(drop)
+            // With room for all of it, a chunk is copied once less.
+            let mut command = Cmd::with_capacity(5, name.len() + bytes.len() + 32);
+            command.arg("SET").arg(name).arg(&bytes[..]).arg("PX").arg(milliseconds(keep));
+            self.run_over(&self.writes, &mut command).await.map(drop)
         })
     }
 
@@ -291,7 +303,7 @@ impl Remote for Redis {
             let mut commands = redis::pipe();
             commands.cmd("SET").arg(name).arg(&bytes[..]).arg("NX").arg("PX").arg(milliseconds(keep));
             commands.cmd("GET").arg(other);
-            let mut answers = self.run_all(&commands).await?.into_iter();
+            let mut answers = self.breaker.call(self.asks.answers(&commands)).await?.into_iter();
             let ours = !matches!(answers.next(), None | Some(Value::Nil));
             Ok(Taken { ours, there: answers.next().and_then(bytes_of) })
         })
