@@ -61,7 +61,10 @@ impl Loader {
             (Some((found, _)), _) => (found.clone(), true),
             (None, true) => (self.fetch_fresh(&place.plain()).wait().await?, true),
             (None, false) => match self.fetch(&place.plain()) {
-                Fetch::Ready(found) => (found, true),
+                Fetch::Ready(found) => {
+                    let at_hand = found.how != How::Loaded;
+                    (found, at_hand)
+                }
                 Fetch::Waiting(waiter) => (waiter.wait().await?, false),
             },
         };

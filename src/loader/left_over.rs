@@ -1,9 +1,9 @@
 //! Rows that were read beyond a boundary: they begin the next chunk.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::FlightKey;
-use crate::{chunk::ChunkKey, cutter::Cutter};
+use crate::{chunk::Chunk, cutter::Cutter};
 
 /// They wait for the next load so many milliseconds, and there may be so many bytes of them.
 const AGE: u64 = 10_000;
@@ -17,25 +17,32 @@ pub(super) struct LeftOver {
 }
 
 impl LeftOver {
-    /// Whether a whole chunk waits under this key.
-    pub(super) fn has_chunk(&self, key: &ChunkKey, generation: u64) -> bool {
-        let of = |waiting: &FlightKey| waiting.0 == *key && waiting.1 == generation;
-        self.waiting.iter().any(|(waiting, _, cutter)| of(waiting) && cutter.done().next().is_some())
+    /// A whole chunk that waits under this key; what waits behind it goes on waiting.
+    pub(super) fn take_chunk(&mut self, key: &FlightKey, now: u64, ttl: Duration) -> Option<Arc<Chunk>> {
+        let (_, _, cutter) = self.waiting.iter().rfind(|(waiting, ..)| waiting == key)?;
+        cutter.done().next()?;
+        let mut cutter = self.take(key, now, ttl)?;
+        let chunk = cutter.take()?;
+        self.put(key.1, cutter);
+        Some(chunk)
     }
 
-    pub(super) fn take(&mut self, key: &ChunkKey, generation: u64, now: u64, ttl: Duration) -> Option<Cutter> {
+    /// The rows that wait under this key, unless they are too old.
+    pub(super) fn take(&mut self, key: &FlightKey, now: u64, ttl: Duration) -> Option<Cutter> {
         let most = AGE.min(ttl.as_millis() as u64);
         while self.waiting.front().is_some_and(|(_, read_at, _)| now.saturating_sub(*read_at) > AGE) {
             self.remove(0);
         }
-        let index = self.waiting.iter().rposition(|(waiting, ..)| waiting.0 == *key && waiting.1 == generation)?;
+        let index = self.waiting.iter().rposition(|(waiting, ..)| waiting == key)?;
         let (_, read_at, cutter) = self.remove(index)?;
         (now.saturating_sub(read_at) < most.max(1)).then_some(cutter)
     }
 
-    pub(super) fn put(&mut self, key: FlightKey, read_at: u64, cutter: Cutter) {
+    /// Keeps the rows that a cutter holds, of this generation.
+    pub(super) fn put(&mut self, generation: u64, cutter: Cutter) {
+        let Some((key, read_at)) = cutter.next() else { return };
         self.bytes += cutter.weight();
-        self.waiting.push_back((key, read_at, cutter));
+        self.waiting.push_back(((key, generation), read_at, cutter));
         while self.bytes > BYTES && self.waiting.len() > 1 {
             self.remove(0);
         }

@@ -218,40 +218,53 @@ impl Loader {
             self.serves(place, found.how);
             return Fetch::Ready(found);
         }
-        let waiter = self.board(flights, place, false);
-        if waiter.joined {
+        let fetch = self.board(flights, place, false);
+        if let Fetch::Waiting(Waiter { joined: true, .. }) = fetch {
             self.metrics.misses.inc();
             self.metrics.joined.inc();
         }
-        Fetch::Waiting(waiter)
+        fetch
     }
 
     /// Gets a chunk that is fresh, or joins or begins a load of it.
     fn fetch_fresh(self: &Arc<Loader>, place: &Place) -> Fetch {
         match self.peek(place).filter(|found| matches!(found.how, How::Fresh(_))) {
             Some(found) => Fetch::Ready(found),
-            None => Fetch::Waiting(self.board(unpoisoned(&self.flights), place, true)),
+            None => self.board(unpoisoned(&self.flights), place, true),
         }
     }
 
-    /// Joins the load of a chunk, or begins it.
+    /// Gets a chunk that was read with others before it, or joins or begins its load.
     fn board(
         self: &Arc<Loader>,
         mut flights: MutexGuard<'_, HashMap<FlightKey, Arc<Flight>>>,
         place: &Place,
         refresh: bool,
-    ) -> Waiter {
+    ) -> Fetch {
         match flights.entry(self.flight_key(place)) {
-            Entry::Occupied(flight) => Waiter { receiver: flight.get().subscribe(), joined: true },
+            Entry::Occupied(flight) => Fetch::Waiting(Waiter { receiver: flight.get().subscribe(), joined: true }),
             Entry::Vacant(vacant) => {
+                let ttl = place.list.resource().options().ttl;
+                let read = unpoisoned(&self.left_over).take_chunk(vacant.key(), (self.clock)(), ttl);
+                if let Some(chunk) = read {
+                    self.metrics.misses.inc_by(u64::from(!refresh));
+                    return Fetch::Ready(self.loaded(chunk, vacant.key().1));
+                }
                 let flight = Arc::new(watch::Sender::new(None));
                 let receiver = flight.subscribe();
                 let key = vacant.key().clone();
                 vacant.insert(Arc::clone(&flight));
                 self.depart(place.clone(), key, flight, refresh.then(|| receiver.clone()));
-                Waiter { receiver, joined: false }
+                Fetch::Waiting(Waiter { receiver, joined: false })
             }
         }
+    }
+
+    /// A chunk of rows that the source gave, kept at hand.
+    fn loaded(&self, chunk: Arc<Chunk>, generation: u64) -> Found {
+        self.metrics.loads.inc();
+        self.store.keep_at_hand(&chunk, generation);
+        Found { chunk, how: How::Loaded, ahead: None }
     }
 
     fn flight_key(&self, place: &Place) -> FlightKey {
@@ -368,13 +381,11 @@ impl Loader {
     /// From the store, else from the source.
     async fn find(self: &Arc<Loader>, place: &Place, refresh: bool) -> Result<Found> {
         let resource = place.key.resource();
-        // Rows that are here already need nobody's leave.
-        let read = unpoisoned(&self.left_over).has_chunk(&place.key, self.store.generation(&resource));
-        let ask = !refresh && !read && !place.list.is_cold();
+        let ask = !refresh && !place.list.is_cold();
         if ask && let Some(found) = self.stored(place).await {
             return Ok(self.counted(found));
         }
-        let lease = match self.store.is_here() || read {
+        let lease = match self.store.is_here() {
             true => None,
             false => match self.lease(place, refresh).await {
                 Ok(lease) => lease,
@@ -385,7 +396,6 @@ impl Loader {
         if lease.is_none()
             && !ask
             && !refresh
-            && !read
             && let Some(found) = self.stored(place).await
         {
             return Ok(self.counted(found));
@@ -393,14 +403,12 @@ impl Loader {
         self.metrics.misses.inc_by(u64::from(!refresh));
         let generation = self.store.generation(&resource);
         // Where one chunk is missing the next is too, most of the time: asking for its lease tells that as well.
-        place.list.note_cold(lease.is_some() || (read && place.list.is_cold()));
+        place.list.note_cold(lease.is_some());
         let (chunk, run) = self.load(place, generation).await?;
-        self.metrics.loads.inc();
-        self.store.keep_at_hand(&chunk, generation);
         if !self.store.is_here() {
             self.write(place, run, generation, lease);
         }
-        Ok(Found { chunk, how: How::Loaded, ahead: None })
+        Ok(self.loaded(chunk, generation))
     }
 
     /// Counts a chunk that was found in the store.
@@ -446,14 +454,14 @@ impl Loader {
     async fn load(&self, place: &Place, generation: u64) -> Result<(Arc<Chunk>, Vec<Arc<Chunk>>)> {
         let list = &place.list;
         let ttl = list.resource().options().ttl;
-        let left_over = unpoisoned(&self.left_over).take(&place.key, generation, (self.clock)(), ttl);
+        let left_over = unpoisoned(&self.left_over).take(&(place.key.clone(), generation), (self.clock)(), ttl);
         let fresh = || Cutter::new(Arc::clone(list), place.cursor.clone(), place.cut);
         let mut cutter = Box::new(left_over.unwrap_or_else(fresh));
         let mut made = vec![];
         loop {
             if let Some(chunk) = cutter.take() {
-                if let Some((key, read_at)) = cutter.next().filter(|_| place.cut == 0) {
-                    unpoisoned(&self.left_over).put((key, generation), read_at, *cutter);
+                if place.cut == 0 {
+                    unpoisoned(&self.left_over).put(generation, *cutter);
                 }
                 return Ok((chunk, made));
             }
