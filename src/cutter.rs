@@ -94,7 +94,7 @@ impl Cutter {
         let open = self.open.as_ref()?;
         let after = Cursor::from_canonical(Bytes::copy_from_slice(&self.last))?;
         let sizes = self.list.resource().options().sizes;
-        let longer = RUN << self.runs.saturating_sub(2).min(2);
+        let longer = (RUN << self.runs.saturating_sub(2).min(3)).min(LONGEST_RUN);
         let rows = match (self.cut, open.rows) {
             // One more than the limit, to know whether the list goes on.
             (cut, rows) if cut > 0 => cut - rows + 1,
