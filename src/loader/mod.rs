@@ -328,7 +328,9 @@ impl Loader {
             return;
         }
         // The flight has an interest of its own.
-        drop(self.board(unpoisoned(&self.flights), place, true));
+        // What it was made of is as old as it is.
+        let anew = Place { plain_chunk: None, ..place.clone() };
+        drop(self.board(unpoisoned(&self.flights), &anew, true));
     }
 
     /// Begins a flight. With an `interest` of its own (a refresh) it goes on though nobody waits, and asks the source at once.
