@@ -327,9 +327,9 @@ impl Loader {
         if unpoisoned(&self.resting).get(&resource).is_some_and(|until| (self.clock)() < *until) {
             return;
         }
-        // The flight has an interest of its own.
         // What it was made of is as old as it is.
         let anew = Place { plain_chunk: None, ..place.clone() };
+        // The flight has an interest of its own.
         drop(self.board(unpoisoned(&self.flights), &anew, true));
     }
 

@@ -183,6 +183,28 @@ fn a_compressed_chunk_is_as_old_as_the_plain_one_and_is_refreshed_like_it() {
 }
 
 #[test]
+fn chunks_compressed_from_stale_rows_are_refreshed_once_and_then_at_rest() {
+    let source = Numbers::new(2_000, 100);
+    let hands = Hands::default();
+    let seconds = Duration::from_secs;
+    let options = ResourceOptions { ttl: seconds(300), stale: seconds(200), ..ResourceOptions::default() };
+    let server = Running::start(ServerConfig::default(), numbers_app(&source, options, hands.clock()));
+    // The first chunk is gone when those behind it are stale, so that the stream reads ahead and finds these.
+    assert_eq!(ids(&server.get("/numbers?limit=60")).len(), 60);
+    hands.advance(seconds(140));
+    assert_eq!(ids(&server.get("/numbers")).len(), 2_000);
+    hands.advance(seconds(370));
+    let compressed = || server.chunkflow.metrics().compressed.get();
+    let whole = || assert_eq!(ids(&decoded(get(&server, "/numbers", "gzip")).unwrap()).len(), 2_000);
+    whole();
+    let chunks = compressed();
+    for _ in 0..300 {
+        whole();
+    }
+    assert!(compressed() <= 3 * chunks, "{} of {chunks} chunks", compressed());
+}
+
+#[test]
 fn a_client_of_a_compressed_list_that_leaves_stops_its_load() {
     let source = Numbers::held_back(5_000, 200);
     let server = serve_numbers(&source);
