@@ -37,6 +37,7 @@ struct Inner {
     kind: Kind,
     message: String,
     remedy: Option<String>,
+    retry_after: Option<u64>,
     source: Option<Box<dyn error::Error + Send + Sync>>,
 }
 
@@ -46,7 +47,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of `kind`; `message` is lower case, without a full stop.
     pub fn new(kind: Kind, message: impl Into<String>) -> Error {
-        Error(Arc::new(Inner { kind, message: message.into(), remedy: None, source: None }))
+        Error(Arc::new(Inner { kind, message: message.into(), remedy: None, retry_after: None, source: None }))
     }
 
     /// The same error with the one thing to do about it.
@@ -59,6 +60,12 @@ impl Error {
     #[must_use]
     pub fn caused_by(self, source: impl Into<Box<dyn error::Error + Send + Sync>>) -> Error {
         self.change(|inner| inner.source = Some(source.into()))
+    }
+
+    /// The same error with the seconds after which there is room again.
+    #[must_use]
+    pub fn retry_in(self, seconds: u64) -> Error {
+        self.change(|inner| inner.retry_after = Some(seconds))
     }
 
     /// Changes an error that was just made, and so has one owner.
@@ -77,6 +84,11 @@ impl Error {
     /// What happened, without the cause and the remedy.
     pub fn message(&self) -> &str {
         &self.0.message
+    }
+
+    /// After how many seconds there is room again, if that is known.
+    pub fn retry_after(&self) -> Option<u64> {
+        self.0.retry_after
     }
 
     /// What to do about it, if there is one thing to do.

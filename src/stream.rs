@@ -181,10 +181,7 @@ impl Stream {
         while let Some(cursor) = next.clone().filter(|_| ask.limit != Some(rows)) {
             let left = ask.limit.map(|limit| limit - rows);
             let place = Place::new(Arc::clone(&ask.list), cursor, 0);
-            let fitting =
-                loader.peek(&place).filter(|found| left.is_none_or(|left| u64::from(found.chunk.rows) <= left));
-            let found = fitting.or_else(|| loader.peek(&place.cut_at(u32::try_from(left?).ok()?)));
-            let Some(Found { chunk, how, .. }) = found else { return glimpse };
+            let Some((_, Found { chunk, how, .. })) = peek_fitting(loader, place, left) else { return glimpse };
             glimpse.first = glimpse.first.or(Some(how));
             bytes += ask.list.frames(&chunk, rows > 0).map(|frame| frame.len()).sum::<usize>();
             rows += u64::from(chunk.rows);
@@ -398,11 +395,22 @@ impl Stream {
                 return None;
             }
             let Some(cursor) = chunk.next.clone().filter(|_| self.left != Some(rows)) else { return Some(rest) };
-            let place = Place::new(Arc::clone(&self.list), cursor, 0);
-            let found = self.loader.peek(&place)?;
+            let left = self.left.map(|left| left - rows);
+            let (place, found) = peek_fitting(&self.loader, Place::new(Arc::clone(&self.list), cursor, 0), left)?;
             next = (Some(place), found);
         }
     }
+}
+
+/// The chunk at a place if it is in memory and within what a limit leaves; else the one that is cut there, if that is.
+fn peek_fitting(loader: &Loader, place: Place, left: Option<u64>) -> Option<(Place, Found)> {
+    let fits = |found: &Found| left.is_none_or(|left| u64::from(found.chunk.rows) <= left);
+    if let Some(found) = loader.peek(&place).filter(fits) {
+        return Some((place, found));
+    }
+    let cut = place.cut_at(u32::try_from(left?).ok()?);
+    let found = loader.peek(&cut)?;
+    Some((cut, found))
 }
 
 impl Body for Stream {

@@ -101,15 +101,27 @@ async fn export(
     Ok(())
 }
 
-/// Where an export goes. A file gets its name only when it is whole; until then, and after a failure, there is none.
+/// Where an export goes. A file gets its name only when it is whole; until then, and after a failure, there is none, or the old one.
 enum Target {
-    Output(BufWriter<io::Stdout>),
-    File { writer: BufWriter<File>, part: Part, name: PathBuf },
+    /// Standard output; or what has the name and is no file: a device, a pipe.
+    Output(BufWriter<Box<dyn Write>>),
+    File {
+        writer: BufWriter<File>,
+        part: Part,
+        name: PathBuf,
+    },
 }
 
 impl Target {
     fn open(output: Option<PathBuf>) -> Result<Target> {
-        let Some(name) = output else { return Ok(Target::Output(BufWriter::new(io::stdout()))) };
+        let Some(name) = output else { return Ok(Target::Output(BufWriter::new(Box::new(io::stdout())))) };
+        // What a link leads to is replaced, and not the link.
+        let name = fs::canonicalize(&name).unwrap_or(name);
+        if fs::metadata(&name).is_ok_and(|there| !there.is_file()) {
+            let opened = File::options().write(true).open(&name);
+            let opened = opened.with_context(|| format!("{} cannot be written", name.display()))?;
+            return Ok(Target::Output(BufWriter::new(Box::new(opened))));
+        }
         let Some(file) = name.file_name() else { bail!("{} is no name of a file", name.display()) };
         let part = name.with_file_name(format!(".{}.{}.part", file.to_string_lossy(), std::process::id()));
         let opened = File::create_new(&part).with_context(|| format!("{} cannot be written", part.display()))?;

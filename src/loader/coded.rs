@@ -31,20 +31,22 @@ impl fmt::Debug for Ahead {
 }
 
 impl Ahead {
-    /// The chunk at a place, whether it is among them or not; those before it are given up.
+    /// The chunk at a place, if it is the next of them; else they are given up, since rows have changed in between, and it is asked for by itself.
     pub(crate) async fn wait(self: Arc<Ahead>, place: Place) -> Result<Found> {
         let resource = place.key.resource();
         let mut chunks = self.chunks.lock().await;
-        while self.loader.generation(&resource) == self.generation
+        if self.loader.generation(&resource) == self.generation
             && let Some((key, fetch, _room)) = chunks.recv().await
+            && key == place.key
         {
-            if key == place.key {
-                let found = fetch?.wait().await?;
-                drop(chunks);
-                return Ok(Found { ahead: Some(self), ..found });
-            }
+            let found = fetch?.wait().await?;
+            drop(chunks);
+            return Ok(Found { ahead: Some(self), ..found });
         }
-        self.loader.fetch(&place).wait().await
+        let loader = Arc::clone(&self.loader);
+        drop(chunks);
+        drop(self);
+        loader.fetch(&place).wait().await
     }
 }
 

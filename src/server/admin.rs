@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::{live::Shared, route};
 use crate::{
     error::{Error, Kind},
-    web::{Body, Chunkflow, json, problem},
+    web::{Body, Chunkflow, json, no_content, problem, refusal},
 };
 
 /// Answers a request to the admin listener.
@@ -24,10 +24,9 @@ pub(super) async fn answer<B>(
     let (path, method, headers) =
         (request.uri().path().to_owned(), request.method().clone(), request.headers().clone());
     if !token.is_none_or(|token| carries(&headers, token)) {
-        let mut refused = problem(
-            Error::new(Kind::Invalid, "the token is missing or wrong").remedy("send `Authorization: Bearer TOKEN`"),
-        );
-        *refused.status_mut() = StatusCode::UNAUTHORIZED;
+        let error =
+            Error::new(Kind::Invalid, "the token is missing or wrong").remedy("send `Authorization: Bearer TOKEN`");
+        let mut refused = refusal(StatusCode::UNAUTHORIZED, error);
         refused.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return refused;
     }
@@ -50,9 +49,7 @@ async fn purge(chunkflow: &Chunkflow, resource: &str) -> Response<Body> {
     match chunkflow.purge(resource).await {
         Ok(()) => {
             tracing::info!(resource, "purged");
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            response
+            no_content()
         }
         Err(error) => problem(error),
     }
@@ -86,6 +83,7 @@ fn metrics(chunkflow: &Chunkflow) -> Response<Body> {
 
 /// Whether the request carries the token. Digests are compared, so that the time says nothing about how much of it was right.
 fn carries(headers: &HeaderMap, token: &str) -> bool {
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
+    let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer")).map(|(_, given)| given);
     given.is_some_and(|given| Sha256::digest(given.trim()) == Sha256::digest(token))
 }

@@ -117,6 +117,7 @@ impl Rates {
         self.limiter.check_key(&address).map_err(|early| {
             let wait = early.wait_time_from(DefaultClock::default().now()).as_secs() + 1;
             Error::new(Kind::Greedy, format!("this address asks too often; there is room for it in {wait} s"))
+                .retry_in(wait)
         })
     }
 

@@ -22,7 +22,7 @@ use crate::{
     error::{Error, Kind, Result},
     format::FORMATS,
     stream::Tally,
-    web::{Body, Chunkflow, json, problem},
+    web::{Body, Chunkflow, json, problem, refusal},
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -215,8 +215,8 @@ fn readable(method: &Method, response: Response<Body>) -> Response<Body> {
     if method == Method::GET || method == Method::HEAD {
         return response;
     }
-    let mut refused = problem(Error::new(Kind::Invalid, format!("{method} is not for this path")).remedy("use GET"));
-    *refused.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    let error = Error::new(Kind::Invalid, format!("{method} is not for this path")).remedy("use GET");
+    let mut refused = refusal(StatusCode::METHOD_NOT_ALLOWED, error);
     refused.headers_mut().insert(header::ALLOW, ALLOWED);
     refused
 }

@@ -7,10 +7,13 @@ mod reply;
 
 use std::{borrow::Cow, future::Future, sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use tokio::sync::Semaphore;
 
 pub use self::params::fuzz_filter;
+pub(crate) use self::reply::no_content;
+#[cfg(feature = "server")]
+pub(crate) use self::reply::refusal;
 pub use self::{
     body::Body,
     reply::{json, problem},
@@ -295,12 +298,6 @@ impl AskedList {
 fn with(headers: HeaderMap, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.headers_mut() = headers;
-    response
-}
-
-fn no_content() -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
     response
 }
 

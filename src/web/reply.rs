@@ -15,7 +15,7 @@ use crate::{
 /// The methods of a list.
 pub(super) const ALLOWED: &str = "GET, HEAD, OPTIONS";
 
-/// Seconds after which a client that found no room may ask again.
+/// Seconds after which a client that found no room may ask again, where nothing says it better.
 const RETRY_AFTER: u64 = 2;
 
 /// A failure as a response.
@@ -67,6 +67,12 @@ pub fn problem(error: Error) -> Response<Body> {
     Problem::from(error).response()
 }
 
+/// The response for a failure that has a status of its own.
+#[cfg(feature = "server")]
+pub(crate) fn refusal(status: StatusCode, error: Error) -> Response<Body> {
+    Problem { status, error, allow: false }.response()
+}
+
 #[derive(Serialize)]
 struct Details<'a> {
     r#type: String,
@@ -106,7 +112,7 @@ impl Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
         if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&self.status) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.error.retry_after().unwrap_or(RETRY_AFTER)));
         }
         if self.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(ALLOWED));
@@ -123,6 +129,15 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
     insert_always(response.headers_mut());
+    response
+}
+
+/// A response without a body, which nobody keeps either: a shared cache would end everybody's events with one client's.
+pub(crate) fn no_content() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    insert_always(response.headers_mut());
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
     response
 }
 

@@ -55,6 +55,28 @@ fn a_broken_export_leaves_no_file_and_keeps_the_old_one() {
 }
 
 #[test]
+fn an_export_replaces_what_a_link_leads_to_and_writes_into_a_pipe() {
+    let file = numbered(60);
+    let folder = file.folder.path();
+    std::fs::write(folder.join("chunkflow.toml"), file.config("table = \"item\"")).unwrap();
+    std::fs::write(folder.join("list.csv"), "the old one").unwrap();
+    std::os::unix::fs::symlink("list.csv", folder.join("link.csv")).unwrap();
+    assert!(binary(&["export", "list", "--output", "link.csv"], folder).status().unwrap().success());
+    assert!(folder.join("link.csv").is_symlink());
+    let list = std::fs::read(folder.join("list.csv")).unwrap();
+    assert_eq!(list.iter().filter(|byte| **byte == b'\n').count(), 61);
+    let pipe = folder.join("pipe.csv");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || std::fs::read(pipe).unwrap()
+    });
+    assert!(binary(&["export", "list", "--output", "pipe.csv"], folder).status().unwrap().success());
+    assert_eq!(reader.join().unwrap(), list);
+    assert!(!pipe.metadata().unwrap().is_file(), "it is a pipe still");
+}
+
+#[test]
 fn the_demo_is_made_once_and_never_over_another_file() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("tricks.sqlite");

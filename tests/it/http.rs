@@ -76,6 +76,15 @@ fn head_has_the_headers_of_get_and_reads_nothing() {
             assert_eq!(head.header(name), get.header(name), "{name} of {target}");
         }
     }
+    // And of one that is too long to be gathered before its first byte.
+    let server = serve_numbers(&Numbers::new(3_000, 100));
+    server.get("/numbers?limit=1500");
+    let (head, get) = (ask(server.address, "HEAD", "/numbers?limit=1500", &[]), server.get("/numbers?limit=1500"));
+    assert!(get.header("link").contains("rel=\"next\""));
+    for name in ["content-length", "link", "x-accel-buffering"] {
+        assert_eq!(head.header(name), get.header(name), "{name}");
+    }
+    assert_eq!((get.header("content-length"), ids(&get).len()), (&*get.body.len().to_string(), 1_500));
 }
 
 #[test]
@@ -88,7 +97,11 @@ fn other_methods_are_refused_with_what_is_allowed() {
         assert_eq!((reply.status, reply.header("allow")), (405, "GET, HEAD, OPTIONS"), "{method}");
         assert_eq!(reply.header("content-type"), "application/problem+json");
     }
-    assert_eq!(ask(server.address, "POST", "/healthz", &[("content-length", "0")]).status, 405);
+    for path in ["/", "/healthz"] {
+        let reply = ask(server.address, "POST", path, &[("content-length", "0")]);
+        assert_eq!((reply.status, &reply.json()["status"]), (405, &405.into()), "{path}");
+    }
+    assert_eq!(options.header("cache-control"), "no-store");
 }
 
 #[test]
@@ -412,9 +425,10 @@ fn the_operator_sees_the_counters_on_a_listener_of_its_own() {
     let address = admin.address();
     runtime.spawn(admin.run(Shutdown::default()));
     for headers in [&[][..], &[("authorization", "Bearer wrong")]] {
-        assert_eq!(ask(address, "GET", "/metrics", headers).status, 401);
+        let refused = ask(address, "GET", "/metrics", headers);
+        assert_eq!((refused.status, &refused.json()["status"]), (401, &401.into()));
     }
-    let metrics = ask(address, "GET", "/metrics", &[("authorization", "Bearer secret")]);
+    let metrics = ask(address, "GET", "/metrics", &[("authorization", "bearer secret")]);
     assert!(metrics.header("content-type").starts_with("application/openmetrics-text"));
     let text = String::from_utf8(metrics.body).unwrap();
     for line in
