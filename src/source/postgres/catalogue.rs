@@ -120,10 +120,12 @@ fn column(row: &Row) -> TableColumn {
     let wire = Type::from_oid(base as u32).as_ref().and_then(Wire::of);
     let as_text = "?::text".to_owned();
     let is_text = is_enum || type_name == "citext";
+    // PostgreSQL's own types (FirstNormalObjectId in access/transam.h) and ranges: as JSON they would be texts in quotes.
+    let has_text = is_text || matches!(&*class, "r" | "m") || (base < 16_384 && category != "A" && !is_composite);
     let (read, read_key) = match wire {
         Some(Wire::Json | Wire::Jsonb | Wire::Array) => ("?".to_owned(), as_text),
         Some(_) => ("?".to_owned(), "?".to_owned()),
-        None if is_text => (as_text.clone(), as_text),
+        None if has_text => (as_text.clone(), as_text),
         None => ("to_json(?)".to_owned(), as_text),
     };
     let operand = match wire {

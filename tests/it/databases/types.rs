@@ -66,6 +66,12 @@ fn every_type_of_postgresql_is_json_that_says_what_psql_says() {
     let body = String::from_utf8(db.serve("table = \"item\"").get("/list").body).unwrap();
     assert!(body.contains("\"n\":123456789012345678901234567890.000100,\"n2\":1.50000"), "{body}");
     assert!(body.contains("\"an\":[1.10,null]"), "{body}");
+    let csv = String::from_utf8(db.serve("table = \"item\"").get("/list.csv").body).unwrap();
+    for text in
+        [",1 day 02:03:04,", ",\"[1,10)\",", ",\"(1,2)\",", ",1010,", ",<a/>,", ",$1.00,", ",'a' 'b',", ",01:02:03+02,"]
+    {
+        assert!(csv.contains(text), "{text} stands as it is in {csv}");
+    }
     let two = &rows[1];
     assert_eq!(
         [&two["f4"], &two["f8"], &two["n"], &two["d"], &two["ts"], &two["tz"], &two["ai"]],
