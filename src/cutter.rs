@@ -142,13 +142,22 @@ impl Cutter {
         open + self.done.iter().map(|chunk| chunk.weight()).sum::<usize>() + 256
     }
 
-    /// The key of its next chunk and when that chunk's first row was read; `None` when it holds no row.
-    pub(crate) fn next(&self) -> Option<(ChunkKey, u64)> {
-        match (self.done.front(), &self.open) {
-            (Some(chunk), _) => Some((chunk.key.clone(), chunk.loaded_at)),
-            (None, Some(open)) if open.rows > 0 => Some((self.list.chunk_key(&open.start, self.cut), open.loaded_at)),
-            _ => None,
-        }
+    /// When the first row that it holds was read; `None` when it holds none.
+    pub(crate) fn read_at(&self) -> Option<u64> {
+        let begun = || self.open.as_ref().filter(|open| open.rows > 0).map(|open| open.loaded_at);
+        self.done.front().map(|chunk| chunk.loaded_at).or_else(begun)
+    }
+
+    /// The key of the chunk that its last rows begin; `None` when every row is in a whole one.
+    pub(crate) fn begun(&self) -> Option<ChunkKey> {
+        let open = self.open.as_ref().filter(|open| open.rows > 0)?;
+        Some(self.list.chunk_key(&open.start, self.cut))
+    }
+
+    /// Gives up the whole chunks before the one with this key.
+    pub(crate) fn skip_to(&mut self, key: &ChunkKey) {
+        let before = self.done.iter().position(|chunk| chunk.key == *key).unwrap_or(self.done.len());
+        self.done.drain(..before);
     }
 
     fn close(&mut self, next: Option<Cursor>) {

@@ -5,8 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::join_all;
-
 use super::{Found, How, Loader, Place, STORE_TIMEOUT};
 use crate::{
     chunk::{Chunk, ChunkKey},
@@ -43,8 +41,9 @@ impl Loader {
                 }
                 drop(room);
             };
-            join_all(behind.into_iter().map(&put)).await;
-            join_all(first.map(put)).await;
+            for chunk in behind.into_iter().chain(first) {
+                put(chunk).await;
+            }
             if let Some(mut lease) = lease {
                 lease.release().await;
             }

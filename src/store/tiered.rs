@@ -67,7 +67,7 @@ impl Store for Tiered {
     }
 
     fn put<'a>(&'a self, chunk: Arc<Chunk>, keep: Duration, generation: u64) -> BoxFuture<'a, Result<()>> {
-        self.keep(&chunk, generation);
+        // Whoever loads chunks keeps those near that are asked for; the others are far, and not in their way.
         self.far.put(chunk, keep, generation)
     }
 
