@@ -359,7 +359,7 @@ impl Stream {
     fn measure(&mut self, budget: &Arc<Semaphore>) {
         let Some(rest) = self.rest_at_hand() else { return };
         let bytes = rest.iter().map(|(_, found)| found.chunk.body.len()).sum::<usize>();
-        if !self.hold(budget, bytes) {
+        if !rest.is_empty() && !self.hold(budget, bytes) {
             return;
         }
         for (place, found) in rest {

@@ -40,9 +40,15 @@ pub(crate) const CODINGS: &[Kind<&dyn Coding>] = &[
 /// nothing is acceptable.
 pub(crate) fn negotiate(accept: &str) -> Result<Option<usize>, ()> {
     let wishes: Vec<(&str, u16)> = accept.split(',').filter_map(wish).collect();
+    if wishes.is_empty() {
+        return Ok(None);
+    }
     let weight = |name: &str| {
         let named = |wished: &str| wishes.iter().find(|(wish, _)| wish.eq_ignore_ascii_case(wished)).map(|wish| wish.1);
-        named(name).or_else(|| named(&format!("x-{name}"))).or_else(|| named("*"))
+        // RFC 9110 §8.4.1.3 has `x-gzip` mean the same.
+        let old = |wish: &str| matches!(wish.split_at_checked(2), Some(("x-" | "X-", bare)) if bare.eq_ignore_ascii_case(name));
+        let old = || wishes.iter().find(|(wish, _)| old(wish)).map(|wish| wish.1);
+        named(name).or_else(old).or_else(|| named("*"))
     };
     let best = CODINGS.iter().map(|coding| weight(coding.name).unwrap_or(0)).enumerate();
     let (index, most) = best.min_by_key(|&(index, weight)| (u16::MAX - weight, index)).unwrap_or_default();

@@ -1,6 +1,9 @@
 //! Which host a request is for, and what its absolute links begin with.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+};
 
 use http::{HeaderMap, Request, Version, header};
 use ipnet::IpNet;
@@ -8,7 +11,7 @@ use ipnet::IpNet;
 use crate::{
     config::ServerConfig,
     error::{Error, Kind, Result},
-    web::{Origin, is_host},
+    web::is_host,
 };
 
 /// Who asks, and whether over TLS.
@@ -51,15 +54,15 @@ impl Hosts {
         }
     }
 
-    /// Checks the host of a request; says what its absolute links begin with.
-    pub(super) fn check<B>(&self, request: &Request<B>, peer: Peer) -> Result<Origin> {
+    /// Checks the host of a request; says what its absolute links begin with: scheme and host.
+    pub(super) fn check<'a, B>(&'a self, request: &'a Request<B>, peer: Peer) -> Result<Cow<'a, str>> {
         let forwarded =
             if self.trusts(peer.address.ip()) { Forwarded::read(request.headers()) } else { Forwarded::default() };
-        let host = forwarded.host.or_else(|| named(request)).map(str::to_ascii_lowercase);
+        let host = forwarded.host.or_else(|| named(request)).map(lower_case);
         let host = match host {
             Some(host) if is_host(&host) => host,
             // HTTP/1.0 does not demand one.
-            None if request.version() < Version::HTTP_11 => self.own.clone(),
+            None if request.version() < Version::HTTP_11 => Cow::Borrowed(&*self.own),
             _ => {
                 return Err(Error::new(Kind::Invalid, "the request names no right host")
                     .remedy("send one `Host` header with a host name"));
@@ -68,14 +71,15 @@ impl Hosts {
         if let Some(allowed) = &self.allowed {
             let (name, port) = split_port(&host);
             let usual = port.is_none_or(|port| [80, 443, self.port].contains(&port));
-            if !allowed.iter().any(|one| *one == host || (one == name && (usual || self.any_port))) {
+            if !allowed.iter().any(|one| *one == *host || (one == name && (usual || self.any_port))) {
                 return Err(Error::new(Kind::Invalid, format!("the host `{name}` is not served here"))
                     .remedy("the operator allows hosts with `allowed_hosts` in [server]"));
             }
         }
         let own = if peer.secure { "https" } else { "http" };
-        let scheme = forwarded.scheme.filter(|scheme| ["http", "https"].contains(scheme)).unwrap_or(own);
-        Ok(Origin(self.public_url.clone().unwrap_or_else(|| [scheme, "://", &host].concat())))
+        let known = |said: &str| ["http", "https"].into_iter().find(|scheme| scheme.eq_ignore_ascii_case(said));
+        let scheme = forwarded.scheme.and_then(known).unwrap_or(own);
+        Ok(self.public_url.as_deref().map_or_else(|| Cow::Owned([scheme, "://", &host].concat()), Cow::Borrowed))
     }
 
     /// The address that a request counts for: the peer's, or the one that trusted proxies name. `None` where they name none.
@@ -103,6 +107,10 @@ impl Hosts {
         let peer = peer.to_canonical();
         self.trusted.iter().any(|net| net.contains(&peer))
     }
+}
+
+fn lower_case(text: &str) -> Cow<'_, str> {
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) { text.to_ascii_lowercase().into() } else { text.into() }
 }
 
 /// The host that the request line or the one `Host` header names.
@@ -177,7 +185,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        hosts.check(&request.body(()).unwrap(), peer).ok().map(|origin| origin.0)
+        hosts.check(&request.body(()).unwrap(), peer).ok().map(Cow::into_owned)
     }
 
     #[test]
@@ -204,7 +212,7 @@ mod tests {
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
             ..ServerConfig::default()
         };
-        let legacy = [("host", "proxy"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "evil, example.com")];
+        let legacy = [("host", "proxy"), ("x-forwarded-proto", "HTTPS"), ("x-forwarded-host", "evil, example.com")];
         assert_eq!(origin(&config, [10, 1, 1, 1], &legacy).as_deref(), Some("https://example.com"));
         assert_eq!(origin(&config, [11, 1, 1, 1], &legacy).as_deref(), Some("http://proxy"));
         let standard = [("host", "proxy"), ("forwarded", "for=1.2.3.4, for=x;proto=https;host=\"example.com\"")];

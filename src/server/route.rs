@@ -76,7 +76,7 @@ impl Site {
     }
 
     /// Answers a request; with a stream comes the permit that it must hold.
-    pub(super) async fn answer<B>(&self, mut request: Request<B>, peer: Peer) -> (Response<Body>, Option<Place>) {
+    pub(super) async fn answer<B>(&self, request: Request<B>, peer: Peer) -> (Response<Body>, Option<Place>) {
         let id = self.request_id(&request);
         // Begun before the work, so that a client who leaves before its first byte has its line too.
         let line = tracing::enabled!(target: "chunkflow::access", tracing::Level::INFO).then(|| Line {
@@ -92,12 +92,7 @@ impl Site {
         let probe = ["/healthz", "/readyz"].contains(&request.uri().path());
         let (mut response, permit) = match self.hosts.check(&request, peer) {
             Err(error) if !probe => (problem(error), None),
-            origin => {
-                if let Ok(origin) = origin {
-                    request.extensions_mut().insert(origin);
-                }
-                self.route(&request, peer).await
-            }
+            origin => self.route(&request, origin.as_deref().unwrap_or_default(), peer).await,
         };
         response.headers_mut().insert(X_REQUEST_ID, id);
         if let Some(mut line) = line {
@@ -112,14 +107,14 @@ impl Site {
         (response, permit)
     }
 
-    async fn route<B>(&self, request: &Request<B>, peer: Peer) -> (Response<Body>, Option<Place>) {
+    async fn route<B>(&self, request: &Request<B>, origin: &str, peer: Peer) -> (Response<Body>, Option<Place>) {
         if let Door::Admin(token) = &self.door {
             return (admin::answer(&self.chunkflow, &self.shared, token.as_deref(), request).await, None);
         }
         match request.uri().path() {
             "/healthz" => (health(request.method(), true), None),
             "/readyz" => (health(request.method(), self.shared.ready.load(Ordering::Relaxed)), None),
-            path => self.bounded(path, request, peer).await.unwrap_or_else(|error| (problem(error), None)),
+            path => self.bounded(path, request, origin, peer).await.unwrap_or_else(|error| (problem(error), None)),
         }
     }
 
@@ -128,6 +123,7 @@ impl Site {
         &self,
         path: &str,
         request: &Request<B>,
+        origin: &str,
         peer: Peer,
     ) -> Result<(Response<Body>, Option<Place>)> {
         let each = self.config.max_streams_per_address;
@@ -146,7 +142,7 @@ impl Site {
             Method::GET => Some(self.shared.streams.enter("streams", self.config.max_streams, client, each)?),
             _ => None,
         };
-        Ok((self.chunkflow.respond(request).await, place))
+        Ok((self.chunkflow.respond_from(request, Some(origin)).await, place))
     }
 
     /// What there is here, for people and programs that look around.

@@ -143,7 +143,16 @@ impl Chunkflow {
     /// Returns once the first chunk is in hand, so that a source that is down is a 503 and not a cut list. Every failure is
     /// an `application/problem+json` response. Needs a tokio runtime; dropping the future or the body stops the work.
     pub fn respond<B>(&self, request: &Request<B>) -> impl Future<Output = Response<Body>> + Send + use<B> {
-        let (asked, inner) = (self.asked(request), Arc::clone(&self.0));
+        self.respond_from(request, request.extensions().get().map(|Origin(origin)| &**origin))
+    }
+
+    /// The same where the scheme and host that absolute links begin with are known otherwise.
+    pub(crate) fn respond_from<B>(
+        &self,
+        request: &Request<B>,
+        origin: Option<&str>,
+    ) -> impl Future<Output = Response<Body>> + Send + use<B> {
+        let (asked, inner) = (self.asked(request, origin), Arc::clone(&self.0));
         async move {
             match asked {
                 Ok(Asked::List(list)) => list.answer(&inner).await.unwrap_or_else(|problem| problem.response()),
@@ -202,7 +211,7 @@ impl Chunkflow {
     }
 
     /// What a request asks for; without any work.
-    fn asked<B>(&self, request: &Request<B>) -> Result<Asked, Problem> {
+    fn asked<B>(&self, request: &Request<B>, origin: Option<&str>) -> Result<Asked, Problem> {
         let (resource, extension) = self.find(request.uri().path())?;
         let method = request.method();
         if method == Method::OPTIONS {
@@ -224,7 +233,11 @@ impl Chunkflow {
             None => None,
         };
         let params = params::parse(request.uri().query().unwrap_or_default(), resource)?;
-        let base = if resource.has_links() { base(request)? } else { String::new() };
+        let base = match origin {
+            _ if !resource.has_links() => Cow::default(),
+            Some(origin) => Cow::from(origin),
+            None => Cow::from(base(request)?),
+        };
         let list = match params.conditions.is_empty() {
             true => self.0.recent.list(resource, format, coding, &base),
             false => Arc::new(List::new(Arc::clone(resource), format, params.conditions, &base)).in_coding(coding),
@@ -234,7 +247,8 @@ impl Chunkflow {
         if method == Method::HEAD {
             return Ok(Asked::Said(self.head(&ask, format, request.uri())));
         }
-        Ok(Asked::List(AskedList { ask, format, uri: request.uri().clone() }))
+        let uri = ask.limit.map(|_| request.uri().clone());
+        Ok(Asked::List(AskedList { ask, format, uri }))
     }
 
     /// What GET would say, as far as it is known without any work.
@@ -279,7 +293,8 @@ enum Asked {
 struct AskedList {
     ask: Ask,
     format: usize,
-    uri: Uri,
+    /// Where there is a limit: what a link to the rest begins with.
+    uri: Option<Uri>,
 }
 
 impl AskedList {
@@ -290,7 +305,9 @@ impl AskedList {
         add_coding(&mut headers, coding);
         headers.insert(CACHE_STATUS, first_status(stream.first()));
         known_length(&mut headers, stream.length());
-        add_link(&mut headers, &self.uri, stream.goes_on(), order);
+        if let Some(uri) = &self.uri {
+            add_link(&mut headers, uri, stream.goes_on(), order);
+        }
         Ok(with(headers, Body::from(stream)))
     }
 }
@@ -327,11 +344,8 @@ fn add_coding(headers: &mut HeaderMap, coding: Option<usize>) {
     headers.extend(coding.map(|index| (header::CONTENT_ENCODING, HeaderValue::from_static(CODINGS[index].name))));
 }
 
-/// The scheme and host of absolute links.
+/// The scheme and host of absolute links, as far as the request itself tells.
 fn base<B>(request: &Request<B>) -> Result<String> {
-    if let Some(Origin(origin)) = request.extensions().get() {
-        return Ok(origin.clone());
-    }
     let host = request.uri().authority().map(|authority| authority.as_str());
     let host = host.or_else(|| request.headers().get(header::HOST)?.to_str().ok());
     match host.filter(|host| is_host(host)) {
@@ -375,7 +389,16 @@ fn first_status(first: Option<How>) -> HeaderValue {
 /// RFC 9211, for a chunk.
 fn status_value(how: How) -> HeaderValue {
     let value = match how {
-        How::Fresh(left) => "chunkflow; hit; ttl=".to_owned() + itoa::Buffer::new().format(left),
+        How::Fresh(left) => {
+            // By hand: it is part of every warm answer.
+            const BEGIN: &[u8; 20] = b"chunkflow; hit; ttl=";
+            let (mut value, mut digits) = ([0; BEGIN.len() + 20], itoa::Buffer::new());
+            let digits = digits.format(left).as_bytes();
+            let end = BEGIN.len() + digits.len();
+            value[..BEGIN.len()].copy_from_slice(BEGIN);
+            value[BEGIN.len()..end].copy_from_slice(digits);
+            return HeaderValue::from_bytes(&value[..end]).expect("ASCII");
+        }
         How::Stale { past, .. } => format!("chunkflow; hit; ttl=-{past}; detail=stale"),
         How::Loaded => return HeaderValue::from_static("chunkflow; fwd=miss; stored"),
         How::Joined => return HeaderValue::from_static("chunkflow; fwd=miss; collapsed"),
