@@ -1,6 +1,7 @@
 //! `chunkflow export`
 
 use std::{
+    borrow::Cow,
     fs::{self, File},
     future::poll_fn,
     io::{self, BufWriter, Write},
@@ -22,9 +23,12 @@ pub(super) async fn run(
     format: Option<String>,
     output: Option<PathBuf>,
 ) -> Result<Exit> {
-    let Some(format) = choose_format(format.as_deref(), output.as_deref()) else {
-        eprintln!("there is no format `{}`; formats here: {}", format.unwrap_or_default(), kind::names(FORMATS));
-        return Ok(Exit::Usage);
+    let format = match choose_format(format.as_deref(), output.as_deref()) {
+        Ok(format) => format,
+        Err(unknown) => {
+            eprintln!("there is no format `{unknown}`; formats here: {}; --format says which", kind::names(FORMATS));
+            return Ok(Exit::Usage);
+        }
     };
     let config = opener.config()?;
     let chunkflow = config.open().await?;
@@ -56,13 +60,14 @@ async fn stopped() -> io::Result<()> {
 }
 
 /// By name, else by the file's extension, else the default.
-fn choose_format(name: Option<&str>, output: Option<&Path>) -> Option<usize> {
-    let find = |name: &str| FORMATS.iter().position(|format| format.name == name);
-    match (name, output.and_then(Path::extension).and_then(|extension| extension.to_str())) {
-        (Some(name), _) => find(name),
-        (None, Some(extension)) => find(extension).or(Some(0)),
-        (None, None) => Some(0),
-    }
+fn choose_format(name: Option<&str>, output: Option<&Path>) -> Result<usize, String> {
+    let extension = || output.and_then(Path::extension).map(|extension| extension.to_string_lossy());
+    let Some(wanted) = name.map(Cow::from).or_else(extension) else { return Ok(0) };
+    let known = FORMATS.iter().position(|format| format.name == wanted);
+    // A device is called as it is.
+    let device =
+        || name.is_none() && output.and_then(|output| fs::metadata(output).ok()).is_some_and(|it| !it.is_file());
+    known.or_else(|| device().then_some(0)).ok_or_else(|| wanted.into_owned())
 }
 
 pub(super) async fn progress_bar(resource: &Resource, terminal: bool) -> ProgressBar {

@@ -9,12 +9,14 @@ use anyhow::{Context, Result, bail};
 
 use super::{Process, tricks};
 use crate::{
-    config::{Config, Draft},
+    config::{Complaints, Config, Draft},
     source::{DatabaseOptions, open_database},
 };
 
 const FILE: &str = "chunkflow.toml";
 const DEMO: &str = include_str!("demo.toml");
+const DEMO_NAME: &str = "the demo's configuration";
+const DEMO_URL: &str = "DEMO_DATABASE_URL";
 const DEMO_ROWS: u32 = 350;
 
 /// Finds and reads the configuration for a command.
@@ -26,9 +28,8 @@ pub(super) struct Opener<'a> {
 impl Opener<'_> {
     /// The configuration that was named, else the one in this folder, else the demo's.
     pub(super) fn config(&self) -> Result<Config> {
-        match &self.file {
-            Some(file) => self.read(file),
-            None if Path::new(FILE).exists() => self.read(Path::new(FILE)),
+        match self.named() {
+            Some(file) => self.read(&file),
             None => {
                 let database = self.demo_database(DEMO_ROWS)?;
                 self.demo(&database, DEMO_ROWS)
@@ -38,12 +39,8 @@ impl Opener<'_> {
 
     /// The configuration that was named or is in this folder, over this database; without one, all that the database has.
     pub(super) async fn config_of(&self, url: &str) -> Result<Config> {
-        let file = match &self.file {
-            Some(file) => Some(file.as_path()),
-            None => Some(Path::new(FILE)).filter(|file| file.exists()),
-        };
-        if let Some(file) = file {
-            let mut config = self.read(file)?;
+        if let Some(file) = self.named() {
+            let mut config = self.read(&file)?;
             config.replace_database(url)?;
             return Ok(config);
         }
@@ -64,19 +61,39 @@ impl Opener<'_> {
         Ok(Draft::of(&*database, relations).await)
     }
 
+    /// The same, with everything that is wrong or slow about it.
+    pub(super) async fn check(&self) -> Result<Result<Config, Complaints>> {
+        match self.named() {
+            Some(file) => {
+                Ok(Config::check(&file.display().to_string(), &text_of(&file)?, self.process.environment).await)
+            }
+            None => {
+                let url = self.demo_url(&self.demo_database(DEMO_ROWS)?, DEMO_ROWS)?;
+                Ok(Config::check(DEMO_NAME, DEMO, &|name| (name == DEMO_URL).then(|| url.clone())).await)
+            }
+        }
+    }
+
+    /// The file that was named, else the one in this folder.
+    fn named(&self) -> Option<PathBuf> {
+        self.file.clone().or_else(|| Some(PathBuf::from(FILE)).filter(|file| file.exists()))
+    }
+
     fn read(&self, file: &Path) -> Result<Config> {
-        let text =
-            fs::read_to_string(file).with_context(|| format!("the configuration {} cannot be read", file.display()))?;
-        Ok(Config::parse(&file.display().to_string(), &text, self.process.environment)?)
+        Ok(Config::parse(&file.display().to_string(), &text_of(file)?, self.process.environment)?)
     }
 
     /// The demo's configuration over this file, which is made if it is not there.
     pub(super) fn demo(&self, database: &Path, rows: u32) -> Result<Config> {
-        tricks::make(database, rows, self.process.terminal)?;
+        let url = self.demo_url(database, rows)?;
         tracing::info!(database = %database.display(), "the demo list: GET /tricks");
-        let url = format!("sqlite:{}", database.display());
-        let environment = |name: &str| (name == "DEMO_DATABASE_URL").then(|| url.clone());
-        Ok(Config::parse("the demo's configuration", DEMO, &environment)?)
+        Ok(Config::parse(DEMO_NAME, DEMO, &|name| (name == DEMO_URL).then(|| url.clone()))?)
+    }
+
+    /// The URL of the demo's database, once it is made.
+    fn demo_url(&self, database: &Path, rows: u32) -> Result<String> {
+        tricks::make(database, rows, self.process.terminal)?;
+        Ok(format!("sqlite:{}", database.display()))
     }
 
     /// Where the demo's file is kept when nobody said where: the user's cache folder, else the folder for temporary files.
@@ -95,4 +112,8 @@ impl Opener<'_> {
         })?;
         Ok(folder.join(file))
     }
+}
+
+fn text_of(file: &Path) -> Result<String> {
+    fs::read_to_string(file).with_context(|| format!("the configuration {} cannot be read", file.display()))
 }

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
@@ -11,7 +11,9 @@ use tokio::{
 use super::{Exit, ServeOptions, open::Opener};
 use crate::{
     config::{Config, parse_listen},
+    kind,
     server::{Reload, Reloads, Server, Shutdown},
+    store::STORES,
     web::Chunkflow,
 };
 
@@ -21,6 +23,10 @@ pub(super) async fn run(opener: &Opener<'_>, options: ServeOptions) -> Result<Ex
 
 /// Serves a configuration until a signal says otherwise; `read` reads it, at the start and whenever it is to be read again.
 pub(super) async fn serve(read: impl AsyncFn() -> Result<Config>, options: ServeOptions) -> Result<Exit> {
+    if let Some(wrong) = options.wrong() {
+        eprintln!("error: {wrong}");
+        return Ok(Exit::Usage);
+    }
     let config = options.over(read().await?)?;
     raise_open_files();
     config.check_tls()?;
@@ -71,13 +77,24 @@ fn names(chunkflow: &Chunkflow) -> String {
 }
 
 impl ServeOptions {
+    /// What is wrong with them, if anything is.
+    fn wrong(&self) -> Option<String> {
+        if let Some(listen) = self.listen.as_ref().filter(|listen| parse_listen(listen).is_none()) {
+            return Some(format!("`{listen}` is no address: write IP:PORT, for instance --listen 127.0.0.1:8080"));
+        }
+        // The rest may hold a password.
+        let scheme = self.store.as_ref()?.split(':').next().unwrap_or_default();
+        if kind::find(STORES, scheme).is_some() {
+            return None;
+        }
+        let (example, kinds) = (STORES[0].example, kind::names(STORES));
+        Some(format!("no store of kind `{scheme}` here: write for instance --store {example}; this build has {kinds}"))
+    }
+
     /// The configuration with what the options say in its place.
     fn over(&self, mut config: Config) -> Result<Config> {
         if let Some(listen) = &self.listen {
-            let Some(address) = parse_listen(listen) else {
-                bail!("`{listen}` is no address: write IP:PORT, for instance 127.0.0.1:8080")
-            };
-            config.server.listen = address;
+            config.server.listen = parse_listen(listen).context("no address")?;
         }
         if let Some(store) = &self.store {
             config.store.url.clone_from(store);

@@ -4,6 +4,8 @@ use std::{fmt, net::SocketAddr};
 
 use super::{parse_listen, read::Section};
 
+const LISTEN: &str = "127.0.0.1:8081";
+
 /// The listener for the operator.
 #[derive(Clone)]
 pub struct AdminConfig {
@@ -21,11 +23,11 @@ impl fmt::Debug for AdminConfig {
 }
 
 pub(super) fn read(mut section: Section<'_, '_>) -> Option<AdminConfig> {
-    let text = section.required("listen", "write for instance listen = \"127.0.0.1:8081\"");
+    let text = section.string("listen").unwrap_or_else(|| LISTEN.to_owned());
     let token = section.string("token").filter(|token| !token.is_empty());
     let listen = parse_listen(&text);
     match listen {
-        None if !text.is_empty() => section.complain(
+        None => section.complain(
             "listen",
             format!("`{text}` is no address"),
             "write IP:PORT, for instance \"127.0.0.1:8081\"",

@@ -95,6 +95,27 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, at once.
     pub fn parse(file: &str, text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, Complaints> {
+        let (config, wrong) = Config::read(file, text, environment);
+        if wrong.is_empty() { Ok(config) } else { Err(config.text.complaints(wrong)) }
+    }
+
+    /// Reads a configuration, and looks whether what it names is there, right and quick; nothing is served. What is wrong in its text does not keep the
+    /// rest from being looked at.
+    ///
+    /// # Errors
+    /// Everything that is wrong or slow, at once.
+    pub async fn check(
+        file: &str,
+        text: &str,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Config, Complaints> {
+        let (config, mut wrong) = Config::read(file, text, environment);
+        config.look(&mut wrong).await;
+        if wrong.is_empty() { Ok(config) } else { Err(config.text.complaints(wrong)) }
+    }
+
+    /// What can be read of a configuration, and what is wrong with its text. What could not be read is as if it were not there, or empty.
+    fn read(file: &str, text: &str, environment: &dyn Fn(&str) -> Option<String>) -> (Config, Vec<Located>) {
         let reader = Reader::new(environment);
         let (root, errors) = toml::de::DeTable::parse_recoverable(text);
         for error in errors {
@@ -129,10 +150,7 @@ impl Config {
         }
         let (places, complaints) = reader.finish();
         let text = Text { file: file.to_owned(), text: text.to_owned(), places };
-        match complaints.is_empty() {
-            true => Ok(Config { server, admin, store, databases, resources, text }),
-            false => Err(text.complaints(complaints)),
-        }
+        (Config { server, admin, store, databases, resources, text }, complaints)
     }
 
     /// Opens what the configuration names and makes the resources.
@@ -197,11 +215,10 @@ impl Config {
         self.databases.iter_mut().for_each(|(_, options)| options.pool = options.pool.min(reads));
     }
 
-    /// What is wrong or slow, once everything is opened; nothing is served.
-    pub async fn check(&self) -> Complaints {
-        let mut wrong = vec![];
+    /// Adds what is wrong or slow, once everything that can be is opened.
+    async fn look(&self, wrong: &mut Vec<Located>) {
         wrong.extend(self.wrong_tls());
-        if let Some(store) = self.open_store(&mut wrong) {
+        if let Some(store) = self.open_store(wrong) {
             // Any key does: what matters is that there is an answer.
             let key = ChunkKey::new(&ListKey([0; 48]), &Cursor::start(), 0);
             if let Err(error) = store.get(&key).await {
@@ -209,12 +226,11 @@ impl Config {
                 wrong.push(self.text.locate("store.url", &format!("the store does not answer: {error}"), remedy));
             }
         }
-        self.open_resources(&mut wrong, true).await;
-        self.text.complaints(wrong)
+        self.open_resources(wrong, true).await;
     }
 
     fn wrong_tls(&self) -> Option<Located> {
-        let one = self.server.tls.as_ref()?.load().err()?;
+        let one = self.server.tls.as_ref().filter(|tls| tls.are_named())?.load().err()?;
         Some(self.text.locate(&format!("server.tls.{}", one.at), &one.message, &one.remedy))
     }
 
@@ -230,7 +246,8 @@ impl Config {
     /// Makes every resource that can be made; what would be slow is added to what is wrong if it is asked for.
     async fn open_resources(&self, wrong: &mut Vec<Located>, slow: bool) -> Vec<Resource> {
         let mut databases: HashMap<&str, Option<Arc<dyn Database>>> = HashMap::new();
-        for (name, options) in &self.databases {
+        // What has no name could not be read, and was complained of.
+        for (name, options) in self.databases.iter().filter(|(_, options)| !options.url.is_empty()) {
             let opened = open_database(options).await.map_err(|error| {
                 let message = match std::error::Error::source(&error) {
                     Some(cause) => format!("{}: {cause}", error.message()),
@@ -245,7 +262,7 @@ impl Config {
             databases.insert(name, opened.ok());
         }
         let mut made = vec![];
-        for resource in &self.resources {
+        for resource in self.resources.iter().filter(|resource| !resource.spec.table.is_empty()) {
             let Some(Some(database)) = databases.get(&*resource.database) else { continue };
             let at = |key: &str| format!("resources.{}.{key}", resource.name);
             let mut complaints = vec![];

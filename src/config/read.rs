@@ -46,28 +46,31 @@ impl<'e> Reader<'e> {
         (self.places.into_inner(), self.complaints.into_inner())
     }
 
-    /// A text with its `${NAME}` filled in.
-    fn expand(&self, text: &str, span: &Range<usize>) -> String {
-        let mut out = String::new();
+    /// A text with its `${NAME}` filled in; `None`, with a complaint, where that cannot be.
+    fn expand(&self, text: &str, span: &Range<usize>) -> Option<String> {
+        let (mut out, mut whole) = (String::new(), true);
         let mut rest = text;
         while let Some(at) = rest.find("${") {
             out.push_str(&rest[..at]);
             let Some(end) = rest[at..].find('}') else {
                 self.complain(span.clone(), "a `${` is not closed", "write ${NAME} for an environment variable");
-                return out;
+                return None;
             };
             let name = &rest[at + 2..at + end];
             match (self.environment)(name) {
                 Some(value) => out.push_str(&value),
-                None => self.complain(
-                    span.clone(),
-                    format!("the environment variable `{name}` is not set"),
-                    "set it, or write the value here",
-                ),
+                None => {
+                    whole = false;
+                    self.complain(
+                        span.clone(),
+                        format!("the environment variable `{name}` is not set"),
+                        "set it, or write the value here",
+                    );
+                }
             }
             rest = &rest[at + end + 1..];
         }
-        out + rest
+        whole.then_some(out + rest)
     }
 }
 
@@ -144,7 +147,7 @@ impl<'r, 't> Section<'r, 't> {
     pub(super) fn string(&mut self, key: &str) -> Option<String> {
         let value = self.value(key)?;
         match value.get_ref() {
-            DeValue::String(text) => Some(self.reader.expand(text, &value.span())),
+            DeValue::String(text) => self.reader.expand(text, &value.span()),
             _ => {
                 self.wrong(value, key, "a text", "\"…\"");
                 None
@@ -170,7 +173,7 @@ impl<'r, 't> Section<'r, 't> {
         let mut texts = vec![];
         for one in array.iter() {
             match one.get_ref() {
-                DeValue::String(text) => texts.push(self.reader.expand(text, &one.span())),
+                DeValue::String(text) => texts.extend(self.reader.expand(text, &one.span())),
                 _ => self.wrong(one, key, "a list of texts", "[\"…\"]"),
             }
         }
@@ -230,12 +233,21 @@ impl<'r, 't> Section<'r, 't> {
     }
 
     pub(super) fn size(&mut self, key: &str) -> Option<u64> {
+        self.size_up_to(key, u64::MAX, "")
+    }
+
+    /// A size of at most so many bytes, which `largest` writes.
+    pub(super) fn size_up_to(&mut self, key: &str, most: u64, largest: &str) -> Option<u64> {
         let text = self.string(key)?;
         let parsed = bytes_size::parse(&text);
         if parsed.is_none() {
             self.complain(key, format!("`{text}` is no size"), "write for instance \"64KiB\" or \"256MiB\"");
         }
-        parsed
+        let within = parsed.filter(|size| *size <= most);
+        if parsed.is_some() && within.is_none() {
+            self.complain(key, format!("`{key}` is out of bounds"), format!("write {largest} at most"));
+        }
+        within
     }
 
     /// Complains about every key that nobody asked for.

@@ -68,7 +68,9 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
         stale: section.duration("stale").unwrap_or(usual.stale),
         sizes: Sizes {
             rows: section.integer("chunk_rows", 1..=100_000).map_or(usual.sizes.rows, |rows| rows as u32),
-            bytes: section.size("chunk_bytes").map_or(usual.sizes.bytes, |bytes| bytes.clamp(1, 1 << 20) as u32),
+            bytes: section
+                .size_up_to("chunk_bytes", 1 << 20, "1MiB")
+                .map_or(usual.sizes.bytes, |bytes| bytes.max(1) as u32),
         },
         count: section.boolean("count").unwrap_or(usual.count),
         compress: section.boolean("compress").unwrap_or(usual.compress),

@@ -87,9 +87,7 @@ impl ServerConfig {
             listen: listen(&mut section).unwrap_or(usual.listen),
             tls: section.section("tls").map(TlsFiles::read),
             public_url: public_url(&mut section),
-            allowed_hosts: section
-                .strings("allowed_hosts")
-                .map(|hosts| hosts.iter().map(|host| host.to_ascii_lowercase()).collect()),
+            allowed_hosts: allowed_hosts(&mut section),
             trusted_proxies: trusted_proxies(&mut section),
             max_streams: section.integer("max_streams", 1..=1_000_000).map_or(usual.max_streams, |n| n as usize),
             max_connections: section
@@ -150,6 +148,18 @@ fn public_url(section: &mut Section<'_, '_>) -> Option<String> {
         return None;
     }
     Some(text.trim_end_matches('/').to_owned())
+}
+
+fn allowed_hosts(section: &mut Section<'_, '_>) -> Option<Vec<String>> {
+    let hosts = section.strings("allowed_hosts")?;
+    for host in hosts.iter().filter(|host| *host != "*" && !web::is_host(host)) {
+        section.complain(
+            "allowed_hosts",
+            format!("`{host}` is no host"),
+            "write each name whole, for instance \"www.example.com\", with :PORT where that is unusual; \"*\" alone allows every host",
+        );
+    }
+    Some(hosts.iter().map(|host| host.to_ascii_lowercase()).collect())
 }
 
 fn request_rate(section: &mut Section<'_, '_>) -> Option<RequestRate> {

@@ -36,8 +36,16 @@ impl TlsFiles {
     /// Paths are relative to the folder of the configuration.
     pub(super) fn beside(&mut self, configuration: &Path) {
         let folder = configuration.parent().unwrap_or(Path::new(""));
-        self.cert = folder.join(&self.cert);
-        self.key = folder.join(&self.key);
+        for file in [&mut self.cert, &mut self.key] {
+            if !file.as_os_str().is_empty() {
+                *file = folder.join(&*file);
+            }
+        }
+    }
+
+    /// Whether both could be read.
+    pub(super) fn are_named(&self) -> bool {
+        [&self.cert, &self.key].iter().all(|file| !file.as_os_str().is_empty())
     }
 
     /// Reads both files and sees that they belong together.

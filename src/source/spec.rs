@@ -1,5 +1,7 @@
 //! What a resource asks of a table, before anyone has looked at the database.
 
+use crate::error::{Error, Kind};
+
 /// A resource as it is written down: a table, which of its rows, in which order, and the members of each row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spec {
@@ -105,6 +107,18 @@ impl Complaint {
     /// A complaint about the key `at`.
     pub fn new(at: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) -> Complaint {
         Complaint { at: at.into(), message: message.into(), remedy: remedy.into() }
+    }
+
+    /// A complaint that a database failed when it was asked about the key `at`.
+    pub(crate) fn failed(at: impl Into<String>, error: &Error) -> Complaint {
+        let usual = match error.kind() {
+            Kind::Timeout => {
+                "let an index or a table of its own answer it sooner, or give the database a longer `timeout`"
+            }
+            Kind::Unavailable => "see that the database runs and lets this user in",
+            _ => "see that this user may read the table, and the database's log",
+        };
+        Complaint::new(at, error.to_string(), error.advice().unwrap_or(usual))
     }
 }
 

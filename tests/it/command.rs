@@ -150,3 +150,24 @@ fn every_command_has_a_page_of_help() {
         assert!(help.contains("--config"), "{help}");
     }
 }
+
+#[test]
+fn options_that_cannot_be_right_are_wrong_usage_and_say_what_to_write() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let of = |arguments: &[&str]| {
+        let output = binary(arguments, folder.path()).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for (arguments, told) in [
+        (&["serve", "--listen", "nonsense"][..], "write IP:PORT"),
+        (&["serve", "--store", "foo:secret"], "--store memory:256MiB"),
+        (&["export", "tricks", "--output", "out.xyz"], "there is no format `xyz`; formats here: json"),
+        (&["export", "tricks", "--format", "xml"], "there is no format `xml`"),
+    ] {
+        let (code, stderr) = of(arguments);
+        assert!(
+            code == Some(2) && stderr.contains(told) && !stderr.contains("secret"),
+            "{arguments:?}: {code:?} {stderr}"
+        );
+    }
+}

@@ -1,17 +1,10 @@
 //! Every complaint about a configuration has its place and a remedy, and all of them come at once.
 
-use crate::support::{File, binary, numbered, parse};
+use crate::support::{File, binary, checked, numbered, parse};
 
 /// `line:column: message` of each complaint.
 fn complaints(text: &str) -> Vec<String> {
-    match parse(text) {
-        Ok(config) => lines(&checked(&config)),
-        Err(complaints) => lines(&complaints.to_string()),
-    }
-}
-
-fn checked(config: &chunkflow::Config) -> String {
-    crate::support::runtime().block_on(config.check()).to_string()
+    lines(&checked(text))
 }
 
 fn lines(rendered: &str) -> Vec<String> {
@@ -50,6 +43,7 @@ n = 7
         "5:1: unknown key `stal_timeout` in [server]",
         "6:17: `soon` is no span of time",
         "9:8: the environment variable `NOT_SET` is not set",
+        "10:1: the database file x cannot be read: No such file or directory (os error 2)",
         "10:29: unknown key `pol` in [databases.other]",
         "13:12: there is no database `mian`",
         "15:1: unknown key `ordr` in [resources.a]",
@@ -69,10 +63,33 @@ n = 7
 fn an_admin_listener_beyond_loopback_needs_a_token() {
     let list = "[databases]\nmain = \"sqlite:x\"\n[resources.a]\ndatabase = \"main\"\ntable = \"t\"\n";
     let found = complaints(&format!("[admin]\nlisten = \"0.0.0.0:1\"\n{list}"));
-    assert_eq!(found, ["2:10: an admin listener beyond loopback needs a token"]);
+    assert_eq!(found[0], "2:10: an admin listener beyond loopback needs a token");
     for right in ["listen = \"127.0.0.1:1\"", "listen = \"0.0.0.0:1\"\ntoken = \"t\""] {
         assert!(parse(&format!("[admin]\n{right}\n{list}")).is_ok(), "{right}");
     }
+}
+
+#[test]
+fn what_is_wrong_in_the_text_does_not_hide_what_the_database_says() {
+    let file = File::with("CREATE TABLE item (id INTEGER PRIMARY KEY, place INTEGER NOT NULL)");
+    let text = file.config(
+        "table = \"item\"\norder = [\"plaec\"]\nchunk_bytes = \"1GiB\"\nordr = 1\n[store]\nurl = \"${UNSET_STORE}\"\n[server]\nallowed_hosts = [\"*.example.com\"]",
+    );
+    let expected = [
+        "7:9: table `item` has no column `plaec`",
+        "8:15: `chunk_bytes` is out of bounds",
+        "9:1: unknown key `ordr` in [resources.list]",
+        "11:7: the environment variable `UNSET_STORE` is not set",
+        "13:17: `*.example.com` is no host",
+    ];
+    assert_eq!(complaints(&text), expected);
+}
+
+#[test]
+fn an_admin_listener_without_an_address_is_on_loopback() {
+    let list = "[databases]\nmain = \"sqlite:x\"\n[resources.a]\ndatabase = \"main\"\ntable = \"t\"\n";
+    let config = parse(&format!("[admin]\n{list}")).unwrap();
+    assert_eq!(config.admin.unwrap().listen, std::net::SocketAddr::from(([127, 0, 0, 1], 8081)));
 }
 
 #[test]
@@ -133,8 +150,7 @@ fn check_says_which_orders_are_slow_or_can_be_null() {
         assert_eq!(complaints(&file.config(&format!("table = \"item\"\n{fast}"))), [""; 0], "{fast}");
     }
     // The remedy works as it is printed.
-    let config = parse(&file.config("table = \"item\"\norder = [\"-place\"]")).unwrap();
-    let rendered = checked(&config);
+    let rendered = checked(&file.config("table = \"item\"\norder = [\"-place\"]"));
     let remedy = rendered.lines().find_map(|line| Some(line.split_once("CREATE INDEX")?.1.to_owned())).unwrap();
     file.open().execute_batch(&format!("CREATE INDEX{remedy}")).unwrap();
     assert_eq!(complaints(&file.config("table = \"item\"\norder = [\"-place\"]")).len(), 1, "only that it can be NULL");
@@ -151,7 +167,7 @@ fn the_commands_end_with_the_codes_of_the_contract() {
     assert_eq!(code(&["check", "--config", "wrong.toml"]), 1);
     assert_eq!(code(&["serve", "--config", "wrong.toml"]), 1);
     assert_eq!(code(&["serve", "--config", "missing.toml"]), 1);
-    assert_eq!(code(&["serve", "--config", "right.toml", "--listen", "nowhere"]), 1);
+    assert_eq!(code(&["serve", "--config", "right.toml", "--listen", "nowhere"]), 2);
     assert_eq!(code(&["check", "--nonsense"]), 2);
     assert_eq!(code(&["export", "nothing", "--config", "right.toml"]), 2);
     assert_eq!(code(&["--help"]), 0);
@@ -195,12 +211,11 @@ fn passwords_are_never_shown() {
         );
         let shown = parse(&text).unwrap_err().to_string();
         assert!(shown.contains("is no address") && !shown.contains("s/cr@ret"), "{shown}");
-        let checked =
-            parse(&text.replace("listen = \"x\"", "listen = \"127.0.0.1:1\"")).map(|config| checked(&config)).unwrap();
+        let checked = checked(&text.replace("listen = \"x\"", "listen = \"127.0.0.1:1\""));
         assert!(checked.contains("error: chunkflow.toml:2:8: ") && !checked.contains("s/cr@ret"), "{checked}");
     }
     let text = "[databases]\nmain = \"postgres://app:s3cret@127.0.0.1:1/x\"\n[resources.a]\ndatabase = \"main\"\ntable = \"t\"\n";
     let config = parse(text).unwrap();
-    let shown = format!("{}{config:?}", checked(&config));
+    let shown = format!("{}{config:?}", checked(text));
     assert!(shown.contains("PostgreSQL cannot be reached") && !shown.contains("s3cret"), "{shown}");
 }

@@ -91,6 +91,12 @@ pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
+/// What `chunkflow check` says of a configuration; nothing where nothing is wrong.
+pub fn checked(text: &str) -> String {
+    let checked = runtime().block_on(Config::check("chunkflow.toml", text, &|_| None));
+    checked.err().map(|complaints| complaints.to_string()).unwrap_or_default()
+}
+
 pub fn parse(text: &str) -> Result<Config, chunkflow::Complaints> {
     Config::parse("chunkflow.toml", text, &|_| None)
 }

@@ -23,7 +23,7 @@ use crate::{
 
 /// Has MySQL read the queries, so that what it does not take is known at the start.
 pub(super) async fn prepare(pool: &Arc<Pool>, plan: &Plan) -> Result<(), Vec<Complaint>> {
-    let told = |at: &str, error: &Error| vec![Complaint::new(at, error.to_string(), "see the cause")];
+    let told = |at: &str, error: &Error| vec![Complaint::failed(at, error)];
     let mut lease = pool.lease().await.map_err(|error| told("table", &error))?;
     let taken = tokio::time::timeout(pool.timeout(), try_queries(&mut lease.connection().conn, plan)).await;
     match taken {
@@ -82,7 +82,7 @@ pub(super) async fn slow(pool: &Arc<Pool>, plan: &Plan, catalogue: &Catalogue, e
         match sorts(pool, plan).await {
             Ok(true) => complaints.push(advice::unindexed_order(plan)),
             Ok(false) => {}
-            Err(error) => complaints.push(Complaint::new("table", error.to_string(), "see the cause")),
+            Err(error) => complaints.push(Complaint::failed("table", &error)),
         }
     }
     for (index, relation) in plan.relations.iter().enumerate() {

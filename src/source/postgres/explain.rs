@@ -22,8 +22,7 @@ use crate::{
 
 /// Has PostgreSQL read the queries, so that what it does not take is known at the start.
 pub(super) async fn prepare(pool: &Arc<Pool>, plan: &Plan) -> Result<(), Vec<Complaint>> {
-    let mut lease =
-        pool.lease().await.map_err(|error| vec![Complaint::new("table", error.to_string(), "see the cause")])?;
+    let mut lease = pool.lease().await.map_err(|error| vec![Complaint::failed("table", &error)])?;
     let taken =
         tokio::time::timeout(pool.timeout(), try_queries(&lease.connection().client, pool.connector().begin(), plan))
             .await;
@@ -43,7 +42,7 @@ pub(super) async fn prepare(pool: &Arc<Pool>, plan: &Plan) -> Result<(), Vec<Com
             };
             Err(vec![Complaint::new(at, format!("PostgreSQL does not take the query: {told}"), remedy)])
         }
-        Ok(Err((at, Failure::Own(error)))) => Err(vec![Complaint::new(at, error.to_string(), "see the cause")]),
+        Ok(Err((at, Failure::Own(error)))) => Err(vec![Complaint::failed(at, &error)]),
         Err(_) => Err(vec![Complaint::new("table", super::timed_out(pool.timeout()).to_string(), "see its log")]),
     }
 }
@@ -82,7 +81,7 @@ pub(super) async fn slow(pool: &Arc<Pool>, plan: &Plan) -> Vec<Complaint> {
     };
     match found.await {
         Ok(found) => complaints.extend(found),
-        Err(error) => complaints.push(Complaint::new("table", error.to_string(), "see the cause")),
+        Err(error) => complaints.push(Complaint::failed("table", &error)),
     }
     complaints
 }

@@ -100,7 +100,7 @@ impl Sqlite {
             )]),
             Err(failure) => {
                 let error = self.pool.explained(failure, false);
-                Err(vec![Complaint::new("table", error.message(), error.advice().unwrap_or("see the cause"))])
+                Err(vec![Complaint::failed("table", &error)])
             }
         }
     }
@@ -166,7 +166,7 @@ impl Sqlite {
             Ok(_) => {}
             Err(failure) => {
                 let error = self.pool.explained(failure, false);
-                complaints.push(Complaint::new("table", error.to_string(), "see the cause"));
+                complaints.push(Complaint::failed("table", &error));
             }
         }
         complaints.extend(self.slow_relations(&plan));

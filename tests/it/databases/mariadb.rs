@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{types::orders_are_the_database_s_own, walk};
 use crate::{
     servers::{Db, Kind, Server, mariadb},
-    support::{Client, parse, runtime, until},
+    support::{Client, checked, until},
 };
 
 fn rows(db: &Db, resource: &str) -> Vec<Value> {
@@ -309,8 +309,7 @@ fn a_filter_is_compared_as_its_column_s_type_or_refused() {
 
 /// What `chunkflow check` says of a resource.
 fn advice(db: &Db, resource: &str) -> String {
-    let config = parse(&db.config(resource)).unwrap();
-    runtime().block_on(config.check()).to_string()
+    checked(&db.config(resource))
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn check_says_what_is_slow_and_its_remedies_mend_it() {
              categories = { through = \"item_category\", on = \"item_id\", to = \"category_id\", table = \"category\", column = \"name\" }\n\
              comments = { from = \"comment\", on = \"item_id\", column = \"text\" }\n",
         );
-        let check = || crate::support::runtime().block_on(crate::support::parse(&config).unwrap().check()).to_string();
+        let check = || crate::support::checked(&config);
         let mut rounds = 0;
         loop {
             let told = check();
@@ -119,7 +119,7 @@ fn check_says_what_is_slow_and_its_remedies_mend_it() {
         }
         assert_eq!(rounds, 1, "{}: the order and both relations were told of", db.name());
         let nullable = config.replace("\"-kind\"", "\"note\"");
-        let told = crate::support::runtime().block_on(crate::support::parse(&nullable).unwrap().check()).to_string();
+        let told = crate::support::checked(&nullable);
         assert!(told.contains("column `note` of the order can be NULL"), "{}: {told}", db.name());
     }
 }
