@@ -1,7 +1,5 @@
 //! What a resource asks of a table, before anyone has looked at the database.
 
-use crate::error::{Error, Kind};
-
 /// A resource as it is written down: a table, which of its rows, in which order, and the members of each row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spec {
@@ -110,7 +108,9 @@ impl Complaint {
     }
 
     /// A complaint that a database failed when it was asked about the key `at`.
-    pub(crate) fn failed(at: impl Into<String>, error: &Error) -> Complaint {
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+    pub(crate) fn failed(at: impl Into<String>, error: &crate::Error) -> Complaint {
+        use crate::Kind;
         let usual = match error.kind() {
             Kind::Timeout => {
                 "let an index or a table of its own answer it sooner, or give the database a longer `timeout`"
