@@ -35,6 +35,7 @@ use crate::{
 };
 
 const MEMORY: &str = "memory:256MiB";
+const URL: &str = "write a URL, for instance \"sqlite:app.sqlite\"";
 
 /// A whole configuration, checked as far as it can be without opening anything.
 #[derive(Debug)]
@@ -311,12 +312,12 @@ fn read_databases(mut section: Section<'_, '_>) -> Vec<(String, DatabaseOptions)
         let mut options = usual();
         if section.is_table(&name) {
             let Some(mut table) = section.section(&name) else { continue };
-            options.url = table.required("url", "write for instance url = \"sqlite:app.sqlite\"");
+            options.url = table.required("url", URL);
             options.pool = table.integer("pool", 1..=1000).map_or(options.pool, |pool| pool as usize);
             options.timeout = table.limit("timeout").unwrap_or(options.timeout);
             table.finish();
         } else {
-            options.url = section.string(&name).unwrap_or_default();
+            options.url = section.required(&name, URL);
         }
         databases.push((name, options));
     }

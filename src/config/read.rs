@@ -155,13 +155,17 @@ impl<'r, 't> Section<'r, 't> {
         }
     }
 
-    /// A text that must be there; empty, with a complaint, where it is not.
+    /// A text that must be there and say something; empty, with a complaint, where it does not.
     pub(super) fn required(&mut self, key: &str, remedy: &str) -> String {
         if !self.has(key) {
             self.known.push(key.to_owned());
             self.reader.complain(self.span.clone(), format!("`{key}` is missing"), remedy);
         }
-        self.string(key).unwrap_or_default()
+        let text = self.string(key);
+        if text.as_deref() == Some("") {
+            self.complain(key, format!("`{key}` is empty"), remedy);
+        }
+        text.unwrap_or_default()
     }
 
     pub(super) fn strings(&mut self, key: &str) -> Option<Vec<String>> {

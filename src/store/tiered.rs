@@ -67,7 +67,10 @@ impl Store for Tiered {
     }
 
     fn put<'a>(&'a self, chunk: Arc<Chunk>, keep: Duration, generation: u64) -> BoxFuture<'a, Result<()>> {
-        // Whoever loads chunks keeps those near that are asked for; the others are far, and not in their way.
+        // Whoever loads chunks keeps those near that are asked for; here only an older one is replaced.
+        if self.near.at_hand(&chunk.key).is_some() {
+            self.keep(&chunk, generation);
+        }
         self.far.put(chunk, keep, generation)
     }
 

@@ -86,6 +86,17 @@ fn what_is_wrong_in_the_text_does_not_hide_what_the_database_says() {
 }
 
 #[test]
+fn an_empty_url_or_table_is_no_list_that_is_left_out_in_silence() {
+    let text =
+        "[databases]\nmain = \"${EMPTY}\"\nother = { url = \"\" }\n[resources.a]\ndatabase = \"main\"\ntable = \"\"\n";
+    let complaints = chunkflow::Config::parse("chunkflow.toml", text, &|_| Some(String::new())).unwrap_err();
+    assert_eq!(
+        lines(&complaints.to_string()),
+        ["2:8: `main` is empty", "3:17: `url` is empty", "6:9: `table` is empty"]
+    );
+}
+
+#[test]
 fn an_admin_listener_without_an_address_is_on_loopback() {
     let list = "[databases]\nmain = \"sqlite:x\"\n[resources.a]\ndatabase = \"main\"\ntable = \"t\"\n";
     let config = parse(&format!("[admin]\n{list}")).unwrap();
