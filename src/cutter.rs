@@ -142,22 +142,10 @@ impl Cutter {
         open + self.done.iter().map(|chunk| chunk.weight()).sum::<usize>() + 256
     }
 
-    /// When the first row that it holds was read; `None` when it holds none.
-    pub(crate) fn read_at(&self) -> Option<u64> {
-        let begun = || self.open.as_ref().filter(|open| open.rows > 0).map(|open| open.loaded_at);
-        self.done.front().map(|chunk| chunk.loaded_at).or_else(begun)
-    }
-
-    /// The key of the chunk that its last rows begin; `None` when every row is in a whole one.
-    pub(crate) fn begun(&self) -> Option<ChunkKey> {
+    /// The key of the chunk that its last rows begin, and when the first of them was read; `None` when every row is in a whole one.
+    pub(crate) fn begun(&self) -> Option<(ChunkKey, u64)> {
         let open = self.open.as_ref().filter(|open| open.rows > 0)?;
-        Some(self.list.chunk_key(&open.start, self.cut))
-    }
-
-    /// Gives up the whole chunks before the one with this key.
-    pub(crate) fn skip_to(&mut self, key: &ChunkKey) {
-        let before = self.done.iter().position(|chunk| chunk.key == *key).unwrap_or(self.done.len());
-        self.done.drain(..before);
+        Some((self.list.chunk_key(&open.start, self.cut), open.loaded_at))
     }
 
     fn close(&mut self, next: Option<Cursor>) {

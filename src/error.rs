@@ -91,6 +91,14 @@ impl Error {
         self.0.retry_after
     }
 
+    /// What happened and its cause, without what to do about it.
+    pub(crate) fn told(&self) -> String {
+        match &self.0.source {
+            Some(source) => format!("{}: {source}", self.0.message),
+            None => self.0.message.clone(),
+        }
+    }
+
     /// What to do about it, if there is one thing to do.
     pub fn advice(&self) -> Option<&str> {
         self.0.remedy.as_deref()
@@ -99,10 +107,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)?;
-        if let Some(source) = &self.0.source {
-            write!(f, ": {source}")?;
-        }
+        f.write_str(&self.told())?;
         if let Some(remedy) = &self.0.remedy {
             write!(f, " ({remedy})")?;
         }

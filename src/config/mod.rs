@@ -250,13 +250,9 @@ impl Config {
         // What has no name could not be read, and was complained of.
         for (name, options) in self.databases.iter().filter(|(_, options)| !options.url.is_empty()) {
             let opened = open_database(options).await.map_err(|error| {
-                let message = match std::error::Error::source(&error) {
-                    Some(cause) => format!("{}: {cause}", error.message()),
-                    None => error.message().to_owned(),
-                };
                 wrong.push(self.text.locate(
                     &format!("databases.{name}"),
-                    &message,
+                    &error.told(),
                     error.advice().unwrap_or_default(),
                 ));
             });

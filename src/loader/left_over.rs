@@ -1,94 +1,101 @@
-//! Rows that were read beyond a boundary: they begin the next chunk.
+//! Rows that were read beyond a boundary: whole chunks, and the rows that begin the next.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
-
-use super::FlightKey;
-use crate::{
-    chunk::{Chunk, ChunkKey},
-    cutter::Cutter,
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
 };
 
-/// They wait for the next load so many milliseconds, and there may be so many bytes of them.
+use super::FlightKey;
+use crate::{chunk::Chunk, cutter::Cutter};
+
+/// They wait for the loads of their chunks so many milliseconds, and there may be so many bytes of them.
 const AGE: u64 = 10_000;
 const BYTES: usize = 32 * 1024 * 1024;
 
-/// Rows that were read beyond a boundary and wait for the loads of their chunks; the oldest make room.
+/// What was read and waits, each chunk under its own key; the oldest make room.
 #[derive(Default)]
 pub(super) struct LeftOver {
-    waiting: VecDeque<Waiting>,
+    waiting: HashMap<FlightKey, Waiting>,
+    /// The keys, in the order in which they came.
+    order: BTreeMap<u64, FlightKey>,
+    came: u64,
     bytes: usize,
 }
 
-/// What a cutter holds: whole chunks, and behind them the rows that begin another.
 struct Waiting {
-    generation: u64,
-    /// When the first of its rows was read.
+    /// Its place in the order.
+    came: u64,
+    /// When its first row was read, in milliseconds since 1970.
     read_at: u64,
-    /// The key of the chunk that has only begun.
-    begun: Option<ChunkKey>,
-    cutter: Cutter,
+    bytes: usize,
+    rows: Rows,
 }
 
-impl Waiting {
-    fn holds(&self, (key, generation): &FlightKey) -> bool {
-        let whole = || self.cutter.done().any(|chunk| chunk.key == *key);
-        self.generation == *generation && (self.begun.as_ref() == Some(key) || whole())
-    }
+/// What waits under a key.
+pub(super) enum Rows {
+    /// A whole chunk.
+    Whole(Arc<Chunk>),
+    /// The rows that begin one.
+    Begun(Box<Cutter>),
 }
 
 impl LeftOver {
-    /// A whole chunk that waits under this key; what waits behind it goes on waiting.
+    /// The whole chunk that waits under this key, unless it is too old.
     pub(super) fn take_chunk(&mut self, key: &FlightKey, now: u64, ttl: Duration) -> Option<Arc<Chunk>> {
-        let index = self.find(key, now, ttl)?;
-        let waiting = &mut self.waiting[index];
-        if waiting.begun.as_ref() == Some(&key.0) {
-            return None;
+        let Rows::Whole(_) = self.waiting.get(key)?.rows else { return None };
+        match self.take(key, now, ttl)? {
+            Rows::Whole(chunk) => Some(chunk),
+            Rows::Begun(_) => None,
         }
-        self.bytes -= waiting.cutter.weight();
-        waiting.cutter.skip_to(&key.0);
-        let chunk = waiting.cutter.take();
-        self.bytes += waiting.cutter.weight();
-        if waiting.cutter.done().next().is_none() && waiting.begun.is_none() {
-            self.remove(index);
-        }
-        chunk
     }
 
-    /// The rows that wait under this key, unless they are too old.
-    pub(super) fn take(&mut self, key: &FlightKey, now: u64, ttl: Duration) -> Option<Cutter> {
-        let index = self.find(key, now, ttl)?;
-        let mut cutter = self.remove(index)?.cutter;
-        cutter.skip_to(&key.0);
-        Some(cutter)
+    /// What waits under this key, unless it is too old.
+    pub(super) fn take(&mut self, key: &FlightKey, now: u64, ttl: Duration) -> Option<Rows> {
+        let old = |waiting: &Waiting, most: u64| now.saturating_sub(waiting.read_at) >= most;
+        while self.oldest().is_some_and(|oldest| old(&self.waiting[&oldest], AGE)) {
+            self.remove_oldest();
+        }
+        let waiting = self.remove(key)?;
+        (!old(&waiting, AGE.min(ttl.as_millis() as u64).max(1))).then_some(waiting.rows)
     }
 
-    /// Keeps the rows that a cutter holds, of this generation.
-    pub(super) fn put(&mut self, generation: u64, cutter: Cutter) {
-        let Some(read_at) = cutter.read_at() else { return };
-        self.bytes += cutter.weight();
-        self.waiting.push_back(Waiting { generation, read_at, begun: cutter.begun(), cutter });
+    /// Keeps what a cutter holds, of this generation.
+    pub(super) fn put(&mut self, generation: u64, mut cutter: Box<Cutter>) {
+        while let Some(chunk) = cutter.take() {
+            let (key, read_at, bytes) = (chunk.key.clone(), chunk.loaded_at, chunk.weight());
+            self.keep((key, generation), read_at, bytes, Rows::Whole(chunk));
+        }
+        if let Some((key, read_at)) = cutter.begun() {
+            self.keep((key, generation), read_at, cutter.weight(), Rows::Begun(cutter));
+        }
+    }
+
+    fn keep(&mut self, key: FlightKey, read_at: u64, bytes: usize, rows: Rows) {
+        self.remove(&key);
+        self.came += 1;
+        self.bytes += bytes;
+        self.order.insert(self.came, key.clone());
+        self.waiting.insert(key, Waiting { came: self.came, read_at, bytes, rows });
         while self.bytes > BYTES && self.waiting.len() > 1 {
-            self.remove(0);
+            self.remove_oldest();
         }
     }
 
-    /// Where the chunk with this key waits, if it is not too old. It need not be the first there: those before it may have been at hand.
-    fn find(&mut self, key: &FlightKey, now: u64, ttl: Duration) -> Option<usize> {
-        while self.waiting.front().is_some_and(|waiting| now.saturating_sub(waiting.read_at) > AGE) {
-            self.remove(0);
-        }
-        let index = self.waiting.iter().rposition(|waiting| waiting.holds(key))?;
-        let most = AGE.min(ttl.as_millis() as u64).max(1);
-        if now.saturating_sub(self.waiting[index].read_at) < most {
-            return Some(index);
-        }
-        self.remove(index);
-        None
+    fn oldest(&self) -> Option<FlightKey> {
+        self.order.first_key_value().map(|(_, key)| key.clone())
     }
 
-    fn remove(&mut self, index: usize) -> Option<Waiting> {
-        let removed = self.waiting.remove(index)?;
-        self.bytes -= removed.cutter.weight();
+    fn remove_oldest(&mut self) {
+        if let Some(oldest) = self.oldest() {
+            self.remove(&oldest);
+        }
+    }
+
+    fn remove(&mut self, key: &FlightKey) -> Option<Waiting> {
+        let removed = self.waiting.remove(key)?;
+        self.order.remove(&removed.came);
+        self.bytes -= removed.bytes;
         Some(removed)
     }
 }

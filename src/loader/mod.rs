@@ -18,7 +18,11 @@ use tokio::sync::{Semaphore, watch};
 use xxhash_rust::xxh3::xxh3_64;
 
 pub(crate) use self::coded::Ahead;
-use self::{coded::ALL_AHEAD, left_over::LeftOver, sharing::WRITES};
+use self::{
+    coded::ALL_AHEAD,
+    left_over::{LeftOver, Rows},
+    sharing::WRITES,
+};
 use crate::{
     chunk::{Chunk, ChunkKey},
     cursor::Cursor,
@@ -458,12 +462,16 @@ impl Loader {
         let ttl = list.resource().options().ttl;
         let left_over = unpoisoned(&self.left_over).take(&(place.key.clone(), generation), (self.clock)(), ttl);
         let fresh = || Cutter::new(Arc::clone(list), place.cursor.clone(), place.cut);
-        let mut cutter = Box::new(left_over.unwrap_or_else(fresh));
+        let mut cutter = match left_over {
+            Some(Rows::Whole(chunk)) => return Ok((chunk, vec![])),
+            Some(Rows::Begun(cutter)) => cutter,
+            None => Box::new(fresh()),
+        };
         let mut made = vec![];
         loop {
             if let Some(chunk) = cutter.take() {
                 if place.cut == 0 {
-                    unpoisoned(&self.left_over).put(generation, *cutter);
+                    unpoisoned(&self.left_over).put(generation, cutter);
                 }
                 return Ok((chunk, made));
             }

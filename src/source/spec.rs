@@ -118,7 +118,7 @@ impl Complaint {
             Kind::Unavailable => "see that the database runs and lets this user in",
             _ => "see that this user may read the table, and the database's log",
         };
-        Complaint::new(at, error.to_string(), error.advice().unwrap_or(usual))
+        Complaint::new(at, error.told(), error.advice().unwrap_or(usual))
     }
 }
 

@@ -7,13 +7,13 @@ use std::{
 };
 
 use chunkflow::{
-    BoxFuture, Chunk, ChunkKey, Chunkflow, Lease, Memory, Metrics, Resource, ResourceOptions, Result, Sizes, Store,
-    system_clock,
+    Body, BoxFuture, Chunk, ChunkKey, Chunkflow, Lease, Memory, Metrics, Resource, ResourceOptions, Result, Sizes,
+    Store, system_clock,
 };
 use http::Request;
 use http_body_util::BodyExt;
 
-use crate::support::{Numbers, runtime};
+use crate::support::{Numbers, runtime, until};
 
 /// A store as a shared one is, which counts how often each chunk is written.
 struct Counting {
@@ -28,18 +28,25 @@ impl Counting {
         Arc::new(Counting { kept: Memory::new(64 << 20), writes: Mutex::default(), near: Mutex::default() })
     }
 
-    /// A list over it, of which a run holds many chunks.
     fn serve(self: &Arc<Counting>) -> Chunkflow {
-        let options = ResourceOptions { sizes: Sizes { rows: 40, bytes: 1 }, ..ResourceOptions::default() };
-        let resource = Resource::new("list", Numbers::new(5_000, 7), options).unwrap();
-        let store = Arc::clone(self) as Arc<dyn Store>;
-        Chunkflow::with_clock(store, system_clock(), Arc::new(Metrics::default())).with(resource)
+        serve(Arc::clone(self) as _)
     }
 }
 
+/// A list over a store, of which a run holds many chunks.
+fn serve(store: Arc<dyn Store>) -> Chunkflow {
+    let options = ResourceOptions { sizes: Sizes { rows: 40, bytes: 1 }, ..ResourceOptions::default() };
+    let resource = Resource::new("list", Numbers::new(5_000, 7), options).unwrap();
+    Chunkflow::with_clock(store, system_clock(), Arc::new(Metrics::default())).with(resource)
+}
+
+async fn ask(chunkflow: &Chunkflow, path: &str) -> Body {
+    let request = Request::get(path).header("host", "localhost").body(()).unwrap();
+    chunkflow.respond(&request).await.into_body()
+}
+
 async fn read_all(chunkflow: &Chunkflow) {
-    let request = Request::get("/list").header("host", "localhost").body(()).unwrap();
-    chunkflow.respond(&request).await.into_body().collect().await.expect("a whole stream");
+    ask(chunkflow, "/list").await.collect().await.expect("a whole stream");
     chunkflow.written().await;
 }
 
@@ -106,4 +113,38 @@ fn no_row_is_read_twice_where_some_chunks_of_a_run_are_at_hand_already() {
     let metrics = chunkflow.metrics();
     assert!(metrics.hits.get() > 10 && metrics.loads.get() > 10, "{metrics:?}");
     assert!(metrics.rows_read.get() <= 5_000, "{} rows of 5,000", metrics.rows_read.get());
+}
+
+#[test]
+fn a_client_that_begins_in_the_middle_of_a_run_leaves_the_chunks_before_to_whoever_wants_them() {
+    let full = Counting::new();
+    // In memory, where nothing is kept that nobody asked for.
+    let chunkflow = serve(Arc::new(Memory::new(64 << 20)));
+    runtime().block_on(async {
+        let elsewhere = full.serve();
+        read_all(&elsewhere).await;
+        let keys: Vec<ChunkKey> = full.writes.lock().unwrap().keys().cloned().collect();
+        let mut chunks = vec![];
+        for key in &keys {
+            chunks.extend(full.kept.get(key).await.unwrap());
+        }
+        let first_id = |chunk: &Arc<Chunk>| {
+            let text = String::from_utf8_lossy(&chunk.body);
+            text.split_once("\"id\":").unwrap().1.split([',', '}']).next().unwrap().parse::<u64>().unwrap()
+        };
+        chunks.sort_by_key(first_id);
+        let rows: u32 = chunks[..6].iter().map(|chunk| chunk.rows).sum();
+        let request = Request::get(format!("/list?limit={rows}")).header("host", "localhost").body(()).unwrap();
+        let link = elsewhere.respond(&request).await.headers()["link"].to_str().unwrap().to_owned();
+        let after = link.split_once("after=").unwrap().1.split('>').next().unwrap().to_owned();
+
+        let mut slow = ask(&chunkflow, "/list").await;
+        slow.frame().await.expect("a frame").expect("of rows");
+        until("a run with many chunks is read", || chunkflow.metrics().reads.get() == 2);
+        let hits = chunkflow.metrics().hits.get();
+        ask(&chunkflow, &format!("/list?after={after}")).await.collect().await.expect("the rest");
+        assert_eq!(chunkflow.metrics().hits.get(), hits, "it got its first chunks from the run");
+        slow.collect().await.expect("a whole list");
+    });
+    assert_eq!(chunkflow.metrics().rows_read.get(), 5_000, "each row once");
 }
