@@ -25,11 +25,17 @@ fn main() -> ExitCode {
         Ok(Exit::Failed) => ExitCode::FAILURE,
         Ok(Exit::Usage) => ExitCode::from(2),
         Err(error) => {
-            let told = format!("{error:#}");
+            let told = told(&error);
             // Complaints about a configuration say so themselves.
             let prefix = if told.starts_with("error: ") { "" } else { "error: " };
             eprintln!("{prefix}{told}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes; one of ours tells its own.
+fn told(error: &anyhow::Error) -> String {
+    let ours = error.chain().position(|cause| cause.is::<chunkflow::Error>()).unwrap_or(usize::MAX);
+    error.chain().take(ours.saturating_add(1)).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -170,4 +170,6 @@ fn options_that_cannot_be_right_are_wrong_usage_and_say_what_to_write() {
             "{arguments:?}: {code:?} {stderr}"
         );
     }
+    let (code, stderr) = of(&["serve", "sqlite:nowhere.db"]);
+    assert!(code == Some(1) && stderr.matches("No such file").count() == 1, "{code:?} {stderr}");
 }
