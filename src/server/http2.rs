@@ -23,8 +23,8 @@ use tokio::{
 };
 
 use super::{
-    connection::HEAD_BYTES,
     gathered::Gathered,
+    head,
     live::Live,
     origin::Peer,
     route::Site,
@@ -108,7 +108,7 @@ fn settings() -> Builder {
         .initial_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_concurrent_streams(STREAMS)
-        .max_header_list_size(HEAD_BYTES as u32)
+        .max_header_list_size(head::BYTES as u32)
         .max_send_buffer_size(LINED_UP)
         .max_local_error_reset_streams(Some(NONSENSE))
         .max_pending_accept_reset_streams(TAKEN_BACK);
@@ -138,16 +138,16 @@ impl Stream {
             // The client left.
             _ = poll_fn(|context| respond.poll_reset(context)) => return,
         };
-        let (mut head, body) = response.into_parts();
+        let (mut parts, body) = response.into_parts();
         let empty = body.is_end_stream();
         let ended = empty || bodiless;
         if let Some(length) = body.size_hint().exact().filter(|_| !empty) {
-            head.headers.entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from(length));
+            parts.headers.entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from(length));
         }
         if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())) {
-            head.headers.insert(header::DATE, date);
+            parts.headers.insert(header::DATE, date);
         }
-        if let Ok(mut way) = respond.send_response(Response::from_parts(head, ()), ended)
+        if let Ok(mut way) = respond.send_response(Response::from_parts(parts, ()), ended)
             && !ended
         {
             self.send(body, &mut way).await;

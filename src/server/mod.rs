@@ -4,9 +4,12 @@ mod admin;
 mod bounds;
 mod connection;
 mod gathered;
+mod head;
+mod http1;
 mod http2;
 mod live;
 mod origin;
+mod outgoing;
 mod route;
 mod tls;
 mod watch;
@@ -44,7 +47,7 @@ use crate::{
 const BACKLOG: i32 = 4096;
 /// After an accept that failed for want of something (files, memory), others get time to give it back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Bytes that the kernel holds for a connection and has not sent. With less than a few of hyper's writes, it costs throughput.
+/// Bytes that the kernel holds for a connection and has not sent. With less than a few writes, it costs throughput.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 1024 * 1024;
 /// How long a server that is told to stop goes on to say that it is not ready, before nobody can ask any more.
@@ -190,7 +193,7 @@ impl Server {
                     if let Ok(turn) = Arc::clone(&rejections).try_acquire_owned() {
                         connections.spawn(async move {
                             let _turn = turn;
-                            connection::reject(stream, error).await;
+                            http1::reject(stream, error).await;
                         });
                     }
                 }

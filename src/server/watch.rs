@@ -1,7 +1,7 @@
-//! Limits on a connection that hyper does not have: a client that takes nothing, a request that does not end.
+//! Limits on a connection's waits: for a client that takes nothing, or a request that does not end.
 //!
-//! Under back pressure hyper stops polling the body, so a timer in the body never fires. Here the body and the socket note
-//! when something began to wait for the client, and a watchdog beside the connection looks at the notes.
+//! A timer for each wait would cost more than a warm chunk. Here the connection and its socket note when something began to wait for the
+//! client, and a watchdog beside the connection looks at the notes.
 
 use std::{
     io,
@@ -14,22 +14,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http_body::{Frame, SizeHint};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 
-use crate::{config::ServerConfig, error::Result, web::Body};
+use crate::config::ServerConfig;
 
 /// What a connection can wait for the client with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
+    /// A request.
+    Idle,
     /// The rest of a request's head.
     Head,
-    /// A frame that was handed out, while nothing is sent.
-    Frame,
     /// Bytes that the socket did not take.
     Socket,
     /// More bytes than the client took, all the time.
@@ -42,10 +41,6 @@ pub(super) struct Watch {
     began: Instant,
     /// Since when each [`Wait`] lasts, in milliseconds since `began` plus one; 0: it does not.
     waits: [AtomicU64; 3],
-    /// Whether a request is being answered; with HTTP/2, always.
-    answering: AtomicBool,
-    /// Whether bytes of a further request came meanwhile.
-    further: AtomicBool,
     /// Whether the next write that finds the socket full asks the kernel itself.
     ask: AtomicBool,
     /// Whether the connection must end with a reset, because a plain close would look like the end of the body.
@@ -62,8 +57,6 @@ impl Watch {
         Arc::new(Watch {
             began: Instant::now(),
             waits: Default::default(),
-            answering: AtomicBool::new(false),
-            further: AtomicBool::new(false),
             ask: AtomicBool::new(false),
             reset: AtomicBool::new(false),
             many: AtomicBool::new(false),
@@ -73,16 +66,9 @@ impl Watch {
         })
     }
 
-    /// The connection speaks HTTP/2: heads have no place of their own in what is read.
+    /// The connection speaks HTTP/2.
     pub(super) fn many(&self) {
         self.many.store(true, Ordering::Relaxed);
-        self.answering.store(true, Ordering::Relaxed);
-        self.end(Wait::Head);
-    }
-
-    /// A TLS handshake is over; what was read was none of a request.
-    pub(super) fn greeted(&self) {
-        self.end(Wait::Head);
     }
 
     pub(super) fn lasts(&self, wait: Wait) -> bool {
@@ -107,7 +93,7 @@ impl Watch {
         self.began.elapsed().as_millis() as u64 + 1
     }
 
-    fn begin(&self, wait: Wait) {
+    pub(super) fn begin(&self, wait: Wait) {
         // Most of the time it lasts already, and the clock need not be asked.
         if self.waits[wait as usize].load(Ordering::Relaxed) != 0 {
             return;
@@ -115,22 +101,14 @@ impl Watch {
         let _ = self.waits[wait as usize].compare_exchange(0, self.now(), Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// What is waited for moves: it is not stuck.
-    fn renew(&self, wait: Wait) {
-        if self.waits[wait as usize].load(Ordering::Relaxed) != 0 {
-            self.waits[wait as usize].store(self.now(), Ordering::Relaxed);
-        }
-    }
-
-    fn end(&self, wait: Wait) {
+    pub(super) fn end(&self, wait: Wait) {
         self.waits[wait as usize].store(0, Ordering::Relaxed);
     }
 
     /// A request's head is there.
     pub(super) fn request(&self) {
+        self.end(Wait::Idle);
         self.end(Wait::Head);
-        self.end(Wait::Frame);
-        self.answering.store(true, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -143,21 +121,21 @@ impl Watch {
     ///
     /// It must be awaited in the connection's own task: each of its looks also lets a write that waits ask the kernel.
     pub(super) async fn expired(&self, config: &ServerConfig) -> Wait {
-        let (head, stall) = (config.header_timeout, config.stall_timeout);
-        let pause = head.min(stall) / 4;
+        let (idle, head, stall) = (config.idle_timeout, config.header_timeout, config.stall_timeout);
+        let pause = idle.min(head).min(stall) / 4;
         let (mut since, mut before) = (self.now(), 0);
         loop {
             tokio::time::sleep(pause).await;
             self.ask.store(true, Ordering::Relaxed);
             let now = self.now();
-            for (wait, limit) in [(Wait::Head, head), (Wait::Frame, stall), (Wait::Socket, stall)] {
+            for (wait, limit) in [(Wait::Idle, idle), (Wait::Head, head), (Wait::Socket, stall)] {
                 let since = self.waits[wait as usize].load(Ordering::Relaxed);
                 if since != 0 && now.saturating_sub(since) >= limit.as_millis() as u64 {
                     return wait;
                 }
             }
             let (written, elapsed) = (self.written.load(Ordering::Relaxed), now - since);
-            let waits = self.lasts(Wait::Frame) || self.lasts(Wait::Socket);
+            let waits = self.lasts(Wait::Socket);
             if waits && u128::from(elapsed) < stall.as_millis() {
                 continue;
             }
@@ -178,6 +156,11 @@ pub(super) struct Watched {
 impl Watched {
     pub(super) fn new(stream: TcpStream, watch: Arc<Watch>) -> Watched {
         Watched { stream, watch }
+    }
+
+    /// The bytes of a segment now: it grows with the client's window at first.
+    pub(super) fn segment(&self) -> usize {
+        SockRef::from(&self.stream).tcp_mss().map_or(1, |bytes| bytes as usize)
     }
 
     /// Notes how a write went.
@@ -202,7 +185,6 @@ impl Watched {
                 let sent = sent.as_ref().map_or(0, |sent| *sent as u64);
                 self.watch.written.fetch_add(sent, Ordering::Relaxed);
                 self.watch.end(Wait::Socket);
-                self.watch.renew(Wait::Frame);
             }
         }
         poll
@@ -226,14 +208,8 @@ impl AsyncRead for Watched {
         let before = buffer.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(context, buffer);
         let read = buffer.filled().len() - before;
-        if read > 0 {
-            if !self.watch.fair(read) {
-                return Poll::Ready(Err(io::Error::other("the client sends far more than it asks for")));
-            }
-            match self.watch.answering.load(Ordering::Relaxed) {
-                true => self.watch.further.store(true, Ordering::Relaxed),
-                false => self.watch.begin(Wait::Head),
-            }
+        if !self.watch.fair(read) {
+            return Poll::Ready(Err(io::Error::other("the client sends far more than it asks for")));
         }
         poll
     }
@@ -254,7 +230,6 @@ impl AsyncWrite for Watched {
         self.wrote(poll, |socket| socket.send_vectored(slices))
     }
 
-    /// Without it hyper would copy every buffer into one.
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
@@ -268,86 +243,36 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// A body that notes since when frames are handed out of which nothing is sent, and holds a permit of the bound on streams.
-pub(super) struct WatchedBody<P> {
-    body: Body,
-    watch: Arc<Watch>,
-    /// Whether only the close of the connection ends the body (HTTP/1.0), so that a cut needs a reset.
-    ends_by_close: bool,
-    _permit: Option<P>,
-}
-
-impl<P> WatchedBody<P> {
-    pub(super) fn new(body: Body, watch: Arc<Watch>, ends_by_close: bool, permit: Option<P>) -> WatchedBody<P> {
-        if ends_by_close {
-            watch.end_with_reset(true);
-        }
-        WatchedBody { body, watch, ends_by_close, _permit: permit }
-    }
-}
-
-impl<P: Unpin> http_body::Body for WatchedBody<P> {
-    type Data = bytes::Bytes;
-    type Error = crate::error::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<bytes::Bytes>>>> {
-        let poll = Pin::new(&mut self.body).poll_frame(context);
-        match &poll {
-            // Renewed by what the socket takes.
-            Poll::Ready(Some(Ok(_))) => self.watch.begin(Wait::Frame),
-            // A source that is slow is not the client's fault.
-            Poll::Pending => self.watch.end(Wait::Frame),
-            Poll::Ready(None) if self.ends_by_close => self.watch.end_with_reset(false),
-            _ => {}
-        }
-        poll
-    }
-
-    fn is_end_stream(&self) -> bool {
-        // Where a close ends the body, hyper must ask for the end, so that the reset is taken back.
-        !self.ends_by_close && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl<P> Drop for WatchedBody<P> {
-    fn drop(&mut self) {
-        // What hyper still has to send is watched at the socket.
-        self.watch.end(Wait::Frame);
-        self.watch.answering.store(false, Ordering::Relaxed);
-        if self.watch.further.swap(false, Ordering::Relaxed) {
-            self.watch.begin(Wait::Head);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn each_wait_expires_by_itself_and_one_that_moves_does_not() {
+    async fn each_wait_expires_by_itself_and_one_that_ends_does_not() {
         let (long, short) = (Duration::from_secs(3600), Duration::from_millis(40));
-        let config =
-            |head, stall| ServerConfig { header_timeout: head, stall_timeout: stall, ..ServerConfig::default() };
-        for (wait, head, stall) in [(Wait::Head, short, long), (Wait::Frame, long, short), (Wait::Socket, long, short)]
-        {
+        let config = |wait| {
+            let limit = |of| if wait == Some(of) { short } else { long };
+            let (idle, head) = (limit(Wait::Idle), limit(Wait::Head));
+            ServerConfig {
+                idle_timeout: idle,
+                header_timeout: head,
+                stall_timeout: limit(Wait::Socket),
+                ..ServerConfig::default()
+            }
+        };
+        for wait in [Wait::Idle, Wait::Head, Wait::Socket] {
             let watch = Watch::new();
             watch.begin(wait);
-            assert_eq!(watch.expired(&config(head, stall)).await, wait);
+            assert_eq!(watch.expired(&config(Some(wait))).await, wait);
         }
-        let (watch, patient) = (Watch::new(), config(long, short * 4));
-        watch.begin(Wait::Frame);
+        let (watch, patient) = (Watch::new(), ServerConfig { stall_timeout: short * 4, ..config(None) });
         let moving = async {
             for _ in 0..20 {
+                watch.begin(Wait::Socket);
                 tokio::time::sleep(short / 4).await;
                 watch.written.fetch_add(1000, Ordering::Relaxed);
-                watch.renew(Wait::Frame);
+                watch.end(Wait::Socket);
             }
-            watch.end(Wait::Frame);
             tokio::time::sleep(short * 2).await;
         };
         tokio::select! {

@@ -1,0 +1,253 @@
+//! Heads of HTTP/1: a request's out of bytes, a response's into them (RFC 9112).
+
+use std::{cell::RefCell, mem::MaybeUninit, time::SystemTime};
+
+use bytes::{Buf, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header, response::Parts};
+
+use crate::error::{Error, Kind};
+
+/// The largest head, in bytes.
+pub(super) const BYTES: usize = 16 * 1024;
+/// The most fields of a head.
+const FIELDS: usize = 100;
+
+/// A request as far as it matters here. What it may have for a body is not read.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) request: Request<()>,
+    /// Whether the client would go on with the connection.
+    pub(super) keeps: bool,
+    /// Whether a body follows: then nobody can tell where the next request begins.
+    pub(super) bodied: bool,
+}
+
+/// Why a head is none: what to answer before the connection ends.
+pub(super) type Refusal = (StatusCode, Error);
+
+/// Takes the head of a request off what came; `None` while it is not whole.
+///
+/// # Errors
+/// When it is none, or larger than is read.
+pub(super) fn take(came: &mut BytesMut) -> Result<Option<Asked>, Refusal> {
+    let empty = came.iter().take_while(|byte| b"\r\n".contains(byte)).count();
+    came.advance(empty);
+    match end(came) {
+        Some(end) if end <= BYTES => read(came.split_to(end)).map(Some),
+        None if came.len() < BYTES => {
+            // What cannot become a request is refused at once, as the hello of TLS.
+            let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
+            httparse::Request::new(&mut []).parse_with_uninit_headers(came, &mut fields).map_err(refusal)?;
+            Ok(None)
+        }
+        _ => Err(too_large()),
+    }
+}
+
+/// Where the first empty line ends.
+fn end(came: &[u8]) -> Option<usize> {
+    let mut line = 0;
+    while let Some(length) = came[line..].iter().position(|byte| *byte == b'\n') {
+        let ends = line > 0 && matches!(&came[line..line + length], b"" | b"\r");
+        line += length + 1;
+        if ends {
+            return Some(line);
+        }
+    }
+    None
+}
+
+fn read(head: BytesMut) -> Result<Asked, Refusal> {
+    let head = head.freeze();
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
+    let mut parsed = httparse::Request::new(&mut []);
+    let status = parsed.parse_with_uninit_headers(&head, &mut fields).map_err(refusal)?;
+    let (httparse::Status::Complete(_), Some(method), Some(target), Some(minor)) =
+        (status, parsed.method, parsed.path, parsed.version)
+    else {
+        return Err(malformed());
+    };
+    let mut request = Request::new(());
+    *request.method_mut() = Method::from_bytes(method.as_bytes()).map_err(|_| malformed())?;
+    *request.uri_mut() = Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).map_err(|_| malformed())?;
+    *request.version_mut() = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
+    let headers = request.headers_mut();
+    headers.reserve(parsed.headers.len());
+    for field in &*parsed.headers {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| malformed())?;
+        let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value)).map_err(|_| malformed())?;
+        headers.append(name, value);
+    }
+    let keeps = match minor {
+        0 => says(headers, "keep-alive"),
+        _ => !says(headers, "close"),
+    };
+    let lengths = headers.get_all(header::CONTENT_LENGTH);
+    let bodied = headers.contains_key(header::TRANSFER_ENCODING) || lengths.iter().any(|length| length != "0");
+    Ok(Asked { request, keeps, bodied })
+}
+
+/// Whether the `Connection` fields have this option (RFC 9110 §7.6.1).
+fn says(headers: &HeaderMap, option: &str) -> bool {
+    let values = headers.get_all(header::CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case(option))
+}
+
+fn refusal(error: httparse::Error) -> Refusal {
+    match error {
+        httparse::Error::TooManyHeaders => too_large(),
+        _ => malformed(),
+    }
+}
+
+fn malformed() -> Refusal {
+    let error = Error::new(Kind::Invalid, "this is no request of HTTP/1.1");
+    (StatusCode::BAD_REQUEST, error.remedy("send one, as RFC 9112 says; is the scheme right, http or https?"))
+}
+
+fn too_large() -> Refusal {
+    let message = format!("the head of the request has more than {BYTES} bytes or {FIELDS} fields");
+    (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Error::new(Kind::Invalid, message).remedy("send a smaller one"))
+}
+
+/// How the end of a response's body is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// There is none.
+    Empty,
+    /// By its length.
+    Length,
+    /// By the last chunk (RFC 9112 §7.1).
+    Chunked,
+    /// By the end of the connection, as HTTP/1.0 has it.
+    Close,
+}
+
+/// Appends the head of a response to `text`.
+pub(super) fn write(text: &mut Vec<u8>, head: &Parts, version: Version, framing: Framing, keeps: bool) {
+    let old = version == Version::HTTP_10;
+    text.extend_from_slice(if old { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    text.extend_from_slice(head.status.as_str().as_bytes());
+    text.push(b' ');
+    text.extend_from_slice(head.status.canonical_reason().unwrap_or_default().as_bytes());
+    for (name, value) in &head.headers {
+        line(text, name.as_str(), value.as_bytes());
+    }
+    match (old, keeps) {
+        (false, false) => line(text, "connection", b"close"),
+        (true, true) => line(text, "connection", b"keep-alive"),
+        _ => {}
+    }
+    if framing == Framing::Chunked {
+        line(text, "transfer-encoding", b"chunked");
+    }
+    NOW.with_borrow_mut(|now| line(text, "date", now.text()));
+    text.extend_from_slice(b"\r\n\r\n");
+}
+
+fn line(text: &mut Vec<u8>, name: &str, value: &[u8]) {
+    text.extend_from_slice(b"\r\n");
+    text.extend_from_slice(name.as_bytes());
+    text.extend_from_slice(b": ");
+    text.extend_from_slice(value);
+}
+
+/// The date of responses, written once a second by each thread.
+struct Now {
+    second: u64,
+    text: String,
+}
+
+thread_local! {
+    static NOW: RefCell<Now> = const { RefCell::new(Now { second: 0, text: String::new() }) };
+}
+
+impl Now {
+    fn text(&mut self) -> &[u8] {
+        let now = SystemTime::now();
+        let second = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        if second != self.second || self.text.is_empty() {
+            *self = Now { second, text: httpdate::fmt_http_date(now) };
+        }
+        self.text.as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn taken(text: &[u8]) -> Result<Option<Asked>, StatusCode> {
+        take(&mut BytesMut::from(text)).map_err(|(status, _)| status)
+    }
+
+    #[test]
+    fn a_head_is_taken_and_what_follows_it_is_left() {
+        let mut came = BytesMut::from("\r\n\nGET /a?b HTTP/1.1\r\nHost: x\r\nA: 1\r\na:2\n\nGET");
+        let asked = take(&mut came).unwrap().unwrap();
+        assert_eq!((asked.request.uri().path(), asked.request.uri().query()), ("/a", Some("b")));
+        assert_eq!(asked.request.headers().get_all("a").iter().collect::<Vec<_>>(), ["1", "2"]);
+        assert!(asked.keeps && !asked.bodied);
+        assert_eq!(came, "GET");
+        assert!(take(&mut came).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_connection_goes_on_as_the_version_and_its_options_say_and_never_behind_a_body() {
+        for (version, field, keeps, bodied) in [
+            ("1.1", "a: b", true, false),
+            ("1.1", "Connection: x, Close", false, false),
+            ("1.0", "a: b", false, false),
+            ("1.0", "connection: Keep-Alive", true, false),
+            ("1.1", "content-length: 0", true, false),
+            ("1.1", "content-length: 5", true, true),
+            ("1.1", "content-length: 0\r\ncontent-length: 5", true, true),
+            ("1.1", "content-length: -0", true, true),
+            ("1.1", "transfer-encoding: identity", true, true),
+        ] {
+            let asked = taken(format!("GET / HTTP/{version}\r\n{field}\r\n\r\n").as_bytes()).unwrap().unwrap();
+            assert_eq!((asked.keeps, asked.bodied), (keeps, bodied), "{version} {field}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_become_a_request_is_refused_before_it_is_whole() {
+        assert_eq!(taken(b"\x16\x03\x01\x02").unwrap_err(), StatusCode::BAD_REQUEST);
+        for wrong in [
+            "GET / HTTP/1.1\r\na b: c\r\n\r\n",
+            "GET / HTTP/2.0\r\n\r\n",
+            "GET /\r\n\r\n",
+            "G T / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\na : b\r\n\r\n",
+            "GET / HTTP/1.1\r\na: b\r\n c\r\n\r\n",
+            "GET / HTTP/1.1\r\na: \0\r\n\r\n",
+        ] {
+            assert_eq!(taken(wrong.as_bytes()).unwrap_err(), StatusCode::BAD_REQUEST, "{wrong:?}");
+        }
+        assert_eq!(
+            taken(&[b"GET /", &*vec![b'x'; BYTES]].concat()).unwrap_err(),
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_head_that_comes_in_pieces_is_the_same(text in "GET /[a-z]{0,9} HTTP/1.[01]\r\n([a-z]{1,5}: [a-z]{0,5}\r\n){0,5}\r\n", at: prop::sample::Index) {
+            let at = at.index(text.len());
+            let mut came = BytesMut::from(&text[..at]);
+            prop_assert!(take(&mut came).unwrap().is_none());
+            came.extend_from_slice(&text.as_bytes()[at..]);
+            let (pieces, whole) = (take(&mut came).unwrap().unwrap(), taken(text.as_bytes()).unwrap().unwrap());
+            prop_assert_eq!(pieces.request.headers(), whole.request.headers());
+            prop_assert_eq!(pieces.request.uri(), whole.request.uri());
+        }
+
+        #[test]
+        fn any_bytes_are_a_head_or_none_without_a_panic(bytes: Vec<u8>) {
+            let _ = taken(&bytes);
+            let _ = taken(&[b"GET / HTTP/1.1\r\n", &*bytes, b"\r\n\r\n"].concat());
+        }
+    }
+}

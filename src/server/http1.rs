@@ -1,0 +1,243 @@
+//! HTTP/1: one connection, one response after the other (RFC 9112).
+//!
+//! Heads are parsed by `httparse`. The rest is here and not hyper's, since it is the path of a warm chunk: as many chunks as the socket takes go out by one
+//! call of the kernel, and a wait for the client is one that can be timed.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{BufMut, BytesMut};
+use http::{HeaderValue, Method, Response, StatusCode, Version, header};
+use http_body::Body as _;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
+
+use super::{
+    head::{self, Asked, Framing, Refusal},
+    live::Live,
+    origin::Peer,
+    outgoing::{Outgoing, Socket},
+    watch::{Wait, Watch},
+};
+use crate::{
+    config::ServerConfig,
+    error::Error,
+    web::{Body, problem, refusal},
+};
+
+/// What is read at a time.
+const READ: usize = 2 * 1024;
+/// A client that still sends while the connection is about to end has so long to take the answer, and so many bytes are read of it: closing with
+/// bytes unread would reset the connection and lose the answer.
+const LINGER: (Duration, u64) = (Duration::from_secs(1), 256 * 1024);
+
+/// Serves a connection; ends as [`super::connection::serve`] says.
+pub(super) async fn serve(
+    io: impl Socket,
+    peer: Peer,
+    live: Arc<Live>,
+    config: Arc<ServerConfig>,
+    watch: Arc<Watch>,
+    draining: impl Future<Output = ()>,
+) {
+    let mut watchdog = pin!(watch.expired(&config));
+    let connection = Connection::new(io, Arc::clone(&watch));
+    tokio::select! {
+        // In this order: what the watchdog lets the connection ask the kernel is asked in the same turn.
+        biased;
+        wait = &mut watchdog => match wait {
+            Wait::Idle => {}
+            wait => tracing::info!(peer = %peer.address, ?wait, "a client took too long and is cut"),
+        },
+        ended = connection.serve(peer, &live, draining) => if let Err(error) = ended {
+            tracing::debug!(peer = %peer.address, %error, "a connection ended");
+        },
+    }
+}
+
+/// Refuses a connection, without reading what was asked.
+pub(super) async fn reject(io: impl Socket, why: Error) {
+    let connection = Connection::new(io, Watch::new());
+    let _ = timeout(LINGER.0, connection.refuse(problem(why))).await;
+}
+
+struct Connection<IO> {
+    io: IO,
+    watch: Arc<Watch>,
+    /// What the client sent and is not looked at yet; at most a head.
+    came: BytesMut,
+    outgoing: Outgoing,
+}
+
+impl<IO: Socket> Connection<IO> {
+    fn new(io: IO, watch: Arc<Watch>) -> Connection<IO> {
+        Connection { io, watch, came: BytesMut::new(), outgoing: Outgoing::default() }
+    }
+
+    /// Answers requests until there are no more.
+    async fn serve(mut self, peer: Peer, live: &Live, draining: impl Future<Output = ()>) -> io::Result<()> {
+        let (mut draining, mut drains) = (pin!(draining), false);
+        loop {
+            let asked = match self.ask(draining.as_mut(), &mut drains).await? {
+                Some(Ok(asked)) => asked,
+                Some(Err((status, error))) => return self.refuse(refusal(status, error)).await,
+                None => return self.io.shutdown().await,
+            };
+            let Asked { request, keeps, bodied } = asked;
+            self.watch.request();
+            // Dropped in the middle of an answer, the connection ends visibly.
+            self.watch.end_with_reset(true);
+            let (version, bodiless) = (request.version(), request.method() == Method::HEAD);
+            let site = live.site();
+            let mut answering = pin!(site.answer(request, peer));
+            let (response, permit) = poll_fn(|context| {
+                if let Poll::Ready(answered) = answering.as_mut().poll(context) {
+                    return Poll::Ready(Ok(answered));
+                }
+                self.poll_left(context).map(Err)
+            })
+            .await
+            .inspect_err(|_| self.watch.end_with_reset(false))?;
+            let keeps = self.respond(response, version, bodiless, keeps && !bodied && !drains).await?;
+            drop(permit);
+            if !keeps {
+                return if bodied { self.linger().await } else { self.io.shutdown().await };
+            }
+        }
+    }
+
+    /// Waits for the next request; `None` when there is none to come, or the server is about to stop.
+    async fn ask(
+        &mut self,
+        mut draining: Pin<&mut impl Future<Output = ()>>,
+        drains: &mut bool,
+    ) -> io::Result<Option<Result<Asked, Refusal>>> {
+        self.watch.begin(if self.came.is_empty() { Wait::Idle } else { Wait::Head });
+        loop {
+            match head::take(&mut self.came).transpose() {
+                None if *drains && self.came.is_empty() => return Ok(None),
+                None => {}
+                asked => return Ok(asked),
+            }
+            tokio::select! {
+                biased;
+                read = self.read() => match read? {
+                    0 => return Ok(None),
+                    _ => {
+                        self.watch.end(Wait::Idle);
+                        self.watch.begin(Wait::Head);
+                    }
+                },
+                () = &mut draining, if !*drains => *drains = true,
+            }
+        }
+    }
+
+    /// Reads more of what the client sends; 0 at its end.
+    async fn read(&mut self) -> io::Result<usize> {
+        if self.came.capacity() - self.came.len() < READ / 4 {
+            self.came.reserve(READ);
+        }
+        let room = head::BYTES - self.came.len();
+        self.io.read_buf(&mut (&mut self.came).limit(room)).await
+    }
+
+    /// Ready when the client has left. What it sends meanwhile waits for its turn, as far as there is room.
+    fn poll_left(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        while self.came.len() < head::BYTES {
+            match ready!(pin!(self.read()).poll(context)) {
+                Ok(0) => return Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, "the client left")),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(error),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Sends a response; whether the connection goes on behind it.
+    async fn respond(
+        &mut self,
+        response: Response<Body>,
+        version: Version,
+        bodiless: bool,
+        keeps: bool,
+    ) -> io::Result<bool> {
+        let (mut head, mut body) = response.into_parts();
+        let framing = match body.size_hint().exact() {
+            _ if head.status == StatusCode::NO_CONTENT => Framing::Empty,
+            Some(0) if bodiless => Framing::Empty,
+            Some(length) => {
+                head.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+                if bodiless { Framing::Empty } else { Framing::Length }
+            }
+            None if version == Version::HTTP_10 => Framing::Close,
+            None => Framing::Chunked,
+        };
+        let keeps = keeps && framing != Framing::Close;
+        let mut lead = Vec::with_capacity(512);
+        head::write(&mut lead, &head, version, framing, keeps);
+        drop(head);
+        if framing == Framing::Empty {
+            body = Body::empty();
+        }
+        let mut ended = None;
+        poll_fn(|context| self.poll_send(context, &mut body, framing, &mut lead, &mut ended)).await?;
+        let cut = matches!(ended, Some(Err(_)));
+        // A body without its end shows that; where the end of the connection would be the body's, only a reset does.
+        self.watch.end_with_reset(cut && framing == Framing::Close);
+        if cut { Err(io::Error::other("the list is cut")) } else { Ok(keeps) }
+    }
+
+    /// Sends a body to its end, as fast as the client takes it.
+    fn poll_send(
+        &mut self,
+        context: &mut Context<'_>,
+        body: &mut Body,
+        framing: Framing,
+        lead: &mut Vec<u8>,
+        ended: &mut Option<crate::Result<()>>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if ended.is_none() {
+                *ended = self.outgoing.gather(context, body, framing, lead);
+            }
+            if self.outgoing.is_empty() {
+                let flushed = Pin::new(&mut self.io).poll_flush(context)?;
+                if ended.is_some() && flushed.is_ready() {
+                    return Poll::Ready(Ok(()));
+                }
+                break;
+            }
+            if self.outgoing.poll_write(&mut self.io, context)?.is_pending() {
+                break;
+            }
+        }
+        self.poll_left(context).map(|left| {
+            self.watch.end_with_reset(false);
+            Err(left)
+        })
+    }
+
+    /// Answers what is no request, or nothing at all, and ends.
+    async fn refuse(mut self, response: Response<Body>) -> io::Result<()> {
+        self.respond(response, Version::HTTP_11, false, false).await?;
+        self.linger().await
+    }
+
+    /// Ends the connection once the client has the answer, though it still sends.
+    async fn linger(mut self) -> io::Result<()> {
+        self.watch.end(Wait::Head);
+        self.io.shutdown().await?;
+        let mut rest = (&mut self.io).take(LINGER.1);
+        let _ = timeout(LINGER.0, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! What is on its way to a socket: a body's frames, not copied, and the framing between them.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice, Write as _},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use http_body::Body as _;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::server::TlsStream;
+
+use super::{head::Framing, watch::Watched};
+use crate::{error::Result, web::Body};
+
+/// Bytes of one write, about. Fewer cost more calls of the kernel, and turns between it and the client; with more, a client that stalls would hold more.
+const WRITE: usize = 512 * 1024;
+/// Buffers of one write.
+const SLICES: usize = 64;
+
+/// What a connection is written to and read from.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
+    /// The bytes of a segment on the way to the client; 1 where that means nothing.
+    fn segment(&self) -> usize {
+        1
+    }
+}
+
+impl Socket for TcpStream {}
+
+impl Socket for Box<TlsStream<Watched>> {}
+
+impl Socket for Watched {
+    fn segment(&self) -> usize {
+        Watched::segment(self)
+    }
+}
+
+/// A queue of buffers, written many at a time. Dropping it loses what is not written.
+#[derive(Default)]
+pub(super) struct Outgoing {
+    queue: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Outgoing {
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(super) fn push(&mut self, bytes: Bytes) {
+        self.bytes += bytes.len();
+        self.queue.push_back(bytes);
+    }
+
+    /// Lines up what a body has at hand behind `lead`, as one chunk where it goes out in chunks. Says how the body ended, once it has.
+    pub(super) fn gather(
+        &mut self,
+        context: &mut Context<'_>,
+        body: &mut Body,
+        framing: Framing,
+        lead: &mut Vec<u8>,
+    ) -> Option<Result<()>> {
+        if self.bytes > WRITE || self.queue.len() >= SLICES {
+            return None;
+        }
+        // The lead's place: the size of the chunk is not known yet.
+        let (place, before) = (self.queue.len(), self.bytes);
+        self.queue.push_back(Bytes::new());
+        let ended = loop {
+            if self.bytes > WRITE || self.queue.len() >= SLICES {
+                break None;
+            }
+            match Pin::new(&mut *body).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Some(bytes) = frame.into_data().ok().filter(|bytes| !bytes.is_empty()) {
+                        self.push(bytes);
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => break Some(Err(error)),
+                Poll::Ready(None) => break Some(Ok(())),
+                Poll::Pending => break None,
+            }
+        };
+        let size = self.bytes - before;
+        if framing == Framing::Chunked {
+            if size > 0 {
+                let _ = write!(lead, "{size:x}\r\n");
+            }
+            match (size > 0, matches!(ended, Some(Ok(())))) {
+                (true, true) => self.push(Bytes::from_static(b"\r\n0\r\n\r\n")),
+                (true, false) => self.push(Bytes::from_static(b"\r\n")),
+                (false, true) => lead.extend_from_slice(b"0\r\n\r\n"),
+                (false, false) => {}
+            }
+        }
+        self.bytes += lead.len();
+        match lead.is_empty() {
+            true => drop(self.queue.remove(place)),
+            false => self.queue[place] = Bytes::from(std::mem::take(lead)),
+        }
+        ended
+    }
+
+    /// Writes as much as the socket takes at once.
+    pub(super) fn poll_write(&mut self, io: &mut impl Socket, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        // Whole segments, where more is to follow: the rest of one would go out by itself.
+        let segment = if self.bytes > WRITE { io.segment().clamp(1, WRITE) } else { 1 };
+        let (mut count, mut left) = (0, WRITE / segment * segment);
+        for (slice, bytes) in slices.iter_mut().zip(&self.queue) {
+            if left == 0 {
+                break;
+            }
+            let taken = bytes.len().min(left);
+            *slice = IoSlice::new(&bytes[..taken]);
+            left -= taken;
+            count += 1;
+        }
+        let mut sent = ready!(Pin::new(io).poll_write_vectored(context, &slices[..count]))?;
+        if sent == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.bytes -= sent;
+        while let Some(first) = self.queue.front_mut() {
+            if sent < first.len() {
+                first.advance(sent);
+                break;
+            }
+            sent -= first.len();
+            self.queue.pop_front();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
