@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -213,6 +213,8 @@ pub(crate) struct List {
     key: ListKey,
     /// Whether the chunk that was asked for last was in no store.
     cold: AtomicBool,
+    /// When its first chunk was loaded, as somebody found that all of it is too much to be gathered.
+    long: AtomicU64,
     /// Where it is compressed: the coding, and the same list as it is.
     coded: Option<(usize, Arc<List>)>,
 }
@@ -262,6 +264,7 @@ impl List {
             key: ListKey(key),
             resource,
             cold: AtomicBool::new(false),
+            long: AtomicU64::new(u64::MAX),
             coded: None,
         }
     }
@@ -279,6 +282,7 @@ impl List {
             base: self.base.clone(),
             key: ListKey(key),
             cold: AtomicBool::new(false),
+            long: AtomicU64::new(u64::MAX),
             coded: Some((coding, self)),
         })
     }
@@ -307,6 +311,16 @@ impl List {
     /// Takes note of whether a chunk was in no store.
     pub(crate) fn note_cold(&self, cold: bool) {
         self.cold.store(cold, Ordering::Relaxed);
+    }
+
+    /// Whether all of it was too much to be gathered when somebody last tried, with a first chunk that was loaded at this time.
+    pub(crate) fn is_long(&self, loaded_at: u64) -> bool {
+        self.long.load(Ordering::Relaxed) == loaded_at
+    }
+
+    /// Takes note that all of it is too much to be gathered.
+    pub(crate) fn note_long(&self, loaded_at: u64) {
+        self.long.store(loaded_at, Ordering::Relaxed);
     }
 
     /// The resource.

@@ -153,6 +153,7 @@ impl Stream {
             on_end: None,
             list: ask.list,
         });
+        let (whole, mut loaded_at) = (ask.limit.is_none() && ask.after.is_start(), None);
         let (begin, sum) = stream.list.begin();
         stream.frames.extend(Some(begin.clone()).filter(|begin| !begin.is_empty()));
         stream.sum = sum;
@@ -163,12 +164,13 @@ impl Stream {
             stream.go_to(ask.after, None);
             let found = stream.arrival().await?;
             stream.first = Some(found.how);
+            loaded_at = Some(found.chunk.loaded_at).filter(|_| whole);
             stream.take(found);
             if stream.left.is_some_and(|left| left + stream.tally.rows <= GATHERED) {
                 stream.gather(budget).await?;
             }
         }
-        stream.measure(budget);
+        stream.measure(budget, loaded_at);
         stream.begun = true;
         loader.metrics().streams.inc();
         Ok(stream)
@@ -355,9 +357,13 @@ impl Stream {
         self.frames.iter().map(Bytes::len).sum()
     }
 
-    /// Finds out whether all the rest is at hand; if so, it is lined up and the body's length is known.
-    fn measure(&mut self, budget: &Arc<Semaphore>) {
-        let Some(rest) = self.rest_at_hand() else { return };
+    /// Finds out whether all the rest is at hand; if so, it is lined up and the body's length is known. `loaded_at` is the first chunk's time, where
+    /// the whole list is asked for: one that was too long is not looked at again for each request.
+    fn measure(&mut self, budget: &Arc<Semaphore>, loaded_at: Option<u64>) {
+        if loaded_at.is_some_and(|loaded_at| self.list.is_long(loaded_at)) {
+            return;
+        }
+        let Some(rest) = self.rest_at_hand(loaded_at) else { return };
         let bytes = rest.iter().map(|(_, found)| found.chunk.body.len()).sum::<usize>();
         if !rest.is_empty() && !self.hold(budget, bytes) {
             return;
@@ -378,7 +384,7 @@ impl Stream {
 
     /// The chunks from here to the end of the list or its limit, if all of them are in memory and are not too much; a place
     /// beside each that was not asked for yet.
-    fn rest_at_hand(&self) -> Option<Vec<(Option<Place>, Found)>> {
+    fn rest_at_hand(&self, loaded_at: Option<u64>) -> Option<Vec<(Option<Place>, Found)>> {
         let mut rest = vec![];
         let (mut bytes, mut rows) = (self.lined_up(), 0);
         let mut next = match &self.next {
@@ -391,7 +397,11 @@ impl Stream {
             rows += u64::from(chunk.rows);
             bytes += chunk.body.len();
             rest.push(next);
-            if bytes > WHOLE || self.left.is_some_and(|left| rows > left) {
+            if bytes > WHOLE {
+                loaded_at.inspect(|loaded_at| self.list.note_long(*loaded_at));
+                return None;
+            }
+            if self.left.is_some_and(|left| rows > left) {
                 return None;
             }
             let Some(cursor) = chunk.next.clone().filter(|_| self.left != Some(rows)) else { return Some(rest) };

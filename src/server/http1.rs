@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use super::{
+    bounds::Place,
     head::{self, Asked, Framing, Refusal},
     live::Live,
     origin::Peer,
@@ -69,6 +70,16 @@ pub(super) async fn reject(io: impl Socket, why: Error) {
     let _ = timeout(LINGER.0, connection.refuse(problem(why))).await;
 }
 
+/// An answer on its way.
+struct Answer {
+    /// Until its body has ended.
+    running: Option<(Body, Option<Place>)>,
+    framing: Framing,
+    /// What goes out before the next bytes of the body.
+    lead: Vec<u8>,
+    cut: bool,
+}
+
 struct Connection<IO> {
     io: IO,
     watch: Arc<Watch>,
@@ -79,7 +90,7 @@ struct Connection<IO> {
 
 impl<IO: Socket> Connection<IO> {
     fn new(io: IO, watch: Arc<Watch>) -> Connection<IO> {
-        Connection { io, watch, came: BytesMut::new(), outgoing: Outgoing::default() }
+        Connection { io, watch, came: BytesMut::new(), outgoing: Outgoing::new() }
     }
 
     /// Answers requests until there are no more.
@@ -106,9 +117,7 @@ impl<IO: Socket> Connection<IO> {
             })
             .await
             .inspect_err(|_| self.watch.end_with_reset(false))?;
-            let keeps = self.respond(response, version, bodiless, keeps && !bodied && !drains).await?;
-            drop(permit);
-            if !keeps {
+            if !self.respond(response, permit, version, bodiless, keeps && !bodied && !drains).await? {
                 return if bodied { self.linger().await } else { self.io.shutdown().await };
             }
         }
@@ -162,15 +171,16 @@ impl<IO: Socket> Connection<IO> {
         Poll::Pending
     }
 
-    /// Sends a response; whether the connection goes on behind it.
+    /// Sends a response, and lets go of the permit once its body has ended; whether the connection goes on behind it.
     async fn respond(
         &mut self,
         response: Response<Body>,
+        permit: Option<Place>,
         version: Version,
         bodiless: bool,
         keeps: bool,
     ) -> io::Result<bool> {
-        let (mut head, mut body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
         let framing = match body.size_hint().exact() {
             _ if head.status == StatusCode::NO_CONTENT => Framing::Empty,
             Some(0) if bodiless => Framing::Empty,
@@ -185,33 +195,26 @@ impl<IO: Socket> Connection<IO> {
         let mut lead = Vec::with_capacity(512);
         head::write(&mut lead, &head, version, framing, keeps);
         drop(head);
-        if framing == Framing::Empty {
-            body = Body::empty();
-        }
-        let mut ended = None;
-        poll_fn(|context| self.poll_send(context, &mut body, framing, &mut lead, &mut ended)).await?;
-        let cut = matches!(ended, Some(Err(_)));
+        let body = if framing == Framing::Empty { Body::empty() } else { body };
+        let mut answer = Answer { running: Some((body, permit)), framing, lead, cut: false };
+        poll_fn(|context| self.poll_send(context, &mut answer)).await?;
         // A body without its end shows that; where the end of the connection would be the body's, only a reset does.
-        self.watch.end_with_reset(cut && framing == Framing::Close);
-        if cut { Err(io::Error::other("the list is cut")) } else { Ok(keeps) }
+        self.watch.end_with_reset(answer.cut && framing == Framing::Close);
+        if answer.cut { Err(io::Error::other("the list is cut")) } else { Ok(keeps) }
     }
 
-    /// Sends a body to its end, as fast as the client takes it.
-    fn poll_send(
-        &mut self,
-        context: &mut Context<'_>,
-        body: &mut Body,
-        framing: Framing,
-        lead: &mut Vec<u8>,
-        ended: &mut Option<crate::Result<()>>,
-    ) -> Poll<io::Result<()>> {
+    /// Sends an answer to its end, as fast as the client takes it.
+    fn poll_send(&mut self, context: &mut Context<'_>, answer: &mut Answer) -> Poll<io::Result<()>> {
         loop {
-            if ended.is_none() {
-                *ended = self.outgoing.gather(context, body, framing, lead);
+            if let Some((body, _)) = &mut answer.running
+                && let Some(ended) = self.outgoing.gather(context, body, answer.framing, &mut answer.lead)
+            {
+                answer.cut = ended.is_err();
+                answer.running = None;
             }
             if self.outgoing.is_empty() {
                 let flushed = Pin::new(&mut self.io).poll_flush(context)?;
-                if ended.is_some() && flushed.is_ready() {
+                if answer.running.is_none() && flushed.is_ready() {
                     return Poll::Ready(Ok(()));
                 }
                 break;
@@ -228,7 +231,7 @@ impl<IO: Socket> Connection<IO> {
 
     /// Answers what is no request, or nothing at all, and ends.
     async fn refuse(mut self, response: Response<Body>) -> io::Result<()> {
-        self.respond(response, Version::HTTP_11, false, false).await?;
+        self.respond(response, None, Version::HTTP_11, false, false).await?;
         self.linger().await
     }
 

@@ -20,6 +20,8 @@ use crate::{error::Result, web::Body};
 
 /// Bytes of one write, about. Fewer cost more calls of the kernel, and turns between it and the client; with more, a client that stalls would hold more.
 const WRITE: usize = 512 * 1024;
+/// Bytes that are lined up for a client that takes less.
+const LEAST: usize = 128 * 1024;
 /// Buffers of one write.
 const SLICES: usize = 64;
 
@@ -42,23 +44,24 @@ impl Socket for Watched {
 }
 
 /// A queue of buffers, written many at a time. Dropping it loses what is not written.
-#[derive(Default)]
 pub(super) struct Outgoing {
     queue: VecDeque<Bytes>,
     bytes: usize,
+    /// As many bytes are lined up, and one frame: after a write that the socket did not take whole, no more than twice what it took.
+    room: usize,
 }
 
 impl Outgoing {
+    pub(super) fn new() -> Outgoing {
+        Outgoing { queue: VecDeque::new(), bytes: 0, room: WRITE }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    pub(super) fn push(&mut self, bytes: Bytes) {
-        self.bytes += bytes.len();
-        self.queue.push_back(bytes);
-    }
-
-    /// Lines up what a body has at hand behind `lead`, as one chunk where it goes out in chunks. Says how the body ended, once it has.
+    /// Lines up what a body has at hand behind `lead`, each frame as a chunk where it goes out in chunks: some clients look at a chunk only when all of
+    /// it is there. Says how the body ended, once it has.
     pub(super) fn gather(
         &mut self,
         context: &mut Context<'_>,
@@ -66,45 +69,44 @@ impl Outgoing {
         framing: Framing,
         lead: &mut Vec<u8>,
     ) -> Option<Result<()>> {
-        if self.bytes > WRITE || self.queue.len() >= SLICES {
-            return None;
-        }
-        // The lead's place: the size of the chunk is not known yet.
-        let (place, before) = (self.queue.len(), self.bytes);
-        self.queue.push_back(Bytes::new());
+        let mut open = false;
         let ended = loop {
-            if self.bytes > WRITE || self.queue.len() >= SLICES {
+            if self.bytes > self.room || self.queue.len() >= SLICES {
                 break None;
             }
             match Pin::new(&mut *body).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    if let Some(bytes) = frame.into_data().ok().filter(|bytes| !bytes.is_empty()) {
-                        self.push(bytes);
+                    let Some(bytes) = frame.into_data().ok().filter(|bytes| !bytes.is_empty()) else { continue };
+                    if framing == Framing::Chunked {
+                        let between = if std::mem::replace(&mut open, true) { "\r\n" } else { "" };
+                        let _ = write!(lead, "{between}{:x}\r\n", bytes.len());
                     }
+                    self.push(lead);
+                    self.bytes += bytes.len();
+                    self.queue.push_back(bytes);
                 }
                 Poll::Ready(Some(Err(error))) => break Some(Err(error)),
                 Poll::Ready(None) => break Some(Ok(())),
                 Poll::Pending => break None,
             }
         };
-        let size = self.bytes - before;
-        if framing == Framing::Chunked {
-            if size > 0 {
-                let _ = write!(lead, "{size:x}\r\n");
-            }
-            match (size > 0, matches!(ended, Some(Ok(())))) {
-                (true, true) => self.push(Bytes::from_static(b"\r\n0\r\n\r\n")),
-                (true, false) => self.push(Bytes::from_static(b"\r\n")),
-                (false, true) => lead.extend_from_slice(b"0\r\n\r\n"),
-                (false, false) => {}
-            }
+        if open {
+            lead.extend_from_slice(b"\r\n");
         }
-        self.bytes += lead.len();
-        match lead.is_empty() {
-            true => drop(self.queue.remove(place)),
-            false => self.queue[place] = Bytes::from(std::mem::take(lead)),
+        if framing == Framing::Chunked && matches!(ended, Some(Ok(()))) {
+            lead.extend_from_slice(b"0\r\n\r\n");
         }
+        self.push(lead);
         ended
+    }
+
+    /// Lines up a copy of some bytes, if there are any.
+    fn push(&mut self, lead: &mut Vec<u8>) {
+        if !lead.is_empty() {
+            self.bytes += lead.len();
+            self.queue.push_back(Bytes::copy_from_slice(lead));
+            lead.clear();
+        }
     }
 
     /// Writes as much as the socket takes at once.
@@ -122,10 +124,12 @@ impl Outgoing {
             left -= taken;
             count += 1;
         }
+        let asked = WRITE / segment * segment - left;
         let mut sent = ready!(Pin::new(io).poll_write_vectored(context, &slices[..count]))?;
         if sent == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
+        self.room = if sent < asked { (2 * sent).clamp(LEAST, WRITE) } else { WRITE };
         self.bytes -= sent;
         while let Some(first) = self.queue.front_mut() {
             if sent < first.len() {
