@@ -22,6 +22,8 @@ use crate::{error::Result, web::Body};
 const WRITE: usize = 512 * 1024;
 /// Bytes that are lined up for a client that takes less.
 const LEAST: usize = 128 * 1024;
+/// As many bytes are copied: a buffer of its own costs the kernel more.
+const SMALL: usize = 256;
 /// Buffers of one write.
 const SLICES: usize = 64;
 
@@ -80,6 +82,10 @@ impl Outgoing {
                     if framing == Framing::Chunked {
                         let between = if std::mem::replace(&mut open, true) { "\r\n" } else { "" };
                         let _ = write!(lead, "{between}{:x}\r\n", bytes.len());
+                    }
+                    if bytes.len() <= SMALL {
+                        lead.extend_from_slice(&bytes);
+                        continue;
                     }
                     self.push(lead);
                     self.bytes += bytes.len();
