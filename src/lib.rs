@@ -35,6 +35,9 @@ mod suggest;
 mod text;
 mod web;
 
+#[cfg(feature = "server")]
+#[doc(hidden)]
+pub use self::server::fuzz_head;
 #[cfg(feature = "mysql")]
 pub use self::source::Mysql;
 #[cfg(feature = "sqlite")]

@@ -32,7 +32,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-pub use self::live::{Reload, Reloads};
+pub use self::{
+    head::fuzz_head,
+    live::{Reload, Reloads},
+};
 use self::{
     live::{Live, Shared},
     origin::Peer,

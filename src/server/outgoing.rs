@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use http_body::Body as _;
+use http_body::Body;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -16,7 +16,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use super::{head::Framing, watch::Watched};
-use crate::{error::Result, web::Body};
+use crate::error::{Error, Result};
 
 /// Bytes of one write, about. Fewer cost more calls of the kernel, and turns between it and the client; with more, a client that stalls would hold more.
 const WRITE: usize = 512 * 1024;
@@ -67,7 +67,7 @@ impl Outgoing {
     pub(super) fn gather(
         &mut self,
         context: &mut Context<'_>,
-        body: &mut Body,
+        body: &mut (impl Body<Data = Bytes, Error = Error> + Unpin),
         framing: Framing,
         lead: &mut Vec<u8>,
     ) -> Option<Result<()>> {
@@ -146,5 +146,157 @@ impl Outgoing {
             self.queue.pop_front();
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use http_body::Frame;
+    use proptest::prelude::*;
+    use tokio::io::ReadBuf;
+
+    use super::*;
+    use crate::error::Kind;
+
+    /// A body of these frames; `None`: the next one is not there yet.
+    struct Frames(VecDeque<Option<Result<Bytes>>>);
+
+    impl Body for Frames {
+        type Data = Bytes;
+        type Error = Error;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+            match self.0.pop_front() {
+                Some(None) => Poll::Pending,
+                Some(Some(frame)) => Poll::Ready(Some(frame.map(Frame::data))),
+                None => Poll::Ready(None),
+            }
+        }
+    }
+
+    /// A socket that takes so many bytes at a time, over and over; 0: none now. It notes what it was given and what it took.
+    struct Taking(Vec<usize>, Vec<u8>, Vec<(usize, usize)>);
+
+    impl Taking {
+        fn new(takes: &[usize]) -> Taking {
+            Taking(takes.into(), vec![], vec![])
+        }
+    }
+
+    impl Socket for Taking {
+        fn segment(&self) -> usize {
+            1000
+        }
+    }
+
+    impl AsyncRead for Taking {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Taking {
+        fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let given: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+            self.0.rotate_left(1);
+            let taken = given.len().min(self.0[self.0.len() - 1]);
+            self.1.extend_from_slice(&given[..taken]);
+            self.2.push((given.len(), taken));
+            if taken == 0 { Poll::Pending } else { Poll::Ready(Ok(taken)) }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Sends a body to its end as a connection does; whether it ended well.
+    fn send(mut body: Frames, framing: Framing, lead: &str, socket: &mut Taking) -> bool {
+        let (mut outgoing, mut lead, mut ended) = (Outgoing::new(), lead.as_bytes().to_vec(), None);
+        let context = &mut Context::from_waker(Waker::noop());
+        while ended.is_none() || !outgoing.is_empty() {
+            if ended.is_none() {
+                ended = outgoing.gather(context, &mut body, framing, &mut lead);
+            }
+            if !outgoing.is_empty() {
+                let _ = outgoing.poll_write(socket, context);
+            }
+            assert!(outgoing.queue.iter().map(Bytes::len).sum::<usize>() == outgoing.bytes);
+        }
+        ended.is_some_and(|ended| ended.is_ok())
+    }
+
+    /// What a body in chunks decodes to, and whether its last chunk is there.
+    fn decoded(mut bytes: &[u8]) -> (Vec<u8>, bool) {
+        let mut body = vec![];
+        while let Some(end) = bytes.windows(2).position(|two| two == b"\r\n") {
+            let size = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).unwrap(), 16).unwrap();
+            let (chunk, rest) = bytes[end + 2..].split_at(size);
+            body.extend_from_slice(chunk);
+            bytes = rest.strip_prefix(b"\r\n").unwrap();
+            if size == 0 {
+                assert!(bytes.is_empty());
+                return (body, true);
+            }
+        }
+        (body, false)
+    }
+
+    proptest! {
+        #[test]
+        fn a_body_arrives_as_it_is_however_it_is_cut_and_taken_and_a_cut_one_has_no_end(
+            frames in prop::collection::vec(prop::option::of(prop::collection::vec(any::<u8>(), 0..1_000)), 0..100),
+            takes in prop::collection::vec(0..5_000_usize, 1..9),
+            fails: bool,
+        ) {
+            prop_assume!(takes.iter().any(|taken| *taken > 0));
+            let body: Vec<u8> = frames.iter().flatten().flatten().copied().collect();
+            for framing in [Framing::Chunked, Framing::Length, Framing::Close] {
+                let all = frames.iter().map(|frame| frame.clone().map(|frame| Ok(frame.into())));
+                let failure = fails.then(|| Some(Err(Error::new(Kind::Internal, "half-way"))));
+                let mut socket = Taking::new(&takes);
+                prop_assert_eq!(send(Frames(all.chain(failure).collect()), framing, "head;", &mut socket), !fails);
+                let sent = socket.1.strip_prefix(b"head;").unwrap();
+                let (seen, ended) = if framing == Framing::Chunked { decoded(sent) } else { (sent.to_vec(), !fails) };
+                prop_assert_eq!((seen, ended), (body.clone(), !fails));
+            }
+        }
+    }
+
+    fn long(frame: usize) -> Frames {
+        Frames(std::iter::repeat_n(Some(Ok(vec![7; frame].into())), 4_000_000 / frame).collect())
+    }
+
+    #[test]
+    fn writes_that_others_follow_are_whole_segments() {
+        let mut socket = Taking::new(&[usize::MAX]);
+        send(long(70_001), Framing::Chunked, "head", &mut socket);
+        let (last, others) = socket.2.split_last().unwrap();
+        assert!(others.len() > 5 && others.iter().all(|write| write.0 == 524_000), "{:?}", socket.2);
+        assert!(last.0 <= WRITE);
+    }
+
+    #[test]
+    fn for_a_client_that_takes_little_little_is_lined_up() {
+        let mut socket = Taking::new(&[10_000, 0]);
+        send(long(50_000), Framing::Length, "", &mut socket);
+        let mut given = socket.2.iter().map(|write| write.0);
+        assert!(given.by_ref().next().is_some_and(|first| first > 500_000));
+        assert!(given.skip(120).all(|given| given <= LEAST + 50_000), "{:?}", socket.2);
+        assert_eq!(socket.1.len(), 4_000_000);
     }
 }

@@ -12,6 +12,7 @@ mod encodings;
 mod frames;
 mod hostile;
 mod http;
+mod http1;
 mod http2;
 mod layering;
 mod library;

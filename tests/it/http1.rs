@@ -1,0 +1,105 @@
+//! HTTP/1's rules for connections, byte by byte (RFC 9112).
+
+use std::io::Write;
+
+use crate::{
+    client::{Client, Reply},
+    support::{Numbers, Running, serve_numbers},
+};
+
+fn server() -> Running {
+    let server = serve_numbers(&Numbers::new(500, 100));
+    server.get("/numbers");
+    server
+}
+
+/// A connection on which these bytes were sent.
+fn sent(server: &Running, bytes: &[u8]) -> Client {
+    let mut client = Client::connect(server.address);
+    client.stream.write_all(bytes).unwrap();
+    client
+}
+
+/// A reply with a whole list, and its `Connection` field.
+fn list(reply: &Reply) -> String {
+    assert_eq!((reply.status, reply.whole, reply.results().len()), (200, true, 500));
+    reply.header("connection").to_owned()
+}
+
+#[test]
+fn what_follows_a_request_with_a_body_is_never_taken_for_a_request() {
+    let server = server();
+    let hidden = "GET /numbers HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let length = hidden.len();
+    for field in [
+        format!("content-length: {length}"),
+        format!("content-length: 0\r\ncontent-length: {length}"),
+        format!("content-length: +{length}"),
+        "transfer-encoding: chunked".to_owned(),
+        format!("transfer-encoding: chunked\r\ncontent-length: {length}"),
+        "transfer-encoding: x".to_owned(),
+    ] {
+        let request = format!("GET /numbers HTTP/1.1\r\nhost: localhost\r\n{field}\r\n\r\n{hidden}");
+        let mut client = sent(&server, request.as_bytes());
+        assert_eq!(list(&client.read_reply("GET")), "close", "{field}");
+        assert_eq!(client.read_to_end(), (vec![], false), "{field}");
+    }
+}
+
+#[test]
+fn a_connection_goes_on_for_as_long_as_its_client_wants() {
+    let server = server();
+    let ask = |version: &str, option: &str| {
+        sent(&server, format!("GET /numbers {version}\r\nhost: localhost\r\nconnection: {option}\r\n\r\n").as_bytes())
+    };
+    for (version, option, answered) in [("HTTP/1.1", "keep-alive", ""), ("HTTP/1.0", "Keep-Alive", "keep-alive")] {
+        let mut client = ask(version, option);
+        for _ in 0..3 {
+            assert_eq!(list(&client.read_reply("GET")), answered);
+            client.send("GET", "/numbers", version, &[("host", "localhost"), ("connection", option)]);
+        }
+    }
+    for (version, option, answered) in [("HTTP/1.1", "x, Close", "close"), ("HTTP/1.0", "x", "")] {
+        let mut client = ask(version, option);
+        assert_eq!(list(&client.read_reply("GET")), answered);
+        assert_eq!(client.read_to_end(), (vec![], false));
+    }
+}
+
+#[test]
+fn requests_in_one_piece_or_in_the_smallest_are_answered_one_after_the_other() {
+    let server = server();
+    let request = b"GET /numbers HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let mut client = sent(&server, &request.repeat(50));
+    for _ in 0..50 {
+        list(&client.read_reply("GET"));
+    }
+    client.stream.set_nodelay(true).unwrap();
+    for byte in [b"\r\n", &request[..]].concat() {
+        client.stream.write_all(&[byte]).unwrap();
+    }
+    list(&client.read_reply("GET"));
+}
+
+#[test]
+fn whoever_sends_what_is_no_request_is_told_what_to_do() {
+    let server = server();
+    // The second half would be a request by itself.
+    let wrong: [&[u8]; 6] = [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET /numbers HTTP/1.1\r\nhost : localhost\r\n\r\n",
+        b"GET /numbers HTTP/1.1\r\nhost: localhost\r\n folded\r\n\r\n",
+        b"GET /num bers HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        b"GET /numbers HTTP/3.0\r\nhost: localhost\r\n\r\n",
+        b"nonsense\r\n\r\nGET /numbers HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    ];
+    for bytes in wrong {
+        let mut client = sent(&server, bytes);
+        let reply = client.read_reply("GET");
+        let said = String::from_utf8_lossy(bytes);
+        assert_eq!((reply.status, reply.header("connection")), (400, "close"), "{said}");
+        assert!(reply.json()["remedy"].as_str().is_some_and(|remedy| remedy.contains("http")), "{said}");
+        assert_eq!(client.read_to_end(), (vec![], false), "{said}");
+    }
+    assert_eq!(server.chunkflow.metrics().complete.get(), 1);
+}
