@@ -31,6 +31,11 @@ fn what_follows_a_request_with_a_body_is_never_taken_for_a_request() {
     let server = server();
     let hidden = "GET /numbers HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let length = hidden.len();
+    let large = "x".repeat(200_000);
+    let request = format!("GET /numbers HTTP/1.1\r\nhost: localhost\r\ncontent-length: 200000\r\n\r\n{large}");
+    let mut client = sent(&server, request.as_bytes());
+    assert_eq!(list(&client.read_reply("GET")), "close");
+    assert_eq!(client.read_to_end(), (vec![], false), "and no reset, which could overtake the answer");
     for field in [
         format!("content-length: {length}"),
         format!("content-length: 0\r\ncontent-length: {length}"),
@@ -64,6 +69,12 @@ fn a_connection_goes_on_for_as_long_as_its_client_wants() {
         assert_eq!(list(&client.read_reply("GET")), answered);
         assert_eq!(client.read_to_end(), (vec![], false));
     }
+    // Where there is no length, only the end of the connection ends an old client's list.
+    let long = serve_numbers(&Numbers::new(30_000, 200));
+    let mut client = Client::connect(long.address);
+    client.send("GET", "/numbers", "HTTP/1.0", &[("connection", "keep-alive")]);
+    let reply = client.read_reply("GET");
+    assert_eq!((reply.whole, reply.header("connection"), reply.results().len()), (true, "", 30_000));
 }
 
 #[test]
