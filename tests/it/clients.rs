@@ -16,13 +16,15 @@ use crate::support::{Numbers, STUCK, serve_numbers};
 const ENCODINGS: [&str; 3] = ["identity", "gzip", "br"];
 
 /// The programs, and the encodings that can be asked of them.
-const CLIENTS: [(&str, &[&str]); 7] = [
+const CLIENTS: [(&str, &[&str]); 9] = [
     ("curl", &ENCODINGS),
     ("requests", &ENCODINGS),
     ("httpx", &ENCODINGS),
     ("aiohttp", &ENCODINGS),
     ("node-fetch", &ENCODINGS),
     ("node-http", &ENCODINGS),
+    ("go", &["identity", "gzip"]),
+    ("java", &["identity", "gzip"]),
     // A browser says itself what it takes.
     ("chromium", &["gzip"]),
 ];
