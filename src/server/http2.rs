@@ -38,6 +38,8 @@ pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const STREAMS: u32 = 100;
 /// Bytes that may be sent to a server that reads no bodies: as few as the protocol allows.
 const WINDOW: u32 = 65_535;
+/// Bytes of a request's body that are waited for before it is answered.
+const PASSED_OVER: usize = 16 * 1024;
 /// Bytes of a stream that are lined up for the socket. They are the store's own, and not copied.
 const LINED_UP: usize = 256 * 1024;
 /// Streams of which the client sent nonsense, or that it took back before they were looked at; one more ends the connection.
@@ -133,8 +135,13 @@ impl Stream {
     /// Answers a request. Nothing is returned: whatever goes wrong, the client sees it as a reset of the stream.
     async fn answer(self, site: Arc<Site>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let bodiless = request.method() == Method::HEAD;
+        let (head, mut rest) = request.into_parts();
+        // A client that takes longer has its answer all the same, and one that left or asked wrongly needs none.
+        if let Ok(Err(_)) = timeout(self.config.header_timeout, pass_over(&mut rest)).await {
+            return;
+        }
         let (response, _permit) = tokio::select! {
-            answered = site.answer(request, self.peer) => answered,
+            answered = site.answer(Request::from_parts(head, ()), self.peer) => answered,
             // The client left.
             _ = poll_fn(|context| respond.poll_reset(context)) => return,
         };
@@ -217,6 +224,24 @@ impl Stream {
         }
         true
     }
+}
+
+/// Waits for the end of a request, or for so many bytes of its body, which nobody reads: only the end shows whether it is well-formed (RFC 9113 §8.1.1).
+///
+/// # Errors
+/// Where it is not, and h2 has reset its stream; where the client took it back.
+async fn pass_over(rest: &mut RecvStream) -> Result<(), h2::Error> {
+    let mut left = PASSED_OVER;
+    while !rest.is_end_stream() {
+        match rest.data().await {
+            Some(bytes) => left = left.saturating_sub(bytes?.len()),
+            None => return rest.trailers().await.map(drop),
+        }
+        if left == 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// How many bytes may be sent now; `None` when the stream is over.

@@ -1,10 +1,12 @@
 //! What hostile HTTP/2 clients come to: each attack has a bound, and others are served meanwhile.
 
-use chunkflow::ServerConfig;
+use std::time::Duration;
+
+use chunkflow::{ResourceOptions, ServerConfig};
 
 use crate::{
     frames::*,
-    support::{Numbers, Running, ids, serve_numbers},
+    support::{Numbers, Running, ids, numbers_app, serve_numbers},
 };
 
 fn others_are_served(server: &Running) {
@@ -255,4 +257,45 @@ fn mistakes_in_frames_end_what_the_standard_says() {
     assert!(wrong.is_empty(), "{wrong:#?}");
     source.permits.add_permits(1_000);
     others_are_served(&server);
+}
+
+/// RFC 9113 §8.1.1: what only the end of a request shows. Its list is warm, and could be sent before that.
+#[test]
+fn a_request_that_shows_at_its_end_that_it_is_malformed_is_reset_and_not_answered() {
+    let server = serve_numbers(&Numbers::new(50, 1));
+    others_are_served(&server);
+    let with =
+        |method: &str, fields: Vec<u8>| frame(HEADERS, END_HEADERS, 1, &[head(method, "/numbers"), fields].concat());
+    let length = |bytes: &str| with("GET", field("content-length", bytes));
+    let end = END_STREAM | END_HEADERS;
+    let cases = [
+        ("a body that is too long", length("1"), frame(DATA, END_STREAM, 1, b"12"), None),
+        ("a body that is too short", length("3"), frame(DATA, END_STREAM, 1, b"12"), None),
+        ("a body of its length", length("2"), frame(DATA, END_STREAM, 1, b"12"), Some(200)),
+        ("trailers", with("GET", vec![]), frame(HEADERS, end, 1, &field("x", "y")), Some(200)),
+        ("a long body without an end", with("POST", vec![]), frame(DATA, 0, 1, &[b'x'; 16_384]), Some(405)),
+    ];
+    for (what, begin, rest, status) in cases {
+        let mut client = Frames::connect(server.address, &[]);
+        client.send(&begin);
+        assert!(client.lives(), "{what}");
+        client.send(&rest);
+        let answer = client.next_of(&[HEADERS, RST_STREAM]).unwrap();
+        match status {
+            None => assert_eq!((answer.kind, answer.code()), (RST_STREAM, PROTOCOL_ERROR), "{what}"),
+            Some(status) => assert_eq!((answer.kind, answer.status()), (HEADERS, status), "{what}"),
+        }
+    }
+}
+
+#[test]
+fn a_request_whose_end_does_not_come_is_answered_after_the_header_timeout() {
+    let config = ServerConfig { header_timeout: Duration::from_millis(300), ..ServerConfig::default() };
+    let app = numbers_app(&Numbers::new(50, 1), ResourceOptions::default(), chunkflow::system_clock());
+    let server = Running::start(config, app);
+    let mut client = Frames::connect(server.address, &[]);
+    client.send(&frame(HEADERS, END_HEADERS, 1, &head("GET", "/numbers")));
+    let answer = client.next_of(&[HEADERS, RST_STREAM]).unwrap();
+    assert_eq!((answer.kind, answer.status()), (HEADERS, 200));
+    assert!(client.drain(1).0.ends_with(b"]}"));
 }
