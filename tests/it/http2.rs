@@ -157,6 +157,28 @@ fn a_client_that_opens_its_window_a_little_all_the_time_is_not_cut() {
 }
 
 #[test]
+fn windows_are_kept_to_the_byte_when_settings_change_them() {
+    let server = serve_numbers(&Numbers::new(1_000, 200));
+    let plain = server.get("/numbers").body;
+    // The last of several values counts (RFC 9113 §6.5.3).
+    let mut client = Frames::connect(server.address, &[(INITIAL_WINDOW, 100), (INITIAL_WINDOW, 3)]);
+    client.send(&get(1, "/numbers"));
+    let mut at = 0;
+    for (opened, length) in [
+        (vec![], 3),
+        // One less than nothing (§6.9.2), then nothing, then two.
+        ([settings(&[(INITIAL_WINDOW, 2)]), window(1, 1), window(1, 2)].concat(), 2),
+        (settings(&[(INITIAL_WINDOW, 7)]), 5),
+    ] {
+        client.send(&opened);
+        let data = client.next_of(&[DATA, RST_STREAM, GOAWAY]).unwrap();
+        assert_eq!((data.kind, &*data.payload), (DATA, &plain[at..at + length]));
+        at += length;
+    }
+    assert!(client.lives());
+}
+
+#[test]
 fn a_client_that_does_not_read_its_socket_is_cut() {
     let config = ServerConfig { stall_timeout: Duration::from_millis(500), ..ServerConfig::default() };
     let server = serve(&Numbers::new(200_000, 1_000), config);
