@@ -135,9 +135,9 @@ impl Stream {
     /// Answers a request. Nothing is returned: whatever goes wrong, the client sees it as a reset of the stream.
     async fn answer(self, site: Arc<Site>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let bodiless = request.method() == Method::HEAD;
-        let (head, mut rest) = request.into_parts();
+        let (head, rest) = request.into_parts();
         // A client that takes longer has its answer all the same, and one that left or asked wrongly needs none.
-        if let Ok(Err(_)) = timeout(self.config.header_timeout, pass_over(&mut rest)).await {
+        if let Ok(Err(_)) = timeout(self.config.header_timeout, pass_over(rest)).await {
             return;
         }
         let (response, _permit) = tokio::select! {
@@ -227,14 +227,19 @@ impl Stream {
 }
 
 /// Waits for the end of a request, or for so many bytes of its body, which nobody reads: only the end shows whether it is well-formed (RFC 9113 §8.1.1).
+/// What came is given back to the windows.
 ///
 /// # Errors
 /// Where it is not, and h2 has reset its stream; where the client took it back.
-async fn pass_over(rest: &mut RecvStream) -> Result<(), h2::Error> {
+async fn pass_over(mut rest: RecvStream) -> Result<(), h2::Error> {
     let mut left = PASSED_OVER;
     while !rest.is_end_stream() {
         match rest.data().await {
-            Some(bytes) => left = left.saturating_sub(bytes?.len()),
+            Some(bytes) => {
+                let came = bytes?.len();
+                rest.flow_control().release_capacity(came)?;
+                left = left.saturating_sub(came);
+            }
             None => return rest.trailers().await.map(drop),
         }
         if left == 0 {

@@ -261,3 +261,15 @@ fn a_request_with_a_body_is_answered_and_its_body_is_not_kept() {
         assert!(sent < 64 << 20, "nobody stops it");
     }
 }
+
+#[test]
+fn what_comes_of_bodies_is_given_back_to_the_connection_while_their_lists_run() {
+    let server = serve_numbers(&Numbers::held_back(50, 1));
+    let mut client = Frames::connect(server.address, &[]);
+    // Together nearly all of the connection's window; the next body would wait for it.
+    for stream in [1, 3, 5, 7] {
+        client.send(&frame(HEADERS, END_HEADERS, stream, &head("GET", "/numbers")));
+        client.send(&frame(DATA, END_STREAM, stream, &[0; 16_000]));
+    }
+    assert_eq!(client.next_of(&[WINDOW_UPDATE, RST_STREAM, GOAWAY]).map(|frame| frame.stream), Some(0));
+}
