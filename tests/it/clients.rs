@@ -4,14 +4,18 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
+    path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
-use chunkflow::Kind;
+use chunkflow::{Kind, ServerConfig};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use crate::support::{Numbers, STUCK, serve_numbers};
+use crate::{
+    support::{Numbers, STUCK, serve_numbers},
+    tls::serve_securely,
+};
 
 const ENCODINGS: [&str; 3] = ["identity", "gzip", "br"];
 
@@ -51,9 +55,15 @@ impl Drop for Client {
 
 impl Client {
     fn start(name: &'static str) -> Client {
+        Client::trusting(name, None)
+    }
+
+    /// Starts a client that knows of a certificate, as Go and the one in Java are told.
+    fn trusting(name: &'static str, certificate: Option<&Path>) -> Client {
         let mut child = Command::new("timeout")
             .args([STUCK.as_secs().to_string(), format!("tests/clients/{name}")])
             .env("PYTHONDONTWRITEBYTECODE", "1")
+            .envs(certificate.map(|file| ("SSL_CERT_FILE", file)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -63,7 +73,11 @@ impl Client {
     }
 
     fn ask(&self, server: SocketAddr, how: &str, encoding: &str) {
-        writeln!(self.requests.as_ref().unwrap(), "http://{server}/numbers {how} {encoding}").unwrap();
+        self.ask_for(&format!("http://{server}/numbers"), how, encoding);
+    }
+
+    fn ask_for(&self, url: &str, how: &str, encoding: &str) {
+        writeln!(self.requests.as_ref().unwrap(), "{url} {how} {encoding}").unwrap();
     }
 
     fn line(&mut self) -> String {
@@ -137,6 +151,30 @@ fn real_clients_see_a_failure_in_mid_stream_as_an_error() {
             assert_eq!(verdict["rows"], Value::Null, "{name}: the list was cut");
             assert!(verdict["error"].is_string(), "{name}, {how} in {encoding}, sees no error");
             server.block_on(server.chunkflow.purge("numbers")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn go_and_java_speak_http2_over_tls_and_see_a_reset() {
+    for (name, reset) in [("go", "stream error: stream ID "), ("java", "RST_STREAM")] {
+        let folder = tempfile::TempDir::new().unwrap();
+        let source = Numbers::new(ROWS, 200);
+        let server = serve_securely(folder.path(), &source, ServerConfig::default());
+        let url = format!("https://localhost:{}/numbers", server.address.port());
+        let mut client = Client::trusting(name, Some(&folder.path().join("cert.pem")));
+        for encoding in ["identity", "gzip"] {
+            client.ask_for(&url, "whole", encoding);
+            assert_eq!(client.verdict(), whole(encoding), "{name}");
+        }
+        source.fail_behind(3_000, Kind::Unavailable);
+        server.block_on(server.chunkflow.purge("numbers")).unwrap();
+        for encoding in ["identity", "gzip"] {
+            client.ask_for(&url, "whole", encoding);
+            let verdict = client.verdict();
+            assert_eq!(verdict["rows"], Value::Null, "{name}: the list was cut");
+            // Which is how a cut looks over HTTP/2 only.
+            assert!(verdict["error"].as_str().is_some_and(|error| error.contains(reset)), "{name}: {verdict}");
         }
     }
 }
