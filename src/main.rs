@@ -4,11 +4,17 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use chunkflow::command::{Cli, Exit, Process};
 use clap::Parser;
+use tracing::Level;
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let terminal = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_max_level(cli.log()).with_writer(std::io::stderr).with_ansi(terminal).init();
+    // What h2 warns of are mistakes of clients, and one of 17 bytes would be a line of 160.
+    let most = if cli.log() == Level::DEBUG { Level::DEBUG } else { Level::ERROR };
+    let which = Targets::new().with_default(cli.log()).with_target("h2", most);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
+    tracing_subscriber::registry().with(which).with(lines).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

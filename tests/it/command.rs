@@ -1,11 +1,18 @@
 //! The commands, as processes.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::Stdio,
+    time::Duration,
+};
 
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::support::{Client, Process, STUCK, binary, numbered, until};
+use crate::{
+    frames::{Frames, PING, frame},
+    support::{Client, Process, STUCK, binary, numbered, until},
+};
 
 #[test]
 fn an_export_is_what_the_server_streams_in_every_format() {
@@ -172,4 +179,28 @@ fn options_that_cannot_be_right_are_wrong_usage_and_say_what_to_write() {
     }
     let (code, stderr) = of(&["serve", "sqlite:nowhere.db"]);
     assert!(code == Some(1) && stderr.matches("No such file").count() == 1, "{code:?} {stderr}");
+}
+
+#[test]
+fn a_client_cannot_fill_the_log() {
+    let folder = TempDir::new().unwrap();
+    let mut child = binary(&["demo", "--listen", "127.0.0.1:0"], folder.path()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    let address = loop {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0);
+        if let Some((_, rest)) = line.split_once("at http://") {
+            break rest.trim().trim_end_matches('/').parse().unwrap();
+        }
+    };
+    let mut client = Frames::connect(address, &[]);
+    // Answers to pings that were never sent.
+    client.send(&frame(PING, 1, 0, b"nonsense").repeat(200));
+    assert!(client.lives());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).unwrap();
+    assert!(rest.lines().count() < 20, "{} lines: {rest:.500}", rest.lines().count());
 }
