@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::FlightKey;
+use super::flight::FlightKey;
 use crate::{chunk::Chunk, cutter::Cutter};
 
 /// They wait for the loads of their chunks so many milliseconds, and there may be so many bytes of them.

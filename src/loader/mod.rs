@@ -4,25 +4,27 @@
 //! one who waits has left, the load stops.
 
 mod coded;
+mod flight;
 mod left_over;
 mod sharing;
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     num::NonZero,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use xxhash_rust::xxh3::xxh3_64;
 
-pub(crate) use self::coded::Ahead;
 use self::{
     coded::ALL_AHEAD,
+    flight::Flights,
     left_over::{LeftOver, Rows},
     sharing::WRITES,
 };
+pub(crate) use self::{coded::Ahead, flight::Waiter};
 use crate::{
     chunk::{Chunk, ChunkKey},
     cursor::Cursor,
@@ -54,7 +56,7 @@ pub(crate) struct Loader {
     clock: Clock,
     metrics: Arc<Metrics>,
     /// By the resource's generation too: whoever comes after a purge does not join a load from before it.
-    flights: Mutex<HashMap<FlightKey, Arc<Flight>>>,
+    flights: Mutex<Flights>,
     writes: Arc<Semaphore>,
     /// How many chunks may be compressed at once.
     presses: Arc<Semaphore>,
@@ -64,11 +66,6 @@ pub(crate) struct Loader {
     /// Until when no chunk of a resource is refreshed, since a refresh of one failed; milliseconds since 1970.
     resting: Mutex<HashMap<[u8; 16], u64>>,
 }
-
-type FlightKey = (ChunkKey, u64);
-
-/// A load under way: who waits for it holds a receiver.
-type Flight = watch::Sender<Option<Result<Found>>>;
 
 /// One chunk of a list: where it starts, and where a limit cuts it (0: nowhere).
 #[derive(Clone, Debug)]
@@ -145,26 +142,6 @@ impl Fetch {
     }
 }
 
-/// Waits for a chunk that is under way; dropping it gives up the wait.
-pub(crate) struct Waiter {
-    receiver: watch::Receiver<Option<Result<Found>>>,
-    joined: bool,
-}
-
-impl Waiter {
-    pub(crate) async fn wait(mut self) -> Result<Found> {
-        let landed = self.receiver.wait_for(Option::is_some).await;
-        let outcome = landed.map_err(|_| Error::new(Kind::Internal, "a load ended without a word"))?.clone();
-        let mut found = outcome.expect("waited until it is there")?;
-        if self.joined {
-            // What is read behind it is for whoever was first.
-            found.ahead = None;
-            found.how = if found.how == How::Loaded { How::Joined } else { found.how };
-        }
-        Ok(found)
-    }
-}
-
 fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -238,43 +215,11 @@ impl Loader {
         }
     }
 
-    /// Gets a chunk that was read with others before it, or joins or begins its load.
-    fn board(
-        self: &Arc<Loader>,
-        mut flights: MutexGuard<'_, HashMap<FlightKey, Arc<Flight>>>,
-        place: &Place,
-        refresh: bool,
-    ) -> Fetch {
-        match flights.entry(self.flight_key(place)) {
-            Entry::Occupied(flight) => Fetch::Waiting(Waiter { receiver: flight.get().subscribe(), joined: true }),
-            Entry::Vacant(vacant) => {
-                let ttl = place.list.resource().options().ttl;
-                let read = unpoisoned(&self.left_over).take_chunk(vacant.key(), (self.clock)(), ttl);
-                if let Some(chunk) = read {
-                    self.metrics.misses.inc_by(u64::from(!refresh));
-                    return Fetch::Ready(self.loaded(chunk, vacant.key().1));
-                }
-                let flight = Arc::new(watch::Sender::new(None));
-                let receiver = flight.subscribe();
-                let key = vacant.key().clone();
-                vacant.insert(Arc::clone(&flight));
-                self.depart(place.clone(), key, flight, refresh.then(|| receiver.clone()));
-                Fetch::Waiting(Waiter { receiver, joined: false })
-            }
-        }
-    }
-
     /// A chunk of rows that the source gave, kept at hand.
     fn loaded(&self, chunk: Arc<Chunk>, generation: u64) -> Found {
         self.metrics.loads.inc();
         self.store.keep_at_hand(&chunk, generation);
         Found { chunk, how: How::Loaded, ahead: None }
-    }
-
-    fn flight_key(&self, place: &Place) -> FlightKey {
-        let current = || self.store.generation(&place.key.resource());
-        // What is made of rows from before a purge is not for those who come after it.
-        (place.key.clone(), place.plain_chunk.as_ref().map_or_else(current, |plain| plain.1))
     }
 
     /// A chunk in memory that may still be served; a stale one is refreshed behind the scenes.
@@ -323,58 +268,6 @@ impl Loader {
             How::Stale { past: (age - ttl) / 1000, due: age >= ttl + jitter }
         };
         Some(Found { chunk, how, ahead: None })
-    }
-
-    /// Begins a load of a stale chunk, unless one is under way.
-    fn refresh(self: &Arc<Loader>, place: &Place) {
-        let resource = place.list.resource().digest();
-        if unpoisoned(&self.resting).get(&resource).is_some_and(|until| (self.clock)() < *until) {
-            return;
-        }
-        // What it was made of is as old as it is.
-        let anew = Place { plain_chunk: None, ..place.clone() };
-        // The flight has an interest of its own.
-        drop(self.board(unpoisoned(&self.flights), &anew, true));
-    }
-
-    /// Begins a flight. With an `interest` of its own (a refresh) it goes on though nobody waits, and asks the source at once.
-    fn depart(
-        self: &Arc<Loader>,
-        place: Place,
-        key: FlightKey,
-        flight: Arc<Flight>,
-        interest: Option<watch::Receiver<Option<Result<Found>>>>,
-    ) {
-        let loader = Arc::clone(self);
-        tokio::spawn(async move {
-            let refresh = interest.is_some();
-            let landing = Landing { loader: &loader, key: &key, flight: &flight };
-            let outcome = tokio::select! {
-                biased;
-                outcome = loader.obtain(&place, refresh) => outcome,
-                () = landing.unwanted() => {
-                    loader.metrics.abandoned.inc();
-                    return;
-                }
-            };
-            // What a client asks for in vain is no failure of the source's, and one is enough to tell of.
-            let told = |error: &&Error| error.kind() == Kind::Invalid || place.list.plain().is_some();
-            if let Some(error) = outcome.as_ref().err().filter(|error| !told(error)) {
-                loader.metrics.failures.inc();
-                if refresh {
-                    let until = (loader.clock)() + REST;
-                    unpoisoned(&loader.resting).insert(place.list.resource().digest(), until);
-                }
-                tracing::warn!(resource = place.list.resource().name(), %error, refresh, "a load failed");
-            }
-            let stale = matches!(&outcome, Ok(Found { how: How::Stale { due: true, .. }, .. }));
-            drop(landing);
-            flight.send_replace(Some(outcome));
-            drop(interest);
-            if stale {
-                loader.refresh(&place);
-            }
-        });
     }
 
     async fn obtain(self: &Arc<Loader>, place: &Place, refresh: bool) -> Result<Found> {
@@ -493,36 +386,6 @@ impl Loader {
             if !run.ended && cutter.stands_at(&after) {
                 return Err(Error::new(Kind::Data, "a source handed out no row and did not end"));
             }
-        }
-    }
-}
-
-/// Takes a flight out of the map, however it ends.
-struct Landing<'a> {
-    loader: &'a Loader,
-    key: &'a FlightKey,
-    flight: &'a Arc<Flight>,
-}
-
-impl Landing<'_> {
-    /// Ends when nobody waits for the flight any more; nobody can join it after that.
-    async fn unwanted(&self) {
-        loop {
-            self.flight.closed().await;
-            let mut flights = unpoisoned(&self.loader.flights);
-            if self.flight.receiver_count() == 0 {
-                flights.remove(self.key);
-                return;
-            }
-        }
-    }
-}
-
-impl Drop for Landing<'_> {
-    fn drop(&mut self) {
-        let mut flights = unpoisoned(&self.loader.flights);
-        if flights.get(self.key).is_some_and(|flight| Arc::ptr_eq(flight, self.flight)) {
-            flights.remove(self.key);
         }
     }
 }
