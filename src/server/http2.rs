@@ -136,12 +136,19 @@ impl Stream {
     async fn answer(self, site: Arc<Site>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let bodiless = request.method() == Method::HEAD;
         let (head, rest) = request.into_parts();
-        // A client that takes longer has its answer all the same, and one that left or asked wrongly needs none.
-        if let Ok(Err(_)) = timeout(self.config.header_timeout, pass_over(rest)).await {
-            return;
-        }
+        // Together: whoever lets the server wait has a place among the streams, or none.
+        let answered = async {
+            tokio::join!(
+                site.answer(Request::from_parts(head, ()), self.peer),
+                timeout(self.config.header_timeout, pass_over(rest)),
+            )
+        };
         let (response, _permit) = tokio::select! {
-            answered = site.answer(Request::from_parts(head, ()), self.peer) => answered,
+            // A client that takes longer for its request has its answer all the same, and one that asked wrongly needs none.
+            (answer, passed) = answered => match passed {
+                Ok(Err(_)) => return,
+                _ => answer,
+            },
             // The client left.
             _ = poll_fn(|context| respond.poll_reset(context)) => return,
         };
