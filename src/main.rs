@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let terminal = std::io::stderr().is_terminal();
     // What h2 warns of are mistakes of clients, and one of 17 bytes would be a line of 160.
-    let most = if cli.log() == Level::DEBUG { Level::DEBUG } else { Level::ERROR };
+    let most = if cli.log() >= Level::DEBUG { cli.log() } else { Level::ERROR };
     let which = Targets::new().with_default(cli.log()).with_target("h2", most);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
     tracing_subscriber::registry().with(which).with(lines).init();

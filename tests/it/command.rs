@@ -1,10 +1,6 @@
 //! The commands, as processes.
 
-use std::{
-    io::{BufRead, BufReader, Read},
-    process::Stdio,
-    time::Duration,
-};
+use std::{process::Stdio, time::Duration};
 
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -184,23 +180,11 @@ fn options_that_cannot_be_right_are_wrong_usage_and_say_what_to_write() {
 #[test]
 fn a_client_cannot_fill_the_log() {
     let folder = TempDir::new().unwrap();
-    let mut child = binary(&["demo", "--listen", "127.0.0.1:0"], folder.path()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    let address = loop {
-        line.clear();
-        assert!(log.read_line(&mut line).unwrap() > 0);
-        if let Some((_, rest)) = line.split_once("at http://") {
-            break rest.trim().trim_end_matches('/').parse().unwrap();
-        }
-    };
-    let mut client = Frames::connect(address, &[]);
+    let mut server = Process::serve(&["demo"], folder.path());
+    let mut client = Frames::connect(server.address, &[]);
     // Answers to pings that were never sent.
     client.send(&frame(PING, 1, 0, b"nonsense").repeat(200));
     assert!(client.lives());
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let mut rest = String::new();
-    log.read_to_string(&mut rest).unwrap();
-    assert!(rest.lines().count() < 20, "{} lines: {rest:.500}", rest.lines().count());
+    let lines = server.kill();
+    assert!(lines < 20, "{lines} lines");
 }

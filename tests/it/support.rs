@@ -105,7 +105,7 @@ pub fn parse(text: &str) -> Result<Config, chunkflow::Complaints> {
 pub struct Process {
     pub child: Child,
     pub address: SocketAddr,
-    log: Option<std::thread::JoinHandle<()>>,
+    log: Option<std::thread::JoinHandle<usize>>,
 }
 
 impl Process {
@@ -123,20 +123,25 @@ impl Process {
             seen += &(line + "\n");
         };
         // Somebody must read the log, or the server would wait for it.
-        let log = std::thread::spawn(move || lines.for_each(drop));
+        let log = std::thread::spawn(move || lines.count());
         Process { child, address, log: Some(log) }
     }
 
     pub fn get(&self, target: &str) -> Reply {
         ask(self.address, "GET", target, &[])
     }
+
+    /// Kills it; the lines that it logged since it served.
+    pub fn kill(&mut self) -> usize {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.log.take().map_or(0, |log| log.join().unwrap_or_default())
+    }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = self.log.take().unwrap().join();
+        self.kill();
     }
 }
 
