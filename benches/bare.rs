@@ -58,6 +58,9 @@ fn main() {
         loop {
             let (stream, _) = listener.accept().await.expect("a connection");
             stream.set_nodelay(true).expect("a socket");
+            // As Chunkflow does: what is compared is the work above the socket.
+            #[cfg(target_os = "linux")]
+            socket2::SockRef::from(&stream).set_tcp_congestion(b"reno").expect("every Linux has it");
             let buffers = Arc::clone(&buffers);
             tokio::spawn(async move {
                 let service = service_fn(|_: Request<Incoming>| {

@@ -53,6 +53,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes that the kernel holds for a connection and has not sent. With less than a few writes, it costs throughput.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 1024 * 1024;
+/// The congestion control that every Linux has and lets everybody choose (tcp(7)): it sends as soon as the window allows, where `bbr` waits.
+#[cfg(target_os = "linux")]
+const UNPACED: &[u8] = b"reno";
 /// How long a server that is told to stop goes on to say that it is not ready, before nobody can ask any more.
 const NOTICE: Duration = Duration::from_millis(500);
 /// Rejections under way at once; beyond it a connection is just closed.
@@ -180,7 +183,7 @@ impl Server {
             let site = live.site();
             match site.admit(address.ip()) {
                 Ok(place) => {
-                    prepare(&stream, &site.config);
+                    prepare(&stream, address, &site.config);
                     let acceptor = site.tls.as_ref().map(Tls::acceptor);
                     let peer = Peer { address, secure: acceptor.is_some() };
                     let live = Arc::clone(&live);
@@ -242,17 +245,43 @@ fn is_the_clients(error: &io::Error) -> bool {
     )
 }
 
-fn prepare(stream: &TcpStream, config: &ServerConfig) {
+fn prepare(stream: &TcpStream, peer: SocketAddr, config: &ServerConfig) {
     // Without it a receiver that delays its acknowledgements sees gaps of 40 ms.
     let _ = stream.set_nodelay(true);
     #[cfg(target_os = "linux")]
     {
+        let socket = SockRef::from(stream);
         // A peer that vanished is noticed even while nothing is read from it; the watchdog comes first.
-        let _ = SockRef::from(stream).set_tcp_user_timeout(Some(config.stall_timeout * 2));
+        let _ = socket.set_tcp_user_timeout(Some(config.stall_timeout * 2));
         // A client that takes little holds little: what the kernel keeps beyond what is on its way to the client. It also makes
         // a slow client's progress visible in small steps. The window, and so the speed over long distances, stays the kernel's affair.
-        let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT);
+        let _ = socket.set_tcp_notsent_lowat(UNSENT);
+        // Within one machine, as to a proxy on it, there is nothing to pace for; that would cost half of the speed.
+        if peer.ip().to_canonical().is_loopback() {
+            let _ = socket.set_tcp_congestion(UNPACED);
+        }
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = config;
+    let _ = (config, peer);
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_goes_to_a_client_on_the_same_machine_is_not_paced() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let control = |stream: &TcpStream| {
+            let name = SockRef::from(stream).tcp_congestion().unwrap();
+            String::from_utf8(name).unwrap().trim_end_matches('\0').to_owned()
+        };
+        let remote = SocketAddr::from(([192, 0, 2, 1], 40_000));
+        prepare(&stream, remote, &ServerConfig::default());
+        assert_eq!(control(&stream), control(&client), "over a network it is the system's choice");
+        prepare(&stream, peer, &ServerConfig::default());
+        assert_eq!(control(&stream), "reno");
+    }
 }
