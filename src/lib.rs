@@ -32,6 +32,7 @@ mod source;
 mod store;
 mod stream;
 mod suggest;
+mod survey;
 mod text;
 mod web;
 

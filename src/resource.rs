@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -24,6 +24,7 @@ use crate::{
     kind::Kind as KindOf,
     row::{Column, Field, Fields, Part, Shape, Value},
     source::{Condition, Source},
+    survey::Survey,
 };
 
 /// Everything but RFC 3986's unreserved characters.
@@ -213,8 +214,7 @@ pub(crate) struct List {
     key: ListKey,
     /// Whether the chunk that was asked for last was in no store.
     cold: AtomicBool,
-    /// When its first chunk was loaded, as somebody found that all of it is too much to be gathered.
-    long: AtomicU64,
+    survey: Survey,
     /// Where it is compressed: the coding, and the same list as it is.
     coded: Option<(usize, Arc<List>)>,
 }
@@ -264,7 +264,7 @@ impl List {
             key: ListKey(key),
             resource,
             cold: AtomicBool::new(false),
-            long: AtomicU64::new(u64::MAX),
+            survey: Survey::default(),
             coded: None,
         }
     }
@@ -282,7 +282,7 @@ impl List {
             base: self.base.clone(),
             key: ListKey(key),
             cold: AtomicBool::new(false),
-            long: AtomicU64::new(u64::MAX),
+            survey: Survey::default(),
             coded: Some((coding, self)),
         })
     }
@@ -313,14 +313,9 @@ impl List {
         self.cold.store(cold, Ordering::Relaxed);
     }
 
-    /// Whether all of it was too much to be gathered when somebody last tried, with a first chunk that was loaded at this time.
-    pub(crate) fn is_long(&self, loaded_at: u64) -> bool {
-        self.long.load(Ordering::Relaxed) == loaded_at
-    }
-
-    /// Takes note that all of it is too much to be gathered.
-    pub(crate) fn note_long(&self, loaded_at: u64) {
-        self.long.store(loaded_at, Ordering::Relaxed);
+    /// What is known of all its chunks in memory.
+    pub(crate) fn survey(&self) -> &Survey {
+        &self.survey
     }
 
     /// The resource.

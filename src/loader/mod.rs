@@ -167,6 +167,11 @@ impl Loader {
         &self.metrics
     }
 
+    /// What time it is, in milliseconds since 1970.
+    pub(crate) fn now(&self) -> u64 {
+        (self.clock)()
+    }
+
     /// Waits until all that was to be written to a shared store is, or cannot be.
     pub(crate) async fn written(&self) {
         let _ = self.writes.acquire_many(WRITES as u32).await;

@@ -9,7 +9,7 @@ const LAYERS: [&[&str]; 14] = [
     &["text"],
     &["cursor", "boundary", "metrics"],
     &["chunk"],
-    &["kind"],
+    &["kind", "survey"],
     &["source", "format", "coding"],
     // A store's futures are boxed as a source's are.
     &["store"],

@@ -32,4 +32,5 @@ mod streaming;
 mod support;
 mod tls;
 mod values;
+mod warm;
 mod writers;

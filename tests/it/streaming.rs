@@ -2,17 +2,11 @@
 
 use std::{
     io::Read,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
-use chunkflow::{
-    BoxFuture, Chunk, ChunkKey, Chunkflow, Kind, Memory, Resource, ResourceOptions, Result, ServerConfig, Store,
-    system_clock,
-};
+use chunkflow::{Kind, ResourceOptions, ServerConfig, system_clock};
 
 use crate::support::{Client, Hands, Numbers, Process, Running, ask, ids, numbered, numbers_app, serve_numbers, until};
 
@@ -314,59 +308,4 @@ fn chunks_that_are_stale_as_soon_as_they_are_loaded_lock_nobody_out() {
     });
     let readers: Vec<_> = readers.collect();
     assert!(readers.into_iter().all(|reader| reader.join().unwrap()));
-}
-
-/// A store in memory that counts how often somebody looks into it.
-struct Looks(Memory, AtomicUsize);
-
-impl Store for Looks {
-    fn at_hand(&self, key: &ChunkKey) -> Option<Arc<Chunk>> {
-        self.1.fetch_add(1, Ordering::Relaxed);
-        self.0.at_hand(key)
-    }
-
-    fn keep_at_hand(&self, chunk: &Arc<Chunk>, generation: u64) {
-        self.0.keep_at_hand(chunk, generation);
-    }
-
-    fn get<'a>(&'a self, key: &'a ChunkKey) -> BoxFuture<'a, Result<Option<Arc<Chunk>>>> {
-        self.0.get(key)
-    }
-
-    fn put<'a>(&'a self, chunk: Arc<Chunk>, keep: Duration, generation: u64) -> BoxFuture<'a, Result<()>> {
-        self.0.put(chunk, keep, generation)
-    }
-
-    fn forget<'a>(&'a self, resource: &'a [u8; 16]) -> BoxFuture<'a, Result<()>> {
-        self.0.forget(resource)
-    }
-
-    fn generation(&self, resource: &[u8; 16]) -> u64 {
-        self.0.generation(resource)
-    }
-
-    fn is_here(&self) -> bool {
-        true
-    }
-}
-
-#[test]
-fn a_warm_chunk_is_looked_for_once_also_where_the_list_is_too_long_for_a_length() {
-    let store = Arc::new(Looks(Memory::new(64 << 20), AtomicUsize::new(0)));
-    let numbers = Resource::new("numbers", Numbers::new(30_000, 300), ResourceOptions::default()).unwrap();
-    let server = Running::start(ServerConfig::default(), Chunkflow::new(Arc::clone(&store) as _).with(numbers));
-    let looks = || {
-        let (looks, hits) = (store.1.load(Ordering::Relaxed), server.chunkflow.metrics().hits.get());
-        let reply = server.get("/numbers");
-        assert!(reply.whole && reply.header("content-length").is_empty());
-        (store.1.load(Ordering::Relaxed) - looks, (server.chunkflow.metrics().hits.get() - hits) as usize)
-    };
-    looks();
-    let (first, chunks) = looks();
-    assert!(first > chunks + 20, "{first} looks for {chunks} chunks, since a length may be known");
-    assert_eq!(looks(), (chunks, chunks));
-    // Another first chunk is another list, which may be shorter.
-    server.block_on(server.chunkflow.purge("numbers")).unwrap();
-    looks();
-    assert_eq!(looks(), (first, chunks));
 }

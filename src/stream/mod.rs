@@ -3,6 +3,8 @@
 //! It is a sequence of finished buffers: nothing of a warm chunk is encoded or copied here. While a chunk goes out, the next one is being
 //! fetched; never more than one. A failure ends the body with an error, and so visibly.
 
+mod whole;
+
 use std::{
     collections::VecDeque,
     fmt,
@@ -20,6 +22,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use self::whole::WHOLE;
 use crate::{
     chunk::{Chunk, Sum},
     cursor::Cursor,
@@ -29,8 +32,6 @@ use crate::{
     source::BoxFuture,
 };
 
-/// A list whose chunks are all at hand goes out with its length, up to so many bytes.
-const WHOLE: usize = 4 * 1024 * 1024;
 /// A limited list of so few rows is gathered before its first byte, so that its head can say where it goes on.
 const GATHERED: u64 = 1000;
 
@@ -42,14 +43,6 @@ pub(crate) struct Ask {
     pub(crate) limit: Option<u64>,
     /// After so long a silence something is sent that means nothing, where the format has it; zero: never.
     pub(crate) heartbeat: Duration,
-}
-
-/// What is known of a stream that nobody has begun: how its first chunk would be come by, its length, and where its limit ends it.
-#[derive(Debug, Default)]
-pub(crate) struct Glimpse {
-    pub(crate) first: Option<How>,
-    pub(crate) length: Option<u64>,
-    pub(crate) goes_on: Option<Cursor>,
 }
 
 /// What a stream has done so far.
@@ -153,48 +146,31 @@ impl Stream {
             on_end: None,
             list: ask.list,
         });
-        let (whole, mut loaded_at) = (ask.limit.is_none() && ask.after.is_start(), None);
+        let whole = ask.limit.is_none() && ask.after.is_start();
         let (begin, sum) = stream.list.begin();
         stream.frames.extend(Some(begin.clone()).filter(|begin| !begin.is_empty()));
         stream.sum = sum;
         if stream.left == Some(0) {
             // Nothing is asked for; the answer says where one could begin.
             stream.end();
+            stream.measure(budget, None);
         } else {
             stream.go_to(ask.after, None);
             let found = stream.arrival().await?;
             stream.first = Some(found.how);
-            loaded_at = Some(found.chunk.loaded_at).filter(|_| whole);
-            stream.take(found);
-            if stream.left.is_some_and(|left| left + stream.tally.rows <= GATHERED) {
-                stream.gather(budget).await?;
+            if whole {
+                stream.take_whole(found, budget);
+            } else {
+                stream.take(found);
+                if stream.left.is_some_and(|left| left + stream.tally.rows <= GATHERED) {
+                    stream.gather(budget).await?;
+                }
+                stream.measure(budget, None);
             }
         }
-        stream.measure(budget, loaded_at);
         stream.begun = true;
         loader.metrics().streams.inc();
         Ok(stream)
-    }
-
-    /// What the head of the response would say, as far as it is known without any work.
-    pub(crate) fn glimpse(loader: &Loader, ask: &Ask) -> Glimpse {
-        let (mut bytes, mut rows, mut next) = (ask.list.begin().0.len(), 0, Some(ask.after.clone()));
-        let mut glimpse = Glimpse::default();
-        while let Some(cursor) = next.clone().filter(|_| ask.limit != Some(rows)) {
-            let left = ask.limit.map(|limit| limit - rows);
-            let place = Place::new(Arc::clone(&ask.list), cursor, 0);
-            let Some((_, Found { chunk, how, .. })) = peek_fitting(loader, place, left) else { return glimpse };
-            glimpse.first = glimpse.first.or(Some(how));
-            bytes += ask.list.frames(&chunk, rows > 0).map(|frame| frame.len()).sum::<usize>();
-            rows += u64::from(chunk.rows);
-            if bytes > WHOLE {
-                return glimpse;
-            }
-            next.clone_from(&chunk.next);
-        }
-        glimpse.length = Some((bytes + ask.list.end(rows, Sum::default()).len()) as u64);
-        glimpse.goes_on = next.filter(|_| rows > 0);
-        glimpse
     }
 
     /// How the first chunk was come by.
@@ -356,71 +332,6 @@ impl Stream {
     fn lined_up(&self) -> usize {
         self.frames.iter().map(Bytes::len).sum()
     }
-
-    /// Finds out whether all the rest is at hand; if so, it is lined up and the body's length is known. `loaded_at` is the first chunk's time, where
-    /// the whole list is asked for: one that was too long is not looked at again for each request.
-    fn measure(&mut self, budget: &Arc<Semaphore>, loaded_at: Option<u64>) {
-        if loaded_at.is_some_and(|loaded_at| self.list.is_long(loaded_at)) {
-            return;
-        }
-        let Some(rest) = self.rest_at_hand(loaded_at) else { return };
-        let bytes = rest.iter().map(|(_, found)| found.chunk.body.len()).sum::<usize>();
-        if !rest.is_empty() && !self.hold(budget, bytes) {
-            return;
-        }
-        for (place, found) in rest {
-            if let Some(place) = place {
-                self.loader.serves(&place, found.how);
-            }
-            self.note(found.how);
-            self.pass(&found.chunk);
-            if found.chunk.next.is_none() || self.left == Some(0) {
-                self.goes_on.clone_from(&found.chunk.next);
-                self.end();
-            }
-        }
-        self.length = Some(self.lined_up() as u64);
-    }
-
-    /// The chunks from here to the end of the list or its limit, if all of them are in memory and are not too much; a place
-    /// beside each that was not asked for yet.
-    fn rest_at_hand(&self, loaded_at: Option<u64>) -> Option<Vec<(Option<Place>, Found)>> {
-        let mut rest = vec![];
-        let (mut bytes, mut rows) = (self.lined_up(), 0);
-        let mut next = match &self.next {
-            Next::Ended => return Some(rest),
-            Next::Ready(found) => (None, found.clone()),
-            Next::Waiting(..) | Next::Failed(..) => return None,
-        };
-        loop {
-            let chunk = Arc::clone(&next.1.chunk);
-            rows += u64::from(chunk.rows);
-            bytes += chunk.body.len();
-            rest.push(next);
-            if bytes > WHOLE {
-                loaded_at.inspect(|loaded_at| self.list.note_long(*loaded_at));
-                return None;
-            }
-            if self.left.is_some_and(|left| rows > left) {
-                return None;
-            }
-            let Some(cursor) = chunk.next.clone().filter(|_| self.left != Some(rows)) else { return Some(rest) };
-            let left = self.left.map(|left| left - rows);
-            let (place, found) = peek_fitting(&self.loader, Place::new(Arc::clone(&self.list), cursor, 0), left)?;
-            next = (Some(place), found);
-        }
-    }
-}
-
-/// The chunk at a place if it is in memory and within what a limit leaves; else the one that is cut there, if that is.
-fn peek_fitting(loader: &Loader, place: Place, left: Option<u64>) -> Option<(Place, Found)> {
-    let fits = |found: &Found| left.is_none_or(|left| u64::from(found.chunk.rows) <= left);
-    if let Some(found) = loader.peek(&place).filter(fits) {
-        return Some((place, found));
-    }
-    let cut = place.cut_at(u32::try_from(left?).ok()?);
-    let found = loader.peek(&cut)?;
-    Some((cut, found))
 }
 
 impl Body for Stream {

@@ -1,0 +1,149 @@
+//! Lists that are all in memory: they go out with their length.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::{Ask, Next, Stream};
+use crate::{
+    chunk::{Chunk, Sum},
+    cursor::Cursor,
+    loader::{Found, How, Loader, Place},
+    survey::Behind,
+};
+
+/// A list whose chunks are all at hand goes out with its length, up to so many bytes.
+pub(super) const WHOLE: usize = 4 * 1024 * 1024;
+
+/// What is known of a stream that nobody has begun: how its first chunk would be come by, its length, and where its limit ends it.
+#[derive(Debug, Default)]
+pub(crate) struct Glimpse {
+    pub(crate) first: Option<How>,
+    pub(crate) length: Option<u64>,
+    pub(crate) goes_on: Option<Cursor>,
+}
+
+impl Stream {
+    /// What the head of the response would say, as far as it is known without any work.
+    pub(crate) fn glimpse(loader: &Loader, ask: &Ask) -> Glimpse {
+        let (mut bytes, mut rows, mut next) = (ask.list.begin().0.len(), 0, Some(ask.after.clone()));
+        let mut glimpse = Glimpse::default();
+        while let Some(cursor) = next.clone().filter(|_| ask.limit != Some(rows)) {
+            let left = ask.limit.map(|limit| limit - rows);
+            let place = Place::new(Arc::clone(&ask.list), cursor, 0);
+            let Some((_, Found { chunk, how, .. })) = peek_fitting(loader, place, left) else { return glimpse };
+            glimpse.first = glimpse.first.or(Some(how));
+            bytes += ask.list.frames(&chunk, rows > 0).map(|frame| frame.len()).sum::<usize>();
+            rows += u64::from(chunk.rows);
+            if bytes > WHOLE {
+                return glimpse;
+            }
+            next.clone_from(&chunk.next);
+        }
+        glimpse.length = Some((bytes + ask.list.end(rows, Sum::default()).len()) as u64);
+        glimpse.goes_on = next.filter(|_| rows > 0);
+        glimpse
+    }
+
+    /// Lines up the first chunk of a whole list, and with it all others where they are at hand.
+    pub(super) fn take_whole(&mut self, first: Found, budget: &Arc<Semaphore>) {
+        match self.list.survey().behind(&first.chunk, self.loader.now()) {
+            Behind::All(rest) if self.hold_all(budget, rest.iter()) => self.take_all(&first, &rest),
+            Behind::TooLong => self.take(first),
+            _ => {
+                let chunk = Arc::clone(&first.chunk);
+                self.take(first);
+                self.measure(budget, Some(&chunk));
+            }
+        }
+    }
+
+    /// Lines up a list of which all is at hand and fresh.
+    fn take_all(&mut self, first: &Found, rest: &[Arc<Chunk>]) {
+        self.frames.reserve(2 * rest.len() + 3);
+        self.note(first.how);
+        self.pass(&first.chunk);
+        for chunk in rest {
+            self.pass(chunk);
+        }
+        self.tally.hits += rest.len() as u64;
+        self.loader.metrics().hits.inc_by(rest.len() as u64);
+        self.end();
+        self.length = Some(self.lined_up() as u64);
+    }
+
+    /// Finds out whether all the rest is at hand; if so, it is lined up and the body's length is known. `first` is the first chunk where the whole list is
+    /// asked for: what is found behind it is noted.
+    pub(super) fn measure(&mut self, budget: &Arc<Semaphore>, first: Option<&Arc<Chunk>>) {
+        let Some(rest) = self.rest_at_hand(first) else { return };
+        if !self.hold_all(budget, rest.iter().map(|(_, found)| &found.chunk)) {
+            return;
+        }
+        first.inspect(|first| self.survey(first, &rest));
+        for (place, found) in rest {
+            if let Some(place) = place {
+                self.loader.serves(&place, found.how);
+            }
+            self.note(found.how);
+            self.pass(&found.chunk);
+            if found.chunk.next.is_none() || self.left == Some(0) {
+                self.goes_on.clone_from(&found.chunk.next);
+                self.end();
+            }
+        }
+        self.length = Some(self.lined_up() as u64);
+    }
+
+    /// Takes room in the budget for the chunks behind the first; false where there is none.
+    fn hold_all<'a>(&mut self, budget: &Arc<Semaphore>, rest: impl ExactSizeIterator<Item = &'a Arc<Chunk>>) -> bool {
+        rest.len() == 0 || self.hold(budget, rest.map(|chunk| chunk.body.len()).sum())
+    }
+
+    /// Notes a whole list that is at hand, until its oldest chunk is not fresh any more.
+    fn survey(&self, first: &Arc<Chunk>, rest: &[(Option<Place>, Found)]) {
+        let rest = rest.iter().map(|(_, found)| &found.chunk);
+        let oldest = rest.clone().map(|chunk| chunk.loaded_at).fold(first.loaded_at, u64::min);
+        let ttl = self.list.resource().options().ttl.as_millis() as u64;
+        self.list.survey().note(first, rest, self.loader.now(), oldest.saturating_add(ttl));
+    }
+
+    /// The chunks from here to the end of the list or its limit, if all of them are in memory and are not too much; a place
+    /// beside each that was not asked for yet.
+    fn rest_at_hand(&self, first: Option<&Arc<Chunk>>) -> Option<Vec<(Option<Place>, Found)>> {
+        let mut rest = vec![];
+        let (mut bytes, mut rows) = (self.lined_up(), 0);
+        let mut next = match &self.next {
+            Next::Ended => return Some(rest),
+            Next::Ready(found) => (None, found.clone()),
+            Next::Waiting(..) | Next::Failed(..) => return None,
+        };
+        loop {
+            let chunk = Arc::clone(&next.1.chunk);
+            rows += u64::from(chunk.rows);
+            bytes += chunk.body.len();
+            rest.push(next);
+            if bytes > WHOLE {
+                first.inspect(|first| self.list.survey().note_too_long(first));
+                return None;
+            }
+            if self.left.is_some_and(|left| rows > left) {
+                return None;
+            }
+            let Some(cursor) = chunk.next.clone().filter(|_| self.left != Some(rows)) else { return Some(rest) };
+            let left = self.left.map(|left| left - rows);
+            let (place, found) = peek_fitting(&self.loader, Place::new(Arc::clone(&self.list), cursor, 0), left)?;
+            next = (Some(place), found);
+        }
+    }
+}
+
+/// The chunk at a place if it is in memory and within what a limit leaves; else the one that is cut there, if that is.
+fn peek_fitting(loader: &Loader, place: Place, left: Option<u64>) -> Option<(Place, Found)> {
+    let fits = |found: &Found| left.is_none_or(|left| u64::from(found.chunk.rows) <= left);
+    if let Some(found) = loader.peek(&place).filter(fits) {
+        return Some((place, found));
+    }
+    let cut = place.cut_at(u32::try_from(left?).ok()?);
+    let found = loader.peek(&cut)?;
+    Some((cut, found))
+}
