@@ -8,12 +8,12 @@ use super::{Fetch, Found, How, Loader, Place};
 use crate::{
     chunk::{Chunk, ChunkKey, Sum},
     coding::CODINGS,
-    error::{Error, Kind, Result},
+    error::Result,
 };
 
-/// Chunks that are read and compressed while those before them are sent: for one stream, about as many as a read of the source gives, and for all
-/// together.
-const AHEAD: usize = 8;
+/// Chunks that are read and compressed while those before them are sent: for one stream, more than a read of the source gives, so that it can read on while
+/// they are compressed, and for all together.
+const AHEAD: usize = 16;
 pub(super) const ALL_AHEAD: usize = 512;
 
 /// Chunks that are being read and compressed for one stream, in the order of the list; dropping it ends that.
@@ -106,19 +106,15 @@ impl Loader {
         Arc::new(Ahead { loader: Arc::clone(self), generation, chunks: Mutex::new(receiver) })
     }
 
-    /// Compresses a chunk on a thread of its own, as many at once as the machine has cores.
+    /// Compresses a chunk, away from the threads that serve.
     async fn press(&self, place: &Place, coding: usize, plain: &Arc<Chunk>) -> Result<Arc<Chunk>> {
-        let stopped = || Error::new(Kind::Internal, "a chunk was not compressed");
-        let key = place.key.clone();
-        let turn = Arc::clone(&self.presses).acquire_owned().await.map_err(|_| stopped())?;
-        let (plain, rows) = (Arc::clone(plain), place.plain().list.rows_of(plain));
+        let (key, plain, rows) = (place.key.clone(), Arc::clone(plain), place.plain().list.rows_of(plain));
         let press = move || {
             let body = CODINGS[coding].open.piece(&rows);
-            drop(turn);
             let sum = Some(Sum::of(&rows));
             Arc::new(Chunk { key, body, plain: sum, next: plain.next.clone(), ..*plain })
         };
-        let chunk = tokio::task::spawn_blocking(press).await.map_err(|_| stopped())?;
+        let chunk = self.presses.run(press).await?;
         self.metrics.compressed.inc();
         Ok(chunk)
     }

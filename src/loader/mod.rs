@@ -6,11 +6,11 @@
 mod coded;
 mod flight;
 mod left_over;
+mod presses;
 mod sharing;
 
 use std::{
     collections::HashMap,
-    num::NonZero,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -22,6 +22,7 @@ use self::{
     coded::ALL_AHEAD,
     flight::Flights,
     left_over::{LeftOver, Rows},
+    presses::Presses,
     sharing::WRITES,
 };
 pub(crate) use self::{coded::Ahead, flight::Waiter};
@@ -58,8 +59,7 @@ pub(crate) struct Loader {
     /// By the resource's generation too: whoever comes after a purge does not join a load from before it.
     flights: Mutex<Flights>,
     writes: Arc<Semaphore>,
-    /// How many chunks may be compressed at once.
-    presses: Arc<Semaphore>,
+    presses: Arc<Presses>,
     /// How many chunks may be read ahead of those that are compressed.
     all_ahead: Arc<Semaphore>,
     left_over: Mutex<LeftOver>,
@@ -155,7 +155,7 @@ impl Loader {
             metrics,
             flights: Mutex::default(),
             writes: Arc::new(Semaphore::new(WRITES)),
-            presses: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get))),
+            presses: Presses::new(),
             all_ahead: Arc::new(Semaphore::new(ALL_AHEAD)),
             left_over: Mutex::default(),
             resting: Mutex::default(),

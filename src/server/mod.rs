@@ -257,7 +257,8 @@ fn prepare(stream: &TcpStream, peer: SocketAddr, config: &ServerConfig) {
         // a slow client's progress visible in small steps. The window, and so the speed over long distances, stays the kernel's affair.
         let _ = socket.set_tcp_notsent_lowat(UNSENT);
         // Within one machine, as to a proxy on it, there is nothing to pace for; that would cost half of the speed.
-        if peer.ip().to_canonical().is_loopback() {
+        let (own, peer) = (stream.local_addr().map(|own| own.ip().to_canonical()), peer.ip().to_canonical());
+        if peer.is_loopback() || own.is_ok_and(|own| own == peer) {
             let _ = socket.set_tcp_congestion(UNPACED);
         }
     }
