@@ -1,8 +1,9 @@
 //! A stream walks the chunks of a list from a cursor to the end, as the body of one response.
 //!
 //! It is a sequence of finished buffers: nothing of a warm chunk is encoded or copied here. While a chunk goes out, the next one is being
-//! fetched; never more than one. A failure ends the body with an error, and so visibly.
+//! fetched; never more than one, but for what a compressed list has read ahead. A failure ends the body with an error, and so visibly.
 
+mod budget;
 mod whole;
 
 use std::{
@@ -17,12 +18,10 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Sleep, sleep},
-};
+use tokio::time::{Sleep, sleep};
 
-use self::whole::WHOLE;
+pub(crate) use self::budget::Budget;
+use self::{budget::Held, whole::WHOLE};
 use crate::{
     chunk::{Chunk, Sum},
     cursor::Cursor,
@@ -101,8 +100,8 @@ pub(crate) struct Stream {
     heartbeat: Duration,
     /// When the silence has been long enough; set while a chunk is waited for.
     silence: Option<Pin<Box<Sleep>>>,
-    /// Its room in the budget of bytes.
-    held: Option<OwnedSemaphorePermit>,
+    /// Its bytes of the budget.
+    held: Held,
     /// Whether its first chunk came, so that it counts as a stream.
     begun: bool,
     on_end: Option<OnEnd>,
@@ -126,8 +125,8 @@ impl fmt::Debug for Stream {
 impl Stream {
     /// Begins a stream: returns with the first chunk in hand, or with why there is none.
     ///
-    /// `budget` bounds the bytes that streams with a known length hold in memory, in KiB.
-    pub(crate) async fn begin(loader: &Arc<Loader>, ask: Ask, budget: &Arc<Semaphore>) -> Result<Box<Stream>> {
+    /// `budget` bounds the bytes that streams with a known length hold in memory.
+    pub(crate) async fn begin(loader: &Arc<Loader>, ask: Ask, budget: &Arc<Budget>) -> Result<Box<Stream>> {
         // Boxed at once: it would be moved many times on its way into a response.
         let mut stream = Box::new(Stream {
             loader: Arc::clone(loader),
@@ -141,7 +140,7 @@ impl Stream {
             sum: Sum::default(),
             heartbeat: ask.heartbeat,
             silence: None,
-            held: None,
+            held: Held::new(budget),
             begun: false,
             on_end: None,
             list: ask.list,
@@ -153,19 +152,19 @@ impl Stream {
         if stream.left == Some(0) {
             // Nothing is asked for; the answer says where one could begin.
             stream.end();
-            stream.measure(budget, None);
+            stream.measure(None);
         } else {
             stream.go_to(ask.after, None);
             let found = stream.arrival().await?;
             stream.first = Some(found.how);
             if whole {
-                stream.take_whole(found, budget);
+                stream.take_whole(found);
             } else {
                 stream.take(found);
                 if stream.left.is_some_and(|left| left + stream.tally.rows <= GATHERED) {
-                    stream.gather(budget).await?;
+                    stream.gather().await?;
                 }
-                stream.measure(budget, None);
+                stream.measure(None);
             }
         }
         stream.begun = true;
@@ -307,26 +306,16 @@ impl Stream {
     }
 
     /// Gets all chunks of a limited list, as long as they are not too much to hold and the budget has room for them.
-    async fn gather(&mut self, budget: &Arc<Semaphore>) -> Result<()> {
+    async fn gather(&mut self) -> Result<()> {
         while !matches!(self.next, Next::Ended) && self.lined_up() <= WHOLE {
             let found = self.arrival().await?;
-            if !self.hold(budget, found.chunk.body.len()) {
+            if !self.held.take(found.chunk.body.len()) {
                 self.next = Next::Ready(found);
                 break;
             }
             self.take(found);
         }
         Ok(())
-    }
-
-    /// Takes room in the budget for bytes that are held longer than two chunks are; false where there is none.
-    fn hold(&mut self, budget: &Arc<Semaphore>, bytes: usize) -> bool {
-        let Ok(more) = Arc::clone(budget).try_acquire_many_owned((bytes / 1024 + 1) as u32) else { return false };
-        match &mut self.held {
-            Some(held) => held.merge(more),
-            None => self.held = Some(more),
-        }
-        true
     }
 
     fn lined_up(&self) -> usize {

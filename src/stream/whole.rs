@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
 use super::{Ask, Next, Stream};
 use crate::{
     chunk::{Chunk, Sum},
@@ -46,14 +44,14 @@ impl Stream {
     }
 
     /// Lines up the first chunk of a whole list, and with it all others where they are at hand.
-    pub(super) fn take_whole(&mut self, first: Found, budget: &Arc<Semaphore>) {
+    pub(super) fn take_whole(&mut self, first: Found) {
         match self.list.survey().behind(&first.chunk, self.loader.now()) {
-            Behind::All(rest) if self.hold_all(budget, rest.iter()) => self.take_all(&first, &rest),
+            Behind::All(rest) if self.hold_all(rest.iter()) => self.take_all(&first, &rest),
             Behind::TooLong => self.take(first),
             _ => {
                 let chunk = Arc::clone(&first.chunk);
                 self.take(first);
-                self.measure(budget, Some(&chunk));
+                self.measure(Some(&chunk));
             }
         }
     }
@@ -74,9 +72,9 @@ impl Stream {
 
     /// Finds out whether all the rest is at hand; if so, it is lined up and the body's length is known. `first` is the first chunk where the whole list is
     /// asked for: what is found behind it is noted.
-    pub(super) fn measure(&mut self, budget: &Arc<Semaphore>, first: Option<&Arc<Chunk>>) {
+    pub(super) fn measure(&mut self, first: Option<&Arc<Chunk>>) {
         let Some(rest) = self.rest_at_hand(first) else { return };
-        if !self.hold_all(budget, rest.iter().map(|(_, found)| &found.chunk)) {
+        if !self.hold_all(rest.iter().map(|(_, found)| &found.chunk)) {
             return;
         }
         first.inspect(|first| self.survey(first, &rest));
@@ -95,12 +93,15 @@ impl Stream {
     }
 
     /// Takes room in the budget for the chunks behind the first; false where there is none.
-    fn hold_all<'a>(&mut self, budget: &Arc<Semaphore>, rest: impl ExactSizeIterator<Item = &'a Arc<Chunk>>) -> bool {
-        rest.len() == 0 || self.hold(budget, rest.map(|chunk| chunk.body.len()).sum())
+    fn hold_all<'a>(&mut self, rest: impl Iterator<Item = &'a Arc<Chunk>>) -> bool {
+        self.held.take(rest.map(|chunk| chunk.body.len()).sum())
     }
 
-    /// Notes a whole list that is at hand, until its oldest chunk is not fresh any more.
+    /// Notes a whole list that is at hand, until its oldest chunk is not fresh any more. One with filters is made for each request: nobody would find the note.
     fn survey(&self, first: &Arc<Chunk>, rest: &[(Option<Place>, Found)]) {
+        if !self.list.conditions().is_empty() {
+            return;
+        }
         let rest = rest.iter().map(|(_, found)| &found.chunk);
         let oldest = rest.clone().map(|chunk| chunk.loaded_at).fold(first.loaded_at, u64::min);
         let ttl = self.list.resource().options().ttl.as_millis() as u64;

@@ -8,7 +8,6 @@ mod reply;
 use std::{borrow::Cow, future::Future, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
-use tokio::sync::Semaphore;
 
 pub use self::params::fuzz_filter;
 pub(crate) use self::reply::no_content;
@@ -28,12 +27,12 @@ use crate::{
     metrics::Metrics,
     resource::{List, Resource},
     store::Store,
-    stream::{Ask, Stream},
+    stream::{Ask, Budget, Stream},
     suggest,
 };
 
-/// Bytes that streams with a known length may hold in memory together, in KiB; beyond it streams go out without a length.
-const WHOLE_BUDGET: usize = 256 * 1024;
+/// Bytes that streams with a known length may hold in memory together; beyond it streams go out without a length.
+const WHOLE_BUDGET: usize = 256 * 1024 * 1024;
 
 /// Proxies cut a silence of 60 seconds.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -75,7 +74,7 @@ pub struct Chunkflow(Arc<Inner>);
 struct Inner {
     resources: Vec<Arc<Resource>>,
     loader: Arc<Loader>,
-    budget: Arc<Semaphore>,
+    budget: Arc<Budget>,
     recent: Arc<Recent>,
     heads: Arc<Vec<HeaderMap>>,
     heartbeat: Duration,
@@ -93,7 +92,7 @@ impl Chunkflow {
         Chunkflow(Arc::new(Inner {
             resources: vec![],
             loader,
-            budget: Arc::new(Semaphore::new(WHOLE_BUDGET)),
+            budget: Budget::new(WHOLE_BUDGET),
             recent: Arc::default(),
             heads: Arc::new(heads()),
             heartbeat: HEARTBEAT,

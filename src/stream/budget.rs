@@ -1,0 +1,60 @@
+//! A bound on the bytes that streams hold together. Nobody ever waits for room: who finds none does with less.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// How many bytes are still to be had.
+#[derive(Debug)]
+pub(crate) struct Budget(AtomicUsize);
+
+impl Budget {
+    pub(crate) fn new(bytes: usize) -> Arc<Budget> {
+        Arc::new(Budget(AtomicUsize::new(bytes)))
+    }
+}
+
+/// What one stream has of it; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Held {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Nothing yet.
+    pub(super) fn new(budget: &Arc<Budget>) -> Held {
+        Held { budget: Arc::clone(budget), bytes: 0 }
+    }
+
+    /// Takes so many bytes more; false, and nothing is taken, where there are fewer.
+    pub(super) fn take(&mut self, bytes: usize) -> bool {
+        let less = |left: usize| left.checked_sub(bytes);
+        let taken = self.budget.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();
+        self.bytes += if taken { bytes } else { 0 };
+        taken
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.0.fetch_add(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_taken_than_there_is_and_all_is_given_back() {
+        let budget = Budget::new(100);
+        let (mut one, mut other) = (Held::new(&budget), Held::new(&budget));
+        assert!(one.take(60) && !other.take(41) && other.take(40) && !one.take(1));
+        drop(one);
+        assert!(other.take(60));
+        drop(other);
+        assert!(Held::new(&budget).take(100));
+    }
+}
