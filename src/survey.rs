@@ -1,6 +1,6 @@
 //! What somebody found out about a whole list in memory, for whoever asks next: its chunks need not be looked up one by one.
 //!
-//! Nothing is kept alive by it, so that a store's bound on memory holds. And it is only as good as the list's first chunk, which is looked up each time and
+//! It keeps no chunk's bytes, so that a store's bound on memory holds. And it is only as good as the list's first chunk, which is looked up each time and
 //! so is judged, counted and purged as ever.
 
 use std::{
@@ -12,6 +12,9 @@ use crate::chunk::Chunk;
 
 /// It holds for so many milliseconds at most; then the chunks are looked up again, and the store learns that they are wanted.
 const HOLDS: u64 = 1_000;
+
+/// Of more chunks nothing is noted: what is left of one that is gone takes some memory.
+const MOST: usize = 1_000;
 
 /// What is known of one list. Nobody ever waits for it.
 #[derive(Debug, Default)]
@@ -39,7 +42,7 @@ pub(crate) enum Behind {
     All(Vec<Arc<Chunk>>),
     /// More than is gathered.
     TooLong,
-    /// Nothing, or one of them is gone.
+    /// Nothing that still holds.
     Unknown,
 }
 
@@ -48,12 +51,14 @@ impl Survey {
     pub(crate) fn note<'a>(
         &self,
         first: &Arc<Chunk>,
-        rest: impl Iterator<Item = &'a Arc<Chunk>>,
+        rest: impl ExactSizeIterator<Item = &'a Arc<Chunk>>,
         now: u64,
         fresh_until: u64,
     ) {
         let times = now..fresh_until.min(now.saturating_add(HOLDS));
-        self.put(first, Rest::AtHand(rest.map(Arc::downgrade).collect(), times));
+        if rest.len() <= MOST && !times.is_empty() {
+            self.put(first, Rest::AtHand(rest.map(Arc::downgrade).collect(), times));
+        }
     }
 
     /// Notes that all of it is too much to be gathered.

@@ -11,7 +11,7 @@ use crate::{
     error::Result,
 };
 
-/// Chunks that are read and compressed while those before them are sent: for one stream, more than a read of the source gives, so that it can read on while
+/// Chunks that are read and compressed while those before them are sent: for one stream, more than most reads of a source give, so that it can read on while
 /// they are compressed, and for all together.
 const AHEAD: usize = 16;
 pub(super) const ALL_AHEAD: usize = 512;

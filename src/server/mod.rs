@@ -256,7 +256,7 @@ fn prepare(stream: &TcpStream, peer: SocketAddr, config: &ServerConfig) {
         // A client that takes little holds little: what the kernel keeps beyond what is on its way to the client. It also makes
         // a slow client's progress visible in small steps. The window, and so the speed over long distances, stays the kernel's affair.
         let _ = socket.set_tcp_notsent_lowat(UNSENT);
-        // Within one machine, as to a proxy on it, there is nothing to pace for; that would cost half of the speed.
+        // Within one machine, as to a proxy on it, there is no congestion; what `bbr` waits for it costs half of the speed.
         let (own, peer) = (stream.local_addr().map(|own| own.ip().to_canonical()), peer.ip().to_canonical());
         if peer.is_loopback() || own.is_ok_and(|own| own == peer) {
             let _ = socket.set_tcp_congestion(UNPACED);
