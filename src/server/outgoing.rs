@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, IoSlice, Write as _},
+    io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -80,8 +80,10 @@ impl Outgoing {
                 Poll::Ready(Some(Ok(frame))) => {
                     let Some(bytes) = frame.into_data().ok().filter(|bytes| !bytes.is_empty()) else { continue };
                     if framing == Framing::Chunked {
-                        let between = if std::mem::replace(&mut open, true) { "\r\n" } else { "" };
-                        let _ = write!(lead, "{between}{:x}\r\n", bytes.len());
+                        if std::mem::replace(&mut open, true) {
+                            lead.extend_from_slice(b"\r\n");
+                        }
+                        write_size(lead, bytes.len());
                     }
                     if bytes.len() <= SMALL {
                         lead.extend_from_slice(&bytes);
@@ -147,6 +149,13 @@ impl Outgoing {
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// Appends the line that begins a chunk of so many bytes (RFC 9112 §7.1). By hand: `write!` was a sixth of what a long list costs above the kernel.
+fn write_size(lead: &mut Vec<u8>, bytes: usize) {
+    let digits = (usize::BITS - bytes.leading_zeros()).div_ceil(4).max(1);
+    lead.extend((0..digits).rev().map(|at| b"0123456789abcdef"[bytes >> (4 * at) & 15]));
+    lead.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]
@@ -274,6 +283,16 @@ mod tests {
                 let (seen, ended) = if framing == Framing::Chunked { decoded(sent) } else { (sent.to_vec(), !fails) };
                 prop_assert_eq!((seen, ended), (body.clone(), !fails));
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_size_of_a_chunk_is_hexadecimal(bits in 0..=usize::BITS, any: usize) {
+            let bytes = any.checked_shr(bits).unwrap_or(0);
+            let mut line = vec![];
+            write_size(&mut line, bytes);
+            prop_assert_eq!(line, format!("{bytes:x}\r\n").into_bytes());
         }
     }
 
