@@ -49,7 +49,8 @@ fn main() {
     let body = Bytes::from(std::fs::read(file).expect("the file is there"));
     let length = (body.len() <= WHOLE).then_some(body.len() as u64);
     let buffers: VecDeque<Bytes> =
-        (0..body.len()).step_by(BUFFER).map(|at| body.slice(at..(at + BUFFER).min(body.len()))).collect();
+        // Each in memory of its own, as chunks are.
+        body.chunks(BUFFER).map(Bytes::copy_from_slice).collect();
     let buffers = Arc::new(buffers);
     let address = SocketAddr::from(([127, 0, 0, 1], port.parse().expect("a port")));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
