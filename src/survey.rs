@@ -122,6 +122,9 @@ mod tests {
         assert!(known(&survey, &first, 0));
         drop(second);
         assert!(!known(&survey, &first, 0));
+        let many = vec![chunk(); MOST + 1];
+        survey.note(&first, many.iter(), 0, 1_000);
+        assert!(!known(&survey, &first, 0), "of too many nothing is noted");
         survey.note_too_long(&first);
         assert!(matches!(survey.behind(&first, 1 << 40), Behind::TooLong));
         assert!(matches!(survey.behind(&chunk(), 0), Behind::Unknown));

@@ -1,7 +1,7 @@
 //! Threads that compress: as many at once as the machine has cores, each one piece of work after the other.
 //!
-//! A thread that is done takes the next piece itself. Were each piece a task that waits for a permit, two cores would be idle a tenth of the time, for the turn
-//! that an async thread takes in between.
+//! A thread that is done takes the next piece itself. Where each piece was a task that waited for a permit, a turn of an async thread came in between, and on two
+//! cores a cold list in gzip took 1.4 times a plain one's time in place of 1.3.
 
 use std::{
     collections::VecDeque,

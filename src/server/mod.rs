@@ -23,6 +23,9 @@ use std::{
 };
 
 #[cfg(target_os = "linux")]
+use std::net::IpAddr;
+
+#[cfg(target_os = "linux")]
 use socket2::SockRef;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
@@ -55,7 +58,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const UNSENT: u32 = 1024 * 1024;
 /// The congestion control that every Linux has and lets everybody choose (tcp(7)): it sends as soon as the window allows, where `bbr` waits.
 #[cfg(target_os = "linux")]
-const UNPACED: &[u8] = b"reno";
+const WITHIN: &[u8] = b"reno";
 /// How long a server that is told to stop goes on to say that it is not ready, before nobody can ask any more.
 const NOTICE: Duration = Duration::from_millis(500);
 /// Rejections under way at once; beyond it a connection is just closed.
@@ -257,13 +260,19 @@ fn prepare(stream: &TcpStream, peer: SocketAddr, config: &ServerConfig) {
         // a slow client's progress visible in small steps. The window, and so the speed over long distances, stays the kernel's affair.
         let _ = socket.set_tcp_notsent_lowat(UNSENT);
         // Within one machine, as to a proxy on it, there is no congestion; what `bbr` waits for it costs half of the speed.
-        let (own, peer) = (stream.local_addr().map(|own| own.ip().to_canonical()), peer.ip().to_canonical());
-        if peer.is_loopback() || own.is_ok_and(|own| own == peer) {
-            let _ = socket.set_tcp_congestion(UNPACED);
+        if stream.local_addr().is_ok_and(|own| on_one_machine(own.ip(), peer.ip())) {
+            let _ = socket.set_tcp_congestion(WITHIN);
         }
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (config, peer);
+}
+
+/// Whether both ends of a connection are surely on one machine.
+#[cfg(target_os = "linux")]
+fn on_one_machine(own: IpAddr, peer: IpAddr) -> bool {
+    let (own, peer) = (own.to_canonical(), peer.to_canonical());
+    own == peer || peer.is_loopback()
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -271,7 +280,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_goes_to_a_client_on_the_same_machine_is_not_paced() {
+    async fn a_connection_within_the_machine_has_reno_and_one_over_a_network_what_the_system_has() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
@@ -284,5 +293,16 @@ mod tests {
         assert_eq!(control(&stream), control(&client), "over a network it is the system's choice");
         prepare(&stream, peer, &ServerConfig::default());
         assert_eq!(control(&stream), "reno");
+    }
+
+    #[test]
+    fn whoever_has_the_servers_own_address_or_loopbacks_is_on_its_machine() {
+        let on_one_machine = |own: &str, peer: &str| on_one_machine(own.parse().unwrap(), peer.parse().unwrap());
+        for (own, peer) in
+            [("192.0.2.1", "192.0.2.1"), ("::ffff:192.0.2.1", "192.0.2.1"), ("127.0.0.1", "127.0.0.2"), ("::1", "::1")]
+        {
+            assert!(on_one_machine(own, peer), "{own} {peer}");
+        }
+        assert!(!on_one_machine("192.0.2.1", "192.0.2.2") && !on_one_machine("2001:db8::1", "2001:db8::2"));
     }
 }
