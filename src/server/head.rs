@@ -124,11 +124,11 @@ pub(super) enum Framing {
 }
 
 /// Appends the head of a response to `text`.
-pub(super) fn write(text: &mut Vec<u8>, head: &Parts, version: Version, framing: Framing, keeps: bool) {
+pub(super) fn write(text: &mut BytesMut, head: &Parts, version: Version, framing: Framing, keeps: bool) {
     let old = version == Version::HTTP_10;
     text.extend_from_slice(if old { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     text.extend_from_slice(head.status.as_str().as_bytes());
-    text.push(b' ');
+    text.extend_from_slice(b" ");
     text.extend_from_slice(head.status.canonical_reason().unwrap_or_default().as_bytes());
     for (name, value) in &head.headers {
         line(text, name.as_str(), value.as_bytes());
@@ -145,7 +145,7 @@ pub(super) fn write(text: &mut Vec<u8>, head: &Parts, version: Version, framing:
     text.extend_from_slice(b"\r\n\r\n");
 }
 
-fn line(text: &mut Vec<u8>, name: &str, value: &[u8]) {
+fn line(text: &mut BytesMut, name: &str, value: &[u8]) {
     text.extend_from_slice(b"\r\n");
     text.extend_from_slice(name.as_bytes());
     text.extend_from_slice(b": ");

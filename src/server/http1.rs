@@ -36,6 +36,8 @@ use crate::{
 
 /// What is read at a time.
 const READ: usize = 2 * 1024;
+/// Room for a head, and for the framing of many frames.
+const LEAD: usize = 1024;
 /// A client that still sends while the connection is about to end has so long to take the answer, and so many bytes are read of it: closing with
 /// bytes unread would reset the connection and lose the answer.
 const LINGER: (Duration, u64) = (Duration::from_secs(1), 256 * 1024);
@@ -76,7 +78,7 @@ struct Answer {
     running: Option<(Body, Option<Place>)>,
     framing: Framing,
     /// What goes out before the next bytes of the body.
-    lead: Vec<u8>,
+    lead: BytesMut,
     cut: bool,
 }
 
@@ -192,7 +194,7 @@ impl<IO: Socket> Connection<IO> {
             None => Framing::Chunked,
         };
         let keeps = keeps && framing != Framing::Close;
-        let mut lead = Vec::with_capacity(512);
+        let mut lead = BytesMut::with_capacity(LEAD);
         head::write(&mut lead, &head, version, framing, keeps);
         drop(head);
         let body = if framing == Framing::Empty { Body::empty() } else { body };

@@ -29,6 +29,7 @@ use crate::{
     loader::{Ahead, Fetch, Found, How, Loader, Place},
     resource::List,
     source::BoxFuture,
+    survey::Trail,
 };
 
 /// A limited list of so few rows is gathered before its first byte, so that its head can say where it goes on.
@@ -89,6 +90,8 @@ pub(crate) struct Stream {
     left: Option<u64>,
     frames: VecDeque<Bytes>,
     next: Next,
+    /// Where the next chunks are known.
+    trail: Option<Trail>,
     length: Option<u64>,
     /// The place behind the last row, where the limit ended the list early and everything is gathered.
     goes_on: Option<Cursor>,
@@ -133,6 +136,7 @@ impl Stream {
             left: ask.limit,
             frames: VecDeque::new(),
             next: Next::Ended,
+            trail: None,
             length: None,
             goes_on: None,
             first: None,
@@ -154,7 +158,7 @@ impl Stream {
             stream.end();
             stream.measure(None);
         } else {
-            stream.go_to(ask.after, None);
+            stream.go_to(&ask.after, None);
             let found = stream.arrival().await?;
             stream.first = Some(found.how);
             if whole {
@@ -198,16 +202,32 @@ impl Stream {
     }
 
     /// Begins to fetch the chunk at `cursor`.
-    fn go_to(&mut self, cursor: Cursor, ahead: Option<Arc<Ahead>>) {
+    fn go_to(&mut self, cursor: &Cursor, ahead: Option<Arc<Ahead>>) {
+        if let Some(found) = self.along_trail() {
+            self.next = Next::Ready(found);
+            return;
+        }
         // A chunk surely larger than the limit is not worth loading whole.
         let least = u64::from(self.list.resource().options().sizes.rows / 4);
         let cut = self.left.filter(|left| *left < least).unwrap_or(0);
-        let place = Place::new(Arc::clone(&self.list), cursor, cut as u32);
+        let place = Place::new(Arc::clone(&self.list), cursor.clone(), cut as u32);
         let place = place.reading_on(self.left.is_none());
         match ahead {
             Some(ahead) => self.next = Next::Waiting(place.clone(), Box::pin(ahead.wait(place))),
             None => self.fetch(place),
         }
+    }
+
+    /// The next chunk, where it is known and need not be looked up.
+    fn along_trail(&mut self) -> Option<Found> {
+        let chunk = self.trail.as_mut()?.next(self.loader.now());
+        if chunk.is_none() {
+            self.trail = None;
+        }
+        let chunk = chunk?;
+        self.loader.metrics().hits.inc();
+        // For how long is only told of a first chunk.
+        Some(Found { chunk, how: How::Fresh(0), ahead: None })
     }
 
     fn fetch(&mut self, place: Place) {
@@ -272,7 +292,7 @@ impl Stream {
         self.note(found.how);
         self.pass(&found.chunk);
         match &found.chunk.next {
-            Some(next) if self.left != Some(0) => self.go_to(next.clone(), found.ahead),
+            Some(next) if self.left != Some(0) => self.go_to(next, found.ahead),
             next => {
                 self.goes_on.clone_from(next);
                 self.end();

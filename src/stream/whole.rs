@@ -1,13 +1,13 @@
-//! Lists that are all in memory: they go out with their length.
+//! Lists that are all in memory: they go out with their length, or at least without a look-up for each chunk.
 
-use std::sync::Arc;
+use std::{iter::successors, sync::Arc};
 
 use super::{Ask, Next, Stream};
 use crate::{
     chunk::{Chunk, Sum},
     cursor::Cursor,
     loader::{Found, How, Loader, Place},
-    survey::Behind,
+    survey::{self, Behind},
 };
 
 /// A list whose chunks are all at hand goes out with its length, up to so many bytes.
@@ -47,11 +47,15 @@ impl Stream {
     pub(super) fn take_whole(&mut self, first: Found) {
         match self.list.survey().behind(&first.chunk, self.loader.now()) {
             Behind::All(rest) if self.hold_all(rest.iter()) => self.take_all(&first, &rest),
-            Behind::TooLong => self.take(first),
-            _ => {
-                let chunk = Arc::clone(&first.chunk);
+            Behind::Some(trail) => {
+                self.trail = Some(trail);
                 self.take(first);
-                self.measure(Some(&chunk));
+            }
+            _ => {
+                // A list with filters is made for each request: nobody would find a note.
+                let noted = self.list.conditions().is_empty().then(|| Arc::clone(&first.chunk));
+                self.take(first);
+                self.measure(noted.as_ref());
             }
         }
     }
@@ -77,7 +81,9 @@ impl Stream {
         if !self.hold_all(rest.iter().map(|(_, found)| &found.chunk)) {
             return;
         }
-        first.inspect(|first| self.survey(first, &rest));
+        if let Some(first) = first {
+            self.note_behind(first, rest.iter().map(|(_, found)| &found.chunk), true);
+        }
         for (place, found) in rest {
             if let Some(place) = place {
                 self.loader.serves(&place, found.how);
@@ -97,15 +103,24 @@ impl Stream {
         self.held.take(rest.map(|chunk| chunk.body.len()).sum())
     }
 
-    /// Notes a whole list that is at hand, until its oldest chunk is not fresh any more. One with filters is made for each request: nobody would find the note.
-    fn survey(&self, first: &Arc<Chunk>, rest: &[(Option<Place>, Found)]) {
-        if !self.list.conditions().is_empty() {
-            return;
-        }
-        let rest = rest.iter().map(|(_, found)| &found.chunk);
-        let oldest = rest.clone().map(|chunk| chunk.loaded_at).fold(first.loaded_at, u64::min);
+    /// Notes what is at hand behind the first chunk, until the oldest of it is not fresh any more.
+    fn note_behind<'a, R>(&self, first: &Arc<Chunk>, rest: R, all: bool)
+    where
+        R: ExactSizeIterator<Item = &'a Arc<Chunk>> + Clone,
+    {
+        let oldest = rest.clone().map(|chunk| chunk.loaded_at).min().unwrap_or(u64::MAX);
         let ttl = self.list.resource().options().ttl.as_millis() as u64;
-        self.list.survey().note(first, rest, self.loader.now(), oldest.saturating_add(ttl));
+        self.list.survey().note(first, rest, all, self.loader.now(), oldest.saturating_add(ttl));
+    }
+
+    /// Notes a list that is too much to be gathered, as far as it is at hand and fresh.
+    fn note_trail(&self, first: &Arc<Chunk>) {
+        let behind = |chunk: &Arc<Chunk>| {
+            let found = self.loader.peek(&Place::new(Arc::clone(&self.list), chunk.next.clone()?, 0))?;
+            matches!(found.how, How::Fresh(_)).then_some(found.chunk)
+        };
+        let trail: Vec<_> = successors(behind(first), behind).take(survey::MOST).collect();
+        self.note_behind(first, trail.iter(), false);
     }
 
     /// The chunks from here to the end of the list or its limit, if all of them are in memory and are not too much; a place
@@ -124,7 +139,7 @@ impl Stream {
             bytes += chunk.body.len();
             rest.push(next);
             if bytes > WHOLE {
-                first.inspect(|first| self.list.survey().note_too_long(first));
+                first.inspect(|first| self.note_trail(first));
                 return None;
             }
             if self.left.is_some_and(|left| rows > left) {
