@@ -12,7 +12,10 @@ use chunkflow::{
     BoxFuture, Chunk, ChunkKey, Chunkflow, Memory, Metrics, Resource, ResourceOptions, Result, ServerConfig, Store,
 };
 
-use crate::support::{Hands, Numbers, Running, ask};
+use crate::{
+    client::Client,
+    support::{Hands, Numbers, Running, ask},
+};
 
 /// A store in memory that counts how often somebody looks into it.
 struct Looks(Memory, AtomicUsize);
@@ -78,16 +81,45 @@ impl Counted {
 }
 
 #[test]
-fn a_warm_chunk_is_looked_for_once_also_where_the_list_is_too_long_for_a_length() {
-    let counted = Counted::serve(Numbers::new(30_000, 300));
-    counted.looks(false);
-    let (first, chunks) = counted.looks(false);
-    assert!(first > chunks + 20, "{first} looks for {chunks} chunks, since a length may be known");
-    assert_eq!(counted.looks(false), (chunks, chunks));
-    // Another first chunk is another list, which may be shorter.
+fn of_a_list_that_is_too_long_for_a_length_too_only_the_first_chunk_is_looked_for() {
+    let source = Numbers::new(30_000, 300);
+    let counted = Counted::serve(Arc::clone(&source));
+    let cold = counted.server.get("/numbers");
+    let (all, chunks) = counted.looks(false);
+    assert!(all >= 2 * chunks && chunks > 100, "{all} looks for {chunks} chunks, which are noted as well");
+    assert_eq!(counted.looks(false), (1, chunks));
+    assert_eq!(counted.server.get("/numbers").body, cold.body);
+    counted.hands.advance(Duration::from_secs(1));
+    assert_eq!(counted.looks(false), (all, chunks), "after a second the store learns what is wanted");
+    assert_eq!(counted.looks(false), (1, chunks));
+    let begun = source.begun();
     counted.purge();
-    counted.looks(false);
-    assert_eq!(counted.looks(false), (first, chunks));
+    assert_eq!(counted.server.get("/numbers").body, cold.body);
+    assert!(source.begun() > begun, "a purge counts at once");
+}
+
+#[test]
+fn a_stream_that_goes_along_what_was_in_memory_serves_nothing_past_its_time_or_a_purge() {
+    for (what, loads) in [("nothing", false), ("a second", false), ("its time", true), ("a purge", true)] {
+        let source = Numbers::new(60_000, 300);
+        let counted = Counted::serve(Arc::clone(&source));
+        let cold = counted.server.get("/numbers");
+        counted.looks(false);
+        let (looks, begun) = (counted.store.1.load(Ordering::Relaxed), source.begun());
+        let mut client = Client::connect(counted.server.address);
+        client.send("GET", "/numbers", "HTTP/1.1", &[("host", "localhost")]);
+        assert!(client.wait_for_body(|body| body.len() > 100_000));
+        match what {
+            "a second" => counted.hands.advance(Duration::from_secs(1)),
+            "its time" => counted.hands.advance(Duration::from_secs(24 * 60 * 60)),
+            "a purge" => counted.purge(),
+            _ => {}
+        }
+        let reply = client.read_reply("GET");
+        assert!(reply.whole && reply.body == cold.body, "{what}");
+        assert_eq!(source.begun() > begun, loads, "{what}");
+        assert_eq!(counted.store.1.load(Ordering::Relaxed) - looks > 1, what != "nothing", "{what}");
+    }
 }
 
 #[test]
@@ -110,32 +142,49 @@ fn of_a_list_that_was_all_in_memory_a_moment_ago_only_the_first_chunk_is_looked_
 }
 
 #[test]
+fn what_was_in_memory_a_moment_ago_is_stale_once_its_time_is_over() {
+    for (rows, known_length) in [(5_000, true), (30_000, false)] {
+        let counted = Counted::serve(Numbers::new(rows, 300));
+        counted.server.get("/numbers");
+        counted.hands.advance(ResourceOptions::default().ttl - Duration::from_millis(500));
+        let (_, chunks) = counted.looks(known_length);
+        counted.hands.advance(Duration::from_millis(600));
+        assert_eq!(counted.looks(known_length).1, 0, "none of {chunks} is fresh");
+        assert_eq!(counted.server.chunkflow.metrics().stale.get(), chunks as u64);
+    }
+}
+
+#[test]
 fn lists_that_are_known_to_be_in_memory_are_the_same_bytes_in_every_format_and_coding() {
-    let counted = Counted::serve(Numbers::new(5_000, 30));
-    for target in ["/numbers", "/numbers.ndjson", "/numbers.csv", "/numbers.sse"] {
-        for coding in ["identity", "gzip", "br"] {
-            let get = || ask(counted.server.address, "GET", target, &[("accept-encoding", coding)]);
-            let replies = [get(), get(), get()];
-            assert!(replies.iter().all(|reply| reply.whole && reply.body == replies[0].body), "{target} {coding}");
-            assert!(!replies[2].header("content-length").is_empty(), "{target} {coding}");
+    for (rows, width, lengths) in [(5_000, 30, true), (20_000, 300, false)] {
+        let counted = Counted::serve(Numbers::new(rows, width));
+        for target in ["/numbers", "/numbers.ndjson", "/numbers.csv", "/numbers.sse"] {
+            for coding in ["identity", "gzip", "br"] {
+                let get = || ask(counted.server.address, "GET", target, &[("accept-encoding", coding)]);
+                let replies = [get(), get(), get()];
+                assert!(replies.iter().all(|reply| reply.whole && reply.body == replies[0].body), "{target} {coding}");
+                let length = !replies[2].header("content-length").is_empty();
+                assert_eq!(length, lengths || coding != "identity", "{target} {coding}");
+            }
         }
     }
 }
 
 #[test]
 fn of_a_list_whose_chunks_went_out_of_memory_no_chunk_is_missing() {
-    // So small a store that other lists drive this one out of it.
-    let store = Arc::new(Memory::new(2 << 20));
-    let sources = [Numbers::new(4_000, 300), Numbers::new(4_001, 300), Numbers::new(4_002, 300)];
-    let app = sources.iter().enumerate().fold(Chunkflow::new(store), |app, (at, source)| {
-        let name = format!("numbers{at}");
-        app.with(Resource::new(&name, Arc::clone(source) as _, ResourceOptions::default()).unwrap())
-    });
-    let server = Running::start(ServerConfig::default(), app);
-    for turn in 0..60 {
-        let at = [0, 0, 1, 0, 2][turn % 5];
-        let reply = server.get(&format!("/numbers{at}"));
-        assert!(reply.whole);
-        assert_eq!(crate::support::ids(&reply).len(), 4_000 + at, "turn {turn}");
+    for (rows, room) in [(4_000, 2 << 20), (16_000, 8 << 20)] {
+        // So small a store that other lists drive this one out of it.
+        let store = Arc::new(Memory::new(room));
+        let app = (0..3).fold(Chunkflow::new(store), |app, at| {
+            let source = Numbers::new(rows + at, 300);
+            app.with(Resource::new(&format!("numbers{at}"), source, ResourceOptions::default()).unwrap())
+        });
+        let server = Running::start(ServerConfig::default(), app);
+        for turn in 0..60 {
+            let at = [0, 0, 1, 0, 2][turn % 5];
+            let reply = server.get(&format!("/numbers{at}"));
+            assert!(reply.whole);
+            assert_eq!(crate::support::ids(&reply).len() as u64, rows + at, "turn {turn}");
+        }
     }
 }
