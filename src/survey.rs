@@ -13,7 +13,7 @@ use crate::chunk::Chunk;
 /// It holds for so many milliseconds at most; then the chunks are looked up again, and the store learns that they are wanted.
 const HOLDS: u64 = 1_000;
 
-/// Of so many chunks something is noted at most: what is left of one that is gone takes some memory.
+/// Of so many chunks behind the first something is noted at most: what is left of one that is gone takes some memory.
 pub(crate) const MOST: usize = 1_000;
 
 /// What is known of one list. Nobody ever waits for it.
@@ -23,12 +23,11 @@ pub(crate) struct Survey(RwLock<Option<Known>>);
 /// What is known of a list with this first chunk, and no other.
 #[derive(Debug)]
 struct Known {
-    first: Weak<Chunk>,
-    /// The chunks behind it, one behind the other.
-    rest: Arc<Vec<Weak<Chunk>>>,
+    /// The first chunk, and others one behind the other.
+    chunks: Arc<Vec<Weak<Chunk>>>,
     /// Whether they are the whole list, and not too much to be gathered.
     all: bool,
-    /// When they may be served, in milliseconds since 1970.
+    /// When those behind the first may be served, in milliseconds since 1970.
     times: Range<u64>,
 }
 
@@ -37,27 +36,42 @@ struct Known {
 pub(crate) enum Behind {
     /// All chunks up to the end of the list.
     All(Vec<Arc<Chunk>>),
-    /// More than is gathered: chunks to be served one by one, and then others.
-    Some(Trail),
+    /// More than is gathered; from the first chunk on there is a trail.
+    Trail(Trail),
+    /// More than is gathered.
+    TooLong,
     /// Nothing that still holds.
     Unknown,
 }
 
-/// Chunks that were in memory one behind the other a moment ago. It keeps none of them, nor what is known of the list.
-#[derive(Debug)]
+/// Chunks that were in memory one behind the other a moment ago; by default none. It keeps none of them, nor what is known of the list.
+#[derive(Debug, Default)]
 pub(crate) struct Trail {
     chunks: Weak<Vec<Weak<Chunk>>>,
-    taken: usize,
+    /// Which of them is the next to be left behind.
+    at: usize,
     times: Range<u64>,
 }
 
 impl Trail {
-    /// The next chunk, while it is in memory and may be served; after `None` the rest is to be looked up.
-    pub(crate) fn next(&mut self, now: u64) -> Option<Arc<Chunk>> {
-        let chunks = self.chunks.upgrade().filter(|_| self.times.contains(&now))?;
-        let chunk = chunks.get(self.taken)?.upgrade()?;
-        self.taken += 1;
-        Some(chunk)
+    /// The same trail, from the chunk with this index on: 0 is the list's first.
+    pub(crate) fn from(self, at: usize) -> Trail {
+        Trail { at, ..self }
+    }
+
+    /// What is behind this very chunk, while it is in memory and may be served. After `None` the trail has ended: where the list goes on by then, it does
+    /// not know.
+    pub(crate) fn behind(&mut self, chunk: &Arc<Chunk>, now: impl FnOnce() -> u64) -> Option<Arc<Chunk>> {
+        let chunks = self.chunks.upgrade().filter(|_| self.times.contains(&now()));
+        let next = chunks.and_then(|chunks| match chunks.get(self.at..self.at + 2)? {
+            [this, next] if this.as_ptr() == Arc::as_ptr(chunk) => next.upgrade(),
+            _ => None,
+        });
+        match next {
+            Some(_) => self.at += 1,
+            None => *self = Trail::default(),
+        }
+        next
     }
 }
 
@@ -65,7 +79,7 @@ impl Survey {
     /// Notes what was found behind the first chunk: `all` of the list, or more than is gathered. All of it is fresh until `fresh_until` at least.
     pub(crate) fn note<'a>(
         &self,
-        first: &Arc<Chunk>,
+        first: &'a Arc<Chunk>,
         rest: impl ExactSizeIterator<Item = &'a Arc<Chunk>>,
         all: bool,
         now: u64,
@@ -75,24 +89,26 @@ impl Survey {
         if rest.len() > MOST || times.is_empty() {
             return;
         }
-        if let Ok(mut known) = self.0.try_write() {
-            let rest = Arc::new(rest.map(Arc::downgrade).collect());
-            *known = Some(Known { first: Arc::downgrade(first), rest, all, times });
-        }
+        let chunks = Arc::new(std::iter::once(first).chain(rest).map(Arc::downgrade).collect());
+        let before = self.0.try_write().map(|mut known| known.replace(Known { chunks, all, times }));
+        // Not while others look.
+        drop(before);
     }
 
     /// What is known behind this very chunk.
     pub(crate) fn behind(&self, first: &Arc<Chunk>, now: u64) -> Behind {
         let Ok(known) = self.0.try_read() else { return Behind::Unknown };
-        let same = |known: &&Known| known.first.as_ptr() == Arc::as_ptr(first) && known.times.contains(&now);
-        match known.as_ref().filter(same) {
-            Some(Known { rest, all: true, .. }) => {
-                rest.iter().map(Weak::upgrade).collect::<Option<_>>().map_or(Behind::Unknown, Behind::All)
-            }
-            Some(Known { rest, times, .. }) => {
-                Behind::Some(Trail { chunks: Arc::downgrade(rest), taken: 0, times: times.clone() })
-            }
-            None => Behind::Unknown,
+        let Some(Known { chunks, all, times }) = &*known else { return Behind::Unknown };
+        match chunks.split_first() {
+            Some((same, rest)) if same.as_ptr() == Arc::as_ptr(first) => match (all, times.contains(&now)) {
+                (true, true) => {
+                    rest.iter().map(Weak::upgrade).collect::<Option<_>>().map_or(Behind::Unknown, Behind::All)
+                }
+                (true, false) => Behind::Unknown,
+                (false, true) => Behind::Trail(Trail { chunks: Arc::downgrade(chunks), at: 0, times: times.clone() }),
+                (false, false) => Behind::TooLong,
+            },
+            _ => Behind::Unknown,
         }
     }
 }
@@ -114,9 +130,9 @@ mod tests {
         matches!(survey.behind(first, now), Behind::All(_))
     }
 
-    fn trail(survey: &Survey, first: &Arc<Chunk>, now: u64) -> Trail {
-        match survey.behind(first, now) {
-            Behind::Some(trail) => trail,
+    fn trail(survey: &Survey, first: &Arc<Chunk>) -> Trail {
+        match survey.behind(first, 0) {
+            Behind::Trail(trail) => trail,
             other => panic!("{other:?}"),
         }
     }
@@ -146,28 +162,50 @@ mod tests {
     }
 
     #[test]
+    fn that_a_list_is_too_long_is_known_behind_the_same_first_chunk_for_good() {
+        let (survey, first) = (Survey::default(), chunk());
+        survey.note(&first, [].into_iter(), false, 0, 1_000);
+        assert!(matches!(survey.behind(&first, 1 << 40), Behind::TooLong));
+        assert!(matches!(survey.behind(&chunk(), 0), Behind::Unknown));
+    }
+
+    #[test]
     fn a_trail_ends_before_the_first_chunk_that_is_gone_and_when_its_time_is_over() {
         let (survey, first, rest) = (Survey::default(), chunk(), [chunk(), chunk(), chunk()]);
         survey.note(&first, rest.iter(), false, 0, 1_000);
-        let (mut whole, mut late, mut torn) =
-            (trail(&survey, &first, 0), trail(&survey, &first, 0), trail(&survey, &first, 0));
+        let [mut whole, mut late, mut torn] = std::array::from_fn(|_| trail(&survey, &first));
+        let mut at = Arc::clone(&first);
         for chunk in &rest {
-            assert!(Arc::ptr_eq(&whole.next(999).unwrap(), chunk));
+            at = whole.behind(&at, || 999).unwrap();
+            assert!(Arc::ptr_eq(&at, chunk));
         }
-        assert!(whole.next(999).is_none());
-        assert!(late.next(999).is_some() && late.next(1_000).is_none());
+        assert!(whole.behind(&at, || 999).is_none());
+        let second = late.behind(&first, || 999).unwrap();
+        assert!(late.behind(&second, || 1_000).is_none());
+        assert!(late.behind(&second, || 999).is_none(), "a clock that is set back does not bring it back");
         let [second, third, _fourth] = rest;
-        drop(third);
-        assert!(Arc::ptr_eq(&torn.next(0).unwrap(), &second) && torn.next(0).is_none() && torn.next(0).is_none());
+        drop((third, at));
+        assert!(Arc::ptr_eq(&torn.behind(&first, || 0).unwrap(), &second));
+        assert!(torn.behind(&second, || 0).is_none());
+    }
+
+    #[test]
+    fn a_trail_is_left_by_whoever_is_at_another_chunk_than_it_is() {
+        let (survey, first, rest) = (Survey::default(), chunk(), [chunk(), chunk(), chunk()]);
+        survey.note(&first, rest.iter(), false, 0, 1_000);
+        assert!(Arc::ptr_eq(&trail(&survey, &first).from(1).behind(&rest[0], || 0).unwrap(), &rest[1]));
+        let mut left = trail(&survey, &first).from(1);
+        assert!(left.behind(&chunk(), || 0).is_none(), "an equal chunk is not the same");
+        assert!(left.behind(&rest[0], || 0).is_none());
     }
 
     #[test]
     fn a_trail_keeps_neither_chunks_nor_what_is_known_of_the_list() {
         let (survey, first, second) = (Survey::default(), chunk(), chunk());
         survey.note(&first, [&second].into_iter(), false, 0, 1_000);
-        let mut old = trail(&survey, &first, 0);
+        let mut old = trail(&survey, &first);
         assert_eq!(Arc::strong_count(&second), 1);
         survey.note(&first, [&second].into_iter(), false, 0, 1_000);
-        assert!(old.next(0).is_none() && trail(&survey, &first, 0).next(0).is_some());
+        assert!(old.behind(&first, || 0).is_none() && trail(&survey, &first).behind(&first, || 0).is_some());
     }
 }

@@ -91,7 +91,7 @@ pub(crate) struct Stream {
     frames: VecDeque<Bytes>,
     next: Next,
     /// Where the next chunks are known.
-    trail: Option<Trail>,
+    trail: Trail,
     length: Option<u64>,
     /// The place behind the last row, where the limit ended the list early and everything is gathered.
     goes_on: Option<Cursor>,
@@ -136,7 +136,7 @@ impl Stream {
             left: ask.limit,
             frames: VecDeque::new(),
             next: Next::Ended,
-            trail: None,
+            trail: Trail::default(),
             length: None,
             goes_on: None,
             first: None,
@@ -158,7 +158,7 @@ impl Stream {
             stream.end();
             stream.measure(None);
         } else {
-            stream.go_to(&ask.after, None);
+            stream.go_to(ask.after, None);
             let found = stream.arrival().await?;
             stream.first = Some(found.how);
             if whole {
@@ -202,15 +202,11 @@ impl Stream {
     }
 
     /// Begins to fetch the chunk at `cursor`.
-    fn go_to(&mut self, cursor: &Cursor, ahead: Option<Arc<Ahead>>) {
-        if let Some(found) = self.along_trail() {
-            self.next = Next::Ready(found);
-            return;
-        }
+    fn go_to(&mut self, cursor: Cursor, ahead: Option<Arc<Ahead>>) {
         // A chunk surely larger than the limit is not worth loading whole.
         let least = u64::from(self.list.resource().options().sizes.rows / 4);
         let cut = self.left.filter(|left| *left < least).unwrap_or(0);
-        let place = Place::new(Arc::clone(&self.list), cursor.clone(), cut as u32);
+        let place = Place::new(Arc::clone(&self.list), cursor, cut as u32);
         let place = place.reading_on(self.left.is_none());
         match ahead {
             Some(ahead) => self.next = Next::Waiting(place.clone(), Box::pin(ahead.wait(place))),
@@ -218,13 +214,9 @@ impl Stream {
         }
     }
 
-    /// The next chunk, where it is known and need not be looked up.
-    fn along_trail(&mut self) -> Option<Found> {
-        let chunk = self.trail.as_mut()?.next(self.loader.now());
-        if chunk.is_none() {
-            self.trail = None;
-        }
-        let chunk = chunk?;
+    /// What is behind this chunk, where it is known and need not be looked up.
+    fn along_trail(&mut self, chunk: &Arc<Chunk>) -> Option<Found> {
+        let chunk = self.trail.behind(chunk, || self.loader.now())?;
         self.loader.metrics().hits.inc();
         // For how long is only told of a first chunk.
         Some(Found { chunk, how: How::Fresh(0), ahead: None })
@@ -292,7 +284,10 @@ impl Stream {
         self.note(found.how);
         self.pass(&found.chunk);
         match &found.chunk.next {
-            Some(next) if self.left != Some(0) => self.go_to(next, found.ahead),
+            Some(next) if self.left != Some(0) => match self.along_trail(&found.chunk) {
+                Some(found) => self.next = Next::Ready(found),
+                None => self.go_to(next.clone(), found.ahead),
+            },
             next => {
                 self.goes_on.clone_from(next);
                 self.end();

@@ -1,6 +1,6 @@
 //! Lists that are all in memory: they go out with their length, or at least without a look-up for each chunk.
 
-use std::{iter::successors, sync::Arc};
+use std::sync::Arc;
 
 use super::{Ask, Next, Stream};
 use crate::{
@@ -47,9 +47,16 @@ impl Stream {
     pub(super) fn take_whole(&mut self, first: Found) {
         match self.list.survey().behind(&first.chunk, self.loader.now()) {
             Behind::All(rest) if self.hold_all(rest.iter()) => self.take_all(&first, &rest),
-            Behind::Some(trail) => {
-                self.trail = Some(trail);
+            Behind::Trail(trail) => {
+                self.trail = trail;
                 self.take(first);
+            }
+            Behind::TooLong => {
+                let chunk = Arc::clone(&first.chunk);
+                self.take(first);
+                if let Next::Ready(second) = &self.next {
+                    self.note_trail(&chunk, vec![(None, second.clone())]);
+                }
             }
             _ => {
                 // A list with filters is made for each request: nobody would find a note.
@@ -77,7 +84,14 @@ impl Stream {
     /// Finds out whether all the rest is at hand; if so, it is lined up and the body's length is known. `first` is the first chunk where the whole list is
     /// asked for: what is found behind it is noted.
     pub(super) fn measure(&mut self, first: Option<&Arc<Chunk>>) {
-        let Some(rest) = self.rest_at_hand(first) else { return };
+        let rest = match self.rest_at_hand() {
+            Rest::All(rest) => rest,
+            Rest::TooLong(rest) => {
+                first.inspect(|first| self.note_trail(first, rest));
+                return;
+            }
+            Rest::Unknown => return,
+        };
         if !self.hold_all(rest.iter().map(|(_, found)| &found.chunk)) {
             return;
         }
@@ -104,7 +118,7 @@ impl Stream {
     }
 
     /// Notes what is at hand behind the first chunk, until the oldest of it is not fresh any more.
-    fn note_behind<'a, R>(&self, first: &Arc<Chunk>, rest: R, all: bool)
+    fn note_behind<'a, R>(&self, first: &'a Arc<Chunk>, rest: R, all: bool)
     where
         R: ExactSizeIterator<Item = &'a Arc<Chunk>> + Clone,
     {
@@ -113,25 +127,34 @@ impl Stream {
         self.list.survey().note(first, rest, all, self.loader.now(), oldest.saturating_add(ttl));
     }
 
-    /// Notes a list that is too much to be gathered, as far as it is at hand and fresh.
-    fn note_trail(&self, first: &Arc<Chunk>) {
+    /// Notes a list that is too much to be gathered, as far as it is at hand and fresh, and goes along that; `rest` is what is known behind the first chunk.
+    fn note_trail(&mut self, first: &Arc<Chunk>, rest: Vec<(Option<Place>, Found)>) {
+        let fresh = |found: Found| matches!(found.how, How::Fresh(_)).then_some(found.chunk);
         let behind = |chunk: &Arc<Chunk>| {
-            let found = self.loader.peek(&Place::new(Arc::clone(&self.list), chunk.next.clone()?, 0))?;
-            matches!(found.how, How::Fresh(_)).then_some(found.chunk)
+            let place = Place::new(Arc::clone(&self.list), chunk.next.clone()?, 0);
+            self.loader.peek(&place).and_then(fresh)
         };
-        let trail: Vec<_> = successors(behind(first), behind).take(survey::MOST).collect();
+        let mut trail: Vec<_> = rest.into_iter().map_while(|(_, found)| fresh(found)).take(survey::MOST).collect();
+        while trail.len() < survey::MOST
+            && let Some(next) = behind(trail.last().unwrap_or(first))
+        {
+            trail.push(next);
+        }
         self.note_behind(first, trail.iter(), false);
+        if let Behind::Trail(trail) = self.list.survey().behind(first, self.loader.now()) {
+            // The second chunk is lined up already.
+            self.trail = trail.from(1);
+        }
     }
 
-    /// The chunks from here to the end of the list or its limit, if all of them are in memory and are not too much; a place
-    /// beside each that was not asked for yet.
-    fn rest_at_hand(&self, first: Option<&Arc<Chunk>>) -> Option<Vec<(Option<Place>, Found)>> {
+    /// The chunks from here to the end of the list or its limit, if all of them are in memory.
+    fn rest_at_hand(&self) -> Rest {
         let mut rest = vec![];
         let (mut bytes, mut rows) = (self.lined_up(), 0);
         let mut next = match &self.next {
-            Next::Ended => return Some(rest),
+            Next::Ended => return Rest::All(rest),
             Next::Ready(found) => (None, found.clone()),
-            Next::Waiting(..) | Next::Failed(..) => return None,
+            Next::Waiting(..) | Next::Failed(..) => return Rest::Unknown,
         };
         loop {
             let chunk = Arc::clone(&next.1.chunk);
@@ -139,18 +162,29 @@ impl Stream {
             bytes += chunk.body.len();
             rest.push(next);
             if bytes > WHOLE {
-                first.inspect(|first| self.note_trail(first));
-                return None;
+                return Rest::TooLong(rest);
             }
             if self.left.is_some_and(|left| rows > left) {
-                return None;
+                return Rest::Unknown;
             }
-            let Some(cursor) = chunk.next.clone().filter(|_| self.left != Some(rows)) else { return Some(rest) };
+            let Some(cursor) = chunk.next.clone().filter(|_| self.left != Some(rows)) else { return Rest::All(rest) };
             let left = self.left.map(|left| left - rows);
-            let (place, found) = peek_fitting(&self.loader, Place::new(Arc::clone(&self.list), cursor, 0), left)?;
-            next = (Some(place), found);
+            match peek_fitting(&self.loader, Place::new(Arc::clone(&self.list), cursor, 0), left) {
+                Some((place, found)) => next = (Some(place), found),
+                None => return Rest::Unknown,
+            }
         }
     }
+}
+
+/// What is in memory of the rest of a list; a place beside each chunk that was not asked for yet.
+enum Rest {
+    /// All of it.
+    All(Vec<(Option<Place>, Found)>),
+    /// Its beginning, which is too much already.
+    TooLong(Vec<(Option<Place>, Found)>),
+    /// Not all.
+    Unknown,
 }
 
 /// The chunk at a place if it is in memory and within what a limit leaves; else the one that is cut there, if that is.
