@@ -30,7 +30,7 @@ const SLICES: usize = 64;
 /// What a connection is written to and read from.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
     /// The bytes of a segment on the way to the client; 1 where that means nothing.
-    fn segment(&self) -> usize {
+    fn segment(&mut self) -> usize {
         1
     }
 }
@@ -40,7 +40,7 @@ impl Socket for TcpStream {}
 impl Socket for Box<TlsStream<Watched>> {}
 
 impl Socket for Watched {
-    fn segment(&self) -> usize {
+    fn segment(&mut self) -> usize {
         Watched::segment(self)
     }
 }
@@ -198,7 +198,7 @@ mod tests {
     }
 
     impl Socket for Taking {
-        fn segment(&self) -> usize {
+        fn segment(&mut self) -> usize {
             1000
         }
     }

@@ -147,20 +147,30 @@ impl Watch {
     }
 }
 
+/// Until so many bytes are written the kernel is asked for the bytes of a segment at each write, then once for as many.
+const SETTLES: u64 = 4 * 1024 * 1024;
+
 /// A socket that notes what it waits for.
 pub(super) struct Watched {
     stream: TcpStream,
     watch: Arc<Watch>,
+    /// The bytes of a segment, and how many were written when the kernel said so.
+    segment: (usize, u64),
 }
 
 impl Watched {
     pub(super) fn new(stream: TcpStream, watch: Arc<Watch>) -> Watched {
-        Watched { stream, watch }
+        Watched { stream, watch, segment: (1, 0) }
     }
 
-    /// The bytes of a segment now: it grows with the client's window at first.
-    pub(super) fn segment(&self) -> usize {
-        SockRef::from(&self.stream).tcp_mss().map_or(1, |bytes| bytes as usize)
+    /// The bytes of a segment, as the kernel said lately: it grows with the client's window at first.
+    pub(super) fn segment(&mut self) -> usize {
+        let written = self.watch.written.load(Ordering::Relaxed);
+        if written < SETTLES || written >= self.segment.1 + SETTLES {
+            let bytes = SockRef::from(&self.stream).tcp_mss().map_or(1, |bytes| bytes as usize);
+            self.segment = (bytes, written);
+        }
+        self.segment.0
     }
 
     /// Notes how a write went.
