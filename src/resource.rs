@@ -352,13 +352,14 @@ impl List {
         &self.frame().between
     }
 
-    /// The buffers of a chunk on their way out, behind others or as the first; none is empty.
-    pub(crate) fn frames(&self, chunk: &Chunk, follows: bool) -> impl Iterator<Item = Bytes> + use<> {
-        let coded = self.coding().is_some();
-        let between = if coded && follows { self.between().clone() } else { Bytes::new() };
-        let body = if coded || follows { chunk.body.clone() } else { self.rows_of(chunk) };
-        let frames = if chunk.rows > 0 { [between, body] } else { Default::default() };
-        frames.into_iter().filter(|frame| !frame.is_empty())
+    /// The buffers of a chunk on their way out, behind others or as the first; either may be empty.
+    pub(crate) fn frames(&self, chunk: &Chunk, follows: bool) -> [Bytes; 2] {
+        match (self.coding(), follows) {
+            _ if chunk.rows == 0 => Default::default(),
+            (Some(_), true) => [self.between().clone(), chunk.body.clone()],
+            (Some(_), false) | (None, true) => [Bytes::new(), chunk.body.clone()],
+            (None, false) => [Bytes::new(), self.rows_of(chunk)],
+        }
     }
 
     /// The rows of a chunk that is not coded, without what stands before the first.

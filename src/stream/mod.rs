@@ -151,7 +151,7 @@ impl Stream {
         });
         let whole = ask.limit.is_none() && ask.after.is_start();
         let (begin, sum) = stream.list.begin();
-        stream.frames.extend(Some(begin.clone()).filter(|begin| !begin.is_empty()));
+        stream.line_up(begin.clone());
         stream.sum = sum;
         if stream.left == Some(0) {
             // Nothing is asked for; the answer says where one could begin.
@@ -305,7 +305,9 @@ impl Stream {
     /// Lines up a chunk's bytes and counts its rows.
     fn pass(&mut self, chunk: &Chunk) {
         let follows = self.tally.rows > 0;
-        self.frames.extend(self.list.frames(chunk, follows));
+        for frame in self.list.frames(chunk, follows) {
+            self.line_up(frame);
+        }
         if chunk.rows > 0 {
             self.list.sum_up(&mut self.sum, follows, chunk);
         }
@@ -315,8 +317,7 @@ impl Stream {
 
     fn end(&mut self) {
         let end = self.list.end(self.tally.rows, self.sum);
-        // An empty frame would never be asked for, and the stream would seem unfinished.
-        self.frames.extend(Some(end).filter(|end| !end.is_empty()));
+        self.line_up(end);
         self.next = Next::Ended;
     }
 
@@ -331,6 +332,13 @@ impl Stream {
             self.take(found);
         }
         Ok(())
+    }
+
+    /// Lines up a frame, unless it is empty: nobody would ask for it, and the stream would seem unfinished.
+    fn line_up(&mut self, frame: Bytes) {
+        if !frame.is_empty() {
+            self.frames.push_back(frame);
+        }
     }
 
     fn lined_up(&self) -> usize {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{Ask, Next, Stream};
 use crate::{
     chunk::{Chunk, Sum},
@@ -31,7 +33,7 @@ impl Stream {
             let place = Place::new(Arc::clone(&ask.list), cursor, 0);
             let Some((_, Found { chunk, how, .. })) = peek_fitting(loader, place, left) else { return glimpse };
             glimpse.first = glimpse.first.or(Some(how));
-            bytes += ask.list.frames(&chunk, rows > 0).map(|frame| frame.len()).sum::<usize>();
+            bytes += ask.list.frames(&chunk, rows > 0).iter().map(Bytes::len).sum::<usize>();
             rows += u64::from(chunk.rows);
             if bytes > WHOLE {
                 return glimpse;
