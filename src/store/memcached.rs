@@ -10,14 +10,14 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use memcache::exp::{AsyncMetaClient, Error as Failure, Get, Meta, OpResult, Set, Ttl};
+use memcache::exp::{AsyncMetaClient, Error as Failure, Get, Meta, OpResult, Set, SetMode, Ttl};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{
     Store, StoreOptions,
     breaker::Breaker,
     share,
-    shared::{Remote, Taken},
+    shared::{Remote, Taken, number_in},
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -29,6 +29,8 @@ const LARGEST: usize = 512 * 1024;
 const CONNECT: Duration = Duration::from_millis(300);
 const ANSWER: Duration = Duration::from_millis(400);
 const CONNECTIONS: usize = 16;
+/// A number that others change meanwhile is looked at so often.
+const RAISES: usize = 8;
 
 struct Memcached(Vec<Node>);
 
@@ -99,8 +101,29 @@ impl Node {
         self.ask(async |client| Ok(client.get(name).send().await?.value.map(Bytes::from))).await
     }
 
-    async fn set(&self, name: &str, bytes: &Bytes, keep: Option<Duration>) -> Result<()> {
+    async fn set(&self, name: &str, bytes: &Bytes, keep: Duration) -> Result<()> {
         self.ask(async |client| client.set(name, bytes).ttl(time(keep)).send().await.map(drop)).await
+    }
+
+    /// Writes a number where a smaller one is, or none. Of two who write at once, the larger stays.
+    async fn raise(&self, name: &str, number: u64) -> Result<()> {
+        let bytes = number.to_string();
+        for _ in 0..RAISES {
+            let settled = self.ask(async |client| {
+                let found = client.get(name).meta(Meta::default().cas()).send().await?;
+                let set = client.set(name, &bytes).ttl(Ttl::NEVER);
+                let written = match (found.value, found.item.cas) {
+                    (Some(there), _) if number_in(&there) >= number => return Ok(true),
+                    (Some(_), Some(version)) => set.compare_cas(version).send().await?,
+                    _ => set.mode(SetMode::Add).send().await?,
+                };
+                Ok(written.applied())
+            });
+            if settled.await? {
+                return Ok(());
+            }
+        }
+        Err(Error::new(Kind::Busy, "a number in Memcached is changed by others all the time"))
     }
 }
 
@@ -110,8 +133,8 @@ fn failed(failure: Failure) -> Error {
     Error::new(kind, "Memcached failed").caused_by(failure.to_string())
 }
 
-fn time(keep: Option<Duration>) -> Ttl {
-    keep.map_or(Ttl::NEVER, |keep| Ttl::from(keep.max(Duration::from_secs(1))))
+fn time(keep: Duration) -> Ttl {
+    Ttl::from(keep.max(Duration::from_secs(1)))
 }
 
 impl Remote for Memcached {
@@ -120,13 +143,13 @@ impl Remote for Memcached {
     }
 
     fn set<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Duration) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move { self.node(name).set(name, &bytes, Some(keep)).await })
+        Box::pin(async move { self.node(name).set(name, &bytes, keep).await })
     }
 
     fn take<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Duration, other: &'a str) -> BoxFuture<'a, Result<Taken>> {
         Box::pin(async move {
             let exchange = async |client: &AsyncMetaClient| {
-                let add = Set::new(name, &bytes).ttl(time(Some(keep))).add();
+                let add = Set::new(name, &bytes).ttl(time(keep)).add();
                 let answers = client.run_batch([add.into(), Get::new(other).into()]).await?;
                 answers.into_iter().collect::<Result<Vec<OpResult>, Failure>>()
             };
@@ -154,8 +177,8 @@ impl Remote for Memcached {
         Box::pin(async move { some(join_all(self.0.iter().map(|node| node.get(name))).await) })
     }
 
-    fn keep_copies<'a>(&'a self, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move { some(join_all(self.0.iter().map(|node| node.set(name, &bytes, None))).await).map(drop) })
+    fn raise_copies<'a>(&'a self, name: &'a str, number: u64) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move { some(join_all(self.0.iter().map(|node| node.raise(name, number))).await).map(drop) })
     }
 
     fn largest(&self) -> usize {

@@ -69,8 +69,8 @@ impl<R: Remote> Remote for Packed<R> {
         self.0.copies(name)
     }
 
-    fn keep_copies<'a>(&'a self, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>> {
-        self.0.keep_copies(name, bytes)
+    fn raise_copies<'a>(&'a self, name: &'a str, number: u64) -> BoxFuture<'a, Result<()>> {
+        self.0.raise_copies(name, number)
     }
 
     fn largest(&self) -> usize {

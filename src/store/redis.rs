@@ -42,6 +42,8 @@ const CONNECT: Duration = Duration::from_secs(1);
 const CONNECT_TO_ANY: Duration = Duration::from_secs(10);
 /// Larger values hold up a server that does one thing at a time.
 const LARGEST: usize = 8 * 1024 * 1024;
+/// Of two who write a number at once, the larger stays.
+const RAISE: &str = "if (tonumber(redis.call('get', KEYS[1])) or 0) < tonumber(ARGV[1]) then redis.call('set', KEYS[1], ARGV[1]) end return 0";
 const TAKE_BACK: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
 
 struct Redis {
@@ -315,8 +317,8 @@ impl Remote for Redis {
         )
     }
 
-    fn keep_copies<'a>(&'a self, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move { self.run(redis::cmd("SET").arg(name).arg(&bytes[..])).await.map(drop) })
+    fn raise_copies<'a>(&'a self, name: &'a str, number: u64) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move { self.run(redis::cmd("EVAL").arg(RAISE).arg(1).arg(name).arg(number)).await.map(drop) })
     }
 
     fn largest(&self) -> usize {

@@ -40,8 +40,9 @@ pub(super) trait Remote: Send + Sync + 'static {
         Box::pin(async move { Ok(vec![self.get(name).await?]) })
     }
 
-    /// Keeps bytes under a name without end, in each of those places; an error where none takes it.
-    fn keep_copies<'a>(&'a self, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>>;
+    /// Keeps a number under a name without end, in each of those places where there is a smaller one or none; an error where none takes it. Of two who do
+    /// so at once, the larger number stays.
+    fn raise_copies<'a>(&'a self, name: &'a str, number: u64) -> BoxFuture<'a, Result<()>>;
 
     /// The largest value that it takes, in bytes.
     fn largest(&self) -> usize;
@@ -104,12 +105,13 @@ impl Shared {
     /// Asks what a resource's generation is; a place that lost it, or led by a replica that had not heard of it, is told again.
     async fn ask(&self, resource: &[u8; 16]) -> Result<u64> {
         let name = self.generation_name(resource);
-        let said = |copy: &Option<Bytes>| std::str::from_utf8(copy.as_deref()?).ok()?.parse().ok();
-        let copies: Vec<u64> = self.remote.copies(&name).await?.iter().map(|copy| said(copy).unwrap_or(0)).collect();
+        let said = |copy: &Option<Bytes>| copy.as_deref().map_or(0, number_in);
+        let copies: Vec<u64> = self.remote.copies(&name).await?.iter().map(said).collect();
         let known = self.known().get(resource).copied().flatten();
         let value = copies.iter().copied().chain(known).max().unwrap_or(0);
         if copies.iter().any(|copy| *copy < value) {
-            self.remote.keep_copies(&name, value.to_string().into()).await?;
+            // Somebody may purge meanwhile: what that writes is larger, and stays.
+            self.remote.raise_copies(&name, value).await?;
         }
         self.learn(resource, value);
         Ok(value)
@@ -143,6 +145,11 @@ impl Shared {
         // In braces, so that a cluster keeps a chunk and its lease on one node.
         format!("{}{what}:{{{}}}", self.prefix, hex(&digest.finalize()[..20]))
     }
+}
+
+/// The number that these bytes are the text of; 0 for any others.
+pub(super) fn number_in(bytes: &[u8]) -> u64 {
+    std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// What is stored, if it checks out.
@@ -201,9 +208,9 @@ impl Store for Shared {
     fn forget<'a>(&'a self, resource: &'a [u8; 16]) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-            // Later than any before, whichever server's clock that was.
+            // Later than any before, whichever server's clock that was. One that is larger by then is of a purge that came after this one began.
             let next = now.max(self.ask(resource).await? + 1);
-            self.remote.keep_copies(&self.generation_name(resource), next.to_string().into()).await?;
+            self.remote.raise_copies(&self.generation_name(resource), next).await?;
             self.learn(resource, next);
             Ok(())
         })

@@ -4,6 +4,7 @@ mod damage;
 mod faults;
 mod load;
 mod machines;
+mod purges;
 mod secrets;
 mod written;
 

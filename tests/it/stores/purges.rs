@@ -1,0 +1,101 @@
+//! Purges that meet at one store.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Condvar, Mutex},
+    thread,
+    time::Duration,
+};
+
+use chunkflow::{ChunkKey, Cursor, ListKey, Store, StoreOptions, open_store};
+
+use super::{options, url};
+use crate::{
+    servers::{Kind, Server},
+    support::{runtime, until},
+};
+
+const LIST: [u8; 16] = [7; 16];
+
+/// A machine in front of a store, on which what writes a generation waits for an order.
+struct Slow {
+    address: SocketAddr,
+    /// Whether something waits, and whether it may go on.
+    state: Arc<(Mutex<(bool, bool)>, Condvar)>,
+}
+
+impl Slow {
+    fn before(port: u16) -> Slow {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let slow = Slow { address: listener.local_addr().unwrap(), state: Arc::default() };
+        let state = Arc::clone(&slow.state);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let (mut client, mut store) = (client.unwrap(), TcpStream::connect(("127.0.0.1", port)).unwrap());
+                let (mut answers, mut to) = (store.try_clone().unwrap(), client.try_clone().unwrap());
+                thread::spawn(move || std::io::copy(&mut answers, &mut to));
+                let state = Arc::clone(&state);
+                thread::spawn(move || {
+                    let mut some = [0; 4096];
+                    while let Ok(read @ 1..) = client.read(&mut some) {
+                        let text = String::from_utf8_lossy(&some[..read]);
+                        if text.contains("g:") && ["EVAL", "SET", "ms "].iter().any(|write| text.contains(write)) {
+                            let mut state_of = state.0.lock().unwrap();
+                            state_of.0 = true;
+                            drop(state.1.wait_while(state_of, |(_, go)| !*go).unwrap());
+                        }
+                        if store.write_all(&some[..read]).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        slow
+    }
+
+    fn waits(&self) -> bool {
+        self.state.0.lock().unwrap().0
+    }
+
+    fn go(&self) {
+        self.state.0.lock().unwrap().1 = true;
+        self.state.1.notify_all();
+    }
+}
+
+#[test]
+fn a_purge_is_not_undone_by_a_server_that_puts_an_older_one_back_into_a_store_that_lost_it() {
+    for kind in [Kind::Redis, Kind::Memcached] {
+        let machine = Server::start(kind);
+        let (slow, runtime) = (Slow::before(machine.port), runtime());
+        let direct = options(&machine, "undone", 0);
+        let behind = url(&machine).replace(&machine.port.to_string(), &slow.address.port().to_string());
+        let behind = StoreOptions { prefix: direct.prefix.clone(), near: 0, ..StoreOptions::new(behind) };
+        let (purger, server) = runtime.block_on(async {
+            (open_store(&direct).unwrap() as Arc<dyn Store>, open_store(&behind).unwrap() as Arc<dyn Store>)
+        });
+        runtime.block_on(purger.forget(&LIST)).unwrap();
+        let first = purger.generation(&LIST);
+        drop(purger);
+        until("the server knows of the first purge", || {
+            // A lease is what asks for a generation.
+            let key = ChunkKey::new(&ListKey([7; 48]), &Cursor::start(), 0);
+            let _ = runtime.block_on(server.lease(&key, Duration::from_secs(1)));
+            server.generation(&LIST) == first
+        });
+        let mut machine_itself = TcpStream::connect(("127.0.0.1", machine.port)).unwrap();
+        machine_itself.write_all(if kind == Kind::Redis { b"FLUSHALL\r\n" } else { b"flush_all\r\n" }).unwrap();
+        until("the server is about to put it back", || slow.waits());
+        // By a process that is gone then, as `chunkflow purge` is.
+        let second = runtime.block_on(async {
+            let purger = open_store(&direct).unwrap();
+            purger.forget(&LIST).await.unwrap();
+            purger.generation(&LIST)
+        });
+        assert!(second > first);
+        slow.go();
+        until("the server knows of the second purge", || server.generation(&LIST) == second);
+    }
+}
