@@ -7,7 +7,7 @@ use std::{
     future::{Future, poll_fn},
     io,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use super::{
+    NOTICE,
     bounds::Place,
     head::{self, Asked, Framing, Refusal},
     live::Live,
@@ -97,9 +98,9 @@ impl<IO: Socket> Connection<IO> {
 
     /// Answers requests until there are no more.
     async fn serve(mut self, peer: Peer, live: &Live, draining: impl Future<Output = ()>) -> io::Result<()> {
-        let (mut draining, mut drains) = (pin!(draining), false);
+        let (mut draining, mut drains, mut first) = (pin!(draining), false, true);
         loop {
-            let asked = match self.ask(draining.as_mut(), &mut drains).await? {
+            let asked = match self.ask(draining.as_mut(), &mut drains, std::mem::take(&mut first)).await? {
                 Some(Ok(asked)) => asked,
                 Some(Err((status, error))) => return self.refuse(refusal(status, error)).await,
                 None => return self.io.shutdown().await,
@@ -119,17 +120,19 @@ impl<IO: Socket> Connection<IO> {
             })
             .await
             .inspect_err(|_| self.watch.end_with_reset(false))?;
-            if !self.respond(response, permit, version, bodiless, keeps && !bodied && !drains).await? {
+            let stays = !drains && live.shared.ready.load(Ordering::Relaxed);
+            if !self.respond(response, permit, version, bodiless, keeps && !bodied && stays).await? {
                 return if bodied { self.linger().await } else { self.io.shutdown().await };
             }
         }
     }
 
-    /// Waits for the next request; `None` when there is none to come, or the server is about to stop.
+    /// Waits for the next request; `None` when there is none to come, or the server is about to stop. Who has just connected has a moment for the `first`.
     async fn ask(
         &mut self,
         mut draining: Pin<&mut impl Future<Output = ()>>,
         drains: &mut bool,
+        first: bool,
     ) -> io::Result<Option<Result<Asked, Refusal>>> {
         self.watch.begin(if self.came.is_empty() { Wait::Idle } else { Wait::Head });
         loop {
@@ -138,17 +141,22 @@ impl<IO: Socket> Connection<IO> {
                 None => {}
                 asked => return Ok(asked),
             }
-            tokio::select! {
+            let read = tokio::select! {
                 biased;
-                read = self.read() => match read? {
-                    0 => return Ok(None),
-                    _ => {
-                        self.watch.end(Wait::Idle);
-                        self.watch.begin(Wait::Head);
+                read = self.read() => read?,
+                () = &mut draining, if !*drains => {
+                    *drains = true;
+                    match first && self.came.is_empty() {
+                        true => timeout(NOTICE, self.read()).await.unwrap_or(Ok(0))?,
+                        false => continue,
                     }
-                },
-                () = &mut draining, if !*drains => *drains = true,
+                }
+            };
+            if read == 0 {
+                return Ok(None);
             }
+            self.watch.end(Wait::Idle);
+            self.watch.begin(Wait::Head);
         }
     }
 

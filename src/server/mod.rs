@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_connection_within_the_machine_has_reno_and_one_over_a_network_what_the_system_has() {
+    async fn a_connection_is_bounded_in_the_kernel_and_unpaced_within_the_machine_only() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
@@ -289,7 +289,15 @@ mod tests {
             String::from_utf8(name).unwrap().trim_end_matches('\0').to_owned()
         };
         let remote = SocketAddr::from(([192, 0, 2, 1], 40_000));
-        prepare(&stream, remote, &ServerConfig::default());
+        let config = ServerConfig { stall_timeout: Duration::from_secs(7), ..ServerConfig::default() };
+        prepare(&stream, remote, &config);
+        let socket = SockRef::from(&stream);
+        assert_eq!(
+            socket.tcp_user_timeout().unwrap(),
+            Some(Duration::from_secs(14)),
+            "a client that vanished is noticed"
+        );
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT, "a client that stalls holds little");
         assert_eq!(control(&stream), control(&client), "over a network it is the system's choice");
         prepare(&stream, peer, &ServerConfig::default());
         assert_eq!(control(&stream), "reno");

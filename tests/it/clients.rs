@@ -183,3 +183,23 @@ fn go_java_and_chromium_speak_http2_over_tls_and_see_a_reset() {
         }
     }
 }
+
+#[test]
+fn a_browser_goes_on_by_itself_with_events_that_were_cut_and_has_each_row_once() {
+    let source = Numbers::held_back(ROWS, 200);
+    let server = serve_numbers(&source);
+    source.fail_behind(3_000, Kind::Unavailable);
+    source.permits.add_permits(10_000);
+    let mut client = Client::start("chromium");
+    client.ask_for(&format!("http://{}/numbers.sse", server.address), "events", "gzip");
+    assert_eq!(client.line(), "it is cut");
+    *source.fails_behind.lock().unwrap() = None;
+    let verdict = loop {
+        let line = client.line();
+        // It may have tried again before.
+        if line != "it is cut" {
+            break serde_json::from_str::<Value>(&line).unwrap();
+        }
+    };
+    assert_eq!((&verdict["rows"], &verdict["sum"]), (&ROWS.into(), &(ROWS * (ROWS + 1) / 2).into()), "{verdict}");
+}

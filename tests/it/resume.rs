@@ -79,13 +79,18 @@ fn events_that_are_cut_at_any_byte_go_on_behind_the_last_whole_one() {
 fn a_list_in_any_format_goes_on_behind_the_last_whole_row_by_its_key_or_its_cursor() {
     let file = numbered(300);
     let server = file.serve("table = \"item\"\nfilters = [\"id\"]\nchunk_rows = 10");
-    let whole = String::from_utf8(server.get("/list.ndjson").body).unwrap();
-    for cut in (0..whole.len()).step_by(173) {
-        let complete = &whole[..whole[..cut].rfind('\n').map_or(0, |at| at + 1)];
-        let last = complete.lines().last().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone());
-        let target = last.map_or("/list.ndjson".to_owned(), |id| format!("/list.ndjson?id=gt.{id}"));
-        let rest = String::from_utf8(server.get(&target).body).unwrap();
-        assert_eq!([complete, &rest].concat(), whole, "cut at {cut}");
+    let formats: [(&str, fn(&str) -> Vec<u64>); 3] =
+        [("ndjson", ids_of_lines), ("json", ids_of_json), ("csv", ids_of_csv)];
+    for (format, ids) in formats {
+        let whole = String::from_utf8(server.get(&format!("/list.{format}")).body).unwrap();
+        assert_eq!(ids(&whole), (1..=300).collect::<Vec<_>>(), "{format}");
+        for cut in (0..whole.len()).step_by(173) {
+            let mut got = ids(&whole[..cut]);
+            let filter = got.last().map_or(String::new(), |id| format!("?id=gt.{id}"));
+            let rest = server.get(&format!("/list.{format}{filter}"));
+            got.extend(ids(std::str::from_utf8(&rest.body).unwrap()));
+            assert_eq!(got, ids(&whole), "{format} cut at {cut}");
+        }
     }
     // In an order that no filter follows, a row's cursor stands in it.
     let fields = "[resources.list.fields]\nname = \"name\"\nplace = { cursor = true }";
@@ -95,6 +100,30 @@ fn a_list_in_any_format_goes_on_behind_the_last_whole_row_by_its_key_or_its_curs
         let rest = server.get(&format!("/list?after={}", row["place"].as_str().unwrap())).results();
         assert_eq!(rest, rows[index + 1..]);
     }
+}
+
+/// The ids of the whole rows in the beginning of a list.
+fn ids_of_lines(text: &str) -> Vec<u64> {
+    let whole = &text[..text.rfind('\n').map_or(0, |at| at + 1)];
+    whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_u64().unwrap()).collect()
+}
+
+fn ids_of_json(text: &str) -> Vec<u64> {
+    let mut rest = text.strip_prefix("{\"results\":[").unwrap_or_default();
+    let mut ids = vec![];
+    loop {
+        let mut rows =
+            serde_json::Deserializer::from_str(rest.trim_start_matches([',', '\n', ' '])).into_iter::<Value>();
+        let Some(Ok(row)) = rows.next() else { return ids };
+        let passed = rest.len() - rest.trim_start_matches([',', '\n', ' ']).len() + rows.byte_offset();
+        ids.push(row["id"].as_u64().unwrap());
+        rest = &rest[passed..];
+    }
+}
+
+fn ids_of_csv(text: &str) -> Vec<u64> {
+    let whole = &text[..text.rfind("\r\n").map_or(0, |at| at + 2)];
+    whole.lines().skip(1).map(|line| line.split(',').next().unwrap().parse().unwrap()).collect()
 }
 
 /// A server whose streams are silent for no longer than a few milliseconds.

@@ -298,6 +298,21 @@ fn a_drain_lets_a_stream_end_and_a_deadline_cuts_it_visibly() {
 }
 
 #[test]
+fn a_server_that_is_told_to_stop_says_first_that_it_is_not_ready_and_takes_no_new_stream() {
+    let server = serve_numbers(&Numbers::new(5, 1));
+    // They are connected already, so that time is no matter.
+    let mut clients: Vec<Client> = (0..3).map(|_| Client::connect(server.address)).collect();
+    server.shutdown.drain();
+    until("no new connection is taken", || std::net::TcpStream::connect(server.address).is_err());
+    for (client, (path, status)) in clients.iter_mut().zip([("/readyz", 503), ("/healthz", 200), ("/numbers", 503)]) {
+        client.send("GET", path, "HTTP/1.1", &[("host", "localhost")]);
+        let reply = client.read_reply("GET");
+        assert_eq!((reply.status, reply.header("connection")), (status, "close"), "{path}");
+    }
+    server.ended.recv_timeout(crate::support::STUCK).unwrap();
+}
+
+#[test]
 fn chunks_that_are_stale_as_soon_as_they_are_loaded_lock_nobody_out() {
     let source = Numbers::new(2_000, 50);
     let options = ResourceOptions { ttl: Duration::ZERO, stale: Duration::from_secs(60), ..ResourceOptions::default() };

@@ -11,12 +11,20 @@ use std::{
 use chunkflow::{ResourceOptions, ServerConfig, TlsFiles, system_clock};
 use tempfile::TempDir;
 
-use crate::support::{File, Numbers, Running, numbers_app, until};
+use crate::{
+    servers::free_port,
+    support::{File, Numbers, Running, numbers_app, until},
+};
 
 /// Makes `cert.pem` and `key.pem` for localhost in a folder.
 pub fn certificate(folder: &Path, subject: &str) -> TlsFiles {
+    certificate_of(folder, subject, &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
+}
+
+fn certificate_of(folder: &Path, subject: &str, key: &[&str]) -> TlsFiles {
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
+        .args(["req", "-x509", "-nodes", "-days", "2"])
+        .args(key)
         .args(["-subj", &format!("/CN={subject}"), "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
         .args(["-keyout", "key.pem", "-out", "cert.pem"])
         .current_dir(folder)
@@ -75,23 +83,63 @@ fn only_what_is_safe_today_is_spoken() {
         let (fine, said) = says(&[version, "-CAfile", folder.path().join("cert.pem").to_str().unwrap()]);
         assert!(fine && said.contains("Verify return code: 0 (ok)"), "{version}: {said}");
     }
+    // A certificate that goes with old ciphers too; and with the same one, a server that takes anything.
+    let older = TempDir::new().unwrap();
+    let tls = Some(certificate_of(older.path(), "localhost", &["-newkey", "rsa:2048"]));
+    let config = ServerConfig { tls, ..ServerConfig::default() };
+    let rsa = Running::start(config, numbers_app(&Numbers::new(1, 1), ResourceOptions::default(), system_clock()));
+    let port = free_port();
+    let mut lax = Command::new("openssl")
+        .args("s_server -quiet -www -cert cert.pem -key key.pem -cipher ALL:@SECLEVEL=0 -accept".split(' '))
+        .arg(port.to_string())
+        .env("OPENSSL_CONF", "/dev/null")
+        .current_dir(older.path())
+        .spawn()
+        .unwrap();
+    let lax_address = SocketAddr::from(([127, 0, 0, 1], port));
+    until("it listens", || TcpStream::connect(lax_address).is_ok());
     let old = "DEFAULT:@SECLEVEL=0";
     for refused in [
         ["-tls1", "-cipher", old],
         ["-tls1_1", "-cipher", old],
         // Without forward secrecy, and CBC.
         ["-tls1_2", "-cipher", "AES128-GCM-SHA256:AES256-SHA:@SECLEVEL=0"],
-        ["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA384:@SECLEVEL=0"],
+        ["-tls1_2", "-cipher", "ECDHE-RSA-AES128-SHA:ECDHE-RSA-AES256-SHA384:@SECLEVEL=0"],
     ] {
-        let (fine, said) = says(&refused);
+        let (fine, said) = s_client(lax_address, &refused);
+        assert!(fine, "this client can speak {refused:?}: {said}");
+        let (fine, said) = s_client(rsa.address, &refused);
         assert!(!fine, "{refused:?}: {said}");
     }
+    let (fine, said) = s_client(rsa.address, &["-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"]);
+    assert!(fine, "{said}");
+    lax.kill().unwrap();
+    lax.wait().unwrap();
     for (offered, chosen) in [("h2,http/1.1", "h2"), ("http/1.1,h2", "h2"), ("http/1.1", "http/1.1")] {
         let (_, said) = says(&["-alpn", offered]);
         assert!(said.contains(&format!("ALPN protocol: {chosen}\n")), "{offered}: {said}");
     }
     let (fine, said) = says(&["-alpn", "smtp"]);
     assert!(!fine, "{said}");
+}
+
+#[test]
+fn whoever_has_just_connected_when_the_server_begins_to_stop_is_told_so_over_tls_too() {
+    let folder = TempDir::new().unwrap();
+    let server = serve_securely(folder.path(), &Numbers::new(1, 1), ServerConfig::default());
+    let mut client = Command::new("openssl")
+        .args(["s_client", "-quiet", "-connect", &server.address.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // What it thinks of the certificate.
+    client.stderr.as_mut().unwrap().read_exact(&mut [0; 40]).unwrap();
+    server.shutdown.drain();
+    client.stdin.as_mut().unwrap().write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    let output = client.wait_with_output().unwrap();
+    assert!(output.stdout.starts_with(b"HTTP/1.1 503 "), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 #[test]
@@ -112,6 +160,19 @@ fn handshakes_that_stall_are_cut_and_hold_nobody_up() {
     for mut stream in stalled {
         assert!(matches!(stream.read(&mut [0; 16]), Ok(0) | Err(_)));
     }
+}
+
+#[test]
+fn connections_beyond_their_bound_are_closed_before_the_handshake_and_there_is_room_again() {
+    let folder = TempDir::new().unwrap();
+    let config = ServerConfig { max_connections: 1, ..ServerConfig::default() };
+    let server = serve_securely(folder.path(), &Numbers::new(5, 1), config);
+    let first = TcpStream::connect(server.address).unwrap();
+    let url = format!("https://localhost:{}/numbers", server.address.port());
+    let fine = || curl(&["--fail", "--max-time", "60", &url], folder.path()).status.success();
+    assert!(!fine());
+    drop(first);
+    until("there is room again", fine);
 }
 
 #[test]
