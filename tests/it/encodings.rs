@@ -2,8 +2,9 @@
 
 use std::{io::Read, time::Duration};
 
-use chunkflow::{Kind, ResourceOptions, ServerConfig};
+use chunkflow::{Kind, ResourceOptions, ServerConfig, Sizes};
 use flate2::{Decompress, FlushDecompress};
+use proptest::prelude::*;
 
 use crate::support::{Client, Hands, Numbers, Reply, Running, ask, ids, numbered, numbers_app, serve_numbers, until};
 
@@ -15,14 +16,46 @@ fn get(server: &Running, target: &str, encoding: &str) -> Reply {
 
 /// The reply with its body decoded; an error where that is not whole.
 pub fn decoded(mut reply: Reply) -> std::io::Result<Reply> {
-    let mut plain = vec![];
-    match reply.header("content-encoding") {
-        "gzip" => flate2::read::GzDecoder::new(&reply.body[..]).read_to_end(&mut plain)?,
-        "br" => brotli::Decompressor::new(&reply.body[..], 4096).read_to_end(&mut plain)?,
-        _ => reply.body.as_slice().read_to_end(&mut plain)?,
-    };
-    reply.body = plain;
+    reply.body = decode(reply.header("content-encoding"), &reply.body)?;
     Ok(reply)
+}
+
+fn decode(coding: &str, mut body: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut plain = vec![];
+    match coding {
+        "gzip" => flate2::read::GzDecoder::new(body).read_to_end(&mut plain)?,
+        "br" => brotli::Decompressor::new(body, 4096).read_to_end(&mut plain)?,
+        _ => body.read_to_end(&mut plain)?,
+    };
+    Ok(plain)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn however_a_list_is_cut_into_chunks_it_decodes_to_the_same_bytes_and_a_part_of_it_to_none(
+        (rows, width) in (0..600_u64, 0..300_usize),
+        (least, bytes) in (1..80_u32, 1..30_000_u32),
+        cut: prop::sample::Index,
+    ) {
+        let source = Numbers::new(rows, width);
+        let plain = serve_numbers(&source);
+        let options = ResourceOptions { sizes: Sizes { rows: least, bytes }, ..ResourceOptions::default() };
+        let server = Running::start(ServerConfig::default(), numbers_app(&source, options, chunkflow::system_clock()));
+        for target in ["/numbers", "/numbers.ndjson", "/numbers.csv", "/numbers.sse"] {
+            let expected = plain.get(target).body;
+            prop_assert_eq!(&server.get(target).body, &expected);
+            for coding in ENCODINGS {
+                for how in ["cold", "warm", "warm again"] {
+                    let reply = get(&server, target, coding);
+                    prop_assert!(reply.whole);
+                    let part = &reply.body[..cut.index(reply.body.len())];
+                    prop_assert!(decode(coding, part).is_err(), "{how} {target} {coding}: {} of {} bytes", part.len(), reply.body.len());
+                    prop_assert!(decode(coding, &reply.body).unwrap() == expected, "{how} {target} {coding}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
