@@ -188,11 +188,31 @@ fn the_commands_end_with_the_codes_of_the_contract() {
 }
 
 #[test]
-fn the_example_configuration_is_right() {
+fn the_example_configuration_is_right_and_shows_the_defaults() {
     let text = include_str!("../../chunkflow.example.toml");
     let environment = |name: &str| (name == "DATABASE_URL").then(|| "sqlite:x".to_owned());
-    let config = chunkflow::Config::parse("chunkflow.example.toml", text, &environment);
-    config.unwrap_or_else(|complaints| panic!("{complaints}"));
+    let shown = |text: &str| {
+        let config = chunkflow::Config::parse("chunkflow.example.toml", text, &environment);
+        format!("{:?}", config.unwrap_or_else(|complaints| panic!("{complaints}")))
+    };
+    let as_it_is = shown(text);
+    // What is commented out shows its default, but where it says another, or stands for a column of somebody's.
+    let (text, _) = text.split_once("# [admin]").unwrap();
+    let others = ["main", "key", "public_url", "author", "comments"];
+    let defaults = text.lines().filter_map(|line| {
+        Some((line, line.strip_prefix("# ")?)).filter(|(_, line)| {
+            let name = line.split_once(" = ").map_or("", |(name, _)| name);
+            name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+                && !name.is_empty()
+                && !others.contains(&name)
+                && !line.contains("default: ")
+        })
+    });
+    let defaults: Vec<_> = defaults.collect();
+    assert!(defaults.len() > 20, "{defaults:?}");
+    for (commented, line) in defaults {
+        assert_eq!(shown(&text.replacen(commented, line, 1)), as_it_is, "{line}");
+    }
 }
 
 #[test]
