@@ -42,8 +42,11 @@ const CONNECT: Duration = Duration::from_secs(1);
 const CONNECT_TO_ANY: Duration = Duration::from_secs(10);
 /// Larger values hold up a server that does one thing at a time.
 const LARGEST: usize = 8 * 1024 * 1024;
-/// Of two who write a number at once, the larger stays.
-const RAISE: &str = "if (tonumber(redis.call('get', KEYS[1])) or 0) < tonumber(ARGV[1]) then redis.call('set', KEYS[1], ARGV[1]) end return 0";
+/// Of two who write a number at once, the larger stays. What is none, or larger than [`number_in`](super::shared::number_in) takes, is garbage and goes.
+const RAISE: &str = "local there = redis.call('get', KEYS[1])
+    there = there and there:match('^%d+$') and tonumber(there) or 0
+    if there < tonumber(ARGV[1]) or there >= 9007199254740992 then redis.call('set', KEYS[1], ARGV[1]) end
+    return 0";
 const TAKE_BACK: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
 
 struct Redis {

@@ -147,9 +147,10 @@ impl Shared {
     }
 }
 
-/// The number that these bytes are the text of; 0 for any others.
+/// The number that these bytes are the text of, below 2⁵³, as a script in Redis has them exactly; 0 for any others.
 pub(super) fn number_in(bytes: &[u8]) -> u64 {
-    std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+    let number = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
+    number.filter(|number| *number < 1 << 53).unwrap_or(0)
 }
 
 /// What is stored, if it checks out.

@@ -4,7 +4,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     time::Duration,
 };
 
@@ -74,6 +74,16 @@ fn a_list_comes_over_tls_in_both_versions_of_http_and_its_links_are_https() {
     }
 }
 
+/// A process that ends with the test, however that does.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn only_what_is_safe_today_is_spoken() {
     let folder = TempDir::new().unwrap();
@@ -89,13 +99,14 @@ fn only_what_is_safe_today_is_spoken() {
     let config = ServerConfig { tls, ..ServerConfig::default() };
     let rsa = Running::start(config, numbers_app(&Numbers::new(1, 1), ResourceOptions::default(), system_clock()));
     let port = free_port();
-    let mut lax = Command::new("openssl")
+    let lax = Command::new("openssl")
         .args("s_server -quiet -www -cert cert.pem -key key.pem -cipher ALL:@SECLEVEL=0 -accept".split(' '))
         .arg(port.to_string())
         .env("OPENSSL_CONF", "/dev/null")
         .current_dir(older.path())
         .spawn()
         .unwrap();
+    let _lax = Ended(lax);
     let lax_address = SocketAddr::from(([127, 0, 0, 1], port));
     until("it listens", || TcpStream::connect(lax_address).is_ok());
     let old = "DEFAULT:@SECLEVEL=0";
@@ -113,8 +124,6 @@ fn only_what_is_safe_today_is_spoken() {
     }
     let (fine, said) = s_client(rsa.address, &["-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"]);
     assert!(fine, "{said}");
-    lax.kill().unwrap();
-    lax.wait().unwrap();
     for (offered, chosen) in [("h2,http/1.1", "h2"), ("http/1.1,h2", "h2"), ("http/1.1", "http/1.1")] {
         let (_, said) = says(&["-alpn", offered]);
         assert!(said.contains(&format!("ALPN protocol: {chosen}\n")), "{offered}: {said}");

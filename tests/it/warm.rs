@@ -86,24 +86,6 @@ impl Counted {
 }
 
 #[test]
-fn of_a_list_that_is_too_long_for_a_length_too_only_the_first_chunk_is_looked_for() {
-    let source = Numbers::new(30_000, 300);
-    let counted = Counted::serve(Arc::clone(&source));
-    let cold = counted.server.get("/numbers");
-    let (all, chunks) = counted.looks(false);
-    assert!(all == chunks && chunks > 100, "{all} looks for {chunks} chunks");
-    assert_eq!(counted.looks(false), (1, chunks));
-    assert_eq!(counted.server.get("/numbers").body, cold.body);
-    counted.hands.advance(Duration::from_secs(1));
-    assert_eq!(counted.looks(false), (all, chunks), "after a second the store learns what is wanted");
-    assert_eq!(counted.looks(false), (1, chunks));
-    let begun = source.begun();
-    counted.purge();
-    assert_eq!(counted.server.get("/numbers").body, cold.body);
-    assert!(source.begun() > begun, "a purge counts at once");
-}
-
-#[test]
 fn of_a_list_of_very_many_chunks_a_thousand_are_noted_and_the_others_looked_for() {
     let options = ResourceOptions { sizes: Sizes { rows: 20, bytes: 1 }, ..ResourceOptions::default() };
     let counted = Counted::with(Numbers::new(30_000, 300), options);
@@ -145,21 +127,24 @@ fn a_stream_that_goes_along_what_was_in_memory_serves_nothing_past_its_time_or_a
 
 #[test]
 fn of_a_list_that_was_all_in_memory_a_moment_ago_only_the_first_chunk_is_looked_for() {
-    let source = Numbers::new(5_000, 300);
-    let counted = Counted::serve(Arc::clone(&source));
-    let cold = counted.server.get("/numbers");
-    let (all, chunks) = counted.looks(true);
-    assert!(all == chunks && chunks > 10, "{all} looks for {chunks} chunks");
-    assert_eq!(counted.looks(true), (1, chunks));
-    assert_eq!(counted.server.get("/numbers").body, cold.body);
-    counted.hands.advance(Duration::from_secs(1));
-    assert_eq!(counted.looks(true), (all, chunks), "after a second the store learns what is wanted");
-    assert_eq!(counted.looks(true), (1, chunks));
-    let begun = source.begun();
-    counted.purge();
-    assert_eq!(counted.server.get("/numbers").body, cold.body);
-    assert!(source.begun() > begun, "a purge counts at once");
-    assert_eq!(counted.looks(true), (all, chunks));
+    // One that goes out with its length, and one that is too long for that.
+    for (rows, known_length) in [(5_000, true), (30_000, false)] {
+        let source = Numbers::new(rows, 300);
+        let counted = Counted::serve(Arc::clone(&source));
+        let cold = counted.server.get("/numbers");
+        let (all, chunks) = counted.looks(known_length);
+        assert!(all == chunks && chunks > 10, "{all} looks for {chunks} chunks");
+        assert_eq!(counted.looks(known_length), (1, chunks));
+        assert_eq!(counted.server.get("/numbers").body, cold.body);
+        counted.hands.advance(Duration::from_secs(1));
+        assert_eq!(counted.looks(known_length), (all, chunks), "after a second the store learns what is wanted");
+        assert_eq!(counted.looks(known_length), (1, chunks));
+        let begun = source.begun();
+        counted.purge();
+        assert_eq!(counted.server.get("/numbers").body, cold.body);
+        assert!(source.begun() > begun, "a purge counts at once");
+        assert_eq!(counted.looks(known_length), (all, chunks));
+    }
 }
 
 #[test]

@@ -99,3 +99,34 @@ fn a_purge_is_not_undone_by_a_server_that_puts_an_older_one_back_into_a_store_th
         until("the server knows of the second purge", || server.generation(&LIST) == second);
     }
 }
+
+#[test]
+fn what_is_no_generation_is_no_match_for_a_purge() {
+    for kind in [Kind::Redis, Kind::Memcached] {
+        let (machine, runtime) = (Server::start(kind), runtime());
+        let options = options(&machine, "garbage", 0);
+        let name = format!("garbage:g:{}", "07".repeat(16));
+        for garbage in
+            ["x", "1e15", "-5", "9007199254740992", "9007199254740993", "18446744073709551615", "99999999999999999999"]
+        {
+            let command = match kind {
+                Kind::Redis => format!("SET {name} {garbage}\r\n"),
+                _ => format!("set {name} 0 0 {}\r\n{garbage}\r\n", garbage.len()),
+            };
+            let mut raw = TcpStream::connect(("127.0.0.1", machine.port)).unwrap();
+            raw.write_all(command.as_bytes()).unwrap();
+            assert!(raw.read(&mut [0; 64]).unwrap() > 0);
+            let purged = runtime.block_on(async {
+                let purger = open_store(&options).unwrap();
+                purger.forget(&LIST).await.unwrap();
+                purger.generation(&LIST)
+            });
+            let seen = runtime.block_on(async {
+                let store = open_store(&options).unwrap();
+                let _ = store.get(&ChunkKey::new(&ListKey([7; 48]), &Cursor::start(), 0)).await;
+                store.generation(&LIST)
+            });
+            assert!(seen == purged && seen < 1 << 53, "{kind:?}, {garbage}: {seen} and not {purged}");
+        }
+    }
+}
