@@ -59,9 +59,9 @@ pub use self::{
     resource::{Resource, ResourceOptions},
     row::{Column, Field, Fields, Part, RowSink, Shape, Value},
     source::{
-        BoxFuture, Closure, Complaint, Condition, DATABASES, Database, DatabaseOptions, FieldSpec, Filter, Gate,
-        GateLimits, MadeSource, Operand, Operator, OrderBy, Query, Related, Run, Source, Spec, TableInfo, closure,
-        open_database,
+        BoxFuture, Claim, Closure, Complaint, Condition, DATABASES, Database, DatabaseOptions, FieldSpec, Filter, Gate,
+        GateLimits, MadeSource, Operand, Operator, OrderBy, Query, Related, Requester, Run, Source, Spec, TableInfo,
+        Turn, closure, open_database,
     },
     store::{Lease, Memory, OnPurge, STORES, Store, StoreOptions, open_store, promises},
     stream::{Outcome, Tally},

@@ -33,7 +33,7 @@ use crate::{
     error::{Error, Kind, Result},
     metrics::Metrics,
     resource::List,
-    source::Query,
+    source::{Query, Requester},
     store::Store,
 };
 
@@ -74,6 +74,8 @@ pub(crate) struct Place {
     cursor: Cursor,
     cut: u32,
     key: ChunkKey,
+    /// Who asks for it.
+    requester: Requester,
     /// Whether the chunk behind it is wanted too.
     reads_on: bool,
     /// What it is made of where it is compressed, if that is here already, and the generation before that was read.
@@ -83,7 +85,12 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new(list: Arc<List>, cursor: Cursor, cut: u32) -> Place {
         let key = list.chunk_key(&cursor, cut);
-        Place { list, cursor, cut, key, reads_on: false, plain_chunk: None }
+        Place { list, cursor, cut, key, requester: Requester::default(), reads_on: false, plain_chunk: None }
+    }
+
+    /// The same place, where a load of it counts for this requester.
+    pub(crate) fn asked_by(self, requester: Requester) -> Place {
+        Place { requester, ..self }
     }
 
     /// The same place, where the chunks behind it may be wanted too.
@@ -93,13 +100,13 @@ impl Place {
 
     /// The same place, cut at so many rows.
     pub(crate) fn cut_at(&self, rows: u32) -> Place {
-        Place::new(Arc::clone(&self.list), self.cursor.clone(), rows)
+        Place::new(Arc::clone(&self.list), self.cursor.clone(), rows).asked_by(self.requester)
     }
 
     /// The same place in the list that is not compressed.
     fn plain(&self) -> Place {
         let list = Arc::clone(self.list.plain().unwrap_or(&self.list));
-        Place::new(list, self.cursor.clone(), self.cut)
+        Place::new(list, self.cursor.clone(), self.cut).asked_by(self.requester)
     }
 }
 
@@ -375,7 +382,12 @@ impl Loader {
             }
             let (after, limit) =
                 cutter.wants().ok_or_else(|| Error::new(Kind::Internal, "a list ended without a chunk"))?;
-            let query = Query { after: after.clone(), limit, conditions: Arc::clone(list.conditions()) };
+            let query = Query {
+                after: after.clone(),
+                limit,
+                conditions: Arc::clone(list.conditions()),
+                requester: place.requester,
+            };
             cutter.begin_run((self.clock)());
             let run = list.resource().source().rows(query, cutter).await?;
             self.metrics.reads.inc();

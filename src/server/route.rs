@@ -1,6 +1,7 @@
 //! From a request to a response: host, path, bounds, and the line in the access log.
 
 use std::{
+    hash::{DefaultHasher, Hash, Hasher},
     io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::Ordering},
@@ -12,7 +13,7 @@ use serde::Serialize;
 
 use super::{
     admin,
-    bounds::{Place, Rates},
+    bounds::{self, Place, Rates},
     live::Shared,
     origin::{Hosts, Peer},
     tls::Tls,
@@ -21,6 +22,7 @@ use crate::{
     config::ServerConfig,
     error::{Error, Kind, Result},
     format::FORMATS,
+    source::Requester,
     stream::Tally,
     web::{Body, Chunkflow, json, problem, refusal},
 };
@@ -127,8 +129,7 @@ impl Site {
         peer: Peer,
     ) -> Result<(Response<Body>, Option<Place>)> {
         let each = self.config.max_streams_per_address;
-        let client =
-            (each > 0 || self.rates.is_some()).then(|| self.hosts.client(request, peer.address.ip())).flatten();
+        let client = self.hosts.client(request, peer.address.ip());
         if let (Some(rates), Some(client)) = (&self.rates, client) {
             rates.ask(client)?;
         }
@@ -142,7 +143,7 @@ impl Site {
             Method::GET => Some(self.shared.streams.enter("streams", self.config.max_streams, client, each)?),
             _ => None,
         };
-        Ok((self.chunkflow.respond_from(request, Some(origin)).await, place))
+        Ok((self.chunkflow.respond_from(request, Some(origin), requester(client, peer)).await, place))
     }
 
     /// What there is here, for people and programs that look around.
@@ -194,6 +195,14 @@ impl Site {
             }
         }
     }
+}
+
+/// Whom a load counts for: the client's address.
+fn requester(client: Option<IpAddr>, peer: Peer) -> Requester {
+    let address = bounds::client(client.unwrap_or_else(|| peer.address.ip()));
+    let mut hasher = DefaultHasher::new();
+    address.hash(&mut hasher);
+    Requester(hasher.finish())
 }
 
 pub(super) fn health(method: &Method, fine: bool) -> Response<Body> {

@@ -98,7 +98,7 @@ where
 
     fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
         Box::pin(async move {
-            let _turn = self.gate.turn().await?;
+            let _turn = self.gate.turn(query.claim()).await?;
             let after = match query.after.values().next() {
                 Some(Value::Text(key)) => Some(serde_json::from_slice(key).map_err(|error| {
                     Error::new(Kind::Invalid, "the cursor holds no key of this list").caused_by(error)

@@ -29,7 +29,7 @@ pub use self::postgres::{Postgres, fuzz_postgres_wire};
 pub use self::sqlite::Sqlite;
 pub use self::{
     closure::{Closure, closure},
-    gate::{Gate, GateLimits},
+    gate::{Claim, Gate, GateLimits, Requester, Turn},
     spec::{Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo},
 };
 use crate::{
@@ -87,6 +87,15 @@ pub struct Query {
     pub limit: u32,
     /// What each row must fulfil, beside what the resource itself demands.
     pub conditions: Arc<[Condition]>,
+    /// Whom it is for: who began the load, of all that wait for it.
+    pub requester: Requester,
+}
+
+impl Query {
+    /// What it asks a database's gate for.
+    pub fn claim(&self) -> Claim {
+        Claim { requester: self.requester, filtered: !self.conditions.is_empty() }
+    }
 }
 
 /// How a read of a source ended.

@@ -28,7 +28,7 @@ use crate::{
     error::{Error, Kind, Result},
     loader::{Ahead, Fetch, Found, How, Loader, Place},
     resource::List,
-    source::BoxFuture,
+    source::{BoxFuture, Requester},
     survey::Trail,
 };
 
@@ -41,6 +41,8 @@ pub(crate) struct Ask {
     pub(crate) list: Arc<List>,
     pub(crate) after: Cursor,
     pub(crate) limit: Option<u64>,
+    /// Who asks.
+    pub(crate) requester: Requester,
     /// After so long a silence something is sent that means nothing, where the format has it; zero: never.
     pub(crate) heartbeat: Duration,
 }
@@ -86,6 +88,7 @@ impl fmt::Display for Outcome {
 pub(crate) struct Stream {
     loader: Arc<Loader>,
     list: Arc<List>,
+    requester: Requester,
     /// Rows that the limit still allows.
     left: Option<u64>,
     frames: VecDeque<Bytes>,
@@ -133,6 +136,7 @@ impl Stream {
         // Boxed at once: it would be moved many times on its way into a response.
         let mut stream = Box::new(Stream {
             loader: Arc::clone(loader),
+            requester: ask.requester,
             left: ask.limit,
             frames: VecDeque::new(),
             next: Next::Ended,
@@ -207,7 +211,7 @@ impl Stream {
         let least = u64::from(self.list.resource().options().sizes.rows / 4);
         let cut = self.left.filter(|left| *left < least).unwrap_or(0);
         let place = Place::new(Arc::clone(&self.list), cursor, cut as u32);
-        let place = place.reading_on(self.left.is_none());
+        let place = place.asked_by(self.requester).reading_on(self.left.is_none());
         match ahead {
             Some(ahead) => self.next = Next::Waiting(place.clone(), Box::pin(ahead.wait(place))),
             None => self.fetch(place),

@@ -26,6 +26,7 @@ use crate::{
     loader::{Clock, How, Loader, system_clock},
     metrics::Metrics,
     resource::{List, Resource},
+    source::Requester,
     store::Store,
     stream::{Ask, Budget, Stream},
     suggest,
@@ -142,16 +143,19 @@ impl Chunkflow {
     /// Returns once the first chunk is in hand, so that a source that is down is a 503 and not a cut list. Every failure is
     /// an `application/problem+json` response. Needs a tokio runtime; dropping the future or the body stops the work.
     pub fn respond<B>(&self, request: &Request<B>) -> impl Future<Output = Response<Body>> + Send + use<B> {
-        self.respond_from(request, request.extensions().get().map(|Origin(origin)| &**origin))
+        let origin = request.extensions().get().map(|Origin(origin)| &**origin);
+        let requester = request.extensions().get().copied().unwrap_or_default();
+        self.respond_from(request, origin, requester)
     }
 
-    /// The same where the scheme and host that absolute links begin with are known otherwise.
+    /// The same where the scheme and host that absolute links begin with are known otherwise, and who asks.
     pub(crate) fn respond_from<B>(
         &self,
         request: &Request<B>,
         origin: Option<&str>,
+        requester: Requester,
     ) -> impl Future<Output = Response<Body>> + Send + use<B> {
-        let (asked, inner) = (self.asked(request, origin), Arc::clone(&self.0));
+        let (asked, inner) = (self.asked(request, origin, requester), Arc::clone(&self.0));
         async move {
             match asked {
                 Ok(Asked::List(list)) => list.answer(&inner).await.unwrap_or_else(|problem| problem.response()),
@@ -205,12 +209,18 @@ impl Chunkflow {
         base: &str,
     ) -> Result<Body> {
         let list = Arc::new(List::new(Arc::clone(resource), format, vec![], base)).in_coding(coding);
-        let ask = Ask { list, after: Cursor::start(), limit: None, heartbeat: Duration::ZERO };
+        let ask = Ask {
+            list,
+            after: Cursor::start(),
+            limit: None,
+            requester: Requester::default(),
+            heartbeat: Duration::ZERO,
+        };
         Stream::begin(&self.0.loader, ask, &self.0.budget).await.map(Body::from)
     }
 
     /// What a request asks for; without any work.
-    fn asked<B>(&self, request: &Request<B>, origin: Option<&str>) -> Result<Asked, Problem> {
+    fn asked<B>(&self, request: &Request<B>, origin: Option<&str>, requester: Requester) -> Result<Asked, Problem> {
         let (resource, extension) = self.find(request.uri().path())?;
         let method = request.method();
         if method == Method::OPTIONS {
@@ -241,8 +251,13 @@ impl Chunkflow {
             true => self.0.recent.list(resource, format, coding, &base),
             false => Arc::new(List::new(Arc::clone(resource), format, params.conditions, &base)).in_coding(coding),
         };
-        let ask =
-            Ask { list, after: resumed.unwrap_or(params.after), limit: params.limit, heartbeat: self.0.heartbeat };
+        let ask = Ask {
+            list,
+            after: resumed.unwrap_or(params.after),
+            limit: params.limit,
+            requester,
+            heartbeat: self.0.heartbeat,
+        };
         if method == Method::HEAD {
             return Ok(Asked::Said(self.head(&ask, format, request.uri())));
         }

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Kind},
     row::Value,
     source::{
-        Complaint,
+        Claim, Complaint,
         sql::{
             advice,
             catalogue::Catalogue,
@@ -24,7 +24,7 @@ use crate::{
 /// Has MySQL read the queries, so that what it does not take is known at the start.
 pub(super) async fn prepare(pool: &Arc<Pool>, plan: &Plan) -> Result<(), Vec<Complaint>> {
     let told = |at: &str, error: &Error| vec![Complaint::failed(at, error)];
-    let mut lease = pool.lease().await.map_err(|error| told("table", &error))?;
+    let mut lease = pool.lease(Claim::default()).await.map_err(|error| told("table", &error))?;
     let taken = tokio::time::timeout(pool.timeout(), try_queries(&mut lease.connection().conn, plan)).await;
     match taken {
         Ok(Ok(())) => {
@@ -125,7 +125,7 @@ fn has_index(plan: &Plan, catalogue: &Catalogue, extra: &Extra) -> bool {
 
 /// Whether rows are sorted to be read in order.
 async fn sorts(pool: &Arc<Pool>, plan: &Plan) -> Result<bool, Error> {
-    let mut lease = pool.lease().await?;
+    let mut lease = pool.lease(Claim::default()).await?;
     let statement = select::rows(plan, &Range::new(), &[]);
     let sql = format!("EXPLAIN {}", statement.text);
     let steps = lease.connection().conn.exec::<Row, _, _>(sql, params::of(&statement, &[], 1));

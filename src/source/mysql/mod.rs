@@ -20,8 +20,8 @@ use self::{
     rows::Progress,
 };
 use super::{
-    BoxFuture, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, MadeSource, Query, Run, Source,
-    Spec, TableInfo,
+    BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, MadeSource, Query, Run,
+    Source, Spec, TableInfo,
     sql::{catalogue::Catalogue, dialect::Dialect, plan::Plan, planner::plan, pool, run::Width},
 };
 use crate::{
@@ -67,7 +67,7 @@ impl Mysql {
     /// [`Kind::Config`] when the URL cannot be read; [`Kind::Unavailable`] when the server does not let us in.
     pub async fn open(url: &str, limits: GateLimits, timeout: Duration) -> Result<Mysql> {
         let pool = Arc::new(Pool::new(Connector::new(url, timeout)?, limits, timeout));
-        let mut lease = pool.lease().await?;
+        let mut lease = pool.lease(Claim::default()).await?;
         let server = lease.connection().server.clone();
         let read = tokio::time::timeout(timeout, catalogue::read(&mut lease.connection().conn, &server)).await;
         let (catalogue, extras) = match read {
@@ -148,7 +148,7 @@ impl Source for Table {
             query.conditions = params::checked(&self.plan, &query.conditions)?;
             let mut progress = Progress::default();
             let ended = loop {
-                let mut lease = self.pool.lease().await?;
+                let mut lease = self.pool.lease(query.claim()).await?;
                 let reused = lease.reused;
                 let read = rows::read(&mut lease.connection().conn, &self.plan, &query, &mut *sink, &mut progress);
                 match tokio::time::timeout(self.pool.patience(), read).await {
@@ -181,7 +181,8 @@ impl Source for Table {
     fn count<'a>(&'a self, conditions: Arc<[Condition]>) -> BoxFuture<'a, Option<u64>> {
         Box::pin(async move {
             let conditions = params::checked(&self.plan, &conditions).ok()?;
-            let mut lease = self.pool.lease().await.ok()?;
+            let claim = Claim { filtered: !conditions.is_empty(), ..Claim::default() };
+            let mut lease = self.pool.lease(claim).await.ok()?;
             let count = rows::count(&mut lease.connection().conn, &self.plan, &conditions);
             let count = tokio::time::timeout(self.pool.patience(), count).await.ok()?.ok()?;
             lease.give_back();

@@ -8,7 +8,7 @@ use super::{DIALECT, Failure, Pool, params::Param, rows};
 use crate::{
     row::Value,
     source::{
-        Complaint,
+        Claim, Complaint,
         sql::{
             advice,
             held::Held,
@@ -22,7 +22,7 @@ use crate::{
 
 /// Has PostgreSQL read the queries, so that what it does not take is known at the start.
 pub(super) async fn prepare(pool: &Arc<Pool>, plan: &Plan) -> Result<(), Vec<Complaint>> {
-    let mut lease = pool.lease().await.map_err(|error| vec![Complaint::failed("table", &error)])?;
+    let mut lease = pool.lease(Claim::default()).await.map_err(|error| vec![Complaint::failed("table", &error)])?;
     let taken =
         tokio::time::timeout(pool.timeout(), try_queries(&lease.connection().client, pool.connector().begin(), plan))
             .await;
@@ -66,7 +66,7 @@ async fn try_queries(client: &Client, begin: &str, plan: &Plan) -> Result<(), (S
 pub(super) async fn slow(pool: &Arc<Pool>, plan: &Plan) -> Vec<Complaint> {
     let mut complaints: Vec<Complaint> = advice::nullable_order(plan).collect();
     let found = async {
-        let mut lease = pool.lease().await?;
+        let mut lease = pool.lease(Claim::default()).await?;
         let found =
             tokio::time::timeout(pool.timeout(), look(&lease.connection().client, pool.connector().begin(), plan))
                 .await;

@@ -19,8 +19,8 @@ use tokio_postgres::error::SqlState;
 pub use self::wire::fuzz_postgres_wire;
 use self::{connect::Connector, rows::Progress};
 use super::{
-    BoxFuture, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, MadeSource, Query, Run, Source,
-    Spec, TableInfo,
+    BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, MadeSource, Query, Run,
+    Source, Spec, TableInfo,
     sql::{catalogue::Catalogue, dialect::Dialect, plan::Plan, planner::plan, pool, run::Width},
 };
 use crate::{
@@ -63,7 +63,7 @@ impl Postgres {
     /// [`Kind::Config`] when the URL cannot be read; [`Kind::Unavailable`] when the server does not let us in.
     pub async fn open(url: &str, limits: GateLimits, timeout: Duration) -> Result<Postgres> {
         let pool = Arc::new(Pool::new(Connector::new(url, timeout)?, limits, timeout));
-        let mut lease = pool.lease().await?;
+        let mut lease = pool.lease(Claim::default()).await?;
         let read = tokio::time::timeout(timeout, catalogue::read(&lease.connection().client)).await;
         let catalogue = match read {
             Ok(catalogue) => catalogue.map_err(|error| explained(error, None))?,
@@ -135,7 +135,7 @@ impl Source for Table {
             let query = self.width.bounded(query);
             let (mut progress, begin) = (Progress::default(), self.pool.connector().begin());
             let ended = loop {
-                let mut lease = self.pool.lease().await?;
+                let mut lease = self.pool.lease(query.claim()).await?;
                 let reused = lease.reused;
                 let read = rows::read(&lease.connection().client, begin, &self.plan, &query, &mut *sink, &mut progress);
                 match tokio::time::timeout(self.pool.patience(), read).await {
@@ -160,7 +160,8 @@ impl Source for Table {
 
     fn count<'a>(&'a self, conditions: Arc<[Condition]>) -> BoxFuture<'a, Option<u64>> {
         Box::pin(async move {
-            let mut lease = self.pool.lease().await.ok()?;
+            let claim = Claim { filtered: !conditions.is_empty(), ..Claim::default() };
+            let mut lease = self.pool.lease(claim).await.ok()?;
             let count = rows::count(&lease.connection().client, self.pool.connector().begin(), &self.plan, &conditions);
             let count = tokio::time::timeout(self.pool.patience(), count).await.ok()?.ok()?;
             lease.give_back();

@@ -8,11 +8,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use crate::{
     error::Result,
-    source::{Gate, GateLimits},
+    source::{Claim, Gate, GateLimits, Turn},
 };
 
 /// How much longer than its time limit a read is waited for before it is stopped from here.
@@ -65,8 +63,8 @@ impl<C: Connect> Pool<C> {
     }
 
     /// Waits for a turn, and takes an idle connection or makes one.
-    pub(in crate::source) async fn lease(self: &Arc<Pool<C>>) -> Result<Lease<C>> {
-        let turn = self.gate.turn().await?;
+    pub(in crate::source) async fn lease(self: &Arc<Pool<C>>, claim: Claim) -> Result<Lease<C>> {
+        let turn = self.gate.turn(claim).await?;
         let idle = self.idle().pop();
         let (connection, reused) = match idle.filter(|connection| !C::is_lost(connection)) {
             Some(connection) => (connection, true),
@@ -89,7 +87,7 @@ impl<C: Connect> Pool<C> {
 /// A connection, with the turn to use it. On drop what it does is stopped at the server.
 pub(in crate::source) struct Lease<C: Connect> {
     pool: Arc<Pool<C>>,
-    held: Option<(C::Connection, OwnedSemaphorePermit)>,
+    held: Option<(C::Connection, Turn)>,
     /// Whether it has served before.
     pub(in crate::source) reused: bool,
 }

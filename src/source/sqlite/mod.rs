@@ -23,8 +23,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use self::session::{Failure, Session};
 use super::{
-    BoxFuture, Complaint, Condition, Database, DatabaseOptions, Filter, Gate, GateLimits, MadeSource, Operator, Query,
-    Run, Source, Spec, TableInfo,
+    BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, Gate, GateLimits, MadeSource, Operator,
+    Query, Run, Source, Spec, TableInfo,
     sql::{
         advice,
         catalogue::Catalogue,
@@ -245,8 +245,9 @@ impl Source for Table {
 
     fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
         let plan = Arc::clone(&self.plan);
+        let claim = query.claim();
         let steps = steps(&query.conditions);
-        Box::pin(self.pool.run(steps, move |session| {
+        Box::pin(self.pool.run(claim, steps, move |session| {
             let ended = rows::read(session, &plan, &query, &mut *sink)?;
             Ok(Run { sink, ended })
         }))
@@ -255,8 +256,9 @@ impl Source for Table {
     fn count<'a>(&'a self, conditions: Arc<[Condition]>) -> BoxFuture<'a, Option<u64>> {
         let plan = Arc::clone(&self.plan);
         Box::pin(async move {
+            let claim = Claim { filtered: !conditions.is_empty(), ..Claim::default() };
             let steps = steps(&conditions);
-            self.pool.run(steps, move |session| rows::count(&session.connection, &plan, &conditions)).await.ok()
+            self.pool.run(claim, steps, move |session| rows::count(&session.connection, &plan, &conditions)).await.ok()
         })
     }
 }
@@ -283,10 +285,11 @@ impl Pool {
     /// Does `work` on a connection, on a thread for it; stops it at the time limit and when the future is dropped.
     async fn run<T: Send + 'static>(
         self: &Arc<Pool>,
+        claim: Claim,
         steps: i32,
         work: impl FnOnce(&mut Session) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T> {
-        let turn = self.gate.turn().await?;
+        let turn = self.gate.turn(claim).await?;
         let stop = StopOnDrop(Arc::default());
         let stopped = Arc::clone(&stop.0);
         let pool = Arc::clone(self);

@@ -1,5 +1,7 @@
 //! Many clients: how many queries, how many connections.
 
+use std::io::Write;
+
 use chunkflow::ServerConfig;
 
 use super::ids;
@@ -93,4 +95,57 @@ fn a_query_that_is_too_slow_is_stopped_by_the_server_and_is_504() {
     });
     let reply = server.get("/list");
     assert_eq!(reply.status, 504, "{}", String::from_utf8_lossy(&reply.body));
+}
+
+/// Holds an advisory lock of a database until it is dropped: whatever asks for it waits so long.
+struct Advisory(std::process::Child);
+
+impl Advisory {
+    fn lock(db: &Db) -> Advisory {
+        let mut psql = std::process::Command::new("psql");
+        psql.args(["-X", "-q", &db.url()]).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
+        let mut child = psql.spawn().unwrap();
+        writeln!(child.stdin.as_mut().unwrap(), "SELECT pg_advisory_lock(7);").unwrap();
+        let held = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+            WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND granted AND datname = current_database()";
+        until("the lock is held", || db.query(held).unwrap()[0][0] == "1");
+        Advisory(child)
+    }
+}
+
+impl Drop for Advisory {
+    fn drop(&mut self) {
+        // At the end of its input psql leaves, and the server frees the lock.
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn one_client_with_many_filtered_lists_leaves_others_their_turn() {
+    let db = postgres();
+    long(&db, 100);
+    db.execute(
+        "CREATE VIEW slow AS SELECT id, name FROM item WHERE (SELECT pg_advisory_xact_lock_shared(7)::text) = ''",
+    );
+    let text = db.config("table = \"item\"")
+        + "\n[resources.slow]\ndatabase = \"main\"\ntable = \"slow\"\nkey = [\"id\"]\nfilters = [\"id\"]\n";
+    let server = Running::config(&text);
+    let lock = Advisory::lock(&db);
+
+    let mut many: Vec<Client> = (0..40).map(|n| Client::get(server.address, &format!("/slow?id=gt.{n}"))).collect();
+    let waiting = || {
+        let sql =
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()";
+        db.query(sql).unwrap()[0][0].clone()
+    };
+    until("as many as may read", || waiting() == "3");
+    assert_eq!(server.get("/list").results().len(), 100, "of four turns one is left to lists without filters");
+    assert_eq!(waiting(), "3");
+
+    drop(lock);
+    for (n, client) in many.iter_mut().enumerate() {
+        let reply = client.read_reply("GET");
+        assert!(reply.whole && reply.results().len() == 100 - n, "{n}: {}", reply.status);
+    }
 }
