@@ -376,9 +376,20 @@ impl List {
         sum.add(plain);
     }
 
-    /// What a body of so many rows ends with; `sum` is of what came before it.
-    pub(crate) fn end(&self, rows: u64, mut sum: Sum) -> Bytes {
-        let end = self.writer().encoder.end(self.resource.options.count.then_some(rows));
+    /// The bytes of a chunk's rows, before any compression.
+    pub(crate) fn plain_bytes(&self, chunk: &Chunk) -> u64 {
+        chunk.plain.map_or_else(|| self.rows_of(chunk).len() as u64, |plain| plain.bytes)
+    }
+
+    /// What a body of so many rows ends with; `sum` is of what came before it. Where it ends before the
+    /// limit that was asked for and before the list does, `rest` is where the list goes on, and how many
+    /// rows of the limit are left.
+    pub(crate) fn end(&self, rows: u64, mut sum: Sum, rest: Option<(&Cursor, u64)>) -> Bytes {
+        let encoder = &self.writer().encoder;
+        let end = match rest {
+            Some((next, left)) if encoder.names_rows() => encoder.pause(&next.seal(self.resource.order), left),
+            _ => encoder.end(self.resource.options.count.then_some(rows)),
+        };
         match self.coding() {
             None => end,
             Some(coding) => {

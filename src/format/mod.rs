@@ -50,10 +50,19 @@ pub trait Encoder: Send + Sync + 'static {
 
     /// What stands behind the last row; with the number of rows in the body where the resource is counted.
     fn end(&self, count: Option<u64>) -> Bytes;
+
+    /// What stands behind the last row in place of `end` where rows have names and a page had no room for
+    /// all that were asked for: clients come back behind this cursor for as many as are `left`.
+    fn pause(&self, _cursor: &str, _left: u64) -> Bytes {
+        self.end(None)
+    }
 }
 
 /// The id of the event that ends a list, where rows have ids.
 pub(crate) const END_OF_LIST: &str = "end";
+
+/// What stands in an id between a cursor and the rows that are left of a limit; in no cursor.
+pub(crate) const LEFT: char = '~';
 
 /// A format: its media type, the other names clients know it by, and how to make its encoder for some columns.
 #[derive(Clone, Copy, Debug)]

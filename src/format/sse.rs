@@ -1,5 +1,6 @@
 //! Server-sent events (WHATWG HTML §9.2): each row is an event whose id is the row's cursor, so that a client which lost its connection goes on
-//! behind the last row it got. The list ends in an event `end`; whoever comes back with its id is told that there is nothing more.
+//! behind the last row it got. The list ends in an event `end`; whoever comes back with its id is told that there is nothing more. A page that had no room
+//! for all rows of its limit ends in an id alone, by which the client gets the rest.
 
 use bytes::Bytes;
 
@@ -44,6 +45,11 @@ impl Encoder for Sse {
 
     fn idle(&self) -> &'static [u8] {
         b":\n\n"
+    }
+
+    /// An id without an event: `EventSource` comes back with it by itself.
+    fn pause(&self, cursor: &str, left: u64) -> Bytes {
+        format!("id: {cursor}{LEFT}{left}\n\n", LEFT = super::LEFT).into()
     }
 
     fn end(&self, count: Option<u64>) -> Bytes {

@@ -94,13 +94,18 @@ impl Place {
     }
 
     /// The same place, where the chunks behind it may be wanted too.
-    pub(crate) fn reading_on(self, reads_on: bool) -> Place {
-        Place { reads_on, ..self }
+    pub(crate) fn reading_on(self) -> Place {
+        Place { reads_on: true, ..self }
     }
 
     /// The same place, cut at so many rows.
     pub(crate) fn cut_at(&self, rows: u32) -> Place {
         Place::new(Arc::clone(&self.list), self.cursor.clone(), rows).asked_by(self.requester)
+    }
+
+    /// Whether a limit cuts it.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut > 0
     }
 
     /// The same place in the list that is not compressed.

@@ -4,6 +4,7 @@
 //! fetched; never more than one, but for what a compressed list has read ahead. A failure ends the body with an error, and so visibly.
 
 mod budget;
+mod page;
 mod whole;
 
 use std::{
@@ -21,7 +22,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
 pub(crate) use self::budget::Budget;
-use self::{budget::Held, whole::WHOLE};
+use self::budget::Held;
 use crate::{
     chunk::{Chunk, Sum},
     cursor::Cursor,
@@ -31,9 +32,6 @@ use crate::{
     source::{BoxFuture, Requester},
     survey::Trail,
 };
-
-/// A limited list of so few rows is gathered before its first byte, so that its head can say where it goes on.
-const GATHERED: u64 = 1000;
 
 /// What a request asks of a list.
 #[derive(Clone, Debug)]
@@ -89,14 +87,12 @@ pub(crate) struct Stream {
     loader: Arc<Loader>,
     list: Arc<List>,
     requester: Requester,
-    /// Rows that the limit still allows.
-    left: Option<u64>,
     frames: VecDeque<Bytes>,
     next: Next,
     /// Where the next chunks are known.
     trail: Trail,
     length: Option<u64>,
-    /// The place behind the last row, where the limit ended the list early and everything is gathered.
+    /// The place behind the last row of a page, where the list goes on.
     goes_on: Option<Cursor>,
     /// How the first chunk was come by; `None` where none was asked for.
     first: Option<How>,
@@ -117,7 +113,7 @@ type OnEnd = Box<dyn FnOnce(&Tally) + Send>;
 
 enum Next {
     Ready(Found),
-    Waiting(Place, BoxFuture<'static, Result<Found>>),
+    Waiting(BoxFuture<'static, Result<Found>>),
     Failed(Error, bool),
     Ended,
 }
@@ -137,7 +133,6 @@ impl Stream {
         let mut stream = Box::new(Stream {
             loader: Arc::clone(loader),
             requester: ask.requester,
-            left: ask.limit,
             frames: VecDeque::new(),
             next: Next::Ended,
             trail: Trail::default(),
@@ -153,25 +148,22 @@ impl Stream {
             on_end: None,
             list: ask.list,
         });
-        let whole = ask.limit.is_none() && ask.after.is_start();
         let (begin, sum) = stream.list.begin();
         stream.line_up(begin.clone());
         stream.sum = sum;
-        if stream.left == Some(0) {
-            // Nothing is asked for; the answer says where one could begin.
-            stream.end();
-            stream.measure(None);
+
+        if let Some(limit) = ask.limit {
+            stream.gather(ask.after, limit).await?;
         } else {
+            let whole = ask.after.is_start();
             stream.go_to(ask.after, None);
             let found = stream.arrival().await?;
             stream.first = Some(found.how);
+
             if whole {
                 stream.take_whole(found);
             } else {
                 stream.take(found);
-                if stream.left.is_some_and(|left| left + stream.tally.rows <= GATHERED) {
-                    stream.gather().await?;
-                }
                 stream.measure(None);
             }
         }
@@ -185,7 +177,7 @@ impl Stream {
         self.first
     }
 
-    /// The place where a limited list goes on, if that is known before its first byte.
+    /// Where the list goes on behind a page; `None` behind the last, and where there is no limit.
     pub(crate) fn goes_on(&self) -> Option<&Cursor> {
         self.goes_on.as_ref()
     }
@@ -207,15 +199,14 @@ impl Stream {
 
     /// Begins to fetch the chunk at `cursor`.
     fn go_to(&mut self, cursor: Cursor, ahead: Option<Arc<Ahead>>) {
-        // A chunk surely larger than the limit is not worth loading whole.
-        let least = u64::from(self.list.resource().options().sizes.rows / 4);
-        let cut = self.left.filter(|left| *left < least).unwrap_or(0);
-        let place = Place::new(Arc::clone(&self.list), cursor, cut as u32);
-        let place = place.asked_by(self.requester).reading_on(self.left.is_none());
-        match ahead {
-            Some(ahead) => self.next = Next::Waiting(place.clone(), Box::pin(ahead.wait(place))),
-            None => self.fetch(place),
-        }
+        let place = Place::new(Arc::clone(&self.list), cursor, 0).asked_by(self.requester).reading_on();
+        self.next = match ahead {
+            Some(ahead) => Next::Waiting(Box::pin(ahead.wait(place))),
+            None => match self.loader.fetch(&place) {
+                Fetch::Ready(found) => Next::Ready(found),
+                Fetch::Waiting(waiter) => Next::Waiting(Box::pin(waiter.wait())),
+            },
+        };
     }
 
     /// What is behind this chunk, where it is known and need not be looked up.
@@ -226,39 +217,18 @@ impl Stream {
         Some(Found { chunk, how: How::Fresh(0), ahead: None })
     }
 
-    fn fetch(&mut self, place: Place) {
-        self.next = match self.loader.fetch(&place) {
-            Fetch::Ready(found) => self.fitting(place, found),
-            Fetch::Waiting(waiter) => Next::Waiting(place, Box::pin(waiter.wait())),
-        };
-    }
-
-    /// The chunk, if it is within the limit; else the same chunk cut at the limit.
-    fn fitting(&mut self, place: Place, found: Found) -> Next {
-        match self.left {
-            Some(left) if u64::from(found.chunk.rows) > left => {
-                self.fetch(place.cut_at(left as u32));
-                std::mem::replace(&mut self.next, Next::Ended)
-            }
-            _ => Next::Ready(found),
-        }
-    }
-
     fn poll_arrival(&mut self, context: &mut Context<'_>) -> Poll<Result<Found>> {
-        loop {
-            match std::mem::replace(&mut self.next, Next::Ended) {
-                Next::Ready(found) => return Poll::Ready(Ok(found)),
-                Next::Waiting(place, mut waiting) => match waiting.as_mut().poll(context) {
-                    Poll::Pending => {
-                        self.next = Next::Waiting(place, waiting);
-                        return Poll::Pending;
-                    }
-                    Poll::Ready(Ok(found)) => self.next = self.fitting(place, found),
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                },
-                Next::Failed(error, _) => return Poll::Ready(Err(error)),
-                Next::Ended => return Poll::Ready(Err(Error::new(Kind::Internal, "a stream went on behind its end"))),
+        match std::mem::replace(&mut self.next, Next::Ended) {
+            Next::Ready(found) => Poll::Ready(Ok(found)),
+            Next::Waiting(mut waiting) => {
+                let arrived = waiting.as_mut().poll(context);
+                if arrived.is_pending() {
+                    self.next = Next::Waiting(waiting);
+                }
+                arrived
             }
+            Next::Failed(error, _) => Poll::Ready(Err(error)),
+            Next::Ended => Poll::Ready(Err(Error::new(Kind::Internal, "a stream went on behind its end"))),
         }
     }
 
@@ -288,14 +258,11 @@ impl Stream {
         self.note(found.how);
         self.pass(&found.chunk);
         match &found.chunk.next {
-            Some(next) if self.left != Some(0) => match self.along_trail(&found.chunk) {
+            Some(next) => match self.along_trail(&found.chunk) {
                 Some(found) => self.next = Next::Ready(found),
                 None => self.go_to(next.clone(), found.ahead),
             },
-            next => {
-                self.goes_on.clone_from(next);
-                self.end();
-            }
+            None => self.end(None),
         }
     }
 
@@ -316,26 +283,14 @@ impl Stream {
             self.list.sum_up(&mut self.sum, follows, chunk);
         }
         self.tally.rows += u64::from(chunk.rows);
-        self.left = self.left.map(|left| left.saturating_sub(chunk.rows.into()));
     }
 
-    fn end(&mut self) {
-        let end = self.list.end(self.tally.rows, self.sum);
+    /// Lines up the end of the body; of a page that had no room for all rows of its limit, with where
+    /// the list goes on and how many of them are left.
+    fn end(&mut self, rest: Option<(&Cursor, u64)>) {
+        let end = self.list.end(self.tally.rows, self.sum, rest);
         self.line_up(end);
         self.next = Next::Ended;
-    }
-
-    /// Gets all chunks of a limited list, as long as they are not too much to hold and the budget has room for them.
-    async fn gather(&mut self) -> Result<()> {
-        while !matches!(self.next, Next::Ended) && self.lined_up() <= WHOLE {
-            let found = self.arrival().await?;
-            if !self.held.take(found.chunk.body.len()) {
-                self.next = Next::Ready(found);
-                break;
-            }
-            self.take(found);
-        }
-        Ok(())
     }
 
     /// Lines up a frame, unless it is empty: nobody would ask for it, and the stream would seem unfinished.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Ask, Next, Stream};
+use super::{Ask, Next, Stream, page::Page};
 use crate::{
     chunk::{Chunk, Sum},
     cursor::Cursor,
@@ -26,22 +26,41 @@ pub(crate) struct Glimpse {
 impl Stream {
     /// What the head of the response would say, as far as it is known without any work.
     pub(crate) fn glimpse(loader: &Loader, ask: &Ask) -> Glimpse {
-        let (mut bytes, mut rows, mut next) = (ask.list.begin().0.len(), 0, Some(ask.after.clone()));
+        let list = &ask.list;
+        let mut page = ask.limit.map(|limit| Page::new(limit, ask.requester));
         let mut glimpse = Glimpse::default();
-        while let Some(cursor) = next.clone().filter(|_| ask.limit != Some(rows)) {
-            let left = ask.limit.map(|limit| limit - rows);
-            let place = Place::new(Arc::clone(&ask.list), cursor, 0);
-            let Some((_, Found { chunk, how, .. })) = peek_fitting(loader, place, left) else { return glimpse };
+        let mut bytes = list.begin().0.len();
+        let mut rows = 0;
+        let mut next = Some(ask.after.clone()).filter(|_| ask.limit != Some(0));
+
+        while let Some(cursor) = next.take() {
+            let peeked = match &mut page {
+                Some(page) => page.peek(loader, list, cursor),
+                None => loader.peek(&Place::new(Arc::clone(list), cursor, 0)),
+            };
+            let Some(Found { chunk, how, .. }) = peeked else { return glimpse };
             glimpse.first = glimpse.first.or(Some(how));
-            bytes += ask.list.frames(&chunk, rows > 0).iter().map(Bytes::len).sum::<usize>();
+            bytes += list.frames(&chunk, rows > 0).iter().map(Bytes::len).sum::<usize>();
             rows += u64::from(chunk.rows);
-            if bytes > WHOLE {
-                return glimpse;
-            }
             next.clone_from(&chunk.next);
+
+            match &page {
+                Some(page) if page.is_full() => break,
+                None if bytes > WHOLE => return glimpse,
+                _ => {}
+            }
         }
-        glimpse.length = Some((bytes + ask.list.end(rows, Sum::default()).len()) as u64);
-        glimpse.goes_on = next.filter(|_| rows > 0);
+
+        if let (Some(page), Some(cursor)) = (&page, &next)
+            && let Some(behind) = page.unsure(list, cursor)
+            && loader.peek(&behind).is_some_and(|found| found.chunk.rows == 0)
+        {
+            next = None;
+        }
+        let left = page.map_or(0, |page| page.left());
+        let rest = next.as_ref().filter(|_| left > 0).map(|next| (next, left));
+        glimpse.length = Some((bytes + list.end(rows, Sum::default(), rest).len()) as u64);
+        glimpse.goes_on = next;
         glimpse
     }
 
@@ -79,7 +98,7 @@ impl Stream {
         }
         self.tally.hits += rest.len() as u64;
         self.loader.metrics().hits.inc_by(rest.len() as u64);
-        self.end();
+        self.end(None);
         self.length = Some(self.lined_up() as u64);
     }
 
@@ -106,9 +125,8 @@ impl Stream {
             }
             self.note(found.how);
             self.pass(&found.chunk);
-            if found.chunk.next.is_none() || self.left == Some(0) {
-                self.goes_on.clone_from(&found.chunk.next);
-                self.end();
+            if found.chunk.next.is_none() {
+                self.end(None);
             }
         }
         self.length = Some(self.lined_up() as u64);
@@ -149,10 +167,10 @@ impl Stream {
         }
     }
 
-    /// The chunks from here to the end of the list or its limit, if all of them are in memory.
+    /// The chunks from here to the end of the list, if all of them are in memory.
     fn rest_at_hand(&self) -> Rest {
         let mut rest = vec![];
-        let (mut bytes, mut rows) = (self.lined_up(), 0);
+        let mut bytes = self.lined_up();
         let mut next = match &self.next {
             Next::Ended => return Rest::All(rest),
             Next::Ready(found) => (None, found.clone()),
@@ -160,19 +178,15 @@ impl Stream {
         };
         loop {
             let chunk = Arc::clone(&next.1.chunk);
-            rows += u64::from(chunk.rows);
             bytes += chunk.body.len();
             rest.push(next);
             if bytes > WHOLE {
                 return Rest::TooLong(rest);
             }
-            if self.left.is_some_and(|left| rows > left) {
-                return Rest::Unknown;
-            }
-            let Some(cursor) = chunk.next.clone().filter(|_| self.left != Some(rows)) else { return Rest::All(rest) };
-            let left = self.left.map(|left| left - rows);
-            match peek_fitting(&self.loader, Place::new(Arc::clone(&self.list), cursor, 0), left) {
-                Some((place, found)) => next = (Some(place), found),
+            let Some(cursor) = chunk.next.clone() else { return Rest::All(rest) };
+            let place = Place::new(Arc::clone(&self.list), cursor, 0).asked_by(self.requester);
+            match self.loader.peek(&place) {
+                Some(found) => next = (Some(place), found),
                 None => return Rest::Unknown,
             }
         }
@@ -187,15 +201,4 @@ enum Rest {
     TooLong(Vec<(Option<Place>, Found)>),
     /// Not all.
     Unknown,
-}
-
-/// The chunk at a place if it is in memory and within what a limit leaves; else the one that is cut there, if that is.
-fn peek_fitting(loader: &Loader, place: Place, left: Option<u64>) -> Option<(Place, Found)> {
-    let fits = |found: &Found| left.is_none_or(|left| u64::from(found.chunk.rows) <= left);
-    if let Some(found) = loader.peek(&place).filter(fits) {
-        return Some((place, found));
-    }
-    let cut = place.cut_at(u32::try_from(left?).ok()?);
-    let found = loader.peek(&cut)?;
-    Some((cut, found))
 }

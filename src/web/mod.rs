@@ -1,6 +1,7 @@
 //! Lists over HTTP, without a server: a request in, a response with a streaming body out.
 
 mod body;
+mod next;
 mod params;
 mod recent;
 mod reply;
@@ -236,12 +237,12 @@ impl Chunkflow {
             true => accepted_coding(request.headers())?,
             false => None,
         };
-        let resumed = match last_event(request.headers()) {
+        let mut params = params::parse(request.uri().query().unwrap_or_default(), resource)?;
+        match last_event(request.headers()) {
             Some(END_OF_LIST) => return Ok(Asked::Said(no_content())),
-            Some(id) => Some(params::cursor(id, resource)?),
-            None => None,
-        };
-        let params = params::parse(request.uri().query().unwrap_or_default(), resource)?;
+            Some(id) => params.resume(id, resource)?,
+            None => {}
+        }
         let base = match origin {
             _ if !resource.has_links() => Cow::default(),
             Some(origin) => Cow::from(origin),
@@ -251,18 +252,12 @@ impl Chunkflow {
             true => self.0.recent.list(resource, format, coding, &base),
             false => Arc::new(List::new(Arc::clone(resource), format, params.conditions, &base)).in_coding(coding),
         };
-        let ask = Ask {
-            list,
-            after: resumed.unwrap_or(params.after),
-            limit: params.limit,
-            requester,
-            heartbeat: self.0.heartbeat,
-        };
+        let ask = Ask { list, after: params.after, limit: params.limit, requester, heartbeat: self.0.heartbeat };
         if method == Method::HEAD {
             return Ok(Asked::Said(self.head(&ask, format, request.uri())));
         }
-        let uri = ask.limit.map(|_| request.uri().clone());
-        Ok(Asked::List(AskedList { ask, format, uri }))
+        let query = ask.limit.and_then(|_| request.uri().query()).map(str::to_owned);
+        Ok(Asked::List(AskedList { ask, format, query }))
     }
 
     /// What GET would say, as far as it is known without any work.
@@ -272,7 +267,7 @@ impl Chunkflow {
         add_coding(&mut headers, ask.list.coding());
         headers.insert(CACHE_STATUS, first_status(glimpse.first));
         known_length(&mut headers, glimpse.length);
-        add_link(&mut headers, uri, glimpse.goes_on.as_ref(), ask.list.resource().order());
+        next::add_link(&mut headers, uri.query(), glimpse.goes_on.as_ref(), ask.list.resource().order());
         with(headers, Body::empty())
     }
 
@@ -307,8 +302,8 @@ enum Asked {
 struct AskedList {
     ask: Ask,
     format: usize,
-    /// Where there is a limit: what a link to the rest begins with.
-    uri: Option<Uri>,
+    /// Where there is a limit: what a link to the next page is made of.
+    query: Option<String>,
 }
 
 impl AskedList {
@@ -319,9 +314,7 @@ impl AskedList {
         add_coding(&mut headers, coding);
         headers.insert(CACHE_STATUS, first_status(stream.first()));
         known_length(&mut headers, stream.length());
-        if let Some(uri) = &self.uri {
-            add_link(&mut headers, uri, stream.goes_on(), order);
-        }
+        next::add_link(&mut headers, self.query.as_deref(), stream.goes_on(), order);
         Ok(with(headers, Body::from(stream)))
     }
 }
@@ -418,13 +411,4 @@ fn status_value(how: How) -> HeaderValue {
         How::Joined => return HeaderValue::from_static("chunkflow; fwd=miss; collapsed"),
     };
     HeaderValue::try_from(value).expect("ASCII")
-}
-
-/// Says where a list that its limit ended goes on (RFC 8288).
-fn add_link(headers: &mut HeaderMap, uri: &Uri, goes_on: Option<&Cursor>, order: u64) {
-    let Some(cursor) = goes_on else { return };
-    let kept = uri.query().unwrap_or_default().split('&');
-    let kept: Vec<&str> = kept.filter(|pair| !pair.is_empty() && !params::is_after(pair)).collect();
-    let link = format!("<{}?{}&after={}>; rel=\"next\"", uri.path(), kept.join("&"), cursor.seal(order));
-    headers.extend(HeaderValue::from_str(&link).ok().map(|link| (header::LINK, link)));
 }

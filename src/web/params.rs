@@ -7,6 +7,7 @@ use percent_encoding::percent_decode_str;
 use crate::{
     cursor::Cursor,
     error::{Error, Kind, Result},
+    format::LEFT,
     resource::Resource,
     source::{Condition, Filter, Operand, Operator},
     suggest,
@@ -48,6 +49,20 @@ pub(super) fn parse(query: &str, resource: &Resource) -> Result<Params> {
     match params.conditions.len() {
         0..=MAX_CONDITIONS => Ok(params),
         _ => Err(invalid(format!("a request has at most {MAX_CONDITIONS} filters"))),
+    }
+}
+
+impl Params {
+    /// Goes on behind the event with this id; where it says how many rows are left of a limit, to no
+    /// more than those.
+    pub(super) fn resume(&mut self, id: &str, resource: &Resource) -> Result<()> {
+        let (place, left) = match id.split_once(LEFT) {
+            Some((place, left)) => (place, Some(limit(left)?)),
+            None => (id, None),
+        };
+        self.after = cursor(place, resource)?;
+        self.limit = self.limit.map(|limit| limit.min(left.unwrap_or(limit)));
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-use crate::support::STUCK;
+use crate::support::{Running, STUCK};
 
 /// A response, as far as it came.
 #[derive(Debug)]
@@ -35,6 +35,13 @@ impl Reply {
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value)
     }
+
+    /// Where `Link` says that the list at this path goes on.
+    pub fn next(&self, path: &str) -> Option<String> {
+        let link = self.headers.get("link")?;
+        let query = link.strip_prefix('<')?.strip_suffix(">; rel=\"next\"").unwrap();
+        Some(format!("{path}{query}"))
+    }
 }
 
 pub fn ask(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> Reply {
@@ -43,6 +50,37 @@ pub fn ask(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &s
     all.extend(headers);
     client.send(method, target, "HTTP/1.1", &all);
     client.read_reply(method)
+}
+
+/// Asks over HTTP/2, by prior knowledge.
+pub fn ask2(server: &Running, target: &str, headers: &[(&str, &str)]) -> Reply {
+    server.block_on(async {
+        let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let mut windows = h2::client::Builder::new();
+        windows.initial_window_size(1 << 24).initial_connection_window_size(1 << 24);
+        let (mut client, connection) = windows.handshake::<_, bytes::Bytes>(stream).await.unwrap();
+        tokio::spawn(connection);
+
+        let mut request = http::Request::get(format!("http://localhost{target}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (response, _) = client.send_request(request.body(()).unwrap(), true).unwrap();
+        let (head, mut rest) = response.await.unwrap().into_parts();
+        let mut body = vec![];
+        let mut whole = true;
+        while let Some(bytes) = rest.data().await {
+            let Ok(bytes) = bytes else {
+                whole = false;
+                break;
+            };
+            body.extend_from_slice(&bytes);
+            let _ = rest.flow_control().release_capacity(bytes.len());
+        }
+        let text = |value: &http::HeaderValue| value.to_str().unwrap().to_owned();
+        let headers = head.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        Reply { status: head.status.as_u16(), headers, body, whole, reset: !whole }
+    })
 }
 
 /// A connection on which a test reads as much as it wants, when it wants.

@@ -20,6 +20,7 @@ mod library;
 mod lists;
 mod machines;
 mod order;
+mod pages;
 mod params;
 mod proxies;
 mod reload;

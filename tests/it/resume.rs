@@ -11,10 +11,10 @@ use serde_json::Value;
 use crate::support::{Client, Numbers, Reply, Running, ask, ids, numbered, numbers_app, serve_numbers, until};
 
 /// An event: its id, its kind and its data.
-type Event = (String, String, String);
+pub type Event = (String, String, String);
 
 /// Reads a stream of events as WHATWG HTML §9.2.6 has it; what is not ended by an empty line is no event.
-fn events(body: &str) -> Vec<Event> {
+pub fn events(body: &str) -> Vec<Event> {
     let (mut events, mut event, mut id) = (vec![], Event::default(), String::new());
     for line in body.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
         match line.split_once(':') {
@@ -102,7 +102,7 @@ fn a_list_in_any_format_goes_on_behind_the_last_whole_row_by_its_key_or_its_curs
 }
 
 /// The ids of the whole rows in the beginning of a list.
-fn ids_of(format: &str, text: &str) -> Vec<u64> {
+pub fn ids_of(format: &str, text: &str) -> Vec<u64> {
     match format {
         "ndjson" => ids_of_lines(text),
         "csv" => ids_of_csv(text),

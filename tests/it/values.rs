@@ -273,8 +273,8 @@ fn by_links(server: &Running, step: usize) -> Vec<serde_json::Value> {
     loop {
         let reply = server.get(&target);
         rows.extend(reply.results());
-        match reply.header("link").split_once('>') {
-            Some((link, _)) => target = link.trim_start_matches('<').to_owned(),
+        match reply.next("/list") {
+            Some(next) => target = next,
             None => return rows,
         }
     }

@@ -17,12 +17,14 @@ use crate::{
 
 /// All ids of a list, one row a request: behind each row the next one must be found.
 fn walk(server: &Running, target: &str) -> Vec<String> {
-    let (mut next, mut found) = (format!("{target}{}limit=1", if target.contains('?') { '&' } else { '?' }), vec![]);
+    let path = target.split('?').next().unwrap();
+    let mut next = format!("{target}{}limit=1", if target.contains('?') { '&' } else { '?' });
+    let mut found = vec![];
     loop {
         let reply = server.get(&next);
         found.extend(reply.results().iter().map(|row| row["id"].to_string()));
-        match reply.header("link").split(['<', '>']).nth(1) {
-            Some(link) => next = link.to_owned(),
+        match reply.next(path) {
+            Some(link) => next = link,
             None => return found,
         }
     }

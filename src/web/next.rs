@@ -1,0 +1,62 @@
+//! `Link: <…>; rel="next"`: where a list goes on behind a page (RFC 8288).
+
+use http::{HeaderMap, HeaderValue, header};
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+
+use super::params;
+use crate::cursor::Cursor;
+
+/// What would end the link, or cannot stand in a field's value; all else is as the client sent it.
+const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`');
+
+/// Says where the list goes on, if it does: by a link relative to the request's own path, which stays
+/// right where a proxy or an application serves the list under another.
+pub(super) fn add_link(headers: &mut HeaderMap, query: Option<&str>, goes_on: Option<&Cursor>, order: u64) {
+    let Some(cursor) = goes_on else { return };
+    let pairs = query.unwrap_or_default().split('&');
+
+    let mut link = String::from("<?");
+    for pair in pairs.filter(|pair| !pair.is_empty() && !params::is_after(pair)) {
+        link.extend(percent_encode(pair.as_bytes(), UNSAFE));
+        link.push('&');
+    }
+    link += &format!("after={}>; rel=\"next\"", cursor.seal(order));
+    headers.insert(header::LINK, HeaderValue::try_from(link).expect("ASCII without control characters"));
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::row::Value;
+
+    fn link(query: &str) -> String {
+        let mut headers = HeaderMap::new();
+        let cursor = Cursor::after(&[Value::Integer(7)]).unwrap();
+        add_link(&mut headers, Some(query), Some(&cursor), 1);
+        headers[header::LINK].to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn what_was_asked_stays_and_the_place_is_replaced() {
+        let sealed = Cursor::after(&[Value::Integer(7)]).unwrap().seal(1);
+        for (query, kept) in [
+            ("limit=2", "limit=2&"),
+            ("after=x&limit=2&&id=gt.1", "limit=2&id=gt.1&"),
+            ("%61fter=x&limit=2", "limit=2&"),
+            ("name=eq.中>&limit=2", "name=eq.%E4%B8%AD%3E&limit=2&"),
+        ] {
+            assert_eq!(link(query), format!("<?{kept}after={sealed}>; rel=\"next\""));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_query_gives_one_link_that_ends_where_it_should(query: String) {
+            let link = link(&query);
+            let target = link.strip_prefix("<?").and_then(|link| link.strip_suffix(">; rel=\"next\"")).unwrap();
+            prop_assert!(!target.contains(['<', '>', '"', ' ']));
+        }
+    }
+}
