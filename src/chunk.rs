@@ -26,6 +26,8 @@ const MAGIC: &[u8; 4] = b"ckf2";
 const HEAD: usize = 40;
 const END: u32 = u32::MAX;
 const PLAIN: u32 = u32::MAX;
+/// Where in a key the cursor stands that the chunk starts at.
+const PLACE: usize = 48 + 4;
 
 /// What a chunk is stored under: everything that shapes its bytes.
 ///
@@ -167,10 +169,15 @@ impl Chunk {
                 Some(cursor.filter(|cursor| !cursor.is_start()).ok_or_else(|| damaged("has no right next place"))?)
             }
         };
+        let rows = u32_at(16);
+        let leads_nowhere = |next: &Cursor| rows == 0 || next.canonical()[..] == key.0[PLACE..];
+        if next.as_ref().is_some_and(leads_nowhere) {
+            return Err(damaged("leads to where it is"));
+        }
         Ok(Chunk {
             key: key.clone(),
             loaded_at: u64::from_le_bytes(head[8..16].try_into().expect("eight bytes")),
-            rows: u32_at(16),
+            rows,
             next,
             body: bytes.slice(body_at..),
             plain: (u32_at(36) != PLAIN).then(|| Sum { crc: u32_at(32), bytes: u32_at(36).into() }),
@@ -218,6 +225,15 @@ mod tests {
             prop_assume!(n != m);
             let (one, other) = (chunk(n, true, vec![]), chunk(m, true, vec![]));
             prop_assert!(Chunk::open(&one.seal(), &other.key).is_err());
+        }
+
+        #[test]
+        fn a_chunk_that_leads_to_where_it_is_is_refused(n: i64, body: Vec<u8>) {
+            let sound = chunk(n, false, body);
+            let itself = Some(Cursor::after(&[Value::Integer(n)]).unwrap());
+            for wrong in [Chunk { next: itself, ..sound.clone() }, Chunk { rows: 0, ..sound.clone() }] {
+                prop_assert!(Chunk::open(&wrong.seal(), &sound.key).is_err(), "{wrong:?}");
+            }
         }
 
         #[test]

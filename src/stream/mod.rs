@@ -5,6 +5,7 @@
 
 mod budget;
 mod page;
+mod round;
 mod whole;
 
 use std::{
@@ -22,7 +23,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
 pub(crate) use self::budget::Budget;
-use self::budget::Held;
+use self::{budget::Held, round::Way};
 use crate::{
     chunk::{Chunk, Sum},
     cursor::Cursor,
@@ -89,6 +90,8 @@ pub(crate) struct Stream {
     requester: Requester,
     frames: VecDeque<Bytes>,
     next: Next,
+    /// Which places it has passed, so that it ends where chunks lead back.
+    way: Way,
     /// Where the next chunks are known.
     trail: Trail,
     length: Option<u64>,
@@ -135,6 +138,7 @@ impl Stream {
             requester: ask.requester,
             frames: VecDeque::new(),
             next: Next::Ended,
+            way: Way::from(ask.after.clone()),
             trail: Trail::default(),
             length: None,
             goes_on: None,
@@ -258,12 +262,19 @@ impl Stream {
         self.note(found.how);
         self.pass(&found.chunk);
         match &found.chunk.next {
+            Some(next) if !self.way.goes_on_to(next) => self.turn_back(),
             Some(next) => match self.along_trail(&found.chunk) {
                 Some(found) => self.next = Next::Ready(found),
                 None => self.go_to(next.clone(), found.ahead),
             },
             None => self.end(None),
         }
+    }
+
+    /// Ends in a failure, since the chunks lead back to a place that was passed; first they are forgotten.
+    fn turn_back(&mut self) {
+        let forgotten = round::forget(Arc::clone(&self.loader), Arc::clone(&self.list));
+        self.next = Next::Waiting(Box::pin(async { Err(forgotten.await) }));
     }
 
     fn note(&mut self, how: How) {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Stream, whole::WHOLE};
+use super::{Stream, round, whole::WHOLE};
 use crate::{
     chunk::Chunk,
     cursor::Cursor,
@@ -129,6 +129,9 @@ impl Stream {
             self.pass(&found.chunk);
             next.clone_from(&found.chunk.next);
 
+            if next.as_ref().is_some_and(|next| !self.way.goes_on_to(next)) {
+                return Err(round::forget(Arc::clone(&self.loader), Arc::clone(&self.list)).await);
+            }
             // Without room for more the page ends early, but never without a row.
             if page.is_full() || !self.held.take(found.chunk.body.len()) {
                 break;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Ask, Next, Stream, page::Page};
+use super::{Ask, Next, Stream, page::Page, round::Way};
 use crate::{
     chunk::{Chunk, Sum},
     cursor::Cursor,
@@ -29,6 +29,7 @@ impl Stream {
         let list = &ask.list;
         let mut page = ask.limit.map(|limit| Page::new(limit, ask.requester));
         let mut glimpse = Glimpse::default();
+        let mut way = Way::from(ask.after.clone());
         let mut bytes = list.begin().0.len();
         let mut rows = 0;
         let mut next = Some(ask.after.clone()).filter(|_| ask.limit != Some(0));
@@ -42,6 +43,11 @@ impl Stream {
             glimpse.first = glimpse.first.or(Some(how));
             bytes += list.frames(&chunk, rows > 0).iter().map(Bytes::len).sum::<usize>();
             rows += u64::from(chunk.rows);
+
+            // Where chunks lead back, GET fails.
+            if chunk.next.as_ref().is_some_and(|next| !way.goes_on_to(next)) {
+                return glimpse;
+            }
             next.clone_from(&chunk.next);
 
             match &page {
@@ -171,6 +177,7 @@ impl Stream {
     fn rest_at_hand(&self) -> Rest {
         let mut rest = vec![];
         let mut bytes = self.lined_up();
+        let mut way = self.way.clone();
         let mut next = match &self.next {
             Next::Ended => return Rest::All(rest),
             Next::Ready(found) => (None, found.clone()),
@@ -184,6 +191,9 @@ impl Stream {
                 return Rest::TooLong(rest);
             }
             let Some(cursor) = chunk.next.clone() else { return Rest::All(rest) };
+            if !way.goes_on_to(&cursor) {
+                return Rest::Unknown;
+            }
             let place = Place::new(Arc::clone(&self.list), cursor, 0).asked_by(self.requester);
             match self.loader.peek(&place) {
                 Some(found) => next = (Some(place), found),

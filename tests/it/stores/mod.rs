@@ -5,6 +5,7 @@ mod faults;
 mod load;
 mod machines;
 mod purges;
+mod rounds;
 mod secrets;
 mod written;
 
