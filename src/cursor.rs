@@ -14,12 +14,9 @@
 //! 6  4 + n     decimal number: length, big endian, then its digits
 //! ```
 //!
-//! The sealed form, which clients see, is base64url (RFC 4648 §5, no padding) of a version byte, the
-//! order's fingerprint (8), the canonical form, and XXH3-64 of all that (8).
+//! The text that clients see is made in `seal.rs`.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     error::{Error, Kind, Result},
@@ -29,17 +26,13 @@ use crate::{
 /// The longest canonical form, in bytes; a row with a longer key cannot be a place in a list.
 pub const MAX_CURSOR: usize = 16 * 1024;
 
-const SEAL_VERSION: u8 = 1;
-const SEAL_AROUND: usize = 1 + 8 + 8;
-
 /// A place in a list: before its first row, or after the row with these key values.
 ///
 /// ```
 /// use chunkflow::{Cursor, Value};
 /// let place = Cursor::after(&[Value::Text(b"2026-11-24"), Value::Integer(7)])?;
-/// let text = place.seal(42);
-/// assert_eq!(Cursor::unseal(&text, 42, 2)?, place);
-/// assert!(Cursor::unseal(&text, 43, 2).is_err(), "a cursor of another order");
+/// assert_eq!(place.values().count(), 2);
+/// assert_eq!(Cursor::from_canonical(place.canonical().clone()), Some(place));
 /// # Ok::<(), chunkflow::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -80,52 +73,6 @@ impl Cursor {
     /// The key values, in the order of the order columns; none at the start.
     pub fn values(&self) -> impl Iterator<Item = Value<'_>> {
         Values(&self.0).map_while(|value| value)
-    }
-
-    /// The text that clients hold and send back; `order` is the fingerprint of the list's order.
-    pub fn seal(&self, order: u64) -> String {
-        let mut bytes = Vec::with_capacity(self.0.len() + SEAL_AROUND);
-        bytes.push(SEAL_VERSION);
-        bytes.extend_from_slice(&order.to_be_bytes());
-        bytes.extend_from_slice(&self.0);
-        let sum = xxh3_64(&bytes);
-        bytes.extend_from_slice(&sum.to_be_bytes());
-        URL_SAFE_NO_PAD.encode(bytes)
-    }
-
-    /// The place that [`seal`](Cursor::seal) wrote, for a list with this order of `columns` columns.
-    ///
-    /// # Errors
-    /// [`Kind::Invalid`] when the text was altered, cut, or belongs to another order.
-    pub fn unseal(text: &str, order: u64, columns: usize) -> Result<Cursor> {
-        let refused = |why: &str| {
-            Error::new(Kind::Invalid, format!("the cursor {why}"))
-                .remedy("pass `after` exactly as it was handed out by the same list, or leave it out to start anew")
-        };
-        if text.len() > (MAX_CURSOR + SEAL_AROUND) * 4 / 3 + 4 {
-            return Err(refused("is too long"));
-        }
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| refused("is not base64url"))?;
-        if bytes.len() < SEAL_AROUND {
-            return Err(refused("is too short"));
-        }
-        let (sealed, sum) = bytes.split_at(bytes.len() - 8);
-        if xxh3_64(sealed).to_be_bytes() != sum {
-            return Err(refused("was altered"));
-        }
-        if sealed[0] != SEAL_VERSION {
-            return Err(refused("is of another version"));
-        }
-        if sealed[1..9] != order.to_be_bytes() {
-            return Err(refused("belongs to another list or order"));
-        }
-        let cursor =
-            Cursor::from_canonical(Bytes::copy_from_slice(&sealed[9..])).ok_or_else(|| refused("holds no place"))?;
-        match cursor.values().count() {
-            0 => Ok(cursor),
-            n if n == columns => Ok(cursor),
-            _ => Err(refused("has another number of columns")),
-        }
     }
 }
 
@@ -246,29 +193,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_sealed_cursor_comes_back_as_it_went(n: i64, bits: u64, text: Vec<u8>, null: bool, order: u64) {
+        fn the_values_of_a_cursor_are_those_it_was_made_of(n: i64, bits: u64, text: Vec<u8>, truth: bool) {
             let real = f64::from_bits(bits);
-            let mut key = vec![Value::Integer(n), Value::Text(&text), Value::Blob(&text), Value::Bool(null)];
+            let mut key = vec![Value::Integer(n), Value::Text(&text), Value::Blob(&text), Value::Bool(truth)];
             if !real.is_nan() && whole(real).is_none() { key.push(Value::Real(real)); }
-            if null { key.push(Value::Null); }
+            if truth { key.push(Value::Null); }
             let cursor = Cursor::after(&key).unwrap();
-            let back = Cursor::unseal(&cursor.seal(order), order, key.len()).unwrap();
-            prop_assert_eq!(&back, &cursor);
+            let back = Cursor::from_canonical(cursor.canonical().clone()).unwrap();
             prop_assert_eq!(back.values().collect::<Vec<_>>(), key);
         }
 
         #[test]
-        fn a_cursor_with_one_changed_character_is_refused(n: i64, at in 0usize..30, with in "[A-Za-z0-9_-]") {
-            let text = Cursor::after(&[Value::Integer(n)]).unwrap().seal(7);
-            let at = at % text.len();
-            let altered = format!("{}{with}{}", &text[..at], &text[at + 1..]);
-            prop_assume!(altered != text);
-            prop_assert!(Cursor::unseal(&altered, 7, 1).is_err());
-        }
-
-        #[test]
-        fn any_text_as_a_cursor_is_refused_without_a_panic(text: String, bytes: Vec<u8>) {
-            prop_assert!(Cursor::unseal(&text, 1, 1).is_err());
+        fn any_bytes_are_a_canonical_form_or_are_not_without_a_panic(bytes: Vec<u8>) {
             let _ = Cursor::from_canonical(bytes.into());
         }
     }
@@ -280,16 +216,6 @@ mod tests {
         }
         for real in [1.5, 9_223_372_036_854_775_808.0, f64::INFINITY] {
             assert_eq!(Cursor::after(&[Value::Real(real)]).unwrap().values().next(), Some(Value::Real(real)));
-        }
-    }
-
-    #[test]
-    fn a_cursor_of_another_order_or_width_is_refused() {
-        let text = Cursor::after(&[Value::Integer(1)]).unwrap().seal(7);
-        for (order, columns) in [(8, 1), (7, 2)] {
-            let error = Cursor::unseal(&text, order, columns).unwrap_err();
-            assert_eq!(error.kind(), Kind::Invalid);
-            assert!(error.advice().is_some());
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     cursor::{self, Cursor},
     error::Result,
     format::Output,
-    resource::List,
+    resource::{List, Pen},
     row::{RowSink, Value, repeated_key},
 };
 
@@ -32,7 +32,7 @@ pub(crate) struct Cutter {
     /// Canonical key of the last row, or of the place to begin; and that of the row at hand.
     last: Vec<u8>,
     key: Vec<u8>,
-    link: Vec<u8>,
+    pen: Pen,
     /// Whether a row came behind the cut, and so the list goes on.
     beyond: bool,
     /// When the read under way began, in milliseconds since 1970.
@@ -64,13 +64,13 @@ impl Cutter {
         };
         let last = start.canonical().to_vec();
         Cutter {
+            pen: list.pen(),
             list,
             cut,
             done: VecDeque::new(),
             open: Some(open),
             last,
             key: vec![],
-            link: vec![],
             beyond: false,
             run_at: 0,
             runs: 0,
@@ -182,7 +182,7 @@ impl RowSink for Cutter {
         let list = Arc::clone(&self.list);
         open.out.bytes.extend_from_slice(list.between());
         let from = open.out.bytes.len();
-        list.write_row(key, values, &mut self.link, &mut open.out)?;
+        list.write_row(&self.last, values, &mut self.pen, &mut open.out);
         open.rows += 1;
         self.rows += 1;
         self.mended += std::mem::take(&mut open.out.mended);

@@ -26,6 +26,8 @@ mod loader;
 mod metrics;
 mod resource;
 mod row;
+mod seal;
+mod secret;
 #[cfg(feature = "server")]
 mod server;
 mod source;
@@ -58,6 +60,8 @@ pub use self::{
     metrics::Metrics,
     resource::{Resource, ResourceOptions},
     row::{Column, Field, Fields, Part, RowSink, Shape, Value},
+    seal::Seal,
+    secret::Secret,
     source::{
         BoxFuture, Claim, Closure, Complaint, Condition, DATABASES, Database, DatabaseOptions, FieldSpec, Filter, Gate,
         GateLimits, MadeSource, Operand, Operator, OrderBy, Query, Related, Requester, Run, Source, Spec, TableInfo,

@@ -12,7 +12,6 @@ use std::{
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use sha2::{Digest, Sha256};
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     boundary::Sizes,
@@ -23,6 +22,8 @@ use crate::{
     format::{Encoder, FORMATS, Output},
     kind::Kind as KindOf,
     row::{Column, Field, Fields, Part, Shape, Value},
+    seal::{Seal, Sealer},
+    secret::Secret,
     source::{Condition, Source},
     survey::Survey,
 };
@@ -45,10 +46,13 @@ pub struct ResourceOptions {
     pub count: bool,
     /// Whether a client that asks for it gets the list compressed.
     pub compress: bool,
+    /// What encrypts the cursors that clients get; `None`: they show the values of the order columns, and who wants to
+    /// can make one up. Give all resources the same, and every server that is to take their cursors.
+    pub secret: Option<Secret>,
 }
 
 impl Default for ResourceOptions {
-    /// Five minutes fresh, an hour stale, 50 rows first and then 64 KiB, no count, compressed on demand.
+    /// Five minutes fresh, an hour stale, 50 rows first and then 64 KiB, no count, compressed on demand, no secret.
     fn default() -> ResourceOptions {
         ResourceOptions {
             fields: None,
@@ -57,6 +61,7 @@ impl Default for ResourceOptions {
             sizes: Sizes::default(),
             count: false,
             compress: true,
+            secret: None,
         }
     }
 }
@@ -68,7 +73,7 @@ pub struct Resource {
     options: ResourceOptions,
     fields: Fields,
     writers: Vec<Writer>,
-    order: u64,
+    seal: Seal,
     has_links: bool,
     has_cursors: bool,
     digest: [u8; 32],
@@ -133,10 +138,11 @@ impl Resource {
         let writers = FORMATS.iter().map(|format| Writer::new((format.open.encoder)(&columns))).collect();
         let has_links = fields.iter().any(|(_, field)| matches!(field, Field::Link(_)));
         let has_cursors = fields.iter().any(|(_, field)| *field == Field::Cursor);
-        let order = xxh3_64(format!("{name}\n{:?}", source.order()).as_bytes());
         let shape = format!("{name}\n{:?}\n{columns:?}\n{fields:?}\n{:?}", source.order(), options.sizes);
+        let places = digest(&[b"chunkflow cursors 1", name.as_bytes(), &source.places()]);
+        let seal = Seal::new(options.secret.as_ref(), &places, source.order().len());
         let digest = digest(&[b"chunkflow resource 1", &source.fingerprint(), shape.as_bytes()]);
-        Ok(Resource { name: name.to_owned(), source, options, fields, writers, order, has_links, has_cursors, digest })
+        Ok(Resource { name: name.to_owned(), source, options, fields, writers, seal, has_links, has_cursors, digest })
     }
 
     /// The name, as it stands in the path.
@@ -164,9 +170,14 @@ impl Resource {
         self.has_links
     }
 
-    /// The fingerprint of the order, which sealed cursors carry.
-    pub fn order(&self) -> u64 {
-        self.order
+    /// What makes texts of its cursors, and takes them back.
+    pub fn seal(&self) -> &Seal {
+        &self.seal
+    }
+
+    /// Whether the cursors of rows stand in their bytes, in the format with this index.
+    fn holds_cursors(&self, format: usize) -> bool {
+        self.has_cursors || self.writers[format].encoder.names_rows()
     }
 
     /// What a store knows the resource by.
@@ -205,6 +216,13 @@ fn digest(parts: &[&[u8]]) -> [u8; 32] {
     hash.finalize().into()
 }
 
+/// What rows of one list are written with: memory and a cipher that are not made anew for each.
+pub(crate) struct Pen {
+    /// Where the row's cursor stands in it.
+    sealer: Option<Sealer>,
+    link: Vec<u8>,
+}
+
 /// A resource with its parameters: what one series of chunks stands for.
 pub(crate) struct List {
     resource: Arc<Resource>,
@@ -238,22 +256,19 @@ impl List {
         conditions.dedup();
         let base = if resource.has_links() { base } else { "" };
         let format_name = FORMATS[format].name;
-        let digest = match conditions.is_empty() {
-            true => {
-                digest(&[b"chunkflow list 2", &resource.digest, base.as_bytes(), format_name.as_bytes(), b"identity"])
-            }
-            false => {
-                let conditions = format!("{conditions:?}");
-                digest(&[
-                    b"chunkflow list 2",
-                    &resource.digest,
-                    base.as_bytes(),
-                    format_name.as_bytes(),
-                    b"identity",
-                    conditions.as_bytes(),
-                ])
-            }
-        };
+        let seal = resource.holds_cursors(format).then(|| resource.seal.fingerprint());
+        let filters = (!conditions.is_empty()).then(|| format!("{conditions:?}"));
+
+        let mut parts: Vec<&[u8]> =
+            vec![b"chunkflow list 2", &resource.digest, base.as_bytes(), format_name.as_bytes(), b"identity"];
+        // The kinds of what may follow are told apart by what stands before them.
+        if let Some(filters) = &filters {
+            parts.extend([&b"conditions"[..], filters.as_bytes()]);
+        }
+        if let Some(seal) = &seal {
+            parts.extend([&b"cursors"[..], seal]);
+        }
+        let digest = digest(&parts);
         let mut key = [0; 48];
         key[..16].copy_from_slice(&resource.digest[..16]);
         key[16..].copy_from_slice(&digest);
@@ -387,7 +402,7 @@ impl List {
     pub(crate) fn end(&self, rows: u64, mut sum: Sum, rest: Option<(&Cursor, u64)>) -> Bytes {
         let encoder = &self.writer().encoder;
         let end = match rest {
-            Some((next, left)) if encoder.names_rows() => encoder.pause(&next.seal(self.resource.order), left),
+            Some((next, left)) if encoder.names_rows() => encoder.pause(&self.resource.seal.seal(next), left),
             _ => encoder.end(self.resource.options.count.then_some(rows)),
         };
         match self.coding() {
@@ -411,23 +426,19 @@ impl List {
         }
     }
 
-    /// Appends a row, from its key and the values of the source's columns.
-    ///
-    /// # Errors
-    /// As [`Cursor::after`], where the row's cursor stands in it.
-    pub(crate) fn write_row(
-        &self,
-        key: &[Value<'_>],
-        values: &[Value<'_>],
-        link: &mut Vec<u8>,
-        out: &mut Output,
-    ) -> Result<()> {
+    /// What rows are written with, one after the other.
+    pub(crate) fn pen(&self) -> Pen {
+        let sealer = self.resource.holds_cursors(self.format).then(|| self.resource.seal.sealer());
+        Pen { sealer, link: vec![] }
+    }
+
+    /// Appends a row, from the canonical form of its key and the values of the source's columns, with a pen of this list.
+    pub(crate) fn write_row(&self, key: &[u8], values: &[Value<'_>], pen: &mut Pen, out: &mut Output) {
         let encoder = &self.writer().encoder;
-        let cursor = match self.resource.has_cursors || encoder.names_rows() {
-            true => Cursor::after(key)?.seal(self.resource.order),
-            false => String::new(),
-        };
-        encoder.begin_row(&cursor, out);
+        let Pen { sealer, link } = pen;
+        let cursor = sealer.as_mut().map_or("", |sealer| sealer.seal(key));
+
+        encoder.begin_row(cursor, out);
         for (index, (_, field)) in self.resource.fields.iter().enumerate() {
             let value = match field {
                 Field::Column(column) => values[*column],
@@ -440,7 +451,6 @@ impl List {
             encoder.field(index, value, out);
         }
         encoder.end_row(out);
-        Ok(())
     }
 
     /// Writes an absolute URL; false when one of its values is NULL, and so there is nothing to link to.

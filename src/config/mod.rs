@@ -83,7 +83,9 @@ impl Text {
     }
 
     fn complaints(&self, list: Vec<Located>) -> Complaints {
-        let secret = |path: &str| path.starts_with("databases.") || path == "store.url" || path.ends_with(".token");
+        let secret = |path: &str| {
+            path.starts_with("databases.") || path == "store.url" || path.ends_with(".token") || path == "server.secret"
+        };
         let secrets: Vec<Range<usize>> =
             self.places.iter().filter(|(path, _)| secret(path)).map(|(_, span)| span.clone()).collect();
         Complaints::new(&self.file, &self.text, &secrets, list)
@@ -263,9 +265,14 @@ impl Config {
             let Some(Some(database)) = databases.get(&*resource.database) else { continue };
             let at = |key: &str| format!("resources.{}.{key}", resource.name);
             let mut complaints = vec![];
+            let mut hidden = vec![];
             match database.source(&resource.spec).await {
                 Ok((source, fields)) => {
-                    match Resource::new(&resource.name, source, resource.options(fields)) {
+                    if slow && self.server.secret.is_none() {
+                        hidden = resource.hidden_order(source.order(), &database.tables());
+                    }
+                    let options = resource.options(fields, self.server.secret.clone());
+                    match Resource::new(&resource.name, source, options) {
                         Ok(resource) => made.push(resource),
                         Err(error) => {
                             wrong.push(self.text.locate(&at(""), error.message(), error.advice().unwrap_or_default()))
@@ -277,7 +284,9 @@ impl Config {
                 }
                 Err(all) => complaints.extend(all),
             }
-            wrong.extend(complaints.iter().map(|one| self.text.locate(&at(&one.at), &one.message, &one.remedy)));
+            wrong.extend(
+                complaints.iter().chain(&hidden).map(|one| self.text.locate(&at(&one.at), &one.message, &one.remedy)),
+            );
         }
         made
     }

@@ -184,6 +184,17 @@ impl<'r, 't> Section<'r, 't> {
         Some(texts)
     }
 
+    /// One text, or a list of them; none where one of them cannot be read.
+    pub(super) fn texts(&mut self, key: &str) -> Option<Vec<String>> {
+        match self.table.get(key)?.get_ref() {
+            DeValue::Array(array) => {
+                let texts = self.strings(key)?;
+                (texts.len() == array.len()).then_some(texts)
+            }
+            _ => Some(vec![self.string(key)?]),
+        }
+    }
+
     pub(super) fn integer(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
         let value = self.value(key)?;
         let number = match value.get_ref() {

@@ -7,7 +7,8 @@ use crate::{
     boundary::Sizes,
     resource::ResourceOptions,
     row::Fields,
-    source::{FieldSpec, OrderBy, Related, Spec},
+    secret::Secret,
+    source::{Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo},
 };
 
 /// A resource as it is written down.
@@ -27,7 +28,7 @@ pub struct ResourceConfig {
 }
 
 impl ResourceConfig {
-    pub(super) fn options(&self, fields: Fields) -> ResourceOptions {
+    pub(super) fn options(&self, fields: Fields, secret: Option<Secret>) -> ResourceOptions {
         ResourceOptions {
             fields: Some(fields),
             ttl: self.ttl,
@@ -35,7 +36,32 @@ impl ResourceConfig {
             sizes: self.sizes,
             count: self.count,
             compress: self.compress,
+            secret,
         }
+    }
+
+    /// The columns of an order that rows do not show: without a secret, cursors do.
+    pub(super) fn hidden_order(&self, order: &[String], tables: &[TableInfo]) -> Vec<Complaint> {
+        let Some(fields) = &self.spec.fields else { return vec![] };
+        let is_shown = |name: &str| {
+            let shows =
+                |field: &FieldSpec| matches!(field, FieldSpec::Column(column) if column.eq_ignore_ascii_case(name));
+            fields.iter().any(|(_, field)| shows(field))
+        };
+        // A row's number in SQLite is no column, and tells nothing but where the row lies.
+        let table = tables.iter().find(|table| table.name == self.spec.table);
+        let is_column = |name: &str| table.is_none_or(|table| table.columns.iter().any(|(column, _)| column == name));
+
+        let names = order.iter().map(|name| name.strip_prefix('-').unwrap_or(name));
+        let hidden = names.filter(|name| is_column(name) && !is_shown(name));
+        let complaint = |name| {
+            Complaint::new(
+                "order",
+                format!("column `{name}` orders the list and is not among its fields, but cursors hold its values"),
+                "set `secret` in [server], which encrypts them (`openssl rand -base64 32` makes one), or add the column to the fields",
+            )
+        };
+        hidden.map(complaint).collect()
     }
 }
 

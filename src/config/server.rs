@@ -9,7 +9,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::{read::Section, tls::TlsFiles};
-use crate::web;
+use crate::{secret::Secret, web};
 
 /// How often somebody may do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct ServerConfig {
     pub public_url: Option<String>,
     /// Hosts that requests may name; `None`: loopback names and `listen`'s own; `*`: all.
     pub allowed_hosts: Option<Vec<String>>,
+    /// What encrypts the cursors that clients get; `None`: they show what they hold.
+    pub secret: Option<Secret>,
     /// Peers that may set `Forwarded` and `X-Forwarded-*`.
     pub trusted_proxies: Vec<IpNet>,
     /// Streams at once; one more gets 503.
@@ -64,6 +66,7 @@ impl Default for ServerConfig {
             tls: None,
             public_url: None,
             allowed_hosts: None,
+            secret: None,
             trusted_proxies: vec![],
             max_streams: 10_000,
             max_connections: 12_000,
@@ -88,6 +91,7 @@ impl ServerConfig {
             tls: section.section("tls").map(TlsFiles::read),
             public_url: public_url(&mut section),
             allowed_hosts: allowed_hosts(&mut section),
+            secret: secret(&mut section),
             trusted_proxies: trusted_proxies(&mut section),
             max_streams: section.integer("max_streams", 1..=1_000_000).map_or(usual.max_streams, |n| n as usize),
             max_connections: section
@@ -160,6 +164,12 @@ fn allowed_hosts(section: &mut Section<'_, '_>) -> Option<Vec<String>> {
         );
     }
     Some(hosts.iter().map(|host| host.to_ascii_lowercase()).collect())
+}
+
+fn secret(section: &mut Section<'_, '_>) -> Option<Secret> {
+    let texts = section.texts("secret")?;
+    let made = Secret::new(&texts);
+    made.map_err(|error| section.complain("secret", error.message(), error.advice().unwrap_or_default())).ok()
 }
 
 fn request_rate(section: &mut Section<'_, '_>) -> Option<RequestRate> {

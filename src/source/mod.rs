@@ -64,6 +64,12 @@ pub trait Source: Send + Sync + 'static {
     /// Everything about the source that shapes its rows, as bytes: two sources with the same fingerprint hand out the same rows.
     fn fingerprint(&self) -> Vec<u8>;
 
+    /// What the values of a cursor stand for, as bytes: of two sources with the same, each takes the other's cursors. That is the database, the table,
+    /// and the columns of the order with how they are compared. By default all that shapes the rows, so that any change refuses older cursors.
+    fn places(&self) -> Vec<u8> {
+        self.fingerprint()
+    }
+
     /// Hands the rows that `query` asks for to `sink`, in order, and gives the sink back.
     ///
     /// Dropping the future stops the work in the database too. On an error the sink is lost, with what it took.

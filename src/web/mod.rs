@@ -267,7 +267,7 @@ impl Chunkflow {
         add_coding(&mut headers, ask.list.coding());
         headers.insert(CACHE_STATUS, first_status(glimpse.first));
         known_length(&mut headers, glimpse.length);
-        next::add_link(&mut headers, uri.query(), glimpse.goes_on.as_ref(), ask.list.resource().order());
+        next::add_link(&mut headers, uri.query(), glimpse.goes_on.as_ref(), ask.list.resource().seal());
         with(headers, Body::empty())
     }
 
@@ -308,13 +308,14 @@ struct AskedList {
 
 impl AskedList {
     async fn answer(self, inner: &Inner) -> Result<Response<Body>, Problem> {
-        let (order, coding) = (self.ask.list.resource().order(), self.ask.list.coding());
+        let resource = Arc::clone(self.ask.list.resource());
+        let coding = self.ask.list.coding();
         let stream = Stream::begin(&inner.loader, self.ask, &inner.budget).await?;
         let mut headers = inner.heads[self.format].clone();
         add_coding(&mut headers, coding);
         headers.insert(CACHE_STATUS, first_status(stream.first()));
         known_length(&mut headers, stream.length());
-        next::add_link(&mut headers, self.query.as_deref(), stream.goes_on(), order);
+        next::add_link(&mut headers, self.query.as_deref(), stream.goes_on(), resource.seal());
         Ok(with(headers, Body::from(stream)))
     }
 }

@@ -4,14 +4,14 @@ use http::{HeaderMap, HeaderValue, header};
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
 use super::params;
-use crate::cursor::Cursor;
+use crate::{cursor::Cursor, seal::Seal};
 
 /// What would end the link, or cannot stand in a field's value; all else is as the client sent it.
 const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`');
 
 /// Says where the list goes on, if it does: by a link relative to the request's own path, which stays
 /// right where a proxy or an application serves the list under another.
-pub(super) fn add_link(headers: &mut HeaderMap, query: Option<&str>, goes_on: Option<&Cursor>, order: u64) {
+pub(super) fn add_link(headers: &mut HeaderMap, query: Option<&str>, goes_on: Option<&Cursor>, seal: &Seal) {
     let Some(cursor) = goes_on else { return };
     let pairs = query.unwrap_or_default().split('&');
 
@@ -20,7 +20,7 @@ pub(super) fn add_link(headers: &mut HeaderMap, query: Option<&str>, goes_on: Op
         link.extend(percent_encode(pair.as_bytes(), UNSAFE));
         link.push('&');
     }
-    link += &format!("after={}>; rel=\"next\"", cursor.seal(order));
+    link += &format!("after={}>; rel=\"next\"", seal.seal(cursor));
     headers.insert(header::LINK, HeaderValue::try_from(link).expect("ASCII without control characters"));
 }
 
@@ -34,13 +34,13 @@ mod tests {
     fn link(query: &str) -> String {
         let mut headers = HeaderMap::new();
         let cursor = Cursor::after(&[Value::Integer(7)]).unwrap();
-        add_link(&mut headers, Some(query), Some(&cursor), 1);
+        add_link(&mut headers, Some(query), Some(&cursor), &Seal::new(None, b"list", 1));
         headers[header::LINK].to_str().unwrap().to_owned()
     }
 
     #[test]
     fn what_was_asked_stays_and_the_place_is_replaced() {
-        let sealed = Cursor::after(&[Value::Integer(7)]).unwrap().seal(1);
+        let sealed = Seal::new(None, b"list", 1).seal(&Cursor::after(&[Value::Integer(7)]).unwrap());
         for (query, kept) in [
             ("limit=2", "limit=2&"),
             ("after=x&limit=2&&id=gt.1", "limit=2&id=gt.1&"),

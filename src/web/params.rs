@@ -68,7 +68,7 @@ impl Params {
 
 /// The place in a resource that was handed out as this text.
 pub(super) fn cursor(text: &str, resource: &Resource) -> Result<Cursor> {
-    Cursor::unseal(text, resource.order(), resource.source().order().len())
+    resource.seal().unseal(text)
 }
 
 /// Whether a pair of a query string is the place to begin at, however its name is encoded.

@@ -228,7 +228,7 @@ fn what_could_never_work_is_said_at_the_start() {
         first("table = \"t\"\n[resources.\"a.json\"]\ndatabase = \"main\"\ntable = \"t\"")
             .contains("ends as a format does")
     );
-    let slow = "table = \"t\"\n[resources.list.fields]\nc = { from = \"c\", column = \"id\" }";
+    let slow = "table = \"t\"\n[resources.list.fields]\nid = \"id\"\nc = { from = \"c\", column = \"id\" }";
     assert!(first(slow).contains("no index finds the related rows"), "{}", first(slow));
     file.open().execute_batch("CREATE INDEX c_t ON c (t)").unwrap();
     assert_eq!(complaints(&file.config(slow)), [""; 0]);

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, fs, path::Path};
 /// From the ground up. A module may import from those before it, and from its own folder.
 const LAYERS: [&[&str]; 14] = [
     &["error", "bytes_size", "suggest"],
-    &["row"],
+    &["row", "secret"],
     &["text"],
     &["cursor", "boundary", "metrics"],
-    &["chunk"],
+    &["chunk", "seal"],
     &["kind", "survey"],
     &["source", "format", "coding"],
     // A store's futures are boxed as a source's are.

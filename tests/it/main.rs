@@ -8,6 +8,7 @@ mod clients;
 mod command;
 mod config;
 mod conformance;
+mod cursors;
 mod databases;
 mod encodings;
 mod frames;

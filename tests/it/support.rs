@@ -340,3 +340,19 @@ pub fn until(what: &str, so: impl Fn() -> bool) {
 pub fn ids(reply: &Reply) -> Vec<u64> {
     reply.results().iter().map(|row| row["id"].as_u64().unwrap()).collect()
 }
+
+/// The text of another place in the list that this text of a cursor is from: anybody can make it where there is no secret.
+pub fn forged(real: &str, place: &chunkflow::Cursor) -> String {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    let real = URL_SAFE_NO_PAD.decode(real).unwrap();
+    let mut bytes = [&real[..9], &place.canonical()[..]].concat();
+    bytes.extend(xxhash_rust::xxh3::xxh3_64(&bytes).to_be_bytes());
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// The cursor in a page's link to the next.
+pub fn next_cursor(reply: &Reply) -> String {
+    let link = reply.header("link");
+    let (_, cursor) = link.split_once("after=").unwrap_or_else(|| panic!("no next page: {link:?}"));
+    cursor.split(['>', '&']).next().unwrap_or_default().to_owned()
+}

@@ -224,6 +224,11 @@ impl Connector {
         Ok(())
     }
 
+    /// The database's name: what its replicas share too.
+    pub(super) fn database(&self) -> &str {
+        &self.database
+    }
+
     /// Which database this is, without user and password.
     pub(super) fn identity(&self) -> String {
         let opts = &self.plain;

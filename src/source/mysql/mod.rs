@@ -142,6 +142,10 @@ impl Source for Table {
         self.fingerprint.clone()
     }
 
+    fn places(&self) -> Vec<u8> {
+        self.plan.places(&format!("mysql {}", self.pool.connector().database()))
+    }
+
     fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
         Box::pin(async move {
             let mut query = self.width.bounded(query);

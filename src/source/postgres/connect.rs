@@ -273,6 +273,11 @@ impl Connector {
         }
     }
 
+    /// The database's name: what its standbys share too.
+    pub(super) fn database(&self) -> &str {
+        self.config.get_dbname().unwrap_or_default()
+    }
+
     /// Which database this is, without user and password.
     pub(super) fn identity(&self) -> String {
         format!("{:?} {:?}", self.targets, self.config.get_dbname())

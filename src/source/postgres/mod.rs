@@ -130,6 +130,10 @@ impl Source for Table {
         self.fingerprint.clone()
     }
 
+    fn places(&self) -> Vec<u8> {
+        self.plan.places(&format!("postgres {}", self.pool.connector().database()))
+    }
+
     fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
         Box::pin(async move {
             let query = self.width.bounded(query);

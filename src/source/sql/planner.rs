@@ -42,6 +42,7 @@ impl<'a> Planner<'a> {
             order: vec![],
             key: vec![],
             order_names: vec![],
+            order_types: vec![],
             relations: vec![],
             outputs: vec![],
             columns: vec![],
@@ -139,6 +140,7 @@ impl<'a> Planner<'a> {
             let select = Select { sql: fill(&column.read_key, &own), json: false };
             let select = self.select(select);
             self.plan.key.push(select);
+            self.plan.order_types.push((column.kind.clone(), column.collation.clone()));
             self.plan.order.push(KeyColumn { sql, bind, descending: by.descending, nullable });
             self.plan.order_names.push(OrderBy { column: name, descending: by.descending }.text());
         }

@@ -243,6 +243,10 @@ impl Source for Table {
         self.fingerprint.clone()
     }
 
+    fn places(&self) -> Vec<u8> {
+        self.plan.places(&format!("sqlite {}", self.pool.path.display()))
+    }
+
     fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
         let plan = Arc::clone(&self.plan);
         let claim = query.claim();

@@ -138,7 +138,7 @@ proptest! {
         runtime().block_on(async {
             let chunkflow = numbers(Arc::clone(&store) as Arc<dyn Store>, 100);
             let asked = body(&chunkflow, method, target, coding);
-            let (status, bytes, whole) = tokio::time::timeout(crate::support::STUCK, asked).await.expect("it ends");
+            let (status, _, whole) = tokio::time::timeout(crate::support::STUCK, asked).await.expect("it ends");
             // Looked at while its length is found out, and then sent.
             let most = 2 * (3 * places as u64 + 4);
             assert!(store.handed_out.load(Ordering::SeqCst) <= most, "{:?} of {places}", store.handed_out);

@@ -1,0 +1,137 @@
+//! A secret of the operator's, and the keys that are made from it.
+//!
+//! Each use has a key of its own, made by HKDF with SHA-256 (RFC 5869), so that none tells anything of another.
+
+use std::{fmt, sync::Arc};
+
+use hkdf::Hkdf;
+use sha2::Sha256;
+
+use crate::error::{Error, Kind, Result};
+
+/// A secret has so many bytes at least.
+const SHORTEST: usize = 32;
+/// Texts that are known at once: each costs a try of every cursor that none of them made.
+const MOST: usize = 8;
+
+/// How HKDF is told apart from other programs' use of the same text, and one use from another. Never
+/// to change: cursors that clients hold would be refused, and a fleet's chunks with cursors renamed.
+const SALT: &[u8] = b"chunkflow secret 1";
+const CURSORS: &[u8] = b"cursors";
+const ID_OF_CURSORS: &[u8] = b"id of cursors";
+
+/// What only the servers of one deployment know: with it cursors are encrypted
+/// ([`ResourceOptions::secret`](crate::ResourceOptions::secret)).
+///
+/// It is made of one text or of several. The first encrypts, and what any of them encrypted is
+/// read: so a secret is replaced without a client noticing. Servers that share a secret take each
+/// other's cursors. The texts themselves are not kept, and `Debug` shows nothing of them.
+///
+/// ```
+/// use chunkflow::Secret;
+///
+/// let old = "nTgYgtKk2OFbU8UJ0uYkzWcCq1hX4bJmE7dZr5sA3vQ=";
+/// let new = "Q0mRk8s1x7Yw4ZtV2bN6cP9eLhJ3fGdU5aKoIiTqSxE=";
+/// let rotated = Secret::new(&[new, old])?;
+/// assert_eq!(format!("{rotated:?}"), "Secret(..)");
+/// assert!(Secret::new(&["short"]).is_err());
+/// # Ok::<(), chunkflow::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<[Keys]>);
+
+/// What is made of one text.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Keys {
+    /// For AES-256-SIV: one half authenticates, the other encrypts.
+    pub(crate) cursors: [u8; 64],
+    /// Says which key it is, and nothing about it.
+    pub(crate) id: [u8; 16],
+}
+
+impl Secret {
+    /// The secret made of these texts, the newest first.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] when there is none, when there are more than eight, or when one has fewer
+    /// than 32 bytes.
+    pub fn new(texts: &[impl AsRef<str>]) -> Result<Secret> {
+        let refused = |why: &str| {
+            Error::new(Kind::Config, format!("the secret {why}"))
+                .remedy("let `openssl rand -base64 32` make one, and give it to every server")
+        };
+        if texts.is_empty() {
+            return Err(refused("has no text"));
+        }
+        if texts.len() > MOST {
+            return Err(refused("has more than eight texts; those of cursors that nobody holds any more can go"));
+        }
+        if texts.iter().any(|text| text.as_ref().trim().is_empty()) {
+            return Err(refused("is empty"));
+        }
+        if texts.iter().any(|text| text.as_ref().len() < SHORTEST) {
+            return Err(refused("is shorter than 32 bytes, and could be guessed"));
+        }
+
+        Ok(Secret(texts.iter().map(|text| Keys::of(text.as_ref())).collect()))
+    }
+
+    /// The keys, the newest first.
+    pub(crate) fn keys(&self) -> &[Keys] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl Keys {
+    fn of(text: &str) -> Keys {
+        let hkdf = Hkdf::<Sha256>::new(Some(SALT), text.as_bytes());
+        let mut keys = Keys { cursors: [0; 64], id: [0; 16] };
+
+        hkdf.expand(CURSORS, &mut keys.cursors).expect("HKDF gives up to 8,160 bytes");
+        hkdf.expand(ID_OF_CURSORS, &mut keys.id).expect("HKDF gives up to 8,160 bytes");
+        keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "the secret of a test, of no server";
+
+    #[test]
+    fn the_keys_of_a_text_are_the_same_in_every_version() {
+        let secret = Secret::new(&[TEXT]).unwrap();
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(hex(&secret.keys()[0].id), "44d6db47429737c9d1f11bce0d6ca953");
+        assert_eq!(
+            hex(&secret.keys()[0].cursors),
+            "79f89736e6eaf0aa056d83e8fddf07c9a8b99301fb4ae5030d47454851b3428c3b643293505a25f84b71aedb0522d7e9b20665b6efcbfaa6525e43702711de63"
+        );
+    }
+
+    #[test]
+    fn a_secret_that_could_be_guessed_is_refused_with_the_remedy_and_without_the_text() {
+        let short = "y".repeat(31);
+        let many = vec![TEXT; 9];
+        let refused: [&[&str]; 6] = [&[], &[""], &["   "], &[&short], &[TEXT, &short], &many];
+        for texts in refused {
+            let error = Secret::new(texts).unwrap_err();
+            assert_eq!(error.kind(), Kind::Config);
+            let told = format!("{error} {error:?}");
+            assert!(told.contains("openssl rand") || error.advice().unwrap().contains("openssl rand"), "{told}");
+            assert!(!told.contains(TEXT) && !told.contains("yyy"), "{told}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_secret_is_shown() {
+        assert_eq!(format!("{:?}", Secret::new(&[TEXT, "another text of thirty-two bytes!"]).unwrap()), "Secret(..)");
+    }
+}
