@@ -20,7 +20,7 @@ use bytes::Bytes;
 
 use crate::{
     error::{Error, Kind, Result},
-    row::Value,
+    row::{Value, unreadable_key},
 };
 
 /// The longest canonical form, in bytes; a row with a longer key cannot be a place in a list.
@@ -47,7 +47,7 @@ impl Cursor {
     /// The place after the row whose order columns have these values.
     ///
     /// # Errors
-    /// [`Kind::Data`] when the values are longer than [`MAX_CURSOR`] or are not single values.
+    /// [`Kind::Data`] when the values are longer than [`MAX_CURSOR`], are not single values or cannot be read.
     pub fn after(key: &[Value<'_>]) -> Result<Cursor> {
         let mut bytes = Vec::with_capacity(32);
         encode(key, &mut bytes)?;
@@ -102,9 +102,10 @@ pub(crate) fn encode(key: &[Value<'_>], out: &mut Vec<u8>) -> Result<()> {
             Value::Blob(bytes) => run(4, bytes, out)?,
             Value::Bool(truth) => out.extend_from_slice(&[5, u8::from(truth)]),
             Value::Decimal(digits) => run(6, digits, out)?,
-            Value::Json(_) | Value::Encoded(_) | Value::List(_) => {
+            Value::Json(_) | Value::Encoded(..) | Value::List(_) => {
                 return Err(Error::new(Kind::Data, "an order column holds a value that cannot be compared"));
             }
+            Value::Formless(_) => return Err(unreadable_key()),
         }
     }
     if out.len() - from > MAX_CURSOR {

@@ -32,15 +32,14 @@ pub(crate) struct Cutter {
     /// Canonical key of the last row, or of the place to begin; and that of the row at hand.
     last: Vec<u8>,
     key: Vec<u8>,
-    pen: Pen,
+    pub(crate) pen: Pen,
     /// Whether a row came behind the cut, and so the list goes on.
     beyond: bool,
     /// When the read under way began, in milliseconds since 1970.
     run_at: u64,
     /// How many reads have begun.
     runs: u32,
-    /// Texts that were not UTF-8, and rows taken: for the counters.
-    pub(crate) mended: u64,
+    /// Rows taken: for the counters.
     pub(crate) rows: u64,
 }
 
@@ -74,7 +73,6 @@ impl Cutter {
             beyond: false,
             run_at: 0,
             runs: 0,
-            mended: 0,
             rows: 0,
         }
     }
@@ -185,7 +183,6 @@ impl RowSink for Cutter {
         list.write_row(&self.last, values, &mut self.pen, &mut open.out);
         open.rows += 1;
         self.rows += 1;
-        self.mended += std::mem::take(&mut open.out.mended);
         if open.boundary.ends(key_hash(&self.last), open.out.bytes.len() - from) || open.rows == self.cut {
             let next = Cursor::after(key)?;
             self.close(Some(next));

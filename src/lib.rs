@@ -20,6 +20,7 @@ mod config;
 mod cursor;
 mod cutter;
 mod error;
+mod flaw;
 mod format;
 mod kind;
 mod loader;
@@ -47,13 +48,12 @@ pub use self::source::Mysql;
 pub use self::source::Sqlite;
 #[cfg(feature = "postgres")]
 pub use self::source::{Postgres, fuzz_postgres_wire};
-#[doc(hidden)]
-pub use self::web::fuzz_filter;
 pub use self::{
     boundary::Sizes,
     chunk::{Chunk, ChunkKey, ListKey, Sum},
     cursor::{Cursor, MAX_CURSOR},
     error::{Error, Kind, Result},
+    flaw::{Flaw, Flaws},
     format::{Encoder, FORMATS, Format, Output, negotiate},
     kind::Kind as KindOf,
     loader::{Clock, system_clock},
@@ -76,3 +76,5 @@ pub use self::{
     config::{AdminConfig, Complaints, Config, Draft, RequestRate, ResourceConfig, ServerConfig, TlsFiles},
     server::{Reload, Reloads, Server, Shutdown},
 };
+#[doc(hidden)]
+pub use self::{text::fuzz_json, web::fuzz_filter};

@@ -6,6 +6,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::flaw::{Flaw, FlawCount};
+
 /// What the machine counts. Cheap to share: every counter is one atomic number.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -35,6 +37,8 @@ pub struct Metrics {
     pub store_errors: Counter,
     /// Values of text that were not UTF-8 and got U+FFFD.
     pub mended_text: Counter,
+    /// Values that have no form here, and stand as text or NULL.
+    pub values_without_form: Counter,
     /// Streams under way.
     pub streams: Gauge,
     /// Streams that ended whole.
@@ -46,6 +50,15 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Counts values that stand otherwise than they were.
+    pub(crate) fn note_flaw(&self, count: FlawCount) {
+        let counter = match count.flaw {
+            Flaw::NotUtf8 => &self.mended_text,
+            _ => &self.values_without_form,
+        };
+        counter.inc_by(count.values);
+    }
+
     /// The counters in the OpenMetrics text format.
     pub fn text(&self) -> String {
         let mut registry = Registry::with_prefix("chunkflow");
@@ -62,7 +75,8 @@ impl Metrics {
             ("source_rows", "Rows read from sources", &self.rows_read),
             ("damaged_chunks", "Stored chunks that were refused", &self.damaged),
             ("store_errors", "Store calls that failed", &self.store_errors),
-            ("mended_text", "Texts that were not UTF-8", &self.mended_text),
+            ("mended_text", "Values with text that was not UTF-8", &self.mended_text),
+            ("values_without_form", "Values shown as text or null for want of a form", &self.values_without_form),
             ("streams_complete", "Streams that ended whole", &self.complete),
             ("streams_cut", "Streams cut by a failure", &self.cut),
             ("streams_gone", "Streams whose client left", &self.gone),

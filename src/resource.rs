@@ -19,6 +19,7 @@ use crate::{
     coding::{CODINGS, Coding},
     cursor::Cursor,
     error::{Error, Kind, Result},
+    flaw::{Flaw, FlawCounts, Told},
     format::{Encoder, FORMATS, Output},
     kind::Kind as KindOf,
     row::{Column, Field, Fields, Part, Shape, Value},
@@ -72,6 +73,7 @@ pub struct Resource {
     source: Arc<dyn Source>,
     options: ResourceOptions,
     fields: Fields,
+    told: Told,
     writers: Vec<Writer>,
     seal: Seal,
     has_links: bool,
@@ -142,7 +144,19 @@ impl Resource {
         let places = digest(&[b"chunkflow cursors 1", name.as_bytes(), &source.places()]);
         let seal = Seal::new(options.secret.as_ref(), &places, source.order().len());
         let digest = digest(&[b"chunkflow resource 1", &source.fingerprint(), shape.as_bytes()]);
-        Ok(Resource { name: name.to_owned(), source, options, fields, writers, seal, has_links, has_cursors, digest })
+        let told = Told::new(fields.len());
+        Ok(Resource {
+            name: name.to_owned(),
+            source,
+            options,
+            fields,
+            told,
+            writers,
+            seal,
+            has_links,
+            has_cursors,
+            digest,
+        })
     }
 
     /// The name, as it stands in the path.
@@ -163,6 +177,14 @@ impl Resource {
     /// The names of the members of each row.
     pub fn members(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|(name, _)| &**name)
+    }
+
+    /// Warns that a field has values that stand otherwise than they were, unless that was said already.
+    pub(crate) fn warn_of(&self, field: usize, flaw: Flaw) {
+        if self.told.is_first(field) {
+            let name = &self.fields[field].0;
+            tracing::warn!(resource = self.name, field = name, "{}; each such value is counted", flaw.told());
+        }
     }
 
     /// Whether rows hold absolute links, so that their bytes depend on the request's scheme and host.
@@ -221,6 +243,8 @@ pub(crate) struct Pen {
     /// Where the row's cursor stands in it.
     sealer: Option<Sealer>,
     link: Vec<u8>,
+    /// Values that stand otherwise than they were, since this was last taken out.
+    pub(crate) flaws: FlawCounts,
 }
 
 /// A resource with its parameters: what one series of chunks stands for.
@@ -429,13 +453,14 @@ impl List {
     /// What rows are written with, one after the other.
     pub(crate) fn pen(&self) -> Pen {
         let sealer = self.resource.holds_cursors(self.format).then(|| self.resource.seal.sealer());
-        Pen { sealer, link: vec![] }
+        Pen { sealer, link: vec![], flaws: FlawCounts::default() }
     }
 
-    /// Appends a row, from the canonical form of its key and the values of the source's columns, with a pen of this list.
+    /// Appends a row, from the canonical form of its key and the values of the source's columns, with a pen of this list, which
+    /// counts those that could not be written as they are.
     pub(crate) fn write_row(&self, key: &[u8], values: &[Value<'_>], pen: &mut Pen, out: &mut Output) {
         let encoder = &self.writer().encoder;
-        let Pen { sealer, link } = pen;
+        let Pen { sealer, link, flaws } = pen;
         let cursor = sealer.as_mut().map_or("", |sealer| sealer.seal(key));
 
         encoder.begin_row(cursor, out);
@@ -443,31 +468,38 @@ impl List {
             let value = match field {
                 Field::Column(column) => values[*column],
                 Field::Cursor => Value::Text(cursor.as_bytes()),
-                Field::Link(parts) => match self.write_link(parts, values, link) {
-                    true => Value::Text(link),
-                    false => Value::Null,
-                },
+                Field::Link(parts) => self.write_link(parts, values, link).map_or_else(|nothing| nothing, Value::Text),
             };
             encoder.field(index, value, out);
+            if !out.flaws.is_empty() {
+                flaws.note(index, std::mem::take(&mut out.flaws));
+            }
         }
         encoder.end_row(out);
     }
 
-    /// Writes an absolute URL; false when one of its values is NULL, and so there is nothing to link to.
-    fn write_link(&self, parts: &[Part], values: &[Value<'_>], link: &mut Vec<u8>) -> bool {
+    /// Writes an absolute URL; where one of its values is NULL or has no form, there is nothing to link to, and that is what
+    /// stands in its place.
+    fn write_link<'l>(
+        &self,
+        parts: &[Part],
+        values: &[Value<'_>],
+        link: &'l mut Vec<u8>,
+    ) -> Result<&'l [u8], Value<'static>> {
         link.clear();
         link.extend_from_slice(self.base.as_bytes());
         for part in parts {
             match part {
                 Part::Literal(text) => link.extend_from_slice(text.as_bytes()),
                 Part::Column(column) => match values[*column] {
-                    Value::Null | Value::List(_) => return false,
+                    Value::Null | Value::List(_) => return Err(Value::Null),
+                    Value::Formless(_) => return Err(Value::Formless(None)),
                     Value::Bool(truth) => link.extend_from_slice(if truth { b"true" } else { b"false" }),
                     Value::Integer(n) => link.extend_from_slice(itoa::Buffer::new().format(n).as_bytes()),
                     Value::Real(n) => link.extend_from_slice(zmij::Buffer::new().format(n).as_bytes()),
                     Value::Text(text)
                     | Value::Json(text)
-                    | Value::Encoded(text)
+                    | Value::Encoded(text, _)
                     | Value::Decimal(text)
                     | Value::Blob(text) => {
                         percent_encode(text, RESERVED).for_each(|part| link.extend_from_slice(part.as_bytes()));
@@ -475,6 +507,6 @@ impl List {
                 },
             }
         }
-        true
+        Ok(link)
     }
 }

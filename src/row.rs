@@ -2,7 +2,10 @@
 
 use std::any::Any;
 
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    flaw::Flaws,
+};
 
 /// One value of a row, borrowed from where the driver left it.
 ///
@@ -25,8 +28,15 @@ pub enum Value<'a> {
     Blob(&'a [u8]),
     /// A JSON text of the database, to be embedded if it is valid, else shown as text.
     Json(&'a [u8]),
-    /// JSON that its source has written itself, valid and on one line: it is embedded as it is.
-    Encoded(&'a [u8]),
+    /// JSON that its source has written itself, valid and on one line, with what could not be written as it was: it is
+    /// embedded as it is.
+    Encoded(&'a [u8], Flaws),
+    /// A value that has no form here: one that the driver's bytes do not tell, or that the database itself cannot make
+    /// JSON. With it comes the database's own text, where there is one.
+    ///
+    /// Formats write the text or NULL, and say so ([`Flaw::NoForm`](crate::Flaw::NoForm)). In a key it is a failure, since a NULL there would
+    /// lose rows.
+    Formless(Option<&'a [u8]>),
     /// The values of a column whose [`Shape`] is not [`Shape::Scalar`], row after row.
     List(&'a [Value<'a>]),
 }
@@ -101,4 +111,10 @@ pub trait RowSink: Send {
 pub(crate) fn repeated_key() -> Error {
     Error::new(Kind::Data, "two rows have the same key, so that the list cannot be cut without losing one")
         .remedy("name columns that tell the rows apart with `key`")
+}
+
+/// The failure of a list in whose key, or in the column of a join, stands a value that cannot be read.
+pub(crate) fn unreadable_key() -> Error {
+    Error::new(Kind::Data, "a column of the order or of a join holds a value that cannot be read")
+        .remedy("order or join by another column, or by a view that casts it: without its value rows would be lost")
 }

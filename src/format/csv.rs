@@ -1,14 +1,20 @@
 //! CSV as RFC 4180 has it: a header row, lines ended by CRLF, quotes where they are needed.
 //!
-//! NULL is an empty field and an empty text is `""`, so that the two can be told apart. Related lists stand as JSON text.
+//! NULL is an empty field and an empty text is `""`, so that the two can be told apart; in a list of one column both are `""`,
+//! since readers skip a line with nothing in it. Related lists stand as JSON text. Where the resource is counted, the last
+//! record is a mark as wide as the header: `_end`, the number of rows, and empty fields; or `_end N` in the one field.
 
 use bytes::Bytes;
 
 use super::{Encoder, Output};
 use crate::{
+    flaw::Flaw,
     row::{Column, Shape, Value},
     text,
 };
+
+/// What the mark of a counted list begins with; a value of the first column that does too stands in quotes.
+const END: &[u8] = b"_end";
 
 struct Csv {
     header: Bytes,
@@ -37,24 +43,25 @@ impl Encoder for Csv {
             out.bytes.push(b',');
         }
         match value {
-            // A line with nothing in it is no row to many readers.
-            Value::Null if self.shapes.len() == 1 => out.bytes.extend_from_slice(b"\"\""),
-            Value::Null => {}
-            Value::Real(n) if !n.is_finite() => {}
-            Value::Text(text) => match std::str::from_utf8(text) {
-                Ok(_) => quoted(text, out),
-                Err(_) => {
-                    out.mended += 1;
-                    quoted(String::from_utf8_lossy(text).as_bytes(), out);
-                }
-            },
+            Value::Null => self.nothing(out),
+            Value::Real(n) if !n.is_finite() => self.nothing(out),
+            Value::Text(text) => self.text(index, text, out),
             Value::Bool(_) | Value::Integer(_) | Value::Real(_) => text::scalar(value, out),
-            Value::Decimal(digits) if text::is_number(digits) => out.bytes.extend_from_slice(digits),
-            Value::Decimal(_) => {}
-            Value::Blob(_) | Value::Json(_) | Value::Encoded(_) | Value::List(_) => {
+            Value::Decimal(digits) => match text::decimal(digits, out) {
+                Some(digits) => out.bytes.extend_from_slice(digits),
+                None => self.nothing(out),
+            },
+            Value::Formless(own) => {
+                out.flaws.add(Flaw::NoForm);
+                match own {
+                    Some(text) => self.text(index, text, out),
+                    None => self.nothing(out),
+                }
+            }
+            Value::Blob(_) | Value::Json(_) | Value::Encoded(..) | Value::List(_) => {
                 let mut json = Output::default();
                 text::value(value, &self.shapes[index], &mut json);
-                out.mended += json.mended;
+                out.flaws.add_all(json.flaws);
                 // A blob is one base64 text; its JSON quotes are not part of it.
                 let bare =
                     if matches!(value, Value::Blob(_)) { &json.bytes[1..json.bytes.len() - 1] } else { &json.bytes };
@@ -71,16 +78,51 @@ impl Encoder for Csv {
         Bytes::new()
     }
 
-    fn end(&self, _count: Option<u64>) -> Bytes {
-        Bytes::new()
+    fn end(&self, count: Option<u64>) -> Bytes {
+        let Some(count) = count else { return Bytes::new() };
+        let mark = String::from_utf8_lossy(END);
+        match self.shapes.len() {
+            ..=1 => format!("{mark} {count}\r\n").into(),
+            columns => format!("{mark},{count}{}\r\n", ",".repeat(columns - 2)).into(),
+        }
     }
 }
 
+impl Csv {
+    /// Appends a field with nothing in it.
+    fn nothing(&self, out: &mut Output) {
+        if self.shapes.len() == 1 {
+            out.bytes.extend_from_slice(b"\"\"");
+        }
+    }
+
+    fn text(&self, index: usize, text: &[u8], out: &mut Output) {
+        let mended;
+        let text = match std::str::from_utf8(text) {
+            Ok(_) => text,
+            Err(_) => {
+                out.flaws.add(Flaw::NotUtf8);
+                mended = String::from_utf8_lossy(text).into_owned();
+                mended.as_bytes()
+            }
+        };
+        if index == 0 && text.starts_with(END) {
+            return in_quotes(text, out);
+        }
+        quoted(text, out);
+    }
+}
+
+/// Appends a field, in quotes where it needs them.
 fn quoted(text: &[u8], out: &mut Output) {
     if !text.is_empty() && !text.iter().any(|byte| matches!(byte, b',' | b'"' | b'\r' | b'\n')) {
         out.bytes.extend_from_slice(text);
         return;
     }
+    in_quotes(text, out);
+}
+
+fn in_quotes(text: &[u8], out: &mut Output) {
     out.bytes.push(b'"');
     for part in text.split_inclusive(|&byte| byte == b'"') {
         out.bytes.extend_from_slice(part);
@@ -97,22 +139,75 @@ mod tests {
 
     use super::*;
 
+    /// The body of a counted list of these rows.
+    fn body(names: &[&str], rows: &[Vec<Value<'_>>]) -> Vec<u8> {
+        let columns: Vec<Column> = names.iter().map(|name| Column::scalar(*name)).collect();
+        let encoder = encoder(&columns);
+        let mut out = Output { bytes: encoder.begin().to_vec(), ..Output::default() };
+        for row in rows {
+            for (index, value) in row.iter().enumerate() {
+                encoder.field(index, *value, &mut out);
+            }
+            encoder.end_row(&mut out);
+        }
+        out.bytes.extend_from_slice(&encoder.end(Some(rows.len() as u64)));
+        out.bytes
+    }
+
+    /// The records behind the header, as a reader that skips empty lines and takes no record of another width has them.
+    fn records(body: &[u8]) -> Vec<Vec<String>> {
+        let mut reader = ::csv::Reader::from_reader(body);
+        reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect()
+    }
+
     proptest! {
         #[test]
-        fn any_texts_read_back_with_a_csv_reader(rows in prop::collection::vec([".*", "(?s).*", "[,\"\r\n]*"], 0..5)) {
-            let columns = ["a", "b,\"", "c"].map(Column::scalar);
-            let encoder = encoder(&columns);
-            let mut out = Output { bytes: encoder.begin().to_vec(), mended: 0 };
-            for row in &rows {
-                for (index, text) in row.iter().enumerate() {
-                    encoder.field(index, Value::Text(text.as_bytes()), &mut out);
+        fn any_texts_read_back_with_a_csv_reader_and_behind_them_stands_their_number(
+            rows in prop::collection::vec(prop::collection::vec(".*|(?s).*|[,\"\r\n]*|_end[ ,0-9]*", 4), 0..5),
+            width in 1usize..5,
+        ) {
+            let names = ["a", "b,\"", "", "d"];
+            let values: Vec<Vec<Value<'_>>> =
+                rows.iter().map(|row| row[..width].iter().map(|text| Value::Text(text.as_bytes())).collect()).collect();
+            let body = body(&names[..width], &values);
+            let mut read = records(&body);
+            let mark = read.pop().unwrap();
+            prop_assert_eq!(&read, &rows.iter().map(|row| row[..width].to_vec()).collect::<Vec<_>>());
+            let count = rows.len().to_string();
+            let (first, rest) = mark.split_first().unwrap();
+            match rest.split_first() {
+                None => prop_assert_eq!(first, &format!("_end {count}")),
+                Some((number, empty)) => {
+                    prop_assert_eq!((first.as_str(), number), ("_end", &count));
+                    prop_assert!(empty.iter().all(String::is_empty));
                 }
-                encoder.end_row(&mut out);
             }
-            let mut reader = ::csv::Reader::from_reader(&out.bytes[..]);
-            prop_assert_eq!(reader.headers().unwrap(), vec!["a", "b,\"", "c"]);
-            let read: Vec<Vec<String>> = reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect();
-            prop_assert_eq!(read, rows.iter().map(|row| row.to_vec()).collect::<Vec<_>>());
+            // What is no mark begins no line as one does.
+            let lines = body.split(|byte| *byte == b'\n').filter(|line| line.starts_with(END)).count();
+            let within = rows.iter().flat_map(|row| &row[..width]).filter(|text| text.contains("\n_end")).count();
+            prop_assert!(lines <= 1 + within);
+        }
+    }
+
+    #[test]
+    fn a_row_of_one_column_is_a_record_whatever_its_value_is() {
+        let values = [
+            Value::Null,
+            Value::Text(b""),
+            Value::Blob(b""),
+            Value::Real(f64::NAN),
+            Value::Real(f64::NEG_INFINITY),
+            Value::Decimal(b"NaN"),
+            Value::Decimal(b"-Infinity"),
+            Value::Decimal(b"nonsense"),
+            Value::Formless(None),
+            Value::Formless(Some(b"")),
+        ];
+        for name in ["a", ""] {
+            let rows: Vec<Vec<Value<'_>>> = values.iter().map(|value| vec![*value]).collect();
+            let mut read = records(&body(&[name], &rows));
+            assert_eq!(read.pop().unwrap(), [format!("_end {}", values.len())]);
+            assert_eq!(read, vec![vec![String::new()]; values.len()], "{name:?}");
         }
     }
 

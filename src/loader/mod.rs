@@ -402,7 +402,10 @@ impl Loader {
                 .downcast()
                 .map_err(|_| Error::new(Kind::Internal, "a source gave back another sink"))?;
             self.metrics.rows_read.inc_by(std::mem::take(&mut cutter.rows));
-            self.metrics.mended_text.inc_by(std::mem::take(&mut cutter.mended));
+            for count in cutter.pen.flaws.take() {
+                self.metrics.note_flaw(count);
+                list.resource().warn_of(count.field, count.flaw);
+            }
             cutter.end_run(run.ended);
             made.extend(cutter.done().cloned());
             if !run.ended && cutter.stands_at(&after) {

@@ -24,6 +24,7 @@ mod order;
 mod pages;
 mod params;
 mod proxies;
+mod readers;
 mod reload;
 mod resume;
 mod servers;

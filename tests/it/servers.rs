@@ -116,10 +116,15 @@ impl Server {
 
     /// A new, empty database.
     pub fn database(&'static self) -> Db {
+        self.database_with("")
+    }
+
+    /// A new, empty database with these options.
+    pub fn database_with(&'static self, options: &str) -> Db {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let admin = Db::new(Where::Server(self, if self.kind == Kind::Postgres { "postgres" } else { "mysql" }.into()));
-        admin.execute(&format!("CREATE DATABASE {name}"));
+        admin.execute(&format!("CREATE DATABASE {name} {options}"));
         Db::new(Where::Server(self, name))
     }
 }
@@ -146,6 +151,11 @@ pub fn sqlite() -> Db {
 
 pub fn postgres() -> Db {
     Server::shared(Kind::Postgres).database()
+}
+
+/// One whose texts are any bytes.
+pub fn postgres_without_encoding() -> Db {
+    Server::shared(Kind::Postgres).database_with("ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
 }
 
 pub fn mariadb() -> Db {

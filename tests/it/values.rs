@@ -23,7 +23,20 @@ fn every_kind_of_value_is_written_as_the_contract_says() {
         r#"{"id":4,"any":1.5,"number":"text in a number column","real":3.0,"text":"\"\\/","bytes":"YQ==","doc":7}"#,
     ];
     assert_eq!(text, format!("{{\"results\":[{}]}}", expected.join(",")));
-    assert_eq!(server.chunkflow.metrics().mended_text.get(), 1, "texts that were not UTF-8 are counted");
+    let metrics = server.chunkflow.metrics();
+    assert_eq!(metrics.mended_text.get(), 1, "texts that were not UTF-8 are counted");
+    assert_eq!(metrics.values_without_form.get(), 1, "and what is no JSON in a column of JSON");
+}
+
+#[test]
+fn a_column_that_its_table_checks_to_be_json_is_embedded_as_django_s_is() {
+    let file = File::with(
+        "CREATE TABLE \"shop_item\" (\"id\" integer NOT NULL PRIMARY KEY AUTOINCREMENT, \"doc\" text NOT NULL CHECK ((JSON_VALID(\"doc\") OR \"doc\" IS NULL)),
+            \"plain\" text NOT NULL, other text CHECK (json_valid( other )), [odd name] text check(json_valid([odd name],1)));
+         INSERT INTO shop_item VALUES (1, '{\"a\": [1, 2]}', '{\"a\": 1}', '[]', 'null');",
+    );
+    let row = file.serve("table = \"shop_item\"").get("/list").results().remove(0);
+    assert_eq!(row, json!({"id": 1, "doc": {"a": [1, 2]}, "plain": "{\"a\": 1}", "other": [], "odd name": null}));
 }
 
 const SHOP: &str = "

@@ -3,6 +3,7 @@
 //! Dropping a query does not stop it at the server, and the connection would be busy with it: a read that is given up is
 //! stopped from another connection, and its own is never used again.
 
+mod careful;
 mod catalogue;
 mod connect;
 mod explain;
@@ -38,6 +39,8 @@ pub(super) const DIALECT: Dialect = Dialect {
     compares_rows: false,
     in_list: None,
     join: "JOIN",
+    as_text: "CAST(? AS CHAR)",
+    no_text: "CAST(NULL AS CHAR)",
     // It has no way to say so; patterns double their backslashes.
     no_escape: "",
 };
@@ -164,6 +167,28 @@ impl Source for Table {
                     Ok(Err(Failure::Mysql(error))) if reused && progress.rows == 0 && is_lost(&error) => {
                         lease.end();
                         self.pool.forget_idle();
+                    }
+                    // The rows before the one whose value has failed the query are read by themselves.
+                    Ok(Err(Failure::Mysql(error)))
+                        if careful::is_of_a_value(&error) && (1..query.limit as usize).contains(&progress.rows) =>
+                    {
+                        lease.end();
+                        query.limit = progress.rows as u32;
+                        progress = Progress::default();
+                    }
+                    Ok(Err(Failure::Mysql(error))) if careful::is_of_a_value(&error) => {
+                        let read = careful::read(&mut lease.connection().conn, &self.plan, &query, &mut *sink);
+                        match tokio::time::timeout(self.pool.patience(), read).await {
+                            Ok(Ok(ended)) => {
+                                lease.give_back();
+                                break ended;
+                            }
+                            Ok(Err(failure)) => {
+                                lease.end();
+                                return Err(failure.explained(&query.conditions));
+                            }
+                            Err(_) => return Err(timed_out(self.pool.timeout())),
+                        }
                     }
                     Ok(Err(Failure::Mysql(error))) => {
                         lease.end();

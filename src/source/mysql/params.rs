@@ -19,12 +19,12 @@ use crate::{
 /// A single value.
 pub(super) fn value(value: Value<'_>) -> Param {
     match value {
-        Value::Null | Value::List(_) => Param::NULL,
+        Value::Null | Value::List(_) | Value::Formless(_) => Param::NULL,
         Value::Bool(truth) => Param::Int(truth.into()),
         Value::Integer(n) => Param::Int(n),
         Value::Real(n) => Param::Double(n),
         Value::Decimal(digits) => number(digits),
-        Value::Text(bytes) | Value::Json(bytes) | Value::Encoded(bytes) | Value::Blob(bytes) => {
+        Value::Text(bytes) | Value::Json(bytes) | Value::Encoded(bytes, _) | Value::Blob(bytes) => {
             Param::Bytes(bytes.into())
         }
     }

@@ -8,7 +8,7 @@ use std::{fmt::Write, sync::Arc};
 use futures_util::TryStreamExt;
 use mysql_async::{BinaryProtocol, Conn, Params, QueryResult, Row, Value as Param, prelude::Queryable};
 
-use super::{DIALECT, Failure, params, wire};
+use super::{DIALECT, Failure, careful::is_of_a_value, params, wire};
 use crate::{
     row::{RowSink, Value},
     source::{
@@ -33,8 +33,8 @@ const KEYS: usize = 128;
 const SMALL_TABLE: usize = 256;
 
 /// What opens and closes a transaction.
-const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
-const COMMIT: &str = "COMMIT";
+pub(super) const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+pub(super) const COMMIT: &str = "COMMIT";
 
 /// How a read went.
 #[derive(Debug, Default)]
@@ -76,7 +76,17 @@ pub(super) async fn read(
         let mut found = conn.exec_iter(&*statement.text, params::of(&statement, &after, left)).await?;
         if let Some(mut found) = found.stream::<Row>().await? {
             let mut wires = vec![];
-            while let Some(row) = found.try_next().await? {
+            loop {
+                let row = match found.try_next().await {
+                    Ok(Some(row)) => row,
+                    Ok(None) => break,
+                    // The rows before the one whose value has failed the query are right; the next read begins there.
+                    Err(error) if passing && progress.rows > 0 && is_of_a_value(&error) => {
+                        whole = false;
+                        break;
+                    }
+                    Err(error) => return Err(error.into()),
+                };
                 if wires.is_empty() {
                     wires = wire::wires(&row, &plan.selects);
                 }
@@ -146,8 +156,8 @@ async fn related(conn: &mut Conn, plan: &Plan, rows: &Held) -> Result<Option<Vec
     Ok(Some(lists))
 }
 
-async fn list(conn: &mut Conn, relation: &Relation, rows: &Held) -> Result<Option<Lists>, Failure> {
-    let Some(keys) = WholeKeys::new(relation, rows) else { return by_places(conn, relation, rows).await };
+pub(super) async fn list(conn: &mut Conn, relation: &Relation, rows: &Held) -> Result<Option<Lists>, Failure> {
+    let Some(keys) = WholeKeys::new(relation, rows)? else { return by_places(conn, relation, rows).await };
     let (condition, params) = match keys.are_close() {
         true => ("BETWEEN ? AND ?".to_owned(), vec![Param::Int(keys.ends().0), Param::Int(keys.ends().1)]),
         false => {
@@ -174,7 +184,7 @@ async fn list(conn: &mut Conn, relation: &Relation, rows: &Held) -> Result<Optio
 
 /// By a join with the keys, since only SQL can say which are equal.
 async fn by_places(conn: &mut Conn, relation: &Relation, rows: &Held) -> Result<Option<Lists>, Failure> {
-    let known: Vec<(usize, Slot)> = keys_of(relation, rows).filter(|(_, slot)| !matches!(slot, Slot::Null)).collect();
+    let known: Vec<(usize, Slot)> = keys_of(relation, rows)?.filter(|(_, slot)| !matches!(slot, Slot::Null)).collect();
     let wanted = Wanted::rows(&DIALECT, relation);
     let mut related = Related::new(relation, rows.count());
     for some in known.chunks(KEYS) {

@@ -71,13 +71,16 @@ impl Wire {
                 // The shortest digits of the short number, not of the double that is nearest to it.
                 return held.push(Form::Decimal, zmij::Buffer::new().format(*n).as_bytes());
             }
-            (Wire::Bit, Value::Bytes(bytes)) => return number(bits(bytes).ok_or_else(malformed)?, held),
-            (Wire::Decimal, Value::Bytes(bytes)) => return held.push(Form::Decimal, bytes),
+            (Wire::Bit, Value::Bytes(bytes)) => match bits(bytes) {
+                Some(n) => return number(n, held),
+                None => held.slots.push(Slot::Unreadable),
+            },
+            (Wire::Decimal, Value::Bytes(bytes)) => return held.push(Form::Decimal, without_padding(bytes)),
             (Wire::Json, Value::Bytes(bytes)) => return held.push(Form::Json, bytes),
             (Wire::Blob, Value::Bytes(bytes)) => return held.push(Form::Blob, bytes),
             (_, Value::Bytes(bytes)) => return held.push(Form::Text, bytes),
-            // A date that is none, as MySQL has it where a date is missing or known in part.
-            (_, Value::Date(_, 0, ..) | Value::Date(_, _, 0, ..)) => held.slots.push(Slot::Null),
+            // A date that is none, as MySQL has it where a date is missing or known in part. Keys are read as text.
+            (_, Value::Date(_, 0, ..) | Value::Date(_, _, 0, ..)) => held.slots.push(Slot::Unreadable),
             (wire, &Value::Date(year, month, day, hour, minute, second, micros)) => {
                 let out = &mut held.bytes;
                 two(u32::from(year) / 100, out);
@@ -146,6 +149,13 @@ pub(super) fn text(row: &Row, index: usize) -> Option<String> {
 
 fn malformed() -> Error {
     Error::new(Kind::Data, "MySQL sent a value in a form that is not its type's")
+}
+
+/// Decimal digits as a number has them: `ZEROFILL` pads them with zeros.
+fn without_padding(digits: &[u8]) -> &[u8] {
+    let whole = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
+    let zeros = digits[..whole].iter().take_while(|byte| **byte == b'0').count();
+    &digits[zeros.min(whole.saturating_sub(1))..]
 }
 
 /// Up to 64 bits.

@@ -119,7 +119,7 @@ fn column(row: &Row) -> TableColumn {
     let (is_enum, is_composite) = (class == "e", class == "c");
     let wire = Type::from_oid(base as u32).as_ref().and_then(Wire::of);
     let as_text = "?::text".to_owned();
-    let is_text = is_enum || type_name == "citext";
+    let is_text = is_enum || matches!(&*type_name, "citext" | "char");
     // PostgreSQL's own types (FirstNormalObjectId in access/transam.h) and ranges: as JSON they would be texts in quotes.
     let has_text = is_text || matches!(&*class, "r" | "m") || (base < 16_384 && category != "A" && !is_composite);
     let (read, read_key) = match wire {

@@ -5,6 +5,7 @@ use std::{
     net::IpAddr,
     path::Path,
     pin::Pin,
+    sync::atomic::{AtomicBool, Ordering},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -42,6 +43,11 @@ pub(super) struct Connector {
     targets: Vec<Target>,
     role: Role,
     begin: String,
+    /// The same for a database without an encoding, whose texts are any bytes: asked for as UTF-8 one that is not would fail
+    /// its row.
+    begin_with_bytes: String,
+    /// Whether the database has none, as its server said when it was connected to.
+    has_bytes: AtomicBool,
 }
 
 /// One of the hosts of a URL.
@@ -154,18 +160,21 @@ impl Connector {
              SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres'",
             timeout.as_millis().clamp(1, i32::MAX as u128)
         );
+        let begin_with_bytes = format!("{begin}; SET LOCAL client_encoding = 'SQL_ASCII'");
         Ok(Connector {
             config,
             tls: MakeRustlsConnect::new(tls::config(check, root.as_deref())?),
             targets,
             role,
             begin,
+            begin_with_bytes,
+            has_bytes: AtomicBool::new(false),
         })
     }
 
     /// What opens a transaction.
     pub(super) fn begin(&self) -> &str {
-        &self.begin
+        if self.has_bytes.load(Ordering::Relaxed) { &self.begin_with_bytes } else { &self.begin }
     }
 
     /// Makes a connection to the first host that answers and is what it must be, driven by a task of its own that ends with the client.
@@ -204,6 +213,8 @@ impl Connector {
             }
             let (client, connection) =
                 config.connect_raw(stream, tls).await.map_err(|error| refused_entry(explained(error, None)))?;
+            let has_bytes = connection.parameter("server_encoding") == Some("SQL_ASCII");
+            self.has_bytes.store(has_bytes, Ordering::Relaxed);
             tokio::spawn(async move {
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "a connection to PostgreSQL ended");

@@ -13,7 +13,7 @@ use crate::{
             advice,
             held::Held,
             keyset::{self, Range},
-            plan::{JOIN, Plan, RELATED, Relation},
+            plan::{JOIN, Plan, RELATED, Relation, Select},
             related::Wanted,
             select,
         },
@@ -95,12 +95,16 @@ async fn look(client: &Client, begin: &str, plan: &Plan) -> Result<Vec<Complaint
         .await?;
     let first = select::rows(plan, &Range::new(), &[]);
     let mut steps = explain(client, &first.text, Param::of(&first, &[], 1)).await?;
-    let (mut key, mut wires) = (Held::new(plan.selects.len()), vec![]);
-    for row in client.query_typed(&first.text, &[(&1i64, Type::INT8)]).await? {
+    // The key alone: a value beside it may be one that the database cannot give.
+    let selects: Vec<Select> = plan.key.iter().map(|select| plan.selects[*select].clone()).collect();
+    let keys = select::columns(plan, &selects, &Range::new(), &[]);
+    let mut key = Held::new(selects.len());
+    let mut wires = vec![];
+    for row in client.query_typed(&keys.text, &[(&1i64, Type::INT8)]).await? {
         rows::push(&row, &mut wires, &mut key)?;
     }
     if key.count() > 0 {
-        let after: Vec<Value<'_>> = plan.key.iter().map(|select| key.value(key.slots[*select])).collect();
+        let after: Vec<Value<'_>> = key.row(0).collect();
         for range in keyset::ranges(&DIALECT, &plan.order, &after) {
             let next = select::rows(plan, &range, &[]);
             steps.extend(explain(client, &next.text, Param::of(&next, &after, 1)).await?);

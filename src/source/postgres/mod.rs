@@ -3,6 +3,7 @@
 //! Dropping a query does not stop it at the server, and the connection would be busy with it: a read that is given up is
 //! cancelled by a request of its own, and its connection is never used again.
 
+mod careful;
 mod catalogue;
 mod connect;
 mod explain;
@@ -36,6 +37,8 @@ pub(super) const DIALECT: Dialect = Dialect {
     compares_rows: true,
     in_list: Some(" = ANY (?)"),
     join: "JOIN",
+    as_text: "(?)::text",
+    no_text: "NULL::text",
     no_escape: " ESCAPE ''",
 };
 
@@ -136,8 +139,9 @@ impl Source for Table {
 
     fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
         Box::pin(async move {
-            let query = self.width.bounded(query);
-            let (mut progress, begin) = (Progress::default(), self.pool.connector().begin());
+            let mut query = self.width.bounded(query);
+            let begin = self.pool.connector().begin();
+            let mut progress = Progress::default();
             let ended = loop {
                 let mut lease = self.pool.lease(query.claim()).await?;
                 let reused = lease.reused;
@@ -150,6 +154,25 @@ impl Source for Table {
                     // The server ended it while it was idle, as it does when it restarts.
                     Ok(Err(Failure::Postgres(error))) if reused && progress.rows == 0 && is_lost(&error) => {
                         self.pool.forget_idle();
+                    }
+                    // The rows before the one whose value has failed the query are read by themselves.
+                    Ok(Err(Failure::Postgres(error)))
+                        if careful::is_of_a_value(&error) && (1..query.limit as usize).contains(&progress.rows) =>
+                    {
+                        query.limit = progress.rows as u32;
+                        progress = Progress::default();
+                    }
+                    Ok(Err(Failure::Postgres(error))) if careful::is_of_a_value(&error) => {
+                        let client = &lease.connection().client;
+                        let read = careful::read(client, begin, &self.plan, &query, &mut *sink);
+                        match tokio::time::timeout(self.pool.patience(), read).await {
+                            Ok(Ok(ended)) => {
+                                lease.give_back();
+                                break ended;
+                            }
+                            Ok(Err(failure)) => return Err(failure.explained(Some(&query))),
+                            Err(_) => return Err(timed_out(self.pool.timeout())),
+                        }
                     }
                     Ok(Err(failure)) => return Err(failure.explained(Some(&query))),
                     Err(_) => return Err(timed_out(self.pool.timeout())),

@@ -36,11 +36,11 @@ impl Param {
     /// A single value; nothing is ever compared with NULL.
     pub(super) fn value(value: Value<'_>) -> Param {
         Param(match value {
-            Value::Null | Value::List(_) => vec![],
+            Value::Null | Value::List(_) | Value::Formless(_) => vec![],
             Value::Bool(truth) => if truth { "t" } else { "f" }.into(),
             Value::Integer(n) => itoa::Buffer::new().format(n).into(),
             Value::Real(n) => zmij::Buffer::new().format(n).into(),
-            Value::Text(text) | Value::Json(text) | Value::Encoded(text) | Value::Decimal(text) => text.into(),
+            Value::Text(text) | Value::Json(text) | Value::Encoded(text, _) | Value::Decimal(text) => text.into(),
             Value::Blob(bytes) => {
                 let mut text = String::from("\\x");
                 for byte in bytes {

@@ -16,7 +16,7 @@ use tokio_postgres::{
     types::{FromSql, Type},
 };
 
-use super::{DIALECT, Failure, params::Param, wire::Wire};
+use super::{DIALECT, Failure, careful::is_of_a_value, params::Param, wire::Wire};
 use crate::{
     error::{Error, Kind},
     row::{RowSink, Value},
@@ -88,7 +88,17 @@ pub(super) async fn read(
         }
         let mut found = pin!(found);
         let mut wires = vec![];
-        while let Some(row) = found.try_next().await? {
+        loop {
+            let row = match found.try_next().await {
+                Ok(Some(row)) => row,
+                Ok(None) => break,
+                // The rows before the one whose value has failed the query are right; the next read begins there.
+                Err(error) if passing && progress.rows > 0 && is_of_a_value(&error) => {
+                    whole = false;
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            };
             push(&row, &mut wires, &mut rows)?;
             progress.rows += 1;
             progress.bytes += row.raw_size_bytes();
@@ -221,8 +231,8 @@ enum Parents {
     Places(Vec<u64>),
 }
 
-async fn list(client: &Client, relation: &Relation, rows: &Held) -> Result<Option<Lists>, Failure> {
-    let (parents, condition, params) = match WholeKeys::new(relation, rows) {
+pub(super) async fn list(client: &Client, relation: &Relation, rows: &Held) -> Result<Option<Lists>, Failure> {
+    let (parents, condition, params) = match WholeKeys::new(relation, rows)? {
         Some(keys) if keys.are_close() => {
             let (first, last) = keys.ends();
             let params = [first, last].map(|key| Param::value(Value::Integer(key))).into();
@@ -233,9 +243,9 @@ async fn list(client: &Client, relation: &Relation, rows: &Held) -> Result<Optio
             (Parents::Keys(keys), "= ANY ($1)", params)
         }
         None => {
-            let known = || keys_of(relation, rows).filter(|(_, slot)| !matches!(slot, Slot::Null));
-            let params = vec![Param::array(known().map(|(_, slot)| Param::value(rows.value(slot))))];
-            (Parents::Places(known().map(|(row, _)| row as u64).collect()), "", params)
+            let known = keys_of(relation, rows)?.filter(|(_, slot)| !matches!(slot, Slot::Null));
+            let params = vec![Param::array(known.clone().map(|(_, slot)| Param::value(rows.value(slot))))];
+            (Parents::Places(known.map(|(row, _)| row as u64).collect()), "", params)
         }
     };
     let params: Vec<Param> = params;
@@ -248,8 +258,10 @@ async fn list(client: &Client, relation: &Relation, rows: &Held) -> Result<Optio
         let (ids, table) = (wanted.by(condition), Wanted::all(&DIALECT, relation, SMALL_TABLE + 1));
         let ids = client.query_typed_raw(&ids, params());
         let (table, ids) = future::join(small_table(client, relation, &table), ids).await;
+        // In the order in which they were asked for: behind one that fails all others do.
+        let table = table?;
         let ids = ids?;
-        match table? {
+        match table {
             Some(table) => return named(relation, keys, &table, ids, rows.count()).await,
             // It has grown. What was asked for is not read; the answer to the next question comes behind it.
             None => drop(ids),

@@ -11,7 +11,8 @@ use std::{
 use tokio_postgres::types::Type;
 
 use crate::{
-    error::{Error, Kind, Result},
+    error::Result,
+    flaw::Flaws,
     source::sql::held::{Form, Held, Slot},
     text,
 };
@@ -53,7 +54,8 @@ impl Wire {
             Type::FLOAT4 => Wire::Float4,
             Type::FLOAT8 => Wire::Float8,
             Type::NUMERIC => Wire::Numeric,
-            Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::CHAR => Wire::Text,
+            // Not `"char"`, whose bytes need not be text.
+            Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME => Wire::Text,
             Type::BYTEA => Wire::Bytea,
             Type::UUID => Wire::Uuid,
             Type::JSON => Wire::Json,
@@ -70,60 +72,83 @@ impl Wire {
         })
     }
 
-    /// Adds a value to `held`.
+    /// Adds a value to `held`; bytes that are not of this form are a value that cannot be read.
     ///
     /// # Errors
-    /// [`Kind::Data`] when the bytes are not of this form.
+    /// As [`Held::close`].
     pub(super) fn read(self, raw: Option<&[u8]>, held: &mut Held) -> Result<()> {
         let Some(raw) = raw else {
             held.slots.push(Slot::Null);
             return Ok(());
         };
+
         let from = held.bytes.len();
+        let slot = match self.decode(raw, &mut held.bytes) {
+            Some(Read::Bytes(form)) => return held.close(form, from),
+            Some(Read::Slot(slot)) => slot,
+            None => {
+                held.bytes.truncate(from);
+                Slot::Unreadable
+            }
+        };
+        held.slots.push(slot);
+        Ok(())
+    }
+
+    /// The value of these bytes, or what the bytes are that it appended to `out`; `None` where they are not of this form.
+    fn decode(self, raw: &[u8], out: &mut Vec<u8>) -> Option<Read> {
+        let integer = |n: i64| Some(Read::Slot(Slot::Integer(n)));
         match self {
-            Wire::Bool => held.slots.push(Slot::Bool(fixed::<1>(raw)?[0] != 0)),
-            Wire::Int2 => held.slots.push(Slot::Integer(i16::from_be_bytes(fixed(raw)?).into())),
-            Wire::Int4 => held.slots.push(Slot::Integer(i32::from_be_bytes(fixed(raw)?).into())),
-            Wire::Int8 => held.slots.push(Slot::Integer(i64::from_be_bytes(fixed(raw)?))),
-            Wire::Oid => held.slots.push(Slot::Integer(u32::from_be_bytes(fixed(raw)?).into())),
-            Wire::Float8 => held.slots.push(Slot::Real(f64::from_be_bytes(fixed(raw)?))),
+            Wire::Bool => return Some(Read::Slot(Slot::Bool(fixed::<1>(raw)?[0] != 0))),
+            Wire::Int2 => return integer(i16::from_be_bytes(fixed(raw)?).into()),
+            Wire::Int4 => return integer(i32::from_be_bytes(fixed(raw)?).into()),
+            Wire::Int8 => return integer(i64::from_be_bytes(fixed(raw)?)),
+            Wire::Oid => return integer(u32::from_be_bytes(fixed(raw)?).into()),
+            Wire::Float8 => return Some(Read::Slot(Slot::Real(f64::from_be_bytes(fixed(raw)?)))),
             Wire::Float4 => {
                 // The shortest digits of the short number, not of the double that is nearest to it.
                 let n = f32::from_be_bytes(fixed(raw)?);
-                held.bytes.extend_from_slice(zmij::Buffer::new().format(n).as_bytes());
-                return held.close(Form::Decimal, from);
+                out.extend_from_slice(zmij::Buffer::new().format(n).as_bytes());
+                return Some(Read::Bytes(Form::Decimal));
             }
             Wire::Numeric => {
-                numeric(raw, &mut held.bytes)?;
-                return held.close(Form::Decimal, from);
+                numeric(raw, out)?;
+                return Some(Read::Bytes(Form::Decimal));
             }
-            Wire::Text => return held.push(Form::Text, raw),
-            Wire::Bytea => return held.push(Form::Blob, raw),
-            Wire::Json => return held.push(Form::Json, raw),
-            // A version byte stands before the text.
-            Wire::Jsonb => return held.push(Form::Json, raw.get(1..).unwrap_or_default()),
-            Wire::Uuid => uuid(fixed(raw)?, &mut held.bytes),
-            Wire::Date => date(i32::from_be_bytes(fixed(raw)?), &mut held.bytes),
+            Wire::Bytea => {
+                out.extend_from_slice(raw);
+                return Some(Read::Bytes(Form::Blob));
+            }
+            Wire::Json => {
+                out.extend_from_slice(raw);
+                return Some(Read::Bytes(Form::Json));
+            }
+            Wire::Jsonb => {
+                // A version byte stands before the text.
+                out.extend_from_slice(raw.strip_prefix(&[1])?);
+                return Some(Read::Bytes(Form::Json));
+            }
+            Wire::Array => return Some(Read::Bytes(Form::Encoded(array(raw, out)?))),
+            Wire::Text => out.extend_from_slice(raw),
+            Wire::Uuid => uuid(fixed(raw)?, out),
+            Wire::Date => date(i32::from_be_bytes(fixed(raw)?), out),
             Wire::Time => match i64::from_be_bytes(fixed(raw)?) {
-                micros @ 0..=86_400_000_000 => time(micros, &mut held.bytes),
-                _ => return Err(malformed()),
+                micros @ 0..=86_400_000_000 => time(micros, out),
+                _ => return None,
             },
-            Wire::Timestamp => timestamp(i64::from_be_bytes(fixed(raw)?), "", &mut held.bytes),
-            Wire::TimestampTz => timestamp(i64::from_be_bytes(fixed(raw)?), "Z", &mut held.bytes),
-            Wire::Inet => inet(raw, &mut held.bytes)?,
-            Wire::Array => {
-                let mut out = text::Output { bytes: std::mem::take(&mut held.bytes), mended: 0 };
-                let written = array(raw, &mut out);
-                held.bytes = out.bytes;
-                written?;
-                return held.close(Form::Encoded, from);
-            }
+            Wire::Timestamp => timestamp(i64::from_be_bytes(fixed(raw)?), "", out),
+            Wire::TimestampTz => timestamp(i64::from_be_bytes(fixed(raw)?), "Z", out),
+            Wire::Inet => inet(raw, out)?,
         }
-        match held.bytes.len() > from {
-            true => held.close(Form::Text, from),
-            false => Ok(()),
-        }
+        Some(Read::Bytes(Form::Text))
     }
+}
+
+/// What came of bytes.
+enum Read {
+    Slot(Slot),
+    /// Bytes were appended, which are this.
+    Bytes(Form),
 }
 
 /// Reads bytes as a value of the type with this number, for fuzzing.
@@ -136,35 +161,31 @@ pub fn fuzz_postgres_wire(oid: u32, raw: &[u8]) {
     }
 }
 
-fn malformed() -> Error {
-    Error::new(Kind::Data, "PostgreSQL sent a value in a form that is not its type's")
-}
-
-fn fixed<const N: usize>(raw: &[u8]) -> Result<[u8; N]> {
-    raw.try_into().map_err(|_| malformed())
+fn fixed<const N: usize>(raw: &[u8]) -> Option<[u8; N]> {
+    raw.try_into().ok()
 }
 
 /// Reads big-endian numbers one after the other.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, n: usize) -> Result<&'a [u8]> {
-        let (head, rest) = self.0.split_at_checked(n).ok_or_else(malformed)?;
+    fn take(&mut self, n: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(n)?;
         self.0 = rest;
-        Ok(head)
+        Some(head)
     }
 
-    fn i16(&mut self) -> Result<i16> {
-        Ok(i16::from_be_bytes(fixed(self.take(2)?)?))
+    fn i16(&mut self) -> Option<i16> {
+        Some(i16::from_be_bytes(fixed(self.take(2)?)?))
     }
 
-    fn i32(&mut self) -> Result<i32> {
-        Ok(i32::from_be_bytes(fixed(self.take(4)?)?))
+    fn i32(&mut self) -> Option<i32> {
+        Some(i32::from_be_bytes(fixed(self.take(4)?)?))
     }
 }
 
 /// Digits in base 10,000, the first of which stands for `10000^weight`, and how many decimals to show.
-fn numeric(raw: &[u8], out: &mut Vec<u8>) -> Result<()> {
+fn numeric(raw: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let mut reader = Reader(raw);
     let (count, weight, sign, scale) = (reader.i16()?, i32::from(reader.i16()?), reader.i16()? as u16, reader.i16()?);
     match sign {
@@ -174,7 +195,7 @@ fn numeric(raw: &[u8], out: &mut Vec<u8>) -> Result<()> {
         0xf000 => return write(out, format_args!("-Infinity")),
         _ => return write(out, format_args!("NaN")),
     }
-    let digits = reader.take(usize::try_from(count).map_err(|_| malformed())? * 2)?;
+    let digits = reader.take(usize::try_from(count).ok()? * 2)?;
     // The digits of 10000^place, as the sender has them: below 10,000, and none where there are only zeros.
     let group = |place: i32| {
         let at = usize::try_from(weight - place).ok().and_then(|at| digits.get(at * 2..at * 2 + 2));
@@ -195,12 +216,12 @@ fn numeric(raw: &[u8], out: &mut Vec<u8>) -> Result<()> {
         }
         out.truncate(end);
     }
-    Ok(())
+    Some(())
 }
 
 /// Writing to memory does not fail.
-fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) -> Result<()> {
-    out.write_fmt(text).map_err(|error| Error::new(Kind::Internal, "a value cannot be written").caused_by(error))
+fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) -> Option<()> {
+    out.write_fmt(text).ok()
 }
 
 fn uuid(raw: [u8; 16], out: &mut Vec<u8>) {
@@ -306,40 +327,43 @@ fn timestamp(micros: i64, zone: &str, out: &mut Vec<u8>) {
 }
 
 /// Family, bits, whether it is a `cidr`, and the address.
-fn inet(raw: &[u8], out: &mut Vec<u8>) -> Result<()> {
-    let [_, bits, is_cidr, _, address @ ..] = raw else { return Err(malformed()) };
+fn inet(raw: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let [_, bits, is_cidr, _, address @ ..] = raw else { return None };
     match address.len() {
         4 => write(out, format_args!("{}", Ipv4Addr::from(fixed::<4>(address)?)))?,
         _ => write(out, format_args!("{}", Ipv6Addr::from(fixed::<16>(address)?)))?,
     }
     // As PostgreSQL shows it: an `inet` without its mask where that is the whole address.
-    match usize::from(*bits) < address.len() * 8 || *is_cidr != 0 {
-        true => write(out, format_args!("/{bits}")),
-        false => Ok(()),
+    if usize::from(*bits) < address.len() * 8 || *is_cidr != 0 {
+        write(out, format_args!("/{bits}"))?;
     }
+    Some(())
 }
 
-/// Dimensions, the elements' type, length and first index of each dimension, then the elements.
-fn array(raw: &[u8], out: &mut text::Output) -> Result<()> {
+/// Dimensions, the elements' type, length and first index of each dimension, then the elements. What could not be written as
+/// it was is said.
+fn array(raw: &[u8], out: &mut Vec<u8>) -> Option<Flaws> {
     let mut reader = Reader(raw);
     let (dimensions, _, element) = (reader.i32()?, reader.i32()?, reader.i32()? as u32);
-    let wire = Type::from_oid(element).as_ref().and_then(Wire::of).ok_or_else(malformed)?;
+    let wire = Type::from_oid(element).as_ref().and_then(Wire::of)?;
     if !(0..=6).contains(&dimensions) {
-        return Err(malformed());
+        return None;
     }
-    let lengths = (0..dimensions)
-        .map(|_| {
-            let length = reader.i32()?;
-            reader.i32()?;
-            if length > 0 { Ok(length) } else { Err(malformed()) }
-        })
-        .collect::<Result<Vec<i32>>>()?;
-    let mut scratch = Held::new(1);
-    match lengths.is_empty() {
-        true => out.bytes.extend_from_slice(b"[]"),
-        false => elements(wire, &lengths, &mut reader, &mut scratch, out)?,
+    let length = |_| {
+        let length = reader.i32()?;
+        reader.i32()?;
+        (length > 0).then_some(length)
+    };
+    let lengths = (0..dimensions).map(length).collect::<Option<Vec<i32>>>()?;
+    if lengths.is_empty() {
+        out.extend_from_slice(b"[]");
+        return Some(Flaws::NONE);
     }
-    Ok(())
+
+    let mut json = text::Output { bytes: std::mem::take(out), flaws: Flaws::NONE };
+    let written = elements(wire, &lengths, &mut reader, &mut Held::new(1), &mut json);
+    *out = json.bytes;
+    written.map(|()| json.flaws)
 }
 
 fn elements(
@@ -348,7 +372,7 @@ fn elements(
     reader: &mut Reader<'_>,
     scratch: &mut Held,
     out: &mut text::Output,
-) -> Result<()> {
+) -> Option<()> {
     out.bytes.push(b'[');
     for index in 0..lengths[0] {
         if index > 0 {
@@ -360,14 +384,14 @@ fn elements(
         }
         let raw = match reader.i32()? {
             -1 => None,
-            length => Some(reader.take(usize::try_from(length).map_err(|_| malformed())?)?),
+            length => Some(reader.take(usize::try_from(length).ok()?)?),
         };
         scratch.clear();
-        wire.read(raw, scratch)?;
+        wire.read(raw, scratch).ok()?;
         text::scalar(scratch.value(scratch.slots[0]), out);
     }
     out.bytes.push(b']');
-    Ok(())
+    Some(())
 }
 
 #[cfg(test)]

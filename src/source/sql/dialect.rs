@@ -15,6 +15,10 @@ pub(in crate::source) struct Dialect {
     pub(in crate::source) in_list: Option<&'static str>,
     /// The join of a join table with the related table behind it.
     pub(in crate::source) join: &'static str,
+    /// How a value is made the database's own text: SQL with one `?`.
+    pub(in crate::source) as_text: &'static str,
+    /// A text that is NULL.
+    pub(in crate::source) no_text: &'static str,
     /// What a pattern is followed by, so that `\` is a character like any other.
     pub(in crate::source) no_escape: &'static str,
 }

@@ -2,11 +2,12 @@
 
 use crate::{
     error::{Error, Kind},
+    flaw::Flaws,
     row::Value,
 };
 
 /// Rows of `width` values each.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::source) struct Held {
     pub(in crate::source) width: usize,
     pub(in crate::source) slots: Vec<Slot>,
@@ -21,6 +22,8 @@ pub(in crate::source) enum Slot {
     Integer(i64),
     Real(f64),
     Bytes(Form, u32, u32),
+    /// A value that cannot be read.
+    Unreadable,
 }
 
 /// What bytes of the buffer are.
@@ -30,7 +33,9 @@ pub(in crate::source) enum Form {
     Json,
     Blob,
     Decimal,
-    Encoded,
+    Encoded(Flaws),
+    /// The database's own text of a value that has no form here.
+    Formless,
 }
 
 impl Held {
@@ -67,6 +72,7 @@ impl Held {
             Slot::Bool(truth) => Value::Bool(truth),
             Slot::Integer(n) => Value::Integer(n),
             Slot::Real(n) => Value::Real(n),
+            Slot::Unreadable => Value::Formless(None),
             Slot::Bytes(form, from, to) => {
                 let bytes = &self.bytes[from as usize..to as usize];
                 match form {
@@ -74,10 +80,52 @@ impl Held {
                     Form::Json => Value::Json(bytes),
                     Form::Blob => Value::Blob(bytes),
                     Form::Decimal => Value::Decimal(bytes),
-                    Form::Encoded => Value::Encoded(bytes),
+                    Form::Encoded(flaws) => Value::Encoded(bytes, flaws),
+                    Form::Formless => Value::Formless(Some(bytes)),
                 }
             }
         }
+    }
+
+    /// Adds a value of other rows.
+    ///
+    /// # Errors
+    /// As [`close`](Held::close).
+    pub(in crate::source) fn copy(&mut self, other: &Held, slot: Slot) -> Result<(), Error> {
+        match slot {
+            Slot::Bytes(form, from, to) => self.push(form, &other.bytes[from as usize..to as usize]),
+            slot => {
+                self.slots.push(slot);
+                Ok(())
+            }
+        }
+    }
+
+    /// One column of the rows.
+    ///
+    /// # Errors
+    /// As [`close`](Held::close).
+    pub(in crate::source) fn column(&self, column: usize) -> Result<Held, Error> {
+        let mut held = Held::new(1);
+        for slot in self.slots.iter().skip(column).step_by(self.width) {
+            held.copy(self, *slot)?;
+        }
+        Ok(held)
+    }
+
+    /// Says of a column that its texts are the database's own, of values that have no form here.
+    pub(in crate::source) fn mark_formless(&mut self, column: usize) {
+        for slot in self.slots.iter_mut().skip(column).step_by(self.width) {
+            if let Slot::Bytes(form, ..) = slot {
+                *form = Form::Formless;
+            }
+        }
+    }
+
+    /// Says of a column that its values cannot be read.
+    pub(in crate::source) fn mark_unreadable(&mut self, column: usize) {
+        let width = self.width;
+        self.slots.iter_mut().skip(column).step_by(width).for_each(|slot| *slot = Slot::Unreadable);
     }
 
     /// About how many bytes of memory it takes.

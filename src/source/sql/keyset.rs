@@ -7,7 +7,7 @@
 //! NULL has the rank that the database gives it.
 
 use super::dialect::Dialect;
-use crate::row::Value;
+use crate::{cursor::Cursor, row::Value};
 
 /// A column of a list's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,14 +48,8 @@ pub(in crate::source) fn ranges(dialect: &Dialect, order: &[KeyColumn], after: &
         for beyond in beyond(dialect, order, at, after[at]) {
             let mut range = vec![];
             for (index, column) in order[..at].iter().enumerate() {
-                match after[index] {
-                    Value::Null => range.push(Piece::Sql(format!("{} IS NULL AND ", column.sql))),
-                    _ => range.extend([
-                        Piece::Sql(format!("{} = ", column.sql)),
-                        Piece::Key(index),
-                        Piece::Sql(" AND ".into()),
-                    ]),
-                }
+                range.extend(equal(column, index, after[index]));
+                range.push(Piece::Sql(" AND ".into()));
             }
             range.extend(beyond);
             ranges.push(range);
@@ -93,6 +87,26 @@ fn beyond(dialect: &Dialect, order: &[KeyColumn], at: usize, value: Value<'_>) -
     }
 }
 
+/// The row with these key values.
+pub(in crate::source) fn exactly(order: &[KeyColumn], key: &Cursor) -> Range {
+    let mut range = vec![];
+    for (at, (column, value)) in order.iter().zip(key.values()).enumerate() {
+        if at > 0 {
+            range.push(Piece::Sql(" AND ".into()));
+        }
+        range.extend(equal(column, at, value));
+    }
+    range
+}
+
+/// That a column has the value with this place in the cursor.
+fn equal(column: &KeyColumn, at: usize, value: Value<'_>) -> Range {
+    match value {
+        Value::Null => vec![Piece::Sql(format!("{} IS NULL", column.sql))],
+        _ => vec![Piece::Sql(format!("{} = ", column.sql)), Piece::Key(at)],
+    }
+}
+
 /// The `ORDER BY` list.
 pub(in crate::source) fn order_by(order: &[KeyColumn]) -> String {
     let terms = order.iter().map(|column| format!("{}{}", column.sql, if column.descending { " DESC" } else { "" }));
@@ -111,6 +125,8 @@ mod tests {
         compares_rows: true,
         in_list: None,
         join: "JOIN",
+        as_text: "?",
+        no_text: "NULL",
         no_escape: "",
     };
 

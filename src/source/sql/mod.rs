@@ -4,6 +4,7 @@
 //! what [`select`] writes; the rest is here.
 
 pub(super) mod advice;
+pub(super) mod careful;
 pub(super) mod catalogue;
 pub(super) mod dialect;
 pub(super) mod held;

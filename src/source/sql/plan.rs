@@ -1,6 +1,10 @@
 //! What a source selects: columns as SQL, the order, related lists.
 
-use super::{catalogue::TableColumn, dialect::Dialect, keyset::KeyColumn};
+use super::{
+    catalogue::{TableColumn, fill},
+    dialect::Dialect,
+    keyset::KeyColumn,
+};
 use crate::{row::Column, source::Filter};
 
 /// The alias of a related table inside a query; no table of a user is called so.
@@ -73,10 +77,24 @@ impl Plan {
 }
 
 /// An expression of the main query.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::source) struct Select {
     pub(in crate::source) sql: String,
+    /// The same without what makes the value one that is read here.
+    pub(in crate::source) bare: String,
     pub(in crate::source) json: bool,
+}
+
+impl Select {
+    /// A column that is SQL already, made what is read here by a template with one `?`.
+    pub(in crate::source) fn new(template: &str, column: String, json: bool) -> Select {
+        Select { sql: fill(template, &column), bare: column, json }
+    }
+
+    /// The same within a query of its own.
+    pub(in crate::source) fn within(&self, query: impl Fn(&str) -> String) -> Select {
+        Select { sql: query(&self.sql), bare: query(&self.bare), json: self.json }
+    }
 }
 
 /// How a column of the source is made.

@@ -79,14 +79,14 @@ impl<'a> Planner<'a> {
     /// The index of the select of a column of the main table.
     fn select_own(&mut self, name: &str, at: &str) -> Result<usize, Complaint> {
         let column = self.table.column(name, at)?;
-        let select = Select { sql: fill(&column.read, &self.own(&column.name)), json: column.json };
+        let select = Select::new(&column.read, self.own(&column.name), column.json);
         Ok(self.select(select))
     }
 
     /// The same, such that its value can be bound again.
     pub(super) fn select_key(&mut self, name: &str, at: &str) -> Result<usize, Complaint> {
         let column = self.table.column(name, at)?;
-        let select = Select { sql: fill(&column.read_key, &self.own(&column.name)), json: false };
+        let select = Select::new(&column.read_key, self.own(&column.name), false);
         Ok(self.select(select))
     }
 
@@ -137,7 +137,7 @@ impl<'a> Planner<'a> {
                 _ => ("?", usual.as_str()),
             };
             let (sql, nullable, bind) = (fill(made, &own), column.nullable, bind.to_owned());
-            let select = Select { sql: fill(&column.read_key, &own), json: false };
+            let select = Select::new(&column.read_key, own, false);
             let select = self.select(select);
             self.plan.key.push(select);
             self.plan.order_types.push((column.kind.clone(), column.collation.clone()));

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::{
     dialect::Dialect,
-    held::{Held, Slot},
+    held::{Form, Held, Slot},
     plan::{JOIN, RELATED, Relation},
 };
 use crate::{
     error::{Error, Kind},
-    row::Value,
+    row::{Value, unreadable_key},
 };
 
 /// The related rows of a run take so much memory; where there are more, the run is made shorter.
@@ -55,6 +55,16 @@ impl Lists {
         self.pairs.len() * (size_of::<u64>() + self.rows.weight() / self.rows.count().max(1))
     }
 
+    /// Says of a column of the related rows that its texts are of values without a form, or that nothing of it was read.
+    pub(in crate::source) fn mark_formless(&mut self, column: usize, unread: bool) {
+        let rows = Arc::make_mut(&mut self.rows);
+        if unread {
+            rows.mark_unreadable(column);
+        } else {
+            rows.mark_formless(column);
+        }
+    }
+
     /// All values, row after row.
     pub(in crate::source) fn values(&self) -> Vec<Value<'_>> {
         let mut values = Vec::with_capacity(self.pairs.len() * self.rows.width);
@@ -90,21 +100,26 @@ pub(in crate::source) fn fits(relation: &Relation, bytes: usize, rows: usize) ->
 pub(in crate::source) struct WholeKeys(Vec<(i64, u64)>);
 
 impl WholeKeys {
-    pub(in crate::source) fn new(relation: &Relation, rows: &Held) -> Option<WholeKeys> {
+    /// # Errors
+    /// As [`keys_of`].
+    pub(in crate::source) fn new(relation: &Relation, rows: &Held) -> Result<Option<WholeKeys>, Error> {
+        let slots = keys_of(relation, rows)?;
         if !relation.whole {
-            return None;
+            return Ok(None);
         }
+
         let mut keys: Vec<(i64, u64)> = Vec::with_capacity(rows.count());
-        for (row, slot) in keys_of(relation, rows) {
+        for (row, slot) in slots {
             match slot {
                 Slot::Integer(key) => keys.push((key, row as u64)),
-                _ => return None,
+                _ => return Ok(None),
             }
         }
         if !keys.is_sorted() {
             keys.sort_unstable();
         }
-        (!keys.is_empty() && !keys.windows(2).any(|pair| pair[0].0 == pair[1].0)).then_some(WholeKeys(keys))
+        let tell_apart = !keys.is_empty() && !keys.windows(2).any(|pair| pair[0].0 == pair[1].0);
+        Ok(tell_apart.then_some(WholeKeys(keys)))
     }
 
     /// The first and the last key.
@@ -141,8 +156,19 @@ impl WholeKeys {
 }
 
 /// The values that a run's related rows point to, each with its row.
-pub(in crate::source) fn keys_of(relation: &Relation, rows: &Held) -> impl Iterator<Item = (usize, Slot)> {
-    rows.slots.iter().skip(relation.parent).step_by(rows.width).copied().enumerate()
+///
+/// # Errors
+/// [`Kind::Data`] where one of them cannot be read: its row would seem to have no related rows.
+pub(in crate::source) fn keys_of(
+    relation: &Relation,
+    rows: &Held,
+) -> Result<impl Iterator<Item = (usize, Slot)> + Clone, Error> {
+    let slots = rows.slots.iter().skip(relation.parent).step_by(rows.width).copied();
+    let unreadable = |slot: Slot| matches!(slot, Slot::Unreadable | Slot::Bytes(Form::Formless, ..));
+    if slots.clone().any(unreadable) {
+        return Err(unreadable_key());
+    }
+    Ok(slots.enumerate())
 }
 
 /// What is selected of related rows, as SQL.

@@ -1,7 +1,7 @@
 //! Related rows of a resource: which tables and columns they are joined by, as the foreign keys or the configuration say.
 
 use super::{
-    catalogue::{ForeignKey, Table, fill},
+    catalogue::{ForeignKey, Table},
     dialect::Dialect,
     keyset::KeyColumn,
     plan::{JOIN, Join, Output, RELATED, Relation, Select},
@@ -40,15 +40,15 @@ impl Planner<'_> {
         };
         let columns = related_columns(dialect, target, related, at)?;
         if !related.object {
-            let select = self.select(Select { sql: select(&columns[0].sql), json: columns[0].json });
+            let select = self.select(columns[0].within(select));
             return Ok(Field::Column(self.output(name, Output::Select(select), Shape::Scalar)));
         }
         // An object's values lie side by side, behind the key that says whether there is one.
         let key = target.column(&to, at)?;
-        let key = Select { sql: select(&fill(&key.read, &dialect.column(&alias, &key.name))), json: false };
+        let key = Select::new(&key.read, dialect.column(&alias, &key.name), false).within(select);
         self.plan.selects.push(key);
         let first = self.plan.selects.len();
-        self.plan.selects.extend(columns.iter().map(|one| Select { sql: select(&one.sql), json: one.json }));
+        self.plan.selects.extend(columns.iter().map(|one| one.within(select)));
         let output = Output::Object { first, len: columns.len() };
         Ok(Field::Column(self.output(name, output, Shape::Object(names(target, related, at)?))))
     }
@@ -162,7 +162,7 @@ fn related_columns(dialect: &Dialect, table: &Table, related: &Related, at: &str
     let alias = dialect.quote(RELATED);
     let select = |name: &String| {
         let column = table.column(name, at)?;
-        Ok(Select { sql: fill(&column.read, &dialect.column(&alias, &column.name)), json: column.json })
+        Ok(Select::new(&column.read, dialect.column(&alias, &column.name), column.json))
     };
     related.columns.iter().map(select).collect()
 }

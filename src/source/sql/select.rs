@@ -5,7 +5,7 @@
 use super::{
     dialect::Dialect,
     keyset::{self, Piece, Range},
-    plan::Plan,
+    plan::{Plan, Select},
 };
 use crate::source::{Condition, Operand, Operator};
 
@@ -33,7 +33,17 @@ pub(in crate::source) enum Bind<'a> {
 
 /// The rows of one key range that fulfil the conditions.
 pub(in crate::source) fn rows<'a>(plan: &'a Plan, range: &Range, conditions: &'a [Condition]) -> Statement<'a> {
-    let selects: Vec<&str> = plan.selects.iter().map(|select| &*select.sql).collect();
+    columns(plan, &plan.selects, range, conditions)
+}
+
+/// The same, with other columns.
+pub(in crate::source) fn columns<'a>(
+    plan: &'a Plan,
+    selects: &[Select],
+    range: &Range,
+    conditions: &'a [Condition],
+) -> Statement<'a> {
+    let selects: Vec<&str> = selects.iter().map(|select| &*select.sql).collect();
     let mut writer = Writer::new(plan, format!("SELECT {} FROM {}", selects.join(", "), plan.table));
     writer.conditions(range, conditions);
     writer.push(" ORDER BY ");

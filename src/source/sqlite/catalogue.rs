@@ -27,6 +27,12 @@ pub(super) fn read(connection: &Connection) -> Result<Catalogue> {
 fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool) -> Result<Table> {
     let mut info = connection
         .prepare("SELECT name, type, \"notnull\", pk FROM pragma_table_xinfo(?1) WHERE hidden <> 1 ORDER BY cid")?;
+    let created = connection
+        .query_row("SELECT sql FROM sqlite_schema WHERE name = ?1", [&name], |row| row.get::<_, Option<String>>(0))
+        .ok()
+        .flatten()
+        .unwrap_or_default();
+    let checked = checked_as_json(&created);
     let mut columns = vec![];
     let mut key: Vec<(i64, String)> = vec![];
     let mut rows = info.query([&name])?;
@@ -45,7 +51,8 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
                 .map(|collation| format!("? COLLATE {}", DIALECT.quote(&collation))),
             exact: Some("? COLLATE BINARY".to_owned()),
             text: affinity(&declared) == "TEXT",
-            json: declared.eq_ignore_ascii_case("json"),
+            json: declared.eq_ignore_ascii_case("json")
+                || checked.iter().any(|checked| checked.eq_ignore_ascii_case(&column_name)),
             ..TableColumn::plain(column_name)
         });
     }
@@ -149,6 +156,23 @@ fn resolve_references(tables: &mut [Table]) {
     for table in tables {
         table.foreign_keys.retain(|key| !key.to.is_empty());
     }
+}
+
+/// The columns that a table's declaration checks to be JSON, as Django's does: `CHECK ((JSON_VALID("doc") OR "doc" IS NULL))`.
+fn checked_as_json(created: &str) -> Vec<String> {
+    let lower = created.to_ascii_lowercase();
+    let name = |at: usize| {
+        let argument = created[at..].trim_start().strip_prefix('(')?.trim_start();
+        let close = match argument.chars().next()? {
+            '[' => ']',
+            quote @ ('"' | '`') => quote,
+            _ => return Some(argument[..argument.find([')', ','])?].trim().to_owned()),
+        };
+        Some(argument[1..].split(close).next()?.to_owned())
+    };
+    // A check of the whole table is one of its columns too; what is behind a comment or within a text does no harm, since what is
+    // no JSON stands as text.
+    lower.match_indices("json_valid").filter_map(|(at, found)| name(at + found.len())).collect()
 }
 
 /// The collation of a column; of a view's, which SQLite does not tell, the usual one.

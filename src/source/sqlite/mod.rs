@@ -3,6 +3,7 @@
 //! A read is stopped by SQLite's progress handler, which looks at a flag of *that* read: an interrupt
 //! (`sqlite3_interrupt`) that comes late would stop the next read of the connection instead.
 
+mod careful;
 mod catalogue;
 mod related;
 mod rows;
@@ -50,6 +51,8 @@ pub(super) const DIALECT: Dialect = Dialect {
     in_list: Some(" IN rarray(?)"),
     // It reads the tables of a cross join in the order in which they stand.
     join: "CROSS JOIN",
+    as_text: "CAST(? AS TEXT)",
+    no_text: "NULL",
     no_escape: "",
 };
 

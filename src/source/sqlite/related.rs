@@ -32,7 +32,7 @@ const SMALL_BYTES: usize = 1024 * 1024;
 /// Reads one related list for a run of rows; `None` when it is more than a run may hold, and there is more than one row to
 /// leave out.
 pub(super) fn read(session: &mut Session, relation: &Relation, rows: &Held) -> Result<Option<Lists>, Failure> {
-    let parents = Parents::new(relation, rows);
+    let parents = Parents::new(relation, rows)?;
     let mut pairs = vec![];
     if let Some(table) = small_table(session, relation)?
         && let Some(wanted) = Wanted::ids(&DIALECT, relation)
@@ -114,16 +114,16 @@ impl Class {
 }
 
 impl Parents {
-    fn new(relation: &Relation, rows: &Held) -> Parents {
-        match WholeKeys::new(relation, rows) {
-            Some(keys) if keys.are_close() => Parents::Close(keys),
+    fn new(relation: &Relation, rows: &Held) -> Result<Parents, Failure> {
+        match WholeKeys::new(relation, rows)? {
+            Some(keys) if keys.are_close() => Ok(Parents::Close(keys)),
             _ => Parents::apart(relation, rows),
         }
     }
 
-    fn apart(relation: &Relation, rows: &Held) -> Parents {
+    fn apart(relation: &Relation, rows: &Held) -> Result<Parents, Failure> {
         let mut classes: Vec<Class> = vec![];
-        for (row, slot) in keys_of(relation, rows) {
+        for (row, slot) in keys_of(relation, rows)? {
             let (kind, value) = match rows.value(slot) {
                 Value::Integer(n) => (ClassKind::Number, Owned::Integer(n)),
                 Value::Real(n) => (ClassKind::Number, Owned::Real(n)),
@@ -138,7 +138,7 @@ impl Parents {
             classes[known].values.push(value);
             classes[known].places.push(row as u64);
         }
-        Parents::Apart(classes)
+        Ok(Parents::Apart(classes))
     }
 
     /// Gives each related row with the row of the run it belongs to, for as long as `take` says true; says whether it did to the

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use rusqlite::{Connection, types::Value as Owned};
 
 use super::{
+    careful::{self, is_of_a_value},
     related,
     session::{Binder, Bound, Failure, Session, push},
 };
@@ -55,12 +56,19 @@ fn read_in_transaction(
             .into());
         }
     }
-    let (mut rows, mut ended) = main_rows(&session.connection, plan, query)?;
+    let (mut rows, mut ended) = match main_rows(&session.connection, plan, query) {
+        Err(Failure::Sqlite(error)) if is_of_a_value(&error) => return careful::read(session, plan, query, sink),
+        found => found?,
+    };
     if rows.count() == 0 {
         return Ok(ended);
     }
     let lists = loop {
-        match lists(session, plan, &rows)? {
+        let lists = match lists(session, plan, &rows) {
+            Err(Failure::Sqlite(error)) if is_of_a_value(&error) => return careful::read(session, plan, query, sink),
+            lists => lists?,
+        };
+        match lists {
             Some(lists) => break lists,
             None => {
                 // The rows left out are the first of the next run.
@@ -94,7 +102,18 @@ fn main_rows(connection: &Connection, plan: &Plan, query: &Query) -> Result<(Hel
         let mut statement = connection.prepare_cached(&text)?;
         bind(&mut Binder::new(&mut statement), &binds, &after, left)?;
         let mut found = statement.raw_query();
-        while let Some(row) = found.next()? {
+        loop {
+            let row = match found.next() {
+                Ok(Some(row)) => row,
+                Ok(None) => break,
+                // The rows before the one whose value has failed the query are right; the next read begins there.
+                Err(error) if rows.count() > usize::from(plan.unproven) && is_of_a_value(&error) => {
+                    let whole = rows.count() - usize::from(plan.unproven);
+                    cut(plan, &mut rows, whole)?;
+                    return Ok((rows, false));
+                }
+                Err(error) => return Err(error.into()),
+            };
             for (index, select) in plan.selects.iter().enumerate() {
                 push(&mut rows, row.get_ref(index)?, select.json)?;
             }
@@ -122,7 +141,12 @@ pub(super) fn count(connection: &Connection, plan: &Plan, conditions: &[Conditio
     Ok(rows.next()?.map_or(Ok(0), |row| row.get::<_, i64>(0))? as u64)
 }
 
-fn bind(binder: &mut Binder<'_, '_>, binds: &[Bind<'_>], after: &[Value<'_>], limit: usize) -> rusqlite::Result<()> {
+pub(super) fn bind(
+    binder: &mut Binder<'_, '_>,
+    binds: &[Bind<'_>],
+    after: &[Value<'_>],
+    limit: usize,
+) -> rusqlite::Result<()> {
     for bind in binds {
         match bind {
             Bind::Key(index) => binder.bind(Bound(after[*index]))?,

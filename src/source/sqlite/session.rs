@@ -67,11 +67,13 @@ pub(super) struct Bound<'a>(pub(super) Value<'a>);
 impl ToSql for Bound<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self.0 {
-            Value::Null | Value::List(_) => ValueRef::Null,
+            Value::Null | Value::List(_) | Value::Formless(_) => ValueRef::Null,
             Value::Bool(truth) => ValueRef::Integer(truth.into()),
             Value::Integer(n) => ValueRef::Integer(n),
             Value::Real(n) => ValueRef::Real(n),
-            Value::Text(text) | Value::Json(text) | Value::Encoded(text) | Value::Decimal(text) => ValueRef::Text(text),
+            Value::Text(text) | Value::Json(text) | Value::Encoded(text, _) | Value::Decimal(text) => {
+                ValueRef::Text(text)
+            }
             Value::Blob(bytes) => ValueRef::Blob(bytes),
         }))
     }

@@ -2,9 +2,11 @@
 
 mod connect;
 mod failures;
+mod forms;
 mod load;
 mod mariadb;
 mod order;
+mod raising;
 mod types;
 mod wild;
 

@@ -3,17 +3,24 @@
 //! Text is scanned 16 bytes at a time for what cannot stand as it is; plain ASCII is one copy. Beside what JSON
 //! demands, U+007F to U+009F, U+2028 and U+2029 are escaped: clients that split lines by Unicode's rules would cut NDJSON there.
 
+mod json;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use crate::row::{Column, Shape, Value};
+pub use self::json::fuzz_json;
+use self::json::json;
+use crate::{
+    flaw::{Flaw, Flaws},
+    row::{Column, Shape, Value},
+};
 
-/// Where an encoder writes: the bytes so far, and how many texts had to be mended because they were not UTF-8.
+/// Where an encoder writes: the bytes so far, and what could not be written as it was.
 #[derive(Debug, Default)]
 pub struct Output {
     /// The bytes so far; an encoder only appends.
     pub bytes: Vec<u8>,
-    /// Texts that were not UTF-8.
-    pub mended: u64,
+    /// What values stand otherwise than they were; an encoder only adds, and who calls it takes them out.
+    pub flaws: Flaws,
 }
 
 /// Writes a row as a JSON object; its members' names are written once, here.
@@ -82,29 +89,55 @@ fn object(names: &[String], values: &[Value<'_>], out: &mut Output) {
 /// Appends a single value; a list inside a list does not occur and is written as NULL.
 pub(crate) fn scalar(value: Value<'_>, out: &mut Output) {
     match value {
-        Value::Null | Value::List(_) => out.bytes.extend_from_slice(b"null"),
+        Value::Null | Value::List(_) => null(out),
         Value::Bool(truth) => out.bytes.extend_from_slice(if truth { b"true" } else { b"false" }),
         Value::Integer(n) => out.bytes.extend_from_slice(itoa::Buffer::new().format(n).as_bytes()),
         Value::Real(n) if n.is_finite() => out.bytes.extend_from_slice(zmij::Buffer::new().format_finite(n).as_bytes()),
-        Value::Real(_) => out.bytes.extend_from_slice(b"null"),
-        Value::Decimal(digits) if is_number(digits) => out.bytes.extend_from_slice(digits),
-        Value::Decimal(_) => out.bytes.extend_from_slice(b"null"),
-        Value::Encoded(json) => out.bytes.extend_from_slice(json),
+        Value::Real(_) => null(out),
+        Value::Decimal(digits) => match decimal(digits, out) {
+            Some(digits) => out.bytes.extend_from_slice(digits),
+            None => null(out),
+        },
+        Value::Encoded(json, flaws) => {
+            out.flaws.add_all(flaws);
+            out.bytes.extend_from_slice(json);
+        }
+        Value::Formless(own) => {
+            out.flaws.add(Flaw::NoForm);
+            match own {
+                Some(text) => string(text, out),
+                None => null(out),
+            }
+        }
         Value::Text(text) => string(text, out),
         Value::Blob(bytes) => {
             out.bytes.push(b'"');
             out.bytes.extend_from_slice(STANDARD.encode(bytes).as_bytes());
             out.bytes.push(b'"');
         }
-        Value::Json(text) => match valid_json(text) {
-            Some(json) => embed(json, out),
-            None => string(text, out),
-        },
+        Value::Json(text) => json(text, out),
     }
 }
 
+fn null(out: &mut Output) {
+    out.bytes.extend_from_slice(b"null");
+}
+
+/// The digits of a decimal number, where they are one of JSON; NaN and the infinities are none, and everything else that
+/// is none has no form here.
+pub(crate) fn decimal<'a>(digits: &'a [u8], out: &mut Output) -> Option<&'a [u8]> {
+    if is_number(digits) {
+        return Some(digits);
+    }
+    let unsigned = digits.strip_prefix(b"-").unwrap_or(digits);
+    if !matches!(unsigned, b"NaN" | b"Infinity" | b"inf") {
+        out.flaws.add(Flaw::NoForm);
+    }
+    None
+}
+
 /// Whether decimal digits are a number of JSON (RFC 8259 §6) as they stand.
-pub(crate) fn is_number(digits: &[u8]) -> bool {
+fn is_number(digits: &[u8]) -> bool {
     let digits = digits.strip_prefix(b"-").unwrap_or(digits);
     let (digits, exponent) = match digits.iter().position(|byte| matches!(byte, b'e' | b'E')) {
         Some(at) => (&digits[..at], Some(&digits[at + 1..])),
@@ -172,7 +205,7 @@ fn beyond_ascii(run: &[u8], out: &mut Output) {
         }
         if !part.invalid().is_empty() {
             out.bytes.extend_from_slice("\u{fffd}".as_bytes());
-            out.mended += 1;
+            out.flaws.add(Flaw::NotUtf8);
         }
     }
 }
@@ -194,66 +227,6 @@ fn escape(c: u32, out: &mut Output) {
         }
     };
     out.bytes.extend_from_slice(&[b'\\', short]);
-}
-
-/// The text, if it is one valid JSON value in UTF-8.
-pub(crate) fn valid_json(text: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(text).ok()?;
-    serde_json::from_str::<serde::de::IgnoredAny>(text).ok().map(|_| text)
-}
-
-/// Appends a valid JSON text on one line: without white space between its tokens, with what
-/// [`string`] escapes escaped, and with half surrogate pairs, which strict clients refuse, as U+FFFD.
-fn embed(json: &str, out: &mut Output) {
-    let mut chars = json.char_indices();
-    let mut within = false;
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' => {
-                within = !within;
-                out.bytes.push(b'"');
-            }
-            '\\' => {
-                let skip = match surrogate(&json[at..]) {
-                    Some(Surrogate::Half) => {
-                        out.bytes.extend_from_slice(b"\\ufffd");
-                        out.mended += 1;
-                        6
-                    }
-                    Some(Surrogate::Pair) => {
-                        out.bytes.extend_from_slice(&json.as_bytes()[at..at + 12]);
-                        12
-                    }
-                    None => {
-                        out.bytes.extend_from_slice(&json.as_bytes()[at..at + 2]);
-                        2
-                    }
-                };
-                chars.nth(skip - 2);
-            }
-            ' ' | '\t' | '\n' | '\r' if !within => {}
-            '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' => escape(u32::from(c), out),
-            c => out.bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
-        }
-    }
-}
-
-enum Surrogate {
-    Half,
-    Pair,
-}
-
-/// Whether an escape sequence is a surrogate, and whether its other half follows; `None` for every other escape.
-fn surrogate(escaped: &str) -> Option<Surrogate> {
-    let unit = |text: &str| u16::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok();
-    match unit(escaped)? {
-        0xd800..=0xdbff => match escaped.get(6..).and_then(unit) {
-            Some(0xdc00..=0xdfff) => Some(Surrogate::Pair),
-            _ => Some(Surrogate::Half),
-        },
-        0xdc00..=0xdfff => Some(Surrogate::Half),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -320,6 +293,11 @@ mod tests {
             json(Value::Json(br#" {"a" : [1, "\ud800", "\ud83d\ude00", "x y"]} "#)),
             r#"{"a":[1,"\ufffd","\ud83d\ude00","x y"]}"#
         );
-        assert_eq!(json(Value::Json(b"[1e400, 12345678901234567890123]")), "[1e400,12345678901234567890123]");
+        assert_eq!(json(Value::Json(b"[1e30, 12345678901234567890123]")), "[1e30,12345678901234567890123]");
+        for (digits, flawed) in [("NaN", false), ("-Infinity", false), ("-inf", false), ("007", true), ("1.", true)] {
+            let mut out = Output::default();
+            scalar(Value::Decimal(digits.as_bytes()), &mut out);
+            assert_eq!((&out.bytes[..], out.flaws.is_empty()), (&b"null"[..], !flawed), "{digits}");
+        }
     }
 }

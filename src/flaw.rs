@@ -1,0 +1,115 @@
+//! Values that stand in a list otherwise than the database has them: why, how many, and who was told.
+//!
+//! The one rule for what has no form in a list: the row is not lost and the list is not broken. The value stands as text or as
+//! NULL, it is counted, and of each field that has such values there is one warning.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Why a value stands in a list otherwise than the database has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Flaw {
+    /// Text that is not UTF-8, or half a surrogate pair: U+FFFD stands in its place.
+    NotUtf8 = 1,
+    /// Text of a JSON column that is not JSON: it stands as text.
+    NotJson = 1 << 1,
+    /// JSON that is nested deeper than most clients read: it stands as text.
+    TooDeep = 1 << 2,
+    /// JSON with a number that clients would read as infinity: it stands as text.
+    BeyondDouble = 1 << 3,
+    /// A value that has no form here ([`Value::Formless`](crate::Value::Formless)): it stands as text, or is NULL.
+    NoForm = 1 << 4,
+}
+
+impl Flaw {
+    const ALL: [Flaw; 5] = [Flaw::NotUtf8, Flaw::NotJson, Flaw::TooDeep, Flaw::BeyondDouble, Flaw::NoForm];
+
+    /// What stands in the list, and why.
+    pub fn told(self) -> &'static str {
+        match self {
+            Flaw::NotUtf8 => "text that is not UTF-8 has U+FFFD in its place",
+            Flaw::NotJson => "text that is not JSON stands as text",
+            Flaw::TooDeep => "JSON nested beyond 128 levels stands as text",
+            Flaw::BeyondDouble => "JSON with a number beyond a double's range stands as text",
+            Flaw::NoForm => {
+                "a value that cannot be read or given (a date that is none, a curve, an expression that raises) is text or null"
+            }
+        }
+    }
+}
+
+/// A set of [`Flaw`]s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flaws(u8);
+
+impl Flaws {
+    /// No flaw.
+    pub const NONE: Flaws = Flaws(0);
+
+    /// Adds one.
+    pub fn add(&mut self, flaw: Flaw) {
+        self.0 |= flaw as u8;
+    }
+
+    /// Adds all of another set.
+    pub fn add_all(&mut self, flaws: Flaws) {
+        self.0 |= flaws.0;
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Each flaw in it.
+    pub fn iter(self) -> impl Iterator<Item = Flaw> {
+        Flaw::ALL.into_iter().filter(move |flaw| self.0 & *flaw as u8 != 0)
+    }
+}
+
+/// How many values of each field have which flaw. It is bounded by the number of fields.
+#[derive(Debug, Default)]
+pub(crate) struct FlawCounts(Vec<FlawCount>);
+
+/// Values of one field with one flaw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FlawCount {
+    /// The field's place among the resource's fields.
+    pub(crate) field: usize,
+    pub(crate) flaw: Flaw,
+    pub(crate) values: u64,
+}
+
+impl FlawCounts {
+    /// Counts the flaws of one value.
+    pub(crate) fn note(&mut self, field: usize, flaws: Flaws) {
+        for flaw in flaws.iter() {
+            match self.0.iter_mut().find(|known| known.field == field && known.flaw == flaw) {
+                Some(known) => known.values += 1,
+                None => self.0.push(FlawCount { field, flaw, values: 1 }),
+            }
+        }
+    }
+
+    /// Takes what was counted.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = FlawCount> + use<> {
+        std::mem::take(&mut self.0).into_iter()
+    }
+}
+
+/// The fields of which it was said already that they have such values.
+#[derive(Debug)]
+pub(crate) struct Told(Vec<AtomicBool>);
+
+impl Told {
+    /// Nothing was said of any of so many fields.
+    pub(crate) fn new(fields: usize) -> Told {
+        Told((0..fields).map(|_| AtomicBool::new(false)).collect())
+    }
+
+    /// Whether this is the first time that it is asked for this field.
+    pub(crate) fn is_first(&self, field: usize) -> bool {
+        // Asked for each run of rows with such a value: mostly nothing is written.
+        self.0.get(field).is_some_and(|told| !told.load(Ordering::Relaxed) && !told.swap(true, Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,91 @@
+//! Rows of which a value has made a query fail, read with care: in a transaction of its own, which such a failure does not end.
+
+use futures_util::TryStreamExt;
+use mysql_async::{Conn, Row, prelude::Queryable};
+
+use super::{
+    Failure, params,
+    rows::{self, BEGIN, COMMIT},
+    wire,
+};
+use crate::{
+    row::{RowSink, Value},
+    source::{
+        Query,
+        sql::{
+            careful::{self, Answer},
+            held::Held,
+            plan::{Plan, Relation, Select},
+            related::Lists,
+            select::Statement,
+        },
+    },
+};
+
+/// Reads a few rows into the sink; says whether the list ends with them.
+pub(super) async fn read(conn: &mut Conn, plan: &Plan, query: &Query, sink: &mut dyn RowSink) -> Result<bool, Failure> {
+    // It ends a transaction that is open.
+    conn.query_drop(BEGIN).await?;
+    let ended = careful::read(&mut Snapshot(conn), plan, query, sink).await?;
+    conn.query_drop(COMMIT).await?;
+    Ok(ended)
+}
+
+/// Whether a value has made a query fail: by the class of its SQLSTATE, data, cardinality, constraints of what is cast to, and
+/// what functions raise.
+pub(super) fn is_of_a_value(error: &mysql_async::Error) -> bool {
+    let mysql_async::Error::Server(error) = error else { return false };
+    matches!(error.state.get(..2), Some("21" | "22" | "23" | "45"))
+}
+
+/// A transaction with a consistent snapshot.
+struct Snapshot<'a>(&'a mut Conn);
+
+impl Snapshot<'_> {
+    async fn rows(
+        &mut self,
+        statement: &Statement<'_>,
+        selects: &[Select],
+        after: &[Value<'_>],
+        limit: usize,
+        held: &mut Held,
+    ) -> Result<(), Failure> {
+        let mut result = self.0.exec_iter(&*statement.text, params::of(statement, after, limit)).await?;
+        if let Some(mut found) = result.stream::<Row>().await? {
+            let mut wires = vec![];
+            while let Some(row) = found.try_next().await? {
+                if wires.is_empty() {
+                    wires = wire::wires(&row, selects);
+                }
+                wire::push(&row, &wires, held)?;
+            }
+        }
+        Ok(result.drop_result().await?)
+    }
+}
+
+fn answer<T>(result: Result<T, Failure>) -> Answer<T, Failure> {
+    match result {
+        Err(Failure::Mysql(error)) if is_of_a_value(&error) => Ok(Err(error.into())),
+        result => result.map(Ok),
+    }
+}
+
+impl careful::Snapshot for Snapshot<'_> {
+    type Failure = Failure;
+
+    async fn ask(
+        &mut self,
+        statement: &Statement<'_>,
+        selects: &[Select],
+        after: &[Value<'_>],
+        limit: usize,
+        held: &mut Held,
+    ) -> Answer<(), Failure> {
+        answer(self.rows(statement, selects, after, limit, held).await)
+    }
+
+    async fn lists(&mut self, relation: &Relation, rows: &Held) -> Answer<Option<Lists>, Failure> {
+        answer(rows::list(self.0, relation, rows).await)
+    }
+}

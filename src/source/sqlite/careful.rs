@@ -1,0 +1,88 @@
+//! Rows of which a value has made a query fail, read with care. SQLite answers at once, so that nothing here ever waits.
+
+use futures_util::FutureExt;
+
+use super::{
+    related,
+    rows::bind,
+    session::{Binder, Failure, Session, push},
+};
+use crate::{
+    error::{Error, Kind},
+    row::{RowSink, Value},
+    source::{
+        Query,
+        sql::{
+            careful::{self, Answer},
+            held::Held,
+            plan::{Plan, Relation, Select},
+            related::Lists,
+            select::Statement,
+        },
+    },
+};
+
+/// Reads a few rows into the sink, within a transaction; says whether the list ends with them.
+pub(super) fn read(session: &mut Session, plan: &Plan, query: &Query, sink: &mut dyn RowSink) -> Result<bool, Failure> {
+    let read = careful::read(&mut Snapshot(session), plan, query, sink).now_or_never();
+    read.unwrap_or_else(|| Err(Error::new(Kind::Internal, "SQLite was waited for").into()))
+}
+
+/// Whether a value has made a query fail as it ran: SQLite's words for it are an error without a code of its own, a type that
+/// does not fit, and a text or blob that is too long.
+pub(super) fn is_of_a_value(error: &rusqlite::Error) -> bool {
+    let rusqlite::Error::SqliteFailure(error, _) = error else { return false };
+    [rusqlite::ffi::SQLITE_ERROR, rusqlite::ffi::SQLITE_MISMATCH, rusqlite::ffi::SQLITE_TOOBIG]
+        .contains(&(error.extended_code & 0xff))
+}
+
+struct Snapshot<'a>(&'a mut Session);
+
+impl Snapshot<'_> {
+    fn rows(
+        &mut self,
+        statement: &Statement<'_>,
+        selects: &[Select],
+        after: &[Value<'_>],
+        limit: usize,
+        held: &mut Held,
+    ) -> Answer<(), Failure> {
+        // A statement that SQLite does not take is no fault of a value.
+        let mut prepared = self.0.connection.prepare_cached(&statement.text)?;
+        bind(&mut Binder::new(&mut prepared), &statement.binds, after, limit)?;
+        let mut found = prepared.raw_query();
+        loop {
+            let row = match found.next() {
+                Ok(Some(row)) => row,
+                Ok(None) => return Ok(Ok(())),
+                Err(error) if is_of_a_value(&error) => return Ok(Err(error.into())),
+                Err(error) => return Err(error.into()),
+            };
+            for (index, select) in selects.iter().enumerate() {
+                push(held, row.get_ref(index)?, select.json)?;
+            }
+        }
+    }
+}
+
+impl careful::Snapshot for Snapshot<'_> {
+    type Failure = Failure;
+
+    async fn ask(
+        &mut self,
+        statement: &Statement<'_>,
+        selects: &[Select],
+        after: &[Value<'_>],
+        limit: usize,
+        held: &mut Held,
+    ) -> Answer<(), Failure> {
+        self.rows(statement, selects, after, limit, held)
+    }
+
+    async fn lists(&mut self, relation: &Relation, rows: &Held) -> Answer<Option<Lists>, Failure> {
+        match related::read(self.0, relation, rows) {
+            Err(Failure::Sqlite(error)) if is_of_a_value(&error) => Ok(Err(error.into())),
+            result => result.map(Ok),
+        }
+    }
+}
