@@ -207,11 +207,29 @@ impl<'a> Planner<'a> {
         Ok(Field::Link(parts))
     }
 
+    /// The columns that a request may filter by where the configuration names none: those of the key
+    /// and of indexes, but only where a field shows the column as it is. By a filter, and above all by
+    /// `like`, a value is found out letter by letter; of a value that each row shows nothing is left
+    /// to find out. A column in a link, in a relation or in the order alone is not shown.
+    fn usual_filters(&self) -> Vec<String> {
+        let same = |one: &str, other: &str| match (self.table.column(one, ""), self.table.column(other, "")) {
+            (Ok(one), Ok(other)) => one.name == other.name,
+            _ => false,
+        };
+        let is_shown = |name: &str| match &self.spec.fields {
+            None => self.table.declared().any(|column| same(&column.name, name)),
+            Some(fields) => {
+                fields.iter().any(|(_, field)| matches!(field, FieldSpec::Column(column) if same(column, name)))
+            }
+        };
+        let quick = self.table.key.iter().chain(&self.table.indexed).chain(&self.spec.key);
+
+        quick.filter(|name| is_shown(name)).cloned().collect()
+    }
+
     fn filters(&mut self) {
         let named = self.spec.filters.clone();
-        let usual =
-            || self.table.key.iter().chain(&self.table.indexed).chain(&self.spec.key).cloned().collect::<Vec<_>>();
-        for name in named.unwrap_or_else(usual) {
+        for name in named.unwrap_or_else(|| self.usual_filters()) {
             let column = self.table.column(&name, "filters");
             let Some(column) = self.kept(column) else { continue };
             let why = match column.operand {
