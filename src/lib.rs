@@ -41,7 +41,7 @@ mod web;
 
 #[cfg(feature = "server")]
 #[doc(hidden)]
-pub use self::server::fuzz_head;
+pub use self::server::{fuzz_forwarded, fuzz_head};
 #[cfg(feature = "mysql")]
 pub use self::source::Mysql;
 #[cfg(feature = "sqlite")]

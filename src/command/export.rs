@@ -2,9 +2,10 @@
 
 use std::{
     borrow::Cow,
-    fs::{self, File},
+    fs::{self, File, Metadata, Permissions},
     future::poll_fn,
     io::{self, BufWriter, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     pin::Pin,
 };
@@ -12,6 +13,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use http_body::Body as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::fs::{Gid, Uid, fchown};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Exit, open::Opener};
@@ -121,16 +123,29 @@ impl Target {
     fn open(output: Option<PathBuf>) -> Result<Target> {
         let Some(name) = output else { return Ok(Target::Output(BufWriter::new(Box::new(io::stdout())))) };
         // What a link leads to is replaced, and not the link.
-        let name = fs::canonicalize(&name).unwrap_or(name);
-        if fs::metadata(&name).is_ok_and(|there| !there.is_file()) {
-            let opened = File::options().write(true).open(&name);
-            let opened = opened.with_context(|| format!("{} cannot be written", name.display()))?;
+        let name = at_the_end_of_links(name);
+        let there = fs::metadata(&name).ok();
+        let unwritable = || format!("{} cannot be written", name.display());
+        if there.as_ref().is_some_and(|there| !there.is_file()) {
+            let opened = File::options().write(true).open(&name).with_context(unwritable)?;
             return Ok(Target::Output(BufWriter::new(Box::new(opened))));
         }
+
         let Some(file) = name.file_name() else { bail!("{} is no name of a file", name.display()) };
-        let part = name.with_file_name(format!(".{}.{}.part", file.to_string_lossy(), std::process::id()));
-        let opened = File::create_new(&part).with_context(|| format!("{} cannot be written", part.display()))?;
-        Ok(Target::File { writer: BufWriter::new(opened), part: Part(part), name })
+        let path = name.with_file_name(format!(".{}.{}.part", file.to_string_lossy(), std::process::id()));
+        let mut options = File::options();
+        options.write(true).create_new(true);
+        if there.is_some() {
+            // To rename over a file one needs no right to write it; to replace what it holds one should.
+            File::options().write(true).open(&name).with_context(unwritable)?;
+            options.mode(0o600);
+        }
+        let opened = options.open(&path).with_context(|| format!("{} cannot be written", path.display()))?;
+        let part = Part(path);
+        if let Some(there) = there {
+            take_rights(&opened, &there).with_context(unwritable)?;
+        }
+        Ok(Target::File { writer: BufWriter::new(opened), part, name })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
@@ -152,6 +167,36 @@ impl Target {
             }
         }
     }
+}
+
+/// The file that a name leads to, there or not; after many links something that is still one.
+fn at_the_end_of_links(name: PathBuf) -> PathBuf {
+    let mut name = name;
+    // As many as Linux follows (path_resolution(7)).
+    for _ in 0..40 {
+        let Ok(to) = fs::read_link(&name) else { break };
+        name = name.parent().unwrap_or(Path::new("")).join(to);
+    }
+    name
+}
+
+/// Gives a file that nobody else may read yet the owner, the group and the mode of the one that it will replace.
+///
+/// Who may read the new file could read the old one: where this user may not give the file away to that group, the group
+/// and all others keep only what both had.
+fn take_rights(file: &File, there: &Metadata) -> io::Result<()> {
+    let group = Gid::from_raw(there.gid());
+    let owner = Uid::from_raw(there.uid());
+    let has_group = file.metadata()?.gid() == there.gid() || fchown(file, None, Some(group)).is_ok();
+    if file.metadata()?.uid() != there.uid() {
+        // Only the superuser may; else it is this user's, as all that this user writes.
+        let _ = fchown(file, Some(owner), None);
+    }
+
+    let mode = there.mode() & 0o777;
+    let common = (mode >> 3) & mode & 0o7;
+    let mode = if has_group { mode } else { (mode & 0o700) | (common << 3) | common };
+    file.set_permissions(Permissions::from_mode(mode))
 }
 
 /// A file that is gone when it is dropped, unless it has another name by then.

@@ -141,6 +141,7 @@ enum Command {
     /// Write a list to a file or to standard output
     ///
     /// The same bytes that the server would stream. The file appears under its name only when it is whole; a progress bar shows on a terminal.
+    /// A file that is there is replaced, and its owner, group and mode stay; a new one is made as the umask says.
     Export {
         /// The resource
         resource: String,

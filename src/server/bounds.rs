@@ -1,7 +1,7 @@
 //! How many connections and streams there may be, in all and for one address, and how often an address may ask.
 //!
-//! An address is an IPv4 address or an IPv6 network of 64 bits, which is what one client is given. A trusted proxy has no bounds of its own:
-//! what it passes on counts for the address that it names.
+//! An address is an IPv4 address or an IPv6 network of 64 bits, which is what one client is given. A trusted proxy has any number of connections;
+//! what it passes on counts for the address that it names, or for its own where it names none.
 
 use std::{
     collections::{HashMap, hash_map::Entry},

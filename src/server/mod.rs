@@ -3,6 +3,7 @@
 mod admin;
 mod bounds;
 mod connection;
+mod forwarded;
 mod gathered;
 mod head;
 mod http1;
@@ -36,6 +37,7 @@ use tokio::{
 };
 
 pub use self::{
+    forwarded::fuzz_forwarded,
     head::fuzz_head,
     live::{Reload, Reloads},
 };

@@ -5,9 +5,10 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use http::{HeaderMap, Request, Version, header};
+use http::{Request, Version, header};
 use ipnet::IpNet;
 
+use super::forwarded::{Asked, hops};
 use crate::{
     config::ServerConfig,
     error::{Error, Kind, Result},
@@ -56,9 +57,9 @@ impl Hosts {
 
     /// Checks the host of a request; says what its absolute links begin with: scheme and host.
     pub(super) fn check<'a, B>(&'a self, request: &'a Request<B>, peer: Peer) -> Result<Cow<'a, str>> {
-        let forwarded =
-            if self.trusts(peer.address.ip()) { Forwarded::read(request.headers()) } else { Forwarded::default() };
-        let host = forwarded.host.or_else(|| named(request)).map(lower_case);
+        let trusted = self.trusts(peer.address.ip());
+        let asked = if trusted { Asked::read(request.headers()) } else { Asked::default() };
+        let host = asked.host.or_else(|| named(request).map(Cow::Borrowed)).map(lower_case);
         let host = match host {
             Some(host) if is_host(&host) => host,
             // HTTP/1.0 does not demand one.
@@ -78,29 +79,27 @@ impl Hosts {
         }
         let own = if peer.secure { "https" } else { "http" };
         let known = |said: &str| ["http", "https"].into_iter().find(|scheme| scheme.eq_ignore_ascii_case(said));
-        let scheme = forwarded.scheme.and_then(known).unwrap_or(own);
+        let scheme = asked.scheme.as_deref().and_then(known).unwrap_or(own);
         Ok(self.public_url.as_deref().map_or_else(|| Cow::Owned([scheme, "://", &host].concat()), Cow::Borrowed))
     }
 
-    /// The address that a request counts for: the peer's, or the one that trusted proxies name. `None` where they name none.
-    pub(super) fn client<B>(&self, request: &Request<B>, peer: IpAddr) -> Option<IpAddr> {
-        if !self.trusts(peer) {
-            return Some(peer);
+    /// The address that a request counts for: the farthest one that is vouched for. That is the peer's; or, where the
+    /// peer is a trusted proxy, the one that it names, and so on as long as the named one is trusted too. A proxy that
+    /// names nobody stands for its clients itself.
+    pub(super) fn client<B>(&self, request: &Request<B>, peer: IpAddr) -> IpAddr {
+        let mut client = peer.to_canonical();
+        if !self.trusts(client) {
+            return client;
         }
-        let text = |name: &str| {
-            let values = request.headers().get_all(name).iter().filter_map(|value| value.to_str().ok());
-            values.collect::<Vec<_>>().join(",")
-        };
-        // Most proxies add to this one, and pass on what a client says in the other.
-        let legacy = text("x-forwarded-for");
-        let standard = text("forwarded");
-        let hops: Vec<&str> = match legacy.is_empty() {
-            true => standard.split(',').map(|element| parameter(element, "for").unwrap_or_default()).collect(),
-            false => legacy.split(',').collect(),
-        };
-        // From the last hop back; whatever stands before the first that is not trusted may be made up.
-        let found = hops.iter().rev().map(|hop| parse_hop(hop.trim()));
-        found.into_iter().find(|hop| !hop.is_some_and(|hop| self.trusts(hop))).flatten()
+        // From the last hop back; all that stands before the first that is not trusted may be made up.
+        for hop in hops(request.headers()).into_iter().rev() {
+            let Some(hop) = hop else { break };
+            client = hop.to_canonical();
+            if !self.trusts(client) {
+                break;
+            }
+        }
+        client
     }
 
     pub(super) fn trusts(&self, peer: IpAddr) -> bool {
@@ -109,8 +108,8 @@ impl Hosts {
     }
 }
 
-fn lower_case(text: &str) -> Cow<'_, str> {
-    if text.bytes().any(|byte| byte.is_ascii_uppercase()) { text.to_ascii_lowercase().into() } else { text.into() }
+fn lower_case(text: Cow<'_, str>) -> Cow<'_, str> {
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) { text.to_ascii_lowercase().into() } else { text }
 }
 
 /// The host that the request line or the one `Host` header names.
@@ -137,41 +136,6 @@ fn split_port(host: &str) -> (&str, Option<u16>) {
         Some((name, Ok(port))) => (name, Some(port)),
         _ => (host, None),
     }
-}
-
-/// What a proxy says that its client asked for. Of several proxies the last, which is the one that is trusted, is believed.
-#[derive(Debug, Default)]
-struct Forwarded<'a> {
-    scheme: Option<&'a str>,
-    host: Option<&'a str>,
-}
-
-impl<'a> Forwarded<'a> {
-    fn read(headers: &'a HeaderMap) -> Forwarded<'a> {
-        let last = |name: &str| {
-            let value = headers.get_all(name).iter().next_back()?.to_str().ok()?;
-            Some(value.rsplit(',').next().unwrap_or_default().trim())
-        };
-        // A proxy that sets any of these passes on what its client says in `Forwarded`.
-        let legacy = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
-        match last("forwarded").filter(|_| !legacy.iter().any(|name| headers.contains_key(*name))) {
-            // RFC 7239: for=…;proto=https;host=example.com
-            Some(element) => Forwarded { scheme: parameter(element, "proto"), host: parameter(element, "host") },
-            None => Forwarded { scheme: last("x-forwarded-proto"), host: last("x-forwarded-host") },
-        }
-    }
-}
-
-/// A parameter of an element of `Forwarded`.
-fn parameter<'a>(element: &'a str, wanted: &str) -> Option<&'a str> {
-    let mut pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim_matches('"'))
-}
-
-/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`.
-fn parse_hop(text: &str) -> Option<IpAddr> {
-    let bare = text.trim_start_matches('[').trim_end_matches(']');
-    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 #[cfg(test)]
@@ -234,23 +198,29 @@ mod tests {
         let hosts = Hosts::new(&config, SocketAddr::from(([127, 0, 0, 1], 8080)));
         let client = |peer: [u8; 4], name: &str, value: &str| {
             let request = Request::get("/").header(name, value).body(()).unwrap();
-            hosts.client(&request, IpAddr::from(peer)).map(|client| client.to_string())
+            hosts.client(&request, IpAddr::from(peer)).to_string()
         };
         for (peer, name, value, counted) in [
-            ([192, 0, 2, 1], "x-forwarded-for", "198.51.100.7", Some("192.0.2.1")),
-            ([10, 0, 0, 1], "x-forwarded-for", "198.51.100.7", Some("198.51.100.7")),
-            ([10, 0, 0, 1], "x-forwarded-for", "1.1.1.1, 198.51.100.7, 10.0.0.2", Some("198.51.100.7")),
-            ([10, 0, 0, 1], "x-forwarded-for", "198.51.100.7:1234", Some("198.51.100.7")),
-            ([10, 0, 0, 1], "x-forwarded-for", "2001:db8::1", Some("2001:db8::1")),
-            ([10, 0, 0, 1], "forwarded", "for=1.1.1.1, for=\"[2001:db8::1]:4711\";proto=https", Some("2001:db8::1")),
-            ([10, 0, 0, 1], "forwarded", "for=unknown", None),
-            ([10, 0, 0, 1], "x-forwarded-for", "10.0.0.3", None),
-            ([10, 0, 0, 1], "x-other", "", None),
+            ([192, 0, 2, 1], "x-forwarded-for", "198.51.100.7", "192.0.2.1"),
+            ([10, 0, 0, 1], "x-forwarded-for", "198.51.100.7", "198.51.100.7"),
+            ([10, 0, 0, 1], "x-forwarded-for", "1.1.1.1, 198.51.100.7, 10.0.0.2", "198.51.100.7"),
+            ([10, 0, 0, 1], "x-forwarded-for", "198.51.100.7:1234", "198.51.100.7"),
+            ([10, 0, 0, 1], "x-forwarded-for", "2001:db8::1", "2001:db8::1"),
+            ([10, 0, 0, 1], "x-forwarded-for", "::ffff:198.51.100.7", "198.51.100.7"),
+            ([10, 0, 0, 1], "forwarded", "for=1.1.1.1, for=\"[2001:db8::1]:4711\";proto=https", "2001:db8::1"),
+            ([10, 0, 0, 1], "forwarded", "for=1.1.1.1, for=\"198.51.100.7:_a\";x=\",for=1.1.1.1\"", "198.51.100.7"),
+            // Those who name nobody stand for their clients themselves.
+            ([10, 0, 0, 1], "forwarded", "for=unknown", "10.0.0.1"),
+            ([10, 0, 0, 1], "forwarded", "for=1.1.1.1, for=_hidden, for=10.0.0.2", "10.0.0.2"),
+            ([10, 0, 0, 1], "forwarded", "for=\"1.1.1.1, for=198.51.100.7", "10.0.0.1"),
+            ([10, 0, 0, 1], "x-forwarded-for", "", "10.0.0.1"),
+            ([10, 0, 0, 1], "x-forwarded-for", "10.0.0.3", "10.0.0.3"),
+            ([10, 0, 0, 1], "x-other", "", "10.0.0.1"),
         ] {
-            assert_eq!(client(peer, name, value).as_deref(), counted, "{peer:?} {name}: {value}");
+            assert_eq!(client(peer, name, value), counted, "{peer:?} {name}: {value}");
         }
         let both = Request::get("/").header("forwarded", "for=1.1.1.1").header("x-forwarded-for", "198.51.100.7");
         let counted = hosts.client(&both.body(()).unwrap(), IpAddr::from([10, 0, 0, 1]));
-        assert_eq!(counted.unwrap().to_string(), "198.51.100.7", "the proxy's own word, not the client's");
+        assert_eq!(counted.to_string(), "198.51.100.7", "the proxy's own word, not the client's");
     }
 }

@@ -84,6 +84,7 @@ impl Site {
         let line = tracing::enabled!(target: "chunkflow::access", tracing::Level::INFO).then(|| Line {
             began: Instant::now(),
             peer: peer.address,
+            client: self.hosts.client(&request, peer.address.ip()),
             id: id.clone(),
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -130,7 +131,7 @@ impl Site {
     ) -> Result<(Response<Body>, Option<Place>)> {
         let each = self.config.max_streams_per_address;
         let client = self.hosts.client(request, peer.address.ip());
-        if let (Some(rates), Some(client)) = (&self.rates, client) {
+        if let Some(rates) = &self.rates {
             rates.ask(client)?;
         }
         if path == "/" {
@@ -140,10 +141,10 @@ impl Site {
             return Err(Error::new(Kind::Busy, "this server is about to stop"));
         }
         let place = match *request.method() {
-            Method::GET => Some(self.shared.streams.enter("streams", self.config.max_streams, client, each)?),
+            Method::GET => Some(self.shared.streams.enter("streams", self.config.max_streams, Some(client), each)?),
             _ => None,
         };
-        Ok((self.chunkflow.respond_from(request, Some(origin), requester(client, peer)).await, place))
+        Ok((self.chunkflow.respond_from(request, Some(origin), requester(client)).await, place))
     }
 
     /// What there is here, for people and programs that look around.
@@ -198,8 +199,8 @@ impl Site {
 }
 
 /// Whom a load counts for: the client's address.
-fn requester(client: Option<IpAddr>, peer: Peer) -> Requester {
-    let address = bounds::client(client.unwrap_or_else(|| peer.address.ip()));
+fn requester(client: IpAddr) -> Requester {
+    let address = bounds::client(client);
     let mut hasher = DefaultHasher::new();
     address.hash(&mut hasher);
     Requester(hasher.finish())
@@ -229,7 +230,10 @@ fn readable(method: &Method, response: Response<Body>) -> Response<Body> {
 /// A line of the access log, written when it is dropped: once the response has ended, or the client has left.
 struct Line {
     began: Instant,
+    /// Who is connected.
     peer: SocketAddr,
+    /// Who asks: where the peer is a trusted proxy, the one that it names.
+    client: IpAddr,
     id: HeaderValue,
     method: Method,
     uri: http::Uri,
@@ -242,13 +246,17 @@ impl Drop for Line {
     fn drop(&mut self) {
         let id = self.id.to_str().unwrap_or_default();
         let ms = (self.began.elapsed().as_secs_f64() * 1e6).round() / 1000.0;
-        let (peer, method, uri) = (self.peer, &self.method, &self.uri);
+        let Line { client, peer, method, uri, .. } = &*self;
         match (self.status.map(|status| status.as_u16()), self.tally) {
             (Some(status), Some(Tally { rows, bytes, hits, loads, outcome })) => {
-                tracing::info!(target: "chunkflow::access", %peer, id, %method, %uri, status, rows, bytes, hits, loads, %outcome, ms);
+                tracing::info!(target: "chunkflow::access", %client, %peer, id, %method, %uri, status, rows, bytes, hits, loads, %outcome, ms);
             }
-            (Some(status), None) => tracing::info!(target: "chunkflow::access", %peer, id, %method, %uri, status, ms),
-            (None, _) => tracing::info!(target: "chunkflow::access", %peer, id, %method, %uri, outcome = "gone", ms),
+            (Some(status), None) => {
+                tracing::info!(target: "chunkflow::access", %client, %peer, id, %method, %uri, status, ms)
+            }
+            (None, _) => {
+                tracing::info!(target: "chunkflow::access", %client, %peer, id, %method, %uri, outcome = "gone", ms)
+            }
         }
     }
 }

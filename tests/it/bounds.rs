@@ -88,7 +88,11 @@ fn requests_beyond_the_rate_get_429_and_others_and_probes_do_not() {
     let asked: Vec<u16> = (0..4).map(|at| status(&format!("2001:db8::{at}"), "/numbers")).collect();
     assert_eq!(asked, [200, 200, 200, 429]);
     assert_eq!(status("2001:db8:0:1::1", "/numbers"), 200);
-    assert_eq!(server.get("/numbers").status, 200, "a proxy that names nobody is not held back");
+    // A proxy that names nobody, or nobody that can be told, stands for its clients itself.
+    let nobody = ["", "unknown", "_hidden", "\"1.1.1.1, for=192.0.2.9"];
+    let asked: Vec<u16> = nobody.iter().map(|address| status(address, "/numbers")).collect();
+    assert_eq!(asked, [200, 200, 200, 429]);
+    assert_eq!(server.get("/numbers").status, 429);
 }
 
 #[test]

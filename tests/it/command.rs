@@ -1,6 +1,10 @@
 //! The commands, as processes.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    process::Stdio,
+    time::Duration,
+};
 
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -77,6 +81,99 @@ fn an_export_replaces_what_a_link_leads_to_and_writes_into_a_pipe() {
     assert!(binary(&["export", "list", "--output", "pipe.csv"], folder).status().unwrap().success());
     assert_eq!(reader.join().unwrap(), list);
     assert!(!pipe.metadata().unwrap().is_file(), "it is a pipe still");
+}
+
+/// Owner, group and mode.
+fn rights(path: &std::path::Path) -> (u32, u32, u32) {
+    let there = std::fs::metadata(path).unwrap();
+    (there.uid(), there.gid(), there.mode() & 0o7777)
+}
+
+#[test]
+fn an_export_never_shows_a_file_to_those_who_could_not_read_the_one_it_replaces() {
+    let file = numbered(50_000);
+    let folder = file.folder.path();
+    std::fs::write(folder.join("chunkflow.toml"), file.config("table = \"item\"")).unwrap();
+    let list = folder.join("list.json");
+    let export = || binary(&["export", "list", "--output", "list.json"], folder);
+    // By the umask where there is none.
+    assert!(
+        std::process::Command::new("sh")
+            .args(["-c", "umask 027; exec \"$0\" export list --output list.json"])
+            .arg(env!("CARGO_BIN_EXE_chunkflow"))
+            .current_dir(folder)
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(rights(&list).2, 0o640);
+
+    let root = rights(&list).0 == 0;
+    for mode in [0o600, 0o400, 0o640, 0o644, 0o660, 0o604, 0o755, 0o000] {
+        for (owner, group) in [(0, 0), (4_321, 0), (0, 4_321), (4_321, 1_234)] {
+            if root {
+                std::os::unix::fs::chown(&list, Some(owner), Some(group)).unwrap();
+            } else if mode & 0o200 == 0 {
+                continue;
+            }
+            std::fs::set_permissions(&list, std::fs::Permissions::from_mode(mode)).unwrap();
+            let before = rights(&list);
+            assert!(export().status().unwrap().success(), "{before:?}");
+            assert_eq!(rights(&list), before);
+        }
+    }
+
+    // From its first byte on: the part file is never open to more than the file that it replaces.
+    std::fs::set_permissions(&list, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let mut child = export().spawn().unwrap();
+    let mut seen = 0;
+    while child.try_wait().unwrap().is_none() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            if entry.file_name().to_string_lossy().ends_with(".part")
+                && let Ok(there) = entry.metadata()
+            {
+                assert_eq!(there.mode() & 0o077, 0);
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 0, "the part file was never seen");
+}
+
+#[test]
+fn an_export_makes_the_file_that_a_link_leads_to() {
+    let file = numbered(6);
+    let folder = file.folder.path();
+    std::fs::write(folder.join("chunkflow.toml"), file.config("table = \"item\"")).unwrap();
+    std::fs::create_dir(folder.join("there")).unwrap();
+    std::os::unix::fs::symlink("there/second.csv", folder.join("first.csv")).unwrap();
+    std::os::unix::fs::symlink("../list.csv", folder.join("there/second.csv")).unwrap();
+    assert!(binary(&["export", "list", "--output", "first.csv"], folder).status().unwrap().success());
+    assert!(folder.join("first.csv").is_symlink() && folder.join("there/second.csv").is_symlink());
+    assert!(folder.join("list.csv").metadata().unwrap().is_file() && !folder.join("list.csv").is_symlink());
+}
+
+#[test]
+fn the_access_log_names_the_client_as_trusted_proxies_do_and_as_nobody_else_does() {
+    let file = numbered(5);
+    let folder = file.folder.path();
+    for (trusted, named, logged) in [
+        ("127.0.0.1/32", "203.0.113.9", "client=203.0.113.9 "),
+        ("127.0.0.1/32", "6.6.6.6, 2001:db8::7", "client=2001:db8::7 "),
+        ("127.0.0.1/32", "unknown", "client=127.0.0.1 "),
+        ("192.0.2.1/32", "203.0.113.9", "client=127.0.0.1 "),
+    ] {
+        let server = format!("[server]\ntrusted_proxies = [\"{trusted}\"]\n{}", file.config("table = \"item\""));
+        std::fs::write(folder.join("chunkflow.toml"), server).unwrap();
+        let mut server = Process::serve(&["serve", "--log", "info"], folder);
+        let reply = crate::support::ask(server.address, "GET", "/list", &[("x-forwarded-for", named)]);
+        assert_eq!(reply.status, 200);
+        // A line is written once the answer has ended for the server: the next one waits for that.
+        crate::support::ask(server.address, "GET", "/healthz", &[]);
+        let log = server.kill().join("\n");
+        let line = log.lines().find(|line| line.contains("uri=/list")).unwrap_or_else(|| panic!("{log}"));
+        assert!(line.contains(logged) && line.contains("peer=127.0.0.1:"), "{line}");
+    }
 }
 
 #[test]
@@ -185,6 +282,6 @@ fn a_client_cannot_fill_the_log() {
     // Answers to pings that were never sent.
     client.send(&frame(PING, 1, 0, b"nonsense").repeat(200));
     assert!(client.lives());
-    let lines = server.kill();
+    let lines = server.kill().len();
     assert!(lines < 20, "{lines} lines");
 }

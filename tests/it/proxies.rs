@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use crate::{
     client::ask,
     servers::{Kind, Server},
-    support::{Numbers, Running, numbers_app, serve_numbers, until},
+    support::{Numbers, Running, numbered, numbers_app, serve_numbers, until},
 };
 
 const ENCODINGS: [&str; 3] = ["identity", "gzip", "br"];
@@ -331,4 +331,45 @@ fn head_reads_nothing_behind_proxies() {
         })
     };
     each(seen, |proxy| [proxy.head; 3]);
+}
+
+/// The fields that nginx sets for its server, of each block of a page that passes requests on to Chunkflow.
+fn set_by_nginx(page: &str) -> impl Iterator<Item = String> {
+    let blocks = page.split("proxy_pass http://chunkflow").skip(1);
+    blocks.map(|block| {
+        let block = block.split("\n```").next().unwrap_or_default();
+        let lines = block.lines().map(str::trim).take_while(|line| *line != "}");
+        let fields = lines.filter(|line| line.starts_with("proxy_set_header"));
+        fields.map(|line| &line[..=line.find(';').unwrap()]).collect()
+    })
+}
+
+#[test]
+fn nothing_that_a_client_makes_up_passes_an_nginx_that_is_set_up_as_the_pages_say() {
+    let pages = [
+        include_str!("../../deploy/nginx.conf"),
+        include_str!("../../docs/proxies.md"),
+        include_str!("../../docs/coming-from-a-web-framework.md"),
+    ];
+    let file = numbered(3);
+    let server = file.serve(
+        "table = \"item\"\n[resources.list.fields]\nid = \"id\"\nurl = { link = \"/i/{id}\" }\n[server]\nallowed_hosts = [\"*\"]\n\
+         trusted_proxies = [\"127.0.0.1\"]",
+    );
+    let all: Vec<String> = pages.into_iter().flat_map(set_by_nginx).collect();
+    assert_eq!(all.len(), 4, "{all:?}");
+    for fields in all {
+        assert!(fields.contains("X-Forwarded-For $proxy_add_x_forwarded_for"), "{fields}");
+        let directives = format!("proxy_http_version 1.1; {fields}");
+        let origin = server.address.port().to_string();
+        let nginx = Server::start_with(Kind::Nginx, &[&origin, "http1", &directives]);
+        for made_up in [
+            ("x-forwarded-host", "evil.example"),
+            ("x-forwarded-proto", "https"),
+            ("forwarded", "host=evil.example;proto=https"),
+        ] {
+            let reply = ask(SocketAddr::from(([127, 0, 0, 1], nginx.port)), "GET", "/list", &[made_up]);
+            assert_eq!(reply.results()[0]["url"], "http://localhost/i/1", "{made_up:?} {fields}");
+        }
+    }
 }

@@ -105,14 +105,18 @@ pub fn parse(text: &str) -> Result<Config, chunkflow::Complaints> {
 pub struct Process {
     pub child: Child,
     pub address: SocketAddr,
-    log: Option<std::thread::JoinHandle<usize>>,
+    log: Option<std::thread::JoinHandle<Vec<String>>>,
 }
 
 impl Process {
     /// Runs the binary with these arguments and waits until it says where it serves.
     pub fn serve(arguments: &[&str], folder: &Path) -> Process {
-        let mut child =
-            binary(arguments, folder).env("CHUNKFLOW_LISTEN", "127.0.0.1:0").stderr(Stdio::piped()).spawn().unwrap();
+        Process::spawn(&mut binary(arguments, folder))
+    }
+
+    /// The same of a command that is made already.
+    pub fn spawn(command: &mut Command) -> Process {
+        let mut child = command.env("CHUNKFLOW_LISTEN", "127.0.0.1:0").stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut seen = String::new();
         let address = loop {
@@ -123,7 +127,7 @@ impl Process {
             seen += &(line + "\n");
         };
         // Somebody must read the log, or the server would wait for it.
-        let log = std::thread::spawn(move || lines.count());
+        let log = std::thread::spawn(move || lines.map_while(Result::ok).collect());
         Process { child, address, log: Some(log) }
     }
 
@@ -132,10 +136,10 @@ impl Process {
     }
 
     /// Kills it; the lines that it logged since it served.
-    pub fn kill(&mut self) -> usize {
+    pub fn kill(&mut self) -> Vec<String> {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        self.log.take().map_or(0, |log| log.join().unwrap_or_default())
+        self.log.take().and_then(|log| log.join().ok()).unwrap_or_default()
     }
 }
 
