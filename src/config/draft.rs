@@ -1,62 +1,19 @@
 //! A configuration for a database as it is found: what `chunkflow init` prints and `chunkflow serve URL` serves.
 
-use std::fmt::Write;
+use std::{collections::HashSet, fmt::Write};
 
+use super::{
+    label::label,
+    left_out::{harmless, left_out},
+};
 use crate::{
     row::Value,
     source::{Database, FieldSpec, Related, Spec, TableInfo},
     text,
 };
 
-/// Tables of well-known frameworks that hold credentials, sessions or nothing of the application's; matched as a whole.
-const WELL_KNOWN: &[&str] = &[
-    // Django and its usual companions
-    "auth_user",
-    "auth_user_groups",
-    "auth_user_user_permissions",
-    "auth_group",
-    "auth_group_permissions",
-    "auth_permission",
-    "authtoken_token",
-    "django_session",
-    "django_migrations",
-    "django_content_type",
-    "django_admin_log",
-    "account_emailconfirmation",
-    // Rails
-    "schema_migrations",
-    "ar_internal_metadata",
-    "active_storage_blobs",
-    "sessions",
-    // Laravel
-    "migrations",
-    "password_resets",
-    "password_reset_tokens",
-    "personal_access_tokens",
-    "failed_jobs",
-    "jobs",
-    "job_batches",
-    "cache",
-    "cache_locks",
-    // Node and others
-    "session",
-    "knex_migrations",
-    "knex_migrations_lock",
-    "SequelizeMeta",
-    "_prisma_migrations",
-    "flyway_schema_history",
-    "alembic_version",
-    "databasechangelog",
-    "databasechangeloglock",
-    "__EFMigrationsHistory",
-];
-/// Beginnings of such names.
-const WELL_KNOWN_PREFIXES: &[&str] =
-    &["oauth_", "oauth2_provider_", "socialaccount_", "otp_", "spatial_ref_sys", "pg_stat_statements"];
-/// Parts of column names that say that a column holds a secret.
-const SECRETS: &[&str] = &["password", "passwd", "secret", "api_key", "apikey", "private_key", "token", "otp_"];
-/// Columns that name a row for people, the best first.
-const LABELS: &[&str] = &["slug", "name", "title", "label", "code", "username", "email"];
+/// Columns of the log's example at most.
+const SHOWN: usize = 8;
 /// Names that are the server's own.
 const RESERVED: &[&str] = &["healthz", "readyz", "metrics", "openapi", "openapi.json"];
 
@@ -84,11 +41,14 @@ impl Draft {
     /// Looks at every table of a database. With `relations` the related rows that its foreign keys tell of are members too.
     pub async fn of(database: &dyn Database, relations: bool) -> Draft {
         let tables = database.tables();
+        let reasons = left_out(&tables);
+        let seen = tables.iter().zip(&reasons).filter(|(_, reason)| reason.is_none());
+        let seen: HashSet<&str> = seen.map(|(info, _)| &*info.name).collect();
         let mut resources: Vec<DraftResource> = vec![];
-        for info in &tables {
+        for (info, reason) in tables.iter().zip(&reasons) {
             let name = path(&info.name, &resources);
-            let relations = if relations { relations_of(info, &tables) } else { vec![] };
-            let mut draft = DraftResource { name, left_out: left_out(info), info: info.clone(), relations };
+            let relations = if relations { relations_of(info, &tables, &seen) } else { vec![] };
+            let mut draft = DraftResource { name, left_out: reason.clone(), info: info.clone(), relations };
             if draft.left_out.is_none() {
                 draft.try_out(database).await;
             }
@@ -102,9 +62,12 @@ impl Draft {
         self.resources.iter().filter(|draft| draft.left_out.is_none()).count()
     }
 
-    /// The tables that would not be served, each with why.
-    pub fn left_out(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.resources.iter().filter_map(|draft| Some((&*draft.info.name, draft.left_out.as_deref()?)))
+    /// The tables that would not be served, each with why, and with what makes a list of it all the same.
+    pub fn left_out(&self) -> impl Iterator<Item = (&str, String)> {
+        self.resources.iter().filter_map(|draft| {
+            let why = draft.left_out.as_deref()?;
+            Some((&*draft.info.name, format!("{why}; a configuration serves it: {}", draft.example())))
+        })
     }
 
     /// The configuration, with `url` for the database: TOML that can be served as it is.
@@ -175,6 +138,19 @@ impl DraftResource {
         Spec { table: self.info.name.clone(), fields: Some(columns.chain(related).collect()), ..Spec::default() }
     }
 
+    /// The resource on one line, with fields that may be seen.
+    fn example(&self) -> String {
+        let fields = harmless(&self.info).into_iter().take(SHOWN);
+        let fields: Vec<String> = fields.map(|name| format!("{} = {}", key(name), quoted(name))).collect();
+        let unkeyed = if self.info.key.is_empty() { "key = [\"…\"], " } else { "" };
+        let name = key(&self.name);
+        let table = quoted(&self.info.name);
+        format!(
+            "resources.{name} = {{ database = \"main\", table = {table}, {unkeyed}fields = {{ {} }} }}",
+            fields.join(", ")
+        )
+    }
+
     fn write(&self, out: &mut String) {
         out.push('\n');
         for text in self.info.comment.iter().flat_map(|comment| comment.lines()) {
@@ -184,7 +160,15 @@ impl DraftResource {
         let table = quoted(&self.info.name);
         if let Some(why) = &self.left_out {
             line(out, format_args!("# {kind} {table} is left out: {}", shown(why)));
-            line(out, format_args!("# [resources.{}]\n# database = \"main\"\n# table = {table}", key(&self.name)));
+            let name = key(&self.name);
+            line(out, format_args!("# [resources.{name}]\n# database = \"main\"\n# table = {table}"));
+            if self.info.key.is_empty() {
+                line(out, format_args!("# key = [\"…\"]"));
+            }
+            line(out, format_args!("# [resources.{name}.fields]"));
+            for name in harmless(&self.info) {
+                line(out, format_args!("# {} = {}", key(name), quoted(name)));
+            }
             return;
         }
         line(out, format_args!("# {kind} {table}, by {}", shown(&self.info.key.join(", "))));
@@ -247,30 +231,6 @@ fn ends(name: &str, value: &Option<String>) -> String {
     value.as_ref().map_or(String::new(), |value| format!(", {name} = {}", quoted(value)))
 }
 
-/// Why a table should not be served without somebody saying so.
-fn left_out(info: &TableInfo) -> Option<String> {
-    let bare = info.name.rsplit_once('.').map_or(&*info.name, |(_, name)| name);
-    let prefixed = |prefix: &&str| bare.starts_with(*prefix);
-    if WELL_KNOWN.contains(&bare) || WELL_KNOWN_PREFIXES.iter().any(prefixed) {
-        return Some("a framework's own table, of a kind that holds credentials, sessions or its housekeeping".into());
-    }
-    let secret = |name: &str| SECRETS.iter().any(|secret| name.to_ascii_lowercase().contains(secret));
-    if let Some((column, _)) = info.columns.iter().find(|(name, _)| secret(name)) {
-        return Some(format!("its column `{column}` may hold a secret; name the fields that may be seen"));
-    }
-    let written = |name: &str| name.contains("${");
-    if written(&info.name) || info.columns.iter().any(|(name, _)| written(name)) {
-        return Some("a name in it reads like a variable of the environment".into());
-    }
-    if info.is_part {
-        return Some("it is a part of another table".into());
-    }
-    if info.key.is_empty() {
-        return Some("it has no key that tells its rows apart; name the columns that do with key = [\"…\"]".into());
-    }
-    None
-}
-
 /// A name that can stand in a path and that no other resource has.
 fn path(table: &str, others: &[DraftResource]) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
@@ -288,9 +248,9 @@ fn path(table: &str, others: &[DraftResource]) -> String {
     name
 }
 
-/// The related rows that foreign keys tell of: the row that a column points to, and the rows behind a join table. Rows that point here can be
-/// very many, and are written down but not taken.
-fn relations_of(info: &TableInfo, tables: &[TableInfo]) -> Vec<DraftRelation> {
+/// The related rows that foreign keys tell of, in tables that are `seen`: the row that a column points to, and the rows behind a join table. Rows
+/// that point here can be very many, and are written down but not taken.
+fn relations_of(info: &TableInfo, tables: &[TableInfo], seen: &HashSet<&str>) -> Vec<DraftRelation> {
     let mut found: Vec<DraftRelation> = vec![];
     let taken = |found: &[DraftRelation], name: &str| {
         found.iter().any(|other| other.name == name) || info.columns.iter().any(|(column, _)| column == name)
@@ -301,15 +261,15 @@ fn relations_of(info: &TableInfo, tables: &[TableInfo]) -> Vec<DraftRelation> {
     };
     let named = |name: &str| tables.iter().find(|table| table.name == name);
     for (column, target, _) in &info.references {
-        let Some(target) = named(target).filter(|target| left_out(target).is_none()) else { continue };
+        let Some(target) = named(target).filter(|target| seen.contains(&*target.name)) else { continue };
         let name = column.strip_suffix("_id").unwrap_or(column).to_owned();
         let field = FieldSpec::Via { via: column.clone(), related: related(target, None) };
         push(name, format!("{column}_row"), field, None);
     }
-    for join in tables.iter().filter(|join| joins(join) && left_out(join).is_none()) {
+    for join in tables.iter().filter(|join| joins(join) && seen.contains(&*join.name)) {
         for (index, (on, here, _)) in join.references.iter().enumerate().filter(|(_, key)| key.1 == info.name) {
             let (to, there, _) = &join.references[1 - index];
-            let Some(target) = named(there).filter(|target| left_out(target).is_none()) else { continue };
+            let Some(target) = named(there).filter(|target| seen.contains(&*target.name)) else { continue };
             // A table that is joined with itself says twice what is related; which end is which must be said.
             let both = (here == there).then(|| (on.clone(), to.clone()));
             let (on, to_column) = both.unzip();
@@ -323,7 +283,7 @@ fn relations_of(info: &TableInfo, tables: &[TableInfo]) -> Vec<DraftRelation> {
             push(bare(&target.name), format!("{}_{}", bare(&join.name), to), field, None);
         }
     }
-    for other in tables.iter().filter(|other| !joins(other) && left_out(other).is_none()) {
+    for other in tables.iter().filter(|other| !joins(other) && seen.contains(&*other.name)) {
         let pointing: Vec<_> = other.references.iter().filter(|key| key.1 == info.name).collect();
         for (column, ..) in &pointing {
             let on = (pointing.len() > 1).then(|| column.clone());
@@ -346,11 +306,9 @@ fn joins(info: &TableInfo) -> bool {
 
 /// The key of a related row and what names it for people.
 fn related(target: &TableInfo, table: Option<String>) -> Related {
-    let has = |label: &&&str| target.columns.iter().any(|(name, text)| *text && name.eq_ignore_ascii_case(label));
-    let label = LABELS.iter().find(has).map(|label| (*label).to_owned());
-    let label = label.or_else(|| target.columns.iter().find(|(_, text)| *text).map(|(name, _)| name.clone()));
     let mut columns = target.key.clone();
-    if let Some(label) = label.filter(|label| !columns.iter().any(|column| column.eq_ignore_ascii_case(label))) {
+    if let Some(label) = label(target).filter(|label| !columns.iter().any(|column| column.eq_ignore_ascii_case(label)))
+    {
         columns.push(label);
     }
     Related { table, columns, object: true, order: vec![] }

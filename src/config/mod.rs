@@ -3,10 +3,16 @@
 mod admin;
 mod complaint;
 mod draft;
+mod known;
+mod label;
+mod left_out;
 mod read;
 mod resource;
+mod secrets;
 mod server;
+mod shown;
 mod tls;
+mod vocabulary;
 
 use std::{collections::HashMap, fmt, ops::Range, path::Path, sync::Arc};
 
@@ -20,7 +26,7 @@ pub use self::{
     tls::TlsFiles,
 };
 use self::{
-    complaint::Located,
+    complaint::{Discretion, Located},
     read::{Reader, Section},
 };
 use crate::{
@@ -28,7 +34,7 @@ use crate::{
     cursor::Cursor,
     loader::system_clock,
     resource::Resource,
-    source::{Database, DatabaseOptions, open_database},
+    source::{Complaint, Database, DatabaseOptions, discreet, open_database},
     store::{Store, StoreOptions, open_store},
     suggest,
     web::Chunkflow,
@@ -38,7 +44,6 @@ const MEMORY: &str = "memory:256MiB";
 const URL: &str = "write a URL, for instance \"sqlite:app.sqlite\"";
 
 /// A whole configuration, checked as far as it can be without opening anything.
-#[derive(Debug)]
 pub struct Config {
     /// `[server]`
     pub server: ServerConfig,
@@ -59,12 +64,16 @@ struct Text {
     file: String,
     text: String,
     places: HashMap<String, Range<usize>>,
+    discretion: Discretion,
 }
 
-impl fmt::Debug for Text {
-    /// Without the text, which may hold passwords.
+impl fmt::Debug for Config {
+    /// Without the text, which may hold passwords, and without what was filled in.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Text").field("file", &self.file).finish_non_exhaustive()
+        let Config { server, admin, store, databases, resources, text } = self;
+        let file = &text.file;
+        let shown = format!("Config {{ {file:?}, {server:?}, {admin:?}, {store:?}, {databases:?}, {resources:?} }}");
+        f.write_str(&text.discretion.unfilled(&shown))
     }
 }
 
@@ -83,12 +92,7 @@ impl Text {
     }
 
     fn complaints(&self, list: Vec<Located>) -> Complaints {
-        let secret = |path: &str| {
-            path.starts_with("databases.") || path == "store.url" || path.ends_with(".token") || path == "server.secret"
-        };
-        let secrets: Vec<Range<usize>> =
-            self.places.iter().filter(|(path, _)| secret(path)).map(|(_, span)| span.clone()).collect();
-        Complaints::new(&self.file, &self.text, &secrets, list)
+        Complaints::new(&self.file, &self.text, &self.discretion, list)
     }
 }
 
@@ -151,8 +155,8 @@ impl Config {
                 "describe one with [resources.NAME]; chunkflow.example.toml shows how",
             );
         }
-        let (places, complaints) = reader.finish();
-        let text = Text { file: file.to_owned(), text: text.to_owned(), places };
+        let (places, discretion, complaints) = reader.finish();
+        let text = Text { file: file.to_owned(), text: text.to_owned(), places, discretion };
         (Config { server, admin, store, databases, resources, text }, complaints)
     }
 
@@ -271,6 +275,7 @@ impl Config {
                     if slow && self.server.secret.is_none() {
                         hidden = resource.hidden_order(source.order(), &database.tables());
                     }
+                    let source = if resource.is_discreet { discreet(source) } else { source };
                     let options = resource.options(fields, self.server.secret.clone());
                     match Resource::new(&resource.name, source, options) {
                         Ok(resource) => made.push(resource),
@@ -283,6 +288,9 @@ impl Config {
                     }
                 }
                 Err(all) => complaints.extend(all),
+            }
+            if resource.is_discreet {
+                complaints.iter_mut().for_each(Complaint::withhold);
             }
             wrong.extend(
                 complaints.iter().chain(&hidden).map(|one| self.text.locate(&at(&one.at), &one.message, &one.remedy)),

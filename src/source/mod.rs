@@ -4,6 +4,8 @@
 //! like `closure.rs`, or a folder like `sqlite`, and give it its row in [`DATABASES`]; what SQL databases share is in `sql`.
 
 mod closure;
+#[cfg(feature = "server")]
+mod discreet;
 mod gate;
 #[cfg(feature = "mysql")]
 mod mysql;
@@ -21,6 +23,8 @@ mod sqlite;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
+#[cfg(feature = "server")]
+pub(crate) use self::discreet::discreet;
 #[cfg(feature = "mysql")]
 pub use self::mysql::Mysql;
 #[cfg(feature = "postgres")]
@@ -30,7 +34,7 @@ pub use self::sqlite::Sqlite;
 pub use self::{
     closure::{Closure, closure},
     gate::{Claim, Gate, GateLimits, Requester, Turn},
-    spec::{Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo},
+    spec::{Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo, ViewReads},
 };
 use crate::{
     cursor::Cursor,
@@ -238,7 +242,7 @@ pub async fn open_database(options: &DatabaseOptions) -> Result<Arc<dyn Database
     let scheme = options.url.split_once(':').map_or("", |(scheme, _)| scheme);
     match kind::find(DATABASES, scheme) {
         Some(kind) => (kind.open)(options).await,
-        None => Err(Error::new(ErrorKind::Config, format!("no database of kind `{scheme}` here")).remedy(format!(
+        None => Err(Error::new(ErrorKind::Config, kind::unknown("database", &options.url)).remedy(format!(
             "this build has {}; write for instance {}",
             kind::names(DATABASES),
             examples()

@@ -1,7 +1,9 @@
 //! What a resource asks of a table, before anyone has looked at the database.
 
+use std::fmt;
+
 /// A resource as it is written down: a table, which of its rows, in which order, and the members of each row.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Spec {
     /// The table or view.
     pub table: String,
@@ -13,8 +15,21 @@ pub struct Spec {
     pub key: Vec<String>,
     /// The members of each row, in order; `None`: every column under its own name.
     pub fields: Option<Vec<(String, FieldSpec)>>,
-    /// Columns that requests may filter by; `None`: the key and indexed columns.
+    /// Columns that requests may filter by; `None`: the key and indexed columns that a field shows as they are.
     pub filters: Option<Vec<String>>,
+}
+
+impl fmt::Debug for Spec {
+    /// Without the condition, which may hold what was filled in from the environment.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spec")
+            .field("table", &self.table)
+            .field("order", &self.order)
+            .field("key", &self.key)
+            .field("fields", &self.fields)
+            .field("filters", &self.filters)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One column of an order.
@@ -107,6 +122,20 @@ impl Complaint {
         Complaint { at: at.into(), message: message.into(), remedy: remedy.into() }
     }
 
+    /// Leaves out what the database itself says, which may repeat the query or a part of it. It stands behind a colon; names of
+    /// tables and columns stand before it, in backquotes.
+    #[cfg(feature = "server")]
+    pub(crate) fn withhold(&mut self) {
+        let quoted = self.message.starts_with("SQLite ")
+            || self.message.starts_with("PostgreSQL ")
+            || self.message.starts_with("MySQL ")
+            || self.message.starts_with("the database ");
+        if let Some((ours, _)) = self.message.split_once(": ").filter(|_| quoted) {
+            self.message =
+                format!("{ours} (why is not shown, since `where` has a ${{NAME}} whose value might be in it)");
+        }
+    }
+
     /// A complaint that a database failed when it was asked about the key `at`.
     #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
     pub(crate) fn failed(at: impl Into<String>, error: &crate::Error) -> Complaint {
@@ -139,4 +168,24 @@ pub struct TableInfo {
     pub is_view: bool,
     /// Whether it is a part of another table.
     pub is_part: bool,
+    /// Those of its columns that hold numbers, truth values or moments.
+    pub numbers: Vec<String>,
+    /// What it reads, where it is a view and the database says so.
+    pub reads: Option<ViewReads>,
+}
+
+impl TableInfo {
+    /// Whether a column holds numbers, truth values or moments, by its type.
+    pub fn is_number(&self, column: &str) -> bool {
+        self.numbers.iter().any(|number| number == column)
+    }
+}
+
+/// What a view reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ViewReads {
+    /// Tables and views, each with a column of it; an empty one where only its rows count, and `None` for all of them.
+    pub columns: Vec<(String, Option<String>)>,
+    /// Why it may read more than that.
+    pub doubt: Option<String>,
 }

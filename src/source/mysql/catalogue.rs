@@ -7,6 +7,7 @@ use mysql_async::{Conn, Error, Row, prelude::Queryable};
 use super::{
     DIALECT,
     connect::ServerFacts,
+    views,
     wire::{text, whole},
 };
 use crate::source::{
@@ -109,6 +110,7 @@ pub(super) async fn read(conn: &mut Conn, server: &ServerFacts) -> Result<(Catal
             tables[from].foreign_keys.push(ForeignKey { column, table, to: to_column });
         }
     }
+    views::note_reads(conn, &mut tables).await?;
     Ok((Catalogue { dialect: &DIALECT, tables }, extras))
 }
 

@@ -9,6 +9,7 @@ mod connect;
 mod explain;
 mod params;
 mod rows;
+mod views;
 mod wire;
 
 use std::{sync::Arc, time::Duration};
@@ -295,8 +296,10 @@ fn explained(error: mysql_async::Error, conditions: &[Condition]) -> Error {
             .remedy("GRANT SELECT ON the table TO the user"),
         // Collations that do not go together, values out of their type's range.
         1267 | 1271 | 1292 | 1366 | 1525 | 1690 if !conditions.is_empty() => {
-            return Error::new(Kind::Invalid, format!("a filter's value does not fit its column: {}", server.message))
-                .remedy("write it as MySQL writes a value of the column's type");
+            // What MySQL says may quote a value of a row, of a column that is not shown: it is for the log.
+            return Error::new(Kind::Invalid, "a filter's value does not fit its column")
+                .remedy("write it as MySQL writes a value of the column's type")
+                .caused_by(error);
         }
         1054 | 1064 | 1146 | 1356 => {
             Error::new(Kind::Unavailable, "MySQL does not take the query; the table may have changed")

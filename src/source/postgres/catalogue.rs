@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tokio_postgres::{Client, Row, types::Type};
 
-use super::{DIALECT, wire::Wire};
+use super::{DIALECT, views, wire::Wire};
 use crate::source::{
     Operand,
     sql::catalogue::{Catalogue, ForeignKey, Table, TableColumn},
@@ -92,6 +92,7 @@ pub(super) async fn read(client: &Client) -> Result<Catalogue, tokio_postgres::E
         let key = ForeignKey { column: column.clone(), table: tables[*to].name.clone(), to: to_column.clone() };
         tables[*place].foreign_keys.push(key);
     }
+    views::note_reads(client, &mut tables, &places).await?;
     Ok(Catalogue { dialect: &DIALECT, tables })
 }
 

@@ -10,6 +10,7 @@ mod explain;
 mod params;
 mod rows;
 mod tls;
+mod views;
 mod wire;
 
 use std::{sync::Arc, time::Duration};
@@ -244,19 +245,19 @@ fn explained(error: tokio_postgres::Error, query: Option<&Query>) -> Error {
     let made = match (&code[..2], code) {
         // A value that a request brought along is not of the column's type; a division by zero is the operator's own.
         ("22", code) if code != "22012" && filtered => {
-            return Error::new(
-                Kind::Invalid,
-                format!("a filter's value does not fit its column: {}", database.message()),
-            )
-            .remedy("write it as PostgreSQL writes a value of the column's type");
+            // What PostgreSQL says may quote a value of a row, of a column that is not shown: it is for the log.
+            return Error::new(Kind::Invalid, "a filter's value does not fit its column")
+                .remedy("write it as PostgreSQL writes a value of the column's type")
+                .caused_by(database.to_string());
         }
         ("22", "22P02" | "22P03" | "22003" | "22007" | "22008" | "22021") if placed => {
             return Error::new(Kind::Invalid, "the cursor holds no place of this list")
                 .remedy("pass `after` exactly as it was handed out by the same list, or leave it out to start anew");
         }
         ("42", _) if filtered => {
-            return Error::new(Kind::Invalid, format!("a filter cannot be used so: {}", database.message()))
-                .remedy("use another operator on this column");
+            return Error::new(Kind::Invalid, "a filter cannot be used so")
+                .remedy("use another operator on this column")
+                .caused_by(database.to_string());
         }
         ("57", "57014") => Error::new(Kind::Timeout, "PostgreSQL stopped the read at its time limit")
             .remedy("see what is slow with `chunkflow check`, or raise `timeout` in [databases]"),

@@ -2,7 +2,7 @@
 
 use super::dialect::Dialect;
 use crate::{
-    source::{Complaint, Operand, TableInfo},
+    source::{Complaint, Operand, TableInfo, ViewReads},
     suggest,
 };
 
@@ -39,6 +39,8 @@ pub(in crate::source) struct Table {
     pub(in crate::source) indexed: Vec<String>,
     /// Where the key is one that a maintenance of the database may change: what changes with it (SQLite's schema version).
     pub(in crate::source) unstable_key: Option<i64>,
+    /// What it reads, where it is a view.
+    pub(in crate::source) reads: Option<ViewReads>,
 }
 
 /// A column of a table.
@@ -96,6 +98,14 @@ impl TableColumn {
             declared: true,
         }
     }
+
+    /// Whether its type is one for numbers, truth values or moments.
+    fn is_number(&self) -> bool {
+        let type_name = self.kind.strip_prefix("CAST(? AS ").unwrap_or(&self.kind).to_ascii_lowercase();
+        let moments = ["bool", "date", "time", "interval"];
+        matches!(self.operand, Some(Operand::Integer | Operand::Number))
+            || moments.iter().any(|moment| type_name.starts_with(moment))
+    }
 }
 
 /// Puts SQL into the place that a template has for it.
@@ -127,6 +137,8 @@ impl Catalogue {
                 .collect(),
             is_view: table.is_view,
             is_part: table.is_part,
+            numbers: table.declared().filter(|column| column.is_number()).map(|column| column.name.clone()).collect(),
+            reads: table.reads.clone(),
         };
         self.tables.iter().map(info).collect()
     }

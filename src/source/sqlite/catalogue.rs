@@ -2,14 +2,21 @@
 
 use rusqlite::{Connection, Result, params};
 
-use super::DIALECT;
+use super::{DIALECT, views};
 use crate::source::{
     Operand,
     sql::catalogue::{Catalogue, ForeignKey, Table, TableColumn},
 };
 
 /// Reads the catalogue of the `main` schema.
-pub(super) fn read(connection: &Connection) -> Result<Catalogue> {
+pub(super) fn read(connection: &mut Connection) -> Result<Catalogue> {
+    let mut tables = read_tables(connection)?;
+    resolve_references(&mut tables);
+    views::note_reads(connection, &mut tables)?;
+    Ok(Catalogue { dialect: &DIALECT, tables })
+}
+
+fn read_tables(connection: &Connection) -> Result<Vec<Table>> {
     let mut list = connection.prepare(
         "SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
          AND type IN ('table', 'view', 'virtual') ORDER BY name",
@@ -20,8 +27,7 @@ pub(super) fn read(connection: &Connection) -> Result<Catalogue> {
         let (name, kind, without_rowid) = name?;
         tables.push(table(connection, name, &kind, without_rowid)?);
     }
-    resolve_references(&mut tables);
-    Ok(Catalogue { dialect: &DIALECT, tables })
+    Ok(tables)
 }
 
 fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool) -> Result<Table> {
@@ -107,6 +113,7 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
         foreign_keys,
         indexed,
         unstable_key: unstable.then_some(version),
+        reads: None,
     })
 }
 

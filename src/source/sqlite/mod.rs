@@ -8,6 +8,7 @@ mod catalogue;
 mod related;
 mod rows;
 mod session;
+mod views;
 
 use std::{
     collections::HashMap,
@@ -86,8 +87,9 @@ impl Sqlite {
     pub fn open(url: &str, limits: GateLimits, timeout: Duration) -> Result<Sqlite> {
         let (path, immutable) = parse(url)?;
         let pool = Pool { path, immutable, timeout, gate: Gate::new(limits), idle: Mutex::default() };
-        let session = pool.open()?;
-        let catalogue = catalogue::read(&session.connection).map_err(|error| pool.explained(error.into(), false))?;
+        let mut session = pool.open()?;
+        let catalogue =
+            catalogue::read(&mut session.connection).map_err(|error| pool.explained(error.into(), false))?;
         pool.put_back(session);
         Ok(Sqlite { pool: Arc::new(pool), catalogue })
     }

@@ -8,6 +8,7 @@ mod load;
 mod mariadb;
 mod order;
 mod raising;
+mod secrets;
 mod types;
 mod wild;
 

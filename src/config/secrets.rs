@@ -1,0 +1,602 @@
+//! Whether a column or table holds a secret, judged by its name.
+//!
+//! A name is split into words (`privateKey`, `private_key`, `PRIVATE-KEY` are the same two) and held
+//! against one [vocabulary](super::vocabulary) for all databases. A name like `password_changed_at`
+//! tells of a secret and holds none: its last word says so.
+
+use std::collections::HashSet;
+
+use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
+
+use super::vocabulary::{
+    COUNTED, EVER, HARMLESS, HARMLESS_BEGINNINGS, HARMLESS_ENDS, KEY_KINDS, KEYS, LAST, NEVER_NUMBERS, OF_PEOPLE,
+    PASS_BEHIND, PASS_OTHER, PEOPLE, PHRASES, STEMS, TABLE_ENDS, WHOLE,
+};
+
+/// A phrase of so many letters is found at the end of a longer word too: `clientsecret`, but not `underpass`.
+const LONG: usize = 5;
+
+/// Letters of an ending: a plural, a case.
+const ENDING: usize = 2;
+
+/// The vocabulary, folded as names are.
+pub(super) struct Vocabulary {
+    stems: Vec<String>,
+    phrases: HashSet<String>,
+    last: HashSet<String>,
+    whole: HashSet<String>,
+    keys: HashSet<String>,
+    key_kinds: HashSet<String>,
+    harmless: HashSet<String>,
+    harmless_ends: HashSet<String>,
+    harmless_beginnings: HashSet<String>,
+    ever: HashSet<String>,
+    never_numbers: HashSet<String>,
+    table_ends: HashSet<String>,
+    people: HashSet<String>,
+}
+
+impl Vocabulary {
+    pub(super) fn new() -> Vocabulary {
+        let set = |words: &[&str]| words.iter().map(|word| folded(word)).collect();
+        Vocabulary {
+            stems: STEMS.iter().map(|word| folded(word)).collect(),
+            phrases: set(PHRASES),
+            last: set(LAST),
+            whole: set(WHOLE),
+            keys: set(KEYS),
+            key_kinds: set(KEY_KINDS),
+            harmless: set(HARMLESS),
+            harmless_ends: set(HARMLESS_ENDS),
+            harmless_beginnings: set(HARMLESS_BEGINNINGS),
+            ever: set(EVER),
+            never_numbers: set(NEVER_NUMBERS),
+            table_ends: set(TABLE_ENDS),
+            people: set(PEOPLE),
+        }
+    }
+
+    /// Whether a column may hold a secret. A number of some names cannot: a `token` of that type is counted.
+    pub(super) fn is_secret(&self, column: &str, number: bool) -> bool {
+        let name = Name::new(column);
+        let found = self.found(&name);
+        found.iter().any(|(word, hard)| {
+            let harmless = self.is_harmless(&name, word) && !self.ever.contains(word);
+            let counted = number && (!hard || self.never_numbers.contains(word));
+            !harmless && !counted
+        })
+    }
+
+    /// Whether a column of this table may hold a secret that nothing but the table's name tells of.
+    pub(super) fn is_secret_of(&self, table: &str, column: &str, number: bool) -> bool {
+        let is_of_people = || Name::new(table).words.iter().any(|word| self.people.contains(word));
+        !number && OF_PEOPLE.contains(&&*folded(column)) && is_of_people()
+    }
+
+    /// Whether the rows of a table of this name are secrets.
+    pub(super) fn is_secret_table(&self, table: &str) -> bool {
+        let name = Name::new(table);
+        let stem = self.stem(&name).is_some_and(|stem| !self.is_harmless(&name, stem));
+        stem || name.ends().any(|end| self.table_ends.contains(end)) || self.keys(&name).is_some_and(|plural| plural)
+    }
+
+    /// Whether what a name calls can be told: its last word is a count, a date, a kind, a title.
+    pub(super) fn ends_harmless(&self, column: &str) -> bool {
+        Name::new(column).words.last().is_some_and(|word| self.is_end(word))
+    }
+
+    /// The words of the vocabulary that are in a name, and whether each is one of a number too.
+    fn found(&self, name: &Name) -> Vec<(String, bool)> {
+        let mut found: Vec<(String, bool)> = vec![];
+        found.extend(self.stem(name).map(|stem| (stem.to_owned(), true)));
+        found.extend(name.runs().filter(|run| self.phrases.contains(*run)).map(|run| (run.to_owned(), true)));
+        found.extend(name.ends().filter(|end| self.last.contains(*end)).map(|end| (end.to_owned(), true)));
+        if self.whole.contains(&name.squeezed) {
+            found.push((name.squeezed.clone(), true));
+        }
+        let long = self.phrases.iter().filter(|phrase| phrase.chars().count() >= LONG);
+        for phrase in long {
+            let ends = |word: &String| word.len() > phrase.len() && word.ends_with(phrase.as_str());
+            if name.words.iter().any(ends) {
+                found.push((phrase.clone(), true));
+            }
+        }
+        found.extend(self.keys(name).map(|_| ("key".to_owned(), false)));
+        found.extend(is_pass(name).then(|| ("pass".to_owned(), false)));
+        found
+    }
+
+    /// A stem in one word, or in several of which it begins the first and all but ends the last: `mots_de_passes`, and not
+    /// `access_keyboard`.
+    fn stem(&self, name: &Name) -> Option<&str> {
+        let within = |stem: &&String| {
+            let over = |run: &str| run.strip_prefix(stem.as_str()).is_some_and(|rest| rest.chars().count() <= ENDING);
+            name.words.iter().any(|word| word.contains(stem.as_str())) || name.runs().any(over)
+        };
+        self.stems.iter().find(within).map(String::as_str)
+    }
+
+    /// Whether there is a key that must be kept, and if so, whether the name ends in several.
+    fn keys(&self, name: &Name) -> Option<bool> {
+        let pair = |one: &String, other: &String| {
+            (self.keys.contains(one) && self.key_kinds.contains(other))
+                || (self.keys.contains(other) && self.key_kinds.contains(one))
+        };
+        let joined = |word: &String| {
+            self.keys.iter().any(|key| {
+                let kinds = [word.strip_suffix(key.as_str()), word.strip_prefix(key.as_str())];
+                kinds.into_iter().flatten().any(|kind| self.key_kinds.contains(kind))
+            })
+        };
+        let found = name.words.windows(2).any(|two| pair(&two[0], &two[1])) || name.words.iter().any(joined);
+        found.then(|| name.words.last().is_some_and(|last| last.ends_with("keys")))
+    }
+
+    /// Whether a name that has this word tells of a secret only.
+    fn is_harmless(&self, name: &Name, found: &str) -> bool {
+        let [.., last] = &name.words[..] else { return false };
+        let first = &name.words[0];
+        let counted = last == "tokens" && COUNTED.contains(&first.as_str());
+        // In one word with what it is the end of: `passwordchangedat`.
+        let rest = last.split_once(found).map_or(last.as_str(), |(_, rest)| rest);
+        let ends = self.is_end(rest)
+            || (1..rest.len())
+                .any(|at| rest.split_at_checked(at).is_some_and(|(one, other)| self.is_end(one) && self.is_end(other)));
+        let begins = name.words.len() > 1 && self.harmless_beginnings.contains(first);
+        counted || ends || begins || name.runs().any(|run| self.harmless.contains(run))
+    }
+
+    fn is_end(&self, word: &str) -> bool {
+        self.harmless_ends.contains(word)
+    }
+}
+
+/// Whether a name's `pass` is a password: alone, at the end, or with what is done to passwords.
+fn is_pass(name: &Name) -> bool {
+    let at = |word: &String| word == "pass";
+    let Some(at) = name.words.iter().position(at) else { return false };
+    let before = at.checked_sub(1).map(|before| name.words[before].as_str());
+    let other = before.is_some_and(|before| PASS_OTHER.contains(&before));
+    match name.words.get(at + 1) {
+        None => !other,
+        Some(behind) => PASS_BEHIND.contains(&behind.as_str()),
+    }
+}
+
+/// A name in words.
+struct Name {
+    words: Vec<String>,
+    /// All of them without anything between.
+    squeezed: String,
+    /// Where each word begins in it, and where the last one ends.
+    bounds: Vec<usize>,
+}
+
+impl Name {
+    fn new(name: &str) -> Name {
+        let mut words = words(name);
+        // `token2`, `pin_1`: the number says which, not what.
+        while words.len() > 1 && words.last().is_some_and(|word| word.bytes().all(|byte| byte.is_ascii_digit())) {
+            words.pop();
+        }
+        let squeezed = words.concat();
+        let mut bounds = vec![0];
+        for word in &words {
+            bounds.push(bounds.last().map_or(0, |end| end + word.len()));
+        }
+        Name { words, squeezed, bounds }
+    }
+
+    /// Every run of words, without anything between.
+    fn runs(&self) -> impl Iterator<Item = &str> {
+        let ends =
+            move |from: usize| self.bounds[from + 1..].iter().map(move |to| &self.squeezed[self.bounds[from]..*to]);
+        (0..self.words.len()).flat_map(ends)
+    }
+
+    /// Every run of words up to the end.
+    fn ends(&self) -> impl Iterator<Item = &str> {
+        self.bounds[..self.words.len()].iter().map(|from| &self.squeezed[*from..])
+    }
+}
+
+/// The words of a name, folded: parted where there is no letter or digit, where small letters are
+/// followed by a capital one (and before the last of several capitals), and between letters and digits.
+pub(super) fn words(name: &str) -> Vec<String> {
+    let chars: Vec<char> = name.nfc().collect();
+    let mut words = vec![];
+    let mut word = String::new();
+    for (at, c) in chars.iter().enumerate() {
+        let before = at.checked_sub(1).map(|before| chars[before]);
+        let next = chars.get(at + 1);
+        let hump = before.is_some_and(|before| {
+            let after_small = before.is_lowercase() && c.is_uppercase();
+            let last_of_capitals =
+                before.is_uppercase() && c.is_uppercase() && next.is_some_and(|next| next.is_lowercase());
+            after_small || last_of_capitals || before.is_numeric() != c.is_numeric()
+        });
+        let part = !c.is_alphanumeric() && !is_combining_mark(*c);
+        if hump || part {
+            words.push(std::mem::take(&mut word));
+        }
+        if !part {
+            word.push(*c);
+        }
+    }
+    words.push(word);
+    words.iter().map(|word| folded(word)).filter(|word| !word.is_empty()).collect()
+}
+
+/// Letters in lower case and without accents; the wide and narrow forms of letters are the usual ones. All but letters and digits is gone.
+pub(super) fn folded(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.to_lowercase().nfkd().filter(|c| !is_combining_mark(*c) && c.is_alphanumeric()) {
+        match c {
+            'ß' => out.push_str("ss"),
+            'ł' => out.push('l'),
+            'ø' => out.push('o'),
+            'đ' | 'ð' => out.push('d'),
+            'ı' => out.push('i'),
+            'æ' => out.push_str("ae"),
+            'œ' => out.push_str("oe"),
+            'ς' => out.push('σ'),
+            c => out.push(c),
+        }
+    }
+    out.nfc().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{prelude::*, sample::select};
+
+    use super::*;
+
+    /// Names that tell of a secret, as applications have them.
+    const SECRET: &[&str] = &[
+        "pwd",
+        "pass",
+        "passphrase",
+        "pin",
+        "cvv",
+        "CVV2",
+        "cvc",
+        "ssn",
+        "salt",
+        "cookie",
+        "privateKey",
+        "accessKey",
+        "encryption_key",
+        "recovery_codes",
+        "session_key",
+        "passwort",
+        "mot_de_passe",
+        "senha",
+        "contraseña",
+        "contrasena",
+        "Contrasenia",
+        "hasło",
+        "haslo",
+        "wachtwoord",
+        "пароль",
+        "parol",
+        "密码",
+        "登录密码",
+        "ログインパスワード",
+        "비밀번호",
+        "şifre",
+        "sifre",
+        "user_pass",
+        "pass_crypt",
+        "pass_salt",
+        "encrypted_password",
+        "passwordHash",
+        "password_hint",
+        "PASSWORD",
+        "userPassword2",
+        "hashedPassword",
+        "bearer_token",
+        "jwt",
+        "refreshToken",
+        "csrf_token",
+        "webhook_secret",
+        "licenseKey",
+        "seed_phrase",
+        "security_answer",
+        "secretQuestion",
+        "api_key",
+        "APIKey",
+        "apikey",
+        "auth_key",
+        "client_secret",
+        "clientsecret",
+        "otp",
+        "totp_secret",
+        "mfaSecret",
+        "2fa_secret",
+        "two_factor_recovery_codes",
+        "backupCodes",
+        "remember_token",
+        "user_activation_key",
+        "reset_digest",
+        "sessionid",
+        "session_id",
+        "sessionToken",
+        "rp_token",
+        "clé_privée",
+        "clave_privada",
+        "chiave_privata",
+        "privater_schluessel",
+        "klucz_prywatny",
+        "приватный_ключ",
+        "секретный_ключ",
+        "gizli_anahtar",
+        "signing_key",
+        "private_key_pem",
+        "MotDePasse",
+        "mdp",
+        "kennwort",
+        "lösenord",
+        "adgangskode",
+        "heslo",
+        "jelszó",
+        "mật_khẩu",
+        "kata_sandi",
+        "סיסמה",
+        "كلمة_المرور",
+        "รหัสผ่าน",
+        "card_number",
+        "iban",
+        "connection_string",
+        "sqlalchemy_uri",
+        "credentials",
+        "token_hash",
+        "secretKey",
+        "keys",
+        "p256dh",
+        "smtp_pass",
+        "dbpass",
+        "pw",
+        "pwhash_pwd",
+        "PassWord",
+        "pass-word",
+        "ｐａｓｓｗｏｒｄ",
+    ];
+
+    /// Names of texts that tell of none.
+    const HARMLESS_NAMES: &[&str] = &[
+        "token_count",
+        "tokens_used",
+        "max_tokens",
+        "prompt_tokens",
+        "pin_code",
+        "pincode",
+        "passenger",
+        "compass",
+        "compass_word",
+        "password_changed_at",
+        "passwordChangedAt",
+        "passwordchangedat",
+        "salt_level",
+        "sessions_count",
+        "keyboard",
+        "access_keyboard",
+        "author",
+        "authority",
+        "secretary",
+        "pinned",
+        "is_pinned",
+        "spin",
+        "shipping",
+        "opinion",
+        "basalt",
+        "cobalt",
+        "bypass",
+        "boarding_pass",
+        "season_pass",
+        "pass_rate",
+        "passed",
+        "passport_country",
+        "sort_key",
+        "product_key",
+        "primary_key",
+        "public_key",
+        "key",
+        "monkey",
+        "turkey",
+        "hockey",
+        "hash",
+        "content_hash",
+        "email",
+        "name",
+        "title",
+        "slug",
+        "code",
+        "token_type",
+        "token_expires_at",
+        "api_key_id",
+        "api_key_name",
+        "must_change_password",
+        "has_password",
+        "mfa_enabled",
+        "two_factor_confirmed_at",
+        "otp_required",
+        "is_secret",
+        "password_policy",
+        "secret_santa_id",
+        "cookie_consent",
+        "session_name",
+        "session",
+        "sessions",
+        "signature",
+        "authorized_by",
+        "credit",
+        "keywords",
+        "mots_cles",
+        "palavra_chave",
+        "parola_chiave",
+        "palabra_clave",
+        "tokenizer",
+        "tokenable_type",
+        "секретарь",
+        "автор",
+        "word",
+        "pan",
+        "hint",
+        "question",
+        "answer",
+        "reset_count",
+        "signed_at",
+        "recovered",
+        "license",
+        "recovery_rate",
+        "seed",
+        "nonsense",
+        "saltwater",
+        "pineapple",
+        "pintxo",
+        "cookies_accepted",
+    ];
+
+    #[test]
+    fn names_of_applications_are_judged_rightly() {
+        let vocabulary = Vocabulary::new();
+        for name in SECRET {
+            assert!(vocabulary.is_secret(name, false), "{name} {:?}", words(name));
+        }
+        for name in HARMLESS_NAMES {
+            let found = vocabulary.found(&Name::new(name));
+            assert!(!vocabulary.is_secret(name, false), "{name} {:?} {found:?}", words(name));
+        }
+        for name in ["token", "tokens", "secret", "mfa", "session_key", "pass", "salt", "session_id", "total_tokens"] {
+            assert!(!vocabulary.is_secret(name, true), "a number is no {name}");
+        }
+        for name in ["password", "pin", "ssn", "otp", "cvv", "api_key"] {
+            assert!(vocabulary.is_secret(name, true), "{name} may be a number");
+        }
+    }
+
+    #[test]
+    fn tables_are_judged_by_what_their_rows_are() {
+        let vocabulary = Vocabulary::new();
+        for name in [
+            "passwords",
+            "user_passwords",
+            "UserPassword",
+            "ResetPasswordRequest",
+            "bot_passwords",
+            "tokens",
+            "api_keys",
+            "ApiKey",
+            "access_keys",
+            "VerificationToken",
+            "credential",
+            "Credentials",
+            "credentials_entity",
+            "client_secrets",
+            "webauthn_credentials",
+            "recovery_codes",
+            "email_tokens",
+            "контроль_токенов",
+            "mots_de_passe",
+            "sentry_apikey",
+        ] {
+            assert!(vocabulary.is_secret_table(name), "{name}");
+        }
+        for name in [
+            "token_buckets",
+            "users",
+            "keys",
+            "sort_keys",
+            "password_policies",
+            "credential_types",
+            "secret_santas",
+            "passes",
+            "pins",
+            "cookies_flavours",
+            "sessions",
+            "salts_and_spices",
+            "authors",
+            "keyboards",
+            "product_keys",
+        ] {
+            assert!(!vocabulary.is_secret_table(name), "{name}");
+        }
+        assert!(
+            vocabulary.is_secret_of("users", "hash", false) && vocabulary.is_secret_of("app_user", "Digest", false)
+        );
+        assert!(!vocabulary.is_secret_of("files", "hash", false) && !vocabulary.is_secret_of("users", "hash", true));
+    }
+
+    #[test]
+    fn no_word_of_the_vocabulary_is_harmless() {
+        let vocabulary = Vocabulary::new();
+        for word in STEMS.iter().chain(PHRASES).chain(LAST).chain(WHOLE) {
+            assert!(vocabulary.is_secret(word, false), "{word}");
+        }
+    }
+
+    /// Words as a name of one style or another.
+    fn styled(words: &[String], style: usize) -> String {
+        let capital = |word: &String| {
+            let mut chars = word.chars();
+            chars.next().map(|first| first.to_uppercase().chain(chars).collect::<String>()).unwrap_or_default()
+        };
+        match style {
+            0 => words.join("_"),
+            1 => words.join("-"),
+            2 => words.join("."),
+            3 => words.join(" "),
+            4 => words.join("_").to_uppercase(),
+            5 => words.iter().map(capital).collect(),
+            _ => words[0].clone() + &words[1..].iter().map(capital).collect::<String>(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_secret_is_found_wherever_it_stands_in_whatever_style(
+            word in select(&["password", "passwd", "pwd", "secret", "token", "api key", "private key", "contrasena", "passwort",
+                "mot de passe", "wachtwoord", "senha", "cvv", "ssn", "otp", "recovery codes", "client secret", "csrf", "jwt",
+                "security answer", "encryption key", "session key", "haslo", "sifre", "credentials"][..]),
+            before in prop::collection::vec(select(&["user", "admin", "old", "my", "current", "smtp", "stripe", "tbl"][..]), 0..3),
+            behind in prop::collection::vec(select(&["hash", "value", "encrypted", "raw", "text", "plain", "2"][..]), 0..2),
+            style in 0usize..7,
+        ) {
+            let words: Vec<String> =
+                before.into_iter().chain(word.split(' ')).chain(behind).map(str::to_owned).collect();
+            let name = styled(&words, style);
+            prop_assert!(Vocabulary::new().is_secret(&name, false), "{}", name);
+        }
+
+        #[test]
+        fn what_counts_dates_or_names_a_secret_is_none_in_whatever_style(
+            word in select(&["password", "token", "api key", "session key", "otp", "cookie", "salt", "pin", "secret"][..]),
+            end in select(&["count", "length", "changed at", "expires at", "enabled", "required", "type", "id", "status", "policy",
+                "attempts", "strength", "version"][..]),
+            style in 0usize..7,
+        ) {
+            let words: Vec<String> = word.split(' ').chain(end.split(' ')).map(str::to_owned).collect();
+            let name = styled(&words, style);
+            prop_assert!(!Vocabulary::new().is_secret(&name, false), "{}", name);
+        }
+
+        #[test]
+        fn words_that_only_look_alike_are_served(
+            words in prop::collection::vec(select(&["passenger", "compass", "keyboard", "author", "authority", "secretary", "pinned",
+                "spin", "opinion", "basalt", "monkey", "saltwater", "tokenizer", "passage", "cooking", "spinner", "passport", "hashtag",
+                "assault", "pinpoint", "keynote", "authentic", "title", "order", "customer", "city"][..]), 1..4),
+            style in 0usize..7,
+        ) {
+            let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+            let name = styled(&words, style);
+            prop_assert!(!Vocabulary::new().is_secret(&name, false), "{}", name);
+        }
+
+        #[test]
+        fn any_text_is_a_name(name in "\\PC{0,20}|[a-zA-Z0-9_ßŁøİ密パ]{0,12}") {
+            let vocabulary = Vocabulary::new();
+            let _ = vocabulary.is_secret(&name, false) | vocabulary.is_secret_table(&name);
+        }
+    }
+}
