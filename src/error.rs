@@ -68,6 +68,18 @@ impl Error {
         self.change(|inner| inner.retry_after = Some(seconds))
     }
 
+    /// The same error without what caused it.
+    #[cfg(feature = "server")]
+    pub(crate) fn without_cause(self) -> Error {
+        Error(Arc::new(Inner {
+            kind: self.0.kind,
+            message: self.0.message.clone(),
+            remedy: self.0.remedy.clone(),
+            retry_after: self.0.retry_after,
+            source: None,
+        }))
+    }
+
     /// Changes an error that was just made, and so has one owner.
     fn change(mut self, edit: impl FnOnce(&mut Inner)) -> Error {
         if let Some(inner) = Arc::get_mut(&mut self.0) {

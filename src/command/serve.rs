@@ -83,12 +83,14 @@ impl ServeOptions {
             return Some(format!("`{listen}` is no address: write IP:PORT, for instance --listen 127.0.0.1:8080"));
         }
         // The rest may hold a password.
-        let scheme = self.store.as_ref()?.split(':').next().unwrap_or_default();
+        let store = self.store.as_ref()?;
+        let scheme = store.split(':').next().unwrap_or_default();
         if kind::find(STORES, scheme).is_some() {
             return None;
         }
         let (example, kinds) = (STORES[0].example, kind::names(STORES));
-        Some(format!("no store of kind `{scheme}` here: write for instance --store {example}; this build has {kinds}"))
+        let unknown = kind::unknown("store", store);
+        Some(format!("{unknown}: write for instance --store {example}; this build has {kinds}"))
     }
 
     /// The configuration with what the options say in its place.

@@ -29,7 +29,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Option<AdminConfig> {
     match listen {
         None => section.complain(
             "listen",
-            format!("`{text}` is no address"),
+            format!("`{}` is no address", section.written("listen")),
             "write IP:PORT, for instance \"127.0.0.1:8081\"",
         ),
         Some(listen) if !listen.ip().is_loopback() && token.is_none() => {

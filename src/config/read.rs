@@ -12,7 +12,10 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::complaint::Located;
+use super::{
+    complaint::{Discretion, Located},
+    shown::may_be_shown,
+};
 use crate::{bytes_size, suggest};
 
 /// Far more than anyone means, and far from the end of every clock.
@@ -23,11 +26,17 @@ pub(super) struct Reader<'e> {
     environment: &'e dyn Fn(&str) -> Option<String>,
     complaints: RefCell<Vec<Located>>,
     places: RefCell<HashMap<String, Range<usize>>>,
+    discretion: RefCell<Discretion>,
 }
 
 impl<'e> Reader<'e> {
     pub(super) fn new(environment: &'e dyn Fn(&str) -> Option<String>) -> Reader<'e> {
-        Reader { environment, complaints: RefCell::default(), places: RefCell::default() }
+        Reader {
+            environment,
+            complaints: RefCell::default(),
+            places: RefCell::default(),
+            discretion: RefCell::default(),
+        }
     }
 
     pub(super) fn complain(&self, span: Range<usize>, message: impl Into<String>, remedy: impl Into<String>) {
@@ -42,8 +51,9 @@ impl<'e> Reader<'e> {
         self.places.borrow().get(path).cloned().unwrap_or(0..0)
     }
 
-    pub(super) fn finish(self) -> (HashMap<String, Range<usize>>, Vec<Located>) {
-        (self.places.into_inner(), self.complaints.into_inner())
+    /// Where each key stands, what may be shown of the text, and what is wrong with it.
+    pub(super) fn finish(self) -> (HashMap<String, Range<usize>>, Discretion, Vec<Located>) {
+        (self.places.into_inner(), self.discretion.into_inner(), self.complaints.into_inner())
     }
 
     /// A text with its `${NAME}` filled in; `None`, with a complaint, where that cannot be.
@@ -58,7 +68,10 @@ impl<'e> Reader<'e> {
             };
             let name = &rest[at + 2..at + end];
             match (self.environment)(name) {
-                Some(value) => out.push_str(&value),
+                Some(value) => {
+                    self.discretion.borrow_mut().fill(&value, &format!("${{{name}}}"));
+                    out.push_str(&value);
+                }
                 None => {
                     whole = false;
                     self.complain(
@@ -70,7 +83,9 @@ impl<'e> Reader<'e> {
             }
             rest = &rest[at + end + 1..];
         }
-        whole.then_some(out + rest)
+        out.push_str(rest);
+        self.discretion.borrow_mut().hide_password(&out, "***");
+        whole.then_some(out)
     }
 }
 
@@ -78,6 +93,8 @@ impl<'e> Reader<'e> {
 pub(super) struct Section<'r, 't> {
     reader: &'r Reader<'r>,
     path: String,
+    /// The same in parts: names may have dots.
+    steps: Vec<String>,
     span: Range<usize>,
     table: &'t DeTable<'t>,
     known: Vec<String>,
@@ -90,7 +107,7 @@ impl<'r, 't> Section<'r, 't> {
         span: Range<usize>,
         table: &'t DeTable<'t>,
     ) -> Section<'r, 't> {
-        Section { reader, path, span, table, known: vec![] }
+        Section { reader, path, steps: vec![], span, table, known: vec![] }
     }
 
     fn path_of(&self, key: &str) -> String {
@@ -117,6 +134,9 @@ impl<'r, 't> Section<'r, 't> {
         // A complaint about a value shows the value; one about a table shows its name.
         let span = if value.get_ref().is_table() { name.span() } else { value.span() };
         self.reader.places.borrow_mut().insert(self.path_of(key), span);
+        if !value.get_ref().is_table() && may_be_shown(&self.steps, key) {
+            self.reader.discretion.borrow_mut().shown.push(value.span());
+        }
         Some(value)
     }
 
@@ -135,7 +155,10 @@ impl<'r, 't> Section<'r, 't> {
         let value = self.value(key)?;
         match value.get_ref() {
             DeValue::Table(table) => {
-                Some(Section::new(self.reader, self.path_of(key), self.reader.place(&self.path_of(key)), table))
+                let path = self.path_of(key);
+                let place = self.reader.place(&path);
+                let steps = self.steps.iter().cloned().chain([key.to_owned()]).collect();
+                Some(Section { steps, ..Section::new(self.reader, path, place, table) })
             }
             _ => {
                 self.wrong(value, key, "a table", "{ … }");
@@ -153,6 +176,16 @@ impl<'r, 't> Section<'r, 't> {
                 None
             }
         }
+    }
+
+    /// The text of a key as it is written, with its `${NAME}`: what a message may say of it.
+    pub(super) fn written(&self, key: &str) -> &'t str {
+        self.table.get(key).and_then(|value| value.get_ref().as_str()).unwrap_or_default()
+    }
+
+    /// Whether the text of a key has a `${NAME}` in it.
+    pub(super) fn is_filled(&self, key: &str) -> bool {
+        self.written(key).contains("${")
     }
 
     /// A text that must be there and say something; empty, with a complaint, where it does not.
@@ -227,13 +260,14 @@ impl<'r, 't> Section<'r, 't> {
         if parsed.is_none() {
             self.complain(
                 key,
-                format!("`{text}` is no span of time"),
+                format!("`{}` is no span of time", self.written(key)),
                 "write for instance \"500ms\", \"30s\", \"5m\" or \"1h\"",
             );
         }
         let within = parsed.filter(|duration| *duration <= LONGEST);
         if parsed.is_some() && within.is_none() {
-            self.complain(key, format!("`{text}` is longer than ten years"), "write for instance \"5m\" or \"1h\"");
+            let message = format!("`{}` is longer than ten years", self.written(key));
+            self.complain(key, message, "write for instance \"5m\" or \"1h\"");
         }
         within
     }
@@ -256,7 +290,8 @@ impl<'r, 't> Section<'r, 't> {
         let text = self.string(key)?;
         let parsed = bytes_size::parse(&text);
         if parsed.is_none() {
-            self.complain(key, format!("`{text}` is no size"), "write for instance \"64KiB\" or \"256MiB\"");
+            let message = format!("`{}` is no size", self.written(key));
+            self.complain(key, message, "write for instance \"64KiB\" or \"256MiB\"");
         }
         let within = parsed.filter(|size| *size <= most);
         if parsed.is_some() && within.is_none() {

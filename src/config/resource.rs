@@ -20,6 +20,8 @@ pub struct ResourceConfig {
     pub database: String,
     /// What it asks of the table.
     pub spec: Spec,
+    /// Whether its condition holds what no message may say.
+    pub(super) is_discreet: bool,
     ttl: Duration,
     stale: Duration,
     sizes: Sizes,
@@ -90,6 +92,7 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
             fields: section.section("fields").map(fields),
             filters: section.strings("filters"),
         },
+        is_discreet: section.is_filled("where"),
         ttl: section.duration("ttl").unwrap_or(usual.ttl),
         stale: section.duration("stale").unwrap_or(usual.stale),
         sizes: Sizes {

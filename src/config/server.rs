@@ -122,7 +122,7 @@ fn listen(section: &mut Section<'_, '_>) -> Option<SocketAddr> {
     if parsed.is_none() {
         section.complain(
             "listen",
-            format!("`{text}` is no address"),
+            format!("`{}` is no address", section.written("listen")),
             "write IP:PORT, for instance \"127.0.0.1:8080\" or \"[::]:8080\"",
         );
     }
@@ -178,7 +178,7 @@ fn request_rate(section: &mut Section<'_, '_>) -> Option<RequestRate> {
     if rate.is_none() {
         section.complain(
             "request_rate",
-            format!("`{text}` is no rate"),
+            format!("`{}` is no rate", section.written("request_rate")),
             "write for instance \"50/s\", \"600/m\" or \"10000/h\"",
         );
     }

@@ -170,7 +170,7 @@ pub fn open_store(options: &StoreOptions) -> Result<Arc<dyn Store>> {
     let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);
     match kind::find(STORES, scheme) {
         Some(kind) => (kind.open)(options),
-        None => Err(Error::new(ErrorKind::Config, format!("no store of kind `{scheme}` here")).remedy(format!(
+        None => Err(Error::new(ErrorKind::Config, kind::unknown("store", url)).remedy(format!(
             "this build has {}; write for instance {}",
             kind::names(STORES),
             STORES[0].example

@@ -10,6 +10,7 @@ mod config;
 mod conformance;
 mod cursors;
 mod databases;
+mod discretion;
 mod encodings;
 mod frames;
 mod hostile;

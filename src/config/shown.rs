@@ -1,0 +1,71 @@
+//! Which values of a configuration may be shown to those who read its complaints.
+
+/// Keys of `[server]`: addresses, names, numbers, spans of time.
+const SERVER: &[&str] = &[
+    "listen",
+    "allowed_hosts",
+    "trusted_proxies",
+    "request_rate",
+    "max_streams",
+    "max_connections",
+    "max_connections_per_address",
+    "max_streams_per_address",
+    "minimum_rate",
+    "stall_timeout",
+    "header_timeout",
+    "idle_timeout",
+    "drain",
+    "heartbeat",
+];
+const STORE: &[&str] = &["near", "max_entry", "pack", "prefix"];
+const DATABASE: &[&str] = &["pool", "timeout"];
+/// Keys of a resource: names of tables and columns, and how it is cut and kept. Not `where`, which may hold values.
+const RESOURCE: &[&str] =
+    &["database", "table", "order", "key", "filters", "ttl", "stale", "chunk_rows", "chunk_bytes", "count", "compress"];
+/// Keys of a relation. Not `link`, in which anything may stand.
+const RELATION: &[&str] = &["via", "through", "from", "table", "column", "columns", "on", "to", "order", "cursor"];
+
+/// Whether the value of a key may be shown, in the table that these steps lead to. What is not listed here may not.
+pub(super) fn may_be_shown(steps: &[String], key: &str) -> bool {
+    let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+    match steps[..] {
+        ["server"] => SERVER.contains(&key),
+        ["server", "tls"] => ["cert", "key"].contains(&key),
+        ["admin"] => key == "listen",
+        ["store"] => STORE.contains(&key),
+        ["databases", _] => DATABASE.contains(&key),
+        ["resources", _] => RESOURCE.contains(&key),
+        // A column's name.
+        ["resources", _, "fields"] => true,
+        ["resources", _, "fields", _] => RELATION.contains(&key),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_listed_is_not_shown_wherever_it_stands() {
+        let shown = |path: &[&str], key: &str| {
+            may_be_shown(&path.iter().map(|step| (*step).to_owned()).collect::<Vec<_>>(), key)
+        };
+        assert!(shown(&["server"], "listen") && shown(&["resources", "a.b"], "ttl"));
+        assert!(shown(&["resources", "a", "fields"], "anything") && shown(&["databases", "x"], "pool"));
+        for (path, key) in [
+            (&["databases"][..], "listen"),
+            (&["databases"], "table"),
+            (&["databases", "main"], "url"),
+            (&["databases", "main"], "password"),
+            (&["admin"], "token"),
+            (&["store"], "url"),
+            (&["server"], "secret"),
+            (&["resources", "a"], "where"),
+            (&["resources", "a", "fields", "b"], "link"),
+            (&[], "listen"),
+        ] {
+            assert!(!shown(path, key), "{path:?} {key}");
+        }
+    }
+}

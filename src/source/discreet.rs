@@ -1,0 +1,45 @@
+//! A source whose failures do not repeat what its database says.
+
+use std::sync::Arc;
+
+use super::{BoxFuture, Condition, Filter, Query, Run, Source};
+use crate::{
+    error::{Error, Result},
+    row::{Column, RowSink},
+};
+
+/// A source whose query holds what nobody should read in a log: its failures are told without their cause, since a database's
+/// own words repeat the query or a part of it.
+pub(crate) fn discreet(source: Arc<dyn Source>) -> Arc<dyn Source> {
+    Arc::new(Discreet(source))
+}
+
+struct Discreet(Arc<dyn Source>);
+
+#[deny(clippy::missing_trait_methods)]
+impl Source for Discreet {
+    fn columns(&self) -> &[Column] {
+        self.0.columns()
+    }
+
+    fn order(&self) -> &[String] {
+        self.0.order()
+    }
+
+    fn filters(&self) -> &[Filter] {
+        self.0.filters()
+    }
+
+    fn fingerprint(&self) -> Vec<u8> {
+        self.0.fingerprint()
+    }
+
+    fn rows<'a>(&'a self, query: Query, sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
+        let rows = self.0.rows(query, sink);
+        Box::pin(async move { rows.await.map_err(Error::without_cause) })
+    }
+
+    fn count<'a>(&'a self, conditions: Arc<[Condition]>) -> BoxFuture<'a, Option<u64>> {
+        self.0.count(conditions)
+    }
+}

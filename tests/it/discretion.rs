@@ -1,0 +1,219 @@
+//! What stands in a configuration, or is filled in there, is in no complaint, error or log.
+
+use std::io::Read;
+
+use proptest::{prelude::*, sample::select, test_runner::TestRunner};
+
+use crate::{
+    servers::every_kind,
+    support::{File, binary, until},
+};
+
+/// Lines of a configuration: each value, comment and variable that must not be told has a mark.
+const LINES: &[&str] = &[
+    "[server]",
+    "listen = \"OPEN\"",
+    "public_url = \"HIDE\"",
+    "stall_timeout = \"OPEN\" # HIDE",
+    "allowed_hosts = [\"OPEN/\",",
+    "  \"${HIDDEN}/\"]",
+    "stall_timeot = \"HIDE\"",
+    "tls = { cert = \"OPEN\", key = \"OPEN\", password = \"HIDE\" }",
+    "[admin]",
+    "token = \"HIDE\"",
+    "token = HIDE",
+    "tokn = \"\"\"HIDE",
+    "HIDE\"\"\"",
+    "[databases]",
+    "main = \"postgres://HIDE:HIDE@127.0.0.1:1/HIDE?x=HIDE\"",
+    "main = \"HIDE\"",
+    "other = \"mysql:HIDE:HIDE@HIDE\"",
+    "third = { url = \"${HIDDEN}\", password = \"HIDE\", pool = \"OPEN\", timeout = \"${HIDDEN}\" }",
+    "fourth = { ur = \"HIDE\" }",
+    "fifth = \"${URL}\"",
+    "[store]",
+    "url = \"HIDE\"",
+    "url = \"rediss:HIDE@HIDE\"",
+    "near = \"${HIDDEN}\"",
+    "[resources.a]",
+    "database = \"${HIDDEN}\"",
+    "database = \"file\"",
+    "table = \"item\"",
+    "table = \"${HIDDEN}\"",
+    "where = \"name = 'HIDE' AND\"",
+    "where = \"name = '${HIDDEN}' AND nme = 1\"",
+    "where = \"${HIDDEN}\"",
+    "order = [\"${HIDDEN}\"]",
+    "ttl = \"${HIDDEN}\"",
+    "chunk_bytes = \"${HIDDEN}\"",
+    "ttl = 'OPEN'",
+    "secret = 'HIDE'",
+    "secrets = ['HIDE', 'HIDE'] # HIDE",
+    "[resources.a.fields]",
+    "x = \"${HIDDEN}\"",
+    "y = { link = \"/HIDE/{HIDE\" }",
+    "z = { via = \"OPEN\", key = \"HIDE\" }",
+    "# HIDE",
+    "HIDE)",
+    "HIDE.HIDE.HIDE/",
+    "-----BEGIN HIDE-----)",
+];
+
+#[test]
+fn no_complaint_tells_of_what_it_is_not_about_whatever_is_wrong_with_a_text() {
+    let file = File::with("CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)");
+    let whole = LINES.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+    let lines = prop_oneof![
+        Just(whole),
+        prop::sample::subsequence(LINES.to_vec(), 0..LINES.len())
+            .prop_map(|lines| lines.into_iter().map(str::to_owned).collect()),
+        prop::collection::vec(select(LINES).prop_map(str::to_owned), 0..12),
+    ];
+    // Characters that are lost or come too much.
+    let mistakes = prop::collection::vec(
+        (any::<prop::sample::Index>(), prop::option::of(select(&['"', '\'', '[', '}', '\n', '#'][..]))),
+        0..3,
+    );
+    let mut runner = TestRunner::new(ProptestConfig { cases: 400, ..ProptestConfig::default() });
+    runner
+        .run(&(lines, mistakes), |(mut lines, mistakes)| {
+            lines.push(format!("[databases]\nfile = \"sqlite:{}\"", file.path.display()));
+            let mut text: Vec<char> = lines.join("\n").chars().collect();
+            for (at, more) in mistakes {
+                let at = at.index(text.len());
+                match more {
+                    Some(c) => text.insert(at, c),
+                    None => drop(text.remove(at)),
+                }
+            }
+            let text: String = text.into_iter().collect();
+            // A mark that is torn apart is none.
+            let environment = |name: &str| match name {
+                "HIDDEN" => Some("HIDE".to_owned()),
+                "URL" => Some("postgres://app:%48IDE@127.0.0.1:1/x".to_owned()),
+                _ => None,
+            };
+            let complaints = chunkflow::Config::parse("chunkflow.toml", &text, &environment);
+            let told = match complaints {
+                Err(complaints) => format!("{complaints} {complaints:?}"),
+                Ok(config) => format!("{config:?}"),
+            };
+            let lower = told.to_lowercase();
+            prop_assert!(!lower.contains("hide"), "{}\n---\n{}", text, told);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn what_check_says_after_asking_databases_and_stores_tells_of_nothing_either() {
+    let file = File::with("CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for condition in [
+        "name = 'HIDE",
+        "name = '${HIDDEN}' AND nme = 1",
+        "${HIDDEN}",
+        "hide_${HIDDEN} = 1",
+        "name = ${HIDDEN}",
+        "name = 'x${HIDDEN}",
+    ] {
+        let text = file.config(&format!(
+            "table = \"item\"\nwhere = \"{condition}\"\n[store]\nurl = \"redis://:${{HIDDEN}}@127.0.0.1:1/0\""
+        ));
+        let check = chunkflow::Config::check("chunkflow.toml", &text, &|_| Some("HIDE3cret".to_owned()));
+        let told = runtime.block_on(check).unwrap_err().to_string();
+        assert!(!told.contains("HIDE3") && !told.contains("3cret"), "{told}");
+        if condition.contains("${") {
+            assert!(!told.contains("HIDE"), "{told}");
+        }
+        assert!(
+            told.contains("SQLite does not take the query") && told.contains("the store does not answer"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn a_condition_that_is_filled_in_is_told_by_no_database() {
+    for db in every_kind() {
+        db.execute("CREATE TABLE item (id INTEGER PRIMARY KEY, name VARCHAR(40)); INSERT INTO item VALUES (1, 'a')");
+        let folder = tempfile::TempDir::new().unwrap();
+        for condition in [
+            "nme = '${SECRET}'",
+            "${SECRET} = 1",
+            "name = '${SECRET}",
+            "name = 'x' ${SECRET} 3",
+            "name = ''${SECRET}''",
+        ] {
+            let text = db.config(&format!("table = \"item\"\nwhere = \"{condition}\""));
+            std::fs::write(folder.path().join("chunkflow.toml"), text).unwrap();
+            for command in [&["check"][..], &["serve", "--listen", "127.0.0.1:0", "--log", "debug"]] {
+                let output = binary(command, folder.path()).env("SECRET", "Hunter2x").output().unwrap();
+                let told = String::from_utf8_lossy(&output.stderr).to_lowercase();
+                assert!(!output.status.success(), "{} {condition} {command:?}", db.name());
+                for part in ["hunter", "unter2", "ter2x"] {
+                    assert!(!told.contains(part), "{} {condition} {command:?}: {told}", db.name());
+                }
+                assert!(told.contains("why is not shown"), "{} {condition}: {told}", db.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_read_that_fails_later_does_not_log_what_was_filled_in() {
+    for db in every_kind() {
+        db.execute("CREATE TABLE item (id INTEGER PRIMARY KEY, name VARCHAR(40)); INSERT INTO item VALUES (1, 'a')");
+        let folder = tempfile::TempDir::new().unwrap();
+        let text = db.config(
+            "table = \"item\"\nwhere = \"name <> '${SECRET}'\"\nttl = \"0s\"\nstale = \"0s\"\nfields = { id = \"id\" }",
+        );
+        std::fs::write(folder.path().join("chunkflow.toml"), text).unwrap();
+        let mut command = binary(&["serve", "--log", "debug"], folder.path());
+        let mut server = crate::support::Process::spawn(command.env("SECRET", "Hunter2x"));
+        assert_eq!(server.get("/list").status, 200);
+        db.execute("DROP TABLE item");
+        until("the table is missed", || server.get("/list").status != 200);
+        let told = server.kill().join("\n").to_lowercase();
+        assert!(!told.contains("hunter2x"), "{}: {told}", db.name());
+    }
+}
+
+#[test]
+fn a_filter_that_fails_does_not_tell_a_client_the_values_of_other_columns() {
+    for db in every_kind() {
+        db.execute(
+            "CREATE TABLE item (id INTEGER PRIMARY KEY, name VARCHAR(40)); INSERT INTO item VALUES (1, 's3cret')",
+        );
+        let condition = match db.name() {
+            "postgres" => "CAST(name AS integer) > 0",
+            _ => "CAST(name AS DECIMAL) >= 0",
+        };
+        let server = db.serve(&format!("table = \"item\"\nwhere = \"{condition}\"\nfields = {{ id = \"id\" }}"));
+        let reply = server.get("/list?id=gt.0");
+        let told = String::from_utf8_lossy(&reply.body).into_owned();
+        assert!(!told.contains("s3cret"), "{}: {told}", db.name());
+    }
+}
+
+#[test]
+fn what_a_secret_database_says_at_the_start_has_no_password_of_its_url() {
+    for url in [
+        "postgres://app:hunter%322@127.0.0.1:1/x",
+        "mysql://app:hunter%322@127.0.0.1:1/x",
+        "hunter22:hunter22",
+        "hunter22",
+    ] {
+        let folder = tempfile::TempDir::new().unwrap();
+        let text = "[databases]\nmain = \"${URL}\"\n[store]\nurl = \"${URL}\"\n[resources.a]\ndatabase = \"main\"\ntable = \"t\"\n";
+        std::fs::write(folder.path().join("chunkflow.toml"), text).unwrap();
+        for command in [&["check"][..], &["serve", "--log", "debug"], &["init", url], &["serve", url, "--store", url]] {
+            let mut child =
+                binary(command, folder.path()).env("URL", url).stderr(std::process::Stdio::piped()).spawn().unwrap();
+            let mut told = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+            assert!(!child.wait().unwrap().success() && !told.is_empty());
+            assert!(!told.contains("hunter22") && !told.contains("hunter%322"), "{command:?}: {told}");
+        }
+    }
+}
