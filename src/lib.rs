@@ -65,7 +65,7 @@ pub use self::{
     source::{
         BoxFuture, Claim, Closure, Complaint, Condition, DATABASES, Database, DatabaseOptions, FieldSpec, Filter, Gate,
         GateLimits, MadeSource, Operand, Operator, OrderBy, Query, Related, Requester, Run, Source, Spec, TableInfo,
-        Turn, closure, open_database,
+        Turn, ViewReads, closure, open_database,
     },
     store::{Lease, Memory, OnPurge, STORES, Store, StoreOptions, open_store, promises},
     stream::{Outcome, Tally},

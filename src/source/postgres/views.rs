@@ -17,7 +17,7 @@ FROM pg_rewrite r JOIN pg_class v ON v.oid = r.ev_class
         AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
     JOIN pg_class c ON c.oid = d.refobjid JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid AND d.refobjsubid > 0
-WHERE r.ev_type = '1' AND v.relkind IN ('v', 'm') AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
+WHERE r.ev_type = '1' AND v.oid >= 16384 AND v.relkind IN ('v', 'm') AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
 
 /// What may be read beyond that: rows as a whole; tables of the system, on which nothing depends; functions that may read
 /// what they like, but for those of extensions that say they change nothing; functions of PostgreSQL that take SQL, names of
