@@ -10,9 +10,9 @@ use crate::source::{TableInfo, ViewReads};
 pub(super) fn left_out(tables: &[TableInfo]) -> Vec<Option<String>> {
     let vocabulary = Vocabulary::new();
     let judge = Judge { vocabulary: &vocabulary, tables: tables.iter().map(|info| (&*info.name, info)).collect() };
-    let mut reasons: Vec<Option<String>> = tables.iter().map(|info| judge.reason(info)).collect();
+    let mut reasons: Vec<Option<String>> = tables.iter().map(|info| judge.secret(info)).collect();
 
-    // A view may read another, in whatever order they are listed: until nothing more is found.
+    // A view may read another that stands behind it: until nothing more is found.
     loop {
         let views = tables.iter().zip(&reasons).filter(|(_, reason)| reason.is_none());
         let more: Vec<(String, String)> = views
@@ -23,13 +23,30 @@ pub(super) fn left_out(tables: &[TableInfo]) -> Vec<Option<String>> {
             })
             .collect();
         if more.is_empty() {
-            return reasons;
+            break;
         }
         for (name, reason) in more {
             let at = tables.iter().position(|info| info.name == name);
             at.into_iter().for_each(|at| reasons[at] = Some(reason.clone()));
         }
     }
+    // What can be mended comes last: a key would not make a list of what holds secrets.
+    reasons.into_iter().zip(tables).map(|(reason, info)| reason.or_else(|| unfit(info))).collect()
+}
+
+/// Why a table cannot be a list as it is.
+fn unfit(info: &TableInfo) -> Option<String> {
+    let written = |name: &str| name.contains("${");
+    if written(&info.name) || info.columns.iter().any(|(name, _)| written(name)) {
+        return Some("a name in it reads like a variable of the environment".into());
+    }
+    if info.is_part {
+        return Some("it is a part of another table".into());
+    }
+    if info.key.is_empty() {
+        return Some("it has no key that tells its rows apart; name the columns that do with key = [\"…\"]".into());
+    }
+    None
 }
 
 struct Judge<'a> {
@@ -38,24 +55,6 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Why a table is left out for what it is itself.
-    fn reason(&self, info: &TableInfo) -> Option<String> {
-        if let Some(reason) = self.secret(info) {
-            return Some(reason);
-        }
-        let written = |name: &str| name.contains("${");
-        if written(&info.name) || info.columns.iter().any(|(name, _)| written(name)) {
-            return Some("a name in it reads like a variable of the environment".into());
-        }
-        if info.is_part {
-            return Some("it is a part of another table".into());
-        }
-        if info.key.is_empty() {
-            return Some("it has no key that tells its rows apart; name the columns that do with key = [\"…\"]".into());
-        }
-        None
-    }
-
     /// Why a table may hold secrets: all of it, or one of its columns.
     fn secret(&self, info: &TableInfo) -> Option<String> {
         if let Some(reason) = known(info) {

@@ -16,7 +16,7 @@ const LINES: &[&str] = &[
     "public_url = \"HIDE\"",
     "stall_timeout = \"OPEN\" # HIDE",
     "allowed_hosts = [\"OPEN/\",",
-    "  \"${HIDDEN}/\"]",
+    "  \"${VARIABLE}/\"]",
     "stall_timeot = \"HIDE\"",
     "tls = { cert = \"OPEN\", key = \"OPEN\", password = \"HIDE\" }",
     "[admin]",
@@ -28,29 +28,29 @@ const LINES: &[&str] = &[
     "main = \"postgres://HIDE:HIDE@127.0.0.1:1/HIDE?x=HIDE\"",
     "main = \"HIDE\"",
     "other = \"mysql:HIDE:HIDE@HIDE\"",
-    "third = { url = \"${HIDDEN}\", password = \"HIDE\", pool = \"OPEN\", timeout = \"${HIDDEN}\" }",
+    "third = { url = \"${VARIABLE}\", password = \"HIDE\", pool = \"OPEN\", timeout = \"${VARIABLE}\" }",
     "fourth = { ur = \"HIDE\" }",
     "fifth = \"${URL}\"",
     "[store]",
     "url = \"HIDE\"",
     "url = \"rediss:HIDE@HIDE\"",
-    "near = \"${HIDDEN}\"",
+    "near = \"${VARIABLE}\"",
     "[resources.a]",
-    "database = \"${HIDDEN}\"",
+    "database = \"${VARIABLE}\"",
     "database = \"file\"",
     "table = \"item\"",
-    "table = \"${HIDDEN}\"",
+    "table = \"${VARIABLE}\"",
     "where = \"name = 'HIDE' AND\"",
-    "where = \"name = '${HIDDEN}' AND nme = 1\"",
-    "where = \"${HIDDEN}\"",
-    "order = [\"${HIDDEN}\"]",
-    "ttl = \"${HIDDEN}\"",
-    "chunk_bytes = \"${HIDDEN}\"",
+    "where = \"name = '${VARIABLE}' AND nme = 1\"",
+    "where = \"${VARIABLE}\"",
+    "order = [\"${VARIABLE}\"]",
+    "ttl = \"${VARIABLE}\"",
+    "chunk_bytes = \"${VARIABLE}\"",
     "ttl = 'OPEN'",
     "secret = 'HIDE'",
     "secrets = ['HIDE', 'HIDE'] # HIDE",
     "[resources.a.fields]",
-    "x = \"${HIDDEN}\"",
+    "x = \"${VARIABLE}\"",
     "y = { link = \"/HIDE/{HIDE\" }",
     "z = { via = \"OPEN\", key = \"HIDE\" }",
     "# HIDE",
@@ -89,7 +89,7 @@ fn no_complaint_tells_of_what_it_is_not_about_whatever_is_wrong_with_a_text() {
             let text: String = text.into_iter().collect();
             // A mark that is torn apart is none.
             let environment = |name: &str| match name {
-                "HIDDEN" => Some("HIDE".to_owned()),
+                "VARIABLE" => Some("HIDE".to_owned()),
                 "URL" => Some("postgres://app:%48IDE@127.0.0.1:1/x".to_owned()),
                 _ => None,
             };
@@ -111,14 +111,14 @@ fn what_check_says_after_asking_databases_and_stores_tells_of_nothing_either() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for condition in [
         "name = 'HIDE",
-        "name = '${HIDDEN}' AND nme = 1",
-        "${HIDDEN}",
-        "hide_${HIDDEN} = 1",
-        "name = ${HIDDEN}",
-        "name = 'x${HIDDEN}",
+        "name = '${VARIABLE}' AND nme = 1",
+        "${VARIABLE}",
+        "hide_${VARIABLE} = 1",
+        "name = ${VARIABLE}",
+        "name = 'x${VARIABLE}",
     ] {
         let text = file.config(&format!(
-            "table = \"item\"\nwhere = \"{condition}\"\n[store]\nurl = \"redis://:${{HIDDEN}}@127.0.0.1:1/0\""
+            "table = \"item\"\nwhere = \"{condition}\"\n[store]\nurl = \"redis://:${{VARIABLE}}@127.0.0.1:1/0\""
         ));
         let check = chunkflow::Config::check("chunkflow.toml", &text, &|_| Some("HIDE3cret".to_owned()));
         let told = runtime.block_on(check).unwrap_err().to_string();
