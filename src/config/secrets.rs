@@ -102,6 +102,8 @@ impl Vocabulary {
             }
         }
         found.extend(self.keys(name).map(|_| ("key".to_owned(), false)));
+        let encrypted = name.words.len() > 1 && name.words.iter().any(|word| word == "encrypted");
+        found.extend(encrypted.then(|| ("encrypted".to_owned(), false)));
         found.extend(is_pass(name).then(|| ("pass".to_owned(), false)));
         found
     }

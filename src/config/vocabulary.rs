@@ -9,7 +9,7 @@
 pub(super) const STEMS: &[&str] = &[
     // English, and what is made of it everywhere
     "password", "passwd", "passwrd", "pasword", "pswd", "passphrase", "passcrypt", "passhash",
-    "passsalt", "credential", "apikey", "privatekey", "privkey", "secretkey", "encryptionkey",
+    "passsalt", "pwd", "credential", "apikey", "privatekey", "privkey", "secretkey", "encryptionkey",
     "decryptionkey", "accesskey", "authkey", "sshkey", "accesstoken", "refreshtoken", "authtoken",
     "sessiontoken", "clientsecret", "recoverycode", "backupcode", "seedphrase", "mnemonicphrase",
     "connectionstring", "keystore", "ciphertext",
@@ -38,7 +38,7 @@ pub(super) const STEMS: &[&str] = &[
 #[rustfmt::skip]
 pub(super) const PHRASES: &[&str] = &[
     // Passwords
-    "pwd", "pw", "psw", "passw", "userpass", "dbpass", "loginpass", "mypass", "adminpass",
+    "pw", "pwhash", "pwsalt", "psw", "passw", "userpass", "dbpass", "loginpass", "mypass", "adminpass",
     "smtppass", "mailpass", "hashedpass", "passenc", "passcode", "passreset", "mdp", "senha",
     "senhas", "segredo", "hasło", "hasła", "haslo", "heslo", "hesla", "geslo", "parol", "şifre",
     "şifresi", "kouling", "miyao", "siyao", "sekret", "geheimnis", "secreto", "secreta", "segreto",
@@ -75,7 +75,7 @@ pub(super) const PHRASES: &[&str] = &[
 pub(super) const LAST: &[&str] = &[
     "pin", "salt", "salts", "nonce", "nonces", "auth", "authorization", "authenticator", "dsn",
     "cred", "keyauth", "keyauths", "parola", "passe", "passé", "sandi", "mima", "geheim", "соль",
-    "otpkey", "privatepem", "keypem", "userhash", "code2fa", "claveusuario", "claveacceso",
+    "otpkey", "privatepem", "pemprivate", "keypem", "walletseed", "userhash", "code2fa", "claveusuario", "claveacceso",
 ];
 
 /// The whole name.

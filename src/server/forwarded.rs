@@ -70,8 +70,11 @@ fn element(field: &[u8]) -> Option<(Option<Element>, &[u8])> {
     }
 }
 
+/// A name, its value, and what is behind them.
+type Pair<'a> = (&'a [u8], Cow<'a, [u8]>, &'a [u8]);
+
 /// `name=value` or `name="value"`, and what is behind it.
-fn pair(text: &[u8]) -> Option<(&[u8], Cow<'_, [u8]>, &[u8])> {
+fn pair(text: &[u8]) -> Option<Pair<'_>> {
     let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     let (name, value) = text.split_at(text.iter().position(|byte| !is_token(byte))?);
     let value = value.strip_prefix(b"=").filter(|_| !name.is_empty())?;

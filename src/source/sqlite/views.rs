@@ -9,10 +9,13 @@ use rusqlite::{
 
 use crate::source::{ViewReads, sql::catalogue::Table};
 
+/// Columns of tables, as they are told one by one.
+type Found = Arc<Mutex<Vec<(String, Option<String>)>>>;
+
 /// Notes for each view which columns of which tables it reads, also through other views.
 pub(super) fn note_reads(connection: &mut Connection, tables: &mut [Table]) -> Result<()> {
     for view in tables.iter_mut().filter(|table| table.is_view) {
-        let found: Arc<Mutex<Vec<(String, Option<String>)>>> = Arc::default();
+        let found = Found::default();
         let notes = Arc::clone(&found);
         let note = move |context: AuthContext<'_>| {
             if let AuthAction::Read { table_name, column_name } = context.action {

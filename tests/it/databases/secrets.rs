@@ -142,8 +142,11 @@ fn execute(db: &Db, sql: &str) {
     db.execute(&format!("{quotes}{sql}"));
 }
 
-/// What `init` prints: the whole text, the tables that would be served, and those left out with why.
-fn init(db: &Db) -> (String, Vec<String>, Vec<(String, String)>) {
+/// The whole text that `init` prints, the tables that would be served, and those left out with why.
+type Printed = (String, Vec<String>, Vec<(String, String)>);
+
+/// What `init` prints.
+fn init(db: &Db) -> Printed {
     let folder = tempfile::TempDir::new().unwrap();
     let output = binary(&["init", &db.url()], folder.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
