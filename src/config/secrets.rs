@@ -250,9 +250,13 @@ pub(super) fn folded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use proptest::{prelude::*, sample::select};
 
     use super::*;
+
+    static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(Vocabulary::new);
 
     /// Names that tell of a secret, as applications have them.
     const SECRET: &[&str] = &[
@@ -462,7 +466,7 @@ mod tests {
 
     #[test]
     fn names_of_applications_are_judged_rightly() {
-        let vocabulary = Vocabulary::new();
+        let vocabulary = &*VOCABULARY;
         for name in SECRET {
             assert!(vocabulary.is_secret(name, false), "{name} {:?}", words(name));
         }
@@ -480,7 +484,7 @@ mod tests {
 
     #[test]
     fn tables_are_judged_by_what_their_rows_are() {
-        let vocabulary = Vocabulary::new();
+        let vocabulary = &*VOCABULARY;
         for name in [
             "passwords",
             "user_passwords",
@@ -532,7 +536,7 @@ mod tests {
 
     #[test]
     fn no_word_of_the_vocabulary_is_harmless() {
-        let vocabulary = Vocabulary::new();
+        let vocabulary = &*VOCABULARY;
         for word in STEMS.iter().chain(PHRASES).chain(LAST).chain(WHOLE) {
             assert!(vocabulary.is_secret(word, false), "{word}");
         }
@@ -568,7 +572,7 @@ mod tests {
             let words: Vec<String> =
                 before.into_iter().chain(word.split(' ')).chain(behind).map(str::to_owned).collect();
             let name = styled(&words, style);
-            prop_assert!(Vocabulary::new().is_secret(&name, false), "{}", name);
+            prop_assert!(VOCABULARY.is_secret(&name, false), "{}", name);
         }
 
         #[test]
@@ -580,7 +584,7 @@ mod tests {
         ) {
             let words: Vec<String> = word.split(' ').chain(end.split(' ')).map(str::to_owned).collect();
             let name = styled(&words, style);
-            prop_assert!(!Vocabulary::new().is_secret(&name, false), "{}", name);
+            prop_assert!(!VOCABULARY.is_secret(&name, false), "{}", name);
         }
 
         #[test]
@@ -592,12 +596,12 @@ mod tests {
         ) {
             let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
             let name = styled(&words, style);
-            prop_assert!(!Vocabulary::new().is_secret(&name, false), "{}", name);
+            prop_assert!(!VOCABULARY.is_secret(&name, false), "{}", name);
         }
 
         #[test]
         fn any_text_is_a_name(name in "\\PC{0,20}|[a-zA-Z0-9_ßŁøİ密パ]{0,12}") {
-            let vocabulary = Vocabulary::new();
+            let vocabulary = &*VOCABULARY;
             let _ = vocabulary.is_secret(&name, false) | vocabulary.is_secret_table(&name);
         }
     }
