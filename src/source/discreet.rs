@@ -34,6 +34,10 @@ impl Source for Discreet {
         self.0.fingerprint()
     }
 
+    fn places(&self) -> Vec<u8> {
+        self.0.places()
+    }
+
     fn rows<'a>(&'a self, query: Query, sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
         let rows = self.0.rows(query, sink);
         Box::pin(async move { rows.await.map_err(Error::without_cause) })
