@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{BoxFuture, Condition, Filter, Query, Run, Source};
 use crate::{
+    cursor::Cursor,
     error::{Error, Result},
     row::{Column, RowSink},
 };
@@ -36,6 +37,10 @@ impl Source for Discreet {
 
     fn places(&self) -> Vec<u8> {
         self.0.places()
+    }
+
+    fn takes(&self, place: &Cursor) -> bool {
+        self.0.takes(place)
     }
 
     fn rows<'a>(&'a self, query: Query, sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {

@@ -74,6 +74,12 @@ pub trait Source: Send + Sync + 'static {
         self.fingerprint()
     }
 
+    /// Whether a cursor that a client brings can be the place of a row: whether its values are of the types of the order's columns. Where it is not,
+    /// [`rows`](Source::rows) is never asked for what is behind it. By default any is.
+    fn takes(&self, _place: &Cursor) -> bool {
+        true
+    }
+
     /// Hands the rows that `query` asks for to `sink`, in order, and gives the sink back.
     ///
     /// Dropping the future stops the work in the database too. On an error the sink is lost, with what it took.

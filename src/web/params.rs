@@ -68,7 +68,12 @@ impl Params {
 
 /// The place in a resource that was handed out as this text.
 pub(super) fn cursor(text: &str, resource: &Resource) -> Result<Cursor> {
-    resource.seal().unseal(text)
+    let place = resource.seal().unseal(text)?;
+    if !resource.source().takes(&place) {
+        return Err(invalid("the cursor holds no place of this list")
+            .remedy("pass `after` exactly as it was handed out by the same list, or leave it out to start anew"));
+    }
+    Ok(place)
 }
 
 /// Whether a pair of a query string is the place to begin at, however its name is encoded.

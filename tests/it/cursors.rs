@@ -220,6 +220,47 @@ fn a_cursor_of_another_list_database_or_order_is_a_bad_request_in_every_database
 }
 
 #[test]
+fn a_made_up_cursor_with_a_value_that_its_column_cannot_have_is_a_bad_request() {
+    let (nan, infinite) = (Value::Real(f64::NAN), Value::Real(f64::INFINITY));
+    let (text, blob) = (Value::Text(b"1 OR 1=1"), Value::Blob(b"\x00\xff'"));
+    let (nul, decimal) = (Value::Text(b"a\0b"), Value::Decimal(b"1); --"));
+    let wrong = |column: &str| match column {
+        "whole" => vec![Value::Null, text, blob, nul, decimal, nan, infinite, Value::Real(1.5)],
+        "price" => vec![Value::Null, text, blob, nul, decimal, Value::Bool(true)],
+        "day" => vec![Value::Null, text, nul, Value::Text(b""), Value::Text(b"soon")],
+        _ => vec![Value::Null],
+    };
+    for db in every_kind() {
+        db.execute(
+            "CREATE TABLE item (id INTEGER PRIMARY KEY, whole BIGINT NOT NULL, price NUMERIC(10,2) NOT NULL, day DATE NOT NULL, name VARCHAR(20) NOT NULL);
+             INSERT INTO item VALUES (1, 10, 1.50, '2026-01-01', 'a'), (2, -3, 2.25, '2026-01-02', 'b'), (3, 0, 10.00, '2026-01-03', 'c');",
+        );
+        for column in ["whole", "price", "day", "name"] {
+            let server = db.serve(&format!("table = \"item\"\norder = [\"{column}\"]"));
+            let all = server.get("/list").results();
+            for (at, limit) in [1, 2].into_iter().enumerate() {
+                let honest = next_cursor(&server.get(&format!("/list?limit={limit}")));
+                assert_eq!(behind(&server, &honest).results(), all[at + 1..], "{} {column}", db.name());
+            }
+            let real = next_cursor(&server.get("/list?limit=1"));
+            for value in wrong(column) {
+                let reply = behind(&server, &forged(&real, &Cursor::after(&[value, Value::Integer(1)]).unwrap()));
+                let told = String::from_utf8_lossy(&reply.body);
+                // Each value has a type of its own in SQLite, and so a place in the order of every column; but for NaN.
+                let placed =
+                    db.name() == "sqlite" && value != Value::Null && !matches!(value, Value::Real(n) if n.is_nan());
+                assert_eq!(reply.status, if placed { 200 } else { 400 }, "{} {column} {value:?}: {told}", db.name());
+            }
+            // As many values as columns, and of the last one too.
+            for key in [vec![], vec![Value::Integer(1); 3], vec![Value::Integer(1)]] {
+                let made_up = forged(&real, &Cursor::after(&key).unwrap());
+                assert_eq!(behind(&server, &made_up).status, if key.is_empty() { 200 } else { 400 }, "{key:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_secret_that_could_be_guessed_is_refused_at_its_place_and_shown_nowhere() {
     let file = numbered(3);
     let config = |secret: &str| with_secret(&file.config("table = \"item\""), secret);

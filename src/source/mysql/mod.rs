@@ -24,9 +24,10 @@ use self::{
 use super::{
     BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, MadeSource, Query, Run,
     Source, Spec, TableInfo,
-    sql::{catalogue::Catalogue, dialect::Dialect, plan::Plan, planner::plan, pool, run::Width},
+    sql::{catalogue::Catalogue, dialect::Dialect, places::Typing, plan::Plan, planner::plan, pool, run::Width},
 };
 use crate::{
+    cursor::Cursor,
     error::{Error, Kind, Result},
     row::{Column, Fields, RowSink},
 };
@@ -148,6 +149,10 @@ impl Source for Table {
 
     fn places(&self) -> Vec<u8> {
         self.plan.places(&format!("mysql {}", self.pool.connector().database()))
+    }
+
+    fn takes(&self, place: &Cursor) -> bool {
+        self.plan.takes(place, Typing::Coerced)
     }
 
     fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {

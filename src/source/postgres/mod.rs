@@ -23,9 +23,10 @@ use self::{connect::Connector, rows::Progress};
 use super::{
     BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, MadeSource, Query, Run,
     Source, Spec, TableInfo,
-    sql::{catalogue::Catalogue, dialect::Dialect, plan::Plan, planner::plan, pool, run::Width},
+    sql::{catalogue::Catalogue, dialect::Dialect, places::Typing, plan::Plan, planner::plan, pool, run::Width},
 };
 use crate::{
+    cursor::Cursor,
     error::{Error, Kind, Result},
     row::{Column, Fields, RowSink},
 };
@@ -136,6 +137,10 @@ impl Source for Table {
 
     fn places(&self) -> Vec<u8> {
         self.plan.places(&format!("postgres {}", self.pool.connector().database()))
+    }
+
+    fn takes(&self, place: &Cursor) -> bool {
+        self.plan.takes(place, Typing::Strict)
     }
 
     fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
@@ -250,7 +255,7 @@ fn explained(error: tokio_postgres::Error, query: Option<&Query>) -> Error {
                 .remedy("write it as PostgreSQL writes a value of the column's type")
                 .caused_by(database.to_string());
         }
-        ("22", "22P02" | "22P03" | "22003" | "22007" | "22008" | "22021") if placed => {
+        ("22", code) if code != "22012" && placed => {
             return Error::new(Kind::Invalid, "the cursor holds no place of this list")
                 .remedy("pass `after` exactly as it was handed out by the same list, or leave it out to start anew");
         }

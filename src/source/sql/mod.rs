@@ -9,6 +9,7 @@ pub(super) mod catalogue;
 pub(super) mod dialect;
 pub(super) mod held;
 pub(super) mod keyset;
+pub(super) mod places;
 pub(super) mod plan;
 pub(super) mod planner;
 #[cfg(any(feature = "postgres", feature = "mysql"))]

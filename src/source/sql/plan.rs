@@ -4,6 +4,7 @@ use super::{
     catalogue::{TableColumn, fill},
     dialect::Dialect,
     keyset::KeyColumn,
+    places::KeyType,
 };
 use crate::{row::Column, source::Filter};
 
@@ -28,8 +29,8 @@ pub(in crate::source) struct Plan {
     pub(in crate::source) key: Vec<usize>,
     /// The order as a user would write it.
     pub(in crate::source) order_names: Vec<String>,
-    /// The type and the collation of each order column.
-    pub(in crate::source) order_types: Vec<(String, Option<String>)>,
+    /// The type of each order column.
+    pub(in crate::source) order_types: Vec<KeyType>,
     /// Related lists, each read by a query of its own for a whole run of rows.
     pub(in crate::source) relations: Vec<Relation>,
     /// How the source's columns are made of selects and relations.
@@ -46,34 +47,6 @@ pub(in crate::source) struct Plan {
     pub(in crate::source) is_view: bool,
     /// What changes when the keys of rows may have changed though the rows did not.
     pub(in crate::source) unstable_key: Option<i64>,
-}
-
-impl Plan {
-    /// What the values of a cursor stand for: the database, the table, and each column of the order with its type, and how it is read, bound and directed. What else a
-    /// resource shows, and on which conditions, may change without a client's place being lost.
-    pub(in crate::source) fn places(&self, database: &str) -> Vec<u8> {
-        let mut out = vec![];
-        // Each text with its length, so that no two lists of texts are alike.
-        let mut put = |text: &str| {
-            out.extend_from_slice(&(text.len() as u64).to_le_bytes());
-            out.extend_from_slice(text.as_bytes());
-        };
-
-        put(database);
-        put(&self.table);
-        put(&self.unstable_key.map_or(String::new(), |version| version.to_string()));
-        for (kind, collation) in &self.order_types {
-            put(kind);
-            put(collation.as_deref().unwrap_or_default());
-        }
-        for (column, select) in self.order.iter().zip(&self.key) {
-            put(&column.sql);
-            put(&column.bind);
-            put(if column.descending { "descending" } else { "ascending" });
-            put(&self.selects[*select].sql);
-        }
-        out
-    }
 }
 
 /// An expression of the main query.

@@ -3,6 +3,7 @@
 use super::{
     catalogue::{Catalogue, Table, fill},
     keyset::KeyColumn,
+    places::KeyType,
     plan::{Output, Plan, Select},
 };
 use crate::{
@@ -140,7 +141,7 @@ impl<'a> Planner<'a> {
             let select = Select::new(&column.read_key, own, false);
             let select = self.select(select);
             self.plan.key.push(select);
-            self.plan.order_types.push((column.kind.clone(), column.collation.clone()));
+            self.plan.order_types.push(KeyType::of(column));
             self.plan.order.push(KeyColumn { sql, bind, descending: by.descending, nullable });
             self.plan.order_names.push(OrderBy { column: name, descending: by.descending }.text());
         }

@@ -32,12 +32,14 @@ use super::{
         catalogue::Catalogue,
         dialect::Dialect,
         keyset::{self, Range},
+        places::Typing,
         plan::{Plan, Relation},
         planner::plan,
         select,
     },
 };
 use crate::{
+    cursor::Cursor,
     error::{Error, Kind, Result},
     row::{Column, Fields, RowSink},
 };
@@ -250,6 +252,10 @@ impl Source for Table {
 
     fn places(&self) -> Vec<u8> {
         self.plan.places(&format!("sqlite {}", self.pool.path.display()))
+    }
+
+    fn takes(&self, place: &Cursor) -> bool {
+        self.plan.takes(place, Typing::Dynamic)
     }
 
     fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
