@@ -13,6 +13,8 @@
 
 #[path = "../tests/it/client.rs"]
 mod client;
+#[path = "../tests/it/firewall.rs"]
+mod firewall;
 #[path = "../tests/it/machines.rs"]
 mod machines;
 #[path = "../tests/it/servers.rs"]

@@ -18,6 +18,8 @@ pub enum Kind {
     Timeout,
     /// Too much is under way already; try again shortly.
     Busy,
+    /// A store refused to write. It can be read all the same.
+    Refused,
     /// This one client has too much under way, or asks too often; it must slow down.
     Greedy,
     /// What the source said cannot be served as a right list: a repeated key, a key out of all bounds.

@@ -31,6 +31,8 @@ mod seal;
 mod secret;
 #[cfg(feature = "server")]
 mod server;
+#[cfg(any(feature = "postgres", feature = "redis", feature = "memcached"))]
+mod socket;
 mod source;
 mod store;
 mod stream;
@@ -67,7 +69,7 @@ pub use self::{
         GateLimits, MadeSource, Operand, Operator, OrderBy, Query, Related, Requester, Run, Source, Spec, TableInfo,
         Turn, ViewReads, closure, open_database,
     },
-    store::{Lease, Memory, OnPurge, STORES, Store, StoreOptions, open_store, promises},
+    store::{Lease, Memory, OnPurge, STORES, Store, StoreOptions, StoreTls, open_store, promises},
     stream::{Outcome, Tally},
     web::{Body, Chunkflow, Origin, json, problem},
 };

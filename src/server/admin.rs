@@ -51,8 +51,17 @@ async fn purge(chunkflow: &Chunkflow, resource: &str) -> Response<Body> {
             tracing::info!(resource, "purged");
             no_content()
         }
-        Err(error) => problem(error),
+        Err(error) => problem(not_purged(error)),
     }
+}
+
+/// A purge that failed, to whoever runs this server: it is the store that did not take it, and why.
+fn not_purged(error: Error) -> Error {
+    if error.kind() == Kind::Missing {
+        return error;
+    }
+    let remedy = error.advice().unwrap_or("see that the store runs, and purge again").to_owned();
+    Error::new(Kind::Refused, format!("the store did not take the purge: {}", error.told())).remedy(remedy)
 }
 
 /// Has the configuration read again; 200 once requests get the new one, 400 with every complaint where it is wrong.

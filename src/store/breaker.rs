@@ -1,63 +1,159 @@
-//! A limit of time for each call of a server, and a circuit breaker.
+//! Circuit breakers: what fails is left alone, and tried now and then (half-open; Nygard, *Release
+//! It!*, 2007).
 
 use std::{
     future::Future,
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
-    time::{Duration, Instant},
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    time::Instant,
 };
 
 use crate::error::{Error, Kind, Result};
-
-/// One call is waited for so long.
-const PATIENCE: Duration = Duration::from_millis(500);
-
-/// Leaves alone what fails, and looks now and then whether it is back: one call at a time (half-open; Nygard, *Release It!*, 2007).
-#[derive(Default)]
-pub(super) struct Breaker {
-    /// Failures one after the other.
-    failures: AtomicU32,
-    /// Until when nothing is asked, in milliseconds since the first failure of all.
-    rests_until: AtomicU64,
-    probing: AtomicBool,
-    began: std::sync::OnceLock<Instant>,
-}
 
 /// So many failures one after the other, and it rests.
 const FAILURES: u32 = 5;
 const SHORTEST_REST: u64 = 500;
 const LONGEST_REST: u64 = 4_000;
 
+/// Whether a machine answers, and whether it takes writes. Each has a breaker of its own, since a
+/// machine that refuses writes can still be read.
+pub(super) struct Health {
+    answers: Breaker,
+    takes: Breaker,
+}
+
+impl Default for Health {
+    fn default() -> Health {
+        let answers = Breaker::new(Words {
+            rests: "the store failed lately, and is left alone for a moment",
+            opens: "the store fails: it is left alone for a while, and sources are asked instead",
+            closes: "the store answers again",
+        });
+        let takes = Breaker::new(Words {
+            rests: "the store refused writes lately, and is only read for a moment",
+            opens: "the store refuses writes: for a while it is only read",
+            closes: "the store takes writes again",
+        });
+        Health { answers, takes }
+    }
+}
+
+impl Health {
+    /// A call that writes nothing, unless the machine rests.
+    pub(super) async fn read<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let pass = self.answers.enter(Kind::Unavailable)?;
+        let answer = call.await;
+
+        // Any answer says that the machine is there, a refusal too.
+        let failure = answer.as_ref().err().filter(|error| is_failure(error));
+        pass.leave(failure);
+        answer
+    }
+
+    /// A call that writes, unless the machine or writes to it rest.
+    pub(super) async fn write<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let pass = self.takes.enter(Kind::Refused)?;
+        self.written(pass, call).await
+    }
+
+    /// A call that writes, unless the machine rests: somebody waits for it, so it is tried though
+    /// other writes were refused lately.
+    pub(super) async fn insist<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let pass = Pass { breaker: &self.takes, probes: false };
+        self.written(pass, call).await
+    }
+
+    async fn written<T>(&self, pass: Pass<'_>, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let answer = self.read(call).await;
+
+        // A machine that does not answer says nothing of whether it takes writes.
+        match &answer {
+            Ok(_) => pass.leave(None),
+            Err(error) if error.kind() == Kind::Refused => pass.leave(Some(error)),
+            Err(_) => {}
+        }
+        answer
+    }
+
+    /// Whether calls are kept from the machine, but for one now and then.
+    #[cfg(feature = "memcached")]
+    pub(super) fn rests(&self) -> bool {
+        self.answers.failures.load(Ordering::Relaxed) >= FAILURES
+    }
+
+    /// Whether it has rested for long enough, and nobody is trying it yet.
+    #[cfg(feature = "memcached")]
+    pub(super) fn may_be_tried(&self) -> bool {
+        self.answers.rest_is_over() && !self.answers.probing.load(Ordering::Relaxed)
+    }
+}
+
+fn is_failure(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Unavailable | Kind::Timeout | Kind::Internal)
+}
+
+/// Keeps calls from what failed several times in a row, and lets one through now and then.
+struct Breaker {
+    words: Words,
+    /// Failures one after the other.
+    failures: AtomicU32,
+    /// The last of them.
+    last: Mutex<Option<Error>>,
+    /// Until when nothing is asked, in milliseconds since `began`.
+    rests_until: AtomicU64,
+    probing: AtomicBool,
+    began: OnceLock<Instant>,
+}
+
+/// What a caller and the log are told.
+struct Words {
+    rests: &'static str,
+    opens: &'static str,
+    closes: &'static str,
+}
+
 impl Breaker {
+    fn new(words: Words) -> Breaker {
+        Breaker {
+            words,
+            failures: AtomicU32::new(0),
+            last: Mutex::default(),
+            rests_until: AtomicU64::new(0),
+            probing: AtomicBool::new(false),
+            began: OnceLock::new(),
+        }
+    }
+
     fn now(&self) -> u64 {
         self.began.get_or_init(Instant::now).elapsed().as_millis() as u64
     }
 
-    /// A call with its limit of time, unless what it asks rests.
-    pub(super) async fn call<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
-        let pass = self.enter()?;
-        let answer = match tokio::time::timeout(PATIENCE, request).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Error::new(Kind::Timeout, "the store did not answer in time")),
-        };
-        // A refusal is an answer: whoever refuses writes, for want of room, can still be read.
-        pass.leave(answer.as_ref().err().filter(|error| error.kind() != Kind::Busy));
-        answer
+    fn rest_is_over(&self) -> bool {
+        self.now() >= self.rests_until.load(Ordering::Relaxed)
     }
 
-    fn enter(&self) -> Result<Pass<'_>> {
+    /// Lets a call through, or says why not: an error of this kind, with the last failure as its cause.
+    fn enter(&self, kind: Kind) -> Result<Pass<'_>> {
         if self.failures.load(Ordering::Relaxed) < FAILURES {
             return Ok(Pass { breaker: self, probes: false });
         }
-        let rests = self.now() < self.rests_until.load(Ordering::Relaxed);
-        if rests || self.probing.swap(true, Ordering::Relaxed) {
-            return Err(Error::new(Kind::Unavailable, "the store failed lately, and is left alone for a moment"));
+
+        if !self.rest_is_over() || self.probing.swap(true, Ordering::Relaxed) {
+            let error = Error::new(kind, self.words.rests);
+            let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            return Err(match &*last {
+                Some(last) => error.remedy(last.advice().unwrap_or_default()).caused_by(last.told()),
+                None => error,
+            });
         }
         Ok(Pass { breaker: self, probes: true })
     }
 }
 
-/// The right to ask the store once. Dropped without an answer, as when nobody waits for it any more, it says nothing of the store, and
-/// another may probe.
+/// The right to make one call. Dropped without a word, as when nobody waits for the call any more,
+/// it says nothing of the machine, and another may probe.
 struct Pass<'a> {
     breaker: &'a Breaker,
     probes: bool,
@@ -67,17 +163,21 @@ impl Pass<'_> {
     /// Says how the call went.
     fn leave(self, failure: Option<&Error>) {
         let breaker = self.breaker;
-        if let Some(error) = failure {
-            let failures = breaker.failures.fetch_add(1, Ordering::Relaxed) + 1;
-            if failures >= FAILURES {
-                let rest = (SHORTEST_REST << (failures - FAILURES).min(4)).min(LONGEST_REST);
-                breaker.rests_until.store(breaker.now() + rest, Ordering::Relaxed);
-                if failures == FAILURES {
-                    tracing::warn!(%error, "the store fails: it is left alone for a while, and sources are asked instead");
-                }
+        let Some(error) = failure else {
+            if breaker.failures.swap(0, Ordering::Relaxed) >= FAILURES {
+                tracing::info!("{}", breaker.words.closes);
             }
-        } else if breaker.failures.swap(0, Ordering::Relaxed) >= FAILURES {
-            tracing::info!("the store answers again");
+            return;
+        };
+
+        *breaker.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+        let failures = breaker.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if failures >= FAILURES {
+            let rest = (SHORTEST_REST << (failures - FAILURES).min(4)).min(LONGEST_REST);
+            breaker.rests_until.store(breaker.now() + rest, Ordering::Relaxed);
+        }
+        if failures == FAILURES {
+            tracing::warn!(%error, "{}", breaker.words.opens);
         }
     }
 }
@@ -94,19 +194,44 @@ impl Drop for Pass<'_> {
 mod tests {
     use super::*;
 
+    fn down() -> Error {
+        Error::new(Kind::Unavailable, "it is down")
+    }
+
     #[test]
     fn a_store_that_fails_is_left_alone_and_tried_by_one_call_at_a_time() {
-        let breaker = Breaker::default();
+        let breaker = Health::default().answers;
+        let enter = || breaker.enter(Kind::Unavailable);
         for _ in 0..FAILURES {
-            breaker.enter().unwrap().leave(Some(&Error::new(Kind::Unavailable, "it is down")));
+            enter().unwrap().leave(Some(&down()));
         }
-        assert!(breaker.enter().is_err(), "it rests");
+        let rests = enter().err().expect("it rests");
+        assert!(rests.to_string().contains("it is down"), "and says why: {rests}");
+
         breaker.rests_until.store(0, Ordering::Relaxed);
-        let probe = breaker.enter().unwrap();
-        assert!(breaker.enter().is_err(), "one probe, and no other while it is under way");
+        let probe = enter().unwrap();
+        assert!(enter().is_err(), "one probe, and no other while it is under way");
         drop(probe);
-        let probe = breaker.enter().expect("a probe that nobody waited for leaves the way free");
+        let probe = enter().expect("a probe that nobody waited for leaves the way free");
         probe.leave(None);
-        assert!(breaker.enter().is_ok() && breaker.enter().is_ok(), "it is back");
+        assert!(enter().is_ok() && enter().is_ok(), "it is back");
+    }
+
+    #[tokio::test]
+    async fn a_store_that_refuses_writes_is_read_and_written_to_again_after_a_rest() {
+        let health = Health::default();
+        let refused = || async { Err::<(), _>(Error::new(Kind::Refused, "it is full")) };
+        for _ in 0..FAILURES {
+            assert!(health.write(refused()).await.is_err());
+        }
+        let never = async { panic!("writes rest") };
+        let rests: Error = health.write::<()>(never).await.unwrap_err();
+        assert_eq!(rests.kind(), Kind::Refused);
+        assert!(health.read(async { Ok(()) }).await.is_ok(), "reads go on");
+        assert_eq!(health.insist(refused()).await.unwrap_err().message(), "it is full", "a purge is tried");
+
+        health.takes.rests_until.store(0, Ordering::Relaxed);
+        assert!(health.write(async { Ok(()) }).await.is_ok());
+        assert!(health.write(async { Ok(()) }).await.is_ok(), "it takes them again");
     }
 }

@@ -17,9 +17,13 @@ mod redis;
 mod shared;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod tiered;
+#[cfg(feature = "server")]
+mod trial;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
+#[cfg(feature = "server")]
+pub(crate) use self::trial::{meet, trial};
 pub use self::{memory::Memory, promises::promises};
 use crate::{
     chunk::{Chunk, ChunkKey},
@@ -119,12 +123,26 @@ pub struct StoreOptions {
     pub max_entry: Option<usize>,
     /// Whether chunks are packed by LZ4 in a shared store, where they are not compressed already.
     pub pack: bool,
+    /// What certificates a store over TLS is asked with.
+    pub tls: Option<StoreTls>,
+}
+
+/// Certificates for a store over TLS, as PEM files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreTls {
+    /// The authorities that the store's certificate may come from; `None`: those of the system.
+    pub ca: Option<PathBuf>,
+    /// The certificate that this program shows, followed by those between it and the root.
+    pub cert: Option<PathBuf>,
+    /// The private key of that.
+    pub key: Option<PathBuf>,
 }
 
 impl StoreOptions {
     /// The store at `url`, with 64 MiB in front of it where it is shared.
     pub fn new(url: impl Into<String>) -> StoreOptions {
-        StoreOptions { url: url.into(), near: 64 << 20, prefix: "chunkflow:".into(), max_entry: None, pack: false }
+        let prefix = "chunkflow:".to_owned();
+        StoreOptions { url: url.into(), near: 64 << 20, prefix, max_entry: None, pack: false, tls: None }
     }
 }
 
@@ -137,6 +155,8 @@ pub const STORES: &[Kind<OpenStore>] = &[
     Kind { name: "redis", example: "redis://localhost:6379", open: redis::open },
     #[cfg(feature = "redis")]
     Kind { name: "rediss", example: "rediss://user:password@cache.example.com:6379", open: redis::open },
+    #[cfg(feature = "redis")]
+    Kind { name: "redis+unix", example: "redis+unix:///run/redis/redis.sock?db=0", open: redis::open },
     #[cfg(feature = "redis")]
     Kind { name: "redis+cluster", example: "redis+cluster://node1:6379,node2:6379", open: redis::open },
     #[cfg(feature = "redis")]

@@ -20,13 +20,18 @@ use crate::{
     source::BoxFuture,
 };
 
-/// What keeps bytes for many servers. Names are ASCII and at most 250 bytes long; what stands in braces in a name says which names belong on
-/// one machine. Each call ends within half a second, and at once where the machine that it would ask failed lately.
+/// A call is waited for so long, but for one that writes a chunk, for which nobody waits.
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What keeps bytes for many servers. Names are ASCII and at most 250 bytes long; what stands in braces
+/// in a name says which names belong on one machine. Each call ends within [`PATIENCE`], and at once
+/// where the machine that it would ask failed lately; [`set`](Remote::set) when it is its turn and a
+/// little later. A connection over which a call failed is not used again.
 pub(super) trait Remote: Send + Sync + 'static {
     /// The bytes under a name.
     fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>>;
 
-    /// Keeps bytes under a name for so long at most.
+    /// Keeps bytes under a name for so long at most; waits behind others that do so.
     fn set<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Duration) -> BoxFuture<'a, Result<()>>;
 
     /// Keeps bytes under a name where nothing is, and then looks what is under another on the same machine.

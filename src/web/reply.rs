@@ -31,7 +31,7 @@ impl From<Error> for Problem {
         let status = match error.kind() {
             Kind::Invalid => StatusCode::BAD_REQUEST,
             Kind::Missing => StatusCode::NOT_FOUND,
-            Kind::Unavailable | Kind::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Kind::Unavailable | Kind::Busy | Kind::Refused => StatusCode::SERVICE_UNAVAILABLE,
             Kind::Greedy => StatusCode::TOO_MANY_REQUESTS,
             Kind::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Kind::Config | Kind::Data | Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -89,6 +89,7 @@ impl Problem {
         let internal = self.status.is_server_error();
         let (detail, remedy) = match self.error.kind() {
             Kind::Busy | Kind::Greedy => (self.error.message(), Some("try again after `Retry-After` seconds")),
+            Kind::Refused => (self.error.message(), self.error.advice()),
             Kind::Unavailable => ("the source of this list cannot be reached", Some("try again shortly")),
             Kind::Timeout => (
                 "the source of this list took too long",

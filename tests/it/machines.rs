@@ -8,6 +8,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
+    firewall::Firewall,
     servers::{Kind, Server, free_port},
     support::until,
 };
@@ -40,16 +41,45 @@ impl Cluster {
         Cluster::join(nodes, "redis", &ports, &["--cluster-replicas", "1"])
     }
 
+    /// Three masters, each of which sends clients to the firewall before it.
+    pub fn start_behind_firewalls() -> (Cluster, Vec<Firewall>) {
+        let start = |_| {
+            let firewall = Firewall::before(0);
+            let port = firewall.address.port().to_string();
+            let node = Server::start_with(Kind::Redis, &Cluster::arguments(&["--cluster-announce-port", &port]));
+            firewall.leads_to(node.port);
+            (node, firewall)
+        };
+        let (nodes, firewalls): (Vec<Server>, Vec<Firewall>) = (0..3).map(start).unzip();
+        let ports: Vec<u16> = nodes.iter().map(|node| node.port).collect();
+        let mut cluster = Cluster::join(nodes, "redis", &ports, &[]);
+        let addresses: Vec<String> = firewalls.iter().map(|firewall| firewall.address.to_string()).collect();
+        cluster.url = format!("redis+cluster://{}", addresses.join(","));
+        (cluster, firewalls)
+    }
+
     /// Three masters that speak TLS, to each other too.
     pub fn start_tls(authority: &Authority) -> Cluster {
+        Cluster::start_tls_with(authority, "no")
+    }
+
+    /// The same, which ask everybody for a certificate.
+    pub fn start_tls_for_clients_with_certificates(authority: &Authority) -> Cluster {
+        Cluster::start_tls_with(authority, "yes")
+    }
+
+    fn start_tls_with(authority: &Authority, clients: &str) -> Cluster {
         let start = |_| {
             let (tls, port) = authority.arguments();
-            let tls: Vec<&str> = tls.iter().map(String::as_str).chain(["--tls-cluster", "yes"]).collect();
+            let more = ["--tls-auth-clients", clients, "--tls-cluster", "yes"];
+            let tls: Vec<&str> = tls.iter().map(String::as_str).chain(more).collect();
             (Server::start_with(Kind::Redis, &Cluster::arguments(&tls)), port)
         };
         let (nodes, ports): (Vec<Server>, Vec<u16>) = (0..3).map(start).unzip();
-        let authority = authority.file("ca.pem");
-        Cluster::join(nodes, "rediss", &ports, &["--tls", "--cacert", authority.to_str().unwrap()])
+        let file = |name: &str| authority.file(name).display().to_string();
+        let (ca, cert, key) = (file("ca.pem"), file("server.pem"), file("server.key"));
+        let more = ["--tls", "--cacert", &ca, "--cert", &cert, "--key", &key];
+        Cluster::join(nodes, "rediss", &ports, &more)
     }
 
     fn arguments<'a>(more: &[&'a str]) -> Vec<&'a str> {

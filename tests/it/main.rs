@@ -12,6 +12,7 @@ mod cursors;
 mod databases;
 mod discretion;
 mod encodings;
+mod firewall;
 mod frames;
 mod hostile;
 mod http;

@@ -13,6 +13,7 @@ use std::{
 };
 
 use crate::{
+    firewall::Firewall,
     machines::{Cluster, Sentinels, cli},
     servers::{Db, Kind, Server, postgres},
     support::{Client, Running, until},
@@ -48,12 +49,16 @@ pub struct Figures {
 type Fault = fn(Plan) -> Figures;
 
 /// What can happen to a store.
-pub const FAULTS: [(&str, Fault); 10] = [
+pub const FAULTS: [(&str, Fault); 14] = [
     ("nothing", nothing),
     ("Redis is killed, and comes back empty", killed),
     ("Redis hangs (SIGSTOP)", paused),
     ("Redis hangs, `near` holds the list", paused_with_near),
+    ("connections to Redis fall silent, each second", silenced),
+    ("connections to a cluster's nodes fall silent, each second", cluster_silenced),
     ("Redis is full, with `noeviction`", full),
+    ("Redis refuses writes (`NOREPLICAS`)", refusing),
+    ("a master becomes a replica, and its name leads to the new one", demoted),
     ("`FLUSHALL` each second", flushed),
     ("a master behind Sentinel is killed, its replica promoted", promoted),
     ("a master of a cluster is killed, slots are moved", resharded),
@@ -78,6 +83,42 @@ pub fn paused(plan: Plan) -> Figures {
 pub fn paused_with_near(plan: Plan) -> Figures {
     let redis = Server::start(Kind::Redis);
     under_load(&url(&redis), "64MiB", plan, || pause_for(&redis, plan.time))
+}
+
+pub fn silenced(plan: Plan) -> Figures {
+    let redis = Server::start(Kind::Redis);
+    let firewall = Firewall::before(redis.port);
+    under_load(&format!("redis://{}", firewall.address), "0", plan, || each_second(plan, || firewall.silence()))
+}
+
+pub fn cluster_silenced(plan: Plan) -> Figures {
+    let (cluster, firewalls) = Cluster::start_behind_firewalls();
+    under_load(&cluster.url, "0", plan, || each_second(plan, || firewalls.iter().for_each(Firewall::silence)))
+}
+
+pub fn refusing(plan: Plan) -> Figures {
+    let redis = Server::start(Kind::Redis);
+    under_load(&url(&redis), "0", plan, || {
+        cli(&redis, &["config", "set", "min-replicas-to-write", "1"]);
+        thread::sleep(plan.time);
+        cli(&redis, &["config", "set", "min-replicas-to-write", "0"]);
+    })
+}
+
+pub fn demoted(plan: Plan) -> Figures {
+    let master = Server::start(Kind::Redis);
+    let replica = Server::start_with(Kind::Redis, &["--replicaof", "127.0.0.1", &master.port.to_string()]);
+    let name = Firewall::before(master.port);
+    under_load(&format!("redis://{}", name.address), "0", plan, || {
+        let follows = || cli(&replica, &["info", "replication"]).contains("master_link_status:up");
+        until("there is a copy", follows);
+        cli(&replica, &["replicaof", "no", "one"]);
+        cli(&master, &["replicaof", "127.0.0.1", &replica.port.to_string()]);
+        name.leads_to(replica.port);
+        thread::sleep(plan.time);
+        // What is written from now on is found again.
+        cli(&replica, &["flushall"]);
+    })
 }
 
 pub fn full(plan: Plan) -> Figures {
@@ -132,6 +173,13 @@ pub fn three_nodes() -> (Vec<Server>, String) {
     let hosts: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
     let url = format!("memcached://{}", hosts.join(","));
     (nodes, url)
+}
+
+fn each_second(plan: Plan, happens: impl Fn()) {
+    for _ in 0..plan.time.as_secs() {
+        happens();
+        thread::sleep(Duration::from_secs(1));
+    }
 }
 
 fn kill_for(server: &Server, time: Duration) {

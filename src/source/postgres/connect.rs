@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
+    socket,
     source::sql::pool::Connect,
 };
 
@@ -255,13 +256,10 @@ impl Connector {
         };
         let socket = connected.map_err(unreachable)?;
         if let Socket::Tcp(stream) = &socket {
-            stream.set_nodelay(true).map_err(unreachable)?;
-            if self.config.get_keepalives() {
-                // Sooner than the two hours of most systems: a host that vanished is noticed while nothing is asked of it.
-                let idle = self.config.get_keepalives_idle().min(Duration::from_secs(60));
-                let keepalive = socket2::TcpKeepalive::new().with_time(idle);
-                socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive).map_err(unreachable)?;
-            }
+            // Sooner than the two hours of most systems: a host that vanished is noticed while nothing is asked of it.
+            let idle = self.config.get_keepalives().then(|| self.config.get_keepalives_idle());
+            let keepalive = idle.map(|idle| socket::keepalive(Some(idle)));
+            socket::prepare(stream, keepalive).map_err(unreachable)?;
         }
         Ok(Stream { socket, waits })
     }

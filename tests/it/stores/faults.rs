@@ -28,12 +28,22 @@ macro_rules! nobody_notices {
 nobody_notices! {
     nobody_notices_that_redis_is_killed_and_comes_back_empty: killed,
     nobody_notices_that_redis_hangs: paused,
+    nobody_notices_that_connections_to_redis_fall_silent: silenced,
+    nobody_notices_that_connections_to_the_nodes_of_a_cluster_fall_silent: cluster_silenced,
+    nobody_notices_that_a_master_becomes_a_replica_and_its_name_leads_to_the_new_one: demoted,
     nobody_notices_that_redis_is_full_and_takes_nothing: full,
     nobody_notices_that_redis_is_emptied_each_second: flushed,
     nobody_notices_that_sentinel_has_a_replica_lead: promoted,
     nobody_notices_that_a_master_of_a_cluster_is_killed_and_slots_are_moved: resharded,
     nobody_notices_that_one_of_three_memcached_nodes_is_killed_and_comes_back: node_killed,
     nobody_notices_that_one_of_three_memcached_nodes_hangs: node_paused,
+}
+
+#[test]
+fn what_is_there_is_served_without_a_query_while_redis_refuses_writes() {
+    let figures = steady::refusing(PLAN);
+    nobody_noticed(&figures);
+    assert_eq!(figures.queries, 0, "{figures:?}");
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! Stores that several servers share: real Redis and Memcached, and what happens when they fail.
 
+mod checked;
 mod damage;
 mod faults;
 mod load;
 mod machines;
+mod others;
 mod purges;
+mod refused;
 mod rounds;
 mod secrets;
+mod silent;
 mod written;
 
 use std::{path::Path, sync::Arc};

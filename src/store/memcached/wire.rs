@@ -1,0 +1,161 @@
+//! Memcached's meta protocol, as much of it as is needed
+//! (<https://github.com/memcached/memcached/blob/master/doc/protocol.txt>).
+
+use std::{fmt::Write as _, io, time::Duration};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+};
+
+/// A line of an answer is no longer.
+const LINE: u64 = 4096;
+/// No value that anybody wrote is longer.
+const VALUE: usize = 64 * 1024 * 1024;
+/// Longer times are read as dates.
+const LONGEST: u64 = 30 * 24 * 3600;
+
+/// A command: its line, and the value that comes with it.
+pub(super) struct Command {
+    line: String,
+    value: Option<Bytes>,
+}
+
+impl Command {
+    /// The value under a name, and its version.
+    pub(super) fn get(name: &str) -> Command {
+        Command { line: format!("mg {name} v c"), value: None }
+    }
+
+    /// Keeps a value for so long, in whole seconds and one at least; without end for no time at all.
+    pub(super) fn set(name: &str, value: Bytes, keep: Duration) -> Command {
+        let seconds = if keep.is_zero() { 0 } else { keep.as_secs().clamp(1, LONGEST) };
+        Command { line: format!("ms {name} {} T{seconds}", value.len()), value: Some(value) }
+    }
+
+    /// The same, where there is none yet.
+    pub(super) fn where_none(mut self) -> Command {
+        self.line.push_str(" ME");
+        self
+    }
+
+    /// The same, where the value is still of this version.
+    pub(super) fn where_still(mut self, version: u64) -> Command {
+        let _ = write!(self.line, " C{version}");
+        self
+    }
+
+    /// Forgets a value of this version.
+    pub(super) fn delete(name: &str, version: u64) -> Command {
+        Command { line: format!("md {name} C{version}"), value: None }
+    }
+
+    /// Asks for an answer and nothing else.
+    pub(super) fn nothing() -> Command {
+        Command { line: "mn".into(), value: None }
+    }
+}
+
+/// An answer.
+#[derive(Debug, Default)]
+pub(super) struct Reply {
+    /// Whether what was to be written or forgotten is.
+    pub(super) is_done: bool,
+    pub(super) value: Option<Bytes>,
+    pub(super) version: Option<u64>,
+}
+
+/// Why there is none.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The connection broke, or nothing came in time.
+    Broken(io::Error),
+    /// What came is not of this protocol.
+    Garbled,
+    /// The command is not known there.
+    Unknown(String),
+    /// The node cannot do it now.
+    Refused(String),
+}
+
+impl Failure {
+    /// Whether the connections to this node are of no use any more.
+    pub(super) fn ends_the_connection(&self) -> bool {
+        !matches!(self, Failure::Refused(_))
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::Broken(error)
+    }
+}
+
+/// A connection. After a failure it is not to be used again: answers may still be under way.
+pub(super) struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    pub(super) fn over(stream: TcpStream) -> Connection {
+        Connection(BufReader::new(stream))
+    }
+
+    /// Sends commands together, and reads the answer to each.
+    pub(super) async fn exchange<const N: usize>(&mut self, commands: &[Command; N]) -> Result<[Reply; N], Failure> {
+        let length: usize =
+            commands.iter().map(|one| one.line.len() + one.value.as_ref().map_or(0, Bytes::len) + 4).sum();
+        let mut request = Vec::with_capacity(length);
+        for command in commands {
+            request.extend_from_slice(command.line.as_bytes());
+            request.extend_from_slice(b"\r\n");
+            if let Some(value) = &command.value {
+                request.extend_from_slice(value);
+                request.extend_from_slice(b"\r\n");
+            }
+        }
+        self.0.write_all(&request).await?;
+
+        let mut replies = std::array::from_fn(|_| Reply::default());
+        for reply in &mut replies {
+            *reply = self.reply().await?;
+        }
+        Ok(replies)
+    }
+
+    async fn reply(&mut self) -> Result<Reply, Failure> {
+        let mut line = vec![];
+        (&mut self.0).take(LINE).read_until(b'\n', &mut line).await?;
+        if line.is_empty() {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        let line =
+            line.strip_suffix(b"\r\n").and_then(|line| std::str::from_utf8(line).ok()).ok_or(Failure::Garbled)?;
+
+        let (code, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match code {
+            "HD" | "OK" | "MN" => Ok(Reply { is_done: true, ..Reply::default() }),
+            "EN" | "NS" | "EX" | "NF" => Ok(Reply::default()),
+            "VA" => self.value(rest).await,
+            "SERVER_ERROR" => Err(Failure::Refused(line.to_owned())),
+            "CLIENT_ERROR" | "ERROR" => Err(Failure::Unknown(line.to_owned())),
+            _ => Err(Failure::Garbled),
+        }
+    }
+
+    async fn value(&mut self, head: &str) -> Result<Reply, Failure> {
+        let mut words = head.split(' ');
+        let length: usize = words.next().and_then(|word| word.parse().ok()).ok_or(Failure::Garbled)?;
+        let version = words.find_map(|word| word.strip_prefix('c')).and_then(|version| version.parse().ok());
+        if length > VALUE {
+            return Err(Failure::Garbled);
+        }
+
+        let mut value = vec![0; length + 2];
+        self.0.read_exact(&mut value).await?;
+        if !value.ends_with(b"\r\n") {
+            return Err(Failure::Garbled);
+        }
+        value.truncate(length);
+        Ok(Reply { is_done: true, value: Some(value.into()), version })
+    }
+}

@@ -1,0 +1,181 @@
+//! What a Redis says when it does not do what it was asked: whether the store failed, refused, or is
+//! not the one that was meant, and what to do about it.
+
+use redis::{ErrorKind, RedisError};
+
+use crate::error::{Error, Kind};
+
+/// What an error says, by the code that stands before it.
+struct Meaning {
+    code: &'static str,
+    /// Whether another server may be behind the same name by now, so that the connection ends.
+    elsewhere: bool,
+    /// Whether it can be read all the same.
+    read: bool,
+    message: &'static str,
+    remedy: &'static str,
+}
+
+const RIGHTS: &str =
+    "give the user what the page on shared stores says: ACL SETUSER NAME ~PREFIX* +get +set +eval +del";
+
+const MEANINGS: [Meaning; 16] = [
+    Meaning {
+        code: "READONLY",
+        elsewhere: true,
+        read: true,
+        message: "this Redis is a replica, which takes no writes",
+        remedy: "name its master in the URL, or have it found: redis+sentinel:// or redis+cluster://",
+    },
+    Meaning {
+        code: "NOREPLICAS",
+        elsewhere: false,
+        read: true,
+        message: "Redis takes no writes while too few replicas follow it",
+        remedy: "see to its replicas, or lower min-replicas-to-write: what is kept here can be loaded again",
+    },
+    Meaning {
+        code: "MISCONF",
+        elsewhere: false,
+        read: true,
+        message: "Redis takes no writes, since it cannot save to its disk",
+        remedy: "see its log, or have it save nothing (save \"\"): what is kept here can be loaded again",
+    },
+    Meaning {
+        code: "OOM",
+        elsewhere: false,
+        read: true,
+        message: "Redis is full and forgets nothing by itself",
+        remedy: "give it a maxmemory-policy, for instance volatile-lru",
+    },
+    Meaning {
+        code: "NOPERM",
+        elsewhere: false,
+        read: false,
+        message: "the user of Redis may not do this",
+        remedy: RIGHTS,
+    },
+    Meaning {
+        code: "LOADING",
+        elsewhere: true,
+        read: false,
+        message: "Redis has just started, and reads its data",
+        remedy: "wait until it has read it, or have it save nothing",
+    },
+    Meaning {
+        code: "MASTERDOWN",
+        elsewhere: true,
+        read: false,
+        message: "this Redis is a replica that lost its master",
+        remedy: "name the master in the URL, or have it found: redis+sentinel:// or redis+cluster://",
+    },
+    Meaning {
+        code: "CLUSTERDOWN",
+        elsewhere: true,
+        read: false,
+        message: "the cluster of Redis is not whole",
+        remedy: "see redis-cli --cluster check",
+    },
+    Meaning {
+        code: "MOVED",
+        elsewhere: true,
+        read: false,
+        message: "this Redis is a node of a cluster, and others keep a part of the names",
+        remedy: "write redis+cluster:// with some of its nodes",
+    },
+    Meaning {
+        code: "ASK",
+        elsewhere: true,
+        read: false,
+        message: "this Redis is a node of a cluster, and others keep a part of the names",
+        remedy: "write redis+cluster:// with some of its nodes",
+    },
+    Meaning {
+        code: "TRYAGAIN",
+        elsewhere: true,
+        read: false,
+        message: "the cluster of Redis is moving these names",
+        remedy: "wait until it is done",
+    },
+    Meaning {
+        code: "BUSY",
+        elsewhere: false,
+        read: false,
+        message: "Redis does nothing but run somebody's script",
+        remedy: "end it with SCRIPT KILL",
+    },
+    Meaning {
+        code: "NOAUTH",
+        elsewhere: true,
+        read: false,
+        message: "Redis asks for a password",
+        remedy: "write redis://USER:PASSWORD@HOST, or redis://:PASSWORD@HOST where there are no users",
+    },
+    Meaning {
+        code: "WRONGPASS",
+        elsewhere: true,
+        read: false,
+        message: "Redis does not know this user with this password",
+        remedy: "see both in the URL, special characters percent-encoded",
+    },
+    Meaning {
+        code: "WRONGTYPE",
+        elsewhere: false,
+        read: true,
+        message: "something else stands under a name of ours",
+        remedy: "give each program that uses this Redis a prefix of its own",
+    },
+    Meaning {
+        code: "ERR",
+        elsewhere: false,
+        read: false,
+        message: "Redis does not do this",
+        remedy: "it must have GET, SET with PX and NX, EVAL and DEL",
+    },
+];
+
+/// What an error means; nothing where it is no answer.
+fn meaning(error: &RedisError) -> Option<&'static Meaning> {
+    if error.kind() == ErrorKind::AuthenticationFailed {
+        return of_code("WRONGPASS");
+    }
+    let code = error.code()?;
+    let detail = error.detail().unwrap_or_default();
+
+    // What a script met has a code of its own, which servers say in their own ways.
+    if code == "ERR" {
+        if detail.contains("can't run this command") {
+            return of_code("NOPERM");
+        }
+        let inner = MEANINGS.iter().find(|one| detail.contains(&format!("-{} ", one.code)));
+        return inner.or_else(|| of_code("ERR"));
+    }
+    of_code(code).or_else(|| of_code("ERR"))
+}
+
+fn of_code(code: &str) -> Option<&'static Meaning> {
+    MEANINGS.iter().find(|one| one.code == code)
+}
+
+/// Whether the connection over which this came is of no use any more: it broke, or leads to a server
+/// that is not what it was.
+pub(super) fn ends_the_connection(error: &RedisError) -> bool {
+    meaning(error).is_none_or(|meaning| meaning.elsewhere)
+}
+
+/// The error for a call. One that Redis answered to a write is a refusal, unless it would not be read
+/// either.
+pub(super) fn explained(error: RedisError, writes: bool) -> Error {
+    let Some(meaning) = meaning(&error) else {
+        return Error::new(Kind::Unavailable, "Redis failed").caused_by(error);
+    };
+
+    let says_no_to_this = ["NOPERM", "ERR"].contains(&meaning.code);
+    let kind = match (writes, meaning.read) {
+        (false, true) => Kind::Data,
+        (true, true) => Kind::Refused,
+        (true, false) if says_no_to_this => Kind::Refused,
+        (_, false) => Kind::Unavailable,
+    };
+    Error::new(kind, meaning.message).remedy(meaning.remedy).caused_by(error)
+}

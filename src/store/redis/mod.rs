@@ -1,0 +1,117 @@
+//! Redis and Valkey: one server, several behind Sentinel, or a cluster.
+
+mod answer;
+mod link;
+mod url;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use redis::{Cmd, Pipeline, Value};
+use tokio::sync::Semaphore;
+
+use self::link::{Call, Link};
+use super::{
+    Store, StoreOptions,
+    breaker::Health,
+    share,
+    shared::{Remote, Taken},
+};
+use crate::{error::Result, source::BoxFuture};
+
+/// Larger values hold up a server that does one thing at a time.
+const LARGEST: usize = 8 * 1024 * 1024;
+/// So many chunks are on their way at once; the time limit of the others begins when it is their turn.
+const WRITES: usize = 4;
+/// Of two who write a number at once, the larger stays. What is none, or larger than
+/// [`number_in`](super::shared::number_in) takes, is garbage and goes.
+const RAISE: &str = "local there = redis.call('get', KEYS[1])
+    there = there and there:match('^%d+$') and tonumber(there) or 0
+    if there < tonumber(ARGV[1]) or there >= 9007199254740992 then redis.call('set', KEYS[1], ARGV[1]) end
+    return 0";
+const TAKE_BACK: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
+
+struct Redis {
+    link: Link,
+    health: Health,
+    writes: Semaphore,
+}
+
+/// Opens `redis://…` and its kinds; a connection is made when it is first needed.
+pub(super) fn open(options: &StoreOptions) -> Result<Arc<dyn Store>> {
+    // rediss asks for the process's; another may have been chosen already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let link = Link::new(url::connector(options)?);
+    let redis = Redis { link, health: Health::default(), writes: Semaphore::new(WRITES) };
+    Ok(share(redis, options))
+}
+
+/// A command by itself, which is taken.
+fn alone(command: &mut Cmd) -> Pipeline {
+    let mut commands = Pipeline::with_capacity(1);
+    commands.add_command(command.take());
+    commands
+}
+
+fn bytes_of(value: Value) -> Option<Bytes> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes.into()),
+        _ => None,
+    }
+}
+
+fn milliseconds(keep: Duration) -> u64 {
+    keep.as_millis().clamp(1, 1 << 50) as u64
+}
+
+impl Remote for Redis {
+    fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>> {
+        Box::pin(async move {
+            let commands = alone(redis::cmd("GET").arg(name));
+            let answers = self.health.read(self.link.exchange(&commands, Call::Read)).await?;
+            Ok(answers.into_iter().next().and_then(bytes_of))
+        })
+    }
+
+    fn set<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Duration) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            // With room for all of it, a chunk is copied once less.
+            let mut command = Cmd::with_capacity(5, name.len() + bytes.len() + 32);
+            command.arg("SET").arg(name).arg(&bytes[..]).arg("PX").arg(milliseconds(keep));
+            let commands = alone(&mut command);
+
+            let _turn = self.writes.acquire().await;
+            self.health.write(self.link.exchange(&commands, Call::Chunk)).await.map(drop)
+        })
+    }
+
+    fn take<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Duration, other: &'a str) -> BoxFuture<'a, Result<Taken>> {
+        Box::pin(async move {
+            let mut commands = redis::pipe();
+            commands.cmd("SET").arg(name).arg(&bytes[..]).arg("NX").arg("PX").arg(milliseconds(keep));
+            commands.cmd("GET").arg(other);
+
+            let mut answers = self.health.write(self.link.exchange(&commands, Call::Write)).await?.into_iter();
+            let ours = !matches!(answers.next(), None | Some(Value::Nil));
+            Ok(Taken { ours, there: answers.next().and_then(bytes_of) })
+        })
+    }
+
+    fn give_back<'a>(&'a self, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let commands = alone(redis::cmd("EVAL").arg(TAKE_BACK).arg(1).arg(name).arg(&bytes[..]));
+            self.health.write(self.link.exchange(&commands, Call::Write)).await.map(drop)
+        })
+    }
+
+    fn raise_copies<'a>(&'a self, name: &'a str, number: u64) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let commands = alone(redis::cmd("EVAL").arg(RAISE).arg(1).arg(name).arg(number));
+            self.health.insist(self.link.exchange(&commands, Call::Write)).await.map(drop)
+        })
+    }
+
+    fn largest(&self) -> usize {
+        LARGEST
+    }
+}

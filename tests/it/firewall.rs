@@ -1,0 +1,117 @@
+//! A way to a server that a test can break, as firewalls, switches and dead machines do: connections fall silent, names lead elsewhere.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+/// Passes connections on to a port of loopback.
+pub struct Firewall {
+    pub address: SocketAddr,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The port that new connections are passed on to.
+    leads_to: AtomicUsize,
+    /// Of each connection so far, whether it was dropped: both ends hear nothing more, and nothing of that.
+    silent: Mutex<Vec<Arc<AtomicBool>>>,
+    /// Bytes a second that a client may send; 0: any number.
+    rate: AtomicUsize,
+    /// What clients sent, where it is kept.
+    sent: Mutex<Option<Vec<u8>>>,
+}
+
+impl Firewall {
+    /// One that leads to this port; to none yet where that is 0.
+    pub fn before(port: u16) -> Firewall {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let firewall = Firewall { address: listener.local_addr().unwrap(), state: Arc::default() };
+        firewall.leads_to(port);
+        let state = Arc::clone(&firewall.state);
+        thread::spawn(move || listener.incoming().for_each(|client| pass(&state, client.unwrap())));
+        firewall
+    }
+
+    /// New connections go to this port from now on.
+    pub fn leads_to(&self, port: u16) {
+        self.state.leads_to.store(port.into(), Ordering::SeqCst);
+    }
+
+    /// Every connection that there is falls silent: what is sent into it is lost, and neither end is told. New ones work.
+    pub fn silence(&self) {
+        self.silence_but(0);
+    }
+
+    /// The same, but for so many of them that came first.
+    pub fn silence_but(&self, first: usize) {
+        self.state.silent.lock().unwrap().iter().skip(first).for_each(|one| one.store(true, Ordering::SeqCst));
+    }
+
+    /// Lets no more bytes a second through from each client.
+    pub fn slow_down(&self, bytes: usize) {
+        self.state.rate.store(bytes, Ordering::SeqCst);
+    }
+
+    /// How many connections there were.
+    pub fn connections(&self) -> usize {
+        self.state.silent.lock().unwrap().len()
+    }
+
+    /// Keeps what clients send from now on.
+    pub fn listen_in(&self) {
+        *self.state.sent.lock().unwrap() = Some(vec![]);
+    }
+
+    /// What clients sent since then.
+    pub fn heard(&self) -> Vec<u8> {
+        self.state.sent.lock().unwrap().clone().unwrap_or_default()
+    }
+}
+
+fn pass(state: &Arc<State>, client: TcpStream) {
+    let port = state.leads_to.load(Ordering::SeqCst) as u16;
+    let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { return };
+    let silent = Arc::new(AtomicBool::new(false));
+    state.silent.lock().unwrap().push(Arc::clone(&silent));
+    let ends = [(client.try_clone(), server.try_clone(), true), (Ok(server), Ok(client), false)];
+    for (from, to, from_client) in ends {
+        let state = Arc::clone(state);
+        let silent = Arc::clone(&silent);
+        thread::spawn(move || copy(from.unwrap(), to.unwrap(), &silent, from_client.then_some(&*state)));
+    }
+}
+
+/// Passes on what comes, until an end closes; once it is silent, an end that closes is not told of either.
+fn copy(mut from: TcpStream, mut to: TcpStream, silent: &AtomicBool, listens: Option<&State>) {
+    let mut some = [0; 65536];
+    while let Ok(read @ 1..) = from.read(&mut some) {
+        if silent.load(Ordering::SeqCst) {
+            continue;
+        }
+        if let Some(state) = listens
+            && let Some(sent) = &mut *state.sent.lock().unwrap()
+        {
+            sent.extend_from_slice(&some[..read]);
+        }
+        if let Some(rate) = listens.map(|state| state.rate.load(Ordering::SeqCst)).filter(|rate| *rate > 0) {
+            thread::sleep(Duration::from_secs_f64(read as f64 / rate as f64));
+        }
+        if to.write_all(&some[..read]).is_err() {
+            return;
+        }
+    }
+    if !silent.load(Ordering::SeqCst) {
+        let _ = to.shutdown(std::net::Shutdown::Write);
+    } else {
+        // The other end is held open, as by a machine that is gone.
+        std::mem::forget(to);
+    }
+}
