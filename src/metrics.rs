@@ -35,6 +35,10 @@ pub struct Metrics {
     pub damaged: Counter,
     /// Store calls that failed.
     pub store_errors: Counter,
+    /// Chunks that were not written to a shared store, for want of room for what is on its way to it.
+    pub unwritten: Counter,
+    /// Chunks in a shared store that were of no use, since by this server's clock they were loaded in the future.
+    pub other_clock: Counter,
     /// Values of text that were not UTF-8 and got U+FFFD.
     pub mended_text: Counter,
     /// Values that have no form here, and stand as text or NULL.
@@ -75,6 +79,8 @@ impl Metrics {
             ("source_rows", "Rows read from sources", &self.rows_read),
             ("damaged_chunks", "Stored chunks that were refused", &self.damaged),
             ("store_errors", "Store calls that failed", &self.store_errors),
+            ("unwritten_chunks", "Chunks not written to a store that is slower than the database", &self.unwritten),
+            ("other_clock_chunks", "Stored chunks of a server whose clock is ahead", &self.other_clock),
             ("mended_text", "Values with text that was not UTF-8", &self.mended_text),
             ("values_without_form", "Values shown as text or null for want of a form", &self.values_without_form),
             ("streams_complete", "Streams that ended whole", &self.complete),

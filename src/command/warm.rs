@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, pin::Pin};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use http_body::Body as _;
 
 use super::{Exit, export::progress_bar, open::Opener};
@@ -26,6 +26,8 @@ pub(super) async fn run(
              for instance url = \"redis://localhost:6379\" in [store]"
         );
     }
+    chunkflow.meet_store().await.context("nothing can be loaded into the store")?;
+    chunkflow.wait_for_room();
     let known: Vec<&str> = chunkflow.resources().iter().map(|resource| resource.name()).collect();
     if let Some(name) = names.iter().find(|name| !known.contains(&&***name)) {
         eprintln!("there is no resource `{name}`; {}", suggest::remedy("resources", name, &known));
@@ -89,7 +91,11 @@ pub(super) async fn run(
     let there = metrics.hits.get().saturating_sub(compressed);
     println!("{loaded} chunks loaded, {compressed} compressed, {there} were there");
     if failed > 0 {
-        bail!("the store failed {failed} times: not all chunks are in it");
+        bail!("the store failed or refused {failed} times: not all chunks are in it");
+    }
+    let unwritten = metrics.unwritten.get();
+    if unwritten > 0 {
+        bail!("{unwritten} chunks were not written, for want of room on their way to the store");
     }
     Ok(Exit::Done)
 }

@@ -75,7 +75,7 @@ impl Loader {
         let chunk = self.press(place, coding, &found.chunk).await?;
         self.store.keep_at_hand(&chunk, generation);
         if !self.store.is_here() {
-            self.write(place, vec![Arc::clone(&chunk)], generation, None);
+            self.write(place, vec![Arc::clone(&chunk)], generation, None).await;
         }
         Ok(Found { chunk, how: found.how, ahead })
     }

@@ -3,6 +3,7 @@
 //! A load belongs to the loader and not to whoever asked first: a client that leaves harms nobody else's. When the last
 //! one who waits has left, the load stops.
 
+mod clocks;
 mod coded;
 mod flight;
 mod left_over;
@@ -11,7 +12,10 @@ mod sharing;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -59,6 +63,10 @@ pub(crate) struct Loader {
     /// By the resource's generation too: whoever comes after a purge does not join a load from before it.
     flights: Mutex<Flights>,
     writes: Arc<Semaphore>,
+    /// Whether it was said that clocks differ.
+    clocks_differ: AtomicBool,
+    /// Whether a load waits until what it gave can be written, rather than that is not written.
+    waits_for_room: AtomicBool,
     presses: Arc<Presses>,
     /// How many chunks may be read ahead of those that are compressed.
     all_ahead: Arc<Semaphore>,
@@ -167,6 +175,8 @@ impl Loader {
             metrics,
             flights: Mutex::default(),
             writes: Arc::new(Semaphore::new(WRITES)),
+            clocks_differ: AtomicBool::new(false),
+            waits_for_room: AtomicBool::new(false),
             presses: Presses::new(),
             all_ahead: Arc::new(Semaphore::new(ALL_AHEAD)),
             left_over: Mutex::default(),
@@ -184,9 +194,24 @@ impl Loader {
         (self.clock)()
     }
 
+    /// From now on a load waits until there is room for what it gave on the way to a shared store.
+    #[cfg(feature = "server")]
+    pub(crate) fn wait_for_room(&self) {
+        self.waits_for_room.store(true, Ordering::Relaxed);
+    }
+
     /// Waits until all that was to be written to a shared store is, or cannot be.
     pub(crate) async fn written(&self) {
         let _ = self.writes.acquire_many(WRITES as u32).await;
+    }
+
+    /// Waits until the store answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    #[cfg(feature = "server")]
+    pub(crate) async fn meet_store(&self) -> Result<()> {
+        crate::store::meet(&*self.store).await
     }
 
     /// Whether its chunks are in this process only.
@@ -273,7 +298,7 @@ impl Loader {
         let now = (self.clock)();
         let (ttl, stale) = (options.ttl.as_millis() as u64, options.stale.as_millis() as u64);
         let age = now.saturating_sub(chunk.loaded_at);
-        // A chunk from the future is from a clock that cannot be trusted.
+        // A chunk from the future is from a clock that cannot be trusted: see `clocks`.
         if chunk.loaded_at > now.saturating_add(ttl) || age >= ttl.saturating_add(stale) {
             return None;
         }
@@ -322,7 +347,7 @@ impl Loader {
         place.list.note_cold(lease.is_some());
         let (chunk, run) = self.load(place, generation).await?;
         if !self.store.is_here() {
-            self.write(place, run, generation, lease);
+            self.write(place, run, generation, lease).await;
         }
         Ok(self.loaded(chunk, generation))
     }
@@ -362,7 +387,11 @@ impl Loader {
             self.metrics.damaged.inc();
             return None;
         }
-        self.judged(place, chunk)
+        let found = self.judged(place, Arc::clone(&chunk));
+        if found.is_none() {
+            self.compare_clocks(place, &chunk);
+        }
+        found
     }
 
     /// From the source: rows are read in runs until the chunk is whole. With it come the chunks that a run has made, itself the first; none where an

@@ -1,9 +1,11 @@
 //! What a loader does for other servers, and leaves to them: leases of loads, and writes to the store that they share.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
+
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Found, How, Loader, Place, STORE_TIMEOUT};
 use crate::{
@@ -20,18 +22,19 @@ const LOOKS: [u64; 2] = [5, 80];
 pub(super) const WRITES: usize = 32 * 1024;
 
 impl Loader {
-    /// Writes the chunks of a run to a shared store behind the scenes, the first one last, and then gives up the lease of that: whoever waits for it
-    /// goes on to the next, and is to find that there. Chunks beyond the bound on what is on its way are not written.
-    pub(super) fn write(&self, place: &Place, run: Vec<Arc<Chunk>>, generation: u64, lease: Option<Held>) {
+    /// Writes the chunks of a run to a shared store behind the scenes, the first one last, and then gives up the lease
+    /// of that: a server that waits for it goes on to the next, and is to find that there. Chunks beyond the bound on
+    /// what is on its way are not written, unless this loader waits for room.
+    pub(super) async fn write(&self, place: &Place, run: Vec<Arc<Chunk>>, generation: u64, lease: Option<Held>) {
         let options = place.list.resource().options();
         let keep = options.ttl.saturating_add(options.stale);
-        let roomy = |chunk: Arc<Chunk>| {
-            let room = Arc::clone(&self.writes).try_acquire_many_owned((chunk.weight() / 1024 + 1) as u32);
-            room.map(|room| (chunk, room)).map_err(|_| self.metrics.store_errors.inc()).ok()
-        };
-        let mut run = run.into_iter().map(roomy);
-        let (first, behind) = (run.next().flatten(), run.flatten().collect::<Vec<_>>());
-        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&self.metrics));
+
+        let mut roomy = self.with_room(run).await.into_iter();
+        let first = roomy.next().flatten();
+        let behind: Vec<_> = roomy.flatten().collect();
+        let store = Arc::clone(&self.store);
+        let metrics = Arc::clone(&self.metrics);
+
         // One task for all of them, which leaves the other threads to the next run.
         tokio::spawn(async move {
             let put = async |(chunk, room)| {
@@ -48,6 +51,30 @@ impl Loader {
                 lease.release().await;
             }
         });
+    }
+
+    /// Each chunk with its share of the room for what is on its way, where there is some.
+    async fn with_room(&self, run: Vec<Arc<Chunk>>) -> Vec<Option<(Arc<Chunk>, OwnedSemaphorePermit)>> {
+        let share = |chunk: &Arc<Chunk>| (chunk.weight() / 1024 + 1).min(WRITES);
+        let mut waited = None;
+        if self.waits_for_room.load(Ordering::Relaxed) {
+            let all = run.iter().map(share).sum::<usize>().min(WRITES);
+            waited = Arc::clone(&self.writes).acquire_many_owned(all as u32).await.ok();
+        }
+
+        let roomy = |chunk: Arc<Chunk>| {
+            let share = share(&chunk);
+            let room = match &mut waited {
+                // The last of a run that is larger than all the room goes with what is left.
+                Some(waited) => waited.split(share.min(waited.num_permits())),
+                None => Arc::clone(&self.writes).try_acquire_many_owned(share as u32).ok(),
+            };
+            if room.is_none() {
+                self.metrics.unwritten.inc();
+            }
+            Some((chunk, room?))
+        };
+        run.into_iter().map(roomy).collect()
     }
 
     /// The right to load a chunk among all servers; the chunk itself where another server has loaded it meanwhile.

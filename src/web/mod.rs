@@ -183,6 +183,21 @@ impl Chunkflow {
         Some(self.0.loader.generation(&found.digest()))
     }
 
+    /// Waits until the store answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    #[cfg(feature = "server")]
+    pub(crate) async fn meet_store(&self) -> Result<()> {
+        self.0.loader.meet_store().await
+    }
+
+    /// From now on lists are read no faster than the store takes their chunks, so that it gets all of them.
+    #[cfg(feature = "server")]
+    pub(crate) fn wait_for_room(&self) {
+        self.0.loader.wait_for_room();
+    }
+
     /// Waits until all chunks that were loaded are written to the store, or cannot be.
     pub async fn written(&self) {
         self.0.loader.written().await;

@@ -1,0 +1,113 @@
+//! What else can stand between servers and what they share: a store slower than the database, clocks that differ, nodes
+//! that are dead.
+
+use std::{sync::Arc, time::Duration};
+
+use chunkflow::{Chunkflow, Metrics, Resource, ResourceOptions, ServerConfig, Source, StoreOptions, open_store};
+
+use super::{options, said};
+use crate::{
+    firewall::Firewall,
+    servers::{Kind, Server},
+    steady::three_nodes,
+    support::{File, Hands, Numbers, Running, ids, until},
+};
+
+#[test]
+fn warm_waits_for_a_store_that_is_slower_than_the_database_and_all_chunks_are_in_it() {
+    // More than what may be on its way at once.
+    let rows = 2_200;
+    let file = File::with(&format!(
+        "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT {rows})
+         INSERT INTO item SELECT i, hex(zeroblob(10000)) FROM n;"
+    ));
+    for kind in [Kind::Redis, Kind::Memcached] {
+        let machine = Server::start(kind);
+        let way = Firewall::before(machine.port);
+        way.slow_down(20_000_000);
+        let scheme = if kind == Kind::Redis { "redis" } else { "memcached" };
+        let store = format!("[store]\nurl = \"{scheme}://{}\"\n", way.address);
+        std::fs::write(file.folder.path().join("chunkflow.toml"), file.config("table = \"item\"") + &store).unwrap();
+        let warm = || said(&["warm", "--encoding", "identity"], file.folder.path());
+
+        let (well, text) = warm();
+        assert!(well, "{kind:?}: {text}");
+        let (well, text) = warm();
+        assert!(well && text.contains("0 chunks loaded"), "{kind:?}: {text}");
+    }
+}
+
+/// A list over a store, by a server whose clock a test turns.
+fn serve_by(clock: &Hands, source: &Arc<Numbers>, store: StoreOptions) -> Running {
+    let clock = clock.clock();
+    Running::with(ServerConfig::default(), async || {
+        let store = open_store(&store).unwrap();
+        let options = ResourceOptions { ttl: Duration::from_secs(60), ..ResourceOptions::default() };
+        let resource = Resource::new("numbers", Arc::clone(source) as Arc<dyn Source>, options).unwrap();
+        Chunkflow::with_clock(store, clock, Arc::new(Metrics::default())).with(resource)
+    })
+}
+
+#[test]
+fn a_clock_that_is_ahead_is_counted_by_the_others_as_soon_as_the_store_is_of_no_use_and_not_before() {
+    for kind in [Kind::Redis, Kind::Memcached] {
+        for (ahead, is_of_use) in [(0, true), (30, true), (59, true), (62, false), (7_200, false)] {
+            let source = Numbers::new(1_000, 200);
+            let store = options(Server::shared(kind), &format!("clocks{ahead}"), 0);
+            let clocks = [Hands::default(), Hands::default()];
+            let servers = clocks.each_ref().map(|clock| serve_by(clock, &source, store.clone()));
+            clocks[0].advance(Duration::from_secs(ahead));
+            for server in &servers {
+                assert_eq!(ids(&server.get("/numbers")).len(), 1_000);
+                server.block_on(server.chunkflow.written());
+            }
+            let [first, second] = servers.each_ref().map(|server| server.chunkflow.metrics());
+            assert_eq!(second.loads.get() == 0, is_of_use, "{kind:?}, {ahead} s");
+            assert_eq!(second.other_clock.get() == 0, is_of_use, "{kind:?}, {ahead} s");
+            assert_eq!(first.other_clock.get(), 0, "the one that is ahead sees nothing of it");
+        }
+    }
+}
+
+/// A list over three nodes, of which each chunk is its own query.
+fn over_nodes(url: &str, source: &Arc<Numbers>) -> Running {
+    let large = ResourceOptions { sizes: chunkflow::Sizes { rows: 50, bytes: 200_000 }, ..ResourceOptions::default() };
+    super::serve(source, StoreOptions { near: 0, ..StoreOptions::new(url) }, large)
+}
+
+#[test]
+fn the_share_of_a_memcached_node_that_is_dead_or_hangs_goes_to_the_others_until_it_is_back() {
+    for (goes, is_gone, comes, is_back) in [("kill", "killed", "start", "ready"), ("pause", "paused", "go", "going")] {
+        let (nodes, url) = three_nodes();
+        let source = Numbers::new(20_000, 500);
+        let servers = [over_nodes(&url, &source), over_nodes(&url, &source)];
+        let reads = || source.reads.lock().unwrap().len();
+        let read_by = |server: &Running| {
+            let before = reads();
+            let reply = server.get("/numbers");
+            assert!(reply.whole && ids(&reply) == (1..=20_000).collect::<Vec<u64>>());
+            server.block_on(server.chunkflow.written());
+            reads() - before
+        };
+        until("all are found", || servers.iter().all(|server| read_by(server) == 0));
+
+        nodes[1].order(goes, is_gone);
+        until("nothing is read though it is gone", || servers.iter().all(|server| read_by(server) == 0));
+        // However long that lasts: longer than any rest, after which somebody tries the node.
+        let until_tried = std::time::Instant::now() + Duration::from_secs(6);
+        while std::time::Instant::now() < until_tried {
+            servers.iter().for_each(|server| assert_eq!(read_by(server), 0, "{is_gone}"));
+        }
+        let server = &servers[0];
+        server.block_on(server.chunkflow.purge("numbers")).expect("a purge is one without it");
+        assert!(read_by(server) > 0);
+        let generation = server.chunkflow.generation("numbers");
+        until("the other sees it", || servers[1].chunkflow.generation("numbers") == generation);
+
+        // What it kept from before the purge is never asked for.
+        nodes[1].order(comes, is_back);
+        until("it is used again, and all are found", || servers.iter().all(|server| read_by(server) == 0));
+        assert!(servers.iter().all(|server| server.chunkflow.generation("numbers") == generation));
+    }
+}
