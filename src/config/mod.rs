@@ -14,7 +14,13 @@ mod shown;
 mod tls;
 mod vocabulary;
 
-use std::{collections::HashMap, fmt, ops::Range, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 pub(crate) use self::server::parse_listen;
 pub use self::{
@@ -30,12 +36,11 @@ use self::{
     read::{Reader, Section},
 };
 use crate::{
-    chunk::{ChunkKey, ListKey},
-    cursor::Cursor,
+    error::Kind as ErrorKind,
     loader::system_clock,
     resource::Resource,
     source::{Complaint, Database, DatabaseOptions, discreet, open_database},
-    store::{Store, StoreOptions, open_store},
+    store::{Store, StoreOptions, StoreTls, open_store, trial},
     suggest,
     web::Chunkflow,
 };
@@ -133,7 +138,8 @@ impl Config {
         let mut server = root.section("server").map(ServerConfig::read).unwrap_or_default();
         server.tls.iter_mut().for_each(|tls| tls.beside(Path::new(file)));
         let admin = root.section("admin").and_then(admin::read);
-        let store = root.section("store").and_then(read_store).unwrap_or_else(|| StoreOptions::new(MEMORY));
+        let mut store = root.section("store").and_then(read_store).unwrap_or_else(|| StoreOptions::new(MEMORY));
+        store.tls.iter_mut().for_each(|tls| beside(Path::new(file), tls));
         let databases = root.section("databases").map(read_databases).unwrap_or_default();
         let resources = root.section("resources").map(resource::read_all).unwrap_or_default();
         root.finish();
@@ -226,11 +232,14 @@ impl Config {
     async fn look(&self, wrong: &mut Vec<Located>) {
         wrong.extend(self.wrong_tls());
         if let Some(store) = self.open_store(wrong) {
-            // Any key does: what matters is that there is an answer.
-            let key = ChunkKey::new(&ListKey([0; 48]), &Cursor::start(), 0);
-            if let Err(error) = store.get(&key).await {
-                let remedy = "see that it runs at this address; without it every chunk comes from the database";
-                wrong.push(self.text.locate("store.url", &format!("the store does not answer: {error}"), remedy));
+            for error in trial(&store, &self.store).await {
+                let usual = "see that it runs at this address; without it every chunk comes from the database";
+                let what = match error.kind() {
+                    ErrorKind::Unavailable | ErrorKind::Timeout => "the store does not answer",
+                    _ => "the store does not do what servers need of it",
+                };
+                let message = format!("{what}: {}", error.told());
+                wrong.push(self.text.locate("store.url", &message, error.advice().unwrap_or(usual)));
             }
         }
         self.open_resources(wrong, true).await;
@@ -306,6 +315,7 @@ fn read_store(mut section: Section<'_, '_>) -> Option<StoreOptions> {
     options.max_entry = section.size("max_entry").map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     options.pack = section.boolean("pack").unwrap_or(options.pack);
     options.prefix = section.string("prefix").unwrap_or(options.prefix);
+    options.tls = section.section("tls").map(read_store_tls);
     let plain = |c: char| c.is_ascii_graphic();
     if options.prefix.len() > 100 || !options.prefix.chars().all(plain) {
         section.complain(
@@ -316,6 +326,25 @@ fn read_store(mut section: Section<'_, '_>) -> Option<StoreOptions> {
     }
     section.finish();
     Some(options)
+}
+
+/// Paths are relative to the folder of the configuration.
+fn beside(configuration: &Path, tls: &mut StoreTls) {
+    let folder = configuration.parent().unwrap_or(Path::new(""));
+    for file in [&mut tls.ca, &mut tls.cert, &mut tls.key].into_iter().flatten() {
+        *file = folder.join(&*file);
+    }
+}
+
+fn read_store_tls(mut section: Section<'_, '_>) -> StoreTls {
+    let mut file = |key: &str| section.string(key).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let tls = StoreTls { ca: file("ca"), cert: file("cert"), key: file("key") };
+    if tls == StoreTls::default() {
+        let remedy = "write tls = { ca = \"ca.pem\", cert = \"client.pem\", key = \"client.key\" }, or leave it out";
+        section.complain("", "`tls` names no file", remedy);
+    }
+    section.finish();
+    tls
 }
 
 fn read_databases(mut section: Section<'_, '_>) -> Vec<(String, DatabaseOptions)> {

@@ -86,3 +86,109 @@ fn a_user_with_no_more_rights_than_the_page_says_can_do_all_and_a_wrong_password
     let (well, text) = said_with(&["check"], other.folder.path(), &[]);
     assert!(!well && text.contains("the store does not answer") && !text.contains("wrong@"), "{text}");
 }
+
+/// A list over the store with these lines is warmed, found again and purged.
+fn is_used(lines: &str) {
+    let file = numbered(2_000);
+    let text = file.config("table = \"item\"") + &format!("[store]\nprefix = \"app:\"\n{lines}\n");
+    std::fs::write(file.folder.path().join("chunkflow.toml"), text).unwrap();
+    for (command, told) in [
+        (&["check"][..], "nothing is wrong"),
+        (&["warm"], "compressed, 0 were there"),
+        (&["warm"], "0 chunks loaded"),
+        (&["purge", "list"], "purged list"),
+        (&["warm"], "compressed, 0 were there"),
+    ] {
+        let (well, text) = said_with(command, file.folder.path(), &[]);
+        assert!(well && text.contains(told), "{lines}: {command:?}: {text}");
+    }
+}
+
+/// A list over the store with these lines is refused, for this reason.
+fn is_refused(lines: &str, why: &str) {
+    let file = numbered(10);
+    let text = file.config("table = \"item\"") + &format!("[store]\n{lines}\n");
+    std::fs::write(file.folder.path().join("chunkflow.toml"), text).unwrap();
+    let (well, text) = said_with(&["check"], file.folder.path(), &[]);
+    assert!(!well && text.contains(why) && !text.contains("s3cret"), "{lines}: {text}");
+}
+
+#[test]
+fn sentinels_with_a_password_of_their_own_are_asked_with_it_and_their_redis_with_its() {
+    let master = Server::start_with(Kind::Redis, &["--requirepass", "of-redis"]);
+    let lines =
+        ["sentinel auth-pass chunks of-redis", "user watcher on >s3cret&more ~* &* +@all", "requirepass s3cret"];
+    let sentinel = Server::start_with(Kind::Sentinel, &[&[&*master.port.to_string()], &lines[..]].concat());
+    let url = |query: &str| format!("url = \"redis+sentinel://:of-redis@127.0.0.1:{}/chunks{query}\"", sentinel.port);
+    is_used(&url("?sentinel_password=s3cret"));
+    is_used(&url("/2?sentinel_username=watcher&sentinel_password=s3cret%26more"));
+    is_refused(&url(""), "the store does not answer");
+    is_refused(&url("?sentinel_password=s3cretly"), "the store does not answer");
+    is_refused(&url("?sentinel_pasword=s3cret"), "there is no parameter `sentinel_pasword`");
+}
+
+#[test]
+fn a_redis_that_asks_clients_for_certificates_gets_one_of_a_server_of_a_cluster_and_of_sentinel() {
+    let authority = Authority::new();
+    let file = |name: &str| authority.file(name).display().to_string();
+    let (ca, cert, key) = (file("ca.pem"), file("server.pem"), file("server.key"));
+    let asks = |(mut arguments, port): (Vec<String>, u16)| {
+        *arguments.last_mut().unwrap() = "yes".into();
+        (arguments, port)
+    };
+    let certain = |url: &str| {
+        is_used(&format!("url = \"{url}\"\ntls = {{ ca = \"{ca}\", cert = \"{cert}\", key = \"{key}\" }}"));
+        is_refused(&format!("url = \"{url}\"\ntls = {{ ca = \"{ca}\" }}"), "the store does not answer");
+    };
+
+    let (tls, port) = asks(authority.arguments());
+    let redis = Server::start_with(Kind::Redis, &tls.iter().map(String::as_str).collect::<Vec<_>>());
+    let url = format!("rediss://127.0.0.1:{port}");
+    certain(&url);
+    is_refused(&format!("url = \"{url}\"\ntls = {{ cert = \"{cert}\" }}"), "a certificate without its key");
+    is_refused(&format!("url = \"{url}\"\ntls = {{ ca = \"{ca}.none\" }}"), "cannot be read");
+    is_refused(&format!("url = \"redis://127.0.0.1:{}\"\ntls = {{ ca = \"{ca}\" }}", redis.port), "write rediss://");
+
+    let cluster = Cluster::start_tls_for_clients_with_certificates(&authority);
+    certain(&cluster.url);
+
+    let (tls, watched) = asks(authority.arguments());
+    let _master = Server::start_with(Kind::Redis, &tls.iter().map(String::as_str).collect::<Vec<_>>());
+    let (tls, port) = asks(authority.arguments());
+    let lines = tls.chunks(2).map(|pair| format!("{} {}", pair[0].trim_start_matches('-'), pair[1]));
+    let arguments: Vec<String> =
+        [watched.to_string()].into_iter().chain(lines).chain(["tls-replication yes".into()]).collect();
+    let _sentinel = Server::start_with(Kind::Sentinel, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    certain(&format!("rediss+sentinel://127.0.0.1:{port}/chunks"));
+}
+
+#[test]
+fn a_redis_is_reached_by_its_socket_with_a_user_and_a_database() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("redis.sock").display().to_string();
+    let redis = Server::start_with(Kind::Redis, &["--unixsocket", &path, "--requirepass", "s3cret"]);
+    is_used(&format!("url = \"redis+unix://{path}?db=3&pass=s3cret\""));
+    is_used(&format!("url = \"redis+unix://:s3cret@{path}?db=3\""));
+    let names = |database: &str| cli(&redis, &["-a", "s3cret", "-n", database, "--scan"]).lines().count();
+    assert!(names("3") > 2 && names("0") == 0);
+    is_refused(&format!("url = \"redis+unix://{path}\""), "asks for a password");
+    is_refused(&format!("url = \"redis+unix://{path}.none\""), "the store does not answer");
+}
+
+#[test]
+fn redis_behind_a_proxy_that_knows_few_commands_is_used_and_hears_of_no_others() {
+    let servers = [Server::start(Kind::Redis), Server::start(Kind::Redis)];
+    let ports = servers.each_ref().map(|server| server.port.to_string());
+    let proxy = Server::start_with(Kind::Twemproxy, &["true", &ports[0], &ports[1]]);
+    let way = crate::firewall::Firewall::before(proxy.port);
+    way.listen_in();
+    is_used(&format!("url = \"redis://{}\"", way.address));
+    assert!(servers.iter().all(|server| cli(server, &["dbsize"]).trim() != "0"), "both are used");
+
+    let heard = String::from_utf8_lossy(&way.heard()).into_owned();
+    let first_words = heard.split("\r\n*").filter_map(|request| request.split("\r\n").nth(2)).map(str::to_uppercase);
+    let words: std::collections::BTreeSet<String> =
+        first_words.filter(|word| word.chars().all(char::is_alphabetic)).collect();
+    assert!(["EVAL", "GET", "SET"].iter().all(|known| words.contains(*known)), "{words:?}");
+    assert!(!words.contains("CLIENT") && !words.contains("HELLO"), "{words:?}");
+}
