@@ -14,7 +14,10 @@ pub(super) async fn run(opener: &Opener<'_>, resource: &str) -> Result<Exit> {
         return Ok(Exit::Usage);
     }
     if !config.store.url.starts_with("memory:") {
-        config.open().await?.purge(resource).await?;
+        let chunkflow = config.open().await?;
+        // A connection may take longer to come about than a purge waits for it.
+        chunkflow.meet_store().await?;
+        chunkflow.purge(resource).await?;
     } else if let Some(admin) = &config.admin {
         purge(admin, resource).await?;
     } else {
