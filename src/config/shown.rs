@@ -33,6 +33,7 @@ pub(super) fn may_be_shown(steps: &[String], key: &str) -> bool {
         ["server", "tls"] => ["cert", "key"].contains(&key),
         ["admin"] => key == "listen",
         ["store"] => STORE.contains(&key),
+        ["store", "tls"] => ["ca", "cert", "key"].contains(&key),
         ["databases", _] => DATABASE.contains(&key),
         ["resources", _] => RESOURCE.contains(&key),
         // A column's name.
