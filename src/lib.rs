@@ -76,7 +76,7 @@ pub use self::{
 #[cfg(feature = "server")]
 pub use self::{
     config::{AdminConfig, Complaints, Config, Draft, RequestRate, ResourceConfig, ServerConfig, TlsFiles},
-    server::{Reload, Reloads, Server, Shutdown},
+    server::{Prepared, Reload, Reloads, Server, Shutdown},
 };
 #[doc(hidden)]
 pub use self::{text::fuzz_json, web::fuzz_filter};

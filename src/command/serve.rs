@@ -10,9 +10,9 @@ use tokio::{
 
 use super::{Exit, ServeOptions, open::Opener};
 use crate::{
-    config::{Config, parse_listen},
+    config::{AdminConfig, Config, parse_listen},
     kind,
-    server::{Reload, Reloads, Server, Shutdown},
+    server::{Prepared, Reload, Reloads, Server, Shutdown},
     store::STORES,
     web::Chunkflow,
 };
@@ -148,10 +148,18 @@ impl Running {
         let config = options.over(read().await?)?;
         config.check_tls()?;
         let chunkflow = config.open_after(&self.config, &self.chunkflow).await?;
-        self.public.replace(config.server.clone(), chunkflow.clone())?;
-        if let (Some(operator), Some(admin)) = (&self.operator, &config.admin) {
-            operator.replace_admin(admin, chunkflow.clone())?;
-        }
+
+        // All that may be refused comes before anything that is taken over.
+        let public = self.public.prepare(config.server.clone(), chunkflow.clone())?;
+        let operator = self.operator.as_ref().map(|operator| {
+            // Its socket stays until a restart, and so does what guards it where [admin] is gone.
+            let admin = config.admin.as_ref().or(self.config.admin.as_ref());
+            admin.map(|admin| operator.prepare_admin(admin, chunkflow.clone())).transpose()
+        });
+        let operator = operator.transpose()?.flatten();
+        public.take_over();
+        operator.into_iter().for_each(Prepared::take_over);
+
         let mut said = format!("reloaded: serving {}", names(&chunkflow));
         let listens = |config: &Config| config.admin.as_ref().map(|admin| admin.listen);
         for (key, changed) in [
@@ -163,10 +171,15 @@ impl Running {
             }
         }
         // Addresses are compared with those that are listened at.
-        let (listen, admin) = (self.config.server.listen, self.config.admin.take());
-        (self.config, self.chunkflow) = (config, chunkflow);
+        let listen = self.config.server.listen;
+        let admin = self.config.admin.take().map(|bound| AdminConfig {
+            listen: bound.listen,
+            token: config.admin.as_ref().map_or(bound.token, |admin| admin.token.clone()),
+        });
+        self.config = config;
         self.config.server.listen = listen;
         self.config.admin = admin;
+        self.chunkflow = chunkflow;
         Ok(said)
     }
 }

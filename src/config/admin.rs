@@ -22,9 +22,22 @@ impl fmt::Debug for AdminConfig {
     }
 }
 
+/// Whether others than those on this machine can connect to a socket with this address.
+pub(crate) fn needs_token(bound: SocketAddr) -> bool {
+    !bound.ip().to_canonical().is_loopback()
+}
+
 pub(super) fn read(mut section: Section<'_, '_>) -> Option<AdminConfig> {
     let text = section.string("listen").unwrap_or_else(|| LISTEN.to_owned());
-    let token = section.string("token").filter(|token| !token.is_empty());
+    let guarded = section.has("token");
+    let token = section.filled("token", "set the environment variable, or take `token` out to do without");
+    if token.as_ref().is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
+        section.complain(
+            "token",
+            "the token has characters that a header cannot carry",
+            "use letters, digits and signs, for instance what `openssl rand -hex 32` prints",
+        );
+    }
     let listen = parse_listen(&text);
     match listen {
         None => section.complain(
@@ -32,7 +45,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Option<AdminConfig> {
             format!("`{}` is no address", section.written("listen")),
             "write IP:PORT, for instance \"127.0.0.1:8081\"",
         ),
-        Some(listen) if !listen.ip().is_loopback() && token.is_none() => {
+        Some(listen) if needs_token(listen) && !guarded => {
             section.complain(
                 "listen",
                 "an admin listener beyond loopback needs a token",

@@ -22,7 +22,6 @@ use std::{
     sync::Arc,
 };
 
-pub(crate) use self::server::parse_listen;
 pub use self::{
     admin::AdminConfig,
     complaint::Complaints,
@@ -31,6 +30,7 @@ pub use self::{
     server::{RequestRate, ServerConfig},
     tls::TlsFiles,
 };
+pub(crate) use self::{admin::needs_token, server::parse_listen};
 use self::{
     complaint::{Discretion, Located},
     read::{Reader, Section},
@@ -314,7 +314,7 @@ fn read_store(mut section: Section<'_, '_>) -> Option<StoreOptions> {
     options.near = section.size("near").unwrap_or(options.near);
     options.max_entry = section.size("max_entry").map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     options.pack = section.boolean("pack").unwrap_or(options.pack);
-    options.prefix = section.string("prefix").unwrap_or(options.prefix);
+    options.prefix = section.filled("prefix", "name one, or take `prefix` out").unwrap_or(options.prefix);
     options.tls = section.section("tls").map(read_store_tls);
     let plain = |c: char| c.is_ascii_graphic();
     if options.prefix.len() > 100 || !options.prefix.chars().all(plain) {

@@ -195,10 +195,22 @@ impl<'r, 't> Section<'r, 't> {
             self.reader.complain(self.span.clone(), format!("`{key}` is missing"), remedy);
         }
         let text = self.string(key);
-        if text.as_deref() == Some("") {
+        let filled = text.filter(|text| self.says_something(key, text, remedy));
+        filled.unwrap_or_default()
+    }
+
+    /// A text that need not be there, but must say something where it is: an empty one would silently guard nothing.
+    pub(super) fn filled(&mut self, key: &str, remedy: &str) -> Option<String> {
+        let text = self.string(key)?;
+        self.says_something(key, &text, remedy).then_some(text)
+    }
+
+    fn says_something(&self, key: &str, text: &str, remedy: &str) -> bool {
+        let filled = !text.trim().is_empty();
+        if !filled {
             self.complain(key, format!("`{key}` is empty"), remedy);
         }
-        text.unwrap_or_default()
+        filled
     }
 
     pub(super) fn strings(&mut self, key: &str) -> Option<Vec<String>> {

@@ -86,7 +86,7 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
         database: section.required("database", "name one of [databases], for instance database = \"main\""),
         spec: Spec {
             table: section.required("table", "name the table or view, for instance table = \"tricks_trick\""),
-            condition: section.string("where").filter(|condition| !condition.trim().is_empty()),
+            condition: section.filled("where", "write a condition, or take `where` out to serve every row"),
             order: order.iter().map(|text| OrderBy::parse(text)).collect(),
             key: section.strings("key").unwrap_or_default(),
             fields: section.section("fields").map(fields),
@@ -111,6 +111,9 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
 
 fn fields(mut section: Section<'_, '_>) -> Vec<(String, FieldSpec)> {
     let mut fields = vec![];
+    if section.keys().is_empty() {
+        section.complain("", "`fields` is empty", "name fields, or take `fields` out to show every column");
+    }
     for name in section.keys() {
         let field = match section.is_table(&name) {
             true => section.section(&name).and_then(|table| field(&name, table)),

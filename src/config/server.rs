@@ -156,6 +156,13 @@ fn public_url(section: &mut Section<'_, '_>) -> Option<String> {
 
 fn allowed_hosts(section: &mut Section<'_, '_>) -> Option<Vec<String>> {
     let hosts = section.strings("allowed_hosts")?;
+    if hosts.is_empty() {
+        section.complain(
+            "allowed_hosts",
+            "`allowed_hosts` is empty",
+            "name hosts, or take it out to allow loopback's names",
+        );
+    }
     for host in hosts.iter().filter(|host| *host != "*" && !web::is_host(host)) {
         section.complain(
             "allowed_hosts",

@@ -78,19 +78,32 @@ impl Reload {
     /// For the public listener.
     ///
     /// # Errors
-    /// When the certificate is of no use; then nothing has changed.
-    pub fn replace(&self, config: ServerConfig, chunkflow: Chunkflow) -> io::Result<()> {
-        self.0.replace(Site::new(chunkflow, config, Door::Public, &self.0.shared)?);
-        Ok(())
+    /// When the certificate is of no use.
+    pub fn prepare(&self, config: ServerConfig, chunkflow: Chunkflow) -> io::Result<Prepared> {
+        let site = Site::new(chunkflow, config, Door::Public, &self.0.shared)?;
+        Ok(Prepared { live: Arc::clone(&self.0), site })
     }
 
     /// For the operator's listener.
     ///
     /// # Errors
-    /// None so far.
-    pub fn replace_admin(&self, admin: &AdminConfig, chunkflow: Chunkflow) -> io::Result<()> {
-        let door = Door::Admin(admin.token.clone());
-        self.0.replace(Site::new(chunkflow, super::admin_config(admin), door, &self.0.shared)?);
-        Ok(())
+    /// When it would be without a token where the listener is bound beyond loopback.
+    pub fn prepare_admin(&self, admin: &AdminConfig, chunkflow: Chunkflow) -> io::Result<Prepared> {
+        let site = Site::for_operator(chunkflow, admin, &self.0.shared)?;
+        Ok(Prepared { live: Arc::clone(&self.0), site })
+    }
+}
+
+/// A configuration that is right and serves nobody yet: of several listeners all are prepared before the first takes over.
+#[must_use]
+pub struct Prepared {
+    live: Arc<Live>,
+    site: Site,
+}
+
+impl Prepared {
+    /// Serves with it from now on.
+    pub fn take_over(self) {
+        self.live.replace(self.site);
     }
 }

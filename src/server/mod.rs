@@ -5,6 +5,7 @@ mod bounds;
 mod connection;
 mod forwarded;
 mod gathered;
+mod guard;
 mod head;
 mod http1;
 mod http2;
@@ -39,7 +40,7 @@ use tokio::{
 pub use self::{
     forwarded::fuzz_forwarded,
     head::fuzz_head,
-    live::{Reload, Reloads},
+    live::{Prepared, Reload, Reloads},
 };
 use self::{
     live::{Live, Shared},
@@ -115,26 +116,26 @@ impl Server {
     /// # Errors
     /// When the address cannot be listened at, or the certificate is of no use. Needs a tokio runtime.
     pub fn bind(config: ServerConfig, chunkflow: Chunkflow) -> io::Result<Server> {
-        Server::open(config, chunkflow, Door::Public)
+        let socket = bound(config.listen)?;
+        let shared = Shared::new(local_address(&socket)?);
+        let site = Site::new(chunkflow, config, Door::Public, &shared)?;
+        Server::listen(socket, shared, site)
     }
 
     /// Listens for the operator: `/metrics`.
     ///
     /// # Errors
-    /// As [`bind`](Server::bind).
+    /// As [`bind`](Server::bind); and when there is no token where the socket is bound beyond loopback.
     pub fn bind_admin(admin: AdminConfig, chunkflow: Chunkflow) -> io::Result<Server> {
-        Server::open(admin_config(&admin), chunkflow, Door::Admin(admin.token))
+        let socket = bound(admin.listen)?;
+        let shared = Shared::new(local_address(&socket)?);
+        let site = Site::for_operator(chunkflow, &admin, &shared)?;
+        Server::listen(socket, shared, site)
     }
 
-    fn open(config: ServerConfig, chunkflow: Chunkflow, door: Door) -> io::Result<Server> {
-        let socket = Socket::new(Domain::for_address(config.listen), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&config.listen.into())?;
+    fn listen(socket: Socket, shared: Arc<Shared>, site: Site) -> io::Result<Server> {
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from_std(socket.into())?;
-        let shared = Shared::new(listener.local_addr()?);
-        let site = Site::new(chunkflow, config, door, &shared)?;
         Ok(Server { listener, live: Live::new(shared, site) })
     }
 
@@ -232,14 +233,17 @@ async fn follow(live: &Live) {
     }
 }
 
-/// Whoever may connect to the operator's listener and has the token may call it by any name.
-fn admin_config(admin: &AdminConfig) -> ServerConfig {
-    ServerConfig {
-        listen: admin.listen,
-        allowed_hosts: Some(vec!["*".into()]),
-        max_connections: 64,
-        ..ServerConfig::default()
-    }
+/// A socket with this address, to which nobody can connect yet.
+fn bound(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
+    socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("the socket has no address of the internet"))
 }
 
 /// Errors of one connection that was gone before it was accepted.

@@ -31,20 +31,17 @@ pub(super) struct Hosts {
     trusted: Vec<IpNet>,
     own: String,
     port: u16,
-    /// Whether hosts are allowed at every port: where nobody named them, ports may be mapped.
+    /// Whether nobody named hosts: then loopback's names are allowed too, and every port, since ports may be mapped.
     any_port: bool,
 }
 
 impl Hosts {
     pub(super) fn new(config: &ServerConfig, address: SocketAddr) -> Hosts {
         let usual = || {
-            let mut names: Vec<String> = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).into();
-            if !address.ip().is_unspecified() {
-                names.push(host_of(address.ip()));
-            }
-            names
+            let own = Some(host_of(address.ip())).filter(|_| !address.ip().is_unspecified());
+            own.into_iter().collect()
         };
-        let allowed = config.allowed_hosts.clone().unwrap_or_else(usual);
+        let allowed: Vec<String> = config.allowed_hosts.clone().unwrap_or_else(usual);
         Hosts {
             allowed: (!allowed.iter().any(|host| host == "*")).then_some(allowed),
             public_url: config.public_url.clone(),
@@ -72,7 +69,9 @@ impl Hosts {
         if let Some(allowed) = &self.allowed {
             let (name, port) = split_port(&host);
             let usual = port.is_none_or(|port| [80, 443, self.port].contains(&port));
-            if !allowed.iter().any(|one| *one == *host || (one == name && (usual || self.any_port))) {
+            let named = allowed.iter().any(|one| *one == *host || (one == name && (usual || self.any_port)));
+            let is_usual_loopback = self.any_port && is_loopback(name);
+            if !named && !is_usual_loopback {
                 return Err(Error::new(Kind::Invalid, format!("the host `{name}` is not served here"))
                     .remedy("the operator allows hosts with `allowed_hosts` in [server]"));
             }
@@ -121,6 +120,12 @@ fn named<B>(request: &Request<B>) -> Option<&str> {
         // Two hosts are as good as a wrong one (RFC 9112 §3.2).
         Some(if hosts.next().is_some() { "" } else { host })
     })
+}
+
+/// Whether a host's name, without a port, is always this machine's.
+fn is_loopback(name: &str) -> bool {
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    name == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 fn host_of(ip: IpAddr) -> String {

@@ -14,12 +14,13 @@ use serde::Serialize;
 use super::{
     admin,
     bounds::{self, Place, Rates},
+    guard::Guard,
     live::Shared,
     origin::{Hosts, Peer},
     tls::Tls,
 };
 use crate::{
-    config::ServerConfig,
+    config::{AdminConfig, ServerConfig},
     error::{Error, Kind, Result},
     format::FORMATS,
     source::Requester,
@@ -44,8 +45,8 @@ pub(super) struct Site {
 pub(super) enum Door {
     /// Everybody: the lists.
     Public,
-    /// The operator, with this token.
-    Admin(Option<String>),
+    /// The operator.
+    Admin(Guard),
 }
 
 impl Site {
@@ -66,6 +67,21 @@ impl Site {
             door,
             shared: Arc::clone(shared),
         })
+    }
+
+    /// What the operator is answered with, at the address that the socket is bound to.
+    ///
+    /// # Errors
+    /// When that address needs a token, and there is none.
+    pub(super) fn for_operator(chunkflow: Chunkflow, admin: &AdminConfig, shared: &Arc<Shared>) -> io::Result<Site> {
+        let guard = Guard::new(admin.token.clone(), shared.address)?;
+        let config = ServerConfig {
+            listen: admin.listen,
+            allowed_hosts: guard.hosts(),
+            max_connections: 64,
+            ..ServerConfig::default()
+        };
+        Site::new(chunkflow, config, Door::Admin(guard), shared)
     }
 
     /// A place for a connection.
@@ -93,9 +109,10 @@ impl Site {
         });
         // Whoever asks for health knows the server by its address, as orchestrators do.
         let probe = ["/healthz", "/readyz"].contains(&request.uri().path());
-        let (mut response, permit) = match self.hosts.check(&request, peer) {
-            Err(error) if !probe => (problem(error), None),
-            origin => self.route(&request, origin.as_deref().unwrap_or_default(), peer).await,
+        let (mut response, permit) = match (&self.door, self.hosts.check(&request, peer)) {
+            (Door::Admin(guard), Err(error)) => (guard.refused_host(error), None),
+            (Door::Public, Err(error)) if !probe => (problem(error), None),
+            (_, origin) => self.route(&request, origin.as_deref().unwrap_or_default(), peer).await,
         };
         response.headers_mut().insert(X_REQUEST_ID, id);
         if let Some(mut line) = line {
@@ -111,8 +128,11 @@ impl Site {
     }
 
     async fn route<B>(&self, request: &Request<B>, origin: &str, peer: Peer) -> (Response<Body>, Option<Place>) {
-        if let Door::Admin(token) = &self.door {
-            return (admin::answer(&self.chunkflow, &self.shared, token.as_deref(), request).await, None);
+        if let Door::Admin(guard) = &self.door {
+            return match guard.check(request, origin) {
+                Ok(()) => (admin::answer(&self.chunkflow, &self.shared, request).await, None),
+                Err(refused) => (*refused, None),
+            };
         }
         match request.uri().path() {
             "/healthz" => (health(request.method(), true), None),

@@ -250,3 +250,45 @@ fn passwords_are_never_shown() {
     let shown = format!("{}{config:?}", checked(text));
     assert!(shown.contains("PostgreSQL cannot be reached") && !shown.contains("s3cret"), "{shown}");
 }
+
+#[test]
+fn a_key_that_guards_something_is_never_empty() {
+    let text = |section: &str, key: &str, value: &str| {
+        let list = "[databases]\nmain = \"sqlite:x\"\n[resources.a]\ndatabase = \"main\"\ntable = \"t\"\n";
+        let (before, after) = if section == "resources.a" { ("", "") } else { ("[", "]\n") };
+        let head = if before.is_empty() { String::new() } else { format!("{before}{section}{after}") };
+        if head.is_empty() { format!("{list}{key} = {value}\n") } else { format!("{head}{key} = {value}\n{list}") }
+    };
+    let texts = ["\"\"", "\" \"", "\"\\t\\n\"", "\"${EMPTY}\"", "\"${BLANK}${EMPTY}\""];
+    let environment = |name: &str| Some(if name == "BLANK" { "  " } else { "" }.to_owned());
+    let refused = |text: &str| {
+        let complaints = chunkflow::Config::parse("chunkflow.toml", text, &environment).err();
+        complaints.unwrap_or_else(|| panic!("it is taken: {text}")).to_string()
+    };
+    for (section, key) in [
+        ("admin", "token"),
+        ("admin", "listen"),
+        ("server", "listen"),
+        ("server", "public_url"),
+        ("server", "request_rate"),
+        ("store", "prefix"),
+        ("resources.a", "where"),
+    ] {
+        for value in texts {
+            let said = refused(&text(section, key, value));
+            assert_eq!(said.matches("error: ").count(), 1, "{said}");
+        }
+    }
+    for (section, key, values) in [
+        ("server", "allowed_hosts", &["[]", "[\"\"]", "[\"${EMPTY}\"]"][..]),
+        ("server", "trusted_proxies", &["[\"\"]", "[\"${EMPTY}\"]"]),
+        ("server", "tls", &["{}", "{ cert = \" \", key = \"${EMPTY}\" }"]),
+        ("resources.a", "fields", &["{}"]),
+    ] {
+        for value in values {
+            assert!(refused(&text(section, key, value)).contains(key), "{key} = {value}");
+        }
+    }
+    let said = refused(&text("admin", "token", "\"a b\""));
+    assert!(said.contains("cannot carry") && said.contains("openssl rand"), "{said}");
+}

@@ -140,3 +140,43 @@ fn a_token_guards_reloads_too_and_without_a_server_there_is_nothing_to_ask() {
     let output = binary(&["reload"], Path::new(folder.path())).output().unwrap();
     assert!(said(&output).contains("no server answers at 127.0.0.1:"), "{}", said(&output));
 }
+
+#[test]
+fn a_reload_never_takes_the_token_off_a_socket_that_is_bound_beyond_loopback() {
+    let server = Server::start(10, "");
+    let path = server.file.folder.path().join("chunkflow.toml");
+    let port = free_address().port();
+    let write = |admin: &str, resource: &str| {
+        let config = server.file.config("table = \"item\"").replace("resources.list", &format!("resources.{resource}"));
+        std::fs::write(&path, format!("{admin}\n{config}")).unwrap();
+    };
+    let beyond = format!("[admin]\nlisten = \"0.0.0.0:{port}\"\ntoken = \"t0ken\"\n");
+    write(&beyond, "list");
+    let process = Process::serve(&["serve", "--log", "info"], server.file.folder.path());
+    let admin = SocketAddr::from(([127, 0, 0, 1], port));
+    let bearer = [("authorization", "Bearer t0ken"), ("content-length", "0")];
+    let reload = || ask(admin, "POST", "/reload", &bearer);
+    let served = || ["/list", "/other"].map(|target| process.get(target).status);
+
+    for listen in ["127.0.0.1", "[::1]", "localhost"] {
+        write(&format!("[admin]\nlisten = \"{listen}:{port}\""), "other");
+        let refused = reload();
+        let why = refused.json()["detail"].as_str().unwrap().to_owned();
+        assert!(refused.status == 400 && why.contains("until a restart: set `token` in [admin]"), "{listen}: {why}");
+        assert_eq!(served(), [200, 404], "{listen}: nothing of it is taken over");
+        assert_eq!(ask(admin, "GET", "/metrics", &[]).status, 401, "{listen}: the token stays");
+    }
+
+    // Without [admin] the socket stays until a restart, and what guards it too; what it tells is of what is served.
+    write("", "other");
+    let said = reload().json()["reloaded"].as_str().unwrap().to_owned();
+    assert!(said.contains("the address of [admin] changes only with a restart"), "{said}");
+    assert_eq!(served(), [404, 200]);
+    assert_eq!(ask(admin, "GET", "/metrics", &[]).status, 401);
+    assert_eq!(ask(admin, "POST", "/purge/other", &bearer).status, 204, "it is the new configuration's");
+
+    // Another token is taken over.
+    write(&beyond.replace("t0ken", "other"), "list");
+    assert_eq!(reload().status, 200);
+    assert_eq!((served(), reload().status), ([200, 404], 401));
+}

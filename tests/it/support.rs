@@ -153,8 +153,11 @@ impl Drop for Process {
 pub fn binary(arguments: &[&str], folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chunkflow"));
     command.args(arguments).current_dir(folder).stdin(Stdio::null());
-    for name in ["CHUNKFLOW_CONFIG", "CHUNKFLOW_LISTEN", "CHUNKFLOW_STORE", "CHUNKFLOW_LOG"] {
-        command.env_remove(name);
+    for (name, _) in std::env::vars() {
+        let ours = ["CHUNKFLOW_", "PG", "MYSQL_"].iter().any(|prefix| name.starts_with(prefix));
+        if ours || ["DATABASE_URL", "NO_COLOR"].contains(&&*name) {
+            command.env_remove(name);
+        }
     }
     command.env("XDG_CACHE_HOME", folder);
     command
@@ -332,7 +335,7 @@ pub fn serve_numbers(source: &Arc<Numbers>) -> Running {
 }
 
 /// Waits until something is so; fails when it never comes.
-pub fn until(what: &str, so: impl Fn() -> bool) {
+pub fn until(what: &str, mut so: impl FnMut() -> bool) {
     let began = std::time::Instant::now();
     while !so() {
         assert!(began.elapsed() < STUCK, "never came: {what}");

@@ -1,0 +1,98 @@
+//! Who may ask the operator's listener.
+
+use std::{io, net::SocketAddr};
+
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    config::needs_token,
+    error::{Error, Kind},
+    web::{Body, refusal},
+};
+
+/// What a browser says of where a request comes from (<https://www.w3.org/TR/fetch-metadata/>).
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Guards the operator's listener.
+///
+/// Without a token all who can connect are on this machine, and so is a browser that shows a page of somebody else:
+/// what comes from other sites is refused, and so is every name that is not this machine's, since such a page may
+/// have its own name lead here (DNS rebinding).
+pub(super) struct Guard {
+    token: Option<String>,
+}
+
+impl Guard {
+    /// For the address that the socket is bound to: a configuration may say another one by now.
+    ///
+    /// # Errors
+    /// When there is no token where one is needed, or an empty one.
+    pub(super) fn new(token: Option<String>, bound: SocketAddr) -> io::Result<Guard> {
+        let wrong = match &token {
+            None if needs_token(bound) => format!(
+                "the admin listener is bound to {bound}, beyond loopback, until a restart: set `token` in [admin], or restart"
+            ),
+            Some(token) if token.trim().is_empty() => "the token of [admin] is empty: give it a value".to_owned(),
+            _ => return Ok(Guard { token }),
+        };
+        Err(io::Error::new(io::ErrorKind::InvalidInput, wrong))
+    }
+
+    /// The hosts that requests may name; `None`: loopback names and the listener's own address.
+    pub(super) fn hosts(&self) -> Option<Vec<String>> {
+        // The token is what a page of somebody else does not have, by whichever name it comes.
+        self.token.as_ref().map(|_| vec!["*".to_owned()])
+    }
+
+    /// Why a host is not answered to.
+    pub(super) fn refused_host(&self, error: Error) -> Response<Body> {
+        let remedy = "ask for localhost or 127.0.0.1, or set `token` in [admin]";
+        refusal(StatusCode::BAD_REQUEST, error.remedy(remedy))
+    }
+
+    /// Lets a request to `origin`, scheme and host, pass.
+    ///
+    /// # Errors
+    /// The response to one that may not.
+    pub(super) fn check<B>(&self, request: &Request<B>, origin: &str) -> Result<(), Box<Response<Body>>> {
+        if !is_from_here(request, origin) {
+            let error = Error::new(Kind::Invalid, "pages of other sites are not answered here");
+            let error = error.remedy("open this address itself, or ask with curl or `chunkflow`");
+            return Err(Box::new(refusal(StatusCode::FORBIDDEN, error)));
+        }
+
+        if !self.token.as_deref().is_none_or(|token| carries(request, token)) {
+            let error = Error::new(Kind::Invalid, "the token is missing or wrong");
+            let error = error.remedy("send `Authorization: Bearer TOKEN`");
+            let mut refused = refusal(StatusCode::UNAUTHORIZED, error);
+            refused.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            return Err(Box::new(refused));
+        }
+        Ok(())
+    }
+}
+
+/// Whether no page of another site had a browser send the request. Simple requests need no leave of the server (CORS), so
+/// that a page could purge or reload; browsers say with each where it comes from, and other programs say nothing.
+fn is_from_here<B>(request: &Request<B>, origin: &str) -> bool {
+    let host = |origin: &str| {
+        let (scheme, host) = origin.split_once("://")?;
+        // Behind a proxy the page may have come by https.
+        ["http", "https"].contains(&scheme).then(|| host.to_ascii_lowercase())
+    };
+    let own = host(origin);
+    let is_own = |value: &HeaderValue| value.to_str().is_ok_and(|said| own.is_some() && host(said) == own);
+    let is_same = |value: &HeaderValue| ["same-origin", "none"].iter().any(|site| value == site);
+
+    let headers = request.headers();
+    headers.get_all(header::ORIGIN).iter().all(is_own) && headers.get_all(SEC_FETCH_SITE).iter().all(is_same)
+}
+
+/// Whether the request carries the token. Digests are compared, so that the time says nothing about how much of it was right.
+fn carries<B>(request: &Request<B>, token: &str) -> bool {
+    let given = request.headers().get(header::AUTHORIZATION);
+    let given = given.and_then(|value| value.to_str().ok()?.split_once(' '));
+    let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer")).map(|(_, given)| given);
+    given.is_some_and(|given| Sha256::digest(given.trim()) == Sha256::digest(token))
+}
