@@ -1,11 +1,17 @@
 //! `chunkflow check`
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::{Exit, open::Opener};
 
 pub(super) async fn run(opener: &Opener<'_>) -> Result<Exit> {
-    let complaints = match opener.check().await? {
+    let Some(origin) = opener.origin_over(None)? else {
+        bail!(
+            "there is nothing to check: no chunkflow.toml in this folder, no --config FILE, no DATABASE_URL in the environment; \
+             `chunkflow init DATABASE_URL > chunkflow.toml` writes a configuration"
+        )
+    };
+    let complaints = match opener.check(&origin).await? {
         Ok(config) => {
             let names: Vec<&str> = config.resources.iter().map(|resource| &*resource.name).collect();
             println!("nothing is wrong: {}", names.join(", "));

@@ -12,9 +12,6 @@ pub(super) async fn run(
     database: Option<PathBuf>,
     options: ServeOptions,
 ) -> Result<Exit> {
-    let database = match database {
-        Some(database) => database,
-        None => opener.demo_database(rows)?,
-    };
-    serve::serve(async || opener.demo(&database, rows), options).await
+    let origin = opener.demo(database, rows)?;
+    serve::serve(opener, &origin, options).await
 }

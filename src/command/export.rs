@@ -16,7 +16,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::fs::{Gid, Uid, fchown};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Exit, open::Opener};
+use super::{
+    Exit,
+    open::Opener,
+    origin::{FILE, Origin},
+};
 use crate::{format::FORMATS, kind, resource::Resource, suggest, web::Chunkflow};
 
 pub(super) async fn run(
@@ -32,7 +36,11 @@ pub(super) async fn run(
             return Ok(Exit::Usage);
         }
     };
-    let config = opener.config()?;
+    let origin = opener.origin()?;
+    if matches!(origin, Origin::Demo { .. }) {
+        tracing::info!("there is no {FILE} in this folder: exporting from {origin}");
+    }
+    let config = opener.read(&origin).await?;
     let chunkflow = config.open().await?;
     let Some(resource) = chunkflow.resource(name) else {
         let names: Vec<&str> = chunkflow.resources().iter().map(|resource| resource.name()).collect();

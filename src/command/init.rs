@@ -6,14 +6,18 @@ use anyhow::{Context, Result, bail};
 
 use super::{Exit, open::Opener};
 
-pub(super) async fn run(opener: &Opener<'_>, url: &str) -> Result<Exit> {
-    let draft = opener.draft(url, true).await?;
+pub(super) async fn run(opener: &Opener<'_>, database: Option<String>) -> Result<Exit> {
+    let Some(url) = opener.database(database)? else {
+        eprintln!("error: no database is named: write `chunkflow init DATABASE_URL`, or set DATABASE_URL");
+        return Ok(Exit::Usage);
+    };
+    let draft = opener.draft(&url, true).await?;
     if draft.served() == 0 && draft.left_out().next().is_none() {
         bail!("this database has no table that this user may read")
     }
     // A password that stands in the environment need not stand in the file.
     let known = (opener.process.environment)("DATABASE_URL").is_some_and(|known| known == url);
-    let text = draft.to_toml(if known { "${DATABASE_URL}" } else { url });
+    let text = draft.to_toml(if known { "${DATABASE_URL}" } else { &url });
     std::io::stdout().write_all(text.as_bytes()).context("the configuration cannot be written")?;
     let left_out = draft.left_out().count();
     eprintln!(

@@ -6,6 +6,7 @@ mod demo;
 mod export;
 mod init;
 mod open;
+mod origin;
 mod purge;
 mod reload;
 mod serve;
@@ -69,7 +70,8 @@ enum Command {
     ///   chunkflow serve mysql://app@localhost/app
     ///   chunkflow serve sqlite:app.sqlite
     Serve {
-        /// A database to serve: postgres://…, mysql://…, sqlite:FILE
+        /// A database to serve: postgres://…, mysql://…, sqlite:FILE; without it and without a configuration DATABASE_URL
+        /// of the environment
         #[arg(value_name = "DATABASE_URL")]
         database: Option<String>,
         #[command(flatten)]
@@ -84,9 +86,9 @@ enum Command {
     ///   chunkflow init postgres://app@localhost/app > chunkflow.toml
     ///   chunkflow check && chunkflow serve
     Init {
-        /// The database: postgres://…, mysql://…, sqlite:FILE
+        /// The database: postgres://…, mysql://…, sqlite:FILE; without it DATABASE_URL of the environment
         #[arg(value_name = "DATABASE_URL")]
-        database: String,
+        database: Option<String>,
     },
     /// Make a SQLite file with the list of tricks, once, and serve it
     ///
@@ -186,12 +188,9 @@ impl Cli {
     pub async fn run(self, process: Process<'_>) -> anyhow::Result<Exit> {
         let opener = open::Opener { file: self.options.config, process };
         match self.command {
-            None => serve::run(&opener, ServeOptions::from_environment(&opener.process)).await,
-            Some(Command::Serve { database: None, serve }) => serve::run(&opener, serve).await,
-            Some(Command::Serve { database: Some(url), serve }) => {
-                serve::serve(async || opener.config_of(&url).await, serve).await
-            }
-            Some(Command::Init { database }) => init::run(&opener, &database).await,
+            None => serve::bare(&opener, ServeOptions::from_environment(&opener.process)).await,
+            Some(Command::Serve { database, serve }) => serve::run(&opener, database, serve).await,
+            Some(Command::Init { database }) => init::run(&opener, database).await,
             Some(Command::Demo { rows, database, serve }) => demo::run(&opener, rows, database, serve).await,
             Some(Command::Check) => check::run(&opener).await,
             Some(Command::Warm { resources, format, encoding, reads }) => {

@@ -7,52 +7,121 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{Process, tricks};
+use super::{
+    Process,
+    origin::{ConfigFile, FILE, NamedBy, Origin},
+    tricks,
+};
 use crate::{
     config::{Complaints, Config, Draft},
     source::{DatabaseOptions, open_database},
 };
 
-const FILE: &str = "chunkflow.toml";
 const DEMO: &str = include_str!("demo.toml");
 const DEMO_NAME: &str = "the demo's configuration";
 const DEMO_URL: &str = "DEMO_DATABASE_URL";
 const DEMO_ROWS: u32 = 350;
+/// What is written for what a database has.
+const FOUND_NAME: &str = "what was found";
+const FOUND_URL: &str = "CHUNKFLOW_DATABASE";
+/// Where many a platform puts the URL of its database.
+const DATABASE_URL: &str = "DATABASE_URL";
 
 /// Finds and reads the configuration for a command.
 pub(super) struct Opener<'a> {
+    /// The file that was named.
     pub(super) file: Option<PathBuf>,
     pub(super) process: Process<'a>,
 }
 
 impl Opener<'_> {
     /// The configuration that was named, else the one in this folder, else the demo's.
-    pub(super) fn config(&self) -> Result<Config> {
-        match self.named() {
-            Some(file) => self.read(&file),
-            None => {
-                let database = self.demo_database(DEMO_ROWS)?;
-                self.demo(&database, DEMO_ROWS)
+    pub(super) fn origin(&self) -> Result<Origin> {
+        match self.file()? {
+            Some(file) => Ok(Origin::File { file, database: None }),
+            None => self.demo(None, DEMO_ROWS),
+        }
+    }
+
+    /// The configuration that was named, else the one in this folder; the demo's is none.
+    pub(super) fn own_origin(&self) -> Result<Origin> {
+        let Some(file) = self.file()? else {
+            bail!("there is no {FILE} in this folder: name the configuration with --config FILE")
+        };
+        Ok(Origin::File { file, database: None })
+    }
+
+    /// The configuration that was named, else the one in this folder, over this database; without one, all that the
+    /// database has, which may be named by `DATABASE_URL` too. `None` where nothing is named at all.
+    pub(super) fn origin_over(&self, argument: Option<String>) -> Result<Option<Origin>> {
+        if let Some(file) = self.file()? {
+            return Ok(Some(Origin::File { file, database: argument }));
+        }
+        let by = if argument.is_some() { NamedBy::Argument } else { NamedBy::Environment };
+        Ok(self.database(argument)?.map(|url| Origin::Found { url, by }))
+    }
+
+    /// The database that the argument names, else `DATABASE_URL`.
+    pub(super) fn database(&self, argument: Option<String>) -> Result<Option<String>> {
+        if argument.is_some() {
+            return Ok(argument);
+        }
+        match (self.process.environment)(DATABASE_URL) {
+            Some(url) if url.trim().is_empty() => {
+                bail!("{DATABASE_URL} is there but empty: set it to the database's URL, or unset it")
+            }
+            url => Ok(url),
+        }
+    }
+
+    /// The demo's list, over a file in the user's cache folder unless another is named.
+    pub(super) fn demo(&self, database: Option<PathBuf>, rows: u32) -> Result<Origin> {
+        let database = match database {
+            Some(database) => database,
+            None => self.demo_database(rows)?,
+        };
+        Ok(Origin::Demo { database, rows })
+    }
+
+    /// Whether `chunkflow serve` would find a database where the demo is served.
+    pub(super) fn passes_over_a_database(&self) -> bool {
+        (self.process.environment)(DATABASE_URL).is_some_and(|url| !url.trim().is_empty())
+    }
+
+    /// Reads the configuration where it comes from.
+    pub(super) async fn read(&self, origin: &Origin) -> Result<Config> {
+        match origin {
+            Origin::File { file, database } => {
+                let mut config = Config::parse(file.name(), &file.text()?, self.process.environment)?;
+                if let Some(url) = database {
+                    config.replace_database(url)?;
+                }
+                Ok(config)
+            }
+            Origin::Found { url, .. } => {
+                let environment = |name: &str| (name == FOUND_URL).then(|| url.clone());
+                Ok(Config::parse(FOUND_NAME, &self.found(url).await?, &environment)?)
+            }
+            Origin::Demo { database, rows } => {
+                let url = self.demo_url(database, *rows)?;
+                Ok(Config::parse(DEMO_NAME, DEMO, &|name| (name == DEMO_URL).then(|| url.clone()))?)
             }
         }
     }
 
-    /// The configuration that was named or is in this folder, over this database; without one, all that the database has.
-    pub(super) async fn config_of(&self, url: &str) -> Result<Config> {
-        if let Some(file) = self.named() {
-            let mut config = self.read(&file)?;
-            config.replace_database(url)?;
-            return Ok(config);
-        }
-        let draft = self.draft(url, false).await?;
-        for (table, why) in draft.left_out() {
-            tracing::info!("left out `{table}`: {why}");
-        }
-        if draft.served() == 0 {
-            bail!("this database has no table that can be served unasked; `chunkflow init` prints what it has, and why")
-        }
-        let environment = |name: &str| (name == "CHUNKFLOW_DATABASE").then(|| url.to_owned());
-        Ok(Config::parse("what was found", &draft.to_toml("${CHUNKFLOW_DATABASE}"), &environment)?)
+    /// The same, with everything that is wrong or slow about it.
+    pub(super) async fn check(&self, origin: &Origin) -> Result<Result<Config, Complaints>> {
+        Ok(match origin {
+            Origin::File { file, .. } => Config::check(file.name(), &file.text()?, self.process.environment).await,
+            Origin::Found { url, .. } => {
+                let environment = |name: &str| (name == FOUND_URL).then(|| url.clone());
+                Config::check(FOUND_NAME, &self.found(url).await?, &environment).await
+            }
+            Origin::Demo { database, rows } => {
+                let url = self.demo_url(database, *rows)?;
+                Config::check(DEMO_NAME, DEMO, &|name| (name == DEMO_URL).then(|| url.clone())).await
+            }
+        })
     }
 
     /// What a database has.
@@ -61,33 +130,24 @@ impl Opener<'_> {
         Ok(Draft::of(&*database, relations).await)
     }
 
-    /// The same, with everything that is wrong or slow about it.
-    pub(super) async fn check(&self) -> Result<Result<Config, Complaints>> {
-        match self.named() {
-            Some(file) => {
-                Ok(Config::check(&file.display().to_string(), &text_of(&file)?, self.process.environment).await)
-            }
-            None => {
-                let url = self.demo_url(&self.demo_database(DEMO_ROWS)?, DEMO_ROWS)?;
-                Ok(Config::check(DEMO_NAME, DEMO, &|name| (name == DEMO_URL).then(|| url.clone())).await)
-            }
+    /// The text of a configuration for all that a database has.
+    async fn found(&self, url: &str) -> Result<String> {
+        let draft = self.draft(url, false).await?;
+        for (table, why) in draft.left_out() {
+            tracing::info!("left out `{table}`: {why}");
         }
+        if draft.served() == 0 {
+            bail!("this database has no table that can be served unasked; `chunkflow init` prints what it has, and why")
+        }
+        Ok(draft.to_toml(&format!("${{{FOUND_URL}}}")))
     }
 
     /// The file that was named, else the one in this folder.
-    fn named(&self) -> Option<PathBuf> {
-        self.file.clone().or_else(|| Some(PathBuf::from(FILE)).filter(|file| file.exists()))
-    }
-
-    fn read(&self, file: &Path) -> Result<Config> {
-        Ok(Config::parse(&file.display().to_string(), &text_of(file)?, self.process.environment)?)
-    }
-
-    /// The demo's configuration over this file, which is made if it is not there.
-    pub(super) fn demo(&self, database: &Path, rows: u32) -> Result<Config> {
-        let url = self.demo_url(database, rows)?;
-        tracing::info!(database = %database.display(), "the demo list: GET /tricks");
-        Ok(Config::parse(DEMO_NAME, DEMO, &|name| (name == DEMO_URL).then(|| url.clone()))?)
+    fn file(&self) -> Result<Option<ConfigFile>> {
+        match &self.file {
+            Some(file) => ConfigFile::named(file).map(Some),
+            None => ConfigFile::here(),
+        }
     }
 
     /// The URL of the demo's database, once it is made.
@@ -97,7 +157,7 @@ impl Opener<'_> {
     }
 
     /// Where the demo's file is kept when nobody said where: the user's cache folder, else the folder for temporary files.
-    pub(super) fn demo_database(&self, rows: u32) -> Result<PathBuf> {
+    fn demo_database(&self, rows: u32) -> Result<PathBuf> {
         let named = |name: &str| (self.process.environment)(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let cache = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")));
         let file = format!("tricks-{rows}.sqlite");
@@ -112,8 +172,4 @@ impl Opener<'_> {
         })?;
         Ok(folder.join(file))
     }
-}
-
-fn text_of(file: &Path) -> Result<String> {
-    fs::read_to_string(file).with_context(|| format!("the configuration {} cannot be read", file.display()))
 }

@@ -7,7 +7,7 @@ use super::{Exit, ask, open::Opener};
 use crate::{config::AdminConfig, suggest};
 
 pub(super) async fn run(opener: &Opener<'_>, resource: &str) -> Result<Exit> {
-    let config = opener.config()?;
+    let config = opener.read(&opener.own_origin()?).await?;
     let known: Vec<&str> = config.resources.iter().map(|resource| &*resource.name).collect();
     if !known.contains(&resource) {
         eprintln!("there is no resource `{resource}`; {}", suggest::remedy("resources", resource, &known));

@@ -14,7 +14,7 @@ struct Said {
 }
 
 pub(super) async fn run(opener: &Opener<'_>) -> Result<Exit> {
-    let Some(admin) = opener.config()?.admin else {
+    let Some(admin) = opener.read(&opener.own_origin()?).await?.admin else {
         bail!("the running server is asked through its [admin] listener, and there is none; send it SIGHUP instead")
     };
     let (status, said) = ask::post(&admin, "/reload").await?;

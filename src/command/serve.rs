@@ -4,11 +4,15 @@ use std::convert::Infallible;
 
 use anyhow::{Context, Result};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
 };
 
-use super::{Exit, ServeOptions, open::Opener};
+use super::{
+    Exit, ServeOptions,
+    open::Opener,
+    origin::{NamedBy, Origin},
+};
 use crate::{
     config::{AdminConfig, Config, parse_listen},
     kind,
@@ -17,17 +21,34 @@ use crate::{
     web::Chunkflow,
 };
 
-pub(super) async fn run(opener: &Opener<'_>, options: ServeOptions) -> Result<Exit> {
-    serve(async || opener.config(), options).await
+/// Serves what the folder or the options describe, else the demo list.
+pub(super) async fn bare(opener: &Opener<'_>, options: ServeOptions) -> Result<Exit> {
+    let origin = opener.origin()?;
+    if matches!(origin, Origin::Demo { .. }) && opener.passes_over_a_database() {
+        tracing::info!("`chunkflow serve` would serve the database that DATABASE_URL names");
+    }
+    serve(opener, &origin, options).await
 }
 
-/// Serves a configuration until a signal says otherwise; `read` reads it, at the start and whenever it is to be read again.
-pub(super) async fn serve(read: impl AsyncFn() -> Result<Config>, options: ServeOptions) -> Result<Exit> {
+/// Serves a database too, where one is named.
+pub(super) async fn run(opener: &Opener<'_>, database: Option<String>, options: ServeOptions) -> Result<Exit> {
+    match opener.origin_over(database)? {
+        Some(origin) => serve(opener, &origin, options).await,
+        None => serve(opener, &opener.origin()?, options).await,
+    }
+}
+
+/// Serves a configuration until a signal says otherwise.
+pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOptions) -> Result<Exit> {
     if let Some(wrong) = options.wrong() {
         eprintln!("error: {wrong}");
         return Ok(Exit::Usage);
     }
-    let config = options.over(read().await?)?;
+    // Before anything that takes time: without it the signal would end the process.
+    let hangup = signal(SignalKind::hangup())?;
+    tell(origin);
+    let reading = Reading { opener, origin, options };
+    let config = reading.config().await?;
     raise_open_files();
     config.check_tls()?;
     let chunkflow = config.open().await?;
@@ -64,11 +85,38 @@ pub(super) async fn serve(read: impl AsyncFn() -> Result<Config>, options: Serve
     };
     tokio::select! {
         () = serving => {}
-        error = running.follow(&read, &options, asked, reloads) => return error.map(|never| match never {}),
+        error = running.follow(&reading, hangup, asked, reloads) => return error.map(|never| match never {}),
     }
     signals.abort();
     tracing::info!("stopped");
     Ok(Exit::Done)
+}
+
+/// Says what is served where nobody wrote a configuration.
+fn tell(origin: &Origin) {
+    match origin {
+        Origin::File { .. } => {}
+        Origin::Found { by: NamedBy::Argument, .. } => tracing::info!("there is no configuration: serving {origin}"),
+        Origin::Found { by: NamedBy::Environment, .. } => {
+            tracing::info!("there is no configuration: serving {origin}; `chunkflow init` writes one");
+        }
+        Origin::Demo { database, .. } => {
+            tracing::info!(database = %database.display(), "the demo list: GET /tricks");
+        }
+    }
+}
+
+/// How the configuration is read, at the start and by each reload: from one place.
+struct Reading<'a> {
+    opener: &'a Opener<'a>,
+    origin: &'a Origin,
+    options: ServeOptions,
+}
+
+impl Reading<'_> {
+    async fn config(&self) -> Result<Config> {
+        self.options.over(self.opener.read(self.origin).await?)
+    }
 }
 
 fn names(chunkflow: &Chunkflow) -> String {
@@ -118,18 +166,17 @@ impl Running {
     /// there is no operator.
     async fn follow(
         mut self,
-        read: &impl AsyncFn() -> Result<Config>,
-        options: &ServeOptions,
+        reading: &Reading<'_>,
+        mut hangup: Signal,
         mut asked: mpsc::Receiver<oneshot::Sender<Result<String, String>>>,
         _reloads: Reloads,
     ) -> Result<Infallible> {
-        let mut hangup = signal(SignalKind::hangup())?;
         loop {
             let tell = tokio::select! {
                 _ = hangup.recv() => None,
                 tell = asked.recv() => tell,
             };
-            let reloaded = self.reload(read, options).await.map_err(|error| format!("{error:#}"));
+            let reloaded = self.reload(reading).await.map_err(|error| format!("{error:#}"));
             match &reloaded {
                 Ok(reloaded) => tracing::info!("{reloaded}"),
                 Err(complaints) => {
@@ -144,8 +191,8 @@ impl Running {
     }
 
     /// Reads the configuration and takes it over whole, or not at all.
-    async fn reload(&mut self, read: &impl AsyncFn() -> Result<Config>, options: &ServeOptions) -> Result<String> {
-        let config = options.over(read().await?)?;
+    async fn reload(&mut self, reading: &Reading<'_>) -> Result<String> {
+        let config = reading.config().await?;
         config.check_tls()?;
         let chunkflow = config.open_after(&self.config, &self.chunkflow).await?;
 
@@ -161,6 +208,9 @@ impl Running {
         operator.into_iter().for_each(Prepared::take_over);
 
         let mut said = format!("reloaded: serving {}", names(&chunkflow));
+        if let Some(passed_over) = reading.origin.passed_over() {
+            said += &format!("; {passed_over}");
+        }
         let listens = |config: &Config| config.admin.as_ref().map(|admin| admin.listen);
         for (key, changed) in [
             ("`listen` in [server]", config.server.listen != self.config.server.listen),

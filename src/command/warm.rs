@@ -15,7 +15,7 @@ pub(super) async fn run(
     encodings: &[String],
     reads: usize,
 ) -> Result<Exit> {
-    let mut config = opener.config()?;
+    let mut config = opener.read(&opener.own_origin()?).await?;
     config.bound_reads(reads);
     // Each chunk passes once: nothing is gained by keeping it here too.
     config.store.near = 0;

@@ -24,6 +24,7 @@ mod library;
 mod lists;
 mod machines;
 mod order;
+mod origins;
 mod pages;
 mod params;
 mod proxies;

@@ -1,0 +1,129 @@
+//! Where the configuration comes from.
+
+use std::{
+    cell::Cell,
+    fmt,
+    fs::{self, File},
+    io::{ErrorKind, Read},
+    path::{self, Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+
+/// The configuration of a folder.
+pub(super) const FILE: &str = "chunkflow.toml";
+
+/// Far more than anybody writes.
+const LONGEST: u64 = 16 * 1024 * 1024;
+
+/// Where the configuration comes from.
+///
+/// It is decided once, when the process starts. A reload reads there again or fails, whatever has appeared or
+/// vanished meanwhile: else a file that is moved away would replace what is served by the demo list, or by every
+/// table of a database.
+pub(super) enum Origin {
+    /// A file, with this URL in the place of its database's.
+    File { file: ConfigFile, database: Option<String> },
+    /// All that a database has.
+    Found { url: String, by: NamedBy },
+    /// The demo list over this SQLite file, which is made where it is not there.
+    Demo { database: PathBuf, rows: u32 },
+}
+
+/// Who named a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NamedBy {
+    /// The command's argument.
+    Argument,
+    /// `DATABASE_URL`.
+    Environment,
+}
+
+impl Origin {
+    /// What to say about a file that a reload passes over, if there is one.
+    pub(super) fn passed_over(&self) -> Option<String> {
+        let passes = !matches!(self, Origin::File { .. }) && is_there(Path::new(FILE));
+        passes.then(|| format!("{FILE} is there now, but this server began with {self}, and stays so until a restart"))
+    }
+}
+
+impl fmt::Display for Origin {
+    /// Never with the URL of a database, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::File { file, database: None } => f.write_str(&file.name),
+            Origin::File { file, database: Some(_) } => {
+                write!(f, "{} over the database of the command line", file.name)
+            }
+            Origin::Found { by: NamedBy::Argument, .. } => {
+                f.write_str("the tables of the database of the command line")
+            }
+            Origin::Found { by: NamedBy::Environment, .. } => {
+                f.write_str("the tables of the database that DATABASE_URL in the environment names")
+            }
+            Origin::Demo { .. } => f.write_str("the demo list"),
+        }
+    }
+}
+
+/// A configuration's file.
+pub(super) struct ConfigFile {
+    /// As it was named, for complaints.
+    name: String,
+    /// Absolute, so that it stays the same file.
+    path: PathBuf,
+    was_read: Cell<bool>,
+}
+
+impl ConfigFile {
+    pub(super) fn named(name: &Path) -> Result<ConfigFile> {
+        let unclear = || format!("the configuration {} cannot be found", name.display());
+        let path = path::absolute(name).with_context(unclear)?;
+        Ok(ConfigFile { name: name.display().to_string(), path, was_read: Cell::new(false) })
+    }
+
+    /// The one in this folder, if there is one.
+    pub(super) fn here() -> Result<Option<ConfigFile>> {
+        let file = Path::new(FILE);
+        is_there(file).then(|| ConfigFile::named(file)).transpose()
+    }
+
+    /// As it was named.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What stands in it now.
+    pub(super) fn text(&self) -> Result<String> {
+        let name = &self.name;
+        let unreadable = || format!("the configuration {name} cannot be read");
+
+        let found = fs::metadata(&self.path).with_context(unreadable)?;
+        if found.is_dir() {
+            bail!("the configuration {name} is a folder: name the file in it")
+        }
+        // To open a pipe is to wait for who writes into it: at the start that is meant (`--config <(…)`), later nobody does.
+        if !found.is_file() && self.was_read.replace(true) {
+            bail!("the configuration {name} is no file that can be read again: it is a pipe or a device")
+        }
+        self.was_read.set(true);
+
+        let mut bytes = vec![];
+        let opened = File::open(&self.path).with_context(unreadable)?;
+        opened.take(LONGEST + 1).read_to_end(&mut bytes).with_context(unreadable)?;
+        if bytes.len() as u64 > LONGEST {
+            bail!("the configuration {name} is far too long to be one: is it the right file?")
+        }
+        String::from_utf8(bytes).map_err(|error| {
+            let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let column = String::from_utf8_lossy(before).lines().last().map_or(0, |line| line.chars().count()) + 1;
+            anyhow::anyhow!("{name}:{line}:{column}: this is not UTF-8: save the file as UTF-8")
+        })
+    }
+}
+
+/// Whether something has this name, and be it a link that leads nowhere.
+fn is_there(file: &Path) -> bool {
+    !fs::symlink_metadata(file).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
