@@ -27,8 +27,15 @@ pub(crate) fn needs_token(bound: SocketAddr) -> bool {
     !bound.ip().to_canonical().is_loopback()
 }
 
+/// Whether two sockets cannot have these addresses both.
+pub(crate) fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let all = |address: SocketAddr| address.ip().is_unspecified();
+    let same = one.ip().to_canonical() == other.ip().to_canonical();
+    one.port() == other.port() && one.port() != 0 && (same || all(one) || all(other))
+}
+
 pub(super) fn read(mut section: Section<'_, '_>) -> Option<AdminConfig> {
-    let text = section.string("listen").unwrap_or_else(|| LISTEN.to_owned());
+    let text = section.string_like("listen", |port| format!("127.0.0.1:{port}")).unwrap_or_else(|| LISTEN.to_owned());
     let guarded = section.has("token");
     let token = section.filled("token", "set the environment variable, or take `token` out to do without");
     if token.as_ref().is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {

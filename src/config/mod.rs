@@ -30,7 +30,10 @@ pub use self::{
     server::{RequestRate, ServerConfig},
     tls::TlsFiles,
 };
-pub(crate) use self::{admin::needs_token, server::parse_listen};
+pub(crate) use self::{
+    admin::{collide, needs_token},
+    server::parse_listen,
+};
 use self::{
     complaint::{Discretion, Located},
     read::{Reader, Section},
@@ -39,7 +42,7 @@ use crate::{
     error::Kind as ErrorKind,
     loader::system_clock,
     resource::Resource,
-    source::{Complaint, Database, DatabaseOptions, discreet, open_database},
+    source::{Complaint, Database, DatabaseOptions, discreet, open_database, with_password},
     store::{Store, StoreOptions, StoreTls, open_store, trial},
     suggest,
     web::Chunkflow,
@@ -132,7 +135,9 @@ impl Config {
         let (root, errors) = toml::de::DeTable::parse_recoverable(text);
         for error in errors {
             let span = error.span().unwrap_or(0..0);
-            reader.complain(span, error.message().replace('\n', ", "), "mend the TOML here (https://toml.io)");
+            let message = error.message().replace('\n', ", ");
+            let remedy = read::remedy_of_toml(&message);
+            reader.complain(span, message, remedy);
         }
         let mut root = Section::new(&reader, String::new(), root.span(), root.get_ref());
         let mut server = root.section("server").map(ServerConfig::read).unwrap_or_default();
@@ -140,7 +145,10 @@ impl Config {
         let admin = root.section("admin").and_then(admin::read);
         let mut store = root.section("store").and_then(read_store).unwrap_or_else(|| StoreOptions::new(MEMORY));
         store.tls.iter_mut().for_each(|tls| beside(Path::new(file), tls));
-        let databases = root.section("databases").map(read_databases).unwrap_or_default();
+        let mut databases = root.section("databases").map(read_databases).unwrap_or_default();
+        for (_, options) in &mut databases {
+            options.url = with_password(&options.url, environment);
+        }
         let resources = root.section("resources").map(resource::read_all).unwrap_or_default();
         root.finish();
         for resource in &resources {
@@ -153,6 +161,15 @@ impl Config {
                     suggest::remedy("databases", &resource.database, &names),
                 );
             }
+        }
+        if let Some(admin) = admin.as_ref().filter(|admin| admin::collide(admin.listen, server.listen)) {
+            let written = ["admin.listen", "server.listen", "admin"];
+            let place = written.iter().map(|path| reader.place(path)).find(|place| !place.is_empty());
+            reader.complain(
+                place.unwrap_or(0..0),
+                format!("[server] and [admin] would listen at one port, {}", admin.listen.port()),
+                "give one of them another, for instance listen = \"127.0.0.1:8081\" in [admin]",
+            );
         }
         if resources.is_empty() && !reader.has_complaints() {
             reader.complain(
@@ -337,7 +354,7 @@ fn beside(configuration: &Path, tls: &mut StoreTls) {
 }
 
 fn read_store_tls(mut section: Section<'_, '_>) -> StoreTls {
-    let mut file = |key: &str| section.string(key).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let mut file = |key: &str| section.filled(key, "name a PEM file, or leave it out").map(PathBuf::from);
     let tls = StoreTls { ca: file("ca"), cert: file("cert"), key: file("key") };
     if tls == StoreTls::default() {
         let remedy = "write tls = { ca = \"ca.pem\", cert = \"client.pem\", key = \"client.key\" }, or leave it out";

@@ -140,6 +140,8 @@ impl<'r, 't> Section<'r, 't> {
         Some(value)
     }
 
+    /// What the user most likely meant by a value of another type, as it is written; what is no name or number of theirs is
+    /// not repeated, since it may be a secret.
     fn wrong(&self, value: &Spanned<DeValue<'_>>, key: &str, wanted: &str, example: &str) {
         let message = format!("`{key}` is {}, not {wanted}", value.get_ref().type_str());
         self.reader.complain(value.span(), message, format!("write for instance {key} = {example}"));
@@ -160,6 +162,12 @@ impl<'r, 't> Section<'r, 't> {
                 let steps = self.steps.iter().cloned().chain([key.to_owned()]).collect();
                 Some(Section { steps, ..Section::new(self.reader, path, place, table) })
             }
+            DeValue::Array(array) if key == "fields" => {
+                let names = array.iter().filter_map(|name| name.get_ref().as_str());
+                let fields: Vec<String> = names.map(|name| format!("{name} = \"{name}\"")).collect();
+                self.wrong(value, key, "a table", &format!("{{ {} }}", fields.join(", ")));
+                None
+            }
             _ => {
                 self.wrong(value, key, "a table", "{ … }");
                 None
@@ -168,14 +176,19 @@ impl<'r, 't> Section<'r, 't> {
     }
 
     pub(super) fn string(&mut self, key: &str) -> Option<String> {
+        self.string_like(key, |_| "…".to_owned())
+    }
+
+    /// A text; `meant` says what it would be for one who wrote a bare number.
+    pub(super) fn string_like(&mut self, key: &str, meant: impl Fn(&str) -> String) -> Option<String> {
         let value = self.value(key)?;
-        match value.get_ref() {
-            DeValue::String(text) => self.reader.expand(text, &value.span()),
-            _ => {
-                self.wrong(value, key, "a text", "\"…\"");
-                None
-            }
-        }
+        let example = match value.get_ref() {
+            DeValue::String(text) => return self.reader.expand(text, &value.span()),
+            DeValue::Integer(number) => meant(number.as_str()),
+            _ => "…".to_owned(),
+        };
+        self.wrong(value, key, "a text", &format!("\"{example}\""));
+        None
     }
 
     /// The text of a key as it is written, with its `${NAME}`: what a message may say of it.
@@ -216,7 +229,8 @@ impl<'r, 't> Section<'r, 't> {
     pub(super) fn strings(&mut self, key: &str) -> Option<Vec<String>> {
         let value = self.value(key)?;
         let DeValue::Array(array) = value.get_ref() else {
-            self.wrong(value, key, "a list of texts", "[\"…\"]");
+            let one = value.get_ref().as_str().filter(|_| may_be_shown(&self.steps, key)).unwrap_or("…");
+            self.wrong(value, key, "a list of texts", &format!("[\"{one}\"]"));
             return None;
         };
         let mut texts = vec![];
@@ -245,7 +259,9 @@ impl<'r, 't> Section<'r, 't> {
         let number = match value.get_ref() {
             DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
             _ => {
-                self.wrong(value, key, "a whole number", &range.start().to_string());
+                let digits = value.get_ref().as_str().and_then(|text| text.trim().parse::<u64>().ok());
+                let meant = digits.filter(|number| range.contains(number)).unwrap_or(*range.start());
+                self.wrong(value, key, "a whole number", &meant.to_string());
                 return None;
             }
         };
@@ -261,19 +277,27 @@ impl<'r, 't> Section<'r, 't> {
         let value = self.value(key)?;
         let truth = value.get_ref().as_bool();
         if truth.is_none() {
-            self.wrong(value, key, "true or false", "true");
+            let no = value
+                .get_ref()
+                .as_str()
+                .is_some_and(|text| ["false", "no", "off", "0"].iter().any(|no| no.eq_ignore_ascii_case(text.trim())));
+            self.wrong(value, key, "true or false", if no { "false" } else { "true" });
         }
         truth
     }
 
     pub(super) fn duration(&mut self, key: &str) -> Option<Duration> {
-        let text = self.string(key)?;
+        let text = self.string_like(key, |number| format!("{number}s"))?;
         let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
         if parsed.is_none() {
             self.complain(
                 key,
                 format!("`{}` is no span of time", self.written(key)),
-                "write for instance \"500ms\", \"30s\", \"5m\" or \"1h\"",
+                if is_number(self.written(key)) {
+                    format!("write for instance {key} = \"{text}s\", with a unit: ms, s, m or h")
+                } else {
+                    "write for instance \"500ms\", \"30s\", \"5m\" or \"1h\"".to_owned()
+                },
             );
         }
         let within = parsed.filter(|duration| *duration <= LONGEST);
@@ -299,7 +323,7 @@ impl<'r, 't> Section<'r, 't> {
 
     /// A size of at most so many bytes, which `largest` writes.
     pub(super) fn size_up_to(&mut self, key: &str, most: u64, largest: &str) -> Option<u64> {
-        let text = self.string(key)?;
+        let text = self.string_like(key, |number| format!("{number}B"))?;
         let parsed = bytes_size::parse(&text);
         if parsed.is_none() {
             let message = format!("`{}` is no size", self.written(key));
@@ -320,5 +344,20 @@ impl<'r, 't> Section<'r, 't> {
             let remedy = suggest::remedy("keys", key.get_ref(), &known);
             self.reader.complain(key.span(), format!("unknown key `{}` {place}", key.get_ref()), remedy);
         }
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// What to do about text that is no TOML.
+pub(super) fn remedy_of_toml(message: &str) -> &'static str {
+    if message.starts_with("duplicate key") {
+        "each [table] and each key of it stands once: put what both say into one, or name the second otherwise"
+    } else if message.contains("must be quoted") {
+        "put the value in quotes: key = \"value\""
+    } else {
+        "mend the TOML here (https://toml.io)"
     }
 }

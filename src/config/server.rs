@@ -117,13 +117,13 @@ impl ServerConfig {
 }
 
 fn listen(section: &mut Section<'_, '_>) -> Option<SocketAddr> {
-    let text = section.string("listen")?;
+    let text = section.string_like("listen", |port| format!("127.0.0.1:{port}"))?;
     let parsed = parse_listen(&text);
     if parsed.is_none() {
         section.complain(
             "listen",
             format!("`{}` is no address", section.written("listen")),
-            "write IP:PORT, for instance \"127.0.0.1:8080\" or \"[::]:8080\"",
+            format!("write IP:PORT, for instance \"{}\" or \"[::]:8080\"", meant_listen(section.written("listen"))),
         );
     }
     parsed
@@ -138,6 +138,14 @@ pub(crate) fn parse_listen(text: &str) -> Option<SocketAddr> {
     }
 }
 
+/// What was most likely meant by what is no address: a port alone, or a name whose port is missing.
+fn meant_listen(text: &str) -> String {
+    match text.parse::<u16>() {
+        Ok(port) => format!("127.0.0.1:{port}"),
+        Err(_) => "127.0.0.1:8080".to_owned(),
+    }
+}
+
 fn public_url(section: &mut Section<'_, '_>) -> Option<String> {
     let text = section.string("public_url")?;
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
@@ -147,7 +155,7 @@ fn public_url(section: &mut Section<'_, '_>) -> Option<String> {
         section.complain(
             "public_url",
             "`public_url` is no absolute URL",
-            "write scheme and host, for instance \"https://www.example.com\"",
+            "write scheme and host, for instance public_url = \"https://www.example.com\"",
         );
         return None;
     }
@@ -180,7 +188,7 @@ fn secret(section: &mut Section<'_, '_>) -> Option<Secret> {
 }
 
 fn request_rate(section: &mut Section<'_, '_>) -> Option<RequestRate> {
-    let text = section.string("request_rate")?;
+    let text = section.string_like("request_rate", |number| format!("{number}/s"))?;
     let rate = parse_rate(&text);
     if rate.is_none() {
         section.complain(

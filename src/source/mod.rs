@@ -3,6 +3,7 @@
 //! A source hands out rows after a cursor, in the list's order, into a sink. To add a kind of database, write a file
 //! like `closure.rs`, or a folder like `sqlite`, and give it its row in [`DATABASES`]; what SQL databases share is in `sql`.
 
+mod address;
 mod closure;
 #[cfg(feature = "server")]
 mod discreet;
@@ -23,14 +24,14 @@ mod sqlite;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-#[cfg(feature = "server")]
-pub(crate) use self::discreet::discreet;
 #[cfg(feature = "mysql")]
 pub use self::mysql::Mysql;
 #[cfg(feature = "postgres")]
 pub use self::postgres::{Postgres, fuzz_postgres_wire};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::Sqlite;
+#[cfg(feature = "server")]
+pub(crate) use self::{address::with_password, discreet::discreet};
 pub use self::{
     closure::{Closure, closure},
     gate::{Claim, Gate, GateLimits, Requester, Turn},
@@ -245,17 +246,11 @@ pub const DATABASES: &[Kind<OpenDatabase>] = &[
 /// # Errors
 /// [`ErrorKind::Config`] when this build has no such kind; what the kind says when it cannot be opened.
 pub async fn open_database(options: &DatabaseOptions) -> Result<Arc<dyn Database>> {
-    let scheme = options.url.split_once(':').map_or("", |(scheme, _)| scheme);
-    match kind::find(DATABASES, scheme) {
-        Some(kind) => (kind.open)(options).await,
-        None => Err(Error::new(ErrorKind::Config, kind::unknown("database", &options.url)).remedy(format!(
-            "this build has {}; write for instance {}",
-            kind::names(DATABASES),
-            examples()
-        ))),
-    }
-}
-
-fn examples() -> String {
-    DATABASES.iter().map(|kind| kind.example).collect::<Vec<_>>().join(" or ")
+    let url = address::read(&options.url)?;
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    let Some(kind) = kind::find(DATABASES, scheme) else {
+        return Err(Error::new(ErrorKind::Config, kind::unknown("database", &url)));
+    };
+    let options = DatabaseOptions { url, ..options.clone() };
+    (kind.open)(&options).await
 }

@@ -54,7 +54,7 @@ n = 7
     ];
     assert_eq!(found, expected);
     let rendered = parse(text).unwrap_err().to_string();
-    for remedy in ["did you mean `stall_timeout`?", "did you mean `main`?", "did you mean `order`?", "ttl = \"…\""] {
+    for remedy in ["did you mean `stall_timeout`?", "did you mean `main`?", "did you mean `order`?", "ttl = \"5s\""] {
         assert!(rendered.contains(remedy), "{remedy} in {rendered}");
     }
 }

@@ -290,6 +290,10 @@ fn explained(error: mysql_async::Error, conditions: &[Condition]) -> Error {
     let made = match server.code {
         1969 | 3024 => Error::new(Kind::Timeout, "MySQL stopped the read at its time limit")
             .remedy("see what is slow with `chunkflow check`, or raise `timeout` in [databases]"),
+        1045 if server.message.contains("using password: NO") => {
+            Error::new(Kind::Unavailable, "MySQL asks for a password, and the database's URL has none")
+                .remedy("write mysql://USER:PASSWORD@HOST/DATABASE, or set MYSQL_PWD in the environment")
+        }
         1040 | 1041 | 1203 | 1226 => Error::new(Kind::Busy, "MySQL has no room for more")
             .remedy("give this database a smaller `pool`, or the server more connections"),
         1044 | 1045 | 1129 | 1130 | 1251 | 1698 | 3118 | 3159 => {

@@ -24,6 +24,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::{
     explained,
     tls::{self, Check},
+    unreached,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -324,9 +325,7 @@ impl Connect for Connector {
 }
 
 fn unreachable(error: io::Error) -> Error {
-    Error::new(Kind::Unavailable, "PostgreSQL cannot be reached")
-        .remedy("see that it runs at the address in [databases], and lets this host in")
-        .caused_by(error)
+    unreached(error.to_string())
 }
 
 /// A right that is missing before anything was asked is the right to be there.

@@ -240,9 +240,7 @@ fn is_lost(error: &tokio_postgres::Error) -> bool {
 /// What a failure of PostgreSQL's means to the caller (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 fn explained(error: tokio_postgres::Error, query: Option<&Query>) -> Error {
     let Some(database) = error.as_db_error() else {
-        return Error::new(Kind::Unavailable, "PostgreSQL cannot be reached")
-            .remedy("see that it runs at the address in [databases], and lets this host in")
-            .caused_by(chain(&error));
+        return unreached(chain(&error));
     };
     let code = database.code().code();
     let (filtered, placed) =
@@ -278,6 +276,43 @@ fn explained(error: tokio_postgres::Error, query: Option<&Query>) -> Error {
         _ => Error::new(Kind::Unavailable, "PostgreSQL could not answer").remedy("see its log"),
     };
     made.caused_by(database.to_string())
+}
+
+/// What to do where nothing of PostgreSQL's own was heard; the driver has no kinds for these.
+fn unreached(why: String) -> Error {
+    let known: [(&str, &str, &str); 5] = [
+        (
+            "password missing",
+            "PostgreSQL asks for a password, and the database's URL has none",
+            "write postgres://USER:PASSWORD@HOST/DATABASE, or set PGPASSWORD in the environment",
+        ),
+        (
+            "UnknownIssuer",
+            "PostgreSQL's certificate is signed by an authority that is not known here",
+            "name the authority's certificate with sslrootcert=FILE in the database's URL",
+        ),
+        (
+            "not valid for name",
+            "PostgreSQL's certificate is for another name",
+            "write the name that it is for, or sslmode=verify-ca to check the authority alone",
+        ),
+        (
+            "does not support TLS",
+            "PostgreSQL has no TLS",
+            "give the server a certificate, or write sslmode=prefer in the database's URL",
+        ),
+        (
+            "failed to lookup",
+            "PostgreSQL's host has no address",
+            "see the host in the database's URL; an `@` in the password is written %40",
+        ),
+    ];
+    let found = known.iter().find(|(sign, ..)| why.contains(sign));
+    let (message, remedy) = found.map_or(
+        ("PostgreSQL cannot be reached", "see that it runs at the address in [databases], and lets this host in"),
+        |(_, message, remedy)| (*message, *remedy),
+    );
+    Error::new(Kind::Unavailable, message).remedy(remedy).caused_by(why)
 }
 
 /// An error with all that caused it.

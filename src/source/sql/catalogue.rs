@@ -162,9 +162,31 @@ impl Table {
             Complaint::new(
                 at,
                 format!("table `{}` has no column `{name}`", self.name),
-                suggest::remedy("columns", name, &names),
+                self.meant(name).unwrap_or_else(|| suggest::remedy("columns", name, &names)),
             )
         })
+    }
+
+    /// How a column of this table is written here that stands as SQL, or another place, would have it: `id DESC`, `item.id`,
+    /// `through.id`, `"id"`.
+    fn meant(&self, name: &str) -> Option<String> {
+        let (words, descending) = match name.trim().rsplit_once(char::is_whitespace) {
+            Some((words, way)) if way.eq_ignore_ascii_case("desc") => (words, true),
+            Some((words, way)) if way.eq_ignore_ascii_case("asc") => (words, false),
+            _ => (name, false),
+        };
+        let place = words.rsplit_once('.');
+        let bare = place.map_or(words, |(_, column)| column).trim().trim_matches(['"', '`']);
+        let column = by_name(&self.columns, bare, |column| &column.name).filter(|column| column.name != name)?;
+
+        let way = if descending { "-" } else { "" };
+        let written = format!("write \"{way}{}\"", column.name);
+        match place {
+            Some(("through", _)) => Some(format!(
+                "{written}: `through.` names a column of the join table, in the `order` of a related list"
+            )),
+            _ => Some(written),
+        }
     }
 
     /// Whether a column is declared as a whole number.
