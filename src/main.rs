@@ -13,7 +13,9 @@ fn main() -> ExitCode {
     // What h2 warns of are mistakes of clients, and one of 17 bytes would be a line of 160.
     let most = if cli.log() >= Level::DEBUG { cli.log() } else { Level::ERROR };
     let which = Targets::new().with_default(cli.log()).with_target("h2", most);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
+    // https://no-color.org
+    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour);
     tracing_subscriber::registry().with(which).with(lines).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -23,7 +25,7 @@ fn main() -> ExitCode {
         }
     };
     let environment = |name: &str| std::env::var(name).ok();
-    let ended = runtime.block_on(cli.run(Process { environment: &environment, terminal }));
+    let ended = runtime.block_on(cli.run(Process { environment: &environment, terminal, colour }));
     // A read that is stuck in the kernel must not hold up the end.
     runtime.shutdown_background();
     match ended {

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use super::{Exit, open::Opener};
+use super::{Exit, open::Opener, say};
 
 pub(super) async fn run(opener: &Opener<'_>) -> Result<Exit> {
     let Some(origin) = opener.origin_over(None)? else {
@@ -14,12 +14,12 @@ pub(super) async fn run(opener: &Opener<'_>) -> Result<Exit> {
     let complaints = match opener.check(&origin).await? {
         Ok(config) => {
             let names: Vec<&str> = config.resources.iter().map(|resource| &*resource.name).collect();
-            println!("nothing is wrong: {}", names.join(", "));
+            say(&format!("nothing is wrong: {}", names.join(", ")))?;
             return Ok(Exit::Done);
         }
         Err(complaints) => complaints,
     };
-    eprintln!("{}\n", complaints.render(opener.process.terminal));
+    eprintln!("{}\n", complaints.render(opener.process.colour));
     let number = complaints.len();
     eprintln!("{number} {} to mend", if number == 1 { "thing" } else { "things" });
     Ok(Exit::Failed)

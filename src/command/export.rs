@@ -2,9 +2,10 @@
 
 use std::{
     borrow::Cow,
+    fmt,
     fs::{self, File, Metadata, Permissions},
     future::poll_fn,
-    io::{self, BufWriter, Write},
+    io::{self, BufWriter, IsTerminal, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     pin::Pin,
@@ -12,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail};
 use http_body::Body as _;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use rustix::fs::{Gid, Uid, fchown};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -20,6 +21,7 @@ use super::{
     Exit,
     open::Opener,
     origin::{FILE, Origin},
+    part::{self, Part},
 };
 use crate::{format::FORMATS, kind, resource::Resource, suggest, web::Chunkflow};
 
@@ -29,6 +31,7 @@ pub(super) async fn run(
     format: Option<String>,
     output: Option<PathBuf>,
 ) -> Result<Exit> {
+    let output = output.filter(|output| output.as_os_str() != "-");
     let format = match choose_format(format.as_deref(), output.as_deref()) {
         Ok(format) => format,
         Err(unknown) => {
@@ -48,10 +51,22 @@ pub(super) async fn run(
         return Ok(Exit::Usage);
     };
     let base = config.server.public_url.clone().unwrap_or_else(|| format!("http://{}", config.server.listen));
-    let bar = progress_bar(resource, opener.process.terminal).await;
+    // A bar would be drawn over the list where both go to one terminal.
+    let shows_list = output.is_none() && io::stdout().is_terminal();
+    let bar = progress_bar(resource, name, opener.process.terminal && !shows_list).await;
     let target = Target::open(output)?;
+    let told = target.name().map_or_else(String::new, |name| format!(" in {}", name.display()));
     tokio::select! {
-        done = export(&chunkflow, resource, format, &base, target, &bar) => done.map(|()| Exit::Done),
+        done = export(&chunkflow, resource, format, &base, target, &bar) => match done {
+            Ok(written) => {
+                let format = FORMATS[format].name;
+                eprintln!("{name}: {} rows, {} of {format}{told}", HumanCount(written.rows), HumanBytes(written.bytes));
+                Ok(Exit::Done)
+            }
+            // Who reads has seen enough (`| head`), and who asks sees the exit code.
+            Err(error) if is_broken_pipe(&error) => Ok(Exit::Failed),
+            Err(error) => Err(error),
+        },
         signal = stopped() => {
             signal?;
             bar.abandon();
@@ -63,10 +78,17 @@ pub(super) async fn run(
 /// Ends when somebody wants the process to.
 async fn stopped() -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted,
         _ = terminate.recv() => Ok(()),
+        _ = hangup.recv() => Ok(()),
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
+    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// By name, else by the file's extension, else the default.
@@ -80,17 +102,29 @@ fn choose_format(name: Option<&str>, output: Option<&Path>) -> Result<usize, Str
     known.or_else(|| device().then_some(0)).ok_or_else(|| wanted.into_owned())
 }
 
-pub(super) async fn progress_bar(resource: &Resource, terminal: bool) -> ProgressBar {
+/// A bar for a list, called `name`, where there is a terminal to draw it on.
+pub(super) async fn progress_bar(resource: &Resource, name: &str, terminal: bool) -> ProgressBar {
     if !terminal {
         return ProgressBar::hidden();
     }
     let total = resource.source().count(Default::default()).await;
     let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
     let template = match total {
-        Some(_) => "{wide_bar} {human_pos}/{human_len} rows  {per_sec}  {msg}  {eta} left",
-        None => "{spinner} {human_pos} rows  {per_sec}  {msg}",
+        Some(_) => "{prefix} {wide_bar} {human_pos}/{human_len} rows  {rate}  {msg}  {eta} left",
+        None => "{prefix} {spinner} {human_pos} rows  {rate}  {msg}",
     };
-    bar.with_style(ProgressStyle::with_template(template).expect("a right template"))
+    let style = ProgressStyle::with_template(template).expect("a right template");
+    // The bar's own has four decimals.
+    let style = style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+        let _ = write!(out, "{} rows/s", HumanCount(state.per_sec() as u64));
+    });
+    bar.with_style(style).with_prefix(name.to_owned())
+}
+
+/// What an export wrote.
+struct Written {
+    rows: u64,
+    bytes: u64,
 }
 
 async fn export(
@@ -100,7 +134,7 @@ async fn export(
     base: &str,
     target: Target,
     bar: &ProgressBar,
-) -> Result<()> {
+) -> Result<Written> {
     let mut target = target;
     let mut body = chunkflow.body(resource, format, base).await?;
     let mut bytes = 0;
@@ -109,11 +143,11 @@ async fn export(
         target.write(&frame)?;
         bytes += frame.len() as u64;
         bar.set_position(body.rows());
-        bar.set_message(indicatif::HumanBytes(bytes).to_string());
+        bar.set_message(HumanBytes(bytes).to_string());
     }
     target.finish()?;
-    bar.finish();
-    Ok(())
+    bar.finish_and_clear();
+    Ok(Written { rows: body.rows(), bytes })
 }
 
 /// Where an export goes. A file gets its name only when it is whole; until then, and after a failure, there is none, or the old one.
@@ -139,8 +173,7 @@ impl Target {
             return Ok(Target::Output(BufWriter::new(Box::new(opened))));
         }
 
-        let Some(file) = name.file_name() else { bail!("{} is no name of a file", name.display()) };
-        let path = name.with_file_name(format!(".{}.{}.part", file.to_string_lossy(), std::process::id()));
+        let Some(path) = part::beside(&name) else { bail!("{} is no name of a file", name.display()) };
         let mut options = File::options();
         options.write(true).create_new(true);
         if there.is_some() {
@@ -149,11 +182,20 @@ impl Target {
             options.mode(0o600);
         }
         let opened = options.open(&path).with_context(|| format!("{} cannot be written", path.display()))?;
+        part::hold(&opened);
         let part = Part(path);
         if let Some(there) = there {
             take_rights(&opened, &there).with_context(unwritable)?;
         }
         Ok(Target::File { writer: BufWriter::new(opened), part, name })
+    }
+
+    /// The file's name, where it has one.
+    fn name(&self) -> Option<&Path> {
+        match self {
+            Target::Output(_) => None,
+            Target::File { name, .. } => Some(name),
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
@@ -205,13 +247,4 @@ fn take_rights(file: &File, there: &Metadata) -> io::Result<()> {
     let common = (mode >> 3) & mode & 0o7;
     let mode = if has_group { mode } else { (mode & 0o700) | (common << 3) | common };
     file.set_permissions(Permissions::from_mode(mode))
-}
-
-/// A file that is gone when it is dropped, unless it has another name by then.
-struct Part(PathBuf);
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
 }

@@ -1,10 +1,8 @@
 //! `chunkflow init`
 
-use std::io::Write;
+use anyhow::{Result, bail};
 
-use anyhow::{Context, Result, bail};
-
-use super::{Exit, open::Opener};
+use super::{Exit, open::Opener, say};
 
 pub(super) async fn run(opener: &Opener<'_>, database: Option<String>) -> Result<Exit> {
     let Some(url) = opener.database(database)? else {
@@ -18,7 +16,7 @@ pub(super) async fn run(opener: &Opener<'_>, database: Option<String>) -> Result
     // A password that stands in the environment need not stand in the file.
     let known = (opener.process.environment)("DATABASE_URL").is_some_and(|known| known == url);
     let text = draft.to_toml(if known { "${DATABASE_URL}" } else { &url });
-    std::io::stdout().write_all(text.as_bytes()).context("the configuration cannot be written")?;
+    say(text.trim_end())?;
     let left_out = draft.left_out().count();
     eprintln!(
         "{} to serve, {left_out} left out; now: chunkflow check, then chunkflow serve",

@@ -7,25 +7,33 @@ mod export;
 mod init;
 mod open;
 mod origin;
+mod part;
 mod purge;
 mod reload;
 mod serve;
 mod tricks;
 mod warm;
 
-use std::path::PathBuf;
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
-/// Streams a long database list as one HTTP response, put together from cached chunks.
+/// Streams a long database list as one HTTP response, from cached chunks.
 ///
-/// Without a command it serves what chunkflow.toml in this folder describes; where there is
-/// none, a demo list, so that there is something to see at once:
+/// Without a command it serves what chunkflow.toml in this folder describes;
+/// where there is none, a demo list, so that there is something to see at once:
 ///
 ///   chunkflow &
 ///   curl http://127.0.0.1:8080/tricks
+///
+/// `chunkflow serve DATABASE_URL` serves a database as it is found.
 #[derive(Debug, Parser)]
-#[command(version, verbatim_doc_comment, max_term_width = 100)]
+#[command(version, verbatim_doc_comment, max_term_width = 80)]
 pub struct Cli {
     #[command(flatten)]
     options: Options,
@@ -36,7 +44,7 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Args, Debug)]
 struct Options {
-    /// The configuration; without it chunkflow.toml in this folder, and without that the demo list
+    /// The configuration; without it chunkflow.toml in this folder
     #[arg(long, global = true, env = "CHUNKFLOW_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// How much to say on standard error: error, warn, info or debug
@@ -51,49 +59,60 @@ struct ServeOptions {
     #[arg(long, env = "CHUNKFLOW_LISTEN", value_name = "IP:PORT")]
     listen: Option<String>,
     /// Where to keep chunks, for instance memory:256MiB
-    #[arg(long, env = "CHUNKFLOW_STORE", value_name = "URL")]
+    #[arg(long, env = "CHUNKFLOW_STORE", value_name = "URL", hide_env_values = true)]
     store: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     #[command(verbatim_doc_comment)]
-    /// Serve the lists that the configuration describes
+    /// Serve the lists that the configuration describes, or a database
     ///
-    /// Each resource is a list at /NAME; / says what there is. Ctrl-C and SIGTERM let running streams end, for as long as `drain` says;
-    /// a second signal cuts them. SIGHUP and `chunkflow reload` have the configuration read again, without a stream being cut.
+    /// Each resource is a list at /NAME; / says what there is. Ctrl-C and SIGTERM
+    /// let running streams end, for as long as `drain` says; a second signal cuts
+    /// them. SIGHUP and `chunkflow reload` have the configuration read again, from
+    /// where it was read first, without a stream being cut.
     ///
-    /// With a DATABASE_URL and no configuration every table and view is a list that has a key and holds no secrets by its looks; the log says
-    /// what was left out and why. With both, the URL takes the place of the configuration's database.
+    /// With a database and no configuration every table and view is a list that has
+    /// a key and holds no secrets by its looks; the log says what was left out and
+    /// why. With both, the database takes the place of the configuration's.
+    /// Where neither is named, DATABASE_URL of the environment is taken.
     ///
     ///   chunkflow serve postgres://app@localhost/app
     ///   chunkflow serve mysql://app@localhost/app
-    ///   chunkflow serve sqlite:app.sqlite
+    ///   chunkflow serve app.sqlite
+    ///
+    /// A password in the URL is percent-encoded (%40 for @). Where the URL has none,
+    /// PGPASSWORD and MYSQL_PWD are read.
     Serve {
-        /// A database to serve: postgres://…, mysql://…, sqlite:FILE; without it and without a configuration DATABASE_URL
-        /// of the environment
+        /// A database to serve: postgres://…, mysql://…, sqlite:FILE or a file's name
         #[arg(value_name = "DATABASE_URL")]
         database: Option<String>,
         #[command(flatten)]
         serve: ServeOptions,
     },
     #[command(verbatim_doc_comment)]
-    /// Print a configuration for a database: its tables, and the related rows that its foreign keys tell of
+    /// Print a configuration for a database
     ///
-    /// What it prints works unchanged and passes `check`; then take out what nobody should see. Tables without a key, tables of well-known
-    /// frameworks that hold credentials or sessions, and relations that would be slow are in it as comments, each with why.
+    /// Its tables, and the related rows that its foreign keys tell of. What it prints
+    /// works unchanged and passes `check`; then take out what nobody should see.
+    /// Tables without a key, tables that hold credentials or sessions by their looks,
+    /// and relations that would be slow are in it as comments, each with why.
     ///
     ///   chunkflow init postgres://app@localhost/app > chunkflow.toml
     ///   chunkflow check && chunkflow serve
     Init {
-        /// The database: postgres://…, mysql://…, sqlite:FILE; without it DATABASE_URL of the environment
+        /// The database: postgres://…, mysql://…, sqlite:FILE or a file's name;
+        /// without it DATABASE_URL of the environment
         #[arg(value_name = "DATABASE_URL")]
         database: Option<String>,
     },
+    #[command(verbatim_doc_comment)]
     /// Make a SQLite file with the list of tricks, once, and serve it
     ///
-    /// The file has the tables tricks_trick, tricks_category, tricks_technology and two join tables, with text that breaks toys: quotes,
-    /// emoji, right-to-left, control characters. The same rows come out each time.
+    /// The file has the tables tricks_trick, tricks_category, tricks_technology and
+    /// two join tables, with text that breaks toys: quotes, emoji, right-to-left,
+    /// control characters. The same rows come out each time.
     Demo {
         /// How many tricks
         #[arg(long, default_value_t = 350, value_parser = clap::value_parser!(u32).range(..=20_000_000))]
@@ -104,14 +123,19 @@ enum Command {
         #[command(flatten)]
         serve: ServeOptions,
     },
+    #[command(verbatim_doc_comment)]
     /// Say everything that is wrong or slow about the configuration
     ///
-    /// Reads it, opens the databases, and looks at how they would answer. Each complaint has its place, file:line:column, and a remedy.
-    /// Exit code 0 only when there is none.
+    /// Reads it, opens the databases, and looks at how they would answer. Each
+    /// complaint has its place, file:line:column, and a remedy. Where there is no
+    /// configuration, what `serve` would make of DATABASE_URL is looked at.
+    /// Exit code 0 only when nothing is wrong.
     Check,
-    /// Load the chunks of lists into the shared store, before anybody asks for them
+    #[command(verbatim_doc_comment)]
+    /// Load the chunks of lists into the shared store before anybody asks
     ///
-    /// It can run beside live traffic: chunks that are there and fresh are left alone, and the databases are read by --reads at once, one unless told
+    /// It can run beside live traffic: chunks that are there and fresh are left
+    /// alone, and the databases are read by --reads at once, one unless told
     /// otherwise. A progress bar shows on a terminal.
     Warm {
         /// The resources; without any, all of them
@@ -126,31 +150,43 @@ enum Command {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
         reads: u16,
     },
+    #[command(verbatim_doc_comment)]
     /// Forget the chunks of a resource, on every server that shares the store
     ///
-    /// Streams that begin afterwards hold no row that was read before: within two seconds on every server. Where chunks
-    /// are in the server's memory, the running server is asked through its [admin] listener.
+    /// Streams that begin afterwards hold no row that was read before: within two
+    /// seconds on every server. Where chunks are in the server's memory, the running
+    /// server is asked through its [admin] listener.
     Purge {
         /// The resource
         resource: String,
     },
+    #[command(verbatim_doc_comment)]
     /// Have the running server read its configuration again
     ///
-    /// The server is asked through its [admin] listener; SIGHUP does the same. A configuration that is wrong is refused whole, with every
-    /// complaint, and the old one goes on. Else new requests get the new one, and streams under way end with what they began with: none is
-    /// cut. Chunks in memory are kept where [store] and [databases] are unchanged. The addresses that it listens at change only with a restart.
+    /// The server is asked through its [admin] listener; SIGHUP does the same. It
+    /// reads where it read at its start. A configuration that is wrong is refused
+    /// whole, with every complaint, and the old one goes on. Else new requests get
+    /// the new one, and streams under way end with what they began with: none is cut.
+    /// Chunks in memory are kept where [store] and [databases] are unchanged. The
+    /// addresses that it listens at change only with a restart.
     Reload,
+    #[command(verbatim_doc_comment)]
     /// Write a list to a file or to standard output
     ///
-    /// The same bytes that the server would stream. The file appears under its name only when it is whole; a progress bar shows on a terminal.
-    /// A file that is there is replaced, and its owner, group and mode stay; a new one is made as the umask says.
+    /// The same bytes that the server would stream. The file appears under its name
+    /// only when it is whole; a progress bar shows on a terminal.
+    /// A file that is there is replaced, and its owner, group and mode stay; a new
+    /// one is made as the umask says.
+    ///
+    ///   chunkflow export tricks --output tricks.csv
+    ///   chunkflow export tricks --format ndjson | gzip > tricks.ndjson.gz
     Export {
         /// The resource
         resource: String,
         /// The format: json, ndjson or csv; without it, by the file's extension
         #[arg(long)]
         format: Option<String>,
-        /// The file; without it, standard output
+        /// The file; without it, or with -, standard output
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
@@ -173,6 +209,16 @@ pub struct Process<'a> {
     pub environment: &'a dyn Fn(&str) -> Option<String>,
     /// Whether standard error is a terminal.
     pub terminal: bool,
+    /// Whether what is said there may have colours.
+    pub colour: bool,
+}
+
+/// Says on standard output what was asked for. A reader that has gone (`| head`) has seen enough.
+fn say(text: &str) -> anyhow::Result<()> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("standard output cannot be written"),
+    }
 }
 
 impl Cli {
@@ -186,6 +232,8 @@ impl Cli {
     /// # Errors
     /// What the user is to be told, after which the exit code is 1.
     pub async fn run(self, process: Process<'_>) -> anyhow::Result<Exit> {
+        // Else a file that grows beyond its limit (ulimit -f) ends the process, and not the write.
+        let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
         let opener = open::Opener { file: self.options.config, process };
         match self.command {
             None => serve::bare(&opener, ServeOptions::from_environment(&opener.process)).await,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::{Complaints, Config, Draft},
-    source::{DatabaseOptions, open_database},
+    source::{DatabaseOptions, open_database, with_password},
 };
 
 const DEMO: &str = include_str!("demo.toml");
@@ -94,13 +94,12 @@ impl Opener<'_> {
             Origin::File { file, database } => {
                 let mut config = Config::parse(file.name(), &file.text()?, self.process.environment)?;
                 if let Some(url) = database {
-                    config.replace_database(url)?;
+                    config.replace_database(&with_password(url, self.process.environment))?;
                 }
                 Ok(config)
             }
             Origin::Found { url, .. } => {
-                let environment = |name: &str| (name == FOUND_URL).then(|| url.clone());
-                Ok(Config::parse(FOUND_NAME, &self.found(url).await?, &environment)?)
+                Ok(Config::parse(FOUND_NAME, &self.found(url).await?, &|name| self.found_environment(url, name))?)
             }
             Origin::Demo { database, rows } => {
                 let url = self.demo_url(database, *rows)?;
@@ -114,8 +113,7 @@ impl Opener<'_> {
         Ok(match origin {
             Origin::File { file, .. } => Config::check(file.name(), &file.text()?, self.process.environment).await,
             Origin::Found { url, .. } => {
-                let environment = |name: &str| (name == FOUND_URL).then(|| url.clone());
-                Config::check(FOUND_NAME, &self.found(url).await?, &environment).await
+                Config::check(FOUND_NAME, &self.found(url).await?, &|name| self.found_environment(url, name)).await
             }
             Origin::Demo { database, rows } => {
                 let url = self.demo_url(database, *rows)?;
@@ -126,6 +124,7 @@ impl Opener<'_> {
 
     /// What a database has.
     pub(super) async fn draft(&self, url: &str, relations: bool) -> Result<Draft> {
+        let url = with_password(url, self.process.environment);
         let database = open_database(&DatabaseOptions::new(url)).await?;
         Ok(Draft::of(&*database, relations).await)
     }
@@ -140,6 +139,11 @@ impl Opener<'_> {
             bail!("this database has no table that can be served unasked; `chunkflow init` prints what it has, and why")
         }
         Ok(draft.to_toml(&format!("${{{FOUND_URL}}}")))
+    }
+
+    /// What the configuration that was written for a database is filled in with.
+    fn found_environment(&self, url: &str, name: &str) -> Option<String> {
+        if name == FOUND_URL { Some(url.to_owned()) } else { (self.process.environment)(name) }
     }
 
     /// The file that was named, else the one in this folder.

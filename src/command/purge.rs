@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use http::StatusCode;
 
-use super::{Exit, ask, open::Opener};
+use super::{Exit, ask, open::Opener, say};
 use crate::{config::AdminConfig, suggest};
 
 pub(super) async fn run(opener: &Opener<'_>, resource: &str) -> Result<Exit> {
@@ -25,7 +25,7 @@ pub(super) async fn run(opener: &Opener<'_>, resource: &str) -> Result<Exit> {
             "the chunks are in the running server's memory: give it an [admin] listener, through which it can be asked"
         )
     }
-    println!("purged {resource}");
+    say(&format!("purged {resource}"))?;
     Ok(Exit::Done)
 }
 

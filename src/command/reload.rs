@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use http::StatusCode;
 use serde::Deserialize;
 
-use super::{Exit, ask, open::Opener};
+use super::{Exit, ask, open::Opener, say};
 
 /// What the running server says, whether it has taken the configuration over or not.
 #[derive(Deserialize)]
@@ -20,7 +20,7 @@ pub(super) async fn run(opener: &Opener<'_>) -> Result<Exit> {
     let (status, said) = ask::post(&admin, "/reload").await?;
     let said: Option<Said> = serde_json::from_slice(&said).ok();
     match (status, said) {
-        (StatusCode::OK, Some(Said { reloaded: Some(reloaded), .. })) => println!("{reloaded}"),
+        (StatusCode::OK, Some(Said { reloaded: Some(reloaded), .. })) => say(&reloaded)?,
         (StatusCode::BAD_REQUEST, Some(Said { detail: Some(complaints), .. })) => bail!(complaints),
         (status, _) => bail!("the running server answered {status}: is it the server of this configuration?"),
     }

@@ -1,23 +1,24 @@
 //! `chunkflow serve`
 
-use std::convert::Infallible;
+use std::{convert::Infallible, io, net::SocketAddr};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
 };
 
 use super::{
-    Exit, ServeOptions,
+    Exit, Process, ServeOptions,
     open::Opener,
     origin::{NamedBy, Origin},
 };
 use crate::{
-    config::{AdminConfig, Config, parse_listen},
+    config::{AdminConfig, Config, collide, parse_listen},
+    error::{Error, Kind},
     kind,
     server::{Prepared, Reload, Reloads, Server, Shutdown},
-    store::STORES,
+    store::{STORES, StoreOptions, open_store},
     web::Chunkflow,
 };
 
@@ -40,7 +41,7 @@ pub(super) async fn run(opener: &Opener<'_>, database: Option<String>, options: 
 
 /// Serves a configuration until a signal says otherwise.
 pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOptions) -> Result<Exit> {
-    if let Some(wrong) = options.wrong() {
+    if let Some(wrong) = options.wrong(&opener.process) {
         eprintln!("error: {wrong}");
         return Ok(Exit::Usage);
     }
@@ -54,13 +55,14 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
     let chunkflow = config.open().await?;
     let listen = config.server.listen;
     let scheme = if config.server.tls.is_some() { "https" } else { "http" };
-    let server = Server::bind(config.server.clone(), chunkflow.clone()).with_context(|| {
-        format!("cannot listen at {listen}: choose another address with --listen or `listen` in [server]")
-    })?;
+    if let Some(admin) = config.admin.as_ref().filter(|admin| collide(admin.listen, listen)) {
+        bail!("the lists and [admin] would both listen at {}: give one of them another port", admin.listen)
+    }
+    let server = Server::bind(config.server.clone(), chunkflow.clone())
+        .map_err(|error| unbound(listen, error, "--listen, or `listen` in [server]"))?;
     let admin = config.admin.clone().map(|admin| {
         let listen = admin.listen;
-        Server::bind_admin(admin, chunkflow.clone())
-            .with_context(|| format!("cannot listen at {listen}: choose another address in [admin]"))
+        Server::bind_admin(admin, chunkflow.clone()).map_err(|error| unbound(listen, error, "`listen` in [admin]"))
     });
     let admin = admin.transpose()?;
     tracing::info!("serving {} at {scheme}://{}/", names(&chunkflow), server.address());
@@ -90,6 +92,23 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
     signals.abort();
     tracing::info!("stopped");
     Ok(Exit::Done)
+}
+
+/// Why an address cannot be listened at, and what to do about it.
+fn unbound(listen: SocketAddr, error: io::Error, by: &str) -> Error {
+    let remedy = match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "another program listens there, perhaps another chunkflow: end it, or choose another port with {by}"
+        ),
+        io::ErrorKind::PermissionDenied => {
+            format!("ports below 1024 need a right of their own (CAP_NET_BIND_SERVICE): choose a higher one with {by}")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!("no interface of this machine has this address: choose one that has with {by}, or 0.0.0.0 for all")
+        }
+        _ => format!("choose another address with {by}"),
+    };
+    Error::new(Kind::Config, format!("cannot listen at {listen}")).caused_by(error).remedy(remedy)
 }
 
 /// Says what is served where nobody wrote a configuration.
@@ -126,19 +145,31 @@ fn names(chunkflow: &Chunkflow) -> String {
 
 impl ServeOptions {
     /// What is wrong with them, if anything is.
-    fn wrong(&self) -> Option<String> {
+    fn wrong(&self, process: &Process<'_>) -> Option<String> {
+        // An option that was not given may stand in the environment, where nobody looks first.
+        let named = |option: &str, variable: &str, value: &str| match (process.environment)(variable) {
+            Some(set) if set == value => format!("{variable} in the environment"),
+            _ => option.to_owned(),
+        };
         if let Some(listen) = self.listen.as_ref().filter(|listen| parse_listen(listen).is_none()) {
-            return Some(format!("`{listen}` is no address: write IP:PORT, for instance --listen 127.0.0.1:8080"));
+            let by = named("--listen", "CHUNKFLOW_LISTEN", listen);
+            return Some(format!(
+                "{by}: `{listen}` is no address: write IP:PORT, for instance --listen 127.0.0.1:8080"
+            ));
         }
-        // The rest may hold a password.
         let store = self.store.as_ref()?;
+        let by = named("--store", "CHUNKFLOW_STORE", store);
         let scheme = store.split(':').next().unwrap_or_default();
-        if kind::find(STORES, scheme).is_some() {
-            return None;
+        if kind::find(STORES, scheme).is_none() {
+            // It may hold a password.
+            let unknown = kind::unknown("store", store);
+            let example = STORES[0].example;
+            let kinds = kind::names(STORES);
+            return Some(format!("{by}: {unknown}: write for instance --store {example}; this build has {kinds}"));
         }
-        let (example, kinds) = (STORES[0].example, kind::names(STORES));
-        let unknown = kind::unknown("store", store);
-        Some(format!("{unknown}: write for instance --store {example}; this build has {kinds}"))
+        // It is connected to when it is first asked.
+        let error = open_store(&StoreOptions::new(store)).err()?;
+        Some(format!("{by}: {error}"))
     }
 
     /// The configuration with what the options say in its place.

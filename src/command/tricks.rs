@@ -1,13 +1,15 @@
 //! The demo's data: a list of tricks for programmers, the same rows each time, with the text that breaks toys.
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
+    fs::{self, File},
+    path::Path,
 };
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rusqlite::{Connection, OpenFlags, Statement, params};
+
+use super::part::{self, Part};
 
 /// `ckfl`: marks a file as made here. The version changes with the rows.
 const APPLICATION: i32 = 0x636b_666c;
@@ -163,12 +165,13 @@ pub(super) fn make(path: &Path, rows: u32, terminal: bool) -> Result<()> {
     if path.exists() {
         return check(path, rows);
     }
-    let Some(name) = path.file_name() else { bail!("{} is no name of a file", path.display()) };
-    let part = path.with_file_name(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));
+    let Some(part) = part::beside(path) else { bail!("{} is no name of a file", path.display()) };
+    let unmade = || format!("the demo's file {} cannot be made; name another with --database", path.display());
+    let held = File::create_new(&part).with_context(unmade)?;
+    part::hold(&held);
     let part = Part(part);
     let bar = progress_bar(rows, terminal);
-    fill(&part.0, rows, &bar)
-        .with_context(|| format!("the demo's file {} cannot be made; name another with --database", path.display()))?;
+    fill(&part.0, rows, &bar).with_context(unmade)?;
     fs::rename(&part.0, path).with_context(|| format!("the demo's file cannot be named {}", path.display()))?;
     bar.finish_and_clear();
     Ok(())
@@ -201,7 +204,7 @@ fn progress_bar(rows: u32, terminal: bool) -> ProgressBar {
     if !terminal || rows < 10_000 {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("making tricks {wide_bar} {human_pos}/{human_len}  {per_sec}  {eta} left")
+    let style = ProgressStyle::with_template("making tricks {wide_bar} {human_pos}/{human_len}  {eta} left")
         .expect("a right template");
     ProgressBar::with_draw_target(Some(rows.into()), ProgressDrawTarget::stderr()).with_style(style)
 }
@@ -340,14 +343,5 @@ impl Dice {
 
     fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
         from[self.roll(from.len() as u64) as usize]
-    }
-}
-
-/// A file that is gone when it is dropped, unless it has another name by then.
-struct Part(PathBuf);
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
     }
 }

@@ -5,7 +5,7 @@ use std::{future::poll_fn, pin::Pin};
 use anyhow::{Context, Result, bail};
 use http_body::Body as _;
 
-use super::{Exit, export::progress_bar, open::Opener};
+use super::{Exit, export::progress_bar, open::Opener, say};
 use crate::{coding::CODINGS, format::FORMATS, kind, suggest};
 
 pub(super) async fn run(
@@ -67,14 +67,15 @@ pub(super) async fn run(
             if coding.is_some() && !resource.options().compress {
                 continue;
             }
-            let bar = progress_bar(resource, opener.process.terminal).await;
+            let encoding = coding.map_or("identity", |coding| CODINGS[coding].name);
+            let told = format!("{} {} {encoding}", resource.name(), FORMATS[format].name);
+            let bar = progress_bar(resource, &told, opener.process.terminal).await;
             let mut body = chunkflow.coded_body(resource, format, coding, base.as_deref().unwrap_or_default()).await?;
             while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
                 frame?;
                 bar.set_position(body.rows());
             }
-            bar.finish();
-            let encoding = coding.map_or("identity", |coding| CODINGS[coding].name);
+            bar.finish_and_clear();
             tracing::info!(
                 resource = resource.name(),
                 format = FORMATS[format].name,
@@ -89,7 +90,7 @@ pub(super) async fn run(
     let (loaded, compressed, failed) = (metrics.loads.get(), metrics.compressed.get(), metrics.store_errors.get());
     // What is compressed was found as it is before.
     let there = metrics.hits.get().saturating_sub(compressed);
-    println!("{loaded} chunks loaded, {compressed} compressed, {there} were there");
+    say(&format!("{loaded} chunks loaded, {compressed} compressed, {there} were there"))?;
     if failed > 0 {
         bail!("the store failed or refused {failed} times: not all chunks are in it");
     }

@@ -23,6 +23,7 @@ mod layering;
 mod library;
 mod lists;
 mod machines;
+mod mistakes;
 mod order;
 mod origins;
 mod pages;
