@@ -219,4 +219,13 @@ mod tests {
             assert_eq!(Cursor::after(&[Value::Real(real)]).unwrap().values().next(), Some(Value::Real(real)));
         }
     }
+
+    #[test]
+    fn a_key_that_cannot_be_read_is_a_failure_and_no_null() {
+        for unread in [Value::Formless(None), Value::Formless(Some(b"0105"))] {
+            let error = Cursor::after(&[Value::Integer(1), unread]).unwrap_err();
+            assert_eq!(error.kind(), Kind::Data);
+            assert!(error.advice().is_some());
+        }
+    }
 }

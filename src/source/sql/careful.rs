@@ -22,8 +22,9 @@ use crate::{
     source::Query,
 };
 
-/// So many rows are read with care by one read.
+/// So many rows are read with care by one read, fewer where they have so many values that each alone would take too long.
 const ROWS: usize = 16;
+const VALUES: usize = 512;
 
 /// What a database answered; the inner error is one that a value has caused.
 pub(in crate::source) type Answer<T, F> = Result<Result<T, F>, F>;
@@ -58,7 +59,8 @@ pub(in crate::source) async fn read<S: Snapshot>(
     query: &Query,
     sink: &mut dyn RowSink,
 ) -> Result<bool, S::Failure> {
-    let limit = (query.limit as usize).min(ROWS);
+    let most = (VALUES / plan.selects.len().max(1)).clamp(1, ROWS);
+    let limit = (query.limit as usize).min(most);
     let mut reader = Reader { snapshot, plan, query, rows: limit + usize::from(plan.unproven) };
 
     let keys = reader.keys().await?;
@@ -157,7 +159,6 @@ impl<S: Snapshot> Reader<'_, S> {
         let mut values = Held::new(1);
         for row in 0..keys.count() {
             let key: Vec<Value<'_>> = keys.row(row).collect();
-            // By its own text, as it was read: a cursor's values are what is bound.
             let key = Cursor::after(&key).map_err(S::Failure::from)?;
             let range = keyset::exactly(&self.plan.order, &key);
             match self.one(&select, &range, &key).await? {

@@ -266,3 +266,40 @@ impl SmallTable {
         size_of::<u64>() + self.rows.weight() / self.rows.count().max(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::sql::catalogue::TableColumn;
+
+    #[test]
+    fn a_join_column_that_cannot_be_read_fails_the_load_instead_of_having_no_related_rows() {
+        let relation = |whole| Relation {
+            parent: 1,
+            parent_column: TableColumn::plain("id".into()),
+            whole,
+            join: None,
+            table: "child".into(),
+            column: "item".into(),
+            columns: vec![],
+            names: vec![],
+            order: vec![],
+            small: false,
+            own_order: true,
+        };
+        let mut rows = Held::new(2);
+        rows.slots.extend([Slot::Integer(1), Slot::Integer(7), Slot::Unreadable, Slot::Null]);
+        for whole in [true, false] {
+            let keys: Vec<usize> = keys_of(&relation(whole), &rows).unwrap().map(|(row, _)| row).collect();
+            assert_eq!(keys, [0, 1], "a value beside it may be unreadable");
+        }
+
+        for unread in [Slot::Unreadable, Slot::Bytes(Form::Formless, 0, 0)] {
+            rows.slots[3] = unread;
+            for whole in [true, false] {
+                assert!(keys_of(&relation(whole), &rows).is_err());
+                assert!(WholeKeys::new(&relation(whole), &rows).is_err());
+            }
+        }
+    }
+}
