@@ -25,6 +25,26 @@ use crate::{
 /// rest share one.
 const ADDRESSES: usize = 65_536;
 
+/// Open files that are kept for what is no client: databases, stores, listeners, refusals.
+const OTHER_FILES: usize = 128;
+
+/// As many connections as are configured, or as the limit on open files leaves room for: without a file
+/// left, nobody could be told that there is none.
+pub(super) fn connections(configured: usize) -> usize {
+    use rustix::process::{Resource, getrlimit};
+    let Some(files) = getrlimit(Resource::Nofile).current else { return configured };
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    let most = files.saturating_sub(OTHER_FILES).max(files / 2);
+
+    if configured > most {
+        tracing::warn!(
+            "{most} connections at once, not {configured}: raise the limit on open files (ulimit -n, \
+             LimitNOFILE), now {files}, or lower `max_connections` in [server]"
+        );
+    }
+    configured.min(most)
+}
+
 /// The part of an address that tells clients apart.
 pub(super) fn client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {

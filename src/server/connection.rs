@@ -1,11 +1,9 @@
 //! One connection: what it speaks. HTTP/1 and HTTP/2 have files of their own.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{future::Future, io, sync::Arc};
 
-use tokio::{
-    net::TcpStream,
-    time::{sleep, timeout},
-};
+use bytes::{Bytes, BytesMut};
+use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
@@ -15,8 +13,8 @@ use super::{
     watch::{Watch, Watched},
 };
 
-/// Between two looks at a connection that began like HTTP/2 and is not there yet.
-const LOOK: Duration = Duration::from_millis(5);
+/// What is read at first.
+const READ: usize = 2 * 1024;
 
 /// What a connection speaks, as its first bytes or ALPN tell.
 enum Spoken {
@@ -49,10 +47,11 @@ pub(super) async fn serve(
 }
 
 /// Waits for the first bytes, and with TLS for the handshake.
-async fn greet(stream: TcpStream, tls: Option<TlsAcceptor>, watch: &Arc<Watch>) -> io::Result<Spoken> {
+async fn greet(mut stream: TcpStream, tls: Option<TlsAcceptor>, watch: &Arc<Watch>) -> io::Result<Spoken> {
     let Some(tls) = tls else {
-        let http2 = begins_http2(&stream).await?;
-        let io = Watched::new(stream, Arc::clone(watch));
+        let begun = begin(&mut stream).await?;
+        let http2 = begun.starts_with(http2::PREFACE);
+        let io = Watched::new(stream, Arc::clone(watch)).behind(begun);
         return Ok(if http2 { Spoken::Http2(io) } else { Spoken::Http1(io) });
     };
     let io = Box::new(tls.accept(Watched::new(stream, Arc::clone(watch))).await?);
@@ -60,16 +59,15 @@ async fn greet(stream: TcpStream, tls: Option<TlsAcceptor>, watch: &Arc<Watch>) 
     Ok(if http2 { Spoken::Http2OverTls(io) } else { Spoken::Http1OverTls(io) })
 }
 
-/// Whether the client begins with HTTP/2's preface, as one does that knows what is spoken here.
-async fn begins_http2(stream: &TcpStream) -> io::Result<bool> {
-    let mut begin = [0; http2::PREFACE.len()];
+/// Reads until it is clear whether the client begins with HTTP/2's preface, as one does that knows what
+/// is spoken here.
+async fn begin(stream: &mut TcpStream) -> io::Result<Bytes> {
+    let mut begun = BytesMut::with_capacity(READ);
     loop {
-        let came = stream.peek(&mut begin).await?;
-        match http2::PREFACE.starts_with(&begin[..came]) {
-            true if came == begin.len() => return Ok(true),
-            // The socket is readable already, so nothing would tell that more came.
-            true if came > 0 => sleep(LOOK).await,
-            _ => return Ok(false),
+        let read = stream.read_buf(&mut begun).await?;
+        let undecided = begun.len() < http2::PREFACE.len() && http2::PREFACE.starts_with(&begun);
+        if read == 0 || !undecided {
+            return Ok(begun.freeze());
         }
     }
 }

@@ -26,6 +26,9 @@ struct Gather<IO> {
     /// How many of them the socket has.
     sent: usize,
     failed: bool,
+    /// Whether the client has closed its half, and whether that is kept from whoever reads.
+    closed: bool,
+    goes_on: bool,
 }
 
 impl<IO> Clone for Gathered<IO> {
@@ -36,7 +39,30 @@ impl<IO> Clone for Gathered<IO> {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Gathered<IO> {
     pub(super) fn new(io: IO) -> Gathered<IO> {
-        Gathered(Arc::new(Mutex::new(Gather { io, bytes: vec![], sent: 0, failed: false })))
+        Gathered(Arc::new(Mutex::new(Gather {
+            io,
+            bytes: vec![],
+            sent: 0,
+            failed: false,
+            closed: false,
+            goes_on: false,
+        })))
+    }
+
+    /// From now on reading never comes to an end: a client that has closed its half is still to be
+    /// answered, which `h2` would not do.
+    pub(super) fn go_on(&self) {
+        self.gather().goes_on = true;
+    }
+
+    /// Whether the client has closed its half.
+    pub(super) fn is_closed(&self) -> bool {
+        self.gather().closed
+    }
+
+    /// Whether the socket has all that was gathered.
+    pub(super) fn is_sent(&self) -> bool {
+        self.gather().bytes.is_empty()
     }
 
     /// A future that writes here, and no more than that: each time it has been polled, what it wrote is sent.
@@ -85,7 +111,18 @@ impl<IO: AsyncWrite + Unpin> Gather<IO> {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gathered<IO> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.gather().io).poll_read(context, buffer)
+        let gather = &mut *self.gather();
+        let before = buffer.filled().len();
+        let poll = Pin::new(&mut gather.io).poll_read(context, buffer);
+        let ended = match &poll {
+            Poll::Ready(Ok(())) => buffer.filled().len() == before,
+            // Over TLS: without a word, as many clients do.
+            Poll::Ready(Err(error)) => error.kind() == io::ErrorKind::UnexpectedEof,
+            Poll::Pending => false,
+        };
+        gather.closed |= ended;
+        // It is polled again whenever something is written, and then tells whether the client has left.
+        if ended && gather.goes_on { Poll::Pending } else { poll }
     }
 }
 

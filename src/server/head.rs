@@ -105,6 +105,12 @@ fn malformed() -> Refusal {
     (StatusCode::BAD_REQUEST, error.remedy("send one, as RFC 9112 says; is the scheme right, http or https?"))
 }
 
+/// What is said to a client that closed its half within a head.
+pub(super) fn unfinished() -> Refusal {
+    let error = Error::new(Kind::Invalid, "the request ends within its head");
+    (StatusCode::BAD_REQUEST, error.remedy("send all of it, and an empty line behind it"))
+}
+
 fn too_large() -> Refusal {
     let message = format!("the head of the request has more than {BYTES} bytes or {FIELDS} fields");
     (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Error::new(Kind::Invalid, message).remedy("send a smaller one"))

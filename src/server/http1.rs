@@ -9,25 +9,26 @@ use std::{
     pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::{BufMut, BytesMut};
 use http::{HeaderValue, Method, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
+    io::AsyncReadExt,
+    net::TcpStream,
+    time::{sleep, timeout},
 };
 
 use super::{
     NOTICE,
     bounds::Place,
+    ending::{self, PATIENCE},
     head::{self, Asked, Framing, Refusal},
     live::Live,
     origin::Peer,
     outgoing::{Outgoing, Socket},
-    watch::{Wait, Watch},
+    watch::{Wait, Watch, Watched},
 };
 use crate::{
     config::ServerConfig,
@@ -39,10 +40,6 @@ use crate::{
 const READ: usize = 2 * 1024;
 /// Room for a head, and for the framing of many frames.
 const LEAD: usize = 1024;
-/// A client that still sends while the connection is about to end has so long to take the answer, and so many bytes are read of it: closing with
-/// bytes unread would reset the connection and lose the answer.
-const LINGER: (Duration, u64) = (Duration::from_secs(1), 256 * 1024);
-
 /// Serves a connection; ends as [`super::connection::serve`] says.
 pub(super) async fn serve(
     io: impl Socket,
@@ -68,9 +65,10 @@ pub(super) async fn serve(
 }
 
 /// Refuses a connection, without reading what was asked.
-pub(super) async fn reject(io: impl Socket, why: Error) {
-    let connection = Connection::new(io, Watch::new());
-    let _ = timeout(LINGER.0, connection.refuse(problem(why))).await;
+pub(super) async fn reject(stream: TcpStream, why: Error) {
+    let watch = Watch::new();
+    let connection = Connection::new(Watched::new(stream, Arc::clone(&watch)), watch);
+    let _ = timeout(2 * PATIENCE, connection.refuse(problem(why))).await;
 }
 
 /// An answer on its way.
@@ -88,12 +86,14 @@ struct Connection<IO> {
     watch: Arc<Watch>,
     /// What the client sent and is not looked at yet; at most a head.
     came: BytesMut,
+    /// Whether the client has closed its half, so that no more comes.
+    closed: bool,
     outgoing: Outgoing,
 }
 
 impl<IO: Socket> Connection<IO> {
     fn new(io: IO, watch: Arc<Watch>) -> Connection<IO> {
-        Connection { io, watch, came: BytesMut::new(), outgoing: Outgoing::new() }
+        Connection { io, watch, came: BytesMut::new(), closed: false, outgoing: Outgoing::new() }
     }
 
     /// Answers requests until there are no more.
@@ -103,28 +103,44 @@ impl<IO: Socket> Connection<IO> {
             let asked = match self.ask(draining.as_mut(), &mut drains, std::mem::take(&mut first)).await? {
                 Some(Ok(asked)) => asked,
                 Some(Err((status, error))) => return self.refuse(refusal(status, error)).await,
-                None => return self.io.shutdown().await,
+                None => return self.finish().await,
             };
             let Asked { request, keeps, bodied } = asked;
             self.watch.request();
-            // Dropped in the middle of an answer, the connection ends visibly.
-            self.watch.end_with_reset(true);
-            let (version, bodiless) = (request.version(), request.method() == Method::HEAD);
+            self.watch.owe(true);
+
+            let version = request.version();
+            let bodiless = request.method() == Method::HEAD;
             let site = live.site();
-            let mut answering = pin!(site.answer(request, peer));
-            let (response, permit) = poll_fn(|context| {
-                if let Poll::Ready(answered) = answering.as_mut().poll(context) {
-                    return Poll::Ready(Ok(answered));
-                }
-                self.poll_left(context).map(Err)
-            })
-            .await
-            .inspect_err(|_| self.watch.end_with_reset(false))?;
+            let (response, permit) = self.wait(site.answer(request, peer)).await?;
+
             let stays = !drains && live.shared.ready.load(Ordering::Relaxed);
-            if !self.respond(response, permit, version, bodiless, keeps && !bodied && stays).await? {
-                return if bodied { self.linger().await } else { self.io.shutdown().await };
+            let last = self.closed && self.came.is_empty();
+            if !self.respond(response, permit, version, bodiless, keeps && !bodied && stays && !last).await? {
+                return self.finish().await;
             }
         }
+    }
+
+    /// Waits for an answer while its client does.
+    async fn wait<T>(&mut self, answer: impl Future<Output = T>) -> io::Result<T> {
+        let mut answer = pin!(answer);
+        let mut patience = None;
+        poll_fn(|context| {
+            if let Poll::Ready(answered) = answer.as_mut().poll(context) {
+                return Poll::Ready(Ok(answered));
+            }
+            if let Poll::Ready(left) = self.poll_left(context) {
+                return Poll::Ready(Err(left));
+            }
+            if !self.closed {
+                return Poll::Pending;
+            }
+            let patience = patience.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+            ready!(patience.as_mut().poll(context));
+            Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client closed its half and left")))
+        })
+        .await
     }
 
     /// Waits for the next request; `None` when there is none to come, or the server is about to stop. Who has just connected has a moment for the `first`.
@@ -137,7 +153,8 @@ impl<IO: Socket> Connection<IO> {
         self.watch.begin(if self.came.is_empty() { Wait::Idle } else { Wait::Head });
         loop {
             match head::take(&mut self.came).transpose() {
-                None if *drains && self.came.is_empty() => return Ok(None),
+                None if self.came.is_empty() && (*drains || self.closed) => return Ok(None),
+                None if self.closed => return Ok(Some(Err(head::unfinished()))),
                 None => {}
                 asked => return Ok(asked),
             }
@@ -153,7 +170,8 @@ impl<IO: Socket> Connection<IO> {
                 }
             };
             if read == 0 {
-                return Ok(None);
+                self.closed = true;
+                continue;
             }
             self.watch.end(Wait::Idle);
             self.watch.begin(Wait::Head);
@@ -166,14 +184,23 @@ impl<IO: Socket> Connection<IO> {
             self.came.reserve(READ);
         }
         let room = head::BYTES - self.came.len();
-        self.io.read_buf(&mut (&mut self.came).limit(room)).await
+        match self.io.read_buf(&mut (&mut self.came).limit(room)).await {
+            // Over TLS: without a word, as many clients do.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+            read => read,
+        }
     }
 
-    /// Ready when the client has left. What it sends meanwhile waits for its turn, as far as there is room.
+    /// Ready when the client has left. What it sends meanwhile waits for its turn, as far as there is
+    /// room; behind its end a read tells whether it has left since.
     fn poll_left(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         while self.came.len() < head::BYTES {
-            match ready!(pin!(self.read()).poll(context)) {
-                Ok(0) => return Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, "the client left")),
+            let read = pin!(self.read()).poll(context);
+            match ready!(read) {
+                Ok(0) => {
+                    self.closed = true;
+                    break;
+                }
                 Ok(_) => {}
                 Err(error) => return Poll::Ready(error),
             }
@@ -190,6 +217,7 @@ impl<IO: Socket> Connection<IO> {
         bodiless: bool,
         keeps: bool,
     ) -> io::Result<bool> {
+        self.watch.owe(true);
         let (mut head, body) = response.into_parts();
         let framing = match body.size_hint().exact() {
             _ if head.status == StatusCode::NO_CONTENT => Framing::Empty,
@@ -205,12 +233,27 @@ impl<IO: Socket> Connection<IO> {
         let mut lead = BytesMut::with_capacity(LEAD);
         head::write(&mut lead, &head, version, framing, keeps);
         drop(head);
-        let body = if framing == Framing::Empty { Body::empty() } else { body };
+        let mut body = if framing == Framing::Empty { Body::empty() } else { body };
+        if self.closed {
+            body.probe(PATIENCE);
+        }
         let mut answer = Answer { running: Some((body, permit)), framing, lead, cut: false };
+
+        // Where the end of the connection is the body's, the end of this process must not look like it.
+        let by_close = framing == Framing::Close;
+        if by_close {
+            ending::reset_at_close(self.io.tcp(), true);
+        }
         poll_fn(|context| self.poll_send(context, &mut answer)).await?;
-        // A body without its end shows that; where the end of the connection would be the body's, only a reset does.
-        self.watch.end_with_reset(answer.cut && framing == Framing::Close);
-        if answer.cut { Err(io::Error::other("the list is cut")) } else { Ok(keeps) }
+        if answer.cut {
+            ending::leaves(self.io.tcp()).await;
+            return Err(io::Error::other("the list is cut"));
+        }
+        if by_close {
+            ending::reset_at_close(self.io.tcp(), false);
+        }
+        self.watch.owe(false);
+        Ok(keeps)
     }
 
     /// Sends an answer to its end, as fast as the client takes it.
@@ -233,24 +276,28 @@ impl<IO: Socket> Connection<IO> {
                 break;
             }
         }
-        self.poll_left(context).map(|left| {
-            self.watch.end_with_reset(false);
-            Err(left)
-        })
+
+        let was_closed = self.closed;
+        let left = self.poll_left(context);
+        if self.closed
+            && !was_closed
+            && let Some((body, _)) = &mut answer.running
+        {
+            body.probe(PATIENCE);
+            context.waker().wake_by_ref();
+        }
+        left.map(Err)
     }
 
     /// Answers what is no request, or nothing at all, and ends.
     async fn refuse(mut self, response: Response<Body>) -> io::Result<()> {
         self.respond(response, None, Version::HTTP_11, false, false).await?;
-        self.linger().await
+        self.finish().await
     }
 
-    /// Ends the connection once the client has the answer, though it still sends.
-    async fn linger(mut self) -> io::Result<()> {
+    /// Ends the connection behind its last answer.
+    async fn finish(mut self) -> io::Result<()> {
         self.watch.end(Wait::Head);
-        self.io.shutdown().await?;
-        let mut rest = (&mut self.io).take(LINGER.1);
-        let _ = timeout(LINGER.0, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
-        Ok(())
+        ending::finish(&mut self.io).await
     }
 }

@@ -3,7 +3,8 @@
 //! It stands on `h2` itself: hyper waits for a client's window where nobody can time it, and cannot reset one stream that stalls.
 
 use std::{
-    future::poll_fn,
+    future::{pending, poll_fn},
+    pin::pin,
     sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, Instant, SystemTime},
@@ -17,12 +18,14 @@ use h2::{
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body::{Body as _, Frame};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    sync::watch as signal,
     task::JoinSet,
     time::{sleep, timeout},
 };
 
 use super::{
+    ending::PATIENCE,
     gathered::Gathered,
     head,
     live::Live,
@@ -58,10 +61,12 @@ pub(super) async fn serve(
     draining: impl Future<Output = ()>,
 ) {
     watch.many();
-    let io = Gathered::new(io);
+    let mut io = Gathered::new(io);
     let handshake = io.sending(settings().handshake::<_, Bytes>(io.clone()));
     let Ok(Ok(mut connection)) = timeout(config.header_timeout, handshake).await else { return };
-    let mut streams = JoinSet::new();
+    io.go_on();
+    let mut open = Open { streams: JoinSet::new(), io: io.clone(), watch: Arc::clone(&watch) };
+    let (closed, is_closed) = signal::channel(false);
     let mut draining = std::pin::pin!(draining);
     let mut watchdog = std::pin::pin!(watch.expired(&config));
     let mut ends = false;
@@ -77,8 +82,13 @@ pub(super) async fn serve(
             accepted = io.sending(connection.accept()) => match accepted {
                 Some(Ok((request, respond))) => {
                     watch.request();
-                    let stream = Stream { peer, config: Arc::clone(&config), watch: Arc::clone(&watch) };
-                    streams.spawn(stream.answer(live.site(), request, respond));
+                    let stream = Stream {
+                        peer,
+                        config: Arc::clone(&config),
+                        watch: Arc::clone(&watch),
+                        closed: is_closed.clone(),
+                    };
+                    open.streams.spawn(stream.answer(live.site(), request, respond));
                 }
                 Some(Err(error)) => {
                     tracing::debug!(peer = %peer.address, %error, "a connection ended");
@@ -86,13 +96,22 @@ pub(super) async fn serve(
                 }
                 None => return,
             },
-            Some(_) = streams.join_next(), if !streams.is_empty() => quiet_since = Instant::now(),
+            Some(_) = open.streams.join_next(), if !open.streams.is_empty() => quiet_since = Instant::now(),
+            () = until(|| io.is_closed()), if !*closed.borrow() => {
+                closed.send_replace(true);
+            }
+            // Nobody is there to say more, and all is said.
+            () = until(|| io.is_closed() && is_sent(&io, &watch)), if open.streams.is_empty() => {
+                drop(open);
+                let _ = io.shutdown().await;
+                return;
+            }
             () = &mut draining, if !ends => {
                 ends = true;
                 quiet_since = Instant::now();
                 connection.graceful_shutdown();
             }
-            () = sleep((quiet_since + quiet).saturating_duration_since(Instant::now())), if streams.is_empty() => {
+            () = sleep((quiet_since + quiet).saturating_duration_since(Instant::now())), if open.streams.is_empty() => {
                 if ends {
                     return;
                 }
@@ -101,6 +120,31 @@ pub(super) async fn serve(
                 connection.graceful_shutdown();
             }
         }
+    }
+}
+
+/// Ready once something is so. Nobody tells it of that: it is looked at whenever the connection moves.
+async fn until(so: impl Fn() -> bool) {
+    poll_fn(|_| if so() { Poll::Ready(()) } else { Poll::Pending }).await;
+}
+
+/// Whether the socket has all that was written for it.
+fn is_sent<IO: AsyncRead + AsyncWrite + Unpin>(io: &Gathered<IO>, watch: &Watch) -> bool {
+    io.is_sent() && !watch.lasts(Wait::Socket)
+}
+
+/// The streams under way. When it is dropped, however that comes, it notes whether they or their last
+/// bytes are owed.
+struct Open<IO: AsyncRead + AsyncWrite + Unpin> {
+    streams: JoinSet<()>,
+    io: Gathered<IO>,
+    watch: Arc<Watch>,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Drop for Open<IO> {
+    fn drop(&mut self) {
+        while self.streams.try_join_next().is_some() {}
+        self.watch.owe(!self.streams.is_empty() || !is_sent(&self.io, &self.watch));
     }
 }
 
@@ -129,6 +173,8 @@ struct Stream {
     peer: Peer,
     config: Arc<ServerConfig>,
     watch: Arc<Watch>,
+    /// Whether the client has closed its half of the connection.
+    closed: signal::Receiver<bool>,
 }
 
 impl Stream {
@@ -144,6 +190,7 @@ impl Stream {
             )
         };
         let (response, _permit) = tokio::select! {
+            biased;
             // A client that takes longer for its request has its answer all the same, and one that asked wrongly needs none.
             (answer, passed) = answered => match passed {
                 Ok(Err(_)) => return,
@@ -151,6 +198,10 @@ impl Stream {
             },
             // The client left.
             _ = poll_fn(|context| respond.poll_reset(context)) => return,
+            () = forsaken(self.closed.clone()) => {
+                respond.send_reset(Reason::CANCEL);
+                return;
+            }
         };
         let (mut parts, body) = response.into_parts();
         let empty = body.is_end_stream();
@@ -171,11 +222,18 @@ impl Stream {
     /// Sends a body as fast as its client takes it, and to its end, or resets the stream.
     async fn send(&self, mut body: Body, way: &mut SendStream<Bytes>) {
         let mut pace = Pace::default();
+        let mut closed = pin!(is_closed(self.closed.clone()));
+        let mut probes = false;
         loop {
             let frame = tokio::select! {
                 biased;
                 frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context)) => frame,
                 _ = poll_fn(|context| way.poll_reset(context)) => return,
+                () = &mut closed, if !probes => {
+                    probes = true;
+                    body.probe(PATIENCE);
+                    continue;
+                }
             };
             match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(bytes))) => {
@@ -231,6 +289,20 @@ impl Stream {
         }
         true
     }
+}
+
+/// Ends when the client has closed its half.
+async fn is_closed(mut closed: signal::Receiver<bool>) {
+    if closed.wait_for(|closed| *closed).await.is_err() {
+        // The connection is over, and this stream with it.
+        pending::<()>().await;
+    }
+}
+
+/// Ends when a client that has closed its half has waited for long enough.
+async fn forsaken(closed: signal::Receiver<bool>) {
+    is_closed(closed).await;
+    sleep(PATIENCE).await;
 }
 
 /// Waits for the end of a request, or for so many bytes of its body, which nobody reads: only the end shows whether it is well-formed (RFC 9113 §8.1.1).

@@ -27,6 +27,8 @@ pub type Reloads = mpsc::Sender<oneshot::Sender<Result<String, String>>>;
 pub(super) struct Shared {
     pub(super) address: SocketAddr,
     pub(super) ready: AtomicBool,
+    /// Whether the time to drain is over, and what still runs is cut.
+    pub(super) cuts: AtomicBool,
     pub(super) connections: Arc<Count>,
     pub(super) streams: Arc<Count>,
     /// Request identifiers: a random start, then one more each.
@@ -39,6 +41,7 @@ impl Shared {
         Arc::new(Shared {
             address,
             ready: AtomicBool::new(true),
+            cuts: AtomicBool::new(false),
             connections: Arc::default(),
             streams: Arc::default(),
             next_id: AtomicU64::new(fastrand::u64(..)),

@@ -3,6 +3,7 @@
 mod admin;
 mod bounds;
 mod connection;
+mod ending;
 mod forwarded;
 mod gathered;
 mod guard;
@@ -213,12 +214,16 @@ impl Server {
         }
         drop(listener);
         tracing::info!(connections = connections.len(), "draining");
+        let began = Instant::now();
         let drained = async { while connections.join_next().await.is_some() {} };
         tokio::select! {
-            () = drained => {}
-            () = tokio::time::sleep(live.site().config.drain) => tracing::warn!("streams that still run are cut"),
+            () = drained => return,
+            () = tokio::time::sleep(live.site().config.drain) => {}
             () = shutdown.reached(Stage::Stopped) => {}
         }
+        live.shared.cuts.store(true, Ordering::Relaxed);
+        let had = began.elapsed();
+        tracing::warn!(connections = connections.len(), ?had, "streams that still run are cut");
         connections.shutdown().await;
     }
 }

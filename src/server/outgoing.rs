@@ -33,15 +33,24 @@ pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
     fn segment(&mut self) -> usize {
         1
     }
+
+    /// The socket below.
+    fn tcp(&self) -> &TcpStream;
 }
 
-impl Socket for TcpStream {}
-
-impl Socket for Box<TlsStream<Watched>> {}
+impl Socket for Box<TlsStream<Watched>> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0.tcp()
+    }
+}
 
 impl Socket for Watched {
     fn segment(&mut self) -> usize {
         Watched::segment(self)
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        Watched::tcp(self)
     }
 }
 
@@ -200,6 +209,10 @@ mod tests {
     impl Socket for Taking {
         fn segment(&mut self) -> usize {
             1000
+        }
+
+        fn tcp(&self) -> &TcpStream {
+            unreachable!("there is none")
         }
     }
 

@@ -24,7 +24,7 @@ use crate::{
     error::{Error, Kind, Result},
     format::FORMATS,
     source::Requester,
-    stream::Tally,
+    stream::{Outcome, Tally},
     web::{Body, Chunkflow, json, problem, refusal},
 };
 
@@ -54,10 +54,11 @@ impl Site {
     /// When the certificate is of no use.
     pub(super) fn new(
         chunkflow: Chunkflow,
-        config: ServerConfig,
+        mut config: ServerConfig,
         door: Door,
         shared: &Arc<Shared>,
     ) -> io::Result<Site> {
+        config.max_connections = bounds::connections(config.max_connections);
         Ok(Site {
             chunkflow,
             tls: config.tls.as_ref().map(Tls::open).transpose()?,
@@ -99,6 +100,7 @@ impl Site {
         // Begun before the work, so that a client who leaves before its first byte has its line too.
         let line = tracing::enabled!(target: "chunkflow::access", tracing::Level::INFO).then(|| Line {
             began: Instant::now(),
+            shared: Arc::clone(&self.shared),
             peer: peer.address,
             client: self.hosts.client(&request, peer.address.ip()),
             id: id.clone(),
@@ -250,6 +252,7 @@ fn readable(method: &Method, response: Response<Body>) -> Response<Body> {
 /// A line of the access log, written when it is dropped: once the response has ended, or the client has left.
 struct Line {
     began: Instant,
+    shared: Arc<Shared>,
     /// Who is connected.
     peer: SocketAddr,
     /// Who asks: where the peer is a trusted proxy, the one that it names.
@@ -267,15 +270,20 @@ impl Drop for Line {
         let id = self.id.to_str().unwrap_or_default();
         let ms = (self.began.elapsed().as_secs_f64() * 1e6).round() / 1000.0;
         let Line { client, peer, method, uri, .. } = &*self;
+        // What the end of the server cuts had as long as this line says.
+        let cuts = self.shared.cuts.load(Ordering::Relaxed);
+        let gone = if cuts { Outcome::Cut } else { Outcome::Gone };
+
         match (self.status.map(|status| status.as_u16()), self.tally) {
             (Some(status), Some(Tally { rows, bytes, hits, loads, outcome })) => {
+                let outcome = if outcome == Outcome::Gone { gone } else { outcome };
                 tracing::info!(target: "chunkflow::access", %client, %peer, id, %method, %uri, status, rows, bytes, hits, loads, %outcome, ms);
             }
             (Some(status), None) => {
                 tracing::info!(target: "chunkflow::access", %client, %peer, id, %method, %uri, status, ms)
             }
             (None, _) => {
-                tracing::info!(target: "chunkflow::access", %client, %peer, id, %method, %uri, outcome = "gone", ms)
+                tracing::info!(target: "chunkflow::access", %client, %peer, id, %method, %uri, outcome = %gone, ms)
             }
         }
     }

@@ -11,15 +11,17 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
+use bytes::Bytes;
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 
+use super::ending;
 use crate::config::ServerConfig;
 
 /// What a connection can wait for the client with.
@@ -43,8 +45,8 @@ pub(super) struct Watch {
     waits: [AtomicU64; 3],
     /// Whether the next write that finds the socket full asks the kernel itself.
     ask: AtomicBool,
-    /// Whether the connection must end with a reset, because a plain close would look like the end of the body.
-    reset: AtomicBool,
+    /// Whether the client has not all of an answer.
+    owes: AtomicBool,
     /// Whether the connection carries many streams, so that what is read has a [`Watch::fair`] measure.
     many: AtomicBool,
     read: AtomicU64,
@@ -58,7 +60,7 @@ impl Watch {
             began: Instant::now(),
             waits: Default::default(),
             ask: AtomicBool::new(false),
-            reset: AtomicBool::new(false),
+            owes: AtomicBool::new(false),
             many: AtomicBool::new(false),
             read: AtomicU64::new(0),
             written: AtomicU64::new(0),
@@ -112,9 +114,9 @@ impl Watch {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// From now on the connection ends with a reset, however it ends.
-    pub(super) fn end_with_reset(&self, reset: bool) {
-        self.reset.store(reset, Ordering::Relaxed);
+    /// Notes whether the client is still to get an answer, or the rest of one: see [`ending`].
+    pub(super) fn owe(&self, owes: bool) {
+        self.owes.store(owes, Ordering::Relaxed);
     }
 
     /// Ends when a wait has lasted longer than its limit, at most a quarter later.
@@ -154,13 +156,26 @@ const SETTLES: u64 = 4 * 1024 * 1024;
 pub(super) struct Watched {
     stream: TcpStream,
     watch: Arc<Watch>,
+    /// What was read of it already, to be read again.
+    begun: Bytes,
     /// The bytes of a segment, and how many were written when the kernel said so.
     segment: (usize, u64),
 }
 
 impl Watched {
     pub(super) fn new(stream: TcpStream, watch: Arc<Watch>) -> Watched {
-        Watched { stream, watch, segment: (1, 0) }
+        Watched { stream, watch, begun: Bytes::new(), segment: (1, 0) }
+    }
+
+    /// The same socket, where these bytes are read first.
+    pub(super) fn behind(mut self, begun: Bytes) -> Watched {
+        self.begun = begun;
+        self
+    }
+
+    /// The socket itself.
+    pub(super) fn tcp(&self) -> &TcpStream {
+        &self.stream
     }
 
     /// The bytes of a segment, as the kernel said lately: it grows with the client's window at first.
@@ -203,9 +218,7 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        if self.watch.reset.load(Ordering::Relaxed) {
-            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
-        }
+        ending::close(&self.stream, self.watch.owes.load(Ordering::Relaxed));
     }
 }
 
@@ -216,7 +229,13 @@ impl AsyncRead for Watched {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let poll = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let poll = if self.begun.is_empty() {
+            Pin::new(&mut self.stream).poll_read(context, buffer)
+        } else {
+            let again = self.begun.len().min(buffer.remaining());
+            buffer.put_slice(&self.begun.split_to(again));
+            Poll::Ready(Ok(()))
+        };
         let read = buffer.filled().len() - before;
         if !self.watch.fair(read) {
             return Poll::Ready(Err(io::Error::other("the client sends far more than it asks for")));
@@ -255,6 +274,8 @@ impl AsyncWrite for Watched {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test]

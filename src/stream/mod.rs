@@ -191,6 +191,14 @@ impl Stream {
         self.length
     }
 
+    /// Breaks a silence after so long at most, where it may be broken at all.
+    pub(crate) fn probe(&mut self, every: Duration) {
+        if !self.heartbeat.is_zero() {
+            self.heartbeat = self.heartbeat.min(every);
+            self.silence = None;
+        }
+    }
+
     /// What it has done so far.
     pub(crate) fn tally(&self) -> &Tally {
         &self.tally

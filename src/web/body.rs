@@ -5,6 +5,9 @@ use std::{
     task::{Context, Poll},
 };
 
+#[cfg(feature = "server")]
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
@@ -33,6 +36,15 @@ impl Body {
     pub fn on_end(&mut self, then: impl FnOnce(&Tally) + Send + 'static) {
         if let Inner::Stream(stream) = &mut self.0 {
             stream.on_end(then);
+        }
+    }
+
+    /// Has a stream break its silence after so long at most, where its format has a way to: the answer to
+    /// a write is all that tells of some clients whether they are still there.
+    #[cfg(feature = "server")]
+    pub(crate) fn probe(&mut self, every: Duration) {
+        if let Inner::Stream(stream) = &mut self.0 {
+            stream.probe(every);
         }
     }
 

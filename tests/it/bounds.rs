@@ -2,8 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::Shutdown,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     frames::{DATA, Frames, HEADERS, INITIAL_WINDOW, RST_STREAM, get, window},
-    support::{Client, Numbers, Running, ask, ids, numbers_app, parse, serve_numbers, until},
+    support::{Client, Numbers, Process, Running, ask, binary, ids, numbers_app, parse, serve_numbers, until},
 };
 
 fn serve(source: &Arc<Numbers>, config: ServerConfig) -> Running {
@@ -164,16 +163,6 @@ fn requests_without_end_in_one_piece_wait_for_their_turn_outside_of_memory() {
 }
 
 #[test]
-fn a_client_that_closes_its_half_is_gone() {
-    let source = Numbers::held_back(1_000, 1);
-    let server = serve_numbers(&source);
-    let client = Client::get(server.address, "/numbers");
-    until("the read has begun", || source.begun() == 1);
-    client.stream.shutdown(Shutdown::Write).unwrap();
-    until("it is given up", || source.dropped.load(Ordering::SeqCst) == 1);
-}
-
-#[test]
 fn targets_and_heads_and_bodies_beyond_all_measure_are_refused_unread() {
     let server = serve_numbers(&Numbers::new(20, 1));
     let long = "x".repeat(15_000);
@@ -216,4 +205,22 @@ fn bounds_are_read_from_the_configuration_and_wrong_ones_are_complaints() {
         let complaints = read(wrong).unwrap_err().to_string();
         assert!(complaints.contains("chunkflow.toml:2:16: "), "{complaints}");
     }
+}
+
+#[test]
+fn without_files_for_all_connections_there_are_fewer_and_the_rest_is_told_so() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let plain = binary(&["demo", "--rows", "50", "--database", "t.sqlite"], folder.path());
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -n 200; exec \"$0\" \"$@\""]).arg(plain.get_program()).args(plain.get_args());
+    command.current_dir(folder.path()).env("XDG_CACHE_HOME", folder.path()).stdin(std::process::Stdio::null());
+    let server = Process::spawn(&mut command);
+
+    let mut kept: Vec<Client> = (0..150).map(|_| Client::connect(server.address)).collect();
+    let mut last = kept.pop().unwrap();
+    assert_eq!(last.read_reply("GET").status, 503, "no request is waited for");
+    assert!(kept.iter_mut().take(50).all(|client| {
+        client.send("GET", "/tricks", "HTTP/1.1", &[("host", "localhost")]);
+        client.read_reply("GET").status == 200
+    }));
 }

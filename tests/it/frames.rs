@@ -131,6 +131,8 @@ pub fn get(stream: u32, target: &str) -> Vec<u8> {
 pub struct Frames {
     pub stream: TcpStream,
     pending: Vec<u8>,
+    /// Whether the connection ended with a reset.
+    pub reset: bool,
 }
 
 impl Frames {
@@ -147,7 +149,7 @@ impl Frames {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(STUCK)).unwrap();
         stream.set_write_timeout(Some(STUCK)).unwrap();
-        Frames { stream, pending: vec![] }
+        Frames { stream, pending: vec![], reset: false }
     }
 
     /// Sends bytes, whatever they are; false when the server is gone.
@@ -171,7 +173,10 @@ impl Frames {
                 Ok(0) => return None,
                 Ok(read) => self.pending.extend(&buffer[..read]),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => panic!("nothing came for too long"),
-                Err(_) => return None,
+                Err(_) => {
+                    self.reset = true;
+                    return None;
+                }
             }
         }
     }

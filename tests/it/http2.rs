@@ -94,7 +94,7 @@ fn curl_sees_a_cut_over_tls_too() {
     source.fail_behind(3_000, Kind::Unavailable);
     let server = crate::tls::serve_securely(folder.path(), &source, ServerConfig::default());
     let url = format!("https://localhost:{}/numbers", server.address.port());
-    for (option, code) in [("--http2", 92), ("--http1.1", 18)] {
+    for (option, code) in [("--http2", 92), ("--http1.1", 56)] {
         let output = crate::tls::curl(&[option, &url], folder.path());
         assert_eq!(output.status.code(), Some(code), "{option}");
         assert!(output.stdout.len() > 1_000);

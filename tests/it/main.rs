@@ -13,6 +13,7 @@ mod cursors;
 mod databases;
 mod discretion;
 mod encodings;
+mod ending;
 mod firewall;
 mod frames;
 mod hostile;

@@ -5,15 +5,22 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Output, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
 use chunkflow::{ResourceOptions, ServerConfig, TlsFiles, system_clock};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
 use tempfile::TempDir;
 
 use crate::{
     servers::free_port,
-    support::{File, Numbers, Running, numbers_app, until},
+    support::{File, Numbers, Running, STUCK, numbers_app, until},
 };
 
 /// Makes `cert.pem` and `key.pem` for localhost in a folder.
@@ -44,6 +51,57 @@ pub fn curl(arguments: &[&str], folder: &Path) -> Output {
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--cacert", "cert.pem"]).args(arguments).current_dir(folder);
     curl.stdin(Stdio::null()).output().unwrap()
+}
+
+/// A client that takes any certificate, over a socket that a test sees.
+pub fn connect(address: SocketAddr) -> StreamOwned<ClientConnection, TcpStream> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let versions = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let any = versions.unwrap().dangerous().with_custom_certificate_verifier(Arc::new(Any(provider)));
+    let config = Arc::new(any.with_no_client_auth());
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(STUCK)).unwrap();
+    StreamOwned::new(ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap(), stream)
+}
+
+#[derive(Debug)]
+struct Any(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Any {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 fn s_client(address: SocketAddr, arguments: &[&str]) -> (bool, String) {
