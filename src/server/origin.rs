@@ -12,7 +12,7 @@ use super::forwarded::{Asked, hops};
 use crate::{
     config::ServerConfig,
     error::{Error, Kind, Result},
-    web::is_host,
+    web::{is_host, named},
 };
 
 /// Who asks, and whether over TLS.
@@ -52,19 +52,21 @@ impl Hosts {
         }
     }
 
-    /// Checks the host of a request; says what its absolute links begin with: scheme and host.
-    pub(super) fn check<'a, B>(&'a self, request: &'a Request<B>, peer: Peer) -> Result<Cow<'a, str>> {
+    /// Checks the host that a request [names](host); says what its absolute links begin with: scheme and
+    /// host.
+    pub(super) fn check<'a, B>(
+        &'a self,
+        named: Option<&'a str>,
+        request: &'a Request<B>,
+        peer: Peer,
+    ) -> Result<Cow<'a, str>> {
         let trusted = self.trusts(peer.address.ip());
         let asked = if trusted { Asked::read(request.headers()) } else { Asked::default() };
-        let host = asked.host.or_else(|| named(request).map(Cow::Borrowed)).map(lower_case);
-        let host = match host {
+        let host = match asked.host.or(named.map(Cow::Borrowed)).map(lower_case) {
             Some(host) if is_host(&host) => host,
             // HTTP/1.0 does not demand one.
             None if request.version() < Version::HTTP_11 => Cow::Borrowed(&*self.own),
-            _ => {
-                return Err(Error::new(Kind::Invalid, "the request names no right host")
-                    .remedy("send one `Host` header with a host name"));
-            }
+            _ => return Err(no_host()),
         };
         if let Some(allowed) = &self.allowed {
             let (name, port) = split_port(&host);
@@ -111,15 +113,21 @@ fn lower_case(text: Cow<'_, str>) -> Cow<'_, str> {
     if text.bytes().any(|byte| byte.is_ascii_uppercase()) { text.to_ascii_lowercase().into() } else { text }
 }
 
-/// The host that the request line or the one `Host` header names.
-fn named<B>(request: &Request<B>) -> Option<&str> {
-    let line = request.uri().authority().map(|authority| authority.as_str());
-    line.or_else(|| {
-        let mut hosts = request.headers().get_all(header::HOST).iter();
-        let host = hosts.next()?.to_str().unwrap_or_default();
-        // Two hosts are as good as a wrong one (RFC 9112 §3.2).
-        Some(if hosts.next().is_some() { "" } else { host })
-    })
+/// The host that a request names, by its line or its one `Host` field.
+///
+/// # Errors
+/// When it names no right one, or two; when HTTP/1.1 leaves the field out, which it may never (RFC 9112
+/// §3.2).
+pub(super) fn host<B>(request: &Request<B>) -> Result<Option<&str>> {
+    let named = named(request)?;
+    if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
+        return Err(no_host());
+    }
+    Ok(named)
+}
+
+fn no_host() -> Error {
+    Error::new(Kind::Invalid, "the request names no right host").remedy("send one `Host` header with a host name")
 }
 
 /// Whether a host's name, without a port, is always this machine's.
@@ -154,7 +162,9 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        hosts.check(&request.body(()).unwrap(), peer).ok().map(Cow::into_owned)
+        let request = request.body(()).unwrap();
+        let named = host(&request).ok()?;
+        hosts.check(named, &request, peer).ok().map(Cow::into_owned)
     }
 
     #[test]

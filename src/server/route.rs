@@ -16,7 +16,7 @@ use super::{
     bounds::{self, Place, Rates},
     guard::Guard,
     live::Shared,
-    origin::{Hosts, Peer},
+    origin::{Hosts, Peer, host},
     tls::Tls,
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
     format::FORMATS,
     source::Requester,
     stream::{Outcome, Tally},
-    web::{Body, Chunkflow, json, problem, refusal},
+    web::{Body, Chunkflow, asks_for_events, come_back, json, problem, refusal},
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -111,10 +111,13 @@ impl Site {
         });
         // Whoever asks for health knows the server by its address, as orchestrators do.
         let probe = ["/healthz", "/readyz"].contains(&request.uri().path());
-        let (mut response, permit) = match (&self.door, self.hosts.check(&request, peer)) {
-            (Door::Admin(guard), Err(error)) => (guard.refused_host(error), None),
-            (Door::Public, Err(error)) if !probe => (problem(error), None),
-            (_, origin) => self.route(&request, origin.as_deref().unwrap_or_default(), peer).await,
+        let (mut response, permit) = match host(&request) {
+            Err(error) => (problem(error), None),
+            Ok(named) => match (&self.door, self.hosts.check(named, &request, peer)) {
+                (Door::Admin(guard), Err(error)) => (guard.refused_host(error), None),
+                (Door::Public, Err(error)) if !probe => (problem(error), None),
+                (_, origin) => self.route(&request, origin.as_deref().unwrap_or_default(), peer).await,
+            },
         };
         response.headers_mut().insert(X_REQUEST_ID, id);
         if let Some(mut line) = line {
@@ -126,7 +129,11 @@ impl Site {
                 });
             }
         }
-        (response, permit)
+        // Behind the log, where the failure is what it is.
+        if response.status().is_success() || !asks_for_events(&request) {
+            return (response, permit);
+        }
+        (come_back(response), permit)
     }
 
     async fn route<B>(&self, request: &Request<B>, origin: &str, peer: Peer) -> (Response<Body>, Option<Place>) {

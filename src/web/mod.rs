@@ -1,6 +1,8 @@
 //! Lists over HTTP, without a server: a request in, a response with a streaming body out.
 
 mod body;
+mod events;
+mod host;
 mod next;
 mod params;
 mod recent;
@@ -17,6 +19,11 @@ pub(crate) use self::reply::refusal;
 pub use self::{
     body::Body,
     reply::{json, problem},
+};
+#[cfg(feature = "server")]
+pub(crate) use self::{
+    events::{are_asked_for as asks_for_events, come_back},
+    host::{is_host, named},
 };
 use self::{recent::Recent, reply::Problem};
 use crate::{
@@ -142,11 +149,16 @@ impl Chunkflow {
     /// Answers a request for `/RESOURCE` or `/RESOURCE.EXTENSION`.
     ///
     /// Returns once the first chunk is in hand, so that a source that is down is a 503 and not a cut list. Every failure is
-    /// an `application/problem+json` response. Needs a tokio runtime; dropping the future or the body stops the work.
+    /// an `application/problem+json` response, but for what passes where `EventSource` asks: that is told to come back. Needs a tokio runtime; dropping the future or the body stops the work.
     pub fn respond<B>(&self, request: &Request<B>) -> impl Future<Output = Response<Body>> + Send + use<B> {
         let origin = request.extensions().get().map(|Origin(origin)| &**origin);
         let requester = request.extensions().get().copied().unwrap_or_default();
-        self.respond_from(request, origin, requester)
+        let answer = self.respond_from(request, origin, requester);
+        let for_events = events::are_asked_for(request);
+        async move {
+            let response = answer.await;
+            if for_events { events::come_back(response) } else { response }
+        }
     }
 
     /// The same where the scheme and host that absolute links begin with are known otherwise, and who asks.
@@ -369,19 +381,10 @@ fn add_coding(headers: &mut HeaderMap, coding: Option<usize>) {
 
 /// The scheme and host of absolute links, as far as the request itself tells.
 fn base<B>(request: &Request<B>) -> Result<String> {
-    let host = request.uri().authority().map(|authority| authority.as_str());
-    let host = host.or_else(|| request.headers().get(header::HOST)?.to_str().ok());
-    match host.filter(|host| is_host(host)) {
+    match host::named(request)? {
         Some(host) => Ok(format!("http://{host}")),
         None => Err(Error::new(Kind::Invalid, "the request names no host to link to").remedy("send a `Host` header")),
     }
-}
-
-/// Whether a text can stand as host and port in a URL, and nothing else can hide in it.
-pub(crate) fn is_host(text: &str) -> bool {
-    !text.is_empty()
-        && text.len() <= 255
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
 }
 
 /// The headers of every list in each format; a copy of them begins each response.

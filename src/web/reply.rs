@@ -16,7 +16,7 @@ use crate::{
 pub(super) const ALLOWED: &str = "GET, HEAD, OPTIONS";
 
 /// Seconds after which a client that found no room may ask again, where nothing says it better.
-const RETRY_AFTER: u64 = 2;
+pub(super) const RETRY_AFTER: u64 = 2;
 
 /// A failure as a response.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use crate::{
-    client::{Client, Reply},
+    client::{Client, Reply, ask2},
     support::{Numbers, Running, serve_numbers},
 };
 
@@ -113,4 +113,50 @@ fn whoever_sends_what_is_no_request_is_told_what_to_do() {
         assert_eq!(client.read_to_end(), (vec![], false), "{said}");
     }
     assert_eq!(server.chunkflow.metrics().complete.get(), 1);
+}
+
+#[test]
+fn the_request_line_names_the_host_and_the_one_host_field_must_be_right_all_the_same() {
+    let server = server();
+    for (target, hosts, status) in [
+        ("http://localhost/numbers", &["localhost"][..], 200),
+        ("http://localhost/numbers", &["other.example"], 200),
+        ("HTTP://LOCALHOST/numbers", &["localhost"], 200),
+        ("http://localhost/numbers", &[""], 200),
+        ("http://localhost/numbers", &[], 400),
+        ("http://localhost/numbers", &["localhost", "localhost"], 400),
+        ("http://localhost/numbers", &["localhost", "other.example"], 400),
+        ("http://localhost/numbers", &["a b"], 400),
+        ("http://localhost/numbers", &["localhost@evil.example"], 400),
+        ("http://evil.example/numbers", &["localhost"], 400),
+        ("http://me@localhost/numbers", &["localhost"], 400),
+        ("http:///numbers", &["localhost"], 400),
+        ("/numbers", &["localhost", "localhost"], 400),
+        ("/numbers", &["localhost"], 200),
+        ("/numbers", &[""], 400),
+        ("/numbers", &[], 400),
+        ("/healthz", &["10.1.2.3"], 200),
+        ("/healthz", &["localhost", "localhost"], 400),
+        ("http://localhost/healthz", &["localhost", "localhost"], 400),
+    ] {
+        let fields: String = hosts.iter().map(|host| format!("Host: {host}\r\n")).collect();
+        let request = format!("GET {target} HTTP/1.1\r\n{fields}Connection: close\r\n\r\n");
+        assert_eq!(sent(&server, request.as_bytes()).read_reply("GET").status, status, "{target} {hosts:?}");
+    }
+    for (target, hosts, status) in [
+        ("/numbers", &[][..], 200),
+        ("http://localhost/numbers", &[], 200),
+        ("/numbers", &["localhost", "localhost"], 400),
+        ("http://localhost/numbers", &["localhost", "localhost"], 400),
+    ] {
+        let fields: String = hosts.iter().map(|host: &&str| format!("Host: {host}\r\n")).collect();
+        let request = format!("GET {target} HTTP/1.0\r\n{fields}\r\n");
+        assert_eq!(sent(&server, request.as_bytes()).read_reply("GET").status, status, "{target} {hosts:?}");
+    }
+    for (hosts, status) in
+        [(&[][..], 200), (&["localhost"], 200), (&["other.example"], 400), (&["localhost", "localhost"], 400)]
+    {
+        let fields: Vec<(&str, &str)> = hosts.iter().map(|host| ("host", *host)).collect();
+        assert_eq!(ask2(&server, "/numbers", &fields).status, status, "HTTP/2 {hosts:?}");
+    }
 }

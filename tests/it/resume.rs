@@ -24,7 +24,7 @@ pub fn events(body: &str) -> Vec<Event> {
                     events.push(std::mem::take(&mut event));
                 }
             }
-            Some(("", _)) => {}
+            Some(("" | "retry", _)) => {}
             Some(("id", value)) => id = value.trim_start().to_owned(),
             Some(("event", value)) => event.1 = value.trim_start().to_owned(),
             Some(("data", value)) => event.2 = value.strip_prefix(' ').unwrap_or(value).to_owned(),
@@ -231,4 +231,37 @@ fn the_programs_of_the_docs_print_each_row_once_though_they_are_cut_twice() {
             text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_u64().unwrap()).collect();
         assert_eq!(ids, (1..=3_000).collect::<Vec<_>>(), "{language}");
     }
+}
+
+#[test]
+fn to_event_source_a_failure_that_passes_says_when_to_come_back_and_any_other_is_the_end() {
+    for (kind, status) in
+        [(Kind::Unavailable, 503), (Kind::Busy, 503), (Kind::Timeout, 504), (Kind::Data, 500), (Kind::Config, 500)]
+    {
+        let source = Numbers::new(5, 1);
+        source.fail_behind(0, kind);
+        let server = serve_numbers(&source);
+        for headers in [[("accept", "text/event-stream")], [("last-event-id", "")], [("accept", "*/*")]] {
+            let reply = ask(server.address, "GET", "/numbers.sse", &headers);
+            let comes_back = headers[0].1 == "text/event-stream" && status != 500;
+            assert_eq!(reply.status, if comes_back { 200 } else { status }, "{kind:?} {headers:?}");
+            if comes_back {
+                let body = String::from_utf8(reply.body.clone()).unwrap();
+                assert!(body.starts_with("retry: 2000\n") && events(&body).is_empty(), "{body}");
+                assert_eq!(reply.header("content-type"), "text/event-stream; charset=utf-8");
+                assert_eq!((reply.header("cache-control"), reply.header("retry-after")), ("no-store", ""));
+            }
+        }
+    }
+    // In the middle of its events too, and where the server has no room.
+    let source = Numbers::new(5, 1);
+    let config = ServerConfig { max_streams: 0, ..ServerConfig::default() };
+    let full = Running::start(config, numbers_app(&source, ResourceOptions::default(), system_clock()));
+    let server = serve_numbers(&source);
+    let last = events(std::str::from_utf8(&get(&server, "/numbers", None).body).unwrap())[2].0.clone();
+    let reply = ask(full.address, "GET", "/numbers.sse", &[("last-event-id", &last)]);
+    assert!(reply.status == 200 && reply.body.starts_with(b"retry: 2000\n"));
+    // What was asked wrongly stays wrong.
+    assert_eq!(get(&server, "/numbers?limit=x", None).status, 400);
+    assert_eq!(get(&server, "/nothing", None).status, 404);
 }

@@ -1,0 +1,42 @@
+//! Failures as `EventSource` needs them.
+//!
+//! It comes back by itself after a stream that ends, but gives up for good at any status but 200
+//! (WHATWG HTML §9.2.3). So a failure that will pass is an empty stream that says when to come back.
+
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+
+use super::{Body, accepted, last_event, reply::RETRY_AFTER};
+use crate::format::FORMATS;
+
+/// What will pass.
+const PASSES: [StatusCode; 4] = [
+    StatusCode::TOO_MANY_REQUESTS,
+    StatusCode::BAD_GATEWAY,
+    StatusCode::SERVICE_UNAVAILABLE,
+    StatusCode::GATEWAY_TIMEOUT,
+];
+
+/// Whether a request is one of `EventSource`'s.
+pub(crate) fn are_asked_for<B>(request: &Request<B>) -> bool {
+    request.method() == Method::GET && wants_events(request.headers())
+}
+
+fn wants_events(headers: &HeaderMap) -> bool {
+    last_event(headers).is_some() || accepted(headers).is_ok_and(|format| FORMATS[format].name == "sse")
+}
+
+/// The response as `EventSource` needs it.
+pub(crate) fn come_back(response: Response<Body>) -> Response<Body> {
+    let status = response.status();
+    if !PASSES.contains(&status) {
+        return response;
+    }
+    let (mut head, _) = response.into_parts();
+    head.status = StatusCode::OK;
+    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    let after = head.headers.remove(header::RETRY_AFTER);
+    let seconds = after.and_then(|after| after.to_str().ok()?.parse::<u64>().ok()).unwrap_or(RETRY_AFTER);
+
+    let text = format!("retry: {}\n: {status}\n\n", seconds.saturating_mul(1000));
+    Response::from_parts(head, Body::from(bytes::Bytes::from(text)))
+}
