@@ -260,6 +260,12 @@ fn relations_of(info: &TableInfo, tables: &[TableInfo], seen: &HashSet<&str>) ->
         found.extend(free.map(|name| DraftRelation { name, field, off }));
     };
     let named = |name: &str| tables.iter().find(|table| table.name == name);
+    // A name alone leads to this table's own schema first.
+    let called = |target: &TableInfo| {
+        let beside = format!("{}.{}", info.schema, target.name);
+        let other = tables.iter().any(|table| table.full_name == beside && table.name != target.name);
+        if other { target.full_name.clone() } else { target.name.clone() }
+    };
     for (column, target, _) in &info.references {
         let Some(target) = named(target).filter(|target| seen.contains(&*target.name)) else { continue };
         let name = column.strip_suffix("_id").unwrap_or(column).to_owned();
@@ -274,10 +280,10 @@ fn relations_of(info: &TableInfo, tables: &[TableInfo], seen: &HashSet<&str>) ->
             let both = (here == there).then(|| (on.clone(), to.clone()));
             let (on, to_column) = both.unzip();
             let field = FieldSpec::Through {
-                through: join.name.clone(),
+                through: called(join),
                 on,
                 to: to_column,
-                related: related(target, Some(target.name.clone())),
+                related: related(target, Some(called(target))),
             };
             let bare = |name: &str| name.rsplit_once('.').map_or(name, |(_, bare)| bare).to_owned();
             push(bare(&target.name), format!("{}_{}", bare(&join.name), to), field, None);
@@ -287,7 +293,7 @@ fn relations_of(info: &TableInfo, tables: &[TableInfo], seen: &HashSet<&str>) ->
         let pointing: Vec<_> = other.references.iter().filter(|key| key.1 == info.name).collect();
         for (column, ..) in &pointing {
             let on = (pointing.len() > 1).then(|| column.clone());
-            let field = FieldSpec::From { on, related: related(other, Some(other.name.clone())) };
+            let field = FieldSpec::From { on, related: related(other, Some(called(other))) };
             let bare = other.name.rsplit_once('.').map_or(&*other.name, |(_, bare)| bare);
             let off = "rows that point here can be very many".to_owned();
             push(bare.to_owned(), format!("{bare}_{column}"), field, Some(off));
@@ -306,7 +312,9 @@ fn joins(info: &TableInfo) -> bool {
 
 /// The key of a related row and what names it for people.
 fn related(target: &TableInfo, table: Option<String>) -> Related {
-    let mut columns = target.key.clone();
+    // SQLite's rowid tells rows apart, and is no column of theirs.
+    let declared = |key: &&String| target.columns.iter().any(|(name, _)| name == *key);
+    let mut columns: Vec<String> = target.key.iter().filter(declared).cloned().collect();
     if let Some(label) = label(target).filter(|label| !columns.iter().any(|column| column.eq_ignore_ascii_case(label)))
     {
         columns.push(label);

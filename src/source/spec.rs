@@ -156,6 +156,10 @@ impl Complaint {
 pub struct TableInfo {
     /// Its name, as [`Spec::table`] takes it.
     pub name: String,
+    /// The same with its schema, where it has one; [`Spec::table`] takes this too.
+    pub full_name: String,
+    /// The schema; empty where there are none.
+    pub schema: String,
     /// What the database's own documentation of it says.
     pub comment: Option<String>,
     /// Its columns, and whether each holds text.

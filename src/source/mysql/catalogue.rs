@@ -12,38 +12,41 @@ use super::{
 };
 use crate::source::{
     Operand,
-    sql::catalogue::{Catalogue, ForeignKey, Table, TableColumn},
+    sql::catalogue::{Catalogue, ForeignKey, Table, TableColumn, tell_apart},
 };
 
 /// A related table up to this size, in rows and bytes as they are estimated, may be read whole for a run of rows.
 const SMALL_TABLE: (i64, i64) = (256, 32 * 1024);
 
+/// The tables of every database, since a configuration may name another one's; those of the URL's own are told apart. Names that
+/// differ in their case alone are different names where files' names are, and must not lie mixed with one another.
 const TABLES: &str = "
-SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, TABLE_COMMENT, TABLE_SCHEMA = DATABASE(),
+SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, TABLE_COMMENT,
+    IF(@@lower_case_table_names = 0, BINARY TABLE_SCHEMA = BINARY DATABASE(), TABLE_SCHEMA = DATABASE()),
     COALESCE(TABLE_ROWS, 0), COALESCE(DATA_LENGTH, 0), COALESCE(AVG_ROW_LENGTH, 0)
 FROM information_schema.TABLES
 WHERE TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema') AND TABLE_TYPE <> 'SEQUENCE'
-ORDER BY TABLE_SCHEMA, TABLE_NAME";
+ORDER BY BINARY TABLE_SCHEMA, BINARY TABLE_NAME";
 
 const COLUMNS: &str = "
 SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, IS_NULLABLE = 'YES', DATA_TYPE, COLUMN_TYPE, CHARACTER_SET_NAME, COLLATION_NAME,
     NUMERIC_PRECISION, NUMERIC_SCALE, EXTRA LIKE '%INVISIBLE%'
 FROM information_schema.COLUMNS
 WHERE TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')
-ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION";
+ORDER BY BINARY TABLE_SCHEMA, BINARY TABLE_NAME, ORDINAL_POSITION";
 
 /// Each column of each index, the primary key's first.
 const INDEXES: &str = "
 SELECT TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, NON_UNIQUE = 0, COLUMN_NAME, SUB_PART IS NULL, COLLATION = 'D', INDEX_TYPE
 FROM information_schema.STATISTICS
 WHERE TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')
-ORDER BY TABLE_SCHEMA, TABLE_NAME, INDEX_NAME <> 'PRIMARY', NON_UNIQUE, INDEX_NAME, SEQ_IN_INDEX";
+ORDER BY BINARY TABLE_SCHEMA, BINARY TABLE_NAME, INDEX_NAME <> 'PRIMARY', NON_UNIQUE, INDEX_NAME, SEQ_IN_INDEX";
 
 const FOREIGN_KEYS: &str = "
 SELECT TABLE_SCHEMA, TABLE_NAME, CONSTRAINT_NAME, COLUMN_NAME, REFERENCED_TABLE_SCHEMA, REFERENCED_TABLE_NAME, REFERENCED_COLUMN_NAME
 FROM information_schema.KEY_COLUMN_USAGE
 WHERE REFERENCED_TABLE_NAME IS NOT NULL AND TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')
-ORDER BY TABLE_SCHEMA, TABLE_NAME, CONSTRAINT_NAME, ORDINAL_POSITION";
+ORDER BY BINARY TABLE_SCHEMA, BINARY TABLE_NAME, CONSTRAINT_NAME, ORDINAL_POSITION";
 
 /// What the tables of a catalogue have beside what all databases have: by their names as SQL.
 pub(super) type Extras = HashMap<String, Extra>;
@@ -68,6 +71,7 @@ pub(super) async fn read(conn: &mut Conn, server: &ServerFacts) -> Result<(Catal
         places.insert(name, tables.len());
         tables.push(table);
     }
+    tell_apart(&mut tables);
     let place = |row: &Row, at: usize| places.get(&table_name(row, at)?).copied();
     let mut texts = BTreeSet::new();
     for row in conn.query::<Row, _>(COLUMNS).await? {
@@ -85,7 +89,8 @@ pub(super) async fn read(conn: &mut Conn, server: &ServerFacts) -> Result<(Catal
             let created = created.ok().flatten().and_then(|row| text(&row, 1)).unwrap_or_default();
             for column in &mut tables[place].columns {
                 if created.contains(&format!("CHECK (json_valid({}))", DIALECT.quote(&column.name))) {
-                    *column = json(column.name.clone(), column.nullable, column.declared);
+                    let kind = std::mem::take(&mut column.kind);
+                    *column = TableColumn { kind, ..json(column.name.clone(), column.nullable, column.declared) };
                 }
             }
         }
@@ -131,6 +136,8 @@ fn table(row: &Row, (database, name): &(String, String)) -> Table {
         sql: format!("{}.{}", DIALECT.quote(database), DIALECT.quote(name)),
         name: if is_set(row, 4) { name.clone() } else { full_name.clone() },
         full_name,
+        schema: database.clone(),
+        elsewhere: !is_set(row, 4),
         // A view's comment says that it is a view.
         comment: text(row, 3).filter(|comment| !comment.is_empty() && !is_view),
         is_view,
@@ -178,9 +185,14 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
     let unordered = |why| Some(why);
     match &*kind {
         "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "bit" | "year" => {
-            let unsigned = kind == "bit" || full.contains("unsigned");
+            let bits = kind == "bit";
+            let unsigned = bits || full.contains("unsigned");
+            // A year is compared with a number of two digits as one of this century or the last.
+            let whole = kind != "year";
             let kind = if unsigned { "CAST(? AS UNSIGNED)" } else { "CAST(? AS SIGNED)" }.into();
-            TableColumn { operand: Some(Operand::Integer), kind, ..plain }
+            // Bits that come out of a subquery come as digits, and say that they are bits.
+            let read = || if bits { "CAST(? AS UNSIGNED)".to_owned() } else { "?".to_owned() };
+            TableColumn { operand: Some(Operand::Integer), read: read(), read_key: read(), kind, whole, ..plain }
         }
         "decimal" => {
             let (precision, scale) = (whole(row, 8).unwrap_or(65), whole(row, 9).unwrap_or(0));
@@ -202,12 +214,11 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
         "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "enum" | "set" => {
             let (charset, collation) = (text(row, 6).unwrap_or_default(), text(row, 7).unwrap_or_default());
             // Bound text is made text of the column's character set, and compared by its collation.
-            let as_column = |value: &str| {
-                format!("CONVERT({value} USING {}) COLLATE {}", DIALECT.quote(&charset), DIALECT.quote(&collation))
-            };
+            let as_column = |value: &str| as_text(value, &collation);
             let text = TableColumn {
                 operand: Some(Operand::Text),
                 text: true,
+                collation: Some(collation.clone()),
                 unordered: matches!(&*kind, "enum" | "set")
                     .then_some("MySQL orders it by its numbers, and compares it as text"),
                 ..plain
@@ -242,7 +253,7 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
             let (read_key, bind) = ("CAST(? AS CHAR)".into(), bind.to_owned());
             TableColumn { operand: Some(Operand::Text), read_key, kind: bind.clone(), bind, unordered: why, ..plain }
         }
-        "json" => json(plain.name, nullable, declared),
+        "json" => TableColumn { kind: "CAST(? AS JSON)".into(), ..json(plain.name, nullable, declared) },
         "uuid" | "inet4" | "inet6" => {
             let bind = format!("CAST(? AS {})", kind.to_uppercase());
             let read = || "CAST(? AS CHAR)".to_owned();
@@ -260,6 +271,30 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
             TableColumn { read: "CAST(? AS CHAR)".into(), unordered: unordered("its type is not known here"), ..plain }
         }
     }
+}
+
+/// A text as one of this collation, and of the character set that its name begins with.
+pub(super) fn as_text(value: &str, collation: &str) -> String {
+    format!("CONVERT({value} USING {}) COLLATE {}", DIALECT.quote(charset(collation)), DIALECT.quote(collation))
+}
+
+fn charset(collation: &str) -> &str {
+    collation.split_once('_').map_or(collation, |(charset, _)| charset)
+}
+
+/// The collation by which a text of the first is compared with one of the second, where both are columns': the binary one of a
+/// character set, and Unicode's of different ones (<https://mariadb.com/kb/en/coercibility/>,
+/// <https://dev.mysql.com/doc/refman/8.4/en/charset-collation-coercibility.html>). Others are not compared; ours wins then.
+pub(super) fn compared_by<'a>(one: &'a str, other: &'a str) -> &'a str {
+    let is_unicode = |collation: &str| charset(collation).starts_with("utf") || charset(collation) == "ucs2";
+    let is_binary = |collation: &str| collation.ends_with("_bin");
+
+    let gives_way = if charset(one) == charset(other) {
+        is_binary(other) && !is_binary(one)
+    } else {
+        is_unicode(other) && (!is_unicode(one) || charset(other) == "utf8mb4")
+    };
+    if gives_way { other } else { one }
 }
 
 /// Whether every text of a character set comes back from UTF-8 as it was: tried with each code of one and two bytes. Others

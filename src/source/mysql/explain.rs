@@ -59,6 +59,9 @@ async fn try_queries(conn: &mut Conn, plan: &Plan) -> Result<(), (&'static str, 
             return Err((at, Error::new(Kind::Config, "the condition has a parameter, `?`").into()));
         }
     }
+    if let Some(alone) = select::condition_alone(plan) {
+        conn.prep(alone).await.map_err(|error| (at, error.into()))?;
+    }
     for relation in &plan.relations {
         conn.prep(of_relation(relation)).await.map_err(|error| ("fields", error.into()))?;
     }

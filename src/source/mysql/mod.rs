@@ -40,6 +40,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     // Its index ranges are not of rows.
     compares_rows: false,
     in_list: None,
+    collations_must_agree: false,
     join: "JOIN",
     as_text: "CAST(? AS CHAR)",
     no_text: "CAST(NULL AS CHAR)",
@@ -310,7 +311,9 @@ fn explained(error: mysql_async::Error, conditions: &[Condition]) -> Error {
                 .remedy("write it as MySQL writes a value of the column's type")
                 .caused_by(error);
         }
-        1054 | 1064 | 1146 | 1356 => {
+        1064 => Error::new(Kind::Internal, "MySQL does not take the text of a query")
+            .remedy("this is a fault of the program: report it with what the log says"),
+        1054 | 1146 | 1356 => {
             Error::new(Kind::Unavailable, "MySQL does not take the query; the table may have changed")
                 .remedy("restart, so that the table is looked at again")
         }

@@ -67,9 +67,8 @@ pub(super) fn checked(plan: &Plan, conditions: &Arc<[Condition]>) -> Result<Arc<
     let mut made = conditions.to_vec();
     for condition in made.iter_mut().filter(|condition| condition.operator != Operator::Like) {
         let Some(at) = plan.filters.iter().position(|filter| filter.column == condition.column) else { continue };
-        let (_, bind) = &plan.filter_columns[at];
         for text in &mut condition.values {
-            let (fitting, what) = match bind.as_str() {
+            let (fitting, what) = match plan.filter_columns[at].bind.as_str() {
                 "CAST(? AS DATE)" => (date(text), "a date, YYYY-MM-DD"),
                 "CAST(? AS DATETIME(6))" => (moment(text), "a time, YYYY-MM-DDTHH:MM:SS"),
                 "CAST(? AS TIME(6))" => (duration(text), "a time, HH:MM:SS"),

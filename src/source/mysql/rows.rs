@@ -8,7 +8,12 @@ use std::{fmt::Write, sync::Arc};
 use futures_util::TryStreamExt;
 use mysql_async::{BinaryProtocol, Conn, Params, QueryResult, Row, Value as Param, prelude::Queryable};
 
-use super::{DIALECT, Failure, careful::is_of_a_value, params, wire};
+use super::{
+    DIALECT, Failure,
+    careful::is_of_a_value,
+    catalogue::{as_text, compared_by},
+    params, wire,
+};
 use crate::{
     row::{RowSink, Value},
     source::{
@@ -204,8 +209,16 @@ async fn by_places(conn: &mut Conn, relation: &Relation, rows: &Held) -> Result<
 /// The related rows of keys that only SQL can compare, each with the place of its key.
 pub(super) fn joined(relation: &Relation, wanted: &Wanted, keys: usize) -> String {
     let Wanted { source, on, columns, order } = wanted;
-    // A key has the parent column's type, character set and collation.
-    let key = fill(&relation.parent_column.kind, "?");
+    // A key has the parent column's type, character set and collation. The last is said, and would win where a column's own gives
+    // way to that of the other column: then it is made a text of that one.
+    let parent = &relation.parent_column;
+    let mut key = fill(&parent.kind, "?");
+    if let (Some(own), Some(other)) = (&parent.collation, &relation.pointing_column.collation) {
+        let collation = compared_by(own, other);
+        if collation != own {
+            key = as_text(&key, collation);
+        }
+    }
     let mut table = format!("SELECT 1 AS place, {key} AS chunkflow_key");
     for place in 2..=keys {
         // Not `VALUES`, in which MariaDB (10.11) forgets what is bound.

@@ -7,11 +7,26 @@ use tokio_postgres::{Client, Row, types::Type};
 use super::{DIALECT, views, wire::Wire};
 use crate::source::{
     Operand,
-    sql::catalogue::{Catalogue, ForeignKey, Table, TableColumn},
+    sql::catalogue::{Catalogue, ForeignKey, Table, TableColumn, tell_apart},
 };
 
 /// A related table up to this size, in bytes on disk, may be read whole for a run of rows.
 const SMALL_TABLE: i64 = 32 * 1024;
+
+/// Types whose text is the name of an object, and whose value is its number.
+const NAMES_OF_OBJECTS: &[&str] = &[
+    "regclass",
+    "regcollation",
+    "regconfig",
+    "regdictionary",
+    "regnamespace",
+    "regoper",
+    "regoperator",
+    "regproc",
+    "regprocedure",
+    "regrole",
+    "regtype",
+];
 
 const TABLES: &str = "
 SELECT c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, pg_table_is_visible(c.oid), obj_description(c.oid, 'pg_class'),
@@ -21,16 +36,26 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND
     AND has_schema_privilege(n.oid, 'USAGE') AND has_any_column_privilege(c.oid, 'SELECT')
 ORDER BY n.nspname, c.relname";
 
-/// Each column with its type: of a domain the type below it, of an array the type of its elements.
+/// Each column with its type: of a domain the type below it. A type is named as what it is in `pg_type`, not as SQL's grammar
+/// writes it: `character` there is `character(1)`, while `bpchar` has any length. Types whose own operators the session does not
+/// see, since their schema is not searched, are named with them: they sort by those, and would be compared by others.
 const COLUMNS: &str = "
 WITH RECURSIVE base (oid, base) AS (
     SELECT oid, oid FROM pg_type WHERE typtype <> 'd'
-    UNION ALL SELECT t.oid, b.base FROM pg_type t JOIN base b ON t.typbasetype = b.oid WHERE t.typtype = 'd')
+    UNION ALL SELECT t.oid, b.base FROM pg_type t JOIN base b ON t.typbasetype = b.oid WHERE t.typtype = 'd'),
+hidden (type, schema) AS (
+    SELECT oc.opcintype, quote_ident(opn.nspname)
+    FROM pg_opclass oc JOIN pg_am am ON am.oid = oc.opcmethod AND am.amname = 'btree'
+        JOIN pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype
+        JOIN pg_operator op ON op.oid = ao.amopopr JOIN pg_namespace opn ON opn.oid = op.oprnamespace
+    WHERE oc.opcdefault AND ao.amopstrategy = 3 AND NOT pg_operator_is_visible(op.oid))
 SELECT a.attrelid::int8, a.attnum::int8, a.attname::text, a.attnotnull, b.base::int8, t.typname::text, t.typcategory::text,
-    format_type(b.base, NULL), CASE WHEN a.attcollation <> t.typcollation AND a.attcollation <> 0
-        THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) END, coalesce(co.collisdeterministic, true), t.typtype::text
+    quote_ident(tn.nspname) || '.' || quote_ident(t.typname), CASE WHEN a.attcollation <> t.typcollation AND a.attcollation <> 0
+        THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) END, coalesce(co.collisdeterministic, true), t.typtype::text,
+    hidden.schema, EXISTS (SELECT FROM pg_cast pc WHERE pc.castsource = t.oid AND pc.casttarget = 'json'::regtype)
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-    JOIN base b ON b.oid = a.atttypid JOIN pg_type t ON t.oid = b.base
+    JOIN base b ON b.oid = a.atttypid JOIN pg_type t ON t.oid = b.base JOIN pg_namespace tn ON tn.oid = t.typnamespace
+    LEFT JOIN hidden ON hidden.type = t.oid
     LEFT JOIN pg_collation co ON co.oid = a.attcollation LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
     AND a.attnum > 0 AND NOT a.attisdropped AND has_column_privilege(c.oid, a.attnum, 'SELECT')
@@ -56,6 +81,7 @@ pub(super) async fn read(client: &Client) -> Result<Catalogue, tokio_postgres::E
         places.insert(row.get(0), tables.len());
         tables.push(table(&row));
     }
+    tell_apart(&mut tables);
     // Columns by their numbers, which have gaps.
     let mut columns: HashMap<(i64, i64), String> = HashMap::new();
     for row in client.query_typed(COLUMNS, &[]).await? {
@@ -104,6 +130,7 @@ fn table(row: &Row) -> Table {
         sql: format!("{}.{}", DIALECT.quote(&schema), DIALECT.quote(&name)),
         name: if visible { name } else { full_name.clone() },
         full_name,
+        schema,
         comment: row.get(5),
         is_view: matches!(&*kind, "v" | "m"),
         is_part: partition,
@@ -114,20 +141,33 @@ fn table(row: &Row) -> Table {
 
 fn column(row: &Row) -> TableColumn {
     let (not_null, base, type_name): (bool, i64, String) = (row.get(3), row.get(4), row.get(5));
-    let (category, kind, collation): (String, String, Option<String>) = (row.get(6), row.get(7), row.get(8));
+    let (category, of_type, collation): (String, String, Option<String>) = (row.get(6), row.get(7), row.get(8));
     let deterministic: bool = row.get(9);
     let class: String = row.get(10);
+    let operators: Option<String> = row.get(11);
     let (is_enum, is_composite) = (class == "e", class == "c");
     let wire = Type::from_oid(base as u32).as_ref().and_then(Wire::of);
     let as_text = "?::text".to_owned();
     let is_text = is_enum || matches!(&*type_name, "citext" | "char");
     // PostgreSQL's own types (FirstNormalObjectId in access/transam.h) and ranges: as JSON they would be texts in quotes.
-    let has_text = is_text || matches!(&*class, "r" | "m") || (base < 16_384 && category != "A" && !is_composite);
+    // So would those of an extension, but for one that has a JSON form of its own.
+    let is_own = base < 16_384 || (class == "b" && !row.get::<_, bool>(12));
+    let has_text = is_text || matches!(&*class, "r" | "m") || (is_own && category != "A" && !is_composite);
     let (read, read_key) = match wire {
         Some(Wire::Json | Wire::Jsonb | Wire::Array) => ("?".to_owned(), as_text),
         Some(_) => ("?".to_owned(), "?".to_owned()),
         None if has_text => (as_text.clone(), as_text),
         None => ("to_json(?)".to_owned(), as_text),
+    };
+    // A number where its text would not come back: a byte that is no character, a name of several functions.
+    let number = match base {
+        _ if base == i64::from(Type::CHAR.oid()) => Some("int4"),
+        _ if NAMES_OF_OBJECTS.contains(&&*type_name) => Some("oid"),
+        _ => None,
+    };
+    let (read_key, kind) = match number {
+        Some(number) => (format!("?::{number}"), format!("?::{number}::{of_type}")),
+        None => (read_key, format!("?::{of_type}")),
     };
     let operand = match wire {
         Some(Wire::Int2 | Wire::Int4 | Wire::Int8 | Wire::Oid) => Some(Operand::Integer),
@@ -144,9 +184,12 @@ fn column(row: &Row) -> TableColumn {
         operand,
         read,
         read_key,
-        // A row's type is not found out by what it is compared with.
-        bind: if is_composite { format!("?::{kind}") } else { "?".to_owned() },
+        // The server finds the type out by what a value is compared with, but for that of a row.
+        bind: if is_composite { kind.clone() } else { "?".to_owned() },
+        bind_key: number.map(|_| kind.clone()),
         kind,
+        operator: operators.map(|schema| format!("OPERATOR({schema}.?)")),
+        whole: matches!(wire, Some(Wire::Int2 | Wire::Int4 | Wire::Int8)),
         collation,
         exact: (!deterministic).then(|| "? COLLATE \"C\"".to_owned()),
         unordered: (matches!(wire, Some(Wire::Json)) || matches!(&*type_name, "xml" | "point" | "line" | "polygon"))

@@ -55,6 +55,9 @@ async fn try_queries(client: &Client, begin: &str, plan: &Plan) -> Result<(), (S
     explain(client, &statement.text, Param::of(&statement, &[], 1))
         .await
         .map_err(|failure| (at.to_owned(), failure))?;
+    if let Some(alone) = select::condition_alone(plan) {
+        explain(client, &alone, vec![]).await.map_err(|failure| (at.to_owned(), failure))?;
+    }
     for (index, relation) in plan.relations.iter().enumerate() {
         let planned = plan_of_relation(client, relation).await;
         planned.map_err(|failure| (advice::relation_key(plan, index), failure))?;
@@ -136,7 +139,7 @@ async fn plan_of_relation(client: &Client, relation: &Relation) -> Result<Vec<St
     match relation.whole {
         true => {
             let ends = [0, 0].map(|key| (Param::value(Value::Integer(key)), Type::UNKNOWN));
-            explain(client, &wanted.by("BETWEEN $1 AND $2"), ends.into()).await
+            explain(client, &wanted.by(rows::BETWEEN), ends.into()).await
         }
         false => {
             let none = Param::array(std::iter::empty());

@@ -38,6 +38,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     null_is_greatest: true,
     compares_rows: true,
     in_list: Some(" = ANY (?)"),
+    collations_must_agree: true,
     join: "JOIN",
     as_text: "(?)::text",
     no_text: "NULL::text",
@@ -246,6 +247,11 @@ fn explained(error: tokio_postgres::Error, query: Option<&Query>) -> Error {
     let (filtered, placed) =
         query.map_or((false, false), |query| (!query.conditions.is_empty(), !query.after.is_start()));
     let made = match (&code[..2], code) {
+        // Some types call a value's text wrong by the same code, and then no place in the query's.
+        ("42", "42601") if database.position().is_some() => {
+            Error::new(Kind::Internal, "PostgreSQL does not take the text of a query")
+                .remedy("this is a fault of the program: report it with what the log says")
+        }
         // A value that a request brought along is not of the column's type; a division by zero is the operator's own.
         ("22", code) if code != "22012" && filtered => {
             // What PostgreSQL says may quote a value of a row, of a column that is not shown: it is for the log.

@@ -23,6 +23,7 @@ use crate::{
     source::{
         Condition, Query,
         sql::{
+            catalogue::fill,
             held::{Held, Slot},
             keyset,
             plan::{Plan, Relation},
@@ -37,6 +38,9 @@ use crate::{
 const BATCH: usize = 64;
 /// A related table with more rows is joined, and not read whole.
 const SMALL_TABLE: usize = 256;
+
+/// By the first and the last key of a run. They are whole numbers of any size, whatever the size of those they are compared with.
+pub(super) const BETWEEN: &str = "BETWEEN $1::int8 AND $2::int8";
 
 /// How a read went.
 #[derive(Debug, Default)]
@@ -236,11 +240,11 @@ pub(super) async fn list(client: &Client, relation: &Relation, rows: &Held) -> R
         Some(keys) if keys.are_close() => {
             let (first, last) = keys.ends();
             let params = [first, last].map(|key| Param::value(Value::Integer(key))).into();
-            (Parents::Keys(keys), "BETWEEN $1 AND $2", params)
+            (Parents::Keys(keys), BETWEEN, params)
         }
         Some(keys) => {
             let params = vec![Param::array(keys.all().map(|key| Param::value(Value::Integer(key))))];
-            (Parents::Keys(keys), "= ANY ($1)", params)
+            (Parents::Keys(keys), "= ANY ($1::int8[])", params)
         }
         None => {
             let known = keys_of(relation, rows)?.filter(|(_, slot)| !matches!(slot, Slot::Null));
@@ -276,17 +280,18 @@ pub(super) async fn list(client: &Client, relation: &Relation, rows: &Held) -> R
     collect(relation, &parents, found, rows.count()).await
 }
 
-/// The related rows of keys that only SQL can compare, each with the place of its key.
+/// The related rows of keys that only SQL can compare, each with the place of its key. The keys come as texts, since an array of
+/// arrays would be one array, and each is made a value of the parent column's type.
 pub(super) fn joined(relation: &Relation, wanted: &Wanted) -> String {
     let Wanted { source, on, columns, order } = wanted;
     let column = &relation.parent_column;
     let collation = column.collation.as_ref().map_or(String::new(), |collation| format!(" COLLATE {collation}"));
     let comma = if order.is_empty() { "" } else { ", " };
+    let key = fill(&column.kind, "chunkflow_keys.key");
     format!(
         "SELECT chunkflow_keys.place, {columns} \
-         FROM unnest($1::{}[]) WITH ORDINALITY AS chunkflow_keys (key, place), {source} \
-         WHERE {on} = chunkflow_keys.key{collation} ORDER BY chunkflow_keys.place{comma}{order}",
-        column.kind
+         FROM unnest($1::text[]) WITH ORDINALITY AS chunkflow_keys (key, place), {source} \
+         WHERE {on} = {key}{collation} ORDER BY chunkflow_keys.place{comma}{order}"
     )
 }
 

@@ -6,12 +6,13 @@ use super::{
 };
 use crate::source::Complaint;
 
-/// Columns of the order that can be NULL.
+/// Columns of the order that can be NULL. Those of a key that the table has by itself are what they are.
 pub(in crate::source) fn nullable_order(plan: &Plan) -> impl Iterator<Item = Complaint> {
     let (first, last) =
         if plan.dialect.null_is_greatest { ("descending", "ascending") } else { ("ascending", "descending") };
     let doubtful = |column: &KeyColumn| column.nullable && !plan.is_view;
-    plan.order.iter().zip(&plan.order_names).filter(move |(column, _)| doubtful(column)).map(move |(_, name)| {
+    let named = plan.order.iter().zip(&plan.order_names).take(plan.order_named);
+    named.filter(move |(column, _)| doubtful(column)).map(move |(_, name)| {
         Complaint::new(
             "order",
             format!("column `{}` of the order can be NULL", name.trim_start_matches('-')),

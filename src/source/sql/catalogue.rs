@@ -1,5 +1,7 @@
 //! What a database says of its tables. Identifiers in SQL come from here only.
 
+use std::collections::HashMap;
+
 use super::dialect::Dialect;
 use crate::{
     source::{Complaint, Operand, TableInfo, ViewReads},
@@ -22,6 +24,10 @@ pub(in crate::source) struct Table {
     pub(in crate::source) sql: String,
     /// The same with its schema, where it has one.
     pub(in crate::source) full_name: String,
+    /// The schema; empty where there are none.
+    pub(in crate::source) schema: String,
+    /// Whether it is another database's than the one that was asked for, so that only its name leads to it.
+    pub(in crate::source) elsewhere: bool,
     /// What the database's own documentation of it says.
     pub(in crate::source) comment: Option<String>,
     pub(in crate::source) is_view: bool,
@@ -60,8 +66,14 @@ pub(in crate::source) struct TableColumn {
     pub(in crate::source) bind_key: Option<String>,
     /// Why it cannot be part of an order.
     pub(in crate::source) unordered: Option<&'static str>,
-    /// The type by which values are compared with it: SQLite's affinity (empty: values as they are), elsewhere a type's name.
+    /// The type by which values are compared with it: SQLite's affinity (empty: values as they are), elsewhere what makes a
+    /// value of that type of what `read_key` has read, as SQL with one `?`. It is the column's own type, with no length or
+    /// precision that could cut the value.
     pub(in crate::source) kind: String,
+    /// How its values are compared, where signs alone do not say it: the template of [`comparison`].
+    pub(in crate::source) operator: Option<String>,
+    /// Whether its values are whole numbers that compare as such with those of every other such column.
+    pub(in crate::source) whole: bool,
     /// How its texts are compared, as SQL for `COLLATE`, where it must be said.
     pub(in crate::source) collation: Option<String>,
     /// The column made such that it tells apart what the primary key tells apart, where it does not by itself: SQL with one `?`.
@@ -90,6 +102,8 @@ impl TableColumn {
             bind_key: None,
             unordered: None,
             kind: String::new(),
+            operator: None,
+            whole: false,
             collation: None,
             as_in_key: None,
             exact: None,
@@ -114,6 +128,12 @@ pub(in crate::source) fn fill(template: &str, sql: &str) -> String {
     format!("{before}{sql}{after}")
 }
 
+/// A sign of comparison, `=` or `>`, as SQL: `operator` is how a type's own operators are named where the signs alone would
+/// find others, as SQL with one `?` in the sign's place.
+pub(in crate::source) fn comparison(operator: Option<&str>, sign: &str) -> String {
+    operator.map_or_else(|| sign.to_owned(), |operator| fill(operator, sign))
+}
+
 /// A reference from `column` to `to` of `table`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) struct ForeignKey {
@@ -123,10 +143,12 @@ pub(in crate::source) struct ForeignKey {
 }
 
 impl Catalogue {
-    /// What there is, for those who look for lists to make.
+    /// What there is in the database that was asked for, for those who look for lists to make.
     pub(in crate::source) fn tables(&self) -> Vec<TableInfo> {
         let info = |table: &Table| TableInfo {
             name: table.name.clone(),
+            full_name: table.full_name.clone(),
+            schema: table.schema.clone(),
             comment: table.comment.clone(),
             columns: table.declared().map(|column| (column.name.clone(), column.text)).collect(),
             key: table.key.clone(),
@@ -140,14 +162,26 @@ impl Catalogue {
             numbers: table.declared().filter(|column| column.is_number()).map(|column| column.name.clone()).collect(),
             reads: table.reads.clone(),
         };
-        self.tables.iter().map(info).collect()
+        self.tables.iter().filter(|table| !table.elsewhere).map(info).collect()
+    }
+
+    /// The table that a resource over `near` calls by this name: one of its own schema before others.
+    pub(in crate::source) fn related(&self, name: &str, near: &Table, at: &str) -> Result<&Table, Complaint> {
+        let beside = format!("{}.{name}", near.schema);
+        let own = |table: &&Table| table.schema == near.schema && table.full_name == beside;
+
+        match self.tables.iter().find(own).filter(|_| !near.schema.is_empty()) {
+            Some(table) => Ok(table),
+            None => self.table(name, at),
+        }
     }
 
     /// The table with this name.
     pub(in crate::source) fn table(&self, name: &str, at: &str) -> Result<&Table, Complaint> {
         let full = |table: &&Table| table.full_name == name;
         let found = by_name(&self.tables, name, |table| &table.name).or_else(|| self.tables.iter().find(full));
-        found.ok_or_else(|| {
+        // As SQL writes it, where names with dots in them are alike.
+        found.or_else(|| self.tables.iter().find(|table| table.sql == name)).ok_or_else(|| {
             let names: Vec<&str> = self.tables.iter().map(|table| &*table.name).collect();
             Complaint::new(at, format!("no table or view `{name}`"), suggest::remedy("tables", name, &names))
         })
@@ -189,9 +223,9 @@ impl Table {
         }
     }
 
-    /// Whether a column is declared as a whole number.
+    /// Whether a column's values are whole numbers, and compare as such.
     pub(in crate::source) fn is_whole(&self, name: &str) -> bool {
-        self.columns.iter().any(|column| column.name == name && column.operand == Some(Operand::Integer))
+        self.columns.iter().any(|column| column.name == name && column.whole)
     }
 
     /// The columns of the table's declaration.
@@ -199,9 +233,17 @@ impl Table {
         self.columns.iter().filter(|column| column.declared)
     }
 
+    /// The columns of the table's declaration that identify a row; what is beside it, SQLite's rowid, where there are none.
+    pub(in crate::source) fn declared_key(&self) -> Vec<&str> {
+        let declared = |name: &&str| self.declared().any(|column| column.name == *name);
+        let all = || self.key.iter().map(String::as_str);
+        let found: Vec<&str> = all().filter(declared).collect();
+        if found.is_empty() { all().collect() } else { found }
+    }
+
     /// The one column that identifies a row, where there is one.
     pub(in crate::source) fn single_key(&self, at: &str) -> Result<&str, Complaint> {
-        match &self.key[..] {
+        match self.declared_key()[..] {
             [column] => Ok(column),
             [] => Err(Complaint::new(
                 at,
@@ -213,6 +255,21 @@ impl Table {
                 format!("the key of table `{}` has several columns", self.name),
                 "relations need a key of one column",
             )),
+        }
+    }
+}
+
+/// Gives tables whose names are alike, since there are dots in them, the names that SQL has for them: `a.b` may be a table or a
+/// table `b` of the schema `a`. To be done before anything refers to them by name.
+pub(in crate::source) fn tell_apart(tables: &mut [Table]) {
+    let mut count: HashMap<String, usize> = HashMap::new();
+    for table in &*tables {
+        *count.entry(table.name.clone()).or_default() += 1;
+    }
+
+    for table in tables {
+        if count.get(&table.name).is_some_and(|&count| count > 1) {
+            table.name.clone_from(&table.sql);
         }
     }
 }

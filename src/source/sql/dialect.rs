@@ -13,6 +13,8 @@ pub(in crate::source) struct Dialect {
     pub(in crate::source) compares_rows: bool,
     /// How to test whether a value is in a list that is one parameter; `None`: each value is a parameter.
     pub(in crate::source) in_list: Option<&'static str>,
+    /// Whether columns of different collations cannot be compared unless one is said.
+    pub(in crate::source) collations_must_agree: bool,
     /// The join of a join table with the related table behind it.
     pub(in crate::source) join: &'static str,
     /// How a value is made the database's own text: SQL with one `?`.

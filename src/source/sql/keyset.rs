@@ -6,7 +6,7 @@
 //! direction and none can be NULL, some databases answer `(a, b) > (x, y)` by one range, and one query is better than two.
 //! NULL has the rank that the database gives it.
 
-use super::dialect::Dialect;
+use super::{catalogue::comparison, dialect::Dialect};
 use crate::{cursor::Cursor, row::Value};
 
 /// A column of a list's order.
@@ -16,6 +16,8 @@ pub(in crate::source) struct KeyColumn {
     pub(in crate::source) sql: String,
     /// How a value is bound that is compared with it: text with one `?`.
     pub(in crate::source) bind: String,
+    /// How its values are compared, where signs alone do not say it: the template of [`comparison`].
+    pub(in crate::source) operator: Option<String>,
     /// Whether larger values come first.
     pub(in crate::source) descending: bool,
     /// Whether it can be NULL.
@@ -39,7 +41,10 @@ pub(in crate::source) fn ranges(dialect: &Dialect, order: &[KeyColumn], after: &
     if after.is_empty() {
         return vec![vec![]];
     }
-    let one_way = order.iter().all(|column| column.descending == order[0].descending && !column.nullable);
+    // The signs of a comparison of rows are those of every column.
+    let alike =
+        |column: &KeyColumn| column.descending == order[0].descending && !column.nullable && column.operator.is_none();
+    let one_way = order.iter().all(alike);
     if dialect.compares_rows && one_way && order.len() > 1 && !after.contains(&Value::Null) {
         return vec![row_comparison(order)];
     }
@@ -72,14 +77,14 @@ fn row_comparison(order: &[KeyColumn]) -> Range {
 
 /// What lies beyond a value in one column.
 fn beyond(dialect: &Dialect, order: &[KeyColumn], at: usize, value: Value<'_>) -> Vec<Range> {
-    let KeyColumn { sql, descending, nullable, .. } = &order[at];
+    let KeyColumn { sql, operator, descending, nullable, .. } = &order[at];
     let is = |what: &str| vec![Piece::Sql(format!("{sql} IS {what}"))];
     let nulls_last = dialect.null_is_greatest != *descending;
     match value {
         Value::Null if nulls_last => vec![],
         Value::Null => vec![is("NOT NULL")],
         _ => {
-            let sign = if *descending { '<' } else { '>' };
+            let sign = comparison(operator.as_deref(), if *descending { "<" } else { ">" });
             let values = vec![Piece::Sql(format!("{sql} {sign} ")), Piece::Key(at)];
             let nulls = (nulls_last && *nullable).then(|| is("NULL"));
             [values].into_iter().chain(nulls).collect()
@@ -103,7 +108,10 @@ pub(in crate::source) fn exactly(order: &[KeyColumn], key: &Cursor) -> Range {
 fn equal(column: &KeyColumn, at: usize, value: Value<'_>) -> Range {
     match value {
         Value::Null => vec![Piece::Sql(format!("{} IS NULL", column.sql))],
-        _ => vec![Piece::Sql(format!("{} = ", column.sql)), Piece::Key(at)],
+        _ => {
+            let equal = comparison(column.operator.as_deref(), "=");
+            vec![Piece::Sql(format!("{} {equal} ", column.sql)), Piece::Key(at)]
+        }
     }
 }
 
@@ -124,6 +132,7 @@ mod tests {
         null_is_greatest: true,
         compares_rows: true,
         in_list: None,
+        collations_must_agree: false,
         join: "JOIN",
         as_text: "?",
         no_text: "NULL",
@@ -131,7 +140,7 @@ mod tests {
     };
 
     fn column(sql: &str, descending: bool, nullable: bool) -> KeyColumn {
-        KeyColumn { sql: sql.into(), bind: "?".into(), descending, nullable }
+        KeyColumn { sql: sql.into(), bind: "?".into(), operator: None, descending, nullable }
     }
 
     fn texts(dialect: &Dialect, order: &[KeyColumn], after: &[Value<'_>]) -> Vec<String> {
@@ -161,6 +170,16 @@ mod tests {
         let (one, two) = (Value::Integer(1), Value::Integer(2));
         assert_eq!(texts(&OTHER, &order, &[one, two]), ["a = {0} AND b > {1}", "a = {0} AND b IS NULL", "a < {0}"]);
         assert_eq!(texts(&OTHER, &order, &[Value::Null, Value::Null]), ["a IS NOT NULL"]);
+    }
+
+    #[test]
+    fn a_type_whose_signs_are_not_to_be_seen_is_compared_by_its_own_operators() {
+        let own = KeyColumn { operator: Some("OPERATOR(ext.?)".into()), ..column("a", false, false) };
+        let order = [own, column("b", false, false)];
+        assert_eq!(
+            texts(&OTHER, &order, &[Value::Integer(1), Value::Integer(2)]),
+            ["a OPERATOR(ext.=) {0} AND b > {1}", "a OPERATOR(ext.>) {0}"]
+        );
     }
 
     #[test]

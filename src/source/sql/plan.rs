@@ -31,6 +31,8 @@ pub(in crate::source) struct Plan {
     pub(in crate::source) order_names: Vec<String>,
     /// The type of each order column.
     pub(in crate::source) order_types: Vec<KeyType>,
+    /// How many columns of it, the first ones, the configuration names; the others are the table's own key.
+    pub(in crate::source) order_named: usize,
     /// Related lists, each read by a query of its own for a whole run of rows.
     pub(in crate::source) relations: Vec<Relation>,
     /// How the source's columns are made of selects and relations.
@@ -39,14 +41,25 @@ pub(in crate::source) struct Plan {
     pub(in crate::source) columns: Vec<Column>,
     /// The columns that requests may filter by.
     pub(in crate::source) filters: Vec<Filter>,
-    /// Each of them as SQL, and how a value is bound that is compared with it.
-    pub(in crate::source) filter_columns: Vec<(String, String)>,
+    /// Each of them as SQL.
+    pub(in crate::source) filter_columns: Vec<FilterColumn>,
     /// Whether only the configuration says that the key tells rows apart, so that it must be checked.
     pub(in crate::source) unproven: bool,
     /// Whether the table is a view, which has no indexes and no NOT NULL of its own.
     pub(in crate::source) is_view: bool,
     /// What changes when the keys of rows may have changed though the rows did not.
     pub(in crate::source) unstable_key: Option<i64>,
+}
+
+/// A column that requests may filter by.
+#[derive(Clone, Debug)]
+pub(in crate::source) struct FilterColumn {
+    /// The column as SQL: quoted and qualified.
+    pub(in crate::source) sql: String,
+    /// How a value is bound that is compared with it: text with one `?`.
+    pub(in crate::source) bind: String,
+    /// How its values are compared, where signs alone do not say it.
+    pub(in crate::source) operator: Option<String>,
 }
 
 /// An expression of the main query.
@@ -87,6 +100,8 @@ pub(in crate::source) struct Relation {
     /// The select whose value the related rows point to, and its column: values are compared by its type and collation.
     pub(in crate::source) parent: usize,
     pub(in crate::source) parent_column: TableColumn,
+    /// The column that points to it: the join table's where there is one.
+    pub(in crate::source) pointing_column: TableColumn,
     /// Whether all columns that are compared are declared as whole numbers, so that values can be compared outside SQL.
     pub(in crate::source) whole: bool,
     /// The join table between, if there is one.
@@ -115,4 +130,6 @@ pub(in crate::source) struct Join {
     pub(in crate::source) on: String,
     /// Its column that points to the related table.
     pub(in crate::source) to: String,
+    /// What follows where that is compared with the related table's column: its collation, where the two have different ones.
+    pub(in crate::source) collate: String,
 }

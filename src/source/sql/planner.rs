@@ -4,7 +4,7 @@ use super::{
     catalogue::{Catalogue, Table, fill},
     keyset::KeyColumn,
     places::KeyType,
-    plan::{Output, Plan, Select},
+    plan::{FilterColumn, Output, Plan, Select},
 };
 use crate::{
     row::{Column, Field, Fields, Part, Shape},
@@ -44,6 +44,7 @@ impl<'a> Planner<'a> {
             key: vec![],
             order_names: vec![],
             order_types: vec![],
+            order_named: 0,
             relations: vec![],
             outputs: vec![],
             columns: vec![],
@@ -103,17 +104,31 @@ impl<'a> Planner<'a> {
                 "name the columns that do with `key = [\"…\"]`, or give the table a primary key",
             ));
         }
-        for column in key {
-            if !order.iter().any(|by| by.column.eq_ignore_ascii_case(column)) {
-                order.push(OrderBy { column: column.to_string(), descending: false });
+        // Names may be written in another case, and two columns may differ in nothing else: what is compared is the column.
+        let table = self.table;
+        let spelled =
+            |name: &str| table.column(name, "").map_or_else(|_| name.to_owned(), |column| column.name.clone());
+        for (index, column) in key.into_iter().enumerate() {
+            if index == self.spec.key.len() {
+                self.plan.order_named = order.len();
+            }
+            let name = spelled(column);
+            if !order.iter().any(|by| spelled(&by.column) == name) {
+                order.push(OrderBy { column: name, descending: false });
             }
         }
+        if self.table.key.is_empty() {
+            self.plan.order_named = order.len();
+        }
+
+        let mut names: Vec<String> = vec![];
         for by in order {
             let at = if declared && self.spec.key.contains(&by.column) { "key" } else { "order" };
             let resolved = self.table.column(&by.column, at);
             let Some(column) = self.kept(resolved) else { continue };
-            let (own, name) = (self.own(&column.name), column.name.clone());
-            if self.plan.order_names.iter().any(|known| known.trim_start_matches('-') == name) {
+            let own = self.own(&column.name);
+            let name = column.name.clone();
+            if names.contains(&name) {
                 self.complaints.push(Complaint::new(
                     at,
                     format!("column `{name}` stands twice in the order"),
@@ -121,13 +136,14 @@ impl<'a> Planner<'a> {
                 ));
                 continue;
             }
+            names.push(name.clone());
             if let Some(why) = column.unordered {
                 let message = format!("column `{name}` cannot be part of an order: {why}");
                 self.complaints.push(Complaint::new(at, message, "order by another column, or make a view of it"));
                 continue;
             }
             // What the key tells apart must differ in the order too, whatever the column's own collation.
-            let is_key = |keys: &[String]| keys.iter().any(|key| key.eq_ignore_ascii_case(&name));
+            let is_key = |keys: &[String]| keys.iter().any(|key| spelled(key) == name);
             let usual = column.bind_key.as_ref().unwrap_or(&column.bind);
             let (made, bind) = match (&column.exact, &column.as_in_key) {
                 // What was read as it lies there is compared as it is.
@@ -137,12 +153,16 @@ impl<'a> Planner<'a> {
                 (_, Some(as_in_key)) if is_key(&self.table.key) => (as_in_key.as_str(), usual.as_str()),
                 _ => ("?", usual.as_str()),
             };
-            let (sql, nullable, bind) = (fill(made, &own), column.nullable, bind.to_owned());
+            let sql = fill(made, &own);
+            let bind = bind.to_owned();
+            let nullable = column.nullable;
+            // As another text than it is, it is compared as texts are.
+            let operator = column.operator.clone().filter(|_| made == "?");
             let select = Select::new(&column.read_key, own, false);
             let select = self.select(select);
             self.plan.key.push(select);
             self.plan.order_types.push(KeyType::of(column));
-            self.plan.order.push(KeyColumn { sql, bind, descending: by.descending, nullable });
+            self.plan.order.push(KeyColumn { sql, bind, operator, descending: by.descending, nullable });
             self.plan.order_names.push(OrderBy { column: name, descending: by.descending }.text());
         }
     }
@@ -247,7 +267,9 @@ impl<'a> Planner<'a> {
             };
             let filter = Filter { column: column.name.clone(), operand };
             if !self.plan.filters.contains(&filter) {
-                self.plan.filter_columns.push((self.own(&column.name), column.bind.clone()));
+                let operator = column.operator.clone();
+                let filtered = FilterColumn { sql: self.own(&column.name), bind: column.bind.clone(), operator };
+                self.plan.filter_columns.push(filtered);
                 self.plan.filters.push(filter);
             }
         }

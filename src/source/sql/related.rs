@@ -190,8 +190,8 @@ impl Wanted {
         let (source, on) = match &relation.join {
             Some(join) => {
                 let alias = dialect.quote(JOIN);
-                let matched =
-                    format!("{} = {}", dialect.column(&related, &relation.column), dialect.column(&alias, &join.to));
+                let (to, from) = (dialect.column(&related, &relation.column), dialect.column(&alias, &join.to));
+                let matched = format!("{to} = {from}{}", join.collate);
                 let source = format!("{} AS {alias} {} {target} ON {matched}", join.table, dialect.join);
                 (source, dialect.column(&alias, &join.on))
             }

@@ -18,7 +18,7 @@ impl Planner<'_> {
         let via = self.table.column(via, at)?.name.clone();
         let foreign = self.table.foreign_keys.iter().find(|key| key.column == via);
         let target = match (&related.table, foreign) {
-            (Some(table), _) => self.catalogue.table(table, at)?,
+            (Some(table), _) => self.catalogue.related(table, self.table, at)?,
             (None, Some(key)) => self.catalogue.table(&key.table, at)?,
             (None, None) => {
                 return Err(Complaint::new(
@@ -34,10 +34,12 @@ impl Planner<'_> {
         };
         let (own, dialect) = (self.own(&via), self.plan.dialect);
         let alias = dialect.quote(RELATED);
-        let select = |sql: &str| {
-            let to = dialect.column(&alias, &to);
-            format!("(SELECT {sql} FROM {} AS {alias} WHERE {to} = {own})", target.sql)
+        let matched = format!("{} = {own}{}", dialect.column(&alias, &to), self.collate(target, &to, self.table, &via));
+        let first = match is_one(target, &to, self.table, &via) {
+            true => String::new(),
+            false => first_of(dialect, target, &alias),
         };
+        let select = |sql: &str| format!("(SELECT {sql} FROM {} AS {alias} WHERE {matched}{first})", target.sql);
         let columns = related_columns(dialect, target, related, at)?;
         if !related.object {
             let select = self.select(columns[0].within(select));
@@ -60,12 +62,12 @@ impl Planner<'_> {
         related: &Related,
         at: &str,
     ) -> Result<Field, Complaint> {
-        let join = self.catalogue.table(through, at)?;
+        let join = self.catalogue.related(through, self.table, at)?;
         let towards =
             |key: &&ForeignKey| key.table == self.table.name && to.as_ref().is_none_or(|to| *to != key.column);
-        let on = reference(join, self.table, on.as_deref(), towards, "on", at)?;
+        let on = self.towards_own(join, on.as_deref(), towards, at)?;
         let target = match &related.table {
-            Some(table) => self.catalogue.table(table, at)?,
+            Some(table) => self.catalogue.related(table, self.table, at)?,
             None => {
                 let others: Vec<_> = join.foreign_keys.iter().filter(|key| key.column != on.column).collect();
                 match &others[..] {
@@ -81,7 +83,7 @@ impl Planner<'_> {
             }
         };
         let towards = |key: &&ForeignKey| key.table == target.name && key.column != on.column;
-        let to = reference(join, target, to.as_deref(), towards, "to", at)?;
+        let to = reference(join, target, target.single_key(at), to.as_deref(), towards, "to", at)?;
         let columns = related_columns(self.plan.dialect, target, related, at)?;
         let (order, own_order) = related_order(self.plan.dialect, target, Some(join), related, at)?;
         let parent = self.select_key(&on.to, at)?;
@@ -90,10 +92,14 @@ impl Planner<'_> {
             && join.is_whole(&to.column)
             && target.is_whole(&to.to);
         let parent_column = self.table.column(&on.to, at)?.clone();
-        let (column, join) = (to.to, Join { table: join.sql.clone(), on: on.column, to: to.column });
+        let collate = self.collate(target, &to.to, join, &to.column);
+        let pointing_column = join.column(&on.column, at)?.clone();
+        let join = Join { table: join.sql.clone(), on: on.column, to: to.column, collate };
+        let column = to.to;
         let relation = Relation {
             parent,
             parent_column,
+            pointing_column,
             whole,
             join: Some(join),
             table: target.sql.clone(),
@@ -115,8 +121,8 @@ impl Planner<'_> {
         at: &str,
     ) -> Result<Field, Complaint> {
         let named = related.table.as_deref().unwrap_or_default();
-        let target = self.catalogue.table(named, at)?;
-        let on = reference(target, self.table, on.as_deref(), |key| key.table == self.table.name, "on", at)?;
+        let target = self.catalogue.related(named, self.table, at)?;
+        let on = self.towards_own(target, on.as_deref(), |key| key.table == self.table.name, at)?;
         let columns = related_columns(self.plan.dialect, target, related, at)?;
         let (order, own_order) = related_order(self.plan.dialect, target, None, related, at)?;
         let parent = self.select_key(&on.to, at)?;
@@ -125,6 +131,7 @@ impl Planner<'_> {
         let relation = Relation {
             parent,
             parent_column,
+            pointing_column: target.column(&on.column, at)?.clone(),
             whole,
             join: None,
             table: target.sql.clone(),
@@ -138,11 +145,53 @@ impl Planner<'_> {
         Ok(self.relation(name, relation, related))
     }
 
+    /// The reference of `holder` to the resource's own table, whose key is the one that the resource names.
+    fn towards_own(
+        &self,
+        holder: &Table,
+        named: Option<&str>,
+        fits: impl Fn(&&ForeignKey) -> bool,
+        at: &str,
+    ) -> Result<ForeignKey, Complaint> {
+        let key = match &self.spec.key[..] {
+            [column] => self.table.column(column, at).map(|column| &*column.name),
+            _ => self.table.single_key(at),
+        };
+        reference(holder, self.table, key, named, fits, "on", at)
+    }
+
+    /// What follows where a column is compared with the one that it points to: the collation of that, where the two have different
+    /// ones and the database would take neither.
+    fn collate(&self, target: &Table, to: &str, holder: &Table, column: &str) -> String {
+        let collation = |table: &Table, name: &str| table.column(name, "").ok()?.collation.clone();
+
+        match (collation(target, to), collation(holder, column)) {
+            (Some(of_target), Some(of_holder)) if of_target != of_holder && self.plan.dialect.collations_must_agree => {
+                format!(" COLLATE {of_target}")
+            }
+            _ => String::new(),
+        }
+    }
+
     fn relation(&mut self, name: &str, relation: Relation, related: &Related) -> Field {
         let shape = if related.object { Shape::Objects(relation.names.clone()) } else { Shape::List };
         self.plan.relations.push(relation);
         Field::Column(self.output(name, Output::Relation(self.plan.relations.len() - 1), shape))
     }
+}
+
+/// Whether a value of `column` is equal to one value of `to` at most: a key, of the same type and compared in the same way.
+fn is_one(target: &Table, to: &str, holder: &Table, column: &str) -> bool {
+    let (Ok(to), Ok(column)) = (target.column(to, ""), holder.column(column, "")) else { return false };
+    let is_key = target.declared_key() == [&*to.name] && !target.key_can_be_null && to.as_in_key.is_none();
+    is_key && to.kind == column.kind && to.collation == column.collation
+}
+
+/// The first row of those that fulfil a condition.
+fn first_of(dialect: &Dialect, table: &Table, alias: &str) -> String {
+    let key: Vec<String> = table.key.iter().map(|name| dialect.column(alias, name)).collect();
+    let order = if key.is_empty() { String::new() } else { format!(" ORDER BY {}", key.join(", ")) };
+    format!("{order} LIMIT 1")
 }
 
 /// The names of the columns to take from related rows.
@@ -171,6 +220,7 @@ fn related_columns(dialect: &Dialect, table: &Table, related: &Related, at: &str
 fn reference(
     holder: &Table,
     target: &Table,
+    target_key: Result<&str, Complaint>,
     named: Option<&str>,
     fits: impl Fn(&&ForeignKey) -> bool,
     option: &str,
@@ -181,7 +231,7 @@ fn reference(
         let known = holder.foreign_keys.iter().find(|key| key.column == column && key.table == target.name);
         return match known {
             Some(key) => Ok(key.clone()),
-            None => Ok(ForeignKey { column, table: target.name.clone(), to: target.single_key(at)?.to_owned() }),
+            None => Ok(ForeignKey { column, table: target.name.clone(), to: target_key?.to_owned() }),
         };
     }
     let fitting: Vec<&ForeignKey> = holder.foreign_keys.iter().filter(fits).collect();
@@ -217,7 +267,7 @@ fn related_order(
     let mut push = |alias: &str, name: &str, descending: bool, nullable: bool| {
         let sql = dialect.column(&dialect.quote(alias), name);
         if !order.iter().any(|column| column.sql == sql) {
-            order.push(KeyColumn { sql, bind: "?".into(), descending, nullable });
+            order.push(KeyColumn { sql, bind: "?".into(), operator: None, descending, nullable });
         }
     };
     for by in &related.order {

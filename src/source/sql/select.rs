@@ -3,9 +3,10 @@
 //! Names come from the catalogue and are quoted; values are always bound.
 
 use super::{
+    catalogue::comparison,
     dialect::Dialect,
     keyset::{self, Piece, Range},
-    plan::{Plan, Select},
+    plan::{FilterColumn, Plan, Select},
 };
 use crate::source::{Condition, Operand, Operator};
 
@@ -58,6 +59,13 @@ pub(in crate::source) fn count<'a>(plan: &'a Plan, conditions: &'a [Condition]) 
     let mut writer = Writer::new(plan, format!("SELECT count(*) FROM {}", plan.table));
     writer.conditions(&vec![], conditions);
     writer.statement
+}
+
+/// A query that the database takes only if the operator's condition stands by itself: one that closes what it has not opened is
+/// a whole condition between parentheses, `id = 1) OR (1 = 1`, and would let in what the other conditions keep out.
+pub(in crate::source) fn condition_alone(plan: &Plan) -> Option<String> {
+    let condition = plan.condition.as_ref()?;
+    Some(format!("SELECT CASE WHEN\n{condition}\nTHEN 1 END FROM {}", plan.table))
 }
 
 /// A pattern of a request as one of SQL: `*` stands for any characters, and so may `%`; `_` for one.
@@ -123,16 +131,20 @@ impl<'a> Writer<'a> {
             // Only declared filters are let in; a condition on anything else is never true.
             return self.push("1 = 0");
         };
-        let (column, template) = &plan.filter_columns[at];
+        let column = &plan.filter_columns[at];
         let operand = plan.filters[at].operand;
-        self.push(column);
+        if condition.operator == Operator::In && condition.values.is_empty() {
+            // Nothing is in an empty list, for which not every database has a text.
+            return self.push("1 = 0");
+        }
+        self.push(&column.sql);
         let sign = match condition.operator {
-            Operator::Eq => " = ",
-            Operator::Neq => " <> ",
-            Operator::Gt => " > ",
-            Operator::Gte => " >= ",
-            Operator::Lt => " < ",
-            Operator::Lte => " <= ",
+            Operator::Eq => "=",
+            Operator::Neq => "<>",
+            Operator::Gt => ">",
+            Operator::Gte => ">=",
+            Operator::Lt => "<",
+            Operator::Lte => "<=",
             Operator::IsNull => return self.push(" IS NULL"),
             Operator::IsNotNull => return self.push(" IS NOT NULL"),
             Operator::Like => {
@@ -142,23 +154,24 @@ impl<'a> Writer<'a> {
                 }
                 return self.push(plan.dialect.no_escape);
             }
-            Operator::In => return self.list(template, &condition.values, operand),
+            Operator::In => return self.list(column, &condition.values, operand),
         };
-        self.push(sign);
+        self.push(&format!(" {} ", comparison(column.operator.as_deref(), sign)));
         for text in &condition.values {
-            self.bind(template, Bind::Value(text, operand));
+            self.bind(&column.bind, Bind::Value(text, operand));
         }
     }
 
-    fn list(&mut self, template: &str, values: &'a [String], operand: Operand) {
+    fn list(&mut self, column: &FilterColumn, values: &'a [String], operand: Operand) {
         // One text for lists of every length, or a cache of statements would hold one for each.
         if let Some(in_list) = self.plan.dialect.in_list {
-            return self.bind(in_list, Bind::List(values, operand));
+            let equal = comparison(column.operator.as_deref(), "=");
+            return self.bind(&in_list.replacen('=', &equal, 1), Bind::List(values, operand));
         }
         self.push(" IN (");
         for (index, value) in values.iter().enumerate() {
             self.push(if index > 0 { ", " } else { "" });
-            self.bind(template, Bind::Value(value, operand));
+            self.bind(&column.bind, Bind::Value(value, operand));
         }
         self.push(")");
     }

@@ -52,6 +52,7 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
             nullable: !not_null,
             operand: operand(&declared),
             kind: affinity(&declared).to_owned(),
+            whole: affinity(&declared) == "INTEGER",
             collation: Some(DIALECT.quote(&collation(connection, &name, &column_name))),
             as_in_key: key_collation(connection, &name, &column_name)?
                 .map(|collation| format!("? COLLATE {}", DIALECT.quote(&collation))),
@@ -82,6 +83,7 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
         if let Some(rowid) = free {
             columns.push(TableColumn {
                 kind: "INTEGER".into(),
+                whole: true,
                 nullable: false,
                 operand: Some(Operand::Integer),
                 declared: false,
@@ -102,6 +104,8 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
     Ok(Table {
         sql: DIALECT.quote(&name),
         full_name: name.clone(),
+        schema: String::new(),
+        elsewhere: false,
         name,
         comment: None,
         is_view: kind == "view",
@@ -140,12 +144,16 @@ fn foreign_keys(connection: &Connection, table: &str) -> Result<Vec<ForeignKey>>
     rows.collect()
 }
 
+fn declared_key(table: &Table) -> Vec<String> {
+    table.declared_key().into_iter().map(str::to_owned).collect()
+}
+
 /// Spells the names in foreign keys as the tables they point to do, and drops those that point nowhere.
 fn resolve_references(tables: &mut [Table]) {
     let known: Vec<(String, Vec<String>, Vec<String>)> = tables
         .iter()
         .map(|table| {
-            (table.name.clone(), table.key.clone(), table.columns.iter().map(|column| column.name.clone()).collect())
+            (table.name.clone(), declared_key(table), table.columns.iter().map(|column| column.name.clone()).collect())
         })
         .collect();
     for key in tables.iter_mut().flat_map(|table| &mut table.foreign_keys) {

@@ -52,6 +52,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     // It answers a comparison of rows by the first column alone.
     compares_rows: false,
     in_list: Some(" IN rarray(?)"),
+    collations_must_agree: false,
     // It reads the tables of a cross join in the order in which they stand.
     join: "CROSS JOIN",
     as_text: "CAST(? AS TEXT)",
@@ -121,6 +122,9 @@ impl Sqlite {
                 .remedy("write the value itself")
                 .into());
         }
+        if let Some(alone) = select::condition_alone(plan) {
+            session.connection.prepare(&alone)?;
+        }
         for relation in &plan.relations {
             session.connection.prepare(&related::sql_for_close_keys(relation))?;
         }
@@ -153,7 +157,9 @@ impl Sqlite {
     fn slow(&self, spec: &Spec) -> Vec<Complaint> {
         let Ok((plan, _)) = self.plan(spec) else { return vec![] };
         let mut complaints: Vec<Complaint> = advice::nullable_order(&plan).collect();
-        if plan.unstable_key.is_some() {
+        // Beside a key whose columns can be NULL it tells only those rows apart in which they are.
+        let alone = self.catalogue.table(&spec.table, "").is_ok_and(|table| table.key.len() == 1);
+        if plan.unstable_key.is_some() && alone {
             complaints.push(Complaint::new(
                 "table",
                 format!("only the rowid tells the rows of `{}` apart, and VACUUM may change it", spec.table),
@@ -419,6 +425,11 @@ impl Pool {
             Failure::Own(error) => return error,
             Failure::Sqlite(error) => error,
         };
+        if error.to_string().contains("syntax error") {
+            return Error::new(Kind::Internal, "SQLite does not take the text of a query")
+                .caused_by(error)
+                .remedy("this is a fault of the program: report it with what the log says");
+        }
         let remedy = match error.sqlite_error_code() {
             Some(ErrorCode::OperationInterrupted) if late => return self.timed_out(),
             Some(ErrorCode::OperationInterrupted) => "nobody waited for it any more",

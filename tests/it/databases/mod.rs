@@ -6,6 +6,7 @@ mod forms;
 mod hidden;
 mod load;
 mod mariadb;
+mod names;
 mod order;
 mod raising;
 mod secrets;
@@ -21,12 +22,17 @@ use crate::{
 
 /// All ids of a list, one row a request: behind each row the next one must be found.
 fn walk(server: &Running, target: &str) -> Vec<String> {
+    walk_by(server, target, "id")
+}
+
+/// The same by another column.
+fn walk_by(server: &Running, target: &str, column: &str) -> Vec<String> {
     let path = target.split('?').next().unwrap();
     let mut next = format!("{target}{}limit=1", if target.contains('?') { '&' } else { '?' });
     let mut found = vec![];
     loop {
         let reply = server.get(&next);
-        found.extend(reply.results().iter().map(|row| row["id"].to_string()));
+        found.extend(reply.results().iter().map(|row| row[column].to_string()));
         match reply.next(path) {
             Some(link) => next = link,
             None => return found,
