@@ -3,6 +3,7 @@
 mod connect;
 mod failures;
 mod forms;
+mod generated;
 mod hidden;
 mod load;
 mod mariadb;
