@@ -105,6 +105,11 @@ impl Writer {
     }
 }
 
+/// Whether a text can name a resource: any that a path can carry. Clients take `.` and `..` out of paths, and below `/-/` is the server's own.
+pub(crate) fn is_name(text: &str) -> bool {
+    !text.is_empty() && !text.chars().any(char::is_control) && ![".", ".."].contains(&text) && !text.starts_with("-/")
+}
+
 impl fmt::Debug for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resource").field("name", &self.name).field("options", &self.options).finish_non_exhaustive()
@@ -117,14 +122,9 @@ impl Resource {
     /// # Errors
     /// [`Kind::Config`] when the name cannot stand in a path, or a field names a column that the source does not have.
     pub fn new(name: &str, source: Arc<dyn Source>, options: ResourceOptions) -> Result<Resource> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-        if name.is_empty() || name.starts_with('.') || !name.chars().all(allowed) {
+        if !is_name(name) {
             return Err(Error::new(Kind::Config, format!("`{name}` cannot be the name of a resource"))
-                .remedy("use letters, digits, `_`, `-` and `.`"));
-        }
-        if FORMATS.iter().any(|format| name.ends_with(&format!(".{}", format.name))) {
-            let message = format!("`{name}` ends as a format does");
-            return Err(Error::new(Kind::Config, message).remedy("give the resource another name"));
+                .remedy("use any text without control characters, but `.`, `..` and what begins with `-/`"));
         }
         let own = || {
             source

@@ -135,6 +135,9 @@ impl Opener<'_> {
         for (table, why) in draft.left_out() {
             tracing::info!("left out `{table}`: {why}");
         }
+        for (table, name) in draft.renamed() {
+            tracing::info!("`{table}` is served as `{name}`, since that path is the server's own or no path");
+        }
         if draft.served() == 0 {
             bail!("this database has no table that can be served unasked; `chunkflow init` prints what it has, and why")
         }

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use http::StatusCode;
 
 use super::{Exit, ask, open::Opener, say};
-use crate::{config::AdminConfig, suggest};
+use crate::{config::AdminConfig, suggest, web::path_of};
 
 pub(super) async fn run(opener: &Opener<'_>, resource: &str) -> Result<Exit> {
     let config = opener.read(&opener.own_origin()?).await?;
@@ -31,7 +31,7 @@ pub(super) async fn run(opener: &Opener<'_>, resource: &str) -> Result<Exit> {
 
 /// Asks the running server.
 async fn purge(admin: &AdminConfig, resource: &str) -> Result<()> {
-    match ask::post(admin, &format!("/purge/{resource}")).await?.0 {
+    match ask::post(admin, &format!("/purge{}", path_of(resource))).await?.0 {
         StatusCode::NO_CONTENT => Ok(()),
         status => bail!("the running server answered {status}: is it the server of this configuration?"),
     }

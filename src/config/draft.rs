@@ -7,6 +7,7 @@ use super::{
     left_out::{harmless, left_out},
 };
 use crate::{
+    resource::is_name,
     row::Value,
     source::{Database, FieldSpec, Related, Spec, TableInfo},
     text,
@@ -15,7 +16,7 @@ use crate::{
 /// Columns of the log's example at most.
 const SHOWN: usize = 8;
 /// Names that are the server's own.
-const RESERVED: &[&str] = &["healthz", "readyz", "metrics", "openapi", "openapi.json"];
+const RESERVED: &[&str] = &["healthz", "readyz", "openapi.json"];
 
 /// What would be served, and what not.
 pub struct Draft {
@@ -46,7 +47,7 @@ impl Draft {
         let seen: HashSet<&str> = seen.map(|(info, _)| &*info.name).collect();
         let mut resources: Vec<DraftResource> = vec![];
         for (info, reason) in tables.iter().zip(&reasons) {
-            let name = path(&info.name, &resources);
+            let name = name_of(&info.name, &tables, &resources);
             let relations = if relations { relations_of(info, &tables, &seen) } else { vec![] };
             let mut draft = DraftResource { name, left_out: reason.clone(), info: info.clone(), relations };
             if draft.left_out.is_none() {
@@ -60,6 +61,12 @@ impl Draft {
     /// The resources that would be served.
     pub fn served(&self) -> usize {
         self.resources.iter().filter(|draft| draft.left_out.is_none()).count()
+    }
+
+    /// The tables that would be served under another name than their own, and that name.
+    pub fn renamed(&self) -> impl Iterator<Item = (&str, &str)> {
+        let served = self.resources.iter().filter(|draft| draft.left_out.is_none() && draft.name != draft.info.name);
+        served.map(|draft| (&*draft.info.name, &*draft.name))
     }
 
     /// The tables that would not be served, each with why, and with what makes a list of it all the same.
@@ -231,21 +238,19 @@ fn ends(name: &str, value: &Option<String>) -> String {
     value.as_ref().map_or(String::new(), |value| format!(", {name} = {}", quoted(value)))
 }
 
-/// A name that can stand in a path and that no other resource has.
-fn path(table: &str, others: &[DraftResource]) -> String {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    let mut name: String = table.chars().map(|c| if allowed(c) { c } else { '_' }).collect();
-    if name.is_empty() || name.starts_with('.') {
-        name.insert(0, '_');
+/// The name of a table's resource: the table's own, but where that is the server's or cannot stand in a path. Then it is one that no table has.
+fn name_of(table: &str, tables: &[TableInfo], others: &[DraftResource]) -> String {
+    if is_name(table) && !RESERVED.contains(&table) {
+        return table.to_owned();
     }
-    let format = crate::format::FORMATS.iter().any(|format| name.ends_with(&format!(".{}", format.name)));
-    if format || RESERVED.contains(&&*name) {
+    let mut name = table.replace(char::is_control, "_").replacen("-/", "-_", 1);
+    loop {
         name.push('_');
+        let taken = tables.iter().any(|other| other.name == name) || others.iter().any(|other| other.name == name);
+        if is_name(&name) && !taken {
+            return name;
+        }
     }
-    while others.iter().any(|other| other.name == name) {
-        name.push('_');
-    }
-    name
 }
 
 /// The related rows that foreign keys tell of, in tables that are `seen`: the row that a column points to, and the rows behind a join table. Rows

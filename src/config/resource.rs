@@ -79,7 +79,7 @@ pub(super) fn read_all(mut section: Section<'_, '_>) -> Vec<ResourceConfig> {
 fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
     let usual = ResourceOptions::default();
     let order = section.strings("order").unwrap_or_default();
-    if ["healthz", "readyz"].contains(&&*name) {
+    if ["healthz", "readyz", "openapi.json"].contains(&&*name) {
         section.complain("", format!("`/{name}` is the server's own"), "give the resource another name");
     }
     let resource = ResourceConfig {

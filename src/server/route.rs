@@ -25,7 +25,7 @@ use crate::{
     format::FORMATS,
     source::Requester,
     stream::{Outcome, Tally},
-    web::{Body, Chunkflow, asks_for_events, come_back, json, problem, refusal},
+    web::{Body, Chunkflow, asks_for_events, come_back, json, path_of, problem, refusal},
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -193,12 +193,12 @@ impl Site {
             filters: Vec<&'a str>,
         }
         let entry = |resource: &'_ Arc<crate::Resource>| {
-            let name = resource.name().to_owned();
-            FORMATS.iter().map(|format| format!("/{name}.{}", format.name)).collect::<Vec<_>>()
+            let path = path_of(resource.name());
+            FORMATS.iter().map(|format| format!("{path}.{}", format.name)).collect::<Vec<_>>()
         };
         let entries = self.chunkflow.resources().iter().map(|resource| Entry {
             name: resource.name(),
-            path: format!("/{}", resource.name()),
+            path: path_of(resource.name()),
             formats: entry(resource),
             fields: resource.members().collect(),
             order: resource.source().order(),

@@ -11,6 +11,7 @@ mod reply;
 use std::{borrow::Cow, future::Future, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 pub use self::params::fuzz_filter;
 pub(crate) use self::reply::no_content;
@@ -298,10 +299,10 @@ impl Chunkflow {
         with(headers, Body::empty())
     }
 
-    /// The resource of a path, and the format its extension names.
+    /// The resource of a path, and the format its extension names. An exact name wins over a name with an extension.
     fn find(&self, path: &str) -> Result<(&Arc<Resource>, Option<usize>), Problem> {
-        let name = path.strip_prefix('/').unwrap_or(path);
-        if let Some(resource) = self.resource(name) {
+        let name = named(path)?;
+        if let Some(resource) = self.resource(&name) {
             return Ok((resource, None));
         }
         if let Some((stem, extension)) = name.rsplit_once('.')
@@ -315,9 +316,27 @@ impl Chunkflow {
         }
         let names: Vec<&str> = self.0.resources.iter().map(|resource| resource.name()).collect();
         Err(Error::new(Kind::Missing, format!("there is no resource `{name}`"))
-            .remedy(suggest::remedy("resources", name, &names))
+            .remedy(suggest::remedy("resources", &name, &names))
             .into())
     }
+}
+
+/// The name in a path, where it stands percent-encoded as UTF-8.
+pub(crate) fn named(path: &str) -> Result<Cow<'_, str>> {
+    let name = path.strip_prefix('/').unwrap_or(path);
+    if !name.contains('%') {
+        return Ok(Cow::Borrowed(name));
+    }
+    let decoded = percent_decode_str(name).decode_utf8();
+    decoded.map_err(|_| {
+        Error::new(Kind::Missing, "the path is not UTF-8").remedy("percent-encode a resource's name as UTF-8")
+    })
+}
+
+/// The path of a resource: its name, percent-encoded.
+pub(crate) fn path_of(name: &str) -> String {
+    const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    format!("/{}", utf8_percent_encode(name, PLAIN))
 }
 
 /// What a request asks for: something that is said at once, or a list.

@@ -224,10 +224,10 @@ fn what_could_never_work_is_said_at_the_start() {
     assert!(first("table = \"t\"\nwhere = \"title = ?\"").contains("`where` has a parameter"));
     assert!(first("table = \"t\"\nttl = \"2562047788015215h\"").contains("longer than ten years"));
     assert!(first("table = \"t\"\n[resources.healthz]\ndatabase = \"main\"\ntable = \"t\"").contains("server's own"));
-    assert!(
-        first("table = \"t\"\n[resources.\"a.json\"]\ndatabase = \"main\"\ntable = \"t\"")
-            .contains("ends as a format does")
-    );
+    for name in [".", "..", "-/x"] {
+        let told = first(&format!("table = \"t\"\n[resources.\"{name}\"]\ndatabase = \"main\"\ntable = \"t\""));
+        assert!(told.contains("cannot be the name of a resource"), "{name}: {told}");
+    }
     let slow = "table = \"t\"\n[resources.list.fields]\nid = \"id\"\nc = { from = \"c\", column = \"id\" }";
     assert!(first(slow).contains("no index finds the related rows"), "{}", first(slow));
     file.open().execute_batch("CREATE INDEX c_t ON c (t)").unwrap();

@@ -9,6 +9,7 @@ mod load;
 mod mariadb;
 mod names;
 mod order;
+mod paths;
 mod raising;
 mod secrets;
 mod types;
