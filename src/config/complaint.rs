@@ -121,7 +121,8 @@ impl Discretion {
         }
     }
 
-    fn hide(&mut self, value: &str, written: &str) {
+    /// Notes a text that no message may say.
+    pub(super) fn hide(&mut self, value: &str, written: &str) {
         self.filled.push((value.to_owned(), written.to_owned()));
         // The longest first, or a part of it would be taken out and the rest left.
         self.filled.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));

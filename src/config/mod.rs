@@ -133,6 +133,7 @@ impl Config {
     fn read(file: &str, text: &str, environment: &dyn Fn(&str) -> Option<String>) -> (Config, Vec<Located>) {
         let reader = Reader::new(environment);
         let (root, errors) = toml::de::DeTable::parse_recoverable(text);
+        reader.is_torn.set(!errors.is_empty());
         for error in errors {
             let span = error.span().unwrap_or(0..0);
             let message = error.message().replace('\n', ", ");

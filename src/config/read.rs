@@ -1,7 +1,7 @@
 //! Reads TOML tables key by key, collecting what is wrong instead of stopping at it.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashMap,
     ops::{Range, RangeInclusive},
     time::Duration,
@@ -27,6 +27,8 @@ pub(super) struct Reader<'e> {
     complaints: RefCell<Vec<Located>>,
     places: RefCell<HashMap<String, Range<usize>>>,
     discretion: RefCell<Discretion>,
+    /// Whether the text is no TOML, and so values may reach beyond their lines.
+    pub(super) is_torn: Cell<bool>,
 }
 
 impl<'e> Reader<'e> {
@@ -36,6 +38,7 @@ impl<'e> Reader<'e> {
             complaints: RefCell::default(),
             places: RefCell::default(),
             discretion: RefCell::default(),
+            is_torn: Cell::default(),
         }
     }
 
@@ -134,10 +137,27 @@ impl<'r, 't> Section<'r, 't> {
         // A complaint about a value shows the value; one about a table shows its name.
         let span = if value.get_ref().is_table() { name.span() } else { value.span() };
         self.reader.places.borrow_mut().insert(self.path_of(key), span);
-        if !value.get_ref().is_table() && may_be_shown(&self.steps, key) {
-            self.reader.discretion.borrow_mut().shown.push(value.span());
+        self.note_discretion(key, value);
+        // An array or text that is not closed has swallowed what stands behind it: it is not this key's value.
+        let swallows = match value.get_ref() {
+            DeValue::Array(_) => true,
+            DeValue::String(text) => text.contains('\n'),
+            _ => false,
+        };
+        if self.reader.is_torn.get() && swallows { None } else { Some(value) }
+    }
+
+    /// Notes whether a value may be shown, and what must not be said of it: what reads like an address with somebody's name in it
+    /// stands under the wrong key, where it is under one whose values may be shown.
+    fn note_discretion(&self, key: &str, value: &Spanned<DeValue<'_>>) {
+        let mut discretion = self.reader.discretion.borrow_mut();
+        let address = |text: &str| text.contains("://") || text.contains('@');
+        let text = value.get_ref().as_str().filter(|text| address(text));
+        if let Some(text) = text {
+            discretion.hide(text, "***");
+        } else if !value.get_ref().is_table() && may_be_shown(&self.steps, key) && !self.reader.is_torn.get() {
+            discretion.shown.push(value.span());
         }
-        Some(value)
     }
 
     /// What the user most likely meant by a value of another type, as it is written; what is no name or number of theirs is

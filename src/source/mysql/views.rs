@@ -31,7 +31,11 @@ fn reads(definition: &str, view: &Table, tables: &[Table]) -> ViewReads {
         return of_doubt("this user may not see what it reads: grant SHOW VIEW");
     }
     let Some((names, calls)) = names(definition) else { return of_doubt("what it reads cannot be told") };
-    let called = |table: &&Table| names.iter().any(|name| is_called(table, name));
+    // A table of another database is named with it.
+    let beside = |table: &Table| {
+        database(table) == database(view) || names.iter().any(|name| name.eq_ignore_ascii_case(database(table)))
+    };
+    let called = |table: &&Table| beside(table) && names.iter().any(|name| is_called(table, name));
     let there: Vec<&Table> = tables.iter().filter(called).collect();
 
     let mut columns: Vec<(String, Option<String>)> =
@@ -52,6 +56,10 @@ fn reads(definition: &str, view: &Table, tables: &[Table]) -> ViewReads {
 fn is_called(table: &Table, name: &str) -> bool {
     let bare = table.full_name.split_once('.').map_or(&*table.full_name, |(_, bare)| bare);
     bare.eq_ignore_ascii_case(name)
+}
+
+fn database(table: &Table) -> &str {
+    table.full_name.split_once('.').map_or("", |(database, _)| database)
 }
 
 /// The names in a query as the server keeps it, and whether functions that somebody has written, or that read files, are

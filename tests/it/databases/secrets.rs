@@ -356,7 +356,7 @@ fn views_of_mariadb_and_sqlite_are_followed_through_functions_and_the_system() {
         &sqlite(),
         "CREATE VIEW schema_of AS SELECT rowid AS id, sql AS info FROM sqlite_master;
          CREATE VIEW within AS WITH x AS (SELECT id, encrypted_password AS p FROM members) SELECT id, p AS info FROM x;
-         CREATE VIEW broken AS SELECT id FROM nothing;
+         CREATE VIEW broken AS SELECT id FROM gone;
          CREATE VIEW said AS SELECT id, 'encrypted_password' AS info FROM city;",
         &["schema_of", "within", "broken"],
         &["said"],
