@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{live::Shared, route};
 use crate::{
     error::{Error, Kind},
-    web::{Body, Chunkflow, json, named, no_content, problem},
+    web::{Body, Chunkflow, json, no_content, problem, resource_of},
 };
 
 /// Answers a request to the admin listener that its guard let pass.
@@ -21,7 +21,7 @@ pub(super) async fn answer<B>(chunkflow: &Chunkflow, shared: &Shared, request: &
         ("/reload", Method::POST) => reload(shared).await,
         ("/healthz", method) => route::health(&method, true),
         (path, method) => match (path.strip_prefix("/purge/"), method) {
-            (Some(resource), Method::POST) => match named(resource) {
+            (Some(resource), Method::POST) => match resource_of(resource) {
                 Ok(resource) => purge(chunkflow, &resource).await,
                 Err(error) => problem(error),
             },

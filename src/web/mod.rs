@@ -301,7 +301,7 @@ impl Chunkflow {
 
     /// The resource of a path, and the format its extension names. An exact name wins over a name with an extension.
     fn find(&self, path: &str) -> Result<(&Arc<Resource>, Option<usize>), Problem> {
-        let name = named(path)?;
+        let name = resource_of(path)?;
         if let Some(resource) = self.resource(&name) {
             return Ok((resource, None));
         }
@@ -322,7 +322,7 @@ impl Chunkflow {
 }
 
 /// The name in a path, where it stands percent-encoded as UTF-8.
-pub(crate) fn named(path: &str) -> Result<Cow<'_, str>> {
+pub(crate) fn resource_of(path: &str) -> Result<Cow<'_, str>> {
     let name = path.strip_prefix('/').unwrap_or(path);
     if !name.contains('%') {
         return Ok(Cow::Borrowed(name));
