@@ -200,7 +200,9 @@ fn shown(scheme: &str, rest: &str) -> String {
         |text: &&str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._~:,/[]%".contains(c));
     // A secret in a query may have an `@`, and what follows that looks like a host.
     let query_is_harmless = !["pass", "pwd", "secret"].iter().any(|word| rest.to_ascii_lowercase().contains(word));
-    let place = Some(place).filter(plain).filter(|_| query_is_harmless || user.is_none()).unwrap_or("HOST/DATABASE");
+    // Where the `@` is missing, what looks like a port is a password.
+    let place_is_harmless = user.map_or(!begins_with_password(rest), |_| query_is_harmless);
+    let place = Some(place).filter(plain).filter(|_| place_is_harmless).unwrap_or("HOST/DATABASE");
     let name = user.and_then(|user| user.split([':', '/', '?', '#', '@']).next()).filter(plain);
     match user {
         None => format!("{scheme}://{place}"),
@@ -289,6 +291,8 @@ mod tests {
             ("mysql+pymysql://app:HUN?x=TER2@db/shop", "mysql://app:PASSWORD@db/shop"),
             ("mysql2://app:HUNTER2@db:3306/shop", "mysql://app:PASSWORD@db:3306/shop"),
             ("postgis://app:HUN?TER2@db/shop", "postgres://app:PASSWORD@db/shop"),
+            ("postgis://app:HUNTER2/shop", "postgres://HOST/DATABASE"),
+            ("mysql2:app:HUNTER2", "mysql://HOST/DATABASE"),
             ("postgers://app:HUNTER2@db/shop", "postgres://app:PASSWORD@db/shop"),
             ("Postgres://app:HUNTER2@db/shop", "postgres://app:PASSWORD@db/shop"),
             ("sqlite3:db/app.sqlite3", "sqlite:db/app.sqlite3"),
