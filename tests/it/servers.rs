@@ -4,6 +4,7 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::TcpListener,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{
         Mutex, OnceLock,
@@ -234,7 +235,7 @@ impl Db {
                 Ok(all)
             }
             Where::Server(Server { kind: Kind::Postgres, .. }, _) => {
-                let mut psql = Command::new("psql");
+                let mut psql = Command::new(psql());
                 psql.args(["-X", "-q", "-A", "-t", "-F", "\u{1}", "-v", "ON_ERROR_STOP=1", "-f", "-", &self.url()]);
                 Ok(split(&run(psql.env("TZ", "UTC"), sql)?, '\u{1}'))
             }
@@ -255,6 +256,18 @@ impl Db {
     pub fn serve(&self, resource: &str) -> crate::support::Running {
         crate::support::Running::config(&self.config(resource))
     }
+}
+
+/// PostgreSQL's client itself: Debian's `psql` is a script that looks for it, and takes longer than the client does.
+fn psql() -> &'static Path {
+    static PSQL: OnceLock<PathBuf> = OnceLock::new();
+    PSQL.get_or_init(|| {
+        let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+        let mut found: Vec<PathBuf> = versions.map(|version| version.path().join("bin/psql")).collect();
+        found.retain(|path| path.exists());
+        found.sort();
+        found.pop().unwrap_or_else(|| "psql".into())
+    })
 }
 
 /// What a client prints for the statements of its input.

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::generated::{Resource, path, resources};
 use crate::{
     servers::{Db, Kind, Server, every_kind, mariadb, postgres, sqlite},
     support::{Process, Running, binary, checked, parse, runtime},
@@ -132,21 +133,9 @@ fn tables_with_dots_in_their_names_are_not_those_of_a_schema() {
          CREATE TABLE \"a.b\" (id int PRIMARY KEY, what text); INSERT INTO \"a.b\" VALUES (1, 'with a dot');",
     );
     let text = init(&db);
-    let names: Vec<String> = text
-        .lines()
-        .filter_map(|line| {
-            line.strip_prefix("[resources.")?.strip_suffix(']').map(|name| name.trim_matches('"').to_owned())
-        })
-        .collect();
     let server = Running::config(&text);
-    let mut found: Vec<String> = names
-        .iter()
-        .map(|name| {
-            let path =
-                percent_encoding::utf8_percent_encode(name, percent_encoding::CONTROLS).to_string().replace('"', "%22");
-            server.get(&format!("/{path}")).results()[0]["what"].to_string()
-        })
-        .collect();
+    let what = |resource: &Resource| server.get(&path(&resource.name)).results()[0]["what"].to_string();
+    let mut found: Vec<String> = resources(&text).iter().map(what).collect();
     found.sort();
     assert_eq!(found, ["\"in a schema\"", "\"with a dot\""], "{text}");
 }

@@ -8,9 +8,10 @@ mod mixed;
 mod random;
 mod schema;
 
+pub use self::lists::{Resource, path, resources};
 use self::{
     kinds::Kind,
-    lists::{Resource, check, expected, init, resources},
+    lists::{check, expected, init},
     schema::{Column, Table},
 };
 use crate::{
