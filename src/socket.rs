@@ -1,9 +1,9 @@
-//! What every socket to a database or a store is told: to notice that the other end is gone.
+//! What every socket to a database or a store is told: to notice that the other end is gone. (The
+//! driver of MySQL takes a time for keepalive, and nothing else.)
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
+use socket2::TcpKeepalive;
 
 /// A connection on which nothing came is asked whether it is still there after this long,
 const IDLE: Duration = Duration::from_secs(30);
@@ -21,9 +21,10 @@ pub(crate) fn keepalive(idle: Option<Duration>) -> TcpKeepalive {
 }
 
 /// Tells a socket all of this, and to send what it is given at once.
-pub(crate) fn prepare(stream: &TcpStream, keepalive: Option<TcpKeepalive>) -> io::Result<()> {
+#[cfg(any(feature = "postgres", feature = "memcached"))]
+pub(crate) fn prepare(stream: &tokio::net::TcpStream, keepalive: Option<TcpKeepalive>) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
+    let socket = socket2::SockRef::from(stream);
     if let Some(keepalive) = keepalive {
         socket.set_tcp_keepalive(&keepalive)?;
     }
