@@ -9,8 +9,8 @@
 
 use std::{
     future::poll_fn,
-    io::{BufRead, BufReader},
-    net::TcpListener,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
     pin::Pin,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -69,6 +69,40 @@ fn fill(file: &std::path::Path, rows: u64) {
     connection.execute_batch("COMMIT").expect("it is written");
 }
 
+/// A connection to Memcached that does nothing but wait for its answers.
+struct BareMemcached(BufReader<TcpStream>);
+
+impl BareMemcached {
+    fn connect(port: u16) -> BareMemcached {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("it connects");
+        stream.set_nodelay(true).expect("a socket");
+        BareMemcached(BufReader::with_capacity(1 << 20, stream))
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("an answer");
+        line
+    }
+
+    fn set(&mut self, name: &str, value: &[u8]) {
+        let head = format!("set {name} 0 0 {}\r\n", value.len());
+        self.0.get_mut().write_all(&[head.as_bytes(), value, b"\r\n"].concat()).expect("it is sent");
+        assert_eq!(self.line(), "STORED\r\n");
+    }
+
+    /// The bytes of an entry.
+    fn get(&mut self, name: &str) -> usize {
+        self.0.get_mut().write_all(format!("get {name}\r\n").as_bytes()).expect("it is sent");
+        let head = self.line();
+        let length: usize = head.trim().rsplit(' ').next().and_then(|length| length.parse().ok()).expect("an entry");
+        let mut value = vec![0; length + 2];
+        self.0.read_exact(&mut value).expect("its bytes");
+        assert_eq!(self.line(), "END\r\n");
+        length
+    }
+}
+
 async fn run(file: &std::path::Path, rounds: u64, redis: &Server, memcached: &Server) {
     let at = |server: &Server, scheme: &str| format!("{scheme}://127.0.0.1:{}", server.port);
     let options = |prefix: &str, url: String, near: u64, pack: bool| StoreOptions {
@@ -97,8 +131,7 @@ async fn run(file: &std::path::Path, rounds: u64, redis: &Server, memcached: &Se
         probe += redis::cmd("STRLEN").arg(name).query_async::<usize>(&mut bare).await.expect("a length");
     }
     let probe = probe / names.len();
-    let meta =
-        memcache::exp::AsyncMetaClient::connect(format!("127.0.0.1:{}", memcached.port)).await.expect("it connects");
+    let mut bare_memcached = BareMemcached::connect(memcached.port);
     let mut rates: Vec<(&str, Vec<f64>)> = vec![];
     for round in 0..=rounds {
         let mut note = |name: &'static str, rate: f64| {
@@ -124,10 +157,10 @@ async fn run(file: &std::path::Path, rounds: u64, redis: &Server, memcached: &Se
         note("Memcached", drain(&other).await);
         note("Memcached, packed", drain(&other_packed).await);
         // One entry of the usual size, as often.
-        meta.set("probe", vec![b'x'; probe]).send().await.expect("a set");
+        bare_memcached.set("probe", &vec![b'x'; probe]);
         let (began, mut bytes) = (Instant::now(), 0);
         for _ in &names {
-            bytes += meta.get("probe").send().await.expect("an entry").value.map_or(0, |value| value.len());
+            bytes += bare_memcached.get("probe");
         }
         note("Memcached, a loop of GETs", bytes as f64 / began.elapsed().as_secs_f64());
         for (name, prefix, url, pack) in [

@@ -277,6 +277,7 @@ mod tests {
         let relation = |whole| Relation {
             parent: 1,
             parent_column: TableColumn::plain("id".into()),
+            pointing_column: TableColumn::plain("item".into()),
             whole,
             join: None,
             table: "child".into(),
