@@ -73,7 +73,9 @@ fn fault(db: &Db, server: &Running, table: &Table, filter: &str, condition: &str
     if reply.status == 400 && body.contains("there is no parameter") {
         return None;
     }
-    let sql = format!("SELECT n FROM {} WHERE k {condition} ORDER BY k", quoted(db, &table.name));
+    // A type is compared by its own operators, which plain SQL finds only in schemas that are searched.
+    let search = if db.name() == "postgres" { "SET search_path = public, ext; " } else { "" };
+    let sql = format!("{search}SELECT n FROM {} WHERE k {condition} ORDER BY k", quoted(db, &table.name));
     let told = |said: &str| Some(format!("{} {}: {filter}: {said}", table.name, table.columns[0].kind.sql));
     match (reply.status, db.query(&sql)) {
         (200, Ok(rows)) => {
