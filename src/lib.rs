@@ -11,6 +11,7 @@
 
 mod boundary;
 mod bytes_size;
+mod canonical;
 mod chunk;
 mod coding;
 #[cfg(feature = "server")]
@@ -60,7 +61,7 @@ pub use self::{
     kind::Kind as KindOf,
     loader::{Clock, system_clock},
     metrics::Metrics,
-    resource::{Resource, ResourceOptions},
+    resource::{Remake, Resource, ResourceOptions},
     row::{Column, Field, Fields, Part, RowSink, Shape, Value},
     seal::Seal,
     secret::Secret,

@@ -1,5 +1,8 @@
 //! A resource is a list with a name; a list is a resource with its parameters.
 
+mod made;
+mod shape;
+
 use std::{
     fmt,
     sync::{
@@ -13,6 +16,8 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use sha2::{Digest, Sha256};
 
+pub use self::made::Remake;
+use self::shape::{shape, written};
 use crate::{
     boundary::Sizes,
     chunk::{Chunk, ChunkKey, ListKey, Sum},
@@ -79,6 +84,8 @@ pub struct Resource {
     has_links: bool,
     has_cursors: bool,
     digest: [u8; 32],
+    remake: Option<Remake>,
+    outdated: AtomicBool,
 }
 
 /// A format's encoder for the rows of one resource, with the bytes that never change: as they are, and in each coding.
@@ -140,10 +147,10 @@ impl Resource {
         let writers = FORMATS.iter().map(|format| Writer::new((format.open.encoder)(&columns))).collect();
         let has_links = fields.iter().any(|(_, field)| matches!(field, Field::Link(_)));
         let has_cursors = fields.iter().any(|(_, field)| *field == Field::Cursor);
-        let shape = format!("{name}\n{:?}\n{columns:?}\n{fields:?}\n{:?}", source.order(), options.sizes);
         let places = digest(&[b"chunkflow cursors 1", name.as_bytes(), &source.places()]);
         let seal = Seal::new(options.secret.as_ref(), &places, source.order().len());
-        let digest = digest(&[b"chunkflow resource 1", &source.fingerprint(), shape.as_bytes()]);
+        let shape = shape(name, &*source, &fields, &columns, options.sizes);
+        let digest = digest(&[b"chunkflow resource 2", &source.fingerprint(), &shape]);
         let told = Told::new(fields.len());
         Ok(Resource {
             name: name.to_owned(),
@@ -156,6 +163,8 @@ impl Resource {
             has_links,
             has_cursors,
             digest,
+            remake: None,
+            outdated: AtomicBool::new(false),
         })
     }
 
@@ -281,13 +290,13 @@ impl List {
         let base = if resource.has_links() { base } else { "" };
         let format_name = FORMATS[format].name;
         let seal = resource.holds_cursors(format).then(|| resource.seal.fingerprint());
-        let filters = (!conditions.is_empty()).then(|| format!("{conditions:?}"));
+        let filters = (!conditions.is_empty()).then(|| written(&conditions));
 
         let mut parts: Vec<&[u8]> =
             vec![b"chunkflow list 2", &resource.digest, base.as_bytes(), format_name.as_bytes(), b"identity"];
         // The kinds of what may follow are told apart by what stands before them.
         if let Some(filters) = &filters {
-            parts.extend([&b"conditions"[..], filters.as_bytes()]);
+            parts.extend([&b"conditions"[..], filters]);
         }
         if let Some(seal) = &seal {
             parts.extend([&b"cursors"[..], seal]);

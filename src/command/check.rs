@@ -15,6 +15,9 @@ pub(super) async fn run(opener: &Opener<'_>) -> Result<Exit> {
         Ok(config) => {
             let names: Vec<&str> = config.resources.iter().map(|resource| &*resource.name).collect();
             say(&format!("nothing is wrong: {}", names.join(", ")))?;
+            for note in config.notes() {
+                say(&format!("note: {note}"))?;
+            }
             return Ok(Exit::Done);
         }
         Err(complaints) => complaints,

@@ -46,18 +46,18 @@ pub(super) async fn run(
     let config = opener.read(&origin).await?;
     let chunkflow = config.open().await?;
     let Some(resource) = chunkflow.resource(name) else {
-        let names: Vec<&str> = chunkflow.resources().iter().map(|resource| resource.name()).collect();
+        let names: Vec<&str> = chunkflow.names().collect();
         eprintln!("there is no resource `{name}`; {}", suggest::remedy("resources", name, &names));
         return Ok(Exit::Usage);
     };
     let base = config.server.public_url.clone().unwrap_or_else(|| format!("http://{}", config.server.listen));
     // A bar would be drawn over the list where both go to one terminal.
     let shows_list = output.is_none() && io::stdout().is_terminal();
-    let bar = progress_bar(resource, name, opener.process.terminal && !shows_list).await;
+    let bar = progress_bar(&resource, name, opener.process.terminal && !shows_list).await;
     let target = Target::open(output)?;
     let told = target.name().map_or_else(String::new, |name| format!(" in {}", name.display()));
     tokio::select! {
-        done = export(&chunkflow, resource, format, &base, target, &bar) => match done {
+        done = export(&chunkflow, &resource, format, &base, target, &bar) => match done {
             Ok(written) => {
                 let format = FORMATS[format].name;
                 eprintln!("{name}: {} rows, {} of {format}{told}", HumanCount(written.rows), HumanBytes(written.bytes));

@@ -139,7 +139,7 @@ impl Reading<'_> {
 }
 
 fn names(chunkflow: &Chunkflow) -> String {
-    let names: Vec<&str> = chunkflow.resources().iter().map(|resource| resource.name()).collect();
+    let names: Vec<&str> = chunkflow.names().collect();
     names.join(", ")
 }
 

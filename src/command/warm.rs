@@ -28,7 +28,7 @@ pub(super) async fn run(
     }
     chunkflow.meet_store().await.context("nothing can be loaded into the store")?;
     chunkflow.wait_for_room();
-    let known: Vec<&str> = chunkflow.resources().iter().map(|resource| resource.name()).collect();
+    let known: Vec<&str> = chunkflow.names().collect();
     if let Some(name) = names.iter().find(|name| !known.contains(&&***name)) {
         eprintln!("there is no resource `{name}`; {}", suggest::remedy("resources", name, &known));
         return Ok(Exit::Usage);
@@ -52,7 +52,7 @@ pub(super) async fn run(
         codings.push(coding);
     }
     let base = config.server.public_url.clone();
-    for resource in chunkflow.resources() {
+    for resource in &chunkflow.resources() {
         if !names.is_empty() && !names.iter().any(|name| name == resource.name()) {
             continue;
         }

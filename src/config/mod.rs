@@ -42,13 +42,18 @@ use crate::{
     error::Kind as ErrorKind,
     loader::system_clock,
     resource::Resource,
-    source::{Complaint, Database, DatabaseOptions, discreet, open_database, with_password},
+    source::{Complaint, Database, DatabaseOptions, open_database, with_password},
     store::{Store, StoreOptions, StoreTls, open_store, trial},
     suggest,
     web::Chunkflow,
 };
 
 const MEMORY: &str = "memory:256MiB";
+/// What is wrong with a database that cannot say which it is, and what to do.
+const ADDRESS_ONLY: (&str, &str) = (
+    "this database does not say which it is, and its chunks are kept by its address in a store that others may use",
+    "name it with identity = \"…\", another name for each database",
+);
 const URL: &str = "write a URL, for instance \"sqlite:app.sqlite\"";
 
 /// A whole configuration, checked as far as it can be without opening anything.
@@ -246,6 +251,26 @@ impl Config {
         self.databases.iter_mut().for_each(|(_, options)| options.pool = options.pool.min(reads));
     }
 
+    /// Whether other servers may find the chunks of this one.
+    fn is_shared(&self) -> bool {
+        !self.store.url.starts_with("memory:")
+    }
+
+    /// What nobody can find out from here, and so is said and not complained of.
+    pub fn notes(&self) -> Vec<String> {
+        let own = |options: &DatabaseOptions| options.identity.is_none() && !options.url.is_empty();
+        let own: Vec<&str> =
+            self.databases.iter().filter(|(_, options)| own(options)).map(|(name, _)| &**name).collect();
+        if !self.is_shared() || own.is_empty() {
+            return vec![];
+        }
+        vec![format!(
+            "a copy of a database that was restored from a backup says that it is its original: where one shares this store, \
+             give the copy's servers a `prefix` of their own in [store], or an `identity` in [databases] ({})",
+            own.join(", ")
+        )]
+    }
+
     /// Adds what is wrong or slow, once everything that can be is opened.
     async fn look(&self, wrong: &mut Vec<Located>) {
         wrong.extend(self.wrong_tls());
@@ -289,7 +314,15 @@ impl Config {
                     error.advice().unwrap_or_default(),
                 ));
             });
-            databases.insert(name, opened.ok());
+            let opened = opened.ok();
+            if self.is_shared() && opened.as_ref().is_some_and(|database| !database.has_identity()) {
+                let (message, remedy) = ADDRESS_ONLY;
+                match slow {
+                    true => wrong.push(self.text.locate(&format!("databases.{name}"), message, remedy)),
+                    false => tracing::warn!(database = name, "{message}: {remedy}"),
+                }
+            }
+            databases.insert(name, opened);
         }
         let mut made = vec![];
         for resource in self.resources.iter().filter(|resource| !resource.spec.table.is_empty()) {
@@ -297,26 +330,20 @@ impl Config {
             let at = |key: &str| format!("resources.{}.{key}", resource.name);
             let mut complaints = vec![];
             let mut hidden = vec![];
-            match database.source(&resource.spec).await {
-                Ok((source, fields)) => {
+            let options = resource.options(self.server.secret.clone());
+            match Resource::of(&resource.name, database, &resource.spec, &options).await {
+                Ok(one) => {
                     if slow && self.server.secret.is_none() {
-                        hidden = resource.hidden_order(source.order(), &database.tables());
+                        hidden = resource.hidden_order(one.source().order(), &database.tables());
                     }
-                    let source = if resource.is_discreet { discreet(source) } else { source };
-                    let options = resource.options(fields, self.server.secret.clone());
-                    match Resource::new(&resource.name, source, options) {
-                        Ok(resource) => made.push(resource),
-                        Err(error) => {
-                            wrong.push(self.text.locate(&at(""), error.message(), error.advice().unwrap_or_default()))
-                        }
-                    }
+                    made.push(one);
                     if slow {
                         complaints = database.explain(&resource.spec).await;
                     }
                 }
                 Err(all) => complaints.extend(all),
             }
-            if resource.is_discreet {
+            if resource.spec.is_discreet {
                 complaints.iter_mut().for_each(Complaint::withhold);
             }
             wrong.extend(
@@ -365,6 +392,16 @@ fn read_store_tls(mut section: Section<'_, '_>) -> StoreTls {
     tls
 }
 
+/// A name that, where it stands, must say something.
+fn named(table: &mut Section<'_, '_>, key: &str) -> Option<String> {
+    let name = table.string(key)?;
+    if name.trim().is_empty() {
+        table.complain(key, format!("`{key}` is empty"), "write a name, or leave the key out");
+        return None;
+    }
+    Some(name)
+}
+
 fn read_databases(mut section: Section<'_, '_>) -> Vec<(String, DatabaseOptions)> {
     let usual = || DatabaseOptions::new("");
     let mut databases = vec![];
@@ -375,6 +412,9 @@ fn read_databases(mut section: Section<'_, '_>) -> Vec<(String, DatabaseOptions)
             options.url = table.required("url", URL);
             options.pool = table.integer("pool", 1..=1000).map_or(options.pool, |pool| pool as usize);
             options.timeout = table.limit("timeout").unwrap_or(options.timeout);
+            options.identity = named(&mut table, "identity");
+            options.role = named(&mut table, "role");
+            options.share = table.boolean("share").unwrap_or(options.share);
             table.finish();
         } else {
             options.url = section.required(&name, URL);

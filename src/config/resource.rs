@@ -6,7 +6,6 @@ use super::read::Section;
 use crate::{
     boundary::Sizes,
     resource::ResourceOptions,
-    row::Fields,
     secret::Secret,
     source::{Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo},
 };
@@ -20,8 +19,6 @@ pub struct ResourceConfig {
     pub database: String,
     /// What it asks of the table.
     pub spec: Spec,
-    /// Whether its condition holds what no message may say.
-    pub(super) is_discreet: bool,
     ttl: Duration,
     stale: Duration,
     sizes: Sizes,
@@ -30,9 +27,9 @@ pub struct ResourceConfig {
 }
 
 impl ResourceConfig {
-    pub(super) fn options(&self, fields: Fields, secret: Option<Secret>) -> ResourceOptions {
+    pub(super) fn options(&self, secret: Option<Secret>) -> ResourceOptions {
         ResourceOptions {
-            fields: Some(fields),
+            fields: None,
             ttl: self.ttl,
             stale: self.stale,
             sizes: self.sizes,
@@ -91,8 +88,8 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
             key: section.strings("key").unwrap_or_default(),
             fields: section.section("fields").map(fields),
             filters: section.strings("filters"),
+            is_discreet: section.is_filled("where"),
         },
-        is_discreet: section.is_filled("where"),
         ttl: section.duration("ttl").unwrap_or(usual.ttl),
         stale: section.duration("stale").unwrap_or(usual.stale),
         sizes: Sizes {

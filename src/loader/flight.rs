@@ -108,6 +108,9 @@ impl Loader {
                     return;
                 }
             };
+            if outcome.as_ref().is_err_and(|error| error.kind() == Kind::Schema) {
+                place.list.resource().note_outdated();
+            }
             // What a client asks for in vain is no failure of the source's, and one is enough to tell of.
             let told = |error: &&Error| error.kind() == Kind::Invalid || place.list.plain().is_some();
             if let Some(error) = outcome.as_ref().err().filter(|error| !told(error)) {

@@ -302,6 +302,10 @@ impl Loader {
         if chunk.loaded_at > now.saturating_add(ttl) || age >= ttl.saturating_add(stale) {
             return None;
         }
+        // Of a table that is not any more what it was, what is fresh may be served, and nothing else.
+        if age >= ttl && place.list.resource().is_outdated() {
+            return None;
+        }
         let how = if age < ttl {
             How::Fresh((ttl - age) / 1000)
         } else {

@@ -196,7 +196,8 @@ impl Site {
             let path = path_of(resource.name());
             FORMATS.iter().map(|format| format!("{path}.{}", format.name)).collect::<Vec<_>>()
         };
-        let entries = self.chunkflow.resources().iter().map(|resource| Entry {
+        let resources = self.chunkflow.resources();
+        let entries = resources.iter().map(|resource| Entry {
             name: resource.name(),
             path: path_of(resource.name()),
             formats: entry(resource),

@@ -86,7 +86,8 @@ pub trait Source: Send + Sync + 'static {
     /// Dropping the future stops the work in the database too. On an error the sink is lost, with what it took.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`] or [`ErrorKind::Busy`] as the source fared; the sink's own error as it is.
+    /// [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`] or [`ErrorKind::Busy`] as the source fared; [`ErrorKind::Schema`] when what is read is
+    /// not what the fingerprint says any more; the sink's own error as it is.
     fn rows<'a>(&'a self, query: Query, sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>>;
 
     /// About how many rows a query without a cursor would hand out, for progress bars; `None` when unknown.
@@ -190,6 +191,16 @@ pub trait Database: Send + Sync + 'static {
     /// *Everything* that is wrong with the specification.
     fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, MadeSource>;
 
+    /// Looks at the tables again, so that the sources it makes from now on are of what is there. However many ask at
+    /// once, it looks once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`] or [`ErrorKind::Busy`] as the database fares.
+    fn look_again(&self) -> BoxFuture<'_, Result<()>>;
+
+    /// Whether it is known by an identity that is its own or was named, and not by its address alone.
+    fn has_identity(&self) -> bool;
+
     /// The tables and views that can be read.
     fn tables(&self) -> Vec<TableInfo>;
 
@@ -199,6 +210,7 @@ pub trait Database: Send + Sync + 'static {
 
 /// How a database is opened and how hard it may be worked.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DatabaseOptions {
     /// Where it is. May hold a password: never to be shown.
     pub url: String,
@@ -206,12 +218,25 @@ pub struct DatabaseOptions {
     pub pool: usize,
     /// Time limit of one read.
     pub timeout: Duration,
+    /// Which database it is, in place of what it says itself: chunks outlast a move to another one of the same name.
+    pub identity: Option<String>,
+    /// The role that reads, in place of the user of the URL.
+    pub role: Option<String>,
+    /// Whether rows depend on neither user nor session, so that chunks are shared among all of them.
+    pub share: bool,
 }
 
 impl DatabaseOptions {
     /// The database at `url`, with four connections and ten seconds for a read.
     pub fn new(url: impl Into<String>) -> DatabaseOptions {
-        DatabaseOptions { url: url.into(), pool: 4, timeout: Duration::from_secs(10) }
+        DatabaseOptions {
+            url: url.into(),
+            pool: 4,
+            timeout: Duration::from_secs(10),
+            identity: None,
+            role: None,
+            share: false,
+        }
     }
 }
 
@@ -221,6 +246,9 @@ impl fmt::Debug for DatabaseOptions {
         f.debug_struct("DatabaseOptions")
             .field("pool", &self.pool)
             .field("timeout", &self.timeout)
+            .field("identity", &self.identity)
+            .field("role", &self.role)
+            .field("share", &self.share)
             .finish_non_exhaustive()
     }
 }

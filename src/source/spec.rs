@@ -17,6 +17,8 @@ pub struct Spec {
     pub fields: Option<Vec<(String, FieldSpec)>>,
     /// Columns that requests may filter by; `None`: the key and indexed columns that a field shows as they are.
     pub filters: Option<Vec<String>>,
+    /// Whether the condition holds what no message may say: failures are told without the database's own words.
+    pub is_discreet: bool,
 }
 
 impl fmt::Debug for Spec {

@@ -7,6 +7,7 @@ mod next;
 mod params;
 mod recent;
 mod reply;
+mod slot;
 
 use std::{borrow::Cow, future::Future, sync::Arc, time::Duration};
 
@@ -26,7 +27,7 @@ pub(crate) use self::{
     events::{are_asked_for as asks_for_events, come_back},
     host::{is_host, named},
 };
-use self::{recent::Recent, reply::Problem};
+use self::{recent::Recent, reply::Problem, slot::Slot};
 use crate::{
     coding::{self, CODINGS},
     cursor::Cursor,
@@ -82,7 +83,7 @@ pub struct Chunkflow(Arc<Inner>);
 
 #[derive(Clone)]
 struct Inner {
-    resources: Vec<Arc<Resource>>,
+    slots: Vec<Arc<Slot>>,
     loader: Arc<Loader>,
     budget: Arc<Budget>,
     recent: Arc<Recent>,
@@ -100,7 +101,7 @@ impl Chunkflow {
     pub fn with_clock(store: Arc<dyn Store>, clock: Clock, metrics: Arc<Metrics>) -> Chunkflow {
         let loader = Arc::new(Loader::new(store, clock, metrics));
         Chunkflow(Arc::new(Inner {
-            resources: vec![],
+            slots: vec![],
             loader,
             budget: Budget::new(WHOLE_BUDGET),
             recent: Arc::default(),
@@ -121,25 +122,34 @@ impl Chunkflow {
     #[must_use]
     pub fn with(mut self, resource: Resource) -> Chunkflow {
         let inner = Arc::make_mut(&mut self.0);
-        inner.resources.retain(|one| one.name() != resource.name());
-        inner.resources.push(Arc::new(resource));
+        inner.slots.retain(|one| one.name() != resource.name());
+        inner.slots.push(Slot::new(resource));
         self
     }
 
     /// The same store, loads under way and counters, without a resource: for resources that take the place of these.
     #[must_use]
     pub fn without_resources(&self) -> Chunkflow {
-        Chunkflow(Arc::new(Inner { resources: vec![], recent: Arc::default(), ..(*self.0).clone() }))
+        Chunkflow(Arc::new(Inner { slots: vec![], recent: Arc::default(), ..(*self.0).clone() }))
     }
 
-    /// The resources, in the order in which they were given.
-    pub fn resources(&self) -> &[Arc<Resource>] {
-        &self.0.resources
+    /// The resources of the moment, in the order in which they were given. One whose table changes is made again, and then is another.
+    pub fn resources(&self) -> Vec<Arc<Resource>> {
+        self.0.slots.iter().map(|slot| Arc::clone(&slot.now())).collect()
     }
 
-    /// The resource with this name.
-    pub fn resource(&self, name: &str) -> Option<&Arc<Resource>> {
-        self.0.resources.iter().find(|resource| resource.name() == name)
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.slots.iter().map(|slot| slot.name())
+    }
+
+    /// The resource of the moment with this name.
+    pub fn resource(&self, name: &str) -> Option<Arc<Resource>> {
+        self.slot(name).map(|slot| Arc::clone(&slot.now()))
+    }
+
+    fn slot(&self, name: &str) -> Option<&Arc<Slot>> {
+        self.0.slots.iter().find(|slot| slot.name() == name)
     }
 
     /// What is counted.
@@ -169,8 +179,23 @@ impl Chunkflow {
         origin: Option<&str>,
         requester: Requester,
     ) -> impl Future<Output = Response<Body>> + Send + use<B> {
-        let (asked, inner) = (self.asked(request, origin, requester), Arc::clone(&self.0));
+        let inner = Arc::clone(&self.0);
+        let asked = match self.find(request.uri().path()) {
+            Ok((slot, format)) if slot.now().is_outdated() => {
+                Err((Arc::clone(slot), format, parts(request), origin.map(str::to_owned)))
+            }
+            Ok((slot, format)) => Ok(self.asked(request, &slot.now(), format, origin, requester)),
+            Err(problem) => Ok(Err(problem)),
+        };
         async move {
+            let asked = match asked {
+                Ok(asked) => asked,
+                Err((slot, format, request, origin)) => {
+                    slot.renewed(&inner.recent).await;
+                    let resource = Arc::clone(&slot.now());
+                    Chunkflow(Arc::clone(&inner)).asked(&request, &resource, format, origin.as_deref(), requester)
+                }
+            };
             match asked {
                 Ok(Asked::List(list)) => list.answer(&inner).await.unwrap_or_else(|problem| problem.response()),
                 Ok(Asked::Said(response)) => response,
@@ -185,14 +210,14 @@ impl Chunkflow {
     /// # Errors
     /// [`Kind::Missing`] when there is no such resource; when the store fails, and then the chunks may still be there.
     pub async fn purge(&self, resource: &str) -> Result<()> {
-        let found = self.0.resources.iter().find(|known| known.name() == resource);
+        let found = self.resource(resource);
         let found = found.ok_or_else(|| Error::new(Kind::Missing, format!("there is no resource `{resource}`")))?;
         self.0.loader.forget(&found.digest()).await
     }
 
     /// The generation of a resource's chunks, which changes when they are purged, as far as is known here.
     pub fn generation(&self, resource: &str) -> Option<u64> {
-        let found = self.0.resources.iter().find(|known| known.name() == resource)?;
+        let found = self.resource(resource)?;
         Some(self.0.loader.generation(&found.digest()))
     }
 
@@ -249,8 +274,14 @@ impl Chunkflow {
     }
 
     /// What a request asks for; without any work.
-    fn asked<B>(&self, request: &Request<B>, origin: Option<&str>, requester: Requester) -> Result<Asked, Problem> {
-        let (resource, extension) = self.find(request.uri().path())?;
+    fn asked<B>(
+        &self,
+        request: &Request<B>,
+        resource: &Arc<Resource>,
+        extension: Option<usize>,
+        origin: Option<&str>,
+        requester: Requester,
+    ) -> Result<Asked, Problem> {
         let method = request.method();
         if method == Method::OPTIONS {
             let mut response = no_content();
@@ -300,21 +331,21 @@ impl Chunkflow {
     }
 
     /// The resource of a path, and the format its extension names. An exact name wins over a name with an extension.
-    fn find(&self, path: &str) -> Result<(&Arc<Resource>, Option<usize>), Problem> {
+    fn find(&self, path: &str) -> Result<(&Arc<Slot>, Option<usize>), Problem> {
         let name = resource_of(path)?;
-        if let Some(resource) = self.resource(&name) {
-            return Ok((resource, None));
+        if let Some(slot) = self.slot(&name) {
+            return Ok((slot, None));
         }
         if let Some((stem, extension)) = name.rsplit_once('.')
-            && let Some(resource) = self.resource(stem)
+            && let Some(slot) = self.slot(stem)
         {
             let format = FORMATS.iter().position(|format| format.name == extension);
-            return format.map(|format| (resource, Some(format))).ok_or_else(|| {
+            return format.map(|format| (slot, Some(format))).ok_or_else(|| {
                 let remedy = format!("formats here: {}", crate::kind::names(FORMATS));
                 Error::new(Kind::Missing, format!("there is no format `{extension}`")).remedy(remedy).into()
             });
         }
-        let names: Vec<&str> = self.0.resources.iter().map(|resource| resource.name()).collect();
+        let names: Vec<&str> = self.names().collect();
         Err(Error::new(Kind::Missing, format!("there is no resource `{name}`"))
             .remedy(suggest::remedy("resources", &name, &names))
             .into())
@@ -337,6 +368,15 @@ pub(crate) fn resource_of(path: &str) -> Result<Cow<'_, str>> {
 pub(crate) fn path_of(name: &str) -> String {
     const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
     format!("/{}", utf8_percent_encode(name, PLAIN))
+}
+
+/// A request without its body.
+fn parts<B>(request: &Request<B>) -> Request<()> {
+    let mut parts = Request::new(());
+    parts.method_mut().clone_from(request.method());
+    parts.uri_mut().clone_from(request.uri());
+    parts.headers_mut().clone_from(request.headers());
+    parts
 }
 
 /// What a request asks for: something that is said at once, or a list.

@@ -1,6 +1,6 @@
 //! Lists that were asked for without filters, kept so that the next request for one need not make it again.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::resource::{List, Resource};
 
@@ -12,6 +12,12 @@ const KEPT: usize = 64;
 pub(super) struct Recent(RwLock<Vec<Arc<List>>>);
 
 impl Recent {
+    /// Forgets the lists of a resource that has been replaced.
+    pub(super) fn forget(&self, resource: &Arc<Resource>) {
+        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|list| !Arc::ptr_eq(list.resource(), resource));
+    }
+
     /// The whole list of a resource in a format and coding, with this base of its links.
     pub(super) fn list(&self, resource: &Arc<Resource>, format: usize, coding: Option<usize>, base: &str) -> Arc<List> {
         if let Ok(kept) = self.0.try_read()
@@ -22,6 +28,7 @@ impl Recent {
         let list = Arc::new(List::new(Arc::clone(resource), format, vec![], base)).in_coding(coding);
         if let Ok(mut kept) = self.0.try_write()
             && kept.len() < KEPT
+            && !resource.is_outdated()
             && !kept.iter().any(|list| list.is_whole(resource, format, coding, base))
         {
             kept.push(Arc::clone(&list));

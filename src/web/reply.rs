@@ -31,7 +31,7 @@ impl From<Error> for Problem {
         let status = match error.kind() {
             Kind::Invalid => StatusCode::BAD_REQUEST,
             Kind::Missing => StatusCode::NOT_FOUND,
-            Kind::Unavailable | Kind::Busy | Kind::Refused => StatusCode::SERVICE_UNAVAILABLE,
+            Kind::Unavailable | Kind::Busy | Kind::Refused | Kind::Schema => StatusCode::SERVICE_UNAVAILABLE,
             Kind::Greedy => StatusCode::TOO_MANY_REQUESTS,
             Kind::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Kind::Config | Kind::Data | Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -91,6 +91,10 @@ impl Problem {
             Kind::Busy | Kind::Greedy => (self.error.message(), Some("try again after `Retry-After` seconds")),
             Kind::Refused => (self.error.message(), self.error.advice()),
             Kind::Unavailable => ("the source of this list cannot be reached", Some("try again shortly")),
+            Kind::Schema => (
+                "the table of this list has changed; it is being looked at again",
+                Some("try again after `Retry-After` seconds; a cursor from before may be refused then"),
+            ),
             Kind::Timeout => (
                 "the source of this list took too long",
                 Some("try again later, or ask for less with filters on indexed columns"),

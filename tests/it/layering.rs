@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 /// From the ground up. A module may import from those before it, and from its own folder.
 const LAYERS: [&[&str]; 14] = [
-    &["error", "flaw", "bytes_size", "socket", "suggest"],
+    &["error", "flaw", "bytes_size", "canonical", "socket", "suggest"],
     &["row", "secret"],
     &["text"],
     &["cursor", "boundary", "metrics"],

@@ -130,6 +130,11 @@ impl Server {
         admin.execute(&format!("CREATE DATABASE {name} {options}"));
         Db::new(Where::Server(self, name))
     }
+
+    /// The database of this name.
+    pub fn named(&'static self, name: &str) -> Db {
+        Db::new(Where::Server(self, name.to_owned()))
+    }
 }
 
 enum Where {

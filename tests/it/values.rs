@@ -360,7 +360,7 @@ fn rows_with_nothing_but_a_rowid_are_not_mixed_across_a_vacuum() {
     assert_eq!(server.get("/list").results().len(), 3);
     file.open().execute_batch("DELETE FROM item WHERE name = 'a'; VACUUM").unwrap();
     assert_eq!(server.get("/list").status, 503, "rowids may have changed");
-    assert_eq!(file.serve("table = \"item\"").get("/list").results().len(), 2, "a new start reads them anew");
+    assert_eq!(server.get("/list").results().len(), 2, "it is made again");
 }
 
 #[test]

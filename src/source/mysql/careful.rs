@@ -5,6 +5,7 @@ use mysql_async::{Conn, Row, prelude::Queryable};
 
 use super::{
     Failure, params,
+    proof::{Proof, Stamp, read_stamp},
     rows::{self, BEGIN, COMMIT},
     wire,
 };
@@ -22,13 +23,20 @@ use crate::{
     },
 };
 
-/// Reads a few rows into the sink; says whether the list ends with them.
-pub(super) async fn read(conn: &mut Conn, plan: &Plan, query: &Query, sink: &mut dyn RowSink) -> Result<bool, Failure> {
+/// Reads a few rows into the sink; says whether the list ends with them, and what the transaction saw, which is still to be compared.
+pub(super) async fn read(
+    conn: &mut Conn,
+    proof: &Proof,
+    plan: &Plan,
+    query: &Query,
+    sink: &mut dyn RowSink,
+) -> Result<(bool, Stamp), Failure> {
     // It ends a transaction that is open.
     conn.query_drop(BEGIN).await?;
     let ended = careful::read(&mut Snapshot(conn), plan, query, sink).await?;
+    let saw = read_stamp(conn, &proof.sql).await?;
     conn.query_drop(COMMIT).await?;
-    Ok(ended)
+    Ok((ended, saw))
 }
 
 /// Whether a value has made a query fail: by the class of its SQLSTATE, data, cardinality, constraints of what is cast to, and

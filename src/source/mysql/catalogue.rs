@@ -181,7 +181,13 @@ fn json(name: String, nullable: bool, declared: bool) -> TableColumn {
 fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
     let (nullable, declared) = (is_set(row, 3), !is_set(row, 10));
     let (kind, full) = (text(row, 4).unwrap_or_default(), text(row, 5).unwrap_or_default());
-    let plain = TableColumn { nullable, declared, ..TableColumn::plain(name) };
+    let declared_as = format!(
+        "{full}{} {} {}",
+        if nullable { "" } else { " not null" },
+        text(row, 6).unwrap_or_default(),
+        text(row, 7).unwrap_or_default()
+    );
+    let plain = TableColumn { nullable, declared, declared_as, ..TableColumn::plain(name) };
     let unordered = |why| Some(why);
     match &*kind {
         "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "bit" | "year" => {

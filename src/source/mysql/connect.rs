@@ -15,12 +15,12 @@ use rustls::{
 };
 
 use super::{
-    Failure, explained, timed_out,
+    DIALECT, Failure, explained, timed_out,
     wire::{text, whole},
 };
 use crate::{
     error::{Error, Kind, Result},
-    source::sql::pool::Connect,
+    source::sql::{definition::Told, pool::Connect},
 };
 
 /// How long a connection may take to come about, and a query to be stopped.
@@ -44,6 +44,8 @@ pub(super) struct Connector {
     /// The time limit of a statement.
     timeout: Duration,
     database: String,
+    /// The role that reads.
+    role: Option<String>,
 }
 
 /// A connection, and what is known of its server.
@@ -60,6 +62,27 @@ pub(super) struct ServerFacts {
     pub(super) version: (u16, u16, u16),
     /// Whether it takes dates that are partly zero as what they are.
     pub(super) keeps_zero_dates: bool,
+    /// Whether it is a MariaDB that has a `server_uid`.
+    has_uid: bool,
+}
+
+impl ServerFacts {
+    /// The server's own identity and the database, as SQL.
+    pub(super) fn own_identity(&self) -> &'static str {
+        match (self.is_mariadb, self.has_uid) {
+            (false, _) => "@@server_uuid, DATABASE()",
+            (true, true) => "@@server_uid, @@hostname, @@port, @@datadir, DATABASE()",
+            (true, false) => "@@hostname, @@port, @@datadir, DATABASE()",
+        }
+    }
+
+    /// The user that the server takes us for, as SQL: the account, the name that was given, and the roles that are on.
+    pub(super) fn user(&self) -> &'static str {
+        match self.is_mariadb || self.version >= (8, 0, 0) {
+            true => "CURRENT_USER(), SUBSTRING_INDEX(USER(), '@', 1), COALESCE(CURRENT_ROLE(), 'NONE')",
+            false => "CURRENT_USER(), SUBSTRING_INDEX(USER(), '@', 1)",
+        }
+    }
 }
 
 /// How well the server's certificate is looked at, as `--ssl-mode` of MySQL's client says.
@@ -92,7 +115,7 @@ impl Connector {
     ///
     /// # Errors
     /// [`Kind::Config`], never with the URL's password.
-    pub(super) fn new(url: &str, timeout: Duration) -> Result<Connector> {
+    pub(super) fn new(url: &str, timeout: Duration, role: Option<&str>) -> Result<Connector> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let rest = base.split_once(':').map_or("", |(_, rest)| rest);
         let (mut kept, mut mode, mut root) = (vec![], None, None);
@@ -128,7 +151,15 @@ impl Connector {
             }
         };
         let secure = ssl.map(|ssl| Opts::from(builder.ssl_opts(Some(ssl))));
-        Ok(Connector { plain, secure, plain_will_do, plain_at_once: AtomicBool::new(false), timeout, database })
+        Ok(Connector {
+            plain,
+            secure,
+            plain_will_do,
+            plain_at_once: AtomicBool::new(false),
+            timeout,
+            database,
+            role: role.map(str::to_owned),
+        })
     }
 
     /// Makes a connection that only reads, with its times in UTC.
@@ -163,7 +194,11 @@ impl Connector {
             is_mariadb,
             version: conn.server_version(),
             keeps_zero_dates: facts.as_ref().and_then(|row| whole(row, 2)) == Some(1),
+            has_uid: is_mariadb && conn.query_first::<Row, _>("SHOW VARIABLES LIKE 'server_uid'").await?.is_some(),
         };
+        if let Some(role) = &self.role {
+            conn.query_drop(format!("SET ROLE {}", DIALECT.quote(role))).await?;
+        }
         let limit = match (is_mariadb, server.version) {
             (true, _) => Some(format!("SET SESSION max_statement_time = {}", self.timeout.as_secs_f64().max(0.001))),
             (false, version) if version >= (5, 7, 8) => {
@@ -224,15 +259,11 @@ impl Connector {
         Ok(())
     }
 
-    /// The database's name: what its replicas share too.
-    pub(super) fn database(&self) -> &str {
-        &self.database
-    }
-
-    /// Which database this is, without user and password.
-    pub(super) fn identity(&self) -> String {
+    /// What is known of the database without asking.
+    pub(super) fn told(&self) -> Told {
         let opts = &self.plain;
-        format!("{:?} {} {} {}", opts.socket(), opts.ip_or_hostname(), opts.tcp_port(), self.database)
+        let address = format!("{:?} {} {} {}", opts.socket(), opts.ip_or_hostname(), opts.tcp_port(), self.database);
+        Told { address, name: format!("mysql {}", self.database), ..Told::default() }
     }
 }
 
@@ -324,7 +355,7 @@ mod tests {
     use super::*;
 
     fn refused(url: &str) -> String {
-        Connector::new(url, CONNECT).err().map_or_else(String::new, |error| format!("{error:?}"))
+        Connector::new(url, CONNECT, None).err().map_or_else(String::new, |error| format!("{error:?}"))
     }
 
     #[test]

@@ -8,23 +8,39 @@ mod catalogue;
 mod connect;
 mod explain;
 mod params;
+mod proof;
 mod rows;
 mod views;
 mod wire;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
 
-use mysql_async::DriverError;
+use mysql_async::{DriverError, Row, prelude::Queryable};
 
 use self::{
     catalogue::{Extra, Extras},
-    connect::{Connector, has_no_tls, tls_failed},
+    connect::{Connector, ServerFacts, has_no_tls, tls_failed},
+    proof::{Proof, Stamp},
     rows::Progress,
 };
 use super::{
     BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, MadeSource, Query, Run,
     Source, Spec, TableInfo,
-    sql::{catalogue::Catalogue, dialect::Dialect, places::Typing, plan::Plan, planner::plan, pool, run::Width},
+    sql::{
+        catalogue::Catalogue,
+        definition::{Definition, Identity, Told, changed, not_made, tables},
+        dialect::Dialect,
+        looked::Looked,
+        places::Typing,
+        plan::Plan,
+        planner::plan,
+        pool,
+        run::Width,
+    },
 };
 use crate::{
     cursor::Cursor,
@@ -50,44 +66,96 @@ pub(super) const DIALECT: Dialect = Dialect {
 
 type Pool = pool::Pool<Connector>;
 
+/// A source, or a look, is made anew so often, where tables change while it is made.
+const TRIES: usize = 5;
+
 /// A MySQL or MariaDB database.
-pub struct Mysql {
+pub struct Mysql(Arc<Server>);
+
+/// What its sources share.
+struct Server {
     pool: Arc<Pool>,
+    options: DatabaseOptions,
+    looked: Looked<Look>,
+}
+
+/// What was seen of a database.
+struct Look {
     catalogue: Catalogue,
     extras: Extras,
+    server: ServerFacts,
+    told: Told,
+    /// What it says of each table's columns, by the table's name.
+    columns: HashMap<String, Stamp>,
 }
 
 pub(super) fn open(options: &DatabaseOptions) -> BoxFuture<'_, Result<Arc<dyn Database>>> {
-    Box::pin(async move {
-        let limits = GateLimits { reads: options.pool.max(1), ..GateLimits::default() };
-        Ok(Arc::new(Mysql::open(&options.url, limits, options.timeout).await?) as Arc<dyn Database>)
-    })
+    Box::pin(async move { Ok(Arc::new(Mysql::open(options).await?) as Arc<dyn Database>) })
 }
 
 impl Mysql {
     /// Connects to `mysql://…`, and reads what tables there are.
     ///
-    /// `timeout` is the time limit of one read. Each resource made from it shares the connections and the gate.
+    /// Each resource made from it shares the connections and the gate.
     ///
     /// # Errors
     /// [`Kind::Config`] when the URL cannot be read; [`Kind::Unavailable`] when the server does not let us in.
-    pub async fn open(url: &str, limits: GateLimits, timeout: Duration) -> Result<Mysql> {
-        let pool = Arc::new(Pool::new(Connector::new(url, timeout)?, limits, timeout));
-        let mut lease = pool.lease(Claim::default()).await?;
-        let server = lease.connection().server.clone();
-        let read = tokio::time::timeout(timeout, catalogue::read(&mut lease.connection().conn, &server)).await;
-        let (catalogue, extras) = match read {
-            Ok(Ok(read)) => read,
-            Ok(Err(error)) => {
-                lease.end();
-                return Err(explained(error, &[]));
-            }
-            Err(_) => return Err(timed_out(timeout)),
-        };
-        lease.give_back();
-        Ok(Mysql { pool, catalogue, extras })
+    pub async fn open(options: &DatabaseOptions) -> Result<Mysql> {
+        let limits = GateLimits { reads: options.pool.max(1), ..GateLimits::default() };
+        let connector = Connector::new(&options.url, options.timeout, options.role.as_deref())?;
+        let pool = Arc::new(Pool::new(connector, limits, options.timeout));
+        let began = Instant::now();
+        let seen = look(&pool).await?;
+        Ok(Mysql(Arc::new(Server { pool, options: options.clone(), looked: Looked::new(seen, began) })))
     }
+}
 
+async fn look(pool: &Arc<Pool>) -> Result<Look> {
+    let mut lease = pool.lease(Claim::default()).await?;
+    let (server, mut told) = (lease.connection().server.clone(), pool.connector().told());
+    let conn = &mut lease.connection().conn;
+    let read = async {
+        let who = format!("SELECT CONCAT_WS(' ', {}), CONCAT_WS(' ', {})", server.own_identity(), server.user());
+        let who: Option<Row> = conn.query_first(who).await?;
+        let kind = if server.is_mariadb { "mariadb" } else { "mysql" };
+        told.own = who.as_ref().and_then(|row| wire::text(row, 0)).map(|own| format!("{kind} {own}"));
+        told.user = who.as_ref().and_then(|row| wire::text(row, 1)).unwrap_or_default();
+        let mut columns = proof::all_columns(conn).await?;
+        let mut tries = 0;
+        let (catalogue, extras) = loop {
+            let read = catalogue::read(conn, &server).await?;
+            let before = std::mem::replace(&mut columns, proof::all_columns(conn).await?);
+            tries += 1;
+            // What was the same before and behind it was so meanwhile. What was not, each source finds out.
+            if columns == before || tries == TRIES {
+                break read;
+            }
+        };
+        Ok::<_, mysql_async::Error>(Look { catalogue, extras, server, told, columns })
+    };
+    match tokio::time::timeout(pool.timeout(), read).await {
+        Ok(Ok(look)) => {
+            lease.give_back();
+            Ok(look)
+        }
+        Ok(Err(error)) => {
+            lease.end();
+            Err(explained(error, &[]))
+        }
+        Err(_) => Err(timed_out(pool.timeout())),
+    }
+}
+
+/// What a source is made of.
+struct Made {
+    plan: Plan,
+    fields: Fields,
+    definition: Definition,
+    proof: Proof,
+    row_length: usize,
+}
+
+impl Look {
     fn plan(&self, spec: &Spec) -> Result<(Plan, Fields, &Extra), Vec<Complaint>> {
         static NONE: Extra = Extra { row_length: 0, indexes: vec![] };
         let (plan, fields) = plan(spec, &self.catalogue)?;
@@ -96,26 +164,91 @@ impl Mysql {
     }
 }
 
+impl Server {
+    /// Makes what a source is made of, from a look that began after `noticed`.
+    async fn made(&self, spec: &Spec, noticed: Option<Instant>) -> Result<Made, Vec<Complaint>> {
+        let mut look = match noticed {
+            Some(noticed) => self.look_after(noticed).await?,
+            None => self.looked.last(),
+        };
+        for _ in 0..TRIES {
+            let began = Instant::now();
+            let (plan, fields, extra) = look.plan(spec)?;
+            let used = tables(&plan, &look.catalogue);
+            let sql = proof::saw(&used, &look.server, &look.told, &self.options);
+            let stamp = self.saw(&sql).await.map_err(|error| vec![Complaint::failed("table", &error)])?;
+            let same = used.iter().all(|table| {
+                let mut columns = look.columns.get(&table.full_name).into_iter().flatten();
+                columns.all(|column| stamp.contains(column))
+            });
+            let known: usize = used.iter().filter_map(|table| look.columns.get(&table.full_name)).map(Vec::len).sum();
+            let views = used.iter().filter(|table| table.is_view).count();
+            // Beside the columns there is a line of who reads, and one for each view.
+            if same && stamp.len() == known + views + 1 {
+                explain::prepare(&self.pool, &plan).await?;
+                let behind: Vec<String> = if views > 0 { stamp[..].to_vec() } else { vec![] };
+                let identity = Identity::new(&self.options, &look.told);
+                let definition = Definition::new(&plan, &look.catalogue, &identity, &behind);
+                let row_length = extra.row_length;
+                return Ok(Made { plan, fields, definition, proof: Proof { sql, stamp }, row_length });
+            }
+            look = self.look_after(began).await?;
+        }
+        Err(vec![Complaint::new("table", "the tables change again and again", "try again when they have settled")])
+    }
+
+    async fn look_after(&self, noticed: Instant) -> Result<Arc<Look>, Vec<Complaint>> {
+        let seen = self.looked.after(noticed, async || look(&self.pool).await).await;
+        seen.map_err(|error| vec![Complaint::failed("table", &error)])
+    }
+
+    /// What a transaction sees that reads nothing.
+    async fn saw(&self, sql: &str) -> Result<Stamp> {
+        let mut lease = self.pool.lease(Claim::default()).await?;
+        let saw = proof::read_stamp(&mut lease.connection().conn, sql);
+        let saw = tokio::time::timeout(self.pool.timeout(), saw).await.map_err(|_| timed_out(self.pool.timeout()))?;
+        let saw = saw.map_err(|error| explained(error, &[]))?;
+        lease.give_back();
+        Ok(saw)
+    }
+}
+
 impl Database for Mysql {
     fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, MadeSource> {
         Box::pin(async move {
-            let (plan, fields, extra) = self.plan(spec)?;
-            let (plan, width) = (Arc::new(plan), Width::new(extra.row_length));
-            explain::prepare(&self.pool, &plan).await?;
-            let fingerprint = format!("mysql {} {plan:?}", self.pool.connector().identity()).into_bytes();
-            let source = Table { pool: Arc::clone(&self.pool), plan, fingerprint, width };
+            let Made { plan, fields, definition, proof, row_length } = self.0.made(spec, None).await?;
+            let source = Table {
+                server: Arc::clone(&self.0),
+                spec: spec.clone(),
+                plan: Arc::new(plan),
+                definition,
+                proof: RwLock::new(Arc::new(proof)),
+                width: Width::new(row_length),
+            };
             Ok((Arc::new(source) as Arc<dyn Source>, fields))
         })
     }
 
+    fn look_again(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.0.looked.after(Instant::now(), async || look(&self.0.pool).await).await?;
+            Ok(())
+        })
+    }
+
+    fn has_identity(&self) -> bool {
+        Identity::new(&self.0.options, &self.0.looked.last().told).is_sure
+    }
+
     fn tables(&self) -> Vec<TableInfo> {
-        self.catalogue.tables()
+        self.0.looked.last().catalogue.tables()
     }
 
     fn explain<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Vec<Complaint>> {
         Box::pin(async move {
-            match self.plan(spec) {
-                Ok((plan, _, extra)) => explain::slow(&self.pool, &plan, &self.catalogue, extra).await,
+            let look = self.0.looked.last();
+            match look.plan(spec) {
+                Ok((plan, _, extra)) => explain::slow(&self.0.pool, &plan, &look.catalogue, extra).await,
                 Err(_) => vec![],
             }
         })
@@ -124,11 +257,38 @@ impl Database for Mysql {
 
 /// The rows of one resource.
 struct Table {
-    pool: Arc<Pool>,
+    server: Arc<Server>,
+    spec: Spec,
     plan: Arc<Plan>,
-    fingerprint: Vec<u8>,
+    definition: Definition,
+    proof: RwLock<Arc<Proof>>,
     /// About how many bytes a row has, as the last read found, or the server says; 0 where that is not known.
     width: Width,
+}
+
+impl Table {
+    fn proof(&self) -> Arc<Proof> {
+        Arc::clone(&self.proof.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Looks at the tables again, since a read saw something else than its proof says.
+    ///
+    /// # Errors
+    /// [`Kind::Schema`], where rows are not any more what they were.
+    async fn look_again(&self, noticed: Instant) -> Result<Arc<Proof>> {
+        let made = self.server.made(&self.spec, Some(noticed)).await.map_err(not_made)?;
+        if made.definition != self.definition {
+            return Err(changed());
+        }
+        let proof = Arc::new(made.proof);
+        *self.proof.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&proof);
+        Ok(proof)
+    }
+
+    /// Whether a transaction sees what a proof says.
+    async fn holds(&self, proof: &Proof) -> bool {
+        self.server.saw(&proof.sql).await.is_ok_and(|saw| saw == proof.stamp)
+    }
 }
 
 impl Source for Table {
@@ -145,11 +305,11 @@ impl Source for Table {
     }
 
     fn fingerprint(&self) -> Vec<u8> {
-        self.fingerprint.clone()
+        self.definition.bytes.clone()
     }
 
     fn places(&self) -> Vec<u8> {
-        self.plan.places(&format!("mysql {}", self.pool.connector().database()))
+        self.definition.places.clone()
     }
 
     fn takes(&self, place: &Cursor) -> bool {
@@ -160,50 +320,67 @@ impl Source for Table {
         Box::pin(async move {
             let mut query = self.width.bounded(query);
             query.conditions = params::checked(&self.plan, &query.conditions)?;
-            let mut progress = Progress::default();
+            let (pool, mut progress) = (&self.server.pool, Progress::default());
+            let mut proof = self.proof();
+            let mut looked = false;
+            // Whether a value has made the database fail.
+            let mut with_care = false;
             let ended = loop {
-                let mut lease = self.pool.lease(query.claim()).await?;
+                let noticed = Instant::now();
+                let mut lease = pool.lease(query.claim()).await?;
                 let reused = lease.reused;
-                let read = rows::read(&mut lease.connection().conn, &self.plan, &query, &mut *sink, &mut progress);
-                match tokio::time::timeout(self.pool.patience(), read).await {
-                    Ok(Ok(ended)) => {
+                let conn = &mut lease.connection().conn;
+                let read = async {
+                    match with_care {
+                        true => careful::read(conn, &proof, &self.plan, &query, &mut *sink).await,
+                        false => rows::read(conn, &proof, &self.plan, &query, &mut *sink, &mut progress).await,
+                    }
+                };
+                let failure = match tokio::time::timeout(pool.patience(), read).await {
+                    Ok(Ok((ended, saw))) => {
                         lease.give_back();
+                        // What was read is right where the same is seen once more, and is what it was made of.
+                        if saw != proof.stamp && self.look_again(noticed).await?.stamp != saw {
+                            return Err(changed());
+                        }
                         break ended;
                     }
                     // The server ended it while it was idle, as it does when it restarts.
                     Ok(Err(Failure::Mysql(error))) if reused && progress.rows == 0 && is_lost(&error) => {
                         lease.end();
-                        self.pool.forget_idle();
+                        pool.forget_idle();
+                        continue;
                     }
-                    // The rows before the one whose value has failed the query are read by themselves.
-                    Ok(Err(Failure::Mysql(error)))
-                        if careful::is_of_a_value(&error) && (1..query.limit as usize).contains(&progress.rows) =>
-                    {
+                    Ok(Err(failure @ Failure::Mysql(_))) => {
                         lease.end();
-                        query.limit = progress.rows as u32;
-                        progress = Progress::default();
-                    }
-                    Ok(Err(Failure::Mysql(error))) if careful::is_of_a_value(&error) => {
-                        let read = careful::read(&mut lease.connection().conn, &self.plan, &query, &mut *sink);
-                        match tokio::time::timeout(self.pool.patience(), read).await {
-                            Ok(Ok(ended)) => {
-                                lease.give_back();
-                                break ended;
-                            }
-                            Ok(Err(failure)) => {
-                                lease.end();
-                                return Err(failure.explained(&query.conditions));
-                            }
-                            Err(_) => return Err(timed_out(self.pool.timeout())),
-                        }
-                    }
-                    Ok(Err(Failure::Mysql(error))) => {
-                        lease.end();
-                        return Err(explained(error, &query.conditions));
+                        failure
                     }
                     // It still sends rows.
-                    Ok(Err(Failure::Own(error))) => return Err(error),
-                    Err(_) => return Err(timed_out(self.pool.timeout())),
+                    Ok(Err(failure @ Failure::Own(_))) => {
+                        drop(lease);
+                        failure
+                    }
+                    Err(_) => return Err(timed_out(pool.timeout())),
+                };
+                let changes = failure.is_the_schemas();
+                let may = failure.may_be_the_schemas();
+                // A client that asks for what does not fit a column must not have the catalogue read.
+                if !looked && (changes || (may && !self.holds(&proof).await)) {
+                    proof = self.look_again(noticed).await?;
+                    looked = true;
+                    if progress.rows > 0 {
+                        return Err(changed());
+                    }
+                    continue;
+                }
+                match failure {
+                    Failure::Mysql(error) if !with_care && careful::is_of_a_value(&error) => {
+                        // The rows before the one whose value has failed the query are read by themselves.
+                        with_care = !(1..query.limit as usize).contains(&progress.rows);
+                        query.limit = if with_care { query.limit } else { progress.rows as u32 };
+                        progress = Progress::default();
+                    }
+                    failure => return Err(failure.explained(&query.conditions)),
                 }
             };
             if let Some(width) = progress.bytes.checked_div(progress.rows) {
@@ -217,10 +394,11 @@ impl Source for Table {
     fn count<'a>(&'a self, conditions: Arc<[Condition]>) -> BoxFuture<'a, Option<u64>> {
         Box::pin(async move {
             let conditions = params::checked(&self.plan, &conditions).ok()?;
+            let pool = &self.server.pool;
             let claim = Claim { filtered: !conditions.is_empty(), ..Claim::default() };
-            let mut lease = self.pool.lease(claim).await.ok()?;
+            let mut lease = pool.lease(claim).await.ok()?;
             let count = rows::count(&mut lease.connection().conn, &self.plan, &conditions);
-            let count = tokio::time::timeout(self.pool.patience(), count).await.ok()?.ok()?;
+            let count = tokio::time::timeout(pool.patience(), count).await.ok()?.ok()?;
             lease.give_back();
             count
         })
@@ -247,6 +425,22 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
+    /// Whether the server says that a table changed behind a transaction's back.
+    fn is_the_schemas(&self) -> bool {
+        matches!(self, Failure::Mysql(mysql_async::Error::Server(error)) if error.code == 1412)
+    }
+
+    /// Whether it may come of a table that is not what it was, and not only of what was asked.
+    fn may_be_the_schemas(&self) -> bool {
+        match self {
+            Failure::Mysql(mysql_async::Error::Server(error)) => {
+                matches!(error.code, 1049 | 1054 | 1064 | 1146 | 1267 | 1271 | 1292 | 1356 | 1366 | 1525 | 1690)
+            }
+            Failure::Mysql(_) => false,
+            Failure::Own(error) => matches!(error.kind(), Kind::Data | Kind::Invalid),
+        }
+    }
+
     fn explained(self, conditions: &[Condition]) -> Error {
         match self {
             Failure::Mysql(error) => explained(error, conditions),
@@ -313,10 +507,8 @@ fn explained(error: mysql_async::Error, conditions: &[Condition]) -> Error {
         }
         1064 => Error::new(Kind::Internal, "MySQL does not take the text of a query")
             .remedy("this is a fault of the program: report it with what the log says"),
-        1054 | 1146 | 1356 => {
-            Error::new(Kind::Unavailable, "MySQL does not take the query; the table may have changed")
-                .remedy("restart, so that the table is looked at again")
-        }
+        1054 | 1146 | 1356 => Error::new(Kind::Unavailable, "MySQL does not take the query")
+            .remedy("see what `chunkflow check` says of this list"),
         _ => Error::new(Kind::Unavailable, "MySQL could not answer").remedy("see its log"),
     };
     made.caused_by(error)

@@ -1,6 +1,6 @@
 //! One read of MySQL: a run of rows with their related lists, as they stood at one moment.
 //!
-//! Where that takes several statements they are one transaction with a consistent snapshot; a statement alone is one by itself.
+//! All of it is one transaction with a consistent snapshot, which says at its end what it saw of the tables' definitions.
 //! (Tables without transactions, MyISAM's and Aria's, have no moments: what changes between two statements is seen.)
 
 use std::{fmt::Write, sync::Arc};
@@ -12,7 +12,9 @@ use super::{
     DIALECT, Failure,
     careful::is_of_a_value,
     catalogue::{as_text, compared_by},
-    params, wire,
+    params,
+    proof::{Proof, Stamp, read_stamp},
+    wire,
 };
 use crate::{
     row::{RowSink, Value},
@@ -51,14 +53,15 @@ pub(super) struct Progress {
     pub(super) related: usize,
 }
 
-/// Reads one run into the sink; says whether the list ends with it.
+/// Reads one run into the sink; says whether the list ends with it, and what the transaction saw, which is still to be compared.
 pub(super) async fn read(
     conn: &mut Conn,
+    proof: &Proof,
     plan: &Plan,
     query: &Query,
     sink: &mut dyn RowSink,
     progress: &mut Progress,
-) -> Result<bool, Failure> {
+) -> Result<(bool, Stamp), Failure> {
     let after: Vec<Value<'_>> = query.after.values().collect();
     let limit = query.limit as usize;
     // Rows that nothing else is needed for need not be held.
@@ -66,10 +69,7 @@ pub(super) async fn read(
     let mut rows = Held::new(plan.selects.len());
     let mut whole = true;
     let ranges = keyset::ranges(&DIALECT, &plan.order, &after);
-    let several = ranges.len() > 1 || !plan.relations.is_empty();
-    if several {
-        conn.query_drop(BEGIN).await?;
-    }
+    conn.query_drop(BEGIN).await?;
     for range in &ranges {
         // One more row of a key that nobody has proven: the first that is not handed out must not have the last one's key.
         let most = limit + usize::from(plan.unproven);
@@ -136,10 +136,9 @@ pub(super) async fn read(
     };
     progress.related = lists.iter().map(Lists::weight).sum::<usize>() / rows.count().max(1);
     hand_over(plan, &rows, &lists, sink)?;
-    if several {
-        conn.query_drop(COMMIT).await?;
-    }
-    Ok(ended)
+    let saw = read_stamp(conn, &proof.sql).await?;
+    conn.query_drop(COMMIT).await?;
+    Ok((ended, saw))
 }
 
 /// How many rows fulfil the conditions.

@@ -5,7 +5,12 @@ use std::pin::pin;
 use futures_util::TryStreamExt;
 use tokio_postgres::Client;
 
-use super::{Failure, params::Param, rows};
+use super::{
+    Failure,
+    params::Param,
+    proof::{Proof, Stamp, read_stamp},
+    rows,
+};
 use crate::{
     row::{RowSink, Value},
     source::{
@@ -20,21 +25,18 @@ use crate::{
     },
 };
 
-/// Reads a few rows into the sink; says whether the list ends with them. `begin` opens the transaction.
+/// Reads a few rows into the sink; says whether the list ends with them, and what the transaction saw, which is still to be compared.
 pub(super) async fn read(
     client: &Client,
-    begin: &str,
+    proof: &Proof,
     plan: &Plan,
     query: &Query,
     sink: &mut dyn RowSink,
-) -> Result<bool, Failure> {
-    // What has failed has left its transaction open.
-    client.batch_execute("ROLLBACK").await?;
-    client.batch_execute(begin).await?;
+) -> Result<(bool, Stamp), Failure> {
+    client.batch_execute(&proof.begin).await?;
     client.batch_execute("SAVEPOINT chunkflow").await?;
     let ended = careful::read(&mut Snapshot(client), plan, query, sink).await?;
-    client.batch_execute("COMMIT").await?;
-    Ok(ended)
+    Ok((ended, read_stamp(client, &proof.end).await?))
 }
 
 /// Whether a value has made a query fail, and not the query itself, the server, the connection or what its user may do

@@ -122,12 +122,17 @@ pub(super) async fn read(client: &Client) -> Result<Catalogue, tokio_postgres::E
     Ok(Catalogue { dialect: &DIALECT, tables })
 }
 
+/// A table's name as SQL.
+pub(super) fn sql_name(schema: &str, name: &str) -> String {
+    format!("{}.{}", DIALECT.quote(schema), DIALECT.quote(name))
+}
+
 fn table(row: &Row) -> Table {
     let (schema, name, kind): (String, String, String) = (row.get(1), row.get(2), row.get(3));
     let (visible, partition, size): (bool, bool, i64) = (row.get(4), row.get(6), row.get(7));
     let full_name = format!("{schema}.{name}");
     Table {
-        sql: format!("{}.{}", DIALECT.quote(&schema), DIALECT.quote(&name)),
+        sql: sql_name(&schema, &name),
         name: if visible { name } else { full_name.clone() },
         full_name,
         schema,

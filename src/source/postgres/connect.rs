@@ -22,14 +22,14 @@ use tokio_postgres::{
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
-    explained,
+    DIALECT, explained,
     tls::{self, Check},
     unreached,
 };
 use crate::{
     error::{Error, Kind, Result},
     socket,
-    source::sql::pool::Connect,
+    source::sql::{definition::Told, pool::Connect},
 };
 
 /// How long a connection may take to come about, on each host.
@@ -50,6 +50,8 @@ pub(super) struct Connector {
     begin_with_bytes: String,
     /// Whether the database has none, as its server said when it was connected to.
     has_bytes: AtomicBool,
+    /// What of the URL reaches the session, and so could be asked for by a policy or a view.
+    session: Vec<String>,
 }
 
 /// One of the hosts of a URL.
@@ -108,7 +110,7 @@ impl Connector {
     ///
     /// # Errors
     /// [`Kind::Config`], never with the URL's password.
-    pub(super) fn new(url: &str, timeout: Duration) -> Result<Connector> {
+    pub(super) fn new(url: &str, timeout: Duration, reader: Option<&str>) -> Result<Connector> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let (mut kept, mut mode, mut root, mut role) = (vec![], None, None, Role::Any);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -138,7 +140,8 @@ impl Connector {
             Error::new(Kind::Config, format!("the database's URL cannot be read: {why}"))
                 .remedy("write postgres://USER:PASSWORD@HOST:PORT/DATABASE, with special characters percent-encoded")
         })?;
-        if config.get_application_name().is_none() {
+        let session = config.get_application_name().map(|name| format!("application_name {name}"));
+        if session.is_none() {
             config.application_name("chunkflow");
         }
         let targets = targets(&config)?;
@@ -157,9 +160,10 @@ impl Connector {
         };
         config.ssl_mode(ssl);
         // Settings of the transaction, not of the session: behind a pooler the next transaction may be another client's.
+        let reader = reader.map_or(String::new(), |reader| format!("; SET LOCAL ROLE {}", DIALECT.quote(reader)));
         let begin = format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {}; SET LOCAL TimeZone = 'UTC'; \
-             SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres'",
+             SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres'{reader}",
             timeout.as_millis().clamp(1, i32::MAX as u128)
         );
         let begin_with_bytes = format!("{begin}; SET LOCAL client_encoding = 'SQL_ASCII'");
@@ -171,6 +175,7 @@ impl Connector {
             begin,
             begin_with_bytes,
             has_bytes: AtomicBool::new(false),
+            session: session.into_iter().collect(),
         })
     }
 
@@ -283,14 +288,11 @@ impl Connector {
         }
     }
 
-    /// The database's name: what its standbys share too.
-    pub(super) fn database(&self) -> &str {
-        self.config.get_dbname().unwrap_or_default()
-    }
-
-    /// Which database this is, without user and password.
-    pub(super) fn identity(&self) -> String {
-        format!("{:?} {:?}", self.targets, self.config.get_dbname())
+    /// What is known of the database without asking.
+    pub(super) fn told(&self) -> Told {
+        let address = format!("{:?} {:?}", self.targets, self.config.get_dbname());
+        let name = format!("postgres {}", self.config.get_dbname().unwrap_or_default());
+        Told { address, name, session: self.session.clone(), ..Told::default() }
     }
 }
 
@@ -439,7 +441,7 @@ mod tests {
     use super::*;
 
     fn refused(url: &str) -> String {
-        Connector::new(url, Duration::from_secs(10)).err().map_or_else(String::new, |error| format!("{error:?}"))
+        Connector::new(url, Duration::from_secs(10), None).err().map_or_else(String::new, |error| format!("{error:?}"))
     }
 
     #[test]

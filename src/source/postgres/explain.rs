@@ -2,9 +2,15 @@
 
 use std::sync::Arc;
 
-use tokio_postgres::{Client, types::Type};
+use tokio_postgres::{Client, error::SqlState, types::Type};
 
-use super::{DIALECT, Failure, Pool, params::Param, rows};
+use super::{
+    DIALECT, Failure, Pool,
+    look::Look,
+    params::Param,
+    proof::{Ground, Proof},
+    rows,
+};
 use crate::{
     row::Value,
     source::{
@@ -20,17 +26,31 @@ use crate::{
     },
 };
 
-/// Has PostgreSQL read the queries, so that what it does not take is known at the start.
-pub(super) async fn prepare(pool: &Arc<Pool>, plan: &Plan) -> Result<(), Vec<Complaint>> {
+/// What was found about a source when PostgreSQL had read its queries.
+pub(super) struct Prepared {
+    pub(super) proof: Proof,
+    /// What stands behind its views.
+    pub(super) behind: Vec<String>,
+}
+
+/// Has PostgreSQL read the queries, so that what it does not take is known at the start; `None` where the tables are not any more as they
+/// were seen.
+pub(super) async fn prepare(
+    pool: &Arc<Pool>,
+    plan: &Plan,
+    ground: Ground,
+    look: &Look,
+) -> Result<Option<Prepared>, Vec<Complaint>> {
     let mut lease = pool.lease(Claim::default()).await.map_err(|error| vec![Complaint::failed("table", &error)])?;
-    let taken =
-        tokio::time::timeout(pool.timeout(), try_queries(&lease.connection().client, pool.connector().begin(), plan))
-            .await;
-    match taken {
-        Ok(Ok(())) => {
+    let prepared =
+        tokio::time::timeout(pool.timeout(), try_queries(&lease.connection().client, plan, ground, look)).await;
+    match prepared {
+        Ok(Ok(Some(prepared))) => {
             lease.give_back();
-            Ok(())
+            Ok(Some(prepared))
         }
+        Ok(Ok(None)) => Ok(None),
+        Ok(Err((_, Failure::Postgres(error)))) if is_gone(&error) => Ok(None),
         Ok(Err((at, Failure::Postgres(error)))) => {
             let told = match error.as_db_error() {
                 Some(error) => error.message().to_owned(),
@@ -47,8 +67,16 @@ pub(super) async fn prepare(pool: &Arc<Pool>, plan: &Plan) -> Result<(), Vec<Com
     }
 }
 
-async fn try_queries(client: &Client, begin: &str, plan: &Plan) -> Result<(), (String, Failure)> {
-    client.batch_execute(begin).await.map_err(|error| ("table".to_owned(), error.into()))?;
+async fn try_queries(
+    client: &Client,
+    plan: &Plan,
+    ground: Ground,
+    look: &Look,
+) -> Result<Option<Prepared>, (String, Failure)> {
+    let of_table = |failure| ("table".to_owned(), failure);
+    if !ground.enter(client, look).await.map_err(of_table)? {
+        return Ok(None);
+    }
     let at = if plan.condition.is_some() { "where" } else { "table" };
     let statement = select::rows(plan, &Range::new(), &[]);
     // The only parameter is the limit: one that the operator's condition brings along is an error.
@@ -62,7 +90,15 @@ async fn try_queries(client: &Client, begin: &str, plan: &Plan) -> Result<(), (S
         let planned = plan_of_relation(client, relation).await;
         planned.map_err(|failure| (advice::relation_key(plan, index), failure))?;
     }
-    client.batch_execute("COMMIT").await.map_err(|error| ("table".to_owned(), error.into()))
+    let behind = ground.behind(client).await.map_err(of_table)?;
+    let proof = ground.leave(client).await.map_err(of_table)?;
+    Ok(Some(Prepared { proof, behind }))
+}
+
+/// Whether a name is not there any more.
+fn is_gone(error: &tokio_postgres::Error) -> bool {
+    let gone = [SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_COLUMN, SqlState::INVALID_SCHEMA_NAME];
+    error.code().is_some_and(|code| gone.contains(code))
 }
 
 /// What would be slow.

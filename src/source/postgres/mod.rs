@@ -7,23 +7,43 @@ mod careful;
 mod catalogue;
 mod connect;
 mod explain;
+mod look;
 mod params;
+mod proof;
 mod rows;
 mod tls;
 mod views;
 mod wire;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
 
 use tokio_postgres::error::SqlState;
 
 #[doc(hidden)]
 pub use self::wire::fuzz_postgres_wire;
-use self::{connect::Connector, rows::Progress};
+use self::{
+    connect::Connector,
+    explain::Prepared,
+    look::Look,
+    proof::{Ground, Proof, Stamp},
+    rows::Progress,
+};
 use super::{
     BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, MadeSource, Query, Run,
     Source, Spec, TableInfo,
-    sql::{catalogue::Catalogue, dialect::Dialect, places::Typing, plan::Plan, planner::plan, pool, run::Width},
+    sql::{
+        definition::{Definition, Identity, changed, not_made, tables},
+        dialect::Dialect,
+        looked::Looked,
+        places::Typing,
+        plan::Plan,
+        planner::plan,
+        pool,
+        run::Width,
+    },
 };
 use crate::{
     cursor::Cursor,
@@ -47,63 +67,121 @@ pub(super) const DIALECT: Dialect = Dialect {
 
 type Pool = pool::Pool<Connector>;
 
+/// A source is made anew so often, where its tables change while it is made.
+const TRIES: usize = 5;
+
 /// A PostgreSQL database.
-pub struct Postgres {
+pub struct Postgres(Arc<Server>);
+
+/// What its sources share.
+struct Server {
     pool: Arc<Pool>,
-    catalogue: Catalogue,
+    options: DatabaseOptions,
+    looked: Looked<Look>,
 }
 
 pub(super) fn open(options: &DatabaseOptions) -> BoxFuture<'_, Result<Arc<dyn Database>>> {
-    Box::pin(async move {
-        let limits = GateLimits { reads: options.pool.max(1), ..GateLimits::default() };
-        Ok(Arc::new(Postgres::open(&options.url, limits, options.timeout).await?) as Arc<dyn Database>)
-    })
+    Box::pin(async move { Ok(Arc::new(Postgres::open(options).await?) as Arc<dyn Database>) })
 }
 
 impl Postgres {
     /// Connects to `postgres://…`, and reads what tables there are.
     ///
-    /// `timeout` is the time limit of one read. Each resource made from it shares the connections and the gate.
+    /// Each resource made from it shares the connections and the gate.
     ///
     /// # Errors
     /// [`Kind::Config`] when the URL cannot be read; [`Kind::Unavailable`] when the server does not let us in.
-    pub async fn open(url: &str, limits: GateLimits, timeout: Duration) -> Result<Postgres> {
-        let pool = Arc::new(Pool::new(Connector::new(url, timeout)?, limits, timeout));
-        let mut lease = pool.lease(Claim::default()).await?;
-        let read = tokio::time::timeout(timeout, catalogue::read(&lease.connection().client)).await;
-        let catalogue = match read {
-            Ok(catalogue) => catalogue.map_err(|error| explained(error, None))?,
-            Err(_) => return Err(timed_out(timeout)),
+    pub async fn open(options: &DatabaseOptions) -> Result<Postgres> {
+        let limits = GateLimits { reads: options.pool.max(1), ..GateLimits::default() };
+        let connector = Connector::new(&options.url, options.timeout, options.role.as_deref())?;
+        let pool = Arc::new(Pool::new(connector, limits, options.timeout));
+        let began = Instant::now();
+        let seen = look(&pool).await?;
+        Ok(Postgres(Arc::new(Server { pool, options: options.clone(), looked: Looked::new(seen, began) })))
+    }
+}
+
+async fn look(pool: &Arc<Pool>) -> Result<Look> {
+    let mut lease = pool.lease(Claim::default()).await?;
+    let (begin, told) = (pool.connector().begin(), pool.connector().told());
+    let seen = tokio::time::timeout(pool.timeout(), look::look(&lease.connection().client, begin, told)).await;
+    let seen = seen.map_err(|_| timed_out(pool.timeout()))?;
+    let seen = seen.map_err(|error| explained(error, None))?;
+    lease.give_back();
+    Ok(seen)
+}
+
+/// What a source is made of.
+struct Made {
+    plan: Plan,
+    fields: Fields,
+    definition: Definition,
+    proof: Proof,
+}
+
+impl Server {
+    /// Makes what a source is made of, from a look that began after `noticed`.
+    async fn made(&self, spec: &Spec, noticed: Option<Instant>) -> Result<Made, Vec<Complaint>> {
+        let mut look = match noticed {
+            Some(noticed) => self.look_after(noticed).await?,
+            None => self.looked.last(),
         };
-        lease.give_back();
-        Ok(Postgres { pool, catalogue })
+        for _ in 0..TRIES {
+            let began = Instant::now();
+            let (plan, fields) = plan(spec, &look.catalogue)?;
+            let used = tables(&plan, &look.catalogue);
+            let ground = Ground::new(&look, &used, self.pool.connector().begin(), &self.options);
+            if let Some(Prepared { proof, behind }) = explain::prepare(&self.pool, &plan, ground, &look).await? {
+                let identity = Identity::new(&self.options, &look.told);
+                let definition = Definition::new(&plan, &look.catalogue, &identity, &behind);
+                return Ok(Made { plan, fields, definition, proof });
+            }
+            look = self.look_after(began).await?;
+        }
+        Err(vec![Complaint::new("table", "the tables change again and again", "try again when they have settled")])
     }
 
-    fn plan(&self, spec: &Spec) -> Result<(Plan, Fields), Vec<Complaint>> {
-        plan(spec, &self.catalogue)
+    async fn look_after(&self, noticed: Instant) -> Result<Arc<Look>, Vec<Complaint>> {
+        let seen = self.looked.after(noticed, async || look(&self.pool).await).await;
+        seen.map_err(|error| vec![Complaint::failed("table", &error)])
     }
 }
 
 impl Database for Postgres {
     fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, MadeSource> {
         Box::pin(async move {
-            let (plan, fields) = self.plan(spec)?;
-            let plan = Arc::new(plan);
-            explain::prepare(&self.pool, &plan).await?;
-            let fingerprint = format!("postgres {} {plan:?}", self.pool.connector().identity()).into_bytes();
-            let source = Table { pool: Arc::clone(&self.pool), plan, fingerprint, width: Width::default() };
+            let Made { plan, fields, definition, proof } = self.0.made(spec, None).await?;
+            let source = Table {
+                server: Arc::clone(&self.0),
+                spec: spec.clone(),
+                plan: Arc::new(plan),
+                definition,
+                proof: RwLock::new(Arc::new(proof)),
+                width: Width::default(),
+            };
             Ok((Arc::new(source) as Arc<dyn Source>, fields))
         })
     }
 
+    fn look_again(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.0.looked.after(Instant::now(), async || look(&self.0.pool).await).await?;
+            Ok(())
+        })
+    }
+
+    fn has_identity(&self) -> bool {
+        Identity::new(&self.0.options, &self.0.looked.last().told).is_sure
+    }
+
     fn tables(&self) -> Vec<TableInfo> {
-        self.catalogue.tables()
+        self.0.looked.last().catalogue.tables()
     }
 
     fn explain<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Vec<Complaint>> {
         Box::pin(async move {
-            match self.plan(spec) {
-                Ok((plan, _)) => explain::slow(&self.pool, &plan).await,
+            match plan(spec, &self.0.looked.last().catalogue) {
+                Ok((plan, _)) => explain::slow(&self.0.pool, &plan).await,
                 Err(_) => vec![],
             }
         })
@@ -112,11 +190,53 @@ impl Database for Postgres {
 
 /// The rows of one resource.
 struct Table {
-    pool: Arc<Pool>,
+    server: Arc<Server>,
+    spec: Spec,
     plan: Arc<Plan>,
-    fingerprint: Vec<u8>,
+    definition: Definition,
+    proof: RwLock<Arc<Proof>>,
     /// About how many bytes a row has, as the last read found; 0 before.
     width: Width,
+}
+
+impl Table {
+    fn proof(&self) -> Arc<Proof> {
+        Arc::clone(&self.proof.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Looks at the tables again, since a read saw something else than its proof says.
+    ///
+    /// # Errors
+    /// [`Kind::Schema`], where rows are not any more what they were.
+    async fn look_again(&self, noticed: Instant) -> Result<Arc<Proof>> {
+        let made = self.server.made(&self.spec, Some(noticed)).await.map_err(not_made)?;
+        if made.definition != self.definition {
+            return Err(changed());
+        }
+        let proof = Arc::new(made.proof);
+        *self.proof.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&proof);
+        Ok(proof)
+    }
+
+    /// Whether a transaction sees what a proof says.
+    async fn holds(&self, proof: &Proof) -> bool {
+        self.saw(proof).await.is_ok_and(|saw| saw == proof.stamp)
+    }
+
+    /// What a transaction sees that reads nothing.
+    async fn saw(&self, proof: &Proof) -> Result<Stamp> {
+        let mut lease = self.server.pool.lease(Claim::default()).await?;
+        let seen = async {
+            let client = &lease.connection().client;
+            client.batch_execute(&proof.begin).await?;
+            proof::read_stamp(client, &proof.end).await
+        };
+        let seen = tokio::time::timeout(self.server.pool.timeout(), seen).await;
+        let seen = seen.map_err(|_| timed_out(self.server.pool.timeout()))?;
+        let seen = seen.map_err(|failure| failure.explained(None))?;
+        lease.give_back();
+        Ok(seen)
+    }
 }
 
 impl Source for Table {
@@ -133,11 +253,11 @@ impl Source for Table {
     }
 
     fn fingerprint(&self) -> Vec<u8> {
-        self.fingerprint.clone()
+        self.definition.bytes.clone()
     }
 
     fn places(&self) -> Vec<u8> {
-        self.plan.places(&format!("postgres {}", self.pool.connector().database()))
+        self.definition.places.clone()
     }
 
     fn takes(&self, place: &Cursor) -> bool {
@@ -147,42 +267,57 @@ impl Source for Table {
     fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
         Box::pin(async move {
             let mut query = self.width.bounded(query);
-            let begin = self.pool.connector().begin();
-            let mut progress = Progress::default();
+            let (pool, mut progress) = (&self.server.pool, Progress::default());
+            let mut proof = self.proof();
+            let mut looked = false;
+            // Whether a value has made the database fail.
+            let mut with_care = false;
             let ended = loop {
-                let mut lease = self.pool.lease(query.claim()).await?;
+                let noticed = Instant::now();
+                let mut lease = pool.lease(query.claim()).await?;
                 let reused = lease.reused;
-                let read = rows::read(&lease.connection().client, begin, &self.plan, &query, &mut *sink, &mut progress);
-                match tokio::time::timeout(self.pool.patience(), read).await {
-                    Ok(Ok(ended)) => {
+                let client = &lease.connection().client;
+                let read = async {
+                    match with_care {
+                        true => careful::read(client, &proof, &self.plan, &query, &mut *sink).await,
+                        false => rows::read(client, &proof, &self.plan, &query, &mut *sink, &mut progress).await,
+                    }
+                };
+                match tokio::time::timeout(pool.patience(), read).await {
+                    Ok(Ok((ended, saw))) => {
                         lease.give_back();
+                        // What was read is right where the same is seen once more, and is what it was made of.
+                        if saw != proof.stamp && self.look_again(noticed).await?.stamp != saw {
+                            return Err(changed());
+                        }
                         break ended;
                     }
                     // The server ended it while it was idle, as it does when it restarts.
                     Ok(Err(Failure::Postgres(error))) if reused && progress.rows == 0 && is_lost(&error) => {
-                        self.pool.forget_idle();
+                        pool.forget_idle();
                     }
-                    // The rows before the one whose value has failed the query are read by themselves.
-                    Ok(Err(Failure::Postgres(error)))
-                        if careful::is_of_a_value(&error) && (1..query.limit as usize).contains(&progress.rows) =>
-                    {
-                        query.limit = progress.rows as u32;
-                        progress = Progress::default();
-                    }
-                    Ok(Err(Failure::Postgres(error))) if careful::is_of_a_value(&error) => {
-                        let client = &lease.connection().client;
-                        let read = careful::read(client, begin, &self.plan, &query, &mut *sink);
-                        match tokio::time::timeout(self.pool.patience(), read).await {
-                            Ok(Ok(ended)) => {
-                                lease.give_back();
-                                break ended;
+                    Ok(Err(failure)) => {
+                        drop(lease);
+                        // A client that asks for what does not fit a column must not have the catalogue read.
+                        if failure.may_be_the_schemas() && !looked && !self.holds(&proof).await {
+                            proof = self.look_again(noticed).await?;
+                            looked = true;
+                            if progress.rows > 0 {
+                                return Err(changed());
                             }
-                            Ok(Err(failure)) => return Err(failure.explained(Some(&query))),
-                            Err(_) => return Err(timed_out(self.pool.timeout())),
+                            continue;
+                        }
+                        match failure {
+                            Failure::Postgres(error) if !with_care && careful::is_of_a_value(&error) => {
+                                // The rows before the one whose value has failed the query are read by themselves.
+                                with_care = !(1..query.limit as usize).contains(&progress.rows);
+                                query.limit = if with_care { query.limit } else { progress.rows as u32 };
+                                progress = Progress::default();
+                            }
+                            failure => return Err(failure.explained(Some(&query))),
                         }
                     }
-                    Ok(Err(failure)) => return Err(failure.explained(Some(&query))),
-                    Err(_) => return Err(timed_out(self.pool.timeout())),
+                    Err(_) => return Err(timed_out(pool.timeout())),
                 }
             };
             if let Some(width) = progress.bytes.checked_div(progress.rows) {
@@ -194,10 +329,11 @@ impl Source for Table {
 
     fn count<'a>(&'a self, conditions: Arc<[Condition]>) -> BoxFuture<'a, Option<u64>> {
         Box::pin(async move {
+            let pool = &self.server.pool;
             let claim = Claim { filtered: !conditions.is_empty(), ..Claim::default() };
-            let mut lease = self.pool.lease(claim).await.ok()?;
-            let count = rows::count(&lease.connection().client, self.pool.connector().begin(), &self.plan, &conditions);
-            let count = tokio::time::timeout(self.pool.patience(), count).await.ok()?.ok()?;
+            let mut lease = pool.lease(claim).await.ok()?;
+            let count = rows::count(&lease.connection().client, pool.connector().begin(), &self.plan, &conditions);
+            let count = tokio::time::timeout(pool.patience(), count).await.ok()?.ok()?;
             lease.give_back();
             count
         })
@@ -224,6 +360,16 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
+    /// Whether it may come of a table that is not what it was, and not only of what was asked.
+    fn may_be_the_schemas(&self) -> bool {
+        match self {
+            Failure::Postgres(error) => {
+                error.code().is_some_and(|code| ["22", "3F", "42", "0A"].contains(&&code.code()[..2]))
+            }
+            Failure::Own(error) => matches!(error.kind(), Kind::Data | Kind::Invalid),
+        }
+    }
+
     fn explained(self, query: Option<&Query>) -> Error {
         match self {
             Failure::Postgres(error) => explained(error, query),
@@ -277,8 +423,8 @@ fn explained(error: tokio_postgres::Error, query: Option<&Query>) -> Error {
         ("3D", _) => Error::new(Kind::Unavailable, "PostgreSQL has no such database").remedy("see the database's URL"),
         ("42", "42501") => Error::new(Kind::Unavailable, "PostgreSQL does not let this user read the table")
             .remedy("GRANT SELECT ON the table TO the user"),
-        ("42", _) => Error::new(Kind::Unavailable, "PostgreSQL does not take the query; the table may have changed")
-            .remedy("restart, so that the table is looked at again"),
+        ("42", _) => Error::new(Kind::Unavailable, "PostgreSQL does not take the query")
+            .remedy("see what `chunkflow check` says of this list"),
         _ => Error::new(Kind::Unavailable, "PostgreSQL could not answer").remedy("see its log"),
     };
     made.caused_by(database.to_string())

@@ -16,7 +16,13 @@ use tokio_postgres::{
     types::{FromSql, Type},
 };
 
-use super::{DIALECT, Failure, careful::is_of_a_value, params::Param, wire::Wire};
+use super::{
+    DIALECT, Failure,
+    careful::is_of_a_value,
+    params::Param,
+    proof::{Proof, Stamp, read_stamp, stamp_of},
+    wire::Wire,
+};
 use crate::{
     error::{Error, Kind},
     row::{RowSink, Value},
@@ -50,25 +56,27 @@ pub(super) struct Progress {
     pub(super) bytes: usize,
 }
 
-/// Reads one run into the sink; says whether the list ends with it. `begin` opens the transaction.
+/// Reads one run into the sink; says whether the list ends with it, and what the transaction saw, which is still to be compared.
 pub(super) async fn read(
     client: &Client,
-    begin: &str,
+    proof: &Proof,
     plan: &Plan,
     query: &Query,
     sink: &mut dyn RowSink,
     progress: &mut Progress,
-) -> Result<bool, Failure> {
+) -> Result<(bool, Stamp), Failure> {
     let after: Vec<Value<'_>> = query.after.values().collect();
     let limit = query.limit as usize;
     // Rows that nothing else is needed for need not be held.
     let passing = plan.relations.is_empty() && !plan.unproven;
     let mut rows = Held::new(plan.selects.len());
     let mut whole = true;
-    let mut begun = Some(client.batch_execute(begin));
+    let mut begun = Some(client.batch_execute(&proof.begin));
     let ranges = keyset::ranges(&DIALECT, &plan.order, &after);
-    let mut commit = pin!(future::maybe_done(client.batch_execute("COMMIT")));
+    let mut commit = pin!(future::maybe_done(client.simple_query(&proof.end)));
     let mut committing = false;
+    // Whether a value has failed the transaction.
+    let mut failed = false;
     for (index, range) in ranges.iter().enumerate() {
         // One more row of a key that nobody has proven: the first that is not handed out must not have the last one's key.
         let most = limit + usize::from(plan.unproven);
@@ -99,6 +107,7 @@ pub(super) async fn read(
                 // The rows before the one whose value has failed the query are right; the next read begins there.
                 Err(error) if passing && progress.rows > 0 && is_of_a_value(&error) => {
                     whole = false;
+                    failed = true;
                     break;
                 }
                 Err(error) => return Err(error.into()),
@@ -140,13 +149,20 @@ pub(super) async fn read(
             }
         },
     };
+    if failed {
+        // What it would have seen another sees: what is the same behind it was so before.
+        hand_over(plan, &rows, &lists, sink)?;
+        client.batch_execute("ROLLBACK").await?;
+        client.batch_execute(&proof.begin).await?;
+        return Ok((false, read_stamp(client, &proof.end).await?));
+    }
     if !committing {
         send(commit.as_mut()).await;
     }
     hand_over(plan, &rows, &lists, sink)?;
     commit.as_mut().await;
-    commit.take_output().transpose()?;
-    Ok(ended)
+    let said = commit.take_output().transpose()?;
+    Ok((ended, stamp_of(said.unwrap_or_default())?))
 }
 
 /// Has a request sent, without waiting for its answer.
@@ -202,7 +218,7 @@ pub(super) fn push(row: &Row, wires: &mut Vec<Wire>, held: &mut Held) -> Result<
         for column in &row.columns()[unread..] {
             wires.push(Wire::of(column.type_()).ok_or_else(|| {
                 Error::new(Kind::Data, format!("PostgreSQL sent a value of the type {}", column.type_().name()))
-                    .remedy("the table has changed since the start: restart")
+                    .remedy("leave the column out, or make it another type in a view")
             })?);
         }
     }

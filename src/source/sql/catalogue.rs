@@ -84,6 +84,9 @@ pub(in crate::source) struct TableColumn {
     pub(in crate::source) text: bool,
     /// Whether its texts are JSON.
     pub(in crate::source) json: bool,
+    /// Its type and collation as the catalogue has them, with all that shapes or orders its values: text that is
+    /// another when they are.
+    pub(in crate::source) declared_as: String,
     /// Whether it is part of the table's declaration and not, like SQLite's rowid, beside it.
     pub(in crate::source) declared: bool,
 }
@@ -109,6 +112,7 @@ impl TableColumn {
             exact: None,
             text: false,
             json: false,
+            declared_as: String::new(),
             declared: true,
         }
     }

@@ -6,9 +6,12 @@
 pub(super) mod advice;
 pub(super) mod careful;
 pub(super) mod catalogue;
+pub(super) mod definition;
 pub(super) mod dialect;
 pub(super) mod held;
 pub(super) mod keyset;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(super) mod looked;
 pub(super) mod places;
 pub(super) mod plan;
 pub(super) mod planner;

@@ -1,4 +1,4 @@
-//! What a cursor's values stand for, and which of them can be a row's.
+//! Which values of a cursor can be a row's.
 //!
 //! Without a secret anybody can make up a cursor. A value of another type would be an error in one
 //! database, some number or NULL in another, and the list behind it some list or none: it is refused
@@ -72,33 +72,6 @@ fn is_number(text: &[u8], signs: &[u8]) -> bool {
 }
 
 impl Plan {
-    /// What the values of a cursor stand for: the database, the table, and each column of the order
-    /// with its type, and how it is read, bound and directed. What else a resource shows, and on which
-    /// conditions, may change without a client's place being lost.
-    pub(in crate::source) fn places(&self, database: &str) -> Vec<u8> {
-        let mut out = vec![];
-        // Each text with its length, so that no two lists of texts are alike.
-        let mut put = |text: &str| {
-            out.extend_from_slice(&(text.len() as u64).to_le_bytes());
-            out.extend_from_slice(text.as_bytes());
-        };
-
-        put(database);
-        put(&self.table);
-        put(&self.unstable_key.map_or(String::new(), |version| version.to_string()));
-        for KeyType { kind, collation, .. } in &self.order_types {
-            put(kind);
-            put(collation.as_deref().unwrap_or_default());
-        }
-        for (column, select) in self.order.iter().zip(&self.key) {
-            put(&column.sql);
-            put(&column.bind);
-            put(if column.descending { "descending" } else { "ascending" });
-            put(&self.selects[*select].sql);
-        }
-        out
-    }
-
     /// Whether each value of a cursor can be one of its column.
     pub(in crate::source) fn takes(&self, place: &Cursor, typing: Typing) -> bool {
         let columns = self.order.iter().zip(&self.order_types);

@@ -56,6 +56,11 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
             collation: Some(DIALECT.quote(&collation(connection, &name, &column_name))),
             as_in_key: key_collation(connection, &name, &column_name)?
                 .map(|collation| format!("? COLLATE {}", DIALECT.quote(&collation))),
+            declared_as: format!(
+                "{declared}{} collate {}",
+                if not_null { " not null" } else { "" },
+                collation(connection, &name, &column_name)
+            ),
             exact: Some("? COLLATE BINARY".to_owned()),
             text: affinity(&declared) == "TEXT",
             json: declared.eq_ignore_ascii_case("json")

@@ -5,6 +5,7 @@
 
 mod careful;
 mod catalogue;
+mod look;
 mod related;
 mod rows;
 mod session;
@@ -15,7 +16,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -23,13 +24,16 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use self::session::{Failure, Session};
+use self::{
+    look::{FileId, Look, Stamp, schema_version},
+    session::{Failure, Session},
+};
 use super::{
     BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, Gate, GateLimits, MadeSource, Operator,
     Query, Run, Source, Spec, TableInfo,
     sql::{
         advice,
-        catalogue::Catalogue,
+        definition::{Definition, Identity, changed, not_made, tables},
         dialect::Dialect,
         keyset::{self, Range},
         places::Typing,
@@ -69,14 +73,37 @@ const GRACE: Duration = Duration::from_secs(1);
 const STATEMENTS: usize = 128;
 
 /// A SQLite file.
-pub struct Sqlite {
+pub struct Sqlite(Arc<File>);
+
+/// What its sources share.
+struct File {
     pool: Arc<Pool>,
-    catalogue: Catalogue,
+    options: DatabaseOptions,
+    looked: RwLock<Arc<Look>>,
+}
+
+impl File {
+    fn looked(&self) -> Arc<Look> {
+        Arc::clone(&self.looked.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn definition(&self, plan: &Plan, look: &Look) -> Definition {
+        let used = tables(plan, &look.catalogue);
+        let identity = Identity::new(&self.options, &look.stamp.0.told(&self.pool.path));
+        Definition::new(plan, &look.catalogue, &identity, &look.behind(&used))
+    }
+
+    /// Looks again, in a transaction; the next source is made of what is seen.
+    fn look_again(&self, session: &mut Session) -> Result<Arc<Look>, Failure> {
+        let seen = Arc::new(Look::new(&mut session.connection, session.file)?);
+        *self.looked.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&seen);
+        Ok(seen)
+    }
 }
 
 pub(super) fn open(options: &DatabaseOptions) -> BoxFuture<'_, Result<Arc<dyn Database>>> {
     let limits = GateLimits { reads: options.pool.max(1), ..GateLimits::default() };
-    let opened = Sqlite::open(&options.url, limits, options.timeout);
+    let opened = Sqlite::opened(options.clone(), limits);
     Box::pin(std::future::ready(opened.map(|opened| Arc::new(opened) as Arc<dyn Database>)))
 }
 
@@ -88,17 +115,24 @@ impl Sqlite {
     /// # Errors
     /// [`Kind::Unavailable`] when the file cannot be read as a database.
     pub fn open(url: &str, limits: GateLimits, timeout: Duration) -> Result<Sqlite> {
-        let (path, immutable) = parse(url)?;
-        let pool = Pool { path, immutable, timeout, gate: Gate::new(limits), idle: Mutex::default() };
-        let mut session = pool.open()?;
-        let catalogue =
-            catalogue::read(&mut session.connection).map_err(|error| pool.explained(error.into(), false))?;
-        pool.put_back(session);
-        Ok(Sqlite { pool: Arc::new(pool), catalogue })
+        Sqlite::opened(DatabaseOptions { timeout, ..DatabaseOptions::new(url) }, limits)
     }
 
-    fn plan(&self, spec: &Spec) -> Result<(Plan, Fields), Vec<Complaint>> {
-        let (plan, fields) = plan(spec, &self.catalogue)?;
+    fn opened(options: DatabaseOptions, limits: GateLimits) -> Result<Sqlite> {
+        if options.role.is_some() {
+            return Err(Error::new(Kind::Config, "a SQLite file has no roles").remedy("leave `role` out"));
+        }
+        let (path, immutable) = parse(&options.url)?;
+        let pool = Pool { path, immutable, timeout: options.timeout, gate: Gate::new(limits), idle: Mutex::default() };
+        let mut session = pool.open()?;
+        let look = in_transaction(&mut session, |session| Ok(Look::new(&mut session.connection, session.file)?));
+        let look = look.map_err(|failure| pool.explained(failure, false))?;
+        pool.put_back(session);
+        Ok(Sqlite(Arc::new(File { pool: Arc::new(pool), options, looked: RwLock::new(Arc::new(look)) })))
+    }
+
+    fn plan(&self, spec: &Spec, look: &Look) -> Result<(Plan, Fields), Vec<Complaint>> {
+        let (plan, fields) = plan(spec, &look.catalogue)?;
         match self.prepare(&plan) {
             Ok(()) => Ok((plan, fields)),
             Err(Failure::Sqlite(error)) if plan.condition.is_some() => Err(vec![Complaint::new(
@@ -107,7 +141,7 @@ impl Sqlite {
                 "write a condition that works as `SELECT … WHERE (…)`",
             )]),
             Err(failure) => {
-                let error = self.pool.explained(failure, false);
+                let error = self.0.pool.explained(failure, false);
                 Err(vec![Complaint::failed("table", &error)])
             }
         }
@@ -115,7 +149,7 @@ impl Sqlite {
 
     /// Has SQLite read the first query, so that what it does not take is known at the start.
     fn prepare(&self, plan: &Plan) -> Result<(), Failure> {
-        let session = self.pool.take()?;
+        let session = self.0.pool.take()?;
         let parameters = session.connection.prepare(&select::rows(plan, &Range::new(), &[]).text)?.parameter_count();
         if parameters != 1 {
             return Err(Error::new(Kind::Config, "`where` has a parameter, and there is nothing to bind to it")
@@ -128,23 +162,37 @@ impl Sqlite {
         for relation in &plan.relations {
             session.connection.prepare(&related::sql_for_close_keys(relation))?;
         }
-        self.pool.put_back(session);
+        self.0.pool.put_back(session);
         Ok(())
     }
 }
 
 impl Database for Sqlite {
     fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, MadeSource> {
-        let made = self.plan(spec).map(|(plan, fields)| {
-            let fingerprint = format!("sqlite {} {plan:?}", self.pool.path.display()).into_bytes();
-            let source = Table { pool: Arc::clone(&self.pool), plan: Arc::new(plan), fingerprint };
+        let look = self.0.looked();
+        let made = self.plan(spec, &look).map(|(plan, fields)| {
+            let definition = self.0.definition(&plan, &look);
+            let reader = Reader { spec: spec.clone(), plan, definition, proven: Mutex::new(look.stamp) };
+            let source = Table { file: Arc::clone(&self.0), reader: Arc::new(reader) };
             (Arc::new(source) as Arc<dyn Source>, fields)
         });
         Box::pin(std::future::ready(made))
     }
 
+    fn look_again(&self) -> BoxFuture<'_, Result<()>> {
+        let file = Arc::clone(&self.0);
+        Box::pin(self.0.pool.run(Claim::default(), STEPS, move |session| {
+            in_transaction(session, |session| file.look_again(session))?;
+            Ok(())
+        }))
+    }
+
+    fn has_identity(&self) -> bool {
+        Identity::new(&self.0.options, &self.0.looked().stamp.0.told(&self.0.pool.path)).is_sure
+    }
+
     fn tables(&self) -> Vec<TableInfo> {
-        self.catalogue.tables()
+        self.0.looked().catalogue.tables()
     }
 
     fn explain<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Vec<Complaint>> {
@@ -155,10 +203,11 @@ impl Database for Sqlite {
 impl Sqlite {
     /// What would be slow about a resource.
     fn slow(&self, spec: &Spec) -> Vec<Complaint> {
-        let Ok((plan, _)) = self.plan(spec) else { return vec![] };
+        let look = self.0.looked();
+        let Ok((plan, _)) = self.plan(spec, &look) else { return vec![] };
         let mut complaints: Vec<Complaint> = advice::nullable_order(&plan).collect();
         // Beside a key whose columns can be NULL it tells only those rows apart in which they are.
-        let alone = self.catalogue.table(&spec.table, "").is_ok_and(|table| table.key.len() == 1);
+        let alone = look.catalogue.table(&spec.table, "").is_ok_and(|table| table.key.len() == 1);
         if plan.unstable_key.is_some() && alone {
             complaints.push(Complaint::new(
                 "table",
@@ -166,9 +215,9 @@ impl Sqlite {
                 "give the table an INTEGER PRIMARY KEY, or one whose columns are NOT NULL",
             ));
         }
-        let explained = self.pool.take().map_err(Failure::from).and_then(|session| {
+        let explained = self.0.pool.take().map_err(Failure::from).and_then(|session| {
             let steps = explain(&session, &plan);
-            self.pool.put_back(session);
+            self.0.pool.put_back(session);
             steps
         });
         match explained {
@@ -178,7 +227,7 @@ impl Sqlite {
             }
             Ok(_) => {}
             Err(failure) => {
-                let error = self.pool.explained(failure, false);
+                let error = self.0.pool.explained(failure, false);
                 complaints.push(Complaint::failed("table", &error));
             }
         }
@@ -201,9 +250,9 @@ impl Sqlite {
 
     /// What SQLite says it would do for a query.
     fn steps(&self, sql: &str) -> Result<Vec<String>, Failure> {
-        let session = self.pool.take()?;
+        let session = self.0.pool.take()?;
         let steps = query_plan(&session, sql)?;
-        self.pool.put_back(session);
+        self.0.pool.put_back(session);
         Ok(steps)
     }
 }
@@ -234,52 +283,91 @@ fn query_plan(session: &Session, sql: &str) -> Result<Vec<String>, Failure> {
 
 /// The rows of one resource.
 struct Table {
-    pool: Arc<Pool>,
-    plan: Arc<Plan>,
-    fingerprint: Vec<u8>,
+    file: Arc<File>,
+    reader: Arc<Reader>,
+}
+
+/// What a read needs.
+struct Reader {
+    spec: Spec,
+    plan: Plan,
+    definition: Definition,
+    /// The file and the version of its schema under which the definition was last seen to be this.
+    proven: Mutex<Stamp>,
+}
+
+impl Reader {
+    /// Proves in the read's own transaction that the definition is what is there.
+    fn prove(&self, session: &mut Session, file: &File) -> Result<(), Failure> {
+        let stamp = (session.file, schema_version(&session.connection)?);
+        let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        if *proven == stamp {
+            return Ok(());
+        }
+        let look = file.look_again(session)?;
+        let (plan, _) = plan(&self.spec, &look.catalogue).map_err(not_made)?;
+        if file.definition(&plan, &look) != self.definition {
+            return Err(changed().into());
+        }
+        *proven = stamp;
+        Ok(())
+    }
+}
+
+/// Does `work` in a transaction.
+fn in_transaction<T>(
+    session: &mut Session,
+    work: impl FnOnce(&mut Session) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    session.connection.execute_batch("BEGIN")?;
+    let done = work(session);
+    session.connection.execute_batch("COMMIT")?;
+    done
 }
 
 impl Source for Table {
     fn columns(&self) -> &[Column] {
-        &self.plan.columns
+        &self.reader.plan.columns
     }
 
     fn order(&self) -> &[String] {
-        &self.plan.order_names
+        &self.reader.plan.order_names
     }
 
     fn filters(&self) -> &[Filter] {
-        &self.plan.filters
+        &self.reader.plan.filters
     }
 
     fn fingerprint(&self) -> Vec<u8> {
-        self.fingerprint.clone()
+        self.reader.definition.bytes.clone()
     }
 
     fn places(&self) -> Vec<u8> {
-        self.plan.places(&format!("sqlite {}", self.pool.path.display()))
+        self.reader.definition.places.clone()
     }
 
     fn takes(&self, place: &Cursor) -> bool {
-        self.plan.takes(place, Typing::Dynamic)
+        self.reader.plan.takes(place, Typing::Dynamic)
     }
 
     fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
-        let plan = Arc::clone(&self.plan);
+        let (file, reader) = (Arc::clone(&self.file), Arc::clone(&self.reader));
         let claim = query.claim();
         let steps = steps(&query.conditions);
-        Box::pin(self.pool.run(claim, steps, move |session| {
-            let ended = rows::read(session, &plan, &query, &mut *sink)?;
+        Box::pin(self.file.pool.run(claim, steps, move |session| {
+            let proven = |session: &mut Session| reader.prove(session, &file);
+            let ended = rows::read(session, &reader.plan, &query, &mut *sink, proven)?;
             Ok(Run { sink, ended })
         }))
     }
 
     fn count<'a>(&'a self, conditions: Arc<[Condition]>) -> BoxFuture<'a, Option<u64>> {
-        let plan = Arc::clone(&self.plan);
+        let reader = Arc::clone(&self.reader);
         Box::pin(async move {
             let claim = Claim { filtered: !conditions.is_empty(), ..Claim::default() };
             let steps = steps(&conditions);
-            self.pool.run(claim, steps, move |session| rows::count(&session.connection, &plan, &conditions)).await.ok()
+            let count = move |session: &mut Session| rows::count(&session.connection, &reader.plan, &conditions);
+            self.file.pool.run(claim, steps, count).await.ok()
         })
     }
 }
@@ -298,9 +386,6 @@ struct Pool {
     gate: Gate,
     idle: Mutex<Vec<Session>>,
 }
-
-/// A file, by its device and number.
-type Identity = Option<(u64, u64)>;
 
 impl Pool {
     /// Does `work` on a connection, on a thread for it; stops it at the time limit and when the future is dropped.
@@ -361,18 +446,8 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
     }
 
-    fn identity(&self) -> Result<Identity> {
-        let file = fs::metadata(&self.path).map_err(|error| self.unreachable(error))?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::MetadataExt;
-            Ok(Some((file.dev(), file.ino())))
-        }
-        #[cfg(not(unix))]
-        {
-            let _ = file;
-            Ok(None)
-        }
+    fn identity(&self) -> Result<FileId> {
+        Ok(FileId::of(&fs::metadata(&self.path).map_err(|error| self.unreachable(error))?))
     }
 
     fn open(&self) -> Result<Session> {
@@ -388,7 +463,7 @@ impl Pool {
         }
     }
 
-    fn connect(&self, file: Identity) -> rusqlite::Result<Session> {
+    fn connect(&self, file: FileId) -> rusqlite::Result<Session> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = match self.immutable {
             true => {
@@ -442,7 +517,7 @@ impl Pool {
             Some(ErrorCode::CannotOpen) => {
                 "check the file's rights; a database in WAL mode in a folder that cannot be written to needs `?immutable=1`"
             }
-            _ => "if the schema changed, restart; `chunkflow check` says what no longer fits",
+            _ => "see what `chunkflow check` says",
         };
         Error::new(Kind::Unavailable, format!("the database {} cannot be read", self.path.display()))
             .caused_by(error)

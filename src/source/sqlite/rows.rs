@@ -12,7 +12,6 @@ use super::{
     session::{Binder, Bound, Failure, Session, push},
 };
 use crate::{
-    error::{Error, Kind},
     row::{RowSink, Value},
     source::{
         Condition, Operand, Query,
@@ -27,10 +26,16 @@ use crate::{
     },
 };
 
-/// Reads one run into the sink; says whether the list ends with it.
-pub(super) fn read(session: &mut Session, plan: &Plan, query: &Query, sink: &mut dyn RowSink) -> Result<bool, Failure> {
+/// Reads one run into the sink, once `proven` has said that the file is what it is thought to be; says whether the list ends with it.
+pub(super) fn read(
+    session: &mut Session,
+    plan: &Plan,
+    query: &Query,
+    sink: &mut dyn RowSink,
+    proven: impl FnOnce(&mut Session) -> Result<(), Failure>,
+) -> Result<bool, Failure> {
     session.connection.execute_batch("BEGIN")?;
-    let result = read_in_transaction(session, plan, query, sink);
+    let result = proven(session).and_then(|()| read_in_transaction(session, plan, query, sink));
     // Nothing was written, so how the transaction ends makes no difference; that it ends does.
     let ended = session.connection.execute_batch("COMMIT");
     let result = result?;
@@ -44,18 +49,6 @@ fn read_in_transaction(
     query: &Query,
     sink: &mut dyn RowSink,
 ) -> Result<bool, Failure> {
-    if let Some(known) = plan.unstable_key {
-        let version: i64 =
-            session.connection.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))?;
-        if version != known {
-            return Err(Error::new(
-                Kind::Unavailable,
-                "the schema changed, and with it the rowids that tell rows apart may have",
-            )
-            .remedy("restart, so that nothing of before is mixed in; a primary key of the table's own would not change")
-            .into());
-        }
-    }
     let (mut rows, mut ended) = match main_rows(&session.connection, plan, query) {
         Err(Failure::Sqlite(error)) if is_of_a_value(&error) => return careful::read(session, plan, query, sink),
         found => found?,

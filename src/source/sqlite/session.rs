@@ -7,6 +7,7 @@ use rusqlite::{
     types::{ToSql, ToSqlOutput, ValueRef},
 };
 
+use super::look::FileId;
 use crate::{
     error::Error,
     row::Value,
@@ -39,7 +40,7 @@ impl From<Error> for Failure {
 pub(super) struct Session {
     pub(super) connection: Connection,
     /// Which file it was opened on: a file that was put in its place is another database.
-    pub(super) file: Option<(u64, u64)>,
+    pub(super) file: FileId,
     pub(super) held: HashMap<String, (i64, Option<Arc<SmallTable>>)>,
 }
 

@@ -11,6 +11,7 @@ mod names;
 mod order;
 mod paths;
 mod raising;
+mod schema;
 mod secrets;
 mod types;
 mod wild;

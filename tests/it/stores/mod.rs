@@ -3,6 +3,7 @@
 mod checked;
 mod damage;
 mod faults;
+mod identity;
 mod load;
 mod machines;
 mod others;

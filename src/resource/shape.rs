@@ -1,0 +1,71 @@
+//! What the configuration and a request say of a list's bytes, as bytes for its keys.
+
+use crate::{
+    boundary::Sizes,
+    canonical::Canonical,
+    row::{Column, Field, Fields, Part, Shape},
+    source::{Condition, Operator, Source},
+};
+
+/// Conditions as bytes.
+pub(super) fn written(conditions: &[Condition]) -> Vec<u8> {
+    let mut bytes = Canonical::of("conditions 1");
+    bytes.each(conditions.iter(), |bytes, condition| {
+        bytes.text(&condition.column);
+        bytes.text(match condition.operator {
+            Operator::Eq => "eq",
+            Operator::Neq => "neq",
+            Operator::Gt => "gt",
+            Operator::Gte => "gte",
+            Operator::Lt => "lt",
+            Operator::Lte => "lte",
+            Operator::In => "in",
+            Operator::IsNull => "is.null",
+            Operator::IsNotNull => "is.not_null",
+            Operator::Like => "like",
+        });
+        bytes.each(condition.values.iter(), |bytes, value| bytes.text(value));
+    });
+    bytes.into_bytes()
+}
+
+/// What the configuration says of the bytes of a resource's rows.
+pub(super) fn shape(name: &str, source: &dyn Source, fields: &Fields, columns: &[Column], sizes: Sizes) -> Vec<u8> {
+    let mut bytes = Canonical::of("shape 1");
+    bytes.text(name);
+    bytes.each(source.order().iter(), |bytes, column| bytes.text(column));
+    bytes.each(columns.iter(), |bytes, column| {
+        let (kind, members): (_, &[String]) = match &column.shape {
+            Shape::Scalar => ("scalar", &[]),
+            Shape::List => ("list", &[]),
+            Shape::Object(members) => ("object", members),
+            Shape::Objects(members) => ("objects", members),
+        };
+        bytes.text(&column.name);
+        bytes.text(kind);
+        bytes.each(members.iter(), |bytes, member| bytes.text(member));
+    });
+    bytes.each(fields.iter(), |bytes, (name, field)| {
+        bytes.text(name);
+        match field {
+            Field::Column(column) => {
+                bytes.text("column");
+                bytes.number(*column);
+            }
+            Field::Cursor => bytes.text("cursor"),
+            Field::Link(parts) => {
+                bytes.text("link");
+                bytes.each(parts.iter(), |bytes, part| match part {
+                    Part::Literal(text) => bytes.text(text),
+                    Part::Column(column) => {
+                        bytes.text("");
+                        bytes.number(*column);
+                    }
+                });
+            }
+        }
+    });
+    bytes.number(sizes.rows as usize);
+    bytes.number(sizes.bytes as usize);
+    bytes.into_bytes()
+}

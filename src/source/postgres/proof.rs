@@ -1,0 +1,184 @@
+//! What each read proves: that the tables, the database and the user are those that its source was
+//! made from.
+//!
+//! A transaction locks its tables before it takes its snapshot, so that what it sees of the
+//! catalogue is what its queries are read by, and no table that was written anew meanwhile looks
+//! empty to it. Behind the rows it says which versions of the catalogue's rows it saw. What cannot
+//! be locked (materialized views, foreign tables, tables of which some columns only may be read)
+//! is looked at once more by a transaction of its own behind the read's end: what was the same
+//! before and after did not change between.
+
+use std::collections::BTreeSet;
+
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::{
+    Failure,
+    look::{Look, list, versions},
+};
+use crate::{
+    error::{Error, Kind},
+    source::{
+        DatabaseOptions,
+        sql::{catalogue::Table, dialect::Dialect},
+    },
+};
+
+/// What a read saw: the values of one row.
+pub(super) type Stamp = Vec<Option<String>>;
+
+/// How a read proves what it saw, and what that must be.
+#[derive(Debug)]
+pub(super) struct Proof {
+    /// What opens the transaction, and locks.
+    pub(super) begin: String,
+    /// What ends it, and says what it saw.
+    pub(super) end: String,
+    pub(super) stamp: Stamp,
+}
+
+/// The tables of a source and what is behind them, as they were seen.
+pub(super) struct Ground {
+    oids: Vec<u32>,
+    views: Vec<u32>,
+    begin: String,
+    end: String,
+}
+
+impl Ground {
+    /// That of the tables of a plan; `begin` opens a transaction. `uses` says which columns are used.
+    pub(super) fn new(look: &Look, tables: &[&Table], begin: &str, options: &DatabaseOptions) -> Ground {
+        let known = || tables.iter().filter_map(|table| Some((*table, look.relations.get(&table.sql)?)));
+        let mut behind = BTreeSet::new();
+        let mut next: Vec<u32> = known().map(|(_, relation)| relation.oid).collect();
+        let mut views = vec![];
+        while let Some(oid) = next.pop() {
+            if let Some(below) = look.behind.get(&oid).filter(|_| !views.contains(&oid)) {
+                views.push(oid);
+                behind.extend(below);
+                next.extend(below);
+            }
+        }
+        views.sort_unstable();
+        let unlocked = |oid: &u32| look.relations.values().any(|relation| relation.oid == *oid && !relation.locks);
+        let own: Vec<u32> = known().map(|(_, relation)| relation.oid).collect();
+        let unlocked: Vec<u32> = own.iter().chain(&behind).copied().filter(unlocked).collect();
+        let locked: Vec<&str> = known().filter(|(_, relation)| relation.locks).map(|(table, _)| &*table.sql).collect();
+
+        let saw = saw(look, tables, &behind, &views, &unlocked, options);
+        let lock = match locked.is_empty() {
+            true => String::new(),
+            false => format!("; LOCK TABLE {} IN ACCESS SHARE MODE", locked.join(", ")),
+        };
+        let again = if unlocked.is_empty() { String::new() } else { format!("; {saw}") };
+        Ground {
+            oids: own.into_iter().chain(behind).collect(),
+            views,
+            begin: format!("{begin}{lock}"),
+            end: format!("{saw}; COMMIT{again}"),
+        }
+    }
+
+    /// Opens a transaction in which the tables stay as they are; false, where they are not as they were seen.
+    pub(super) async fn enter(&self, client: &Client, look: &Look) -> Result<bool, Failure> {
+        client.batch_execute(&self.begin).await?;
+        let now = versions(client, Some(&self.oids)).await?;
+        Ok(self.oids.iter().all(|oid| now.get(oid) == look.versions.get(oid)))
+    }
+
+    /// The definitions of the views, in an order that is the same everywhere.
+    pub(super) async fn behind(&self, client: &Client) -> Result<Vec<String>, Failure> {
+        if self.views.is_empty() {
+            return Ok(vec![]);
+        }
+        let sql = format!(
+            "SELECT c.oid::regclass::text || ' ' || pg_get_viewdef(c.oid) FROM pg_class c WHERE c.oid IN ({}) ORDER BY 1",
+            list(&self.views)
+        );
+        let rows = client.query_typed(&sql, &[]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// Ends the transaction.
+    pub(super) async fn leave(self, client: &Client) -> Result<Proof, Failure> {
+        let stamp = read_stamp(client, &self.end).await?;
+        Ok(Proof { begin: self.begin, end: self.end, stamp })
+    }
+}
+
+/// What a transaction says that it saw. It is cheap: one look into an index of the catalogue, and calls of functions.
+fn saw(
+    look: &Look,
+    tables: &[&Table],
+    behind: &BTreeSet<u32>,
+    views: &[u32],
+    unlocked: &[u32],
+    options: &DatabaseOptions,
+) -> String {
+    let mut says: Vec<String> = vec![];
+    if options.identity.is_none() && look.told.own.is_some() {
+        // The path of a file holds the number of the database.
+        says.extend(["(pg_control_system()).system_identifier", "pg_relation_filepath(1259)"].map(str::to_owned));
+    }
+    if !options.share && options.role.is_none() {
+        says.extend(["current_user", "session_user"].map(str::to_owned));
+    }
+    let named: Vec<String> = tables.iter().map(|table| format!("to_regclass({})::oid", literal(&table.sql))).collect();
+    let all = named.iter().cloned().chain(behind.iter().map(u32::to_string)).collect::<Vec<_>>().join(", ");
+    says.extend(named);
+    says.push(format!(
+        "(SELECT string_agg(attrelid || ' ' || attnum || ' ' || xmin, ',' ORDER BY attrelid, attnum) \
+         FROM pg_attribute WHERE attrelid IN ({all}) AND attnum > 0)"
+    ));
+    if !views.is_empty() {
+        says.push(format!(
+            "(SELECT string_agg(ev_class || ' ' || xmin, ',' ORDER BY ev_class, oid) FROM pg_rewrite WHERE ev_class IN ({}))",
+            list(views)
+        ));
+    }
+    if !unlocked.is_empty() {
+        says.push(format!(
+            "(SELECT string_agg(oid || ' ' || relfilenode, ',' ORDER BY oid) FROM pg_class WHERE oid IN ({}))",
+            list(unlocked)
+        ));
+    }
+    let used = tables.iter().filter_map(|table| look.relations.get(&table.sql));
+    let collations: BTreeSet<&String> = used
+        .flat_map(|relation| relation.collations.values())
+        .filter_map(|collation| look.collations.get(collation))
+        .collect();
+    says.extend(collations.into_iter().cloned());
+    format!("SELECT {}", says.join(", "))
+}
+
+/// A text as SQL.
+fn literal(text: &str) -> String {
+    let dialect = Dialect { quote: '\'', ..super::DIALECT };
+    let quoted = dialect.quote(text);
+    // A backslash is one, whatever `standard_conforming_strings` says.
+    if text.contains('\\') { format!("E{}", quoted.replace('\\', "\\\\")) } else { quoted }
+}
+
+/// Ends a transaction, and says what it saw.
+///
+/// # Errors
+/// Where something changed while what cannot be locked was read.
+pub(super) async fn read_stamp(client: &Client, end: &str) -> Result<Stamp, Failure> {
+    stamp_of(client.simple_query(end).await?)
+}
+
+/// What a transaction said that it saw.
+pub(super) fn stamp_of(said: Vec<SimpleQueryMessage>) -> Result<Stamp, Failure> {
+    let row = |message| match message {
+        SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect()),
+        _ => None,
+    };
+    let mut seen = said.into_iter().filter_map(row);
+    let stamp: Stamp = seen.next().unwrap_or_default();
+    if seen.any(|again: Stamp| again != stamp) {
+        return Err(Error::new(Kind::Unavailable, "a table was replaced while it was read")
+            .remedy("try again shortly")
+            .into());
+    }
+    Ok(stamp)
+}

@@ -1,0 +1,243 @@
+//! The definition of a list: everything in the configuration, the catalogue and the session that
+//! shapes its rows or says how they are ordered. Chunks are kept under it, and a read that finds
+//! another one fails.
+
+use super::{
+    catalogue::{Catalogue, Table},
+    keyset::KeyColumn,
+    plan::{Output, Plan, Relation, Select},
+};
+use crate::{
+    canonical::Canonical,
+    error::{Error, Kind},
+    row::Shape,
+    source::{Complaint, DatabaseOptions, Operand},
+};
+
+/// What a database says of itself, and of the session that a source has there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::source) struct Told {
+    /// The database's own identity, the same on its standbys; `None` where it has none that can be
+    /// read.
+    pub(in crate::source) own: Option<String>,
+    /// Where it is, without user and password.
+    pub(in crate::source) address: String,
+    /// Its name there.
+    pub(in crate::source) name: String,
+    /// The user that it takes us for.
+    pub(in crate::source) user: String,
+    /// What else of the URL reaches the session.
+    pub(in crate::source) session: Vec<String>,
+}
+
+/// Which database it is and who reads it, as keys hold it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::source) struct Identity {
+    bytes: Vec<u8>,
+    /// The database's name, which its replicas share.
+    name: String,
+    /// Whether it is more than an address, which may be another database's tomorrow.
+    pub(in crate::source) is_sure: bool,
+}
+
+impl Identity {
+    /// What the configuration says, else what the database does.
+    pub(in crate::source) fn new(options: &DatabaseOptions, told: &Told) -> Identity {
+        let database = match (&options.identity, &told.own) {
+            (Some(named), _) => ["named", named],
+            (None, Some(own)) => ["own", own],
+            (None, None) => ["address", &told.address],
+        };
+        let mut bytes = Canonical::of("identity 1");
+        database.into_iter().for_each(|part| bytes.text(part));
+        bytes.flag(options.share);
+        if !options.share {
+            let user = match &options.role {
+                Some(role) => ["role", role],
+                None => ["user", &told.user],
+            };
+            user.into_iter().for_each(|part| bytes.text(part));
+            bytes.each(told.session.iter(), |bytes, option| bytes.text(option));
+        }
+        let name = options.identity.as_ref().unwrap_or(&told.name).clone();
+        Identity { bytes: bytes.into_bytes(), name, is_sure: database[0] != "address" }
+    }
+}
+
+/// A definition, as bytes that are the same wherever it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::source) struct Definition {
+    /// All of it.
+    pub(in crate::source) bytes: Vec<u8>,
+    /// What the values of a cursor stand for: the database by its name, the table, and how its rows are ordered.
+    pub(in crate::source) places: Vec<u8>,
+}
+
+impl Definition {
+    /// The definition of a plan. `behind` is what stands behind the views that it reads.
+    pub(in crate::source) fn new(
+        plan: &Plan,
+        catalogue: &Catalogue,
+        identity: &Identity,
+        behind: &[String],
+    ) -> Definition {
+        let mut bytes = Canonical::of("definition 1");
+        bytes.bytes(&identity.bytes);
+        write_plan(plan, &mut bytes);
+        let text = text_of(plan);
+        bytes.each(tables(plan, catalogue).into_iter(), |bytes, table| {
+            bytes.text(&table.sql);
+            let used: Vec<_> =
+                table.columns.iter().filter(|column| is_used(plan, &text, table, &column.name)).collect();
+            bytes.each(used.into_iter(), |bytes, column| {
+                bytes.text(&column.name);
+                bytes.text(&column.declared_as);
+            });
+        });
+        bytes.each(behind.iter(), |bytes, view| bytes.text(view));
+        Definition { bytes: bytes.into_bytes(), places: places(plan, catalogue, &identity.name) }
+    }
+}
+
+/// The tables that a plan reads: each whose name stands in its SQL.
+pub(in crate::source) fn tables<'a>(plan: &Plan, catalogue: &'a Catalogue) -> Vec<&'a Table> {
+    let text = text_of(plan);
+    catalogue.tables.iter().filter(|table| text.contains(&table.sql)).collect()
+}
+
+/// Whether a plan uses a column: its name stands in the SQL, where names are quoted. The operator's
+/// own condition may name it as it likes.
+fn is_used(plan: &Plan, text: &str, table: &Table, name: &str) -> bool {
+    let in_condition = |condition: &String| condition.to_lowercase().contains(&name.to_lowercase());
+    text.contains(&plan.dialect.quote(name))
+        || (table.sql == plan.table && plan.condition.as_ref().is_some_and(in_condition))
+}
+
+/// A list whose table is not what it was.
+pub(in crate::source) fn changed() -> Error {
+    Error::new(Kind::Schema, "the table has changed since it was looked at").retry_in(1)
+}
+
+/// The same, where no list can be made of what is there now.
+pub(in crate::source) fn not_made(complaints: Vec<Complaint>) -> Error {
+    let told: Vec<String> = complaints.iter().map(|one| format!("{} ({})", one.message, one.remedy)).collect();
+    changed().caused_by(told.join("; "))
+}
+
+/// All names of a plan, as its SQL has them.
+fn text_of(plan: &Plan) -> String {
+    let quote = |name: &str| plan.dialect.quote(name);
+    let mut all = vec![plan.table.clone()];
+    all.extend(plan.selects.iter().map(|select| select.sql.clone()));
+    all.extend(plan.order.iter().map(|column| column.sql.clone()));
+    all.extend(plan.filter_columns.iter().map(|column| column.sql.clone()));
+    for relation in &plan.relations {
+        all.extend([relation.table.clone(), quote(&relation.column), quote(&relation.parent_column.name)]);
+        all.extend(relation.columns.iter().map(|select| select.sql.clone()));
+        all.extend(relation.order.iter().map(|column| column.sql.clone()));
+        all.extend(relation.join.iter().flat_map(|join| [join.table.clone(), quote(&join.on), quote(&join.to)]));
+    }
+    all.join("\n")
+}
+
+/// What a cursor's values stand for: rows of this table, by columns of these types and collations. What else a list shows may change
+/// without a client's place being lost.
+fn places(plan: &Plan, catalogue: &Catalogue, database: &str) -> Vec<u8> {
+    let table = catalogue.tables.iter().find(|table| table.sql == plan.table);
+    let declared = |name: &str| {
+        let column = table?.columns.iter().find(|column| column.name == name.trim_start_matches('-'));
+        column.map(|column| &*column.declared_as)
+    };
+    let mut bytes = Canonical::of("places 1");
+    bytes.text(database);
+    bytes.text(&plan.table);
+    bytes.each(plan.order_names.iter(), |bytes, name| {
+        bytes.text(name);
+        bytes.maybe(declared(name), Canonical::text);
+    });
+    bytes.each(plan.order.iter(), write_key);
+    bytes.each(plan.key.iter(), |bytes, select| bytes.text(&plan.selects[*select].sql));
+    bytes.maybe(plan.unstable_key, |bytes, version| bytes.text(&version.to_string()));
+    bytes.into_bytes()
+}
+
+fn write_plan(plan: &Plan, bytes: &mut Canonical) {
+    bytes.text(&plan.table);
+    bytes.maybe(plan.condition.as_deref(), Canonical::text);
+    bytes.each(plan.selects.iter(), write_select);
+    bytes.each(plan.order.iter(), write_key);
+    bytes.each(plan.key.iter(), |bytes, select| bytes.number(*select));
+    bytes.each(plan.order_names.iter(), |bytes, name| bytes.text(name));
+    bytes.each(plan.relations.iter(), write_relation);
+    bytes.each(plan.outputs.iter(), |bytes, output| {
+        let parts = match *output {
+            Output::Select(select) => [0, select, 0],
+            Output::Object { first, len } => [1, first, len],
+            Output::Relation(relation) => [2, relation, 0],
+        };
+        parts.into_iter().for_each(|part| bytes.number(part));
+    });
+    bytes.each(plan.columns.iter(), |bytes, column| {
+        bytes.text(&column.name);
+        write_shape(&column.shape, bytes);
+    });
+    bytes.each(plan.filters.iter(), |bytes, filter| {
+        bytes.text(&filter.column);
+        bytes.text(match filter.operand {
+            Operand::Integer => "integer",
+            Operand::Number => "number",
+            Operand::Text => "text",
+        });
+    });
+    bytes.each(plan.filter_columns.iter(), |bytes, column| {
+        bytes.text(&column.sql);
+        bytes.text(&column.bind);
+        bytes.maybe(column.operator.as_deref(), Canonical::text);
+    });
+    bytes.flag(plan.unproven);
+    bytes.flag(plan.is_view);
+    bytes.maybe(plan.unstable_key, |bytes, version| bytes.text(&version.to_string()));
+}
+
+fn write_select(bytes: &mut Canonical, select: &Select) {
+    bytes.text(&select.sql);
+    bytes.flag(select.json);
+}
+
+fn write_key(bytes: &mut Canonical, column: &KeyColumn) {
+    bytes.text(&column.sql);
+    bytes.text(&column.bind);
+    bytes.maybe(column.operator.as_deref(), Canonical::text);
+    bytes.flag(column.descending);
+    bytes.flag(column.nullable);
+}
+
+/// Without what only says how it is read: that a table is small today shapes no row.
+fn write_relation(bytes: &mut Canonical, relation: &Relation) {
+    bytes.number(relation.parent);
+    for column in [&relation.parent_column, &relation.pointing_column] {
+        bytes.text(&column.name);
+        bytes.text(&column.kind);
+        bytes.maybe(column.collation.as_deref(), Canonical::text);
+    }
+    bytes.maybe(relation.join.as_ref(), |bytes, join| {
+        [&join.table, &join.on, &join.to, &join.collate].into_iter().for_each(|name| bytes.text(name));
+    });
+    bytes.text(&relation.table);
+    bytes.text(&relation.column);
+    bytes.each(relation.columns.iter(), write_select);
+    bytes.each(relation.names.iter(), |bytes, name| bytes.text(name));
+    bytes.each(relation.order.iter(), write_key);
+}
+
+/// How values are put together.
+fn write_shape(shape: &Shape, bytes: &mut Canonical) {
+    let (name, members): (_, &[String]) = match shape {
+        Shape::Scalar => ("scalar", &[]),
+        Shape::List => ("list", &[]),
+        Shape::Object(members) => ("object", members),
+        Shape::Objects(members) => ("objects", members),
+    };
+    bytes.text(name);
+    bytes.each(members.iter(), |bytes, member| bytes.text(member));
+}

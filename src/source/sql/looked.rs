@@ -1,0 +1,81 @@
+//! What a database was seen to be, looked at again when a read finds that it has changed.
+
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::Mutex, time::sleep};
+
+use crate::error::Result;
+
+/// Looks begin so far apart: while tables change again and again, the database is not read for
+/// nothing else.
+const APART: Duration = Duration::from_millis(200);
+
+/// The last look at a database, shared by all its sources.
+#[derive(Debug)]
+pub(in crate::source) struct Looked<T> {
+    last: RwLock<Look<T>>,
+    /// Held by the one that looks.
+    turn: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Look<T> {
+    seen: Arc<T>,
+    began: Instant,
+}
+
+impl<T> Looked<T> {
+    /// What was seen by a look that began at `began`.
+    pub(in crate::source) fn new(seen: T, began: Instant) -> Looked<T> {
+        Looked { last: RwLock::new(Look { seen: Arc::new(seen), began }), turn: Mutex::default() }
+    }
+
+    /// What was seen last.
+    pub(in crate::source) fn last(&self) -> Arc<T> {
+        Arc::clone(&self.last.read().unwrap_or_else(PoisonError::into_inner).seen)
+    }
+
+    /// What a look shows that began after `noticed`. However many ask, one looks for all of them.
+    ///
+    /// # Errors
+    /// Those of `look`; then the last look stays.
+    pub(in crate::source) async fn after(
+        &self,
+        noticed: Instant,
+        look: impl AsyncFnOnce() -> Result<T>,
+    ) -> Result<Arc<T>> {
+        let _turn = self.turn.lock().await;
+        let last = self.last.read().unwrap_or_else(PoisonError::into_inner).began;
+        if last > noticed {
+            return Ok(self.last());
+        }
+        sleep(APART.saturating_sub(last.elapsed())).await;
+
+        let began = Instant::now();
+        let seen = Arc::new(look().await?);
+        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Look { seen: Arc::clone(&seen), began };
+        Ok(seen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn many_who_notice_a_change_at_once_look_once_and_one_who_notices_later_looks_again() {
+        let (looked, looks) = (Looked::new(0, Instant::now()), AtomicUsize::new(0));
+        let look = async || Ok(looks.fetch_add(1, Ordering::SeqCst) + 1);
+        let noticed = Instant::now();
+
+        let all = futures_util::future::join_all((0..10).map(|_| looked.after(noticed, look))).await;
+        assert!(all.into_iter().all(|seen| *seen.unwrap() == 1));
+        assert_eq!(*looked.after(Instant::now(), look).await.unwrap(), 2);
+        assert_eq!(*looked.last(), 2);
+    }
+}
