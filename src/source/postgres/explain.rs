@@ -50,7 +50,6 @@ pub(super) async fn prepare(
             Ok(Some(prepared))
         }
         Ok(Ok(None)) => Ok(None),
-        Ok(Err((_, Failure::Postgres(error)))) if is_gone(&error) => Ok(None),
         Ok(Err((at, Failure::Postgres(error)))) => {
             let told = match error.as_db_error() {
                 Some(error) => error.message().to_owned(),
@@ -74,8 +73,11 @@ async fn try_queries(
     look: &Look,
 ) -> Result<Option<Prepared>, (String, Failure)> {
     let of_table = |failure| ("table".to_owned(), failure);
-    if !ground.enter(client, look).await.map_err(of_table)? {
-        return Ok(None);
+    match ground.enter(client, look).await {
+        Ok(true) => {}
+        Ok(false) => return Ok(None),
+        Err(Failure::Postgres(error)) if is_gone(&error) => return Ok(None),
+        Err(failure) => return Err(of_table(failure)),
     }
     let at = if plan.condition.is_some() { "where" } else { "table" };
     let statement = select::rows(plan, &Range::new(), &[]);
