@@ -40,6 +40,7 @@ use super::{
         planner::plan,
         pool,
         run::Width,
+        tries::Tries,
     },
 };
 use crate::{
@@ -323,6 +324,7 @@ impl Source for Table {
             let (pool, mut progress) = (&self.server.pool, Progress::default());
             let mut proof = self.proof();
             let mut looked = false;
+            let mut tries = Tries::default();
             // Whether a value has made the database fail.
             let mut with_care = false;
             let ended = loop {
@@ -374,6 +376,16 @@ impl Source for Table {
                     continue;
                 }
                 match failure {
+                    Failure::Mysql(error)
+                        if will_pass(&error)
+                            && !with_care
+                            && progress.handed == 0
+                            && let Some(pause) = tries.next() =>
+                    {
+                        tracing::debug!(%error, "a read is tried again");
+                        tokio::time::sleep(pause).await;
+                        progress = Progress::default();
+                    }
                     Failure::Mysql(error) if !with_care && careful::is_of_a_value(&error) => {
                         // The rows before the one whose value has failed the query are read by themselves.
                         with_care = !(1..query.limit as usize).contains(&progress.rows);
@@ -447,6 +459,11 @@ impl Failure {
             Failure::Own(error) => error,
         }
     }
+}
+
+/// Whether the server says that the same read may be tried again: a deadlock, or a row that changed under it.
+fn will_pass(error: &mysql_async::Error) -> bool {
+    matches!(error, mysql_async::Error::Server(error) if matches!(error.code, 1020 | 1213))
 }
 
 /// Whether a connection was lost, and not a query refused.

@@ -49,6 +49,8 @@ pub(super) struct Progress {
     /// Rows that came, and their bytes.
     pub(super) rows: usize,
     pub(super) bytes: usize,
+    /// Rows that the sink has taken, of those that came.
+    pub(super) handed: usize,
     /// About how many bytes of related rows belong to a row.
     pub(super) related: usize,
 }
@@ -85,7 +87,7 @@ pub(super) async fn read(
                 let row = match found.try_next().await {
                     Ok(Some(row)) => row,
                     Ok(None) => break,
-                    // The rows before the one whose value has failed the query are right; the next read begins there.
+                    // The rows that came before the failure are right; the next read begins there.
                     Err(error) if passing && progress.rows > 0 && is_of_a_value(&error) => {
                         whole = false;
                         break;
@@ -99,6 +101,7 @@ pub(super) async fn read(
                 progress.rows += 1;
                 if passing && rows.count() == BATCH {
                     hand_over(plan, &rows, &[], sink)?;
+                    progress.handed += rows.count();
                     rows.clear();
                 }
                 let held = if passing { progress.bytes / 4 } else { rows.weight() };

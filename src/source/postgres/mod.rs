@@ -43,6 +43,7 @@ use super::{
         planner::plan,
         pool,
         run::Width,
+        tries::Tries,
     },
 };
 use crate::{
@@ -270,6 +271,7 @@ impl Source for Table {
             let (pool, mut progress) = (&self.server.pool, Progress::default());
             let mut proof = self.proof();
             let mut looked = false;
+            let mut tries = Tries::default();
             // Whether a value has made the database fail.
             let mut with_care = false;
             let ended = loop {
@@ -308,6 +310,16 @@ impl Source for Table {
                             continue;
                         }
                         match failure {
+                            Failure::Postgres(error)
+                                if will_pass(&error)
+                                    && !with_care
+                                    && progress.handed == 0
+                                    && let Some(pause) = tries.next() =>
+                            {
+                                tracing::debug!(%error, "a read is tried again");
+                                tokio::time::sleep(pause).await;
+                                progress = Progress::default();
+                            }
                             Failure::Postgres(error) if !with_care && careful::is_of_a_value(&error) => {
                                 // The rows before the one whose value has failed the query are read by themselves.
                                 with_care = !(1..query.limit as usize).contains(&progress.rows);
@@ -376,6 +388,12 @@ impl Failure {
             Failure::Own(error) => error,
         }
     }
+}
+
+/// Whether the server says that the same read may be tried again: what a standby replays was in its way, or a deadlock.
+fn will_pass(error: &tokio_postgres::Error) -> bool {
+    let codes = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::TRANSACTION_ROLLBACK];
+    error.code().is_some_and(|code| codes.contains(code))
 }
 
 /// Whether a connection was lost, and not a query refused.

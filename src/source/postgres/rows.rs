@@ -21,6 +21,7 @@ use super::{
     careful::is_of_a_value,
     params::Param,
     proof::{Proof, Stamp, read_stamp, stamp_of},
+    will_pass,
     wire::Wire,
 };
 use crate::{
@@ -54,6 +55,8 @@ pub(super) struct Progress {
     /// Rows that came, and their bytes.
     pub(super) rows: usize,
     pub(super) bytes: usize,
+    /// Rows that the sink has taken, of those that came.
+    pub(super) handed: usize,
 }
 
 /// Reads one run into the sink; says whether the list ends with it, and what the transaction saw, which is still to be compared.
@@ -75,7 +78,7 @@ pub(super) async fn read(
     let ranges = keyset::ranges(&DIALECT, &plan.order, &after);
     let mut commit = pin!(future::maybe_done(client.simple_query(&proof.end)));
     let mut committing = false;
-    // Whether a value has failed the transaction.
+    // Whether the transaction has failed, of a value or for a moment.
     let mut failed = false;
     for (index, range) in ranges.iter().enumerate() {
         // One more row of a key that nobody has proven: the first that is not handed out must not have the last one's key.
@@ -104,8 +107,8 @@ pub(super) async fn read(
             let row = match found.try_next().await {
                 Ok(Some(row)) => row,
                 Ok(None) => break,
-                // The rows before the one whose value has failed the query are right; the next read begins there.
-                Err(error) if passing && progress.rows > 0 && is_of_a_value(&error) => {
+                // The rows that came before the failure are right; the next read begins there.
+                Err(error) if passing && progress.rows > 0 && (is_of_a_value(&error) || will_pass(&error)) => {
                     whole = false;
                     failed = true;
                     break;
@@ -117,6 +120,7 @@ pub(super) async fn read(
             progress.bytes += row.raw_size_bytes();
             if passing && rows.count() == BATCH {
                 hand_over(plan, &rows, &[], sink)?;
+                progress.handed += rows.count();
                 rows.clear();
             }
             let held = if passing { progress.bytes / 4 } else { rows.weight() };

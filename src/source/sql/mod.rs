@@ -21,3 +21,4 @@ pub(super) mod related;
 mod relations;
 pub(super) mod run;
 pub(super) mod select;
+pub(super) mod tries;

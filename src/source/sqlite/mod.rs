@@ -40,6 +40,7 @@ use super::{
         plan::{Plan, Relation},
         planner::plan,
         select,
+        tries::Tries,
     },
 };
 use crate::{
@@ -355,9 +356,23 @@ impl Source for Table {
         let claim = query.claim();
         let steps = steps(&query.conditions);
         Box::pin(self.file.pool.run(claim, steps, move |session| {
-            let proven = |session: &mut Session| reader.prove(session, &file);
-            let ended = rows::read(session, &reader.plan, &query, &mut *sink, proven)?;
-            Ok(Run { sink, ended })
+            let mut tries = Tries::default();
+            let began = Instant::now();
+            loop {
+                let proven = |session: &mut Session| reader.prove(session, &file);
+                match rows::read(session, &reader.plan, &query, &mut *sink, proven) {
+                    // Rows are handed on behind the last that can be locked; and one that has waited long is late.
+                    Err(Failure::Sqlite(error))
+                        if will_pass(&error)
+                            && began.elapsed() < file.pool.timeout / 2
+                            && let Some(pause) = tries.next() =>
+                    {
+                        tracing::debug!(%error, "a read is tried again");
+                        std::thread::sleep(pause);
+                    }
+                    ended => return Ok(Run { ended: ended?, sink }),
+                }
+            }
         }))
     }
 
@@ -370,6 +385,12 @@ impl Source for Table {
             self.file.pool.run(claim, steps, count).await.ok()
         })
     }
+}
+
+/// Whether the same read may be tried again: another connection held the file for a moment.
+fn will_pass(error: &rusqlite::Error) -> bool {
+    let passing = [ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked, ErrorCode::FileLockingProtocolFailed];
+    error.sqlite_error_code().is_some_and(|code| passing.contains(&code))
 }
 
 /// How many steps may pass between two looks at the clock.

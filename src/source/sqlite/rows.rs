@@ -12,6 +12,7 @@ use super::{
     session::{Binder, Bound, Failure, Session, push},
 };
 use crate::{
+    error::{Error, Kind},
     row::{RowSink, Value},
     source::{
         Condition, Operand, Query,
@@ -39,7 +40,8 @@ pub(super) fn read(
     // Nothing was written, so how the transaction ends makes no difference; that it ends does.
     let ended = session.connection.execute_batch("COMMIT");
     let result = result?;
-    ended?;
+    // Rows were handed on by then, so that it is no failure after which a read is tried again.
+    ended.map_err(|error| Error::new(Kind::Unavailable, "SQLite did not end a transaction").caused_by(error))?;
     Ok(result)
 }
 

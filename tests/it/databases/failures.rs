@@ -1,7 +1,8 @@
 //! What happens when a database is killed, hangs, or comes back.
 
+use super::ids;
 use crate::{
-    servers::{Db, Kind, Server},
+    servers::{Db, Kind, Server, postgres},
     support::{Client, Running, until},
 };
 
@@ -59,4 +60,54 @@ fn a_server_that_hangs_is_a_timeout_and_everything_goes_on_when_it_does() {
     machine.order("go", "going");
     until("it answers again", || server.get("/list?limit=1&id=gt.7").status == 200);
     assert_eq!(server.get("/list").results().len(), ROWS);
+}
+
+/// A table whose row `bad` fails a read with an error that says "try again", the first `times` times.
+fn failing_for_a_moment(bad: u32, times: u32) -> Db {
+    let db = postgres();
+    db.execute(&format!(
+        "CREATE EXTENSION dblink;
+        CREATE SEQUENCE attempt;
+        CREATE TABLE item (id INTEGER PRIMARY KEY);
+        INSERT INTO item SELECT generate_series(1, 1000);
+        CREATE FUNCTION passes(id INTEGER) RETURNS boolean LANGUAGE plpgsql AS $$
+        DECLARE
+            own text := format('host=127.0.0.1 port=%s user=chunkflow dbname=%s', current_setting('port'), current_database());
+            made bigint;
+        BEGIN
+            IF id = {bad} THEN
+                -- By a connection of its own, since the read's transaction only reads, and is undone.
+                SELECT n INTO made FROM dblink(own, 'SELECT nextval(''attempt'')') AS counted (n bigint);
+                IF made <= {times} THEN
+                    RAISE EXCEPTION 'canceling statement due to conflict with recovery' USING ERRCODE = '40001';
+                END IF;
+            END IF;
+            RETURN true;
+        END $$;
+        CREATE VIEW held AS SELECT id FROM item WHERE passes(id);"
+    ));
+    db
+}
+
+#[test]
+fn a_read_that_the_database_says_may_be_tried_again_is_tried_again_twice() {
+    // Rows of a table are handed on as they come, those of a view once all of a run are there.
+    let resources = ["table = \"item\"\nwhere = \"passes(id)\"", "table = \"held\"\nkey = [\"id\"]"];
+    for (bad, times, passes) in [(1, 2, true), (1, 3, false), (400, 2, true)] {
+        for resource in resources {
+            let db = failing_for_a_moment(bad, times);
+            let server = db.serve(resource);
+            let reply = server.get("/list");
+
+            let case = format!("{resource}: row {bad} fails {times} times");
+            if passes {
+                assert!(reply.status == 200 && reply.whole, "{case}");
+                let expected: Vec<i64> = (1..=1000).collect();
+                assert_eq!(ids(&reply.results()), expected, "{case}");
+            } else {
+                assert_eq!(reply.status, 503, "{case}");
+            }
+            assert_eq!(db.query("SELECT last_value FROM attempt").unwrap()[0][0], "3", "{case}: tries");
+        }
+    }
 }
