@@ -74,7 +74,6 @@ impl Error {
     }
 
     /// The same error without what caused it.
-    #[cfg(feature = "server")]
     pub(crate) fn without_cause(self) -> Error {
         Error(Arc::new(Inner {
             kind: self.0.kind,

@@ -12,10 +12,7 @@ mod sharing;
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -197,7 +194,7 @@ impl Loader {
     /// From now on a load waits until there is room for what it gave on the way to a shared store.
     #[cfg(feature = "server")]
     pub(crate) fn wait_for_room(&self) {
-        self.waits_for_room.store(true, Ordering::Relaxed);
+        self.waits_for_room.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Waits until all that was to be written to a shared store is, or cannot be.

@@ -5,7 +5,6 @@
 
 mod address;
 mod closure;
-#[cfg(feature = "server")]
 mod discreet;
 mod gate;
 #[cfg(feature = "mysql")]
@@ -24,14 +23,15 @@ mod sqlite;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
+#[cfg(feature = "server")]
+pub(crate) use self::address::with_password;
+pub(crate) use self::discreet::discreet;
 #[cfg(feature = "mysql")]
 pub use self::mysql::Mysql;
 #[cfg(feature = "postgres")]
 pub use self::postgres::{Postgres, fuzz_postgres_wire};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::Sqlite;
-#[cfg(feature = "server")]
-pub(crate) use self::{address::with_password, discreet::discreet};
 pub use self::{
     closure::{Closure, closure},
     gate::{Claim, Gate, GateLimits, Requester, Turn},

@@ -126,7 +126,6 @@ impl Complaint {
 
     /// Leaves out what the database itself says, which may repeat the query or a part of it. It stands behind a colon; names of
     /// tables and columns stand before it, in backquotes.
-    #[cfg(feature = "server")]
     pub(crate) fn withhold(&mut self) {
         let quoted = self.message.starts_with("SQLite ")
             || self.message.starts_with("PostgreSQL ")
