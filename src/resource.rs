@@ -341,6 +341,11 @@ impl List {
         same && self.conditions.is_empty() && (self.base == base || !resource.has_links())
     }
 
+    /// What absolute links begin with; empty where there are none.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     /// The coding of its chunks.
     pub(crate) fn coding(&self) -> Option<usize> {
         self.coded.as_ref().map(|coded| coded.0)

@@ -96,6 +96,11 @@ impl Seal {
         hash.finalize().into()
     }
 
+    /// Whether both make the same texts.
+    pub(crate) fn is_as(&self, other: &Seal) -> bool {
+        self.columns == other.columns && self.fingerprint() == other.fingerprint()
+    }
+
     /// The place whose text this is.
     ///
     /// # Errors

@@ -359,7 +359,10 @@ impl<'r, 't> Section<'r, 't> {
     /// Complains about every key that nobody asked for.
     pub(super) fn finish(self) {
         let known: Vec<&str> = self.known.iter().map(|key| &**key).collect();
-        for key in self.table.keys().filter(|key| !known.contains(&&**key.get_ref())) {
+        // In a text that is no TOML a value may be taken for a key, by the quotes around it.
+        let may_be_a_value = |key: &Spanned<_>, name: &str| self.reader.is_torn.get() && key.span().len() != name.len();
+        let unknown = self.table.keys().filter(|key| !known.contains(&&**key.get_ref()));
+        for key in unknown.filter(|key| !may_be_a_value(key, key.get_ref())) {
             let place = if self.path.is_empty() { "here".to_owned() } else { format!("in [{}]", self.path) };
             let remedy = suggest::remedy("keys", key.get_ref(), &known);
             self.reader.complain(key.span(), format!("unknown key `{}` {place}", key.get_ref()), remedy);

@@ -393,16 +393,49 @@ struct AskedList {
 }
 
 impl AskedList {
-    async fn answer(self, inner: &Inner) -> Result<Response<Body>, Problem> {
-        let resource = Arc::clone(self.ask.list.resource());
-        let coding = self.ask.list.coding();
-        let stream = Stream::begin(&inner.loader, self.ask, &inner.budget).await?;
+    async fn answer(mut self, inner: &Inner) -> Result<Response<Body>, Problem> {
+        let begun = Stream::begin(&inner.loader, self.ask.clone(), &inner.budget).await;
+        let stream = match begun {
+            // Nothing has gone out yet, so that the list of the table as it is now is as good an answer.
+            Err(error) if error.kind() == Kind::Schema => {
+                self.ask = self.anew(inner).await.ok_or(error)?;
+                Stream::begin(&inner.loader, self.ask.clone(), &inner.budget).await?
+            }
+            begun => begun?,
+        };
+
+        let resource = self.ask.list.resource();
         let mut headers = inner.heads[self.format].clone();
-        add_coding(&mut headers, coding);
+        add_coding(&mut headers, self.ask.list.coding());
         headers.insert(CACHE_STATUS, first_status(stream.first()));
         known_length(&mut headers, stream.length());
         next::add_link(&mut headers, self.query.as_deref(), stream.goes_on(), resource.seal());
         Ok(with(headers, Body::from(stream)))
+    }
+
+    /// The same of the resource as it is made again; `None` where it is not, or its cursors or filters are others.
+    async fn anew(&self, inner: &Inner) -> Option<Ask> {
+        let old = &self.ask.list;
+        let slot = inner.slots.iter().find(|slot| slot.name() == old.resource().name())?;
+        slot.renewed(&inner.recent).await;
+        let resource = Arc::clone(&slot.now());
+
+        let filters = |resource: &Resource| resource.source().filters().to_vec();
+        let known = filters(&resource);
+        let before = filters(old.resource());
+        let holds = |column: &str| {
+            let filter = before.iter().find(|filter| filter.column == column);
+            filter.is_some_and(|filter| known.contains(filter))
+        };
+        let same_places = self.ask.after.is_start() || resource.seal().is_as(old.resource().seal());
+        let same_filters = old.conditions().iter().all(|condition| holds(&condition.column));
+        if resource.is_outdated() || !same_places || !same_filters {
+            return None;
+        }
+
+        let list =
+            Arc::new(List::new(resource, self.format, old.conditions().to_vec(), old.base())).in_coding(old.coding());
+        Some(Ask { list, ..self.ask.clone() })
     }
 }
 

@@ -124,8 +124,9 @@ fn strict_csv_readers_find_every_row_and_behind_them_their_number() {
         "text = \"text\"\nn = \"n\"\nvoid = \"void\"\nid = \"id\"",
         "\"\" = \"text\"",
     ] {
-        let server =
-            file.serve(&format!("table = \"item\"\nchunk_rows = 4\ncount = true\n[resources.list.fields]\n{fields}"));
+        let server = file.serve(&format!(
+            "table = \"item\"\nchunk_rows = 4\ncount = true\nfilters = [\"id\"]\n[resources.list.fields]\n{fields}"
+        ));
         let width = fields.lines().count();
         for (target, coding, rows) in [
             ("/list.csv", "identity", expected.len()),

@@ -24,8 +24,15 @@ fn read_tables(connection: &Connection) -> Result<Vec<Table>> {
     let names = list.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?)))?;
     let mut tables = vec![];
     for name in names {
-        let (name, kind, without_rowid) = name?;
-        tables.push(table(connection, name, &kind, without_rowid)?);
+        let (name, kind, without_rowid): (String, String, bool) = name?;
+        match table(connection, name.clone(), &kind, without_rowid) {
+            Ok(table) => tables.push(table),
+            // A view of a table or function that is gone, or a module that is not here: the rest can be read.
+            Err(error) if kind != "table" => {
+                tracing::info!(%kind, name, %error, "SQLite cannot read it: it is left out")
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(tables)
 }

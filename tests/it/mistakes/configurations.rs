@@ -63,7 +63,6 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "no table or view `item_tags`",
         "did you mean `item_tag`?",
     ),
-    ("[resources.item.fields]\ntags = { through = \"item_tag\", column = \"name\" }", "7:1", "table", "table"),
     ("[resources.item.fields]\ntags = { through = \"item_tag\", table = \"tag\" }", "7:1", "takes no column", "column"),
     (
         "[resources.item.fields]\ntags = { via = \"name\", column = \"name\" }",
