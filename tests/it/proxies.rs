@@ -65,7 +65,7 @@ const PROXY: Proxy = Proxy {
 /// Varnish asks for gzip whatever its clients take, and unpacks that for those who take none: 32 KiB at a time, without a length.
 const VARNISH: Proxy = Proxy { name: "Varnish", kind: Kind::Varnish, settings: "", head: false, width: 1_000, ..PROXY };
 
-const PROXIES: [Proxy; 10] = [
+const PROXIES: [Proxy; 16] = [
     // HTTP/1.0 to the server: a body ends with its connection.
     Proxy { name: "nginx as it comes", settings: "", crash: Hidden, ..PROXY },
     PROXY,
@@ -100,6 +100,12 @@ const PROXIES: [Proxy; 10] = [
         crash: Hidden,
         ..PROXY
     },
+    Proxy { name: "Caddy", kind: Kind::Caddy, failure: Hidden, crash: Hidden, ..PROXY },
+    Proxy { name: "h2o", kind: Kind::H2o, failure: Hidden, crash: Hidden, ..PROXY },
+    Proxy { name: "lighttpd", kind: Kind::Lighttpd, failure: Hidden, crash: Hidden, ..PROXY },
+    Proxy { name: "Apache", kind: Kind::Apache, ..PROXY },
+    Proxy { name: "Squid", kind: Kind::Squid, ..PROXY },
+    Proxy { name: "nghttpx", kind: Kind::Nghttpx, ..PROXY },
 ];
 
 impl Proxy {

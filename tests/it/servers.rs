@@ -26,6 +26,12 @@ pub enum Kind {
     Nginx,
     Varnish,
     HaProxy,
+    Caddy,
+    H2o,
+    Lighttpd,
+    Apache,
+    Squid,
+    Nghttpx,
 }
 
 /// A running server. It ends when this is dropped, and when the tests end, however they do: its script reads the end of its input.
@@ -74,6 +80,12 @@ impl Server {
             Kind::Nginx => "tests/servers/nginx",
             Kind::Varnish => "tests/servers/varnish",
             Kind::HaProxy => "tests/servers/haproxy",
+            Kind::Caddy => "tests/servers/caddy",
+            Kind::H2o => "tests/servers/h2o",
+            Kind::Lighttpd => "tests/servers/lighttpd",
+            Kind::Apache => "tests/servers/apache",
+            Kind::Squid => "tests/servers/squid",
+            Kind::Nghttpx => "tests/servers/nghttpx",
         };
         let port = free_port();
         let folder = TempDir::new().unwrap();
