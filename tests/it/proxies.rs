@@ -101,8 +101,8 @@ const PROXIES: [Proxy; 16] = [
         ..PROXY
     },
     Proxy { name: "Caddy", kind: Kind::Caddy, failure: Hidden, crash: Hidden, ..PROXY },
-    Proxy { name: "h2o", kind: Kind::H2o, failure: Hidden, crash: Hidden, ..PROXY },
-    Proxy { name: "lighttpd", kind: Kind::Lighttpd, failure: Hidden, crash: Hidden, ..PROXY },
+    Proxy { name: "h2o", kind: Kind::H2o, crash: Hidden, ..PROXY },
+    Proxy { name: "lighttpd", kind: Kind::Lighttpd, crash: Hidden, ..PROXY },
     Proxy { name: "Apache", kind: Kind::Apache, ..PROXY },
     Proxy { name: "Squid", kind: Kind::Squid, ..PROXY },
     Proxy { name: "nghttpx", kind: Kind::Nghttpx, ..PROXY },
@@ -140,14 +140,16 @@ impl Before {
     fn cut(&self, encoding: &str, when: When, cut: impl FnOnce()) -> Cut {
         let mut asked = self.curl("/numbers", encoding, &[]);
         if when == When::RowsAreHere {
-            asked.wait_for("{\"id\":2,");
+            // Some proxies pass nothing on of an answer that they do not have whole.
+            asked.comes("{\"id\":2,");
         }
         cut();
         let (code, body, error) = asked.end();
         assert!(!body.ends_with(b"]}"), "nothing was cut off: {} bytes, {error}", body.len());
         match code {
             0 => Hidden,
-            18 | 92 => Seen,
+            // Over HTTP/1.1 a reset shows as 18 or 56; h2o passes on the half of a chunk.
+            18 | 56 | 92 => Seen,
             // A proxy that has passed nothing on yet answers that it failed.
             22 if error.contains("returned error: 5") => Seen,
             _ => panic!("it neither looks whole nor like a cut: curl's {code}, {error}"),
@@ -169,12 +171,20 @@ struct Asked {
 
 impl Asked {
     fn wait_for(&mut self, text: &str) {
+        assert!(self.comes(text), "it ended before {text} came");
+    }
+
+    /// Waits until a text comes, or the answer ends.
+    fn comes(&mut self, text: &str) -> bool {
         let mut buffer = [0; 65_536];
         while !self.body.windows(text.len()).any(|window| window == text.as_bytes()) {
             let read = self.curl.stdout.as_mut().unwrap().read(&mut buffer).unwrap();
-            assert!(read > 0, "it ended before {text} came");
+            if read == 0 {
+                return false;
+            }
             self.body.extend_from_slice(&buffer[..read]);
         }
+        true
     }
 
     /// curl's exit code, the body, and what curl says about it.

@@ -359,8 +359,7 @@ fn rows_with_nothing_but_a_rowid_are_not_mixed_across_a_vacuum() {
     let server = file.serve("table = \"item\"\nttl = \"0s\"\nstale = \"0s\"");
     assert_eq!(server.get("/list").results().len(), 3);
     file.open().execute_batch("DELETE FROM item WHERE name = 'a'; VACUUM").unwrap();
-    assert_eq!(server.get("/list").status, 503, "rowids may have changed");
-    assert_eq!(server.get("/list").results().len(), 2, "it is made again");
+    assert_eq!(server.get("/list").results().len(), 2, "rowids may have changed, and it is made again");
 }
 
 #[test]

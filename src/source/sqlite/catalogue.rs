@@ -29,7 +29,9 @@ fn read_tables(connection: &Connection) -> Result<Vec<Table>> {
             Ok(table) => tables.push(table),
             // A view of a table or function that is gone, or a module that is not here: the rest can be read.
             Err(error) if kind != "table" => {
-                tracing::info!(%kind, name, %error, "SQLite cannot read it: it is left out")
+                tracing::debug!(%kind, name, %error, "SQLite cannot read it");
+                let sql = DIALECT.quote(&name);
+                tables.push(Table { sql, full_name: name.clone(), name, is_view: true, ..Table::default() });
             }
             Err(error) => return Err(error),
         }

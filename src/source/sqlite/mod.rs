@@ -142,8 +142,9 @@ impl Sqlite {
                 "write a condition that works as `SELECT … WHERE (…)`",
             )]),
             Err(failure) => {
+                let at = if matches!(failure, Failure::Own(_)) && plan.condition.is_some() { "where" } else { "table" };
                 let error = self.0.pool.explained(failure, false);
-                Err(vec![Complaint::failed("table", &error)])
+                Err(vec![Complaint::failed(at, &error)])
             }
         }
     }
