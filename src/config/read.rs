@@ -378,7 +378,7 @@ fn is_number(text: &str) -> bool {
 pub(super) fn remedy_of_toml(message: &str) -> &'static str {
     if message.starts_with("duplicate key") {
         "each [table] and each key of it stands once: put what both say into one, or name the second otherwise"
-    } else if message.contains("must be quoted") {
+    } else if message.contains("must be quoted") || message.contains("invalid float") {
         "put the value in quotes: key = \"value\""
     } else {
         "mend the TOML here (https://toml.io)"

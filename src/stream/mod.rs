@@ -192,6 +192,7 @@ impl Stream {
     }
 
     /// Breaks a silence after so long at most, where it may be broken at all.
+    #[cfg(feature = "server")]
     pub(crate) fn probe(&mut self, every: Duration) {
         if !self.heartbeat.is_zero() {
             self.heartbeat = self.heartbeat.min(every);

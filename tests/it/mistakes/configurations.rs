@@ -94,7 +94,7 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("where = \"${COND\"", "6:9", "is not closed", "${NAME}"),
     ("where = 'nope = 1'", "6:9", "no such column", "works as `SELECT"),
     ("where = 'id = ?'", "6:9", "has a parameter", "write the value itself"),
-    ("where = id = 1", "6:9", "must be quoted", "put the value in quotes"),
+    ("where = id = 1", "6:9", "invalid float", "put the value in quotes"),
     // [server]
     ("[server]\nlisten = 8080", "7:10", "`listen` is integer", "listen = \"127.0.0.1:8080\""),
     ("[server]\nlisten = \"9000\"", "7:10", "`9000` is no address", "\"127.0.0.1:9000\""),
