@@ -365,7 +365,7 @@ pub(crate) fn resource_of(path: &str) -> Result<Cow<'_, str>> {
 }
 
 /// The path of a resource: its name, percent-encoded.
-#[cfg(feature = "server")]
+#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only the server and its commands write paths"))]
 pub(crate) fn path_of(name: &str) -> String {
     const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
     format!("/{}", utf8_percent_encode(name, PLAIN))
