@@ -28,13 +28,13 @@ impl Canonical {
         self.0.extend_from_slice(&(number as u64).to_le_bytes());
     }
 
-    #[cfg(feature = "sql")]
+    #[cfg(any(feature = "sql", test))]
     pub(crate) fn flag(&mut self, truth: bool) {
         self.0.push(truth.into());
     }
 
     /// A value that may be missing, which is not the same as an empty one.
-    #[cfg(feature = "sql")]
+    #[cfg(any(feature = "sql", test))]
     pub(crate) fn maybe<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Canonical, T)) {
         self.flag(value.is_some());
         if let Some(value) = value {
