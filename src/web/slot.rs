@@ -1,15 +1,18 @@
 //! The place of a resource in the machine, where another takes over once its table has changed.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::sync::Mutex;
+use tokio::{sync::watch, task::AbortHandle};
 
 use super::recent::Recent;
-use crate::resource::Resource;
+use crate::{
+    error::Result,
+    resource::{Remake, Resource},
+};
 
 /// A resource that could not be made again is tried so much later.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -21,14 +24,36 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) struct Slot {
     name: String,
     now: ArcSwap<Resource>,
-    /// When making it again failed; held by the one that makes it.
-    failed: Mutex<Option<Instant>>,
+    renewal: Mutex<Renewal>,
+}
+
+/// How making the resource again fares.
+#[derive(Debug, Default)]
+struct Renewal {
+    /// When it failed.
+    failed: Option<Instant>,
+    /// The task that does it.
+    task: Option<Task>,
+}
+
+/// A task that ends with its owner.
+#[derive(Debug)]
+struct Task {
+    handle: AbortHandle,
+    /// Closed once it has ended.
+    ends: watch::Receiver<()>,
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.handle.abort();
+    }
 }
 
 impl Slot {
     pub(super) fn new(resource: Resource) -> Arc<Slot> {
         let name = resource.name().to_owned();
-        Arc::new(Slot { name, now: ArcSwap::from_pointee(resource), failed: Mutex::default() })
+        Arc::new(Slot { name, now: ArcSwap::from_pointee(resource), renewal: Mutex::default() })
     }
 
     /// The resource's name, which stays.
@@ -41,30 +66,105 @@ impl Slot {
         self.now.load()
     }
 
-    /// Waits until the resource is made again, for a moment at most. It goes on being made though nobody waits.
+    /// Waits until the resource is made again, for a moment at most. It goes on being made though nobody waits, for as long as
+    /// there is the slot.
     pub(super) async fn renewed(self: &Arc<Slot>, recent: &Arc<Recent>) {
-        let (slot, recent) = (Arc::clone(self), Arc::clone(recent));
-        let renewing = tokio::spawn(async move { slot.renew(&recent).await });
-        let _ = tokio::time::timeout(PATIENCE, renewing).await;
+        let Some(mut ends) = self.renew(recent) else { return };
+        // Nothing is ever sent: the channel closes.
+        let _ = tokio::time::timeout(PATIENCE, ends.changed()).await;
     }
 
-    async fn renew(&self, recent: &Recent) {
-        let mut failed = self.failed.lock().await;
+    /// Joins the task that makes the resource again, or begins it; `None` where there is nothing to do now.
+    fn renew(self: &Arc<Slot>, recent: &Arc<Recent>) -> Option<watch::Receiver<()>> {
+        let mut renewal = self.renewal();
+        if let Some(task) = renewal.task.as_ref().filter(|task| !task.handle.is_finished()) {
+            return Some(task.ends.clone());
+        }
         let outdated = self.now.load_full();
-        let rests = failed.is_some_and(|failed| failed.elapsed() < PAUSE);
-        let Some(remake) = outdated.remake().filter(|_| outdated.is_outdated() && !rests) else { return };
+        let rests = renewal.failed.is_some_and(|failed| failed.elapsed() < PAUSE);
+        let remake = Remake::clone(outdated.remake().filter(|_| outdated.is_outdated() && !rests)?);
 
-        match remake().await {
+        let (ended, ends) = watch::channel(());
+        // The task must not keep its own slot alive.
+        let slot = Arc::downgrade(self);
+        let recent = Arc::clone(recent);
+        let task = tokio::spawn(async move {
+            let made = remake().await;
+            if let Some(slot) = slot.upgrade() {
+                slot.take(made, &outdated, &recent);
+            }
+            drop(ended);
+        });
+        renewal.task = Some(Task { handle: task.abort_handle(), ends: ends.clone() });
+        Some(ends)
+    }
+
+    /// Puts what was made in the place of what is outdated.
+    fn take(&self, made: Result<Resource>, outdated: &Arc<Resource>, recent: &Recent) {
+        let mut renewal = self.renewal();
+        match made {
             Ok(resource) => {
                 self.now.store(Arc::new(resource));
-                *failed = None;
-                recent.forget(&outdated);
+                renewal.failed = None;
+                recent.forget(outdated);
                 tracing::info!(resource = self.name, "the table has changed, and the list with it");
             }
             Err(error) => {
-                *failed = Some(Instant::now());
+                renewal.failed = Some(Instant::now());
                 tracing::warn!(resource = self.name, %error, "the table has changed, and the list cannot be made again");
             }
         }
+    }
+
+    fn renewal(&self) -> MutexGuard<'_, Renewal> {
+        self.renewal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::{ResourceOptions, closure};
+
+    /// An outdated resource, which `remake` makes again.
+    fn outdated(remake: Remake) -> Resource {
+        let nothing = |_: Option<u32>, _: usize| async { Ok::<_, std::io::Error>(Vec::<BTreeMap<&str, u32>>::new()) };
+        let source = closure(&["id"], |row: &BTreeMap<&str, u32>| row["id"], nothing);
+        let resource = Resource::new("list", Arc::new(source), ResourceOptions::default()).unwrap();
+        let resource = resource.made_again_by(remake);
+        resource.note_outdated();
+        resource
+    }
+
+    #[tokio::test]
+    async fn making_a_resource_again_ends_with_its_slot_and_not_with_the_request_that_began_it() {
+        let (begun, ended) = (Arc::new(Mutex::new(vec![])), Arc::new(Mutex::new(vec![])));
+        let (starts, ends) = (Arc::clone(&begun), Arc::clone(&ended));
+        let remake: Remake = Arc::new(move || {
+            let (alive, gone) = oneshot::channel::<()>();
+            starts.lock().unwrap().push(());
+            ends.lock().unwrap().push(gone);
+            Box::pin(async move {
+                let _alive = alive;
+                std::future::pending().await
+            })
+        });
+        let slot = Slot::new(outdated(remake));
+        let recent = Arc::default();
+
+        let first = tokio::time::timeout(Duration::from_millis(20), slot.renewed(&recent)).await;
+        assert!(first.is_err(), "it waits");
+        let second = tokio::time::timeout(Duration::from_millis(20), slot.renewed(&recent)).await;
+        assert!(second.is_err(), "it waits for the same");
+        assert_eq!(begun.lock().unwrap().len(), 1);
+
+        let mut gone = ended.lock().unwrap().pop().unwrap();
+        assert!(gone.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty), "it goes on");
+        drop(slot);
+        assert!(gone.await.is_err(), "it has ended");
     }
 }
