@@ -16,7 +16,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -299,20 +299,26 @@ struct Reader {
 }
 
 impl Reader {
-    /// Proves in the read's own transaction that the definition is what is there.
+    /// Proves in the read's own transaction that the definition is what is there. Where the schema
+    /// has changed each read looks for itself: none waits for another, whose look may be at another
+    /// moment.
     fn prove(&self, session: &mut Session, file: &File) -> Result<(), Failure> {
         let stamp = (session.file, schema_version(&session.connection)?);
-        let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
-        if *proven == stamp {
+        if *self.proven() == stamp {
             return Ok(());
         }
+
         let look = file.look_again(session)?;
         let (plan, _) = plan(&self.spec, &look.catalogue).map_err(not_made)?;
         if file.definition(&plan, &look) != self.definition {
             return Err(changed().into());
         }
-        *proven = stamp;
+        *self.proven() = stamp;
         Ok(())
+    }
+
+    fn proven(&self) -> MutexGuard<'_, Stamp> {
+        self.proven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
