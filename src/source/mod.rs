@@ -21,7 +21,7 @@ mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, future::Future, ops::RangeInclusive, pin::Pin, sync::Arc, time::Duration};
 
 #[cfg(feature = "server")]
 pub(crate) use self::address::with_password;
@@ -131,6 +131,9 @@ pub struct Filter {
     pub column: String,
     /// What its values must look like.
     pub operand: Operand,
+    /// The whole numbers that the column can hold, where it is known that it holds nothing else: what
+    /// is beyond is never bound.
+    pub range: Option<RangeInclusive<i128>>,
 }
 
 /// What a filter's values must look like; anything else is refused before it reaches the database.

@@ -1,6 +1,6 @@
 //! The query string: `limit`, `after`, and filters as PostgREST writes them.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cmp::Ordering};
 
 use percent_encoding::percent_decode_str;
 
@@ -148,7 +148,45 @@ fn condition(name: &str, value: &str, filters: &[Filter]) -> Result<Condition> {
     } else {
         values.iter().try_for_each(|value| fits(name, value, filter.operand))?;
     }
-    Ok(Condition { column: name.to_owned(), operator, values })
+    Ok(within(Condition { column: name.to_owned(), operator, values }, filter))
+}
+
+/// The same condition where a value is beyond the whole numbers that the column can hold, and so can
+/// not be bound as one: every value there is on the same side of it.
+fn within(mut condition: Condition, filter: &Filter) -> Condition {
+    let Some(range) = &filter.range else { return condition };
+    let side = |text: &String| match whole(text) {
+        Some(number) if number > *range.end() => Ordering::Greater,
+        Some(number) if number < *range.start() => Ordering::Less,
+        _ => Ordering::Equal,
+    };
+    if condition.operator == Operator::In {
+        condition.values.retain(|text| side(text) == Ordering::Equal);
+        return condition;
+    }
+
+    let side = condition.values.first().map_or(Ordering::Equal, side);
+    let is_so = match (condition.operator, side) {
+        (_, Ordering::Equal) | (Operator::Like, _) => return condition,
+        (Operator::Neq, _) => true,
+        (Operator::Gt | Operator::Gte, side) => side == Ordering::Less,
+        (Operator::Lt | Operator::Lte, side) => side == Ordering::Greater,
+        _ => false,
+    };
+    // NULL is neither greater nor less; and nothing is in an empty list.
+    condition.operator = if is_so { Operator::IsNotNull } else { Operator::In };
+    condition.values.clear();
+    condition
+}
+
+/// A whole number; one that is too large even here, as the largest there is.
+fn whole(text: &str) -> Option<i128> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let largest = if text.starts_with('-') { i128::MIN } else { i128::MAX };
+    Some(text.parse().unwrap_or(largest))
 }
 
 /// Refuses a value that the column could not be compared with.
@@ -208,7 +246,7 @@ fn list(name: &str, text: &str) -> Result<Vec<String>> {
 #[doc(hidden)]
 pub fn fuzz_filter(text: &str) {
     for operand in [Operand::Integer, Operand::Number, Operand::Text] {
-        let filters = [Filter { column: "c".into(), operand }];
+        let filters = [Filter { column: "c".into(), operand, range: Some(-128..=127) }];
         for pair in text.split('&') {
             let (name, value) = pair.split_once('=').unwrap_or(("c", pair));
             if let (Ok(name), Ok(value)) = (decode(name), decode(value)) {
@@ -227,7 +265,7 @@ mod tests {
     use super::*;
 
     fn read(value: &str) -> Result<Condition> {
-        condition("c", value, &[Filter { column: "c".into(), operand: Operand::Text }])
+        condition("c", value, &[Filter { column: "c".into(), operand: Operand::Text, range: None }])
     }
 
     #[test]
@@ -244,13 +282,37 @@ mod tests {
 
     #[test]
     fn a_number_column_is_not_compared_with_text() {
-        let filters = [Filter { column: "n".into(), operand: Operand::Integer }];
+        let filters = [Filter { column: "n".into(), operand: Operand::Integer, range: None }];
         for right in ["eq.1", "gt.-9223372036854775808", "lt.1.5", "in.(1,2)", "like.1*"] {
             assert!(condition("n", right, &filters).is_ok(), "{right}");
         }
         for wrong in ["eq.x", "eq.", "gt.1;", "in.(1,x)", "eq.NaN", "eq.0x10"] {
             assert!(condition("n", wrong, &filters).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_number_beyond_its_columns_range_is_beyond_all_rows() {
+        let filters = [Filter { column: "n".into(), operand: Operand::Integer, range: Some(-128..=127) }];
+        let (all, none) = ((Operator::IsNotNull, vec![]), (Operator::In, vec![]));
+        let huge = "9".repeat(60);
+        for (over, under) in [("128", "-129"), ("+128", "-1000"), (&*huge, &*format!("-{huge}"))] {
+            for (operator, of_over, of_under) in [
+                ("eq", &none, &none),
+                ("neq", &all, &all),
+                ("gt", &none, &all),
+                ("gte", &none, &all),
+                ("lt", &all, &none),
+                ("lte", &all, &none),
+            ] {
+                for (value, expected) in [(over, of_over), (under, of_under)] {
+                    let read = condition("n", &format!("{operator}.{value}"), &filters).unwrap();
+                    assert_eq!((read.operator, read.values), *expected, "{operator}.{value}");
+                }
+            }
+        }
+        assert_eq!(condition("n", "in.(128,127,-129)", &filters).unwrap().values, ["127"]);
+        assert_eq!(condition("n", "gt.127", &filters).unwrap().operator, Operator::Gt);
     }
 
     proptest! {

@@ -1,6 +1,9 @@
 //! What MySQL and MariaDB say of their tables (<https://dev.mysql.com/doc/refman/8.4/en/information-schema.html>).
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::RangeInclusive,
+};
 
 use mysql_async::{Conn, Error, Row, prelude::Queryable};
 
@@ -176,6 +179,20 @@ fn json(name: String, nullable: bool, declared: bool) -> TableColumn {
     }
 }
 
+/// The whole numbers of a type.
+fn range(kind: &str, unsigned: bool) -> Option<RangeInclusive<i128>> {
+    let bits = match kind {
+        "tinyint" => 8,
+        "smallint" => 16,
+        "mediumint" => 24,
+        "int" => 32,
+        "bigint" | "bit" => 64,
+        _ => return None,
+    };
+    let half = 1 << (bits - 1);
+    Some(if unsigned { 0..=2 * half - 1 } else { -half..=half - 1 })
+}
+
 /// A column, and how it is read and compared such that the comparison is the order's own: a value that is bound has the
 /// column's type, since MySQL compares a number with a text as doubles.
 fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
@@ -195,10 +212,12 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
             let unsigned = bits || full.contains("unsigned");
             // A year is compared with a number of two digits as one of this century or the last.
             let whole = kind != "year";
+            let range = range(&kind, unsigned);
             let kind = if unsigned { "CAST(? AS UNSIGNED)" } else { "CAST(? AS SIGNED)" }.into();
             // Bits that come out of a subquery come as digits, and say that they are bits.
             let read = || if bits { "CAST(? AS UNSIGNED)".to_owned() } else { "?".to_owned() };
-            TableColumn { operand: Some(Operand::Integer), read: read(), read_key: read(), kind, whole, ..plain }
+            let operand = Some(Operand::Integer);
+            TableColumn { operand, read: read(), read_key: read(), kind, whole, range, ..plain }
         }
         "decimal" => {
             let (precision, scale) = (whole(row, 8).unwrap_or(65), whole(row, 9).unwrap_or(0));

@@ -1,6 +1,6 @@
 //! What PostgreSQL says of its tables (<https://www.postgresql.org/docs/current/catalogs.html>).
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::RangeInclusive};
 
 use tokio_postgres::{Client, Row, types::Type};
 
@@ -52,7 +52,8 @@ hidden (type, schema) AS (
 SELECT a.attrelid::int8, a.attnum::int8, a.attname::text, a.attnotnull, b.base::int8, t.typname::text, t.typcategory::text,
     quote_ident(tn.nspname) || '.' || quote_ident(t.typname), CASE WHEN a.attcollation <> t.typcollation AND a.attcollation <> 0
         THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) END, coalesce(co.collisdeterministic, true), t.typtype::text,
-    hidden.schema, EXISTS (SELECT FROM pg_cast pc WHERE pc.castsource = t.oid AND pc.casttarget = 'json'::regtype)
+    hidden.schema, EXISTS (SELECT FROM pg_cast pc WHERE pc.castsource = t.oid AND pc.casttarget = 'json'::regtype),
+    t.oid <> a.atttypid
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN base b ON b.oid = a.atttypid JOIN pg_type t ON t.oid = b.base JOIN pg_namespace tn ON tn.oid = t.typnamespace
     LEFT JOIN hidden ON hidden.type = t.oid
@@ -144,6 +145,17 @@ fn table(row: &Row) -> Table {
     }
 }
 
+/// The whole numbers of a type.
+fn range(wire: &Wire) -> Option<RangeInclusive<i128>> {
+    match wire {
+        Wire::Int2 => Some(i16::MIN.into()..=i16::MAX.into()),
+        Wire::Int4 => Some(i32::MIN.into()..=i32::MAX.into()),
+        Wire::Int8 => Some(i64::MIN.into()..=i64::MAX.into()),
+        Wire::Oid => Some(0..=u32::MAX.into()),
+        _ => None,
+    }
+}
+
 fn column(row: &Row) -> TableColumn {
     let (not_null, base, type_name): (bool, i64, String) = (row.get(3), row.get(4), row.get(5));
     let (category, of_type, collation): (String, String, Option<String>) = (row.get(6), row.get(7), row.get(8));
@@ -151,6 +163,7 @@ fn column(row: &Row) -> TableColumn {
     let class: String = row.get(10);
     let operators: Option<String> = row.get(11);
     let (is_enum, is_composite) = (class == "e", class == "c");
+    let is_domain: bool = row.get(13);
     let wire = Type::from_oid(base as u32).as_ref().and_then(Wire::of);
     let as_text = "?::text".to_owned();
     let is_text = is_enum || matches!(&*type_name, "citext" | "char");
@@ -174,6 +187,12 @@ fn column(row: &Row) -> TableColumn {
         Some(number) => (format!("?::{number}"), format!("?::{number}::{of_type}")),
         None => (read_key, format!("?::{of_type}")),
     };
+    // A domain over an enum has none of an enum's operators, but its values are in their order: it is cast where it is
+    // compared, and not where it is ordered by, so that its index serves for both.
+    let operator = match operators {
+        Some(schema) => Some(format!("OPERATOR({schema}.?)")),
+        None => (is_enum && is_domain).then(|| format!("::{of_type} ?")),
+    };
     let operand = match wire {
         Some(Wire::Int2 | Wire::Int4 | Wire::Int8 | Wire::Oid) => Some(Operand::Integer),
         Some(Wire::Float4 | Wire::Float8 | Wire::Numeric) => Some(Operand::Number),
@@ -193,7 +212,8 @@ fn column(row: &Row) -> TableColumn {
         bind: if is_composite { kind.clone() } else { "?".to_owned() },
         bind_key: number.map(|_| kind.clone()),
         kind,
-        operator: operators.map(|schema| format!("OPERATOR({schema}.?)")),
+        operator,
+        range: wire.as_ref().and_then(range),
         whole: matches!(wire, Some(Wire::Int2 | Wire::Int4 | Wire::Int8)),
         collation,
         exact: (!deterministic).then(|| "? COLLATE \"C\"".to_owned()),

@@ -1,6 +1,6 @@
 //! What a database says of its tables. Identifiers in SQL come from here only.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::RangeInclusive};
 
 use super::dialect::Dialect;
 use crate::{
@@ -72,6 +72,8 @@ pub(in crate::source) struct TableColumn {
     pub(in crate::source) kind: String,
     /// How its values are compared, where signs alone do not say it: the template of [`comparison`].
     pub(in crate::source) operator: Option<String>,
+    /// The whole numbers that it can hold, where it can hold nothing else.
+    pub(in crate::source) range: Option<RangeInclusive<i128>>,
     /// Whether its values are whole numbers that compare as such with those of every other such column.
     pub(in crate::source) whole: bool,
     /// How its texts are compared, as SQL for `COLLATE`, where it must be said.
@@ -106,6 +108,7 @@ impl TableColumn {
             unordered: None,
             kind: String::new(),
             operator: None,
+            range: None,
             whole: false,
             collation: None,
             as_in_key: None,

@@ -265,7 +265,7 @@ impl<'a> Planner<'a> {
                 }
                 continue;
             };
-            let filter = Filter { column: column.name.clone(), operand };
+            let filter = Filter { column: column.name.clone(), operand, range: column.range.clone() };
             if !self.plan.filters.contains(&filter) {
                 let operator = column.operator.clone();
                 let filtered = FilterColumn { sql: self.own(&column.name), bind: column.bind.clone(), operator };

@@ -43,6 +43,7 @@ pub fn hold(db: &Db, tables: &[Table]) {
         let quoted = list(&|text| value(&format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))));
         let literals = list(&|text| literal(db, table, text));
         faults.extend(fault(db, &server, table, &format!("in.({quoted})"), &format!("IN ({literals})")));
+        faults.extend(beyond(db, &server, table));
         let reply = server.get(&format!("/{}?k=in.()", table.name));
         faults.extend((reply.status != 400 && !reply.results().is_empty()).then(|| format!("{}: in.()", table.name)));
     }
@@ -66,6 +67,43 @@ fn literal(db: &Db, table: &Table, text: &str) -> String {
     }
 }
 
+/// What filters find by whole numbers that a column may not hold, and plain SQL does not.
+fn beyond(db: &Db, server: &Running, table: &Table) -> Vec<String> {
+    let Some(number) = table.columns[0].kind.as_any_number(db) else { return vec![] };
+    let (name, sql) = (quoted(db, &table.name), table.columns[0].kind.sql);
+    let numbers = [0_i128, 8, 16, 24, 31, 32, 63, 64, 100].map(|bits| 1 << bits);
+    let numbers: Vec<i128> = numbers.into_iter().flat_map(|n| [-n - 1, -n, n - 1, n]).collect();
+    let operators = OPERATORS.iter().copied().chain([("gte", ">="), ("lt", "<")]);
+
+    let mut asked: Vec<(String, String)> = vec![];
+    for n in &numbers {
+        asked.extend(operators.clone().map(|(operator, sign)| (format!("{operator}.{n}"), format!("{sign} {n}"))));
+    }
+    let all = numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    asked.push((format!("in.({all})"), format!("IN ({all})")));
+
+    // All in one question: a client of the database for each would take long.
+    let each = asked
+        .iter()
+        .enumerate()
+        .map(|(at, (_, condition))| format!("SELECT {at}, n FROM {name} WHERE {number} {condition}"));
+    let found = db.query(&each.collect::<Vec<_>>().join(" UNION ALL ")).unwrap();
+    let mut faults = vec![];
+    for (at, (filter, _)) in asked.iter().enumerate() {
+        let mut right: Vec<&String> = found.iter().filter(|row| row[0] == at.to_string()).map(|row| &row[1]).collect();
+        right.sort();
+        let reply = server.get(&format!("/{}?k={filter}", table.name));
+        let mut rows: Vec<String> = match reply.status {
+            200 => reply.results().iter().map(|row| row["n"].to_string()).collect(),
+            status => vec![status.to_string()],
+        };
+        rows.sort();
+        let right: Vec<String> = right.into_iter().cloned().collect();
+        faults.extend((rows != right).then(|| format!("{name} {sql}: {filter}: {rows:?}, and SQL says {right:?}")));
+    }
+    faults
+}
+
 /// What a filter finds that plain SQL does not, or the other way about.
 fn fault(db: &Db, server: &Running, table: &Table, filter: &str, condition: &str) -> Option<String> {
     let reply = server.get(&format!("/{}?k={filter}", table.name));
@@ -75,7 +113,11 @@ fn fault(db: &Db, server: &Running, table: &Table, filter: &str, condition: &str
     }
     // A type is compared by its own operators, which plain SQL finds only in schemas that are searched.
     let search = if db.name() == "postgres" { "SET search_path = public, ext; " } else { "" };
-    let sql = format!("{search}SELECT n FROM {} WHERE k {condition} ORDER BY k", quoted(db, &table.name));
+    let sql = format!(
+        "{search}SELECT n FROM {} WHERE {} {condition} ORDER BY k",
+        quoted(db, &table.name),
+        table.columns[0].kind.compared()
+    );
     let told = |said: &str| Some(format!("{} {}: {filter}: {said}", table.name, table.columns[0].kind.sql));
     match (reply.status, db.query(&sql)) {
         (200, Ok(rows)) => {

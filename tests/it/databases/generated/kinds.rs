@@ -28,15 +28,55 @@ const fn probed(
 }
 
 impl Kind {
+    /// The column `k` as plain SQL compares it: PostgreSQL has no operators for a domain over an enum.
+    pub fn compared(&self) -> &'static str {
+        if self.sql == "feeling" { r#"k::"odd Schema"."my ""mood""""# } else { "k" }
+    }
+
+    /// The column `k` as a number of any size, where it is a whole number.
+    pub fn as_any_number(&self, db: &Db) -> Option<&'static str> {
+        let name = self.sql.split([' ', '(']).next().unwrap_or_default().to_lowercase();
+        let whole = ["tinyint", "smallint", "int", "integer", "bigint", "oid", "positive", "bit"].contains(&&*name);
+        match db.name() {
+            "postgres" => (whole && name != "bit" && !self.sql.contains('[')).then_some("k::bigint::numeric"),
+            "mariadb" => whole.then_some("CAST(k + 0 AS DECIMAL(65, 0))"),
+            _ => whole.then_some("k"),
+        }
+    }
+
     /// Whether a column may be declared to point to a key of this type: PostgreSQL's check of foreign keys does not know arrays
-    /// whose elements have a length.
+    /// whose elements have a length, nor domains over enums.
     pub fn can_be_referenced(&self) -> bool {
-        self.sql != "char(3)[]"
+        !["char(3)[]", "feeling"].contains(&self.sql)
     }
 }
 
 /// The types of a kind of database. What must be there before is made by [`prepare`].
 pub fn of(db: &Db) -> &'static [Kind] {
+    match db.name() {
+        "postgres" => POSTGRES,
+        "mariadb" => MARIADB,
+        _ => SQLITE,
+    }
+}
+
+/// What a column may become whose values are kept as texts.
+pub fn altered(db: &Db) -> &'static [Kind] {
+    const POSTGRES: &[Kind] = &[
+        kind("text", &["'a'"], TEXT),
+        kind("text COLLATE \"C\"", &["'a'"], TEXT),
+        kind("text COLLATE \"de-x-icu\"", &["'a'"], TEXT),
+    ];
+    const MARIADB: &[Kind] = &[
+        kind("VARCHAR(200) COLLATE utf8mb4_bin", &["'a'"], CHARS),
+        kind("VARCHAR(200) COLLATE utf8mb4_general_ci", &["'a'"], CHARS),
+        kind("VARCHAR(200) COLLATE utf8mb4_unicode_520_ci", &["'a'"], CHARS),
+    ];
+    const SQLITE: &[Kind] = &[
+        kind("TEXT", &["'a'"], "?"),
+        kind("TEXT COLLATE NOCASE", &["'a'"], "?"),
+        kind("TEXT COLLATE RTRIM", &["'a'"], "?"),
+    ];
     match db.name() {
         "postgres" => POSTGRES,
         "mariadb" => MARIADB,
@@ -53,6 +93,7 @@ pub fn prepare(db: &Db) {
             CREATE SCHEMA "odd Schema";
             CREATE TYPE "odd Schema"."my ""mood""" AS ENUM ('sad', 'ok', 'happy');
             CREATE TYPE "odd Schema".pair AS (a int, b text);
+            CREATE DOMAIN feeling AS "odd Schema"."my ""mood""" CHECK (VALUE <> 'ok');
             CREATE DOMAIN unit AS char(3);
             CREATE DOMAIN "odd Schema"."deeper" AS unit CHECK (VALUE <> 'XXX');
             CREATE DOMAIN mask AS bit(3);
@@ -134,6 +175,7 @@ const POSTGRES: &[Kind] = &[
     kind("macaddr8", &["'08:00:2b:ff:fe:01:02:03'"], TEXT),
     kind("bytea", &["'\\x'", "'\\x00ff'", "'\\x5c22'"], BASE64),
     kind("\"odd Schema\".\"my \"\"mood\"\"\"", &["'sad'", "'happy'", "'ok'"], TEXT),
+    probed("feeling", &["'sad'", "'happy'"], TEXT, &["ok", "glad"]),
     kind("\"odd Schema\".pair", &["'(1,x)'", "'(1,\"y \"\"z\")'", "'(2,)'"], JSON),
     kind("duo", &["'(1,x)'", "'(2,y)'"], JSON),
     kind("jsonb", &["'1'", "'\"a\"'", "'{\"a\": [1]}'"], TEXT),
