@@ -67,8 +67,8 @@ pub use self::{
     secret::Secret,
     source::{
         BoxFuture, Claim, Closure, Complaint, Condition, DATABASES, Database, DatabaseOptions, FieldSpec, Filter, Gate,
-        GateLimits, MadeSource, Operand, Operator, OrderBy, Query, Related, Requester, Run, Source, Spec, TableInfo,
-        Turn, ViewReads, closure, open_database,
+        GateLimits, KnownBy, MadeSource, Operand, Operator, OrderBy, Query, Related, Requester, Run, Source, Spec,
+        TableInfo, Turn, ViewReads, closure, open_database,
     },
     store::{Lease, Memory, OnPurge, STORES, Store, StoreOptions, StoreTls, open_store, promises},
     stream::{Outcome, Tally},

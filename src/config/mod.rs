@@ -42,18 +42,13 @@ use crate::{
     error::Kind as ErrorKind,
     loader::system_clock,
     resource::Resource,
-    source::{Complaint, Database, DatabaseOptions, open_database, with_password},
+    source::{Complaint, Database, DatabaseOptions, KnownBy, open_database, with_password},
     store::{Store, StoreOptions, StoreTls, open_store, trial},
     suggest,
     web::Chunkflow,
 };
 
 const MEMORY: &str = "memory:256MiB";
-/// What is wrong with a database that cannot say which it is, and what to do.
-const ADDRESS_ONLY: (&str, &str) = (
-    "this database does not say which it is, and its chunks are kept by its address in a store that others may use",
-    "name it with identity = \"…\", another name for each database",
-);
 const URL: &str = "write a URL, for instance \"sqlite:app.sqlite\"";
 
 /// A whole configuration, checked as far as it can be without opening anything.
@@ -315,8 +310,8 @@ impl Config {
                 ));
             });
             let opened = opened.ok();
-            if self.is_shared() && opened.as_ref().is_some_and(|database| !database.has_identity()) {
-                let (message, remedy) = ADDRESS_ONLY;
+            let known_by = opened.as_ref().filter(|_| self.is_shared()).map(|database| database.known_by());
+            if let Some((message, remedy)) = known_by.and_then(doubtful) {
                 match slow {
                     true => wrong.push(self.text.locate(&format!("databases.{name}"), message, remedy)),
                     false => tracing::warn!(database = name, "{message}: {remedy}"),
@@ -351,6 +346,21 @@ impl Config {
             );
         }
         made
+    }
+}
+
+/// What is wrong with a database whose chunks are in a store that others use, and the remedy.
+fn doubtful(known_by: KnownBy) -> Option<(&'static str, &'static str)> {
+    match known_by {
+        KnownBy::Itself => None,
+        KnownBy::Server => Some((
+            "this database is known by its server, and its chunks are in a store that others use: each of its replicas counts as another database",
+            "name it with identity = \"…\", the same name for its replicas, and another for each other database",
+        )),
+        KnownBy::Address => Some((
+            "this database does not say which it is, and its chunks are kept by its address in a store that others may use",
+            "name it with identity = \"…\", another name for each database",
+        )),
     }
 }
 

@@ -201,14 +201,25 @@ pub trait Database: Send + Sync + 'static {
     /// [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`] or [`ErrorKind::Busy`] as the database fares.
     fn look_again(&self) -> BoxFuture<'_, Result<()>>;
 
-    /// Whether it is known by an identity that is its own or was named, and not by its address alone.
-    fn has_identity(&self) -> bool;
+    /// What it is known by in the keys of chunks.
+    fn known_by(&self) -> KnownBy;
 
     /// The tables and views that can be read.
     fn tables(&self) -> Vec<TableInfo>;
 
     /// What would be slow about a resource that this database can serve, each with its remedy.
     fn explain<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Vec<Complaint>>;
+}
+
+/// What a database is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownBy {
+    /// A name that was given, or an identity of its own, which its standbys have too.
+    Itself,
+    /// The identity of its server: each standby has another.
+    Server,
+    /// Its address alone, which may be another database's tomorrow.
+    Address,
 }
 
 /// How a database is opened and how hard it may be worked.

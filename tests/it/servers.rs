@@ -157,6 +157,7 @@ enum Where {
 /// A database of a test, of any kind.
 pub struct Db {
     server: Where,
+    user: String,
     later: Mutex<String>,
 }
 
@@ -184,7 +185,19 @@ pub fn mariadb() -> Db {
 
 impl Db {
     fn new(server: Where) -> Db {
-        Db { server, later: Default::default() }
+        Db { server, user: "chunkflow".to_owned(), later: Default::default() }
+    }
+
+    /// The same database as another user has it, who needs no password.
+    pub fn as_user(&self, user: &str) -> Db {
+        let Where::Server(server, name) = &self.server else { unreachable!("a file has no users") };
+        Db { user: user.to_owned(), ..Db::new(Where::Server(server, name.clone())) }
+    }
+
+    /// Its name at its server.
+    pub fn database(&self) -> &str {
+        let Where::Server(_, name) = &self.server else { unreachable!("a file has a path") };
+        name
     }
 
     /// What kind it is, as its URL's scheme says.
@@ -201,10 +214,10 @@ impl Db {
         match &self.server {
             Where::File(file) => format!("sqlite:{}", file.path.display()),
             Where::Server(Server { kind: Kind::Postgres, port, .. }, name) => {
-                format!("postgres://chunkflow@127.0.0.1:{port}/{name}")
+                format!("postgres://{}@127.0.0.1:{port}/{name}", self.user)
             }
             Where::Server(Server { port, .. }, name) => {
-                format!("mariadb://chunkflow@127.0.0.1:{port}/{name}")
+                format!("mariadb://{}@127.0.0.1:{port}/{name}", self.user)
             }
         }
     }
@@ -259,7 +272,7 @@ impl Db {
             Where::Server(Server { port, .. }, name) => {
                 let mut mariadb = Command::new("mariadb");
                 mariadb.args(["--no-defaults", "--default-character-set=utf8mb4", "-N", "-B", "-h", "127.0.0.1", "-P"]);
-                mariadb.args([&port.to_string(), "-u", "chunkflow", name]);
+                mariadb.args([&port.to_string(), "-u", &self.user, name]);
                 Ok(split(&run(&mut mariadb, &format!("SET time_zone = '+00:00';\n{sql}"))?, '\t'))
             }
         }

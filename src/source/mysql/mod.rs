@@ -28,8 +28,8 @@ use self::{
     rows::Progress,
 };
 use super::{
-    BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, MadeSource, Query, Run,
-    Source, Spec, TableInfo,
+    BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, KnownBy, MadeSource, Query,
+    Run, Source, Spec, TableInfo,
     sql::{
         catalogue::Catalogue,
         definition::{Definition, Identity, Told, changed, not_made, tables},
@@ -120,6 +120,7 @@ async fn look(pool: &Arc<Pool>) -> Result<Look> {
         let who: Option<Row> = conn.query_first(who).await?;
         let kind = if server.is_mariadb { "mariadb" } else { "mysql" };
         told.own = who.as_ref().and_then(|row| wire::text(row, 0)).map(|own| format!("{kind} {own}"));
+        told.own_is_the_servers = true;
         told.user = who.as_ref().and_then(|row| wire::text(row, 1)).unwrap_or_default();
         let mut columns = proof::all_columns(conn).await?;
         let mut tries = 0;
@@ -237,8 +238,8 @@ impl Database for Mysql {
         })
     }
 
-    fn has_identity(&self) -> bool {
-        Identity::new(&self.0.options, &self.0.looked.last().told).is_sure
+    fn known_by(&self) -> KnownBy {
+        Identity::new(&self.0.options, &self.0.looked.last().told).known_by
     }
 
     fn tables(&self) -> Vec<TableInfo> {

@@ -32,8 +32,8 @@ use self::{
     rows::Progress,
 };
 use super::{
-    BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, MadeSource, Query, Run,
-    Source, Spec, TableInfo,
+    BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, KnownBy, MadeSource, Query,
+    Run, Source, Spec, TableInfo,
     sql::{
         definition::{Definition, Identity, changed, not_made, tables},
         dialect::Dialect,
@@ -171,8 +171,8 @@ impl Database for Postgres {
         })
     }
 
-    fn has_identity(&self) -> bool {
-        Identity::new(&self.0.options, &self.0.looked.last().told).is_sure
+    fn known_by(&self) -> KnownBy {
+        Identity::new(&self.0.options, &self.0.looked.last().told).known_by
     }
 
     fn tables(&self) -> Vec<TableInfo> {

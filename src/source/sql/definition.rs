@@ -11,7 +11,7 @@ use crate::{
     canonical::Canonical,
     error::{Error, Kind},
     row::Shape,
-    source::{Complaint, DatabaseOptions, Operand},
+    source::{Complaint, DatabaseOptions, KnownBy, Operand},
 };
 
 /// What a database says of itself, and of the session that a source has there.
@@ -22,6 +22,8 @@ pub(in crate::source) struct Told {
     pub(in crate::source) own: Option<String>,
     /// Where it is, without user and password.
     pub(in crate::source) address: String,
+    /// Whether `own` is the server's, so that each of its standbys has another.
+    pub(in crate::source) own_is_the_servers: bool,
     /// Its name there.
     pub(in crate::source) name: String,
     /// The user that it takes us for.
@@ -36,17 +38,18 @@ pub(in crate::source) struct Identity {
     bytes: Vec<u8>,
     /// The database's name, which its replicas share.
     name: String,
-    /// Whether it is more than an address, which may be another database's tomorrow.
-    pub(in crate::source) is_sure: bool,
+    /// What of all this says which database it is.
+    pub(in crate::source) known_by: KnownBy,
 }
 
 impl Identity {
     /// What the configuration says, else what the database does.
     pub(in crate::source) fn new(options: &DatabaseOptions, told: &Told) -> Identity {
-        let database = match (&options.identity, &told.own) {
-            (Some(named), _) => ["named", named],
-            (None, Some(own)) => ["own", own],
-            (None, None) => ["address", &told.address],
+        let (database, known_by) = match (&options.identity, &told.own) {
+            (Some(named), _) => (["named", named], KnownBy::Itself),
+            (None, Some(own)) if told.own_is_the_servers => (["own", own], KnownBy::Server),
+            (None, Some(own)) => (["own", own], KnownBy::Itself),
+            (None, None) => (["address", &told.address], KnownBy::Address),
         };
         let mut bytes = Canonical::of("identity 1");
         database.into_iter().for_each(|part| bytes.text(part));
@@ -60,7 +63,7 @@ impl Identity {
             bytes.each(told.session.iter(), |bytes, option| bytes.text(option));
         }
         let name = options.identity.as_ref().unwrap_or(&told.name).clone();
-        Identity { bytes: bytes.into_bytes(), name, is_sure: database[0] != "address" }
+        Identity { bytes: bytes.into_bytes(), name, known_by }
     }
 }
 

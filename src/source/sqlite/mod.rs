@@ -29,8 +29,8 @@ use self::{
     session::{Failure, Session},
 };
 use super::{
-    BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, Gate, GateLimits, MadeSource, Operator,
-    Query, Run, Source, Spec, TableInfo,
+    BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, Gate, GateLimits, KnownBy, MadeSource,
+    Operator, Query, Run, Source, Spec, TableInfo,
     sql::{
         advice,
         definition::{Definition, Identity, changed, not_made, tables},
@@ -189,8 +189,8 @@ impl Database for Sqlite {
         }))
     }
 
-    fn has_identity(&self) -> bool {
-        Identity::new(&self.0.options, &self.0.looked().stamp.0.told(&self.0.pool.path)).is_sure
+    fn known_by(&self) -> KnownBy {
+        Identity::new(&self.0.options, &self.0.looked().stamp.0.told(&self.0.pool.path)).known_by
     }
 
     fn tables(&self) -> Vec<TableInfo> {

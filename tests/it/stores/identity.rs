@@ -9,15 +9,19 @@ use std::{
 use super::url;
 use crate::{
     servers::{Db, Kind, Server, mariadb, postgres},
-    support::{File, Reply, Running, parse, runtime, until},
+    support::{File, Reply, Running, checked, parse, runtime, until},
 };
+
+fn url_of_store() -> String {
+    url(Server::shared(Kind::Redis))
+}
 
 /// A configuration of `/list` over a database, as it stands in `[databases]`, with chunks in the Redis of all tests.
 fn config(prefix: &str, database: &str) -> String {
     format!(
         "[databases]\nmain = {database}\n\n[store]\nurl = \"{}\"\nprefix = \"{prefix}:\"\n\n\
          [resources.list]\ndatabase = \"main\"\ntable = \"item\"\nkey = [\"id\"]\n",
-        url(Server::shared(Kind::Redis))
+        url_of_store()
     )
 }
 
@@ -42,11 +46,6 @@ fn found(names: &[&str]) -> (Vec<String>, bool) {
     (fresh(names).0, true)
 }
 
-/// The URL of a database as another user's.
-fn as_user(db: &Db, user: &str) -> String {
-    db.url().replace("chunkflow@", &format!("{user}@"))
-}
-
 /// Each user's own rows by a policy, and a role that both may take.
 fn with_policy(prefix: &str) -> (Db, [String; 2], String) {
     let db = postgres();
@@ -64,7 +63,7 @@ fn with_policy(prefix: &str) -> (Db, [String; 2], String) {
 #[test]
 fn two_users_of_one_database_never_see_each_others_rows() {
     let (db, [a, b], _) = with_policy("users");
-    let servers = [a, b].map(|user| serve("users", &format!("\"{}\"", as_user(&db, &user))));
+    let servers = [a, b].map(|user| serve("users", &format!("\"{}\"", db.as_user(&user).url())));
     assert_eq!(list(&servers[0]), fresh(&["of a"]));
     assert_eq!(list(&servers[1]), fresh(&["of b"]));
     assert_eq!(list(&servers[0]), found(&["of a"]));
@@ -76,7 +75,7 @@ fn two_users_of_one_database_never_see_each_others_rows() {
          CREATE USER IF NOT EXISTS cf_a@'127.0.0.1'; CREATE USER IF NOT EXISTS cf_b@'127.0.0.1';
          GRANT SELECT, SHOW VIEW ON *.* TO cf_a@'127.0.0.1'; GRANT SELECT, SHOW VIEW ON *.* TO cf_b@'127.0.0.1';",
     );
-    let servers = ["cf_a", "cf_b"].map(|user| serve("users", &format!("\"{}\"", as_user(&db, user))));
+    let servers = ["cf_a", "cf_b"].map(|user| serve("users", &format!("\"{}\"", db.as_user(user).url())));
     assert_eq!(list(&servers[0]), fresh(&["of a"]));
     assert_eq!(list(&servers[1]), fresh(&["of b"]));
 }
@@ -85,7 +84,7 @@ fn two_users_of_one_database_never_see_each_others_rows() {
 fn a_role_reads_in_the_place_of_each_user_and_its_rows_are_shared() {
     let (db, [a, b], role) = with_policy("roles");
     let servers =
-        [a, b].map(|user| serve("roles", &format!("{{ url = \"{}\", role = \"{role}\" }}", as_user(&db, &user))));
+        [a, b].map(|user| serve("roles", &format!("{{ url = \"{}\", role = \"{role}\" }}", db.as_user(&user).url())));
     assert_eq!(list(&servers[0]), fresh(&["of both"]));
     assert_eq!(list(&servers[1]), found(&["of both"]));
 
@@ -111,7 +110,8 @@ fn users_share_what_is_said_to_depend_on_none_of_them() {
     let (db, [a, b], _) = with_policy("share");
     db.execute("ALTER TABLE item DISABLE ROW LEVEL SECURITY");
     let all = ["of a", "of b", "of both"];
-    let servers = [a, b].map(|user| serve("share", &format!("{{ url = \"{}\", share = true }}", as_user(&db, &user))));
+    let servers =
+        [a, b].map(|user| serve("share", &format!("{{ url = \"{}\", share = true }}", db.as_user(&user).url())));
     assert_eq!(list(&servers[0]), fresh(&all));
     assert_eq!(list(&servers[1]), found(&all));
 }
@@ -160,6 +160,28 @@ fn a_file_in_the_place_of_another_is_another_database() {
     purged.unwrap();
     until("it notices", || first.get("/list").status == 200);
     assert_eq!(list(&first).0, ["other"]);
+}
+
+#[test]
+fn a_database_whose_replicas_would_be_others_is_to_be_named_where_the_store_is_shared() {
+    let (db, other) = (mariadb(), postgres());
+    for db in [&db, &other] {
+        db.execute("CREATE TABLE item (id int PRIMARY KEY, name varchar(20))");
+    }
+    let url = db.url();
+    let named = format!("{{ url = \"{url}\", identity = \"shop\" }}");
+    let told = checked(&config("replicas", &format!("\"{url}\"")));
+    assert!(told.contains("each of its replicas counts as another database"), "{told}");
+    assert!(told.contains("identity = \"…\""), "{told}");
+    assert_eq!(checked(&config("replicas", &named)), "");
+    assert_eq!(
+        checked(&config("replicas", &format!("\"{}\"", other.url()))),
+        "",
+        "standbys of PostgreSQL are the same"
+    );
+
+    let alone = config("replicas", &format!("\"{url}\"")).replace(&url_of_store(), "memory:1MiB");
+    assert_eq!(checked(&alone), "", "nobody else has its chunks");
 }
 
 /// A way to a server that can be turned to another.
