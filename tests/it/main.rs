@@ -11,6 +11,7 @@ mod config;
 mod conformance;
 mod cursors;
 mod databases;
+mod deployed;
 mod discretion;
 mod encodings;
 mod ending;
