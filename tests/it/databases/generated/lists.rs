@@ -65,7 +65,7 @@ pub fn resources(text: &str) -> Vec<Resource> {
                     let mut said = BTreeMap::new();
                     let mut columns = vec![];
                     for (part, value) in parts {
-                        match value.get_ref().as_array() {
+                        match value.get_ref().as_array().filter(|_| part.get_ref() == "columns") {
                             Some(names) => columns = names.iter().map(|name| string(name.get_ref())).collect(),
                             None => drop(said.insert(part.get_ref().to_string(), string(value.get_ref()))),
                         }
@@ -189,10 +189,7 @@ pub fn check(address: SocketAddr, resource: &str, expected: &[Expected], limits:
 
         let reply = ask(address, "GET", &format!("{path}.ndjson"), &[]);
         assert!(reply.whole && reply.status == 200, "{told}");
-        let lines = std::str::from_utf8(&reply.body).unwrap().lines();
-        let rows: Vec<Value> =
-            lines.filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()).collect();
-        same_rows(&rows, expected, &format!("{told} ndjson"));
+        same_rows(&lines(&reply), expected, &format!("{told} ndjson"));
 
         same_csv(&ask(address, "GET", &format!("{path}.csv"), &[]), expected, &format!("{told} csv"));
         for limit in limits {
@@ -202,8 +199,14 @@ pub fn check(address: SocketAddr, resource: &str, expected: &[Expected], limits:
     }
 }
 
+/// The rows of NDJSON.
+pub fn lines(reply: &Reply) -> Vec<Value> {
+    let lines = std::str::from_utf8(&reply.body).unwrap().lines();
+    lines.filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 /// All rows of a list, by pages.
-fn pages(address: SocketAddr, path: &str, limit: usize, told: &str) -> Vec<Value> {
+pub fn pages(address: SocketAddr, path: &str, limit: usize, told: &str) -> Vec<Value> {
     let mut next = format!("{path}?limit={limit}");
     let mut rows = vec![];
     loop {
@@ -225,18 +228,28 @@ fn same_rows(rows: &[Value], expected: &[Expected], told: &str) {
         assert_eq!(members.len(), expected.len(), "{told}: {row}");
         for (name, member) in expected {
             let value = &members[name];
-            let right = match member {
-                Member::Value(shown) => same(value, shown),
-                Member::One(None) => value.is_null(),
-                Member::One(Some(related)) => same_object(value, related),
-                Member::Many(list) => value.as_array().is_some_and(|values| {
-                    values.len() == list.len() && values.iter().zip(list).all(|(value, row)| same_object(value, row))
-                }),
-            };
-            assert!(right, "{told}: {name} is {value}, and SQL says {}", said(member));
+            assert!(same_member(value, member), "{told}: {name} is {value}, and SQL says {}", said(member));
         }
     }
     assert_eq!(rows.len(), expected.len(), "{told}: how many rows");
+}
+
+/// Whether a row is what plain SQL says.
+pub fn same_row(row: &Value, expected: &Expected) -> bool {
+    let Some(members) = row.as_object() else { return false };
+    let same = |(name, member): &(String, Member)| members.get(name).is_some_and(|value| same_member(value, member));
+    members.len() == expected.len() && expected.iter().all(same)
+}
+
+fn same_member(value: &Value, member: &Member) -> bool {
+    match member {
+        Member::Value(shown) => same(value, shown),
+        Member::One(None) => value.is_null(),
+        Member::One(Some(related)) => same_object(value, related),
+        Member::Many(list) => value.as_array().is_some_and(|values| {
+            values.len() == list.len() && values.iter().zip(list).all(|(value, row)| same_object(value, row))
+        }),
+    }
 }
 
 fn same_object(value: &Value, related: &[(String, Shown)]) -> bool {
@@ -269,7 +282,7 @@ fn said(member: &Member) -> String {
     }
 }
 
-fn same_csv(reply: &Reply, expected: &[Expected], told: &str) {
+pub fn same_csv(reply: &Reply, expected: &[Expected], told: &str) {
     assert!(reply.whole && reply.status == 200, "{told}: {}", String::from_utf8_lossy(&reply.body));
     let mut reader = csv::Reader::from_reader(&reply.body[..]);
     if let Some(first) = expected.first() {

@@ -60,7 +60,7 @@ fn name(rng: &mut Rng, db: &Db, taken: &mut Vec<String>, is_table: bool) -> Stri
 }
 
 /// A value of a type, or NULL.
-fn value(rng: &mut Rng, kind: &Kind, nullable: bool) -> String {
+pub fn value(rng: &mut Rng, kind: &Kind, nullable: bool) -> String {
     if nullable && rng.u8(..4) == 0 { "NULL".into() } else { (*rng.choice(kind.values).unwrap()).into() }
 }
 

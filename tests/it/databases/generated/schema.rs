@@ -6,10 +6,11 @@ use super::kinds::Kind;
 use crate::servers::Db;
 
 /// A table with rows.
+#[derive(Clone)]
 pub struct Table {
     pub name: String,
     pub columns: Vec<Column>,
-    /// The columns of its primary key.
+    /// The columns of its primary key; none where only SQLite's rowid tells its rows apart.
     pub key: Vec<usize>,
     /// Its columns that point to another table's key of one column: column and table.
     pub references: Vec<(usize, usize)>,
@@ -20,6 +21,7 @@ pub struct Table {
 }
 
 /// A column of a table.
+#[derive(Clone)]
 pub struct Column {
     pub name: String,
     pub kind: &'static Kind,
@@ -43,15 +45,11 @@ impl Table {
         let column = |index: usize| quoted(db, &self.columns[index].name);
         let mut parts: Vec<String> = vec![];
 
-        for (index, one) in self.columns.iter().enumerate() {
-            let in_key = self.key.contains(&index);
-            let sql = if in_key { one.kind.sql.to_owned() } else { one.kind.sql.replace(" NOT NULL", "") };
-            // What MariaDB does not say to be NULL is a time of its own.
-            let is_null = if db.name() == "mariadb" && !in_key { " NULL" } else { "" };
-            parts.push(format!("{} {sql}{is_null}", column(index)));
+        parts.extend((0..self.columns.len()).map(|index| self.column_ddl(db, index)));
+        if !self.key.is_empty() {
+            let key: Vec<String> = self.key.iter().map(|index| column(*index)).collect();
+            parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
         }
-        let key: Vec<String> = self.key.iter().map(|index| column(*index)).collect();
-        parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
         let declared = |reference: &&(usize, usize)| self.columns[reference.0].kind.can_be_referenced();
         for (from, to) in self.references.iter().filter(declared) {
             let target = &all[*to];
@@ -70,6 +68,16 @@ impl Table {
             sql += &format!("INSERT INTO {name} VALUES {};\n", rows.join(", "));
         }
         sql
+    }
+
+    /// A column as its table declares it.
+    pub fn column_ddl(&self, db: &Db, index: usize) -> String {
+        let Column { name, kind } = &self.columns[index];
+        let in_key = self.key.contains(&index);
+        let sql = if in_key { kind.sql.to_owned() } else { kind.sql.replace(" NOT NULL", "") };
+        // What MariaDB does not say to be NULL is a time of its own.
+        let is_null = if db.name() == "mariadb" && !in_key { " NULL" } else { "" };
+        format!("{} {sql}{is_null}", quoted(db, name))
     }
 
     /// All rows in the order of the key, each column as the list shows it.
@@ -94,8 +102,10 @@ impl Table {
         columns: &[usize],
         count: usize,
     ) -> Vec<Vec<Vec<Shown>>> {
+        let own: Vec<String> = self.columns.iter().map(|column| format!("t.{}", quoted(db, &column.name))).collect();
         let numbered = format!(
-            "(SELECT t.*, row_number() OVER (ORDER BY {}) AS chunkflow_row FROM {} t) o",
+            "(SELECT {}, row_number() OVER (ORDER BY {}) AS chunkflow_row FROM {} t) o",
+            own.join(", "),
             self.order(db, "t."),
             quoted(db, &self.name)
         );
@@ -117,6 +127,9 @@ impl Table {
     }
 
     fn order(&self, db: &Db, alias: &str) -> String {
+        if self.key.is_empty() {
+            return format!("{alias}rowid");
+        }
         let name = |index: &usize| format!("{alias}{}", quoted(db, &self.columns[*index].name));
         self.key.iter().map(name).collect::<Vec<_>>().join(", ")
     }
