@@ -123,18 +123,14 @@ fn saw(
     if !options.share && options.role.is_none() {
         says.extend(["current_user", "session_user"].map(str::to_owned));
     }
-    let named: Vec<String> = tables.iter().map(|table| format!("to_regclass({})::oid", literal(&table.sql))).collect();
-    let all = named.iter().cloned().chain(behind.iter().map(u32::to_string)).collect::<Vec<_>>().join(", ");
-    says.extend(named);
-    says.push(format!(
-        "(SELECT string_agg(attrelid || ' ' || attnum || ' ' || xmin, ',' ORDER BY attrelid, attnum) \
-         FROM pg_attribute WHERE attrelid IN ({all}) AND attnum > 0)"
-    ));
+    // A name that leads to another table shows by its number, and so the numbers below may be constants.
+    says.extend(tables.iter().map(|table| format!("to_regclass({})::oid", literal(&table.sql))));
+    let own = tables.iter().filter_map(|table| Some(look.relations.get(&table.sql)?.oid));
+    let all: Vec<u32> = own.chain(behind.iter().copied()).collect();
+    // A row that changes has a transaction's number that none had before, so their order does not matter.
+    says.push(format!("(SELECT array_agg(xmin) FROM pg_attribute WHERE attrelid IN ({}) AND attnum > 0)", list(&all)));
     if !views.is_empty() {
-        says.push(format!(
-            "(SELECT string_agg(ev_class || ' ' || xmin, ',' ORDER BY ev_class, oid) FROM pg_rewrite WHERE ev_class IN ({}))",
-            list(views)
-        ));
+        says.push(format!("(SELECT array_agg(xmin) FROM pg_rewrite WHERE ev_class IN ({}))", list(views)));
     }
     if !unlocked.is_empty() {
         says.push(format!(
