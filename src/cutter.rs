@@ -19,7 +19,7 @@ use crate::{
 
 /// Rows in one read of a source: fewer cost throughput, more delay the first row and gain nothing.
 const RUN: u32 = 500;
-const LONGEST_RUN: u32 = 8 * RUN;
+const LONGEST_RUN: u32 = RUN << 3;
 
 /// The chunks of a list from a cursor on, as far as its rows were read.
 pub(crate) struct Cutter {
@@ -92,7 +92,7 @@ impl Cutter {
         let open = self.open.as_ref()?;
         let after = Cursor::from_canonical(Bytes::copy_from_slice(&self.last))?;
         let sizes = self.list.resource().options().sizes;
-        let longer = (RUN << self.runs.saturating_sub(2).min(3)).min(LONGEST_RUN);
+        let longer = RUN << self.runs.min(3);
         let rows = match (self.cut, open.rows) {
             // One more than the limit, to know whether the list goes on.
             (cut, rows) if cut > 0 => cut - rows + 1,

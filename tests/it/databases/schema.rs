@@ -11,7 +11,8 @@ use crate::{
     support::{Client, Running, until},
 };
 
-const ROWS: usize = 3_000;
+/// More than a page and what is read on behind it.
+const ROWS: usize = 9_000;
 
 /// Rows 1 to `ROWS` of `(id, k, name)`; `k` is text in which upper and lower case alternate.
 fn fill(db: &Db, table: &str, key: &str) {
