@@ -54,8 +54,8 @@ impl Loader {
         match flights.entry(self.flight_key(place)) {
             Entry::Occupied(flight) => Fetch::Waiting(Waiter { receiver: flight.get().subscribe(), joined: true }),
             Entry::Vacant(vacant) => {
-                let ttl = place.list.resource().options().ttl;
-                let read = unpoisoned(&self.left_over).take_chunk(vacant.key(), (self.clock)(), ttl);
+                let now = (self.clock)();
+                let read = unpoisoned(&self.left_over).take_chunk(vacant.key(), now, place.fresh_since(now));
                 if let Some(chunk) = read {
                     self.metrics.misses.inc_by(u64::from(!refresh));
                     return Fetch::Ready(self.loaded(chunk, vacant.key().1));

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
-    time::Duration,
 };
 
 use super::flight::FlightKey;
@@ -41,23 +40,24 @@ pub(super) enum Rows {
 }
 
 impl LeftOver {
-    /// The whole chunk that waits under this key, unless it is too old.
-    pub(super) fn take_chunk(&mut self, key: &FlightKey, now: u64, ttl: Duration) -> Option<Arc<Chunk>> {
+    /// The whole chunk that waits under this key, unless it was read before `since`.
+    pub(super) fn take_chunk(&mut self, key: &FlightKey, now: u64, since: u64) -> Option<Arc<Chunk>> {
         let Rows::Whole(_) = self.waiting.get(key)?.rows else { return None };
-        match self.take(key, now, ttl)? {
+        match self.take(key, now, since)? {
             Rows::Whole(chunk) => Some(chunk),
             Rows::Begun(_) => None,
         }
     }
 
-    /// What waits under this key, unless it is too old.
-    pub(super) fn take(&mut self, key: &FlightKey, now: u64, ttl: Duration) -> Option<Rows> {
-        let old = |waiting: &Waiting, most: u64| now.saturating_sub(waiting.read_at) >= most;
-        while self.oldest().is_some_and(|oldest| old(&self.waiting[&oldest], AGE)) {
+    /// What waits under this key, unless it was read before `since`: then it goes on waiting, for a request that began earlier.
+    pub(super) fn take(&mut self, key: &FlightKey, now: u64, since: u64) -> Option<Rows> {
+        while self.oldest().is_some_and(|oldest| now.saturating_sub(self.waiting[&oldest].read_at) >= AGE) {
             self.remove_oldest();
         }
-        let waiting = self.remove(key)?;
-        (!old(&waiting, AGE.min(ttl.as_millis() as u64).max(1))).then_some(waiting.rows)
+        if self.waiting.get(key)?.read_at < since {
+            return None;
+        }
+        self.remove(key).map(|waiting| waiting.rows)
     }
 
     /// Keeps what a cutter holds, of this generation.

@@ -72,6 +72,21 @@ pub(crate) struct Loader {
     resting: Mutex<HashMap<[u8; 16], u64>>,
 }
 
+/// The request that a place is fetched for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Demand {
+    pub(crate) requester: Requester,
+    /// When it began, in milliseconds since 1970: rows that were read since then are as fresh as it can ask for.
+    pub(crate) began: u64,
+}
+
+impl Default for Demand {
+    /// That of no request: of what was read before, only what is within its `ttl` will do.
+    fn default() -> Demand {
+        Demand { requester: Requester::default(), began: u64::MAX }
+    }
+}
+
 /// One chunk of a list: where it starts, and where a limit cuts it (0: nowhere).
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
@@ -79,8 +94,7 @@ pub(crate) struct Place {
     cursor: Cursor,
     cut: u32,
     key: ChunkKey,
-    /// Who asks for it.
-    requester: Requester,
+    demand: Demand,
     /// Whether the chunk behind it is wanted too.
     reads_on: bool,
     /// What it is made of where it is compressed, if that is here already, and the generation before that was read.
@@ -90,12 +104,12 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new(list: Arc<List>, cursor: Cursor, cut: u32) -> Place {
         let key = list.chunk_key(&cursor, cut);
-        Place { list, cursor, cut, key, requester: Requester::default(), reads_on: false, plain_chunk: None }
+        Place { list, cursor, cut, key, demand: Demand::default(), reads_on: false, plain_chunk: None }
     }
 
-    /// The same place, where a load of it counts for this requester.
-    pub(crate) fn asked_by(self, requester: Requester) -> Place {
-        Place { requester, ..self }
+    /// The same place, where it is fetched for this request.
+    pub(crate) fn asked_by(self, demand: Demand) -> Place {
+        Place { demand, ..self }
     }
 
     /// The same place, where the chunks behind it may be wanted too.
@@ -105,7 +119,7 @@ impl Place {
 
     /// The same place, cut at so many rows.
     pub(crate) fn cut_at(&self, rows: u32) -> Place {
-        Place::new(Arc::clone(&self.list), self.cursor.clone(), rows).asked_by(self.requester)
+        Place::new(Arc::clone(&self.list), self.cursor.clone(), rows).asked_by(self.demand)
     }
 
     /// Whether a limit cuts it.
@@ -113,10 +127,17 @@ impl Place {
         self.cut > 0
     }
 
+    /// From when on rows must have been read to be as good as those that are read now: since the request began, or within
+    /// the `ttl`. In milliseconds since 1970.
+    fn fresh_since(&self, now: u64) -> u64 {
+        let ttl = self.list.resource().options().ttl.as_millis() as u64;
+        self.demand.began.min(now.saturating_sub(ttl).saturating_add(1))
+    }
+
     /// The same place in the list that is not compressed.
     fn plain(&self) -> Place {
         let list = Arc::clone(self.list.plain().unwrap_or(&self.list));
-        Place::new(list, self.cursor.clone(), self.cut).asked_by(self.requester)
+        Place::new(list, self.cursor.clone(), self.cut).asked_by(self.demand)
     }
 }
 
@@ -399,8 +420,8 @@ impl Loader {
     /// earlier run made it.
     async fn load(&self, place: &Place, generation: u64) -> Result<(Arc<Chunk>, Vec<Arc<Chunk>>)> {
         let list = &place.list;
-        let ttl = list.resource().options().ttl;
-        let left_over = unpoisoned(&self.left_over).take(&(place.key.clone(), generation), (self.clock)(), ttl);
+        let now = (self.clock)();
+        let left_over = unpoisoned(&self.left_over).take(&(place.key.clone(), generation), now, place.fresh_since(now));
         let fresh = || Cutter::new(Arc::clone(list), place.cursor.clone(), place.cut);
         let mut cutter = match left_over {
             Some(Rows::Whole(chunk)) => return Ok((chunk, vec![])),
@@ -421,7 +442,7 @@ impl Loader {
                 after: after.clone(),
                 limit,
                 conditions: Arc::clone(list.conditions()),
-                requester: place.requester,
+                requester: place.demand.requester,
             };
             cutter.begin_run((self.clock)());
             let run = list.resource().source().rows(query, cutter).await?;

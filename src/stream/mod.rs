@@ -28,7 +28,7 @@ use crate::{
     chunk::{Chunk, Sum},
     cursor::Cursor,
     error::{Error, Kind, Result},
-    loader::{Ahead, Fetch, Found, How, Loader, Place},
+    loader::{Ahead, Demand, Fetch, Found, How, Loader, Place},
     resource::List,
     source::{BoxFuture, Requester},
     survey::Trail,
@@ -87,7 +87,7 @@ impl fmt::Display for Outcome {
 pub(crate) struct Stream {
     loader: Arc<Loader>,
     list: Arc<List>,
-    requester: Requester,
+    demand: Demand,
     frames: VecDeque<Bytes>,
     next: Next,
     /// Which places it has passed, so that it ends where chunks lead back.
@@ -135,7 +135,7 @@ impl Stream {
         // Boxed at once: it would be moved many times on its way into a response.
         let mut stream = Box::new(Stream {
             loader: Arc::clone(loader),
-            requester: ask.requester,
+            demand: Demand { requester: ask.requester, began: loader.now() },
             frames: VecDeque::new(),
             next: Next::Ended,
             way: Way::from(ask.after.clone()),
@@ -212,7 +212,7 @@ impl Stream {
 
     /// Begins to fetch the chunk at `cursor`.
     fn go_to(&mut self, cursor: Cursor, ahead: Option<Arc<Ahead>>) {
-        let place = Place::new(Arc::clone(&self.list), cursor, 0).asked_by(self.requester).reading_on();
+        let place = Place::new(Arc::clone(&self.list), cursor, 0).asked_by(self.demand).reading_on();
         self.next = match ahead {
             Some(ahead) => Next::Waiting(Box::pin(ahead.wait(place))),
             None => match self.loader.fetch(&place) {

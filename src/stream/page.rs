@@ -11,9 +11,8 @@ use crate::{
     chunk::Chunk,
     cursor::Cursor,
     error::Result,
-    loader::{Found, Loader, Place},
+    loader::{Demand, Found, Loader, Place},
     resource::List,
-    source::Requester,
 };
 
 /// A page ends behind the chunk with which its rows weigh so many bytes.
@@ -26,7 +25,7 @@ const FULL: u64 = (WHOLE - 512 * 1024) as u64;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Page {
     limit: u64,
-    requester: Requester,
+    demand: Demand,
     rows: u64,
     /// Bytes of its rows, before any compression: a page holds the same rows in every coding.
     bytes: u64,
@@ -35,8 +34,8 @@ pub(super) struct Page {
 }
 
 impl Page {
-    pub(super) fn new(limit: u64, requester: Requester) -> Page {
-        Page { limit, requester, rows: 0, bytes: 0, cut: false }
+    pub(super) fn new(limit: u64, demand: Demand) -> Page {
+        Page { limit, demand, rows: 0, bytes: 0, cut: false }
     }
 
     /// Rows that the limit still allows.
@@ -60,7 +59,7 @@ impl Page {
         // A chunk surely larger than the limit is not worth loading whole.
         let least = u64::from(list.resource().options().sizes.rows / 4);
         let cut = if self.left() < least { self.left() as u32 } else { 0 };
-        Place::new(Arc::clone(list), cursor, cut).asked_by(self.requester)
+        Place::new(Arc::clone(list), cursor, cut).asked_by(self.demand)
     }
 
     /// Whether the limit allows all rows of a chunk.
@@ -109,7 +108,7 @@ impl Page {
     /// ended: then the first chunk of the page behind it tells.
     pub(super) fn unsure(&self, list: &Arc<List>, next: &Cursor) -> Option<Place> {
         let unsure = self.left() == 0 && !self.cut;
-        unsure.then(|| Page::new(self.limit, self.requester).place(list, next.clone()))
+        unsure.then(|| Page::new(self.limit, self.demand).place(list, next.clone()))
     }
 }
 
@@ -119,7 +118,7 @@ impl Stream {
     /// # Errors
     /// When a chunk cannot be had: no page is better than one that ends there without a word.
     pub(super) async fn gather(&mut self, after: Cursor, limit: u64) -> Result<()> {
-        let mut page = Page::new(limit, self.requester);
+        let mut page = Page::new(limit, self.demand);
         let mut next = Some(after).filter(|_| limit > 0);
 
         while let Some(cursor) = next.take() {

@@ -8,7 +8,7 @@ use super::{Ask, Next, Stream, page::Page, round::Way};
 use crate::{
     chunk::{Chunk, Sum},
     cursor::Cursor,
-    loader::{Found, How, Loader, Place},
+    loader::{Demand, Found, How, Loader, Place},
     survey::{self, Behind},
 };
 
@@ -27,7 +27,7 @@ impl Stream {
     /// What the head of the response would say, as far as it is known without any work.
     pub(crate) fn glimpse(loader: &Loader, ask: &Ask) -> Glimpse {
         let list = &ask.list;
-        let mut page = ask.limit.map(|limit| Page::new(limit, ask.requester));
+        let mut page = ask.limit.map(|limit| Page::new(limit, Demand::default()));
         let mut glimpse = Glimpse::default();
         let mut way = Way::from(ask.after.clone());
         let mut bytes = list.begin().0.len();
@@ -194,7 +194,7 @@ impl Stream {
             if !way.goes_on_to(&cursor) {
                 return Rest::Unknown;
             }
-            let place = Place::new(Arc::clone(&self.list), cursor, 0).asked_by(self.requester);
+            let place = Place::new(Arc::clone(&self.list), cursor, 0).asked_by(self.demand);
             match self.loader.peek(&place) {
                 Some(found) => next = (Some(place), found),
                 None => return Rest::Unknown,

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -43,6 +46,13 @@ fn serve(store: Arc<dyn Store>) -> Chunkflow {
 async fn ask(chunkflow: &Chunkflow, path: &str) -> Body {
     let request = Request::get(path).header("host", "localhost").body(()).unwrap();
     chunkflow.respond(&request).await.into_body()
+}
+
+/// The cursor behind the first rows.
+async fn page_behind(chunkflow: &Chunkflow, rows: &str) -> String {
+    let request = Request::get(format!("/list?limit={rows}")).header("host", "localhost").body(()).unwrap();
+    let link = chunkflow.respond(&request).await.headers()["link"].to_str().unwrap().to_owned();
+    link.split_once("after=").unwrap().1.split('>').next().unwrap().to_owned()
 }
 
 async fn read_all(chunkflow: &Chunkflow) {
@@ -134,9 +144,7 @@ fn a_client_that_begins_in_the_middle_of_a_run_leaves_the_chunks_before_to_whoev
         };
         chunks.sort_by_key(first_id);
         let rows: u32 = chunks[..6].iter().map(|chunk| chunk.rows).sum();
-        let request = Request::get(format!("/list?limit={rows}")).header("host", "localhost").body(()).unwrap();
-        let link = elsewhere.respond(&request).await.headers()["link"].to_str().unwrap().to_owned();
-        let after = link.split_once("after=").unwrap().1.split('>').next().unwrap().to_owned();
+        let after = page_behind(&elsewhere, &rows.to_string()).await;
 
         let mut slow = ask(&chunkflow, "/list").await;
         slow.frame().await.expect("a frame").expect("of rows");
@@ -147,4 +155,46 @@ fn a_client_that_begins_in_the_middle_of_a_run_leaves_the_chunks_before_to_whoev
         slow.collect().await.expect("a whole list");
     });
     assert_eq!(chunkflow.metrics().rows_read.get(), 5_000, "each row once");
+}
+
+#[test]
+fn a_list_that_is_never_kept_reads_each_row_once_for_a_request_and_anew_for_the_next() {
+    let source = Numbers::new(5_000, 7);
+    let options = ResourceOptions {
+        ttl: Duration::ZERO,
+        stale: Duration::ZERO,
+        sizes: Sizes { rows: 40, bytes: 1 },
+        ..ResourceOptions::default()
+    };
+    let resource = Resource::new("list", Arc::clone(&source) as _, options).unwrap();
+    // Time passes whenever somebody looks.
+    let looks = AtomicU64::new(0);
+    let clock = Arc::new(move || 1_700_000_000_000 + 3 * looks.fetch_add(1, Ordering::SeqCst));
+    let memory = Arc::new(Memory::new(64 << 20));
+    let chunkflow = Chunkflow::with_clock(memory, clock, Arc::new(Metrics::default())).with(resource);
+    let handed = || source.handed.load(Ordering::SeqCst);
+
+    runtime().block_on(async {
+        let mut body = ask(&chunkflow, "/list").await;
+        let mut chunks = vec![];
+        while let Some(frame) = body.frame().await {
+            let text = String::from_utf8_lossy(&frame.unwrap().into_data().unwrap()).into_owned();
+            chunks.extend(text.rsplit_once("\"id\":").map(|(_, last)| last.split(',').next().unwrap().to_owned()));
+        }
+        assert_eq!(handed(), 5_000, "what lies beyond a boundary was read since the request began");
+        let (rows, after) = (&chunks[6], page_behind(&chunkflow, &chunks[6]).await);
+
+        let before = handed();
+        let mut slow = ask(&chunkflow, "/list").await;
+        slow.frame().await.expect("a frame").expect("of rows");
+        until("a run with many chunks is read", || handed() > before + 1_000);
+        let before = handed();
+        ask(&chunkflow, &format!("/list?after={after}")).await.collect().await.expect("the rest");
+        let rest = 5_000 - rows.parse::<u64>().unwrap();
+        assert!(
+            handed() - before >= rest,
+            "a request that began later has none of the rows that wait for the slow one"
+        );
+        slow.collect().await.expect("a whole list");
+    });
 }
