@@ -32,7 +32,8 @@ impl Flaw {
             Flaw::TooDeep => "JSON nested beyond 128 levels stands as text",
             Flaw::BeyondDouble => "JSON with a number beyond a double's range stands as text",
             Flaw::NoForm => {
-                "a value that cannot be read or given (a date that is none, a curve, an expression that raises) is text or null"
+                "a value that is not what its type or `as` says (a date that is none, a text that is no UUID), or that cannot be \
+                 given (a curve, an expression that raises), is text or null"
             }
         }
     }

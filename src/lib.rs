@@ -66,9 +66,9 @@ pub use self::{
     seal::Seal,
     secret::Secret,
     source::{
-        BoxFuture, Claim, Closure, Complaint, Condition, DATABASES, Database, DatabaseOptions, FieldSpec, Filter, Gate,
-        GateLimits, KnownBy, MadeSource, Operand, Operator, OrderBy, Query, Related, Requester, Run, Source, Spec,
-        TableInfo, Turn, ViewReads, closure, open_database,
+        BoxFuture, Claim, Closure, ColumnSpec, Complaint, Condition, DATABASES, Database, DatabaseOptions, FieldSpec,
+        Filter, Gate, GateLimits, KnownBy, MadeSource, Operand, Operator, OrderBy, Query, Related, Requester, Run,
+        Source, Spec, Style, TableInfo, Turn, ValueType, Values, ViewReads, closure, open_database,
     },
     store::{Lease, Memory, OnPurge, STORES, Store, StoreOptions, StoreTls, open_store, promises},
     stream::{Outcome, Tally},

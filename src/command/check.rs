@@ -18,6 +18,10 @@ pub(super) async fn run(opener: &Opener<'_>) -> Result<Exit> {
             for note in config.notes() {
                 say(&format!("note: {note}"))?;
             }
+            let guesses = config.guesses().render(opener.process.colour);
+            if !guesses.is_empty() {
+                say(&guesses)?;
+            }
             return Ok(Exit::Done);
         }
         Err(complaints) => complaints,

@@ -23,6 +23,14 @@ pub(super) struct Located {
     pub(super) span: Range<usize>,
     pub(super) message: String,
     pub(super) remedy: String,
+    /// Whether nothing is wrong, and it is only told.
+    pub(super) is_note: bool,
+}
+
+impl Located {
+    pub(super) fn new(span: Range<usize>, message: impl Into<String>, remedy: impl Into<String>) -> Located {
+        Located { span, message: message.into(), remedy: remedy.into(), is_note: false }
+    }
 }
 
 /// What may be shown of a configuration, and what may not.
@@ -34,8 +42,8 @@ pub(super) struct Discretion {
     pub(super) filled: Vec<(String, String)>,
 }
 
-/// Everything that is wrong with a configuration, in the order of its text.
-#[derive(Clone, Debug)]
+/// Everything that is wrong with a configuration, in the order of its text, and what is noted beside it.
+#[derive(Clone, Debug, Default)]
 pub struct Complaints {
     file: String,
     list: Vec<Shown>,
@@ -68,23 +76,24 @@ impl Complaints {
         Complaints { file: file.to_owned(), list: list.into_iter().map(shown).collect() }
     }
 
-    /// How many there are.
+    /// How many things are wrong; a note is of none.
     pub fn len(&self) -> usize {
-        self.list.len()
+        self.list.iter().filter(|one| !one.located.is_note).count()
     }
 
     /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.len() == 0
     }
 
-    /// All of them, each with the line it is about; in colour for a terminal.
+    /// All of them and all notes, each with the line it is about; in colour for a terminal.
     pub fn render(&self, colour: bool) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let one = |Shown { line, column, text, located }: &Shown| {
             let title = format!("{}:{line}:{column}: {}", self.file, located.message);
             let snippet = Snippet::source(&**text).annotation(AnnotationKind::Primary.span(located.span.clone()));
-            let mut group = Level::ERROR.primary_title(title).element(snippet);
+            let level = if located.is_note { Level::NOTE } else { Level::ERROR };
+            let mut group = level.primary_title(title).element(snippet);
             if !located.remedy.is_empty() {
                 group = group.element(Level::HELP.message(&*located.remedy));
             }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     resource::is_name,
     row::Value,
-    source::{Database, FieldSpec, Related, Spec, TableInfo},
+    source::{Complaint, Database, FieldSpec, Related, Spec, TableInfo},
     text,
 };
 
@@ -21,6 +21,8 @@ const RESERVED: &[&str] = &["healthz", "readyz", "openapi.json"];
 /// What would be served, and what not.
 pub struct Draft {
     resources: Vec<DraftResource>,
+    /// Whether the tables are Django's.
+    is_django: bool,
 }
 
 struct DraftResource {
@@ -55,7 +57,7 @@ impl Draft {
             }
             resources.push(draft);
         }
-        Draft { resources }
+        Draft { resources, is_django: tables.iter().any(|info| info.name == "django_migrations") }
     }
 
     /// The resources that would be served.
@@ -82,7 +84,7 @@ impl Draft {
         let mut out = String::from(HEAD);
         line(&mut out, format_args!("[databases]\nmain = {}", quoted(url)));
         for draft in &self.resources {
-            draft.write(&mut out);
+            draft.write(self.is_django, &mut out);
         }
         out
     }
@@ -116,6 +118,7 @@ impl DraftResource {
                 Ok(_) => database.explain(&spec).await,
                 Err(complaints) => complaints,
             };
+            let complaints: Vec<Complaint> = complaints.into_iter().filter(|one| !one.is_note).collect();
             if complaints.is_empty() {
                 return;
             }
@@ -139,7 +142,7 @@ impl DraftResource {
     }
 
     fn spec(&self) -> Spec {
-        let columns = self.info.columns.iter().map(|(name, _)| (name.clone(), FieldSpec::Column(name.clone())));
+        let columns = self.info.columns.iter().map(|(name, _)| (name.clone(), FieldSpec::Column(name.clone().into())));
         let related = self.relations.iter().filter(|relation| relation.off.is_none());
         let related = related.map(|relation| (relation.name.clone(), relation.field.clone()));
         Spec { table: self.info.name.clone(), fields: Some(columns.chain(related).collect()), ..Spec::default() }
@@ -158,7 +161,7 @@ impl DraftResource {
         )
     }
 
-    fn write(&self, out: &mut String) {
+    fn write(&self, is_django: bool, out: &mut String) {
         out.push('\n');
         for text in self.info.comment.iter().flat_map(|comment| comment.lines()) {
             line(out, format_args!("# {}", shown(text)));
@@ -180,6 +183,9 @@ impl DraftResource {
         }
         line(out, format_args!("# {kind} {table}, by {}", shown(&self.info.key.join(", "))));
         line(out, format_args!("[resources.{}]\ndatabase = \"main\"\ntable = {table}", key(&self.name)));
+        if is_django {
+            line(out, format_args!("# values = \"django\"    # as DjangoJSONEncoder writes queryset.values()"));
+        }
         if self.relations.is_empty() {
             return;
         }
@@ -217,7 +223,7 @@ fn key(name: &str) -> String {
 
 fn field(field: &FieldSpec) -> String {
     let (kind, related) = match field {
-        FieldSpec::Column(column) => return quoted(column),
+        FieldSpec::Column(column) => return quoted(&column.name),
         FieldSpec::Cursor => return "{ cursor = true }".to_owned(),
         FieldSpec::Link(link) => return format!("{{ link = {} }}", quoted(link)),
         FieldSpec::Via { via, related } => (format!("via = {}", quoted(via)), related),
@@ -230,7 +236,7 @@ fn field(field: &FieldSpec) -> String {
             (format!("from = {}{}", quoted(related.table.as_deref().unwrap_or_default()), ends("on", on)), related)
         }
     };
-    let columns: Vec<String> = related.columns.iter().map(|name| quoted(name)).collect();
+    let columns: Vec<String> = related.columns.iter().map(|column| quoted(&column.name)).collect();
     format!("{{ {kind}, columns = [{}] }}", columns.join(", "))
 }
 
@@ -324,5 +330,5 @@ fn related(target: &TableInfo, table: Option<String>) -> Related {
     {
         columns.push(label);
     }
-    Related { table, columns, object: true, order: vec![] }
+    Related { table, columns: columns.into_iter().map(Into::into).collect(), object: true, order: vec![] }
 }

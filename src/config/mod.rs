@@ -11,6 +11,7 @@ mod resource;
 mod secrets;
 mod server;
 mod shown;
+mod style;
 mod tls;
 mod vocabulary;
 
@@ -64,6 +65,7 @@ pub struct Config {
     /// `[resources.NAME]`
     pub resources: Vec<ResourceConfig>,
     text: Text,
+    guesses: Complaints,
 }
 
 /// The text that the configuration was read from, and where each key stands in it.
@@ -78,7 +80,7 @@ struct Text {
 impl fmt::Debug for Config {
     /// Without the text, which may hold passwords, and without what was filled in.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { server, admin, store, databases, resources, text } = self;
+        let Config { server, admin, store, databases, resources, text, guesses: _ } = self;
         let file = &text.file;
         let shown = format!("Config {{ {file:?}, {server:?}, {admin:?}, {store:?}, {databases:?}, {resources:?} }}");
         f.write_str(&text.discretion.unfilled(&shown))
@@ -96,7 +98,7 @@ impl Text {
                 (None, None) => break 0..0,
             }
         };
-        Located { span, message: message.to_owned(), remedy: remedy.to_owned() }
+        Located::new(span, message, remedy)
     }
 
     fn complaints(&self, list: Vec<Located>) -> Complaints {
@@ -124,9 +126,14 @@ impl Config {
         text: &str,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Config, Complaints> {
-        let (config, mut wrong) = Config::read(file, text, environment);
-        config.look(&mut wrong).await;
-        if wrong.is_empty() { Ok(config) } else { Err(config.text.complaints(wrong)) }
+        let (mut config, mut told) = Config::read(file, text, environment);
+        config.look(&mut told).await;
+        let told = config.text.complaints(told);
+        if !told.is_empty() {
+            return Err(told);
+        }
+        config.guesses = told;
+        Ok(config)
     }
 
     /// What can be read of a configuration, and what is wrong with its text. What could not be read is as if it were not there, or empty.
@@ -181,7 +188,7 @@ impl Config {
         }
         let (places, discretion, complaints) = reader.finish();
         let text = Text { file: file.to_owned(), text: text.to_owned(), places, discretion };
-        (Config { server, admin, store, databases, resources, text }, complaints)
+        (Config { server, admin, store, databases, resources, text, guesses: Complaints::default() }, complaints)
     }
 
     /// Opens what the configuration names and makes the resources.
@@ -249,6 +256,11 @@ impl Config {
     /// Whether other servers may find the chunks of this one.
     fn is_shared(&self) -> bool {
         !self.store.url.starts_with("memory:")
+    }
+
+    /// What [`check`](Config::check) has found to rest on guesses: notes alone, of which nothing is wrong.
+    pub fn guesses(&self) -> &Complaints {
+        &self.guesses
     }
 
     /// What nobody can find out from here, and so is said and not complained of.
@@ -341,9 +353,10 @@ impl Config {
             if resource.spec.is_discreet {
                 complaints.iter_mut().for_each(Complaint::withhold);
             }
-            wrong.extend(
-                complaints.iter().chain(&hidden).map(|one| self.text.locate(&at(&one.at), &one.message, &one.remedy)),
-            );
+            wrong.extend(complaints.iter().chain(&hidden).map(|one| Located {
+                is_note: one.is_note,
+                ..self.text.locate(&at(&one.at), &one.message, &one.remedy)
+            }));
         }
         made
     }

@@ -43,7 +43,7 @@ impl<'e> Reader<'e> {
     }
 
     pub(super) fn complain(&self, span: Range<usize>, message: impl Into<String>, remedy: impl Into<String>) {
-        self.complaints.borrow_mut().push(Located { span, message: message.into(), remedy: remedy.into() });
+        self.complaints.borrow_mut().push(Located::new(span, message, remedy));
     }
 
     pub(super) fn has_complaints(&self) -> bool {
@@ -92,6 +92,12 @@ impl<'e> Reader<'e> {
     }
 }
 
+/// A text of a list, or a table in its place.
+pub(super) enum Entry<'r, 't> {
+    Text(String),
+    Table(Section<'r, 't>),
+}
+
 /// One table; each key is taken once, and what is left at the end is unknown.
 pub(super) struct Section<'r, 't> {
     reader: &'r Reader<'r>,
@@ -120,6 +126,12 @@ impl<'r, 't> Section<'r, 't> {
     /// All keys, in the order of the text.
     pub(super) fn keys(&self) -> Vec<String> {
         self.table.keys().map(|key| key.get_ref().to_string()).collect()
+    }
+
+    /// Complains of a key that has no place here.
+    pub(super) fn refuse(&mut self, key: &str, message: impl Into<String>, remedy: impl Into<String>) {
+        self.known.push(key.to_owned());
+        self.complain(key, message, remedy);
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
@@ -261,6 +273,29 @@ impl<'r, 't> Section<'r, 't> {
             }
         }
         Some(texts)
+    }
+
+    /// A list of texts, in the place of each of which a table may stand.
+    pub(super) fn entries(&mut self, key: &str) -> Option<Vec<Entry<'r, 't>>> {
+        let value = self.value(key)?;
+        let DeValue::Array(array) = value.get_ref() else {
+            // One that is no list is told of as such.
+            return self.strings(key).map(|texts| texts.into_iter().map(Entry::Text).collect());
+        };
+        let mut entries = vec![];
+        for (place, one) in array.iter().enumerate() {
+            match one.get_ref() {
+                DeValue::String(text) => entries.extend(self.reader.expand(text, &one.span()).map(Entry::Text)),
+                DeValue::Table(table) => {
+                    let path = format!("{}.{place}", self.path_of(key));
+                    self.reader.places.borrow_mut().insert(path.clone(), one.span());
+                    let steps = self.steps.iter().cloned().chain([key.to_owned()]).collect();
+                    entries.push(Entry::Table(Section { steps, ..Section::new(self.reader, path, one.span(), table) }));
+                }
+                _ => self.wrong(one, key, "a list of texts", "[\"…\"]"),
+            }
+        }
+        Some(entries)
     }
 
     /// One text, or a list of them; none where one of them cannot be read.

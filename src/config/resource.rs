@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use super::read::Section;
+use super::{
+    read::Section,
+    style::{columns, refuse_of_several, style, values},
+};
 use crate::{
     boundary::Sizes,
     resource::ResourceOptions,
     secret::Secret,
-    source::{Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo},
+    source::{ColumnSpec, Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo},
 };
 
 /// A resource as it is written down.
@@ -44,8 +47,8 @@ impl ResourceConfig {
         let Some(fields) = &self.spec.fields else { return vec![] };
         let is_shown = |name: &str| {
             let shows =
-                |field: &FieldSpec| matches!(field, FieldSpec::Column(column) if column.eq_ignore_ascii_case(name));
-            fields.iter().any(|(_, field)| shows(field))
+                |column: &ColumnSpec| column.name.eq_ignore_ascii_case(name) && column.style.tells_values_apart();
+            fields.iter().any(|(_, field)| matches!(field, FieldSpec::Column(column) if shows(column)))
         };
         // A row's number in SQLite is no column, and tells nothing but where the row lies.
         let table = tables.iter().find(|table| table.name == self.spec.table);
@@ -88,6 +91,7 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
             key: section.strings("key").unwrap_or_default(),
             fields: section.section("fields").map(fields),
             filters: section.strings("filters"),
+            values: values(&mut section).unwrap_or_default(),
             is_discreet: section.is_filled("where"),
         },
         ttl: section.duration("ttl").unwrap_or(usual.ttl),
@@ -114,7 +118,7 @@ fn fields(mut section: Section<'_, '_>) -> Vec<(String, FieldSpec)> {
     for name in section.keys() {
         let field = match section.is_table(&name) {
             true => section.section(&name).and_then(|table| field(&name, table)),
-            false => section.string(&name).map(FieldSpec::Column),
+            false => section.string(&name).map(|column| FieldSpec::Column(column.into())),
         };
         fields.extend(field.map(|field| (name, field)));
     }
@@ -126,6 +130,9 @@ fn field(name: &str, mut section: Section<'_, '_>) -> Option<FieldSpec> {
     let kinds = ["link", "cursor", "via", "through", "from"];
     let named: Vec<&str> = kinds.into_iter().filter(|kind| section.has(kind)).collect();
     let field = match named[..] {
+        [] if section.has("column") => {
+            FieldSpec::Column(ColumnSpec { name: section.string("column")?, style: style(&mut section) })
+        }
         ["link"] => FieldSpec::Link(section.string("link")?),
         ["cursor"] if section.boolean("cursor") == Some(true) => FieldSpec::Cursor,
         ["via"] => FieldSpec::Via { via: section.string("via")?, related: related(&mut section, None, false) },
@@ -140,7 +147,7 @@ fn field(name: &str, mut section: Section<'_, '_>) -> Option<FieldSpec> {
             FieldSpec::From { on: section.string("on"), related: related(&mut section, Some(table), true) }
         }
         _ => {
-            let remedy = "write { link = \"/path/{column}/\" }, { cursor = true }, { via = \"column\", … }, { through = \"join table\", … } or { from = \"table\", … }";
+            let remedy = "write { link = \"/path/{column}/\" }, { cursor = true }, { column = \"column\", … }, { via = \"column\", … }, { through = \"join table\", … } or { from = \"table\", … }";
             section.complain("", format!("field `{name}` must be of one kind"), remedy);
             return None;
         }
@@ -155,7 +162,8 @@ fn related(section: &mut Section<'_, '_>, table: Option<String>, list: bool) -> 
         Some(table) => Some(table),
         None => section.string("table"),
     };
-    let (one, several) = (section.string("column"), section.strings("columns"));
+    let one = section.string("column");
+    let several = columns(section);
     if one.is_some() && several.is_some() {
         section.complain(
             "columns",
@@ -163,11 +171,19 @@ fn related(section: &mut Section<'_, '_>, table: Option<String>, list: bool) -> 
             "keep `column` for bare values, or `columns` for objects",
         );
     }
+    let object = several.is_some();
+    let columns = match several {
+        Some(mut columns) => {
+            refuse_of_several(section);
+            let around = values(section);
+            columns.iter_mut().for_each(|column| column.style.values = column.style.values.or(around));
+            columns
+        }
+        None => {
+            let style = style(section);
+            one.map(|name| ColumnSpec { name, style }).into_iter().collect()
+        }
+    };
     let order = if list { section.strings("order").unwrap_or_default() } else { vec![] };
-    Related {
-        table,
-        object: several.is_some(),
-        columns: several.unwrap_or_else(|| one.into_iter().collect()),
-        order: order.iter().map(|text| OrderBy::parse(text)).collect(),
-    }
+    Related { table, object, columns, order: order.iter().map(|text| OrderBy::parse(text)).collect() }
 }

@@ -20,10 +20,26 @@ const SERVER: &[&str] = &[
 const STORE: &[&str] = &["near", "max_entry", "pack", "prefix"];
 const DATABASE: &[&str] = &["pool", "timeout"];
 /// Keys of a resource: names of tables and columns, and how it is cut and kept. Not `where`, which may hold values.
-const RESOURCE: &[&str] =
-    &["database", "table", "order", "key", "filters", "ttl", "stale", "chunk_rows", "chunk_bytes", "count", "compress"];
+const RESOURCE: &[&str] = &[
+    "database",
+    "table",
+    "order",
+    "key",
+    "filters",
+    "values",
+    "ttl",
+    "stale",
+    "chunk_rows",
+    "chunk_bytes",
+    "count",
+    "compress",
+];
 /// Keys of a relation. Not `link`, in which anything may stand.
-const RELATION: &[&str] = &["via", "through", "from", "table", "column", "columns", "on", "to", "order", "cursor"];
+const RELATION: &[&str] = &["via", "through", "from", "table", "columns", "on", "to", "order", "cursor"];
+/// Keys of a column: its name, and how its values are written. Not `base`, which may be a URL, nor what has labels.
+const COLUMN: &[&str] = &["column", "values", "as", "decimals"];
+/// What follows a framework's name.
+const VALUES: &[&str] = &["framework", "use_tz"];
 
 /// Whether the value of a key may be shown, in the table that these steps lead to. What is not listed here may not.
 pub(super) fn may_be_shown(steps: &[String], key: &str) -> bool {
@@ -38,7 +54,11 @@ pub(super) fn may_be_shown(steps: &[String], key: &str) -> bool {
         ["resources", _] => RESOURCE.contains(&key),
         // A column's name.
         ["resources", _, "fields"] => true,
-        ["resources", _, "fields", _] => RELATION.contains(&key),
+        ["resources", _, "fields", _] => RELATION.contains(&key) || COLUMN.contains(&key),
+        ["resources", _, "fields", _, "columns"] => COLUMN.contains(&key),
+        ["resources", _, "values"]
+        | ["resources", _, "fields", _, "values"]
+        | ["resources", _, "fields", _, "columns", "values"] => VALUES.contains(&key),
         _ => false,
     }
 }

@@ -20,6 +20,7 @@ mod spec;
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod style;
 
 use std::{fmt, future::Future, ops::RangeInclusive, pin::Pin, sync::Arc, time::Duration};
 
@@ -35,7 +36,8 @@ pub use self::sqlite::Sqlite;
 pub use self::{
     closure::{Closure, closure},
     gate::{Claim, Gate, GateLimits, Requester, Turn},
-    spec::{Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo, ViewReads},
+    spec::{ColumnSpec, Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo, ViewReads},
+    style::{Style, ValueType, Values},
 };
 use crate::{
     cursor::Cursor,
@@ -207,7 +209,7 @@ pub trait Database: Send + Sync + 'static {
     /// The tables and views that can be read.
     fn tables(&self) -> Vec<TableInfo>;
 
-    /// What would be slow about a resource that this database can serve, each with its remedy.
+    /// What would be slow about a resource that this database can serve, and what is guessed of it, each with its remedy.
     fn explain<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Vec<Complaint>>;
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::style::{Style, Values};
+
 /// A resource as it is written down: a table, which of its rows, in which order, and the members of each row.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Spec {
@@ -15,8 +17,10 @@ pub struct Spec {
     pub key: Vec<String>,
     /// The members of each row, in order; `None`: every column under its own name.
     pub fields: Option<Vec<(String, FieldSpec)>>,
-    /// Columns that requests may filter by; `None`: the key and indexed columns that a field shows as they are.
+    /// Columns that requests may filter by; `None`: the key and indexed columns that a field shows.
     pub filters: Option<Vec<String>>,
+    /// In whose form values are written, where a column's own style does not say it.
+    pub values: Values,
     /// Whether the condition holds what no message may say: failures are told without the database's own words.
     pub is_discreet: bool,
 }
@@ -30,6 +34,7 @@ impl fmt::Debug for Spec {
             .field("key", &self.key)
             .field("fields", &self.fields)
             .field("filters", &self.filters)
+            .field("values", &self.values)
             .finish_non_exhaustive()
     }
 }
@@ -62,7 +67,7 @@ impl OrderBy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FieldSpec {
     /// A column of the table.
-    Column(String),
+    Column(ColumnSpec),
     /// An absolute URL with `{column}` in it.
     Link(String),
     /// The row's cursor: what `after` takes to go on behind it.
@@ -94,13 +99,36 @@ pub enum FieldSpec {
     },
 }
 
+/// A column, and how its values are written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ColumnSpec {
+    /// Its name.
+    pub name: String,
+    /// How its values are written.
+    pub style: Style,
+}
+
+impl From<&str> for ColumnSpec {
+    /// The column as the database has it.
+    fn from(name: &str) -> ColumnSpec {
+        name.to_owned().into()
+    }
+}
+
+impl From<String> for ColumnSpec {
+    /// The column as the database has it.
+    fn from(name: String) -> ColumnSpec {
+        ColumnSpec { name, style: Style::default() }
+    }
+}
+
 /// What to take from related rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Related {
     /// The related table; may be left out where a foreign key names it.
     pub table: Option<String>,
     /// Its columns.
-    pub columns: Vec<String>,
+    pub columns: Vec<ColumnSpec>,
     /// Whether each row is an object of `columns`, and not the bare value of the one column.
     pub object: bool,
     /// The order of related rows; the related table's key when empty.
@@ -116,12 +144,19 @@ pub struct Complaint {
     pub message: String,
     /// What to do.
     pub remedy: String,
+    /// Whether nothing is wrong or slow, and what is shown rests on a guess.
+    pub is_note: bool,
 }
 
 impl Complaint {
     /// A complaint about the key `at`.
     pub fn new(at: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) -> Complaint {
-        Complaint { at: at.into(), message: message.into(), remedy: remedy.into() }
+        Complaint { at: at.into(), message: message.into(), remedy: remedy.into(), is_note: false }
+    }
+
+    /// A note about the key `at`: nothing is wrong, but the operator may know better.
+    pub fn note(at: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) -> Complaint {
+        Complaint { is_note: true, ..Complaint::new(at, message, remedy) }
     }
 
     /// Leaves out what the database itself says, which may repeat the query or a part of it. It stands behind a colon; names of

@@ -14,8 +14,8 @@ use super::{
     wire::{text, whole},
 };
 use crate::source::{
-    Operand,
-    sql::catalogue::{Catalogue, ForeignKey, Table, TableColumn, tell_apart},
+    Operand, ValueType,
+    sql::catalogue::{Catalogue, ForeignKey, Holds, Table, TableColumn, tell_apart},
 };
 
 /// A related table up to this size, in rows and bytes as they are estimated, may be read whole for a run of rows.
@@ -174,6 +174,7 @@ fn json(name: String, nullable: bool, declared: bool) -> TableColumn {
         nullable,
         declared,
         json: true,
+        holds: Some(Holds::new(ValueType::Json)),
         unordered: Some("JSON has no obvious order"),
         ..TableColumn::plain(name)
     }
@@ -204,7 +205,8 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
         text(row, 6).unwrap_or_default(),
         text(row, 7).unwrap_or_default()
     );
-    let plain = TableColumn { nullable, declared, declared_as, ..TableColumn::plain(name) };
+    let holds = holds(&kind, &full);
+    let plain = TableColumn { nullable, declared, declared_as, holds, ..TableColumn::plain(name) };
     let unordered = |why| Some(why);
     match &*kind {
         "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "bit" | "year" => {
@@ -296,6 +298,31 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
             TableColumn { read: "CAST(? AS CHAR)".into(), unordered: unordered("its type is not known here"), ..plain }
         }
     }
+}
+
+/// What the values of a type are. Django has a `tinyint(1)` for truth values and a `char(32)` for UUIDs alone, and a `bigint` for spans of
+/// time too.
+fn holds(kind: &str, full: &str) -> Option<Holds> {
+    Some(match kind {
+        "tinyint" if full.starts_with("tinyint(1)") => Holds::new(ValueType::Boolean),
+        "bigint" if !full.contains("unsigned") => {
+            Holds { perhaps: Some(ValueType::Duration), ..Holds::new(ValueType::Integer) }
+        }
+        "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "bit" | "year" => Holds::new(ValueType::Integer),
+        "decimal" => Holds::new(ValueType::Decimal),
+        "float" | "double" => Holds::new(ValueType::Float),
+        "char" if full == "char(32)" => Holds { perhaps: Some(ValueType::Uuid), ..Holds::new(ValueType::Text) },
+        "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "enum" | "set" => {
+            Holds::new(ValueType::Text)
+        }
+        "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => Holds::new(ValueType::Bytes),
+        "date" => Holds::new(ValueType::Date),
+        "time" => Holds::new(ValueType::Time),
+        "datetime" => Holds::new(ValueType::DateTime),
+        "timestamp" => Holds { has_offset: Some(true), ..Holds::new(ValueType::DateTime) },
+        "uuid" => Holds::new(ValueType::Uuid),
+        _ => return None,
+    })
 }
 
 /// A text as one of this collation, and of the character set that its name begins with.

@@ -6,8 +6,8 @@ use tokio_postgres::{Client, Row, types::Type};
 
 use super::{DIALECT, views, wire::Wire};
 use crate::source::{
-    Operand,
-    sql::catalogue::{Catalogue, ForeignKey, Table, TableColumn, tell_apart},
+    Operand, ValueType,
+    sql::catalogue::{Catalogue, ForeignKey, Holds, Table, TableColumn, tell_apart},
 };
 
 /// A related table up to this size, in bytes on disk, may be read whole for a run of rows.
@@ -206,6 +206,7 @@ fn column(row: &Row) -> TableColumn {
         nullable: !not_null,
         text: type_name == "citext" || matches!(wire, Some(Wire::Text)),
         operand,
+        holds: holds(&type_name, is_text),
         read,
         read_key,
         // The server finds the type out by what a value is compared with, but for that of a row.
@@ -221,4 +222,28 @@ fn column(row: &Row) -> TableColumn {
             .then_some("PostgreSQL has no order for its type"),
         ..TableColumn::plain(row.get(2))
     }
+}
+
+/// What the values of a type with this name are, or the elements of an array, whose type's name is that of theirs behind `_`.
+fn holds(type_name: &str, is_text: bool) -> Option<Holds> {
+    let element = type_name.strip_prefix('_');
+    let moments = |has_offset| Holds { has_offset: Some(has_offset), ..Holds::new(ValueType::DateTime) };
+    let holds = match element.unwrap_or(type_name) {
+        "bool" => Holds::new(ValueType::Boolean),
+        "int2" | "int4" | "int8" | "oid" => Holds::new(ValueType::Integer),
+        "numeric" => Holds::new(ValueType::Decimal),
+        "float4" | "float8" => Holds::new(ValueType::Float),
+        "text" | "varchar" | "bpchar" | "name" => Holds::new(ValueType::Text),
+        "bytea" => Holds::new(ValueType::Bytes),
+        "uuid" => Holds::new(ValueType::Uuid),
+        "json" | "jsonb" => Holds::new(ValueType::Json),
+        "date" => Holds::new(ValueType::Date),
+        "time" => Holds::new(ValueType::Time),
+        "timestamp" => moments(false),
+        "timestamptz" => moments(true),
+        "interval" => Holds::new(ValueType::Duration),
+        _ if is_text => Holds::new(ValueType::Text),
+        _ => return None,
+    };
+    Some(Holds { is_array: element.is_some(), ..holds })
 }

@@ -105,7 +105,7 @@ fn is_gone(error: &tokio_postgres::Error) -> bool {
 
 /// What would be slow.
 pub(super) async fn slow(pool: &Arc<Pool>, plan: &Plan) -> Vec<Complaint> {
-    let mut complaints: Vec<Complaint> = advice::nullable_order(plan).collect();
+    let mut complaints = advice::of_plan(plan);
     let found = async {
         let mut lease = pool.lease(Claim::default()).await?;
         let found =

@@ -6,8 +6,13 @@ use super::{
 };
 use crate::source::Complaint;
 
+/// What a plan itself shows: a doubtful order, and what is guessed of its columns.
+pub(in crate::source) fn of_plan(plan: &Plan) -> Vec<Complaint> {
+    nullable_order(plan).chain(plan.guesses.iter().cloned()).collect()
+}
+
 /// Columns of the order that can be NULL. Those of a key that the table has by itself are what they are.
-pub(in crate::source) fn nullable_order(plan: &Plan) -> impl Iterator<Item = Complaint> {
+fn nullable_order(plan: &Plan) -> impl Iterator<Item = Complaint> {
     let (first, last) =
         if plan.dialect.null_is_greatest { ("descending", "ascending") } else { ("ascending", "descending") };
     let doubtful = |column: &KeyColumn| column.nullable && !plan.is_view;

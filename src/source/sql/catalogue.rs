@@ -4,7 +4,7 @@ use std::{collections::HashMap, ops::RangeInclusive};
 
 use super::dialect::Dialect;
 use crate::{
-    source::{Complaint, Operand, TableInfo, ViewReads},
+    source::{Complaint, Operand, TableInfo, ValueType, ViewReads},
     suggest,
 };
 
@@ -86,6 +86,8 @@ pub(in crate::source) struct TableColumn {
     pub(in crate::source) text: bool,
     /// Whether its texts are JSON.
     pub(in crate::source) json: bool,
+    /// What its values are by its type; `None` where that does not say it.
+    pub(in crate::source) holds: Option<Holds>,
     /// Its type and collation as the catalogue has them, with all that shapes or orders its values: text that is
     /// another when they are.
     pub(in crate::source) declared_as: String,
@@ -115,6 +117,7 @@ impl TableColumn {
             exact: None,
             text: false,
             json: false,
+            holds: None,
             declared_as: String::new(),
             declared: true,
         }
@@ -126,6 +129,28 @@ impl TableColumn {
         let moments = ["bool", "date", "time", "interval"];
         matches!(self.operand, Some(Operand::Integer | Operand::Number))
             || moments.iter().any(|moment| type_name.starts_with(moment))
+    }
+}
+
+/// What values of a column are by its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::source) struct Holds {
+    pub(in crate::source) holds: ValueType,
+    /// Whether arrays of them.
+    pub(in crate::source) is_array: bool,
+    /// How many decimals numbers are meant to have, where the type says it and the values do not.
+    pub(in crate::source) decimals: Option<u8>,
+    /// Whether decimal numbers are kept as doubles.
+    pub(in crate::source) as_doubles: bool,
+    /// Whether moments have an offset, where the type says so.
+    pub(in crate::source) has_offset: Option<bool>,
+    /// What frameworks keep in columns of this type too.
+    pub(in crate::source) perhaps: Option<ValueType>,
+}
+
+impl Holds {
+    pub(in crate::source) fn new(holds: ValueType) -> Holds {
+        Holds { holds, is_array: false, decimals: None, as_doubles: false, has_offset: None, perhaps: None }
     }
 }
 

@@ -176,10 +176,20 @@ fn write_plan(plan: &Plan, bytes: &mut Canonical) {
         let parts = match *output {
             Output::Select(select) => [0, select, 0],
             Output::Object { first, len } => [1, first, len],
-            Output::Relation(relation) => [2, relation, 0],
+            Output::Relation(relation) if plan.related_rewrites[relation].is_empty() => [2, relation, 0],
+            Output::Rewritten(rewrite) => [3, rewrite, 0],
+            Output::RewrittenObject { first, len, .. } => [4, first, len],
+            Output::Relation(relation) => [5, relation, 0],
         };
         parts.into_iter().for_each(|part| bytes.number(part));
     });
+    // Where there are none there is nothing of them, not even their number: the outputs have said so.
+    for rewrites in [&plan.rewrites].into_iter().chain(&plan.related_rewrites).filter(|some| !some.is_empty()) {
+        bytes.each(rewrites.iter(), |bytes, (of, rewrite)| {
+            bytes.number(*of);
+            rewrite.write_to(bytes);
+        });
+    }
     bytes.each(plan.columns.iter(), |bytes, column| {
         bytes.text(&column.name);
         write_shape(&column.shape, bytes);

@@ -144,6 +144,11 @@ impl Held {
         self.bytes.clear();
     }
 
+    /// All values, row after row.
+    pub(in crate::source) fn values(&self) -> impl Iterator<Item = Value<'_>> {
+        self.slots.iter().map(|slot| self.value(*slot))
+    }
+
     /// The values of one row.
     pub(in crate::source) fn row(&self, index: usize) -> impl Iterator<Item = Value<'_>> {
         self.slots[index * self.width..][..self.width].iter().map(|slot| self.value(*slot))

@@ -19,6 +19,7 @@ pub(super) mod planner;
 pub(super) mod pool;
 pub(super) mod related;
 mod relations;
+pub(super) mod rewrite;
 pub(super) mod run;
 pub(super) mod select;
 pub(super) mod tries;

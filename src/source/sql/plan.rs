@@ -5,8 +5,12 @@ use super::{
     dialect::Dialect,
     keyset::KeyColumn,
     places::KeyType,
+    rewrite::Rewrite,
 };
-use crate::{row::Column, source::Filter};
+use crate::{
+    row::Column,
+    source::{Complaint, Filter},
+};
 
 /// The alias of a related table inside a query; no table of a user is called so.
 pub(in crate::source) const RELATED: &str = "chunkflow_related";
@@ -33,8 +37,14 @@ pub(in crate::source) struct Plan {
     pub(in crate::source) order_types: Vec<KeyType>,
     /// How many columns of it, the first ones, the configuration names; the others are the table's own key.
     pub(in crate::source) order_named: usize,
+    /// Values that are not shown as they are: of which select, and what becomes of them.
+    pub(in crate::source) rewrites: Vec<(usize, Rewrite)>,
+    /// What those rest on of which the column's type does not say what it holds.
+    pub(in crate::source) guesses: Vec<Complaint>,
     /// Related lists, each read by a query of its own for a whole run of rows.
     pub(in crate::source) relations: Vec<Relation>,
+    /// What becomes of each one's columns, by their places; empty where all are shown as they are.
+    pub(in crate::source) related_rewrites: Vec<Vec<(usize, Rewrite)>>,
     /// How the source's columns are made of selects and relations.
     pub(in crate::source) outputs: Vec<Output>,
     /// The source's columns, one for each output.
@@ -92,6 +102,10 @@ pub(in crate::source) enum Output {
     Object { first: usize, len: usize },
     /// A related list.
     Relation(usize),
+    /// What a rewrite has made of the value of a select.
+    Rewritten(usize),
+    /// An object of `len` rewrites from `first` on, or NULL where the select `key`, the related row's key, is NULL.
+    RewrittenObject { key: usize, first: usize, len: usize },
 }
 
 /// A related list: which rows belong to a row, and what to take from them.

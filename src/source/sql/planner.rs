@@ -5,10 +5,11 @@ use super::{
     keyset::KeyColumn,
     places::KeyType,
     plan::{FilterColumn, Output, Plan, Select},
+    rewrite::{Rewrite, choose},
 };
 use crate::{
     row::{Column, Field, Fields, Part, Shape},
-    source::{Complaint, FieldSpec, Filter, OrderBy, Spec},
+    source::{ColumnSpec, Complaint, FieldSpec, Filter, OrderBy, Spec},
 };
 
 /// Resolves a specification, or says everything that is wrong with it.
@@ -45,7 +46,10 @@ impl<'a> Planner<'a> {
             order_names: vec![],
             order_types: vec![],
             order_named: 0,
+            rewrites: vec![],
+            guesses: vec![],
             relations: vec![],
+            related_rewrites: vec![],
             outputs: vec![],
             columns: vec![],
             filters: vec![],
@@ -169,7 +173,8 @@ impl<'a> Planner<'a> {
 
     fn fields(&mut self) -> Fields {
         let every = || {
-            self.table.declared().map(|column| (column.name.clone(), FieldSpec::Column(column.name.clone()))).collect()
+            let field = |name: &String| (name.clone(), FieldSpec::Column(name.clone().into()));
+            self.table.declared().map(|column| field(&column.name)).collect()
         };
         let specs: Vec<(String, FieldSpec)> = self.spec.fields.clone().unwrap_or_else(every);
         if specs.is_empty() {
@@ -202,9 +207,29 @@ impl<'a> Planner<'a> {
         self.plan.outputs.len() - 1
     }
 
-    fn column(&mut self, name: &str, column: &str, at: &str) -> Result<Field, Complaint> {
-        let select = self.select_own(column, at)?;
-        Ok(Field::Column(self.output(name, Output::Select(select), Shape::Scalar)))
+    fn column(&mut self, name: &str, column: &ColumnSpec, at: &str) -> Result<Field, Complaint> {
+        let select = self.select_own(&column.name, &format!("{at}.column"))?;
+        let output = match self.rewrite(self.table, column, at)? {
+            Some(rewrite) => Output::Rewritten(self.add_rewrites(vec![(select, rewrite)])),
+            None => Output::Select(select),
+        };
+        Ok(Field::Column(self.output(name, output, Shape::Scalar)))
+    }
+
+    /// What becomes of a column's values, where they are not shown as they are.
+    pub(super) fn rewrite(&mut self, table: &Table, spec: &ColumnSpec, at: &str) -> Result<Option<Rewrite>, Complaint> {
+        let column = table.column(&spec.name, at)?;
+        let refers = table.key.contains(&column.name) || table.foreign_keys.iter().any(|key| key.column == column.name);
+        let choice = choose(&spec.style, self.spec.values, column, refers, at)?;
+        self.plan.guesses.extend(choice.guess);
+        Ok(choice.rewrite)
+    }
+
+    /// Adds rewrites of selects, and gives the place of the first.
+    pub(super) fn add_rewrites(&mut self, rewrites: Vec<(usize, Rewrite)>) -> usize {
+        let first = self.plan.rewrites.len();
+        self.plan.rewrites.extend(rewrites);
+        first
     }
 
     fn link(&mut self, template: &str, at: &str) -> Result<Field, Complaint> {
@@ -229,9 +254,10 @@ impl<'a> Planner<'a> {
     }
 
     /// The columns that a request may filter by where the configuration names none: those of the key
-    /// and of indexes, but only where a field shows the column as it is. By a filter, and above all by
-    /// `like`, a value is found out letter by letter; of a value that each row shows nothing is left
-    /// to find out. A column in a link, in a relation or in the order alone is not shown.
+    /// and of indexes, but only where a field shows the column. By a filter, and above all by `like`,
+    /// a value is found out letter by letter; of a value that each row shows nothing is left to find
+    /// out. A column in a link, in a relation or in the order alone is not shown, nor is one of which
+    /// several values have one label.
     fn usual_filters(&self) -> Vec<String> {
         let same = |one: &str, other: &str| match (self.table.column(one, ""), self.table.column(other, "")) {
             (Ok(one), Ok(other)) => one.name == other.name,
@@ -240,7 +266,8 @@ impl<'a> Planner<'a> {
         let is_shown = |name: &str| match &self.spec.fields {
             None => self.table.declared().any(|column| same(&column.name, name)),
             Some(fields) => {
-                fields.iter().any(|(_, field)| matches!(field, FieldSpec::Column(column) if same(column, name)))
+                let shows = |column: &ColumnSpec| same(&column.name, name) && column.style.tells_values_apart();
+                fields.iter().any(|(_, field)| matches!(field, FieldSpec::Column(column) if shows(column)))
             }
         };
         let quick = self.table.key.iter().chain(&self.table.indexed).chain(&self.spec.key);

@@ -6,6 +6,7 @@ use super::{
     dialect::Dialect,
     held::{Form, Held, Slot},
     plan::{JOIN, RELATED, Relation},
+    rewrite::Rewrite,
 };
 use crate::{
     error::{Error, Kind},
@@ -72,6 +73,23 @@ impl Lists {
             values.extend(self.rows.row(*pair as u32 as usize));
         }
         values
+    }
+}
+
+impl Lists {
+    /// The same values where they are not shown as they are.
+    ///
+    /// # Errors
+    /// As [`Held::close`].
+    pub(in crate::source) fn rewritten(&self, rewrites: &[(usize, Rewrite)]) -> Result<Held, Error> {
+        let mut held = Held::new(self.rows.width);
+        for pair in &self.pairs {
+            let row = *pair as u32 as usize;
+            for (column, rewrite) in rewrites {
+                rewrite.write(self.rows.value(self.rows.slots[row * self.rows.width + column]), &mut held)?;
+            }
+        }
+        Ok(held)
     }
 }
 

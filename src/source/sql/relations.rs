@@ -6,10 +6,11 @@ use super::{
     keyset::KeyColumn,
     plan::{JOIN, Join, Output, RELATED, Relation, Select},
     planner::Planner,
+    rewrite::Rewrite,
 };
 use crate::{
     row::{Field, Shape},
-    source::{Complaint, Related},
+    source::{ColumnSpec, Complaint, Related},
 };
 
 impl Planner<'_> {
@@ -41,9 +42,14 @@ impl Planner<'_> {
         };
         let select = |sql: &str| format!("(SELECT {sql} FROM {} AS {alias} WHERE {matched}{first})", target.sql);
         let columns = related_columns(dialect, target, related, at)?;
+        let rewrites = self.related_rewrites(target, related, at)?;
         if !related.object {
             let select = self.select(columns[0].within(select));
-            return Ok(Field::Column(self.output(name, Output::Select(select), Shape::Scalar)));
+            let output = match rewrites.into_iter().next() {
+                Some((_, rewrite)) => Output::Rewritten(self.add_rewrites(vec![(select, rewrite)])),
+                None => Output::Select(select),
+            };
+            return Ok(Field::Column(self.output(name, output, Shape::Scalar)));
         }
         // An object's values lie side by side, behind the key that says whether there is one.
         let key = target.column(&to, at)?;
@@ -51,7 +57,13 @@ impl Planner<'_> {
         self.plan.selects.push(key);
         let first = self.plan.selects.len();
         self.plan.selects.extend(columns.iter().map(|one| one.within(select)));
-        let output = Output::Object { first, len: columns.len() };
+        let len = columns.len();
+        let output = if rewrites.is_empty() {
+            Output::Object { first, len }
+        } else {
+            let rewrites = rewrites.into_iter().map(|(column, rewrite)| (first + column, rewrite)).collect();
+            Output::RewrittenObject { key: first - 1, first: self.add_rewrites(rewrites), len }
+        };
         Ok(Field::Column(self.output(name, output, Shape::Object(names(target, related, at)?))))
     }
 
@@ -110,7 +122,8 @@ impl Planner<'_> {
             small: target.is_small,
             own_order,
         };
-        Ok(self.relation(name, relation, related))
+        let rewrites = self.related_rewrites(target, related, at)?;
+        Ok(self.relation(name, relation, rewrites, related))
     }
 
     pub(super) fn from(
@@ -142,7 +155,28 @@ impl Planner<'_> {
             small: target.is_small,
             own_order,
         };
-        Ok(self.relation(name, relation, related))
+        let rewrites = self.related_rewrites(target, related, at)?;
+        Ok(self.relation(name, relation, rewrites, related))
+    }
+
+    /// What becomes of the columns of related rows, by their places: of all of them where one is not shown as it is.
+    fn related_rewrites(
+        &mut self,
+        target: &Table,
+        related: &Related,
+        at: &str,
+    ) -> Result<Vec<(usize, Rewrite)>, Complaint> {
+        let mut rewrites = vec![];
+        for (place, column) in related.columns.iter().enumerate() {
+            // Of several columns each stands at a place of its own.
+            let at = if related.object { format!("{at}.columns.{place}") } else { at.to_owned() };
+            rewrites.push(self.rewrite(target, column, &at)?);
+        }
+
+        if rewrites.iter().all(Option::is_none) {
+            return Ok(vec![]);
+        }
+        Ok(rewrites.into_iter().map(|rewrite| rewrite.unwrap_or(Rewrite::SAME)).enumerate().collect())
     }
 
     /// The reference of `holder` to the resource's own table, whose key is the one that the resource names.
@@ -173,9 +207,16 @@ impl Planner<'_> {
         }
     }
 
-    fn relation(&mut self, name: &str, relation: Relation, related: &Related) -> Field {
+    fn relation(
+        &mut self,
+        name: &str,
+        relation: Relation,
+        rewrites: Vec<(usize, Rewrite)>,
+        related: &Related,
+    ) -> Field {
         let shape = if related.object { Shape::Objects(relation.names.clone()) } else { Shape::List };
         self.plan.relations.push(relation);
+        self.plan.related_rewrites.push(rewrites);
         Field::Column(self.output(name, Output::Relation(self.plan.relations.len() - 1), shape))
     }
 }
@@ -196,7 +237,7 @@ fn first_of(dialect: &Dialect, table: &Table, alias: &str) -> String {
 
 /// The names of the columns to take from related rows.
 fn names(table: &Table, related: &Related, at: &str) -> Result<Vec<String>, Complaint> {
-    related.columns.iter().map(|name| Ok(table.column(name, at)?.name.clone())).collect()
+    related.columns.iter().map(|column| Ok(table.column(&column.name, at)?.name.clone())).collect()
 }
 
 /// The columns to take from related rows.
@@ -209,8 +250,8 @@ fn related_columns(dialect: &Dialect, table: &Table, related: &Related, at: &str
         ));
     }
     let alias = dialect.quote(RELATED);
-    let select = |name: &String| {
-        let column = table.column(name, at)?;
+    let select = |spec: &ColumnSpec| {
+        let column = table.column(&spec.name, at)?;
         Ok(Select::new(&column.read, dialect.column(&alias, &column.name), column.json))
     };
     related.columns.iter().map(select).collect()

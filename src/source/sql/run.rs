@@ -6,6 +6,7 @@ use super::{
     held::Held,
     plan::{Output, Plan},
     related::Lists,
+    rewrite::rewritten,
 };
 use crate::{
     cursor::Cursor,
@@ -48,22 +49,39 @@ pub(in crate::source) fn hand_over(
     sink: &mut dyn RowSink,
 ) -> Result<(), Error> {
     let values: Vec<Value<'_>> = rows.slots.iter().map(|slot| rows.value(*slot)).collect();
-    let related: Vec<Vec<Value<'_>>> = lists.iter().map(Lists::values).collect();
+    let rewritten = rewritten(rows, &plan.rewrites)?;
+    let others: Vec<Value<'_>> = rewritten.values().collect();
+    let related_rewritten = rewritten_lists(plan, lists)?;
+    let related = lists.iter().zip(&related_rewritten).map(|(list, rewritten)| match rewritten {
+        Some(rewritten) => rewritten.values().collect(),
+        None => list.values(),
+    });
+    let related: Vec<Vec<Value<'_>>> = related.collect();
     let mut key = Vec::with_capacity(plan.key.len());
     let mut out = Vec::with_capacity(plan.outputs.len());
     for (index, row) in values.chunks_exact(rows.width).enumerate() {
         key.clear();
         key.extend(plan.key.iter().map(|&select| text_as_text(row[select])));
+        let other = &others[index * rewritten.width..][..rewritten.width];
         out.clear();
         out.extend(plan.outputs.iter().map(|output| match *output {
             Output::Select(select) => row[select],
             Output::Object { first, .. } if row[first - 1] == Value::Null => Value::Null,
             Output::Object { first, len } => Value::List(&row[first..first + len]),
             Output::Relation(relation) => Value::List(&related[relation][lists[relation].range(index)]),
+            Output::Rewritten(rewrite) => other[rewrite],
+            Output::RewrittenObject { key, .. } if row[key] == Value::Null => Value::Null,
+            Output::RewrittenObject { first, len, .. } => Value::List(&other[first..first + len]),
         }));
         sink.row(&key, &out)?;
     }
     Ok(())
+}
+
+/// The values of the related lists that are not shown as they are.
+fn rewritten_lists(plan: &Plan, lists: &[Lists]) -> Result<Vec<Option<Held>>, Error> {
+    let lists = lists.iter().zip(&plan.related_rewrites);
+    lists.map(|(list, rewrites)| (!rewrites.is_empty()).then(|| list.rewritten(rewrites)).transpose()).collect()
 }
 
 /// In a key a JSON text is compared as the text it is.

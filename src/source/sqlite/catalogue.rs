@@ -4,8 +4,8 @@ use rusqlite::{Connection, Result, params};
 
 use super::{DIALECT, views};
 use crate::source::{
-    Operand,
-    sql::catalogue::{Catalogue, ForeignKey, Table, TableColumn},
+    Operand, ValueType,
+    sql::catalogue::{Catalogue, ForeignKey, Holds, Table, TableColumn},
 };
 
 /// Reads the catalogue of the `main` schema.
@@ -57,6 +57,8 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
         if pk > 0 {
             key.push((pk, column_name.clone()));
         }
+        let is_json = declared.eq_ignore_ascii_case("json")
+            || checked.iter().any(|checked| checked.eq_ignore_ascii_case(&column_name));
         columns.push(TableColumn {
             nullable: !not_null,
             operand: operand(&declared),
@@ -72,8 +74,8 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
             ),
             exact: Some("? COLLATE BINARY".to_owned()),
             text: affinity(&declared) == "TEXT",
-            json: declared.eq_ignore_ascii_case("json")
-                || checked.iter().any(|checked| checked.eq_ignore_ascii_case(&column_name)),
+            json: is_json,
+            holds: if is_json { Some(Holds::new(ValueType::Json)) } else { holds(&declared) },
             ..TableColumn::plain(column_name)
         });
     }
@@ -97,6 +99,7 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
         if let Some(rowid) = free {
             columns.push(TableColumn {
                 kind: "INTEGER".into(),
+                holds: Some(Holds::new(ValueType::Integer)),
                 whole: true,
                 nullable: false,
                 operand: Some(Operand::Integer),
@@ -232,6 +235,41 @@ fn affinity(declared: &str) -> &'static str {
         () if declared.is_empty() || declared == "ANY" || has(&["BLOB"]) => "",
         () if has(&["REAL", "FLOA", "DOUB"]) => "REAL",
         () => "NUMERIC",
+    }
+}
+
+/// What the values of a declared type are; SQLite itself keeps any in it. Django has a `char(32)` for UUIDs alone, and a `bigint` for spans
+/// of time too.
+fn holds(declared: &str) -> Option<Holds> {
+    let declared = declared.trim().to_ascii_lowercase();
+    let (name, arguments) = declared.split_once('(').unwrap_or((&declared, ""));
+    let arguments = arguments.trim_end_matches(')');
+    let numeric = Holds { as_doubles: true, ..Holds::new(ValueType::Decimal) };
+    Some(match (name.trim(), affinity(&declared)) {
+        ("bool" | "boolean", _) => Holds::new(ValueType::Boolean),
+        ("date", _) => Holds::new(ValueType::Date),
+        ("time", _) => Holds::new(ValueType::Time),
+        ("datetime" | "timestamp", _) => Holds::new(ValueType::DateTime),
+        ("uuid", _) => Holds::new(ValueType::Uuid),
+        ("dec" | "decimal" | "numeric", _) => Holds { decimals: decimals(arguments), ..numeric },
+        ("char", _) if arguments.trim() == "32" => {
+            Holds { perhaps: Some(ValueType::Uuid), ..Holds::new(ValueType::Text) }
+        }
+        ("bigint", _) => Holds { perhaps: Some(ValueType::Duration), ..Holds::new(ValueType::Integer) },
+        (_, "INTEGER") => Holds::new(ValueType::Integer),
+        (_, "TEXT") => Holds::new(ValueType::Text),
+        (_, "REAL") => Holds::new(ValueType::Float),
+        ("blob", _) => Holds::new(ValueType::Bytes),
+        _ => return None,
+    })
+}
+
+/// The decimals of `(10, 2)`; a precision alone is one of whole numbers.
+fn decimals(arguments: &str) -> Option<u8> {
+    match arguments.split_once(',') {
+        Some((_, decimals)) => decimals.trim().parse().ok(),
+        None if arguments.trim().is_empty() => None,
+        None => Some(0),
     }
 }
 

@@ -207,7 +207,7 @@ impl Sqlite {
     fn slow(&self, spec: &Spec) -> Vec<Complaint> {
         let look = self.0.looked();
         let Ok((plan, _)) = self.plan(spec, &look) else { return vec![] };
-        let mut complaints: Vec<Complaint> = advice::nullable_order(&plan).collect();
+        let mut complaints = advice::of_plan(&plan);
         // Beside a key whose columns can be NULL it tells only those rows apart in which they are.
         let alone = look.catalogue.table(&spec.table, "").is_ok_and(|table| table.key.len() == 1);
         if plan.unstable_key.is_some() && alone {

@@ -1,0 +1,123 @@
+//! How a column's values are written, as the configuration says.
+
+/// How the values of a column are written; by default as the database has them.
+///
+/// `holds` says what a column's values *are*, where its type does not; `values` says in whose form
+/// such values are written. `labels` and `base` make other texts of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Style {
+    /// In whose form; `None`: in that of what is around the column, its relation or its resource.
+    pub values: Option<Values>,
+    /// What they are, where the column's type does not say it.
+    pub holds: Option<ValueType>,
+    /// How many digits behind the point decimal numbers have.
+    pub decimals: Option<u8>,
+    /// What stands in the place of a value; one without a label stays as it is.
+    pub labels: Vec<(String, String)>,
+    /// What paths of files are relative to: a path or URL that ends in `/`.
+    pub base: Option<String>,
+}
+
+impl Style {
+    /// Decimal places at most: more than any database keeps.
+    pub const MOST_DECIMALS: u8 = 100;
+
+    /// Whether the value itself can be told from what is shown: not where two values have one
+    /// label.
+    pub fn tells_values_apart(&self) -> bool {
+        let mut shown: Vec<&str> = self.labels.iter().map(|(_, label)| &**label).collect();
+        shown.sort_unstable();
+        shown.windows(2).all(|pair| pair[0] != pair[1])
+    }
+}
+
+/// Whose form values are written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Values {
+    /// As the database has them.
+    #[default]
+    Database,
+    /// As `json.dumps(list(queryset.values()), cls=DjangoJSONEncoder)` does.
+    Django {
+        /// The setting `USE_TZ`: whether moments without an offset are those of UTC, and say so.
+        use_tz: bool,
+    },
+}
+
+impl Values {
+    /// All names in a configuration.
+    pub const NAMES: &[&str] = &["database", "django"];
+
+    /// Those with this name.
+    pub fn named(name: &str) -> Option<Values> {
+        match name {
+            "database" => Some(Values::Database),
+            "django" => Some(Values::Django { use_tz: true }),
+            _ => None,
+        }
+    }
+}
+
+/// What the values of a column are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ValueType {
+    /// Whole numbers.
+    Integer,
+    /// Decimal numbers, exact.
+    Decimal,
+    /// Doubles.
+    Float,
+    /// Truth values: `0` and `1`, `t` and `f`, `true` and `false`.
+    Boolean,
+    /// Texts; numbers and truth values are written as texts too.
+    Text,
+    /// Days.
+    Date,
+    /// Times of day.
+    Time,
+    /// Moments.
+    DateTime,
+    /// Spans of time: intervals, or whole numbers of microseconds.
+    Duration,
+    /// UUIDs: 32 hexadecimal digits, with hyphens or without, or 16 bytes.
+    Uuid,
+    /// JSON texts, which are embedded.
+    Json,
+    /// Bytes, which are written in base64.
+    Bytes,
+}
+
+impl ValueType {
+    const TABLE: &[(&str, ValueType)] = &[
+        ("integer", ValueType::Integer),
+        ("decimal", ValueType::Decimal),
+        ("float", ValueType::Float),
+        ("boolean", ValueType::Boolean),
+        ("text", ValueType::Text),
+        ("date", ValueType::Date),
+        ("time", ValueType::Time),
+        ("datetime", ValueType::DateTime),
+        ("duration", ValueType::Duration),
+        ("uuid", ValueType::Uuid),
+        ("json", ValueType::Json),
+        ("bytes", ValueType::Bytes),
+    ];
+
+    /// The type with this name in a configuration.
+    pub fn named(name: &str) -> Option<ValueType> {
+        ValueType::TABLE.iter().find(|(known, _)| *known == name).map(|(_, holds)| *holds)
+    }
+
+    /// All names in a configuration.
+    pub fn names() -> Vec<&'static str> {
+        ValueType::TABLE.iter().map(|(name, _)| *name).collect()
+    }
+
+    /// Its name in a configuration.
+    pub fn name(self) -> &'static str {
+        let row = ValueType::TABLE.iter().find(|(_, holds)| *holds == self);
+        row.map_or("", |(name, _)| name)
+    }
+}
