@@ -3,6 +3,7 @@
 mod admin;
 mod complaint;
 mod draft;
+mod filled;
 mod known;
 mod label;
 mod left_out;
@@ -37,6 +38,7 @@ pub(crate) use self::{
 };
 use self::{
     complaint::{Discretion, Located},
+    filled::Surroundings,
     read::{Reader, Section},
 };
 use crate::{
@@ -107,7 +109,8 @@ impl Text {
 }
 
 impl Config {
-    /// Reads a configuration. `file` is its name for complaints; `environment` gives the values of `${NAME}`.
+    /// Reads a configuration. `file` is its name for complaints, from whose folder paths go on; `environment` gives the values of `${NAME}`, files
+    /// those of `${file:PATH}`.
     ///
     /// # Errors
     /// Everything that is wrong, at once.
@@ -138,7 +141,7 @@ impl Config {
 
     /// What can be read of a configuration, and what is wrong with its text. What could not be read is as if it were not there, or empty.
     fn read(file: &str, text: &str, environment: &dyn Fn(&str) -> Option<String>) -> (Config, Vec<Located>) {
-        let reader = Reader::new(environment);
+        let reader = Reader::new(Surroundings::of(file, environment));
         let (root, errors) = toml::de::DeTable::parse_recoverable(text);
         reader.is_torn.set(!errors.is_empty());
         for error in errors {

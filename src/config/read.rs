@@ -14,6 +14,7 @@ use toml::{
 
 use super::{
     complaint::{Discretion, Located},
+    filled::{Missing, Surroundings},
     shown::may_be_shown,
 };
 use crate::{bytes_size, suggest};
@@ -21,9 +22,9 @@ use crate::{bytes_size, suggest};
 /// Far more than anyone means, and far from the end of every clock.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
-/// What a whole reading shares: the environment, the complaints, and where each key stands.
+/// What a whole reading shares: its surroundings, the complaints, and where each key stands.
 pub(super) struct Reader<'e> {
-    environment: &'e dyn Fn(&str) -> Option<String>,
+    surroundings: Surroundings<'e>,
     complaints: RefCell<Vec<Located>>,
     places: RefCell<HashMap<String, Range<usize>>>,
     discretion: RefCell<Discretion>,
@@ -32,9 +33,9 @@ pub(super) struct Reader<'e> {
 }
 
 impl<'e> Reader<'e> {
-    pub(super) fn new(environment: &'e dyn Fn(&str) -> Option<String>) -> Reader<'e> {
+    pub(super) fn new(surroundings: Surroundings<'e>) -> Reader<'e> {
         Reader {
-            environment,
+            surroundings,
             complaints: RefCell::default(),
             places: RefCell::default(),
             discretion: RefCell::default(),
@@ -59,29 +60,26 @@ impl<'e> Reader<'e> {
         (self.places.into_inner(), self.discretion.into_inner(), self.complaints.into_inner())
     }
 
-    /// A text with its `${NAME}` filled in; `None`, with a complaint, where that cannot be.
+    /// A text with its `${NAME}` and `${file:PATH}` filled in; `None`, with a complaint, where that cannot be.
     fn expand(&self, text: &str, span: &Range<usize>) -> Option<String> {
         let (mut out, mut whole) = (String::new(), true);
         let mut rest = text;
         while let Some(at) = rest.find("${") {
             out.push_str(&rest[..at]);
             let Some(end) = rest[at..].find('}') else {
-                self.complain(span.clone(), "a `${` is not closed", "write ${NAME} for an environment variable");
+                let remedy = "write ${NAME} for an environment variable, ${file:PATH} for what a file holds";
+                self.complain(span.clone(), "a `${` is not closed", remedy);
                 return None;
             };
             let name = &rest[at + 2..at + end];
-            match (self.environment)(name) {
-                Some(value) => {
+            match self.surroundings.value(name) {
+                Ok(value) => {
                     self.discretion.borrow_mut().fill(&value, &format!("${{{name}}}"));
                     out.push_str(&value);
                 }
-                None => {
+                Err(Missing { message, remedy }) => {
                     whole = false;
-                    self.complain(
-                        span.clone(),
-                        format!("the environment variable `{name}` is not set"),
-                        "set it, or write the value here",
-                    );
+                    self.complain(span.clone(), message, remedy);
                 }
             }
             rest = &rest[at + end + 1..];

@@ -35,6 +35,7 @@ mod proxies;
 mod readers;
 mod reload;
 mod resume;
+mod secret_files;
 mod servers;
 mod stalled;
 mod steady;

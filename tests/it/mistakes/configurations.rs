@@ -22,6 +22,9 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("count = \"no\"", "6:9", "`count` is string", "count = false"),
     ("count = \"yes\"", "6:9", "`count` is string", "count = true"),
     ("count = 1", "6:9", "`count` is integer", "count = true"),
+    ("where = \"${file:nowhere}\"", "6:9", "the file `nowhere` cannot be read", "goes on from the folder"),
+    ("where = \"${file:.}\"", "6:9", "it is no regular file", "goes on from the folder"),
+    ("where = \"${file:nowhere\"", "6:9", "is not closed", "${file:PATH}"),
     // Orders and columns.
     ("order = \"made\"", "6:9", "not a list of texts", "order = [\"made\"]"),
     ("filters = \"made\"", "6:11", "not a list of texts", "filters = [\"made\"]"),

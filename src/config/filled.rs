@@ -1,0 +1,103 @@
+//! What stands for a `${NAME}` of the environment, and for a `${file:PATH}`, in a value of the configuration.
+
+use std::{fmt::Display, fs, path::Path};
+
+/// More than any secret or address has.
+const LONGEST: u64 = 64 * 1024;
+
+/// Where values come from.
+pub(super) struct Surroundings<'e> {
+    environment: &'e dyn Fn(&str) -> Option<String>,
+    /// The folder of the configuration, from which paths go on.
+    folder: &'e Path,
+}
+
+/// Why there is no value, and what to do.
+pub(super) struct Missing {
+    pub(super) message: String,
+    pub(super) remedy: &'static str,
+}
+
+impl<'e> Surroundings<'e> {
+    /// Those of a configuration.
+    pub(super) fn of(configuration: &'e str, environment: &'e dyn Fn(&str) -> Option<String>) -> Surroundings<'e> {
+        let folder = Path::new(configuration).parent().unwrap_or(Path::new(""));
+        Surroundings { environment, folder }
+    }
+
+    /// What stands for `${name}`.
+    ///
+    /// # Errors
+    /// Where the variable is not set, or the file cannot be read.
+    pub(super) fn value(&self, name: &str) -> Result<String, Missing> {
+        match name.strip_prefix("file:") {
+            Some(path) => self.of_file(path),
+            None => (self.environment)(name).ok_or_else(|| Missing {
+                message: format!("the environment variable `{name}` is not set"),
+                remedy: "set it, or write the value here",
+            }),
+        }
+    }
+
+    /// The text of a file, without the newline at its end.
+    fn of_file(&self, path: &str) -> Result<String, Missing> {
+        let refused =
+            |why: &dyn Display, remedy| Missing { message: format!("the file `{path}` cannot be read: {why}"), remedy };
+        let file = self.folder.join(path);
+        let see_path = "see its path, which goes on from the folder of this configuration, and its rights";
+
+        let about = fs::metadata(&file).map_err(|error| refused(&error, see_path))?;
+        // A pipe would be waited for, and could not be read again by a reload.
+        if !about.is_file() {
+            return Err(refused(&"it is no regular file", see_path));
+        }
+        if about.len() > LONGEST {
+            let why = format!("it has {} bytes, and a value at most {LONGEST}", about.len());
+            return Err(refused(&why, "name a file that holds nothing but the value"));
+        }
+        let bytes = fs::read(&file).map_err(|error| refused(&error, see_path))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| refused(&"it is not UTF-8", "name a file that holds nothing but the value, as text"))?;
+
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_file(bytes: &[u8]) -> Result<String, String> {
+        let folder = tempfile::TempDir::new().unwrap();
+        fs::write(folder.path().join("secret"), bytes).unwrap();
+        let configuration = folder.path().join("chunkflow.toml").display().to_string();
+        Surroundings::of(&configuration, &|_| None).value("file:secret").map_err(|missing| missing.message)
+    }
+
+    #[test]
+    fn one_newline_at_the_end_of_a_file_is_no_part_of_its_value() {
+        for (bytes, value) in [
+            ("s3cret", "s3cret"),
+            ("s3cret\n", "s3cret"),
+            ("s3cret\r\n", "s3cret"),
+            ("s3cret\n\n", "s3cret\n"),
+            (" s3 cret \t\n", " s3 cret \t"),
+            ("\n", ""),
+            ("", ""),
+            ("a\nb\n", "a\nb"),
+        ] {
+            assert_eq!(of_file(bytes.as_bytes()).as_deref(), Ok(value), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_value_is_refused_with_the_reason() {
+        assert!(of_file(b"\xff\xfe").unwrap_err().contains("not UTF-8"));
+        assert!(of_file(&vec![b'a'; 70_000]).unwrap_err().contains("70000 bytes"));
+        let of = |name: &str| Surroundings::of("chunkflow.toml", &|_| None).value(name).unwrap_err().message;
+        assert!(of("file:/").contains("no regular file"));
+        assert!(of("file:/nowhere/secret").contains("No such file"));
+        assert!(of("NAME").contains("environment variable `NAME`"));
+    }
+}
