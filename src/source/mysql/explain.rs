@@ -83,7 +83,7 @@ pub(super) async fn slow(pool: &Arc<Pool>, plan: &Plan, catalogue: &Catalogue, e
     // it may know better, of a view or of a condition that is a column's one value.
     if !has_index(plan, catalogue, extra) {
         match sorts(pool, plan).await {
-            Ok(true) => complaints.push(advice::unindexed_order(plan)),
+            Ok(true) => complaints.push(advice::unindexed_order(plan, std::slice::from_ref(&plan.table))),
             Ok(false) => {}
             Err(error) => complaints.push(Complaint::failed("table", &error)),
         }
@@ -95,7 +95,8 @@ pub(super) async fn slow(pool: &Arc<Pool>, plan: &Plan, catalogue: &Catalogue, e
         };
         let table = catalogue.tables.iter().find(|known| known.sql == *table && !known.is_view);
         if table.is_some_and(|table| !table.indexed.contains(column)) {
-            complaints.push(advice::unindexed_relation(plan, index));
+            let tables = std::slice::from_ref(advice::looked_up(relation));
+            complaints.push(advice::unindexed_relation(plan, index, tables));
         }
     }
     complaints

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio_postgres::{Client, error::SqlState, types::Type};
 
 use super::{
-    DIALECT, Failure, Pool,
+    DIALECT, Failure, Pool, catalogue,
     look::Look,
     params::Param,
     proof::{Ground, Proof},
@@ -153,23 +153,56 @@ async fn look(client: &Client, begin: &str, plan: &Plan) -> Result<Vec<Complaint
     }
     // An incremental sort sorts only rows with equal values before.
     if steps.iter().any(|step| step.kind == "Sort") {
-        complaints.push(advice::unindexed_order(plan));
+        let tables = to_index(client, &plan.table, &steps).await?;
+        complaints.push(advice::unindexed_order(plan, &tables));
     }
     for (index, relation) in plan.relations.iter().enumerate() {
         let alias = if relation.join.is_some() { JOIN } else { RELATED };
-        let scans = |step: &Step| step.kind == "Seq Scan" && step.alias == alias;
-        if plan_of_relation(client, relation).await?.iter().any(scans) {
-            complaints.push(advice::unindexed_relation(plan, index));
+        let steps = plan_of_relation(client, relation).await?;
+        if steps.iter().any(|step| step.looks_through(alias)) {
+            let tables = to_index(client, advice::looked_up(relation), &steps).await?;
+            complaints.push(advice::unindexed_relation(plan, index, &tables));
         }
     }
     client.batch_execute("COMMIT").await?;
     Ok(complaints)
 }
 
+/// A table, and those that inherit from it, each of which has indexes of its own. Partitions have their table's.
+const FAMILY: &str = "
+WITH RECURSIVE family (id) AS (
+    SELECT to_regclass($1)::oid
+    UNION SELECT inhrelid FROM pg_inherits JOIN family ON inhparent = id JOIN pg_class ON oid = inhparent WHERE relkind <> 'p'
+)
+SELECT nspname::text, relname::text FROM family JOIN pg_class c ON c.oid = id JOIN pg_namespace n ON n.oid = relnamespace
+ORDER BY c.oid";
+
+/// The tables that want an index where a plan is slow: of a table with heirs, those that the plan looks through.
+async fn to_index(client: &Client, table: &str, steps: &[Step]) -> Result<Vec<String>, Failure> {
+    let found = client.query_typed(FAMILY, &[(&table, Type::TEXT)]).await?;
+    let family: Vec<String> = found.iter().map(|row| catalogue::sql_name(row.get(0), row.get(1))).collect();
+    let scanned = |one: &&String| steps.iter().any(|step| step.kind == SEQ_SCAN && step.table == **one);
+    let without: Vec<String> = family.iter().filter(scanned).cloned().collect();
+    Ok(if without.is_empty() { vec![table.to_owned()] } else { without })
+}
+
+const SEQ_SCAN: &str = "Seq Scan";
+
 /// A node of a plan.
 struct Step {
     kind: String,
     alias: String,
+    /// The table that it reads, as SQL.
+    table: String,
+}
+
+impl Step {
+    /// Whether it reads all of a table, or of an heir or partition of it, whose aliases have numbers.
+    fn looks_through(&self, alias: &str) -> bool {
+        let is_number = |rest: &str| rest.strip_prefix('_').is_some_and(|number| number.parse::<u32>().is_ok());
+        let is_named = self.alias.strip_prefix(alias).is_some_and(|rest| rest.is_empty() || is_number(rest));
+        self.kind == SEQ_SCAN && is_named
+    }
 }
 
 async fn plan_of_relation(client: &Client, relation: &Relation) -> Result<Vec<Step>, Failure> {
@@ -190,7 +223,7 @@ async fn explain(client: &Client, sql: &str, params: Vec<(Param, Type)>) -> Resu
     let mut steps = vec![];
     let params: Vec<(&(dyn tokio_postgres::types::ToSql + Sync), Type)> =
         params.iter().map(|(param, kind)| (param as _, kind.clone())).collect();
-    for row in client.query_typed(&format!("EXPLAIN (FORMAT JSON) {sql}"), &params).await? {
+    for row in client.query_typed(&format!("EXPLAIN (VERBOSE, FORMAT JSON) {sql}"), &params).await? {
         let mut held = Held::new(1);
         rows::push(&row, &mut vec![], &mut held)?;
         if let Value::Json(text) | Value::Text(text) = held.value(held.slots[0])
@@ -208,7 +241,8 @@ fn walk(node: &serde_json::Value, steps: &mut Vec<Step>) {
         serde_json::Value::Object(members) => {
             let text = |name: &str| members.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
             if members.contains_key("Node Type") {
-                steps.push(Step { kind: text("Node Type"), alias: text("Alias") });
+                let table = catalogue::sql_name(&text("Schema"), &text("Relation Name"));
+                steps.push(Step { kind: text("Node Type"), alias: text("Alias"), table });
             }
             ["Plan", "Plans"].iter().filter_map(|name| members.get(*name)).for_each(|node| walk(node, steps));
         }

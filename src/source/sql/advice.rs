@@ -2,7 +2,7 @@
 
 use super::{
     keyset::KeyColumn,
-    plan::{Output, Plan},
+    plan::{Output, Plan, Relation},
 };
 use crate::source::Complaint;
 
@@ -26,8 +26,8 @@ fn nullable_order(plan: &Plan) -> impl Iterator<Item = Complaint> {
     })
 }
 
-/// An order that no index gives.
-pub(in crate::source) fn unindexed_order(plan: &Plan) -> Complaint {
+/// An order that no index gives, for want of one on each of these tables.
+pub(in crate::source) fn unindexed_order(plan: &Plan, tables: &[String]) -> Complaint {
     let columns: Vec<String> = plan
         .order
         .iter()
@@ -40,34 +40,42 @@ pub(in crate::source) fn unindexed_order(plan: &Plan) -> Complaint {
         format!("no index gives the order {}: every chunk sorts the whole table", plan.order_names.join(", "));
     let remedy = match plan.is_view {
         true => "order by what an index of the tables behind the view gives, or make a table of it".to_owned(),
-        false => {
-            let name = index_name(plan, &plan.table, "order");
-            format!("CREATE INDEX {name} ON {} ({})", plan.table, columns.join(", "))
-        }
+        false => indexes(plan, tables, "order", &columns.join(", ")),
     };
     Complaint::new("order", message, remedy)
 }
 
-/// A related list whose rows are found by looking through a whole table.
-pub(in crate::source) fn unindexed_relation(plan: &Plan, relation: usize) -> Complaint {
+/// A related list whose rows are found by looking through each of these tables.
+pub(in crate::source) fn unindexed_relation(plan: &Plan, relation: usize, tables: &[String]) -> Complaint {
     let at = relation_key(plan, relation);
     let relation = &plan.relations[relation];
     let quote = |name: &str| plan.dialect.quote(name);
-    let (table, on, columns) = match &relation.join {
-        Some(join) => (&join.table, &join.on, format!("{}, {}", quote(&join.on), quote(&join.to))),
-        None => (&relation.table, &relation.column, quote(&relation.column)),
+    let (on, columns) = match &relation.join {
+        Some(join) => (&join.on, format!("{}, {}", quote(&join.on), quote(&join.to))),
+        None => (&relation.column, quote(&relation.column)),
     };
     Complaint::new(
         at,
-        format!("no index finds the related rows: every chunk looks through all of {table}"),
-        format!("CREATE INDEX {} ON {table} ({columns})", index_name(plan, table, on)),
+        format!("no index finds the related rows: every chunk looks through all of {}", tables.join(", ")),
+        indexes(plan, tables, on, &columns),
     )
+}
+
+/// The table in which a relation's rows are looked up.
+pub(in crate::source) fn looked_up(relation: &Relation) -> &String {
+    relation.join.as_ref().map_or(&relation.table, |join| &join.table)
 }
 
 /// The key of the configuration that a relation comes from.
 pub(in crate::source) fn relation_key(plan: &Plan, relation: usize) -> String {
     let column = plan.outputs.iter().position(|output| *output == Output::Relation(relation));
     column.map_or("fields".to_owned(), |column| format!("fields.{}", plan.columns[column].name))
+}
+
+/// What gives each of these tables, which are SQL already, an index.
+fn indexes(plan: &Plan, tables: &[String], what: &str, columns: &str) -> String {
+    let index = |table: &String| format!("CREATE INDEX {} ON {table} ({columns})", index_name(plan, table, what));
+    tables.iter().map(index).collect::<Vec<_>>().join("; ")
 }
 
 /// A name for an index of a table, which is SQL already.

@@ -225,7 +225,7 @@ impl Sqlite {
         match explained {
             // Sorting the last columns of an order sorts only rows with equal values before them.
             Ok(steps) if steps.iter().any(|step| step.contains("USE TEMP B-TREE FOR ORDER BY")) => {
-                complaints.push(advice::unindexed_order(&plan));
+                complaints.push(advice::unindexed_order(&plan, std::slice::from_ref(&plan.table)));
             }
             Ok(_) => {}
             Err(failure) => {
@@ -246,7 +246,10 @@ impl Sqlite {
         let relations = plan.relations.iter().enumerate();
         relations
             .filter(|(_, relation)| slow(relation))
-            .map(|(index, _)| advice::unindexed_relation(plan, index))
+            .map(|(index, relation)| {
+                let tables = std::slice::from_ref(advice::looked_up(relation));
+                advice::unindexed_relation(plan, index, tables)
+            })
             .collect()
     }
 

@@ -139,6 +139,43 @@ fn check_says_what_is_slow_and_its_remedies_mend_it() {
     }
 }
 
+#[test]
+fn check_names_the_heirs_and_partitions_that_lack_an_index_and_its_remedies_mend_it() {
+    let db = crate::servers::postgres();
+    db.execute(
+        "CREATE TABLE item (id int PRIMARY KEY, made int NOT NULL);
+         CREATE INDEX ON item (made DESC, id);
+         CREATE TABLE old_item () INHERITS (item);
+         CREATE TABLE \"older Item\" () INHERITS (old_item);
+         CREATE TABLE indexed_item () INHERITS (item);
+         CREATE INDEX ON indexed_item (made DESC, id);
+         INSERT INTO item VALUES (1, 1); INSERT INTO old_item VALUES (2, 1); INSERT INTO \"older Item\" VALUES (3, 1);
+         CREATE TABLE comment (id int PRIMARY KEY, item_id int, text text);
+         CREATE INDEX ON comment (item_id);
+         CREATE TABLE old_comment (PRIMARY KEY (id)) INHERITS (comment);
+         CREATE TABLE visit (id int PRIMARY KEY, item_id int) PARTITION BY RANGE (id);
+         CREATE TABLE visit_1 PARTITION OF visit FOR VALUES FROM (1) TO (100);
+         CREATE TABLE visit_2 PARTITION OF visit FOR VALUES FROM (100) TO (200)",
+    );
+    let config = db.config(
+        "table = \"item\"\norder = [\"-made\"]\nkey = [\"id\"]\n[resources.list.fields]\nid = \"id\"\nmade = \"made\"\n\
+         comments = { from = \"comment\", on = \"item_id\", column = \"text\" }\n\
+         visits = { from = \"visit\", on = \"item_id\", column = \"id\" }\n",
+    );
+    let told = crate::support::checked(&config);
+    let remedies: Vec<&str> =
+        told.lines().filter_map(|line| line.split_once("help: ")).map(|(_, remedy)| remedy).collect();
+    let indexed = |remedy: &str| remedy.split("; ").map(|one| one.split(" ON ").nth(1).unwrap().to_owned()).collect();
+    let on: Vec<Vec<String>> = remedies.iter().map(|remedy| indexed(remedy)).collect();
+    let columns = "(\"made\" DESC, \"id\")";
+    let heirs = [format!("\"public\".\"old_item\" {columns}"), format!("\"public\".\"older Item\" {columns}")];
+    assert_eq!(on[0], heirs, "{told}");
+    assert_eq!(on[1], ["\"public\".\"old_comment\" (\"item_id\")"], "{told}");
+    assert_eq!(on[2], ["\"public\".\"visit\" (\"item_id\")"], "{told}");
+    remedies.iter().for_each(|remedy| db.execute(remedy));
+    assert_eq!(crate::support::checked(&config), "");
+}
+
 fn filtered() -> impl Iterator<Item = (Db, Running)> {
     every_kind().into_iter().map(|db| {
         db.execute(
