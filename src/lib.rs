@@ -24,6 +24,8 @@ mod error;
 mod flaw;
 mod format;
 mod kind;
+#[cfg(feature = "server")]
+mod known;
 mod loader;
 mod metrics;
 mod resource;

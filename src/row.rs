@@ -2,6 +2,8 @@
 
 use std::any::Any;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     error::{Error, Kind, Result},
     flaw::Flaws,
@@ -42,7 +44,7 @@ pub enum Value<'a> {
 }
 
 /// How the values of a column are to be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Shape {
     /// One value.
     Scalar,
@@ -55,7 +57,7 @@ pub enum Shape {
 }
 
 /// A column of a source or a member of a format's rows: its name and the shape of its values.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
     /// The name, as it stands in the output.
     pub name: String,
@@ -71,7 +73,7 @@ impl Column {
 }
 
 /// One member of a resource's rows, and where it comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Field {
     /// The source's column with this index, as it is.
     Column(usize),
@@ -85,7 +87,7 @@ pub enum Field {
 pub type Fields = Vec<(String, Field)>;
 
 /// A part of a link.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Part {
     /// Text that stands as it is.
     Literal(String),

@@ -52,7 +52,7 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
     let config = reading.config().await?;
     raise_open_files();
     config.check_tls()?;
-    let chunkflow = config.open().await?;
+    let chunkflow = config.open_to_serve().await?;
     let listen = config.server.listen;
     let scheme = if config.server.tls.is_some() { "https" } else { "http" };
     if let Some(admin) = config.admin.as_ref().filter(|admin| collide(admin.listen, listen)) {

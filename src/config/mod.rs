@@ -43,6 +43,7 @@ use self::{
 };
 use crate::{
     error::Kind as ErrorKind,
+    known::open_known,
     loader::system_clock,
     resource::Resource,
     source::{Complaint, Database, DatabaseOptions, KnownBy, open_database, with_password},
@@ -52,6 +53,19 @@ use crate::{
 };
 
 const MEMORY: &str = "memory:256MiB";
+
+/// What databases are opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To see what is wrong or slow.
+    Check,
+    /// For one command.
+    Once,
+    /// For a server that starts.
+    Start,
+    /// For a server that runs, and goes on as it is where one is away.
+    Reload,
+}
 const URL: &str = "write a URL, for instance \"sqlite:app.sqlite\"";
 
 /// A whole configuration, checked as far as it can be without opening anything.
@@ -201,7 +215,18 @@ impl Config {
     pub async fn open(&self) -> Result<Chunkflow, Complaints> {
         let mut wrong = vec![];
         let empty = self.open_store(&mut wrong).map(Chunkflow::new);
-        self.fill(empty, wrong).await
+        self.fill(empty, wrong, Purpose::Once).await
+    }
+
+    /// The same for a server that is to start though a database is away. Of a database with an `identity`, what it said last is in
+    /// the store where that is shared; its lists are served as far as their chunks are there, and the rest once it answers.
+    ///
+    /// # Errors
+    /// As [`open`](Config::open), but for such a database.
+    pub async fn open_to_serve(&self) -> Result<Chunkflow, Complaints> {
+        let mut wrong = vec![];
+        let empty = self.open_store(&mut wrong).map(Chunkflow::new);
+        self.fill(empty, wrong, Purpose::Start).await
     }
 
     /// The same while `running` serves `before`: counters go on, and so do the chunks in memory where store and databases are the same.
@@ -216,11 +241,17 @@ impl Config {
                 .open_store(&mut wrong)
                 .map(|store| Chunkflow::with_clock(store, system_clock(), Arc::clone(running.metrics()))),
         };
-        self.fill(empty, wrong).await
+        self.fill(empty, wrong, Purpose::Reload).await
     }
 
-    async fn fill(&self, empty: Option<Chunkflow>, mut wrong: Vec<Located>) -> Result<Chunkflow, Complaints> {
-        let resources = self.open_resources(&mut wrong, false).await;
+    async fn fill(
+        &self,
+        empty: Option<Chunkflow>,
+        mut wrong: Vec<Located>,
+        purpose: Purpose,
+    ) -> Result<Chunkflow, Complaints> {
+        let store = empty.as_ref().map(|empty| Arc::clone(empty.store()));
+        let resources = self.open_resources(&mut wrong, purpose, store).await;
         let empty = empty.map(|empty| empty.with_heartbeat(self.server.heartbeat));
         match empty.filter(|_| wrong.is_empty()) {
             Some(empty) => Ok(resources.into_iter().fold(empty, Chunkflow::with)),
@@ -295,7 +326,7 @@ impl Config {
                 wrong.push(self.text.locate("store.url", &message, error.advice().unwrap_or(usual)));
             }
         }
-        self.open_resources(wrong, true).await;
+        self.open_resources(wrong, Purpose::Check, None).await;
     }
 
     fn wrong_tls(&self) -> Option<Located> {
@@ -312,12 +343,42 @@ impl Config {
             .ok()
     }
 
-    /// Makes every resource that can be made; what would be slow is added to what is wrong if it is asked for.
-    async fn open_resources(&self, wrong: &mut Vec<Located>, slow: bool) -> Vec<Resource> {
+    /// Opens a database, for a server so that its lists outlast its absence.
+    async fn open_database(
+        &self,
+        name: &str,
+        options: &DatabaseOptions,
+        purpose: Purpose,
+        store: Option<&Arc<dyn Store>>,
+    ) -> crate::Result<Arc<dyn Database>> {
+        let is_named = options.identity.is_some();
+        let serves = [Purpose::Start, Purpose::Reload].contains(&purpose);
+        let Some(store) = store.filter(|store| is_named && serves && !store.is_here()) else {
+            return open_database(options).await;
+        };
+        let (database, absence) = open_known(options, store, purpose == Purpose::Start).await?;
+        if let Some(error) = absence {
+            let why = self.text.discretion.unfilled(&error.told());
+            tracing::warn!(
+                database = name,
+                "{why}; until it answers, its lists are served as far as their chunks are in the store"
+            );
+        }
+        Ok(database)
+    }
+
+    /// Makes every resource that can be made; what would be slow is added to what is wrong where that is the purpose.
+    async fn open_resources(
+        &self,
+        wrong: &mut Vec<Located>,
+        purpose: Purpose,
+        store: Option<Arc<dyn Store>>,
+    ) -> Vec<Resource> {
+        let slow = purpose == Purpose::Check;
         let mut databases: HashMap<&str, Option<Arc<dyn Database>>> = HashMap::new();
         // What has no name could not be read, and was complained of.
         for (name, options) in self.databases.iter().filter(|(_, options)| !options.url.is_empty()) {
-            let opened = open_database(options).await.map_err(|error| {
+            let opened = self.open_database(name, options, purpose, store.as_ref()).await.map_err(|error| {
                 wrong.push(self.text.locate(
                     &format!("databases.{name}"),
                     &error.told(),

@@ -232,6 +232,12 @@ impl Loader {
         crate::store::meet(&*self.store).await
     }
 
+    /// Where chunks are kept.
+    #[cfg(feature = "server")]
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
     /// Whether its chunks are in this process only.
     pub(crate) fn is_here(&self) -> bool {
         self.store.is_here()

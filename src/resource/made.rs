@@ -36,7 +36,11 @@ impl Resource {
             options: options.clone(),
         };
         let parts = Arc::new(parts);
-        Ok(resource.made_again_by(Arc::new(move || remade(Arc::clone(&parts)))))
+        let resource = resource.made_again_by(Arc::new(move || remade(Arc::clone(&parts))));
+        if !resource.source.presence().is_known {
+            resource.note_outdated();
+        }
+        Ok(resource)
     }
 
     /// The same resource, which [`Chunkflow`](crate::Chunkflow) makes again by `remake` once a read has failed with [`Kind::Schema`].

@@ -19,7 +19,7 @@ pub(super) async fn answer<B>(chunkflow: &Chunkflow, shared: &Shared, request: &
     match (&*path, method) {
         ("/metrics", Method::GET | Method::HEAD) => metrics(chunkflow),
         ("/reload", Method::POST) => reload(shared).await,
-        ("/healthz", method) => route::health(&method, true),
+        ("/healthz", method) => route::health(&method, true, vec![]),
         (path, method) => match (path.strip_prefix("/purge/"), method) {
             (Some(resource), Method::POST) => match resource_of(resource) {
                 Ok(resource) => purge(chunkflow, &resource).await,

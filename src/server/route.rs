@@ -144,8 +144,11 @@ impl Site {
             };
         }
         match request.uri().path() {
-            "/healthz" => (health(request.method(), true), None),
-            "/readyz" => (health(request.method(), self.shared.ready.load(Ordering::Relaxed)), None),
+            "/healthz" => (health(request.method(), true, vec![]), None),
+            "/readyz" => {
+                let away = self.chunkflow.away().map(str::to_owned).collect();
+                (health(request.method(), self.shared.ready.load(Ordering::Relaxed), away), None)
+            }
             path => self.bounded(path, request, origin, peer).await.unwrap_or_else(|error| (problem(error), None)),
         }
     }
@@ -236,13 +239,16 @@ fn requester(client: IpAddr) -> Requester {
     Requester(hasher.finish())
 }
 
-pub(super) fn health(method: &Method, fine: bool) -> Response<Body> {
+pub(super) fn health(method: &Method, fine: bool, away: Vec<String>) -> Response<Body> {
     #[derive(Serialize)]
     struct Health {
         ok: bool,
+        /// Lists whose database has not answered yet.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        away: Vec<String>,
     }
     let status = if fine { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    readable(method, json(status, &Health { ok: fine }))
+    readable(method, json(status, &Health { ok: fine, away }))
 }
 
 /// The response to GET and HEAD; other methods are refused.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BoxFuture, Condition, Filter, Query, Run, Source};
+use super::{BoxFuture, Condition, Filter, Presence, Query, Run, Source};
 use crate::{
     cursor::Cursor,
     error::{Error, Result},
@@ -41,6 +41,10 @@ impl Source for Discreet {
 
     fn takes(&self, place: &Cursor) -> bool {
         self.0.takes(place)
+    }
+
+    fn presence(&self) -> Presence {
+        self.0.presence()
     }
 
     fn rows<'a>(&'a self, query: Query, sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {

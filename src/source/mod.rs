@@ -24,6 +24,8 @@ mod style;
 
 use std::{fmt, future::Future, ops::RangeInclusive, pin::Pin, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 #[cfg(feature = "server")]
 pub(crate) use self::address::with_password;
 pub(crate) use self::discreet::discreet;
@@ -83,6 +85,11 @@ pub trait Source: Send + Sync + 'static {
         true
     }
 
+    /// What is there of it. By default all.
+    fn presence(&self) -> Presence {
+        Presence { is_away: false, is_known: true }
+    }
+
     /// Hands the rows that `query` asks for to `sink`, in order, and gives the sink back.
     ///
     /// Dropping the future stops the work in the database too. On an error the sink is lost, with what it took.
@@ -96,6 +103,15 @@ pub trait Source: Send + Sync + 'static {
     fn count<'a>(&'a self, _conditions: Arc<[Condition]>) -> BoxFuture<'a, Option<u64>> {
         Box::pin(std::future::ready(None))
     }
+}
+
+/// What is there of a source whose database may be away since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// Whether its database has not answered yet.
+    pub is_away: bool,
+    /// Whether its columns, order and filters are known: where they are not, no request can be understood.
+    pub is_known: bool,
 }
 
 /// What a source is asked for.
@@ -127,7 +143,7 @@ pub struct Run {
 }
 
 /// A column that a request may filter by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filter {
     /// The column's name, in the database and in the request.
     pub column: String,
@@ -139,7 +155,7 @@ pub struct Filter {
 }
 
 /// What a filter's values must look like; anything else is refused before it reaches the database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Operand {
     /// A whole number.
     Integer,

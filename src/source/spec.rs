@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use super::style::{Style, Values};
 
 /// A resource as it is written down: a table, which of its rows, in which order, and the members of each row.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Spec {
     /// The table or view.
     pub table: String,
@@ -40,7 +42,7 @@ impl fmt::Debug for Spec {
 }
 
 /// One column of an order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OrderBy {
     /// The column; `through.COLUMN` is one of a join table.
     pub column: String,
@@ -64,7 +66,7 @@ impl OrderBy {
 }
 
 /// Where a member of a row comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum FieldSpec {
     /// A column of the table.
     Column(ColumnSpec),
@@ -100,7 +102,7 @@ pub enum FieldSpec {
 }
 
 /// A column, and how its values are written.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ColumnSpec {
     /// Its name.
     pub name: String,
@@ -123,7 +125,7 @@ impl From<String> for ColumnSpec {
 }
 
 /// What to take from related rows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Related {
     /// The related table; may be left out where a foreign key names it.
     pub table: Option<String>,

@@ -1,10 +1,12 @@
 //! How a column's values are written, as the configuration says.
 
+use serde::Serialize;
+
 /// How the values of a column are written; by default as the database has them.
 ///
 /// `holds` says what a column's values *are*, where its type does not; `values` says in whose form
 /// such values are written. `labels` and `base` make other texts of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Style {
     /// In whose form; `None`: in that of what is around the column, its relation or its resource.
     pub values: Option<Values>,
@@ -32,7 +34,7 @@ impl Style {
 }
 
 /// Whose form values are written in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum Values {
     /// As the database has them.
@@ -60,7 +62,7 @@ impl Values {
 }
 
 /// What the values of a column are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum ValueType {
     /// Whole numbers.

@@ -212,6 +212,7 @@ impl Chunkflow {
     pub async fn purge(&self, resource: &str) -> Result<()> {
         let found = self.resource(resource);
         let found = found.ok_or_else(|| Error::new(Kind::Missing, format!("there is no resource `{resource}`")))?;
+        is_known(&found)?;
         self.0.loader.forget(&found.digest()).await
     }
 
@@ -219,6 +220,18 @@ impl Chunkflow {
     pub fn generation(&self, resource: &str) -> Option<u64> {
         let found = self.resource(resource)?;
         Some(self.0.loader.generation(&found.digest()))
+    }
+
+    /// The resources whose database has not answered since the start: they are served as far as their chunks are in the store.
+    pub fn away(&self) -> impl Iterator<Item = &str> {
+        let away = self.0.slots.iter().filter(|slot| slot.now().source().presence().is_away);
+        away.map(|slot| slot.name())
+    }
+
+    /// The store.
+    #[cfg(feature = "server")]
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        self.0.loader.store()
     }
 
     /// Waits until the store answers.
@@ -291,6 +304,7 @@ impl Chunkflow {
         if method != Method::GET && method != Method::HEAD {
             return Err(reply::method_not_allowed(method));
         }
+        is_known(resource)?;
         let format = extension.map_or_else(|| accepted(request.headers()), Ok)?;
         let coding = match resource.options().compress {
             true => accepted_coding(request.headers())?,
@@ -523,4 +537,16 @@ fn status_value(how: How) -> HeaderValue {
         How::Joined => return HeaderValue::from_static("chunkflow; fwd=miss; collapsed"),
     };
     HeaderValue::try_from(value).expect("ASCII")
+}
+
+/// Whether requests for a resource can be understood.
+///
+/// # Errors
+/// [`Kind::Unavailable`] where its database has been away since the start, and what it is has not been kept.
+fn is_known(resource: &Resource) -> Result<()> {
+    if resource.source().presence().is_known {
+        return Ok(());
+    }
+    let message = "the database of this list has not answered since the server started";
+    Err(Error::new(Kind::Unavailable, message).remedy("try again shortly"))
 }

@@ -104,10 +104,14 @@ impl Slot {
         let mut renewal = self.renewal();
         match made {
             Ok(resource) => {
+                let is_same = resource.digest() == outdated.digest();
                 self.now.store(Arc::new(resource));
                 renewal.failed = None;
                 recent.forget(outdated);
-                tracing::info!(resource = self.name, "the table has changed, and the list with it");
+                match is_same {
+                    true => tracing::info!(resource = self.name, "the list is read again: its table is what it was"),
+                    false => tracing::info!(resource = self.name, "the table has changed, and the list with it"),
+                }
             }
             Err(error) => {
                 renewal.failed = Some(Instant::now());

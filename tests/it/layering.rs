@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// From the ground up. A module may import from those before it, and from its own folder.
-const LAYERS: [&[&str]; 14] = [
+const LAYERS: [&[&str]; 15] = [
     &["error", "flaw", "bytes_size", "canonical", "socket", "suggest"],
     &["row", "secret"],
     &["text"],
@@ -13,6 +13,8 @@ const LAYERS: [&[&str]; 14] = [
     &["source", "format", "coding"],
     // A store's futures are boxed as a source's are.
     &["store"],
+    // What a server needs to know of a database that is away.
+    &["known"],
     &["resource"],
     &["cutter"],
     &["loader"],

@@ -254,7 +254,7 @@ impl Source for Table {
     }
 
     fn fingerprint(&self) -> Vec<u8> {
-        self.definition.bytes.clone()
+        self.definition.digest()
     }
 
     fn places(&self) -> Vec<u8> {

@@ -2,6 +2,8 @@
 //! shapes its rows or says how they are ordered. Chunks are kept under it, and a read that finds
 //! another one fails.
 
+use sha2::{Digest, Sha256};
+
 use super::{
     catalogue::{Catalogue, Table},
     keyset::KeyColumn,
@@ -77,6 +79,11 @@ pub(in crate::source) struct Definition {
 }
 
 impl Definition {
+    /// What tells it from others. Nothing of a condition, which may hold a secret, can be read from it.
+    pub(in crate::source) fn digest(&self) -> Vec<u8> {
+        Sha256::digest(&self.bytes).to_vec()
+    }
+
     /// The definition of a plan. `behind` is what stands behind the views that it reads.
     pub(in crate::source) fn new(
         plan: &Plan,

@@ -350,7 +350,7 @@ impl Source for Table {
     }
 
     fn fingerprint(&self) -> Vec<u8> {
-        self.reader.definition.bytes.clone()
+        self.reader.definition.digest()
     }
 
     fn places(&self) -> Vec<u8> {

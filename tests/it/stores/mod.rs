@@ -1,5 +1,6 @@
 //! Stores that several servers share: real Redis and Memcached, and what happens when they fail.
 
+mod away;
 mod checked;
 mod damage;
 mod faults;
