@@ -9,7 +9,7 @@ use super::{
 use crate::{
     resource::is_name,
     row::Value,
-    source::{Complaint, Database, FieldSpec, Related, Spec, TableInfo},
+    source::{Complaint, Database, FieldSpec, Related, Spec, TableInfo, Values},
     text,
 };
 
@@ -31,6 +31,8 @@ struct DraftResource {
     relations: Vec<DraftRelation>,
     /// Why it is not served.
     left_out: Option<String>,
+    /// What a framework's values would rest on: fields, and what to write of each.
+    hints: Vec<(String, String)>,
 }
 
 struct DraftRelation {
@@ -41,23 +43,30 @@ struct DraftRelation {
 }
 
 impl Draft {
-    /// Looks at every table of a database. With `relations` the related rows that its foreign keys tell of are members too.
+    /// Looks at every table of a database. With `relations` the related rows that its foreign keys tell of are members too,
+    /// and what a framework's values would rest on is said.
     pub async fn of(database: &dyn Database, relations: bool) -> Draft {
         let tables = database.tables();
         let reasons = left_out(&tables);
         let seen = tables.iter().zip(&reasons).filter(|(_, reason)| reason.is_none());
         let seen: HashSet<&str> = seen.map(|(info, _)| &*info.name).collect();
+        let is_django = tables.iter().any(|info| info.name == "django_migrations");
+        let with_hints = relations && is_django;
         let mut resources: Vec<DraftResource> = vec![];
         for (info, reason) in tables.iter().zip(&reasons) {
             let name = name_of(&info.name, &tables, &resources);
             let relations = if relations { relations_of(info, &tables, &seen) } else { vec![] };
-            let mut draft = DraftResource { name, left_out: reason.clone(), info: info.clone(), relations };
+            let (left_out, info, hints) = (reason.clone(), info.clone(), vec![]);
+            let mut draft = DraftResource { name, left_out, info, relations, hints };
             if draft.left_out.is_none() {
                 draft.try_out(database).await;
             }
+            if draft.left_out.is_none() && with_hints {
+                draft.ask_for_hints(database).await;
+            }
             resources.push(draft);
         }
-        Draft { resources, is_django: tables.iter().any(|info| info.name == "django_migrations") }
+        Draft { resources, is_django }
     }
 
     /// The resources that would be served.
@@ -141,6 +150,13 @@ impl DraftResource {
         }
     }
 
+    /// Finds out of which columns only Django's models say what they hold.
+    async fn ask_for_hints(&mut self, database: &dyn Database) {
+        let spec = Spec { values: Values::Django { use_tz: true }, ..self.spec() };
+        let notes = database.explain(&spec).await.into_iter().filter(|one| one.is_note);
+        self.hints = notes.filter_map(|one| Some((one.at.strip_prefix("fields.")?.to_owned(), one.remedy))).collect();
+    }
+
     fn spec(&self) -> Spec {
         let columns = self.info.columns.iter().map(|(name, _)| (name.clone(), FieldSpec::Column(name.clone().into())));
         let related = self.relations.iter().filter(|relation| relation.off.is_none());
@@ -186,11 +202,14 @@ impl DraftResource {
         if is_django {
             line(out, format_args!("# values = \"django\"    # as DjangoJSONEncoder writes queryset.values()"));
         }
-        if self.relations.is_empty() {
+        if self.relations.is_empty() && self.hints.is_empty() {
             return;
         }
         line(out, format_args!("\n[resources.{}.fields]", key(&self.name)));
         for (name, _) in &self.info.columns {
+            for (_, hint) in self.hints.iter().filter(|(field, _)| field == name) {
+                line(out, format_args!("# {}, for Django's values: {}", key(name), shown(hint)));
+            }
             line(out, format_args!("{} = {}", key(name), quoted(name)));
         }
         for relation in &self.relations {

@@ -7,11 +7,12 @@ use std::{
     process::{Command, Stdio},
 };
 
+use chunkflow::Config;
 use serde_json::{Value, json};
 
 use crate::{
     servers::{Db, every_kind, sqlite},
-    support::{Running, binary},
+    support::{Running, binary, runtime},
 };
 
 /// What the program says to some input.
@@ -89,6 +90,33 @@ fn the_values_are_those_of_django_s_encoder_from_every_database() {
             assert_same(dump, &server.get(&format!("/{table}")).body, &format!("{} {table}", db.name()));
         }
         assert_eq!(server.chunkflow.metrics().values_without_form.get(), 0, "{}", db.name());
+    }
+}
+
+#[test]
+fn check_guesses_nothing_of_postgresql_nor_of_what_the_fields_say() {
+    for db in every_kind() {
+        made(&db, false);
+        let guessed = |fields| {
+            let text = configured(&db, "values = \"django\"", fields);
+            let checked = runtime().block_on(Config::check("chunkflow.toml", &text, &|_| None));
+            checked.unwrap_or_else(|wrong| panic!("{wrong}")).guesses().render(false)
+        };
+        let uuid = ("maker_id", "{ column = \"maker_id\", as = \"uuid\" }");
+        let integers =
+            ["big", "big_positive"].map(|name| (name, format!("{{ column = \"{name}\", as = \"integer\" }}")));
+        let integers = integers.iter().map(|(name, field)| (*name, &**field));
+        let said: Vec<(&str, &str)> = FIELDS.iter().copied().chain([uuid]).chain(integers).collect();
+        let of_price = |text: &str| text.matches("column `price`").count();
+        assert_eq!(of_price(&guessed(&[])), usize::from(db.name() == "sqlite"), "{}", db.name());
+        if db.name() == "postgres" {
+            assert_eq!(guessed(&[]), "");
+        }
+        let rest = guessed(&said);
+        assert!(
+            !["price", "took", "ident", "big", "maker_id"].iter().any(|name| rest.contains(&format!("`{name}`"))),
+            "{rest}"
+        );
     }
 }
 
@@ -359,4 +387,12 @@ fn init_hints_at_django_s_values_only_where_its_tables_are() {
     assert!(!printed().contains("django"));
     db.execute("CREATE TABLE django_migrations (id INTEGER PRIMARY KEY)");
     assert!(printed().contains("\n# values = \"django\""));
+    assert!(!printed().contains("[resources.item.fields]"), "there is nothing to say of them");
+
+    // With what only the models say, at each such field.
+    db.execute("CREATE TABLE other (id INTEGER PRIMARY KEY, price decimal, span bigint, item bigint)");
+    let hint = "\n# price, for Django's values: write { column = \"price\", decimals = 2 }";
+    assert!(printed().contains(hint), "{}", printed());
+    let config = printed().replace("# values", "values");
+    assert_eq!(crate::support::checked(&config), "", "what it prints works");
 }

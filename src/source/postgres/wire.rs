@@ -331,13 +331,25 @@ fn inet(raw: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let [_, bits, is_cidr, _, address @ ..] = raw else { return None };
     match address.len() {
         4 => write(out, format_args!("{}", Ipv4Addr::from(fixed::<4>(address)?)))?,
-        _ => write(out, format_args!("{}", Ipv6Addr::from(fixed::<16>(address)?)))?,
+        _ => ipv6(Ipv6Addr::from(fixed::<16>(address)?), out)?,
     }
     // As PostgreSQL shows it: an `inet` without its mask where that is the whole address.
     if usize::from(*bits) < address.len() * 8 || *is_cidr != 0 {
         write(out, format_args!("/{bits}"))?;
     }
     Some(())
+}
+
+/// As PostgreSQL shows it (`inet_net_ntop`): what ends in an address of IPv4 behind zeros alone shows that.
+fn ipv6(address: Ipv6Addr, out: &mut Vec<u8>) -> Option<()> {
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => {
+            let [a, b] = high.to_be_bytes();
+            let [c, d] = low.to_be_bytes();
+            write(out, format_args!("::{a}.{b}.{c}.{d}"))
+        }
+        _ => write(out, format_args!("{address}")),
+    }
 }
 
 /// Dimensions, the elements' type, length and first index of each dimension, then the elements. What could not be written as

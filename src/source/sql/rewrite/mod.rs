@@ -124,6 +124,9 @@ impl Rewrite {
     /// A JSON array with each of its elements rewritten; `None` where it is not one of single
     /// values.
     fn elements(&self, json: &[u8]) -> Result<Option<text::Output>, Error> {
+        if serde_json::from_slice::<serde::de::IgnoredAny>(json).is_err() {
+            return Ok(None);
+        }
         let element = Rewrite { of_elements: false, ..self.clone() };
         let mut out = text::Output::default();
         let mut held = Held::new(1);
@@ -436,6 +439,8 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::flaw::Flaw;
 
@@ -546,6 +551,55 @@ mod tests {
         assert_eq!(whole(&array(To::Duration), Value::Json(b"[\"1 day\", null]")), "[\"P1DT00H00M00S\", null]");
         assert_eq!(shown(&array(To::Date), json(b"[\"x\",\"2026-01-02\"]")), ("[\"x\",\"2026-01-02\"]".into(), true));
         assert_eq!(whole(&array(To::Date), json(b"[]")), "[]");
+    }
+
+    /// A rewrite of every kind.
+    fn every_kind() -> Vec<To> {
+        let decimal = |decimals| To::Decimal { decimals, fifteen_digits: true, as_text: false };
+        vec![
+            To::Same,
+            To::Integer,
+            decimal(None),
+            decimal(Some(3)),
+            To::Float,
+            To::Boolean,
+            To::Text,
+            To::Date,
+            To::Time(Precision::All),
+            To::DateTime(Precision::Milliseconds, Zone::Utc),
+            To::Duration,
+            To::Uuid { is_sure: true },
+            To::Json,
+            To::Bytes,
+            To::File(Base::parse("/m/").unwrap()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_column_holds_the_list_is_json(
+            bytes: Vec<u8>,
+            text in "[-+0-9.eE:TZ a-fx/\\\\\"\\[\\],{}é]{0,24}|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}[T ][0-9:.,+]{0,20}",
+            n: i64,
+            real: f64,
+        ) {
+            for to in every_kind() {
+                for of_elements in [false, true] {
+                    let rewrite = Rewrite { of_elements, ..of(to.clone()) };
+                    for bytes in [&bytes[..], text.as_bytes()] {
+                        let all = [
+                            Value::Integer(n), Value::Real(real), Value::Text(bytes), Value::Blob(bytes),
+                            Value::Json(bytes), Value::Decimal(bytes), Value::Formless(Some(bytes)),
+                        ];
+                        for value in all {
+                            let (shown, _) = shown(&rewrite, value);
+                            let read = serde_json::from_str::<serde::de::IgnoredAny>(&shown);
+                            prop_assert!(read.is_ok(), "{:?} {:?}: {}", to, value, shown);
+                        }
+                    }
+                }
+            }
+        }
     }
 
     #[test]
