@@ -1,7 +1,11 @@
 //! Which rewrite a column gets: by what the configuration says and, where that says nothing, by the
 //! column's type.
 
-use super::{Base, Precision, Rewrite, To, Zone};
+use super::{
+    Rewrite, To,
+    file::Base,
+    moment::{Precision, Zone},
+};
 use crate::source::{
     Complaint, Style, ValueType, Values,
     sql::catalogue::{Holds, TableColumn},
