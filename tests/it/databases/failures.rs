@@ -2,7 +2,7 @@
 
 use super::ids;
 use crate::{
-    servers::{Db, Kind, Server, postgres},
+    servers::{Db, Kind, Server, postgres, sqlite},
     support::{Client, Running, until},
 };
 
@@ -110,4 +110,73 @@ fn a_read_that_the_database_says_may_be_tried_again_is_tried_again_twice() {
             assert_eq!(db.query("SELECT last_value FROM attempt").unwrap()[0][0], "3", "{case}: tries");
         }
     }
+}
+
+/// A table whose row `bad` fails a read with the error `code`, on each connection whose number is less than `least` says.
+fn failing_on_connections(machine: &'static Server, code: u16, bad: u32) -> Db {
+    let db = machine.database();
+    db.execute(&format!(
+        "CREATE TABLE item (id INTEGER PRIMARY KEY);
+         INSERT INTO item SELECT seq FROM seq_1_to_1000;
+         CREATE TABLE least (connection BIGINT);
+         INSERT INTO least VALUES (0);
+         DELIMITER $$
+         CREATE FUNCTION passes(id INTEGER) RETURNS INTEGER READS SQL DATA
+         BEGIN
+             IF id = {bad} AND CONNECTION_ID() < (SELECT connection FROM least) THEN
+                 SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = {code}, MESSAGE_TEXT = 'try restarting transaction';
+             END IF;
+             RETURN 1;
+         END $$
+         DELIMITER ;
+         CREATE VIEW held AS SELECT id FROM item WHERE passes(id);"
+    ));
+    db
+}
+
+#[test]
+fn a_read_that_mariadb_says_may_be_tried_again_is_tried_again_twice() {
+    let machine: &'static Server = Box::leak(Box::new(Server::start(Kind::MariaDb)));
+    let resources = ["table = \"item\"\nwhere = \"passes(id)\"", "table = \"held\"\nkey = [\"id\"]"];
+    let cases = [(1, 2, true), (1, 3, false), (400, 2, true)];
+    // A deadlock, and a row that has changed since it was read.
+    for (code, (bad, times, passes)) in [1213, 1020].into_iter().flat_map(|code| cases.map(|case| (code, case))) {
+        for resource in resources {
+            let db = failing_on_connections(machine, code, bad);
+            let server = db.serve(resource);
+            // The first try is by a connection of before, each further one by a new one: what has failed is not used again.
+            let newest = || db.query("SELECT CONNECTION_ID()").unwrap()[0][0].parse::<u32>().unwrap();
+            let before = newest() + 1;
+            db.execute(&format!("UPDATE least SET connection = {before} + {times}"));
+            let reply = server.get("/list");
+
+            let case = format!("{resource}: row {bad} fails {times} times with {code}");
+            if passes {
+                assert!(reply.status == 200 && reply.whole, "{case}: {}", String::from_utf8_lossy(&reply.body));
+                let expected: Vec<i64> = (1..=1000).collect();
+                assert_eq!(ids(&reply.results()), expected, "{case}");
+            } else {
+                assert_eq!(reply.status, 503, "{case}");
+            }
+            assert_eq!(newest() - before, 3, "{case}: two further tries, each by a connection of its own");
+        }
+    }
+}
+
+#[test]
+fn a_read_of_a_sqlite_file_that_is_locked_for_long_is_tried_again() {
+    let db = sqlite();
+    db.execute("CREATE TABLE item (id INTEGER PRIMARY KEY); INSERT INTO item VALUES (1)");
+    // SQLite itself waits five seconds for a lock; a read is tried again for half of its time.
+    let config = db.config("table = \"item\"").replace("main = ", "main = { timeout = \"40s\", url = ");
+    let server = Running::config(&config.replacen("\"\n\n", "\" }\n\n", 1));
+
+    let lock = rusqlite::Connection::open(db.url().trim_start_matches("sqlite:")).unwrap();
+    lock.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let mut client = Client::get(server.address, "/list");
+    std::thread::sleep(std::time::Duration::from_secs(6));
+    lock.execute_batch("COMMIT").unwrap();
+    let reply = client.read_reply("GET");
+    assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+    assert_eq!(ids(&reply.results()), [1]);
 }
