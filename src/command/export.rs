@@ -54,6 +54,8 @@ pub(super) async fn run(
     // A bar would be drawn over the list where both go to one terminal.
     let shows_list = output.is_none() && io::stdout().is_terminal();
     let bar = progress_bar(&resource, name, opener.process.terminal && !shows_list).await;
+    // Before there is a part of a file that a signal would leave behind.
+    let stopped = stopped()?;
     let target = Target::open(output)?;
     let told = target.name().map_or_else(String::new, |name| format!(" in {}", name.display()));
     tokio::select! {
@@ -67,23 +69,25 @@ pub(super) async fn run(
             Err(error) if is_broken_pipe(&error) => Ok(Exit::Failed),
             Err(error) => Err(error),
         },
-        signal = stopped() => {
-            signal?;
+        () = stopped => {
             bar.abandon();
             Err(anyhow!("interrupted: nothing was written under the final name"))
         }
     }
 }
 
-/// Ends when somebody wants the process to.
-async fn stopped() -> io::Result<()> {
+/// From now on no signal ends the process by itself; what this gives ends when one wants it to.
+fn stopped() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        _ = terminate.recv() => Ok(()),
-        _ = hangup.recv() => Ok(()),
-    }
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    })
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
