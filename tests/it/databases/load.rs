@@ -102,14 +102,33 @@ struct Advisory(std::process::Child);
 
 impl Advisory {
     fn lock(db: &Db) -> Advisory {
+        let lock = Advisory::ask(db);
+        until("the lock is held", || Advisory::count(db, true) == "1");
+        lock
+    }
+
+    fn ask(db: &Db) -> Advisory {
         let mut psql = std::process::Command::new("psql");
         psql.args(["-X", "-q", &db.url()]).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
         let mut child = psql.spawn().unwrap();
         writeln!(child.stdin.as_mut().unwrap(), "SELECT pg_advisory_lock(7);").unwrap();
-        let held = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
-            WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND granted AND datname = current_database()";
-        until("the lock is held", || db.query(held).unwrap()[0][0] == "1");
         Advisory(child)
+    }
+
+    /// How many have the lock, or wait for it.
+    fn count(db: &Db, granted: bool) -> String {
+        let sql = format!(
+            "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+             WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND granted = {granted} AND datname = current_database()"
+        );
+        db.query(&sql).unwrap()[0][0].clone()
+    }
+
+    /// Waits for the lock behind all who wait for it already.
+    fn wait(db: &Db) -> Advisory {
+        let lock = Advisory::ask(db);
+        until("the lock is waited for", || Advisory::count(db, false) == "1");
+        lock
     }
 }
 
@@ -147,5 +166,58 @@ fn one_client_with_many_filtered_lists_leaves_others_their_turn() {
     for (n, client) in many.iter_mut().enumerate() {
         let reply = client.read_reply("GET");
         assert!(reply.whole && reply.results().len() == 100 - n, "{n}: {}", reply.status);
+    }
+}
+
+#[test]
+fn turns_at_a_database_go_round_by_the_address_that_asks() {
+    let db = postgres();
+    long(&db, 10);
+    let mut text =
+        db.config("table = \"item\"").replace("main = ", "main = { pool = 1, url = ").replacen("\"\n\n", "\" }\n\n", 1);
+    for view in ["slow", "other"] {
+        db.execute(&format!(
+            "CREATE VIEW {view} AS SELECT id, name FROM item WHERE (SELECT pg_advisory_xact_lock_shared(7)::text) = ''"
+        ));
+        text += &format!(
+            "[resources.{view}]\ndatabase = \"main\"\ntable = \"{view}\"\nkey = [\"id\"]\nfilters = [\"id\"]\n"
+        );
+    }
+    let server = Running::config(&(text + "[server]\ntrusted_proxies = [\"127.0.0.1/32\"]\n"));
+    let ask = |address: &str, target: &str| {
+        let mut client = Client::connect(server.address);
+        client.send("GET", target, "HTTP/1.1", &[("host", "localhost"), ("x-forwarded-for", address)]);
+        client
+    };
+    let reads = || {
+        let sql = "SELECT CASE WHEN query LIKE '%other%' THEN 'other' ELSE 'slow' END FROM pg_stat_activity
+            WHERE wait_event = 'advisory' AND query NOT LIKE '%pg_advisory_lock(7)%' AND datname = current_database()";
+        db.query(sql).unwrap().concat()
+    };
+
+    let lock = Advisory::lock(&db);
+    let mut clients = vec![ask("192.0.2.1", "/slow?id=gt.0")];
+    until("the first reads", || reads() == ["slow"]);
+    clients.extend((1..20).map(|n| ask("192.0.2.1", &format!("/slow?id=gt.{n}"))));
+    let loads = || server.chunkflow.metrics().misses.get();
+    until("all of one address wait", || loads() == 20);
+    clients.push(ask("192.0.2.2", "/other?id=gt.0"));
+    until("and another", || loads() == 21);
+
+    // One read after the other: behind each the lock is held again.
+    let mut lock = lock;
+    let mut turns = vec![];
+    for _ in 0..2 {
+        let next = Advisory::wait(&db);
+        drop(std::mem::replace(&mut lock, next));
+        let held = || Advisory::count(&db, true) == "1" && Advisory::count(&db, false) == "0";
+        until("the read before has ended", held);
+        until("the next reads", || !reads().is_empty());
+        turns.extend(reads());
+    }
+    assert_eq!(turns, ["slow", "other"], "the other is second in turn, before eighteen that came before it");
+    drop(lock);
+    for client in &mut clients {
+        assert_eq!(client.read_reply("GET").status, 200);
     }
 }
