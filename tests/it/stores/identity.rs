@@ -106,6 +106,26 @@ fn a_role_reads_in_the_place_of_each_user_and_its_rows_are_shared() {
 }
 
 #[test]
+fn rows_that_a_user_reads_who_has_become_another_are_not_kept_under_the_first_one_s_name() {
+    let (db, [a, b], _) = with_policy("became");
+    let config = config("became", &format!("\"{}\"", db.as_user(&a).url()));
+    let first = Running::config(&config);
+    assert_eq!(list(&first), fresh(&["of a"]));
+    let sql = format!("SELECT coalesce(string_agg(pid::text, ','), '') FROM pg_stat_activity WHERE usename = '{a}'");
+    let connections = db.query(&sql).unwrap()[0][0].clone();
+    let second = Running::config(&config);
+
+    // From now on new connections read as the other user; those of the second server are of before.
+    db.execute(&format!("GRANT {b} TO {a}; ALTER ROLE {a} SET role TO {b}; SELECT pg_terminate_backend(pid) FROM unnest(ARRAY[{connections}]) pid"));
+    first.block_on(first.chunkflow.purge("list")).unwrap();
+    let generation = |server: &Running| server.chunkflow.generation("list").unwrap();
+    until("the other server sees the purge", || generation(&second) >= generation(&first));
+    until("the first server has read", || first.get("/list").status == 200);
+    first.block_on(first.chunkflow.written());
+    assert_eq!(list(&second).0, ["of a"]);
+}
+
+#[test]
 fn users_share_what_is_said_to_depend_on_none_of_them() {
     let (db, [a, b], _) = with_policy("share");
     db.execute("ALTER TABLE item DISABLE ROW LEVEL SECURITY");

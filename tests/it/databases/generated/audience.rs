@@ -157,7 +157,8 @@ fn with_views(rng: &mut Rng) -> [Side; 2] {
     db.execute(&format!(
         "CREATE USER IF NOT EXISTS {a}@'127.0.0.1'; CREATE USER IF NOT EXISTS {b}@'127.0.0.1';
          GRANT SELECT, SHOW VIEW ON {of}.item TO {a}@'127.0.0.1'; GRANT SELECT, SHOW VIEW ON {of}.owner TO {a}@'127.0.0.1';
-         GRANT SELECT (k, n, owner, viewer) ON {of}.item TO {b}@'127.0.0.1'; GRANT SELECT ON {of}.owner TO {b}@'127.0.0.1'"
+         GRANT SELECT (k, n, owner, viewer) ON {of}.item TO {b}@'127.0.0.1'; GRANT SHOW VIEW ON {of}.item TO {b}@'127.0.0.1';
+         GRANT SELECT, SHOW VIEW ON {of}.owner TO {b}@'127.0.0.1'"
     ));
     let mut seen = [tables.clone(), fewer(&tables)].into_iter();
     [a, b].map(|user| {
