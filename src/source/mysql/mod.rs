@@ -23,14 +23,14 @@ use mysql_async::{DriverError, Row, prelude::Queryable};
 
 use self::{
     catalogue::{Extra, Extras},
-    connect::{Connector, ServerFacts, has_no_tls, tls_failed},
+    connect::{Connector, ServerFacts, Session, has_no_tls, tls_failed},
     proof::{Proof, Stamp},
-    rows::Progress,
 };
 use super::{
     BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, KnownBy, MadeSource, Query,
     Run, Source, Spec, TableInfo,
     sql::{
+        attempts::{self, Attempts, Progress, Signs},
         catalogue::Catalogue,
         definition::{Definition, Identity, Told, changed, not_made, tables},
         dialect::Dialect,
@@ -40,7 +40,6 @@ use super::{
         planner::plan,
         pool,
         run::Width,
-        tries::Tries,
     },
 };
 use crate::{
@@ -268,15 +267,49 @@ struct Table {
     width: Width,
 }
 
-impl Table {
+impl Attempts for Table {
+    type Connect = Connector;
+    type Failure = Failure;
+    type Proof = Proof;
+    type Stamp = Stamp;
+
+    fn pool(&self) -> &Arc<Pool> {
+        &self.server.pool
+    }
+
     fn proof(&self) -> Arc<Proof> {
         Arc::clone(&self.proof.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Looks at the tables again, since a read saw something else than its proof says.
-    ///
-    /// # Errors
-    /// [`Kind::Schema`], where rows are not any more what they were.
+    fn stamp(proof: &Proof) -> &Stamp {
+        &proof.stamp
+    }
+
+    async fn attempt(
+        &self,
+        session: &mut Session,
+        proof: &Proof,
+        query: &Query,
+        sink: &mut dyn RowSink,
+        progress: &mut Progress,
+    ) -> Result<(bool, Stamp), Failure> {
+        rows::read(&mut session.conn, proof, &self.plan, query, sink, progress).await
+    }
+
+    async fn attempt_with_care(
+        &self,
+        session: &mut Session,
+        proof: &Proof,
+        query: &Query,
+        sink: &mut dyn RowSink,
+    ) -> Result<(bool, Stamp), Failure> {
+        careful::read(&mut session.conn, proof, &self.plan, query, sink).await
+    }
+
+    async fn holds(&self, proof: &Proof) -> bool {
+        self.server.saw(&proof.sql).await.is_ok_and(|saw| saw == proof.stamp)
+    }
+
     async fn look_again(&self, noticed: Instant) -> Result<Arc<Proof>> {
         let made = self.server.made(&self.spec, Some(noticed)).await.map_err(not_made)?;
         if made.definition != self.definition {
@@ -287,9 +320,28 @@ impl Table {
         Ok(proof)
     }
 
-    /// Whether a transaction sees what a proof says.
-    async fn holds(&self, proof: &Proof) -> bool {
-        self.server.saw(&proof.sql).await.is_ok_and(|saw| saw == proof.stamp)
+    fn signs(failure: &Failure) -> Signs {
+        let doubtful = failure.may_be_the_schemas();
+        let Failure::Mysql(error) = failure else {
+            // The server still sends rows.
+            return Signs { doubtful, ..Signs::default() };
+        };
+        Signs {
+            lost: is_lost(error),
+            over: true,
+            changed: failure.is_the_schemas(),
+            doubtful,
+            passing: will_pass(error),
+            of_a_value: careful::is_of_a_value(error),
+        }
+    }
+
+    fn explained(failure: Failure, query: &Query) -> Error {
+        failure.explained(&query.conditions)
+    }
+
+    fn timed_out(timeout: Duration) -> Error {
+        timed_out(timeout)
     }
 }
 
@@ -322,83 +374,10 @@ impl Source for Table {
         Box::pin(async move {
             let mut query = self.width.bounded(query);
             query.conditions = params::checked(&self.plan, &query.conditions)?;
-            let (pool, mut progress) = (&self.server.pool, Progress::default());
-            let mut proof = self.proof();
-            let mut looked = false;
-            let mut tries = Tries::default();
-            // Whether a value has made the database fail.
-            let mut with_care = false;
-            let ended = loop {
-                let noticed = Instant::now();
-                let mut lease = pool.lease(query.claim()).await?;
-                let reused = lease.reused;
-                let conn = &mut lease.connection().conn;
-                let read = async {
-                    match with_care {
-                        true => careful::read(conn, &proof, &self.plan, &query, &mut *sink).await,
-                        false => rows::read(conn, &proof, &self.plan, &query, &mut *sink, &mut progress).await,
-                    }
-                };
-                let failure = match tokio::time::timeout(pool.patience(), read).await {
-                    Ok(Ok((ended, saw))) => {
-                        lease.give_back();
-                        // What was read is right where the same is seen once more, and is what it was made of.
-                        if saw != proof.stamp && self.look_again(noticed).await?.stamp != saw {
-                            return Err(changed());
-                        }
-                        break ended;
-                    }
-                    // The server ended it while it was idle, as it does when it restarts.
-                    Ok(Err(Failure::Mysql(error))) if reused && progress.rows == 0 && is_lost(&error) => {
-                        lease.end();
-                        pool.forget_idle();
-                        continue;
-                    }
-                    Ok(Err(failure @ Failure::Mysql(_))) => {
-                        lease.end();
-                        failure
-                    }
-                    // It still sends rows.
-                    Ok(Err(failure @ Failure::Own(_))) => {
-                        drop(lease);
-                        failure
-                    }
-                    Err(_) => return Err(timed_out(pool.timeout())),
-                };
-                let changes = failure.is_the_schemas();
-                let may = failure.may_be_the_schemas();
-                // A client that asks for what does not fit a column must not have the catalogue read.
-                if !looked && (changes || (may && !self.holds(&proof).await)) {
-                    proof = self.look_again(noticed).await?;
-                    looked = true;
-                    if progress.rows > 0 {
-                        return Err(changed());
-                    }
-                    continue;
-                }
-                match failure {
-                    Failure::Mysql(error)
-                        if will_pass(&error)
-                            && !with_care
-                            && progress.handed == 0
-                            && let Some(pause) = tries.next() =>
-                    {
-                        tracing::debug!(%error, "a read is tried again");
-                        tokio::time::sleep(pause).await;
-                        progress = Progress::default();
-                    }
-                    Failure::Mysql(error) if !with_care && careful::is_of_a_value(&error) => {
-                        // The rows before the one whose value has failed the query are read by themselves.
-                        with_care = !(1..query.limit as usize).contains(&progress.rows);
-                        query.limit = if with_care { query.limit } else { progress.rows as u32 };
-                        progress = Progress::default();
-                    }
-                    failure => return Err(failure.explained(&query.conditions)),
-                }
-            };
-            if let Some(width) = progress.bytes.checked_div(progress.rows) {
-                // What is too much would have to be read to its end before anything else. Of related rows twice as much may be held.
-                self.width.note(width + progress.related / 2);
+            let (ended, progress) = attempts::read(self, query, &mut *sink).await?;
+            if let Some(width) = progress.width() {
+                // What is too much would have to be read to its end before anything else.
+                self.width.note(width);
             }
             Ok(Run { sink, ended })
         })

@@ -21,6 +21,7 @@ use crate::{
     source::{
         Condition, Query,
         sql::{
+            attempts::Progress,
             catalogue::fill,
             held::{Held, Slot},
             keyset,
@@ -42,18 +43,6 @@ const SMALL_TABLE: usize = 256;
 /// What opens and closes a transaction.
 pub(super) const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
 pub(super) const COMMIT: &str = "COMMIT";
-
-/// How a read went.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    /// Rows that came, and their bytes.
-    pub(super) rows: usize,
-    pub(super) bytes: usize,
-    /// Rows that the sink has taken, of those that came.
-    pub(super) handed: usize,
-    /// About how many bytes of related rows belong to a row.
-    pub(super) related: usize,
-}
 
 /// Reads one run into the sink; says whether the list ends with it, and what the transaction saw, which is still to be compared.
 pub(super) async fn read(

@@ -25,16 +25,16 @@ use tokio_postgres::error::SqlState;
 #[doc(hidden)]
 pub use self::wire::fuzz_postgres_wire;
 use self::{
-    connect::Connector,
+    connect::{Connection, Connector},
     explain::Prepared,
     look::Look,
     proof::{Ground, Proof, Stamp},
-    rows::Progress,
 };
 use super::{
     BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, KnownBy, MadeSource, Query,
     Run, Source, Spec, TableInfo,
     sql::{
+        attempts::{self, Attempts, Progress, Signs},
         definition::{Definition, Identity, changed, not_made, tables},
         dialect::Dialect,
         looked::Looked,
@@ -43,7 +43,6 @@ use super::{
         planner::plan,
         pool,
         run::Width,
-        tries::Tries,
     },
 };
 use crate::{
@@ -201,29 +200,6 @@ struct Table {
 }
 
 impl Table {
-    fn proof(&self) -> Arc<Proof> {
-        Arc::clone(&self.proof.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Looks at the tables again, since a read saw something else than its proof says.
-    ///
-    /// # Errors
-    /// [`Kind::Schema`], where rows are not any more what they were.
-    async fn look_again(&self, noticed: Instant) -> Result<Arc<Proof>> {
-        let made = self.server.made(&self.spec, Some(noticed)).await.map_err(not_made)?;
-        if made.definition != self.definition {
-            return Err(changed());
-        }
-        let proof = Arc::new(made.proof);
-        *self.proof.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&proof);
-        Ok(proof)
-    }
-
-    /// Whether a transaction sees what a proof says.
-    async fn holds(&self, proof: &Proof) -> bool {
-        self.saw(proof).await.is_ok_and(|saw| saw == proof.stamp)
-    }
-
     /// What a transaction sees that reads nothing.
     async fn saw(&self, proof: &Proof) -> Result<Stamp> {
         let mut lease = self.server.pool.lease(Claim::default()).await?;
@@ -237,6 +213,81 @@ impl Table {
         let seen = seen.map_err(|failure| failure.explained(None))?;
         lease.give_back();
         Ok(seen)
+    }
+}
+
+impl Attempts for Table {
+    type Connect = Connector;
+    type Failure = Failure;
+    type Proof = Proof;
+    type Stamp = Stamp;
+
+    fn pool(&self) -> &Arc<Pool> {
+        &self.server.pool
+    }
+
+    fn proof(&self) -> Arc<Proof> {
+        Arc::clone(&self.proof.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn stamp(proof: &Proof) -> &Stamp {
+        &proof.stamp
+    }
+
+    async fn attempt(
+        &self,
+        connection: &mut Connection,
+        proof: &Proof,
+        query: &Query,
+        sink: &mut dyn RowSink,
+        progress: &mut Progress,
+    ) -> Result<(bool, Stamp), Failure> {
+        rows::read(&connection.client, proof, &self.plan, query, sink, progress).await
+    }
+
+    async fn attempt_with_care(
+        &self,
+        connection: &mut Connection,
+        proof: &Proof,
+        query: &Query,
+        sink: &mut dyn RowSink,
+    ) -> Result<(bool, Stamp), Failure> {
+        careful::read(&connection.client, proof, &self.plan, query, sink).await
+    }
+
+    async fn holds(&self, proof: &Proof) -> bool {
+        self.saw(proof).await.is_ok_and(|saw| saw == proof.stamp)
+    }
+
+    async fn look_again(&self, noticed: Instant) -> Result<Arc<Proof>> {
+        let made = self.server.made(&self.spec, Some(noticed)).await.map_err(not_made)?;
+        if made.definition != self.definition {
+            return Err(changed());
+        }
+        let proof = Arc::new(made.proof);
+        *self.proof.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&proof);
+        Ok(proof)
+    }
+
+    fn signs(failure: &Failure) -> Signs {
+        let Failure::Postgres(error) = failure else {
+            return Signs { doubtful: failure.may_be_the_schemas(), ..Signs::default() };
+        };
+        Signs {
+            lost: is_lost(error),
+            doubtful: failure.may_be_the_schemas(),
+            passing: will_pass(error),
+            of_a_value: careful::is_of_a_value(error),
+            ..Signs::default()
+        }
+    }
+
+    fn explained(failure: Failure, query: &Query) -> Error {
+        failure.explained(Some(query))
+    }
+
+    fn timed_out(timeout: Duration) -> Error {
+        timed_out(timeout)
     }
 }
 
@@ -267,72 +318,8 @@ impl Source for Table {
 
     fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
         Box::pin(async move {
-            let mut query = self.width.bounded(query);
-            let (pool, mut progress) = (&self.server.pool, Progress::default());
-            let mut proof = self.proof();
-            let mut looked = false;
-            let mut tries = Tries::default();
-            // Whether a value has made the database fail.
-            let mut with_care = false;
-            let ended = loop {
-                let noticed = Instant::now();
-                let mut lease = pool.lease(query.claim()).await?;
-                let reused = lease.reused;
-                let client = &lease.connection().client;
-                let read = async {
-                    match with_care {
-                        true => careful::read(client, &proof, &self.plan, &query, &mut *sink).await,
-                        false => rows::read(client, &proof, &self.plan, &query, &mut *sink, &mut progress).await,
-                    }
-                };
-                match tokio::time::timeout(pool.patience(), read).await {
-                    Ok(Ok((ended, saw))) => {
-                        lease.give_back();
-                        // What was read is right where the same is seen once more, and is what it was made of.
-                        if saw != proof.stamp && self.look_again(noticed).await?.stamp != saw {
-                            return Err(changed());
-                        }
-                        break ended;
-                    }
-                    // The server ended it while it was idle, as it does when it restarts.
-                    Ok(Err(Failure::Postgres(error))) if reused && progress.rows == 0 && is_lost(&error) => {
-                        pool.forget_idle();
-                    }
-                    Ok(Err(failure)) => {
-                        drop(lease);
-                        // A client that asks for what does not fit a column must not have the catalogue read.
-                        if failure.may_be_the_schemas() && !looked && !self.holds(&proof).await {
-                            proof = self.look_again(noticed).await?;
-                            looked = true;
-                            if progress.rows > 0 {
-                                return Err(changed());
-                            }
-                            continue;
-                        }
-                        match failure {
-                            Failure::Postgres(error)
-                                if will_pass(&error)
-                                    && !with_care
-                                    && progress.handed == 0
-                                    && let Some(pause) = tries.next() =>
-                            {
-                                tracing::debug!(%error, "a read is tried again");
-                                tokio::time::sleep(pause).await;
-                                progress = Progress::default();
-                            }
-                            Failure::Postgres(error) if !with_care && careful::is_of_a_value(&error) => {
-                                // The rows before the one whose value has failed the query are read by themselves.
-                                with_care = !(1..query.limit as usize).contains(&progress.rows);
-                                query.limit = if with_care { query.limit } else { progress.rows as u32 };
-                                progress = Progress::default();
-                            }
-                            failure => return Err(failure.explained(Some(&query))),
-                        }
-                    }
-                    Err(_) => return Err(timed_out(pool.timeout())),
-                }
-            };
-            if let Some(width) = progress.bytes.checked_div(progress.rows) {
+            let (ended, progress) = attempts::read(self, self.width.bounded(query), &mut *sink).await?;
+            if let Some(width) = progress.width() {
                 self.width.note(width);
             }
             Ok(Run { sink, ended })

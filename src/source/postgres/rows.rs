@@ -30,6 +30,7 @@ use crate::{
     source::{
         Condition, Query,
         sql::{
+            attempts::Progress,
             catalogue::fill,
             held::{Held, Slot},
             keyset,
@@ -48,16 +49,6 @@ const SMALL_TABLE: usize = 256;
 
 /// By the first and the last key of a run. They are whole numbers of any size, whatever the size of those they are compared with.
 pub(super) const BETWEEN: &str = "BETWEEN $1::int8 AND $2::int8";
-
-/// How a read went.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    /// Rows that came, and their bytes.
-    pub(super) rows: usize,
-    pub(super) bytes: usize,
-    /// Rows that the sink has taken, of those that came.
-    pub(super) handed: usize,
-}
 
 /// Reads one run into the sink; says whether the list ends with it, and what the transaction saw, which is still to be compared.
 pub(super) async fn read(

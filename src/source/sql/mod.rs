@@ -4,6 +4,8 @@
 //! what [`select`] writes; the rest is here.
 
 pub(super) mod advice;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(super) mod attempts;
 pub(super) mod careful;
 pub(super) mod catalogue;
 pub(super) mod definition;

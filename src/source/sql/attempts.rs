@@ -1,0 +1,198 @@
+//! One read of a database server, which may take several attempts: what each failure is a sign of the driver says, and what
+//! follows from it is here.
+//!
+//! A connection that was lost while it was idle costs nothing. Where the tables may have changed they are looked at
+//! again, once. What the database says may be tried again is tried again, and what a value has failed is read with care. All else
+//! is told.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    definition::changed,
+    pool::{Connect, Pool},
+    tries::Tries,
+};
+use crate::{
+    error::{Error, Result},
+    row::RowSink,
+    source::Query,
+};
+
+/// How an attempt went, as far as it came.
+#[derive(Debug, Default)]
+pub(in crate::source) struct Progress {
+    /// Rows that came, and their bytes.
+    pub(in crate::source) rows: usize,
+    pub(in crate::source) bytes: usize,
+    /// Rows that the sink has taken, of those that came.
+    pub(in crate::source) handed: usize,
+    /// About how many bytes of related rows belong to a row.
+    pub(in crate::source) related: usize,
+}
+
+impl Progress {
+    /// About how many bytes a row has, with those of its related rows; `None` where none came.
+    pub(in crate::source) fn width(&self) -> Option<usize> {
+        // Of related rows twice as much may be held.
+        self.bytes.checked_div(self.rows).map(|width| width + self.related / 2)
+    }
+}
+
+/// What a failure is a sign of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::source) struct Signs {
+    /// The connection was lost, and no query was refused.
+    pub(in crate::source) lost: bool,
+    /// The server has answered, and does nothing for the connection any more.
+    pub(in crate::source) over: bool,
+    /// The server says that a table changed.
+    pub(in crate::source) changed: bool,
+    /// It may come of a table that has changed, and not only of what was asked.
+    pub(in crate::source) doubtful: bool,
+    /// The server says that the same may be tried again.
+    pub(in crate::source) passing: bool,
+    /// A value has failed the query.
+    pub(in crate::source) of_a_value: bool,
+}
+
+/// How a driver reads.
+pub(in crate::source) trait Attempts: Sync {
+    /// How its connections come about.
+    type Connect: Connect;
+    /// Why an attempt failed.
+    type Failure: fmt::Debug + Send;
+    /// How a read proves what it saw.
+    type Proof: Send + Sync;
+    /// What it saw.
+    type Stamp: PartialEq + Send + Sync;
+
+    fn pool(&self) -> &Arc<Pool<Self::Connect>>;
+
+    /// The proof of the last look.
+    fn proof(&self) -> Arc<Self::Proof>;
+
+    /// What a read must see.
+    fn stamp(proof: &Self::Proof) -> &Self::Stamp;
+
+    /// Reads one run into the sink; says whether the list ends with it, and what was seen, which is still to be compared.
+    fn attempt(
+        &self,
+        connection: &mut <Self::Connect as Connect>::Connection,
+        proof: &Self::Proof,
+        query: &Query,
+        sink: &mut dyn RowSink,
+        progress: &mut Progress,
+    ) -> impl Future<Output = Result<(bool, Self::Stamp), Self::Failure>> + Send;
+
+    /// The same a few rows at a time, where a value has failed it.
+    fn attempt_with_care(
+        &self,
+        connection: &mut <Self::Connect as Connect>::Connection,
+        proof: &Self::Proof,
+        query: &Query,
+        sink: &mut dyn RowSink,
+    ) -> impl Future<Output = Result<(bool, Self::Stamp), Self::Failure>> + Send;
+
+    /// Whether a transaction sees what a proof says.
+    fn holds(&self, proof: &Self::Proof) -> impl Future<Output = bool> + Send;
+
+    /// Looks at the tables again, since what was noticed then may come of another definition.
+    ///
+    /// # Errors
+    /// [`Kind::Schema`](crate::Kind::Schema), where rows are not any more what they were.
+    fn look_again(&self, noticed: Instant) -> impl Future<Output = Result<Arc<Self::Proof>>> + Send;
+
+    fn signs(failure: &Self::Failure) -> Signs;
+
+    /// A failure in the caller's terms.
+    fn explained(failure: Self::Failure, query: &Query) -> Error;
+
+    /// That a read took too long.
+    fn timed_out(timeout: Duration) -> Error;
+}
+
+/// Reads one run into the sink; says whether the list ends with it, and how the last attempt went.
+///
+/// # Errors
+/// What the driver says of a failure; [`Kind::Schema`](crate::Kind::Schema) where the tables have changed.
+pub(in crate::source) async fn read<A: Attempts>(
+    source: &A,
+    mut query: Query,
+    sink: &mut dyn RowSink,
+) -> Result<(bool, Progress)> {
+    let pool = source.pool();
+    let mut progress = Progress::default();
+    let mut proof = source.proof();
+    let mut looked = false;
+    let mut tries = Tries::default();
+    // Whether a value has made the database fail.
+    let mut with_care = false;
+
+    loop {
+        let noticed = Instant::now();
+        let mut lease = pool.lease(query.claim()).await?;
+        let reused = lease.reused;
+        let connection = lease.connection();
+        let attempt = async {
+            match with_care {
+                true => source.attempt_with_care(connection, &proof, &query, &mut *sink).await,
+                false => source.attempt(connection, &proof, &query, &mut *sink, &mut progress).await,
+            }
+        };
+        let attempted = tokio::time::timeout(pool.patience(), attempt).await;
+        let failure = match attempted.map_err(|_| A::timed_out(pool.timeout()))? {
+            Ok((ended, saw)) => {
+                lease.give_back();
+                // What was read is right where the same is seen once more, and is what it was made of.
+                if saw != *A::stamp(&proof) && *A::stamp(&*source.look_again(noticed).await?) != saw {
+                    return Err(changed());
+                }
+                return Ok((ended, progress));
+            }
+            Err(failure) => failure,
+        };
+
+        let signs = A::signs(&failure);
+        if signs.over {
+            lease.end();
+        } else {
+            drop(lease);
+        }
+        // The server ended it while it was idle, as it does when it restarts.
+        if signs.lost && reused && progress.rows == 0 {
+            pool.forget_idle();
+            continue;
+        }
+        // A client that asks for what does not fit a column must not have the catalogue read.
+        if !looked && (signs.changed || (signs.doubtful && !source.holds(&proof).await)) {
+            proof = source.look_again(noticed).await?;
+            looked = true;
+            if progress.rows > 0 {
+                return Err(changed());
+            }
+            continue;
+        }
+        if signs.passing
+            && !with_care
+            && progress.handed == 0
+            && let Some(pause) = tries.next()
+        {
+            tracing::debug!(?failure, "a read is tried again");
+            tokio::time::sleep(pause).await;
+            progress = Progress::default();
+            continue;
+        }
+        if signs.of_a_value && !with_care {
+            // The rows before the one whose value has failed the query are read by themselves.
+            with_care = !(1..query.limit as usize).contains(&progress.rows);
+            query.limit = if with_care { query.limit } else { progress.rows as u32 };
+            progress = Progress::default();
+            continue;
+        }
+        return Err(A::explained(failure, &query));
+    }
+}
