@@ -175,7 +175,7 @@ impl Server {
         for _ in 0..TRIES {
             let began = Instant::now();
             let (plan, fields, extra) = look.plan(spec)?;
-            let used = tables(&plan, &look.catalogue);
+            let used = views::with_views_behind(tables(&plan, &look.catalogue), &look.catalogue.tables);
             let sql = proof::saw(&used, &look.server, &look.told, &self.options);
             let stamp = self.saw(&sql).await.map_err(|error| vec![Complaint::failed("table", &error)])?;
             let same = used.iter().all(|table| {

@@ -25,6 +25,20 @@ pub(super) async fn note_reads(conn: &mut Conn, tables: &mut [Table]) -> Result<
     Ok(())
 }
 
+/// These tables, with the views that the views among them read: another query behind one changes its rows.
+pub(super) fn with_views_behind<'a>(mut used: Vec<&'a Table>, all: &'a [Table]) -> Vec<&'a Table> {
+    let mut at = 0;
+    while let Some(table) = used.get(at) {
+        let names = table.reads.iter().flat_map(|reads| &reads.columns).map(|(name, _)| name);
+        let is_read = |view: &&Table| view.is_view && names.clone().any(|name| *name == view.name);
+        let is_new = |view: &&Table| !used.iter().any(|one| one.full_name == view.full_name);
+        let behind: Vec<&Table> = all.iter().filter(is_read).filter(is_new).collect();
+        used.extend(behind);
+        at += 1;
+    }
+    used
+}
+
 fn reads(definition: &str, view: &Table, tables: &[Table]) -> ViewReads {
     let of_doubt = |doubt: &str| ViewReads { columns: vec![], doubt: Some(doubt.to_owned()) };
     if definition.is_empty() {

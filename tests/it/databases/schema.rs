@@ -81,7 +81,15 @@ fn changes(db: &Db) -> Vec<Change> {
                 BY_TEXT,
                 &["ALTER TABLE item MODIFY k VARCHAR(40) COLLATE utf8mb4_general_ci"],
             );
-            add(NUMBERED, OF_VIEW, &["CREATE OR REPLACE VIEW v AS SELECT 100000 - id AS id, name FROM item"]);
+            add(
+                NUMBERED,
+                OF_VIEW,
+                &[
+                    "CREATE OR REPLACE VIEW v AS SELECT 100000 - id AS id, name FROM item",
+                    // Not even the types of columns are others then.
+                    "CREATE OR REPLACE VIEW below AS SELECT id, name FROM item WHERE id % 3 > 0",
+                ],
+            );
         }
         _ => {
             add(NUMBERED, PLAIN, &[
