@@ -105,7 +105,6 @@ impl<C: Connect> Lease<C> {
     }
 
     /// Ends the connection, whose server does nothing for it any more: it has answered with an error, or has gone.
-    #[cfg_attr(not(feature = "mysql"), allow(dead_code, reason = "PostgreSQL's connections outlive an error"))]
     pub(in crate::source) fn end(mut self) {
         if let Some((connection, turn)) = self.held.take() {
             tokio::spawn(async move {
