@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use crate::{
-    servers::{Db, every_kind, sqlite},
-    support::{File, Running, binary, checked, parse, runtime},
+    servers::{Db, every_kind, postgres, sqlite},
+    support::{File, Process, Running, binary, checked, parse, runtime},
 };
 
 const ITEMS: &str = "
@@ -181,6 +181,50 @@ fn two_configurations_never_share_chunks() {
     digests.sort_unstable();
     digests.dedup();
     assert_eq!(digests.len(), styles.len());
+}
+
+#[test]
+fn a_reload_with_other_values_shows_them_at_once_and_clients_keep_their_places() {
+    let file = File::with(ITEMS);
+    let admin = std::net::SocketAddr::from(([127, 0, 0, 1], crate::servers::free_port()));
+    let write = |it: &str| {
+        let fields = format!("table = \"item\"\n[resources.list.fields]\nid = \"id\"\nit = {it}");
+        let text = format!("[admin]\nlisten = \"{admin}\"\n{}", file.config(&fields));
+        std::fs::write(file.folder.path().join("chunkflow.toml"), text).unwrap();
+    };
+    write("\"price\"");
+    let process = Process::serve(&["serve"], file.folder.path());
+    assert_eq!(process.get("/list").results()[0], json!({"id": 1, "it": 1.5}));
+    let next = process.get("/list?limit=1").next("/list").unwrap();
+
+    write("{ column = \"price\", decimals = 2, values = \"django\" }");
+    assert!(binary(&["reload"], file.folder.path()).status().unwrap().success());
+    assert_eq!(process.get("/list").results()[0], json!({"id": 1, "it": "1.50"}));
+    assert_eq!(process.get(&next).results(), [json!({"id": 2, "it": "1.00"})]);
+}
+
+#[test]
+fn a_value_that_the_database_cannot_give_fails_no_column_that_is_written_otherwise() {
+    let db = postgres();
+    db.execute(
+        "CREATE TABLE base (id int PRIMARY KEY, n int NOT NULL, price numeric NOT NULL);
+         INSERT INTO base SELECT i, i - 20, i FROM generate_series(1, 40) i;
+         CREATE VIEW item AS SELECT id, 100 / n AS share, price FROM base;",
+    );
+    let server = db.serve(
+        "table = \"item\"\nkey = [\"id\"]\nvalues = \"django\"\n[resources.list.fields]\nid = \"id\"
+         share = { column = \"share\", decimals = 1 }\nprice = { column = \"price\", decimals = 2 }",
+    );
+    let rows = server.get("/list").results();
+    assert_eq!(rows.len(), 40);
+    assert_eq!(
+        rows[18..21],
+        [
+            json!({"id": 19, "share": "-100.0", "price": "19.00"}),
+            json!({"id": 20, "share": null, "price": "20.00"}),
+            json!({"id": 21, "share": "100.0", "price": "21.00"}),
+        ]
+    );
 }
 
 #[test]
