@@ -20,6 +20,8 @@ use crate::{
 /// Rows in one read of a source: fewer cost throughput, more delay the first row and gain nothing.
 const RUN: u32 = 500;
 const LONGEST_RUN: u32 = RUN << 3;
+/// So many bytes are more than a chunk of ordinary rows has.
+const LARGE_BODY: usize = 1024 * 1024;
 
 /// The chunks of a list from a cursor on, as far as its rows were read.
 pub(crate) struct Cutter {
@@ -152,8 +154,7 @@ impl Cutter {
             key: self.list.chunk_key(&open.start, self.cut),
             loaded_at: open.loaded_at,
             rows: open.rows,
-            // The buffer is kept for the next chunk; a stored chunk holds no more memory than its bytes.
-            body: Bytes::copy_from_slice(&open.out.bytes),
+            body: body_of(&mut open.out.bytes),
             next: next.clone(),
             plain: None,
         }));
@@ -163,6 +164,17 @@ impl Cutter {
             self.open = Some(Open { start, boundary, out: open.out, rows: 0, loaded_at: self.run_at });
         }
     }
+}
+
+/// A chunk's body, which holds no more memory than its bytes. The buffer is kept for the next chunk, unless a large row has
+/// filled it: that is not copied.
+fn body_of(buffer: &mut Vec<u8>) -> Bytes {
+    if buffer.len() < LARGE_BODY {
+        return Bytes::copy_from_slice(buffer);
+    }
+    let mut body = std::mem::take(buffer);
+    body.shrink_to_fit();
+    body.into()
 }
 
 impl RowSink for Cutter {
