@@ -21,10 +21,13 @@ use bytes::Bytes;
 use crate::{
     error::{Error, Kind, Result},
     row::{Value, unreadable_key},
+    text,
 };
 
 /// The longest canonical form, in bytes; a row with a longer key cannot be a place in a list.
 pub const MAX_CURSOR: usize = 16 * 1024;
+/// A row is named in the log by so many characters.
+const LONGEST_TOLD: usize = 200;
 
 /// A place in a list: before its first row, or after the row with these key values.
 ///
@@ -70,6 +73,16 @@ impl Cursor {
         self.0.is_empty()
     }
 
+    /// The row that it is behind, by the columns of its order, for the log: `created="2026-01-01", id=7`.
+    pub(crate) fn told(&self, order: &[String]) -> String {
+        let named = order.iter().zip(self.values()).map(|(column, value)| {
+            let mut json = text::Output::default();
+            text::scalar(value, &mut json);
+            format!("{}={}", column.trim_start_matches('-'), String::from_utf8_lossy(&json.bytes))
+        });
+        named.collect::<Vec<_>>().join(", ").chars().take(LONGEST_TOLD).collect()
+    }
+
     /// The key values, in the order of the order columns; none at the start.
     pub fn values(&self) -> impl Iterator<Item = Value<'_>> {
         Values(&self.0).map_while(|value| value)
@@ -105,7 +118,7 @@ pub(crate) fn encode(key: &[Value<'_>], out: &mut Vec<u8>) -> Result<()> {
             Value::Json(_) | Value::Encoded(..) | Value::List(_) => {
                 return Err(Error::new(Kind::Data, "an order column holds a value that cannot be compared"));
             }
-            Value::Formless(_) => return Err(unreadable_key()),
+            Value::Formless(_) | Value::TooLarge => return Err(unreadable_key()),
         }
     }
     if out.len() - from > MAX_CURSOR {
@@ -222,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_key_that_cannot_be_read_is_a_failure_and_no_null() {
-        for unread in [Value::Formless(None), Value::Formless(Some(b"0105"))] {
+        for unread in [Value::Formless(None), Value::Formless(Some(b"0105")), Value::TooLarge] {
             let error = Cursor::after(&[Value::Integer(1), unread]).unwrap_err();
             assert_eq!(error.kind(), Kind::Data);
             assert!(error.advice().is_some());

@@ -19,10 +19,13 @@ pub enum Flaw {
     BeyondDouble = 1 << 3,
     /// A value that has no form here ([`Value::Formless`](crate::Value::Formless)): it stands as text, or is NULL.
     NoForm = 1 << 4,
+    /// A value that is not read, since it or its row is too large ([`Value::TooLarge`](crate::Value::TooLarge)): it is NULL.
+    TooLarge = 1 << 5,
 }
 
 impl Flaw {
-    const ALL: [Flaw; 5] = [Flaw::NotUtf8, Flaw::NotJson, Flaw::TooDeep, Flaw::BeyondDouble, Flaw::NoForm];
+    const ALL: [Flaw; 6] =
+        [Flaw::NotUtf8, Flaw::NotJson, Flaw::TooDeep, Flaw::BeyondDouble, Flaw::NoForm, Flaw::TooLarge];
 
     /// What stands in the list, and why.
     pub fn told(self) -> &'static str {
@@ -35,6 +38,7 @@ impl Flaw {
                 "a value that is not what its type or `as` says (a date that is none, a text that is no UUID), or that cannot be \
                  given (a curve, an expression that raises), is text or null"
             }
+            Flaw::TooLarge => "a value beyond 64 MiB, or the largest of a row beyond 128 MiB, is null",
         }
     }
 }
@@ -73,21 +77,23 @@ impl Flaws {
 pub(crate) struct FlawCounts(Vec<FlawCount>);
 
 /// Values of one field with one flaw.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FlawCount {
     /// The field's place among the resource's fields.
     pub(crate) field: usize,
     pub(crate) flaw: Flaw,
     pub(crate) values: u64,
+    /// The canonical key of the first such row.
+    pub(crate) first: Vec<u8>,
 }
 
 impl FlawCounts {
-    /// Counts the flaws of one value.
-    pub(crate) fn note(&mut self, field: usize, flaws: Flaws) {
+    /// Counts the flaws of one value, of the row with this canonical key.
+    pub(crate) fn note(&mut self, field: usize, flaws: Flaws, key: &[u8]) {
         for flaw in flaws.iter() {
             match self.0.iter_mut().find(|known| known.field == field && known.flaw == flaw) {
                 Some(known) => known.values += 1,
-                None => self.0.push(FlawCount { field, flaw, values: 1 }),
+                None => self.0.push(FlawCount { field, flaw, values: 1, first: key.to_vec() }),
             }
         }
     }

@@ -69,8 +69,9 @@ pub use self::{
     secret::Secret,
     source::{
         BoxFuture, Claim, Closure, ColumnSpec, Complaint, Condition, DATABASES, Database, DatabaseOptions, FieldSpec,
-        Filter, Gate, GateLimits, KnownBy, MadeSource, Operand, Operator, OrderBy, Presence, Query, Related, Requester,
-        Run, Source, Spec, Style, TableInfo, Turn, ValueType, Values, ViewReads, closure, open_database,
+        Filter, Gate, GateLimits, KnownBy, MadeSource, Operand, Operator, OrderBy, Presence, Query, ReadMemory,
+        Related, Requester, Room, RowBounds, Run, Source, Spec, Style, TableInfo, Turn, ValueType, Values, ViewReads,
+        closure, open_database,
     },
     store::{Lease, Memory, OnPurge, STORES, Store, StoreOptions, StoreTls, open_store, promises},
     stream::{Outcome, Tally},

@@ -55,7 +55,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// Counts values that stand otherwise than they were.
-    pub(crate) fn note_flaw(&self, count: FlawCount) {
+    pub(crate) fn note_flaw(&self, count: &FlawCount) {
         let counter = match count.flaw {
             Flaw::NotUtf8 => &self.mended_text,
             _ => &self.values_without_form,

@@ -24,7 +24,7 @@ use crate::{
     coding::{CODINGS, Coding},
     cursor::Cursor,
     error::{Error, Kind, Result},
-    flaw::{Flaw, FlawCounts, Told},
+    flaw::{FlawCount, FlawCounts, Told},
     format::{Encoder, FORMATS, Output},
     kind::Kind as KindOf,
     row::{Column, Field, Fields, Part, Shape, Value},
@@ -189,10 +189,13 @@ impl Resource {
     }
 
     /// Warns that a field has values that stand otherwise than they were, unless that was said already.
-    pub(crate) fn warn_of(&self, field: usize, flaw: Flaw) {
-        if self.told.is_first(field) {
-            let name = &self.fields[field].0;
-            tracing::warn!(resource = self.name, field = name, "{}; each such value is counted", flaw.told());
+    pub(crate) fn warn_of(&self, count: &FlawCount) {
+        if self.told.is_first(count.field) {
+            let name = &self.fields[count.field].0;
+            let place = Cursor::from_canonical(Bytes::copy_from_slice(&count.first));
+            let row = place.map_or_else(String::new, |place| place.told(self.source.order()));
+            let what = count.flaw.told();
+            tracing::warn!(resource = self.name, field = name, row, "{what}; each such value is counted");
         }
     }
 
@@ -486,7 +489,7 @@ impl List {
             };
             encoder.field(index, value, out);
             if !out.flaws.is_empty() {
-                flaws.note(index, std::mem::take(&mut out.flaws));
+                flaws.note(index, std::mem::take(&mut out.flaws), key);
             }
         }
         encoder.end_row(out);
@@ -508,6 +511,7 @@ impl List {
                 Part::Column(column) => match values[*column] {
                     Value::Null | Value::List(_) => return Err(Value::Null),
                     Value::Formless(_) => return Err(Value::Formless(None)),
+                    Value::TooLarge => return Err(Value::TooLarge),
                     Value::Bool(truth) => link.extend_from_slice(if truth { b"true" } else { b"false" }),
                     Value::Integer(n) => link.extend_from_slice(itoa::Buffer::new().format(n).as_bytes()),
                     Value::Real(n) => link.extend_from_slice(zmij::Buffer::new().format(n).as_bytes()),

@@ -39,6 +39,10 @@ pub enum Value<'a> {
     /// Formats write the text or NULL, and say so ([`Flaw::NoForm`](crate::Flaw::NoForm)). In a key it is a failure, since a NULL there would
     /// lose rows.
     Formless(Option<&'a [u8]>),
+    /// A value that is not read, since it or its row is larger than a row may be
+    /// ([`RowBounds`](crate::RowBounds)). Formats write NULL, and say so
+    /// ([`Flaw::TooLarge`](crate::Flaw::TooLarge)). In a key it is a failure.
+    TooLarge,
     /// The values of a column whose [`Shape`] is not [`Shape::Scalar`], row after row.
     List(&'a [Value<'a>]),
 }

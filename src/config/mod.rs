@@ -46,7 +46,7 @@ use crate::{
     known::open_known,
     loader::system_clock,
     resource::Resource,
-    source::{Complaint, Database, DatabaseOptions, KnownBy, open_database, with_password},
+    source::{Complaint, Database, DatabaseOptions, KnownBy, ReadMemory, RowBounds, open_database, with_password},
     store::{Store, StoreOptions, StoreTls, open_store, trial},
     suggest,
     web::Chunkflow,
@@ -173,6 +173,7 @@ impl Config {
         let mut databases = root.section("databases").map(read_databases).unwrap_or_default();
         for (_, options) in &mut databases {
             options.url = with_password(&options.url, environment);
+            options.memory = server.read_memory.clone();
         }
         let resources = root.section("resources").map(resource::read_all).unwrap_or_default();
         root.finish();
@@ -280,6 +281,14 @@ impl Config {
         })?;
         url.clone_into(&mut options.url);
         Ok(())
+    }
+
+    /// Has the rows of every database within these bounds, and large ones read in this memory, in place of the usual ones.
+    pub fn bound_rows(&mut self, bounds: RowBounds, memory: &ReadMemory) {
+        for (_, options) in &mut self.databases {
+            options.bounds = bounds;
+            options.memory = memory.clone();
+        }
     }
 
     /// Has each database read by so many at once, and no more.

@@ -92,6 +92,7 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
             fields: section.section("fields").map(fields),
             filters: section.strings("filters"),
             values: values(&mut section).unwrap_or_default(),
+            fails_when_too_large: fails_when_too_large(&mut section),
             is_discreet: section.is_filled("where"),
         },
         ttl: section.duration("ttl").unwrap_or(usual.ttl),
@@ -108,6 +109,19 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
     };
     section.finish();
     resource
+}
+
+/// What becomes of a value that is too large.
+fn fails_when_too_large(section: &mut Section<'_, '_>) -> bool {
+    match section.string("too_large").as_deref() {
+        None | Some("null") => false,
+        Some("fail") => true,
+        Some(_) => {
+            let message = format!("there is no too_large `{}`", section.written("too_large"));
+            section.complain("too_large", message, "write \"null\" or \"fail\"");
+            false
+        }
+    }
 }
 
 fn fields(mut section: Section<'_, '_>) -> Vec<(String, FieldSpec)> {

@@ -9,7 +9,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::{read::Section, tls::TlsFiles};
-use crate::{secret::Secret, web};
+use crate::{secret::Secret, source::ReadMemory, web};
 
 /// How often somebody may do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub struct ServerConfig {
     pub drain: Duration,
     /// After so long a silence a stream that waits for rows sends something that means nothing; zero: never.
     pub heartbeat: Duration,
+    /// The memory that reads of large rows take together, of all databases.
+    pub read_memory: ReadMemory,
 }
 
 impl Default for ServerConfig {
@@ -79,6 +81,7 @@ impl Default for ServerConfig {
             idle_timeout: Duration::from_secs(75),
             drain: Duration::from_secs(30),
             heartbeat: Duration::from_secs(15),
+            read_memory: ReadMemory::default(),
         }
     }
 }
@@ -110,6 +113,7 @@ impl ServerConfig {
             idle_timeout: section.limit("idle_timeout").unwrap_or(usual.idle_timeout),
             drain: section.duration("drain").unwrap_or(usual.drain),
             heartbeat: section.duration("heartbeat").unwrap_or(usual.heartbeat),
+            read_memory: section.size("read_memory").map_or(usual.read_memory, ReadMemory::new),
         };
         section.finish();
         config

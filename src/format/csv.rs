@@ -58,6 +58,10 @@ impl Encoder for Csv {
                     None => self.nothing(out),
                 }
             }
+            Value::TooLarge => {
+                out.flaws.add(Flaw::TooLarge);
+                self.nothing(out);
+            }
             Value::Blob(_) | Value::Json(_) | Value::Encoded(..) | Value::List(_) => {
                 let mut json = Output::default();
                 text::value(value, &self.shapes[index], &mut json);
@@ -202,6 +206,7 @@ mod tests {
             Value::Decimal(b"nonsense"),
             Value::Formless(None),
             Value::Formless(Some(b"")),
+            Value::TooLarge,
         ];
         for name in ["a", ""] {
             let rows: Vec<Vec<Value<'_>>> = values.iter().map(|value| vec![*value]).collect();

@@ -460,8 +460,8 @@ impl Loader {
                 .map_err(|_| Error::new(Kind::Internal, "a source gave back another sink"))?;
             self.metrics.rows_read.inc_by(std::mem::take(&mut cutter.rows));
             for count in cutter.pen.flaws.take() {
-                self.metrics.note_flaw(count);
-                list.resource().warn_of(count.field, count.flaw);
+                self.metrics.note_flaw(&count);
+                list.resource().warn_of(&count);
             }
             cutter.end_run(run.ended);
             made.extend(cutter.done().cloned());

@@ -7,6 +7,7 @@ mod address;
 mod closure;
 mod discreet;
 mod gate;
+mod memory;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]
@@ -38,6 +39,7 @@ pub use self::sqlite::Sqlite;
 pub use self::{
     closure::{Closure, closure},
     gate::{Claim, Gate, GateLimits, Requester, Turn},
+    memory::{ReadMemory, Room, RowBounds},
     spec::{ColumnSpec, Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo, ViewReads},
     style::{Style, ValueType, Values},
 };
@@ -256,6 +258,10 @@ pub struct DatabaseOptions {
     pub role: Option<String>,
     /// Whether rows depend on neither user nor session, so that chunks are shared among all of them.
     pub share: bool,
+    /// How large its rows may be.
+    pub bounds: RowBounds,
+    /// The memory that reads of large rows may take, shared with all databases that have the same.
+    pub memory: ReadMemory,
 }
 
 impl DatabaseOptions {
@@ -268,6 +274,8 @@ impl DatabaseOptions {
             identity: None,
             role: None,
             share: false,
+            bounds: RowBounds::default(),
+            memory: ReadMemory::default(),
         }
     }
 }
@@ -281,6 +289,8 @@ impl fmt::Debug for DatabaseOptions {
             .field("identity", &self.identity)
             .field("role", &self.role)
             .field("share", &self.share)
+            .field("bounds", &self.bounds)
+            .field("memory", &self.memory)
             .finish_non_exhaustive()
     }
 }

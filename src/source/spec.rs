@@ -23,6 +23,8 @@ pub struct Spec {
     pub filters: Option<Vec<String>>,
     /// In whose form values are written, where a column's own style does not say it.
     pub values: Values,
+    /// Whether a value that is too large ([`RowBounds`](crate::RowBounds)) fails the list; else it stands as NULL.
+    pub fails_when_too_large: bool,
     /// Whether the condition holds what no message may say: failures are told without the database's own words.
     pub is_discreet: bool,
 }
@@ -37,6 +39,7 @@ impl fmt::Debug for Spec {
             .field("fields", &self.fields)
             .field("filters", &self.filters)
             .field("values", &self.values)
+            .field("fails_when_too_large", &self.fails_when_too_large)
             .finish_non_exhaustive()
     }
 }

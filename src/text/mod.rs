@@ -5,7 +5,7 @@
 
 mod json;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{Engine, encoded_len, engine::general_purpose::STANDARD};
 
 pub use self::json::fuzz_json;
 use self::json::json;
@@ -109,14 +109,26 @@ pub(crate) fn scalar(value: Value<'_>, out: &mut Output) {
                 None => null(out),
             }
         }
+        Value::TooLarge => {
+            out.flaws.add(Flaw::TooLarge);
+            null(out);
+        }
         Value::Text(text) => string(text, out),
         Value::Blob(bytes) => {
             out.bytes.push(b'"');
-            out.bytes.extend_from_slice(STANDARD.encode(bytes).as_bytes());
+            base64(bytes, out);
             out.bytes.push(b'"');
         }
         Value::Json(text) => json(text, out),
     }
+}
+
+/// Appends bytes in base64. They may be many, so there is no text of them on the way.
+fn base64(bytes: &[u8], out: &mut Output) {
+    let from = out.bytes.len();
+    let length = encoded_len(bytes.len(), true).expect("what is in memory is not that long");
+    out.bytes.resize(from + length, 0);
+    STANDARD.encode_slice(bytes, &mut out.bytes[from..]).expect("there is as much room as it needs");
 }
 
 fn null(out: &mut Output) {

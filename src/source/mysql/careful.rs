@@ -14,7 +14,7 @@ use crate::{
     source::{
         Query,
         sql::{
-            careful::{self, Answer},
+            careful::{self, Answer, Done},
             held::Held,
             plan::{Plan, Relation, Select},
             related::Lists,
@@ -23,25 +23,36 @@ use crate::{
     },
 };
 
-/// Reads a few rows into the sink; says whether the list ends with them, and what the transaction saw, which is still to be compared.
+/// Reads a few rows into the sink, where there is room for rows of so many bytes; says how that went, and what the transaction
+/// saw, which is still to be compared.
 pub(super) async fn read(
     conn: &mut Conn,
     proof: &Proof,
     plan: &Plan,
     query: &Query,
+    room: u64,
     sink: &mut dyn RowSink,
-) -> Result<(bool, Stamp), Failure> {
+) -> Result<(Done, Stamp), Failure> {
     // It ends a transaction that is open.
     conn.query_drop(BEGIN).await?;
-    let ended = careful::read(&mut Snapshot(conn), plan, query, sink).await?;
+    let done = careful::read(&mut Snapshot(conn), plan, query, room, sink).await?;
     let saw = read_stamp(conn, &proof.sql).await?;
     conn.query_drop(COMMIT).await?;
-    Ok((ended, saw))
+    Ok((done, saw))
 }
 
-/// Whether a value has made a query fail: by the class of its SQLSTATE, data, cardinality, constraints of what is cast to, and
+/// Whether a value has made a query fail, or is too wide: by the class of its SQLSTATE, data, cardinality, constraints of what is cast to, and
 /// what functions raise.
-pub(super) fn is_of_a_value(error: &mysql_async::Error) -> bool {
+pub(super) fn is_of_a_value(failure: &Failure) -> bool {
+    match failure {
+        Failure::Mysql(error) => is_error_of_a_value(error),
+        Failure::Wide => true,
+        Failure::Own(_) | Failure::NoRoom(_) => false,
+    }
+}
+
+/// The same of an error that the server has sent.
+pub(super) fn is_error_of_a_value(error: &mysql_async::Error) -> bool {
     let mysql_async::Error::Server(error) = error else { return false };
     matches!(error.state.get(..2), Some("21" | "22" | "23" | "45"))
 }
@@ -74,7 +85,7 @@ impl Snapshot<'_> {
 
 fn answer<T>(result: Result<T, Failure>) -> Answer<T, Failure> {
     match result {
-        Err(Failure::Mysql(error)) if is_of_a_value(&error) => Ok(Err(error.into())),
+        Err(failure) if is_of_a_value(&failure) => Ok(Err(failure)),
         result => result.map(Ok),
     }
 }

@@ -175,6 +175,7 @@ fn json(name: String, nullable: bool, declared: bool) -> TableColumn {
         declared,
         json: true,
         holds: Some(Holds::new(ValueType::Json)),
+        length: DIALECT.length,
         unordered: Some("JSON has no obvious order"),
         ..TableColumn::plain(name)
     }
@@ -206,7 +207,14 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
         text(row, 7).unwrap_or_default()
     );
     let holds = holds(&kind, &full);
-    let plain = TableColumn { nullable, declared, declared_as, holds, ..TableColumn::plain(name) };
+    // The others have fewer bytes than a row may have.
+    let length = match &*kind {
+        "varchar" | "text" | "mediumtext" | "longtext" | "varbinary" | "blob" | "mediumblob" | "longblob" | "json"
+        | "vector" | "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
+        | "multipolygon" | "geometrycollection" | "geomcollection" => DIALECT.length,
+        _ => "",
+    };
+    let plain = TableColumn { nullable, declared, declared_as, holds, length, ..TableColumn::plain(name) };
     let unordered = |why| Some(why);
     match &*kind {
         "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "bit" | "year" => {

@@ -20,7 +20,10 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
-    source::sql::{definition::Told, pool::Connect},
+    source::{
+        RowBounds,
+        sql::{definition::Told, pool::Connect},
+    },
 };
 
 /// How long a connection may take to come about, and a query to be stopped.
@@ -41,6 +44,8 @@ pub(super) struct Connector {
     plain_will_do: bool,
     /// Whether there was none the last time.
     plain_at_once: AtomicBool,
+    /// How many bytes a packet may have, unless it is known to be longer.
+    most: u64,
     /// The time limit of a statement.
     timeout: Duration,
     database: String,
@@ -156,23 +161,35 @@ impl Connector {
             secure,
             plain_will_do,
             plain_at_once: AtomicBool::new(false),
+            most: RowBounds::default().unmeasured,
             timeout,
             database,
             role: role.map(str::to_owned),
         })
     }
 
+    /// The same, with connections that take no packet of more bytes.
+    pub(super) fn bounded(self, most: u64) -> Connector {
+        Connector { most, ..self }
+    }
+
     /// Makes a connection that only reads, with its times in UTC.
     async fn connection(&self) -> Result<Session> {
-        match tokio::time::timeout(CONNECT, self.session()).await {
+        self.connection_for(self.most).await
+    }
+
+    /// The same, which takes packets of so many bytes. The driver looks at how long one is before it reads it, and ends the
+    /// connection where it is longer.
+    pub(super) async fn connection_for(&self, most: u64) -> Result<Session> {
+        match tokio::time::timeout(CONNECT, self.session(most)).await {
             Ok(Ok(session)) => Ok(session),
             Ok(Err(error)) => Err(explained(error, &[])),
             Err(_) => Err(timed_out(CONNECT)),
         }
     }
 
-    async fn session(&self) -> Result<Session, MysqlError> {
-        let mut conn = self.conn().await?;
+    async fn session(&self, most: u64) -> Result<Session, MysqlError> {
+        let mut conn = self.conn(most).await?;
         // What shapes results, whatever the server's defaults are. Dates that are none, or partly zero, are what they are.
         conn.query_drop(format!(
             "SET NAMES utf8mb4, SESSION sql_mode = 'ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', \
@@ -213,19 +230,20 @@ impl Connector {
         Ok(Session { conn, server })
     }
 
-    async fn conn(&self) -> Result<Conn, MysqlError> {
+    async fn conn(&self, most: u64) -> Result<Conn, MysqlError> {
+        let bounded = |opts: &Opts| OptsBuilder::from_opts(opts.clone()).max_allowed_packet(usize::try_from(most).ok());
         let secure = match &self.secure {
             Some(secure) if !self.plain_at_once.load(Ordering::Relaxed) => secure,
-            _ => return Conn::new(self.plain.clone()).await,
+            _ => return Conn::new(bounded(&self.plain)).await,
         };
         // The driver asks for the process's provider, which there is none of where several are built in.
         if CryptoProvider::get_default().is_none() {
             let _ = aws_lc_rs::default_provider().install_default();
         }
-        match Conn::new(secure.clone()).await {
+        match Conn::new(bounded(secure)).await {
             Err(error) if self.plain_will_do && (has_no_tls(&error) || tls_failed(&error)) => {
                 self.plain_at_once.store(true, Ordering::Relaxed);
-                Conn::new(self.plain.clone()).await
+                Conn::new(bounded(&self.plain)).await
             }
             made => made,
         }
@@ -245,7 +263,7 @@ impl Connector {
     }
 
     async fn kill(&self, session: &Session) -> Result<(), Failure> {
-        let mut other = self.session().await?;
+        let mut other = self.session(self.most).await?;
         let id = session.conn.id();
         // Ids are counted up from a server's start: behind a balancer, or after a restart, this one may be somebody else's.
         if other.server == session.server && other.conn.id() > id {

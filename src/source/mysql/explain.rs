@@ -43,7 +43,7 @@ pub(super) async fn prepare(pool: &Arc<Pool>, plan: &Plan) -> Result<(), Vec<Com
             };
             Err(vec![Complaint::new(at, format!("MySQL does not take the query: {said}"), remedy)])
         }
-        Ok(Err((at, Failure::Own(error)))) => Err(told(at, &error)),
+        Ok(Err((at, failure))) => Err(told(at, &failure.explained(&[]))),
         Err(_) => Err(told("table", &super::timed_out(pool.timeout()))),
     }
 }

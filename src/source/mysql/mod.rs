@@ -28,9 +28,10 @@ use self::{
 };
 use super::{
     BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, KnownBy, MadeSource, Query,
-    Run, Source, Spec, TableInfo,
+    ReadMemory, Room, Run, Source, Spec, TableInfo,
     sql::{
         attempts::{self, Attempts, Progress, Signs},
+        careful::Done,
         catalogue::Catalogue,
         definition::{Definition, Identity, Told, changed, not_made, tables},
         dialect::Dialect,
@@ -38,8 +39,8 @@ use super::{
         places::Typing,
         plan::Plan,
         planner::plan,
-        pool,
-        run::Width,
+        pool::{self, Lease},
+        run::{NeedsRoom, Wide, WideAhead, Width, wider_than_it_said},
     },
 };
 use crate::{
@@ -59,6 +60,8 @@ pub(super) const DIALECT: Dialect = Dialect {
     collations_must_agree: false,
     join: "JOIN",
     as_text: "CAST(? AS CHAR)",
+    length: "LENGTH(?)",
+    sum: "CAST(SUM(?) AS SIGNED)",
     no_text: "CAST(NULL AS CHAR)",
     // It has no way to say so; patterns double their backslashes.
     no_escape: "",
@@ -103,6 +106,7 @@ impl Mysql {
     pub async fn open(options: &DatabaseOptions) -> Result<Mysql> {
         let limits = GateLimits { reads: options.pool.max(1), ..GateLimits::default() };
         let connector = Connector::new(&options.url, options.timeout, options.role.as_deref())?;
+        let connector = connector.bounded(options.bounds.unmeasured);
         let pool = Arc::new(Pool::new(connector, limits, options.timeout));
         let began = Instant::now();
         let seen = look(&pool).await?;
@@ -175,6 +179,7 @@ impl Server {
         for _ in 0..TRIES {
             let began = Instant::now();
             let (plan, fields, extra) = look.plan(spec)?;
+            let plan = plan.within(self.options.bounds);
             let used = views::with_views_behind(tables(&plan, &look.catalogue), &look.catalogue.tables);
             let sql = proof::saw(&used, &look.server, &look.told, &self.options);
             let stamp = self.saw(&sql).await.map_err(|error| vec![Complaint::failed("table", &error)])?;
@@ -203,6 +208,13 @@ impl Server {
         seen.map_err(|error| vec![Complaint::failed("table", &error)])
     }
 
+    /// Makes a connection that takes the widest row.
+    async fn for_wide_rows(&self) -> Result<Session> {
+        let bounds = &self.options.bounds;
+        // Beside a row's values stand their lengths.
+        self.pool.connector().connection_for(bounds.row + bounds.unmeasured).await
+    }
+
     /// What a transaction sees that reads nothing.
     async fn saw(&self, sql: &str) -> Result<Stamp> {
         let mut lease = self.pool.lease(Claim::default()).await?;
@@ -225,6 +237,7 @@ impl Database for Mysql {
                 definition,
                 proof: RwLock::new(Arc::new(proof)),
                 width: Width::new(row_length),
+                wide_ahead: WideAhead::default(),
             };
             Ok((Arc::new(source) as Arc<dyn Source>, fields))
         })
@@ -265,6 +278,7 @@ struct Table {
     proof: RwLock<Arc<Proof>>,
     /// About how many bytes a row has, as the last read found, or the server says; 0 where that is not known.
     width: Width,
+    wide_ahead: WideAhead,
 }
 
 impl Attempts for Table {
@@ -285,6 +299,33 @@ impl Attempts for Table {
         &proof.stamp
     }
 
+    /// A large row comes over a connection of its own, which takes long packets and is not used again.
+    async fn lease(&self, query: &Query, room: Option<&Room>) -> Result<Lease<Connector>> {
+        match room {
+            Some(_) => self.server.pool.lease_made(query.claim(), self.server.for_wide_rows()).await,
+            None => self.server.pool.lease(query.claim()).await,
+        }
+    }
+
+    fn give_back(lease: Lease<Connector>, room: Option<&Room>) {
+        match room {
+            Some(_) => lease.end(),
+            None => lease.give_back(),
+        }
+    }
+
+    fn memory(&self) -> &ReadMemory {
+        &self.server.options.memory
+    }
+
+    fn widest_value(&self) -> u64 {
+        self.plan.bounds.value
+    }
+
+    fn wide_ahead(&self) -> &WideAhead {
+        &self.wide_ahead
+    }
+
     async fn attempt(
         &self,
         session: &mut Session,
@@ -292,7 +333,7 @@ impl Attempts for Table {
         query: &Query,
         sink: &mut dyn RowSink,
         progress: &mut Progress,
-    ) -> Result<(bool, Stamp), Failure> {
+    ) -> Result<(bool, Option<Stamp>), Failure> {
         rows::read(&mut session.conn, proof, &self.plan, query, sink, progress).await
     }
 
@@ -301,13 +342,14 @@ impl Attempts for Table {
         session: &mut Session,
         proof: &Proof,
         query: &Query,
+        room: u64,
         sink: &mut dyn RowSink,
-    ) -> Result<(bool, Stamp), Failure> {
-        careful::read(&mut session.conn, proof, &self.plan, query, sink).await
+    ) -> Result<(Done, Stamp), Failure> {
+        careful::read(&mut session.conn, proof, &self.plan, query, room, sink).await
     }
 
-    async fn holds(&self, proof: &Proof) -> bool {
-        self.server.saw(&proof.sql).await.is_ok_and(|saw| saw == proof.stamp)
+    async fn saw(&self, proof: &Proof) -> Result<Stamp> {
+        self.server.saw(&proof.sql).await
     }
 
     async fn look_again(&self, noticed: Instant) -> Result<Arc<Proof>> {
@@ -324,15 +366,20 @@ impl Attempts for Table {
         let doubtful = failure.may_be_the_schemas();
         let Failure::Mysql(error) = failure else {
             // The server still sends rows.
-            return Signs { doubtful, ..Signs::default() };
+            let wide = matches!(failure, Failure::Wide);
+            return Signs { doubtful, wide, needs_room: failure.needs_room(), ..Signs::default() };
         };
+        if rows::is_too_wide(error) {
+            return Signs { over: true, wide: true, ..Signs::default() };
+        }
         Signs {
             lost: is_lost(error),
             over: true,
             changed: failure.is_the_schemas(),
             doubtful,
             passing: will_pass(error),
-            of_a_value: careful::is_of_a_value(error),
+            of_a_value: careful::is_error_of_a_value(error),
+            ..Signs::default()
         }
     }
 
@@ -402,11 +449,27 @@ impl Source for Table {
 enum Failure {
     Mysql(mysql_async::Error),
     Own(Error),
+    /// What is read is wider than is read without being measured.
+    Wide,
+    /// There is no room for so many bytes.
+    NoRoom(u64),
 }
 
 impl From<mysql_async::Error> for Failure {
     fn from(error: mysql_async::Error) -> Failure {
         Failure::Mysql(error)
+    }
+}
+
+impl From<Wide> for Failure {
+    fn from(_: Wide) -> Failure {
+        Failure::Wide
+    }
+}
+
+impl From<NeedsRoom> for Failure {
+    fn from(NeedsRoom(bytes): NeedsRoom) -> Failure {
+        Failure::NoRoom(bytes)
     }
 }
 
@@ -417,6 +480,10 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
+    fn needs_room(&self) -> Option<u64> {
+        if let Failure::NoRoom(bytes) = self { Some(*bytes) } else { None }
+    }
+
     /// Whether the server says that a table changed behind a transaction's back.
     fn is_the_schemas(&self) -> bool {
         matches!(self, Failure::Mysql(mysql_async::Error::Server(error)) if error.code == 1412)
@@ -428,7 +495,7 @@ impl Failure {
             Failure::Mysql(mysql_async::Error::Server(error)) => {
                 matches!(error.code, 1049 | 1054 | 1064 | 1146 | 1267 | 1271 | 1292 | 1356 | 1366 | 1525 | 1690)
             }
-            Failure::Mysql(_) => false,
+            Failure::Mysql(_) | Failure::Wide | Failure::NoRoom(_) => false,
             Failure::Own(error) => matches!(error.kind(), Kind::Data | Kind::Invalid),
         }
     }
@@ -437,6 +504,7 @@ impl Failure {
         match self {
             Failure::Mysql(error) => explained(error, conditions),
             Failure::Own(error) => error,
+            Failure::Wide | Failure::NoRoom(_) => wider_than_it_said(),
         }
     }
 }

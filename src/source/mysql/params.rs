@@ -19,7 +19,7 @@ use crate::{
 /// A single value.
 pub(super) fn value(value: Value<'_>) -> Param {
     match value {
-        Value::Null | Value::List(_) | Value::Formless(_) => Param::NULL,
+        Value::Null | Value::List(_) | Value::Formless(_) | Value::TooLarge => Param::NULL,
         Value::Bool(truth) => Param::Int(truth.into()),
         Value::Integer(n) => Param::Int(n),
         Value::Real(n) => Param::Double(n),

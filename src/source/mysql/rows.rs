@@ -6,11 +6,11 @@
 use std::{fmt::Write, sync::Arc};
 
 use futures_util::TryStreamExt;
-use mysql_async::{BinaryProtocol, Conn, Params, QueryResult, Row, Value as Param, prelude::Queryable};
+use mysql_async::{BinaryProtocol, Conn, IoError, Params, QueryResult, Row, Value as Param, prelude::Queryable};
 
 use super::{
     DIALECT, Failure,
-    careful::is_of_a_value,
+    careful::is_error_of_a_value,
     catalogue::{as_text, compared_by},
     params,
     proof::{Proof, Stamp, read_stamp},
@@ -44,7 +44,15 @@ const SMALL_TABLE: usize = 256;
 pub(super) const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
 pub(super) const COMMIT: &str = "COMMIT";
 
+/// Whether a packet was longer than its connection takes.
+pub(super) fn is_too_wide(error: &mysql_async::Error) -> bool {
+    // The error is of a crate behind the driver's, which does not pass its type on; a test sees that the text is still this.
+    let mysql_async::Error::Io(IoError::Io(error)) = error else { return false };
+    error.get_ref().is_some_and(|inner| inner.to_string() == "Packet is larger than max_allowed_packet")
+}
+
 /// Reads one run into the sink; says whether the list ends with it, and what the transaction saw, which is still to be compared.
+/// Where the rows are those before one that is too wide, that is `None`: the connection has ended, and another must say it.
 pub(super) async fn read(
     conn: &mut Conn,
     proof: &Proof,
@@ -52,7 +60,7 @@ pub(super) async fn read(
     query: &Query,
     sink: &mut dyn RowSink,
     progress: &mut Progress,
-) -> Result<(bool, Stamp), Failure> {
+) -> Result<(bool, Option<Stamp>), Failure> {
     let after: Vec<Value<'_>> = query.after.values().collect();
     let limit = query.limit as usize;
     // Rows that nothing else is needed for need not be held.
@@ -76,8 +84,14 @@ pub(super) async fn read(
                 let row = match found.try_next().await {
                     Ok(Some(row)) => row,
                     Ok(None) => break,
+                    Err(error) if passing && progress.rows > 0 && is_too_wide(&error) => {
+                        hand_over(plan, &rows, &[], sink)?;
+                        return Ok((false, None));
+                    }
                     // The rows that came before the failure are right; the next read begins there.
-                    Err(error) if passing && progress.rows > 0 && (is_of_a_value(&error) || will_pass(&error)) => {
+                    Err(error)
+                        if passing && progress.rows > 0 && (is_error_of_a_value(&error) || will_pass(&error)) =>
+                    {
                         whole = false;
                         break;
                     }
@@ -101,7 +115,13 @@ pub(super) async fn read(
             }
         }
         // What is left of the result, which the limit bounds, is read and forgotten: nothing else can be asked before.
-        found.drop_result().await?;
+        match found.drop_result().await {
+            Err(error) if passing && is_too_wide(&error) => {
+                hand_over(plan, &rows, &[], sink)?;
+                return Ok((false, None));
+            }
+            dropped => dropped?,
+        }
         if !whole {
             break;
         }
@@ -130,7 +150,7 @@ pub(super) async fn read(
     hand_over(plan, &rows, &lists, sink)?;
     let saw = read_stamp(conn, &proof.sql).await?;
     conn.query_drop(COMMIT).await?;
-    Ok((ended, saw))
+    Ok((ended, Some(saw)))
 }
 
 /// How many rows fulfil the conditions.
@@ -199,7 +219,7 @@ async fn by_places(conn: &mut Conn, relation: &Relation, rows: &Held) -> Result<
 
 /// The related rows of keys that only SQL can compare, each with the place of its key.
 pub(super) fn joined(relation: &Relation, wanted: &Wanted, keys: usize) -> String {
-    let Wanted { source, on, columns, order } = wanted;
+    let Wanted { source, on, columns, .. } = wanted;
     // A key has the parent column's type, character set and collation. The last is said, and would win where a column's own gives
     // way to that of the other column: then it is made a text of that one.
     let parent = &relation.parent_column;
@@ -216,10 +236,10 @@ pub(super) fn joined(relation: &Relation, wanted: &Wanted, keys: usize) -> Strin
         // Writing to memory does not fail.
         let _ = write!(table, " UNION ALL SELECT {place}, {key}");
     }
-    let comma = if order.is_empty() { "" } else { ", " };
     format!(
         "SELECT chunkflow_keys.place, {columns} FROM ({table}) AS chunkflow_keys JOIN ({source}) \
-         ON {on} = chunkflow_keys.chunkflow_key ORDER BY chunkflow_keys.place{comma}{order}"
+         ON {on} = chunkflow_keys.chunkflow_key{}",
+        wanted.end("chunkflow_keys.place")
     )
 }
 
@@ -249,7 +269,8 @@ impl<'a> Related<'a> {
         mut result: Found<'_>,
         mut find: impl FnMut(i64) -> Option<u64>,
     ) -> Result<bool, Failure> {
-        let (mut wires, mut fit) = (vec![], true);
+        let mut wires = vec![];
+        let mut fit = Ok(true);
         if let Some(mut found) = result.stream::<Row>().await? {
             while let Some(row) = found.try_next().await? {
                 let Some(parent) = wire::whole(&row, 0).and_then(&mut find) else { continue };
@@ -259,14 +280,14 @@ impl<'a> Related<'a> {
                 self.pairs.push(pair(parent, self.held.count()));
                 wire::push(&row, &wires, &mut self.held)?;
                 let bytes = self.pairs.len() * size_of::<u64>() + self.held.weight();
-                fit = fits(self.relation, bytes, self.count)?;
-                if !fit {
+                fit = fits(self.relation, bytes, self.count);
+                if !matches!(fit, Ok(true)) {
                     break;
                 }
             }
         }
         result.drop_result().await?;
-        Ok(fit)
+        Ok(fit?)
     }
 }
 
@@ -278,26 +299,28 @@ async fn named(
     mut result: Found<'_>,
     count: usize,
 ) -> Result<Option<Lists>, Failure> {
-    let (mut find, mut pairs, each, mut fit) = (keys.finder(), vec![], table.row_weight(), true);
+    let (mut find, mut pairs, each) = (keys.finder(), vec![], table.row_weight());
+    let mut fit = Ok(true);
     if let Some(mut ids) = result.stream::<Row>().await? {
         while let Some(row) = ids.try_next().await? {
             let parent = wire::whole(&row, 0).and_then(&mut find);
             let (Some(parent), Some(id)) = (parent, wire::whole(&row, 1)) else { continue };
             pairs.extend(table.place(id).map(|place| pair(parent, place)));
-            if !fits(relation, pairs.len() * each, count)? {
-                fit = false;
+            fit = fits(relation, pairs.len() * each, count);
+            if !matches!(fit, Ok(true)) {
                 break;
             }
         }
     }
     result.drop_result().await?;
-    Ok(fit.then(|| Lists::new(Arc::clone(&table.rows), pairs, count)))
+    Ok(fit?.then(|| Lists::new(Arc::clone(&table.rows), pairs, count)))
 }
 
 /// A small table as it stands in this transaction; `None` when it is not small any more.
 async fn small_table(conn: &mut Conn, relation: &Relation) -> Result<Option<SmallTable>, Failure> {
     let sql = Wanted::all(&DIALECT, relation, SMALL_TABLE + 1);
     let (mut held, mut wires, mut ids) = (Held::new(relation.columns.len()), vec![], vec![]);
+    let mut fit = true;
     let mut result = conn.exec_iter(sql, Params::Empty).await?;
     if let Some(mut found) = result.stream::<Row>().await? {
         while let Some(row) = found.try_next().await? {
@@ -306,8 +329,12 @@ async fn small_table(conn: &mut Conn, relation: &Relation) -> Result<Option<Smal
             }
             ids.push(wire::whole(&row, 0));
             wire::push(&row, &wires, &mut held)?;
+            fit = fits(relation, held.weight(), held.count().max(2))?;
+            if !fit {
+                break;
+            }
         }
     }
     result.drop_result().await?;
-    Ok((held.count() <= SMALL_TABLE).then(|| SmallTable::new(held, &ids)).flatten())
+    Ok((fit && held.count() <= SMALL_TABLE).then(|| SmallTable::new(held, &ids)).flatten())
 }

@@ -16,7 +16,7 @@ use crate::{
     source::{
         Query,
         sql::{
-            careful::{self, Answer},
+            careful::{self, Answer, Done},
             held::Held,
             plan::{Plan, Relation, Select},
             related::Lists,
@@ -25,23 +25,25 @@ use crate::{
     },
 };
 
-/// Reads a few rows into the sink; says whether the list ends with them, and what the transaction saw, which is still to be compared.
+/// Reads a few rows into the sink, where there is room for rows of so many bytes; says how that went, and what the transaction
+/// saw, which is still to be compared.
 pub(super) async fn read(
     client: &Client,
     proof: &Proof,
     plan: &Plan,
     query: &Query,
+    room: u64,
     sink: &mut dyn RowSink,
-) -> Result<(bool, Stamp), Failure> {
+) -> Result<(Done, Stamp), Failure> {
     client.batch_execute(&proof.begin).await?;
     client.batch_execute("SAVEPOINT chunkflow").await?;
-    let ended = careful::read(&mut Snapshot(client), plan, query, sink).await?;
-    Ok((ended, read_stamp(client, &proof.end).await?))
+    let done = careful::read(&mut Snapshot(client), plan, query, room, sink).await?;
+    Ok((done, read_stamp(client, &proof.end).await?))
 }
 
 /// Whether a value has made a query fail, and not the query itself, the server, the connection or what its user may do
 /// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>). Functions raise what they like, so this is what is left.
-pub(super) fn is_of_a_value(error: &tokio_postgres::Error) -> bool {
+pub(super) fn is_error_of_a_value(error: &tokio_postgres::Error) -> bool {
     let Some(code) = error.code().map(|code| code.code()) else { return false };
     // Damaged tables and indexes; a query behind one that has failed.
     match code {
@@ -62,10 +64,12 @@ impl Snapshot<'_> {
     /// Goes back behind the savepoint where a value has made the query fail.
     async fn answer<T>(&self, result: Result<T, Failure>) -> Answer<T, Failure> {
         match result {
-            Err(Failure::Postgres(error)) if is_of_a_value(&error) => {
+            Err(Failure::Postgres(error)) if is_error_of_a_value(&error) => {
                 self.0.batch_execute("ROLLBACK TO SAVEPOINT chunkflow").await?;
                 Ok(Err(error.into()))
             }
+            // What is left of its answer is not read.
+            Err(Failure::Wide) => Ok(Err(Failure::Wide)),
             result => result.map(Ok),
         }
     }

@@ -202,8 +202,16 @@ fn column(row: &Row) -> TableColumn {
         None if is_text || matches!(&*category, "D" | "T" | "I" | "V") => Some(Operand::Text),
         None => None,
     };
+    let length = match wire {
+        Some(Wire::Text | Wire::Bytea) => DIALECT.length,
+        // Longer as text, or as it is sent.
+        Some(Wire::Array) => "greatest(octet_length((?)::text), octet_length(array_send(?)))::int8",
+        Some(Wire::Json | Wire::Jsonb) | None => "octet_length((?)::text)::int8",
+        Some(_) => "",
+    };
     TableColumn {
         nullable: !not_null,
+        length,
         text: type_name == "citext" || matches!(wire, Some(Wire::Text)),
         operand,
         holds: holds(&type_name, is_text),

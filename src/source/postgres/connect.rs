@@ -5,7 +5,10 @@ use std::{
     net::IpAddr,
     path::Path,
     pin::Pin,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -16,20 +19,24 @@ use tokio::{
 };
 use tokio_postgres::{
     Client, Config,
-    config::{Host, LoadBalanceHosts, SslMode},
+    config::{Host, LoadBalanceHosts, SslMode, SslNegotiation},
     tls::MakeTlsConnect,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     DIALECT, explained,
+    framing::{BoundedTls, Framing, MessageBound},
     tls::{self, Check},
     unreached,
 };
 use crate::{
     error::{Error, Kind, Result},
     socket,
-    source::sql::{definition::Told, pool::Connect},
+    source::{
+        RowBounds,
+        sql::{definition::Told, pool::Connect},
+    },
 };
 
 /// How long a connection may take to come about, on each host.
@@ -66,6 +73,7 @@ struct Target {
 /// A connection, and which of the hosts it goes to.
 pub(super) struct Connection {
     pub(super) client: Client,
+    pub(super) bound: Arc<MessageBound>,
     target: usize,
 }
 
@@ -210,7 +218,8 @@ impl Connector {
     async fn connect_to(&self, target: usize, role: Role) -> Result<Connection> {
         let limit = self.config.get_connect_timeout().map_or(CONNECT, |limit| *limit);
         let connected = tokio::time::timeout(limit, async {
-            let stream = self.stream(target, false).await?;
+            let bound = MessageBound::new(RowBounds::default().unmeasured);
+            let mut stream = self.stream(target, false).await?;
             let mut tls = self.tls.clone();
             let tls = MakeTlsConnect::<Stream>::make_tls_connect(&mut tls, self.name(target));
             let tls = tls.map_err(|error| Error::new(Kind::Config, "TLS cannot be set up").caused_by(error))?;
@@ -218,6 +227,12 @@ impl Connector {
             if matches!(self.targets[target].host, Host::Unix(_)) {
                 config.ssl_mode(SslMode::Disable);
             }
+            stream.framing = match (config.get_ssl_mode(), config.get_ssl_negotiation()) {
+                (SslMode::Disable, _) => Framing::at_once(&bound),
+                (_, SslNegotiation::Direct) => Framing::off(&bound),
+                _ => Framing::behind_answer(&bound),
+            };
+            let tls = BoundedTls { connect: tls, bound: Arc::clone(&bound) };
             let (client, connection) =
                 config.connect_raw(stream, tls).await.map_err(|error| refused_entry(explained(error, None)))?;
             let has_bytes = connection.parameter("server_encoding") == Some("SQL_ASCII");
@@ -236,13 +251,13 @@ impl Connector {
                         .remedy("see which hosts of the database's URL are primary and standby"));
                 }
             }
-            Ok(client)
+            Ok((client, bound))
         });
-        let client = connected.await.map_err(|_| {
+        let (client, bound) = connected.await.map_err(|_| {
             Error::new(Kind::Unavailable, format!("PostgreSQL did not answer within {limit:?}"))
                 .remedy("see that it runs at the address in [databases], and is not overloaded")
         })??;
-        Ok(Connection { client, target })
+        Ok(Connection { client, bound, target })
     }
 
     /// The name that a host's certificate must have.
@@ -267,7 +282,7 @@ impl Connector {
             let keepalive = idle.map(|idle| socket::keepalive(Some(idle)));
             socket::prepare(stream, keepalive).map_err(unreachable)?;
         }
-        Ok(Stream { socket, waits })
+        Ok(Stream { socket, waits, framing: Framing::off(&MessageBound::new(0)) })
     }
 
     /// Stops what a connection does at the server. It may come too late, or not at all: the connection must not be used again.
@@ -376,6 +391,8 @@ enum Socket {
 pub(super) struct Stream {
     socket: Socket,
     waits: bool,
+    /// Where messages begin, as long as there is no TLS.
+    framing: Framing,
 }
 
 /// Calls a method of whichever socket it is.
@@ -389,12 +406,12 @@ macro_rules! socket {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        socket!(self, poll_read, context, buffer)
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Stream { socket, framing, .. } = self.get_mut();
+        match socket {
+            Socket::Tcp(stream) => framing.poll_read(Pin::new(stream), context, buffer),
+            Socket::Unix(stream) => framing.poll_read(Pin::new(stream), context, buffer),
+        }
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) async fn prepare(
             };
             Err(vec![Complaint::new(at, format!("PostgreSQL does not take the query: {told}"), remedy)])
         }
-        Ok(Err((at, Failure::Own(error)))) => Err(vec![Complaint::failed(at, &error)]),
+        Ok(Err((at, failure))) => Err(vec![Complaint::failed(at, &failure.explained(None))]),
         Err(_) => Err(vec![Complaint::new("table", super::timed_out(pool.timeout()).to_string(), "see its log")]),
     }
 }

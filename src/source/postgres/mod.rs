@@ -7,6 +7,7 @@ mod careful;
 mod catalogue;
 mod connect;
 mod explain;
+mod framing;
 mod look;
 mod params;
 mod proof;
@@ -32,17 +33,18 @@ use self::{
 };
 use super::{
     BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, KnownBy, MadeSource, Query,
-    Run, Source, Spec, TableInfo,
+    ReadMemory, Room, Run, Source, Spec, TableInfo,
     sql::{
         attempts::{self, Attempts, Progress, Signs},
+        careful::Done,
         definition::{Definition, Identity, changed, not_made, tables},
         dialect::Dialect,
         looked::Looked,
         places::Typing,
         plan::Plan,
         planner::plan,
-        pool,
-        run::Width,
+        pool::{self, Lease},
+        run::{NeedsRoom, Wide, WideAhead, Width, wider_than_it_said},
     },
 };
 use crate::{
@@ -61,6 +63,8 @@ pub(super) const DIALECT: Dialect = Dialect {
     collations_must_agree: true,
     join: "JOIN",
     as_text: "(?)::text",
+    length: "octet_length(?)::int8",
+    sum: "sum(?)::int8",
     no_text: "NULL::text",
     no_escape: " ESCAPE ''",
 };
@@ -129,6 +133,7 @@ impl Server {
         for _ in 0..TRIES {
             let began = Instant::now();
             let (plan, fields) = plan(spec, &look.catalogue)?;
+            let plan = plan.within(self.options.bounds);
             let used = tables(&plan, &look.catalogue);
             let ground = Ground::new(&look, &used, self.pool.connector().begin(), &self.options);
             if let Some(Prepared { proof, behind }) = explain::prepare(&self.pool, &plan, ground, &look).await? {
@@ -158,6 +163,7 @@ impl Database for Postgres {
                 definition,
                 proof: RwLock::new(Arc::new(proof)),
                 width: Width::default(),
+                wide_ahead: WideAhead::default(),
             };
             Ok((Arc::new(source) as Arc<dyn Source>, fields))
         })
@@ -197,9 +203,17 @@ struct Table {
     proof: RwLock<Arc<Proof>>,
     /// About how many bytes a row has, as the last read found; 0 before.
     width: Width,
+    wide_ahead: WideAhead,
 }
 
 impl Table {
+    /// How many bytes a message may have.
+    fn widest(&self, with_care: bool) -> u64 {
+        let bounds = &self.plan.bounds;
+        // Beside a row's values stand their lengths, and JSON in its binary form has a byte more.
+        if with_care { bounds.row + bounds.unmeasured } else { bounds.unmeasured }
+    }
+
     /// What a transaction sees that reads nothing.
     async fn saw(&self, proof: &Proof) -> Result<Stamp> {
         let mut lease = self.server.pool.lease(Claim::default()).await?;
@@ -234,6 +248,26 @@ impl Attempts for Table {
         &proof.stamp
     }
 
+    async fn lease(&self, query: &Query, _: Option<&Room>) -> Result<Lease<Connector>> {
+        self.server.pool.lease(query.claim()).await
+    }
+
+    fn give_back(lease: Lease<Connector>, _: Option<&Room>) {
+        lease.give_back();
+    }
+
+    fn memory(&self) -> &ReadMemory {
+        &self.server.options.memory
+    }
+
+    fn widest_value(&self) -> u64 {
+        self.plan.bounds.value
+    }
+
+    fn wide_ahead(&self) -> &WideAhead {
+        &self.wide_ahead
+    }
+
     async fn attempt(
         &self,
         connection: &mut Connection,
@@ -241,8 +275,11 @@ impl Attempts for Table {
         query: &Query,
         sink: &mut dyn RowSink,
         progress: &mut Progress,
-    ) -> Result<(bool, Stamp), Failure> {
-        rows::read(&connection.client, proof, &self.plan, query, sink, progress).await
+    ) -> Result<(bool, Option<Stamp>), Failure> {
+        let Connection { client, bound, .. } = connection;
+        bound.set(self.widest(false));
+        let read = rows::read(client, proof, &self.plan, query, bound, sink, progress).await;
+        read.map_err(|failure| if bound.is_exceeded() { Failure::Wide } else { failure })
     }
 
     async fn attempt_with_care(
@@ -250,13 +287,17 @@ impl Attempts for Table {
         connection: &mut Connection,
         proof: &Proof,
         query: &Query,
+        room: u64,
         sink: &mut dyn RowSink,
-    ) -> Result<(bool, Stamp), Failure> {
-        careful::read(&connection.client, proof, &self.plan, query, sink).await
+    ) -> Result<(Done, Stamp), Failure> {
+        let Connection { client, bound, .. } = connection;
+        bound.set(self.widest(true));
+        let read = careful::read(client, proof, &self.plan, query, room, sink).await;
+        read.map_err(|failure| if bound.is_exceeded() { Failure::Wide } else { failure })
     }
 
-    async fn holds(&self, proof: &Proof) -> bool {
-        self.saw(proof).await.is_ok_and(|saw| saw == proof.stamp)
+    fn saw(&self, proof: &Proof) -> impl Future<Output = Result<Stamp>> + Send {
+        self.saw(proof)
     }
 
     async fn look_again(&self, noticed: Instant) -> Result<Arc<Proof>> {
@@ -271,13 +312,18 @@ impl Attempts for Table {
 
     fn signs(failure: &Failure) -> Signs {
         let Failure::Postgres(error) = failure else {
-            return Signs { doubtful: failure.may_be_the_schemas(), ..Signs::default() };
+            return Signs {
+                doubtful: failure.may_be_the_schemas(),
+                wide: matches!(failure, Failure::Wide),
+                needs_room: failure.needs_room(),
+                ..Signs::default()
+            };
         };
         Signs {
             lost: is_lost(error),
             doubtful: failure.may_be_the_schemas(),
             passing: will_pass(error),
-            of_a_value: careful::is_of_a_value(error),
+            of_a_value: careful::is_error_of_a_value(error),
             ..Signs::default()
         }
     }
@@ -344,11 +390,27 @@ impl Source for Table {
 enum Failure {
     Postgres(tokio_postgres::Error),
     Own(Error),
+    /// What is read is wider than is read without being measured.
+    Wide,
+    /// There is no room for so many bytes.
+    NoRoom(u64),
 }
 
 impl From<tokio_postgres::Error> for Failure {
     fn from(error: tokio_postgres::Error) -> Failure {
         Failure::Postgres(error)
+    }
+}
+
+impl From<Wide> for Failure {
+    fn from(_: Wide) -> Failure {
+        Failure::Wide
+    }
+}
+
+impl From<NeedsRoom> for Failure {
+    fn from(NeedsRoom(bytes): NeedsRoom) -> Failure {
+        Failure::NoRoom(bytes)
     }
 }
 
@@ -366,13 +428,19 @@ impl Failure {
                 error.code().is_some_and(|code| ["22", "3F", "42", "0A"].contains(&&code.code()[..2]))
             }
             Failure::Own(error) => matches!(error.kind(), Kind::Data | Kind::Invalid),
+            Failure::Wide | Failure::NoRoom(_) => false,
         }
+    }
+
+    fn needs_room(&self) -> Option<u64> {
+        if let Failure::NoRoom(bytes) = self { Some(*bytes) } else { None }
     }
 
     fn explained(self, query: Option<&Query>) -> Error {
         match self {
             Failure::Postgres(error) => explained(error, query),
             Failure::Own(error) => error,
+            Failure::Wide | Failure::NoRoom(_) => wider_than_it_said(),
         }
     }
 }

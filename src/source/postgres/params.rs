@@ -36,7 +36,7 @@ impl Param {
     /// A single value; nothing is ever compared with NULL.
     pub(super) fn value(value: Value<'_>) -> Param {
         Param(match value {
-            Value::Null | Value::List(_) | Value::Formless(_) => vec![],
+            Value::Null | Value::List(_) | Value::Formless(_) | Value::TooLarge => vec![],
             Value::Bool(truth) => if truth { "t" } else { "f" }.into(),
             Value::Integer(n) => itoa::Buffer::new().format(n).into(),
             Value::Real(n) => zmij::Buffer::new().format(n).into(),

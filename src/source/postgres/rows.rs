@@ -18,7 +18,8 @@ use tokio_postgres::{
 
 use super::{
     DIALECT, Failure,
-    careful::is_of_a_value,
+    careful::is_error_of_a_value,
+    framing::MessageBound,
     params::Param,
     proof::{Proof, Stamp, read_stamp, stamp_of},
     will_pass,
@@ -51,14 +52,16 @@ const SMALL_TABLE: usize = 256;
 pub(super) const BETWEEN: &str = "BETWEEN $1::int8 AND $2::int8";
 
 /// Reads one run into the sink; says whether the list ends with it, and what the transaction saw, which is still to be compared.
+/// Where the rows are those before one that is too wide, that is `None`: the connection has ended, and another must say it.
 pub(super) async fn read(
     client: &Client,
     proof: &Proof,
     plan: &Plan,
     query: &Query,
+    bound: &MessageBound,
     sink: &mut dyn RowSink,
     progress: &mut Progress,
-) -> Result<(bool, Stamp), Failure> {
+) -> Result<(bool, Option<Stamp>), Failure> {
     let after: Vec<Value<'_>> = query.after.values().collect();
     let limit = query.limit as usize;
     // Rows that nothing else is needed for need not be held.
@@ -98,8 +101,12 @@ pub(super) async fn read(
             let row = match found.try_next().await {
                 Ok(Some(row)) => row,
                 Ok(None) => break,
+                Err(_) if passing && progress.rows > 0 && bound.is_exceeded() => {
+                    hand_over(plan, &rows, &[], sink)?;
+                    return Ok((false, None));
+                }
                 // The rows that came before the failure are right; the next read begins there.
-                Err(error) if passing && progress.rows > 0 && (is_of_a_value(&error) || will_pass(&error)) => {
+                Err(error) if passing && progress.rows > 0 && (is_error_of_a_value(&error) || will_pass(&error)) => {
                     whole = false;
                     failed = true;
                     break;
@@ -149,15 +156,18 @@ pub(super) async fn read(
         hand_over(plan, &rows, &lists, sink)?;
         client.batch_execute("ROLLBACK").await?;
         client.batch_execute(&proof.begin).await?;
-        return Ok((false, read_stamp(client, &proof.end).await?));
+        return Ok((false, Some(read_stamp(client, &proof.end).await?)));
     }
     if !committing {
         send(commit.as_mut()).await;
     }
     hand_over(plan, &rows, &lists, sink)?;
     commit.as_mut().await;
-    let said = commit.take_output().transpose()?;
-    Ok((ended, stamp_of(said.unwrap_or_default())?))
+    match commit.take_output().transpose() {
+        // It came behind the rows that were handed on.
+        Err(_) if passing && bound.is_exceeded() => Ok((false, None)),
+        said => Ok((ended, Some(stamp_of(said?.unwrap_or_default())?))),
+    }
 }
 
 /// Has a request sent, without waiting for its answer.
@@ -294,15 +304,15 @@ pub(super) async fn list(client: &Client, relation: &Relation, rows: &Held) -> R
 /// The related rows of keys that only SQL can compare, each with the place of its key. The keys come as texts, since an array of
 /// arrays would be one array, and each is made a value of the parent column's type.
 pub(super) fn joined(relation: &Relation, wanted: &Wanted) -> String {
-    let Wanted { source, on, columns, order } = wanted;
+    let Wanted { source, on, columns, .. } = wanted;
     let column = &relation.parent_column;
     let collation = column.collation.as_ref().map_or(String::new(), |collation| format!(" COLLATE {collation}"));
-    let comma = if order.is_empty() { "" } else { ", " };
     let key = fill(&column.kind, "chunkflow_keys.key");
     format!(
         "SELECT chunkflow_keys.place, {columns} \
          FROM unnest($1::text[]) WITH ORDINALITY AS chunkflow_keys (key, place), {source} \
-         WHERE {on} = {key}{collation} ORDER BY chunkflow_keys.place{comma}{order}"
+         WHERE {on} = {key}{collation}{}",
+        wanted.end("chunkflow_keys.place")
     )
 }
 
@@ -358,6 +368,9 @@ async fn small_table(client: &Client, relation: &Relation, sql: &str) -> Result<
     while let Some(row) = found.try_next().await? {
         ids.push(integer(&row, 0));
         push(&row, &mut wires, &mut held)?;
+        if !fits(relation, held.weight(), held.count().max(2))? {
+            return Ok(None);
+        }
     }
     Ok((held.count() <= SMALL_TABLE).then(|| SmallTable::new(held, &ids)).flatten())
 }

@@ -2,8 +2,8 @@
 //! follows from it is here.
 //!
 //! A connection that was lost while it was idle costs nothing. Where the tables may have changed they are looked at
-//! again, once. What the database says may be tried again is tried again, and what a value has failed is read with care. All else
-//! is told.
+//! again, once. What the database says may be tried again is tried again, and what a value has failed, or is wide, is read with
+//! care, in the room that it needs. All else is told.
 
 use std::{
     fmt,
@@ -12,14 +12,16 @@ use std::{
 };
 
 use super::{
+    careful::Done,
     definition::changed,
-    pool::{Connect, Pool},
+    pool::{Connect, Lease, Pool},
+    run::WideAhead,
     tries::Tries,
 };
 use crate::{
     error::{Error, Result},
     row::RowSink,
-    source::Query,
+    source::{Query, ReadMemory, Room},
 };
 
 /// How an attempt went, as far as it came.
@@ -57,6 +59,10 @@ pub(in crate::source) struct Signs {
     pub(in crate::source) passing: bool,
     /// A value has failed the query.
     pub(in crate::source) of_a_value: bool,
+    /// A row, or what belongs to it, is wider than is read without being measured.
+    pub(in crate::source) wide: bool,
+    /// There must be room for rows of so many bytes.
+    pub(in crate::source) needs_room: Option<u64>,
 }
 
 /// How a driver reads.
@@ -78,7 +84,23 @@ pub(in crate::source) trait Attempts: Sync {
     /// What a read must see.
     fn stamp(proof: &Self::Proof) -> &Self::Stamp;
 
-    /// Reads one run into the sink; says whether the list ends with it, and what was seen, which is still to be compared.
+    /// Waits for a turn and a connection, for a row of any width where there is `room` for one.
+    fn lease(&self, query: &Query, room: Option<&Room>) -> impl Future<Output = Result<Lease<Self::Connect>>> + Send;
+
+    /// Gives the connection of a read back that is whole; one in `room` was for it alone.
+    fn give_back(lease: Lease<Self::Connect>, room: Option<&Room>);
+
+    /// The memory of large rows.
+    fn memory(&self) -> &ReadMemory;
+
+    /// The most that a value may have.
+    fn widest_value(&self) -> u64;
+
+    /// Whether the rows ahead are wide.
+    fn wide_ahead(&self) -> &WideAhead;
+
+    /// Reads one run into the sink; says whether the list ends with it, and what was seen, which is still to be compared. That is
+    /// `None` where the connection has ended at a row that is too wide, behind those that were handed on.
     fn attempt(
         &self,
         connection: &mut <Self::Connect as Connect>::Connection,
@@ -86,19 +108,20 @@ pub(in crate::source) trait Attempts: Sync {
         query: &Query,
         sink: &mut dyn RowSink,
         progress: &mut Progress,
-    ) -> impl Future<Output = Result<(bool, Self::Stamp), Self::Failure>> + Send;
+    ) -> impl Future<Output = Result<(bool, Option<Self::Stamp>), Self::Failure>> + Send;
 
-    /// The same a few rows at a time, where a value has failed it.
+    /// The same a few rows at a time, where a value has failed it or rows are wide, in room for so many bytes.
     fn attempt_with_care(
         &self,
         connection: &mut <Self::Connect as Connect>::Connection,
         proof: &Self::Proof,
         query: &Query,
+        room: u64,
         sink: &mut dyn RowSink,
-    ) -> impl Future<Output = Result<(bool, Self::Stamp), Self::Failure>> + Send;
+    ) -> impl Future<Output = Result<(Done, Self::Stamp), Self::Failure>> + Send;
 
-    /// Whether a transaction sees what a proof says.
-    fn holds(&self, proof: &Self::Proof) -> impl Future<Output = bool> + Send;
+    /// What a transaction sees that reads nothing.
+    fn saw(&self, proof: &Self::Proof) -> impl Future<Output = Result<Self::Stamp>> + Send;
 
     /// Looks at the tables again, since what was noticed then may come of another definition.
     ///
@@ -129,24 +152,42 @@ pub(in crate::source) async fn read<A: Attempts>(
     let mut proof = source.proof();
     let mut looked = false;
     let mut tries = Tries::default();
-    // Whether a value has made the database fail.
-    let mut with_care = false;
+    // Whether a value has made the database fail, or rows are wide.
+    let mut with_care = source.wide_ahead().get();
+    let mut room: Option<Room> = None;
 
     loop {
         let noticed = Instant::now();
-        let mut lease = pool.lease(query.claim()).await?;
+        let mut lease = source.lease(&query, room.as_ref()).await?;
         let reused = lease.reused;
         let connection = lease.connection();
         let attempt = async {
             match with_care {
-                true => source.attempt_with_care(connection, &proof, &query, &mut *sink).await,
+                true => {
+                    let bytes = room.as_ref().map_or(0, Room::bytes);
+                    let read = source.attempt_with_care(connection, &proof, &query, bytes, &mut *sink).await;
+                    read.map(|(done, saw)| {
+                        source.wide_ahead().note(done.wide_ahead);
+                        (done.ended, Some(saw))
+                    })
+                }
                 false => source.attempt(connection, &proof, &query, &mut *sink, &mut progress).await,
             }
         };
         let attempted = tokio::time::timeout(pool.patience(), attempt).await;
         let failure = match attempted.map_err(|_| A::timed_out(pool.timeout()))? {
             Ok((ended, saw)) => {
-                lease.give_back();
+                let saw = match saw {
+                    Some(saw) => {
+                        A::give_back(lease, room.as_ref());
+                        saw
+                    }
+                    None => {
+                        lease.end();
+                        source.wide_ahead().note(true);
+                        source.saw(&proof).await?
+                    }
+                };
                 // What was read is right where the same is seen once more, and is what it was made of.
                 if saw != *A::stamp(&proof) && *A::stamp(&*source.look_again(noticed).await?) != saw {
                     return Err(changed());
@@ -168,7 +209,7 @@ pub(in crate::source) async fn read<A: Attempts>(
             continue;
         }
         // A client that asks for what does not fit a column must not have the catalogue read.
-        if !looked && (signs.changed || (signs.doubtful && !source.holds(&proof).await)) {
+        if !looked && (signs.changed || (signs.doubtful && !holds(source, &proof).await)) {
             proof = source.look_again(noticed).await?;
             looked = true;
             if progress.rows > 0 {
@@ -186,8 +227,19 @@ pub(in crate::source) async fn read<A: Attempts>(
             progress = Progress::default();
             continue;
         }
-        if signs.of_a_value && !with_care {
-            // The rows before the one whose value has failed the query are read by themselves.
+        if let Some(bytes) = signs.needs_room {
+            // Without a connection: others may read meanwhile.
+            drop(room.take());
+            room = Some(source.memory().room(bytes).await?);
+            continue;
+        }
+        if signs.wide && with_care && room.is_none() {
+            // It could not be measured.
+            room = Some(source.memory().room(source.widest_value()).await?);
+            continue;
+        }
+        if (signs.of_a_value || signs.wide) && !with_care && progress.handed == 0 {
+            // The rows before the one that has failed the query are read by themselves.
             with_care = !(1..query.limit as usize).contains(&progress.rows);
             query.limit = if with_care { query.limit } else { progress.rows as u32 };
             progress = Progress::default();
@@ -195,4 +247,9 @@ pub(in crate::source) async fn read<A: Attempts>(
         }
         return Err(A::explained(failure, &query));
     }
+}
+
+/// Whether a transaction sees what a proof says.
+async fn holds<A: Attempts>(source: &A, proof: &A::Proof) -> bool {
+    source.saw(proof).await.is_ok_and(|saw| saw == *A::stamp(proof))
 }

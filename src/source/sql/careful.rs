@@ -1,24 +1,27 @@
-//! Rows of which a value makes the database fail: a shape that has no GeoJSON, a cast or an expression that raises.
+//! Rows that are read with care: of which a value makes the database fail (a shape that has no GeoJSON, a cast or an
+//! expression that raises), or is so large that it must be measured first.
 //!
-//! No value fails a row. A run that such a value has failed is read again, a few rows at a time: first the keys, then the
-//! columns, in halves until those are known that fail; and of these each value by itself, by its row's key. A value that the
-//! database cannot give in its own form is asked for as text, and is a value without a form ([`Value::Formless`]) either way:
-//! counted, and in a key or join column a failure. All of it is one snapshot, so that the pieces are of the same rows. It costs
-//! many small queries, but only where a query has failed.
+//! No value fails a row. A run that a value has failed is read again, a few rows at a time: first how long the values are,
+//! then the keys, then the columns, in halves until those are known that fail; and of these each value by itself, by its
+//! row's key. A value that the database cannot give in its own form is asked for as text, and is a value without a form
+//! ([`Value::Formless`]) either way: counted, and in a key or join column a failure. A value that is too large, or the
+//! largest of a row that is ([`RowBounds`](crate::RowBounds)), is not asked for at all. All of it is one snapshot, so that
+//! the pieces are of the same rows. It costs many small queries, but only where a query has failed or rows are wide.
 
 use super::{
     catalogue::fill,
     held::{Held, Slot},
     keyset::{self, Range},
-    plan::{Plan, Relation, Select},
-    related::Lists,
-    run::{cut, hand_over},
+    lengths::Lengths,
+    plan::{Output, Plan, Relation, Select},
+    related::{Lists, measure},
+    run::{NeedsRoom, cut, hand_over},
     select::{self, Statement},
 };
 use crate::{
     cursor::Cursor,
     error::{Error, Kind},
-    row::{RowSink, Value},
+    row::{RowSink, Value, unreadable_key},
     source::Query,
 };
 
@@ -32,7 +35,7 @@ pub(in crate::source) type Answer<T, F> = Result<Result<T, F>, F>;
 /// A database within a snapshot, in which a query that a value has failed does no harm.
 pub(in crate::source) trait Snapshot: Send {
     /// Why a query failed.
-    type Failure: From<Error> + Send;
+    type Failure: From<Error> + From<NeedsRoom> + Send;
 
     /// Adds the rows of a statement to `held`; `selects` are its columns, and `after` are the key values that it compares with.
     fn ask(
@@ -44,7 +47,8 @@ pub(in crate::source) trait Snapshot: Send {
         held: &mut Held,
     ) -> impl Future<Output = Answer<(), Self::Failure>> + Send;
 
-    /// A related list of some rows; `None` where it is too much for so many.
+    /// A related list of some rows; `None` where it is too much for so many. One that is more than the relation may have for
+    /// one row is an inner error too.
     fn lists(
         &mut self,
         relation: &Relation,
@@ -52,35 +56,63 @@ pub(in crate::source) trait Snapshot: Send {
     ) -> impl Future<Output = Answer<Option<Lists>, Self::Failure>> + Send;
 }
 
-/// Reads a few rows into the sink; says whether the list ends with them.
+/// How a careful read went.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::source) struct Done {
+    /// Whether the list ends with its rows.
+    pub(in crate::source) ended: bool,
+    /// Whether the rows ahead are wide too, as far as they were looked at.
+    pub(in crate::source) wide_ahead: bool,
+}
+
+/// Reads a few rows into the sink, where there is `room` for rows of so many bytes.
 pub(in crate::source) async fn read<S: Snapshot>(
     snapshot: &mut S,
     plan: &Plan,
     query: &Query,
+    room: u64,
     sink: &mut dyn RowSink,
-) -> Result<bool, S::Failure> {
+) -> Result<Done, S::Failure> {
     let most = (VALUES / plan.selects.len().max(1)).clamp(1, ROWS);
     let limit = (query.limit as usize).min(most);
-    let mut reader = Reader { snapshot, plan, query, rows: limit + usize::from(plan.unproven) };
+    let mut reader = Reader { snapshot, plan, query, rows: limit + usize::from(plan.unproven), room };
 
-    let keys = reader.keys().await?;
-    let mut rows = reader.values(&keys).await?;
-    let mut ended = rows.count() < limit;
-    if rows.count() > limit {
-        cut(plan, &mut rows, limit)?;
+    let mut lengths = reader.lengths().await?;
+    let cut_short = reader.stop_before_long_keys(&lengths)?;
+    let mut keys = reader.keys().await?;
+    let found = keys.count();
+    let ends_here = found < limit && !cut_short;
+    if found > limit {
+        cut(plan, &mut keys, limit)?;
     }
 
+    let batch = lengths.batch(plan, keys.count());
+    cut(plan, &mut keys, batch)?;
+    reader.measure_lists(&keys, &mut lengths).await?;
+    let batch = lengths.batch(plan, keys.count());
+    cut(plan, &mut keys, batch)?;
+    let mut rows = keys.count();
+    let left_out = lengths.left_out(plan, rows);
+    if let Some(&first) = left_out.first().filter(|_| plan.fails_when_too_large) {
+        return Err(too_large(plan, first, lengths.of(0)[first], &keys)?.into());
+    }
+
+    reader.take_room(lengths.weight(rows, &left_out))?;
+    let mut values = reader.values(&keys, &lengths, &left_out).await?;
     let lists = loop {
-        match reader.lists(&rows).await? {
+        match reader.lists(&values, &lengths, &left_out).await? {
             Some(lists) => break lists,
             None => {
-                cut(plan, &mut rows, 1)?;
-                ended = false;
+                cut(plan, &mut values, 1)?;
+                rows = 1;
             }
         }
     };
-    hand_over(plan, &rows, &lists, sink)?;
-    Ok(ended)
+    hand_over(plan, &values, &lists, sink)?;
+    // The next row, or else the last one, stands for what is ahead.
+    let next = if rows < found { rows } else { rows.saturating_sub(1) };
+    let wide_ahead = found > 0 && lengths.sum(next) > plan.bounds.unmeasured;
+    Ok(Done { ended: ends_here && rows == found, wide_ahead })
 }
 
 struct Reader<'a, S> {
@@ -89,37 +121,146 @@ struct Reader<'a, S> {
     query: &'a Query,
     /// How many rows are asked for.
     rows: usize,
+    /// For how many bytes of rows there is room.
+    room: u64,
 }
 
 impl<S: Snapshot> Reader<'_, S> {
-    /// The rows of some columns of the plan.
-    async fn columns(&mut self, columns: &[usize]) -> Answer<Held, S::Failure> {
+    /// The rows, with these columns.
+    async fn ask(&mut self, selects: &[Select]) -> Answer<Held, S::Failure> {
         let after: Vec<Value<'_>> = self.query.after.values().collect();
-        let selects: Vec<Select> = columns.iter().map(|column| self.plan.selects[*column].clone()).collect();
         let mut held = Held::new(selects.len());
         for range in keyset::ranges(self.plan.dialect, &self.plan.order, &after) {
             let left = self.rows - held.count();
             if left == 0 {
                 break;
             }
-            let statement = select::columns(self.plan, &selects, &range, &self.query.conditions);
-            if let Err(failure) = self.snapshot.ask(&statement, &selects, &after, left, &mut held).await? {
+            let statement = select::columns(self.plan, selects, &range, &self.query.conditions);
+            if let Err(failure) = self.snapshot.ask(&statement, selects, &after, left, &mut held).await? {
                 return Ok(Err(failure));
             }
         }
         Ok(Ok(held))
     }
 
-    /// The keys of the rows. Without them nothing can be read: a value of a key that fails them fails the load.
-    async fn keys(&mut self) -> Result<Held, S::Failure> {
-        let key = self.plan.key.clone();
-        self.columns(&key).await?
+    /// The same, with some columns of the plan.
+    async fn columns(&mut self, columns: &[usize]) -> Answer<Held, S::Failure> {
+        let selects: Vec<Select> = columns.iter().map(|column| self.plan.selects[*column].clone()).collect();
+        self.ask(&selects).await
     }
 
-    /// All values of the rows with these keys.
-    async fn values(&mut self, keys: &Held) -> Result<Held, S::Failure> {
-        let mut columns: Vec<Option<Held>> = self.plan.selects.iter().map(|_| None).collect();
-        let all: Vec<usize> = (0..columns.len()).filter(|column| !self.plan.key.contains(column)).collect();
+    /// How long the values are; related lists are not measured yet.
+    async fn lengths(&mut self) -> Result<Lengths, S::Failure> {
+        let selects = &self.plan.selects;
+        let mut lengths = Lengths::new(self.plan, self.rows);
+        let mut parts = vec![(0..selects.len()).filter(|at| !selects[*at].length.is_empty()).collect::<Vec<usize>>()];
+        while let Some(part) = parts.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            let asked: Vec<Select> = part.iter().map(|at| length_of(&selects[*at])).collect();
+            match self.ask(&asked).await? {
+                Ok(found) => {
+                    for row in 0..found.count() {
+                        for (value, at) in found.row(row).zip(&part) {
+                            lengths.note(row, *at, whole(value));
+                        }
+                    }
+                }
+                Err(_) if part.len() == 1 => lengths.unknown[part[0]] = true,
+                Err(_) => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([first.to_vec(), second.to_vec()]);
+                }
+            }
+        }
+        Ok(lengths)
+    }
+
+    /// How long the related lists of some rows are.
+    async fn measure_lists(&mut self, rows: &Held, lengths: &mut Lengths) -> Result<(), S::Failure> {
+        for (at, relation) in self.plan.relations.iter().enumerate().filter(|_| rows.count() > 0) {
+            let place = self.plan.selects.len() + at;
+            match self.snapshot.lists(&measure(self.plan.dialect, relation), rows).await? {
+                Ok(Some(lists)) => {
+                    for row in 0..rows.count() {
+                        let Some(mut sums) = lists.sums(row) else { continue };
+                        let (bytes, rows) = (sums.next().unwrap_or(0), sums.next().unwrap_or(0));
+                        lengths.note_list(row, place, bytes, rows * relation.columns.len() as u64);
+                    }
+                }
+                _ => lengths.unknown[place] = true,
+            }
+        }
+        Ok(())
+    }
+
+    /// The columns that are never left out: without their values rows would be lost.
+    fn needed(&self) -> Vec<usize> {
+        let mut needed = self.plan.key.clone();
+        needed.extend(self.plan.relations.iter().map(|relation| relation.parent));
+        needed.sort_unstable();
+        needed.dedup();
+        needed
+    }
+
+    /// Sees that no row is asked for whose key cannot be read; says whether there is such a row.
+    fn stop_before_long_keys(&mut self, lengths: &Lengths) -> Result<bool, Error> {
+        let needed = self.needed();
+        let is_long = |row: &usize| needed.iter().any(|at| lengths.of(*row)[*at] > self.plan.bounds.unmeasured);
+        match (0..self.rows).find(is_long) {
+            None => Ok(false),
+            Some(0) => Err(unreadable_key()),
+            Some(row) => {
+                self.rows = row;
+                Ok(true)
+            }
+        }
+    }
+
+    /// The rows with the values of their keys, and NULL for all others. Without those nothing can be read: a value of a key
+    /// that fails them fails the load.
+    async fn keys(&mut self) -> Result<Held, S::Failure> {
+        let needed = self.needed();
+        let found = self.columns(&needed).await??;
+        let mut keys = Held::new(self.plan.selects.len());
+        for row in 0..found.count() {
+            let of_row = &found.slots[row * found.width..][..found.width];
+            for column in 0..keys.width {
+                let slot = needed.iter().position(|one| *one == column).map_or(Slot::Null, |at| of_row[at]);
+                keys.copy(&found, slot)?;
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Gives up where there is no room for so many bytes.
+    fn take_room(&self, bytes: u64) -> Result<(), NeedsRoom> {
+        match bytes {
+            // Half of it, so that a driver that takes as much surely takes this with what is around it.
+            _ if bytes <= (self.plan.bounds.unmeasured / 2).max(self.room) => Ok(()),
+            bytes => Err(NeedsRoom(bytes)),
+        }
+    }
+
+    /// All values of the rows with these keys, without those that are left out of the first.
+    async fn values(&mut self, keys: &Held, lengths: &Lengths, left_out: &[usize]) -> Result<Held, S::Failure> {
+        self.rows = keys.count();
+        let needed = self.needed();
+        let (mut columns, mut unknown, mut all) = (vec![], vec![], vec![]);
+        for column in 0..self.plan.selects.len() {
+            columns.push(match () {
+                () if needed.contains(&column) => Some(keys.column(column)?),
+                () if left_out.contains(&column) => Some(Held::of(Slot::TooLarge)),
+                () => None,
+            });
+            match columns[column] {
+                Some(_) => {}
+                None if lengths.unknown[column] => unknown.push(column),
+                None => all.push(column),
+            }
+        }
+
         let mut parts = vec![all];
         while let Some(part) = parts.pop() {
             if part.is_empty() {
@@ -132,15 +273,15 @@ impl<S: Snapshot> Reader<'_, S> {
                     }
                 }
                 Ok(_) => return Err(changed().into()),
-                Err(_) if part.len() == 1 => columns[part[0]] = Some(self.one_by_one(part[0], keys).await?),
+                Err(_) if part.len() == 1 => unknown.push(part[0]),
                 Err(_) => {
                     let (first, second) = part.split_at(part.len() / 2);
                     parts.extend([first.to_vec(), second.to_vec()]);
                 }
             }
         }
-        for (at, column) in self.plan.key.iter().enumerate() {
-            columns[*column] = Some(keys.column(at)?);
+        for column in unknown {
+            columns[column] = Some(self.one_by_one(column, keys).await?);
         }
 
         let mut rows = Held::new(columns.len());
@@ -158,25 +299,41 @@ impl<S: Snapshot> Reader<'_, S> {
         let text = as_text(self.plan, &select);
         let mut values = Held::new(1);
         for row in 0..keys.count() {
-            let key: Vec<Value<'_>> = keys.row(row).collect();
-            let key = Cursor::after(&key).map_err(S::Failure::from)?;
+            let key = key_of(self.plan, keys, row)?;
             let range = keyset::exactly(&self.plan.order, &key);
-            match self.one(&select, &range, &key).await? {
-                Ok(found) => values.copy(&found, found.slots.first().copied().unwrap_or(Slot::Unreadable))?,
+            let found = match self.one(&select, &range, &key).await? {
+                Ok(found) => found,
                 Err(_) => match self.one(&text, &range, &key).await? {
                     Ok(mut found) => {
                         found.mark_formless(0);
-                        values.copy(&found, found.slots.first().copied().unwrap_or(Slot::Unreadable))?;
+                        found
                     }
-                    Err(_) => values.slots.push(Slot::Unreadable),
+                    Err(_) => Held::of(Slot::Unreadable),
                 },
+            };
+            if matches!(found.slots.first(), Some(Slot::TooLarge)) && self.plan.fails_when_too_large {
+                return Err(too_large(self.plan, column, self.plan.bounds.value, keys)?.into());
             }
+            values.copy(&found, found.slots.first().copied().unwrap_or(Slot::Unreadable))?;
         }
         Ok(values)
     }
 
-    /// One value of one row.
+    /// One value of one row, unless it is too large.
     async fn one(&mut self, select: &Select, range: &Range, key: &Cursor) -> Answer<Held, S::Failure> {
+        if !select.length.is_empty() {
+            match self.one_unmeasured(&length_of(select), range, key).await? {
+                Ok(length) => match length.slots.first().map_or(0, |slot| whole(length.value(*slot))) {
+                    length if length > self.plan.bounds.value => return Ok(Ok(Held::of(Slot::TooLarge))),
+                    length => self.take_room(length)?,
+                },
+                Err(failure) => return Ok(Err(failure)),
+            }
+        }
+        self.one_unmeasured(select, range, key).await
+    }
+
+    async fn one_unmeasured(&mut self, select: &Select, range: &Range, key: &Cursor) -> Answer<Held, S::Failure> {
         let key: Vec<Value<'_>> = key.values().collect();
         let selects = std::slice::from_ref(select);
         let statement = select::columns(self.plan, selects, range, &[]);
@@ -185,17 +342,27 @@ impl<S: Snapshot> Reader<'_, S> {
     }
 
     /// All related lists; `None` where the rows must be fewer for them.
-    async fn lists(&mut self, rows: &Held) -> Result<Option<Vec<Lists>>, S::Failure> {
+    async fn lists(
+        &mut self,
+        rows: &Held,
+        lengths: &Lengths,
+        left_out: &[usize],
+    ) -> Result<Option<Vec<Lists>>, S::Failure> {
         let mut lists = vec![];
-        if rows.count() == 0 {
-            return Ok(Some(lists));
-        }
-        for relation in &self.plan.relations {
-            match self.snapshot.lists(relation, rows).await? {
+        for (at, relation) in self.plan.relations.iter().enumerate().filter(|_| rows.count() > 0) {
+            let place = self.plan.selects.len() + at;
+            if left_out.contains(&place) {
+                lists.push(Lists::too_large());
+                continue;
+            }
+            let most = if lengths.unknown[place] { self.plan.bounds.value as usize } else { usize::MAX };
+            // Not by the whole of a small table, in which a value may be another row's.
+            let relation = Relation { small: false, most, ..relation.clone() };
+            match self.snapshot.lists(&relation, rows).await? {
                 Ok(Some(list)) => lists.push(list),
                 Ok(None) => return Ok(None),
                 Err(_) if rows.count() > 1 => return Ok(None),
-                Err(_) => lists.push(self.careful_list(relation, rows).await?),
+                Err(_) => lists.push(self.careful_list(relation, place, rows).await?),
             }
         }
         Ok(Some(lists))
@@ -203,13 +370,7 @@ impl<S: Snapshot> Reader<'_, S> {
 
     /// The related list of one row, of which at least one value makes the database fail: in that list all values of its column
     /// stand as text, or are not read, so that what stands there depends on this row alone.
-    async fn careful_list(&mut self, relation: &Relation, row: &Held) -> Result<Lists, S::Failure> {
-        // Not by the whole of a small table, in which the value may be another row's.
-        let mut relation = Relation { small: false, ..relation.clone() };
-        if let Ok(Some(list)) = self.snapshot.lists(&relation, row).await? {
-            return Ok(list);
-        }
-
+    async fn careful_list(&mut self, mut relation: Relation, place: usize, row: &Held) -> Result<Lists, S::Failure> {
         let nothing = Select { sql: self.plan.dialect.no_text.to_owned(), ..Select::default() };
         let mut formless = vec![];
         for column in 0..relation.columns.len() {
@@ -225,6 +386,17 @@ impl<S: Snapshot> Reader<'_, S> {
             }
         }
 
+        // What could not be measured is too large where it turns out to be.
+        let sums = self.snapshot.lists(&measure(self.plan.dialect, &relation), row).await?;
+        let bytes = sums.ok().flatten().and_then(|lists| lists.sums(0)?.next()).unwrap_or(0);
+        if bytes > self.plan.bounds.value {
+            if self.plan.fails_when_too_large {
+                return Err(too_large(self.plan, place, bytes, row)?.into());
+            }
+            return Ok(Lists::too_large());
+        }
+        self.take_room(bytes)?;
+        relation.most = usize::MAX;
         let list = self.snapshot.lists(&relation, row).await??;
         let mut list = list.ok_or_else(changed)?;
         for column in formless {
@@ -234,9 +406,60 @@ impl<S: Snapshot> Reader<'_, S> {
     }
 }
 
+/// The length of a value, in its place.
+fn length_of(select: &Select) -> Select {
+    Select { sql: select.length.clone(), ..Select::default() }
+}
+
+/// A length; of NULL there is none.
+fn whole(value: Value<'_>) -> u64 {
+    match value {
+        Value::Integer(n) => u64::try_from(n).unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// The key of a row.
+fn key_of(plan: &Plan, keys: &Held, row: usize) -> Result<Cursor, Error> {
+    let values = plan.key.iter().map(|select| keys.value(keys.slots[row * keys.width + select]));
+    Cursor::after(&values.collect::<Vec<_>>())
+}
+
 /// A column as the database's own text of it.
 fn as_text(plan: &Plan, select: &Select) -> Select {
-    Select { sql: fill(plan.dialect.as_text, &select.bare), bare: select.bare.clone(), json: false }
+    let text = fill(plan.dialect.as_text, &select.bare);
+    Select { sql: text, bare: select.bare.clone(), ..Select::default() }.measured(plan.dialect.length)
+}
+
+/// Why a list fails that is to fail where the value at this place among a row's is too large. The first of `keys` is the row's;
+/// it is for the log alone.
+fn too_large(plan: &Plan, place: usize, bytes: u64, keys: &Held) -> Result<Error, Error> {
+    let shows = |output: &Output| match *output {
+        Output::Select(select) => select == place,
+        Output::Object { first, len } => (first..first + len).contains(&place),
+        Output::Relation(relation) => plan.selects.len() + relation == place,
+        Output::Rewritten(rewrite) => plan.rewrites[rewrite].0 == place,
+        Output::RewrittenObject { first, len, .. } => {
+            plan.rewrites[first..first + len].iter().any(|(of, _)| *of == place)
+        }
+    };
+    let shown = plan.outputs.iter().position(shows);
+    let name = shown.map_or("a column", |output| &*plan.columns[output].name);
+    let message = match bytes > plan.bounds.value {
+        true => format!("a value of `{name}` is larger than {}", mebibytes(plan.bounds.value)),
+        false => format!("a row is larger than {}, most of it its `{name}`", mebibytes(plan.bounds.row)),
+    };
+    let row = key_of(plan, keys, 0)?.told(&plan.order_names);
+    Ok(Error::new(Kind::Data, message)
+        .caused_by(format!("{bytes} bytes in the row {row}"))
+        .remedy("leave the field out, or let such values be null with too_large = \"null\""))
+}
+
+fn mebibytes(bytes: u64) -> String {
+    match bytes % (1024 * 1024) {
+        0 => format!("{} MiB", bytes / (1024 * 1024)),
+        _ => format!("{bytes} bytes"),
+    }
 }
 
 /// The snapshot was none: a table without transactions.

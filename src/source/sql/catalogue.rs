@@ -88,6 +88,8 @@ pub(in crate::source) struct TableColumn {
     pub(in crate::source) json: bool,
     /// What its values are by its type; `None` where that does not say it.
     pub(in crate::source) holds: Option<Holds>,
+    /// How many bytes a value has as it is read: SQL with a `?` in its place; empty where its type has no large values.
+    pub(in crate::source) length: &'static str,
     /// Its type and collation as the catalogue has them, with all that shapes or orders its values: text that is
     /// another when they are.
     pub(in crate::source) declared_as: String,
@@ -118,9 +120,16 @@ impl TableColumn {
             text: false,
             json: false,
             holds: None,
+            length: "",
             declared_as: String::new(),
             declared: true,
         }
+    }
+
+    /// How many bytes a value has as it is read for a key; empty where its type has no large values.
+    pub(in crate::source) fn key_length(&self, dialect: &Dialect) -> &'static str {
+        // In another form than usual it is text.
+        if self.length.is_empty() || self.read == self.read_key { self.length } else { dialect.length }
     }
 
     /// Whether its type is one for numbers, truth values or moments.

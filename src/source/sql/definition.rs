@@ -13,7 +13,7 @@ use crate::{
     canonical::Canonical,
     error::{Error, Kind},
     row::Shape,
-    source::{Complaint, DatabaseOptions, KnownBy, Operand},
+    source::{Complaint, DatabaseOptions, KnownBy, Operand, RowBounds},
 };
 
 /// What a database says of itself, and of the session that a source has there.
@@ -217,6 +217,12 @@ fn write_plan(plan: &Plan, bytes: &mut Canonical) {
     bytes.flag(plan.unproven);
     bytes.flag(plan.is_view);
     bytes.maybe(plan.unstable_key, |bytes, version| bytes.text(&version.to_string()));
+    // Said only where it is unusual, so that what is usual has the key that it had before it could be said.
+    if plan.fails_when_too_large || plan.bounds != RowBounds::default() {
+        bytes.flag(plan.fails_when_too_large);
+        bytes.number(plan.bounds.value as usize);
+        bytes.number(plan.bounds.row as usize);
+    }
 }
 
 fn write_select(bytes: &mut Canonical, select: &Select) {

@@ -19,6 +19,10 @@ pub(in crate::source) struct Dialect {
     pub(in crate::source) join: &'static str,
     /// How a value is made the database's own text: SQL with one `?`.
     pub(in crate::source) as_text: &'static str,
+    /// How many bytes a text has: SQL with one `?`.
+    pub(in crate::source) length: &'static str,
+    /// The sum of whole numbers as one: SQL with one `?`.
+    pub(in crate::source) sum: &'static str,
     /// A text that is NULL.
     pub(in crate::source) no_text: &'static str,
     /// What a pattern is followed by, so that `\` is a character like any other.

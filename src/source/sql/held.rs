@@ -24,6 +24,8 @@ pub(in crate::source) enum Slot {
     Bytes(Form, u32, u32),
     /// A value that cannot be read.
     Unreadable,
+    /// A value that is not read, since it or its row is too large.
+    TooLarge,
 }
 
 /// What bytes of the buffer are.
@@ -41,6 +43,11 @@ pub(in crate::source) enum Form {
 impl Held {
     pub(in crate::source) fn new(width: usize) -> Held {
         Held { width, slots: vec![], bytes: vec![] }
+    }
+
+    /// One value, which has no bytes.
+    pub(in crate::source) fn of(slot: Slot) -> Held {
+        Held { slots: vec![slot], ..Held::new(1) }
     }
 
     pub(in crate::source) fn count(&self) -> usize {
@@ -73,6 +80,7 @@ impl Held {
             Slot::Integer(n) => Value::Integer(n),
             Slot::Real(n) => Value::Real(n),
             Slot::Unreadable => Value::Formless(None),
+            Slot::TooLarge => Value::TooLarge,
             Slot::Bytes(form, from, to) => {
                 let bytes = &self.bytes[from as usize..to as usize];
                 match form {

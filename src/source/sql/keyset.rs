@@ -135,6 +135,8 @@ mod tests {
         collations_must_agree: false,
         join: "JOIN",
         as_text: "?",
+        length: "length(?)",
+        sum: "sum(?)",
         no_text: "NULL",
         no_escape: "",
     };

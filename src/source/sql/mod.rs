@@ -12,6 +12,7 @@ pub(super) mod definition;
 pub(super) mod dialect;
 pub(super) mod held;
 pub(super) mod keyset;
+mod lengths;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) mod looked;
 pub(super) mod places;

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     row::Column,
-    source::{Complaint, Filter},
+    source::{Complaint, Filter, RowBounds},
 };
 
 /// The alias of a related table inside a query; no table of a user is called so.
@@ -59,6 +59,19 @@ pub(in crate::source) struct Plan {
     pub(in crate::source) is_view: bool,
     /// What changes when the keys of rows may have changed though the rows did not.
     pub(in crate::source) unstable_key: Option<i64>,
+    /// How large a row may be.
+    pub(in crate::source) bounds: RowBounds,
+    /// Whether a value that is too large fails its list.
+    pub(in crate::source) fails_when_too_large: bool,
+}
+
+impl Plan {
+    /// The same plan for rows within these bounds.
+    pub(in crate::source) fn within(self, bounds: RowBounds) -> Plan {
+        let unmeasured = usize::try_from(bounds.unmeasured).unwrap_or(usize::MAX);
+        let relations = self.relations.into_iter().map(|relation| Relation { most: unmeasured, ..relation }).collect();
+        Plan { bounds, relations, ..self }
+    }
 }
 
 /// A column that requests may filter by.
@@ -79,17 +92,25 @@ pub(in crate::source) struct Select {
     /// The same without what makes the value one that is read here.
     pub(in crate::source) bare: String,
     pub(in crate::source) json: bool,
+    /// How many bytes the value has, as SQL; empty where its type has no large values.
+    pub(in crate::source) length: String,
 }
 
 impl Select {
     /// A column that is SQL already, made what is read here by a template with one `?`.
     pub(in crate::source) fn new(template: &str, column: String, json: bool) -> Select {
-        Select { sql: fill(template, &column), bare: column, json }
+        Select { sql: fill(template, &column), bare: column, json, length: String::new() }
+    }
+
+    /// The same, whose length is told by SQL with a `?` in the value's place; none where that is empty.
+    pub(in crate::source) fn measured(self, template: &str) -> Select {
+        Select { length: template.replace('?', &self.sql), ..self }
     }
 
     /// The same within a query of its own.
     pub(in crate::source) fn within(&self, query: impl Fn(&str) -> String) -> Select {
-        Select { sql: query(&self.sql), bare: query(&self.bare), json: self.json }
+        let length = if self.length.is_empty() { String::new() } else { query(&self.length) };
+        Select { sql: query(&self.sql), bare: query(&self.bare), json: self.json, length }
     }
 }
 
@@ -133,6 +154,10 @@ pub(in crate::source) struct Relation {
     pub(in crate::source) small: bool,
     /// Whether the order is over the related table's columns alone.
     pub(in crate::source) own_order: bool,
+    /// How many bytes one row's list may take, unless it was measured.
+    pub(in crate::source) most: usize,
+    /// Whether it asks for one row for each list, of which the columns are sums.
+    pub(in crate::source) is_sum: bool,
 }
 
 /// A join table.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     row::{Column, Field, Fields, Part, Shape},
-    source::{ColumnSpec, Complaint, FieldSpec, Filter, OrderBy, Spec},
+    source::{ColumnSpec, Complaint, FieldSpec, Filter, OrderBy, RowBounds, Spec},
 };
 
 /// Resolves a specification, or says everything that is wrong with it.
@@ -57,6 +57,8 @@ impl<'a> Planner<'a> {
             unproven: table.key.is_empty() || table.key_can_be_null,
             is_view: table.is_view,
             unstable_key: table.unstable_key,
+            bounds: RowBounds::default(),
+            fails_when_too_large: spec.fails_when_too_large,
         };
         Planner { spec, table, catalogue, plan, complaints: vec![] }
     }
@@ -85,14 +87,15 @@ impl<'a> Planner<'a> {
     /// The index of the select of a column of the main table.
     fn select_own(&mut self, name: &str, at: &str) -> Result<usize, Complaint> {
         let column = self.table.column(name, at)?;
-        let select = Select::new(&column.read, self.own(&column.name), column.json);
+        let select = Select::new(&column.read, self.own(&column.name), column.json).measured(column.length);
         Ok(self.select(select))
     }
 
     /// The same, such that its value can be bound again.
     pub(super) fn select_key(&mut self, name: &str, at: &str) -> Result<usize, Complaint> {
         let column = self.table.column(name, at)?;
-        let select = Select::new(&column.read_key, self.own(&column.name), false);
+        let length = column.key_length(self.plan.dialect);
+        let select = Select::new(&column.read_key, self.own(&column.name), false).measured(length);
         Ok(self.select(select))
     }
 
@@ -162,7 +165,8 @@ impl<'a> Planner<'a> {
             let nullable = column.nullable;
             // As another text than it is, it is compared as texts are.
             let operator = column.operator.clone().filter(|_| made == "?");
-            let select = Select::new(&column.read_key, own, false);
+            let length = column.key_length(self.plan.dialect);
+            let select = Select::new(&column.read_key, own, false).measured(length);
             let select = self.select(select);
             self.plan.key.push(select);
             self.plan.order_types.push(KeyType::of(column));

@@ -79,6 +79,21 @@ impl<C: Connect> Pool<C> {
         idle.into_iter().for_each(|connection| drop(tokio::spawn(C::end(connection))));
     }
 
+    /// Waits for a turn, and for a connection that is made for it.
+    #[cfg_attr(
+        not(feature = "mysql"),
+        allow(dead_code, reason = "PostgreSQL's connections take what they are told to")
+    )]
+    pub(in crate::source) async fn lease_made(
+        self: &Arc<Pool<C>>,
+        claim: Claim,
+        made: impl Future<Output = Result<C::Connection>>,
+    ) -> Result<Lease<C>> {
+        let turn = self.gate.turn(claim).await?;
+        let connection = made.await?;
+        Ok(Lease { pool: Arc::clone(self), held: Some((connection, turn)), reused: false })
+    }
+
     fn idle(&self) -> MutexGuard<'_, Vec<C::Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

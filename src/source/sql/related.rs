@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use super::{
+    catalogue::fill,
     dialect::Dialect,
     held::{Form, Held, Slot},
-    plan::{JOIN, RELATED, Relation},
+    plan::{JOIN, RELATED, Relation, Select},
     rewrite::Rewrite,
+    run::Wide,
 };
 use crate::{
-    error::{Error, Kind},
+    error::Error,
     row::{Value, unreadable_key},
 };
 
 /// The related rows of a run take so much memory; where there are more, the run is made shorter.
 const RELATED_BYTES: usize = 4 * 1024 * 1024;
-/// And those of one row at most so much.
-const ONE_ROW_BYTES: usize = 64 * 1024 * 1024;
 /// Keys lie close when their range is at most so many times their number.
 const CLOSE: i64 = 4;
 
@@ -27,6 +27,8 @@ pub(in crate::source) struct Lists {
     pairs: Vec<u64>,
     /// Where each row's values begin; one more than there are rows.
     starts: Vec<usize>,
+    /// Whether nothing was read, since the one list there is is too large.
+    pub(in crate::source) is_too_large: bool,
 }
 
 impl Lists {
@@ -43,7 +45,21 @@ impl Lists {
             }
             starts.push(at * rows.width);
         }
-        Lists { rows, pairs, starts }
+        Lists { rows, pairs, starts, is_too_large: false }
+    }
+
+    /// The list of one row, which is too large.
+    pub(in crate::source) fn too_large() -> Lists {
+        Lists { is_too_large: true, ..Lists::new(Arc::new(Held::new(1)), vec![], 1) }
+    }
+
+    /// Of lists of [sums](Relation::is_sum), the sums of one row's list; `None` where it is empty.
+    pub(in crate::source) fn sums(&self, row: usize) -> Option<impl Iterator<Item = u64>> {
+        let pair = self.pairs.get(self.starts[row] / self.rows.width).filter(|pair| *pair >> 32 == row as u64)?;
+        Some(self.rows.row(*pair as u32 as usize).map(|value| match value {
+            Value::Integer(sum) => u64::try_from(sum).unwrap_or(0),
+            _ => 0,
+        }))
     }
 
     /// Where the values of one row's list lie among all [`values`](Lists::values).
@@ -101,15 +117,30 @@ pub(in crate::source) fn pair(row: u64, place: usize) -> u64 {
 /// Whether so many bytes of related rows may be held for a run of `rows` rows; if not, the run is made shorter.
 ///
 /// # Errors
-/// When there is but one row, and its related rows are too many.
-pub(in crate::source) fn fits(relation: &Relation, bytes: usize, rows: usize) -> Result<bool, Error> {
-    match bytes {
-        ..=RELATED_BYTES => Ok(true),
-        ONE_ROW_BYTES.. if rows == 1 => {
-            Err(Error::new(Kind::Data, format!("one row has more than 64 MiB of related rows in {}", relation.table))
-                .remedy("leave the relation out, and make a list of the related table"))
-        }
-        _ => Ok(rows == 1),
+/// When there is but one row, and its related rows are more than is read without being measured.
+pub(in crate::source) fn fits(relation: &Relation, bytes: usize, rows: usize) -> Result<bool, Wide> {
+    match rows {
+        _ if bytes <= RELATED_BYTES.min(relation.most) => Ok(true),
+        1 if bytes > relation.most => Err(Wide),
+        rows => Ok(rows == 1),
+    }
+}
+
+/// The relation that says how large the lists of another are: of each, how many bytes its rows have, and how many
+/// rows there are.
+pub(in crate::source) fn measure(dialect: &Dialect, relation: &Relation) -> Relation {
+    let lengths = relation.columns.iter().map(|select| match &*select.length {
+        "" => "0".to_owned(),
+        length => format!("coalesce({length}, 0)"),
+    });
+    let bytes = lengths.collect::<Vec<_>>().join(" + ");
+    let column = |sql: String| Select { sql, ..Select::default() };
+    Relation {
+        columns: vec![column(fill(dialect.sum, &bytes)), column("count(*)".to_owned())],
+        order: vec![],
+        small: false,
+        is_sum: true,
+        ..relation.clone()
     }
 }
 
@@ -182,7 +213,7 @@ pub(in crate::source) fn keys_of(
     rows: &Held,
 ) -> Result<impl Iterator<Item = (usize, Slot)> + Clone, Error> {
     let slots = rows.slots.iter().skip(relation.parent).step_by(rows.width).copied();
-    let unreadable = |slot: Slot| matches!(slot, Slot::Unreadable | Slot::Bytes(Form::Formless, ..));
+    let unreadable = |slot: Slot| matches!(slot, Slot::Unreadable | Slot::TooLarge | Slot::Bytes(Form::Formless, ..));
     if slots.clone().any(unreadable) {
         return Err(unreadable_key());
     }
@@ -197,6 +228,8 @@ pub(in crate::source) struct Wanted {
     pub(in crate::source) on: String,
     pub(in crate::source) columns: String,
     pub(in crate::source) order: String,
+    /// Whether the columns are sums.
+    pub(in crate::source) is_sum: bool,
 }
 
 impl Wanted {
@@ -215,7 +248,8 @@ impl Wanted {
             }
             None => (target, dialect.column(&related, &relation.column)),
         };
-        Wanted { source, on, columns: columns.join(", "), order: super::keyset::order_by(&relation.order) }
+        let order = super::keyset::order_by(&relation.order);
+        Wanted { source, on, columns: columns.join(", "), order, is_sum: relation.is_sum }
     }
 
     /// The ids of related rows, as the join table has them.
@@ -227,14 +261,24 @@ impl Wanted {
             on: dialect.column(&alias, &join.on),
             columns: dialect.column(&alias, &join.to),
             order: String::new(),
+            is_sum: false,
         })
     }
 
     /// By a condition on the column that points to the parent.
     pub(in crate::source) fn by(&self, condition: &str) -> String {
-        let Wanted { source, on, columns, order } = self;
-        let order = if order.is_empty() { String::new() } else { format!(" ORDER BY {on}, {order}") };
-        format!("SELECT {on}, {columns} FROM {source} WHERE {on} {condition}{order}")
+        let Wanted { source, on, columns, order, .. } = self;
+        let end = if order.is_empty() && !self.is_sum { String::new() } else { self.end(on) };
+        format!("SELECT {on}, {columns} FROM {source} WHERE {on} {condition}{end}")
+    }
+
+    /// What a query ends in whose lists are told apart by this expression.
+    pub(in crate::source) fn end(&self, list: &str) -> String {
+        match &*self.order {
+            _ if self.is_sum => format!(" GROUP BY {list}"),
+            "" => format!(" ORDER BY {list}"),
+            order => format!(" ORDER BY {list}, {order}"),
+        }
     }
 
     /// A table of all rows of a small related table: its ids, then its columns, in the relation's order.
@@ -305,6 +349,8 @@ mod tests {
             order: vec![],
             small: false,
             own_order: true,
+            most: usize::MAX,
+            is_sum: false,
         };
         let mut rows = Held::new(2);
         rows.slots.extend([Slot::Integer(1), Slot::Integer(7), Slot::Unreadable, Slot::Null]);
@@ -313,7 +359,7 @@ mod tests {
             assert_eq!(keys, [0, 1], "a value beside it may be unreadable");
         }
 
-        for unread in [Slot::Unreadable, Slot::Bytes(Form::Formless, 0, 0)] {
+        for unread in [Slot::Unreadable, Slot::TooLarge, Slot::Bytes(Form::Formless, 0, 0)] {
             rows.slots[3] = unread;
             for whole in [true, false] {
                 assert!(keys_of(&relation(whole), &rows).is_err());

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     row::{Field, Shape},
-    source::{ColumnSpec, Complaint, Related},
+    source::{ColumnSpec, Complaint, Related, RowBounds},
 };
 
 impl Planner<'_> {
@@ -53,7 +53,7 @@ impl Planner<'_> {
         }
         // An object's values lie side by side, behind the key that says whether there is one.
         let key = target.column(&to, at)?;
-        let key = Select::new(&key.read, dialect.column(&alias, &key.name), false).within(select);
+        let key = Select::new(&key.read, dialect.column(&alias, &key.name), false).measured(key.length).within(select);
         self.plan.selects.push(key);
         let first = self.plan.selects.len();
         self.plan.selects.extend(columns.iter().map(|one| one.within(select)));
@@ -121,6 +121,8 @@ impl Planner<'_> {
             order,
             small: target.is_small,
             own_order,
+            most: RowBounds::default().unmeasured as usize,
+            is_sum: false,
         };
         let rewrites = self.related_rewrites(target, related, at)?;
         Ok(self.relation(name, relation, rewrites, related))
@@ -154,6 +156,8 @@ impl Planner<'_> {
             order,
             small: target.is_small,
             own_order,
+            most: RowBounds::default().unmeasured as usize,
+            is_sum: false,
         };
         let rewrites = self.related_rewrites(target, related, at)?;
         Ok(self.relation(name, relation, rewrites, related))
@@ -252,7 +256,7 @@ fn related_columns(dialect: &Dialect, table: &Table, related: &Related, at: &str
     let alias = dialect.quote(RELATED);
     let select = |spec: &ColumnSpec| {
         let column = table.column(&spec.name, at)?;
-        Ok(Select::new(&column.read, dialect.column(&alias, &column.name), column.json))
+        Ok(Select::new(&column.read, dialect.column(&alias, &column.name), column.json).measured(column.length))
     };
     related.columns.iter().map(select).collect()
 }

@@ -13,7 +13,7 @@ use crate::{
     source::{
         Query,
         sql::{
-            careful::{self, Answer},
+            careful::{self, Answer, Done},
             held::Held,
             plan::{Plan, Relation, Select},
             related::Lists,
@@ -22,18 +22,37 @@ use crate::{
     },
 };
 
-/// Reads a few rows into the sink, within a transaction; says whether the list ends with them.
-pub(super) fn read(session: &mut Session, plan: &Plan, query: &Query, sink: &mut dyn RowSink) -> Result<bool, Failure> {
-    let read = careful::read(&mut Snapshot(session), plan, query, sink).now_or_never();
+/// Reads a few rows into the sink, within a transaction, where there is room for rows of so many bytes.
+pub(super) fn read(
+    session: &mut Session,
+    plan: &Plan,
+    query: &Query,
+    room: u64,
+    sink: &mut dyn RowSink,
+) -> Result<Done, Failure> {
+    // Lengths are found without the values, and no value is read that is too long.
+    session.unbound_values()?;
+    let read = careful::read(&mut Snapshot(session), plan, query, room, sink).now_or_never();
     read.unwrap_or_else(|| Err(Error::new(Kind::Internal, "SQLite was waited for").into()))
 }
 
-/// Whether a value has made a query fail as it ran: SQLite's words for it are an error without a code of its own, a type that
-/// does not fit, and a text or blob that is too long.
-pub(super) fn is_of_a_value(error: &rusqlite::Error) -> bool {
-    let rusqlite::Error::SqliteFailure(error, _) = error else { return false };
+/// Whether a value has made a query fail as it ran, or is too wide: SQLite's words for it are an error without a code of its own,
+/// a type that does not fit, and a text or blob that is too long.
+pub(super) fn is_of_a_value(failure: &Failure) -> bool {
+    let error = match failure {
+        Failure::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => error,
+        Failure::Wide => return true,
+        _ => return false,
+    };
     [rusqlite::ffi::SQLITE_ERROR, rusqlite::ffi::SQLITE_MISMATCH, rusqlite::ffi::SQLITE_TOOBIG]
         .contains(&(error.extended_code & 0xff))
+}
+
+fn answer<T>(result: Result<T, Failure>) -> Answer<T, Failure> {
+    match result {
+        Err(failure) if is_of_a_value(&failure) => Ok(Err(failure)),
+        result => result.map(Ok),
+    }
 }
 
 struct Snapshot<'a>(&'a mut Session);
@@ -55,8 +74,7 @@ impl Snapshot<'_> {
             let row = match found.next() {
                 Ok(Some(row)) => row,
                 Ok(None) => return Ok(Ok(())),
-                Err(error) if is_of_a_value(&error) => return Ok(Err(error.into())),
-                Err(error) => return Err(error.into()),
+                Err(error) => return answer(Err(error.into())),
             };
             for (index, select) in selects.iter().enumerate() {
                 push(held, row.get_ref(index)?, select.json)?;
@@ -80,9 +98,6 @@ impl careful::Snapshot for Snapshot<'_> {
     }
 
     async fn lists(&mut self, relation: &Relation, rows: &Held) -> Answer<Option<Lists>, Failure> {
-        match related::read(self.0, relation, rows) {
-            Err(Failure::Sqlite(error)) if is_of_a_value(&error) => Ok(Err(error.into())),
-            result => result.map(Ok),
-        }
+        answer(related::read(self.0, relation, rows))
     }
 }

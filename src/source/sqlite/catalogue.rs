@@ -73,6 +73,8 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
                 collation(connection, &name, &column_name)
             ),
             exact: Some("? COLLATE BINARY".to_owned()),
+            // Any value may be in any column. Neither its type nor its length has SQLite read it.
+            length: "CASE WHEN typeof(?) IN ('text', 'blob') THEN octet_length(?) END",
             text: affinity(&declared) == "TEXT",
             json: is_json,
             holds: if is_json { Some(Holds::new(ValueType::Json)) } else { holds(&declared) },

@@ -30,7 +30,7 @@ use self::{
 };
 use super::{
     BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, Gate, GateLimits, KnownBy, MadeSource,
-    Operator, Query, Run, Source, Spec, TableInfo,
+    Operator, Query, Room, Run, Source, Spec, TableInfo,
     sql::{
         advice,
         definition::{Definition, Identity, changed, not_made, tables},
@@ -39,6 +39,7 @@ use super::{
         places::Typing,
         plan::{Plan, Relation},
         planner::plan,
+        run::{NeedsRoom, WideAhead, wider_than_it_said},
         select,
         tries::Tries,
     },
@@ -61,6 +62,8 @@ pub(super) const DIALECT: Dialect = Dialect {
     // It reads the tables of a cross join in the order in which they stand.
     join: "CROSS JOIN",
     as_text: "CAST(? AS TEXT)",
+    length: "octet_length(?)",
+    sum: "sum(?)",
     no_text: "NULL",
     no_escape: "",
 };
@@ -134,6 +137,7 @@ impl Sqlite {
 
     fn plan(&self, spec: &Spec, look: &Look) -> Result<(Plan, Fields), Vec<Complaint>> {
         let (plan, fields) = plan(spec, &look.catalogue)?;
+        let plan = plan.within(self.0.options.bounds);
         match self.prepare(&plan) {
             Ok(()) => Ok((plan, fields)),
             Err(Failure::Sqlite(error)) if plan.condition.is_some() => Err(vec![Complaint::new(
@@ -174,7 +178,8 @@ impl Database for Sqlite {
         let look = self.0.looked();
         let made = self.plan(spec, &look).map(|(plan, fields)| {
             let definition = self.0.definition(&plan, &look);
-            let reader = Reader { spec: spec.clone(), plan, definition, proven: Mutex::new(look.stamp) };
+            let proven = Mutex::new(look.stamp);
+            let reader = Reader { spec: spec.clone(), plan, definition, proven, wide_ahead: WideAhead::default() };
             let source = Table { file: Arc::clone(&self.0), reader: Arc::new(reader) };
             (Arc::new(source) as Arc<dyn Source>, fields)
         });
@@ -299,6 +304,7 @@ struct Reader {
     definition: Definition,
     /// The file and the version of its schema under which the definition was last seen to be this.
     proven: Mutex<Stamp>,
+    wide_ahead: WideAhead,
 }
 
 impl Reader {
@@ -313,6 +319,7 @@ impl Reader {
 
         let look = file.look_again(session)?;
         let (plan, _) = plan(&self.spec, &look.catalogue).map_err(not_made)?;
+        let plan = plan.within(file.options.bounds);
         if file.definition(&plan, &look) != self.definition {
             return Err(changed().into());
         }
@@ -322,6 +329,41 @@ impl Reader {
 
     fn proven(&self) -> MutexGuard<'_, Stamp> {
         self.proven.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a read has given; or for how many bytes it needs room, with its sink.
+type Read = Result<Run, (NeedsRoom, Box<dyn RowSink>)>;
+
+impl Table {
+    /// Reads a run, in so much room.
+    async fn read(&self, query: Query, room: Option<Room>, mut sink: Box<dyn RowSink>) -> Result<Read> {
+        let file = Arc::clone(&self.file);
+        let reader = Arc::clone(&self.reader);
+        let claim = query.claim();
+        let steps = steps(&query.conditions);
+        let work = move |session: &mut Session| {
+            let mut tries = Tries::default();
+            let began = Instant::now();
+            let bytes = room.as_ref().map_or(0, Room::bytes);
+            loop {
+                let proven = |session: &mut Session| reader.prove(session, &file);
+                match rows::read(session, &reader, &query, bytes, &mut *sink, proven) {
+                    // Rows are handed on behind the last that can be locked; and one that has waited long is late.
+                    Err(Failure::Sqlite(error))
+                        if will_pass(&error)
+                            && began.elapsed() < file.pool.timeout / 2
+                            && let Some(pause) = tries.next() =>
+                    {
+                        tracing::debug!(%error, "a read is tried again");
+                        std::thread::sleep(pause);
+                    }
+                    Err(Failure::NoRoom(bytes)) => return Ok(Err((NeedsRoom(bytes), sink))),
+                    ended => return Ok(Ok(Run { ended: ended?, sink })),
+                }
+            }
+        };
+        self.file.pool.run(claim, steps, work).await
     }
 }
 
@@ -362,28 +404,18 @@ impl Source for Table {
     }
 
     fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
-        let (file, reader) = (Arc::clone(&self.file), Arc::clone(&self.reader));
-        let claim = query.claim();
-        let steps = steps(&query.conditions);
-        Box::pin(self.file.pool.run(claim, steps, move |session| {
-            let mut tries = Tries::default();
-            let began = Instant::now();
+        Box::pin(async move {
+            let mut room = None;
             loop {
-                let proven = |session: &mut Session| reader.prove(session, &file);
-                match rows::read(session, &reader.plan, &query, &mut *sink, proven) {
-                    // Rows are handed on behind the last that can be locked; and one that has waited long is late.
-                    Err(Failure::Sqlite(error))
-                        if will_pass(&error)
-                            && began.elapsed() < file.pool.timeout / 2
-                            && let Some(pause) = tries.next() =>
-                    {
-                        tracing::debug!(%error, "a read is tried again");
-                        std::thread::sleep(pause);
+                match self.read(query.clone(), room, sink).await? {
+                    Ok(run) => return Ok(run),
+                    Err((NeedsRoom(bytes), back)) => {
+                        room = Some(self.file.options.memory.room(bytes).await?);
+                        sink = back;
                     }
-                    ended => return Ok(Run { ended: ended?, sink }),
                 }
             }
-        }))
+        })
     }
 
     fn count<'a>(&'a self, conditions: Arc<[Condition]>) -> BoxFuture<'a, Option<u64>> {
@@ -471,7 +503,8 @@ impl Pool {
 
     /// Keeps a connection for the next read, which must not be stopped by what stopped the last one.
     fn put_back(&self, mut session: Session) {
-        if session.connection.progress_handler(0, None::<fn() -> bool>).is_err() {
+        let as_new = session.connection.progress_handler(0, None::<fn() -> bool>).map_err(Failure::from);
+        if as_new.and_then(|()| session.unbound_values()).is_err() {
             return;
         }
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
@@ -530,6 +563,7 @@ impl Pool {
         let error = match failure {
             Failure::Own(error) => return error,
             Failure::Sqlite(error) => error,
+            Failure::Wide | Failure::NoRoom(_) => return wider_than_it_said(),
         };
         if error.to_string().contains("syntax error") {
             return Error::new(Kind::Internal, "SQLite does not take the text of a query")

@@ -103,12 +103,12 @@ impl Class {
 
     /// Related rows of these keys, compared as the parent's column would be.
     fn sql(&self, relation: &Relation, wanted: &Wanted) -> String {
-        let Wanted { source, on, columns, order } = wanted;
-        let comma = if order.is_empty() { "" } else { ", " };
+        let Wanted { source, on, columns, .. } = wanted;
         format!(
             "SELECT chunkflow_keys.rowid, {columns} FROM rarray(?1) AS chunkflow_keys CROSS JOIN {source} \
-             WHERE {} = {on} ORDER BY chunkflow_keys.rowid{comma}{order}",
-            self.key(&relation.parent_column)
+             WHERE {} = {on}{}",
+            self.key(&relation.parent_column),
+            wanted.end("chunkflow_keys.rowid")
         )
     }
 }
@@ -187,7 +187,7 @@ impl Parents {
 
 /// The related table as it stands in this transaction, if it is small and its ids are; held until the file changes.
 fn small_table(session: &mut Session, relation: &Relation) -> Result<Option<Arc<SmallTable>>, Failure> {
-    if relation.join.is_none() || !relation.own_order || !relation.whole {
+    if !relation.small || relation.join.is_none() || !relation.own_order || !relation.whole {
         return Ok(None);
     }
     let sql = Wanted::all(&DIALECT, relation, SMALL_TABLE + 1);

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use rusqlite::{Connection, types::Value as Owned};
 
 use super::{
+    Reader,
     careful::{self, is_of_a_value},
     related,
     session::{Binder, Bound, Failure, Session, push},
@@ -30,13 +31,14 @@ use crate::{
 /// Reads one run into the sink, once `proven` has said that the file is what it is thought to be; says whether the list ends with it.
 pub(super) fn read(
     session: &mut Session,
-    plan: &Plan,
+    reader: &Reader,
     query: &Query,
+    room: u64,
     sink: &mut dyn RowSink,
     proven: impl FnOnce(&mut Session) -> Result<(), Failure>,
 ) -> Result<bool, Failure> {
     session.connection.execute_batch("BEGIN")?;
-    let result = proven(session).and_then(|()| read_in_transaction(session, plan, query, sink));
+    let result = proven(session).and_then(|()| read_in_transaction(session, reader, query, room, sink));
     // Nothing was written, so how the transaction ends makes no difference; that it ends does.
     let ended = session.connection.execute_batch("COMMIT");
     let result = result?;
@@ -47,23 +49,34 @@ pub(super) fn read(
 
 fn read_in_transaction(
     session: &mut Session,
-    plan: &Plan,
+    reader: &Reader,
     query: &Query,
+    room: u64,
     sink: &mut dyn RowSink,
 ) -> Result<bool, Failure> {
-    let (mut rows, mut ended) = match main_rows(&session.connection, plan, query) {
-        Err(Failure::Sqlite(error)) if is_of_a_value(&error) => return careful::read(session, plan, query, sink),
-        found => found?,
+    let read = match reader.wide_ahead.get() {
+        true => Err(Failure::Wide),
+        false => read_at_once(session, &reader.plan, query, sink),
     };
+    match read {
+        Err(failure) if is_of_a_value(&failure) => {
+            let done = careful::read(session, &reader.plan, query, room, sink)?;
+            reader.wide_ahead.note(done.wide_ahead);
+            Ok(done.ended)
+        }
+        read => read,
+    }
+}
+
+/// Reads a run whose rows are neither wide nor have a value that fails a query. Nothing is handed on before all of it is read.
+fn read_at_once(session: &mut Session, plan: &Plan, query: &Query, sink: &mut dyn RowSink) -> Result<bool, Failure> {
+    session.bound_values(widest_value(plan))?;
+    let (mut rows, mut ended) = main_rows(&session.connection, plan, query)?;
     if rows.count() == 0 {
         return Ok(ended);
     }
     let lists = loop {
-        let lists = match lists(session, plan, &rows) {
-            Err(Failure::Sqlite(error)) if is_of_a_value(&error) => return careful::read(session, plan, query, sink),
-            lists => lists?,
-        };
-        match lists {
+        match lists(session, plan, &rows)? {
             Some(lists) => break lists,
             None => {
                 // The rows left out are the first of the next run.
@@ -75,6 +88,11 @@ fn read_in_transaction(
     };
     hand_over(plan, &rows, &lists, sink)?;
     Ok(ended)
+}
+
+/// The longest value that a run may have, such that a row of such values is no wider than a row may be, or eight times that.
+fn widest_value(plan: &Plan) -> u64 {
+    plan.bounds.unmeasured / plan.selects.len().clamp(1, 8) as u64
 }
 
 /// All related lists of a run; `None` when one of them is too much.
@@ -102,15 +120,15 @@ fn main_rows(connection: &Connection, plan: &Plan, query: &Query) -> Result<(Hel
                 Ok(Some(row)) => row,
                 Ok(None) => break,
                 // The rows before the one whose value has failed the query are right; the next read begins there.
-                Err(error) if rows.count() > usize::from(plan.unproven) && is_of_a_value(&error) => {
-                    let whole = rows.count() - usize::from(plan.unproven);
-                    cut(plan, &mut rows, whole)?;
-                    return Ok((rows, false));
-                }
-                Err(error) => return Err(error.into()),
+                Err(error) => return before(error.into(), plan, rows),
             };
+            let from = rows.bytes.len();
             for (index, select) in plan.selects.iter().enumerate() {
                 push(&mut rows, row.get_ref(index)?, select.json)?;
+                if (rows.bytes.len() - from) as u64 > plan.bounds.unmeasured {
+                    rows.slots.truncate(rows.slots.len() - 1 - index);
+                    return before(Failure::Wide, plan, rows);
+                }
             }
             if rows.weight() > RUN_BYTES && (rows.count() > 1 || !plan.unproven) {
                 let whole = rows.count() - usize::from(plan.unproven);
@@ -125,6 +143,16 @@ fn main_rows(connection: &Connection, plan: &Plan, query: &Query) -> Result<(Hel
     }
     let ended = rows.count() < limit;
     Ok((rows, ended))
+}
+
+/// The rows before one that has failed the query, which are right; the next read begins there.
+fn before(failure: Failure, plan: &Plan, mut rows: Held) -> Result<(Held, bool), Failure> {
+    let whole = rows.count().saturating_sub(usize::from(plan.unproven));
+    if whole == 0 || !is_of_a_value(&failure) {
+        return Err(failure);
+    }
+    cut(plan, &mut rows, whole)?;
+    Ok((rows, false))
 }
 
 /// How many rows fulfil the conditions.

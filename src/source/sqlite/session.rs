@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use rusqlite::{
     CachedStatement, Connection,
+    limits::Limit,
     types::{ToSql, ToSqlOutput, ValueRef},
 };
 
@@ -14,6 +15,7 @@ use crate::{
     source::sql::{
         held::{Form, Held, Slot},
         related::SmallTable,
+        run::{NeedsRoom, Wide},
     },
 };
 
@@ -22,11 +24,27 @@ use crate::{
 pub(super) enum Failure {
     Sqlite(rusqlite::Error),
     Own(Error),
+    /// What is read is wider than is read without being measured.
+    Wide,
+    /// There is no room for so many bytes.
+    NoRoom(u64),
 }
 
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Failure {
         Failure::Sqlite(error)
+    }
+}
+
+impl From<Wide> for Failure {
+    fn from(_: Wide) -> Failure {
+        Failure::Wide
+    }
+}
+
+impl From<NeedsRoom> for Failure {
+    fn from(NeedsRoom(bytes): NeedsRoom) -> Failure {
+        Failure::NoRoom(bytes)
     }
 }
 
@@ -42,6 +60,20 @@ pub(super) struct Session {
     /// Which file it was opened on: a file that was put in its place is another database.
     pub(super) file: FileId,
     pub(super) held: HashMap<String, (i64, Option<Arc<SmallTable>>)>,
+}
+
+impl Session {
+    /// Has statements fail that meet a text or blob of more bytes, before it is read.
+    pub(super) fn bound_values(&self, bytes: u64) -> Result<(), Failure> {
+        let most = i32::try_from(bytes).unwrap_or(i32::MAX);
+        self.connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, most)?;
+        Ok(())
+    }
+
+    /// Has statements take all that SQLite does.
+    pub(super) fn unbound_values(&self) -> Result<(), Failure> {
+        self.bound_values(u64::MAX)
+    }
 }
 
 /// Binds a statement's parameters one after the other.
@@ -68,7 +100,7 @@ pub(super) struct Bound<'a>(pub(super) Value<'a>);
 impl ToSql for Bound<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self.0 {
-            Value::Null | Value::List(_) | Value::Formless(_) => ValueRef::Null,
+            Value::Null | Value::List(_) | Value::Formless(_) | Value::TooLarge => ValueRef::Null,
             Value::Bool(truth) => ValueRef::Integer(truth.into()),
             Value::Integer(n) => ValueRef::Integer(n),
             Value::Real(n) => ValueRef::Real(n),

@@ -5,6 +5,7 @@ mod failures;
 mod forms;
 mod generated;
 mod hidden;
+mod large;
 mod load;
 mod mariadb;
 mod names;

@@ -38,7 +38,7 @@ impl Rewrite {
     /// As [`Held::close`].
     pub(in crate::source) fn write(&self, value: Value<'_>, held: &mut Held) -> Result<(), Error> {
         let made = match value {
-            Value::Null | Value::Formless(_) | Value::List(_) => return held.add(value),
+            Value::Null | Value::Formless(_) | Value::TooLarge | Value::List(_) => return held.add(value),
             Value::Encoded(json, _) | Value::Json(json) if self.of_elements => match self.elements(json)? {
                 Some(array) => return held.push(Form::Encoded(array.flaws), &array.bytes),
                 None => return held.add(value),
@@ -164,6 +164,7 @@ impl Held {
             Value::Integer(n) => Slot::Integer(n),
             Value::Real(n) => Slot::Real(n),
             Value::Formless(None) => Slot::Unreadable,
+            Value::TooLarge => Slot::TooLarge,
             Value::Decimal(digits) => return self.push(Form::Decimal, digits),
             Value::Text(text) => return self.push(Form::Text, text),
             Value::Blob(bytes) => return self.push(Form::Blob, bytes),

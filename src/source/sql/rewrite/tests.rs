@@ -55,6 +55,7 @@ fn null_and_what_has_no_form_already_stay_as_they_are() {
         let rewrite = Rewrite { labels: vec![(String::new(), "empty".into())], ..of(to) };
         assert_eq!(whole(&rewrite, Value::Null), "null");
         assert_eq!(shown(&rewrite, Value::Formless(None)), ("null".into(), true));
+        assert_eq!(shown(&rewrite, Value::TooLarge), ("null".into(), false), "for another reason");
         assert_eq!(shown(&rewrite, Value::Formless(Some(b"x"))), ("\"x\"".into(), true));
     }
 }

@@ -167,7 +167,7 @@ fn utf8(value: Value<'_>) -> Option<&str> {
 /// A single value as text, as it would stand in a list.
 pub(super) fn as_text(value: Value<'_>) -> Cow<'_, [u8]> {
     match value {
-        Value::Null | Value::List(_) | Value::Formless(None) => Cow::Borrowed(b""),
+        Value::Null | Value::List(_) | Value::Formless(None) | Value::TooLarge => Cow::Borrowed(b""),
         Value::Bool(truth) => Cow::Borrowed(if truth { b"true" } else { b"false" }),
         Value::Integer(n) => itoa::Buffer::new().format(n).as_bytes().to_vec().into(),
         Value::Real(n) => zmij::Buffer::new().format(n).as_bytes().to_vec().into(),
