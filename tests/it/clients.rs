@@ -13,7 +13,8 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::{
-    support::{Numbers, STUCK, serve_numbers},
+    servers::{self, Server},
+    support::{Numbers, STUCK, serve_numbers, until},
     tls::serve_securely,
 };
 
@@ -194,12 +195,40 @@ fn a_browser_goes_on_by_itself_with_events_that_were_cut_and_has_each_row_once()
     client.ask_for(&format!("http://{}/numbers.sse", server.address), "events", "gzip");
     assert_eq!(client.line(), "it is cut");
     *source.fails_behind.lock().unwrap() = None;
-    let verdict = loop {
-        let line = client.line();
-        // It may have tried again before.
-        if line != "it is cut" {
-            break serde_json::from_str::<Value>(&line).unwrap();
-        }
-    };
+    let verdict = heard(&mut client);
     assert_eq!((&verdict["rows"], &verdict["sum"]), (&ROWS.into(), &(ROWS * (ROWS + 1) / 2).into()), "{verdict}");
+}
+
+/// What a browser that listens for events has in the end, however often it had to come back.
+fn heard(client: &mut Client) -> Value {
+    loop {
+        let line = client.line();
+        if line != "it is cut" {
+            return serde_json::from_str(&line).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_browser_behind_nginx_outlasts_an_outage_at_its_first_try_in_mid_list_and_on_its_return() {
+    for rows_before in [0, 3_000] {
+        let source = Numbers::held_back(ROWS, 200);
+        let server = serve_numbers(&source);
+        let origin = server.address.port().to_string();
+        let nginx = Server::start_with(servers::Kind::Nginx, &[&origin, "http1", "proxy_http_version 1.1;"]);
+        source.fail_behind(rows_before, Kind::Unavailable);
+        source.permits.add_permits(10_000);
+
+        let mut client = Client::start("chromium");
+        client.ask_for(&format!("http://127.0.0.1:{}/numbers.sse", nginx.port), "events", "gzip");
+        let mut begun = source.begun();
+        for returns in 1..=3 {
+            assert_eq!(client.line(), "it is cut", "{returns}: it comes back");
+            until("the source was asked in vain once more", || source.begun() > begun);
+            begun = source.begun();
+        }
+        *source.fails_behind.lock().unwrap() = None;
+        let verdict = heard(&mut client);
+        assert_eq!((&verdict["rows"], &verdict["sum"]), (&ROWS.into(), &(ROWS * (ROWS + 1) / 2).into()), "{verdict}");
+    }
 }
