@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     servers::{self, Server},
-    support::{Numbers, STUCK, serve_numbers, until},
+    support::{Numbers, Process, STUCK, numbered, serve_numbers, until},
     tls::serve_securely,
 };
 
@@ -231,4 +231,28 @@ fn a_browser_behind_nginx_outlasts_an_outage_at_its_first_try_in_mid_list_and_on
         let verdict = heard(&mut client);
         assert_eq!((&verdict["rows"], &verdict["sum"]), (&ROWS.into(), &(ROWS * (ROWS + 1) / 2).into()), "{verdict}");
     }
+}
+
+#[test]
+fn a_browser_behind_an_nginx_that_is_set_up_as_the_docs_say_outlasts_a_server_that_is_not_there() {
+    let docs = include_str!("../../docs/resume.md");
+    let [own, named] = ["error_page", "location @later"].map(|begin| {
+        let from = docs.find(begin).unwrap_or_else(|| panic!("docs/resume.md says `{begin}`"));
+        &docs[from..]
+    });
+    let own = own.lines().next().unwrap();
+    let named = &named[..named.find("\n}").unwrap()];
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], servers::free_port()));
+    // The location of what follows is closed by the script.
+    let directives = format!("proxy_http_version 1.1; {own} }} {named}");
+    let nginx = Server::start_with(servers::Kind::Nginx, &[&address.port().to_string(), "http1", &directives]);
+
+    let mut client = Client::start("chromium");
+    client.ask_for(&format!("http://127.0.0.1:{}/list.sse", nginx.port), "events", "gzip");
+    assert_eq!(client.line(), "it is cut", "it comes back");
+    let file = numbered(ROWS);
+    std::fs::write(file.folder.path().join("chunkflow.toml"), file.config("table = \"item\"")).unwrap();
+    let _server = Process::serve(&["serve", "--log", "info", "--listen", &address.to_string()], file.folder.path());
+    let verdict = heard(&mut client);
+    assert_eq!((&verdict["rows"], &verdict["sum"]), (&ROWS.into(), &(ROWS * (ROWS + 1) / 2).into()), "{verdict}");
 }
