@@ -129,7 +129,8 @@ fn pages_that_nobody_reads_hold_no_more_than_the_budget_and_all_rows_are_found_b
     // A thousand rows of 3 KB are 3 MB, and the budget is 256 MiB for all together.
     let server = serve_numbers(&Numbers::new(1_000, 3_000));
     let mut clients: Vec<_> = (0..100).map(|_| Client::get(server.address, "/numbers?limit=1000")).collect();
-    until("all have begun", || server.chunkflow.metrics().streams.get() == 100);
+    let metrics = server.chunkflow.metrics();
+    until("all have begun", || metrics.streams.get() as u64 + metrics.complete.get() == 100);
     let replies: Vec<_> = clients.iter_mut().map(|client| client.read_reply("GET")).collect();
     drop(clients);
     let mut full = 0;

@@ -2,7 +2,7 @@
 # `folder`, and ends with `obey NAME`: then commands come on standard input, one a line; the end of the input ends the server.
 #   kill    as a crash does (SIGKILL)      start   again, and wait until it takes connections
 #   pause   as a machine that hangs        go      on
-# It ends by SIGINT unless the script sets `end`. Each command is answered on standard output, by `killed`, `ready`, `paused`, `going`.
+# It ends by SIGINT unless the script sets `end`, and leaves no file in its folder behind. Each command is answered on standard output, by `killed`, `ready`, `paused`, `going`.
 pid=
 # Whether something takes connections at PORT; for those that say no more about themselves.
 takes_connections() { bash -c ": </dev/tcp/127.0.0.1/$1" 2>/dev/null; }
@@ -43,7 +43,8 @@ pause() {
     while { ps -L -o state= -p "$pid"; ps -o state= --ppid "$pid"; } | grep -qv T; do sleep 0.02; done
 }
 obey() {
-    trap 'stop "${end:-INT}"' EXIT
+    # A test's statics are never dropped, and would leave the files of each run behind.
+    trap 'stop "${end:-INT}"; cd /; rm -rf "$folder"' EXIT
     start "$1"
     while read -r command; do
         case $command in
