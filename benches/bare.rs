@@ -1,6 +1,7 @@
 //! A bare hyper server that sends pre-built buffers: what there is to reach. Used by `benches/run`.
 //!
-//! `bare PORT FILE`: sends FILE, cut into buffers of 80 KiB as chunks are on average, for every request; with a length up to 4 MiB.
+//! `bare PORT FILE`: sends FILE, cut into buffers of 80 KiB as chunks are on average, for every request; with a
+//! length up to 4 MiB.
 
 use std::{
     collections::VecDeque,

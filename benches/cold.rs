@@ -1,5 +1,6 @@
-//! Cold: rows a second from SQLite through the whole machine, against plain rusqlite loops that read the same columns
-//! and joins and throw them away. One thread each (run it with `taskset -c 0`), in turn, so that the ratio holds when the machine drifts.
+//! Cold: rows a second from SQLite through the whole machine, against plain rusqlite loops that read the same
+//! columns and joins and throw them away. One thread each (run it with `taskset -c 0`), in turn, so that the
+//! ratio holds when the machine drifts.
 //!
 //! `cargo bench --bench cold -- FILE [ROUNDS]`, where FILE was made by `chunkflow demo --rows N --database FILE`.
 

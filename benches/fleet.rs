@@ -1,8 +1,8 @@
-//! Several servers over one store, all of them real: what a steady load sees while things happen to the store, and how many streams one, two
-//! and three servers send.
+//! Several servers over one store, all of them real: what a steady load sees while things happen to the store,
+//! and how many streams one, two and three servers send.
 //!
-//! `cargo bench --bench fleet -- faults [SECONDS]`, `cargo bench --bench fleet -- servers [SECONDS]`: a Markdown table each. It starts servers
-//! of its own (tests/servers) and ends them.
+//! `cargo bench --bench fleet -- faults [SECONDS]`, `cargo bench --bench fleet -- servers [SECONDS]`: a
+//! Markdown table each. It starts servers of its own (tests/servers) and ends them.
 
 #![allow(
     unreachable_pub,

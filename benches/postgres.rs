@@ -1,7 +1,9 @@
-//! PostgreSQL, cold: rows a second to a JSON body, against `COPY` by psql, against the best SQL that makes the same JSON, and against an axum
-//! handler as one writes it by hand; the first byte; the last rows against the first. All in turn, so that ratios hold when the machine drifts.
+//! PostgreSQL, cold: rows a second to a JSON body, against `COPY` by psql, against the best SQL that makes the
+//! same JSON, and against an axum handler as one writes it by hand; the first byte; the last rows against the
+//! first. All in turn, so that ratios hold when the machine drifts.
 //!
-//! `cargo bench --bench postgres -- run [ROWS] [ROUNDS]`: starts a server of its own (tests/servers/postgres) and ends it.
+//! `cargo bench --bench postgres -- run [ROWS] [ROUNDS]`: starts a server of its own (tests/servers/postgres)
+//! and ends it.
 
 use std::{
     convert::Infallible,

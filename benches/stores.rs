@@ -1,11 +1,14 @@
-//! Shared stores: a warm list from Redis and Memcached against bare loops of GETs of the same entries, the near tier against the store in memory,
-//! and cold lists from SQLite with and without writes to a store, packed and not. All in turn, so that ratios hold when the machine drifts.
+//! Shared stores: a warm list from Redis and Memcached against bare loops of GETs of the same entries, the near
+//! tier against the store in memory, and cold lists from SQLite with and without writes to a store, packed and
+//! not. All in turn, so that ratios hold when the machine drifts.
 //!
-//! `cargo bench --bench stores -- run [ROWS] [ROUNDS]`: starts servers of its own (tests/servers) and ends them. With two cores or more the
-//! servers have the second one, and this the first: `taskset -c 0 cargo bench …` (the servers are moved away from it).
+//! `cargo bench --bench stores -- run [ROWS] [ROUNDS]`: starts servers of its own (tests/servers) and ends
+//! them. With two cores or more the servers have the second one, and this the first: `taskset -c 0 cargo bench
+//! …` (the servers are moved away from it).
 //!
-//! `cargo bench --bench stores -- cold [ROWS] [ROUNDS]`: cold lists alone, with all cores for everything and a runtime as `chunkflow serve` has it;
-//! with the time of a list, and the processor's time that it took, here and in the store.
+//! `cargo bench --bench stores -- cold [ROWS] [ROUNDS]`: cold lists alone, with all cores for everything and a
+//! runtime as `chunkflow serve` has it; with the time of a list, and the processor's time that it took, here
+//! and in the store.
 
 use std::{
     future::poll_fn,

@@ -5,11 +5,12 @@
 //! (FastCDC, Xia et al., USENIX ATC 2016): after an insert or delete the boundaries fall into step again within a chunk
 //! or two, servers agree without talking, and unchanged rows give the same bytes under the same key.
 //!
-//! Each row fills a share of the chunk. With `T` the text a chunk should hold and `R` its rows, the share is `1/R`, but
-//! no more than `bytes/T` after the first chunk, and no less than `bytes/C` with `C` the larger of 96 KiB and `1.5 T`: chunks hold
-//! `R` rows or `T` bytes, whichever is larger, and on average never more than `C`. The chance that a row ends the chunk is
-//! its share, times 3/4 until the chunk is full and 5/2 after that (FastCDC's normalisation); never before a quarter is
-//! full, always at four times full. The mean of that is 1.05 of the target.
+//! Each row fills a share of the chunk. With `T` the text a chunk should hold and `R` its rows, the share is
+//! `1/R`, but no more than `bytes/T` after the first chunk, and no less than `bytes/C` with `C` the larger of
+//! 96 KiB and `1.5 T`: chunks hold `R` rows or `T` bytes, whichever is larger, and on average never more than
+//! `C`. The chance that a row ends the chunk is its share, times 3/4 until the chunk is full and 5/2 after that
+//! (FastCDC's normalisation); never before a quarter is full, always at four times full. The mean of that is
+//! 1.05 of the target.
 
 use xxhash_rust::xxh3::xxh3_64;
 

@@ -31,9 +31,9 @@ const PLACE: usize = 48 + 4;
 
 /// What a chunk is stored under: everything that shapes its bytes.
 ///
-/// A digest of the resource (16 bytes), one of the list within it (32), the number of rows at which a limit cuts it
-/// (4, little endian; 0: none), and the canonical cursor it starts at. The digests are SHA-256, so that no request can be
-/// made to collide with another.
+/// A digest of the resource (16 bytes), one of the list within it (32), the number of rows at which a limit
+/// cuts it (4, little endian; 0: none), and the canonical cursor it starts at. The digests are SHA-256, so that
+/// no request can be made to collide with another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChunkKey(Bytes);
 
@@ -78,8 +78,9 @@ pub struct Chunk {
     pub rows: u32,
     /// Where the next chunk starts; `None` when the list ends here.
     pub next: Option<Cursor>,
-    /// The rows, as a format wrote them, each behind what stands between two of them (a body's first row goes out without that); or a piece of a content
-    /// coding that decodes to the rows with nothing before the first.
+    /// The rows, as a format wrote them, each behind what stands between two of them (a body's first row goes
+    /// out without that); or a piece of a content coding that decodes to the rows with nothing before the
+    /// first.
     pub body: Bytes,
     /// Of what a coded body decodes to; `None` where it is not coded.
     pub plain: Option<Sum>,
@@ -140,7 +141,8 @@ impl Chunk {
     /// Reads a stored form back. The body is a slice of `bytes`, not a copy.
     ///
     /// # Errors
-    /// [`Kind::Data`] when it was cut, altered, is of another version, or is not the chunk of `key`: a miss, never a row.
+    /// [`Kind::Data`] when it was cut, altered, is of another version, or is not the chunk of `key`: a miss,
+    /// never a row.
     pub fn open(bytes: &Bytes, key: &ChunkKey) -> Result<Chunk> {
         let damaged = |why: &str| Error::new(Kind::Data, format!("a stored chunk {why}"));
         let (head, _) = bytes.split_at_checked(HEAD).ok_or_else(|| damaged("is cut short"))?;

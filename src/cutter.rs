@@ -142,7 +142,8 @@ impl Cutter {
         open + self.done.iter().map(|chunk| chunk.weight()).sum::<usize>() + 256
     }
 
-    /// The key of the chunk that its last rows begin, and when the first of them was read; `None` when every row is in a whole one.
+    /// The key of the chunk that its last rows begin, and when the first of them was read; `None` when every
+    /// row is in a whole one.
     pub(crate) fn begun(&self) -> Option<(ChunkKey, u64)> {
         let open = self.open.as_ref().filter(|open| open.rows > 0)?;
         Some((self.list.chunk_key(&open.start, self.cut), open.loaded_at))
@@ -166,8 +167,8 @@ impl Cutter {
     }
 }
 
-/// A chunk's body, which holds no more memory than its bytes. The buffer is kept for the next chunk, unless a large row has
-/// filled it: that is not copied.
+/// A chunk's body, which holds no more memory than its bytes. The buffer is kept for the next chunk, unless a
+/// large row has filled it: that is not copied.
 fn body_of(buffer: &mut Vec<u8>) -> Bytes {
     if buffer.len() < LARGE_BODY {
         return Bytes::copy_from_slice(buffer);

@@ -14,8 +14,8 @@ pub enum Kind {
     Config,
     /// The source cannot be reached, or cannot be read, right now.
     Unavailable,
-    /// What the source reads is no longer what it was when it was looked at: a table or its columns. It is looked at again by
-    /// itself; try again shortly.
+    /// What the source reads is no longer what it was when it was looked at: a table or its columns. It is
+    /// looked at again by itself; try again shortly.
     Schema,
     /// The source took longer than its time limit.
     Timeout,

@@ -197,8 +197,8 @@ impl Database for KnownDatabase {
     }
 }
 
-/// A source of a database that was away when it was asked for. What is read of it opens the database, and then says that the
-/// resource is to be made again.
+/// A source of a database that was away when it was asked for. What is read of it opens the database, and then
+/// says that the resource is to be made again.
 struct Absent {
     known: Arc<Known>,
     said: Said,
@@ -275,8 +275,8 @@ impl Said {
     }
 }
 
-/// What is kept under: the form, which database by its name, who reads it with what session, and what is asked of it. The host is
-/// not part of it, since a database outlasts a move to another, nor is any password.
+/// What is kept under: the form, which database by its name, who reads it with what session, and what is asked
+/// of it. The host is not part of it, since a database outlasts a move to another, nor is any password.
 fn key(options: &DatabaseOptions, spec: &Spec) -> ChunkKey {
     let mut bytes = Canonical::of("catalogue 1");
     bytes.text(options.identity.as_deref().unwrap_or_default());

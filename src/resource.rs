@@ -42,7 +42,8 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 pub struct ResourceOptions {
     /// The members of each row, in order; `None`: the source's columns under their own names.
     pub fields: Option<Fields>,
-    /// How long a chunk is fresh. It is refreshed up to a tenth later, each chunk at its own time, so that a list's chunks do not expire together.
+    /// How long a chunk is fresh. It is refreshed up to a tenth later, each chunk at its own time, so that a
+    /// list's chunks do not expire together.
     pub ttl: Duration,
     /// How much longer it may be served while it is refreshed, or while the source is away.
     pub stale: Duration,
@@ -112,7 +113,8 @@ impl Writer {
     }
 }
 
-/// Whether a text can name a resource: any that a path can carry. Clients take `.` and `..` out of paths, and below `/-/` is the server's own.
+/// Whether a text can name a resource: any that a path can carry. Clients take `.` and `..` out of paths, and
+/// below `/-/` is the server's own.
 pub(crate) fn is_name(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(char::is_control) && ![".", ".."].contains(&text) && !text.starts_with("-/")
 }
@@ -286,7 +288,8 @@ impl fmt::Debug for List {
 impl List {
     /// The rows of `resource` that fulfil the conditions, in the format with this index in [`FORMATS`].
     ///
-    /// `base` is the scheme and host of absolute links (`https://www.example.com`); it is part of the chunks' key where there are links.
+    /// `base` is the scheme and host of absolute links (`https://www.example.com`); it is part of the chunks'
+    /// key where there are links.
     pub(crate) fn new(resource: Arc<Resource>, format: usize, mut conditions: Vec<Condition>, base: &str) -> List {
         conditions.sort();
         conditions.dedup();
@@ -473,8 +476,8 @@ impl List {
         Pen { sealer, link: vec![], flaws: FlawCounts::default() }
     }
 
-    /// Appends a row, from the canonical form of its key and the values of the source's columns, with a pen of this list, which
-    /// counts those that could not be written as they are.
+    /// Appends a row, from the canonical form of its key and the values of the source's columns, with a pen of
+    /// this list, which counts those that could not be written as they are.
     pub(crate) fn write_row(&self, key: &[u8], values: &[Value<'_>], pen: &mut Pen, out: &mut Output) {
         let encoder = &self.writer().encoder;
         let Pen { sealer, link, flaws } = pen;
@@ -495,8 +498,8 @@ impl List {
         encoder.end_row(out);
     }
 
-    /// Writes an absolute URL; where one of its values is NULL or has no form, there is nothing to link to, and that is what
-    /// stands in its place.
+    /// Writes an absolute URL; where one of its values is NULL or has no form, there is nothing to link to, and
+    /// that is what stands in its place.
     fn write_link<'l>(
         &self,
         parts: &[Part],

@@ -22,7 +22,8 @@ pub enum Value<'a> {
     Integer(i64),
     /// A double. Formats write NaN and the infinities as NULL.
     Real(f64),
-    /// A number as its decimal digits, exact at any size. Formats write what is no number of JSON (NaN, the infinities) as NULL.
+    /// A number as its decimal digits, exact at any size. Formats write what is no number of JSON (NaN, the
+    /// infinities) as NULL.
     Decimal(&'a [u8]),
     /// Text, as the database holds it: UTF-8 is expected, not guaranteed.
     Text(&'a [u8]),
@@ -36,8 +37,8 @@ pub enum Value<'a> {
     /// A value that has no form here: one that the driver's bytes do not tell, or that the database itself cannot make
     /// JSON. With it comes the database's own text, where there is one.
     ///
-    /// Formats write the text or NULL, and say so ([`Flaw::NoForm`](crate::Flaw::NoForm)). In a key it is a failure, since a NULL there would
-    /// lose rows.
+    /// Formats write the text or NULL, and say so ([`Flaw::NoForm`](crate::Flaw::NoForm)). In a key it is a
+    /// failure, since a NULL there would lose rows.
     Formless(Option<&'a [u8]>),
     /// A value that is not read, since it or its row is larger than a row may be
     /// ([`RowBounds`](crate::RowBounds)). Formats write NULL, and say so

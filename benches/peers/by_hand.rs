@@ -1,5 +1,6 @@
-//! A handler as one writes it by hand in axum, over rusqlite or tokio-postgres: rows in runs after the last key, related rows in one query a
-//! relation, serde, a bounded channel. It keeps nothing. `by_hand PORT FILE|postgres://…`: serves the demo's list at /tricks.
+//! A handler as one writes it by hand in axum, over rusqlite or tokio-postgres: rows in runs after the last
+//! key, related rows in one query a relation, serde, a bounded channel. It keeps nothing. `by_hand PORT
+//! FILE|postgres://…`: serves the demo's list at /tricks.
 
 use std::{
     collections::HashMap,

@@ -1,7 +1,9 @@
-//! A client that is never the limit: keep-alive connections, reads of up to 256 KiB, and no look at the bytes but for HTTP's framing.
+//! A client that is never the limit: keep-alive connections, reads of up to 256 KiB, and no look at the bytes
+//! but for HTTP's framing.
 //!
-//! `drain PORT TARGET CONNECTIONS SECONDS`: prints bytes of bodies read and seconds gone, so that a server too slow for one whole list in that
-//! time has a rate too. `drain PORT TARGET first SECONDS`: one request after the other; prints the microseconds to the first row of each.
+//! `drain PORT TARGET CONNECTIONS SECONDS`: prints bytes of bodies read and seconds gone, so that a server too
+//! slow for one whole list in that time has a rate too. `drain PORT TARGET first SECONDS`: one request after
+//! the other; prints the microseconds to the first row of each.
 
 use std::{
     cell::Cell,

@@ -1,4 +1,5 @@
-//! Any bytes are a `Forwarded` field or none; what is read is the same once it is written as the RFC says and read again.
+//! Any bytes are a `Forwarded` field or none; what is read is the same once it is written as the RFC says and
+//! read again.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

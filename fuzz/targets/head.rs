@@ -1,4 +1,5 @@
-//! Any bytes on a connection are heads of requests, the same ones however they come in pieces, or are refused; nothing panics.
+//! Any bytes on a connection are heads of requests, the same ones however they come in pieces, or are refused;
+//! nothing panics.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,5 @@
-//! What a PostgreSQL server sends as a value of any type is a value or a failure; it never panics, and takes no more memory than it should.
+//! What a PostgreSQL server sends as a value of any type is a value or a failure; it never panics, and takes no
+//! more memory than it should.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! A request's line and fields as they reach the code that answers: nothing panics, the status is one of those that are documented, and a body that
-//! is a list decodes to one.
+//! A request's line and fields as they reach the code that answers: nothing panics, the status is one of those
+//! that are documented, and a body that is a list decodes to one.
 #![no_main]
 
 use std::{collections::BTreeMap, io::Read, sync::Arc, sync::LazyLock};

@@ -1,8 +1,9 @@
 //! Content codings: how a body is compressed, chunk by chunk.
 //!
-//! Each chunk is compressed once and by itself, into a *piece* that may follow any other; a body is a few bytes, pieces with a few bytes between
-//! them, and a few bytes at the end, spliced into one stream of the coding that every decoder reads to its end. To add one, write a file
-//! like `gzip.rs` and give it its row in [`CODINGS`].
+//! Each chunk is compressed once and by itself, into a *piece* that may follow any other; a body is a few
+//! bytes, pieces with a few bytes between them, and a few bytes at the end, spliced into one stream of the
+//! coding that every decoder reads to its end. To add one, write a file like `gzip.rs` and give it its row in
+//! [`CODINGS`].
 
 mod brotli;
 mod gzip;
@@ -14,8 +15,8 @@ use crate::{chunk::Sum, kind::Kind};
 /// A content coding (RFC 9110 §8.4.1) whose bodies are spliced of pieces.
 ///
 /// # Contract
-/// `begin`, any number of pieces in any order, and `end` are one whole body, which decodes to what they were made of; a body that is cut anywhere
-/// does not decode as whole.
+/// `begin`, any number of pieces in any order, and `end` are one whole body, which decodes to what they were
+/// made of; a body that is cut anywhere does not decode as whole.
 pub(crate) trait Coding: Send + Sync + 'static {
     /// What a body begins with, and these bytes of it.
     fn begin(&self, plain: &[u8]) -> Bytes;
@@ -36,8 +37,8 @@ pub(crate) const CODINGS: &[Kind<&dyn Coding>] = &[
     Kind { name: "br", example: "Accept-Encoding: br", open: &brotli::Brotli },
 ];
 
-/// The index in [`CODINGS`] that an `Accept-Encoding` header asks for (RFC 9110 §12.5.3), `Ok(None)` for the bytes as they are; an error where
-/// nothing is acceptable.
+/// The index in [`CODINGS`] that an `Accept-Encoding` header asks for (RFC 9110 §12.5.3), `Ok(None)` for the
+/// bytes as they are; an error where nothing is acceptable.
 pub(crate) fn negotiate(accept: &str) -> Result<Option<usize>, ()> {
     let wishes: Vec<(&str, u16)> = accept.split(',').filter_map(wish).collect();
     if wishes.is_empty() {

@@ -154,7 +154,8 @@ async fn export(
     Ok(Written { rows: body.rows(), bytes })
 }
 
-/// Where an export goes. A file gets its name only when it is whole; until then, and after a failure, there is none, or the old one.
+/// Where an export goes. A file gets its name only when it is whole; until then, and after a failure, there is
+/// none, or the old one.
 enum Target {
     /// Standard output; or what has the name and is no file: a device, a pipe.
     Output(BufWriter<Box<dyn Write>>),
@@ -236,8 +237,8 @@ fn at_the_end_of_links(name: PathBuf) -> PathBuf {
 
 /// Gives a file that nobody else may read yet the owner, the group and the mode of the one that it will replace.
 ///
-/// Who may read the new file could read the old one: where this user may not give the file away to that group, the group
-/// and all others keep only what both had.
+/// Who may read the new file could read the old one: where this user may not give the file away to that group,
+/// the group and all others keep only what both had.
 fn take_rights(file: &File, there: &Metadata) -> io::Result<()> {
     let group = Gid::from_raw(there.gid());
     let owner = Uid::from_raw(there.uid());

@@ -163,7 +163,8 @@ impl Opener<'_> {
         Ok(format!("sqlite:{}", database.display()))
     }
 
-    /// Where the demo's file is kept when nobody said where: the user's cache folder, else the folder for temporary files.
+    /// Where the demo's file is kept when nobody said where: the user's cache folder, else the folder for
+    /// temporary files.
     fn demo_database(&self, rows: u32) -> Result<PathBuf> {
         let named = |name: &str| (self.process.environment)(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let cache = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")));

@@ -102,7 +102,8 @@ impl ConfigFile {
         if found.is_dir() {
             bail!("the configuration {name} is a folder: name the file in it")
         }
-        // To open a pipe is to wait for who writes into it: at the start that is meant (`--config <(…)`), later nobody does.
+        // To open a pipe is to wait for who writes into it: at the start that is meant (`--config <(…)`), later
+        // nobody does.
         if !found.is_file() && self.was_read.replace(true) {
             bail!("the configuration {name} is no file that can be read again: it is a pipe or a device")
         }

@@ -193,8 +193,8 @@ struct Running {
 }
 
 impl Running {
-    /// Takes the configuration over whenever SIGHUP or the operator asks for it. `_reloads` keeps the operator's way open where
-    /// there is no operator.
+    /// Takes the configuration over whenever SIGHUP or the operator asks for it. `_reloads` keeps the
+    /// operator's way open where there is no operator.
     async fn follow(
         mut self,
         reading: &Reading<'_>,

@@ -138,7 +138,8 @@ impl Discretion {
         self.filled.dedup();
     }
 
-    /// A text with `${NAME}` in the place of what was filled in for it, in capitals or not, since databases say names in small letters.
+    /// A text with `${NAME}` in the place of what was filled in for it, in capitals or not, since databases say
+    /// names in small letters.
     pub(super) fn unfilled(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for (value, written) in &self.filled {
@@ -242,8 +243,9 @@ impl Position {
         self.begun |= !matches!(kind, TokenKind::Whitespace | TokenKind::Newline);
     }
 
-    /// Whether what comes is a key, or a part of one: names with dots between, a `=` behind them and then something, or the
-    /// `]` of a table's name. Alone on its line it may be anything, as may what ends in a `=`, as base64 does.
+    /// Whether what comes is a key, or a part of one: names with dots between, a `=` behind them and then
+    /// something, or the `]` of a table's name. Alone on its line it may be anything, as may what ends in a
+    /// `=`, as base64 does.
     fn is_key(&self, text: &str, coming: &[Token]) -> bool {
         let bare = |token: &Token| {
             let name = text.get(token.span().start()..token.span().end()).unwrap_or_default();
@@ -333,7 +335,8 @@ mod tests {
                 at -= 1;
             }
             for part in [&text[..at], &text[at..], &text] {
-                // In a part that begins within a value the mark may be anything, but for a key with something behind it.
+                // In a part that begins within a value the mark may be anything, but for a key with something
+                // behind it.
                 prop_assert!(!masked(part, None).contains("MARK"), "{}", part);
             }
         }

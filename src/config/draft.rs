@@ -43,8 +43,8 @@ struct DraftRelation {
 }
 
 impl Draft {
-    /// Looks at every table of a database. With `relations` the related rows that its foreign keys tell of are members too,
-    /// and what a framework's values would rest on is said.
+    /// Looks at every table of a database. With `relations` the related rows that its foreign keys tell of are
+    /// members too, and what a framework's values would rest on is said.
     pub async fn of(database: &dyn Database, relations: bool) -> Draft {
         let tables = database.tables();
         let reasons = left_out(&tables);
@@ -263,7 +263,8 @@ fn ends(name: &str, value: &Option<String>) -> String {
     value.as_ref().map_or(String::new(), |value| format!(", {name} = {}", quoted(value)))
 }
 
-/// The name of a table's resource: the table's own, but where that is the server's or cannot stand in a path. Then it is one that no table has.
+/// The name of a table's resource: the table's own, but where that is the server's or cannot stand in a path.
+/// Then it is one that no table has.
 fn name_of(table: &str, tables: &[TableInfo], others: &[DraftResource]) -> String {
     if is_name(table) && !RESERVED.contains(&table) {
         return table.to_owned();
@@ -278,8 +279,8 @@ fn name_of(table: &str, tables: &[TableInfo], others: &[DraftResource]) -> Strin
     }
 }
 
-/// The related rows that foreign keys tell of, in tables that are `seen`: the row that a column points to, and the rows behind a join table. Rows
-/// that point here can be very many, and are written down but not taken.
+/// The related rows that foreign keys tell of, in tables that are `seen`: the row that a column points to, and
+/// the rows behind a join table. Rows that point here can be very many, and are written down but not taken.
 fn relations_of(info: &TableInfo, tables: &[TableInfo], seen: &HashSet<&str>) -> Vec<DraftRelation> {
     let mut found: Vec<DraftRelation> = vec![];
     let taken = |found: &[DraftRelation], name: &str| {

@@ -14,7 +14,8 @@ const SCHEMAS: &[&str] = &[
     "drizzle",
 ];
 
-/// Tables of well-known frameworks and applications, with any prefix (`wp_`, `mdl_`, `oc_`) before those with a `_` in them.
+/// Tables of well-known frameworks and applications, with any prefix (`wp_`, `mdl_`, `oc_`) before those with a
+/// `_` in them.
 #[rustfmt::skip]
 const NAMES: &[&str] = &[
     // Django and its usual companions
@@ -35,7 +36,8 @@ const NAMES: &[&str] = &[
     "__EFMigrationsHistory", "__drizzle_migrations", "typeorm_metadata",
     "__diesel_schema_migrations", "_sqlx_migrations", "goose_db_version",
     "doctrine_migration_versions", "phinxlog", "sqlx_migrations", "refinery_schema_history",
-    // Applications: Metabase, n8n, Airflow, Superset, Keycloak, Sentry, Supabase's storage, MediaWiki, Nextcloud, ERPNext
+    // Applications: Metabase, n8n, Airflow, Superset, Keycloak, Sentry, Supabase's storage, MediaWiki,
+    // Nextcloud, ERPNext
     "metabase_database", "metabase_cluster_lock", "core_session", "audit_log_entries",
     "credentials_entity", "execution_data", "messenger_messages", "actionscheduler_actions", "actionscheduler_logs",
     "ab_user", "federated_identity", "identity_provider_config", "realm_smtp_config",
@@ -174,7 +176,8 @@ fn is_key_value(info: &TableInfo) -> bool {
     (1..=2).contains(&names)
 }
 
-/// Whether a name ends in a word, after a separator, a hump (in lower case by now) or a prefix of letters: `option_value`, `configvalue`.
+/// Whether a name ends in a word, after a separator, a hump (in lower case by now) or a prefix of letters:
+/// `option_value`, `configvalue`.
 fn ends_in(name: &str, word: &str) -> bool {
     let rest = name.trim_end_matches(|c: char| c.is_ascii_digit()).strip_suffix(word);
     rest.is_some_and(|rest| {

@@ -157,8 +157,8 @@ impl<'r, 't> Section<'r, 't> {
         if self.reader.is_torn.get() && swallows { None } else { Some(value) }
     }
 
-    /// Notes whether a value may be shown, and what must not be said of it: what reads like an address with somebody's name in it
-    /// stands under the wrong key, where it is under one whose values may be shown.
+    /// Notes whether a value may be shown, and what must not be said of it: what reads like an address with
+    /// somebody's name in it stands under the wrong key, where it is under one whose values may be shown.
     fn note_discretion(&self, key: &str, value: &Spanned<DeValue<'_>>) {
         let mut discretion = self.reader.discretion.borrow_mut();
         let address = |text: &str| text.contains("://") || text.contains('@');
@@ -170,8 +170,8 @@ impl<'r, 't> Section<'r, 't> {
         }
     }
 
-    /// What the user most likely meant by a value of another type, as it is written; what is no name or number of theirs is
-    /// not repeated, since it may be a secret.
+    /// What the user most likely meant by a value of another type, as it is written; what is no name or number
+    /// of theirs is not repeated, since it may be a secret.
     fn wrong(&self, value: &Spanned<DeValue<'_>>, key: &str, wanted: &str, example: &str) {
         let message = format!("`{key}` is {}, not {wanted}", value.get_ref().type_str());
         self.reader.complain(value.span(), message, format!("write for instance {key} = {example}"));

@@ -108,8 +108,8 @@ impl Vocabulary {
         found
     }
 
-    /// A stem in one word, or in several of which it begins the first and all but ends the last: `mots_de_passes`, and not
-    /// `access_keyboard`.
+    /// A stem in one word, or in several of which it begins the first and all but ends the last:
+    /// `mots_de_passes`, and not `access_keyboard`.
     fn stem(&self, name: &Name) -> Option<&str> {
         let within = |stem: &&String| {
             let over = |run: &str| run.strip_prefix(stem.as_str()).is_some_and(|rest| rest.chars().count() <= ENDING);
@@ -229,7 +229,8 @@ pub(super) fn words(name: &str) -> Vec<String> {
     words.iter().map(|word| folded(word)).filter(|word| !word.is_empty()).collect()
 }
 
-/// Letters in lower case and without accents; the wide and narrow forms of letters are the usual ones. All but letters and digits is gone.
+/// Letters in lower case and without accents; the wide and narrow forms of letters are the usual ones. All but
+/// letters and digits is gone.
 pub(super) fn folded(text: &str) -> String {
     let mut out = String::new();
     for c in text.to_lowercase().nfkd().filter(|c| !is_combining_mark(*c) && c.is_alphanumeric()) {

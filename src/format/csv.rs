@@ -1,8 +1,9 @@
 //! CSV as RFC 4180 has it: a header row, lines ended by CRLF, quotes where they are needed.
 //!
-//! NULL is an empty field and an empty text is `""`, so that the two can be told apart; in a list of one column both are `""`,
-//! since readers skip a line with nothing in it. Related lists stand as JSON text. Where the resource is counted, the last
-//! record is a mark as wide as the header: `_end`, the number of rows, and empty fields; or `_end N` in the one field.
+//! NULL is an empty field and an empty text is `""`, so that the two can be told apart; in a list of one column
+//! both are `""`, since readers skip a line with nothing in it. Related lists stand as JSON text. Where the
+//! resource is counted, the last record is a mark as wide as the header: `_end`, the number of rows, and empty
+//! fields; or `_end N` in the one field.
 
 use bytes::Bytes;
 

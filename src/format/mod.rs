@@ -19,9 +19,9 @@ use crate::{
 /// Writes the rows of one resource as bytes.
 ///
 /// # Contract
-/// The body of a list is `begin`, the rows with `between` between them, and `end`; every method's bytes depend on its arguments
-/// alone. A row is `begin_row`, a call of `field` for each column, in order, then `end_row`. Where rows are long in coming, `idle` may stand anywhere
-/// between `begin` and `end` where no row is open.
+/// The body of a list is `begin`, the rows with `between` between them, and `end`; every method's bytes depend
+/// on its arguments alone. A row is `begin_row`, a call of `field` for each column, in order, then `end_row`.
+/// Where rows are long in coming, `idle` may stand anywhere between `begin` and `end` where no row is open.
 pub trait Encoder: Send + Sync + 'static {
     /// What stands before the first row.
     fn begin(&self) -> Bytes;
@@ -43,7 +43,8 @@ pub trait Encoder: Send + Sync + 'static {
     /// What stands between two rows; empty where rows end by themselves.
     fn between(&self) -> Bytes;
 
-    /// What means nothing to a reader, and tells everybody on the way that the list goes on; empty where the format has no such thing.
+    /// What means nothing to a reader, and tells everybody on the way that the list goes on; empty where the
+    /// format has no such thing.
     fn idle(&self) -> &'static [u8] {
         b""
     }

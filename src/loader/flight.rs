@@ -88,7 +88,8 @@ impl Loader {
         drop(self.board(unpoisoned(&self.flights), &anew, true));
     }
 
-    /// Begins a flight. With an `interest` of its own (a refresh) it goes on though nobody waits, and asks the source at once.
+    /// Begins a flight. With an `interest` of its own (a refresh) it goes on though nobody waits, and asks the
+    /// source at once.
     fn depart(
         self: &Arc<Loader>,
         place: Place,

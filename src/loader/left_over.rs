@@ -49,7 +49,8 @@ impl LeftOver {
         }
     }
 
-    /// What waits under this key, unless it was read before `since`: then it goes on waiting, for a request that began earlier.
+    /// What waits under this key, unless it was read before `since`: then it goes on waiting, for a request
+    /// that began earlier.
     pub(super) fn take(&mut self, key: &FlightKey, now: u64, since: u64) -> Option<Rows> {
         while self.oldest().is_some_and(|oldest| now.saturating_sub(self.waiting[&oldest].read_at) >= AGE) {
             self.remove_oldest();

@@ -46,7 +46,8 @@ pub fn system_clock() -> Clock {
     Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
 }
 
-/// A store's answer is waited for so long; then it is a miss. A shared store ends each of its calls, of which this may be two, sooner.
+/// A store's answer is waited for so long; then it is a miss. A shared store ends each of its calls, of which
+/// this may be two, sooner.
 const STORE_TIMEOUT: Duration = Duration::from_millis(1200);
 
 /// After a refresh that failed, a resource is left alone for so many milliseconds: its stale chunks serve meanwhile.
@@ -127,8 +128,8 @@ impl Place {
         self.cut > 0
     }
 
-    /// From when on rows must have been read to be as good as those that are read now: since the request began, or within
-    /// the `ttl`. In milliseconds since 1970.
+    /// From when on rows must have been read to be as good as those that are read now: since the request began,
+    /// or within the `ttl`. In milliseconds since 1970.
     fn fresh_since(&self, now: u64) -> u64 {
         let ttl = self.list.resource().options().ttl.as_millis() as u64;
         self.demand.began.min(now.saturating_sub(ttl).saturating_add(1))
@@ -333,7 +334,8 @@ impl Loader {
         let how = if age < ttl {
             How::Fresh((ttl - age) / 1000)
         } else {
-            // A list's chunks are not all refreshed in the same moment: each has its own, up to a tenth of the ttl later.
+            // A list's chunks are not all refreshed in the same moment: each has its own, up to a tenth of the
+            // ttl later.
             let jitter = (ttl / 10).min(stale).saturating_mul(xxh3_64(&place.key.as_bytes()[16..]) >> 48) >> 16;
             How::Stale { past: (age - ttl) / 1000, due: age >= ttl + jitter }
         };
@@ -422,8 +424,8 @@ impl Loader {
         found
     }
 
-    /// From the source: rows are read in runs until the chunk is whole. With it come the chunks that a run has made, itself the first; none where an
-    /// earlier run made it.
+    /// From the source: rows are read in runs until the chunk is whole. With it come the chunks that a run has
+    /// made, itself the first; none where an earlier run made it.
     async fn load(&self, place: &Place, generation: u64) -> Result<(Arc<Chunk>, Vec<Arc<Chunk>>)> {
         let list = &place.list;
         let now = (self.clock)();

@@ -81,7 +81,8 @@ impl Loader {
     pub(super) async fn lease(&self, place: &Place, refresh: bool) -> Result<Option<Held>, Found> {
         // A refresh is for what is there already.
         let serves = |found: &Found| !refresh || matches!(found.how, How::Fresh(_));
-        // Whoever had it may have died, and another may have taken it at the end of its time: that one is waited for too.
+        // Whoever had it may have died, and another may have taken it at the end of its time: that one is
+        // waited for too.
         let until = Instant::now() + 2 * LEASE;
         let mut pause = LOOKS[0];
         loop {

@@ -1,4 +1,5 @@
-//! What the operator sees and does: the counters, and forgetting chunks; on a listener of its own and never on the public one.
+//! What the operator sees and does: the counters, and forgetting chunks; on a listener of its own and never on
+//! the public one.
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};

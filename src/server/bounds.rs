@@ -1,7 +1,8 @@
 //! How many connections and streams there may be, in all and for one address, and how often an address may ask.
 //!
-//! An address is an IPv4 address or an IPv6 network of 64 bits, which is what one client is given. A trusted proxy has any number of connections;
-//! what it passes on counts for the address that it names, or for its own where it names none.
+//! An address is an IPv4 address or an IPv6 network of 64 bits, which is what one client is given. A trusted
+//! proxy has any number of connections; what it passes on counts for the address that it names, or for its own
+//! where it names none.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -21,8 +22,8 @@ use crate::{
     error::{Error, Kind, Result},
 };
 
-/// Addresses whose rate is remembered; beyond it, those whose rate has recovered are forgotten, and if that is not enough the
-/// rest share one.
+/// Addresses whose rate is remembered; beyond it, those whose rate has recovered are forgotten, and if that is
+/// not enough the rest share one.
 const ADDRESSES: usize = 65_536;
 
 /// Open files that are kept for what is no client: databases, stores, listeners, refusals.

@@ -24,8 +24,8 @@ enum Spoken {
     Http2OverTls(Box<TlsStream<Watched>>),
 }
 
-/// Serves a connection until it ends, is idle for too long, waits for its client for too long, or `draining` comes and its
-/// last response is out. Dropping the future cuts it, visibly.
+/// Serves a connection until it ends, is idle for too long, waits for its client for too long, or `draining`
+/// comes and its last response is out. Dropping the future cuts it, visibly.
 pub(super) async fn serve(
     stream: TcpStream,
     peer: Peer,

@@ -113,7 +113,8 @@ pub(super) fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     fields.flat_map(of_field).collect()
 }
 
-/// What a proxy says that its client asked for. Of several proxies the last, which is the one that is trusted, is believed.
+/// What a proxy says that its client asked for. Of several proxies the last, which is the one that is trusted,
+/// is believed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Asked<'a> {
     pub(super) scheme: Option<Cow<'a, str>>,
@@ -148,7 +149,8 @@ fn address(text: &[u8]) -> Option<IpAddr> {
     text.parse().ok().or_else(|| with_port().map(IpAddr::from))
 }
 
-/// Reads any bytes as `Forwarded`, for the fuzz target: what is read, written as the RFC says, is read as the same again.
+/// Reads any bytes as `Forwarded`, for the fuzz target: what is read, written as the RFC says, is read as the
+/// same again.
 #[doc(hidden)]
 pub fn fuzz_forwarded(bytes: &[u8]) {
     let Some(read) = elements(bytes) else { return };

@@ -1,7 +1,7 @@
 //! Many small writes as one: for whoever writes each frame by itself.
 //!
-//! HTTP/2's frames have 16 KiB unless the client takes larger ones. A call of the kernel for each costs more than a copy of it, and over TLS, whose
-//! records hold 16 KiB too, a frame and its head would be two records.
+//! HTTP/2's frames have 16 KiB unless the client takes larger ones. A call of the kernel for each costs more
+//! than a copy of it, and over TLS, whose records hold 16 KiB too, a frame and its head would be two records.
 
 use std::{
     future::{Future, poll_fn},
@@ -16,8 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// As many bytes as are gathered before they are written. What is as large by itself is not copied.
 const FULL: usize = 64 * 1024;
 
-/// What is written waits until there is enough of it, or until [`Gathered::sending`] is through with what wrote it. Holds [`FULL`] bytes and one
-/// write at most; those are lost when it is dropped.
+/// What is written waits until there is enough of it, or until [`Gathered::sending`] is through with what wrote
+/// it. Holds [`FULL`] bytes and one write at most; those are lost when it is dropped.
 pub(super) struct Gathered<IO>(Arc<Mutex<Gather<IO>>>);
 
 struct Gather<IO> {

@@ -73,8 +73,9 @@ impl Guard {
     }
 }
 
-/// Whether no page of another site had a browser send the request. Simple requests need no leave of the server (CORS), so
-/// that a page could purge or reload; browsers say with each where it comes from, and other programs say nothing.
+/// Whether no page of another site had a browser send the request. Simple requests need no leave of the server
+/// (CORS), so that a page could purge or reload; browsers say with each where it comes from, and other programs
+/// say nothing.
 fn is_from_here<B>(request: &Request<B>, origin: &str) -> bool {
     let host = |origin: &str| {
         let (scheme, host) = origin.split_once("://")?;
@@ -89,7 +90,8 @@ fn is_from_here<B>(request: &Request<B>, origin: &str) -> bool {
     headers.get_all(header::ORIGIN).iter().all(is_own) && headers.get_all(SEC_FETCH_SITE).iter().all(is_same)
 }
 
-/// Whether the request carries the token. Digests are compared, so that the time says nothing about how much of it was right.
+/// Whether the request carries the token. Digests are compared, so that the time says nothing about how much of
+/// it was right.
 fn carries<B>(request: &Request<B>, token: &str) -> bool {
     let given = request.headers().get(header::AUTHORIZATION);
     let given = given.and_then(|value| value.to_str().ok()?.split_once(' '));

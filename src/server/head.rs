@@ -179,7 +179,8 @@ impl Now {
     }
 }
 
-/// Takes heads off these bytes as one piece and byte by byte, for the fuzz target: both are the same, and nothing panics.
+/// Takes heads off these bytes as one piece and byte by byte, for the fuzz target: both are the same, and
+/// nothing panics.
 #[doc(hidden)]
 pub fn fuzz_head(bytes: &[u8]) {
     let heads = |step: usize| {

@@ -1,7 +1,8 @@
 //! HTTP/1: one connection, one response after the other (RFC 9112).
 //!
-//! Heads are parsed by `httparse`. The rest is here and not hyper's, since it is the path of a warm chunk: as many chunks as the socket takes go out by one
-//! call of the kernel, and a wait for the client is one that can be timed.
+//! Heads are parsed by `httparse`. The rest is here and not hyper's, since it is the path of a warm chunk: as
+//! many chunks as the socket takes go out by one call of the kernel, and a wait for the client is one that can
+//! be timed.
 
 use std::{
     future::{Future, poll_fn},
@@ -143,7 +144,8 @@ impl<IO: Socket> Connection<IO> {
         .await
     }
 
-    /// Waits for the next request; `None` when there is none to come, or the server is about to stop. Who has just connected has a moment for the `first`.
+    /// Waits for the next request; `None` when there is none to come, or the server is about to stop. Who has
+    /// just connected has a moment for the `first`.
     async fn ask(
         &mut self,
         mut draining: Pin<&mut impl Future<Output = ()>>,

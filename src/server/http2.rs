@@ -1,6 +1,7 @@
 //! HTTP/2: one connection, many streams, and limits on each of them.
 //!
-//! It stands on `h2` itself: hyper waits for a client's window where nobody can time it, and cannot reset one stream that stalls.
+//! It stands on `h2` itself: hyper waits for a client's window where nobody can time it, and cannot reset one
+//! stream that stalls.
 
 use std::{
     future::{pending, poll_fn},
@@ -45,7 +46,8 @@ const WINDOW: u32 = 65_535;
 const PASSED_OVER: usize = 16 * 1024;
 /// Bytes of a stream that are lined up for the socket. They are the store's own, and not copied.
 const LINED_UP: usize = 256 * 1024;
-/// Streams of which the client sent nonsense, or that it took back before they were looked at; one more ends the connection.
+/// Streams of which the client sent nonsense, or that it took back before they were looked at; one more ends
+/// the connection.
 const NONSENSE: usize = 64;
 const TAKEN_BACK: usize = 20;
 /// What is lined up before a failure has so long to reach the socket; the reset would overtake it.
@@ -191,7 +193,8 @@ impl Stream {
         };
         let (response, _permit) = tokio::select! {
             biased;
-            // A client that takes longer for its request has its answer all the same, and one that asked wrongly needs none.
+            // A client that takes longer for its request has its answer all the same, and one that asked
+            // wrongly needs none.
             (answer, passed) = answered => match passed {
                 Ok(Err(_)) => return,
                 _ => answer,
@@ -305,8 +308,8 @@ async fn forsaken(closed: signal::Receiver<bool>) {
     sleep(PATIENCE).await;
 }
 
-/// Waits for the end of a request, or for so many bytes of its body, which nobody reads: only the end shows whether it is well-formed (RFC 9113 §8.1.1).
-/// What came is given back to the windows.
+/// Waits for the end of a request, or for so many bytes of its body, which nobody reads: only the end shows
+/// whether it is well-formed (RFC 9113 §8.1.1). What came is given back to the windows.
 ///
 /// # Errors
 /// Where it is not, and h2 has reset its stream; where the client took it back.

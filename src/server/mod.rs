@@ -60,7 +60,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes that the kernel holds for a connection and has not sent. With less than a few writes, it costs throughput.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 1024 * 1024;
-/// The congestion control that every Linux has and lets everybody choose (tcp(7)): it sends as soon as the window allows, where `bbr` waits.
+/// The congestion control that every Linux has and lets everybody choose (tcp(7)): it sends as soon as the
+/// window allows, where `bbr` waits.
 #[cfg(target_os = "linux")]
 const WITHIN: &[u8] = b"reno";
 /// How long a server that is told to stop goes on to say that it is not ready, before nobody can ask any more.
@@ -267,10 +268,12 @@ fn prepare(stream: &TcpStream, peer: SocketAddr, config: &ServerConfig) {
         let socket = SockRef::from(stream);
         // A peer that vanished is noticed even while nothing is read from it; the watchdog comes first.
         let _ = socket.set_tcp_user_timeout(Some(config.stall_timeout * 2));
-        // A client that takes little holds little: what the kernel keeps beyond what is on its way to the client. It also makes
-        // a slow client's progress visible in small steps. The window, and so the speed over long distances, stays the kernel's affair.
+        // A client that takes little holds little: what the kernel keeps beyond what is on its way to the
+        // client. It also makes a slow client's progress visible in small steps. The window, and so the speed
+        // over long distances, stays the kernel's affair.
         let _ = socket.set_tcp_notsent_lowat(UNSENT);
-        // Within one machine, as to a proxy on it, there is no congestion; what `bbr` waits for it costs half of the speed.
+        // Within one machine, as to a proxy on it, there is no congestion; what `bbr` waits for it costs half
+        // of the speed.
         if stream.local_addr().is_ok_and(|own| on_one_machine(own.ip(), peer.ip())) {
             let _ = socket.set_tcp_congestion(WITHIN);
         }

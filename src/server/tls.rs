@@ -1,4 +1,5 @@
-//! TLS on the public listener: 1.2 and 1.3, HTTP/2 or HTTP/1.1 by ALPN, and a certificate that may change while it runs.
+//! TLS on the public listener: 1.2 and 1.3, HTTP/2 or HTTP/1.1 by ALPN, and a certificate that may change while
+//! it runs.
 
 use std::{
     fs, io,
@@ -68,8 +69,9 @@ impl Tls {
         self.acceptor.clone()
     }
 
-    /// Takes a new certificate over if the files have changed; handshakes that are made and streams under way are not touched. A pair
-    /// that is broken is logged, and the one before goes on: for a moment it is only half written.
+    /// Takes a new certificate over if the files have changed; handshakes that are made and streams under way
+    /// are not touched. A pair that is broken is logged, and the one before goes on: for a moment it is only
+    /// half written.
     pub(super) async fn look(&self) {
         let (files, seen) = (self.files.clone(), *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
         let looked = tokio::task::spawn_blocking(move || {

@@ -1,7 +1,7 @@
 //! Limits on a connection's waits: for a client that takes nothing, or a request that does not end.
 //!
-//! A timer for each wait would cost more than a warm chunk. Here the connection and its socket note when something began to wait for the
-//! client, and a watchdog beside the connection looks at the notes.
+//! A timer for each wait would cost more than a warm chunk. Here the connection and its socket note when
+//! something began to wait for the client, and a watchdog beside the connection looks at the notes.
 
 use std::{
     io,
@@ -77,8 +77,9 @@ impl Watch {
         self.waits[wait as usize].load(Ordering::Relaxed) != 0
     }
 
-    /// Notes what was read. With HTTP/2, false when it is far more than requests and what is sent to the client can need: a flood of
-    /// pings, settings, empty frames or whatever else, each of which costs work and asks for nothing.
+    /// Notes what was read. With HTTP/2, false when it is far more than requests and what is sent to the client
+    /// can need: a flood of pings, settings, empty frames or whatever else, each of which costs work and asks
+    /// for nothing.
     fn fair(&self, read: usize) -> bool {
         const FREE: u64 = 256 * 1024;
         const EACH: u64 = 96 * 1024;
@@ -87,7 +88,8 @@ impl Watch {
             return true;
         }
         let (requests, written) = (self.requests.load(Ordering::Relaxed), self.written.load(Ordering::Relaxed));
-        // Clients open windows for each KiB or so, and some ask for signs of life every few seconds: one byte for each millisecond.
+        // Clients open windows for each KiB or so, and some ask for signs of life every few seconds: one byte
+        // for each millisecond.
         read <= FREE + requests * EACH + written / 8 + self.now()
     }
 
@@ -190,8 +192,9 @@ impl Watched {
 
     /// Notes how a write went.
     ///
-    /// The kernel calls a socket writable once a third of its buffer is free, hundreds of KiB; a client that takes steadily
-    /// and slowly would seem to take nothing for minutes. So `send` asks now and then whether it takes anything at all.
+    /// The kernel calls a socket writable once a third of its buffer is free, hundreds of KiB; a client that
+    /// takes steadily and slowly would seem to take nothing for minutes. So `send` asks now and then whether it
+    /// takes anything at all.
     fn wrote(
         &self,
         poll: Poll<io::Result<usize>>,

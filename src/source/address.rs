@@ -92,8 +92,8 @@ pub(crate) fn with_password(url: &str, environment: &dyn Fn(&str) -> Option<Stri
     added().unwrap_or_else(|| url.to_owned())
 }
 
-/// Whether the user or password of what follows a scheme has a character that would end it: then parts of a password are
-/// taken for a host, and asked for by its name.
+/// Whether the user or password of what follows a scheme has a character that would end it: then parts of a
+/// password are taken for a host, and asked for by its name.
 fn unescaped(rest: &str) -> bool {
     let rest = rest.strip_prefix("//").unwrap_or(rest);
     let Some(user) = userinfo(rest) else { return false };

@@ -28,10 +28,11 @@ pub struct Closure<T, K, F> {
 
 /// A source over a closure.
 ///
-/// `fetch` is given the key of the last row that was seen (`None` at the start) and a number of rows, and returns the rows
-/// behind that key, at most so many, in the order of the keys; fewer mean that the list ends. `key` says what identifies a row: no two
-/// rows may have the same, and the closure's order must be theirs. A row is written as the object that serde makes of it:
-/// the members named in `columns`, null where one is missing.
+/// `fetch` is given the key of the last row that was seen (`None` at the start) and a number of rows, and
+/// returns the rows behind that key, at most so many, in the order of the keys; fewer mean that the list ends.
+/// `key` says what identifies a row: no two rows may have the same, and the closure's order must be theirs. A
+/// row is written as the object that serde makes of it: the members named in `columns`, null where one is
+/// missing.
 ///
 /// At most four fetches run at once and each may take ten seconds; see [`Closure::limits`].
 ///
@@ -69,7 +70,8 @@ impl<T, K, F> Closure<T, K, F> {
         Closure { gate: Gate::new(limits), timeout, ..self }
     }
 
-    /// The same source with a version: chunks of another version are not read. Change it when the rows' meaning changes.
+    /// The same source with a version: chunks of another version are not read. Change it when the rows' meaning
+    /// changes.
     #[must_use]
     pub fn version(self, version: impl Into<String>) -> Self {
         Closure { version: version.into(), ..self }

@@ -1,8 +1,9 @@
 //! The bound on a row, and on the memory that reads of large rows take together.
 //!
-//! A read gives up as soon as a row turns out to be wider than [`RowBounds::unmeasured`]. Then the database is asked how long
-//! the row's values are, what is too large is left out, and the rest is read once there is [room](ReadMemory) for it. So small
-//! rows cost nothing here: neither a length in their queries nor a place in a queue.
+//! A read gives up as soon as a row turns out to be wider than [`RowBounds::unmeasured`]. Then the database is
+//! asked how long the row's values are, what is too large is left out, and the rest is read once there is
+//! [room](ReadMemory) for it. So small rows cost nothing here: neither a length in their queries nor a place in
+//! a queue.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,7 +34,8 @@ impl Default for RowBounds {
 }
 
 impl RowBounds {
-    /// The lengths of a row's values that must be left out: those beyond the bound, then the largest until the rest fits.
+    /// The lengths of a row's values that must be left out: those beyond the bound, then the largest until the
+    /// rest fits.
     pub(crate) fn left_out(&self, lengths: &[u64]) -> Vec<usize> {
         let mut out: Vec<usize> = (0..lengths.len()).filter(|&at| lengths[at] > self.value).collect();
         let mut rest: Vec<usize> = (0..lengths.len()).filter(|at| !out.contains(at)).collect();
@@ -48,9 +50,9 @@ impl RowBounds {
 
 /// The memory that reads of large rows may take together: those of all databases that are opened with the same one.
 ///
-/// A read of a row of some bytes counts as [`FACTOR`](ReadMemory::FACTOR) times that: the driver's buffers, the values, their
-/// encoded form. Who finds no room waits, in the order of coming, without a connection; one that needs more than there is
-/// takes all of it.
+/// A read of a row of some bytes counts as [`FACTOR`](ReadMemory::FACTOR) times that: the driver's buffers, the
+/// values, their encoded form. Who finds no room waits, in the order of coming, without a connection; one that
+/// needs more than there is takes all of it.
 #[derive(Clone, Debug)]
 pub struct ReadMemory {
     free: Arc<Semaphore>,

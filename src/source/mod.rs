@@ -1,7 +1,8 @@
 //! Sources: where rows come from.
 //!
-//! A source hands out rows after a cursor, in the list's order, into a sink. To add a kind of database, write a file
-//! like `closure.rs`, or a folder like `sqlite`, and give it its row in [`DATABASES`]; what SQL databases share is in `sql`.
+//! A source hands out rows after a cursor, in the list's order, into a sink. To add a kind of database, write a
+//! file like `closure.rs`, or a folder like `sqlite`, and give it its row in [`DATABASES`]; what SQL databases
+//! share is in `sql`.
 
 mod address;
 mod closure;
@@ -72,17 +73,20 @@ pub trait Source: Send + Sync + 'static {
         &[]
     }
 
-    /// Everything about the source that shapes its rows, as bytes: two sources with the same fingerprint hand out the same rows.
+    /// Everything about the source that shapes its rows, as bytes: two sources with the same fingerprint hand
+    /// out the same rows.
     fn fingerprint(&self) -> Vec<u8>;
 
-    /// What the values of a cursor stand for, as bytes: of two sources with the same, each takes the other's cursors. That is the database, the table,
-    /// and the columns of the order with how they are compared. By default all that shapes the rows, so that any change refuses older cursors.
+    /// What the values of a cursor stand for, as bytes: of two sources with the same, each takes the other's
+    /// cursors. That is the database, the table, and the columns of the order with how they are compared. By
+    /// default all that shapes the rows, so that any change refuses older cursors.
     fn places(&self) -> Vec<u8> {
         self.fingerprint()
     }
 
-    /// Whether a cursor that a client brings can be the place of a row: whether its values are of the types of the order's columns. Where it is not,
-    /// [`rows`](Source::rows) is never asked for what is behind it. By default any is.
+    /// Whether a cursor that a client brings can be the place of a row: whether its values are of the types of
+    /// the order's columns. Where it is not, [`rows`](Source::rows) is never asked for what is behind it. By
+    /// default any is.
     fn takes(&self, _place: &Cursor) -> bool {
         true
     }
@@ -97,8 +101,9 @@ pub trait Source: Send + Sync + 'static {
     /// Dropping the future stops the work in the database too. On an error the sink is lost, with what it took.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`] or [`ErrorKind::Busy`] as the source fared; [`ErrorKind::Schema`] when what is read is
-    /// not what the fingerprint says any more; the sink's own error as it is.
+    /// [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`] or [`ErrorKind::Busy`] as the source fared;
+    /// [`ErrorKind::Schema`] when what is read is not what the fingerprint says any more; the sink's own error
+    /// as it is.
     fn rows<'a>(&'a self, query: Query, sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>>;
 
     /// About how many rows a query without a cursor would hand out, for progress bars; `None` when unknown.
@@ -203,7 +208,8 @@ pub enum Operator {
     Like,
 }
 
-/// The source of a resource, and how its members come from the source's columns; or *everything* that is wrong with what was asked.
+/// The source of a resource, and how its members come from the source's columns; or *everything* that is wrong
+/// with what was asked.
 pub type MadeSource = Result<(Arc<dyn Source>, Fields), Vec<Complaint>>;
 
 /// A database: it knows its tables and makes the sources of resources.
@@ -227,7 +233,8 @@ pub trait Database: Send + Sync + 'static {
     /// The tables and views that can be read.
     fn tables(&self) -> Vec<TableInfo>;
 
-    /// What would be slow about a resource that this database can serve, and what is guessed of it, each with its remedy.
+    /// What would be slow about a resource that this database can serve, and what is guessed of it, each with
+    /// its remedy.
     fn explain<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Vec<Complaint>>;
 }
 

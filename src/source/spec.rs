@@ -164,8 +164,8 @@ impl Complaint {
         Complaint { is_note: true, ..Complaint::new(at, message, remedy) }
     }
 
-    /// Leaves out what the database itself says, which may repeat the query or a part of it. It stands behind a colon; names of
-    /// tables and columns stand before it, in backquotes.
+    /// Leaves out what the database itself says, which may repeat the query or a part of it. It stands behind a
+    /// colon; names of tables and columns stand before it, in backquotes.
     pub(crate) fn withhold(&mut self) {
         let quoted = self.message.starts_with("SQLite ")
             || self.message.starts_with("PostgreSQL ")

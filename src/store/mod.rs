@@ -49,14 +49,16 @@ pub trait Store: Send + Sync + 'static {
     /// When the store fails, or what it holds is damaged ([`ErrorKind::Data`]).
     fn get<'a>(&'a self, key: &'a ChunkKey) -> BoxFuture<'a, Result<Option<Arc<Chunk>>>>;
 
-    /// Keeps a chunk for at most `keep`; it replaces what was under its key. `generation` is what [`generation`](Store::generation) said
-    /// before the chunk's first row was read: of an older one than the current it is not kept.
+    /// Keeps a chunk for at most `keep`; it replaces what was under its key. `generation` is what
+    /// [`generation`](Store::generation) said before the chunk's first row was read: of an older one than the
+    /// current it is not kept.
     ///
     /// # Errors
     /// When the store fails; the chunk may then be there or not.
     fn put<'a>(&'a self, chunk: Arc<Chunk>, keep: Duration, generation: u64) -> BoxFuture<'a, Result<()>>;
 
-    /// Forgets every chunk of the resource with this digest, also those that are written later by whoever read their rows before.
+    /// Forgets every chunk of the resource with this digest, also those that are written later by whoever read
+    /// their rows before.
     ///
     /// # Errors
     /// When the store fails; some chunks may then still be there.
@@ -100,7 +102,8 @@ pub enum Lease {
     Ours {
         /// What gives it back.
         token: u64,
-        /// What is under the key now, as [`get`](Store::get) says it: whoever had the lease before may just have written it.
+        /// What is under the key now, as [`get`](Store::get) says it: whoever had the lease before may just
+        /// have written it.
         there: Result<Option<Arc<Chunk>>>,
     },
     /// Another server, which loads it already.

@@ -1,7 +1,7 @@
 //! Values packed by LZ4 on their way to a store that many servers share, where that makes them smaller.
 //!
-//! A packed value is `ckl1`, the length of what it unpacks to (u32, little endian), and one LZ4 block. Any other value is as it was written, so
-//! that servers which pack and servers which do not read each other's.
+//! A packed value is `ckl1`, the length of what it unpacks to (u32, little endian), and one LZ4 block. Any
+//! other value is as it was written, so that servers which pack and servers which do not read each other's.
 
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
 //! A store that other servers share, over anything that keeps bytes under names for a time: Redis, Memcached.
 //!
-//! Names are short and regular: `PREFIXc:{DIGEST}` a chunk, `PREFIXl:{DIGEST}` the lease of its load, `PREFIXg:RESOURCE` a resource's
-//! generation. The digest is of the whole key and the generation, so that a purge is one new generation: chunks of an older one are
-//! never read again, whoever writes them when, and fade by their time. The full key stands in the entry and is compared on read.
+//! Names are short and regular: `PREFIXc:{DIGEST}` a chunk, `PREFIXl:{DIGEST}` the lease of its load,
+//! `PREFIXg:RESOURCE` a resource's generation. The digest is of the whole key and the generation, so that a
+//! purge is one new generation: chunks of an older one are never read again, whoever writes them when, and fade
+//! by their time. The full key stands in the entry and is compared on read.
 
 use std::{
     collections::HashMap,
@@ -45,8 +46,8 @@ pub(super) trait Remote: Send + Sync + 'static {
         Box::pin(async move { Ok(vec![self.get(name).await?]) })
     }
 
-    /// Keeps a number under a name without end, in each of those places where there is a smaller one or none; an error where none takes it. Of two who do
-    /// so at once, the larger number stays.
+    /// Keeps a number under a name without end, in each of those places where there is a smaller one or none;
+    /// an error where none takes it. Of two who do so at once, the larger number stays.
     fn raise_copies<'a>(&'a self, name: &'a str, number: u64) -> BoxFuture<'a, Result<()>>;
 
     /// The largest value that it takes, in bytes.
@@ -107,7 +108,8 @@ impl Shared {
         }
     }
 
-    /// Asks what a resource's generation is; a place that lost it, or led by a replica that had not heard of it, is told again.
+    /// Asks what a resource's generation is; a place that lost it, or led by a replica that had not heard of
+    /// it, is told again.
     async fn ask(&self, resource: &[u8; 16]) -> Result<u64> {
         let name = self.generation_name(resource);
         let said = |copy: &Option<Bytes>| copy.as_deref().map_or(0, number_in);
@@ -122,8 +124,8 @@ impl Shared {
         Ok(value)
     }
 
-    /// Takes note of a generation; a later one than was known is a purge, and so may be the first: what was read before it was known is
-    /// of nobody knows which. An older one is a store that forgot.
+    /// Takes note of a generation; a later one than was known is a purge, and so may be the first: what was
+    /// read before it was known is of nobody knows which. An older one is a store that forgot.
     fn learn(&self, resource: &[u8; 16], value: u64) {
         let is_news = {
             let mut known = self.known();
@@ -214,7 +216,8 @@ impl Store for Shared {
     fn forget<'a>(&'a self, resource: &'a [u8; 16]) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-            // Later than any before, whichever server's clock that was. One that is larger by then is of a purge that came after this one began.
+            // Later than any before, whichever server's clock that was. One that is larger by then is of a
+            // purge that came after this one began.
             let next = now.max(self.ask(resource).await? + 1);
             self.remote.raise_copies(&self.generation_name(resource), next).await?;
             self.learn(resource, next);

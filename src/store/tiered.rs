@@ -9,8 +9,8 @@ use crate::{
     source::BoxFuture,
 };
 
-/// Keeps near what was got from afar, bounded in bytes. A chunk is as old near as it is far, since its age stands in it; what is
-/// purged afar is forgotten here as soon as the far store knows.
+/// Keeps near what was got from afar, bounded in bytes. A chunk is as old near as it is far, since its age
+/// stands in it; what is purged afar is forgotten here as soon as the far store knows.
 pub(super) struct Tiered {
     near: Arc<Memory>,
     far: Arc<dyn Store>,

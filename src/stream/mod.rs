@@ -1,7 +1,8 @@
 //! A stream walks the chunks of a list from a cursor to the end, as the body of one response.
 //!
-//! It is a sequence of finished buffers: nothing of a warm chunk is encoded or copied here. While a chunk goes out, the next one is being
-//! fetched; never more than one, but for what a compressed list has read ahead. A failure ends the body with an error, and so visibly.
+//! It is a sequence of finished buffers: nothing of a warm chunk is encoded or copied here. While a chunk goes
+//! out, the next one is being fetched; never more than one, but for what a compressed list has read ahead. A
+//! failure ends the body with an error, and so visibly.
 
 mod budget;
 mod page;
@@ -345,7 +346,8 @@ impl Body for Stream {
                     return Poll::Ready(None);
                 }
                 Next::Failed(_, told @ false) => {
-                    // hyper loses what it has buffered when an error follows a frame in the same poll: let it write first.
+                    // hyper loses what it has buffered when an error follows a frame in the same poll: let it
+                    // write first.
                     *told = true;
                     context.waker().wake_by_ref();
                     return Poll::Pending;

@@ -51,7 +51,8 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// The scheme and host that absolute links begin with. Whoever knows better than the `Host` header puts one into the request's extensions.
+/// The scheme and host that absolute links begin with. Whoever knows better than the `Host` header puts one
+/// into the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(pub String);
 
@@ -110,8 +111,8 @@ impl Chunkflow {
         }))
     }
 
-    /// The same with another time after which a stream that waits for rows sends something that means nothing: white space between
-    /// two rows of JSON or NDJSON, a comment of server-sent events. Zero: never.
+    /// The same with another time after which a stream that waits for rows sends something that means nothing:
+    /// white space between two rows of JSON or NDJSON, a comment of server-sent events. Zero: never.
     #[must_use]
     pub fn with_heartbeat(mut self, heartbeat: Duration) -> Chunkflow {
         Arc::make_mut(&mut self.0).heartbeat = heartbeat;
@@ -133,7 +134,8 @@ impl Chunkflow {
         Chunkflow(Arc::new(Inner { slots: vec![], recent: Arc::default(), ..(*self.0).clone() }))
     }
 
-    /// The resources of the moment, in the order in which they were given. One whose table changes is made again, and then is another.
+    /// The resources of the moment, in the order in which they were given. One whose table changes is made
+    /// again, and then is another.
     pub fn resources(&self) -> Vec<Arc<Resource>> {
         self.0.slots.iter().map(|slot| Arc::clone(&slot.now())).collect()
     }
@@ -159,8 +161,9 @@ impl Chunkflow {
 
     /// Answers a request for `/RESOURCE` or `/RESOURCE.EXTENSION`.
     ///
-    /// Returns once the first chunk is in hand, so that a source that is down is a 503 and not a cut list. Every failure is
-    /// an `application/problem+json` response, but for what passes where `EventSource` asks: that is told to come back. Needs a tokio runtime; dropping the future or the body stops the work.
+    /// Returns once the first chunk is in hand, so that a source that is down is a 503 and not a cut list.
+    /// Every failure is an `application/problem+json` response, but for what passes where `EventSource` asks:
+    /// that is told to come back. Needs a tokio runtime; dropping the future or the body stops the work.
     pub fn respond<B>(&self, request: &Request<B>) -> impl Future<Output = Response<Body>> + Send + use<B> {
         let origin = request.extensions().get().map(|Origin(origin)| &**origin);
         let requester = request.extensions().get().copied().unwrap_or_default();
@@ -204,8 +207,8 @@ impl Chunkflow {
         }
     }
 
-    /// Forgets the chunks of a resource, on every server that shares the store: at once here, elsewhere within two seconds. No stream that begins after
-    /// that holds rows that were read before.
+    /// Forgets the chunks of a resource, on every server that shares the store: at once here, elsewhere within
+    /// two seconds. No stream that begins after that holds rows that were read before.
     ///
     /// # Errors
     /// [`Kind::Missing`] when there is no such resource; when the store fails, and then the chunks may still be there.
@@ -222,7 +225,8 @@ impl Chunkflow {
         Some(self.0.loader.generation(&found.digest()))
     }
 
-    /// The resources whose database has not answered since the start: they are served as far as their chunks are in the store.
+    /// The resources whose database has not answered since the start: they are served as far as their chunks
+    /// are in the store.
     pub fn away(&self) -> impl Iterator<Item = &str> {
         let away = self.0.slots.iter().filter(|slot| slot.now().source().presence().is_away);
         away.map(|slot| slot.name())

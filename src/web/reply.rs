@@ -84,7 +84,8 @@ struct Details<'a> {
 }
 
 impl Problem {
-    /// The response. What caused the failure inside (a driver's words, a file's path) is for the log and not for clients.
+    /// The response. What caused the failure inside (a driver's words, a file's path) is for the log and not
+    /// for clients.
     pub(crate) fn response(&self) -> Response<Body> {
         let internal = self.status.is_server_error();
         let (detail, remedy) = match self.error.kind() {

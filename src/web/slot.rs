@@ -66,8 +66,8 @@ impl Slot {
         self.now.load()
     }
 
-    /// Waits until the resource is made again, for a moment at most. It goes on being made though nobody waits, for as long as
-    /// there is the slot.
+    /// Waits until the resource is made again, for a moment at most. It goes on being made though nobody waits,
+    /// for as long as there is the slot.
     pub(super) async fn renewed(self: &Arc<Slot>, recent: &Arc<Recent>) {
         let Some(mut ends) = self.renew(recent) else { return };
         // Nothing is ever sent: the channel closes.

@@ -1,4 +1,5 @@
-//! HTTP/2 as RFC 9113 and RFC 7541 have it: what comes of each mistake that a client can make, and of what only looks like one.
+//! HTTP/2 as RFC 9113 and RFC 7541 have it: what comes of each mistake that a client can make, and of what only
+//! looks like one.
 
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use crate::{
     support::{Numbers, Running, numbers_app, serve_numbers, until},
 };
 
-/// A section of a standard and what it demands, frames after a right beginning, and the codes that may come, of the connection or
-/// of the stream; none where nothing is wrong.
+/// A section of a standard and what it demands, frames after a right beginning, and the codes that may come, of
+/// the connection or of the stream; none where nothing is wrong.
 type Case = (&'static str, Vec<u8>, &'static [u32]);
 
 /// Sends each of the cases over a connection of its own, behind a request that was answered if there is one.

@@ -1,4 +1,5 @@
-//! A way to a server that a test can break, as firewalls, switches and dead machines do: connections fall silent, names lead elsewhere.
+//! A way to a server that a test can break, as firewalls, switches and dead machines do: connections fall
+//! silent, names lead elsewhere.
 
 use std::{
     io::{Read, Write},
@@ -45,7 +46,8 @@ impl Firewall {
         self.state.leads_to.store(port.into(), Ordering::SeqCst);
     }
 
-    /// Every connection that there is falls silent: what is sent into it is lost, and neither end is told. New ones work.
+    /// Every connection that there is falls silent: what is sent into it is lost, and neither end is told. New
+    /// ones work.
     pub fn silence(&self) {
         self.silence_but(0);
     }

@@ -1,5 +1,6 @@
-//! Behind real proxies: each promise goes through the table of them. What a proxy takes away stands in the table too, and fails here
-//! when it is no longer so. The client is curl, which says by its exit code whether it believes that a body is whole.
+//! Behind real proxies: each promise goes through the table of them. What a proxy takes away stands in the
+//! table too, and fails here when it is no longer so. The client is curl, which says by its exit code whether
+//! it believes that a body is whole.
 
 use std::{
     fmt::Debug,
@@ -62,7 +63,8 @@ const PROXY: Proxy = Proxy {
     width: 100,
 };
 
-/// Varnish asks for gzip whatever its clients take, and unpacks that for those who take none: 32 KiB at a time, without a length.
+/// Varnish asks for gzip whatever its clients take, and unpacks that for those who take none: 32 KiB at a time,
+/// without a length.
 const VARNISH: Proxy = Proxy { name: "Varnish", kind: Kind::Varnish, settings: "", head: false, width: 1_000, ..PROXY };
 
 const PROXIES: [Proxy; 16] = [
@@ -195,8 +197,8 @@ impl Asked {
     }
 }
 
-/// A server in front of a server: passes the beginning of an answer on, waits for an order, and then closes the connection as the kernel
-/// does for a process that is killed.
+/// A server in front of a server: passes the beginning of an answer on, waits for an order, and then closes the
+/// connection as the kernel does for a process that is killed.
 fn killed(origin: SocketAddr) -> (SocketAddr, mpsc::Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, (order, orders)) = (listener.local_addr().unwrap(), mpsc::channel());

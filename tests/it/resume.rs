@@ -52,7 +52,8 @@ fn each_row_is_an_event_and_the_list_ends_in_one_of_its_own() {
     let data: Vec<Value> = events.iter().map(|event| serde_json::from_str(&event.2).unwrap()).collect();
     assert_eq!(data, rows);
     assert_eq!((&*end.1, &*end.2), ("end", "{\"count\":1000}"));
-    // Whoever comes back behind the end is told not to come again, and whoever comes from elsewhere that this is no place.
+    // Whoever comes back behind the end is told not to come again, and whoever comes from elsewhere that this
+    // is no place.
     let over = get(&server, "/list", Some(&end.0));
     // A cache that kept it would end everybody's events.
     assert_eq!((over.status, over.header("cache-control")), (204, "no-store"));

@@ -1,5 +1,5 @@
-//! Databases, stores and proxies from Debian's packages, each started and ended by its script in `tests/servers`, on a free port of
-//! loopback.
+//! Databases, stores and proxies from Debian's packages, each started and ended by its script in
+//! `tests/servers`, on a free port of loopback.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -34,7 +34,8 @@ pub enum Kind {
     Nghttpx,
 }
 
-/// A running server. It ends when this is dropped, and when the tests end, however they do: its script reads the end of its input.
+/// A running server. It ends when this is dropped, and when the tests end, however they do: its script reads
+/// the end of its input.
 pub struct Server {
     pub kind: Kind,
     pub port: u16,

@@ -1,5 +1,5 @@
-//! A steady load of streams on two servers that share a store, while something happens to the store. Tests use it with short times,
-//! `benches/fleet.rs` with long ones.
+//! A steady load of streams on two servers that share a store, while something happens to the store. Tests use
+//! it with short times, `benches/fleet.rs` with long ones.
 
 #![allow(dead_code, reason = "tests and the benchmark each look at some of it")]
 

@@ -348,7 +348,8 @@ pub fn ids(reply: &Reply) -> Vec<u64> {
     reply.results().iter().map(|row| row["id"].as_u64().unwrap()).collect()
 }
 
-/// The text of another place in the list that this text of a cursor is from: anybody can make it where there is no secret.
+/// The text of another place in the list that this text of a cursor is from: anybody can make it where there is
+/// no secret.
 pub fn forged(real: &str, place: &chunkflow::Cursor) -> String {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     let real = URL_SAFE_NO_PAD.decode(real).unwrap();

@@ -1,4 +1,5 @@
-//! Rows of which a value has made a query fail, read with care: in a transaction of its own, which such a failure does not end.
+//! Rows of which a value has made a query fail, read with care: in a transaction of its own, which such a
+//! failure does not end.
 
 use futures_util::TryStreamExt;
 use mysql_async::{Conn, Row, prelude::Queryable};
@@ -23,8 +24,8 @@ use crate::{
     },
 };
 
-/// Reads a few rows into the sink, where there is room for rows of so many bytes; says how that went, and what the transaction
-/// saw, which is still to be compared.
+/// Reads a few rows into the sink, where there is room for rows of so many bytes; says how that went, and what
+/// the transaction saw, which is still to be compared.
 pub(super) async fn read(
     conn: &mut Conn,
     proof: &Proof,
@@ -41,8 +42,8 @@ pub(super) async fn read(
     Ok((done, saw))
 }
 
-/// Whether a value has made a query fail, or is too wide: by the class of its SQLSTATE, data, cardinality, constraints of what is cast to, and
-/// what functions raise.
+/// Whether a value has made a query fail, or is too wide: by the class of its SQLSTATE, data, cardinality,
+/// constraints of what is cast to, and what functions raise.
 pub(super) fn is_of_a_value(failure: &Failure) -> bool {
     match failure {
         Failure::Mysql(error) => is_error_of_a_value(error),

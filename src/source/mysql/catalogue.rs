@@ -21,8 +21,9 @@ use crate::source::{
 /// A related table up to this size, in rows and bytes as they are estimated, may be read whole for a run of rows.
 const SMALL_TABLE: (i64, i64) = (256, 32 * 1024);
 
-/// The tables of every database, since a configuration may name another one's; those of the URL's own are told apart. Names that
-/// differ in their case alone are different names where files' names are, and must not lie mixed with one another.
+/// The tables of every database, since a configuration may name another one's; those of the URL's own are told
+/// apart. Names that differ in their case alone are different names where files' names are, and must not lie
+/// mixed with one another.
 const TABLES: &str = "
 SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, TABLE_COMMENT,
     IF(@@lower_case_table_names = 0, BINARY TABLE_SCHEMA = BINARY DATABASE(), TABLE_SCHEMA = DATABASE()),
@@ -87,7 +88,8 @@ pub(super) async fn read(conn: &mut Conn, server: &ServerFacts) -> Result<(Catal
     }
     if server.is_mariadb {
         for place in texts {
-            // MariaDB's JSON is a text with a check, which information_schema hides from those who have rights on single tables.
+            // MariaDB's JSON is a text with a check, which information_schema hides from those who have rights
+            // on single tables.
             let created = conn.query_first::<Row, _>(format!("SHOW CREATE TABLE {}", tables[place].sql)).await;
             let created = created.ok().flatten().and_then(|row| text(&row, 1)).unwrap_or_default();
             for column in &mut tables[place].columns {
@@ -308,8 +310,8 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
     }
 }
 
-/// What the values of a type are. Django has a `tinyint(1)` for truth values and a `char(32)` for UUIDs alone, and a `bigint` for spans of
-/// time too.
+/// What the values of a type are. Django has a `tinyint(1)` for truth values and a `char(32)` for UUIDs alone,
+/// and a `bigint` for spans of time too.
 fn holds(kind: &str, full: &str) -> Option<Holds> {
     Some(match kind {
         "tinyint" if full.starts_with("tinyint(1)") => Holds::new(ValueType::Boolean),
@@ -342,9 +344,10 @@ fn charset(collation: &str) -> &str {
     collation.split_once('_').map_or(collation, |(charset, _)| charset)
 }
 
-/// The collation by which a text of the first is compared with one of the second, where both are columns': the binary one of a
-/// character set, and Unicode's of different ones (<https://mariadb.com/kb/en/coercibility/>,
-/// <https://dev.mysql.com/doc/refman/8.4/en/charset-collation-coercibility.html>). Others are not compared; ours wins then.
+/// The collation by which a text of the first is compared with one of the second, where both are columns': the
+/// binary one of a character set, and Unicode's of different ones (<https://mariadb.com/kb/en/coercibility/>,
+/// <https://dev.mysql.com/doc/refman/8.4/en/charset-collation-coercibility.html>). Others are not compared;
+/// ours wins then.
 pub(super) fn compared_by<'a>(one: &'a str, other: &'a str) -> &'a str {
     let is_unicode = |collation: &str| charset(collation).starts_with("utf") || charset(collation) == "ucs2";
     let is_binary = |collation: &str| collation.ends_with("_bin");
@@ -357,8 +360,8 @@ pub(super) fn compared_by<'a>(one: &'a str, other: &'a str) -> &'a str {
     if gives_way { other } else { one }
 }
 
-/// Whether every text of a character set comes back from UTF-8 as it was: tried with each code of one and two bytes. Others
-/// have several codes for a character, or codes for none.
+/// Whether every text of a character set comes back from UTF-8 as it was: tried with each code of one and two
+/// bytes. Others have several codes for a character, or codes for none.
 fn is_whole(charset: &str) -> bool {
     matches!(
         charset,

@@ -30,8 +30,8 @@ use crate::{
 const CONNECT: Duration = Duration::from_secs(5);
 /// How many statements a connection keeps prepared, for itself and at the server.
 const STATEMENTS: usize = 64;
-/// Sorting looks at so many bytes of a text's weights, or it would put texts that are equal up to there in any order: more than
-/// any key has, which [`MAX_CURSOR`](crate::MAX_CURSOR) bounds.
+/// Sorting looks at so many bytes of a text's weights, or it would put texts that are equal up to there in any
+/// order: more than any key has, which [`MAX_CURSOR`](crate::MAX_CURSOR) bounds.
 const MAX_SORT_LENGTH: usize = 256 * 1024;
 /// Room for fifteen rows of four such texts: with less the server refuses to sort. It is taken only while it sorts.
 const SORT_BUFFER: usize = 16 * 1024 * 1024;
@@ -115,8 +115,9 @@ impl Mode {
 }
 
 impl Connector {
-    /// Reads `mysql://USER:PASSWORD@HOST:PORT/DATABASE` with `ssl-mode` and `ssl-ca` as MySQL's client has them, and what else the
-    /// driver's own URLs may say (<https://docs.rs/mysql_async/latest/mysql_async/struct.OptsBuilder.html>).
+    /// Reads `mysql://USER:PASSWORD@HOST:PORT/DATABASE` with `ssl-mode` and `ssl-ca` as MySQL's client has
+    /// them, and what else the driver's own URLs may say
+    /// (<https://docs.rs/mysql_async/latest/mysql_async/struct.OptsBuilder.html>).
     ///
     /// # Errors
     /// [`Kind::Config`], never with the URL's password.
@@ -178,8 +179,8 @@ impl Connector {
         self.connection_for(self.most).await
     }
 
-    /// The same, which takes packets of so many bytes. The driver looks at how long one is before it reads it, and ends the
-    /// connection where it is longer.
+    /// The same, which takes packets of so many bytes. The driver looks at how long one is before it reads it,
+    /// and ends the connection where it is longer.
     pub(super) async fn connection_for(&self, most: u64) -> Result<Session> {
         match tokio::time::timeout(CONNECT, self.session(most)).await {
             Ok(Ok(session)) => Ok(session),
@@ -190,7 +191,8 @@ impl Connector {
 
     async fn session(&self, most: u64) -> Result<Session, MysqlError> {
         let mut conn = self.conn(most).await?;
-        // What shapes results, whatever the server's defaults are. Dates that are none, or partly zero, are what they are.
+        // What shapes results, whatever the server's defaults are. Dates that are none, or partly zero, are
+        // what they are.
         conn.query_drop(format!(
             "SET NAMES utf8mb4, SESSION sql_mode = 'ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', \
              max_sort_length = {MAX_SORT_LENGTH}, sort_buffer_size = GREATEST(@@sort_buffer_size, {SORT_BUFFER}), sql_auto_is_null = 0, sql_big_selects = 1, \
@@ -265,7 +267,8 @@ impl Connector {
     async fn kill(&self, session: &Session) -> Result<(), Failure> {
         let mut other = self.session(self.most).await?;
         let id = session.conn.id();
-        // Ids are counted up from a server's start: behind a balancer, or after a restart, this one may be somebody else's.
+        // Ids are counted up from a server's start: behind a balancer, or after a restart, this one may be
+        // somebody else's.
         if other.server == session.server && other.conn.id() > id {
             match other.conn.query_drop(format!("KILL QUERY {id}")).await {
                 // It has gone by itself.

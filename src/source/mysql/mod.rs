@@ -1,7 +1,7 @@
 //! MySQL and MariaDB: connections that each serve one read at a time, in a transaction of its own.
 //!
-//! Dropping a query does not stop it at the server, and the connection would be busy with it: a read that is given up is
-//! stopped from another connection, and its own is never used again.
+//! Dropping a query does not stop it at the server, and the connection would be busy with it: a read that is
+//! given up is stopped from another connection, and its own is never used again.
 
 mod careful;
 mod catalogue;
@@ -523,7 +523,8 @@ fn is_lost(error: &mysql_async::Error) -> bool {
     }
 }
 
-/// What a failure of MySQL's means to the caller (<https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>).
+/// What a failure of MySQL's means to the caller
+/// (<https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>).
 fn explained(error: mysql_async::Error, conditions: &[Condition]) -> Error {
     let server = match &error {
         mysql_async::Error::Server(server) => server,

@@ -1,7 +1,8 @@
 //! One read of MySQL: a run of rows with their related lists, as they stood at one moment.
 //!
-//! All of it is one transaction with a consistent snapshot, which says at its end what it saw of the tables' definitions.
-//! (Tables without transactions, MyISAM's and Aria's, have no moments: what changes between two statements is seen.)
+//! All of it is one transaction with a consistent snapshot, which says at its end what it saw of the tables'
+//! definitions. (Tables without transactions, MyISAM's and Aria's, have no moments: what changes between two
+//! statements is seen.)
 
 use std::{fmt::Write, sync::Arc};
 
@@ -46,13 +47,15 @@ pub(super) const COMMIT: &str = "COMMIT";
 
 /// Whether a packet was longer than its connection takes.
 pub(super) fn is_too_wide(error: &mysql_async::Error) -> bool {
-    // The error is of a crate behind the driver's, which does not pass its type on; a test sees that the text is still this.
+    // The error is of a crate behind the driver's, which does not pass its type on; a test sees that the text
+    // is still this.
     let mysql_async::Error::Io(IoError::Io(error)) = error else { return false };
     error.get_ref().is_some_and(|inner| inner.to_string() == "Packet is larger than max_allowed_packet")
 }
 
-/// Reads one run into the sink; says whether the list ends with it, and what the transaction saw, which is still to be compared.
-/// Where the rows are those before one that is too wide, that is `None`: the connection has ended, and another must say it.
+/// Reads one run into the sink; says whether the list ends with it, and what the transaction saw, which is
+/// still to be compared. Where the rows are those before one that is too wide, that is `None`: the connection
+/// has ended, and another must say it.
 pub(super) async fn read(
     conn: &mut Conn,
     proof: &Proof,
@@ -70,7 +73,8 @@ pub(super) async fn read(
     let ranges = keyset::ranges(&DIALECT, &plan.order, &after);
     conn.query_drop(BEGIN).await?;
     for range in &ranges {
-        // One more row of a key that nobody has proven: the first that is not handed out must not have the last one's key.
+        // One more row of a key that nobody has proven: the first that is not handed out must not have the last
+        // one's key.
         let most = limit + usize::from(plan.unproven);
         let left = most - progress.rows;
         if left == 0 {
@@ -220,8 +224,8 @@ async fn by_places(conn: &mut Conn, relation: &Relation, rows: &Held) -> Result<
 /// The related rows of keys that only SQL can compare, each with the place of its key.
 pub(super) fn joined(relation: &Relation, wanted: &Wanted, keys: usize) -> String {
     let Wanted { source, on, columns, .. } = wanted;
-    // A key has the parent column's type, character set and collation. The last is said, and would win where a column's own gives
-    // way to that of the other column: then it is made a text of that one.
+    // A key has the parent column's type, character set and collation. The last is said, and would win where a
+    // column's own gives way to that of the other column: then it is made a text of that one.
     let parent = &relation.parent_column;
     let mut key = fill(&parent.kind, "?");
     if let (Some(own), Some(other)) = (&parent.collation, &relation.pointing_column.collation) {
@@ -263,7 +267,8 @@ impl<'a> Related<'a> {
         Lists::new(Arc::new(self.held), self.pairs, self.count)
     }
 
-    /// Takes all rows of a result, whose first column says to which row of the run each belongs; false when they are too much.
+    /// Takes all rows of a result, whose first column says to which row of the run each belongs; false when
+    /// they are too much.
     async fn collect(
         &mut self,
         mut result: Found<'_>,

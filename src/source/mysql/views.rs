@@ -76,8 +76,8 @@ fn database(table: &Table) -> &str {
     table.full_name.split_once('.').map_or("", |(database, _)| database)
 }
 
-/// The names in a query as the server keeps it, and whether functions that somebody has written, or that read files, are
-/// called; `None` where a name or text does not end.
+/// The names in a query as the server keeps it, and whether functions that somebody has written, or that read
+/// files, are called; `None` where a name or text does not end.
 fn names(definition: &str) -> Option<(Vec<String>, bool)> {
     let mut names: Vec<String> = vec![];
     let mut calls = definition.to_ascii_lowercase().contains("load_file(");

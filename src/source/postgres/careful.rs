@@ -1,4 +1,5 @@
-//! Rows of which a value has made a query fail, read with care: each query behind a savepoint, so that the snapshot outlives it.
+//! Rows of which a value has made a query fail, read with care: each query behind a savepoint, so that the
+//! snapshot outlives it.
 
 use std::pin::pin;
 
@@ -25,8 +26,8 @@ use crate::{
     },
 };
 
-/// Reads a few rows into the sink, where there is room for rows of so many bytes; says how that went, and what the transaction
-/// saw, which is still to be compared.
+/// Reads a few rows into the sink, where there is room for rows of so many bytes; says how that went, and what
+/// the transaction saw, which is still to be compared.
 pub(super) async fn read(
     client: &Client,
     proof: &Proof,
@@ -41,8 +42,9 @@ pub(super) async fn read(
     Ok((done, read_stamp(client, &proof.end).await?))
 }
 
-/// Whether a value has made a query fail, and not the query itself, the server, the connection or what its user may do
-/// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>). Functions raise what they like, so this is what is left.
+/// Whether a value has made a query fail, and not the query itself, the server, the connection or what its user
+/// may do (<https://www.postgresql.org/docs/current/errcodes-appendix.html>). Functions raise what they like,
+/// so this is what is left.
 pub(super) fn is_error_of_a_value(error: &tokio_postgres::Error) -> bool {
     let Some(code) = error.code().map(|code| code.code()) else { return false };
     // Damaged tables and indexes; a query behind one that has failed.

@@ -36,9 +36,10 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND
     AND has_schema_privilege(n.oid, 'USAGE') AND has_any_column_privilege(c.oid, 'SELECT')
 ORDER BY n.nspname, c.relname";
 
-/// Each column with its type: of a domain the type below it. A type is named as what it is in `pg_type`, not as SQL's grammar
-/// writes it: `character` there is `character(1)`, while `bpchar` has any length. Types whose own operators the session does not
-/// see, since their schema is not searched, are named with them: they sort by those, and would be compared by others.
+/// Each column with its type: of a domain the type below it. A type is named as what it is in `pg_type`, not as
+/// SQL's grammar writes it: `character` there is `character(1)`, while `bpchar` has any length. Types whose own
+/// operators the session does not see, since their schema is not searched, are named with them: they sort by
+/// those, and would be compared by others.
 const COLUMNS: &str = "
 WITH RECURSIVE base (oid, base) AS (
     SELECT oid, oid FROM pg_type WHERE typtype <> 'd'
@@ -167,8 +168,8 @@ fn column(row: &Row) -> TableColumn {
     let wire = Type::from_oid(base as u32).as_ref().and_then(Wire::of);
     let as_text = "?::text".to_owned();
     let is_text = is_enum || matches!(&*type_name, "citext" | "char");
-    // PostgreSQL's own types (FirstNormalObjectId in access/transam.h) and ranges: as JSON they would be texts in quotes.
-    // So would those of an extension, but for one that has a JSON form of its own.
+    // PostgreSQL's own types (FirstNormalObjectId in access/transam.h) and ranges: as JSON they would be texts
+    // in quotes. So would those of an extension, but for one that has a JSON form of its own.
     let is_own = base < 16_384 || (class == "b" && !row.get::<_, bool>(12));
     let has_text = is_text || matches!(&*class, "r" | "m") || (is_own && category != "A" && !is_composite);
     let (read, read_key) = match wire {
@@ -232,7 +233,8 @@ fn column(row: &Row) -> TableColumn {
     }
 }
 
-/// What the values of a type with this name are, or the elements of an array, whose type's name is that of theirs behind `_`.
+/// What the values of a type with this name are, or the elements of an array, whose type's name is that of
+/// theirs behind `_`.
 fn holds(type_name: &str, is_text: bool) -> Option<Holds> {
     let element = type_name.strip_prefix('_');
     let moments = |has_offset| Holds { has_offset: Some(has_offset), ..Holds::new(ValueType::DateTime) };

@@ -33,8 +33,8 @@ pub(super) struct Prepared {
     pub(super) behind: Vec<String>,
 }
 
-/// Has PostgreSQL read the queries, so that what it does not take is known at the start; `None` where the tables are not any more as they
-/// were seen.
+/// Has PostgreSQL read the queries, so that what it does not take is known at the start; `None` where the
+/// tables are not any more as they were seen.
 pub(super) async fn prepare(
     pool: &Arc<Pool>,
     plan: &Plan,

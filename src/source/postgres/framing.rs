@@ -1,8 +1,9 @@
 //! The messages of a connection as they come, so that a row is refused before it is held.
 //!
-//! The driver holds each message whole before anybody can see how long it is. Each begins with its kind, a byte, and its
-//! length (<https://www.postgresql.org/docs/current/protocol-message-formats.html>); this looks at those as bytes come from
-//! the socket, behind TLS, and fails the connection at the first message that is too long.
+//! The driver holds each message whole before anybody can see how long it is. Each begins with its kind, a
+//! byte, and its length (<https://www.postgresql.org/docs/current/protocol-message-formats.html>); this looks
+//! at those as bytes come from the socket, behind TLS, and fails the connection at the first message that is
+//! too long.
 
 use std::{
     io,
@@ -87,8 +88,8 @@ impl Framing {
         Framing { state: State::Answer, ..Framing::off(bound) }
     }
 
-    /// Looks at bytes that have come, and says how many of them are to be read: all, or those before a message that is too
-    /// long.
+    /// Looks at bytes that have come, and says how many of them are to be read: all, or those before a message
+    /// that is too long.
     fn pass(&mut self, all: &[u8]) -> usize {
         let mut bytes = all;
         // Where the head of the message begins, if that is here.

@@ -26,7 +26,8 @@ pub(super) struct Look {
 #[derive(Clone, Debug)]
 pub(super) struct Relation {
     pub(super) oid: u32,
-    /// Whether `LOCK TABLE` takes it: not a materialized view, not a foreign table, nor one of which only some columns may be read.
+    /// Whether `LOCK TABLE` takes it: not a materialized view, not a foreign table, nor one of which only some
+    /// columns may be read.
     pub(super) locks: bool,
     /// The collation of each column that has one.
     pub(super) collations: HashMap<String, u32>,

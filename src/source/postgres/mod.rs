@@ -1,7 +1,7 @@
 //! PostgreSQL: connections that each serve one read at a time, in a transaction of its own.
 //!
-//! Dropping a query does not stop it at the server, and the connection would be busy with it: a read that is given up is
-//! cancelled by a request of its own, and its connection is never used again.
+//! Dropping a query does not stop it at the server, and the connection would be busy with it: a read that is
+//! given up is cancelled by a request of its own, and its connection is never used again.
 
 mod careful;
 mod catalogue;
@@ -457,7 +457,8 @@ fn is_lost(error: &tokio_postgres::Error) -> bool {
     error.is_closed() || error.code().is_none_or(|code| ended.contains(code) || code.code().starts_with("08"))
 }
 
-/// What a failure of PostgreSQL's means to the caller (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+/// What a failure of PostgreSQL's means to the caller
+/// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 fn explained(error: tokio_postgres::Error, query: Option<&Query>) -> Error {
     let Some(database) = error.as_db_error() else {
         return unreached(chain(&error));

@@ -1,8 +1,8 @@
 //! One read of PostgreSQL: a run of rows with their related lists, as they stood at one moment.
 //!
-//! All of it is one transaction, `REPEATABLE READ READ ONLY`, whose settings are its own, so that a pooler may give each transaction
-//! another connection; and all of it goes in unnamed statements. What does not wait for an answer is sent without waiting:
-//! a list without relations takes one round trip, one with relations two.
+//! All of it is one transaction, `REPEATABLE READ READ ONLY`, whose settings are its own, so that a pooler may
+//! give each transaction another connection; and all of it goes in unnamed statements. What does not wait for
+//! an answer is sent without waiting: a list without relations takes one round trip, one with relations two.
 
 use std::{
     pin::{Pin, pin},
@@ -48,11 +48,13 @@ const BATCH: usize = 64;
 /// A related table with more rows is joined, and not read whole.
 const SMALL_TABLE: usize = 256;
 
-/// By the first and the last key of a run. They are whole numbers of any size, whatever the size of those they are compared with.
+/// By the first and the last key of a run. They are whole numbers of any size, whatever the size of those they
+/// are compared with.
 pub(super) const BETWEEN: &str = "BETWEEN $1::int8 AND $2::int8";
 
-/// Reads one run into the sink; says whether the list ends with it, and what the transaction saw, which is still to be compared.
-/// Where the rows are those before one that is too wide, that is `None`: the connection has ended, and another must say it.
+/// Reads one run into the sink; says whether the list ends with it, and what the transaction saw, which is
+/// still to be compared. Where the rows are those before one that is too wide, that is `None`: the connection
+/// has ended, and another must say it.
 pub(super) async fn read(
     client: &Client,
     proof: &Proof,
@@ -75,7 +77,8 @@ pub(super) async fn read(
     // Whether the transaction has failed, of a value or for a moment.
     let mut failed = false;
     for (index, range) in ranges.iter().enumerate() {
-        // One more row of a key that nobody has proven: the first that is not handed out must not have the last one's key.
+        // One more row of a key that nobody has proven: the first that is not handed out must not have the last
+        // one's key.
         let most = limit + usize::from(plan.unproven);
         let left = most - progress.rows;
         if left == 0 {
@@ -301,8 +304,8 @@ pub(super) async fn list(client: &Client, relation: &Relation, rows: &Held) -> R
     collect(relation, &parents, found, rows.count()).await
 }
 
-/// The related rows of keys that only SQL can compare, each with the place of its key. The keys come as texts, since an array of
-/// arrays would be one array, and each is made a value of the parent column's type.
+/// The related rows of keys that only SQL can compare, each with the place of its key. The keys come as texts,
+/// since an array of arrays would be one array, and each is made a value of the parent column's type.
 pub(super) fn joined(relation: &Relation, wanted: &Wanted) -> String {
     let Wanted { source, on, columns, .. } = wanted;
     let column = &relation.parent_column;

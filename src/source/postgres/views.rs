@@ -19,9 +19,9 @@ FROM pg_rewrite r JOIN pg_class v ON v.oid = r.ev_class
     LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid AND d.refobjsubid > 0
 WHERE r.ev_type = '1' AND v.oid >= 16384 AND v.relkind IN ('v', 'm') AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
 
-/// What may be read beyond that: rows as a whole; tables of the system, on which nothing depends; functions that may read
-/// what they like, but for those of extensions that say they change nothing; functions of PostgreSQL that take SQL, names of
-/// tables or files, or show settings.
+/// What may be read beyond that: rows as a whole; tables of the system, on which nothing depends; functions
+/// that may read what they like, but for those of extensions that say they change nothing; functions of
+/// PostgreSQL that take SQL, names of tables or files, or show settings.
 const DOUBTS: &str = r"
 SELECT r.ev_class::int8, r.ev_action::text ~ ':varattno 0 ',
     EXISTS (SELECT FROM regexp_matches(r.ev_action::text, ':relid ([0-9]+)', 'g') m WHERE m[1]::int8 BETWEEN 1 AND 16383),

@@ -1,7 +1,8 @@
 //! PostgreSQL's binary wire forms → values.
 //!
-//! Each type's form is what its `…_send` function writes (src/backend/utils/adt of PostgreSQL's sources); all numbers are
-//! big endian. Dates and times become the text of RFC 3339, which PostgreSQL reads back as the same value.
+//! Each type's form is what its `…_send` function writes (src/backend/utils/adt of PostgreSQL's sources); all
+//! numbers are big endian. Dates and times become the text of RFC 3339, which PostgreSQL reads back as the same
+//! value.
 
 use std::{
     io::Write,
@@ -95,7 +96,8 @@ impl Wire {
         Ok(())
     }
 
-    /// The value of these bytes, or what the bytes are that it appended to `out`; `None` where they are not of this form.
+    /// The value of these bytes, or what the bytes are that it appended to `out`; `None` where they are not of
+    /// this form.
     fn decode(self, raw: &[u8], out: &mut Vec<u8>) -> Option<Read> {
         let integer = |n: i64| Some(Read::Slot(Slot::Integer(n)));
         match self {
@@ -352,8 +354,8 @@ fn ipv6(address: Ipv6Addr, out: &mut Vec<u8>) -> Option<()> {
     }
 }
 
-/// Dimensions, the elements' type, length and first index of each dimension, then the elements. What could not be written as
-/// it was is said.
+/// Dimensions, the elements' type, length and first index of each dimension, then the elements. What could not
+/// be written as it was is said.
 fn array(raw: &[u8], out: &mut Vec<u8>) -> Option<Flaws> {
     let mut reader = Reader(raw);
     let (dimensions, _, element) = (reader.i32()?, reader.i32()?, reader.i32()? as u32);

@@ -1,9 +1,9 @@
-//! One read of a database server, which may take several attempts: what each failure is a sign of the driver says, and what
-//! follows from it is here.
+//! One read of a database server, which may take several attempts: what each failure is a sign of the driver
+//! says, and what follows from it is here.
 //!
-//! A connection that was lost while it was idle costs nothing. Where the tables may have changed they are looked at
-//! again, once. What the database says may be tried again is tried again, and what a value has failed, or is wide, is read with
-//! care, in the room that it needs. All else is told.
+//! A connection that was lost while it was idle costs nothing. Where the tables may have changed they are
+//! looked at again, once. What the database says may be tried again is tried again, and what a value has
+//! failed, or is wide, is read with care, in the room that it needs. All else is told.
 
 use std::{
     fmt,
@@ -99,8 +99,9 @@ pub(in crate::source) trait Attempts: Sync {
     /// Whether the rows ahead are wide.
     fn wide_ahead(&self) -> &WideAhead;
 
-    /// Reads one run into the sink; says whether the list ends with it, and what was seen, which is still to be compared. That is
-    /// `None` where the connection has ended at a row that is too wide, behind those that were handed on.
+    /// Reads one run into the sink; says whether the list ends with it, and what was seen, which is still to be
+    /// compared. That is `None` where the connection has ended at a row that is too wide, behind those that
+    /// were handed on.
     fn attempt(
         &self,
         connection: &mut <Self::Connect as Connect>::Connection,

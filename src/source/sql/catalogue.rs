@@ -43,7 +43,8 @@ pub(in crate::source) struct Table {
     pub(in crate::source) foreign_keys: Vec<ForeignKey>,
     /// The leading column of each index.
     pub(in crate::source) indexed: Vec<String>,
-    /// Where the key is one that a maintenance of the database may change: what changes with it (SQLite's schema version).
+    /// Where the key is one that a maintenance of the database may change: what changes with it (SQLite's
+    /// schema version).
     pub(in crate::source) unstable_key: Option<i64>,
     /// What it reads, where it is a view.
     pub(in crate::source) reads: Option<ViewReads>,
@@ -66,9 +67,9 @@ pub(in crate::source) struct TableColumn {
     pub(in crate::source) bind_key: Option<String>,
     /// Why it cannot be part of an order.
     pub(in crate::source) unordered: Option<&'static str>,
-    /// The type by which values are compared with it: SQLite's affinity (empty: values as they are), elsewhere what makes a
-    /// value of that type of what `read_key` has read, as SQL with one `?`. It is the column's own type, with no length or
-    /// precision that could cut the value.
+    /// The type by which values are compared with it: SQLite's affinity (empty: values as they are), elsewhere
+    /// what makes a value of that type of what `read_key` has read, as SQL with one `?`. It is the column's own
+    /// type, with no length or precision that could cut the value.
     pub(in crate::source) kind: String,
     /// How its values are compared, where signs alone do not say it: the template of [`comparison`].
     pub(in crate::source) operator: Option<String>,
@@ -78,7 +79,8 @@ pub(in crate::source) struct TableColumn {
     pub(in crate::source) whole: bool,
     /// How its texts are compared, as SQL for `COLLATE`, where it must be said.
     pub(in crate::source) collation: Option<String>,
-    /// The column made such that it tells apart what the primary key tells apart, where it does not by itself: SQL with one `?`.
+    /// The column made such that it tells apart what the primary key tells apart, where it does not by itself:
+    /// SQL with one `?`.
     pub(in crate::source) as_in_key: Option<String>,
     /// The column made such that it tells apart all values that differ: SQL with one `?`.
     pub(in crate::source) exact: Option<String>,
@@ -169,8 +171,8 @@ pub(in crate::source) fn fill(template: &str, sql: &str) -> String {
     format!("{before}{sql}{after}")
 }
 
-/// A sign of comparison, `=` or `>`, as SQL: `operator` is how a type's own operators are named where the signs alone would
-/// find others, as SQL with one `?` in the sign's place.
+/// A sign of comparison, `=` or `>`, as SQL: `operator` is how a type's own operators are named where the signs
+/// alone would find others, as SQL with one `?` in the sign's place.
 pub(in crate::source) fn comparison(operator: Option<&str>, sign: &str) -> String {
     operator.map_or_else(|| sign.to_owned(), |operator| fill(operator, sign))
 }
@@ -242,8 +244,8 @@ impl Table {
         })
     }
 
-    /// How a column of this table is written here that stands as SQL, or another place, would have it: `id DESC`, `item.id`,
-    /// `through.id`, `"id"`.
+    /// How a column of this table is written here that stands as SQL, or another place, would have it: `id
+    /// DESC`, `item.id`, `through.id`, `"id"`.
     fn meant(&self, name: &str) -> Option<String> {
         let (words, descending) = match name.trim().rsplit_once(char::is_whitespace) {
             Some((words, way)) if way.eq_ignore_ascii_case("desc") => (words, true),
@@ -274,7 +276,8 @@ impl Table {
         self.columns.iter().filter(|column| column.declared)
     }
 
-    /// The columns of the table's declaration that identify a row; what is beside it, SQLite's rowid, where there are none.
+    /// The columns of the table's declaration that identify a row; what is beside it, SQLite's rowid, where
+    /// there are none.
     pub(in crate::source) fn declared_key(&self) -> Vec<&str> {
         let declared = |name: &&str| self.declared().any(|column| column.name == *name);
         let all = || self.key.iter().map(String::as_str);
@@ -300,8 +303,8 @@ impl Table {
     }
 }
 
-/// Gives tables whose names are alike, since there are dots in them, the names that SQL has for them: `a.b` may be a table or a
-/// table `b` of the schema `a`. To be done before anything refers to them by name.
+/// Gives tables whose names are alike, since there are dots in them, the names that SQL has for them: `a.b` may
+/// be a table or a table `b` of the schema `a`. To be done before anything refers to them by name.
 pub(in crate::source) fn tell_apart(tables: &mut [Table]) {
     let mut count: HashMap<String, usize> = HashMap::new();
     for table in &*tables {

@@ -150,8 +150,8 @@ fn text_of(plan: &Plan) -> String {
     all.join("\n")
 }
 
-/// What a cursor's values stand for: rows of this table, by columns of these types and collations. What else a list shows may change
-/// without a client's place being lost.
+/// What a cursor's values stand for: rows of this table, by columns of these types and collations. What else a
+/// list shows may change without a client's place being lost.
 fn places(plan: &Plan, catalogue: &Catalogue, database: &str) -> Vec<u8> {
     let table = catalogue.tables.iter().find(|table| table.sql == plan.table);
     let declared = |name: &str| {

@@ -1,10 +1,10 @@
 //! The rows after a cursor, as SQL text: pure, with no database near.
 //!
-//! The rows after the key values `(x, y)` in the order `(a, b)` are two ranges, one behind the other:
-//! `a = x AND b > y`, then `a > x`. Each has equal values first and one range last, which an index on `(a, b)` answers without
-//! reading a row in vain, whatever the mix of directions; the usual `a > x OR (a = x AND b > y)` does not. Where all columns have one
-//! direction and none can be NULL, some databases answer `(a, b) > (x, y)` by one range, and one query is better than two.
-//! NULL has the rank that the database gives it.
+//! The rows after the key values `(x, y)` in the order `(a, b)` are two ranges, one behind the other: `a = x
+//! AND b > y`, then `a > x`. Each has equal values first and one range last, which an index on `(a, b)` answers
+//! without reading a row in vain, whatever the mix of directions; the usual `a > x OR (a = x AND b > y)` does
+//! not. Where all columns have one direction and none can be NULL, some databases answer `(a, b) > (x, y)` by
+//! one range, and one query is better than two. NULL has the rank that the database gives it.
 
 use super::{catalogue::comparison, dialect::Dialect};
 use crate::{cursor::Cursor, row::Value};

@@ -1,4 +1,5 @@
-//! How long the values of some rows are: which of them are read at once, what is left out, and how much memory that takes.
+//! How long the values of some rows are: which of them are read at once, what is left out, and how much memory
+//! that takes.
 
 use super::{plan::Plan, run::RUN_BYTES};
 

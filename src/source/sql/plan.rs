@@ -119,7 +119,8 @@ impl Select {
 pub(in crate::source) enum Output {
     /// The value of a select.
     Select(usize),
-    /// An object of `len` selects from `first` on, or NULL where the select before them, the related row's key, is NULL.
+    /// An object of `len` selects from `first` on, or NULL where the select before them, the related row's key,
+    /// is NULL.
     Object { first: usize, len: usize },
     /// A related list.
     Relation(usize),
@@ -169,6 +170,7 @@ pub(in crate::source) struct Join {
     pub(in crate::source) on: String,
     /// Its column that points to the related table.
     pub(in crate::source) to: String,
-    /// What follows where that is compared with the related table's column: its collation, where the two have different ones.
+    /// What follows where that is compared with the related table's column: its collation, where the two have
+    /// different ones.
     pub(in crate::source) collate: String,
 }

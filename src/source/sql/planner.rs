@@ -1,4 +1,5 @@
-//! From what a resource asks for to what to select: names resolved, complaints collected. What is related is found in `relations`.
+//! From what a resource asks for to what to select: names resolved, complaints collected. What is related is
+//! found in `relations`.
 
 use super::{
     catalogue::{Catalogue, Table, fill},
@@ -111,7 +112,8 @@ impl<'a> Planner<'a> {
                 "name the columns that do with `key = [\"…\"]`, or give the table a primary key",
             ));
         }
-        // Names may be written in another case, and two columns may differ in nothing else: what is compared is the column.
+        // Names may be written in another case, and two columns may differ in nothing else: what is compared is
+        // the column.
         let table = self.table;
         let spelled =
             |name: &str| table.column(name, "").map_or_else(|_| name.to_owned(), |column| column.name.clone());

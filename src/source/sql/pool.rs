@@ -1,7 +1,7 @@
 //! Connections that wait for work, and the gate that bounds how many there are.
 //!
-//! A connection serves one read at a time. Whatever is doubtful about one ends it: a driver's pool, which mends connections and
-//! hands them on, is more than that needs.
+//! A connection serves one read at a time. Whatever is doubtful about one ends it: a driver's pool, which mends
+//! connections and hands them on, is more than that needs.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -72,7 +72,8 @@ impl Lists {
         self.pairs.len() * (size_of::<u64>() + self.rows.weight() / self.rows.count().max(1))
     }
 
-    /// Says of a column of the related rows that its texts are of values without a form, or that nothing of it was read.
+    /// Says of a column of the related rows that its texts are of values without a form, or that nothing of it
+    /// was read.
     pub(in crate::source) fn mark_formless(&mut self, column: usize, unread: bool) {
         let rows = Arc::make_mut(&mut self.rows);
         if unread {
@@ -144,8 +145,9 @@ pub(in crate::source) fn measure(dialect: &Dialect, relation: &Relation) -> Rela
     }
 }
 
-/// The keys of a run's rows, where all are whole numbers that can be compared outside SQL, and no two are equal (rows with the
-/// same key each have the same related rows, and only SQL's join says so): sorted, each with its row.
+/// The keys of a run's rows, where all are whole numbers that can be compared outside SQL, and no two are equal
+/// (rows with the same key each have the same related rows, and only SQL's join says so): sorted, each with its
+/// row.
 pub(in crate::source) struct WholeKeys(Vec<(i64, u64)>);
 
 impl WholeKeys {

@@ -1,4 +1,5 @@
-//! Related rows of a resource: which tables and columns they are joined by, as the foreign keys or the configuration say.
+//! Related rows of a resource: which tables and columns they are joined by, as the foreign keys or the
+//! configuration say.
 
 use super::{
     catalogue::{ForeignKey, Table},
@@ -14,7 +15,8 @@ use crate::{
 };
 
 impl Planner<'_> {
-    /// The one related row that a column points to: scalar subqueries, so that the operator's condition sees one table only.
+    /// The one related row that a column points to: scalar subqueries, so that the operator's condition sees
+    /// one table only.
     pub(super) fn via(&mut self, name: &str, via: &str, related: &Related, at: &str) -> Result<Field, Complaint> {
         let via = self.table.column(via, at)?.name.clone();
         let foreign = self.table.foreign_keys.iter().find(|key| key.column == via);
@@ -198,8 +200,8 @@ impl Planner<'_> {
         reference(holder, self.table, key, named, fits, "on", at)
     }
 
-    /// What follows where a column is compared with the one that it points to: the collation of that, where the two have different
-    /// ones and the database would take neither.
+    /// What follows where a column is compared with the one that it points to: the collation of that, where the
+    /// two have different ones and the database would take neither.
     fn collate(&self, target: &Table, to: &str, holder: &Table, column: &str) -> String {
         let collation = |table: &Table, name: &str| table.column(name, "").ok()?.collation.clone();
 
@@ -225,7 +227,8 @@ impl Planner<'_> {
     }
 }
 
-/// Whether a value of `column` is equal to one value of `to` at most: a key, of the same type and compared in the same way.
+/// Whether a value of `column` is equal to one value of `to` at most: a key, of the same type and compared in
+/// the same way.
 fn is_one(target: &Table, to: &str, holder: &Table, column: &str) -> bool {
     let (Ok(to), Ok(column)) = (target.column(to, ""), holder.column(column, "")) else { return false };
     let is_key = target.declared_key() == [&*to.name] && !target.key_can_be_null && to.as_in_key.is_none();

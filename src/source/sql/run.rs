@@ -50,8 +50,8 @@ impl WideAhead {
     }
 }
 
-/// About how many bytes a row of a list has, as far as is known: 0 where it is not. Where a driver cannot stop a result in the middle, so few rows are asked
-/// for that a run of them is bounded in bytes.
+/// About how many bytes a row of a list has, as far as is known: 0 where it is not. Where a driver cannot stop
+/// a result in the middle, so few rows are asked for that a run of them is bounded in bytes.
 #[derive(Debug, Default)]
 pub(in crate::source) struct Width(AtomicUsize);
 
@@ -125,8 +125,8 @@ fn text_as_text(value: Value<'_>) -> Value<'_> {
     }
 }
 
-/// Leaves out all rows but the first ones. The first that is left out must have another key than the last that stays, or
-/// it would not be found behind it.
+/// Leaves out all rows but the first ones. The first that is left out must have another key than the last that
+/// stays, or it would not be found behind it.
 pub(in crate::source) fn cut(plan: &Plan, rows: &mut Held, count: usize) -> Result<(), Error> {
     if plan.unproven && count > 0 && count < rows.count() {
         let key = |row: usize| {

@@ -1,4 +1,5 @@
-//! Rows of which a value has made a query fail, read with care. SQLite answers at once, so that nothing here ever waits.
+//! Rows of which a value has made a query fail, read with care. SQLite answers at once, so that nothing here
+//! ever waits.
 
 use futures_util::FutureExt;
 
@@ -36,8 +37,8 @@ pub(super) fn read(
     read.unwrap_or_else(|| Err(Error::new(Kind::Internal, "SQLite was waited for").into()))
 }
 
-/// Whether a value has made a query fail as it ran, or is too wide: SQLite's words for it are an error without a code of its own,
-/// a type that does not fit, and a text or blob that is too long.
+/// Whether a value has made a query fail as it ran, or is too wide: SQLite's words for it are an error without
+/// a code of its own, a type that does not fit, and a text or blob that is too long.
 pub(super) fn is_of_a_value(failure: &Failure) -> bool {
     let error = match failure {
         Failure::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => error,

@@ -192,7 +192,8 @@ fn resolve_references(tables: &mut [Table]) {
     }
 }
 
-/// The columns that a table's declaration checks to be JSON, as Django's does: `CHECK ((JSON_VALID("doc") OR "doc" IS NULL))`.
+/// The columns that a table's declaration checks to be JSON, as Django's does: `CHECK ((JSON_VALID("doc") OR
+/// "doc" IS NULL))`.
 fn checked_as_json(created: &str) -> Vec<String> {
     let lower = created.to_ascii_lowercase();
     let name = |at: usize| {
@@ -204,8 +205,8 @@ fn checked_as_json(created: &str) -> Vec<String> {
         };
         Some(argument[1..].split(close).next()?.to_owned())
     };
-    // A check of the whole table is one of its columns too; what is behind a comment or within a text does no harm, since what is
-    // no JSON stands as text.
+    // A check of the whole table is one of its columns too; what is behind a comment or within a text does no
+    // harm, since what is no JSON stands as text.
     lower.match_indices("json_valid").filter_map(|(at, found)| name(at + found.len())).collect()
 }
 
@@ -240,8 +241,8 @@ fn affinity(declared: &str) -> &'static str {
     }
 }
 
-/// What the values of a declared type are; SQLite itself keeps any in it. Django has a `char(32)` for UUIDs alone, and a `bigint` for spans
-/// of time too.
+/// What the values of a declared type are; SQLite itself keeps any in it. Django has a `char(32)` for UUIDs
+/// alone, and a `bigint` for spans of time too.
 fn holds(declared: &str) -> Option<Holds> {
     let declared = declared.trim().to_ascii_lowercase();
     let (name, arguments) = declared.split_once('(').unwrap_or((&declared, ""));

@@ -94,8 +94,9 @@ impl Look {
     }
 }
 
-/// The version of a file's schema, which every change of it makes another (<https://www.sqlite.org/pragma.html#pragma_schema_version>); so does
-/// `VACUUM`, which may give rows other rowids.
+/// The version of a file's schema, which every change of it makes another
+/// (<https://www.sqlite.org/pragma.html#pragma_schema_version>); so does `VACUUM`, which may give rows other
+/// rowids.
 pub(super) fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))
 }

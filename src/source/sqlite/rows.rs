@@ -28,7 +28,8 @@ use crate::{
     },
 };
 
-/// Reads one run into the sink, once `proven` has said that the file is what it is thought to be; says whether the list ends with it.
+/// Reads one run into the sink, once `proven` has said that the file is what it is thought to be; says whether
+/// the list ends with it.
 pub(super) fn read(
     session: &mut Session,
     reader: &Reader,
@@ -68,7 +69,8 @@ fn read_in_transaction(
     }
 }
 
-/// Reads a run whose rows are neither wide nor have a value that fails a query. Nothing is handed on before all of it is read.
+/// Reads a run whose rows are neither wide nor have a value that fails a query. Nothing is handed on before all
+/// of it is read.
 fn read_at_once(session: &mut Session, plan: &Plan, query: &Query, sink: &mut dyn RowSink) -> Result<bool, Failure> {
     session.bound_values(widest_value(plan))?;
     let (mut rows, mut ended) = main_rows(&session.connection, plan, query)?;
@@ -90,7 +92,8 @@ fn read_at_once(session: &mut Session, plan: &Plan, query: &Query, sink: &mut dy
     Ok(ended)
 }
 
-/// The longest value that a run may have, such that a row of such values is no wider than a row may be, or eight times that.
+/// The longest value that a run may have, such that a row of such values is no wider than a row may be, or
+/// eight times that.
 fn widest_value(plan: &Plan) -> u64 {
     plan.bounds.unmeasured / plan.selects.len().clamp(1, 8) as u64
 }
@@ -106,7 +109,8 @@ fn main_rows(connection: &Connection, plan: &Plan, query: &Query) -> Result<(Hel
     let mut rows = Held::new(plan.selects.len());
     let limit = query.limit as usize;
     for range in keyset::ranges(plan.dialect, &plan.order, &after) {
-        // One more row of a key that nobody has proven: the first that is not handed out must not have the last one's key.
+        // One more row of a key that nobody has proven: the first that is not handed out must not have the last
+        // one's key.
         let left = limit + usize::from(plan.unproven) - rows.count();
         if left == 0 {
             break;

@@ -1,4 +1,5 @@
-//! What the views of a SQLite file read, as SQLite itself says while it prepares them (<https://www.sqlite.org/c3ref/set_authorizer.html>).
+//! What the views of a SQLite file read, as SQLite itself says while it prepares them
+//! (<https://www.sqlite.org/c3ref/set_authorizer.html>).
 
 use std::sync::{Arc, Mutex, PoisonError};
 

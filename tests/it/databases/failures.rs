@@ -112,7 +112,8 @@ fn a_read_that_the_database_says_may_be_tried_again_is_tried_again_twice() {
     }
 }
 
-/// A table whose row `bad` fails a read with the error `code`, on each connection whose number is less than `least` says.
+/// A table whose row `bad` fails a read with the error `code`, on each connection whose number is less than
+/// `least` says.
 fn failing_on_connections(machine: &'static Server, code: u16, bad: u32) -> Db {
     let db = machine.database();
     db.execute(&format!(
@@ -144,7 +145,8 @@ fn a_read_that_mariadb_says_may_be_tried_again_is_tried_again_twice() {
         for resource in resources {
             let db = failing_on_connections(machine, code, bad);
             let server = db.serve(resource);
-            // The first try is by a connection of before, each further one by a new one: what has failed is not used again.
+            // The first try is by a connection of before, each further one by a new one: what has failed is not
+            // used again.
             let newest = || db.query("SELECT CONNECTION_ID()").unwrap()[0][0].parse::<u32>().unwrap();
             let before = newest() + 1;
             db.execute(&format!("UPDATE least SET connection = {before} + {times}"));

@@ -1,7 +1,8 @@
-//! A row has a bound: what is too large is NULL, counted and told of, or fails its list; and reads of large rows take no more
-//! memory together than they may.
+//! A row has a bound: what is too large is NULL, counted and told of, or fails its list; and reads of large
+//! rows take no more memory together than they may.
 //!
-//! The bounds are lowered where nothing but the rule is meant. One test has the true ones, and looks at the memory of a process.
+//! The bounds are lowered where nothing but the rule is meant. One test has the true ones, and looks at the
+//! memory of a process.
 
 use std::time::Duration;
 

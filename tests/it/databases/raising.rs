@@ -1,5 +1,5 @@
-//! No value fails a row: what a database cannot give in its own form stands as its text or as NULL, is counted, and the rest of
-//! the list is as it would be without it.
+//! No value fails a row: what a database cannot give in its own form stands as its text or as NULL, is counted,
+//! and the rest of the list is as it would be without it.
 
 use serde_json::{Value, json};
 

@@ -62,7 +62,8 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("session_activations", "session_id user_agent ip"),
     ("user_auth_tokens", "auth_token prev_auth_token client_ip"),
     ("site_settings", "name #data_type value"),
-    // Keycloak, Odoo, ERPNext, Shopware, PrestaShop, MediaWiki, phpBB, Nextcloud, Ghost, Airflow, Superset, Grafana, Sentry
+    // Keycloak, Odoo, ERPNext, Shopware, PrestaShop, MediaWiki, phpBB, Nextcloud, Ghost, Airflow, Superset,
+    // Grafana, Sentry
     ("credential", "salt type secret_data credential_data"),
     ("client", "client_id name secret"),
     ("realm_attribute", "name realm_id value"),

@@ -1,5 +1,5 @@
-//! Every type of each database with every attribute it takes: what stands in the list is what SQL itself says, and nothing is without
-//! a form.
+//! Every type of each database with every attribute it takes: what stands in the list is what SQL itself says,
+//! and nothing is without a form.
 
 mod mariadb;
 mod postgres;

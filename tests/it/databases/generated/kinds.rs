@@ -1,4 +1,5 @@
-//! The types of columns that a list may be ordered by, filtered by and joined by, each with values and how they are shown.
+//! The types of columns that a list may be ordered by, filtered by and joined by, each with values and how they
+//! are shown.
 
 use crate::servers::Db;
 
@@ -44,8 +45,8 @@ impl Kind {
         }
     }
 
-    /// Whether a column may be declared to point to a key of this type: PostgreSQL's check of foreign keys does not know arrays
-    /// whose elements have a length, nor domains over enums.
+    /// Whether a column may be declared to point to a key of this type: PostgreSQL's check of foreign keys does
+    /// not know arrays whose elements have a length, nor domains over enums.
     pub fn can_be_referenced(&self) -> bool {
         !["char(3)[]", "feeling"].contains(&self.sql)
     }

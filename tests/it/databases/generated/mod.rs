@@ -1,5 +1,5 @@
-//! Lists of schemas that are made up: whatever the types of keys and the ways that rows are related, zero configuration and what
-//! `init` prints give exactly what plain SQL gives, whole and by pages, cold and warm.
+//! Lists of schemas that are made up: whatever the types of keys and the ways that rows are related, zero
+//! configuration and what `init` prints give exactly what plain SQL gives, whole and by pages, cold and warm.
 
 mod audience;
 mod changes;
