@@ -36,6 +36,7 @@ impl Default for RowBounds {
 impl RowBounds {
     /// The lengths of a row's values that must be left out: those beyond the bound, then the largest until the
     /// rest fits.
+    #[cfg(any(feature = "sql", test))]
     pub(crate) fn left_out(&self, lengths: &[u64]) -> Vec<usize> {
         let mut out: Vec<usize> = (0..lengths.len()).filter(|&at| lengths[at] > self.value).collect();
         let mut rest: Vec<usize> = (0..lengths.len()).filter(|at| !out.contains(at)).collect();
