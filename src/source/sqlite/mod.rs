@@ -483,6 +483,8 @@ impl Pool {
         });
         match tokio::time::timeout(self.timeout + GRACE, job).await {
             Ok(Ok(result)) => result,
+            // The runtime ends, and this task with it: nothing has failed.
+            Ok(Err(ended)) if ended.is_cancelled() => std::future::pending().await,
             Ok(Err(panic)) => Err(Error::new(Kind::Internal, "reading rows failed").caused_by(panic)),
             Err(_) => Err(self.timed_out()),
         }
