@@ -204,6 +204,8 @@ fn whoever_has_just_connected_when_the_server_begins_to_stop_is_told_so_over_tls
     // What it thinks of the certificate.
     client.stderr.as_mut().unwrap().read_exact(&mut [0; 40]).unwrap();
     server.shutdown.drain();
+    // It hears of that by itself, and then has half a second for those who have just connected.
+    std::thread::sleep(Duration::from_millis(100));
     client.stdin.as_mut().unwrap().write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     let output = client.wait_with_output().unwrap();
     assert!(output.stdout.starts_with(b"HTTP/1.1 503 "), "{}", String::from_utf8_lossy(&output.stdout));
