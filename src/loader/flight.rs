@@ -16,8 +16,14 @@ use crate::{
 /// The chunk, and the generation of its resource.
 pub(super) type FlightKey = (ChunkKey, u64);
 
-/// A load under way: who waits for it holds a receiver.
-type Flight = watch::Sender<Option<Result<Found>>>;
+/// A load under way.
+#[derive(Debug)]
+pub(super) struct Flight {
+    /// When it began, in milliseconds since 1970.
+    began: u64,
+    /// Who waits for it holds a receiver.
+    landed: watch::Sender<Option<Result<Found>>>,
+}
 
 /// All of them.
 pub(super) type Flights = HashMap<FlightKey, Arc<Flight>>;
@@ -25,21 +31,51 @@ pub(super) type Flights = HashMap<FlightKey, Arc<Flight>>;
 /// Waits for a chunk that is under way; dropping it gives up the wait.
 pub(crate) struct Waiter {
     receiver: watch::Receiver<Option<Result<Found>>>,
-    /// Whether somebody else was first.
-    pub(super) joined: bool,
+    /// Where somebody else was first.
+    joined: Option<Joined>,
+}
+
+/// A load that somebody else began, and what it was joined for.
+struct Joined {
+    loader: Arc<Loader>,
+    place: Place,
+    /// When the load began.
+    began: u64,
+}
+
+impl Joined {
+    /// Whether a chunk is new enough for whoever joined. A load may take rows that were read before it began, for
+    /// a request that began before that: for others they are as old as they are.
+    fn takes(&self, found: &Found) -> bool {
+        let read_at = found.chunk.loaded_at;
+        let loaded = matches!(found.how, How::Loaded | How::Joined);
+        !loaded || read_at >= self.began || read_at >= self.place.fresh_since(self.loader.now())
+    }
 }
 
 impl Waiter {
+    /// Whether somebody else was first.
+    pub(super) fn has_joined(&self) -> bool {
+        self.joined.is_some()
+    }
+
     pub(crate) async fn wait(mut self) -> Result<Found> {
-        let landed = self.receiver.wait_for(Option::is_some).await;
-        let outcome = landed.map_err(|_| Error::new(Kind::Internal, "a load ended without a word"))?.clone();
-        let mut found = outcome.expect("waited until it is there")?;
-        if self.joined {
-            // What is read behind it is for whoever was first.
-            found.ahead = None;
-            found.how = if found.how == How::Loaded { How::Joined } else { found.how };
+        loop {
+            let landed = self.receiver.wait_for(Option::is_some).await;
+            let outcome = landed.map_err(|_| Error::new(Kind::Internal, "a load ended without a word"))?.clone();
+            let found = outcome.expect("waited until it is there")?;
+
+            let Some(joined) = &self.joined else { return Ok(found) };
+            if joined.takes(&found) {
+                let how = if found.how == How::Loaded { How::Joined } else { found.how };
+                // What is read behind it is for whoever was first.
+                return Ok(Found { how, ahead: None, ..found });
+            }
+            match joined.loader.fetch(&joined.place) {
+                Fetch::Ready(found) => return Ok(found),
+                Fetch::Waiting(next) => self = next,
+            }
         }
-        Ok(found)
     }
 }
 
@@ -52,7 +88,11 @@ impl Loader {
         refresh: bool,
     ) -> Fetch {
         match flights.entry(self.flight_key(place)) {
-            Entry::Occupied(flight) => Fetch::Waiting(Waiter { receiver: flight.get().subscribe(), joined: true }),
+            Entry::Occupied(flight) => {
+                let Flight { began, landed } = &**flight.get();
+                let joined = Joined { loader: Arc::clone(self), place: place.clone(), began: *began };
+                Fetch::Waiting(Waiter { receiver: landed.subscribe(), joined: Some(joined) })
+            }
             Entry::Vacant(vacant) => {
                 let now = (self.clock)();
                 let read = unpoisoned(&self.left_over).take_chunk(vacant.key(), now, place.fresh_since(now));
@@ -60,12 +100,12 @@ impl Loader {
                     self.metrics.misses.inc_by(u64::from(!refresh));
                     return Fetch::Ready(self.loaded(chunk, vacant.key().1));
                 }
-                let flight = Arc::new(watch::Sender::new(None));
-                let receiver = flight.subscribe();
+                let flight = Arc::new(Flight { began: now, landed: watch::Sender::new(None) });
+                let receiver = flight.landed.subscribe();
                 let key = vacant.key().clone();
                 vacant.insert(Arc::clone(&flight));
                 self.depart(place.clone(), key, flight, refresh.then(|| receiver.clone()));
-                Fetch::Waiting(Waiter { receiver, joined: false })
+                Fetch::Waiting(Waiter { receiver, joined: None })
             }
         }
     }
@@ -124,7 +164,7 @@ impl Loader {
             }
             let stale = matches!(&outcome, Ok(Found { how: How::Stale { due: true, .. }, .. }));
             drop(landing);
-            flight.send_replace(Some(outcome));
+            flight.landed.send_replace(Some(outcome));
             drop(interest);
             if stale {
                 loader.refresh(&place);
@@ -144,9 +184,9 @@ impl Landing<'_> {
     /// Ends when nobody waits for the flight any more; nobody can join it after that.
     async fn unwanted(&self) {
         loop {
-            self.flight.closed().await;
+            self.flight.landed.closed().await;
             let mut flights = unpoisoned(&self.loader.flights);
-            if self.flight.receiver_count() == 0 {
+            if self.flight.landed.receiver_count() == 0 {
                 flights.remove(self.key);
                 return;
             }

@@ -50,10 +50,6 @@ pub fn system_clock() -> Clock {
 /// this may be two, sooner.
 const STORE_TIMEOUT: Duration = Duration::from_millis(1200);
 
-/// Rows beyond their `ttl` wait for the request that they were read for, and not longer: one that begins later
-/// may join its load. In milliseconds.
-const WAITING: u64 = 2_000;
-
 /// After a refresh that failed, a resource is left alone for so many milliseconds: its stale chunks serve meanwhile.
 const REST: u64 = 2_000;
 
@@ -136,8 +132,7 @@ impl Place {
     /// or within the `ttl`. In milliseconds since 1970.
     fn fresh_since(&self, now: u64) -> u64 {
         let ttl = self.list.resource().options().ttl.as_millis() as u64;
-        let began = self.demand.began.max(now.saturating_sub(WAITING));
-        began.min(now.saturating_sub(ttl).saturating_add(1))
+        self.demand.began.min(now.saturating_sub(ttl).saturating_add(1))
     }
 
     /// The same place in the list that is not compressed.
@@ -272,7 +267,9 @@ impl Loader {
             return Fetch::Ready(found);
         }
         let fetch = self.board(flights, place, false);
-        if let Fetch::Waiting(Waiter { joined: true, .. }) = fetch {
+        if let Fetch::Waiting(waiter) = &fetch
+            && waiter.has_joined()
+        {
             self.metrics.misses.inc();
             self.metrics.joined.inc();
         }

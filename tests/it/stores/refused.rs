@@ -98,9 +98,12 @@ fn a_redis_that_refuses_writes_for_any_reason_is_read_and_is_written_to_again_wh
         cli(&other, &["replicaof", "127.0.0.1", &machine.port.to_string()]);
         until("it has a copy", || cli(&other, &["info", "replication"]).contains("master_link_status:up"));
         cli(&other, &["replicaof", "no", "one"]);
-        run(refuse);
+        // Told again, since it saves nothing while the copy for the other is still being made.
         let refuses = || cli(&machine, &["set", "refused:probe", "1"]).trim() != "OK";
-        until("it refuses", refuses);
+        until("it refuses", || {
+            run(refuse);
+            refuses()
+        });
         let serves = || cli(&machine, &["get", "refused:none"]).trim().is_empty();
         until("it can be read", serves);
 

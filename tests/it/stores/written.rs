@@ -44,8 +44,12 @@ fn serve(store: Arc<dyn Store>) -> Chunkflow {
 }
 
 async fn ask(chunkflow: &Chunkflow, path: &str) -> Body {
-    let request = Request::get(path).header("host", "localhost").body(()).unwrap();
-    chunkflow.respond(&request).await.into_body()
+    ask_in(chunkflow, path, "identity").await
+}
+
+async fn ask_in(chunkflow: &Chunkflow, path: &str, coding: &str) -> Body {
+    let request = Request::get(path).header("host", "localhost").header("accept-encoding", coding);
+    chunkflow.respond(&request.body(()).unwrap()).await.into_body()
 }
 
 /// The cursor behind the first rows.
@@ -157,21 +161,25 @@ fn a_client_that_begins_in_the_middle_of_a_run_leaves_the_chunks_before_to_whoev
     assert_eq!(chunkflow.metrics().rows_read.get(), 5_000, "each row once");
 }
 
-#[test]
-fn a_list_that_is_never_kept_reads_each_row_once_for_a_request_and_anew_for_the_next() {
-    let source = Numbers::new(5_000, 7);
+/// A list that is never kept, and a clock that goes on whenever somebody looks.
+fn serve_unkept(source: &Arc<Numbers>) -> Chunkflow {
     let options = ResourceOptions {
         ttl: Duration::ZERO,
         stale: Duration::ZERO,
-        sizes: Sizes { rows: 40, bytes: 1 },
+        sizes: Sizes { rows: 50, bytes: 1 },
         ..ResourceOptions::default()
     };
-    let resource = Resource::new("list", Arc::clone(&source) as _, options).unwrap();
-    // Time passes whenever somebody looks.
+    let resource = Resource::new("list", Arc::clone(source) as _, options).unwrap();
     let looks = AtomicU64::new(0);
     let clock = Arc::new(move || 1_700_000_000_000 + 3 * looks.fetch_add(1, Ordering::SeqCst));
     let memory = Arc::new(Memory::new(64 << 20));
-    let chunkflow = Chunkflow::with_clock(memory, clock, Arc::new(Metrics::default())).with(resource);
+    Chunkflow::with_clock(memory, clock, Arc::new(Metrics::default())).with(resource)
+}
+
+#[test]
+fn a_list_that_is_never_kept_reads_each_row_once_for_a_request_and_anew_for_the_next() {
+    let source = Numbers::new(5_000, 7);
+    let chunkflow = serve_unkept(&source);
     let handed = || source.handed.load(Ordering::SeqCst);
 
     runtime().block_on(async {
@@ -197,4 +205,49 @@ fn a_list_that_is_never_kept_reads_each_row_once_for_a_request_and_anew_for_the_
         );
         slow.collect().await.expect("a whole list");
     });
+}
+
+#[test]
+fn who_joins_a_load_gets_no_row_that_was_read_before_it_began_and_is_past_its_ttl() {
+    for coding in ["identity", "gzip"] {
+        let source = Numbers::held_back(5_000, 7);
+        let chunkflow = serve_unkept(&source);
+        let read_from = || source.reads.lock().unwrap().clone();
+
+        runtime().block_on(async {
+            // The last chunk that the first reads have made is begun, and waits for the rest of its rows.
+            source.permits.add_permits(2);
+            let mut first = ask(&chunkflow, "/list").await;
+            let mut text = String::new();
+            loop {
+                match tokio::time::timeout(Duration::from_millis(50), first.frame()).await {
+                    Ok(frame) => text += &String::from_utf8_lossy(&frame.unwrap().unwrap().into_data().unwrap()),
+                    Err(_) if source.begun() == 3 => break,
+                    Err(_) => {}
+                }
+            }
+            let last = text.rsplit_once("\"id\":").unwrap().1.split(',').next().unwrap().to_owned();
+            let after = page_behind(&serve_unkept(&Numbers::new(5_000, 7)), &last).await;
+
+            // Another joins its load.
+            let (elsewhere, joined) = (chunkflow.clone(), chunkflow.metrics().joined.get());
+            let second = tokio::spawn(async move {
+                let body = ask_in(&elsewhere, &format!("/list?after={after}"), coding).await;
+                body.collect().await.expect("the rest");
+            });
+            while chunkflow.metrics().joined.get() == joined {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(read_from().len(), 2, "what was begun waits");
+            source.permits.add_permits(1_000);
+            second.await.unwrap();
+
+            let last: i64 = last.parse().unwrap();
+            assert!(read_from()[2] > last, "{coding}: the chunk that both wait for was begun");
+            assert!(read_from().contains(&last), "{coding}: it reads those rows itself: {:?}", read_from());
+            first.collect().await.expect("a whole list");
+            let times = |row: &i64| read_from().iter().filter(|from| *from == row).count();
+            assert_eq!(times(&last), 1, "{coding}: and who came first keeps those that it has");
+        });
+    }
 }
