@@ -11,6 +11,9 @@
 //! answers with, and [`Memory`] keeps the chunks. To add a kind of store, source or format, begin at the tables
 //! [`STORES`], [`DATABASES`] and [`FORMATS`].
 
+// These panic where the reader has gone.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod boundary;
 mod bytes_size;
 mod canonical;

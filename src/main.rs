@@ -1,8 +1,11 @@
 //! Arguments → configuration → run.
 
+// These panic where the reader has gone; `note` and `say` of the commands do not.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 use std::{io::IsTerminal, process::ExitCode};
 
-use chunkflow::command::{Cli, Exit, Process};
+use chunkflow::command::{Cli, Exit, Process, note};
 use clap::Parser;
 use tracing::Level;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
@@ -15,12 +18,14 @@ fn main() -> ExitCode {
     let which = Targets::new().with_default(cli.log()).with_target("h2", most);
     // https://no-color.org
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour);
+    // What becomes of a line that nobody reads (`| head`) is not said on the same standard error.
+    let lines = tracing_subscriber::fmt::layer().log_internal_errors(false);
+    let lines = lines.with_writer(std::io::stderr).with_ansi(colour);
     tracing_subscriber::registry().with(which).with(lines).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: no threads to run on: {error}");
+            note(&format!("error: no threads to run on: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -36,7 +41,7 @@ fn main() -> ExitCode {
             let told = told(&error);
             // Complaints about a configuration say so themselves.
             let prefix = if told.starts_with("error: ") { "" } else { "error: " };
-            eprintln!("{prefix}{told}");
+            note(&format!("{prefix}{told}"));
             ExitCode::FAILURE
         }
     }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use super::{Exit, open::Opener, say};
+use super::{Exit, note, open::Opener, say};
 
 pub(super) async fn run(opener: &Opener<'_>) -> Result<Exit> {
     let Some(origin) = opener.origin_over(None)? else {
@@ -26,8 +26,8 @@ pub(super) async fn run(opener: &Opener<'_>) -> Result<Exit> {
         }
         Err(complaints) => complaints,
     };
-    eprintln!("{}\n", complaints.render(opener.process.colour));
+    note(&format!("{}\n", complaints.render(opener.process.colour)));
     let number = complaints.len();
-    eprintln!("{number} {} to mend", if number == 1 { "thing" } else { "things" });
+    note(&format!("{number} {} to mend", if number == 1 { "thing" } else { "things" }));
     Ok(Exit::Failed)
 }

@@ -18,7 +18,7 @@ use rustix::fs::{Gid, Uid, fchown};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
-    Exit,
+    Exit, note,
     open::Opener,
     origin::{FILE, Origin},
     part::{self, Part},
@@ -35,7 +35,10 @@ pub(super) async fn run(
     let format = match choose_format(format.as_deref(), output.as_deref()) {
         Ok(format) => format,
         Err(unknown) => {
-            eprintln!("there is no format `{unknown}`; formats here: {}; --format says which", kind::names(FORMATS));
+            note(&format!(
+                "there is no format `{unknown}`; formats here: {}; --format says which",
+                kind::names(FORMATS)
+            ));
             return Ok(Exit::Usage);
         }
     };
@@ -47,7 +50,7 @@ pub(super) async fn run(
     let chunkflow = config.open().await?;
     let Some(resource) = chunkflow.resource(name) else {
         let names: Vec<&str> = chunkflow.names().collect();
-        eprintln!("there is no resource `{name}`; {}", suggest::remedy("resources", name, &names));
+        note(&format!("there is no resource `{name}`; {}", suggest::remedy("resources", name, &names)));
         return Ok(Exit::Usage);
     };
     let base = config.server.public_url.clone().unwrap_or_else(|| format!("http://{}", config.server.listen));
@@ -62,7 +65,7 @@ pub(super) async fn run(
         done = export(&chunkflow, &resource, format, &base, target, &bar) => match done {
             Ok(written) => {
                 let format = FORMATS[format].name;
-                eprintln!("{name}: {} rows, {} of {format}{told}", HumanCount(written.rows), HumanBytes(written.bytes));
+                note(&format!("{name}: {} rows, {} of {format}{told}", HumanCount(written.rows), HumanBytes(written.bytes)));
                 Ok(Exit::Done)
             }
             // Who reads has seen enough (`| head`), and who asks sees the exit code.
@@ -117,12 +120,15 @@ pub(super) async fn progress_bar(resource: &Resource, name: &str, terminal: bool
         Some(_) => "{prefix} {wide_bar} {human_pos}/{human_len} rows  {rate}  {msg}  {eta} left",
         None => "{prefix} {spinner} {human_pos} rows  {rate}  {msg}",
     };
+    bar.with_style(with_rate(template)).with_prefix(name.to_owned())
+}
+
+/// A bar's style, in which `{rate}` is rows a second. Indicatif's own has four decimals.
+pub(super) fn with_rate(template: &str) -> ProgressStyle {
     let style = ProgressStyle::with_template(template).expect("a right template");
-    // The bar's own has four decimals.
-    let style = style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+    style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
         let _ = write!(out, "{} rows/s", HumanCount(state.per_sec() as u64));
-    });
-    bar.with_style(style).with_prefix(name.to_owned())
+    })
 }
 
 /// What an export wrote.

@@ -2,11 +2,11 @@
 
 use anyhow::{Result, bail};
 
-use super::{Exit, open::Opener, say};
+use super::{Exit, note, open::Opener, say};
 
 pub(super) async fn run(opener: &Opener<'_>, database: Option<String>) -> Result<Exit> {
     let Some(url) = opener.database(database)? else {
-        eprintln!("error: no database is named: write `chunkflow init DATABASE_URL`, or set DATABASE_URL");
+        note("error: no database is named: write `chunkflow init DATABASE_URL`, or set DATABASE_URL");
         return Ok(Exit::Usage);
     };
     let draft = opener.draft(&url, true).await?;
@@ -18,12 +18,12 @@ pub(super) async fn run(opener: &Opener<'_>, database: Option<String>) -> Result
     let text = draft.to_toml(if known { "${DATABASE_URL}" } else { &url });
     say(text.trim_end())?;
     let left_out = draft.left_out().count();
-    eprintln!(
+    note(&format!(
         "{} to serve, {left_out} left out; now: chunkflow check, then chunkflow serve",
         match draft.served() {
             1 => "1 list".to_owned(),
             lists => format!("{lists} lists"),
         }
-    );
+    ));
     Ok(Exit::Done)
 }

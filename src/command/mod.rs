@@ -2,9 +2,11 @@
 
 mod ask;
 mod check;
+mod completions;
 mod demo;
 mod export;
 mod init;
+mod man;
 mod open;
 mod origin;
 mod part;
@@ -23,6 +25,11 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
+/// What a shell sees of how a command ended.
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 failed, or something is wrong; 2 wrong usage.
+A command whose reader has gone (`| head`) ends without a word.";
+
 /// Streams a long database list as one HTTP response, from cached chunks.
 ///
 /// Without a command it serves what chunkflow.toml in this folder describes;
@@ -33,7 +40,7 @@ use tokio::signal::unix::{SignalKind, signal};
 ///
 /// `chunkflow serve DATABASE_URL` serves a database as it is found.
 #[derive(Debug, Parser)]
-#[command(version, verbatim_doc_comment, max_term_width = 80)]
+#[command(version, verbatim_doc_comment, max_term_width = 80, after_long_help = EXIT_CODES)]
 pub struct Cli {
     #[command(flatten)]
     options: Options,
@@ -113,6 +120,9 @@ enum Command {
     /// The file has the tables tricks_trick, tricks_category, tricks_technology and
     /// two join tables, with text that breaks toys: quotes, emoji, right-to-left,
     /// control characters. The same rows come out each time.
+    ///
+    ///   chunkflow demo
+    ///   chunkflow demo --rows 1000000 --database tricks.sqlite
     Demo {
         /// How many tricks
         #[arg(long, default_value_t = 350, value_parser = clap::value_parser!(u32).range(..=20_000_000))]
@@ -131,6 +141,9 @@ enum Command {
     /// configuration, what `serve` would make of DATABASE_URL is looked at.
     /// Exit code 0 only when nothing is wrong; a note, as on a column whose
     /// values are guessed (`values = "django"`), is of nothing that is wrong.
+    ///
+    ///   chunkflow check
+    ///   chunkflow check --config /etc/chunkflow/chunkflow.toml && systemctl reload chunkflow
     Check,
     #[command(verbatim_doc_comment)]
     /// Load the chunks of lists into the shared store before anybody asks
@@ -138,6 +151,9 @@ enum Command {
     /// It can run beside live traffic: chunks that are there and fresh are left
     /// alone, and the databases are read by --reads at once, one unless told
     /// otherwise. A progress bar shows on a terminal.
+    ///
+    ///   chunkflow warm
+    ///   chunkflow warm tricks --format json,ndjson --encoding identity,gzip,br
     Warm {
         /// The resources; without any, all of them
         resources: Vec<String>,
@@ -157,6 +173,8 @@ enum Command {
     /// Streams that begin afterwards hold no row that was read before: within two
     /// seconds on every server. Where chunks are in the server's memory, the running
     /// server is asked through its [admin] listener.
+    ///
+    ///   chunkflow purge tricks
     Purge {
         /// The resource
         resource: String,
@@ -170,6 +188,9 @@ enum Command {
     /// the new one, and streams under way end with what they began with: none is cut.
     /// Chunks in memory are kept where [store] and [databases] are unchanged. The
     /// addresses that it listens at change only with a restart.
+    ///
+    ///   chunkflow reload
+    ///   chunkflow reload --config /etc/chunkflow/chunkflow.toml
     Reload,
     #[command(verbatim_doc_comment)]
     /// Write a list to a file or to standard output
@@ -190,6 +211,28 @@ enum Command {
         /// The file; without it, or with -, standard output
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
+    },
+    #[command(verbatim_doc_comment)]
+    /// Print completions for a shell
+    ///
+    /// A shell that loads them completes commands, options and their values.
+    ///
+    ///   chunkflow completions bash > ~/.local/share/bash-completion/completions/chunkflow
+    ///   chunkflow completions zsh > "${fpath[1]}/_chunkflow"
+    ///   chunkflow completions fish > ~/.config/fish/completions/chunkflow.fish
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    #[command(verbatim_doc_comment)]
+    /// Print the page for `man`, or write one for each command
+    ///
+    ///   chunkflow man | man -l -
+    ///   chunkflow man --folder ~/.local/share/man/man1
+    Man {
+        /// Write chunkflow.1, chunkflow-serve.1 and the others into this folder
+        #[arg(long, value_name = "FOLDER")]
+        folder: Option<PathBuf>,
     },
 }
 
@@ -212,6 +255,11 @@ pub struct Process<'a> {
     pub terminal: bool,
     /// Whether what is said there may have colours.
     pub colour: bool,
+}
+
+/// Says on standard error what is no answer. A reader that has gone has seen enough.
+pub fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Says on standard output what was asked for. A reader that has gone (`| head`) has seen enough.
@@ -248,6 +296,8 @@ impl Cli {
             Some(Command::Purge { resource }) => purge::run(&opener, &resource).await,
             Some(Command::Reload) => reload::run(&opener).await,
             Some(Command::Export { resource, format, output }) => export::run(&opener, &resource, format, output).await,
+            Some(Command::Completions { shell }) => completions::run(shell),
+            Some(Command::Man { folder }) => man::run(folder.as_deref()),
         }
     }
 }

@@ -3,14 +3,14 @@
 use anyhow::{Result, bail};
 use http::StatusCode;
 
-use super::{Exit, ask, open::Opener, say};
+use super::{Exit, ask, note, open::Opener, say};
 use crate::{config::AdminConfig, suggest, web::path_of};
 
 pub(super) async fn run(opener: &Opener<'_>, resource: &str) -> Result<Exit> {
     let config = opener.read(&opener.own_origin()?).await?;
     let known: Vec<&str> = config.resources.iter().map(|resource| &*resource.name).collect();
     if !known.contains(&resource) {
-        eprintln!("there is no resource `{resource}`; {}", suggest::remedy("resources", resource, &known));
+        note(&format!("there is no resource `{resource}`; {}", suggest::remedy("resources", resource, &known)));
         return Ok(Exit::Usage);
     }
     if !config.store.url.starts_with("memory:") {

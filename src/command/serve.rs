@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    Exit, Process, ServeOptions,
+    Exit, Process, ServeOptions, note,
     open::Opener,
     origin::{NamedBy, Origin},
 };
@@ -42,7 +42,7 @@ pub(super) async fn run(opener: &Opener<'_>, database: Option<String>, options: 
 /// Serves a configuration until a signal says otherwise.
 pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOptions) -> Result<Exit> {
     if let Some(wrong) = options.wrong(&opener.process) {
-        eprintln!("error: {wrong}");
+        note(&format!("error: {wrong}"));
         return Ok(Exit::Usage);
     }
     // Before anything that takes time: without it the signal would end the process.

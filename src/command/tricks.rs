@@ -6,10 +6,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use rusqlite::{Connection, OpenFlags, Statement, params};
 
-use super::part::{self, Part};
+use super::{
+    export::with_rate,
+    part::{self, Part},
+};
 
 /// `ckfl`: marks a file as made here. The version changes with the rows.
 const APPLICATION: i32 = 0x636b_666c;
@@ -204,8 +207,7 @@ fn progress_bar(rows: u32, terminal: bool) -> ProgressBar {
     if !terminal || rows < 10_000 {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("making tricks {wide_bar} {human_pos}/{human_len}  {eta} left")
-        .expect("a right template");
+    let style = with_rate("making tricks {wide_bar} {human_pos}/{human_len} rows  {rate}  {eta} left");
     ProgressBar::with_draw_target(Some(rows.into()), ProgressDrawTarget::stderr()).with_style(style)
 }
 

@@ -4,8 +4,9 @@ use std::{future::poll_fn, pin::Pin};
 
 use anyhow::{Context, Result, bail};
 use http_body::Body as _;
+use indicatif::HumanBytes;
 
-use super::{Exit, export::progress_bar, open::Opener, say};
+use super::{Exit, export::progress_bar, note, open::Opener, say};
 use crate::{coding::CODINGS, format::FORMATS, kind, suggest};
 
 pub(super) async fn run(
@@ -30,13 +31,13 @@ pub(super) async fn run(
     chunkflow.wait_for_room();
     let known: Vec<&str> = chunkflow.names().collect();
     if let Some(name) = names.iter().find(|name| !known.contains(&&***name)) {
-        eprintln!("there is no resource `{name}`; {}", suggest::remedy("resources", name, &known));
+        note(&format!("there is no resource `{name}`; {}", suggest::remedy("resources", name, &known)));
         return Ok(Exit::Usage);
     }
     let mut chosen = vec![];
     for format in formats {
         let Some(format) = FORMATS.iter().position(|known| known.name == format) else {
-            eprintln!("there is no format `{format}`; formats here: {}", kind::names(FORMATS));
+            note(&format!("there is no format `{format}`; formats here: {}", kind::names(FORMATS)));
             return Ok(Exit::Usage);
         };
         chosen.push(format);
@@ -46,7 +47,7 @@ pub(super) async fn run(
     for encoding in encodings {
         let coding = CODINGS.iter().position(|known| known.name == encoding);
         if coding.is_none() && encoding != "identity" {
-            eprintln!("there is no encoding `{encoding}`; encodings here: identity, {}", kind::names(CODINGS));
+            note(&format!("there is no encoding `{encoding}`; encodings here: identity, {}", kind::names(CODINGS)));
             return Ok(Exit::Usage);
         }
         codings.push(coding);
@@ -71,9 +72,11 @@ pub(super) async fn run(
             let told = format!("{} {} {encoding}", resource.name(), FORMATS[format].name);
             let bar = progress_bar(resource, &told, opener.process.terminal).await;
             let mut body = chunkflow.coded_body(resource, format, coding, base.as_deref().unwrap_or_default()).await?;
+            let mut bytes = 0;
             while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-                frame?;
+                bytes += frame?.into_data().unwrap_or_default().len() as u64;
                 bar.set_position(body.rows());
+                bar.set_message(HumanBytes(bytes).to_string());
             }
             bar.finish_and_clear();
             tracing::info!(

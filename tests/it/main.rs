@@ -37,6 +37,7 @@ mod reload;
 mod resume;
 mod secret_files;
 mod servers;
+mod shell;
 mod stalled;
 mod steady;
 mod stores;
