@@ -308,9 +308,9 @@ impl Serving {
 }
 
 async fn serve(url: &str, store: u64) -> SocketAddr {
-    let config = ServerConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..ServerConfig::default() };
+    let config = ServerConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)).into(), ..ServerConfig::default() };
     let server = Server::bind(config, lists(url, vec![flat_spec(), trick_spec()], store).await).expect("it listens");
-    let address = server.address();
+    let address = server.address().expect("an address of the internet");
     tokio::spawn(server.run(Shutdown::default()));
     address
 }

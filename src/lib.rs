@@ -84,8 +84,10 @@ pub use self::{
 };
 #[cfg(feature = "server")]
 pub use self::{
-    config::{AdminConfig, Complaints, Config, Draft, RequestRate, ResourceConfig, ServerConfig, TlsFiles},
-    server::{Prepared, Reload, Reloads, Server, Shutdown},
+    config::{
+        AdminConfig, Complaints, Config, Draft, Listen, NoListen, RequestRate, ResourceConfig, ServerConfig, TlsFiles,
+    },
+    server::{Inherited, Prepared, Reload, Reloads, Server, Shutdown},
 };
 #[doc(hidden)]
 pub use self::{text::fuzz_json, web::fuzz_filter};

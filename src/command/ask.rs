@@ -8,9 +8,16 @@ use http::{Method, Request, StatusCode, header};
 use http_body::Body as _;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    time::timeout,
+};
 
-use crate::{config::AdminConfig, web::Body};
+use crate::{
+    config::{AdminConfig, Listen},
+    web::Body,
+};
 
 /// Far more than the running server says.
 const LONGEST: usize = 1024 * 1024;
@@ -26,10 +33,12 @@ pub(super) async fn post(admin: &AdminConfig, path: &str) -> Result<(StatusCode,
 
 async fn exchange(admin: &AdminConfig, path: &str) -> Result<(StatusCode, Vec<u8>)> {
     let reached = || format!("no server answers at {}, the address of [admin]", admin.listen);
-    let stream = TcpStream::connect(admin.listen).await.with_context(reached)?;
-    let (mut sender, connection) = http1::handshake::<_, Body>(TokioIo::new(stream)).await.with_context(reached)?;
-    tokio::spawn(connection);
-    let mut request = Request::builder().method(Method::POST).uri(path).header(header::HOST, admin.listen.to_string());
+    let mut sender = match &admin.listen {
+        Listen::Ip(address) => begin(TcpStream::connect(address).await.with_context(reached)?).await,
+        Listen::Unix { path, .. } => begin(UnixStream::connect(path).await.with_context(reached)?).await,
+    }
+    .with_context(reached)?;
+    let mut request = Request::builder().method(Method::POST).uri(path).header(header::HOST, admin.listen.host());
     if let Some(token) = &admin.token {
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }
@@ -46,4 +55,13 @@ async fn exchange(admin: &AdminConfig, path: &str) -> Result<(StatusCode, Vec<u8
         }
     }
     Ok((head.status, bytes))
+}
+
+/// Begins a connection, which a task of its own drives.
+async fn begin(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> hyper::Result<http1::SendRequest<Body>> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
 }

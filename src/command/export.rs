@@ -53,7 +53,7 @@ pub(super) async fn run(
         note(&format!("there is no resource `{name}`; {}", suggest::remedy("resources", name, &names)));
         return Ok(Exit::Usage);
     };
-    let base = config.server.public_url.clone().unwrap_or_else(|| format!("http://{}", config.server.listen));
+    let base = config.server.public_url.clone().unwrap_or_else(|| format!("http://{}", config.server.listen.host()));
     // A bar would be drawn over the list where both go to one terminal.
     let shows_list = output.is_none() && io::stdout().is_terminal();
     let bar = progress_bar(&resource, name, opener.process.terminal && !shows_list).await;

@@ -62,8 +62,8 @@ struct Options {
 /// Options of the commands that serve; they win over the environment, which wins over the file.
 #[derive(Args, Clone, Debug, Default)]
 struct ServeOptions {
-    /// Where to listen
-    #[arg(long, env = "CHUNKFLOW_LISTEN", value_name = "IP:PORT")]
+    /// Where to listen: IP:PORT, or unix:/PATH
+    #[arg(long, env = "CHUNKFLOW_LISTEN", value_name = "ADDRESS")]
     listen: Option<String>,
     /// Where to keep chunks, for instance memory:256MiB
     #[arg(long, env = "CHUNKFLOW_STORE", value_name = "URL", hide_env_values = true)]

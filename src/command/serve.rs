@@ -1,6 +1,6 @@
 //! `chunkflow serve`
 
-use std::{convert::Infallible, io, net::SocketAddr};
+use std::{convert::Infallible, io};
 
 use anyhow::{Context, Result, bail};
 use tokio::{
@@ -14,7 +14,7 @@ use super::{
     origin::{NamedBy, Origin},
 };
 use crate::{
-    config::{AdminConfig, Config, collide, parse_listen},
+    config::{AdminConfig, Config, Listen},
     error::{Error, Kind},
     kind,
     server::{Prepared, Reload, Reloads, Server, Shutdown},
@@ -53,21 +53,21 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
     raise_open_files();
     config.check_tls()?;
     let chunkflow = config.open_to_serve().await?;
-    let listen = config.server.listen;
+    let listen = config.server.listen.clone();
     let scheme = if config.server.tls.is_some() { "https" } else { "http" };
-    if let Some(admin) = config.admin.as_ref().filter(|admin| collide(admin.listen, listen)) {
+    if let Some(admin) = config.admin.as_ref().filter(|admin| admin.listen.collides(&listen)) {
         bail!("the lists and [admin] would both listen at {}: give one of them another port", admin.listen)
     }
     let server = Server::bind(config.server.clone(), chunkflow.clone())
-        .map_err(|error| unbound(listen, error, "--listen, or `listen` in [server]"))?;
+        .map_err(|error| unbound(&listen, error, "--listen, or `listen` in [server]"))?;
     let admin = config.admin.clone().map(|admin| {
-        let listen = admin.listen;
-        Server::bind_admin(admin, chunkflow.clone()).map_err(|error| unbound(listen, error, "`listen` in [admin]"))
+        let listen = admin.listen.clone();
+        Server::bind_admin(admin, chunkflow.clone()).map_err(|error| unbound(&listen, error, "`listen` in [admin]"))
     });
     let admin = admin.transpose()?;
-    tracing::info!("serving {} at {scheme}://{}/", names(&chunkflow), server.address());
+    tracing::info!("serving {} at {}", names(&chunkflow), url(scheme, server.listens(), "/"));
     if let Some(admin) = &admin {
-        tracing::info!("metrics at http://{}/metrics", admin.address());
+        tracing::info!("metrics at {}", url("http", admin.listens(), "/metrics"));
     }
     let shutdown = Shutdown::default();
     let signals = tokio::spawn(stop_on_signals(shutdown.clone()));
@@ -94,9 +94,18 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
     Ok(Exit::Done)
 }
 
+/// What a client asks for; at a Unix socket its file, since URLs have no place for one.
+fn url(scheme: &str, listens: &Listen, path: &str) -> String {
+    match listens {
+        Listen::Ip(address) => format!("{scheme}://{address}{path}"),
+        listens => format!("{listens} ({path})"),
+    }
+}
+
 /// Why an address cannot be listened at, and what to do about it.
-fn unbound(listen: SocketAddr, error: io::Error, by: &str) -> Error {
+fn unbound(listen: &Listen, error: io::Error, by: &str) -> Error {
     let remedy = match error.kind() {
+        _ if listen.ip().is_none() => unbound_file(error.kind(), by),
         io::ErrorKind::AddrInUse => format!(
             "another program listens there, perhaps another chunkflow: end it, or choose another port with {by}"
         ),
@@ -109,6 +118,23 @@ fn unbound(listen: SocketAddr, error: io::Error, by: &str) -> Error {
         _ => format!("choose another address with {by}"),
     };
     Error::new(Kind::Config, format!("cannot listen at {listen}")).caused_by(error).remedy(remedy)
+}
+
+/// What to do where a Unix socket cannot be.
+fn unbound_file(kind: io::ErrorKind, by: &str) -> String {
+    match kind {
+        io::ErrorKind::AddrInUse => {
+            format!(
+                "another program listens there, perhaps another chunkflow: end it, or choose another path with {by}"
+            )
+        }
+        io::ErrorKind::AlreadyExists => format!("move that file away, or choose another path with {by}"),
+        io::ErrorKind::NotFound => format!("make its folder (RuntimeDirectory= in systemd), or choose one with {by}"),
+        io::ErrorKind::PermissionDenied => {
+            format!("this user may not make files there: give it the folder, or choose another with {by}")
+        }
+        _ => format!("choose another path with {by}"),
+    }
 }
 
 /// Says what is served where nobody wrote a configuration.
@@ -151,10 +177,10 @@ impl ServeOptions {
             Some(set) if set == value => format!("{variable} in the environment"),
             _ => option.to_owned(),
         };
-        if let Some(listen) = self.listen.as_ref().filter(|listen| parse_listen(listen).is_none()) {
+        if let Some(listen) = self.listen.as_ref().filter(|listen| listen.parse::<Listen>().is_err()) {
             let by = named("--listen", "CHUNKFLOW_LISTEN", listen);
             return Some(format!(
-                "{by}: `{listen}` is no address: write IP:PORT, for instance --listen 127.0.0.1:8080"
+                "{by}: `{listen}` is no address: write IP:PORT or unix:/PATH, for instance --listen 127.0.0.1:8080"
             ));
         }
         let store = self.store.as_ref()?;
@@ -175,7 +201,7 @@ impl ServeOptions {
     /// The configuration with what the options say in its place.
     fn over(&self, mut config: Config) -> Result<Config> {
         if let Some(listen) = &self.listen {
-            config.server.listen = parse_listen(listen).context("no address")?;
+            config.server.listen = listen.parse().ok().context("no address")?;
         }
         if let Some(store) = &self.store {
             config.store.url.clone_from(store);
@@ -242,7 +268,7 @@ impl Running {
         if let Some(passed_over) = reading.origin.passed_over() {
             said += &format!("; {passed_over}");
         }
-        let listens = |config: &Config| config.admin.as_ref().map(|admin| admin.listen);
+        let listens = |config: &Config| config.admin.as_ref().map(|admin| admin.listen.clone());
         for (key, changed) in [
             ("`listen` in [server]", config.server.listen != self.config.server.listen),
             ("the address of [admin]", listens(&config) != listens(&self.config)),
@@ -252,7 +278,7 @@ impl Running {
             }
         }
         // Addresses are compared with those that are listened at.
-        let listen = self.config.server.listen;
+        let listen = self.config.server.listen.clone();
         let admin = self.config.admin.take().map(|bound| AdminConfig {
             listen: bound.listen,
             token: config.admin.as_ref().map_or(bound.token, |admin| admin.token.clone()),

@@ -7,6 +7,7 @@ mod filled;
 mod known;
 mod label;
 mod left_out;
+mod listen;
 mod read;
 mod resource;
 mod secrets;
@@ -28,13 +29,10 @@ pub use self::{
     admin::AdminConfig,
     complaint::Complaints,
     draft::Draft,
+    listen::{Listen, NoListen},
     resource::ResourceConfig,
     server::{RequestRate, ServerConfig},
     tls::TlsFiles,
-};
-pub(crate) use self::{
-    admin::{collide, needs_token},
-    server::parse_listen,
 };
 use self::{
     complaint::{Discretion, Located},
@@ -189,12 +187,15 @@ impl Config {
                 );
             }
         }
-        if let Some(admin) = admin.as_ref().filter(|admin| admin::collide(admin.listen, server.listen)) {
+        if let Some(admin) = admin.as_ref().filter(|admin| admin.listen.collides(&server.listen)) {
             let written = ["admin.listen", "server.listen", "admin"];
             let place = written.iter().map(|path| reader.place(path)).find(|place| !place.is_empty());
             reader.complain(
                 place.unwrap_or(0..0),
-                format!("[server] and [admin] would listen at one port, {}", admin.listen.port()),
+                match admin.listen.ip() {
+                    Some(address) => format!("[server] and [admin] would listen at one port, {}", address.port()),
+                    None => format!("[server] and [admin] would listen at one socket, {}", admin.listen),
+                },
                 "give one of them another, for instance listen = \"127.0.0.1:8081\" in [admin]",
             );
         }

@@ -8,7 +8,11 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{read::Section, tls::TlsFiles};
+use super::{
+    listen::{self, Listen},
+    read::Section,
+    tls::TlsFiles,
+};
 use crate::{secret::Secret, source::ReadMemory, web};
 
 /// How often somebody may do something.
@@ -24,7 +28,7 @@ pub struct RequestRate {
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// Where it listens.
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// The certificate, where it speaks TLS.
     pub tls: Option<TlsFiles>,
     /// What absolute links begin with; `None`: scheme and host of the request.
@@ -35,6 +39,8 @@ pub struct ServerConfig {
     pub secret: Option<Secret>,
     /// Peers that may set `Forwarded` and `X-Forwarded-*`.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether peers at a Unix socket may set them too.
+    pub trusts_unix: bool,
     /// Streams at once; one more gets 503.
     pub max_streams: usize,
     /// Connections at once; one more gets 503.
@@ -64,12 +70,13 @@ pub struct ServerConfig {
 impl Default for ServerConfig {
     fn default() -> ServerConfig {
         ServerConfig {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)).into(),
             tls: None,
             public_url: None,
             allowed_hosts: None,
             secret: None,
             trusted_proxies: vec![],
+            trusts_unix: false,
             max_streams: 10_000,
             max_connections: 12_000,
             max_connections_per_address: 0,
@@ -89,13 +96,15 @@ impl Default for ServerConfig {
 impl ServerConfig {
     pub(super) fn read(mut section: Section<'_, '_>) -> ServerConfig {
         let usual = ServerConfig::default();
+        let (trusted_proxies, trusts_unix) = trusted_proxies(&mut section);
         let config = ServerConfig {
-            listen: listen(&mut section).unwrap_or(usual.listen),
+            listen: listen::read(&mut section, &usual.listen).unwrap_or(usual.listen),
             tls: section.section("tls").map(TlsFiles::read),
             public_url: public_url(&mut section),
             allowed_hosts: allowed_hosts(&mut section),
             secret: secret(&mut section),
-            trusted_proxies: trusted_proxies(&mut section),
+            trusted_proxies,
+            trusts_unix,
             max_streams: section.integer("max_streams", 1..=1_000_000).map_or(usual.max_streams, |n| n as usize),
             max_connections: section
                 .integer("max_connections", 1..=1_000_000)
@@ -117,36 +126,6 @@ impl ServerConfig {
         };
         section.finish();
         config
-    }
-}
-
-fn listen(section: &mut Section<'_, '_>) -> Option<SocketAddr> {
-    let text = section.string_like("listen", |port| format!("127.0.0.1:{port}"))?;
-    let parsed = parse_listen(&text);
-    if parsed.is_none() {
-        section.complain(
-            "listen",
-            format!("`{}` is no address", section.written("listen")),
-            format!("write IP:PORT, for instance \"{}\" or \"[::]:8080\"", meant_listen(section.written("listen"))),
-        );
-    }
-    parsed
-}
-
-/// Reads `127.0.0.1:8080`, `localhost:8080` or `:8080`.
-pub(crate) fn parse_listen(text: &str) -> Option<SocketAddr> {
-    match text.split_once(':') {
-        Some(("", port)) => Some(SocketAddr::from(([0, 0, 0, 0], port.parse().ok()?))),
-        Some(("localhost", port)) => Some(SocketAddr::from(([127, 0, 0, 1], port.parse().ok()?))),
-        _ => text.parse().ok(),
-    }
-}
-
-/// What was most likely meant by what is no address: a port alone, or a name whose port is missing.
-fn meant_listen(text: &str) -> String {
-    match text.parse::<u16>() {
-        Ok(port) => format!("127.0.0.1:{port}"),
-        Err(_) => "127.0.0.1:8080".to_owned(),
     }
 }
 
@@ -215,17 +194,23 @@ fn parse_rate(text: &str) -> Option<RequestRate> {
     Some(RequestRate { requests: requests.trim().parse().ok()?, per: Duration::from_secs(seconds) })
 }
 
-fn trusted_proxies(section: &mut Section<'_, '_>) -> Vec<IpNet> {
+/// The networks of proxies, and whether `unix:`, the peers at a Unix socket, is among them.
+fn trusted_proxies(section: &mut Section<'_, '_>) -> (Vec<IpNet>, bool) {
     let mut nets = vec![];
+    let mut unix = false;
     for text in section.strings("trusted_proxies").unwrap_or_default() {
+        if text == "unix:" {
+            unix = true;
+            continue;
+        }
         match text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
             Ok(net) => nets.push(net),
             Err(_) => section.complain(
                 "trusted_proxies",
                 format!("`{text}` is no network"),
-                "write for instance \"127.0.0.1/32\" or \"10.0.0.0/8\"",
+                "write for instance \"127.0.0.1/32\" or \"10.0.0.0/8\"; \"unix:\" is who connects to a Unix socket",
             ),
         }
     }
-    nets
+    (nets, unix)
 }

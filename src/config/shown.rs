@@ -3,6 +3,7 @@
 /// Keys of `[server]`: addresses, names, numbers, spans of time.
 const SERVER: &[&str] = &[
     "listen",
+    "listen_mode",
     "allowed_hosts",
     "trusted_proxies",
     "request_rate",
@@ -47,7 +48,7 @@ pub(super) fn may_be_shown(steps: &[String], key: &str) -> bool {
     match steps[..] {
         ["server"] => SERVER.contains(&key),
         ["server", "tls"] => ["cert", "key"].contains(&key),
-        ["admin"] => key == "listen",
+        ["admin"] => ["listen", "listen_mode"].contains(&key),
         ["store"] => STORE.contains(&key),
         ["store", "tls"] => ["ca", "cert", "key"].contains(&key),
         ["databases", _] => DATABASE.contains(&key),

@@ -3,13 +3,14 @@
 use std::{future::Future, io, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
+use tokio::{io::AsyncReadExt, time::timeout};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     http1, http2,
     live::Live,
     origin::Peer,
+    transport::Transport,
     watch::{Watch, Watched},
 };
 
@@ -27,7 +28,7 @@ enum Spoken {
 /// Serves a connection until it ends, is idle for too long, waits for its client for too long, or `draining`
 /// comes and its last response is out. Dropping the future cuts it, visibly.
 pub(super) async fn serve(
-    stream: TcpStream,
+    stream: Transport,
     peer: Peer,
     tls: Option<TlsAcceptor>,
     live: Arc<Live>,
@@ -47,7 +48,7 @@ pub(super) async fn serve(
 }
 
 /// Waits for the first bytes, and with TLS for the handshake.
-async fn greet(mut stream: TcpStream, tls: Option<TlsAcceptor>, watch: &Arc<Watch>) -> io::Result<Spoken> {
+async fn greet(mut stream: Transport, tls: Option<TlsAcceptor>, watch: &Arc<Watch>) -> io::Result<Spoken> {
     let Some(tls) = tls else {
         let begun = begin(&mut stream).await?;
         let http2 = begun.starts_with(http2::PREFACE);
@@ -61,7 +62,7 @@ async fn greet(mut stream: TcpStream, tls: Option<TlsAcceptor>, watch: &Arc<Watc
 
 /// Reads until it is clear whether the client begins with HTTP/2's preface, as one does that knows what
 /// is spoken here.
-async fn begin(stream: &mut TcpStream) -> io::Result<Bytes> {
+async fn begin(stream: &mut Transport) -> io::Result<Bytes> {
     let mut begun = BytesMut::with_capacity(READ);
     loop {
         let read = stream.read_buf(&mut begun).await?;

@@ -21,7 +21,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::outgoing::Socket;
+use super::{outgoing::Socket, transport::Transport};
 
 /// So long a client that has closed its half waits for the first byte of an answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
@@ -50,22 +50,30 @@ pub(super) async fn finish(io: &mut impl Socket) -> io::Result<()> {
 }
 
 /// Closes the socket as its connection must end: where it `owes` something, with a reset.
-pub(super) fn close(socket: &TcpStream, owes: bool) {
-    if owes {
-        reset_at_close(socket, true);
+pub(super) fn close(transport: &mut Transport, owes: bool) {
+    match transport {
+        Transport::Tcp(_) if owes => reset_at_close(transport, true),
+        Transport::Tcp(_) => {}
+        // It resets by itself, for as long as what the client asked for is in it.
+        Transport::Unix(_) if owes => {}
+        Transport::Unix(socket) => socket.take_kept(),
     }
 }
 
 /// Whether the system resets the connection when the socket is closed, by whoever: a process that is
 /// killed closes its sockets too.
-pub(super) fn reset_at_close(socket: &TcpStream, resets: bool) {
-    let _ = SockRef::from(socket).set_linger(resets.then_some(Duration::ZERO));
+pub(super) fn reset_at_close(transport: &Transport, resets: bool) {
+    if let Transport::Tcp(socket) = transport {
+        let _ = SockRef::from(socket).set_linger(resets.then_some(Duration::ZERO));
+    }
 }
 
 /// Waits until all that was written has left, or the client has not taken it for too long: a reset
-/// discards what has not.
-pub(super) async fn leaves(socket: &TcpStream) {
-    let _ = timeout(LEAVES, has_left(socket)).await;
+/// discards what has not. At a Unix socket it is with the client at once.
+pub(super) async fn leaves(transport: &Transport) {
+    if let Transport::Tcp(socket) = transport {
+        let _ = timeout(LEAVES, has_left(socket)).await;
+    }
 }
 
 #[cfg(target_os = "linux")]

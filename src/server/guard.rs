@@ -1,12 +1,12 @@
 //! Who may ask the operator's listener.
 
-use std::{io, net::SocketAddr};
+use std::io;
 
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    config::needs_token,
+    config::Listen,
     error::{Error, Kind},
     web::{Body, refusal},
 };
@@ -28,9 +28,9 @@ impl Guard {
     ///
     /// # Errors
     /// When there is no token where one is needed, or an empty one.
-    pub(super) fn new(token: Option<String>, bound: SocketAddr) -> io::Result<Guard> {
+    pub(super) fn new(token: Option<String>, bound: &Listen) -> io::Result<Guard> {
         let wrong = match &token {
-            None if needs_token(bound) => format!(
+            None if bound.is_beyond_here() => format!(
                 "the admin listener is bound to {bound}, beyond loopback, until a restart: set `token` in [admin], or restart"
             ),
             Some(token) if token.trim().is_empty() => "the token of [admin] is empty: give it a value".to_owned(),

@@ -17,7 +17,6 @@ use http::{HeaderValue, Method, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use tokio::{
     io::AsyncReadExt,
-    net::TcpStream,
     time::{sleep, timeout},
 };
 
@@ -29,6 +28,7 @@ use super::{
     live::Live,
     origin::Peer,
     outgoing::{Outgoing, Socket},
+    transport::Transport,
     watch::{Wait, Watch, Watched},
 };
 use crate::{
@@ -66,7 +66,7 @@ pub(super) async fn serve(
 }
 
 /// Refuses a connection, without reading what was asked.
-pub(super) async fn reject(stream: TcpStream, why: Error) {
+pub(super) async fn reject(stream: Transport, why: Error) {
     let watch = Watch::new();
     let connection = Connection::new(Watched::new(stream, Arc::clone(&watch)), watch);
     let _ = timeout(2 * PATIENCE, connection.refuse(problem(why))).await;
@@ -244,15 +244,15 @@ impl<IO: Socket> Connection<IO> {
         // Where the end of the connection is the body's, the end of this process must not look like it.
         let by_close = framing == Framing::Close;
         if by_close {
-            ending::reset_at_close(self.io.tcp(), true);
+            ending::reset_at_close(self.io.transport(), true);
         }
         poll_fn(|context| self.poll_send(context, &mut answer)).await?;
         if answer.cut {
-            ending::leaves(self.io.tcp()).await;
+            ending::leaves(self.io.transport()).await;
             return Err(io::Error::other("the list is cut"));
         }
         if by_close {
-            ending::reset_at_close(self.io.tcp(), false);
+            ending::reset_at_close(self.io.transport(), false);
         }
         self.watch.owe(false);
         Ok(keeps)

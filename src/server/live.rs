@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::SocketAddr,
     sync::{
         Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64},
@@ -16,7 +15,7 @@ use super::{
     route::{Door, Site},
 };
 use crate::{
-    config::{AdminConfig, ServerConfig},
+    config::{AdminConfig, Listen, ServerConfig},
     web::Chunkflow,
 };
 
@@ -25,7 +24,7 @@ pub type Reloads = mpsc::Sender<oneshot::Sender<Result<String, String>>>;
 
 /// What lasts as long as the listener.
 pub(super) struct Shared {
-    pub(super) address: SocketAddr,
+    pub(super) listens: Listen,
     pub(super) ready: AtomicBool,
     /// Whether the time to drain is over, and what still runs is cut.
     pub(super) cuts: AtomicBool,
@@ -37,9 +36,9 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(address: SocketAddr) -> Arc<Shared> {
+    pub(super) fn new(listens: Listen) -> Arc<Shared> {
         Arc::new(Shared {
-            address,
+            listens,
             ready: AtomicBool::new(true),
             cuts: AtomicBool::new(false),
             connections: Arc::default(),

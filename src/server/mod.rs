@@ -10,11 +10,13 @@ mod guard;
 mod head;
 mod http1;
 mod http2;
+mod listener;
 mod live;
 mod origin;
 mod outgoing;
 mod route;
 mod tls;
+mod transport;
 mod watch;
 
 use std::{
@@ -30,9 +32,8 @@ use std::net::IpAddr;
 
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{Semaphore, watch as signal},
     task::JoinSet,
     time::{Instant, sleep_until},
@@ -41,20 +42,22 @@ use tokio::{
 pub use self::{
     forwarded::fuzz_forwarded,
     head::fuzz_head,
+    listener::Inherited,
     live::{Prepared, Reload, Reloads},
 };
 use self::{
+    listener::{Bound, Listener},
     live::{Live, Shared},
-    origin::Peer,
+    origin::{Peer, Remote},
     route::{Door, Site},
     tls::Tls,
+    transport::Transport,
 };
 use crate::{
-    config::{AdminConfig, ServerConfig},
+    config::{AdminConfig, Listen, ServerConfig},
     web::Chunkflow,
 };
 
-const BACKLOG: i32 = 4096;
 /// After an accept that failed for want of something (files, memory), others get time to give it back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes that the kernel holds for a connection and has not sent. With less than a few writes, it costs throughput.
@@ -71,7 +74,7 @@ const REJECTIONS: usize = 256;
 
 /// A server that listens; [`run`](Server::run) makes it serve.
 pub struct Server {
-    listener: TcpListener,
+    listener: Listener,
     live: Arc<Live>,
 }
 
@@ -118,10 +121,23 @@ impl Server {
     /// # Errors
     /// When the address cannot be listened at, or the certificate is of no use. Needs a tokio runtime.
     pub fn bind(config: ServerConfig, chunkflow: Chunkflow) -> io::Result<Server> {
-        let socket = bound(config.listen)?;
-        let shared = Shared::new(local_address(&socket)?);
+        let bound = Bound::at(&config.listen)?;
+        Server::at(bound, config, chunkflow)
+    }
+
+    /// Listens at a socket that is open already, as systemd hands it to a service that it starts.
+    ///
+    /// # Errors
+    /// As [`bind`](Server::bind).
+    pub fn inherit(socket: Inherited, config: ServerConfig, chunkflow: Chunkflow) -> io::Result<Server> {
+        let bound = Bound::inherited(socket)?;
+        Server::at(bound, config, chunkflow)
+    }
+
+    fn at(bound: Bound, config: ServerConfig, chunkflow: Chunkflow) -> io::Result<Server> {
+        let shared = Shared::new(bound.listens().clone());
         let site = Site::new(chunkflow, config, Door::Public, &shared)?;
-        Server::listen(socket, shared, site)
+        Server::listen(bound, shared, site)
     }
 
     /// Listens for the operator: `/metrics`.
@@ -129,21 +145,37 @@ impl Server {
     /// # Errors
     /// As [`bind`](Server::bind); and when there is no token where the socket is bound beyond loopback.
     pub fn bind_admin(admin: AdminConfig, chunkflow: Chunkflow) -> io::Result<Server> {
-        let socket = bound(admin.listen)?;
-        let shared = Shared::new(local_address(&socket)?);
-        let site = Site::for_operator(chunkflow, &admin, &shared)?;
-        Server::listen(socket, shared, site)
+        let bound = Bound::at(&admin.listen)?;
+        Server::at_for_operator(bound, admin, chunkflow)
     }
 
-    fn listen(socket: Socket, shared: Arc<Shared>, site: Site) -> io::Result<Server> {
-        socket.listen(BACKLOG)?;
-        let listener = TcpListener::from_std(socket.into())?;
-        Ok(Server { listener, live: Live::new(shared, site) })
+    /// Listens for the operator at a socket that is open already.
+    ///
+    /// # Errors
+    /// As [`bind_admin`](Server::bind_admin).
+    pub fn inherit_admin(socket: Inherited, admin: AdminConfig, chunkflow: Chunkflow) -> io::Result<Server> {
+        let bound = Bound::inherited(socket)?;
+        Server::at_for_operator(bound, admin, chunkflow)
+    }
+
+    fn at_for_operator(bound: Bound, admin: AdminConfig, chunkflow: Chunkflow) -> io::Result<Server> {
+        let shared = Shared::new(bound.listens().clone());
+        let site = Site::for_operator(chunkflow, &admin, &shared)?;
+        Server::listen(bound, shared, site)
+    }
+
+    fn listen(bound: Bound, shared: Arc<Shared>, site: Site) -> io::Result<Server> {
+        Ok(Server { listener: bound.listen()?, live: Live::new(shared, site) })
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.live.shared.address
+    pub fn listens(&self) -> &Listen {
+        &self.live.shared.listens
+    }
+
+    /// The address of the internet where it listens; `None` at a Unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.live.shared.listens.ip()
     }
 
     /// What gives it another configuration while it runs.
@@ -179,7 +211,7 @@ impl Server {
                 }
                 () = sleep_until(last_call.unwrap_or_else(Instant::now)), if last_call.is_some() => break,
             };
-            let (stream, address) = match accepted {
+            let (transport, address) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) if is_the_clients(&error) => continue,
                 Err(error) => {
@@ -189,13 +221,15 @@ impl Server {
                 }
             };
             let site = live.site();
-            match site.admit(address.ip()) {
+            match site.admit(address) {
                 Ok(place) => {
-                    prepare(&stream, address, &site.config);
+                    if let (Transport::Tcp(stream), Remote::Ip(address)) = (&transport, address) {
+                        prepare(stream, address, &site.config);
+                    }
                     let acceptor = site.tls.as_ref().map(Tls::acceptor);
                     let peer = Peer { address, secure: acceptor.is_some() };
                     let live = Arc::clone(&live);
-                    let serving = connection::serve(stream, peer, acceptor, live, shutdown.reached(Stage::Draining));
+                    let serving = connection::serve(transport, peer, acceptor, live, shutdown.reached(Stage::Draining));
                     connections.spawn(async move {
                         let _place = place;
                         serving.await;
@@ -207,7 +241,7 @@ impl Server {
                     if let Ok(turn) = Arc::clone(&rejections).try_acquire_owned() {
                         connections.spawn(async move {
                             let _turn = turn;
-                            http1::reject(stream, error).await;
+                            http1::reject(transport, error).await;
                         });
                     }
                 }
@@ -237,19 +271,6 @@ async fn follow(live: &Live) {
             tls.look().await;
         }
     }
-}
-
-/// A socket with this address, to which nobody can connect yet.
-fn bound(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    Ok(socket)
-}
-
-fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
-    socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("the socket has no address of the internet"))
 }
 
 /// Errors of one connection that was gone before it was accepted.
@@ -291,6 +312,8 @@ fn on_one_machine(own: IpAddr, peer: IpAddr) -> bool {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[tokio::test]

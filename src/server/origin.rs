@@ -2,7 +2,8 @@
 
 use std::{
     borrow::Cow,
-    net::{IpAddr, SocketAddr},
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
 use http::{Request, Version, header};
@@ -10,15 +11,43 @@ use ipnet::IpNet;
 
 use super::forwarded::{Asked, hops};
 use crate::{
-    config::ServerConfig,
+    config::{Listen, ServerConfig},
     error::{Error, Kind, Result},
     web::{is_host, named},
 };
 
+/// Who is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Remote {
+    /// From this address.
+    Ip(SocketAddr),
+    /// Through a Unix socket.
+    Unix,
+}
+
+impl Remote {
+    /// The address that requests count for: a peer at a Unix socket is on this machine.
+    pub(super) fn ip(self) -> IpAddr {
+        match self {
+            Remote::Ip(address) => address.ip(),
+            Remote::Unix => Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Remote::Ip(address) => address.fmt(f),
+            Remote::Unix => f.write_str("unix:"),
+        }
+    }
+}
+
 /// Who asks, and whether over TLS.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer {
-    pub(super) address: SocketAddr,
+    pub(super) address: Remote,
     pub(super) secure: bool,
 }
 
@@ -29,6 +58,7 @@ pub(super) struct Hosts {
     allowed: Option<Vec<String>>,
     public_url: Option<String>,
     trusted: Vec<IpNet>,
+    trusts_unix: bool,
     own: String,
     port: u16,
     /// Whether nobody named hosts: then loopback's names are allowed too, and every port, since ports may be mapped.
@@ -36,19 +66,21 @@ pub(super) struct Hosts {
 }
 
 impl Hosts {
-    pub(super) fn new(config: &ServerConfig, address: SocketAddr) -> Hosts {
+    pub(super) fn new(config: &ServerConfig, listens: &Listen) -> Hosts {
+        let address = listens.ip();
         let usual = || {
-            let own = Some(host_of(address.ip())).filter(|_| !address.ip().is_unspecified());
-            own.into_iter().collect()
+            let own = address.filter(|address| !address.ip().is_unspecified());
+            own.map(|address| host_of(address.ip())).into_iter().collect()
         };
         let allowed: Vec<String> = config.allowed_hosts.clone().unwrap_or_else(usual);
         Hosts {
             allowed: (!allowed.iter().any(|host| host == "*")).then_some(allowed),
             public_url: config.public_url.clone(),
             trusted: config.trusted_proxies.clone(),
-            port: address.port(),
+            trusts_unix: config.trusts_unix,
+            port: address.map_or(80, |address| address.port()),
             any_port: config.allowed_hosts.is_none(),
-            own: format!("{}:{}", host_of(address.ip()), address.port()),
+            own: listens.host(),
         }
     }
 
@@ -60,7 +92,7 @@ impl Hosts {
         request: &'a Request<B>,
         peer: Peer,
     ) -> Result<Cow<'a, str>> {
-        let trusted = self.trusts(peer.address.ip());
+        let trusted = self.believes(peer.address);
         let asked = if trusted { Asked::read(request.headers()) } else { Asked::default() };
         let host = match asked.host.or(named.map(Cow::Borrowed)).map(lower_case) {
             Some(host) if is_host(&host) => host,
@@ -87,9 +119,9 @@ impl Hosts {
     /// The address that a request counts for: the farthest one that is vouched for. That is the peer's; or, where the
     /// peer is a trusted proxy, the one that it names, and so on as long as the named one is trusted too. A proxy that
     /// names nobody stands for its clients itself.
-    pub(super) fn client<B>(&self, request: &Request<B>, peer: IpAddr) -> IpAddr {
-        let mut client = peer.to_canonical();
-        if !self.trusts(client) {
+    pub(super) fn client<B>(&self, request: &Request<B>, peer: Remote) -> IpAddr {
+        let mut client = peer.ip().to_canonical();
+        if !self.believes(peer) {
             return client;
         }
         // From the last hop back; all that stands before the first that is not trusted may be made up.
@@ -103,7 +135,15 @@ impl Hosts {
         client
     }
 
-    pub(super) fn trusts(&self, peer: IpAddr) -> bool {
+    /// Whether what a peer says of its client is believed.
+    pub(super) fn believes(&self, peer: Remote) -> bool {
+        match peer {
+            Remote::Ip(address) => self.trusts(address.ip()),
+            Remote::Unix => self.trusts_unix,
+        }
+    }
+
+    fn trusts(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.trusted.iter().any(|net| net.contains(&peer))
     }
@@ -156,8 +196,8 @@ mod tests {
     use super::*;
 
     fn origin(config: &ServerConfig, peer: [u8; 4], headers: &[(&str, &str)]) -> Option<String> {
-        let peer = Peer { address: SocketAddr::from((peer, 40_000)), secure: false };
-        let hosts = Hosts::new(config, SocketAddr::from(([127, 0, 0, 1], 8080)));
+        let peer = Peer { address: Remote::Ip(SocketAddr::from((peer, 40_000))), secure: false };
+        let hosts = Hosts::new(config, &SocketAddr::from(([127, 0, 0, 1], 8080)).into());
         let mut request = Request::get("/tricks");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -210,10 +250,10 @@ mod tests {
     fn what_a_trusted_proxy_passes_on_counts_for_the_address_that_it_names() {
         let trusted = vec!["10.0.0.0/8".parse().unwrap()];
         let config = ServerConfig { trusted_proxies: trusted, ..ServerConfig::default() };
-        let hosts = Hosts::new(&config, SocketAddr::from(([127, 0, 0, 1], 8080)));
+        let hosts = Hosts::new(&config, &SocketAddr::from(([127, 0, 0, 1], 8080)).into());
         let client = |peer: [u8; 4], name: &str, value: &str| {
             let request = Request::get("/").header(name, value).body(()).unwrap();
-            hosts.client(&request, IpAddr::from(peer)).to_string()
+            hosts.client(&request, Remote::Ip(SocketAddr::from((peer, 40_000)))).to_string()
         };
         for (peer, name, value, counted) in [
             ([192, 0, 2, 1], "x-forwarded-for", "198.51.100.7", "192.0.2.1"),
@@ -235,7 +275,7 @@ mod tests {
             assert_eq!(client(peer, name, value), counted, "{peer:?} {name}: {value}");
         }
         let both = Request::get("/").header("forwarded", "for=1.1.1.1").header("x-forwarded-for", "198.51.100.7");
-        let counted = hosts.client(&both.body(()).unwrap(), IpAddr::from([10, 0, 0, 1]));
+        let counted = hosts.client(&both.body(()).unwrap(), Remote::Ip(SocketAddr::from(([10, 0, 0, 1], 40_000))));
         assert_eq!(counted.to_string(), "198.51.100.7", "the proxy's own word, not the client's");
     }
 }

@@ -9,13 +9,10 @@ use std::{
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::server::TlsStream;
 
-use super::{head::Framing, watch::Watched};
+use super::{head::Framing, transport::Transport, watch::Watched};
 use crate::error::{Error, Result};
 
 /// Bytes of one write, about. Fewer cost more calls of the kernel, and turns between it and the client; with
@@ -36,12 +33,12 @@ pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
     }
 
     /// The socket below.
-    fn tcp(&self) -> &TcpStream;
+    fn transport(&self) -> &Transport;
 }
 
 impl Socket for Box<TlsStream<Watched>> {
-    fn tcp(&self) -> &TcpStream {
-        self.get_ref().0.tcp()
+    fn transport(&self) -> &Transport {
+        self.get_ref().0.transport()
     }
 }
 
@@ -50,8 +47,8 @@ impl Socket for Watched {
         Watched::segment(self)
     }
 
-    fn tcp(&self) -> &TcpStream {
-        Watched::tcp(self)
+    fn transport(&self) -> &Transport {
+        Watched::transport(self)
     }
 }
 
@@ -216,7 +213,7 @@ mod tests {
             1000
         }
 
-        fn tcp(&self) -> &TcpStream {
+        fn transport(&self) -> &Transport {
             unreachable!("there is none")
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     io,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
@@ -16,7 +16,7 @@ use super::{
     bounds::{self, Place, Rates},
     guard::Guard,
     live::Shared,
-    origin::{Hosts, Peer, host},
+    origin::{Hosts, Peer, Remote, host},
     tls::Tls,
 };
 use crate::{
@@ -62,7 +62,7 @@ impl Site {
         Ok(Site {
             chunkflow,
             tls: config.tls.as_ref().map(Tls::open).transpose()?,
-            hosts: Hosts::new(&config, shared.address),
+            hosts: Hosts::new(&config, &shared.listens),
             rates: config.request_rate.map(Rates::new),
             config: Arc::new(config),
             door,
@@ -75,9 +75,9 @@ impl Site {
     /// # Errors
     /// When that address needs a token, and there is none.
     pub(super) fn for_operator(chunkflow: Chunkflow, admin: &AdminConfig, shared: &Arc<Shared>) -> io::Result<Site> {
-        let guard = Guard::new(admin.token.clone(), shared.address)?;
+        let guard = Guard::new(admin.token.clone(), &shared.listens)?;
         let config = ServerConfig {
-            listen: admin.listen,
+            listen: admin.listen.clone(),
             allowed_hosts: guard.hosts(),
             max_connections: 64,
             ..ServerConfig::default()
@@ -89,9 +89,9 @@ impl Site {
     ///
     /// # Errors
     /// When there are too many, in all or of its address.
-    pub(super) fn admit(&self, peer: IpAddr) -> Result<Place> {
+    pub(super) fn admit(&self, peer: Remote) -> Result<Place> {
         let (all, each) = (self.config.max_connections, self.config.max_connections_per_address);
-        self.shared.connections.enter("connections", all, Some(peer).filter(|peer| !self.hosts.trusts(*peer)), each)
+        self.shared.connections.enter("connections", all, (!self.hosts.believes(peer)).then(|| peer.ip()), each)
     }
 
     /// Answers a request; with a stream comes the permit that it must hold.
@@ -102,7 +102,7 @@ impl Site {
             began: Instant::now(),
             shared: Arc::clone(&self.shared),
             peer: peer.address,
-            client: self.hosts.client(&request, peer.address.ip()),
+            client: self.hosts.client(&request, peer.address),
             id: id.clone(),
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -162,7 +162,7 @@ impl Site {
         peer: Peer,
     ) -> Result<(Response<Body>, Option<Place>)> {
         let each = self.config.max_streams_per_address;
-        let client = self.hosts.client(request, peer.address.ip());
+        let client = self.hosts.client(request, peer.address);
         if let Some(rates) = &self.rates {
             rates.ask(client)?;
         }
@@ -268,7 +268,7 @@ struct Line {
     began: Instant,
     shared: Arc<Shared>,
     /// Who is connected.
-    peer: SocketAddr,
+    peer: Remote,
     /// Who asks: where the peer is a trusted proxy, the one that it names.
     client: IpAddr,
     id: HeaderValue,

@@ -16,12 +16,9 @@ use std::{
 
 use bytes::Bytes;
 use socket2::SockRef;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::ending;
+use super::{ending, transport::Transport};
 use crate::config::ServerConfig;
 
 /// What a connection can wait for the client with.
@@ -156,7 +153,7 @@ const SETTLES: u64 = 4 * 1024 * 1024;
 
 /// A socket that notes what it waits for.
 pub(super) struct Watched {
-    stream: TcpStream,
+    stream: Transport,
     watch: Arc<Watch>,
     /// What was read of it already, to be read again.
     begun: Bytes,
@@ -165,7 +162,7 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(stream: TcpStream, watch: Arc<Watch>) -> Watched {
+    pub(super) fn new(stream: Transport, watch: Arc<Watch>) -> Watched {
         Watched { stream, watch, begun: Bytes::new(), segment: (1, 0) }
     }
 
@@ -175,8 +172,8 @@ impl Watched {
         self
     }
 
-    /// The socket itself.
-    pub(super) fn tcp(&self) -> &TcpStream {
+    /// What it reads from and writes to.
+    pub(super) fn transport(&self) -> &Transport {
         &self.stream
     }
 
@@ -184,7 +181,7 @@ impl Watched {
     pub(super) fn segment(&mut self) -> usize {
         let written = self.watch.written.load(Ordering::Relaxed);
         if written < SETTLES || written >= self.segment.1 + SETTLES {
-            let bytes = SockRef::from(&self.stream).tcp_mss().map_or(1, |bytes| bytes as usize);
+            let bytes = self.stream.segment().unwrap_or(1);
             self.segment = (bytes, written);
         }
         self.segment.0
@@ -221,7 +218,7 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        ending::close(&self.stream, self.watch.owes.load(Ordering::Relaxed));
+        ending::close(&mut self.stream, self.watch.owes.load(Ordering::Relaxed));
     }
 }
 

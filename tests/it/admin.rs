@@ -31,11 +31,12 @@ impl Operated {
         let file = numbered(10);
         let server = file.serve("table = \"item\"");
         let (ask, reloads) = tokio::sync::mpsc::channel(100);
-        let config = AdminConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), token: token.map(str::to_owned) };
+        let config =
+            AdminConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)).into(), token: token.map(str::to_owned) };
         let admin = server.block_on(async {
             let listener = Server::bind_admin(config, server.chunkflow.clone()).unwrap();
             listener.ask_for_reloads(ask);
-            let admin = listener.address();
+            let admin = listener.address().unwrap();
             tokio::spawn(listener.run(Shutdown::default()));
             admin
         });

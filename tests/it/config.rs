@@ -100,7 +100,7 @@ fn an_empty_url_or_table_is_no_list_that_is_left_out_in_silence() {
 fn an_admin_listener_without_an_address_is_on_loopback() {
     let list = "[databases]\nmain = \"sqlite:x\"\n[resources.a]\ndatabase = \"main\"\ntable = \"t\"\n";
     let config = parse(&format!("[admin]\n{list}")).unwrap();
-    assert_eq!(config.admin.unwrap().listen, std::net::SocketAddr::from(([127, 0, 0, 1], 8081)));
+    assert_eq!(config.admin.unwrap().listen, std::net::SocketAddr::from(([127, 0, 0, 1], 8081)).into());
 }
 
 #[test]

@@ -366,7 +366,7 @@ fn the_operator_sees_the_counters_on_a_listener_of_its_own() {
     let admin = AdminConfig { listen: "127.0.0.1:0".parse().unwrap(), token: Some("secret".into()) };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let admin = runtime.block_on(async { Server::bind_admin(admin, server.chunkflow.clone()).unwrap() });
-    let address = admin.address();
+    let address = admin.address().unwrap();
     runtime.spawn(admin.run(Shutdown::default()));
     for headers in [&[][..], &[("authorization", "Bearer wrong")]] {
         let refused = ask(address, "GET", "/metrics", headers);

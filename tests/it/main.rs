@@ -45,6 +45,7 @@ mod streaming;
 mod styles;
 mod support;
 mod tls;
+mod unix;
 mod values;
 mod warm;
 mod writers;

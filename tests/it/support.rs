@@ -53,9 +53,10 @@ impl Running {
     }
 
     fn on(runtime: tokio::runtime::Runtime, server: ServerConfig, chunkflow: Chunkflow) -> Running {
-        let server = ServerConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..server };
+        let server = ServerConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)).into(), ..server };
         let server = runtime.block_on(async { Server::bind(server, chunkflow.clone()).unwrap() });
-        let (address, shutdown, (tell, ended)) = (server.address(), Shutdown::default(), std::sync::mpsc::channel());
+        let (address, shutdown, (tell, ended)) =
+            (server.address().unwrap(), Shutdown::default(), std::sync::mpsc::channel());
         let stop = shutdown.clone();
         runtime.spawn(async move {
             server.run(stop).await;
