@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::{live::Shared, route};
+use super::{live::Shared, ready};
 use crate::{
     error::{Error, Kind},
     web::{Body, Chunkflow, json, no_content, problem, resource_of},
@@ -20,7 +20,7 @@ pub(super) async fn answer<B>(chunkflow: &Chunkflow, shared: &Shared, request: &
     match (&*path, method) {
         ("/metrics", Method::GET | Method::HEAD) => metrics(chunkflow),
         ("/reload", Method::POST) => reload(shared).await,
-        ("/healthz", method) => route::health(&method, true, vec![]),
+        ("/healthz", method) => ready::health(&method),
         (path, method) => match (path.strip_prefix("/purge/"), method) {
             (Some(resource), Method::POST) => match resource_of(resource) {
                 Ok(resource) => purge(chunkflow, &resource).await,

@@ -14,6 +14,7 @@ mod listener;
 mod live;
 mod origin;
 mod outgoing;
+mod ready;
 mod route;
 mod tls;
 mod transport;
@@ -104,6 +105,11 @@ impl Shutdown {
     /// Cuts what still runs.
     pub fn stop(&self) {
         self.0.send_replace(Stage::Stopped);
+    }
+
+    /// Ends once it is told to stop.
+    pub fn told(&self) -> impl Future<Output = ()> + use<> {
+        self.reached(Stage::Draining)
     }
 
     fn reached(&self, stage: Stage) -> impl Future<Output = ()> + use<> {

@@ -17,6 +17,7 @@ use super::{
     guard::Guard,
     live::Shared,
     origin::{Hosts, Peer, Remote, host},
+    ready,
     tls::Tls,
 };
 use crate::{
@@ -144,10 +145,10 @@ impl Site {
             };
         }
         match request.uri().path() {
-            "/healthz" => (health(request.method(), true, vec![]), None),
+            "/healthz" => (ready::health(request.method()), None),
             "/readyz" => {
-                let away = self.chunkflow.away().map(str::to_owned).collect();
-                (health(request.method(), self.shared.ready.load(Ordering::Relaxed), away), None)
+                let ready = self.shared.ready.load(Ordering::Relaxed);
+                (ready::answer(request, ready, &self.chunkflow), None)
             }
             path => self.bounded(path, request, origin, peer).await.unwrap_or_else(|error| (problem(error), None)),
         }
@@ -239,20 +240,8 @@ fn requester(client: IpAddr) -> Requester {
     Requester(hasher.finish())
 }
 
-pub(super) fn health(method: &Method, fine: bool, away: Vec<String>) -> Response<Body> {
-    #[derive(Serialize)]
-    struct Health {
-        ok: bool,
-        /// Lists whose database has not answered yet.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        away: Vec<String>,
-    }
-    let status = if fine { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    readable(method, json(status, &Health { ok: fine, away }))
-}
-
 /// The response to GET and HEAD; other methods are refused.
-fn readable(method: &Method, response: Response<Body>) -> Response<Body> {
+pub(super) fn readable(method: &Method, response: Response<Body>) -> Response<Body> {
     const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD");
     if method == Method::GET || method == Method::HEAD {
         return response;

@@ -310,6 +310,9 @@ fn health_and_readiness_and_the_root_say_what_they_are_for() {
     let server = file.serve("table = \"item\"");
     assert_eq!(server.get("/healthz").json(), json!({ "ok": true }));
     assert_eq!(server.get("/readyz").json(), json!({ "ok": true }));
+    let verbose = server.get("/readyz?verbose").json();
+    let checks = verbose["checks"].as_array().unwrap().iter().map(|one| one["check"].as_str().unwrap());
+    assert_eq!((&verbose["ok"], checks.collect()), (&json!(true), vec!["serving", "store", "database"]));
     let mut orchestrator = Client::connect(server.address);
     orchestrator.send("GET", "/readyz", "HTTP/1.1", &[("host", "10.1.2.3:8080")]);
     assert_eq!(orchestrator.read_reply("GET").status, 200, "by whatever name");

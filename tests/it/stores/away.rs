@@ -95,6 +95,9 @@ fn lists_whose_chunks_are_in_the_store_are_served_and_the_rest_is_503_until_the_
 
         let server = serve(folder.path());
         assert_eq!(server.get("/readyz").json(), json!({ "ok": true, "away": ["list", "other"] }), "{kind:?}");
+        let verbose = server.get("/readyz?verbose").json();
+        let away = |check: &&serde_json::Value| check["ok"] == json!(false) && check["check"] == "database";
+        assert_eq!(verbose["checks"].as_array().unwrap().iter().filter(away).count(), 2, "{kind:?}: {verbose}");
         let found = server.get("/list");
         assert_eq!((found.status, is_hit(&found)), (200, true), "{kind:?}");
         assert_eq!(found.body, cold.body, "{kind:?}");

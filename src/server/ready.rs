@@ -1,0 +1,64 @@
+//! Whether a server lives (`/healthz`), and whether it is to be sent requests (`/readyz`).
+
+use http::{Method, Request, Response, StatusCode};
+use serde::Serialize;
+
+use super::route::readable;
+use crate::web::{Body, Chunkflow, json};
+
+#[derive(Serialize)]
+struct Health<'a> {
+    ok: bool,
+    /// Lists whose database has not answered yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    away: Vec<&'a str>,
+    /// What was looked at, where the request asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checks: Option<Vec<Check<'a>>>,
+}
+
+/// One thing that was looked at.
+#[derive(Serialize)]
+struct Check<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    list: Option<&'a str>,
+    check: &'static str,
+    ok: bool,
+    detail: &'static str,
+}
+
+/// The process answers, which is all that is asked.
+pub(super) fn health(method: &Method) -> Response<Body> {
+    readable(method, json(StatusCode::OK, &Health { ok: true, away: vec![], checks: None }))
+}
+
+/// Whether requests are taken; with `?verbose` also what that is judged by. A database that is away makes no server
+/// unready: its lists are served as far as their chunks are in the store, and the other lists are.
+pub(super) fn answer<B>(request: &Request<B>, ready: bool, chunkflow: &Chunkflow) -> Response<Body> {
+    let away: Vec<&str> = chunkflow.away().collect();
+    let asked = |query: &str| query.split('&').any(|pair| ["verbose", "verbose="].contains(&pair));
+    let checks = request.uri().query().is_some_and(asked).then(|| {
+        let stops = "this server is about to stop";
+        let serving =
+            Check { list: None, check: "serving", ok: ready, detail: if ready { "requests are taken" } else { stops } };
+        let store = Check {
+            list: None,
+            check: "store",
+            ok: true,
+            detail: if chunkflow.is_alone() {
+                "in this server's memory"
+            } else {
+                "shared; one that is away costs time alone"
+            },
+        };
+        let lists = chunkflow.names().map(|list| {
+            let ok = !away.contains(&list);
+            let absent = "has not answered since the start; chunks in the store are served";
+            Check { list: Some(list), check: "database", ok, detail: if ok { "has answered" } else { absent } }
+        });
+        [serving, store].into_iter().chain(lists).collect()
+    });
+
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    readable(request.method(), json(status, &Health { ok: ready, away, checks }))
+}
