@@ -5,7 +5,7 @@
 
 use std::{io::IsTerminal, process::ExitCode};
 
-use chunkflow::command::{Cli, Exit, Process, note};
+use chunkflow::command::{Cli, Exit, Process, Sockets, note};
 use clap::Parser;
 use tracing::Level;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
@@ -22,6 +22,14 @@ fn main() -> ExitCode {
     let lines = tracing_subscriber::fmt::layer().log_internal_errors(false);
     let lines = lines.with_writer(std::io::stderr).with_ansi(colour);
     tracing_subscriber::registry().with(which).with(lines).init();
+    // Before there are threads: it takes what it reads out of the environment.
+    let sockets = match Sockets::take(std::env::var("LISTEN_FDNAMES").ok()) {
+        Ok(sockets) => sockets,
+        Err(error) => {
+            note(&format!("error: what was handed over with LISTEN_FDS is of no use: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -30,7 +38,8 @@ fn main() -> ExitCode {
         }
     };
     let environment = |name: &str| std::env::var(name).ok();
-    let ended = runtime.block_on(cli.run(Process { environment: &environment, terminal, colour }));
+    let process = Process { environment: &environment, terminal, colour, sockets: Some(sockets).into() };
+    let ended = runtime.block_on(cli.run(process));
     // A read that is stuck in the kernel must not hold up the end.
     runtime.shutdown_background();
     match ended {

@@ -1,6 +1,7 @@
 //! The commands of the binary.
 
 mod ask;
+mod changed;
 mod check;
 mod completions;
 mod demo;
@@ -12,18 +13,23 @@ mod origin;
 mod part;
 mod purge;
 mod reload;
+mod running;
 mod serve;
+mod systemd;
 mod tricks;
 mod warm;
 
 use std::{
+    cell::Cell,
     io::{self, Write},
     path::PathBuf,
 };
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::BoolishValueParser};
 use tokio::signal::unix::{SignalKind, signal};
+
+pub use self::systemd::Sockets;
 
 /// What a shell sees of how a command ended.
 const EXIT_CODES: &str = "\
@@ -68,6 +74,10 @@ struct ServeOptions {
     /// Where to keep chunks, for instance memory:256MiB
     #[arg(long, env = "CHUNKFLOW_STORE", value_name = "URL", hide_env_values = true)]
     store: Option<String>,
+    /// Read the configuration again whenever its file changes, or one of its
+    /// ${file:PATH}; one that is wrong is refused, and the old one goes on
+    #[arg(long, env = "CHUNKFLOW_WATCH_CONFIG", value_parser = BoolishValueParser::new())]
+    watch_config: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -77,8 +87,8 @@ enum Command {
     ///
     /// Each resource is a list at /NAME; / says what there is. Ctrl-C and SIGTERM
     /// let running streams end, for as long as `drain` says; a second signal cuts
-    /// them. SIGHUP and `chunkflow reload` have the configuration read again, from
-    /// where it was read first, without a stream being cut.
+    /// them. SIGHUP, `chunkflow reload` and --watch-config have the configuration
+    /// read again, from where it was read first, without a stream being cut.
     ///
     /// With a database and no configuration every table and view is a list that has
     /// a key and holds no secrets by its looks; the log says what was left out and
@@ -255,6 +265,8 @@ pub struct Process<'a> {
     pub terminal: bool,
     /// Whether what is said there may have colours.
     pub colour: bool,
+    /// Sockets that were open when it started, until a server takes them.
+    pub sockets: Cell<Option<Sockets>>,
 }
 
 /// Says on standard error what is no answer. A reader that has gone has seen enough.
@@ -308,6 +320,9 @@ impl ServeOptions {
         ServeOptions {
             listen: (process.environment)("CHUNKFLOW_LISTEN"),
             store: (process.environment)("CHUNKFLOW_STORE"),
+            watch_config: (process.environment)("CHUNKFLOW_WATCH_CONFIG").is_some_and(|said| {
+                !["", "0", "false", "no", "off", "n", "f"].contains(&said.to_ascii_lowercase().as_str())
+            }),
         }
     }
 }

@@ -40,6 +40,14 @@ pub(super) enum NamedBy {
 }
 
 impl Origin {
+    /// The file that can be read again, if it is one.
+    pub(super) fn file(&self) -> Option<&ConfigFile> {
+        match self {
+            Origin::File { file, .. } if file.path.is_file() => Some(file),
+            _ => None,
+        }
+    }
+
     /// What to say about a file that a reload passes over, if there is one.
     pub(super) fn passed_over(&self) -> Option<String> {
         let passes = !matches!(self, Origin::File { .. }) && is_there(Path::new(FILE));
@@ -91,6 +99,11 @@ impl ConfigFile {
     /// As it was named.
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where it is, whatever the working folder is by now.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// What stands in it now.

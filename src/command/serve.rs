@@ -1,25 +1,29 @@
 //! `chunkflow serve`
 
-use std::{convert::Infallible, io};
+use std::io;
 
 use anyhow::{Context, Result, bail};
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, oneshot},
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    task::JoinHandle,
 };
 
 use super::{
-    Exit, Process, ServeOptions, note,
+    Exit, Process, ServeOptions, Sockets,
+    changed::Files,
+    note,
     open::Opener,
     origin::{NamedBy, Origin},
+    running::{Reading, Running, names},
+    systemd::Supervisor,
 };
 use crate::{
-    config::{AdminConfig, Config, Listen},
+    config::{Config, Listen},
     error::{Error, Kind},
     kind,
-    server::{Prepared, Reload, Reloads, Server, Shutdown},
+    server::{Server, Shutdown},
     store::{STORES, StoreOptions, open_store},
-    web::Chunkflow,
 };
 
 /// Serves what the folder or the options describe, else the demo list.
@@ -41,13 +45,16 @@ pub(super) async fn run(opener: &Opener<'_>, database: Option<String>, options: 
 
 /// Serves a configuration until a signal says otherwise.
 pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOptions) -> Result<Exit> {
-    if let Some(wrong) = options.wrong(&opener.process) {
+    if let Some(wrong) = options.wrong(&opener.process, origin) {
         note(&format!("error: {wrong}"));
         return Ok(Exit::Usage);
     }
+    let supervisor = Supervisor::new(&opener.process);
+    let (handed, handed_admin) = opener.process.sockets.take().map_or(Ok((None, None)), Sockets::shared_out)?;
     // Before anything that takes time: without it the signal would end the process.
     let hangup = signal(SignalKind::hangup())?;
     tell(origin);
+    let files = origin.file().filter(|_| options.watch_config).map(Files::of);
     let reading = Reading { opener, origin, options };
     let config = reading.config().await?;
     raise_open_files();
@@ -58,14 +65,25 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
     if let Some(admin) = config.admin.as_ref().filter(|admin| admin.listen.collides(&listen)) {
         bail!("the lists and [admin] would both listen at {}: give one of them another port", admin.listen)
     }
-    let server = Server::bind(config.server.clone(), chunkflow.clone())
-        .map_err(|error| unbound(&listen, error, "--listen, or `listen` in [server]"))?;
+    if handed_admin.is_some() && config.admin.is_none() {
+        bail!("a socket for [admin] was handed over, and there is no [admin]: write one, or take the socket away")
+    }
+    let server = match handed {
+        Some(socket) => Server::inherit(socket, config.server.clone(), chunkflow.clone()),
+        None => Server::bind(config.server.clone(), chunkflow.clone()),
+    };
+    let server = server.map_err(|error| unbound(&listen, error, "--listen, or `listen` in [server]"))?;
     let admin = config.admin.clone().map(|admin| {
         let listen = admin.listen.clone();
-        Server::bind_admin(admin, chunkflow.clone()).map_err(|error| unbound(&listen, error, "`listen` in [admin]"))
+        let server = match handed_admin {
+            Some(socket) => Server::inherit_admin(socket, admin, chunkflow.clone()),
+            None => Server::bind_admin(admin, chunkflow.clone()),
+        };
+        server.map_err(|error| unbound(&listen, error, "`listen` in [admin]"))
     });
     let admin = admin.transpose()?;
-    tracing::info!("serving {} at {}", names(&chunkflow), url(scheme, server.listens(), "/"));
+    let serves = format!("serving {} at {}", names(&chunkflow), url(scheme, server.listens(), "/"));
+    tracing::info!("{serves}");
     if let Some(admin) = &admin {
         tracing::info!("metrics at {}", url("http", admin.listens(), "/metrics"));
     }
@@ -76,7 +94,9 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
     if let Some(admin) = &admin {
         admin.ask_for_reloads(reloads.clone());
     }
-    let running = Running { config, chunkflow, public, operator };
+    let changes = files.map(|files| tokio::spawn(files.follow(reloads.clone())));
+    let running = Running { config, chunkflow, public, operator, supervisor: &supervisor };
+    supervisor.ready(&serves);
     let serving = async {
         let operator = async {
             if let Some(admin) = admin {
@@ -85,11 +105,19 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
         };
         tokio::join!(server.run(shutdown.clone()), operator);
     };
+    let told_to_stop = async {
+        shutdown.told().await;
+        supervisor.stopping();
+        std::future::pending().await
+    };
     tokio::select! {
         () = serving => {}
+        () = supervisor.live() => {}
+        () = told_to_stop => {}
         error = running.follow(&reading, hangup, asked, reloads) => return error.map(|never| match never {}),
     }
     signals.abort();
+    changes.iter().for_each(JoinHandle::abort);
     tracing::info!("stopped");
     Ok(Exit::Done)
 }
@@ -151,27 +179,9 @@ fn tell(origin: &Origin) {
     }
 }
 
-/// How the configuration is read, at the start and by each reload: from one place.
-struct Reading<'a> {
-    opener: &'a Opener<'a>,
-    origin: &'a Origin,
-    options: ServeOptions,
-}
-
-impl Reading<'_> {
-    async fn config(&self) -> Result<Config> {
-        self.options.over(self.opener.read(self.origin).await?)
-    }
-}
-
-fn names(chunkflow: &Chunkflow) -> String {
-    let names: Vec<&str> = chunkflow.names().collect();
-    names.join(", ")
-}
-
 impl ServeOptions {
     /// What is wrong with them, if anything is.
-    fn wrong(&self, process: &Process<'_>) -> Option<String> {
+    fn wrong(&self, process: &Process<'_>, origin: &Origin) -> Option<String> {
         // An option that was not given may stand in the environment, where nobody looks first.
         let named = |option: &str, variable: &str, value: &str| match (process.environment)(variable) {
             Some(set) if set == value => format!("{variable} in the environment"),
@@ -182,6 +192,9 @@ impl ServeOptions {
             return Some(format!(
                 "{by}: `{listen}` is no address: write IP:PORT or unix:/PATH, for instance --listen 127.0.0.1:8080"
             ));
+        }
+        if self.watch_config && origin.file().is_none() {
+            return Some(format!("--watch-config: there is no file to watch: what is served comes from {origin}"));
         }
         let store = self.store.as_ref()?;
         let by = named("--store", "CHUNKFLOW_STORE", store);
@@ -199,7 +212,7 @@ impl ServeOptions {
     }
 
     /// The configuration with what the options say in its place.
-    fn over(&self, mut config: Config) -> Result<Config> {
+    pub(super) fn over(&self, mut config: Config) -> Result<Config> {
         if let Some(listen) = &self.listen {
             config.server.listen = listen.parse().ok().context("no address")?;
         }
@@ -207,87 +220,6 @@ impl ServeOptions {
             config.store.url.clone_from(store);
         }
         Ok(config)
-    }
-}
-
-/// What is served now.
-struct Running {
-    config: Config,
-    chunkflow: Chunkflow,
-    public: Reload,
-    operator: Option<Reload>,
-}
-
-impl Running {
-    /// Takes the configuration over whenever SIGHUP or the operator asks for it. `_reloads` keeps the
-    /// operator's way open where there is no operator.
-    async fn follow(
-        mut self,
-        reading: &Reading<'_>,
-        mut hangup: Signal,
-        mut asked: mpsc::Receiver<oneshot::Sender<Result<String, String>>>,
-        _reloads: Reloads,
-    ) -> Result<Infallible> {
-        loop {
-            let tell = tokio::select! {
-                _ = hangup.recv() => None,
-                tell = asked.recv() => tell,
-            };
-            let reloaded = self.reload(reading).await.map_err(|error| format!("{error:#}"));
-            match &reloaded {
-                Ok(reloaded) => tracing::info!("{reloaded}"),
-                Err(complaints) => {
-                    tracing::error!("the new configuration is refused, the old one goes on: {complaints}")
-                }
-            }
-            if let Some(tell) = tell {
-                // Whoever asked may have left.
-                let _ = tell.send(reloaded);
-            }
-        }
-    }
-
-    /// Reads the configuration and takes it over whole, or not at all.
-    async fn reload(&mut self, reading: &Reading<'_>) -> Result<String> {
-        let config = reading.config().await?;
-        config.check_tls()?;
-        let chunkflow = config.open_after(&self.config, &self.chunkflow).await?;
-
-        // All that may be refused comes before anything that is taken over.
-        let public = self.public.prepare(config.server.clone(), chunkflow.clone())?;
-        let operator = self.operator.as_ref().map(|operator| {
-            // Its socket stays until a restart, and so does what guards it where [admin] is gone.
-            let admin = config.admin.as_ref().or(self.config.admin.as_ref());
-            admin.map(|admin| operator.prepare_admin(admin, chunkflow.clone())).transpose()
-        });
-        let operator = operator.transpose()?.flatten();
-        public.take_over();
-        operator.into_iter().for_each(Prepared::take_over);
-
-        let mut said = format!("reloaded: serving {}", names(&chunkflow));
-        if let Some(passed_over) = reading.origin.passed_over() {
-            said += &format!("; {passed_over}");
-        }
-        let listens = |config: &Config| config.admin.as_ref().map(|admin| admin.listen.clone());
-        for (key, changed) in [
-            ("`listen` in [server]", config.server.listen != self.config.server.listen),
-            ("the address of [admin]", listens(&config) != listens(&self.config)),
-        ] {
-            if changed {
-                said += &format!("; {key} changes only with a restart");
-            }
-        }
-        // Addresses are compared with those that are listened at.
-        let listen = self.config.server.listen.clone();
-        let admin = self.config.admin.take().map(|bound| AdminConfig {
-            listen: bound.listen,
-            token: config.admin.as_ref().map_or(bound.token, |admin| admin.token.clone()),
-        });
-        self.config = config;
-        self.config.server.listen = listen;
-        self.config.admin = admin;
-        self.chunkflow = chunkflow;
-        Ok(said)
     }
 }
 

@@ -1,9 +1,25 @@
 //! What stands for a `${NAME}` of the environment, and for a `${file:PATH}`, in a value of the configuration.
 
-use std::{fmt::Display, fs, path::Path};
+use std::{
+    fmt::Display,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// More than any secret or address has.
 const LONGEST: u64 = 64 * 1024;
+
+/// The files whose values a configuration takes, where its text has them: in comments too.
+pub(crate) fn secret_files(configuration: &str, text: &str) -> Vec<PathBuf> {
+    let folder = folder_of(configuration);
+    let behind = text.split("${file:").skip(1).filter_map(|rest| rest.split_once('}'));
+    behind.map(|(path, _)| folder.join(path)).collect()
+}
+
+/// The folder from which a configuration's paths go on.
+fn folder_of(configuration: &str) -> &Path {
+    Path::new(configuration).parent().unwrap_or(Path::new(""))
+}
 
 /// Where values come from.
 pub(super) struct Surroundings<'e> {
@@ -21,8 +37,7 @@ pub(super) struct Missing {
 impl<'e> Surroundings<'e> {
     /// Those of a configuration.
     pub(super) fn of(configuration: &'e str, environment: &'e dyn Fn(&str) -> Option<String>) -> Surroundings<'e> {
-        let folder = Path::new(configuration).parent().unwrap_or(Path::new(""));
-        Surroundings { environment, folder }
+        Surroundings { environment, folder: folder_of(configuration) }
     }
 
     /// What stands for `${name}`.

@@ -25,6 +25,7 @@ use std::{
     sync::Arc,
 };
 
+pub(crate) use self::filled::secret_files;
 pub use self::{
     admin::AdminConfig,
     complaint::Complaints,

@@ -1,0 +1,122 @@
+//! What a server serves, and how another configuration takes over.
+
+use std::convert::Infallible;
+
+use anyhow::Result;
+use tokio::{
+    signal::unix::Signal,
+    sync::{mpsc, oneshot},
+};
+
+use super::{ServeOptions, open::Opener, origin::Origin, systemd::Supervisor};
+use crate::{
+    config::{AdminConfig, Config},
+    server::{Prepared, Reload, Reloads},
+    web::Chunkflow,
+};
+
+/// How the configuration is read, at the start and by each reload: from one place.
+pub(super) struct Reading<'a> {
+    pub(super) opener: &'a Opener<'a>,
+    pub(super) origin: &'a Origin,
+    pub(super) options: ServeOptions,
+}
+
+impl Reading<'_> {
+    pub(super) async fn config(&self) -> Result<Config> {
+        self.options.over(self.opener.read(self.origin).await?)
+    }
+}
+
+/// What is served now.
+pub(super) struct Running<'a> {
+    pub(super) config: Config,
+    pub(super) chunkflow: Chunkflow,
+    pub(super) public: Reload,
+    pub(super) operator: Option<Reload>,
+    pub(super) supervisor: &'a Supervisor,
+}
+
+impl Running<'_> {
+    /// Takes the configuration over whenever SIGHUP or the operator asks for it. `_reloads` keeps the
+    /// operator's way open where there is no operator.
+    pub(super) async fn follow(
+        mut self,
+        reading: &Reading<'_>,
+        mut hangup: Signal,
+        mut asked: mpsc::Receiver<oneshot::Sender<Result<String, String>>>,
+        _reloads: Reloads,
+    ) -> Result<Infallible> {
+        loop {
+            let tell = tokio::select! {
+                _ = hangup.recv() => None,
+                tell = asked.recv() => tell,
+            };
+            self.supervisor.reloading();
+            let reloaded = self.reload(reading).await.map_err(|error| format!("{error:#}"));
+            match &reloaded {
+                Ok(reloaded) => {
+                    tracing::info!("{reloaded}");
+                    self.supervisor.ready(reloaded);
+                }
+                Err(complaints) => {
+                    tracing::error!("the new configuration is refused, the old one goes on: {complaints}");
+                    self.supervisor.ready("the new configuration is refused, the old one goes on");
+                }
+            }
+            if let Some(tell) = tell {
+                // Whoever asked may have left.
+                let _ = tell.send(reloaded);
+            }
+        }
+    }
+
+    /// Reads the configuration and takes it over whole, or not at all.
+    async fn reload(&mut self, reading: &Reading<'_>) -> Result<String> {
+        let config = reading.config().await?;
+        config.check_tls()?;
+        let chunkflow = config.open_after(&self.config, &self.chunkflow).await?;
+
+        // All that may be refused comes before anything that is taken over.
+        let public = self.public.prepare(config.server.clone(), chunkflow.clone())?;
+        let operator = self.operator.as_ref().map(|operator| {
+            // Its socket stays until a restart, and so does what guards it where [admin] is gone.
+            let admin = config.admin.as_ref().or(self.config.admin.as_ref());
+            admin.map(|admin| operator.prepare_admin(admin, chunkflow.clone())).transpose()
+        });
+        let operator = operator.transpose()?.flatten();
+        public.take_over();
+        operator.into_iter().for_each(Prepared::take_over);
+
+        let mut said = format!("reloaded: serving {}", names(&chunkflow));
+        if let Some(passed_over) = reading.origin.passed_over() {
+            said += &format!("; {passed_over}");
+        }
+        let listens = |config: &Config| config.admin.as_ref().map(|admin| admin.listen.clone());
+        for (key, changed) in [
+            ("`listen` in [server]", config.server.listen != self.config.server.listen),
+            ("the address of [admin]", listens(&config) != listens(&self.config)),
+        ] {
+            if changed {
+                said += &format!("; {key} changes only with a restart");
+            }
+        }
+        // Addresses are compared with those that are listened at.
+        let listen = self.config.server.listen.clone();
+        let admin = self.config.admin.take().map(|bound| AdminConfig {
+            listen: bound.listen,
+            token: config.admin.as_ref().map_or(bound.token, |admin| admin.token.clone()),
+        });
+        self.config = config;
+        self.config.server.listen = listen;
+        self.config.admin = admin;
+        self.chunkflow = chunkflow;
+        Ok(said)
+    }
+}
+
+/// The names of all lists.
+pub(super) fn names(chunkflow: &Chunkflow) -> String {
+    let names: Vec<&str> = chunkflow.names().collect();
+    names.join(", ")
+}
