@@ -62,3 +62,29 @@ fn what_a_configuration_takes_from_the_environment_is_given_to_it() {
         assert!(manifest.contains(&format!("\n  {name}: ")), "kubernetes.yaml gives no {name}");
     }
 }
+
+#[test]
+fn what_packages_are_made_of_is_there_and_what_they_run_can_be_read() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (_, behind) = include_str!("../../Cargo.toml").split_once("\nassets = [\n").unwrap();
+    let (assets, _) = behind.split_once("\n]").unwrap();
+    let assets = assets.lines().filter_map(|line| line.split('"').nth(1));
+    let mut made = 0;
+    for source in assets {
+        // `packaging/build` makes the rest.
+        match source.starts_with("target/package/stage/") {
+            true => made += 1,
+            false => assert!(root.join(source).is_file(), "{source}"),
+        }
+    }
+    assert!(made >= 5);
+    let build = include_str!("../../packaging/build");
+    for line in ["Type=notify", "DynamicUser=yes", "ExecStart=/usr/local/bin/chunkflow serve"] {
+        assert!(include_str!("../../deploy/chunkflow.service").contains(line), "{line}");
+    }
+    assert!(build.contains("s|^DynamicUser=yes|User=chunkflow"));
+    for script in ["packaging/build", "packaging/test", "packaging/debian/postinst"] {
+        let read = std::process::Command::new("sh").args(["-n", script]).current_dir(root).status().unwrap();
+        assert!(read.success(), "{script}");
+    }
+}

@@ -164,6 +164,19 @@ pub fn binary(arguments: &[&str], folder: &Path) -> Command {
     command
 }
 
+/// What a command says that should end by itself; one that goes on is ended, and that is no success.
+pub fn output_in_time(command: &mut Command) -> std::process::Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let began = std::time::Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if began.elapsed() > STUCK {
+            let _ = child.kill();
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.wait_with_output().unwrap()
+}
+
 // --------------------------------------------------------------------------------------------------------------- fixtures
 
 /// A SQLite file in a folder that is gone when dropped.

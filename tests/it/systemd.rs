@@ -12,7 +12,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::support::{STUCK, ask, binary, numbered, until};
+use crate::support::{STUCK, ask, binary, numbered, output_in_time, until};
 
 /// A process that is ended when dropped.
 struct Ended(Child);
@@ -128,11 +128,11 @@ os.environ.update(LISTEN_FDS=str(len(opened)), LISTEN_PID=str(os.getpid()), LIST
 os.execv(binary, arguments)
 ";
 
-fn handed_over(folder: &std::path::Path, sockets: &str, names: &str, log: &str) -> Child {
+fn handed_over(folder: &std::path::Path, sockets: &str, names: &str) -> Command {
     let mut command = Command::new("python3");
     command.args(["-c", HAND_OVER, sockets, env!("CARGO_BIN_EXE_chunkflow"), "serve"]).current_dir(folder);
-    command.env("NAMES", names).stderr(fs::File::create(folder.join(log)).unwrap());
-    command.spawn().unwrap()
+    command.env("NAMES", names);
+    command
 }
 
 #[test]
@@ -151,7 +151,8 @@ fn sockets_that_were_open_at_the_start_are_served_in_place_of_those_of_the_confi
     fs::write(folder.join("chunkflow.toml"), text).unwrap();
     let port = crate::servers::free_port();
     let sockets = format!("tcp={port}:{}", admin.display());
-    let mut server = Ended(handed_over(folder, &sockets, "chunkflow.socket:admin", "log"));
+    let mut server =
+        Ended(handed_over(folder, &sockets, "chunkflow.socket:admin").stderr(Stdio::null()).spawn().unwrap());
 
     // Who comes before the server waits in the queue.
     until("the socket is open", || TcpStream::connect(("127.0.0.1", port)).is_ok());
@@ -175,9 +176,8 @@ fn sockets_that_nobody_can_tell_apart_or_that_have_no_listener_are_refused() {
         let file = numbered(1);
         fs::write(folder.path().join("chunkflow.toml"), file.config("table = \"item\"")).unwrap();
         let sockets = format!("tcp={}:tcp={}", ports[0], ports[1]);
-        let mut child = handed_over(folder.path(), &sockets, names, "log");
-        let status = child.wait().unwrap();
-        let log = fs::read_to_string(folder.path().join("log")).unwrap();
-        assert!(status.code() == Some(1) && log.contains(told), "{names}: {status} {log}");
+        let output = output_in_time(&mut handed_over(folder.path(), &sockets, names));
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && log.contains(told), "{names}: {} {log}", output.status);
     }
 }

@@ -17,7 +17,7 @@ use std::{
 use chunkflow::{Kind, Listen, ResourceOptions, Server, ServerConfig, Shutdown, system_clock};
 use tempfile::TempDir;
 
-use crate::support::{File, Numbers, STUCK, binary, checked, numbered, numbers_app, runtime, until};
+use crate::support::{File, Numbers, STUCK, binary, checked, numbered, numbers_app, output_in_time, runtime, until};
 
 /// Asks through a socket; the whole answer, and whether the connection ended by a reset.
 fn ask(socket: &Path, request: &str) -> (String, bool) {
@@ -141,7 +141,7 @@ fn what_a_killed_server_left_is_replaced_and_nothing_else_is() {
     // Beside a server that runs, over a file, a folder, a link to a file, and where there is no folder.
     let serve = |socket: &Path| {
         let listen = format!("unix:{}", socket.display());
-        let output = binary(&["serve", "--listen", &listen, "--config", "x.toml"], &folder).output().unwrap();
+        let output = output_in_time(&mut binary(&["serve", "--listen", &listen, "--config", "x.toml"], &folder));
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     fs::write(folder.join("x.toml"), next.file.config("table = \"item\"")).unwrap();

@@ -2,7 +2,7 @@
 
 use std::{fs, net::SocketAddr, os::unix::fs::symlink, path::Path, process::Stdio};
 
-use crate::support::{File, Process, binary, numbered, until};
+use crate::support::{File, Process, binary, numbered, output_in_time, until};
 
 fn serve(folder: &Path) -> Process {
     Process::serve(&["serve", "--watch-config", "--log", "info"], folder)
@@ -84,7 +84,7 @@ fn there_is_nothing_to_watch_where_no_file_is_served() {
         let mut command = binary(arguments, folder.path());
         command.env("CHUNKFLOW_LISTEN", "127.0.0.1:0").stderr(Stdio::piped());
         variable.map(|value| command.env("CHUNKFLOW_WATCH_CONFIG", value));
-        let output = command.output().unwrap();
+        let output = output_in_time(&mut command);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(2) && said.contains("there is no file to watch"), "{said}");
     }
