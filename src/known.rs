@@ -21,8 +21,8 @@ use crate::{
     error::{Error, Kind, Result},
     row::{Column, Field, Fields, Part, RowSink},
     source::{
-        BoxFuture, Complaint, Database, DatabaseOptions, Filter, KnownBy, MadeSource, Presence, Query, Run, Source,
-        Spec, TableInfo, open_database,
+        BoxFuture, Complaint, Database, DatabaseOptions, Filter, KnownBy, MadeSource, PoolState, Presence, Query, Run,
+        Source, Spec, TableInfo, open_database,
     },
     store::Store,
 };
@@ -179,6 +179,10 @@ impl Database for KnownDatabase {
 
     fn look_again(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move { self.0.opened().await?.look_again().await })
+    }
+
+    fn pool(&self) -> PoolState {
+        self.0.database.get().map_or_else(PoolState::default, |database| database.pool())
     }
 
     fn known_by(&self) -> KnownBy {

@@ -67,19 +67,22 @@ pub use self::{
     format::{Encoder, FORMATS, Format, Output, negotiate},
     kind::Kind as KindOf,
     loader::{Clock, system_clock},
-    metrics::Metrics,
+    metrics::{Metrics, MetricsFormat, Outcome},
     resource::{Remake, Resource, ResourceOptions},
     row::{Column, Field, Fields, Part, RowSink, Shape, Value},
     seal::Seal,
     secret::Secret,
     source::{
         BoxFuture, Claim, Closure, ColumnSpec, Complaint, Condition, DATABASES, Database, DatabaseOptions, FieldSpec,
-        Filter, Gate, GateLimits, KnownBy, MadeSource, Operand, Operator, OrderBy, Presence, Query, ReadMemory,
-        Related, Requester, Room, RowBounds, Run, Source, Spec, Style, TableInfo, Turn, ValueType, Values, ViewReads,
-        closure, open_database,
+        Filter, Gate, GateLimits, KnownBy, MadeSource, Operand, Operator, OrderBy, PoolState, Presence, Query,
+        ReadMemory, Related, Requester, Room, RowBounds, Run, Source, Spec, Style, TableInfo, Turn, ValueType, Values,
+        ViewReads, closure, open_database,
     },
-    store::{Lease, Memory, OnPurge, STORES, Store, StoreOptions, StoreTls, open_store, promises},
-    stream::{Outcome, Tally},
+    store::{
+        FarState, Held, Lease, Memory, NearState, OnPurge, STORES, Store, StoreOptions, StoreState, StoreTls,
+        open_store, promises,
+    },
+    stream::Tally,
     web::{Body, Chunkflow, Origin, json, problem},
 };
 #[cfg(feature = "server")]

@@ -27,6 +27,7 @@ use crate::{
     flaw::{FlawCount, FlawCounts, Told},
     format::{Encoder, FORMATS, Output},
     kind::Kind as KindOf,
+    metrics::{Counts, Metrics},
     row::{Column, Field, Fields, Part, Shape, Value},
     seal::{Seal, Sealer},
     secret::Secret,
@@ -56,6 +57,8 @@ pub struct ResourceOptions {
     /// What encrypts the cursors that clients get; `None`: they show the values of the order columns, and who wants to
     /// can make one up. Give all resources the same, and every server that is to take their cursors.
     pub secret: Option<Secret>,
+    /// What its database is called in metrics; empty where it has no name.
+    pub database: String,
 }
 
 impl Default for ResourceOptions {
@@ -69,6 +72,7 @@ impl Default for ResourceOptions {
             count: false,
             compress: true,
             secret: None,
+            database: String::new(),
         }
     }
 }
@@ -87,6 +91,8 @@ pub struct Resource {
     digest: [u8; 32],
     remake: Option<Remake>,
     outdated: AtomicBool,
+    /// Where it is counted.
+    counts: Counts,
 }
 
 /// A format's encoder for the rows of one resource, with the bytes that never change: as they are, and in each coding.
@@ -167,6 +173,7 @@ impl Resource {
             digest,
             remake: None,
             outdated: AtomicBool::new(false),
+            counts: Counts::default(),
         })
     }
 
@@ -178,6 +185,24 @@ impl Resource {
     /// Where the rows come from.
     pub fn source(&self) -> &Arc<dyn Source> {
         &self.source
+    }
+
+    /// Where it is counted.
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The same resource, counted among these metrics.
+    pub(crate) fn counted_in(self, metrics: &Metrics) -> Resource {
+        let formats: Vec<&'static str> = FORMATS.iter().map(|format| format.name).collect();
+        let list = metrics.list(&self.name, &formats);
+        let database = metrics.database(&self.options.database);
+        Resource { counts: Counts { list, database }, ..self }
+    }
+
+    /// The same resource, counted where the one before it was.
+    pub(crate) fn counted_as(self, before: &Resource) -> Resource {
+        Resource { counts: before.counts.clone(), ..self }
     }
 
     /// What was set.

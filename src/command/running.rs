@@ -54,6 +54,7 @@ impl Running<'_> {
             };
             self.supervisor.reloading();
             let reloaded = self.reload(reading).await.map_err(|error| format!("{error:#}"));
+            self.chunkflow.metrics().note_reload(&reloaded);
             match &reloaded {
                 Ok(reloaded) => {
                     tracing::info!("{reloaded}");

@@ -90,14 +90,14 @@ pub(super) async fn run(
     }
     chunkflow.written().await;
     let metrics = chunkflow.metrics();
-    let (loaded, compressed, failed) = (metrics.loads.get(), metrics.compressed.get(), metrics.store_errors.get());
+    let (loaded, compressed, failed) = (metrics.loads(), metrics.compressed(), metrics.store_errors());
     // What is compressed was found as it is before.
-    let there = metrics.hits.get().saturating_sub(compressed);
+    let there = metrics.hits().saturating_sub(compressed);
     say(&format!("{loaded} chunks loaded, {compressed} compressed, {there} were there"))?;
     if failed > 0 {
         bail!("the store failed or refused {failed} times: not all chunks are in it");
     }
-    let unwritten = metrics.unwritten.get();
+    let unwritten = metrics.unwritten();
     if unwritten > 0 {
         bail!("{unwritten} chunks were not written, for want of room on their way to the store");
     }

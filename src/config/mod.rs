@@ -257,10 +257,14 @@ impl Config {
         purpose: Purpose,
     ) -> Result<Chunkflow, Complaints> {
         let store = empty.as_ref().map(|empty| Arc::clone(empty.store()));
-        let resources = self.open_resources(&mut wrong, purpose, store).await;
+        let (databases, resources) = self.open_resources(&mut wrong, purpose, store).await;
         let empty = empty.map(|empty| empty.with_heartbeat(self.server.heartbeat));
         match empty.filter(|_| wrong.is_empty()) {
-            Some(empty) => Ok(resources.into_iter().fold(empty, Chunkflow::with)),
+            Some(empty) => {
+                let over = |empty: Chunkflow, (name, database): (String, _)| empty.with_database(&name, database);
+                let empty = databases.into_iter().fold(empty, over);
+                Ok(resources.into_iter().fold(empty, Chunkflow::with))
+            }
             None => Err(self.text.complaints(wrong)),
         }
     }
@@ -382,13 +386,14 @@ impl Config {
         Ok(database)
     }
 
-    /// Makes every resource that can be made; what would be slow is added to what is wrong where that is the purpose.
+    /// Opens every database and makes every resource that can be; what would be slow is added to what is wrong where
+    /// that is the purpose.
     async fn open_resources(
         &self,
         wrong: &mut Vec<Located>,
         purpose: Purpose,
         store: Option<Arc<dyn Store>>,
-    ) -> Vec<Resource> {
+    ) -> (Vec<(String, Arc<dyn Database>)>, Vec<Resource>) {
         let slow = purpose == Purpose::Check;
         let mut databases: HashMap<&str, Option<Arc<dyn Database>>> = HashMap::new();
         // What has no name could not be read, and was complained of.
@@ -437,7 +442,8 @@ impl Config {
                 ..self.text.locate(&at(&one.at), &one.message, &one.remedy)
             }));
         }
-        made
+        let opened = |(name, database): (&str, Option<Arc<dyn Database>>)| Some((name.to_owned(), database?));
+        (databases.into_iter().filter_map(opened).collect(), made)
     }
 }
 

@@ -39,6 +39,7 @@ impl ResourceConfig {
             count: self.count,
             compress: self.compress,
             secret,
+            database: self.database.clone(),
         }
     }
 

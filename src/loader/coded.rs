@@ -57,7 +57,7 @@ impl Loader {
     pub(super) async fn coded(self: &Arc<Loader>, place: &Place, coding: usize, refresh: bool) -> Result<Found> {
         let ask = !refresh && place.plain_chunk.is_none() && !place.list.is_cold();
         if ask && let Some(found) = self.stored(place).await {
-            return Ok(self.counted(found));
+            return Ok(self.counted(place, found));
         }
         let current = || self.store.generation(&place.key.resource());
         let generation = place.plain_chunk.as_ref().map_or_else(current, |plain| plain.1);

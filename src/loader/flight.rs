@@ -11,6 +11,7 @@ use super::{Fetch, Found, How, Loader, Place, REST, unpoisoned};
 use crate::{
     chunk::ChunkKey,
     error::{Error, Kind, Result},
+    metrics::FoundBy,
 };
 
 /// The chunk, and the generation of its resource.
@@ -97,8 +98,10 @@ impl Loader {
                 let now = (self.clock)();
                 let read = unpoisoned(&self.left_over).take_chunk(vacant.key(), now, place.fresh_since(now));
                 if let Some(chunk) = read {
-                    self.metrics.misses.inc_by(u64::from(!refresh));
-                    return Fetch::Ready(self.loaded(chunk, vacant.key().1));
+                    if !refresh {
+                        self.found(place, FoundBy::Miss);
+                    }
+                    return Fetch::Ready(self.loaded(place, chunk, vacant.key().1));
                 }
                 let flight = Arc::new(Flight { began: now, landed: watch::Sender::new(None) });
                 let receiver = flight.landed.subscribe();
@@ -155,7 +158,8 @@ impl Loader {
             // What a client asks for in vain is no failure of the source's, and one is enough to tell of.
             let told = |error: &&Error| error.kind() == Kind::Invalid || place.list.plain().is_some();
             if let Some(error) = outcome.as_ref().err().filter(|error| !told(error)) {
-                loader.metrics.failures.inc();
+                let resource = place.list.resource();
+                loader.metrics.load_failed(resource.name(), resource.counts(), error);
                 if refresh {
                     let until = (loader.clock)() + REST;
                     unpoisoned(&loader.resting).insert(place.list.resource().digest(), until);

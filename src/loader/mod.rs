@@ -13,7 +13,7 @@ mod sharing;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::Semaphore;
@@ -32,7 +32,7 @@ use crate::{
     cursor::Cursor,
     cutter::Cutter,
     error::{Error, Kind, Result},
-    metrics::Metrics,
+    metrics::{Call, FoundBy, Metrics},
     resource::List,
     source::{Query, Requester},
     store::Store,
@@ -234,7 +234,6 @@ impl Loader {
     }
 
     /// Where chunks are kept.
-    #[cfg(feature = "server")]
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
@@ -270,8 +269,7 @@ impl Loader {
         if let Fetch::Waiting(waiter) = &fetch
             && waiter.has_joined()
         {
-            self.metrics.misses.inc();
-            self.metrics.joined.inc();
+            self.found(place, FoundBy::Joined);
         }
         fetch
     }
@@ -285,8 +283,8 @@ impl Loader {
     }
 
     /// A chunk of rows that the source gave, kept at hand.
-    fn loaded(&self, chunk: Arc<Chunk>, generation: u64) -> Found {
-        self.metrics.loads.inc();
+    fn loaded(&self, place: &Place, chunk: Arc<Chunk>, generation: u64) -> Found {
+        place.list.resource().counts().list.loads.inc();
         self.store.keep_at_hand(&chunk, generation);
         Found { chunk, how: How::Loaded, ahead: None }
     }
@@ -300,17 +298,24 @@ impl Loader {
 
     /// Counts a chunk that [`peek`](Loader::peek) found and that is served, and has it refreshed if it is stale.
     pub(crate) fn serves(self: &Arc<Loader>, place: &Place, how: How) {
-        self.count(how);
+        self.count(place, how, true);
         if let How::Stale { due: true, .. } = how {
             self.refresh(place);
         }
     }
 
-    fn count(&self, how: How) {
-        match how {
-            How::Stale { .. } => self.metrics.stale.inc(),
-            _ => self.metrics.hits.inc(),
+    /// Counts a chunk that was found, near or far.
+    fn count(&self, place: &Place, how: How, near: bool) {
+        let by = match how {
+            How::Stale { .. } => FoundBy::Stale,
+            _ if near => FoundBy::Near,
+            _ => FoundBy::Far,
         };
+        self.found(place, by);
+    }
+
+    fn found(&self, place: &Place, by: FoundBy) {
+        place.list.resource().counts().list.found(by).inc();
     }
 
     /// A chunk in memory that may still be served, without any work.
@@ -356,13 +361,13 @@ impl Loader {
         let resource = place.key.resource();
         let ask = !refresh && !place.list.is_cold();
         if ask && let Some(found) = self.stored(place).await {
-            return Ok(self.counted(found));
+            return Ok(self.counted(place, found));
         }
         let lease = match self.store.is_here() {
             true => None,
             false => match self.lease(place, refresh).await {
                 Ok(lease) => lease,
-                Err(found) => return Ok(self.counted(found)),
+                Err(found) => return Ok(self.counted(place, found)),
             },
         };
         // Whoever gives no lease, for want of room, may yet have the chunk.
@@ -371,31 +376,39 @@ impl Loader {
             && !refresh
             && let Some(found) = self.stored(place).await
         {
-            return Ok(self.counted(found));
+            return Ok(self.counted(place, found));
         }
-        self.metrics.misses.inc_by(u64::from(!refresh));
+        if !refresh {
+            self.found(place, FoundBy::Miss);
+        }
         let generation = self.store.generation(&resource);
         // Where one chunk is missing the next is too, most of the time: asking for its lease tells that as well.
         place.list.note_cold(lease.is_some());
-        let (chunk, run) = self.load(place, generation).await?;
+        let began = Instant::now();
+        let loaded = self.load(place, generation).await;
+        place.list.resource().counts().database.loads.observe(began.elapsed());
+        let (chunk, run) = loaded?;
         if !self.store.is_here() {
             self.write(place, run, generation, lease).await;
         }
-        Ok(self.loaded(chunk, generation))
+        Ok(self.loaded(place, chunk, generation))
     }
 
     /// Counts a chunk that was found in the store.
-    fn counted(&self, found: Found) -> Found {
-        self.count(found.how);
+    fn counted(&self, place: &Place, found: Found) -> Found {
+        self.count(place, found.how, self.store.is_here());
         found
     }
 
     /// The stored chunk, if there is one that may be served. Whatever is wrong with the store is a miss.
     async fn stored(&self, place: &Place) -> Option<Found> {
-        match tokio::time::timeout(STORE_TIMEOUT, self.store.get(&place.key)).await {
+        let began = Instant::now();
+        let answered = tokio::time::timeout(STORE_TIMEOUT, self.store.get(&place.key)).await;
+        self.metrics.store.took(Call::Get, began.elapsed());
+        match answered {
             Ok(answer) => self.sound(place, answer),
             Err(_) => {
-                self.metrics.store_errors.inc();
+                self.metrics.store.failed(Call::Get);
                 None
             }
         }
@@ -411,7 +424,7 @@ impl Loader {
                 return None;
             }
             Err(_) => {
-                self.metrics.store_errors.inc();
+                self.metrics.store.failed(Call::Get);
                 return None;
             }
         };
@@ -456,13 +469,13 @@ impl Loader {
             };
             cutter.begin_run((self.clock)());
             let run = list.resource().source().rows(query, cutter).await?;
-            self.metrics.reads.inc();
+            list.resource().counts().list.reads.inc();
             cutter = run
                 .sink
                 .into_any()
                 .downcast()
                 .map_err(|_| Error::new(Kind::Internal, "a source gave back another sink"))?;
-            self.metrics.rows_read.inc_by(std::mem::take(&mut cutter.rows));
+            list.resource().counts().list.rows_read.add(std::mem::take(&mut cutter.rows));
             for count in cutter.pen.flaws.take() {
                 self.metrics.note_flaw(&count);
                 list.resource().warn_of(&count);

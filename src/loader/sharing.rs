@@ -11,6 +11,7 @@ use super::{Found, How, Loader, Place, STORE_TIMEOUT};
 use crate::{
     chunk::{Chunk, ChunkKey},
     error::Result,
+    metrics::Call,
     store::{Lease, Store},
 };
 
@@ -38,8 +39,11 @@ impl Loader {
         // One task for all of them, which leaves the other threads to the next run.
         tokio::spawn(async move {
             let put = async |(chunk, room)| {
-                if let Err(error) = store.put(chunk, keep, generation).await {
-                    metrics.store_errors.inc();
+                let began = Instant::now();
+                let written = store.put(chunk, keep, generation).await;
+                metrics.store.took(Call::Put, began.elapsed());
+                if let Err(error) = written {
+                    metrics.store.failed(Call::Put);
                     tracing::debug!(%error, "a chunk was not stored");
                 }
                 drop(room);
@@ -86,7 +90,10 @@ impl Loader {
         let until = Instant::now() + 2 * LEASE;
         let mut pause = LOOKS[0];
         loop {
-            match tokio::time::timeout(STORE_TIMEOUT, self.store.lease(&place.key, LEASE)).await {
+            let began = Instant::now();
+            let answered = tokio::time::timeout(STORE_TIMEOUT, self.store.lease(&place.key, LEASE)).await;
+            self.metrics.store.took(Call::Lease, began.elapsed());
+            match answered {
                 Ok(Ok(Lease::Ours { token, there })) => {
                     let held = Held { store: Arc::clone(&self.store), key: place.key.clone(), token: Some(token) };
                     // Whoever had it may have just written what it was for.
@@ -100,7 +107,7 @@ impl Loader {
                 }
                 Ok(Ok(Lease::Theirs)) => {}
                 Ok(Err(_)) | Err(_) => {
-                    self.metrics.store_errors.inc();
+                    self.metrics.store.failed(Call::Lease);
                     return Ok(None);
                 }
             }

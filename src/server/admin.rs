@@ -6,9 +6,10 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::{live::Shared, ready};
+use super::{live::Shared, process, ready};
 use crate::{
     error::{Error, Kind},
+    metrics::{Exposition, MetricsFormat},
     web::{Body, Chunkflow, json, no_content, problem, resource_of},
 };
 
@@ -18,7 +19,7 @@ pub(super) async fn answer<B>(chunkflow: &Chunkflow, shared: &Shared, request: &
     let path = request.uri().path().to_owned();
     let method = request.method().clone();
     match (&*path, method) {
-        ("/metrics", Method::GET | Method::HEAD) => metrics(chunkflow),
+        ("/metrics", Method::GET | Method::HEAD) => metrics(chunkflow, request),
         ("/reload", Method::POST) => reload(shared).await,
         ("/healthz", method) => ready::health(&method),
         (path, method) => match (path.strip_prefix("/purge/"), method) {
@@ -72,10 +73,17 @@ async fn reload(shared: &Shared) -> Response<Body> {
     }
 }
 
-fn metrics(chunkflow: &Chunkflow) -> Response<Body> {
-    let mut response = Response::new(Body::from(Bytes::from(chunkflow.metrics().text())));
-    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+fn metrics<B>(chunkflow: &Chunkflow, request: &Request<B>) -> Response<Body> {
+    let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = MetricsFormat::negotiate(accept.unwrap_or_default());
+    let mut exposition = Exposition::new(format);
+    process::expose(&mut exposition);
+    chunkflow.expose(&mut exposition);
+
+    let mut response = Response::new(Body::from(Bytes::from(exposition.end())));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
     response
 }

@@ -34,7 +34,7 @@ pub(super) async fn serve(
     live: Arc<Live>,
     draining: impl Future<Output = ()>,
 ) {
-    let watch = Watch::new();
+    let watch = Watch::new(&live.shared.cuts);
     let config = Arc::clone(&live.site().config);
     // rustls has no limit on this wait.
     match timeout(config.header_timeout, greet(stream, tls, &watch)).await {

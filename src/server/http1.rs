@@ -5,7 +5,7 @@
 //! be timed.
 
 use std::{
-    future::{Future, poll_fn},
+    future::{Future, pending, poll_fn},
     io,
     pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
@@ -34,6 +34,7 @@ use super::{
 use crate::{
     config::ServerConfig,
     error::Error,
+    metrics::Way,
     web::{Body, problem, refusal},
 };
 
@@ -67,9 +68,17 @@ pub(super) async fn serve(
 
 /// Refuses a connection, without reading what was asked.
 pub(super) async fn reject(stream: Transport, why: Error) {
-    let watch = Watch::new();
+    let watch = Watch::new(&Arc::default());
     let connection = Connection::new(Watched::new(stream, Arc::clone(&watch)), watch);
     let _ = timeout(2 * PATIENCE, connection.refuse(problem(why))).await;
+}
+
+/// Ends once the operator has a stream cut.
+pub(super) async fn cut(way: Option<Arc<Way>>) {
+    match way {
+        Some(way) => way.is_cut().await,
+        None => pending().await,
+    }
 }
 
 /// An answer on its way.
@@ -113,7 +122,8 @@ impl<IO: Socket> Connection<IO> {
             let version = request.version();
             let bodiless = request.method() == Method::HEAD;
             let site = live.site();
-            let (response, permit) = self.wait(site.answer(request, peer)).await?;
+            let watch = Arc::clone(&self.watch);
+            let (response, permit) = self.wait(site.answer(request, peer, &watch)).await?;
 
             let stays = !drains && live.shared.ready.load(Ordering::Relaxed);
             let last = self.closed && self.came.is_empty();
@@ -246,7 +256,13 @@ impl<IO: Socket> Connection<IO> {
         if by_close {
             ending::reset_at_close(self.io.transport(), true);
         }
-        poll_fn(|context| self.poll_send(context, &mut answer)).await?;
+        let way = answer.running.as_ref().and_then(|(body, _)| body.under_way());
+        let mut cut = pin!(cut(way));
+        poll_fn(|context| match cut.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::Error::other("the operator cuts the list"))),
+            Poll::Pending => self.poll_send(context, &mut answer),
+        })
+        .await?;
         if answer.cut {
             ending::leaves(self.io.transport()).await;
             return Err(io::Error::other("the list is cut"));

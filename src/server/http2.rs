@@ -28,13 +28,13 @@ use tokio::{
 use super::{
     ending::PATIENCE,
     gathered::Gathered,
-    head,
+    head, http1,
     live::Live,
     origin::Peer,
     route::Site,
     watch::{Wait, Watch},
 };
-use crate::{config::ServerConfig, web::Body};
+use crate::{config::ServerConfig, metrics::Way, web::Body};
 
 /// What a client that knows the server speaks HTTP/2 begins with.
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -168,6 +168,8 @@ fn settings() -> Builder {
 struct Pace {
     waited: Duration,
     taken: u64,
+    /// Where it is told why a stream ends.
+    under_way: Option<Arc<Way>>,
 }
 
 /// What one stream needs of its connection.
@@ -187,7 +189,7 @@ impl Stream {
         // Together: whoever lets the server wait has a place among the streams, or none.
         let answered = async {
             tokio::join!(
-                site.answer(Request::from_parts(head, ()), self.peer),
+                site.answer(Request::from_parts(head, ()), self.peer, &self.watch),
                 timeout(self.config.header_timeout, pass_over(rest)),
             )
         };
@@ -218,13 +220,21 @@ impl Stream {
         if let Ok(mut way) = respond.send_response(Response::from_parts(parts, ()), ended)
             && !ended
         {
-            self.send(body, &mut way).await;
+            let under_way = body.under_way();
+            let is_cut = tokio::select! {
+                biased;
+                () = self.send(body, &mut way) => false,
+                () = http1::cut(under_way) => true,
+            };
+            if is_cut {
+                way.send_reset(Reason::INTERNAL_ERROR);
+            }
         }
     }
 
     /// Sends a body as fast as its client takes it, and to its end, or resets the stream.
     async fn send(&self, mut body: Body, way: &mut SendStream<Bytes>) {
-        let mut pace = Pace::default();
+        let mut pace = Pace { under_way: body.under_way(), ..Pace::default() };
         let mut closed = pin!(is_closed(self.closed.clone()));
         let mut probes = false;
         loop {
@@ -280,10 +290,11 @@ impl Stream {
                 // Where the socket is full, what the connection takes is watched there.
                 if slow && !self.watch.lasts(Wait::Socket) {
                     tracing::info!(peer = %self.peer.address, "a stream was not taken for too long and is reset");
+                    pace.under_way.iter().for_each(|under_way| under_way.stalls());
                     way.send_reset(Reason::CANCEL);
                     return false;
                 }
-                *pace = Pace::default();
+                (pace.waited, pace.taken) = (Duration::ZERO, 0);
             }
             let piece = bytes.split_to(room);
             if room > 0 && way.send_data(piece, last && bytes.is_empty()).is_err() {

@@ -27,7 +27,7 @@ pub(super) struct Shared {
     pub(super) listens: Listen,
     pub(super) ready: AtomicBool,
     /// Whether the time to drain is over, and what still runs is cut.
-    pub(super) cuts: AtomicBool,
+    pub(super) cuts: Arc<AtomicBool>,
     pub(super) connections: Arc<Count>,
     pub(super) streams: Arc<Count>,
     /// Request identifiers: a random start, then one more each.
@@ -40,7 +40,7 @@ impl Shared {
         Arc::new(Shared {
             listens,
             ready: AtomicBool::new(true),
-            cuts: AtomicBool::new(false),
+            cuts: Arc::default(),
             connections: Arc::default(),
             streams: Arc::default(),
             next_id: AtomicU64::new(fastrand::u64(..)),

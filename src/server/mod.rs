@@ -14,6 +14,7 @@ mod listener;
 mod live;
 mod origin;
 mod outgoing;
+mod process;
 mod ready;
 mod route;
 mod tls;
@@ -236,8 +237,9 @@ impl Server {
                     let peer = Peer { address, secure: acceptor.is_some() };
                     let live = Arc::clone(&live);
                     let serving = connection::serve(transport, peer, acceptor, live, shutdown.reached(Stage::Draining));
+                    let counted = site.counted();
                     connections.spawn(async move {
-                        let _place = place;
+                        let (_place, _counted) = (place, counted);
                         serving.await;
                     });
                 }
@@ -273,8 +275,10 @@ impl Server {
 async fn follow(live: &Live) {
     loop {
         tokio::time::sleep(tls::LOOK).await;
-        if let Some(tls) = &live.site().tls {
+        let site = live.site();
+        if let Some(tls) = &site.tls {
             tls.look().await;
+            site.note_certificate();
         }
     }
 }

@@ -19,13 +19,15 @@ use super::{
     origin::{Hosts, Peer, Remote, host},
     ready,
     tls::Tls,
+    watch::Watch,
 };
 use crate::{
     config::{AdminConfig, ServerConfig},
     error::{Error, Kind, Result},
     format::FORMATS,
+    metrics::{Fate, Metrics, Outcome, Refused},
     source::Requester,
-    stream::{Outcome, Tally},
+    stream::Tally,
     web::{Body, Chunkflow, asks_for_events, come_back, json, path_of, problem, refusal},
 };
 
@@ -60,7 +62,7 @@ impl Site {
         shared: &Arc<Shared>,
     ) -> io::Result<Site> {
         config.max_connections = bounds::connections(config.max_connections);
-        Ok(Site {
+        let site = Site {
             chunkflow,
             tls: config.tls.as_ref().map(Tls::open).transpose()?,
             hosts: Hosts::new(&config, &shared.listens),
@@ -68,7 +70,23 @@ impl Site {
             config: Arc::new(config),
             door,
             shared: Arc::clone(shared),
-        })
+        };
+        site.note_certificate();
+        Ok(site)
+    }
+
+    /// Takes note of when the certificate of the public listener expires.
+    pub(super) fn note_certificate(&self) {
+        if matches!(self.door, Door::Public) {
+            let expires = self.tls.as_ref().map_or(0, Tls::expires);
+            self.chunkflow.metrics().certificate.set(expires);
+        }
+    }
+
+    /// Has a connection of a client counted, for as long as this lives; the operator's are not.
+    pub(super) fn counted(&self) -> Option<Counted> {
+        let metrics = self.chunkflow.metrics();
+        matches!(self.door, Door::Public).then(|| Counted::new(metrics))
     }
 
     /// What the operator is answered with, at the address that the socket is bound to.
@@ -92,15 +110,30 @@ impl Site {
     /// When there are too many, in all or of its address.
     pub(super) fn admit(&self, peer: Remote) -> Result<Place> {
         let (all, each) = (self.config.max_connections, self.config.max_connections_per_address);
-        self.shared.connections.enter("connections", all, (!self.hosts.believes(peer)).then(|| peer.ip()), each)
+        let peer = (!self.hosts.believes(peer)).then(|| peer.ip());
+        let entered = self.shared.connections.enter("connections", all, peer, each);
+        entered.inspect_err(|error| self.refuses(error, Refused::Connections, Refused::AddressConnections))
+    }
+
+    /// Counts a refusal: in all, or of one address.
+    fn refuses(&self, error: &Error, in_all: Refused, of_one: Refused) {
+        let why = if error.kind() == Kind::Greedy { of_one } else { in_all };
+        self.chunkflow.metrics().refused(why);
     }
 
     /// Answers a request; with a stream comes the permit that it must hold.
-    pub(super) async fn answer<B>(&self, request: Request<B>, peer: Peer) -> (Response<Body>, Option<Place>) {
+    /// Its fate, while it is sent, is the connection's.
+    pub(super) async fn answer<B>(
+        &self,
+        request: Request<B>,
+        peer: Peer,
+        fate: &Arc<Watch>,
+    ) -> (Response<Body>, Option<Place>) {
+        let began = Instant::now();
         let id = self.request_id(&request);
         // Begun before the work, so that a client who leaves before its first byte has its line too.
         let line = tracing::enabled!(target: "chunkflow::access", tracing::Level::INFO).then(|| Line {
-            began: Instant::now(),
+            began,
             shared: Arc::clone(&self.shared),
             peer: peer.address,
             client: self.hosts.client(&request, peer.address),
@@ -116,10 +149,18 @@ impl Site {
             Err(error) => (problem(error), None),
             Ok(named) => match (&self.door, self.hosts.check(named, &request, peer)) {
                 (Door::Admin(guard), Err(error)) => (guard.refused_host(error), None),
-                (Door::Public, Err(error)) if !probe => (problem(error), None),
+                (Door::Public, Err(error)) if !probe => {
+                    self.chunkflow.metrics().refused(Refused::Host);
+                    (problem(error), None)
+                }
                 (_, origin) => self.route(&request, origin.as_deref().unwrap_or_default(), peer).await,
             },
         };
+        response.body_mut().show(|resource| {
+            let client = self.hosts.client(&request, peer.address);
+            let fate = Arc::clone(fate) as Arc<dyn Fate>;
+            self.chunkflow.metrics().under_way.enter(&resource.counts().list, Some(client), began, Some(fate))
+        });
         response.headers_mut().insert(X_REQUEST_ID, id);
         if let Some(mut line) = line {
             line.status = Some(response.status());
@@ -150,7 +191,14 @@ impl Site {
                 let ready = self.shared.ready.load(Ordering::Relaxed);
                 (ready::answer(request, ready, &self.chunkflow), None)
             }
-            path => self.bounded(path, request, origin, peer).await.unwrap_or_else(|error| (problem(error), None)),
+            path => match self.bounded(path, request, origin, peer).await {
+                Ok(answered) => answered,
+                Err(error) => {
+                    let refused = problem(error);
+                    self.chunkflow.metrics().no_list.answered(None, refused.status().as_u16());
+                    (refused, None)
+                }
+            },
         }
     }
 
@@ -165,16 +213,20 @@ impl Site {
         let each = self.config.max_streams_per_address;
         let client = self.hosts.client(request, peer.address);
         if let Some(rates) = &self.rates {
-            rates.ask(client)?;
+            rates.ask(client).inspect_err(|error| self.refuses(error, Refused::Rate, Refused::Rate))?;
         }
         if path == "/" {
             return Ok((self.landing(request.method()), None));
         }
         if !self.shared.ready.load(Ordering::Relaxed) {
+            self.chunkflow.metrics().refused(Refused::Stopping);
             return Err(Error::new(Kind::Busy, "this server is about to stop"));
         }
         let place = match *request.method() {
-            Method::GET => Some(self.shared.streams.enter("streams", self.config.max_streams, Some(client), each)?),
+            Method::GET => {
+                let entered = self.shared.streams.enter("streams", self.config.max_streams, Some(client), each);
+                Some(entered.inspect_err(|error| self.refuses(error, Refused::Streams, Refused::AddressStreams))?)
+            }
             _ => None,
         };
         Ok((self.chunkflow.respond_from(request, Some(origin), requester(client)).await, place))
@@ -232,6 +284,22 @@ impl Site {
     }
 }
 
+/// A connection that is counted, for as long as it lives.
+pub(super) struct Counted(Arc<Metrics>);
+
+impl Counted {
+    fn new(metrics: &Arc<Metrics>) -> Counted {
+        metrics.connections.add(1);
+        Counted(Arc::clone(metrics))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.add(-1);
+    }
+}
+
 /// Whom a load counts for: the client's address.
 fn requester(client: IpAddr) -> Requester {
     let address = bounds::client(client);
@@ -275,11 +343,10 @@ impl Drop for Line {
         let Line { client, peer, method, uri, .. } = &*self;
         // What the end of the server cuts had as long as this line says.
         let cuts = self.shared.cuts.load(Ordering::Relaxed);
-        let gone = if cuts { Outcome::Cut } else { Outcome::Gone };
+        let gone = if cuts { Outcome::Shutdown } else { Outcome::Left };
 
         match (self.status.map(|status| status.as_u16()), self.tally) {
             (Some(status), Some(Tally { rows, bytes, hits, loads, outcome })) => {
-                let outcome = if outcome == Outcome::Gone { gone } else { outcome };
                 tracing::info!(target: "chunkflow::access", %client, %peer, id, %method, %uri, status, rows, bytes, hits, loads, %outcome, ms);
             }
             (Some(status), None) => {

@@ -16,6 +16,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 use tokio_rustls::TlsAcceptor;
+use x509_cert::der::Decode;
 
 use crate::config::TlsFiles;
 
@@ -63,6 +64,16 @@ impl Tls {
             versions.map_err(io::Error::other)?.with_no_client_auth().with_cert_resolver(Arc::clone(&pair) as _);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Tls { files: files.clone(), seen: Mutex::new(seen), pair, acceptor: TlsAcceptor::from(Arc::new(config)) })
+    }
+
+    /// When the first of the certificates expires that are shown, in seconds since 1970; 0 where none says it.
+    pub(super) fn expires(&self) -> i64 {
+        let pair = Arc::clone(&self.pair.0.read().unwrap_or_else(PoisonError::into_inner));
+        let ends = pair.cert.iter().filter_map(|certificate| {
+            let certificate = x509_cert::Certificate::from_der(certificate).ok()?;
+            i64::try_from(certificate.tbs_certificate.validity.not_after.to_unix_duration().as_secs()).ok()
+        });
+        ends.min().unwrap_or(0)
     }
 
     pub(super) fn acceptor(&self) -> TlsAcceptor {

@@ -19,7 +19,10 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{ending, transport::Transport};
-use crate::config::ServerConfig;
+use crate::{
+    config::ServerConfig,
+    metrics::{Fate, Outcome},
+};
 
 /// What a connection can wait for the client with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +52,30 @@ pub(super) struct Watch {
     read: AtomicU64,
     written: AtomicU64,
     requests: AtomicU64,
+    /// Whether a wait was too long, so that the connection ends.
+    expired: AtomicBool,
+    /// Whether the server cuts what still runs.
+    cuts: Arc<AtomicBool>,
+}
+
+impl Fate for Watch {
+    fn now(&self) -> Outcome {
+        if self.cuts.load(Ordering::Relaxed) {
+            Outcome::Shutdown
+        } else if self.expired.load(Ordering::Relaxed) {
+            Outcome::Stalled
+        } else {
+            Outcome::Left
+        }
+    }
 }
 
 impl Watch {
-    pub(super) fn new() -> Arc<Watch> {
+    /// `cuts`: whether the server cuts what still runs.
+    pub(super) fn new(cuts: &Arc<AtomicBool>) -> Arc<Watch> {
         Arc::new(Watch {
+            expired: AtomicBool::new(false),
+            cuts: Arc::clone(cuts),
             began: Instant::now(),
             waits: Default::default(),
             ask: AtomicBool::new(false),
@@ -122,6 +144,12 @@ impl Watch {
     ///
     /// It must be awaited in the connection's own task: each of its looks also lets a write that waits ask the kernel.
     pub(super) async fn expired(&self, config: &ServerConfig) -> Wait {
+        let wait = self.longest(config).await;
+        self.expired.store(true, Ordering::Relaxed);
+        wait
+    }
+
+    async fn longest(&self, config: &ServerConfig) -> Wait {
         let (idle, head, stall) = (config.idle_timeout, config.header_timeout, config.stall_timeout);
         let pause = idle.min(head).min(stall) / 4;
         let (mut since, mut before) = (self.now(), 0);
@@ -292,11 +320,11 @@ mod tests {
             }
         };
         for wait in [Wait::Idle, Wait::Head, Wait::Socket] {
-            let watch = Watch::new();
+            let watch = Watch::new(&Arc::default());
             watch.begin(wait);
             assert_eq!(watch.expired(&config(Some(wait))).await, wait);
         }
-        let (watch, patient) = (Watch::new(), ServerConfig { stall_timeout: short * 4, ..config(None) });
+        let (watch, patient) = (Watch::new(&Arc::default()), ServerConfig { stall_timeout: short * 4, ..config(None) });
         let moving = async {
             for _ in 0..20 {
                 watch.begin(Wait::Socket);

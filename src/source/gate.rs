@@ -7,7 +7,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -46,10 +49,27 @@ pub struct Claim {
     pub filtered: bool,
 }
 
+/// How a database's connections fare at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolState {
+    /// Reads at once, at most.
+    pub max: u64,
+    /// Reads under way.
+    pub in_use: u64,
+    /// Reads that wait for their turn.
+    pub waiting: u64,
+    /// Connections, idle ones included.
+    pub connections: u64,
+    /// Reads that were tried again since the start, as the database itself said they may be.
+    pub retries: u64,
+}
+
 /// The gate of one database, shared by all its resources.
 #[derive(Debug)]
 pub struct Gate {
     limits: GateLimits,
+    retries: AtomicU64,
     queue: Arc<Mutex<Queue>>,
 }
 
@@ -95,7 +115,7 @@ impl Gate {
             lines: VecDeque::new(),
             next_ticket: 0,
         };
-        Gate { limits, queue: Arc::new(Mutex::new(queue)) }
+        Gate { limits, retries: AtomicU64::new(0), queue: Arc::new(Mutex::new(queue)) }
     }
 
     /// Waits for a turn, which lasts until it is dropped. Dropping the future leaves the queue.
@@ -119,6 +139,30 @@ impl Gate {
             Ok(Ok(turn)) => turn,
             Ok(Err(_)) => Err(Error::new(Kind::Internal, "the gate of a database was closed")),
             Err(_) => Err(busy("no turn at the database came in time")),
+        }
+    }
+
+    /// Takes note that a read is tried again.
+    #[cfg_attr(not(feature = "sql"), allow(dead_code, reason = "only databases say that a read may be tried again"))]
+    pub(in crate::source) fn note_retry(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How the reads fare; `idle` connections wait for one.
+    #[cfg_attr(not(feature = "sql"), allow(dead_code, reason = "only databases tell of it"))]
+    pub(in crate::source) fn state(&self, idle: usize) -> PoolState {
+        let (free, waiting) = {
+            let queue = unpoisoned(&self.queue);
+            (queue.free, queue.lines.iter().map(Line::len).sum::<usize>())
+        };
+        let in_use = self.limits.reads.saturating_sub(free);
+
+        PoolState {
+            max: self.limits.reads as u64,
+            in_use: in_use as u64,
+            waiting: waiting as u64,
+            connections: (idle + in_use) as u64,
+            retries: self.retries.load(Ordering::Relaxed),
         }
     }
 

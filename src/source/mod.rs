@@ -39,7 +39,7 @@ pub use self::postgres::{Postgres, fuzz_postgres_wire};
 pub use self::sqlite::Sqlite;
 pub use self::{
     closure::{Closure, closure},
-    gate::{Claim, Gate, GateLimits, Requester, Turn},
+    gate::{Claim, Gate, GateLimits, PoolState, Requester, Turn},
     memory::{ReadMemory, Room, RowBounds},
     spec::{ColumnSpec, Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo, ViewReads},
     style::{Style, ValueType, Values},
@@ -226,6 +226,9 @@ pub trait Database: Send + Sync + 'static {
     /// # Errors
     /// [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`] or [`ErrorKind::Busy`] as the database fares.
     fn look_again(&self) -> BoxFuture<'_, Result<()>>;
+
+    /// How its connections fare.
+    fn pool(&self) -> PoolState;
 
     /// What it is known by in the keys of chunks.
     fn known_by(&self) -> KnownBy;

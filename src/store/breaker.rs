@@ -10,6 +10,7 @@ use std::{
     time::Instant,
 };
 
+use super::FarState;
 use crate::error::{Error, Kind, Result};
 
 /// So many failures one after the other, and it rests.
@@ -78,15 +79,27 @@ impl Health {
     }
 
     /// Whether calls are kept from the machine, but for one now and then.
-    #[cfg(feature = "memcached")]
     pub(super) fn rests(&self) -> bool {
-        self.answers.failures.load(Ordering::Relaxed) >= FAILURES
+        self.answers.is_open()
     }
 
     /// Whether it has rested for long enough, and nobody is trying it yet.
     #[cfg(feature = "memcached")]
     pub(super) fn may_be_tried(&self) -> bool {
         self.answers.rest_is_over() && !self.answers.probing.load(Ordering::Relaxed)
+    }
+}
+
+impl FarState {
+    /// How so many machines fare.
+    pub(super) fn of<'a>(machines: impl IntoIterator<Item = &'a Health>) -> FarState {
+        let mut state = FarState::default();
+        for health in machines {
+            state.machines += 1;
+            state.all_rest += u64::from(health.rests());
+            state.writes_rest += u64::from(health.takes.is_open());
+        }
+        state
     }
 }
 
@@ -130,13 +143,17 @@ impl Breaker {
         self.began.get_or_init(Instant::now).elapsed().as_millis() as u64
     }
 
+    fn is_open(&self) -> bool {
+        self.failures.load(Ordering::Relaxed) >= FAILURES
+    }
+
     fn rest_is_over(&self) -> bool {
         self.now() >= self.rests_until.load(Ordering::Relaxed)
     }
 
     /// Lets a call through, or says why not: an error of this kind, with the last failure as its cause.
     fn enter(&self, kind: Kind) -> Result<Pass<'_>> {
-        if self.failures.load(Ordering::Relaxed) < FAILURES {
+        if !self.is_open() {
             return Ok(Pass { breaker: self, probes: false });
         }
 

@@ -2,13 +2,16 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use quick_cache::{OptionsBuilder, Weighter, sync::Cache};
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 
-use super::{Store, StoreOptions};
+use super::{Held, NearState, Store, StoreOptions, StoreState};
 use crate::{
     bytes_size,
     chunk::{Chunk, ChunkKey},
@@ -28,7 +31,8 @@ const SHARDS: u64 = 16;
 /// is made by need.
 #[derive(Debug)]
 pub struct Memory {
-    chunks: Cache<ChunkKey, Arc<Chunk>, ByBytes>,
+    chunks: Cache<ChunkKey, Arc<Chunk>, ByBytes, DefaultHashBuilder, Evicts>,
+    evictions: Arc<AtomicU64>,
     /// How often each resource was forgotten.
     generations: Mutex<HashMap<[u8; 16], u64>>,
 }
@@ -39,6 +43,19 @@ struct ByBytes;
 impl Weighter<ChunkKey, Arc<Chunk>> for ByBytes {
     fn weight(&self, _key: &ChunkKey, chunk: &Arc<Chunk>) -> u64 {
         chunk.weight() as u64
+    }
+}
+
+/// Counts what makes room for others. That is given back behind the lock of its shard.
+#[derive(Clone, Debug, Default)]
+struct Evicts(Arc<AtomicU64>);
+
+impl Lifecycle<ChunkKey, Arc<Chunk>> for Evicts {
+    type RequestState = Vec<(ChunkKey, Arc<Chunk>)>;
+
+    fn on_evict(&self, evicted: &mut Self::RequestState, key: ChunkKey, chunk: Arc<Chunk>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        evicted.push((key, chunk));
     }
 }
 
@@ -63,8 +80,10 @@ impl Memory {
             .shards(shards as usize)
             .build()
             .expect("both capacities are given");
-        let chunks = Cache::with_options(options, ByBytes, Default::default(), Default::default());
-        Memory { chunks, generations: Mutex::default() }
+        let evicts = Evicts::default();
+        let evictions = Arc::clone(&evicts.0);
+        let chunks = Cache::with_options(options, ByBytes, DefaultHashBuilder::default(), evicts);
+        Memory { chunks, evictions, generations: Mutex::default() }
     }
 
     /// Keeps a chunk.
@@ -121,6 +140,24 @@ impl Store for Memory {
 
     fn is_here(&self) -> bool {
         true
+    }
+
+    fn state(&self) -> StoreState {
+        let near = NearState {
+            bytes: self.chunks.weight(),
+            max_bytes: self.chunks.capacity(),
+            entries: self.chunks.len() as u64,
+            evictions: self.evictions.load(Ordering::Relaxed),
+        };
+        StoreState { near: Some(near), far: None }
+    }
+
+    fn held(&self) -> HashMap<[u8; 16], Held> {
+        let mut held: HashMap<[u8; 16], Held> = HashMap::new();
+        for (key, chunk) in self.chunks.iter() {
+            held.entry(key.resource()).or_default().take_in(&chunk);
+        }
+        held
     }
 }
 

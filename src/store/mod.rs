@@ -20,7 +20,7 @@ mod tiered;
 #[cfg(feature = "server")]
 mod trial;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 #[cfg(feature = "server")]
 pub(crate) use self::trial::{meet, trial};
@@ -73,6 +73,16 @@ pub trait Store: Send + Sync + 'static {
     /// Calls `tell` with each resource that is forgotten from now on, by whichever server.
     fn on_purge(&self, _tell: OnPurge) {}
 
+    /// How it fares. By default nothing is known.
+    fn state(&self) -> StoreState {
+        StoreState::default()
+    }
+
+    /// What it holds in this process's memory of each resource, by its digest. Looks at every chunk. By default nothing.
+    fn held(&self) -> HashMap<[u8; 16], Held> {
+        HashMap::new()
+    }
+
     /// Whether all it keeps is in this process: then nothing is to be written elsewhere, and no load to be agreed on.
     fn is_here(&self) -> bool {
         false
@@ -92,6 +102,65 @@ pub trait Store: Send + Sync + 'static {
     /// When the store fails; the right then ends by its time.
     fn release<'a>(&'a self, _key: &'a ChunkKey, _token: u64) -> BoxFuture<'a, Result<()>> {
         Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// How a store fares at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreState {
+    /// What is in this process's memory, where it keeps chunks there.
+    pub near: Option<NearState>,
+    /// How what other servers share fares, where there is such a part.
+    pub far: Option<FarState>,
+}
+
+/// What a store holds in this process's memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NearState {
+    /// Bytes of its chunks.
+    pub bytes: u64,
+    /// How many there may be.
+    pub max_bytes: u64,
+    /// Its chunks.
+    pub entries: u64,
+    /// Chunks that made room for others, since the start.
+    pub evictions: u64,
+}
+
+/// How the machines of a shared store fare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FarState {
+    /// How many there are, as the configuration names them; a cluster is one.
+    pub machines: u64,
+    /// How many of them failed lately, and are left alone for a while.
+    pub all_rest: u64,
+    /// How many refused writes lately, and are only read for a while.
+    pub writes_rest: u64,
+}
+
+/// What is in memory of one resource.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Held {
+    /// Chunks, of every format, encoding and filter.
+    pub chunks: u64,
+    /// Their rows: a row counts in each format and encoding that it is held in.
+    pub rows: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the oldest row of them was read, in milliseconds since 1970; 0 where there is none.
+    pub oldest: u64,
+}
+
+impl Held {
+    fn take_in(&mut self, chunk: &Chunk) {
+        self.oldest = if self.chunks == 0 { chunk.loaded_at } else { self.oldest.min(chunk.loaded_at) };
+        self.chunks += 1;
+        self.rows += u64::from(chunk.rows);
+        self.bytes += chunk.body.len() as u64;
     }
 }
 

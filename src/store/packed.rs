@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::shared::{Remote, Taken};
+use super::{
+    FarState,
+    shared::{Remote, Taken},
+};
 use crate::{
     error::{Error, Kind, Result},
     source::BoxFuture,
@@ -75,6 +78,10 @@ impl<R: Remote> Remote for Packed<R> {
 
     fn largest(&self) -> usize {
         self.0.largest()
+    }
+
+    fn state(&self) -> FarState {
+        self.0.state()
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::{Lease, OnPurge, Store};
+use super::{FarState, Lease, OnPurge, Store, StoreState};
 use crate::{
     chunk::{Chunk, ChunkKey},
     error::{Error, Kind, Result},
@@ -52,6 +52,9 @@ pub(super) trait Remote: Send + Sync + 'static {
 
     /// The largest value that it takes, in bytes.
     fn largest(&self) -> usize;
+
+    /// How its machines fare.
+    fn state(&self) -> FarState;
 }
 
 /// What [`Remote::take`] came to.
@@ -227,6 +230,10 @@ impl Store for Shared {
 
     fn generation(&self, resource: &[u8; 16]) -> u64 {
         self.known().get(resource).copied().flatten().unwrap_or(UNKNOWN)
+    }
+
+    fn state(&self) -> StoreState {
+        StoreState { far: Some(self.remote.state()), near: None }
     }
 
     fn on_purge(&self, tell: OnPurge) {

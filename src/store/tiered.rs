@@ -1,8 +1,8 @@
 //! A store in memory in front of one that is shared.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{Lease, Memory, OnPurge, Store};
+use super::{Held, Lease, Memory, OnPurge, Store, StoreState};
 use crate::{
     chunk::{Chunk, ChunkKey},
     error::Result,
@@ -85,6 +85,14 @@ impl Store for Tiered {
 
     fn on_purge(&self, tell: OnPurge) {
         self.far.on_purge(tell);
+    }
+
+    fn state(&self) -> StoreState {
+        StoreState { near: self.near.state().near, ..self.far.state() }
+    }
+
+    fn held(&self) -> HashMap<[u8; 16], Held> {
+        self.near.held()
     }
 
     fn lease<'a>(&'a self, key: &'a ChunkKey, time: Duration) -> BoxFuture<'a, Result<Lease>> {

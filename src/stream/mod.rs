@@ -14,9 +14,9 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -30,10 +30,14 @@ use crate::{
     cursor::Cursor,
     error::{Error, Kind, Result},
     loader::{Ahead, Demand, Fetch, Found, How, Loader, Place},
+    metrics::{FoundBy, Outcome, Way as UnderWay},
     resource::List,
     source::{BoxFuture, Requester},
     survey::Trail,
 };
+
+/// After so many bytes those that were sent are counted: not with each chunk.
+const COUNTED: u64 = 1024 * 1024;
 
 /// What a request asks of a list.
 #[derive(Clone, Debug)]
@@ -43,6 +47,8 @@ pub(crate) struct Ask {
     pub(crate) limit: Option<u64>,
     /// Who asks.
     pub(crate) requester: Requester,
+    /// When that was.
+    pub(crate) began: Instant,
     /// After so long a silence something is sent that means nothing, where the format has it; zero: never.
     pub(crate) heartbeat: Duration,
 }
@@ -62,28 +68,6 @@ pub struct Tally {
     pub outcome: Outcome,
 }
 
-/// How a stream ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Outcome {
-    /// The last byte was handed out.
-    Complete,
-    /// A failure cut it.
-    Cut,
-    /// It was dropped before its end: the client left or took nothing for too long.
-    #[default]
-    Gone,
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Outcome::Complete => "complete",
-            Outcome::Cut => "cut",
-            Outcome::Gone => "gone",
-        })
-    }
-}
-
 /// The body of one response.
 pub(crate) struct Stream {
     loader: Arc<Loader>,
@@ -100,7 +84,12 @@ pub(crate) struct Stream {
     goes_on: Option<Cursor>,
     /// How the first chunk was come by; `None` where none was asked for.
     first: Option<How>,
+    began: Instant,
     tally: Tally,
+    /// How many of its bytes are counted.
+    counted: u64,
+    /// Where an operator sees how far it has come.
+    under_way: Option<Arc<UnderWay>>,
     /// Of what a compressed body decodes to, so far.
     sum: Sum,
     heartbeat: Duration,
@@ -144,7 +133,10 @@ impl Stream {
             length: None,
             goes_on: None,
             first: None,
+            began: ask.began,
             tally: Tally::default(),
+            counted: 0,
+            under_way: None,
             sum: Sum::default(),
             heartbeat: ask.heartbeat,
             silence: None,
@@ -173,7 +165,8 @@ impl Stream {
             }
         }
         stream.begun = true;
-        loader.metrics().streams.inc();
+        loader.metrics().streams.add(1);
+        loader.metrics().first_byte.observe(stream.began.elapsed());
         Ok(stream)
     }
 
@@ -206,6 +199,25 @@ impl Stream {
         &self.tally
     }
 
+    /// Has an operator see how far it has come.
+    #[cfg(feature = "server")]
+    pub(crate) fn show(&mut self, under_way: Arc<UnderWay>) {
+        under_way.rows.store(self.tally.rows, Ordering::Relaxed);
+        self.under_way = Some(under_way);
+    }
+
+    /// What an operator sees of it.
+    #[cfg(feature = "server")]
+    pub(crate) fn under_way(&self) -> Option<Arc<UnderWay>> {
+        self.under_way.clone()
+    }
+
+    /// The list that it is of.
+    #[cfg(feature = "server")]
+    pub(crate) fn list(&self) -> &Arc<List> {
+        &self.list
+    }
+
     /// Calls `then` when the stream has ended, however it did.
     pub(crate) fn on_end(&mut self, then: impl FnOnce(&Tally) + Send + 'static) {
         self.on_end = Some(Box::new(then));
@@ -226,7 +238,7 @@ impl Stream {
     /// What is behind this chunk, where it is known and need not be looked up.
     fn along_trail(&mut self, chunk: &Arc<Chunk>) -> Option<Found> {
         let chunk = self.trail.behind(chunk, || self.loader.now())?;
-        self.loader.metrics().hits.inc();
+        self.list.resource().counts().list.found(FoundBy::Near).inc();
         // For how long is only told of a first chunk.
         Some(Found { chunk, how: How::Fresh(0), ahead: None })
     }
@@ -306,6 +318,23 @@ impl Stream {
         self.tally.rows += u64::from(chunk.rows);
     }
 
+    /// Notes how far it has come, where others may see it.
+    fn note_sent(&mut self) {
+        if let Some(under_way) = &self.under_way {
+            under_way.rows.store(self.tally.rows, Ordering::Relaxed);
+            under_way.bytes.store(self.tally.bytes, Ordering::Relaxed);
+        }
+        if self.tally.bytes - self.counted >= COUNTED {
+            self.count_sent();
+        }
+    }
+
+    /// Counts the bytes that were sent since they were counted last.
+    fn count_sent(&mut self) {
+        self.list.resource().counts().list.sent.add(self.tally.bytes - self.counted);
+        self.counted = self.tally.bytes;
+    }
+
     /// Lines up the end of the body; of a page that had no room for all rows of its limit, with where
     /// the list goes on and how many of them are left.
     fn end(&mut self, rest: Option<(&Cursor, u64)>) {
@@ -338,6 +367,7 @@ impl Body for Stream {
                     continue;
                 }
                 this.tally.bytes += frame.len() as u64;
+                this.note_sent();
                 return Poll::Ready(Some(Ok(Frame::data(frame))));
             }
             match &mut this.next {
@@ -390,13 +420,20 @@ impl Drop for Stream {
         if self.is_end_stream() {
             self.tally.outcome = Outcome::Complete;
         }
+        if self.tally.outcome == Outcome::Left
+            && let Some(under_way) = &self.under_way
+        {
+            self.tally.outcome = under_way.fate();
+        }
+
+        self.count_sent();
         let metrics = self.loader.metrics();
-        metrics.streams.dec();
-        match self.tally.outcome {
-            Outcome::Complete => metrics.complete.inc(),
-            Outcome::Cut => metrics.cut.inc(),
-            Outcome::Gone => metrics.gone.inc(),
-        };
+        if let Some(under_way) = self.under_way.take() {
+            metrics.under_way.leave(&under_way);
+        }
+        metrics.streams.add(-1);
+        metrics.ended(self.tally.outcome);
+        metrics.stream.observe(self.began.elapsed());
         if let Some(then) = self.on_end.take() {
             then(&self.tally);
         }

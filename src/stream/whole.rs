@@ -9,6 +9,7 @@ use crate::{
     chunk::{Chunk, Sum},
     cursor::Cursor,
     loader::{Demand, Found, How, Loader, Place},
+    metrics::FoundBy,
     survey::{self, Behind},
 };
 
@@ -104,7 +105,7 @@ impl Stream {
             self.pass(chunk);
         }
         self.tally.hits += rest.len() as u64;
-        self.loader.metrics().hits.inc_by(rest.len() as u64);
+        self.list.resource().counts().list.found(FoundBy::Near).add(rest.len() as u64);
         self.end(None);
         self.length = Some(self.lined_up() as u64);
     }

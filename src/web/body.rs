@@ -6,7 +6,7 @@ use std::{
 };
 
 #[cfg(feature = "server")]
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -15,6 +15,8 @@ use crate::{
     error::{Error, Result},
     stream::{Stream, Tally},
 };
+#[cfg(feature = "server")]
+use crate::{metrics::Way as UnderWay, resource::Resource};
 
 /// The body of a response. A body that ends with an error is a cut list; the server must make that visible.
 #[derive(Debug)]
@@ -45,6 +47,24 @@ impl Body {
     pub(crate) fn probe(&mut self, every: Duration) {
         if let Inner::Stream(stream) = &mut self.0 {
             stream.probe(every);
+        }
+    }
+
+    /// What an operator sees of it, if it is a stream that is shown.
+    #[cfg(feature = "server")]
+    pub(crate) fn under_way(&self) -> Option<Arc<UnderWay>> {
+        match &self.0 {
+            Inner::Bytes(_) => None,
+            Inner::Stream(stream) => stream.under_way(),
+        }
+    }
+
+    /// Has an operator see a stream, as what this makes of its resource.
+    #[cfg(feature = "server")]
+    pub(crate) fn show(&mut self, enter: impl FnOnce(&Resource) -> Arc<UnderWay>) {
+        if let Inner::Stream(stream) = &mut self.0 {
+            let under_way = enter(stream.list().resource());
+            stream.show(under_way);
         }
     }
 

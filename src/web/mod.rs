@@ -2,6 +2,7 @@
 
 mod body;
 mod events;
+mod exposition;
 mod host;
 mod next;
 mod params;
@@ -9,7 +10,12 @@ mod recent;
 mod reply;
 mod slot;
 
-use std::{borrow::Cow, future::Future, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -34,9 +40,9 @@ use crate::{
     error::{Error, Kind, Result},
     format::{self, END_OF_LIST, FORMATS},
     loader::{Clock, How, Loader, system_clock},
-    metrics::Metrics,
+    metrics::{Metrics, Refused},
     resource::{List, Resource},
-    source::Requester,
+    source::{Database, Requester},
     store::Store,
     stream::{Ask, Budget, Stream},
     suggest,
@@ -90,6 +96,8 @@ struct Inner {
     recent: Arc<Recent>,
     heads: Arc<Vec<HeaderMap>>,
     heartbeat: Duration,
+    /// The databases, by the names that metrics have for them.
+    databases: Vec<(String, Arc<dyn Database>)>,
 }
 
 impl Chunkflow {
@@ -108,6 +116,7 @@ impl Chunkflow {
             recent: Arc::default(),
             heads: Arc::new(heads()),
             heartbeat: HEARTBEAT,
+            databases: vec![],
         }))
     }
 
@@ -124,14 +133,14 @@ impl Chunkflow {
     pub fn with(mut self, resource: Resource) -> Chunkflow {
         let inner = Arc::make_mut(&mut self.0);
         inner.slots.retain(|one| one.name() != resource.name());
-        inner.slots.push(Slot::new(resource));
+        inner.slots.push(Slot::new(resource.counted_in(inner.loader.metrics())));
         self
     }
 
     /// The same store, loads under way and counters, without a resource: for resources that take the place of these.
     #[must_use]
     pub fn without_resources(&self) -> Chunkflow {
-        Chunkflow(Arc::new(Inner { slots: vec![], recent: Arc::default(), ..(*self.0).clone() }))
+        Chunkflow(Arc::new(Inner { slots: vec![], databases: vec![], recent: Arc::default(), ..(*self.0).clone() }))
     }
 
     /// The resources of the moment, in the order in which they were given. One whose table changes is made
@@ -183,11 +192,14 @@ impl Chunkflow {
         requester: Requester,
     ) -> impl Future<Output = Response<Body>> + Send + use<B> {
         let inner = Arc::clone(&self.0);
-        let asked = match self.find(request.uri().path()) {
+        let began = Instant::now();
+        let found = self.find(request.uri().path());
+        let counts = found.as_ref().ok().map(|(slot, format)| (Arc::clone(&slot.now().counts().list), *format));
+        let asked = match found {
             Ok((slot, format)) if slot.now().is_outdated() => {
                 Err((Arc::clone(slot), format, parts(request), origin.map(str::to_owned)))
             }
-            Ok((slot, format)) => Ok(self.asked(request, &slot.now(), format, origin, requester)),
+            Ok((slot, format)) => Ok(self.asked(request, &slot.now(), format, origin, (requester, began))),
             Err(problem) => Ok(Err(problem)),
         };
         async move {
@@ -196,14 +208,25 @@ impl Chunkflow {
                 Err((slot, format, request, origin)) => {
                     slot.renewed(&inner.recent).await;
                     let resource = Arc::clone(&slot.now());
-                    Chunkflow(Arc::clone(&inner)).asked(&request, &resource, format, origin.as_deref(), requester)
+                    let whole = Chunkflow(Arc::clone(&inner));
+                    whole.asked(&request, &resource, format, origin.as_deref(), (requester, began))
                 }
             };
-            match asked {
-                Ok(Asked::List(list)) => list.answer(&inner).await.unwrap_or_else(|problem| problem.response()),
-                Ok(Asked::Said(response)) => response,
-                Err(problem) => problem.response(),
+            let (response, format) = match asked {
+                Ok(Asked::List(list)) => {
+                    let format = Some(list.format);
+                    (list.answer(&inner).await.unwrap_or_else(|problem| problem.response()), format)
+                }
+                Ok(Asked::Said(response)) => (response, None),
+                Err(problem) => (problem.response(), None),
+            };
+
+            let status = response.status().as_u16();
+            match counts {
+                Some((list, named)) => list.answered(format.or(named), status),
+                None => inner.loader.metrics().no_list.answered(None, status),
             }
+            response
         }
     }
 
@@ -285,6 +308,7 @@ impl Chunkflow {
             after: Cursor::start(),
             limit: None,
             requester: Requester::default(),
+            began: Instant::now(),
             heartbeat: Duration::ZERO,
         };
         Stream::begin(&self.0.loader, ask, &self.0.budget).await.map(Body::from)
@@ -297,7 +321,7 @@ impl Chunkflow {
         resource: &Arc<Resource>,
         extension: Option<usize>,
         origin: Option<&str>,
-        requester: Requester,
+        (requester, began): (Requester, Instant),
     ) -> Result<Asked, Problem> {
         let method = request.method();
         if method == Method::OPTIONS {
@@ -329,7 +353,7 @@ impl Chunkflow {
             true => self.0.recent.list(resource, format, coding, &base),
             false => Arc::new(List::new(Arc::clone(resource), format, params.conditions, &base)).in_coding(coding),
         };
-        let ask = Ask { list, after: params.after, limit: params.limit, requester, heartbeat: self.0.heartbeat };
+        let ask = Ask { list, after: params.after, limit: params.limit, requester, began, heartbeat: self.0.heartbeat };
         if method == Method::HEAD {
             return Ok(Asked::Said(self.head(&ask, format, request.uri())));
         }
@@ -420,7 +444,13 @@ impl AskedList {
                 self.ask = self.anew(inner).await.ok_or(error)?;
                 Stream::begin(&inner.loader, self.ask.clone(), &inner.budget).await?
             }
-            begun => begun?,
+            Err(error) => {
+                if error.kind() == Kind::Busy {
+                    inner.loader.metrics().refused(Refused::Database);
+                }
+                return Err(error.into());
+            }
+            Ok(stream) => stream,
         };
 
         let resource = self.ask.list.resource();

@@ -104,6 +104,7 @@ impl Slot {
         let mut renewal = self.renewal();
         match made {
             Ok(resource) => {
+                let resource = resource.counted_as(outdated);
                 let is_same = resource.digest() == outdated.digest();
                 self.now.store(Arc::new(resource));
                 renewal.failed = None;

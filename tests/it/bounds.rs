@@ -52,10 +52,10 @@ fn streams_count_for_the_address_that_a_trusted_proxy_names() {
     let _first = open("192.0.2.1");
     until("the first has begun", || source.begun() == 1);
     let _second = open("6.6.6.6, 192.0.2.1");
-    until("the second has begun", || server.chunkflow.metrics().joined.get() == 1);
+    until("the second has begun", || server.chunkflow.metrics().joined() == 1);
     assert_eq!(open("192.0.2.1").read_reply("GET").status, 429);
     let _other = open("192.0.2.2");
-    until("another address has its own", || server.chunkflow.metrics().joined.get() == 2);
+    until("another address has its own", || server.chunkflow.metrics().joined() == 2);
     // Without trust the header is nothing; over HTTP/2 too.
     let server = serve(&source, config);
     let mut client = Frames::connect(server.address, &[]);
@@ -106,7 +106,7 @@ fn a_client_that_takes_less_than_the_minimum_all_the_time_is_cut() {
     while slow.stream.read_exact(&mut buffer).is_ok() {
         std::thread::sleep(pause);
     }
-    assert_eq!(server.chunkflow.metrics().gone.get(), 1);
+    assert_eq!(server.chunkflow.metrics().stalled(), 1);
     let mut slow = Frames::connect(server.address, &[(INITIAL_WINDOW, 100)]);
     slow.send(&get(1, "/numbers"));
     loop {

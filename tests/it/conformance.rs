@@ -284,7 +284,7 @@ fn a_request_that_does_not_end_has_its_place_among_the_streams() {
     let server = Running::start(config, app);
     let mut client = Frames::connect(server.address, &[]);
     client.send(&frame(HEADERS, END_HEADERS, 1, &head("GET", "/numbers")));
-    until("its list is at hand", || server.chunkflow.metrics().streams.get() == 1);
+    until("its list is at hand", || server.chunkflow.metrics().streams() == 1);
     assert_eq!(server.get("/numbers").status, 503);
     client.send(&frame(DATA, END_STREAM, 1, b""));
     assert!(client.drain(1).0.ends_with(b"]}"));

@@ -132,10 +132,10 @@ fn a_new_secret_is_another_key_for_chunks_that_hold_cursors_and_for_no_others() 
     );
     let serve = |secret: String| Running::config(&with_secret(&config, &secret));
     let loads = |server: &Running, target: &str| {
-        let before = server.chunkflow.metrics().loads.get();
+        let before = server.chunkflow.metrics().loads();
         assert!(server.get(target).whole);
         server.block_on(server.chunkflow.written());
-        server.chunkflow.metrics().loads.get() - before
+        server.chunkflow.metrics().loads() - before
     };
     let others = ["/list", "/list.ndjson", "/list.csv", "/list?id=gt.20"];
     let holding = ["/list.sse", "/named", "/named.csv", "/list.sse?id=gt.20"];

@@ -134,7 +134,7 @@ fn each_row_is_read_once_and_each_chunk_compressed_once_however_many_ask_in_what
             client
         })
         .collect();
-    until("all wait", || server.chunkflow.metrics().joined.get() >= 87);
+    until("all wait", || server.chunkflow.metrics().joined() >= 87);
     source.permits.add_permits(1_000);
     for client in &mut clients {
         assert_eq!(ids(&decoded(client.read_reply("GET")).unwrap()), (1..=5_000).collect::<Vec<u64>>());
@@ -143,10 +143,10 @@ fn each_row_is_read_once_and_each_chunk_compressed_once_however_many_ask_in_what
     reads.sort_unstable();
     assert!(reads.windows(2).all(|pair| pair[0] != pair[1]), "no place is read twice: {reads:?}");
     let metrics = server.chunkflow.metrics();
-    assert_eq!(metrics.compressed.get(), 2 * metrics.loads.get(), "each chunk once in each encoding");
-    let before = metrics.compressed.get();
+    assert_eq!(metrics.compressed(), 2 * metrics.loads(), "each chunk once in each encoding");
+    let before = metrics.compressed();
     assert_eq!(ids(&decoded(get(&server, "/numbers", "gzip")).unwrap()).len(), 5_000);
-    assert_eq!(metrics.compressed.get(), before, "and never again");
+    assert_eq!(metrics.compressed(), before, "and never again");
 }
 
 /// What can be told of a gzip body that is still coming.
@@ -206,7 +206,7 @@ fn a_compressed_chunk_is_as_old_as_the_plain_one_and_is_refreshed_like_it() {
     for encoding in ["gzip", "br", "identity"] {
         until("all are fresh", || status(encoding).contains("hit; ttl=300"));
     }
-    assert_eq!((reads(), server.chunkflow.metrics().compressed.get()), (2, 4), "and none is made of what is stale");
+    assert_eq!((reads(), server.chunkflow.metrics().compressed()), (2, 4), "and none is made of what is stale");
     // Served while the source is away, for as long as was promised.
     source.fail_behind(0, Kind::Unavailable);
     hands.advance(minute * 30);
@@ -227,7 +227,7 @@ fn chunks_compressed_from_stale_rows_are_refreshed_once_and_then_at_rest() {
     hands.advance(seconds(140));
     assert_eq!(ids(&server.get("/numbers")).len(), 2_000);
     hands.advance(seconds(370));
-    let compressed = || server.chunkflow.metrics().compressed.get();
+    let compressed = || server.chunkflow.metrics().compressed();
     let whole = || assert_eq!(ids(&decoded(get(&server, "/numbers", "gzip")).unwrap()).len(), 2_000);
     whole();
     let chunks = compressed();
@@ -260,7 +260,7 @@ fn what_is_read_ahead_of_a_compressed_list_before_a_purge_is_not_kept_after_it()
     server.block_on(server.chunkflow.purge("numbers")).unwrap();
     source.permits.add_permits(1_000);
     assert_eq!(ids(&decoded(client.read_reply("GET")).unwrap()).len(), 2_000);
-    let compressed = || server.chunkflow.metrics().compressed.get();
+    let compressed = || server.chunkflow.metrics().compressed();
     let before = compressed();
     assert_eq!(ids(&decoded(get(&server, "/numbers", "gzip")).unwrap()).len(), 2_000);
     assert!(compressed() >= before + 2, "the first chunk and the one that was being read are made anew");

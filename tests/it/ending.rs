@@ -100,7 +100,7 @@ fn cut(cause: Cause, version: &str, format: &str, closes: Closes) -> (Vec<u8>, b
     let mut client = begin(&server, version, format, closes);
     match cause {
         Cause::SourceFails => {}
-        Cause::ClientStalls => until("it is cut", || server.chunkflow.metrics().gone.get() == 1),
+        Cause::ClientStalls => until("it is cut", || server.chunkflow.metrics().stalled() == 1),
         Cause::DrainIsOver => server.shutdown.drain(),
         Cause::SecondSignal => server.shutdown.stop(),
         Cause::ServerIsDropped => drop(server),
@@ -289,7 +289,7 @@ fn over_http2_a_client_that_closed_its_half_gets_what_it_has_asked_for() {
 }
 
 #[test]
-fn what_the_end_of_the_server_cuts_is_logged_as_cut() {
+fn what_the_end_of_the_server_cuts_is_logged_as_that() {
     let folder = TempDir::new().unwrap();
     let log = folder.path().join("log");
     let port = crate::servers::free_port();
@@ -313,6 +313,6 @@ fn what_the_end_of_the_server_cuts_is_logged_as_cut() {
     child.wait().unwrap();
     assert!(client.read_reply("GET").reset);
     let text = text();
-    assert!(text.contains("streams that still run are cut") && text.contains("outcome=cut"), "{text}");
-    assert!(!text.contains("outcome=gone"), "{text}");
+    assert!(text.contains("streams that still run are cut") && text.contains("outcome=shutdown"), "{text}");
+    assert!(!text.contains("outcome=left"), "{text}");
 }

@@ -248,7 +248,7 @@ fn a_failure_in_mid_stream_never_looks_whole() {
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&python.stdout), "cut\n", "{}", String::from_utf8_lossy(&python.stderr));
-    assert_eq!(server.chunkflow.metrics().cut.get(), 4);
+    assert_eq!(server.chunkflow.metrics().cut(), 4);
 }
 
 #[test]
@@ -335,8 +335,8 @@ fn two_servers_with_different_settings_run_in_one_process() {
     client.send("GET", "/list", "HTTP/1.1", &[("host", "two.example")]);
     let body: Value = client.read_reply("GET").json();
     assert_eq!((body["results"][0]["id"].clone(), body.get("count")), (json!(20), None));
-    assert_eq!(one.chunkflow.metrics().complete.get(), 1);
-    assert_eq!(two.chunkflow.metrics().complete.get(), 1);
+    assert_eq!(one.chunkflow.metrics().complete(), 1);
+    assert_eq!(two.chunkflow.metrics().complete(), 1);
 }
 
 #[test]
@@ -376,11 +376,13 @@ fn the_operator_sees_the_counters_on_a_listener_of_its_own() {
         assert_eq!((refused.status, &refused.json()["status"]), (401, &401.into()));
     }
     let metrics = ask(address, "GET", "/metrics", &[("authorization", "bearer secret")]);
-    assert!(metrics.header("content-type").starts_with("application/openmetrics-text"));
+    assert_eq!(metrics.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
     let text = String::from_utf8(metrics.body).unwrap();
-    for line in
-        ["chunkflow_source_rows_total 100", "chunkflow_streams_complete_total 1", "chunkflow_streams 0", "# EOF"]
-    {
+    for line in [
+        "chunkflow_source_rows_total{resource=\"numbers\"} 100",
+        "chunkflow_streams_ended_total{how=\"complete\"} 1",
+        "chunkflow_streams 0",
+    ] {
         assert!(text.contains(line), "{line} in {text}");
     }
     assert_eq!(ask(address, "GET", "/numbers", &[("authorization", "Bearer secret")]).status, 404, "and no list there");
@@ -394,7 +396,7 @@ fn a_whole_stream_is_counted_complete_in_every_format_and_length() {
             assert!(server.get(target).whole);
         }
     }
-    until("all are counted", || server.chunkflow.metrics().streams.get() == 0);
+    until("all are counted", || server.chunkflow.metrics().streams() == 0);
     let metrics = server.chunkflow.metrics();
-    assert_eq!((metrics.complete.get(), metrics.gone.get()), (8, 0));
+    assert_eq!((metrics.complete(), metrics.left()), (8, 0));
 }

@@ -112,7 +112,7 @@ fn whoever_sends_what_is_no_request_is_told_what_to_do() {
         assert!(reply.json()["remedy"].as_str().is_some_and(|remedy| remedy.contains("http")), "{said}");
         assert_eq!(client.read_to_end(), (vec![], false), "{said}");
     }
-    assert_eq!(server.chunkflow.metrics().complete.get(), 1);
+    assert_eq!(server.chunkflow.metrics().complete(), 1);
 }
 
 #[test]

@@ -130,7 +130,7 @@ fn pages_that_nobody_reads_hold_no_more_than_the_budget_and_all_rows_are_found_b
     let server = serve_numbers(&Numbers::new(1_000, 3_000));
     let mut clients: Vec<_> = (0..100).map(|_| Client::get(server.address, "/numbers?limit=1000")).collect();
     let metrics = server.chunkflow.metrics();
-    until("all have begun", || metrics.streams.get() as u64 + metrics.complete.get() == 100);
+    until("all have begun", || metrics.streams() + metrics.complete() == 100);
     let replies: Vec<_> = clients.iter_mut().map(|client| client.read_reply("GET")).collect();
     drop(clients);
     let mut full = 0;

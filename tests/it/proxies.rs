@@ -237,12 +237,12 @@ fn no_proxy_keeps_a_list_or_alters_one() {
     for proxy in PROXIES {
         let before = proxy.before(server.address);
         for (target, direct) in &lists {
-            let seen = server.chunkflow.metrics().complete.get();
+            let seen = server.chunkflow.metrics().complete();
             for encoding in ENCODINGS.iter().chain(&ENCODINGS) {
                 let (code, body, error) = before.curl(target, encoding, &[]).end();
                 assert!(code == 0 && body == *direct, "{}, {target} in {encoding}: {error}", proxy.name);
             }
-            until("every request has reached the server", || server.chunkflow.metrics().complete.get() == seen + 6);
+            until("every request has reached the server", || server.chunkflow.metrics().complete() == seen + 6);
         }
     }
 }
@@ -332,7 +332,7 @@ fn silence_that_nginx_would_end_is_broken_in_time_in_every_encoding() {
             let (code, body, error) = asked.end();
             assert_eq!((code, body.ends_with(b"]}")), (expected, expected == 0), "{encoding}: {error}");
             // That nginx left shows only by what is sent to it.
-            until("its stream is over", || server.chunkflow.metrics().streams.get() == 0);
+            until("its stream is over", || server.chunkflow.metrics().streams() == 0);
         }
     }
 }

@@ -108,7 +108,7 @@ fn chunks_in_memory_stay_unless_their_store_or_database_is_another() {
     assert!(server.reload().status.success() && !hit());
     let metrics = ask(server.admin, "GET", "/metrics", &[]);
     let text = String::from_utf8(metrics.body).unwrap();
-    assert!(text.contains("chunkflow_streams_complete_total 4"), "counters go on: {text}");
+    assert!(text.contains("chunkflow_streams_ended_total{how=\"complete\"} 4"), "counters go on: {text}");
 }
 
 #[test]

@@ -221,7 +221,7 @@ fn the_programs_of_the_docs_print_each_row_once_though_they_are_cut_twice() {
         child.arg(file).current_dir(&folder).stdin(Stdio::null()).stderr(Stdio::null());
         let printed = folder.path().join("printed");
         let mut child = child.stdout(std::fs::File::create(&printed).unwrap()).spawn().unwrap();
-        let cut = || server.chunkflow.metrics().cut.get();
+        let cut = || server.chunkflow.metrics().cut();
         until("it is cut", || cut() == 1);
         source.fail_behind(1_900, Kind::Unavailable);
         until(&format!("{language} is cut again"), || cut() == 2);

@@ -238,9 +238,9 @@ fn under_load(url: &str, near: &str, plan: Plan, happens: impl FnOnce()) -> Figu
         servers.iter().map(|server| of(server.chunkflow.metrics())).sum()
     };
     let all_is_found = || {
-        let loads = sum(|metrics| metrics.loads.get());
+        let loads = sum(|metrics| metrics.loads());
         servers.iter().for_each(|server| assert!(server.get("/list").body == expected));
-        sum(|metrics| metrics.loads.get()) == loads
+        sum(|metrics| metrics.loads()) == loads
     };
     until("both find all", all_is_found);
     let warm = counted(&db, "item").0;

@@ -69,7 +69,7 @@ fn two_hundred_clients_on_a_cold_list_load_each_chunk_once() {
     let first = Client::get(server.address, "/numbers");
     until("the first load has begun", || source.begun() == 1);
     let others: Vec<_> = (0..200).map(|_| Client::get(server.address, "/numbers")).collect();
-    until("all have joined it", || server.chunkflow.metrics().joined.get() == 200);
+    until("all have joined it", || server.chunkflow.metrics().joined() == 200);
     // The one who came first leaves; the load is not theirs.
     drop(first);
     source.permits.add_permits(10_000);
@@ -95,7 +95,7 @@ fn a_client_that_leaves_stops_the_loads() {
     until("the first read has begun", || source.begun() == 1);
     drop(client);
     until("it is given up in the source too", || source.dropped.load(Ordering::SeqCst) == 1);
-    until("it is counted as given up", || server.chunkflow.metrics().abandoned.get() == 1);
+    until("it is counted as given up", || server.chunkflow.metrics().abandoned() == 1);
     // In mid-stream.
     source.permits.add_permits(3);
     let mut client = Client::get(server.address, "/numbers");
@@ -103,8 +103,8 @@ fn a_client_that_leaves_stops_the_loads() {
     until("it waits for a later read", || source.begun() == 5);
     drop(client);
     until("that is given up too", || source.dropped.load(Ordering::SeqCst) == 2);
-    until("the stream is counted as gone", || server.chunkflow.metrics().gone.get() == 1);
-    assert_eq!(server.chunkflow.metrics().streams.get(), 0);
+    until("it is counted that its client left", || server.chunkflow.metrics().left() == 1);
+    assert_eq!(server.chunkflow.metrics().streams(), 0);
 }
 
 #[test]
@@ -141,10 +141,10 @@ fn a_client_that_reads_nothing_is_cut_and_one_that_reads_slowly_is_not() {
     while was_cut.is_none_or(|at: Duration| began.elapsed() < at * 3) {
         slow.stream.read_exact(&mut buffer).unwrap();
         std::thread::sleep(Duration::from_millis(50));
-        was_cut = was_cut.or((server.chunkflow.metrics().gone.get() == 1).then(|| began.elapsed()));
+        was_cut = was_cut.or((server.chunkflow.metrics().stalled() == 1).then(|| began.elapsed()));
         assert!(began.elapsed() < crate::support::STUCK);
     }
-    assert_eq!(server.chunkflow.metrics().gone.get(), 1, "only the stalled one was cut");
+    assert_eq!(server.chunkflow.metrics().stalled(), 1, "only the stalled one was cut");
     drop(stalled);
 }
 
@@ -162,8 +162,8 @@ fn a_client_that_takes_a_little_all_the_time_is_never_cut_however_little() {
         slow.stream.read_exact(&mut buffer).expect("it is still served");
         std::thread::sleep(pause);
     }
-    assert_eq!(server.chunkflow.metrics().gone.get(), 0);
-    until("it is cut once it takes nothing", || server.chunkflow.metrics().gone.get() == 1);
+    assert_eq!(server.chunkflow.metrics().stalled(), 0);
+    until("it is cut once it takes nothing", || server.chunkflow.metrics().stalled() == 1);
 }
 
 #[test]
@@ -228,17 +228,17 @@ fn a_stale_chunk_is_refreshed_once_behind_the_scenes() {
     let options = ResourceOptions { ttl: Duration::from_secs(60), ..ResourceOptions::default() };
     let server = Running::start(ServerConfig::default(), numbers_app(&source, options, hands.clock()));
     let cold = server.get("/numbers");
-    let (loads, handed) = (server.chunkflow.metrics().loads.get(), source.handed.load(Ordering::SeqCst));
+    let (loads, handed) = (server.chunkflow.metrics().loads(), source.handed.load(Ordering::SeqCst));
     hands.advance(Duration::from_secs(70));
     source.permits.forget_permits(tokio::sync::Semaphore::MAX_PERMITS);
     for _ in 0..20 {
         assert_eq!(server.get("/numbers").body, cold.body, "nobody waits for the refresh");
     }
     source.permits.add_permits(1_000);
-    until("every chunk is refreshed", || server.chunkflow.metrics().loads.get() == 2 * loads);
+    until("every chunk is refreshed", || server.chunkflow.metrics().loads() == 2 * loads);
     assert!(server.get("/numbers").header("cache-status").contains("hit; ttl="));
     assert!(source.handed.load(Ordering::SeqCst) <= 3 * handed, "twenty requests made one refresh of each chunk");
-    assert_eq!(server.chunkflow.metrics().loads.get(), 2 * loads);
+    assert_eq!(server.chunkflow.metrics().loads(), 2 * loads);
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn a_value_that_is_not_what_the_configuration_says_stands_as_text_and_is_counted
     let rows = server.get("/list").results();
     assert_eq!(rows[0], json!({"code": "no uuid", "made": "never"}));
     assert_eq!(rows[1], json!({"code": "0123abcd-4567-89ef-0123-456789abcdef", "made": "never"}));
-    assert_eq!(server.chunkflow.metrics().values_without_form.get(), 1_500 + 3_000);
+    assert_eq!(server.chunkflow.metrics().values_without_form(), 1_500 + 3_000);
     let csv = String::from_utf8(server.get("/list.csv").body).unwrap();
     assert_eq!(csv.lines().nth(1), Some("no uuid,never"), "as itself, and not as JSON");
 

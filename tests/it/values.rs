@@ -24,8 +24,8 @@ fn every_kind_of_value_is_written_as_the_contract_says() {
     ];
     assert_eq!(text, format!("{{\"results\":[{}]}}", expected.join(",")));
     let metrics = server.chunkflow.metrics();
-    assert_eq!(metrics.mended_text.get(), 1, "texts that were not UTF-8 are counted");
-    assert_eq!(metrics.values_without_form.get(), 1, "and what is no JSON in a column of JSON");
+    assert_eq!(metrics.mended_text(), 1, "texts that were not UTF-8 are counted");
+    assert_eq!(metrics.values_without_form(), 1, "and what is no JSON in a column of JSON");
 }
 
 #[test]
@@ -180,12 +180,12 @@ fn a_query_whose_client_has_left_is_stopped_in_sqlite_too() {
     );
     let server = Running::config(&(config + "\n[resources.fast]\ndatabase = \"main\"\ntable = \"item\"\n"));
     let slow = Client::get(server.address, "/list");
-    until("the slow query runs", || server.chunkflow.metrics().misses.get() == 1);
+    until("the slow query runs", || server.chunkflow.metrics().misses() == 1);
     std::thread::sleep(std::time::Duration::from_millis(100));
     drop(slow);
     // The only connection is free again long before the ninety billion steps of the slow query.
     assert_eq!(server.get("/fast?limit=5").results().len(), 5);
-    assert_eq!(server.chunkflow.metrics().abandoned.get(), 1);
+    assert_eq!(server.chunkflow.metrics().abandoned(), 1);
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn rows_with_very_many_related_rows_are_read_in_shorter_runs() {
         let comments = row["comments"].as_array().unwrap();
         assert_eq!((comments.len(), &comments[4_999]), (5_000, &json!(format!("comment {}", 199_960 + index))));
     }
-    assert!(server.chunkflow.metrics().reads.get() > 2, "not all in one run");
+    assert!(server.chunkflow.metrics().reads() > 2, "not all in one run");
 }
 
 #[test]

@@ -73,11 +73,11 @@ impl Counted {
 
     /// Looks into the store and chunks that were served of it, for one more list.
     fn looks(&self, known_length: bool) -> (usize, usize) {
-        let hits = &self.server.chunkflow.metrics().hits;
-        let before = (self.store.1.load(Ordering::Relaxed), hits.get());
+        let hits = || self.server.chunkflow.metrics().hits();
+        let before = (self.store.1.load(Ordering::Relaxed), hits());
         let reply = self.server.get("/numbers");
         assert!(reply.whole && reply.header("content-length").is_empty() != known_length);
-        (self.store.1.load(Ordering::Relaxed) - before.0, (hits.get() - before.1) as usize)
+        (self.store.1.load(Ordering::Relaxed) - before.0, (hits() - before.1) as usize)
     }
 
     fn purge(&self) {
@@ -105,7 +105,7 @@ fn a_stream_that_goes_along_what_was_in_memory_serves_nothing_past_its_time_or_a
         let counted = Counted::serve(Arc::clone(&source));
         let cold = counted.server.get("/numbers");
         let (_, chunks) = counted.looks(false);
-        let loads = || counted.server.chunkflow.metrics().loads.get() as usize;
+        let loads = || counted.server.chunkflow.metrics().loads() as usize;
         let (looks, before) = (counted.store.1.load(Ordering::Relaxed), loads());
         let mut client = Client::connect(counted.server.address);
         client.send("GET", "/numbers", "HTTP/1.1", &[("host", "localhost")]);
@@ -157,7 +157,7 @@ fn what_was_in_memory_a_moment_ago_is_stale_once_its_time_is_over() {
         counted.hands.advance(Duration::from_millis(501));
         let (looks, fresh) = counted.looks(known_length);
         assert!(fresh == 0 && looks <= chunks + 1, "{fresh} of {chunks} are fresh, {looks} looks");
-        assert_eq!(counted.server.chunkflow.metrics().stale.get(), chunks as u64);
+        assert_eq!(counted.server.chunkflow.metrics().stale(), chunks as u64);
     }
 }
 
@@ -173,7 +173,7 @@ fn a_list_whose_chunks_are_of_different_times_is_noted_for_as_long_as_the_oldest
     let (_, chunks) = counted.looks(false);
     counted.hands.advance(Duration::from_millis(600));
     let (_, fresh) = counted.looks(false);
-    let stale = counted.server.chunkflow.metrics().stale.get() as usize;
+    let stale = counted.server.chunkflow.metrics().stale() as usize;
     assert!(stale + fresh == chunks && stale > 20 && fresh > chunks / 4, "{stale} stale, {fresh} fresh of {chunks}");
 }
 

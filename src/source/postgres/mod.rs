@@ -32,8 +32,8 @@ use self::{
     proof::{Ground, Proof, Stamp},
 };
 use super::{
-    BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, KnownBy, MadeSource, Query,
-    ReadMemory, Room, Run, Source, Spec, TableInfo,
+    BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, KnownBy, MadeSource,
+    PoolState, Query, ReadMemory, Room, Run, Source, Spec, TableInfo,
     sql::{
         attempts::{self, Attempts, Progress, Signs},
         careful::Done,
@@ -174,6 +174,10 @@ impl Database for Postgres {
             self.0.looked.after(Instant::now(), async || look(&self.0.pool).await).await?;
             Ok(())
         })
+    }
+
+    fn pool(&self) -> PoolState {
+        self.0.pool.state()
     }
 
     fn known_by(&self) -> KnownBy {

@@ -223,6 +223,7 @@ pub(in crate::source) async fn read<A: Attempts>(
             && progress.handed == 0
             && let Some(pause) = tries.next()
         {
+            pool.note_retry();
             tracing::debug!(?failure, "a read is tried again");
             tokio::time::sleep(pause).await;
             progress = Progress::default();

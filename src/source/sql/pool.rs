@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     error::Result,
-    source::{Claim, Gate, GateLimits, Turn},
+    source::{Claim, Gate, GateLimits, PoolState, Turn},
 };
 
 /// How much longer than its time limit a read is waited for before it is stopped from here.
@@ -46,6 +46,17 @@ impl<C: Connect> Pool<C> {
     /// `timeout` is the time limit of one read.
     pub(in crate::source) fn new(connector: C, limits: GateLimits, timeout: Duration) -> Pool<C> {
         Pool { connector, timeout, gate: Gate::new(limits), idle: Mutex::default() }
+    }
+
+    /// How its connections fare.
+    pub(in crate::source) fn state(&self) -> PoolState {
+        let idle = self.idle().len();
+        self.gate.state(idle)
+    }
+
+    /// Takes note that a read is tried again.
+    pub(in crate::source) fn note_retry(&self) {
+        self.gate.note_retry();
     }
 
     pub(in crate::source) fn connector(&self) -> &C {

@@ -30,7 +30,7 @@ use self::{
 };
 use super::{
     BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, Gate, GateLimits, KnownBy, MadeSource,
-    Operator, Query, Room, Run, Source, Spec, TableInfo,
+    Operator, PoolState, Query, Room, Run, Source, Spec, TableInfo,
     sql::{
         advice,
         definition::{Definition, Identity, changed, not_made, tables},
@@ -194,6 +194,12 @@ impl Database for Sqlite {
         }))
     }
 
+    fn pool(&self) -> PoolState {
+        let pool = &self.0.pool;
+        let idle = pool.idle.lock().unwrap_or_else(PoisonError::into_inner).len();
+        pool.gate.state(idle)
+    }
+
     fn known_by(&self) -> KnownBy {
         Identity::new(&self.0.options, &self.0.looked().stamp.0.told(&self.0.pool.path)).known_by
     }
@@ -355,6 +361,7 @@ impl Table {
                             && began.elapsed() < file.pool.timeout / 2
                             && let Some(pause) = tries.next() =>
                     {
+                        file.pool.gate.note_retry();
                         tracing::debug!(%error, "a read is tried again");
                         std::thread::sleep(pause);
                     }

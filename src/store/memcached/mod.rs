@@ -19,7 +19,7 @@ use self::{
     wire::{Command, Reply},
 };
 use super::{
-    Store, StoreOptions, share,
+    FarState, Store, StoreOptions, share,
     shared::{Remote, Taken, number_in},
 };
 use crate::{
@@ -127,6 +127,10 @@ impl Remote for Memcached {
 
     fn largest(&self) -> usize {
         LARGEST
+    }
+
+    fn state(&self) -> FarState {
+        FarState::of(self.0.iter().map(|node| &node.health))
     }
 }
 

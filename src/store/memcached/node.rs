@@ -34,7 +34,7 @@ pub(super) struct Node {
     idle: Mutex<Vec<Connection>>,
     room: Semaphore,
     writes: Semaphore,
-    health: Health,
+    pub(super) health: Health,
 }
 
 impl Node {

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use self::link::{Call, Link};
 use super::{
-    Store, StoreOptions,
+    FarState, Store, StoreOptions,
     breaker::Health,
     share,
     shared::{Remote, Taken},
@@ -113,5 +113,9 @@ impl Remote for Redis {
 
     fn largest(&self) -> usize {
         LARGEST
+    }
+
+    fn state(&self) -> FarState {
+        FarState::of([&self.health])
     }
 }

@@ -37,7 +37,7 @@ fn serve(db: &Db, resource: &str) -> Running {
 }
 
 fn counted(server: &Running) -> u64 {
-    server.chunkflow.metrics().values_without_form.get()
+    server.chunkflow.metrics().values_without_form()
 }
 
 /// How a database writes the types of text, bytes and JSON that have no length of their own.
@@ -373,11 +373,11 @@ fn large_reads_wait_for_room_without_a_connection_and_small_ones_pass_them() {
         // More than there are connections.
         let waiting: Vec<Client> =
             (0..9).map(|id| Client::get(server.address, &format!("/list?id=in.(1,2,{})", 10 + id))).collect();
-        until("all wait", || server.chunkflow.metrics().misses.get() == 9);
+        until("all wait", || server.chunkflow.metrics().misses() == 9);
         for _ in 0..5 {
             assert_eq!(server.get("/list?id=gt.2").results().len(), 1, "{}", db.name());
         }
-        assert_eq!(server.chunkflow.metrics().streams.get(), 0, "{}: none has begun", db.name());
+        assert_eq!(server.chunkflow.metrics().streams(), 0, "{}: none has begun", db.name());
         drop(room);
         for mut client in waiting {
             let rows = client.read_reply("GET").results();

@@ -33,8 +33,8 @@ fn slow_readers_hold_no_connection_and_one_more_gets_its_first_chunk() {
     let server = Running::config(&config);
     // Each begins somewhere else, so that each needs chunks of its own.
     let slow: Vec<Client> = (0..100).map(|n| Client::get(server.address, &format!("/list?id=gt.{n}"))).collect();
-    until("all have begun", || server.chunkflow.metrics().streams.get() == 100);
-    let reads = || server.chunkflow.metrics().reads.get();
+    until("all have begun", || server.chunkflow.metrics().streams() == 100);
+    let reads = || server.chunkflow.metrics().reads();
     until("nothing is read any more", || {
         let before = reads();
         // Between two reads no connection is busy either.
@@ -203,7 +203,7 @@ fn turns_at_a_database_go_round_by_the_address_that_asks() {
     let mut clients = vec![ask("192.0.2.1", "/slow?id=gt.0")];
     until("the first reads", || reads() == ["slow"]);
     clients.extend((1..20).map(|n| ask("192.0.2.1", &format!("/slow?id=gt.{n}"))));
-    let loads = || server.chunkflow.metrics().misses.get();
+    let loads = || server.chunkflow.metrics().misses();
     until("all of one address wait", || loads() == 20);
     clients.push(ask("192.0.2.2", "/other?id=gt.0"));
     until("and another", || loads() == 21);

@@ -118,7 +118,7 @@ proptest! {
                 damaged.written().await;
             }
             let metrics = damaged.metrics();
-            assert!(metrics.damaged.get() > 0 && metrics.hits.get() > 0, "{metrics:?}");
+            assert!(metrics.damaged() > 0 && metrics.hits() > 0, "{metrics:?}");
         });
     }
 }

@@ -22,7 +22,7 @@ fn keeps_the_promises_and_survives(url: &str, kill: impl FnOnce()) {
     };
     (0..2).for_each(|_| whole());
     kill();
-    let hits = || server.chunkflow.metrics().hits.get();
+    let hits = || server.chunkflow.metrics().hits();
     (0..5).for_each(|_| whole());
     let before = hits();
     until("the store is used again", || {

@@ -60,7 +60,7 @@ fn serve(source: &Arc<Numbers>, options: StoreOptions, resource: ResourceOptions
 }
 
 fn loads(servers: &[Running]) -> u64 {
-    servers.iter().map(|server| server.chunkflow.metrics().loads.get()).sum()
+    servers.iter().map(|server| server.chunkflow.metrics().loads()).sum()
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn many_servers_load_each_chunk_once_however_many_clients_they_have() {
             let alone = crate::support::serve_numbers(&source);
             let expected = alone.get("/numbers").body;
             let alone_reads = source.reads.lock().unwrap().len();
-            let chunks = alone.chunkflow.metrics().loads.get();
+            let chunks = alone.chunkflow.metrics().loads();
             let servers: Vec<Running> = (0..count)
                 .map(|_| {
                     serve(
@@ -146,9 +146,9 @@ fn a_server_that_began_without_the_store_learns_of_a_purge_once_it_is_there() {
     until("the purge is done", || with.block_on(with.chunkflow.purge("numbers")).is_ok());
     let at = |server: &Running| server.chunkflow.generation("numbers").unwrap();
     until("it learns of it", || at(&without) == at(&with));
-    let before = without.chunkflow.metrics().loads.get() + without.chunkflow.metrics().misses.get();
+    let before = without.chunkflow.metrics().loads() + without.chunkflow.metrics().misses();
     assert_eq!(ids(&without.get("/numbers")).len(), 300);
-    let after = without.chunkflow.metrics().loads.get() + without.chunkflow.metrics().misses.get();
+    let after = without.chunkflow.metrics().loads() + without.chunkflow.metrics().misses();
     assert!(after > before, "what was near is gone");
 }
 
@@ -168,7 +168,7 @@ fn a_store_that_dies_hangs_or_comes_back_empty_costs_time_and_nothing_else() {
         (0..3).for_each(|_| whole());
         machine.order("start", "ready");
         // The breaker closes, and what is loaded is found again.
-        let hits = || server.chunkflow.metrics().hits.get();
+        let hits = || server.chunkflow.metrics().hits();
         let before = hits();
         until("it is used again", || {
             whole();
@@ -190,12 +190,12 @@ fn a_full_redis_that_forgets_nothing_can_still_be_read() {
     let machine = Server::start_with(Kind::Redis, &["--maxmemory", "3mb", "--maxmemory-policy", "noeviction"]);
     let source = Numbers::new(10_000, 500);
     let server = serve(&source, options(&machine, "full", 0), ResourceOptions::default());
-    let hits = |server: &Running| server.chunkflow.metrics().hits.get();
+    let hits = |server: &Running| server.chunkflow.metrics().hits();
     for _ in 0..3 {
         let reply = server.get("/numbers");
         assert!(reply.whole && ids(&reply).len() == 10_000);
     }
-    assert!(server.chunkflow.metrics().store_errors.get() > 5, "it was full");
+    assert!(server.chunkflow.metrics().store_errors() > 5, "it was full");
     let before = hits(&server);
     assert!(server.get("/numbers").whole);
     assert!(hits(&server) > before, "what it took it gives");
@@ -210,13 +210,13 @@ fn one_of_three_memcached_nodes_takes_its_share_with_it_and_no_more() {
     // Chunks larger than what is read at once for one that is missing: otherwise its rows are the next chunk's too.
     let large = ResourceOptions { sizes: chunkflow::Sizes { rows: 50, bytes: 200_000 }, ..ResourceOptions::default() };
     let server = serve(&source, StoreOptions { near: 0, ..StoreOptions::new(url) }, large);
-    let hits = || server.chunkflow.metrics().hits.get();
+    let hits = || server.chunkflow.metrics().hits();
     let whole = || {
         let reply = server.get("/numbers");
         assert!(reply.whole && ids(&reply) == (1..=60_000).collect::<Vec<u64>>());
     };
     whole();
-    let all = server.chunkflow.metrics().loads.get();
+    let all = server.chunkflow.metrics().loads();
     let found = || {
         let before = hits();
         whole();
@@ -238,7 +238,7 @@ fn garbage_under_our_names_is_a_miss_and_never_a_row() {
     assert_eq!(ids(&fill.get("/numbers")).len(), 1_000);
     let cli = |arguments: &[&str]| cli(redis, arguments);
     let names = || cli(&["--scan", "--pattern", "garbage:c:*"]);
-    until("all is written", || names().lines().count() as u64 == fill.chunkflow.metrics().loads.get());
+    until("all is written", || names().lines().count() as u64 == fill.chunkflow.metrics().loads());
     for (index, name) in names().lines().enumerate() {
         match index % 4 {
             0 => drop(cli(&["SET", name, "garbage"])),
@@ -249,7 +249,7 @@ fn garbage_under_our_names_is_a_miss_and_never_a_row() {
     }
     let server = serve(&source, options(redis, "garbage", 0), ResourceOptions::default());
     assert_eq!(ids(&server.get("/numbers")), (1..=1_000).collect::<Vec<u64>>());
-    assert!(server.chunkflow.metrics().damaged.get() > 0);
+    assert!(server.chunkflow.metrics().damaged() > 0);
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_resource_of_another_definition_never_reads_the_others_chunks() {
     let other = serve(&source, options(redis, "mixed", 0), other);
     assert_eq!(ids(&one.get("/numbers")).len(), 100);
     assert_eq!(ids(&other.get("/numbers")).len(), 100);
-    assert_eq!(other.chunkflow.metrics().hits.get(), 0);
+    assert_eq!(other.chunkflow.metrics().hits(), 0);
 }
 
 /// Runs the binary to its end, and gives what it said.

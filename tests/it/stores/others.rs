@@ -63,9 +63,9 @@ fn a_clock_that_is_ahead_is_counted_by_the_others_as_soon_as_the_store_is_of_no_
                 server.block_on(server.chunkflow.written());
             }
             let [first, second] = servers.each_ref().map(|server| server.chunkflow.metrics());
-            assert_eq!(second.loads.get() == 0, is_of_use, "{kind:?}, {ahead} s");
-            assert_eq!(second.other_clock.get() == 0, is_of_use, "{kind:?}, {ahead} s");
-            assert_eq!(first.other_clock.get(), 0, "the one that is ahead sees nothing of it");
+            assert_eq!(second.loads() == 0, is_of_use, "{kind:?}, {ahead} s");
+            assert_eq!(second.other_clock() == 0, is_of_use, "{kind:?}, {ahead} s");
+            assert_eq!(first.other_clock(), 0, "the one that is ahead sees nothing of it");
         }
     }
 }

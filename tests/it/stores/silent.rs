@@ -37,7 +37,7 @@ impl Listed {
 
     /// Asks for the whole list, and says how many chunks were loaded for it.
     fn loads_of_one(&self) -> u64 {
-        let loads = || self.server.chunkflow.metrics().loads.get();
+        let loads = || self.server.chunkflow.metrics().loads();
         let before = loads();
         let reply = self.server.get("/numbers");
         assert!(reply.whole && ids(&reply) == (1..=ROWS).collect::<Vec<u64>>());

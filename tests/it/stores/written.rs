@@ -101,9 +101,9 @@ fn each_chunk_of_a_cold_list_is_written_to_a_shared_store_once() {
     });
     let (writes, metrics) = (store.writes.lock().unwrap(), chunkflow.metrics());
     assert!(writes.values().all(|times| *times == 1), "{:?}", writes.values());
-    assert_eq!(writes.len() as u64, metrics.loads.get());
-    assert_eq!(metrics.hits.get(), metrics.loads.get(), "the second time all of it is there");
-    assert!(metrics.reads.get() * 5 < metrics.loads.get(), "{metrics:?}");
+    assert_eq!(writes.len() as u64, metrics.loads());
+    assert_eq!(metrics.hits(), metrics.loads(), "the second time all of it is there");
+    assert!(metrics.reads() * 5 < metrics.loads(), "{metrics:?}");
 }
 
 #[test]
@@ -125,8 +125,8 @@ fn no_row_is_read_twice_where_some_chunks_of_a_run_are_at_hand_already() {
     let chunkflow = store.serve();
     runtime().block_on(read_all(&chunkflow));
     let metrics = chunkflow.metrics();
-    assert!(metrics.hits.get() > 10 && metrics.loads.get() > 10, "{metrics:?}");
-    assert!(metrics.rows_read.get() <= 5_000, "{} rows of 5,000", metrics.rows_read.get());
+    assert!(metrics.hits() > 10 && metrics.loads() > 10, "{metrics:?}");
+    assert!(metrics.rows_read() <= 5_000, "{} rows of 5,000", metrics.rows_read());
 }
 
 #[test]
@@ -152,13 +152,13 @@ fn a_client_that_begins_in_the_middle_of_a_run_leaves_the_chunks_before_to_whoev
 
         let mut slow = ask(&chunkflow, "/list").await;
         slow.frame().await.expect("a frame").expect("of rows");
-        until("a run with many chunks is read", || chunkflow.metrics().reads.get() == 2);
-        let hits = chunkflow.metrics().hits.get();
+        until("a run with many chunks is read", || chunkflow.metrics().reads() == 2);
+        let hits = chunkflow.metrics().hits();
         ask(&chunkflow, &format!("/list?after={after}")).await.collect().await.expect("the rest");
-        assert_eq!(chunkflow.metrics().hits.get(), hits, "it got its first chunks from the run");
+        assert_eq!(chunkflow.metrics().hits(), hits, "it got its first chunks from the run");
         slow.collect().await.expect("a whole list");
     });
-    assert_eq!(chunkflow.metrics().rows_read.get(), 5_000, "each row once");
+    assert_eq!(chunkflow.metrics().rows_read(), 5_000, "each row once");
 }
 
 /// A list that is never kept, and a clock that goes on whenever somebody looks.
@@ -230,12 +230,12 @@ fn who_joins_a_load_gets_no_row_that_was_read_before_it_began_and_is_past_its_tt
             let after = page_behind(&serve_unkept(&Numbers::new(5_000, 7)), &last).await;
 
             // Another joins its load.
-            let (elsewhere, joined) = (chunkflow.clone(), chunkflow.metrics().joined.get());
+            let (elsewhere, joined) = (chunkflow.clone(), chunkflow.metrics().joined());
             let second = tokio::spawn(async move {
                 let body = ask_in(&elsewhere, &format!("/list?after={after}"), coding).await;
                 body.collect().await.expect("the rest");
             });
-            while chunkflow.metrics().joined.get() == joined {
+            while chunkflow.metrics().joined() == joined {
                 tokio::task::yield_now().await;
             }
             assert_eq!(read_from().len(), 2, "what was begun waits");

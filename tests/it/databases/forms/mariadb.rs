@@ -254,8 +254,8 @@ fn every_value_of_every_type_and_attribute_of_mariadb_stands_as_sql_says_it() {
         })
         .sum();
     let metrics = server.chunkflow.metrics();
-    assert_eq!(metrics.values_without_form.get(), none as u64, "only dates that are none have no form");
-    assert_eq!(metrics.mended_text.get(), 0);
+    assert_eq!(metrics.values_without_form(), none as u64, "only dates that are none have no form");
+    assert_eq!(metrics.mended_text(), 0);
 }
 
 #[test]

@@ -1,0 +1,102 @@
+//! Numbers that many threads add to: each a few atomic words, without a lock.
+
+use std::{
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    time::Duration,
+};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn inc(&self) {
+        self.add(1);
+    }
+
+    pub(crate) fn add(&self, by: u64) {
+        self.0.fetch_add(by, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that rises and falls.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge(AtomicI64);
+
+impl Gauge {
+    pub(crate) fn add(&self, by: i64) {
+        self.0.fetch_add(by, Ordering::Relaxed);
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) fn set(&self, value: i64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How long something took, as counts of durations up to each of some bounds.
+///
+/// An observation is two atomic additions. The count of all is the sum of the buckets, so that what is told of one
+/// moment never contradicts itself.
+#[derive(Debug)]
+pub(crate) struct Histogram {
+    /// In seconds, ascending.
+    bounds: &'static [f64],
+    /// Observations up to each bound and beyond the one before; the last is beyond all bounds.
+    buckets: Box<[AtomicU64]>,
+    nanoseconds: AtomicU64,
+}
+
+impl Histogram {
+    pub(crate) fn new(bounds: &'static [f64]) -> Histogram {
+        let buckets = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
+        Histogram { bounds, buckets, nanoseconds: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn observe(&self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        let at = self.bounds.iter().position(|bound| seconds <= *bound).unwrap_or(self.bounds.len());
+        self.buckets[at].fetch_add(1, Ordering::Relaxed);
+
+        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    /// The bounds, in seconds.
+    pub(crate) fn bounds(&self) -> &'static [f64] {
+        self.bounds
+    }
+
+    /// The observations of each bucket by itself, the one beyond all bounds last.
+    pub(crate) fn buckets(&self) -> Vec<u64> {
+        self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect()
+    }
+
+    /// The sum of what was observed, in seconds.
+    pub(crate) fn sum(&self) -> f64 {
+        self.nanoseconds.load(Ordering::Relaxed) as f64 / 1e9
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_observation_is_in_the_first_bucket_that_holds_it() {
+        let histogram = Histogram::new(&[0.1, 1.0]);
+        for milliseconds in [50, 100, 101, 1_000, 5_000] {
+            histogram.observe(Duration::from_millis(milliseconds));
+        }
+        assert_eq!(histogram.buckets(), [2, 2, 1], "a bound belongs to its bucket");
+        assert!((histogram.sum() - 6.251).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,107 @@
+//! The last problems, for people to look at; and how reloads went.
+
+use std::{
+    collections::VecDeque,
+    sync::Mutex,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use super::{Counter, unpoisoned};
+use crate::error::Error;
+
+/// How many problems are kept.
+const KEPT: usize = 20;
+/// How much of each text is kept, in bytes.
+const LONGEST: usize = 2_000;
+
+/// Something that went wrong, with what to do about it.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only the operator's listener shows them"))]
+pub(crate) struct Problem {
+    /// When it was last so, in milliseconds since 1970.
+    pub(crate) at: u64,
+    pub(crate) list: String,
+    pub(crate) database: String,
+    pub(crate) what: String,
+    pub(crate) remedy: String,
+    /// How often in a row.
+    pub(crate) times: u64,
+}
+
+/// How a reload went.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server reloads"))]
+pub(crate) struct Reloaded {
+    /// When, in milliseconds since 1970.
+    pub(crate) at: u64,
+    pub(crate) taken: bool,
+    /// What was said of it.
+    pub(crate) told: String,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    last: Mutex<VecDeque<Problem>>,
+    pub(super) reloads: Counter,
+    pub(super) refused_reloads: Counter,
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server reloads"))]
+    last_reload: Mutex<Option<Reloaded>>,
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// The beginning of a text, as much as is kept.
+fn kept(text: &str) -> String {
+    let end = (0..=LONGEST.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    text[..end.unwrap_or(0)].to_owned()
+}
+
+impl Problems {
+    /// Keeps a problem in the place of the oldest; one that is as one of the last is counted with it.
+    pub(super) fn note(&self, list: &str, database: &str, error: &Error) {
+        let what = kept(&error.told());
+        let mut last = unpoisoned(&self.last);
+
+        let same = |one: &Problem| one.list == list && one.database == database && one.what == what;
+        let before = last.iter().position(same).and_then(|at| last.remove(at));
+        last.truncate(KEPT - 1);
+        last.push_front(Problem {
+            at: now(),
+            list: list.to_owned(),
+            database: database.to_owned(),
+            what,
+            remedy: kept(error.advice().unwrap_or_default()),
+            times: before.map_or(1, |before| before.times + 1),
+        });
+    }
+}
+
+#[cfg(feature = "server")]
+impl super::Metrics {
+    /// The last problems, the latest first.
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        unpoisoned(&self.problems.last).iter().cloned().collect()
+    }
+
+    /// Keeps a problem that is no load's.
+    pub(crate) fn note_problem(&self, error: &Error) {
+        self.problems.note("", "", error);
+    }
+
+    /// Takes note of how a reload went.
+    pub(crate) fn note_reload(&self, reloaded: &Result<String, String>) {
+        let taken = reloaded.is_ok();
+        let counter = if taken { &self.problems.reloads } else { &self.problems.refused_reloads };
+        counter.inc();
+
+        let (Ok(told) | Err(told)) = reloaded;
+        *unpoisoned(&self.problems.last_reload) = Some(Reloaded { at: now(), taken, told: kept(told) });
+    }
+
+    /// How the last reload went.
+    pub(crate) fn last_reload(&self) -> Option<Reloaded> {
+        unpoisoned(&self.problems.last_reload).clone()
+    }
+}

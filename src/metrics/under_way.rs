@@ -1,0 +1,141 @@
+//! The streams under way, so that an operator sees them and can cut one.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use tokio::sync::Notify;
+
+use super::{ListCounts, Outcome, unpoisoned};
+
+/// Streams are kept in so many places, so that those which begin and end at once hardly wait for each other.
+const PLACES: u64 = 16;
+
+/// Streams under way, by a number of each.
+#[derive(Debug)]
+pub(crate) struct UnderWay {
+    places: [Mutex<HashMap<u64, Arc<Way>>>; PLACES as usize],
+    next: AtomicU64,
+}
+
+impl Default for UnderWay {
+    fn default() -> UnderWay {
+        UnderWay { places: Default::default(), next: AtomicU64::new(1) }
+    }
+}
+
+/// What knows why a stream is dropped before its end.
+pub(crate) trait Fate: Send + Sync {
+    /// Why, if it is dropped now.
+    fn now(&self) -> Outcome;
+}
+
+/// How far one stream has come. The stream notes it; nobody waits.
+pub(crate) struct Way {
+    pub(crate) number: u64,
+    pub(crate) list: Arc<ListCounts>,
+    /// Who asks, if that is known.
+    pub(crate) client: Option<IpAddr>,
+    pub(crate) began: Instant,
+    pub(crate) rows: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    fate: Option<Arc<dyn Fate>>,
+    cut: Notify,
+    is_cut: AtomicBool,
+    is_stalled: AtomicBool,
+}
+
+impl fmt::Debug for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Way").field("number", &self.number).field("list", &self.list.name).finish_non_exhaustive()
+    }
+}
+
+impl UnderWay {
+    /// Takes a stream in; `fate` knows why it is dropped before its end.
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server shows them"))]
+    pub(crate) fn enter(
+        &self,
+        list: &Arc<ListCounts>,
+        client: Option<IpAddr>,
+        began: Instant,
+        fate: Option<Arc<dyn Fate>>,
+    ) -> Arc<Way> {
+        let way = Arc::new(Way {
+            number: self.next.fetch_add(1, Ordering::Relaxed),
+            list: Arc::clone(list),
+            client,
+            began,
+            rows: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            fate,
+            cut: Notify::new(),
+            is_cut: AtomicBool::new(false),
+            is_stalled: AtomicBool::new(false),
+        });
+        unpoisoned(self.place(way.number)).insert(way.number, Arc::clone(&way));
+        way
+    }
+
+    /// Lets a stream go that has ended.
+    pub(crate) fn leave(&self, way: &Way) {
+        unpoisoned(self.place(way.number)).remove(&way.number);
+    }
+
+    fn place(&self, number: u64) -> &Mutex<HashMap<u64, Arc<Way>>> {
+        &self.places[(number % PLACES) as usize]
+    }
+
+    /// The oldest of them, so many at most.
+    #[cfg(feature = "server")]
+    pub(crate) fn oldest(&self, most: usize) -> Vec<Arc<Way>> {
+        let mut all: Vec<Arc<Way>> = vec![];
+        for place in &self.places {
+            all.extend(unpoisoned(place).values().cloned());
+        }
+        all.sort_unstable_by_key(|way| way.number);
+        all.truncate(most);
+        all
+    }
+
+    /// Has a stream cut; false where there is none of this number.
+    #[cfg(feature = "server")]
+    pub(crate) fn cut(&self, number: u64) -> bool {
+        let Some(way) = unpoisoned(self.place(number)).get(&number).cloned() else { return false };
+        way.is_cut.store(true, Ordering::Relaxed);
+        way.cut.notify_one();
+        true
+    }
+}
+
+impl Way {
+    /// Why the stream is dropped, if it is dropped now.
+    pub(crate) fn fate(&self) -> Outcome {
+        if self.is_cut.load(Ordering::Relaxed) {
+            return Outcome::Cut;
+        }
+        if self.is_stalled.load(Ordering::Relaxed) {
+            return Outcome::Stalled;
+        }
+        self.fate.as_ref().map_or(Outcome::Left, |fate| fate.now())
+    }
+
+    /// Takes note that its client took nothing for too long, and that it is dropped for that.
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server watches clients"))]
+    pub(crate) fn stalls(&self) {
+        self.is_stalled.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends once the stream is to be cut.
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server has an operator"))]
+    pub(crate) async fn is_cut(&self) {
+        self.cut.notified().await;
+    }
+}
