@@ -36,6 +36,7 @@ mod readers;
 mod reload;
 mod resume;
 mod secret_files;
+mod seen;
 mod servers;
 mod shell;
 mod stalled;

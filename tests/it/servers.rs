@@ -32,6 +32,7 @@ pub enum Kind {
     Apache,
     Squid,
     Nghttpx,
+    Prometheus,
 }
 
 /// A running server. It ends when this is dropped, and when the tests end, however they do: its script reads
@@ -87,6 +88,7 @@ impl Server {
             Kind::Apache => "tests/servers/apache",
             Kind::Squid => "tests/servers/squid",
             Kind::Nghttpx => "tests/servers/nghttpx",
+            Kind::Prometheus => "tests/servers/prometheus",
         };
         let port = free_port();
         let folder = TempDir::new().unwrap();
