@@ -73,10 +73,10 @@ pub use self::{
     seal::Seal,
     secret::Secret,
     source::{
-        BoxFuture, Claim, Closure, ColumnSpec, Complaint, Condition, DATABASES, Database, DatabaseOptions, FieldSpec,
-        Filter, Gate, GateLimits, KnownBy, MadeSource, Operand, Operator, OrderBy, PoolState, Presence, Query,
-        ReadMemory, Related, Requester, Room, RowBounds, Run, Source, Spec, Style, TableInfo, Turn, ValueType, Values,
-        ViewReads, closure, open_database,
+        BoxFuture, Claim, Closure, ColumnSpec, Complaint, Condition, DATABASES, Database, DatabaseOptions, Described,
+        FieldSpec, Filter, Gate, GateLimits, JsonType, KnownBy, MadeSource, Operand, Operator, OrderBy, PoolState,
+        Presence, Query, ReadMemory, Related, Requester, Room, RowBounds, Run, Source, Spec, Style, TableInfo, Turn,
+        ValueType, Values, ViewReads, closure, open_database,
     },
     store::{
         FarState, Held, Lease, Memory, NearState, OnPurge, STORES, Store, StoreOptions, StoreState, StoreTls,

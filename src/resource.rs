@@ -31,7 +31,7 @@ use crate::{
     row::{Column, Field, Fields, Part, Shape, Value},
     seal::{Seal, Sealer},
     secret::Secret,
-    source::{Condition, Source},
+    source::{Condition, Described, JsonType, Source},
     survey::Survey,
 };
 
@@ -213,6 +213,29 @@ impl Resource {
     /// The names of the members of each row.
     pub fn members(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|(name, _)| &**name)
+    }
+
+    /// What the values of each member are in JSON, as far as the source knows, in the order of the members.
+    pub fn described(&self) -> impl Iterator<Item = (&str, Described)> {
+        let known = self.source.described();
+        let column = |index: usize| known.get(index).cloned().unwrap_or_default();
+        let link = move |parts: &[Part]| {
+            let may_be_null = |part: &Part| match part {
+                Part::Literal(_) => false,
+                Part::Column(index) => column(*index).takes(JsonType::Null),
+            };
+            let link = Described { format: Some("uri"), ..Described::of(&[JsonType::String]) };
+            if parts.iter().any(may_be_null) { link.or(JsonType::Null) } else { link }
+        };
+
+        self.fields.iter().map(move |(name, field)| {
+            let described = match field {
+                Field::Column(index) => column(*index),
+                Field::Cursor => Described::of(&[JsonType::String]),
+                Field::Link(parts) => link(parts),
+            };
+            (name.as_str(), described)
+        })
     }
 
     /// Warns that a field has values that stand otherwise than they were, unless that was said already.

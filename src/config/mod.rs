@@ -258,7 +258,7 @@ impl Config {
     ) -> Result<Chunkflow, Complaints> {
         let store = empty.as_ref().map(|empty| Arc::clone(empty.store()));
         let (databases, resources) = self.open_resources(&mut wrong, purpose, store).await;
-        let empty = empty.map(|empty| empty.with_heartbeat(self.server.heartbeat));
+        let empty = empty.map(|empty| empty.with_heartbeat(self.server.heartbeat).with_landing(self.server.landing));
         match empty.filter(|_| wrong.is_empty()) {
             Some(empty) => {
                 let over = |empty: Chunkflow, (name, database): (String, _)| empty.with_database(&name, database);

@@ -65,6 +65,8 @@ pub struct ServerConfig {
     pub heartbeat: Duration,
     /// The memory that reads of large rows take together, of all databases.
     pub read_memory: ReadMemory,
+    /// Whether browsers get a page at `/`; else they too get JSON.
+    pub landing: bool,
 }
 
 impl Default for ServerConfig {
@@ -89,6 +91,7 @@ impl Default for ServerConfig {
             drain: Duration::from_secs(30),
             heartbeat: Duration::from_secs(15),
             read_memory: ReadMemory::default(),
+            landing: true,
         }
     }
 }
@@ -123,6 +126,7 @@ impl ServerConfig {
             drain: section.duration("drain").unwrap_or(usual.drain),
             heartbeat: section.duration("heartbeat").unwrap_or(usual.heartbeat),
             read_memory: section.size("read_memory").map_or(usual.read_memory, ReadMemory::new),
+            landing: section.boolean("landing").unwrap_or(usual.landing),
         };
         section.finish();
         config

@@ -129,6 +129,13 @@ pub fn negotiate(accept: &str) -> Option<usize> {
     (best > 0).then_some(index)
 }
 
+/// The weight that an `Accept` header gives to a media type, in thousandths; where there is no header, the same to
+/// each.
+pub(crate) fn weight(accept: &str, name: &str) -> u16 {
+    let ranges: Vec<(&str, u16)> = accept.split(',').filter_map(range).collect();
+    if ranges.is_empty() { 1000 } else { weight_of(name, &ranges) }
+}
+
 /// A media range and its weight in thousandths.
 fn range(text: &str) -> Option<(&str, u16)> {
     let mut parts = text.split(';').map(str::trim);

@@ -3,8 +3,7 @@
 use http::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
-use super::route::readable;
-use crate::web::{Body, Chunkflow, json};
+use crate::web::{Body, Chunkflow, json, readable};
 
 #[derive(Serialize)]
 struct Health<'a> {

@@ -8,8 +8,7 @@ use std::{
     time::Instant,
 };
 
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use serde::Serialize;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::{
     admin,
@@ -24,11 +23,10 @@ use super::{
 use crate::{
     config::{AdminConfig, ServerConfig},
     error::{Error, Kind, Result},
-    format::FORMATS,
     metrics::{Fate, Metrics, Outcome, Refused},
     source::Requester,
     stream::Tally,
-    web::{Body, Chunkflow, asks_for_events, come_back, json, path_of, problem, refusal},
+    web::{Body, Chunkflow, asks_for_events, come_back, problem},
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -191,7 +189,7 @@ impl Site {
                 let ready = self.shared.ready.load(Ordering::Relaxed);
                 (ready::answer(request, ready, &self.chunkflow), None)
             }
-            path => match self.bounded(path, request, origin, peer).await {
+            _ => match self.bounded(request, origin, peer).await {
                 Ok(answered) => answered,
                 Err(error) => {
                     let refused = problem(error);
@@ -205,7 +203,6 @@ impl Site {
     /// What is not for whoever asks after the server's health, and so has bounds.
     async fn bounded<B>(
         &self,
-        path: &str,
         request: &Request<B>,
         origin: &str,
         peer: Peer,
@@ -215,8 +212,8 @@ impl Site {
         if let Some(rates) = &self.rates {
             rates.ask(client).inspect_err(|error| self.refuses(error, Refused::Rate, Refused::Rate))?;
         }
-        if path == "/" {
-            return Ok((self.landing(request.method()), None));
+        if let Some(response) = self.chunkflow.front(request, Some(origin)) {
+            return Ok((response, None));
         }
         if !self.shared.ready.load(Ordering::Relaxed) {
             self.chunkflow.metrics().refused(Refused::Stopping);
@@ -230,41 +227,6 @@ impl Site {
             _ => None,
         };
         Ok((self.chunkflow.respond_from(request, Some(origin), requester(client)).await, place))
-    }
-
-    /// What there is here, for people and programs that look around.
-    fn landing(&self, method: &Method) -> Response<Body> {
-        #[derive(Serialize)]
-        struct Landing<'a> {
-            chunkflow: &'a str,
-            resources: Vec<Entry<'a>>,
-        }
-        #[derive(Serialize)]
-        struct Entry<'a> {
-            name: &'a str,
-            path: String,
-            formats: Vec<String>,
-            fields: Vec<&'a str>,
-            order: &'a [String],
-            filters: Vec<&'a str>,
-        }
-        let entry = |resource: &'_ Arc<crate::Resource>| {
-            let path = path_of(resource.name());
-            FORMATS.iter().map(|format| format!("{path}.{}", format.name)).collect::<Vec<_>>()
-        };
-        let resources = self.chunkflow.resources();
-        let entries = resources.iter().map(|resource| Entry {
-            name: resource.name(),
-            path: path_of(resource.name()),
-            formats: entry(resource),
-            fields: resource.members().collect(),
-            order: resource.source().order(),
-            filters: resource.source().filters().iter().map(|filter| &*filter.column).collect(),
-        });
-        readable(
-            method,
-            json(StatusCode::OK, &Landing { chunkflow: env!("CARGO_PKG_VERSION"), resources: entries.collect() }),
-        )
     }
 
     /// The client's own identifier where it is harmless, else a new one.
@@ -306,18 +268,6 @@ fn requester(client: IpAddr) -> Requester {
     let mut hasher = DefaultHasher::new();
     address.hash(&mut hasher);
     Requester(hasher.finish())
-}
-
-/// The response to GET and HEAD; other methods are refused.
-pub(super) fn readable(method: &Method, response: Response<Body>) -> Response<Body> {
-    const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD");
-    if method == Method::GET || method == Method::HEAD {
-        return response;
-    }
-    let error = Error::new(Kind::Invalid, format!("{method} is not for this path")).remedy("use GET");
-    let mut refused = refusal(StatusCode::METHOD_NOT_ALLOWED, error);
-    refused.headers_mut().insert(header::ALLOW, ALLOWED);
-    refused
 }
 
 /// A line of the access log, written when it is dropped: once the response has ended, or the client has left.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BoxFuture, Condition, Filter, Presence, Query, Run, Source};
+use super::{BoxFuture, Condition, Described, Filter, Presence, Query, Run, Source};
 use crate::{
     cursor::Cursor,
     error::{Error, Result},
@@ -29,6 +29,10 @@ impl Source for Discreet {
 
     fn filters(&self) -> &[Filter] {
         self.0.filters()
+    }
+
+    fn described(&self) -> &[Described] {
+        self.0.described()
     }
 
     fn fingerprint(&self) -> Vec<u8> {

@@ -6,6 +6,7 @@
 
 mod address;
 mod closure;
+mod described;
 mod discreet;
 mod gate;
 mod memory;
@@ -39,6 +40,7 @@ pub use self::postgres::{Postgres, fuzz_postgres_wire};
 pub use self::sqlite::Sqlite;
 pub use self::{
     closure::{Closure, closure},
+    described::{Described, JsonType},
     gate::{Claim, Gate, GateLimits, PoolState, Requester, Turn},
     memory::{ReadMemory, Room, RowBounds},
     spec::{ColumnSpec, Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo, ViewReads},
@@ -70,6 +72,12 @@ pub trait Source: Send + Sync + 'static {
 
     /// The columns that a request may filter by; none by default.
     fn filters(&self) -> &[Filter] {
+        &[]
+    }
+
+    /// What the values of each column are in JSON, in the order of the columns, as far as that is known
+    /// without a read; none by default. For descriptions of the list only.
+    fn described(&self) -> &[Described] {
         &[]
     }
 

@@ -4,7 +4,9 @@ mod body;
 mod events;
 mod exposition;
 mod host;
+mod landing;
 mod next;
+mod openapi;
 mod params;
 mod recent;
 mod reply;
@@ -23,7 +25,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 pub use self::params::fuzz_filter;
 pub(crate) use self::reply::no_content;
 #[cfg(feature = "server")]
-pub(crate) use self::reply::refusal;
+pub(crate) use self::reply::{readable, refusal};
 pub use self::{
     body::Body,
     reply::{json, problem},
@@ -33,7 +35,7 @@ pub(crate) use self::{
     events::{are_asked_for as asks_for_events, come_back},
     host::{is_host, named},
 };
-use self::{recent::Recent, reply::Problem, slot::Slot};
+use self::{landing::Landing, recent::Recent, reply::Problem, slot::Slot};
 use crate::{
     coding::{self, CODINGS},
     cursor::Cursor,
@@ -98,6 +100,7 @@ struct Inner {
     heartbeat: Duration,
     /// The databases, by the names that metrics have for them.
     databases: Vec<(String, Arc<dyn Database>)>,
+    landing: Landing,
 }
 
 impl Chunkflow {
@@ -117,6 +120,7 @@ impl Chunkflow {
             heads: Arc::new(heads()),
             heartbeat: HEARTBEAT,
             databases: vec![],
+            landing: Landing::new(true),
         }))
     }
 
@@ -125,6 +129,14 @@ impl Chunkflow {
     #[must_use]
     pub fn with_heartbeat(mut self, heartbeat: Duration) -> Chunkflow {
         Arc::make_mut(&mut self.0).heartbeat = heartbeat;
+        self
+    }
+
+    /// The same with or without the page that stands at `/` for browsers; without it they too get JSON there.
+    /// By default it is there.
+    #[must_use]
+    pub fn with_landing(mut self, has_page: bool) -> Chunkflow {
+        Arc::make_mut(&mut self.0).landing = Landing::new(has_page);
         self
     }
 
@@ -168,7 +180,8 @@ impl Chunkflow {
         self.0.loader.metrics()
     }
 
-    /// Answers a request for `/RESOURCE` or `/RESOURCE.EXTENSION`.
+    /// Answers a request for `/RESOURCE` or `/RESOURCE.EXTENSION`; for `/`, which says what resources
+    /// there are, to browsers by a page and to others as JSON; and for `/openapi.json`.
     ///
     /// Returns once the first chunk is in hand, so that a source that is down is a 503 and not a cut list.
     /// Every failure is an `application/problem+json` response, but for what passes where `EventSource` asks:
@@ -177,10 +190,23 @@ impl Chunkflow {
         let origin = request.extensions().get().map(|Origin(origin)| &**origin);
         let requester = request.extensions().get().copied().unwrap_or_default();
         let answer = self.respond_from(request, origin, requester);
+        let front = self.front(request, origin);
         let for_events = events::are_asked_for(request);
         async move {
+            if let Some(response) = front {
+                return response;
+            }
             let response = answer.await;
             if for_events { events::come_back(response) } else { response }
+        }
+    }
+
+    /// Answers requests for what is no list, at once: `/` and `/openapi.json`.
+    pub(crate) fn front<B>(&self, request: &Request<B>, origin: Option<&str>) -> Option<Response<Body>> {
+        match request.uri().path() {
+            "/" => Some(self.0.landing.answer(self, request)),
+            "/openapi.json" => Some(openapi::answer(self, request, origin)),
+            _ => None,
         }
     }
 

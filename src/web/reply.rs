@@ -23,7 +23,8 @@ pub(super) const RETRY_AFTER: u64 = 2;
 pub(super) struct Problem {
     status: StatusCode,
     error: Error,
-    allow: bool,
+    /// The methods that the path takes, where this was another.
+    allow: Option<&'static str>,
 }
 
 impl From<Error> for Problem {
@@ -36,14 +37,14 @@ impl From<Error> for Problem {
             Kind::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Kind::Config | Kind::Data | Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Problem { status, error, allow: false }
+        Problem { status, error, allow: None }
     }
 }
 
 pub(super) fn method_not_allowed(method: &Method) -> Problem {
     let error =
         Error::new(Kind::Invalid, format!("a list does not take {method}")).remedy(format!("use one of {ALLOWED}"));
-    Problem { status: StatusCode::METHOD_NOT_ALLOWED, error, allow: true }
+    Problem { status: StatusCode::METHOD_NOT_ALLOWED, error, allow: Some(ALLOWED) }
 }
 
 pub(super) fn not_acceptable() -> Problem {
@@ -53,13 +54,13 @@ pub(super) fn not_acceptable() -> Problem {
         types.join(", "),
         kind::names(FORMATS)
     ));
-    Problem { status: StatusCode::NOT_ACCEPTABLE, error, allow: false }
+    Problem { status: StatusCode::NOT_ACCEPTABLE, error, allow: None }
 }
 
 pub(super) fn no_coding() -> Problem {
     let error = Error::new(Kind::Invalid, "the `Accept-Encoding` header accepts nothing that is here")
         .remedy(format!("accept `identity`, or one of {}", kind::names(CODINGS)));
-    Problem { status: StatusCode::NOT_ACCEPTABLE, error, allow: false }
+    Problem { status: StatusCode::NOT_ACCEPTABLE, error, allow: None }
 }
 
 /// The response for a failure, by its kind.
@@ -70,7 +71,7 @@ pub fn problem(error: Error) -> Response<Body> {
 /// The response for a failure that has a status of its own.
 #[cfg(feature = "server")]
 pub(crate) fn refusal(status: StatusCode, error: Error) -> Response<Body> {
-    Problem { status, error, allow: false }.response()
+    Problem { status, error, allow: None }.response()
 }
 
 #[derive(Serialize)]
@@ -120,8 +121,8 @@ impl Problem {
         if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&self.status) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(self.error.retry_after().unwrap_or(RETRY_AFTER)));
         }
-        if self.allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(ALLOWED));
+        if let Some(methods) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(methods));
         }
         response
     }
@@ -136,6 +137,15 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
     insert_always(response.headers_mut());
     response
+}
+
+/// The response to GET and HEAD; other methods are refused.
+pub(crate) fn readable(method: &Method, response: Response<Body>) -> Response<Body> {
+    if method == Method::GET || method == Method::HEAD {
+        return response;
+    }
+    let error = Error::new(Kind::Invalid, format!("{method} is not for this path")).remedy("use GET");
+    Problem { status: StatusCode::METHOD_NOT_ALLOWED, error, allow: Some("GET, HEAD") }.response()
 }
 
 /// A response without a body, which nobody keeps either: a shared cache would end everybody's events with one client's.

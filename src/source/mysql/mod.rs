@@ -27,8 +27,8 @@ use self::{
     proof::{Proof, Stamp},
 };
 use super::{
-    BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, GateLimits, KnownBy, MadeSource,
-    PoolState, Query, ReadMemory, Room, Run, Source, Spec, TableInfo,
+    BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Described, Filter, GateLimits, KnownBy,
+    MadeSource, PoolState, Query, ReadMemory, Room, Run, Source, Spec, TableInfo,
     sql::{
         attempts::{self, Attempts, Progress, Signs},
         careful::Done,
@@ -407,6 +407,10 @@ impl Source for Table {
 
     fn filters(&self) -> &[Filter] {
         &self.plan.filters
+    }
+
+    fn described(&self) -> &[Described] {
+        &self.plan.described
     }
 
     fn fingerprint(&self) -> Vec<u8> {

@@ -88,6 +88,8 @@ pub(in crate::source) struct TableColumn {
     pub(in crate::source) text: bool,
     /// Whether its texts are JSON.
     pub(in crate::source) json: bool,
+    /// Whether each of its values is of its type: SQLite keeps any value in most columns.
+    pub(in crate::source) is_typed: bool,
     /// What its values are by its type; `None` where that does not say it.
     pub(in crate::source) holds: Option<Holds>,
     /// How many bytes a value has as it is read: SQL with a `?` in its place; empty where its type has no large values.
@@ -121,6 +123,7 @@ impl TableColumn {
             exact: None,
             text: false,
             json: false,
+            is_typed: true,
             holds: None,
             length: "",
             declared_as: String::new(),

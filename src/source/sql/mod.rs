@@ -9,6 +9,7 @@ pub(super) mod attempts;
 pub(super) mod careful;
 pub(super) mod catalogue;
 pub(super) mod definition;
+mod described;
 pub(super) mod dialect;
 pub(super) mod held;
 pub(super) mod keyset;

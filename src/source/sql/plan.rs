@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     row::Column,
-    source::{Complaint, Filter, RowBounds},
+    source::{Complaint, Described, Filter, RowBounds},
 };
 
 /// The alias of a related table inside a query; no table of a user is called so.
@@ -49,6 +49,8 @@ pub(in crate::source) struct Plan {
     pub(in crate::source) outputs: Vec<Output>,
     /// The source's columns, one for each output.
     pub(in crate::source) columns: Vec<Column>,
+    /// What the values of each are in JSON.
+    pub(in crate::source) described: Vec<Described>,
     /// The columns that requests may filter by.
     pub(in crate::source) filters: Vec<Filter>,
     /// Each of them as SQL.

@@ -3,6 +3,7 @@
 
 use super::{
     catalogue::{Catalogue, Table, fill},
+    described::described,
     keyset::KeyColumn,
     places::KeyType,
     plan::{FilterColumn, Output, Plan, Select},
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::{
     row::{Column, Field, Fields, Part, Shape},
-    source::{ColumnSpec, Complaint, FieldSpec, Filter, OrderBy, RowBounds, Spec},
+    source::{ColumnSpec, Complaint, Described, FieldSpec, Filter, OrderBy, RowBounds, Spec},
 };
 
 /// Resolves a specification, or says everything that is wrong with it.
@@ -53,6 +54,7 @@ impl<'a> Planner<'a> {
             related_rewrites: vec![],
             outputs: vec![],
             columns: vec![],
+            described: vec![],
             filters: vec![],
             filter_columns: vec![],
             unproven: table.key.is_empty() || table.key_can_be_null,
@@ -207,19 +209,22 @@ impl<'a> Planner<'a> {
     }
 
     /// Adds a column of the source and gives the field that shows it.
-    pub(super) fn output(&mut self, name: &str, output: Output, shape: Shape) -> usize {
+    pub(super) fn output(&mut self, name: &str, output: Output, shape: Shape, described: Described) -> usize {
         self.plan.outputs.push(output);
+        self.plan.described.push(described);
         self.plan.columns.push(Column { name: name.to_owned(), shape });
         self.plan.outputs.len() - 1
     }
 
     fn column(&mut self, name: &str, column: &ColumnSpec, at: &str) -> Result<Field, Complaint> {
         let select = self.select_own(&column.name, &format!("{at}.column"))?;
-        let output = match self.rewrite(self.table, column, at)? {
+        let rewrite = self.rewrite(self.table, column, at)?;
+        let described = described(self.table.column(&column.name, at)?, rewrite.as_ref());
+        let output = match rewrite {
             Some(rewrite) => Output::Rewritten(self.add_rewrites(vec![(select, rewrite)])),
             None => Output::Select(select),
         };
-        Ok(Field::Column(self.output(name, output, Shape::Scalar)))
+        Ok(Field::Column(self.output(name, output, Shape::Scalar, described)))
     }
 
     /// What becomes of a column's values, where they are not shown as they are.
@@ -251,7 +256,9 @@ impl<'a> Planner<'a> {
             let close = inner.find('}').ok_or_else(|| broken("has a `{` without a `}`"))?;
             parts.push(Part::Literal(literal(&rest[..open])));
             let select = self.select_own(&inner[..close], at)?;
-            parts.push(Part::Column(self.output(&inner[..close], Output::Select(select), Shape::Scalar)));
+            let described = described(self.table.column(&inner[..close], at)?, None);
+            let part = self.output(&inner[..close], Output::Select(select), Shape::Scalar, described);
+            parts.push(Part::Column(part));
             rest = &inner[close + 1..];
         }
         parts.push(Part::Literal(literal(rest)));

@@ -3,6 +3,7 @@
 
 use super::{
     catalogue::{ForeignKey, Table},
+    described::described,
     dialect::Dialect,
     keyset::KeyColumn,
     plan::{JOIN, Join, Output, RELATED, Relation, Select},
@@ -11,7 +12,7 @@ use super::{
 };
 use crate::{
     row::{Field, Shape},
-    source::{ColumnSpec, Complaint, Related, RowBounds},
+    source::{ColumnSpec, Complaint, Described, JsonType, Related, RowBounds},
 };
 
 impl Planner<'_> {
@@ -45,13 +46,15 @@ impl Planner<'_> {
         let select = |sql: &str| format!("(SELECT {sql} FROM {} AS {alias} WHERE {matched}{first})", target.sql);
         let columns = related_columns(dialect, target, related, at)?;
         let rewrites = self.related_rewrites(target, related, at)?;
+        // There may be no related row.
+        let described = related_described(target, related, &rewrites, at)?.or(JsonType::Null);
         if !related.object {
             let select = self.select(columns[0].within(select));
             let output = match rewrites.into_iter().next() {
                 Some((_, rewrite)) => Output::Rewritten(self.add_rewrites(vec![(select, rewrite)])),
                 None => Output::Select(select),
             };
-            return Ok(Field::Column(self.output(name, output, Shape::Scalar)));
+            return Ok(Field::Column(self.output(name, output, Shape::Scalar, described)));
         }
         // An object's values lie side by side, behind the key that says whether there is one.
         let key = target.column(&to, at)?;
@@ -66,7 +69,7 @@ impl Planner<'_> {
             let rewrites = rewrites.into_iter().map(|(column, rewrite)| (first + column, rewrite)).collect();
             Output::RewrittenObject { key: first - 1, first: self.add_rewrites(rewrites), len }
         };
-        Ok(Field::Column(self.output(name, output, Shape::Object(names(target, related, at)?))))
+        Ok(Field::Column(self.output(name, output, Shape::Object(names(target, related, at)?), described)))
     }
 
     pub(super) fn through(
@@ -127,7 +130,8 @@ impl Planner<'_> {
             is_sum: false,
         };
         let rewrites = self.related_rewrites(target, related, at)?;
-        Ok(self.relation(name, relation, rewrites, related))
+        let row = related_described(target, related, &rewrites, at)?;
+        Ok(self.relation(name, relation, (rewrites, row), related))
     }
 
     pub(super) fn from(
@@ -162,7 +166,8 @@ impl Planner<'_> {
             is_sum: false,
         };
         let rewrites = self.related_rewrites(target, related, at)?;
-        Ok(self.relation(name, relation, rewrites, related))
+        let row = related_described(target, related, &rewrites, at)?;
+        Ok(self.relation(name, relation, (rewrites, row), related))
     }
 
     /// What becomes of the columns of related rows, by their places: of all of them where one is not shown as it is.
@@ -217,13 +222,15 @@ impl Planner<'_> {
         &mut self,
         name: &str,
         relation: Relation,
-        rewrites: Vec<(usize, Rewrite)>,
+        (rewrites, row): (Vec<(usize, Rewrite)>, Described),
         related: &Related,
     ) -> Field {
+        let described = Described { items: Some(Box::new(row)), ..Described::of(&[JsonType::Array]) };
         let shape = if related.object { Shape::Objects(relation.names.clone()) } else { Shape::List };
         self.plan.relations.push(relation);
         self.plan.related_rewrites.push(rewrites);
-        Field::Column(self.output(name, Output::Relation(self.plan.relations.len() - 1), shape))
+        let output = Output::Relation(self.plan.relations.len() - 1);
+        Field::Column(self.output(name, output, shape, described))
     }
 }
 
@@ -240,6 +247,26 @@ fn first_of(dialect: &Dialect, table: &Table, alias: &str) -> String {
     let key: Vec<String> = table.key.iter().map(|name| dialect.column(alias, name)).collect();
     let order = if key.is_empty() { String::new() } else { format!(" ORDER BY {}", key.join(", ")) };
     format!("{order} LIMIT 1")
+}
+
+/// What is taken of a related row, in JSON: one value, or an object.
+fn related_described(
+    target: &Table,
+    related: &Related,
+    rewrites: &[(usize, Rewrite)],
+    at: &str,
+) -> Result<Described, Complaint> {
+    let mut members = vec![];
+    for (place, spec) in related.columns.iter().enumerate() {
+        let column = target.column(&spec.name, at)?;
+        let rewrite = rewrites.get(place).map(|(_, rewrite)| rewrite);
+        members.push((column.name.clone(), described(column, rewrite)));
+    }
+
+    if related.object {
+        return Ok(Described::object(members));
+    }
+    Ok(members.into_iter().next().map_or_else(Described::default, |(_, only)| only))
 }
 
 /// The names of the columns to take from related rows.

@@ -18,14 +18,14 @@ pub(super) fn read(connection: &mut Connection) -> Result<Catalogue> {
 
 fn read_tables(connection: &Connection) -> Result<Vec<Table>> {
     let mut list = connection.prepare(
-        "SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
+        "SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
          AND type IN ('table', 'view', 'virtual') ORDER BY name",
     )?;
-    let names = list.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?)))?;
+    let names = list.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?)))?;
     let mut tables = vec![];
     for name in names {
-        let (name, kind, without_rowid): (String, String, bool) = name?;
-        match table(connection, name.clone(), &kind, without_rowid) {
+        let (name, kind, without_rowid, is_strict): (String, String, bool, bool) = name?;
+        match table(connection, name.clone(), &kind, without_rowid, is_strict) {
             Ok(table) => tables.push(table),
             // A view of a table or function that is gone, or a module that is not here: the rest can be read.
             Err(error) if kind != "table" => {
@@ -39,7 +39,7 @@ fn read_tables(connection: &Connection) -> Result<Vec<Table>> {
     Ok(tables)
 }
 
-fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool) -> Result<Table> {
+fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool, is_strict: bool) -> Result<Table> {
     let mut info = connection
         .prepare("SELECT name, type, \"notnull\", pk FROM pragma_table_xinfo(?1) WHERE hidden <> 1 ORDER BY cid")?;
     let created = connection
@@ -76,6 +76,8 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
             // Any value may be in any column. Neither its type nor its length has SQLite read it.
             length: "CASE WHEN typeof(?) IN ('text', 'blob') THEN octet_length(?) END",
             text: affinity(&declared) == "TEXT",
+            // What is put into a column for texts becomes one, or is bytes, which are shown as one.
+            is_typed: kind == "table" && (is_strict || affinity(&declared) == "TEXT"),
             json: is_json,
             holds: if is_json { Some(Holds::new(ValueType::Json)) } else { holds(&declared) },
             ..TableColumn::plain(column_name)
@@ -90,6 +92,7 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool)
     for column in &mut columns {
         if key.contains(&column.name) && (is_rowid || without_rowid) {
             column.nullable = false;
+            column.is_typed |= is_rowid;
         }
     }
     // Elsewhere SQLite lets key columns be NULL, and many rows with it; the rowid then tells them apart.

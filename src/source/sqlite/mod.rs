@@ -29,8 +29,8 @@ use self::{
     session::{Failure, Session},
 };
 use super::{
-    BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, Gate, GateLimits, KnownBy, MadeSource,
-    Operator, PoolState, Query, Room, Run, Source, Spec, TableInfo,
+    BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Described, Filter, Gate, GateLimits, KnownBy,
+    MadeSource, Operator, PoolState, Query, Room, Run, Source, Spec, TableInfo,
     sql::{
         advice,
         definition::{Definition, Identity, changed, not_made, tables},
@@ -396,6 +396,10 @@ impl Source for Table {
 
     fn filters(&self) -> &[Filter] {
         &self.reader.plan.filters
+    }
+
+    fn described(&self) -> &[Described] {
+        &self.reader.plan.described
     }
 
     fn fingerprint(&self) -> Vec<u8> {

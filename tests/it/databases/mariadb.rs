@@ -12,6 +12,11 @@ fn rows(db: &Db, resource: &str) -> Vec<Value> {
     db.serve(resource).get("/list").results()
 }
 
+/// A table with a column of every type, and hard values.
+pub const MARIADB: &str = "CREATE TABLE item (id INT PRIMARY KEY, body TEXT NOT NULL);
+         INSERT INTO item SELECT seq, CONCAT(REPEAT('a', 2000), LPAD((seq * 7919) % 1000, 4, '0')) FROM seq_1_to_300;
+         CREATE VIEW seen AS SELECT id, UPPER(body) AS body FROM item;";
+
 #[test]
 fn every_type_of_mariadb_is_json_that_says_what_its_client_says() {
     let db = mariadb();
@@ -171,11 +176,7 @@ fn keys_of_mariadb_that_are_bytes_or_no_utf_8_or_only_declared_lose_no_row() {
 #[test]
 fn long_texts_of_mariadb_that_begin_alike_are_in_order() {
     let db = mariadb();
-    db.execute(
-        "CREATE TABLE item (id INT PRIMARY KEY, body TEXT NOT NULL);
-         INSERT INTO item SELECT seq, CONCAT(REPEAT('a', 2000), LPAD((seq * 7919) % 1000, 4, '0')) FROM seq_1_to_300;
-         CREATE VIEW seen AS SELECT id, UPPER(body) AS body FROM item;",
-    );
+    db.execute(MARIADB);
     for table in ["item", "seen"] {
         let key = if table == "seen" { "key = [\"id\"]\n" } else { "" };
         let found = rows(

@@ -7,14 +7,14 @@ mod generated;
 mod hidden;
 mod large;
 mod load;
-mod mariadb;
+pub mod mariadb;
 mod names;
 mod order;
 mod paths;
 mod raising;
 mod schema;
 mod secrets;
-mod types;
+pub mod types;
 mod wild;
 
 use serde_json::{Value, json};

@@ -5,11 +5,8 @@ use serde_json::json;
 use super::walk;
 use crate::servers::{Db, postgres};
 
-#[test]
-fn every_type_of_postgresql_is_json_that_says_what_psql_says() {
-    let db = postgres();
-    db.execute(
-        "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
+/// A table with a column of every type, and hard values.
+pub const POSTGRES: &str = "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
          CREATE DOMAIN positive AS int CHECK (VALUE > 0);
          CREATE TYPE pair AS (a int, b text);
          CREATE TABLE item (id int PRIMARY KEY, b bool, i2 int2, i8 int8, f4 float4, f8 float8, n numeric, n2 numeric(20,5), t text, vc varchar(9), ch char(5),
@@ -19,8 +16,12 @@ fn every_type_of_postgresql_is_json_that_says_what_psql_says() {
             '\\x00ff', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '2026-02-28', '01:02:03.5', '2026-01-02 03:04:05.678', '2026-01-02 03:04:05+02', '1 day 02:03:04', '{\"a\": [1,  2]}', '{\"b\": null}',
             '{1,NULL,3}', '{a,\"b \\\"c\\\"\",NULL}', '{{1,2},{3,4}}', 'happy', '{sad,ok}', 7, '192.168.0.1', '10.0.0.0/8', '08:00:2b:01:02:03', '[1,10)', '(1.5,]', '(1,2)', '1010', '<a/>', '1.00', 'a b', '(1,x)', '01:02:03+02', '{2026-01-01}', '{1.10,NaN}');
          INSERT INTO item (id, f4, f8, n, d, ts, tz, ai) VALUES (2, 'NaN', '-Infinity', 'NaN', '0044-03-15 BC', 'infinity', '12026-01-01 00:00:00Z', '{}');
-         INSERT INTO item (id) VALUES (3);",
-    );
+         INSERT INTO item (id) VALUES (3);";
+
+#[test]
+fn every_type_of_postgresql_is_json_that_says_what_psql_says() {
+    let db = postgres();
+    db.execute(POSTGRES);
     let rows = db.serve("table = \"item\"").get("/list").results();
     let one = &rows[0];
     for (name, value) in [

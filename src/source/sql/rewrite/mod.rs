@@ -15,7 +15,13 @@ mod to;
 pub(in crate::source) use self::choose::choose;
 use self::to::{Made, To, as_text};
 use super::held::{Form, Held, Slot};
-use crate::{canonical::Canonical, error::Error, row::Value, text};
+use crate::{
+    canonical::Canonical,
+    error::Error,
+    row::Value,
+    source::{Described, JsonType},
+    text,
+};
 
 /// What becomes of a column's values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +115,15 @@ impl Rewrite {
             text::scalar(held.value(held.slots[0]), &mut out);
         }
         Ok(Some(out))
+    }
+
+    /// What values are that are described in this way as they are.
+    pub(in crate::source) fn described(&self, before: Described) -> Described {
+        if self.of_elements {
+            return Described::of(&[JsonType::Array]);
+        }
+        let made = self.to.described(before);
+        if self.labels.is_empty() { made } else { Described { format: None, ..made.or(JsonType::String) } }
     }
 
     /// Appends all that it is.

@@ -9,7 +9,11 @@ use super::{
     moment::{Day, Moment, Precision, TimeOfDay, Zone, interval, write_duration},
     number::Number,
 };
-use crate::{canonical::Canonical, row::Value, source::sql::held::Form};
+use crate::{
+    canonical::Canonical,
+    row::Value,
+    source::{Described, JsonType, sql::held::Form},
+};
 
 /// SQLite keeps so many digits of a number with a point.
 const DIGITS_OF_A_DOUBLE: usize = 15;
@@ -112,6 +116,23 @@ impl To {
                 }
                 _ => same,
             },
+        }
+    }
+
+    /// What values are that are described in this way as they are. One that is not what it should be stands as text.
+    pub(super) fn described(&self, before: Described) -> Described {
+        match self {
+            To::Same => before,
+            To::Integer => Described::of(&[JsonType::Integer, JsonType::String]),
+            To::Decimal { as_text: true, .. } => Described::of(&[JsonType::String]),
+            To::Decimal { .. } | To::Float => Described::of(&[JsonType::Number, JsonType::String, JsonType::Null]),
+            To::Boolean => Described::of(&[JsonType::Boolean, JsonType::String]),
+            To::Text | To::Date | To::Time(_) | To::DateTime(..) | To::Duration => Described::of(&[JsonType::String]),
+            To::Uuid { is_sure: true } => Described::of(&[JsonType::String]),
+            To::Uuid { is_sure: false } | To::File(_) => before.or(JsonType::String),
+            To::Json => Described::default(),
+            // What was no text stays what it was.
+            To::Bytes => Described { is_base64: false, ..before.or(JsonType::String) },
         }
     }
 

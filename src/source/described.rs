@@ -1,0 +1,82 @@
+//! What the values of a list are, as far as its source knows before it reads them.
+
+/// What the values of a column are in JSON, as far as its source knows it. For descriptions of a list,
+/// and never for reading one.
+///
+/// A value is of one of the types, or it is too large for a list and stands as `null`
+/// ([`RowBounds`](crate::RowBounds)).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Described {
+    /// The types that values may have; none: any.
+    pub types: Vec<JsonType>,
+    /// The `format` of JSON Schema that each text has.
+    pub format: Option<&'static str>,
+    /// Whether each text is bytes in base64.
+    pub is_base64: bool,
+    /// Of an object: its members, by name, in order.
+    pub members: Vec<(String, Described)>,
+    /// Of an array: what stands in it, where that is known.
+    pub items: Option<Box<Described>>,
+}
+
+/// A type of JSON (RFC 8259), as JSON Schema names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JsonType {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Boolean,
+    /// A number without a fraction
+    Integer,
+    /// A number
+    Number,
+    /// A text
+    String,
+    /// An array
+    Array,
+    /// An object
+    Object,
+}
+
+impl JsonType {
+    /// Its name in a schema.
+    pub fn name(self) -> &'static str {
+        match self {
+            JsonType::Null => "null",
+            JsonType::Boolean => "boolean",
+            JsonType::Integer => "integer",
+            JsonType::Number => "number",
+            JsonType::String => "string",
+            JsonType::Array => "array",
+            JsonType::Object => "object",
+        }
+    }
+}
+
+impl Described {
+    /// Values of these types.
+    pub fn of(types: &[JsonType]) -> Described {
+        Described { types: types.to_vec(), ..Described::default() }
+    }
+
+    /// Objects with these members.
+    pub fn object(members: Vec<(String, Described)>) -> Described {
+        Described { members, ..Described::of(&[JsonType::Object]) }
+    }
+
+    /// Whether a value may be of this type.
+    pub fn takes(&self, other: JsonType) -> bool {
+        self.types.is_empty() || self.types.contains(&other)
+    }
+
+    /// The same, where a value may also be of this type.
+    #[must_use]
+    pub fn or(mut self, other: JsonType) -> Described {
+        if !self.takes(other) {
+            self.types.push(other);
+        }
+        self
+    }
+}

@@ -1,0 +1,405 @@
+//! `/openapi.json`: the lists as OpenAPI 3.1 describes an interface (<https://spec.openapis.org/oas/v3.1.1>).
+//!
+//! Clients are generated from it, so each schema takes every row that the list can show. OpenAPI 3.1
+//! has no words for a stream of objects; 3.2 has, and is written where `?openapi=3.2` asks for it.
+
+use std::collections::HashSet;
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use super::{
+    Body, Chunkflow, path_of,
+    reply::{self, json, problem, readable},
+};
+use crate::{
+    coding::CODINGS,
+    error::{Error, Kind, Result},
+    format::FORMATS,
+    kind::names,
+    resource::Resource,
+    source::{Described, Filter, JsonType, Operand},
+};
+
+/// Answers a request for `/openapi.json`.
+pub(super) fn answer<B>(chunkflow: &Chunkflow, request: &Request<B>, origin: Option<&str>) -> Response<Body> {
+    let method = request.method();
+    if method != Method::GET && method != Method::HEAD {
+        return readable(method, reply::no_content());
+    }
+    let version = match version(request.uri().query().unwrap_or_default()) {
+        Ok(version) => version,
+        Err(error) => return problem(error),
+    };
+
+    let mut response = json(StatusCode::OK, &document(chunkflow, version, origin));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    response
+}
+
+/// A version of OpenAPI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    /// 3.1
+    Usual,
+    /// 3.2, which describes streams.
+    Streams,
+}
+
+fn version(query: &str) -> Result<Version> {
+    match query {
+        "" | "openapi=3.1" => Ok(Version::Usual),
+        "openapi=3.2" => Ok(Version::Streams),
+        _ => Err(Error::new(Kind::Invalid, "the description of the lists takes no such parameter")
+            .remedy("write ?openapi=3.2 for the version that describes streams, or nothing for 3.1")),
+    }
+}
+
+/// A value of JSON whose members stay in their order, as people read them.
+enum Json {
+    Text(String),
+    Number(u64),
+    List(Vec<Json>),
+    Object(Vec<(String, Json)>),
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Json::Text(text) => serializer.serialize_str(text),
+            Json::Number(number) => serializer.serialize_u64(*number),
+            Json::List(values) => serializer.collect_seq(values),
+            Json::Object(members) => {
+                let mut map = serializer.serialize_map(Some(members.len()))?;
+                members.iter().try_for_each(|(name, value)| map.serialize_entry(name, value))?;
+                map.end()
+            }
+        }
+    }
+}
+
+impl From<&str> for Json {
+    fn from(text: &str) -> Json {
+        Json::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Json {
+    fn from(text: String) -> Json {
+        Json::Text(text)
+    }
+}
+
+impl From<Vec<Json>> for Json {
+    fn from(values: Vec<Json>) -> Json {
+        Json::List(values)
+    }
+}
+
+fn object<const N: usize>(members: [(&str, Json); N]) -> Json {
+    Json::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+fn refers_to(kind: &str, name: &str) -> Json {
+    object([("$ref", format!("#/components/{kind}/{name}").into())])
+}
+
+fn document(chunkflow: &Chunkflow, version: Version, origin: Option<&str>) -> Json {
+    let resources = chunkflow.resources();
+    let names = schema_names(resources.iter().map(|resource| resource.name()));
+    let mut paths = vec![];
+    let mut schemas = vec![("Problem".to_owned(), problem_schema())];
+    for (resource, name) in resources.iter().zip(&names) {
+        paths.push((path_of(resource.name()), object([("get", operation(resource, name, version))])));
+        schemas.push((name.clone(), row_schema(resource)));
+    }
+
+    object([
+        ("openapi", if version == Version::Usual { "3.1.0" } else { "3.2.0" }.into()),
+        ("info", info()),
+        ("servers", vec![object([("url", origin.filter(|origin| !origin.is_empty()).unwrap_or("/").into())])].into()),
+        ("paths", Json::Object(paths)),
+        ("components", components(schemas)),
+    ])
+}
+
+fn info() -> Json {
+    object([
+        ("title", "Lists by Chunkflow".into()),
+        ("version", env!("CARGO_PKG_VERSION").into()),
+        (
+            "description",
+            "Each list is one response, whatever its length. A response that ends well is whole; a list that is \
+             cut by a failure ends its connection or stream with an error. A value that is larger than the \
+             server's bound (64 MiB unless it says otherwise) is `null` in every member."
+                .into(),
+        ),
+    ])
+}
+
+/// A name for the rows of each list, by which a generator can call a type and a function: letters, digits and single
+/// `_` between them. No two are alike in their letters and digits, whatever their case, since generators
+/// put names into the form of their language.
+fn schema_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut taken = HashSet::from(["problem".to_owned()]);
+    let mut unique = |name: &str| {
+        let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+        let mut plain: String = words.collect::<Vec<_>>().join("_").chars().take(60).collect();
+        if !plain.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            plain.insert_str(0, if plain.is_empty() { "list" } else { "list_" });
+        }
+
+        let mut unique = plain.clone();
+        let mut number = 2;
+        while !taken.insert(unique.replace('_', "").to_ascii_lowercase()) {
+            unique = format!("{plain}_{number}");
+            number += 1;
+        }
+        unique
+    };
+    names.map(|name| unique(name)).collect()
+}
+
+fn operation(resource: &Resource, name: &str, version: Version) -> Json {
+    let filters = resource.source().filters().iter().map(filter);
+    let usual = ["limit", "after"].map(|name| refers_to("parameters", name));
+    let responses =
+        [("400", "Invalid"), ("404", "Missing"), ("406", "NotAcceptable"), ("429", "Busy"), ("503", "Away")];
+    let mut answers = vec![("200".to_owned(), rows(resource, name, version))];
+    answers.extend(responses.map(|(status, name)| (status.to_owned(), refers_to("responses", name))));
+    answers.push(("default".to_owned(), refers_to("responses", "Failed")));
+
+    object([
+        ("operationId", format!("list_{name}").into()),
+        ("summary", format!("The rows of {}", resource.name()).into()),
+        ("description", format!("In the order {}.", resource.source().order().join(", ")).into()),
+        ("parameters", Json::List(usual.into_iter().chain(filters).collect())),
+        ("responses", Json::Object(answers)),
+    ])
+}
+
+fn filter(filter: &Filter) -> Json {
+    let (values, example) = match filter.operand {
+        Operand::Integer => ("a whole number", "gt.100"),
+        Operand::Number => ("a number", "lte.9.5"),
+        Operand::Text => ("a text", "eq.text"),
+    };
+    let operators =
+        "eq, neq, gt, gte, lt, lte, like (`*` for any text), in (`in.(a,b)`), is (`is.null`, `is.not_null`)";
+
+    object([
+        ("name", filter.column.as_str().into()),
+        ("in", "query".into()),
+        (
+            "description",
+            format!("`OPERATOR.VALUE`, where the value is {values}; operators: {operators}. All must hold.").into(),
+        ),
+        ("schema", object([("type", "array".into()), ("items", object([("type", "string".into())]))])),
+        ("style", "form".into()),
+        ("example", vec![example.into()].into()),
+    ])
+}
+
+/// The answer that is a list, in each format.
+fn rows(resource: &Resource, name: &str, version: Version) -> Json {
+    let row = refers_to("schemas", name);
+    let mut members = vec![("results".to_owned(), object([("type", "array".into()), ("items", row)]))];
+    let mut required = vec!["results".into()];
+    if resource.options().count {
+        members.push(("count".to_owned(), object([("type", "integer".into()), ("minimum", Json::Number(0))])));
+        required.push("count".into());
+    }
+    let envelope =
+        object([("type", "object".into()), ("required", required.into()), ("properties", Json::Object(members))]);
+
+    let mut envelope = Some(envelope);
+    let content = FORMATS.iter().map(|format| {
+        let schema = match format.name {
+            "json" => ("schema", envelope.take().unwrap_or(Json::List(vec![]))),
+            "ndjson" if version == Version::Streams => ("itemSchema", line(resource, name)),
+            "sse" if version == Version::Streams => ("itemSchema", event(name)),
+            _ => ("schema", object([("type", "string".into())])),
+        };
+        (format.open.accepts[0].to_owned(), object([schema]))
+    });
+    let content = content.collect();
+
+    object([
+        ("description", "The list, whole where it ends well.".into()),
+        (
+            "headers",
+            object([
+                ("Link", refers_to("headers", "Link")),
+                ("Cache-Status", refers_to("headers", "Cache-Status")),
+                ("X-Request-Id", refers_to("headers", "X-Request-Id")),
+            ]),
+        ),
+        ("content", Json::Object(content)),
+    ])
+}
+
+/// A line: a row, or what a counted list ends in.
+fn line(resource: &Resource, name: &str) -> Json {
+    let row = refers_to("schemas", name);
+    if !resource.options().count {
+        return row;
+    }
+
+    let count = Described::object(vec![("count".to_owned(), Described::of(&[JsonType::Integer]))]);
+    let end = Described::object(vec![("_end".to_owned(), count)]);
+    object([("anyOf", vec![row, schema(&end)].into())])
+}
+
+/// An event whose data is a row (OpenAPI 3.2 §4.14.4).
+fn event(name: &str) -> Json {
+    let data = object([
+        ("type", "string".into()),
+        ("contentMediaType", "application/json".into()),
+        ("contentSchema", refers_to("schemas", name)),
+    ]);
+    object([
+        ("type", "object".into()),
+        ("properties", object([("id", object([("type", "string".into())])), ("data", data)])),
+    ])
+}
+
+/// What each row is.
+fn row_schema(resource: &Resource) -> Json {
+    let members = resource.described().map(|(name, described)| (name.to_owned(), described)).collect();
+    let row = Described::object(members);
+
+    let mut keywords = vec![("title".to_owned(), resource.name().into())];
+    keywords.extend(self::keywords(&row));
+    Json::Object(keywords)
+}
+
+fn schema(described: &Described) -> Json {
+    Json::Object(keywords(described))
+}
+
+/// The keywords of a schema of such values. All members of an object are always there.
+fn keywords(described: &Described) -> Vec<(String, Json)> {
+    let mut keywords = vec![];
+    let mut add = |name: &str, value: Json| keywords.push((name.to_owned(), value));
+
+    match &described.types[..] {
+        [] => {}
+        [one] => add("type", one.name().into()),
+        several => add("type", Json::List(several.iter().map(|one| one.name().into()).collect())),
+    }
+    if let Some(format) = described.format {
+        add("format", format.into());
+    }
+    if described.is_base64 {
+        add("contentEncoding", "base64".into());
+    }
+    if let Some(items) = &described.items {
+        add("items", schema(items));
+    }
+    if described.types.contains(&JsonType::Object) {
+        let member = |(name, described): &(String, Described)| (name.clone(), schema(described));
+        add("properties", Json::Object(described.members.iter().map(member).collect()));
+        add("required", Json::List(described.members.iter().map(|(name, _)| name.as_str().into()).collect()));
+    }
+    keywords
+}
+
+fn components(schemas: Vec<(String, Json)>) -> Json {
+    let text = || object([("type", "string".into())]);
+    let limit = object([
+        ("name", "limit".into()),
+        ("in", "query".into()),
+        ("description", "How many rows at most; `Link` leads to the next page.".into()),
+        ("schema", object([("type", "integer".into()), ("minimum", Json::Number(0))])),
+        ("example", Json::Number(100)),
+    ]);
+    let after = object([
+        ("name", "after".into()),
+        ("in", "query".into()),
+        ("description", "A cursor that this list has handed out, in `Link` or in a member: the rows behind it.".into()),
+        ("schema", text()),
+    ]);
+    let header = |description: &str| object([("description", description.into()), ("schema", text())]);
+
+    object([
+        ("schemas", Json::Object(schemas)),
+        ("parameters", object([("limit", limit), ("after", after)])),
+        (
+            "headers",
+            object([
+                ("Link", header("With `limit`: `<?…>; rel=\"next\"` on each page that is not the last (RFC 8288).")),
+                ("Cache-Status", header("How the first chunk was come by (RFC 9211).")),
+                ("X-Request-Id", header("What the server's log calls the request.")),
+            ]),
+        ),
+        (
+            "responses",
+            object([
+                ("Invalid", problem_response("A parameter, or the request itself, is not understood.")),
+                ("Missing", problem_response("There is no such list or format.")),
+                ("NotAcceptable", problem_response(&not_acceptable())),
+                ("Busy", problem_response("More than one client may ask for: again after `Retry-After` seconds.")),
+                (
+                    "Away",
+                    problem_response(
+                        "The database or the server has no room or is away: again after `Retry-After` seconds.",
+                    ),
+                ),
+                ("Failed", problem_response("The list cannot be served, or its source took too long.")),
+            ]),
+        ),
+    ])
+}
+
+fn not_acceptable() -> String {
+    let (formats, codings) = (names(FORMATS), names(CODINGS));
+    format!("No format ({formats}) or coding (identity, {codings}) that the request accepts is here.")
+}
+
+fn problem_response(description: &str) -> Json {
+    let content = object([("schema", refers_to("schemas", "Problem"))]);
+    object([("description", description.into()), ("content", object([("application/problem+json", content)]))])
+}
+
+/// A problem (RFC 9457).
+fn problem_schema() -> Json {
+    let text = |description: &str| object([("type", "string".into()), ("description", description.into())]);
+    let status = object([("type", "integer".into())]);
+    let example = object([
+        ("type", "urn:chunkflow:problem:bad-request".into()),
+        ("title", "Bad Request".into()),
+        ("status", Json::Number(400)),
+        ("detail", "`limit` is not a number of rows".into()),
+        ("remedy", "write for instance limit=100".into()),
+    ]);
+
+    object([
+        ("type", "object".into()),
+        ("required", ["type", "title", "status", "detail"].map(Json::from).into_iter().collect::<Vec<_>>().into()),
+        (
+            "properties",
+            object([
+                ("type", text("What kind of problem it is, as a URN.")),
+                ("title", text("The same in words.")),
+                ("status", status),
+                ("detail", text("What is wrong with this request.")),
+                ("remedy", text("What to do about it.")),
+            ]),
+        ),
+        ("examples", vec![example].into()),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_list_has_a_name_of_its_own_that_a_language_can_call_a_type() {
+        let names = ["a b", "a_b", "A__B", "aB", "中国", "1st", "problem", "__", &"long".repeat(100)];
+        let unique = schema_names(names.into_iter());
+        let expected = ["a_b", "a_b_2", "A_B_3", "aB_4", "list", "list_1st", "problem_2", "list_2"];
+        assert_eq!(unique[..8], expected.map(String::from));
+        assert!(unique[8].len() < 70);
+    }
+}
