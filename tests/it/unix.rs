@@ -3,9 +3,9 @@
 use std::{
     fs,
     io::{ErrorKind, Read, Write},
-    net::Shutdown as Half,
+    net::{Shutdown as Half, TcpStream},
     os::unix::{
-        fs::{MetadataExt, symlink},
+        fs::{MetadataExt, PermissionsExt, symlink},
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
@@ -283,4 +283,41 @@ fn what_is_no_socket_and_no_mode_is_complained_of() {
     let fine =
         "[server]\nlisten = \"unix:/run/x.sock\"\nlisten_mode = \"0666\"\n[admin]\nlisten = \"unix:///run/y.sock\"";
     assert_eq!(checked(&format!("{fine}\n{right}")), "");
+}
+
+#[test]
+fn nginx_as_it_comes_sees_that_the_server_behind_a_unix_socket_was_killed() {
+    let mut server = Process::start("", 300_000);
+    let folder = server.file.folder.path().to_owned();
+    let port = crate::servers::free_port();
+    // HTTP/1.0 to the server, where the end of the connection is the body's: over TCP such a list looks whole.
+    let at = folder.display();
+    let temporary: String =
+        ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|one| format!("{one}_temp_path {at}/{one};")).concat();
+    let text = format!(
+        "daemon off; pid {at}/pid; error_log {at}/errors; events {{}}
+         http {{ access_log off; {temporary} server {{ listen 127.0.0.1:{port};
+         location / {{ proxy_pass http://unix:{at}/lists.sock:; proxy_set_header Host localhost; }} }} }}"
+    );
+    fs::write(folder.join("nginx.conf"), text).unwrap();
+    // Its worker may be another user, and has to reach the socket.
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(server.path("lists.sock"), fs::Permissions::from_mode(0o666)).unwrap();
+    let mut nginx = Command::new("nginx");
+    nginx.args(["-c", "nginx.conf", "-p"]).arg(&folder).stderr(Stdio::null());
+    nginx.env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default()));
+    let mut nginx = nginx.spawn().unwrap();
+    until("nginx listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+
+    let url = format!("http://127.0.0.1:{port}/list");
+    let mut curl = Command::new("curl");
+    let mut curl = curl.args(["-s", "--limit-rate", "1M", &url]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut some = [0; 100_000];
+    curl.stdout.as_mut().unwrap().read_exact(&mut some).unwrap();
+    server.signal("-KILL");
+    server.child.wait().unwrap();
+    let output = curl.wait_with_output().unwrap();
+    let _ = Command::new("kill").arg(nginx.id().to_string()).status();
+    let _ = nginx.wait();
+    assert_eq!(output.status.code(), Some(18), "a partial file");
 }
