@@ -54,7 +54,7 @@ impl<'e> Surroundings<'e> {
         }
     }
 
-    /// The text of a file, without the newline at its end.
+    /// The text of a file, without the newline at its end; never an empty one.
     fn of_file(&self, path: &str) -> Result<String, Missing> {
         let refused =
             |why: &dyn Display, remedy| Missing { message: format!("the file `{path}` cannot be read: {why}"), remedy };
@@ -74,8 +74,17 @@ impl<'e> Surroundings<'e> {
         let text = String::from_utf8(bytes)
             .map_err(|_| refused(&"it is not UTF-8", "name a file that holds nothing but the value, as text"))?;
 
-        let line = text.strip_suffix('\n').unwrap_or(&text);
-        Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+        // What some editors begin a file of UTF-8 with.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let line = text.strip_suffix('\n').unwrap_or(text);
+        let value = line.strip_suffix('\r').unwrap_or(line);
+
+        // As one is for a moment that is written anew where it stands: a reload must not take that for a password.
+        if value.trim().is_empty() {
+            let message = format!("the file `{path}` is empty");
+            return Err(Missing { message, remedy: "write the value into it" });
+        }
+        Ok(value.to_owned())
     }
 }
 
@@ -98,9 +107,8 @@ mod tests {
             ("s3cret\r\n", "s3cret"),
             ("s3cret\n\n", "s3cret\n"),
             (" s3 cret \t\n", " s3 cret \t"),
-            ("\n", ""),
-            ("", ""),
             ("a\nb\n", "a\nb"),
+            ("\u{feff}s3cret\r\n", "s3cret"),
         ] {
             assert_eq!(of_file(bytes.as_bytes()).as_deref(), Ok(value), "{bytes:?}");
         }
@@ -108,6 +116,9 @@ mod tests {
 
     #[test]
     fn what_is_no_value_is_refused_with_the_reason() {
+        for nothing in ["", "\n", "\r\n", " \n"] {
+            assert!(of_file(nothing.as_bytes()).unwrap_err().contains("`secret` is empty"), "{nothing:?}");
+        }
         assert!(of_file(b"\xff\xfe").unwrap_err().contains("not UTF-8"));
         assert!(of_file(&vec![b'a'; 70_000]).unwrap_err().contains("70000 bytes"));
         let of = |name: &str| Surroundings::of("chunkflow.toml", &|_| None).value(name).unwrap_err().message;

@@ -77,3 +77,59 @@ fn what_a_file_holds_is_in_no_complaint() {
     assert!(!well && said.contains("cannot be reached"), "{said}");
     assert!(!said.contains("hunter2"), "{said}");
 }
+
+#[test]
+fn a_file_that_holds_no_value_is_told_and_a_reload_goes_on_with_the_one_before() {
+    let redis = Server::start(Kind::Redis);
+    cli(&redis, &["acl", "setuser", "app", "on", ">s3cret", "~*", "+@all"]);
+    let file = crate::support::numbered(ROWS as u64);
+    // The configuration is not where the server is started, and its paths go on from its own folder.
+    let configured = file.folder.path().join("etc");
+    fs::create_dir(&configured).unwrap();
+    let secret = configured.join("store");
+    fs::write(&secret, "\u{feff}s3cret\r\n").unwrap();
+    let admin = crate::servers::free_port();
+    let text = format!(
+        "[admin]\nlisten = \"127.0.0.1:{admin}\"\n{}\n[store]\n\
+         url = \"redis://app:${{file:store}}@127.0.0.1:{}\"\nnear = \"0\"\n",
+        file.config("table = \"item\""),
+        redis.port
+    );
+    fs::write(configured.join("chunkflow.toml"), text).unwrap();
+    let run = |what: &'static str| command(&[what, "--config", "etc/chunkflow.toml"], file.folder.path());
+    let (well, said) = run("check");
+    assert!(well, "{said}");
+    let server = Process::serve(&["serve", "--config", "etc/chunkflow.toml"], file.folder.path());
+    let is_kept = || server.get("/list").header("cache-status").contains("; hit");
+    until("the store keeps chunks", is_kept);
+
+    let mistakes: [(&[u8], &str); 5] = [
+        (b"", "the file `store` is empty"),
+        (b"\n", "the file `store` is empty"),
+        (b"\r\n", "the file `store` is empty"),
+        (b"s\x003\x00c\x00r\x00e\x00t\x00\xff\xfe", "it is not UTF-8"),
+        (&[b'x'; 100_000], "it has 100000 bytes"),
+    ];
+    let refused = |told: &str| {
+        for what in ["check", "reload"] {
+            let (well, said) = run(what);
+            assert!(!well && said.contains(told) && said.contains("help:"), "{what}: {told}: {said}");
+            assert!(said.contains("chunkflow.toml:") && !said.contains("s3cret"), "{what}: {said}");
+        }
+        assert!(is_kept(), "{told}: what was there goes on");
+    };
+    for (bytes, told) in mistakes {
+        fs::write(&secret, bytes).unwrap();
+        refused(told);
+    }
+    fs::remove_file(&secret).unwrap();
+    refused("No such file");
+    fs::create_dir(&secret).unwrap();
+    refused("no regular file");
+    fs::remove_dir(&secret).unwrap();
+
+    fs::write(&secret, "s3cret").unwrap();
+    let (well, said) = run("reload");
+    assert!(well && said.contains("reloaded"), "{said}");
+    assert!(is_kept());
+}
