@@ -26,17 +26,40 @@ use crate::{
 /// not enough the rest share one.
 const ADDRESSES: usize = 65_536;
 
-/// Open files that are kept for what is no client: databases, stores, listeners, refusals.
+/// Open files that are kept for what is no client: databases, stores, listeners.
 const OTHER_FILES: usize = 128;
+/// Without so many a server would do nothing else than wait for files.
+const FEWEST_FILES: usize = 24;
+/// Rejections under way at once at most; beyond them a connection is just closed.
+const REJECTIONS: usize = 256;
 
-/// As many connections as are configured, or as the limit on open files leaves room for: without a file
-/// left, nobody could be told that there is none.
+/// How many connections the limit on open files leaves room for: without a file left, nobody could be told that
+/// there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Room {
+    connections: usize,
+    rejections: usize,
+}
+
+impl Room {
+    fn within(files: usize) -> Room {
+        let others = (OTHER_FILES + REJECTIONS).min(files / 2).max(FEWEST_FILES);
+        let rejections = others.saturating_sub(OTHER_FILES).max(others / 4).min(REJECTIONS);
+        Room { connections: files.saturating_sub(others).max(1), rejections }
+    }
+
+    /// What there is; everything where there is no limit.
+    fn here() -> (Room, usize) {
+        use rustix::process::{Resource, getrlimit};
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let files = usize::try_from(files).unwrap_or(usize::MAX);
+        (Room::within(files), files)
+    }
+}
+
+/// As many connections as are configured, or as the limit on open files leaves room for.
 pub(super) fn connections(configured: usize) -> usize {
-    use rustix::process::{Resource, getrlimit};
-    let Some(files) = getrlimit(Resource::Nofile).current else { return configured };
-    let files = usize::try_from(files).unwrap_or(usize::MAX);
-    let most = files.saturating_sub(OTHER_FILES).max(files / 2);
-
+    let (Room { connections: most, .. }, files) = Room::here();
     if configured > most {
         tracing::warn!(
             "{most} connections at once, not {configured}: raise the limit on open files (ulimit -n, \
@@ -44,6 +67,11 @@ pub(super) fn connections(configured: usize) -> usize {
         );
     }
     configured.min(most)
+}
+
+/// As many rejections as may be under way at once.
+pub(super) fn rejections() -> usize {
+    Room::here().0.rejections
 }
 
 /// The part of an address that tells clients apart.

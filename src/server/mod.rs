@@ -71,8 +71,8 @@ const UNSENT: u32 = 1024 * 1024;
 const WITHIN: &[u8] = b"reno";
 /// How long a server that is told to stop goes on to say that it is not ready, before nobody can ask any more.
 const NOTICE: Duration = Duration::from_millis(500);
-/// Rejections under way at once; beyond it a connection is just closed.
-const REJECTIONS: usize = 256;
+/// That connections cannot be accepted is said so often: clients must not fill the log.
+const COMPLAIN: Duration = Duration::from_secs(10);
 
 /// A server that listens; [`run`](Server::run) makes it serve.
 pub struct Server {
@@ -200,10 +200,11 @@ impl Server {
     /// Dropping the future cuts every connection.
     pub async fn run(self, shutdown: Shutdown) {
         let Server { listener, live } = self;
-        let rejections = Arc::new(Semaphore::new(REJECTIONS));
+        let rejections = Arc::new(Semaphore::new(bounds::rejections()));
         let mut connections = JoinSet::new();
         let mut draining = std::pin::pin!(shutdown.reached(Stage::Draining));
         let mut last_call = None;
+        let mut complained: Option<Instant> = None;
         let mut following = std::pin::pin!(follow(&live));
         loop {
             let accepted = tokio::select! {
@@ -222,7 +223,13 @@ impl Server {
                 Ok(accepted) => accepted,
                 Err(error) if is_the_clients(&error) => continue,
                 Err(error) => {
-                    tracing::error!(%error, "a connection cannot be accepted; raise the limit on open files (ulimit -n)");
+                    if complained.is_none_or(|complained| complained.elapsed() >= COMPLAIN) {
+                        complained = Some(Instant::now());
+                        tracing::error!(
+                            %error,
+                            "a connection cannot be accepted; raise the limit on open files (ulimit -n)"
+                        );
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -260,6 +267,8 @@ impl Server {
         let began = Instant::now();
         let drained = async { while connections.join_next().await.is_some() {} };
         tokio::select! {
+            // Where there are none, nothing is cut.
+            biased;
             () = drained => return,
             () = tokio::time::sleep(live.site().config.drain) => {}
             () = shutdown.reached(Stage::Stopped) => {}

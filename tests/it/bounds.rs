@@ -210,17 +210,56 @@ fn bounds_are_read_from_the_configuration_and_wrong_ones_are_complaints() {
 #[test]
 fn without_files_for_all_connections_there_are_fewer_and_the_rest_is_told_so() {
     let folder = tempfile::TempDir::new().unwrap();
-    let plain = binary(&["demo", "--rows", "50", "--database", "t.sqlite"], folder.path());
-    let mut command = std::process::Command::new("sh");
-    command.args(["-c", "ulimit -n 200; exec \"$0\" \"$@\""]).arg(plain.get_program()).args(plain.get_args());
-    command.current_dir(folder.path()).env("XDG_CACHE_HOME", folder.path()).stdin(std::process::Stdio::null());
-    let server = Process::spawn(&mut command);
+    for files in [24, 32, 48, 64, 100, 200, 256, 400, 1_024] {
+        let plain = binary(&["demo", "--rows", "50", "--database", "t.sqlite"], folder.path());
+        let mut command = std::process::Command::new("sh");
+        let limited = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+        command.args(["-c", &limited]).arg(plain.get_program()).args(plain.get_args());
+        command.current_dir(folder.path()).env("XDG_CACHE_HOME", folder.path()).stdin(std::process::Stdio::null());
+        let mut server = Process::spawn(&mut command);
 
-    let mut kept: Vec<Client> = (0..150).map(|_| Client::connect(server.address)).collect();
-    let mut last = kept.pop().unwrap();
-    assert_eq!(last.read_reply("GET").status, 503, "no request is waited for");
-    assert!(kept.iter_mut().take(50).all(|client| {
-        client.send("GET", "/tricks", "HTTP/1.1", &[("host", "localhost")]);
-        client.read_reply("GET").status == 200
-    }));
+        // More than there are files: nobody is left without an answer or an end.
+        let mut all: Vec<Client> = (0..files + 20).map(|_| Client::connect(server.address)).collect();
+        let mut served = 0;
+        for (n, client) in all.iter_mut().enumerate() {
+            let request = format!("GET /tricks?limit={} HTTP/1.1\r\nhost: localhost\r\n\r\n", n % 50 + 1);
+            // One for which there is no room may be gone by now.
+            let _ = client.stream.write_all(request.as_bytes());
+            served += usize::from(client.wait_for("HTTP/1.1 200"));
+        }
+        assert!(served > 0 && served < files, "{files} files: {served} served");
+        assert!(served >= files / 2 || files < 64, "{files} files: {served} served");
+
+        drop(all);
+        until("there is room again", || {
+            let mut client = Client::connect(server.address);
+            let _ = client.stream.write_all(b"GET /tricks HTTP/1.1\r\nhost: localhost\r\n\r\n");
+            client.wait_for("HTTP/1.1 200")
+        });
+        let log = server.kill();
+        let complaints = log.iter().filter(|line| line.contains("ERROR")).count();
+        assert!(complaints <= 3, "{files} files: {log:?}");
+    }
+}
+
+#[test]
+fn a_server_without_files_says_so_once_and_goes_on_when_there_are_some() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut server = Process::serve(&["demo", "--rows", "50", "--database", "t.sqlite"], folder.path());
+    assert_eq!(server.get("/tricks").status, 200);
+    let limit = |files: &str| {
+        let pid = server.child.id().to_string();
+        let limited =
+            std::process::Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={files}:")]).status();
+        assert!(limited.unwrap().success());
+    };
+    limit("4");
+    let mut client = Client::get(server.address, "/tricks");
+    // Time for many tries.
+    std::thread::sleep(Duration::from_secs(1));
+    limit("200");
+    assert_eq!(client.read_reply("GET").status, 200);
+    assert_eq!(server.get("/tricks").status, 200);
+    let log = server.kill();
+    assert_eq!(log.iter().filter(|line| line.contains("raise the limit on open files")).count(), 1, "{log:?}");
 }

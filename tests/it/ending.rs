@@ -312,7 +312,31 @@ fn what_the_end_of_the_server_cuts_is_logged_as_that() {
     signal();
     child.wait().unwrap();
     assert!(client.read_reply("GET").reset);
-    let text = text();
-    assert!(text.contains("streams that still run are cut") && text.contains("outcome=shutdown"), "{text}");
-    assert!(!text.contains("outcome=left"), "{text}");
+    let ended = text();
+    assert!(ended.contains("streams that still run are cut connections=1 had="), "with how long they had: {ended}");
+    assert!(ended.contains("outcome=shutdown"), "{ended}");
+    assert!(!ended.contains("outcome=left"), "{ended}");
+    assert!(!ended.contains("had=0ns"), "{ended}");
+}
+
+#[test]
+fn a_server_that_nothing_holds_up_cuts_nothing_and_says_so() {
+    // Whichever of the ends that are there at once is looked at first.
+    for _ in 0..8 {
+        let folder = TempDir::new().unwrap();
+        let log = folder.path().join("log");
+        let mut command = binary(&["demo", "--rows", "20", "--database", "t.sqlite"], folder.path());
+        command.env("CHUNKFLOW_LISTEN", "127.0.0.1:0").stderr(std::fs::File::create(&log).unwrap());
+        let mut child = command.spawn().unwrap();
+        let text = || std::fs::read_to_string(&log).unwrap();
+        until("it serves", || text().contains("serving tricks at"));
+        // It hears of signals a moment after it says so.
+        std::thread::sleep(Duration::from_millis(100));
+        for _ in 0..2 {
+            let killed = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+            assert!(killed.unwrap().success());
+        }
+        assert!(child.wait().unwrap().success());
+        assert!(!text().contains("are cut"), "{}", text());
+    }
 }
