@@ -19,7 +19,7 @@ struct Meaning {
 const RIGHTS: &str =
     "give the user what the page on shared stores says: ACL SETUSER NAME ~PREFIX* +get +set +eval +del";
 
-const MEANINGS: [Meaning; 16] = [
+const MEANINGS: [Meaning; 17] = [
     Meaning {
         code: "READONLY",
         elsewhere: true,
@@ -74,6 +74,13 @@ const MEANINGS: [Meaning; 16] = [
         elsewhere: true,
         read: false,
         message: "the cluster of Redis is not whole",
+        remedy: "see redis-cli --cluster check",
+    },
+    Meaning {
+        code: READS_ALONE,
+        elsewhere: false,
+        read: true,
+        message: "the cluster of Redis is not whole, and takes no writes",
         remedy: "see redis-cli --cluster check",
     },
     Meaning {
@@ -134,6 +141,10 @@ const MEANINGS: [Meaning; 16] = [
     },
 ];
 
+/// A cluster that is not whole may be told to serve what it has (`cluster-allow-reads-when-down`), and says so by
+/// the code of one that serves nothing.
+const READS_ALONE: &str = "CLUSTERDOWN, but for reads";
+
 /// What an error means; nothing where it is no answer.
 fn meaning(error: &RedisError) -> Option<&'static Meaning> {
     if error.kind() == ErrorKind::AuthenticationFailed {
@@ -144,11 +155,17 @@ fn meaning(error: &RedisError) -> Option<&'static Meaning> {
 
     // What a script met has a code of its own, which servers say in their own ways.
     if code == "ERR" {
+        if detail.contains("while the cluster is down and readonly") {
+            return of_code(READS_ALONE);
+        }
         if detail.contains("can't run this command") {
             return of_code("NOPERM");
         }
         let inner = MEANINGS.iter().find(|one| detail.contains(&format!("-{} ", one.code)));
         return inner.or_else(|| of_code("ERR"));
+    }
+    if code == "CLUSTERDOWN" && detail.contains("only accepts read") {
+        return of_code(READS_ALONE);
     }
     of_code(code).or_else(|| of_code("ERR"))
 }

@@ -7,7 +7,7 @@ use chunkflow::{Kind as ErrorKind, ResourceOptions, StoreOptions};
 use super::{options, serve};
 use crate::{
     firewall::Firewall,
-    machines::cli,
+    machines::{Cluster, cli},
     servers::{Kind, Server},
     support::{Numbers, Running, ask, ids, numbered, until},
 };
@@ -124,17 +124,52 @@ fn a_redis_that_refuses_writes_for_any_reason_is_read_and_is_written_to_again_wh
 }
 
 #[test]
+fn a_cluster_that_only_reads_since_it_is_not_whole_is_read() {
+    let cluster = Cluster::start();
+    let url = StoreOptions { prefix: "refused:".into(), near: 0, ..StoreOptions::new(cluster.url.clone()) };
+    let listed = Listed::over(url);
+    let each = |command: &[&str]| {
+        for node in &cluster.nodes {
+            cli(node, command);
+        }
+    };
+    each(&["config", "set", "cluster-allow-reads-when-down", "yes"]);
+    // One of 16,384 places for names is nobody's.
+    each(&["cluster", "delslots", "7"]);
+    let refuses = || cluster.nodes.iter().all(|node| cli(node, &["cluster", "info"]).contains("cluster_state:fail"));
+    until("it takes no writes", refuses);
+    let chunk = |reply: &crate::support::Reply| reply.header("cache-status").contains("; hit");
+    until("it is read", || chunk(&listed.server.get("/numbers?limit=10")) || listed.loads_of("/numbers", ROWS) <= 1);
+
+    for list in ["/numbers.csv", "/numbers.ndjson", "/numbers.csv", "/numbers.ndjson"] {
+        // More chunks in a row than a breaker allows.
+        assert!(listed.server.get(list).whole);
+        listed.server.block_on(listed.server.chunkflow.written());
+        // What stood in that place, if anything did, is gone.
+        assert!(listed.loads_of("/numbers", ROWS) <= 1, "what is there is found");
+    }
+    let purged = listed.server.block_on(listed.server.chunkflow.purge("numbers")).expect_err("it is refused");
+    assert_eq!(purged.kind(), ErrorKind::Refused, "{purged}");
+    assert!(purged.to_string().contains("the cluster of Redis is not whole, and takes no writes"), "{purged}");
+}
+
+#[test]
 fn a_memcached_that_is_full_and_forgets_nothing_can_still_be_read() {
     let machine = Server::start_with(Kind::Memcached, &["-M", "-m", "2"]);
     let server = serve(&Numbers::new(10_000, 500), options(&machine, "full", 0), ResourceOptions::default());
-    for _ in 0..3 {
-        assert!(server.get("/numbers").whole);
-    }
     let metrics = server.chunkflow.metrics();
-    assert!(metrics.store_errors() > 5, "it was full");
-    let before = metrics.hits();
-    assert!(server.get("/numbers").whole);
-    assert!(metrics.hits() > before, "what it took it gives");
+    let found = || {
+        let before = metrics.hits();
+        assert!(server.get("/numbers").whole);
+        server.block_on(server.chunkflow.written());
+        metrics.hits() - before
+    };
+    until("it is full", || found() > 0 && metrics.store_errors() > 5);
+    let taken = found();
+    assert!(taken > 0);
+    for _ in 0..20 {
+        assert_eq!(found(), taken, "what it took it gives, however often it refuses more");
+    }
 }
 
 #[test]
