@@ -21,6 +21,8 @@ const CHUNKS: i64 = 24;
 const LARGEST: usize = 384 * 1024;
 /// What stands around a chunk's body in the store.
 const AROUND: usize = 1024;
+/// So often what was written is looked for.
+const LOOKS: usize = 2;
 /// So often a store is asked until it answers.
 const MEETINGS: u32 = 4;
 /// What is written fades after this.
@@ -118,11 +120,14 @@ async fn try_chunk(store: &Arc<dyn Store>, chunk: &Arc<Chunk>, wrong: &mut Wrong
     let lease = wrong.note(store.lease(&chunk.key, KEEP).await);
     let generation = store.generation(LIST);
     if wrong.note(store.put(Arc::clone(chunk), KEEP, generation).await).is_some() {
-        let found = wrong.note(store.get(&chunk.key).await);
-        if found.is_some_and(|found| found.as_ref() != Some(chunk)) {
-            let error = Error::new(Kind::Data, "what was just written is not there")
-                .remedy("give it more memory; see its evictions, and that all of its addresses are one store");
-            wrong.note(Err::<(), _>(error));
+        // More than once: calls take turns at several connections, which a balancer may lead to several stores.
+        for _ in 0..LOOKS {
+            let found = wrong.note(store.get(&chunk.key).await);
+            if found.is_some_and(|found| found.as_ref() != Some(chunk)) {
+                let error = Error::new(Kind::Data, "what was just written is not there")
+                    .remedy("give it more memory; see its evictions, and that all of its addresses are one store");
+                wrong.note(Err::<(), _>(error));
+            }
         }
     }
 

@@ -20,12 +20,14 @@ pub struct Firewall {
 
 #[derive(Default)]
 struct State {
-    /// The port that new connections are passed on to.
-    leads_to: AtomicUsize,
+    /// The ports that new connections are passed on to, in turn.
+    leads_to: Mutex<Vec<u16>>,
     /// Of each connection so far, whether it was dropped: both ends hear nothing more, and nothing of that.
     silent: Mutex<Vec<Arc<AtomicBool>>>,
     /// Bytes a second that a client may send; 0: any number.
     rate: AtomicUsize,
+    /// How many connections somebody has sent something into since they fell silent.
+    asked_in_vain: AtomicUsize,
     /// What clients sent, where it is kept.
     sent: Mutex<Option<Vec<u8>>>,
 }
@@ -33,9 +35,14 @@ struct State {
 impl Firewall {
     /// One that leads to this port; to none yet where that is 0.
     pub fn before(port: u16) -> Firewall {
+        Firewall::before_each(&[port])
+    }
+
+    /// One that leads to these ports in turn, as a balancer does.
+    pub fn before_each(ports: &[u16]) -> Firewall {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let firewall = Firewall { address: listener.local_addr().unwrap(), state: Arc::default() };
-        firewall.leads_to(port);
+        *firewall.state.leads_to.lock().unwrap() = ports.to_vec();
         let state = Arc::clone(&firewall.state);
         thread::spawn(move || listener.incoming().for_each(|client| pass(&state, client.unwrap())));
         firewall
@@ -43,7 +50,7 @@ impl Firewall {
 
     /// New connections go to this port from now on.
     pub fn leads_to(&self, port: u16) {
-        self.state.leads_to.store(port.into(), Ordering::SeqCst);
+        *self.state.leads_to.lock().unwrap() = vec![port];
     }
 
     /// Every connection that there is falls silent: what is sent into it is lost, and neither end is told. New
@@ -67,6 +74,11 @@ impl Firewall {
         self.state.silent.lock().unwrap().len()
     }
 
+    /// How many connections clients have sent something into since they fell silent.
+    pub fn asked_in_vain(&self) -> usize {
+        self.state.asked_in_vain.load(Ordering::SeqCst)
+    }
+
     /// Keeps what clients send from now on.
     pub fn listen_in(&self) {
         *self.state.sent.lock().unwrap() = Some(vec![]);
@@ -79,7 +91,11 @@ impl Firewall {
 }
 
 fn pass(state: &Arc<State>, client: TcpStream) {
-    let port = state.leads_to.load(Ordering::SeqCst) as u16;
+    let port = {
+        let mut ports = state.leads_to.lock().unwrap();
+        ports.rotate_left(1);
+        *ports.last().unwrap()
+    };
     let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { return };
     let silent = Arc::new(AtomicBool::new(false));
     state.silent.lock().unwrap().push(Arc::clone(&silent));
@@ -94,8 +110,12 @@ fn pass(state: &Arc<State>, client: TcpStream) {
 /// Passes on what comes, until an end closes; once it is silent, an end that closes is not told of either.
 fn copy(mut from: TcpStream, mut to: TcpStream, silent: &AtomicBool, listens: Option<&State>) {
     let mut some = [0; 65536];
+    let mut was_asked = false;
     while let Ok(read @ 1..) = from.read(&mut some) {
         if silent.load(Ordering::SeqCst) {
+            if let Some(state) = listens.filter(|_| !std::mem::replace(&mut was_asked, true)) {
+                state.asked_in_vain.fetch_add(1, Ordering::SeqCst);
+            }
             continue;
         }
         if let Some(state) = listens

@@ -7,7 +7,7 @@ use std::{
 };
 
 use mysql_async::{
-    Conn, DriverError, Error as MysqlError, IoError, Opts, OptsBuilder, Row, SslOpts, prelude::Queryable,
+    Conn, DriverError, Error as MysqlError, IoError, Opts, OptsBuilder, Row, SslOpts, UrlError, prelude::Queryable,
 };
 use rustls::{
     crypto::{CryptoProvider, aws_lc_rs},
@@ -133,8 +133,15 @@ impl Connector {
             }
         }
         let parsed = Opts::from_url(&format!("mysql:{rest}?{}", kept.join("&"))).map_err(|error| {
-            Error::new(Kind::Config, format!("the database's URL cannot be read: {error}"))
-                .remedy("write mysql://USER:PASSWORD@HOST:PORT/DATABASE, with special characters percent-encoded")
+            let form = "write mysql://USER:PASSWORD@HOST:PORT/DATABASE, with special characters percent-encoded";
+            let remedy = match &error {
+                UrlError::UnknownParameter { param } if param.to_lowercase().contains("ssl") => {
+                    format!("write ssl-mode=required or ssl-ca=FILE in the place of `{param}`, or {form}")
+                }
+                UrlError::UnknownParameter { param } => format!("leave `{param}` out, or {form}"),
+                _ => form.to_owned(),
+            };
+            Error::new(Kind::Config, format!("the database's URL cannot be read: {error}")).remedy(remedy)
         })?;
         let Some(database) = parsed.db_name().map(str::to_owned) else {
             return Err(Error::new(Kind::Config, "the database's URL names no database")

@@ -145,8 +145,13 @@ impl Connector {
         };
         let mut config: Config = plain.parse().map_err(|error: tokio_postgres::Error| {
             let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-            Error::new(Kind::Config, format!("the database's URL cannot be read: {why}"))
-                .remedy("write postgres://USER:PASSWORD@HOST:PORT/DATABASE, with special characters percent-encoded")
+            let form = "write postgres://USER:PASSWORD@HOST:PORT/DATABASE, with special characters percent-encoded";
+            let remedy = match why.strip_prefix("unknown option `").and_then(|rest| rest.strip_suffix('`')) {
+                Some("ssl") => format!("write sslmode=require in the place of `ssl`, or {form}"),
+                Some(name) => format!("leave `{name}` out, or {form}"),
+                None => form.to_owned(),
+            };
+            Error::new(Kind::Config, format!("the database's URL cannot be read: {why}")).remedy(remedy)
         })?;
         let session = config.get_application_name().map(|name| format!("application_name {name}"));
         if session.is_none() {

@@ -27,6 +27,9 @@ const EXAMPLES: &str = "write redis://HOST:PORT/DB, redis+unix:///PATH?db=DB, re
      redis+sentinel://HOST:PORT,HOST:PORT/NAME, with `rediss` for TLS, and with USER:PASSWORD@ before the hosts where \
      they are needed";
 
+/// Between two tries of a call that a cluster says may be tried again, in milliseconds, at least and at most.
+const RETRY_PAUSE: (u64, u64) = (20, 120);
+
 /// What makes connections to where the options say.
 pub(super) fn connector(options: &StoreOptions) -> Result<Connector> {
     let wrong = |why: String| Error::new(Kind::Config, format!("the URL of the store {why}")).remedy(EXAMPLES);
@@ -36,10 +39,22 @@ pub(super) fn connector(options: &StoreOptions) -> Result<Connector> {
     let is_tls = redis == "rediss";
 
     if options.tls.is_some() && !is_tls {
-        return Err(Error::new(Kind::Config, format!("`tls` of the store is of no use with {scheme}://"))
-            .remedy("write rediss:// in the URL, which speaks TLS, or leave `tls` out"));
+        let remedy = match kind {
+            "unix" => "leave `tls` out: what is on this machine speaks no TLS".to_owned(),
+            _ => format!(
+                "write redis{}:// in the URL, which speaks TLS, or leave `tls` out",
+                scheme.replacen("redis", "s", 1)
+            ),
+        };
+        return Err(
+            Error::new(Kind::Config, format!("`tls` of the store is of no use with {scheme}://")).remedy(remedy)
+        );
     }
     let certificates = options.tls.as_ref().map(certificates).transpose()?;
+    if kind.is_empty() && Login::ends_early(rest) {
+        return Err(Error::new(Kind::Config, "the user or password in the store's URL has a character that ends it")
+            .remedy("percent-encode it, %2F for /, %23 for #, %3F for ?, %40 for @, %25 for %"));
+    }
 
     let made = match kind {
         "cluster" => cluster(redis, rest, certificates),
@@ -120,6 +135,9 @@ fn cluster(redis: &str, rest: &str, certificates: Option<TlsCertificates>) -> Re
         .connection_timeout(CONNECT)
         .response_timeout(CONNECT)
         .tcp_settings(tcp())
+        // The driver's own pauses are longer than a call may take, which then never says why it failed.
+        .min_retry_wait(RETRY_PAUSE.0)
+        .max_retry_wait(RETRY_PAUSE.1)
         .retries(2);
     if let Some(user) = parts.login.user {
         builder = builder.username(user);
@@ -221,6 +239,12 @@ struct Login {
 }
 
 impl Login {
+    /// Whether what stands before the last `@` would end before it: then a part of a password is taken for a host, and
+    /// asked for by its name.
+    fn ends_early(rest: &str) -> bool {
+        rest.rsplit_once('@').is_some_and(|(login, _)| login.contains(['/', '?', '#']))
+    }
+
     /// The login before the last `@`, and what is behind it.
     fn before(rest: &str) -> (Login, &str) {
         let Some((login, rest)) = rest.rsplit_once('@') else { return (Login::default(), rest) };
@@ -279,6 +303,10 @@ mod tests {
             ("redis+unix://:secret@socket", "it names no socket"),
             ("redis+unix:///socket?db=x&pass=secret", "the database is no number"),
             ("redis://:secret@:1", "cannot be read"),
+            ("redis://:1/secret@host", "a character that ends it"),
+            ("redis://app:1#secret@host:1", "a character that ends it"),
+            ("rediss://:1?secret@host", "a character that ends it"),
+            ("redis+unix://:secret@/socket?pw=secret", "there is no parameter `pw`"),
         ] {
             let error = connector(&StoreOptions::new(url)).err().unwrap_or_else(|| panic!("{url} is read")).to_string();
             assert!(error.contains(told) && !error.contains("secret"), "{url}: {error}");

@@ -60,7 +60,9 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "write postgres://USER:PASSWORD@HOST:PORT/DATABASE",
     ),
     ("postgres://app:HUNTER2@127.0.0.1:1/shop?sslmode=yes", "no sslmode `yes`", "use disable, allow, prefer"),
-    ("postgres://app:HUNTER2@127.0.0.1:1/shop?ssl=true", "cannot be read", "write postgres://"),
+    ("postgres://app:HUNTER2@127.0.0.1:1/shop?ssl=true", "unknown option `ssl`", "write sslmode=require"),
+    ("postgres://app:HUNTER2@127.0.0.1:1/shop?schema=sales", "unknown option `schema`", "leave `schema` out"),
+    ("postgres://app:HUNTER2@127.0.0.1:1/shop?pgbouncer=true", "unknown option `pgbouncer`", "leave `pgbouncer` out"),
     (
         "postgres://app:HUNTER2@127.0.0.1:1/shop?sslmode=verify-full&sslrootcert=nowhere.pem",
         "nowhere.pem cannot be used",
@@ -70,7 +72,9 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("mysql://app:HUNTER2@127.0.0.1:1/shop", "MySQL cannot be reached", "see that it runs"),
     ("mysql://app:HUNTER2@127.0.0.1:1", "names no database", "write mysql://USER:PASSWORD@HOST:PORT/DATABASE"),
     ("mysql://app:HUNTER2@127.0.0.1:1/shop?ssl-mode=yes", "no ssl-mode `yes`", "use disabled, preferred"),
-    ("mysql://app:HUNTER2@127.0.0.1:1/shop?charset=utf8mb4", "cannot be read", "write mysql://"),
+    ("mysql://app:HUNTER2@127.0.0.1:1/shop?charset=utf8mb4", "`charset'", "leave `charset` out"),
+    ("mysql://app:HUNTER2@127.0.0.1:1/shop?sslmode=require", "`sslmode'", "write ssl-mode=required"),
+    ("mariadb://app:HUNTER2@127.0.0.1:1/shop?useSSL=true", "`useSSL'", "write ssl-mode=required"),
 ];
 
 #[test]

@@ -4,6 +4,7 @@ use chunkflow::StoreOptions;
 
 use super::{options, said, url};
 use crate::{
+    firewall::Firewall,
     machines::{Cluster, cli},
     servers::{Kind, Server},
     support::{numbered, until},
@@ -101,6 +102,14 @@ fn a_memcached_that_is_not_what_servers_need_is_reported_with_the_remedy() {
     is_wrong("no meta protocol", &format!("url = \"memcached://127.0.0.1:{}\"", proxy.port), told);
     let redis = Server::shared(Kind::Redis);
     is_wrong("a Redis", &format!("url = \"memcached://127.0.0.1:{}\"", redis.port), told);
+}
+
+#[test]
+fn two_stores_behind_one_address_are_reported() {
+    let servers = [Server::start(Kind::Redis), Server::start(Kind::Redis)];
+    let balancer = Firewall::before_each(&servers.each_ref().map(|server| server.port));
+    let store = format!("url = \"redis://{}\"", balancer.address);
+    is_wrong("a balancer", &store, &["what was just written is not there", "all of its addresses are one store"]);
 }
 
 #[test]

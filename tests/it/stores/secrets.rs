@@ -173,6 +173,21 @@ fn a_redis_is_reached_by_its_socket_with_a_user_and_a_database() {
     let names = |database: &str| cli(&redis, &["-a", "s3cret", "-n", database, "--scan"]).lines().count();
     assert!(names("3") > 2 && names("0") == 0);
     is_refused(&format!("url = \"redis+unix://{path}\""), "asks for a password");
+
+    // A user whose names are others than those of the user without a name.
+    let user = ["-a", "s3cret", "acl", "setuser", "app", "on", ">s3cret/@more", "~app:*", "+@all"];
+    cli(&redis, &user);
+    for (login, query) in [
+        ("app:s3cret%2F%40more@", "db=4"),
+        ("", "db=5&user=app&pass=s3cret%2F%40more"),
+        ("", "db=6&username=app&password=s3cret%2F%40more"),
+    ] {
+        is_used(&format!("url = \"redis+unix://{login}{path}?{query}\""));
+        assert!(names(&query[3..4]) > 2, "{query}");
+    }
+    is_refused(&format!("url = \"redis+unix://app:s3cret@{path}\""), "does not know this user");
+    is_refused(&format!("url = \"redis+unix://{path}?database=3\""), "it may have db, user and pass");
+    is_refused(&format!("url = \"redis+unix://{path}\"\ntls = {{ ca = \"ca.pem\" }}"), "leave `tls` out");
     is_refused(&format!("url = \"redis+unix://{path}.none\""), "the store does not answer");
 }
 
