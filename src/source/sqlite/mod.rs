@@ -5,6 +5,7 @@
 
 mod careful;
 mod catalogue;
+mod failure;
 mod look;
 mod related;
 mod rows;
@@ -25,6 +26,7 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use self::{
+    failure::{is_in_the_text, will_pass},
     look::{FileId, Look, Stamp, schema_version},
     session::{Failure, Session},
 };
@@ -440,12 +442,6 @@ impl Source for Table {
     }
 }
 
-/// Whether the same read may be tried again: another connection held the file for a moment.
-fn will_pass(error: &rusqlite::Error) -> bool {
-    let passing = [ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked, ErrorCode::FileLockingProtocolFailed];
-    error.sqlite_error_code().is_some_and(|code| passing.contains(&code))
-}
-
 /// How many steps may pass between two looks at the clock.
 fn steps(conditions: &[Condition]) -> i32 {
     let patterns = conditions.iter().any(|condition| condition.operator == Operator::Like);
@@ -578,7 +574,7 @@ impl Pool {
             Failure::Sqlite(error) => error,
             Failure::Wide | Failure::NoRoom(_) => return wider_than_it_said(),
         };
-        if error.to_string().contains("syntax error") {
+        if is_in_the_text(&error) {
             return Error::new(Kind::Internal, "SQLite does not take the text of a query")
                 .caused_by(error)
                 .remedy("this is a fault of the program: report it with what the log says");

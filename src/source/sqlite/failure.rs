@@ -1,0 +1,36 @@
+//! What SQLite's failures are signs of.
+
+use rusqlite::{Error, ErrorCode};
+
+/// Whether the same read may be tried again: another connection held the file for a moment.
+pub(super) fn will_pass(error: &Error) -> bool {
+    let passing = [ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked, ErrorCode::FileLockingProtocolFailed];
+    error.sqlite_error_code().is_some_and(|code| passing.contains(&code))
+}
+
+/// Whether SQLite could not read the text of a query; modules have syntax of their own, which stands in values.
+pub(super) fn is_in_the_text(error: &Error) -> bool {
+    let signs = ["syntax error", "incomplete input", "unrecognized token"];
+    matches!(error, Error::SqlInputError { msg, .. } if signs.iter().any(|sign| msg.contains(sign)))
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    #[test]
+    fn a_text_that_cannot_be_read_is_told_from_a_value_that_cannot() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE VIRTUAL TABLE text USING fts5 (body)").unwrap();
+        for torn in ["SELEC 1", "SELECT (", "SELECT '", "SELECT 1 FROM text WHERE id IN (,)", "SELECT @"] {
+            assert!(is_in_the_text(&connection.prepare(torn).map(drop).unwrap_err()), "{torn}");
+        }
+        let found = |sql: &str| connection.query_row(sql, [], |_| Ok(())).unwrap_err();
+        for other in ["SELECT nope", "SELECT * FROM text WHERE text MATCH 'a AND'", "SELECT json('{')", "SELECT nope()"]
+        {
+            assert!(!is_in_the_text(&found(other)), "{other}");
+        }
+    }
+}
