@@ -182,3 +182,35 @@ fn a_read_of_a_sqlite_file_that_is_locked_for_long_is_tried_again() {
     assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
     assert_eq!(ids(&reply.results()), [1]);
 }
+
+#[test]
+fn a_text_that_a_database_cannot_read_is_a_fault_of_the_server_and_not_an_absence_of_the_database() {
+    let postgres = postgres();
+    postgres.execute(
+        "CREATE TABLE item (id INTEGER PRIMARY KEY); INSERT INTO item VALUES (1);
+         CREATE FUNCTION torn(id INTEGER) RETURNS INTEGER LANGUAGE plpgsql AS $$
+         BEGIN EXECUTE 'SELEC 1'; RETURN id; END $$;
+         CREATE VIEW held AS SELECT torn(id) AS id FROM item;",
+    );
+    let mariadb = crate::servers::mariadb();
+    mariadb.execute(
+        "CREATE TABLE item (id INTEGER PRIMARY KEY); INSERT INTO item VALUES (1);
+         DELIMITER $$
+         CREATE FUNCTION torn(id INTEGER) RETURNS INTEGER
+         BEGIN
+             SIGNAL SQLSTATE '42000' SET MYSQL_ERRNO = 1064, MESSAGE_TEXT = 'You have an error in your SQL syntax';
+             RETURN id;
+         END $$
+         DELIMITER ;
+         CREATE VIEW held AS SELECT torn(id) AS id FROM item;",
+    );
+    for db in [postgres, mariadb] {
+        let server = db.serve("table = \"held\"\nkey = [\"id\"]");
+        for target in ["/list", "/list?limit=1", "/list?id=eq.1", "/list.csv"] {
+            let reply = server.get(target);
+            let told = String::from_utf8_lossy(&reply.body).into_owned();
+            assert_eq!(reply.status, 500, "{} {target}: {told}", db.name());
+            assert!(!told.contains("reached") && !told.contains("syntax"), "{} {target}: {told}", db.name());
+        }
+    }
+}

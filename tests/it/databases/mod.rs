@@ -1,5 +1,6 @@
 //! One suite of promises for every kind of database: what holds for one holds for all.
 
+mod broken;
 mod connect;
 mod failures;
 mod forms;
