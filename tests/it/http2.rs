@@ -1,6 +1,7 @@
 //! HTTP/2: lists by real clients, failures that are seen, and what hostile frames come to.
 
 use std::{
+    io::{Read, Write},
     process::{Command, Output, Stdio},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -10,7 +11,7 @@ use chunkflow::{Kind, ResourceOptions, ServerConfig, system_clock};
 
 use crate::{
     frames::*,
-    support::{Numbers, Running, numbers_app, serve_numbers, until},
+    support::{Client, Numbers, Running, numbers_app, serve_numbers, until},
 };
 
 fn serve(source: &Arc<Numbers>, config: ServerConfig) -> Running {
@@ -272,4 +273,40 @@ fn what_comes_of_bodies_is_given_back_to_the_connection_while_their_lists_run() 
         client.send(&frame(DATA, END_STREAM, stream, &[0; 16_000]));
     }
     assert_eq!(client.next_of(&[WINDOW_UPDATE, RST_STREAM, GOAWAY]).map(|frame| frame.stream), Some(0));
+}
+
+/// Sends bytes one at a time, so that they come to the server in pieces.
+fn in_pieces(stream: &mut std::net::TcpStream, bytes: &[u8]) {
+    stream.set_nodelay(true).unwrap();
+    for byte in bytes {
+        stream.write_all(&[*byte]).unwrap();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn what_is_spoken_is_told_by_first_bytes_that_come_in_pieces() {
+    let server = serve_numbers(&Numbers::new(100, 10));
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let mut client = Client::connect(server.address);
+    in_pieces(&mut client.stream, &[&preface[..], &settings(&[])].concat());
+    // The server's settings: their length, and a kind that is 4.
+    let mut head = [0; 9];
+    client.stream.read_exact(&mut head).unwrap();
+    assert_eq!((head[3], &head[5..]), (4, &[0; 4][..]), "{head:?}");
+
+    for (method, status) in [("GET", 200), ("P", 405), ("PRI", 405), ("PRIVATE", 405), ("POST", 405)] {
+        let mut client = Client::connect(server.address);
+        let request = format!("{method} /numbers HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        in_pieces(&mut client.stream, request.as_bytes());
+        assert_eq!(client.read_reply("GET").status, status, "{method}");
+    }
+    // As far as the preface goes, and then no further.
+    for length in 1..preface.len() {
+        let mut client = Client::connect(server.address);
+        in_pieces(&mut client.stream, &preface[..length]);
+        client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let (said, _) = client.read_to_end();
+        assert!(said.is_empty() || said.starts_with(b"HTTP/1.1 4"), "{length}: {}", String::from_utf8_lossy(&said));
+    }
 }

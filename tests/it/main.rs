@@ -41,6 +41,7 @@ mod secret_files;
 mod seen;
 mod servers;
 mod shell;
+mod sockets;
 mod stalled;
 mod steady;
 mod stores;

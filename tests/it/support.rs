@@ -52,7 +52,8 @@ impl Running {
         self.runtime.as_ref().unwrap().block_on(future)
     }
 
-    fn on(runtime: tokio::runtime::Runtime, server: ServerConfig, chunkflow: Chunkflow) -> Running {
+    /// Serves on this runtime.
+    pub fn on(runtime: tokio::runtime::Runtime, server: ServerConfig, chunkflow: Chunkflow) -> Running {
         let server = ServerConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)).into(), ..server };
         let server = runtime.block_on(async { Server::bind(server, chunkflow.clone()).unwrap() });
         let (address, shutdown, (tell, ended)) =

@@ -51,7 +51,7 @@ fn every_shared_store_keeps_the_promises_of_stores_packed_or_not_with_and_withou
 }
 
 /// A server of `/numbers` over a shared store.
-fn serve(source: &Arc<Numbers>, options: StoreOptions, resource: ResourceOptions) -> Running {
+pub fn serve(source: &Arc<Numbers>, options: StoreOptions, resource: ResourceOptions) -> Running {
     Running::with(ServerConfig::default(), async || {
         let store: Arc<dyn Store> = open_store(&options).unwrap();
         let resource = Resource::new("numbers", Arc::clone(source) as Arc<dyn Source>, resource).unwrap();

@@ -1,9 +1,12 @@
 //! What else can stand between servers and what they share: a store slower than the database, clocks that differ, nodes
 //! that are dead.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use chunkflow::{Chunkflow, Metrics, Resource, ResourceOptions, ServerConfig, Source, StoreOptions, open_store};
+use chunkflow::{Chunkflow, Clock, Metrics, Resource, ResourceOptions, ServerConfig, Source, StoreOptions, open_store};
 
 use super::{options, said};
 use crate::{
@@ -38,15 +41,34 @@ fn warm_waits_for_a_store_that_is_slower_than_the_database_and_all_chunks_are_in
     }
 }
 
+#[test]
+fn what_is_not_written_for_want_of_room_is_counted_as_that_and_as_no_failure_of_the_store() {
+    for kind in [Kind::Redis, Kind::Memcached] {
+        let machine = Server::start(kind);
+        let way = Firewall::before(machine.port);
+        let scheme = if kind == Kind::Redis { "redis" } else { "memcached" };
+        let store = StoreOptions { near: 0, ..StoreOptions::new(format!("{scheme}://{}", way.address)) };
+        let server = super::serve(&Numbers::new(2_000, 40_000), store, ResourceOptions::default());
+        // It answers, but takes in a second what the source gives in a moment.
+        way.slow_down(4_000_000);
+        assert!(server.get("/numbers").whole);
+
+        let unwritten = server.chunkflow.metrics().unwritten();
+        assert!(unwritten > 0, "{kind:?}: more than 32 MiB were to be written");
+    }
+}
+
 /// A list over a store, by a server whose clock a test turns.
 fn serve_by(clock: &Hands, source: &Arc<Numbers>, store: StoreOptions) -> Running {
-    let clock = clock.clock();
-    Running::with(ServerConfig::default(), async || {
-        let store = open_store(&store).unwrap();
-        let options = ResourceOptions { ttl: Duration::from_secs(60), ..ResourceOptions::default() };
-        let resource = Resource::new("numbers", Arc::clone(source) as Arc<dyn Source>, options).unwrap();
-        Chunkflow::with_clock(store, clock, Arc::new(Metrics::default())).with(resource)
-    })
+    Running::with(ServerConfig::default(), async || by(clock.clock(), source, &store))
+}
+
+/// The same without a server.
+fn by(clock: Clock, source: &Arc<Numbers>, store: &StoreOptions) -> Chunkflow {
+    let store = open_store(store).unwrap();
+    let options = ResourceOptions { ttl: Duration::from_secs(60), ..ResourceOptions::default() };
+    let resource = Resource::new("numbers", Arc::clone(source) as Arc<dyn Source>, options).unwrap();
+    Chunkflow::with_clock(store, clock, Arc::new(Metrics::default())).with(resource)
 }
 
 #[test]
@@ -67,6 +89,56 @@ fn a_clock_that_is_ahead_is_counted_by_the_others_as_soon_as_the_store_is_of_no_
             assert_eq!(second.other_clock() == 0, is_of_use, "{kind:?}, {ahead} s");
             assert_eq!(first.other_clock(), 0, "the one that is ahead sees nothing of it");
         }
+    }
+}
+
+/// What is logged by the threads that it is set for.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn that_the_clocks_of_two_servers_differ_is_warned_of_once_by_the_one_that_is_behind() {
+    let source = Numbers::new(2_000, 200);
+    let store = options(Server::shared(Kind::Redis), "clocks_log", 0);
+    let ahead = Hands::default();
+    let first = serve_by(&ahead, &source, store.clone());
+    ahead.advance(Duration::from_secs(7_200));
+    let lists = ["/numbers", "/numbers.csv", "/numbers.ndjson"];
+    assert!(lists.iter().all(|list| first.get(list).whole));
+    first.block_on(first.chunkflow.written());
+
+    let log = Log::default();
+    let writer = log.clone();
+    let logged = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+    let logged = tracing::Dispatch::new(logged);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .on_thread_start(move || std::mem::forget(tracing::dispatcher::set_default(&logged)))
+        .build()
+        .unwrap();
+    let clock = Hands::default().clock();
+    let chunkflow = runtime.block_on(async { by(clock, &source, &store) });
+    let second = Running::on(runtime, ServerConfig::default(), chunkflow);
+    assert!(lists.iter().all(|list| second.get(list).whole));
+    let counted = second.chunkflow.metrics().other_clock();
+    assert!(counted > 1, "{counted}");
+    let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let warnings: Vec<&str> = said.lines().filter(|line| line.contains("clock")).collect();
+    assert_eq!(warnings.len(), 1, "{said}");
+    for part in ["WARN", "numbers", "7200 s ahead", "keep the clocks of all servers in step"] {
+        assert!(warnings[0].contains(part), "{part}: {said}");
     }
 }
 
@@ -109,5 +181,23 @@ fn the_share_of_a_memcached_node_that_is_dead_or_hangs_goes_to_the_others_until_
         nodes[1].order(comes, is_back);
         until("it is used again, and all are found", || servers.iter().all(|server| read_by(server) == 0));
         assert!(servers.iter().all(|server| server.chunkflow.generation("numbers") == generation));
+    }
+}
+
+#[test]
+fn a_purge_without_a_node_is_known_to_a_server_that_never_saw_it_away() {
+    let (nodes, url) = three_nodes();
+    let source = Numbers::new(2_000, 200);
+    let server = over_nodes(&url, &source);
+    assert!(server.get("/numbers").whole);
+    // Each of them, since one of them would be asked first where each name has one.
+    for node in &nodes {
+        node.order("kill", "killed");
+        server.block_on(server.chunkflow.purge("numbers")).expect("a purge is one without it");
+        node.order("start", "ready");
+
+        let another = over_nodes(&url, &source);
+        assert!(another.get("/numbers").whole);
+        assert_eq!(another.chunkflow.generation("numbers"), server.chunkflow.generation("numbers"));
     }
 }

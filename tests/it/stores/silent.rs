@@ -10,7 +10,7 @@ use crate::{
     firewall::Firewall,
     machines::{Cluster, cli},
     servers::{Kind, Server},
-    support::{Numbers, Running, ids, until},
+    support::{Client, Numbers, Running, ids, until},
 };
 
 const ROWS: u64 = 5_000;
@@ -65,6 +65,30 @@ fn a_silent_connection_to_any_store_is_replaced_within_a_few_calls() {
             let more = firewall.connections() - connections;
             assert!(more > 0 && more <= 16, "{kind:?}: {more} connections");
         }
+    }
+}
+
+#[test]
+fn of_many_connections_that_fell_silent_one_is_waited_for_and_none_is_used_again() {
+    for kind in [Kind::Redis, Kind::Memcached] {
+        let machine = Server::start(kind);
+        let firewall = Firewall::before(machine.port);
+        let scheme = if kind == Kind::Redis { "redis" } else { "memcached" };
+        let listed = Listed::over(&format!("{scheme}://{}", firewall.address), "many");
+        // As many connections as clients need: each list is another one.
+        let server = &listed.server;
+        let mut clients: Vec<Client> =
+            (1..=40).map(|n| Client::get(server.address, &format!("/numbers?limit={}", n * 100))).collect();
+        assert!(clients.iter_mut().all(|client| client.read_reply("GET").whole));
+        server.block_on(server.chunkflow.written());
+        assert!(firewall.connections() >= 4, "{kind:?}: {} connections", firewall.connections());
+
+        firewall.silence();
+        listed.is_found_again(&format!("{kind:?}"));
+        // One call of the list's, and those that began before it was over.
+        let asked = firewall.asked_in_vain();
+        let most = if kind == Kind::Redis { 3 } else { 5 };
+        assert!((1..=most).contains(&asked), "{kind:?}: {asked} of {} connections", firewall.connections());
     }
 }
 
