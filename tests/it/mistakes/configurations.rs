@@ -206,7 +206,7 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("[server]\nlisten = \"localhost\"", "7:10", "`localhost` is no address", "write IP:PORT"),
     ("[server]\nlisten = \"example.com:80\"", "7:10", "is no address", "write IP:PORT"),
     ("[server]\nlisten = \"127.0.0.1:99999\"", "7:10", "is no address", "write IP:PORT"),
-    ("[server]\nport = 8080", "7:1", "unknown key `port`", "keys here: listen"),
+    ("[server]\nport = 8080", "7:1", "unknown key `port`", "listen, tls"),
     ("[server]\nallowed_hosts = \"example.com\"", "7:17", "not a list of texts", "allowed_hosts = [\"example.com\"]"),
     ("[server]\nallowed_hosts = [\"https://example.com\"]", "7:17", "is no host", "\"www.example.com\""),
     ("[server]\nallowed_hosts = []", "7:17", "`allowed_hosts` is empty", "name hosts"),
