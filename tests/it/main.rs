@@ -14,6 +14,7 @@ mod databases;
 mod deployed;
 mod discretion;
 mod django;
+mod documents;
 mod encodings;
 mod ending;
 mod firewall;

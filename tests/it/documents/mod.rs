@@ -1,0 +1,41 @@
+//! What the documents say is true: their links lead somewhere, their code runs, and the reference is whole.
+
+mod links;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The folder of the project.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The text of a file, by its path from the folder of the project.
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// All documents that somebody reads, by their paths from the folder of the project.
+fn documents() -> Vec<String> {
+    let mut found = vec![];
+    for folder in [".", "docs", "docs/reference", "deploy", "benches/peers"] {
+        let Ok(entries) = fs::read_dir(root().join(folder)) else { continue };
+        let names = entries.map(|entry| PathBuf::from(entry.unwrap().file_name()));
+        let names = names.filter(|name| name.extension().is_some_and(|extension| extension == "md"));
+        found.extend(names.map(|name| format!("{folder}/{}", name.display()).trim_start_matches("./").to_owned()));
+    }
+    found.sort();
+    found
+}
+
+/// The lines of a document that are no code block.
+fn prose(text: &str) -> impl Iterator<Item = &str> {
+    let mut is_code = false;
+    text.lines().filter(move |line| {
+        let is_fence = line.starts_with("```");
+        is_code ^= is_fence;
+        !is_code && !is_fence
+    })
+}
