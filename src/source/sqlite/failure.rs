@@ -10,8 +10,13 @@ pub(super) fn will_pass(error: &Error) -> bool {
 
 /// Whether SQLite could not read the text of a query; modules have syntax of their own, which stands in values.
 pub(super) fn is_in_the_text(error: &Error) -> bool {
-    let signs = ["syntax error", "incomplete input", "unrecognized token"];
-    matches!(error, Error::SqlInputError { msg, .. } if signs.iter().any(|sign| msg.contains(sign)))
+    let signs = ["syntax error", "unrecognized token"];
+    match error {
+        Error::SqlInputError { msg, .. } => signs.iter().any(|sign| msg.contains(sign)),
+        // This one has no place in the text.
+        Error::SqliteFailure(_, Some(message)) => message == "incomplete input",
+        _ => false,
+    }
 }
 
 #[cfg(test)]
