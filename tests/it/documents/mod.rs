@@ -39,3 +39,20 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
         !is_code && !is_fence
     })
 }
+
+#[test]
+fn the_runbook_has_a_section_for_each_alert_and_for_no_other() {
+    let alerts = read("deploy/alerts.yml");
+    let alerts: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() > 10, "{alerts:?}");
+
+    let runbook = read("docs/runbook.md");
+    let sections: Vec<&str> = runbook.split("\n## ").skip(1).collect();
+    let titles: Vec<&str> = sections.iter().filter_map(|section| section.lines().next()).collect();
+    assert_eq!(titles, alerts);
+    for section in sections {
+        // How loud it is, what to look at, and at least one thing to do.
+        let is_whole = section.contains("\nLook at: ") && section.contains("\n- ");
+        assert!(is_whole && section.contains("\n`page`") | section.contains("\n`ticket`"), "{section}");
+    }
+}
