@@ -392,8 +392,13 @@ impl<'r, 't> Section<'r, 't> {
     /// Complains about every key that nobody asked for.
     pub(super) fn finish(self) {
         let known: Vec<&str> = self.known.iter().map(|key| &**key).collect();
-        // In a text that is no TOML a value may be taken for a key, by the quotes around it.
-        let may_be_a_value = |key: &Spanned<_>, name: &str| self.reader.is_torn.get() && key.span().len() != name.len();
+        // In a text that is no TOML a value may be taken for a key, by a quote too many or a line that is broken: of
+        // such a text only what looks like a key that is known here is told.
+        let may_be_a_value = |key: &Spanned<_>, name: &str| {
+            let is_bare = key.span().len() == name.len();
+            let is_slip = suggest::closest(name, known.iter().copied()).is_some();
+            self.reader.is_torn.get() && !(is_bare && is_slip)
+        };
         let unknown = self.table.keys().filter(|key| !known.contains(&&**key.get_ref()));
         for key in unknown.filter(|key| !may_be_a_value(key, key.get_ref())) {
             let place = if self.path.is_empty() { "here".to_owned() } else { format!("in [{}]", self.path) };

@@ -106,6 +106,25 @@ fn no_complaint_tells_of_what_it_is_not_about_whatever_is_wrong_with_a_text() {
 }
 
 #[test]
+fn a_line_that_is_broken_inside_a_value_makes_no_key_of_it_that_is_told() {
+    let file = File::with("CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)");
+    let end = format!("[databases]\nfile = \"sqlite:{}\"", file.path.display());
+    for line in LINES {
+        let places = line.match_indices(['"', '\'']).map(|(at, _)| at + 1);
+        for at in places.chain(line.match_indices("HIDE").map(|(at, _)| at)) {
+            for table in ["", "[server]\n", "[admin]\n", "[databases]\n", "[store]\n"] {
+                let text = format!("{table}{}\n{}\n{end}", &line[..at], &line[at..]);
+                let environment = |name: &str| (name == "VARIABLE").then(|| "HIDE".to_owned());
+                if let Err(complaints) = chunkflow::Config::parse("chunkflow.toml", &text, &environment) {
+                    let told = format!("{complaints} {complaints:?}");
+                    assert!(!told.to_lowercase().contains("hide"), "{text}\n---\n{told}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn what_check_says_after_asking_databases_and_stores_tells_of_nothing_either() {
     let file = File::with("CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)");
     let runtime = tokio::runtime::Runtime::new().unwrap();
