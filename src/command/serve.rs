@@ -83,12 +83,13 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
     });
     let admin = admin.transpose()?;
     let serves = format!("serving {} at {}", names(&chunkflow), url(scheme, server.listens(), "/"));
+    // Who reads the next line may end the server at once, and has it drain. While it started a signal ended it.
+    let shutdown = Shutdown::default();
+    let signals = tokio::spawn(stop_on_signals(shutdown.clone())?);
     tracing::info!("{serves}");
     if let Some(admin) = &admin {
         tracing::info!("metrics at {}", url("http", admin.listens(), "/metrics"));
     }
-    let shutdown = Shutdown::default();
-    let signals = tokio::spawn(stop_on_signals(shutdown.clone()));
     let (reloads, asked) = mpsc::channel(1);
     let (public, operator) = (server.reload(), admin.as_ref().map(Server::reload));
     if let Some(admin) = &admin {
@@ -223,17 +224,20 @@ impl ServeOptions {
     }
 }
 
-/// The first signal drains, the second stops at once.
-async fn stop_on_signals(shutdown: Shutdown) -> std::io::Result<()> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    for then in [Shutdown::drain, Shutdown::stop] {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+/// From now on the first signal drains, and the second stops at once.
+fn stop_on_signals(shutdown: Shutdown) -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+
+    Ok(async move {
+        for then in [Shutdown::drain, Shutdown::stop] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            then(&shutdown);
         }
-        then(&shutdown);
-    }
-    Ok(())
+    })
 }
 
 /// Every connection is an open file; the soft limit of many systems is 1024.
