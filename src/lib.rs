@@ -88,7 +88,8 @@ pub use self::{
 #[cfg(feature = "server")]
 pub use self::{
     config::{
-        AdminConfig, Complaints, Config, Draft, Listen, NoListen, RequestRate, ResourceConfig, ServerConfig, TlsFiles,
+        AdminConfig, Complaints, Config, Draft, Listen, LogFormat, NoListen, RequestRate, ResourceConfig, ServerConfig,
+        TlsFiles,
     },
     server::{Inherited, Prepared, Reload, Reloads, Server, Shutdown},
 };

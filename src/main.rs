@@ -5,7 +5,7 @@
 
 use std::{io::IsTerminal, process::ExitCode};
 
-use chunkflow::command::{Cli, Exit, Process, Sockets, note};
+use chunkflow::command::{Cli, Exit, Logs, Process, Sockets, note};
 use clap::Parser;
 use tracing::Level;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
@@ -20,7 +20,8 @@ fn main() -> ExitCode {
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
     // What becomes of a line that nobody reads (`| head`) is not said on the same standard error.
     let lines = tracing_subscriber::fmt::layer().log_internal_errors(false);
-    let lines = lines.with_writer(std::io::stderr).with_ansi(colour);
+    let logs = Logs::new(cli.log_format());
+    let lines = lines.event_format(logs.clone()).with_writer(std::io::stderr).with_ansi(colour);
     tracing_subscriber::registry().with(which).with(lines).init();
     // Before there are threads: it takes what it reads out of the environment.
     let sockets = match Sockets::take(std::env::var("LISTEN_FDNAMES").ok()) {
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
         }
     };
     let environment = |name: &str| std::env::var(name).ok();
-    let process = Process { environment: &environment, terminal, colour, sockets: Some(sockets).into() };
+    let process = Process { environment: &environment, terminal, colour, logs: &logs, sockets: Some(sockets).into() };
     let ended = runtime.block_on(cli.run(process));
     // A read that is stuck in the kernel must not hold up the end.
     runtime.shutdown_background();

@@ -239,13 +239,13 @@ impl Resource {
     }
 
     /// Warns that a field has values that stand otherwise than they were, unless that was said already.
-    pub(crate) fn warn_of(&self, count: &FlawCount) {
+    pub(crate) fn warn_of(&self, count: &FlawCount, request: Option<&str>) {
         if self.told.is_first(count.field) {
             let name = &self.fields[count.field].0;
             let place = Cursor::from_canonical(Bytes::copy_from_slice(&count.first));
             let row = place.map_or_else(String::new, |place| place.told(self.source.order()));
             let what = count.flaw.told();
-            tracing::warn!(resource = self.name, field = name, row, "{what}; each such value is counted");
+            tracing::warn!(id = request, resource = self.name, field = name, row, "{what}; each such value is counted");
         }
     }
 
@@ -393,6 +393,12 @@ impl List {
     pub(crate) fn is_whole(&self, resource: &Arc<Resource>, format: usize, coding: Option<usize>, base: &str) -> bool {
         let same = Arc::ptr_eq(&self.resource, resource) && self.format == format && self.coding() == coding;
         same && self.conditions.is_empty() && (self.base == base || !resource.has_links())
+    }
+
+    /// The name of its format.
+    #[cfg(feature = "server")]
+    pub(crate) fn format_name(&self) -> &'static str {
+        FORMATS[self.format].name
     }
 
     /// What absolute links begin with; empty where there are none.

@@ -7,6 +7,7 @@ mod completions;
 mod demo;
 mod export;
 mod init;
+mod logs;
 mod man;
 mod open;
 mod origin;
@@ -29,7 +30,8 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand, builder::BoolishValueParser};
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use self::systemd::Sockets;
+pub use self::{logs::Logs, systemd::Sockets};
+use crate::config::LogFormat;
 
 /// What a shell sees of how a command ended.
 const EXIT_CODES: &str = "\
@@ -63,6 +65,18 @@ struct Options {
     /// How much to say on standard error: error, warn, info or debug
     #[arg(long, global = true, env = "CHUNKFLOW_LOG", value_name = "LEVEL", default_value = "info")]
     log: tracing::Level,
+    /// How to say it: text, or JSON, one object a line; wins over `log_format` of [server]
+    #[arg(long, global = true, env = "CHUNKFLOW_LOG_FORMAT", value_name = "FORMAT", value_parser = log_format)]
+    log_format: Option<LogFormat>,
+}
+
+/// Reads the form of log lines.
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("write text or json".to_owned()),
+    }
 }
 
 /// Options of the commands that serve; they win over the environment, which wins over the file.
@@ -265,6 +279,8 @@ pub struct Process<'a> {
     pub terminal: bool,
     /// Whether what is said there may have colours.
     pub colour: bool,
+    /// How log lines are written.
+    pub logs: &'a Logs,
     /// Sockets that were open when it started, until a server takes them.
     pub sockets: Cell<Option<Sockets>>,
 }
@@ -286,6 +302,11 @@ impl Cli {
     /// How much to say on standard error.
     pub fn log(&self) -> tracing::Level {
         self.options.log
+    }
+
+    /// How lines are written, if an option says it.
+    pub fn log_format(&self) -> Option<LogFormat> {
+        self.options.log_format
     }
 
     /// Runs the command to its end.

@@ -87,6 +87,7 @@ impl Running<'_> {
         });
         let operator = operator.transpose()?.flatten();
         public.take_over();
+        reading.opener.process.logs.go_on_as(config.server.log_format);
         operator.into_iter().for_each(Prepared::take_over);
 
         let mut said = format!("reloaded: serving {}", names(&chunkflow));

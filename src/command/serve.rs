@@ -57,6 +57,7 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
     let files = origin.file().filter(|_| options.watch_config).map(Files::of);
     let reading = Reading { opener, origin, options };
     let config = reading.config().await?;
+    opener.process.logs.go_on_as(config.server.log_format);
     raise_open_files();
     config.check_tls()?;
     let chunkflow = config.open_to_serve().await?;

@@ -32,7 +32,7 @@ pub use self::{
     draft::Draft,
     listen::{Listen, NoListen},
     resource::ResourceConfig,
-    server::{RequestRate, ServerConfig},
+    server::{LogFormat, RequestRate, ServerConfig},
     tls::TlsFiles,
 };
 use self::{
@@ -258,7 +258,10 @@ impl Config {
     ) -> Result<Chunkflow, Complaints> {
         let store = empty.as_ref().map(|empty| Arc::clone(empty.store()));
         let (databases, resources) = self.open_resources(&mut wrong, purpose, store).await;
-        let empty = empty.map(|empty| empty.with_heartbeat(self.server.heartbeat).with_landing(self.server.landing));
+        let empty = empty.map(|empty| {
+            let empty = empty.with_heartbeat(self.server.heartbeat).with_landing(self.server.landing);
+            empty.with_public_url(self.server.public_url.clone())
+        });
         match empty.filter(|_| wrong.is_empty()) {
             Some(empty) => {
                 let over = |empty: Chunkflow, (name, database): (String, _)| empty.with_database(&name, database);

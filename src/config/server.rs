@@ -24,6 +24,16 @@ pub struct RequestRate {
     pub per: Duration,
 }
 
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
 /// How the server listens, whom it believes, and its bounds.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -67,6 +77,12 @@ pub struct ServerConfig {
     pub read_memory: ReadMemory,
     /// Whether browsers get a page at `/`; else they too get JSON.
     pub landing: bool,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// Whether each request has a line in the log.
+    pub access_log: bool,
+    /// Whether answers say in `Server-Timing` how long their first bytes took.
+    pub server_timing: bool,
 }
 
 impl Default for ServerConfig {
@@ -92,6 +108,9 @@ impl Default for ServerConfig {
             heartbeat: Duration::from_secs(15),
             read_memory: ReadMemory::default(),
             landing: true,
+            log_format: LogFormat::Text,
+            access_log: true,
+            server_timing: false,
         }
     }
 }
@@ -127,9 +146,27 @@ impl ServerConfig {
             heartbeat: section.duration("heartbeat").unwrap_or(usual.heartbeat),
             read_memory: section.size("read_memory").map_or(usual.read_memory, ReadMemory::new),
             landing: section.boolean("landing").unwrap_or(usual.landing),
+            log_format: log_format(&mut section).unwrap_or(usual.log_format),
+            access_log: section.boolean("access_log").unwrap_or(usual.access_log),
+            server_timing: section.boolean("server_timing").unwrap_or(usual.server_timing),
         };
         section.finish();
         config
+    }
+}
+
+fn log_format(section: &mut Section<'_, '_>) -> Option<LogFormat> {
+    match &*section.string("log_format")? {
+        "text" => Some(LogFormat::Text),
+        "json" => Some(LogFormat::Json),
+        other => {
+            section.complain(
+                "log_format",
+                format!("there is no log format `{other}`"),
+                "write log_format = \"json\" or \"text\"",
+            );
+            None
+        }
     }
 }
 

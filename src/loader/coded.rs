@@ -86,13 +86,13 @@ impl Loader {
     fn read_ahead(self: &Arc<Loader>, place: &Place, found: &Found, generation: u64) -> Arc<Ahead> {
         let (sender, receiver) = mpsc::channel(AHEAD);
         let (loader, list, mut next) = (Arc::clone(self), Arc::clone(&place.list), found.chunk.next.clone());
-        let demand = place.demand;
+        let demand = place.demand.clone();
         tokio::spawn(async move {
             while let Some(cursor) = next {
                 // Without room it ends, and whoever needs the next chunk asks for it.
                 let Ok(room) = Arc::clone(&loader.all_ahead).try_acquire_owned() else { return };
                 let Ok(slot) = sender.reserve().await else { return };
-                let place = Place::new(Arc::clone(&list), cursor, 0).asked_by(demand);
+                let place = Place::new(Arc::clone(&list), cursor, 0).asked_by(demand.clone());
                 if loader.generation(&place.key.resource()) != generation {
                     return;
                 }

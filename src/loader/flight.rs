@@ -164,7 +164,7 @@ impl Loader {
                     let until = (loader.clock)() + REST;
                     unpoisoned(&loader.resting).insert(place.list.resource().digest(), until);
                 }
-                tracing::warn!(resource = place.list.resource().name(), %error, refresh, "a load failed");
+                tracing::warn!(id = place.request(), resource = resource.name(), %error, refresh, "a load failed");
             }
             let stale = matches!(&outcome, Ok(Found { how: How::Stale { due: true, .. }, .. }));
             drop(landing);

@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use http::HeaderValue;
 use tokio::sync::Semaphore;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -74,8 +75,10 @@ pub(crate) struct Loader {
 }
 
 /// The request that a place is fetched for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Demand {
+    /// What the log calls it, if it has a name there.
+    pub(crate) id: Option<HeaderValue>,
     pub(crate) requester: Requester,
     /// When it began, in milliseconds since 1970: rows that were read since then are as fresh as it can ask for.
     pub(crate) began: u64,
@@ -84,7 +87,7 @@ pub(crate) struct Demand {
 impl Default for Demand {
     /// That of no request: of what was read before, only what is within its `ttl` will do.
     fn default() -> Demand {
-        Demand { requester: Requester::default(), began: u64::MAX }
+        Demand { id: None, requester: Requester::default(), began: u64::MAX }
     }
 }
 
@@ -120,12 +123,17 @@ impl Place {
 
     /// The same place, cut at so many rows.
     pub(crate) fn cut_at(&self, rows: u32) -> Place {
-        Place::new(Arc::clone(&self.list), self.cursor.clone(), rows).asked_by(self.demand)
+        Place::new(Arc::clone(&self.list), self.cursor.clone(), rows).asked_by(self.demand.clone())
     }
 
     /// Whether a limit cuts it.
     pub(crate) fn is_cut(&self) -> bool {
         self.cut > 0
+    }
+
+    /// The name that the log has for the request which it is fetched for.
+    fn request(&self) -> Option<&str> {
+        self.demand.id.as_ref()?.to_str().ok()
     }
 
     /// From when on rows must have been read to be as good as those that are read now: since the request began,
@@ -138,7 +146,7 @@ impl Place {
     /// The same place in the list that is not compressed.
     fn plain(&self) -> Place {
         let list = Arc::clone(self.list.plain().unwrap_or(&self.list));
-        Place::new(list, self.cursor.clone(), self.cut).asked_by(self.demand)
+        Place::new(list, self.cursor.clone(), self.cut).asked_by(self.demand.clone())
     }
 }
 
@@ -478,7 +486,7 @@ impl Loader {
             list.resource().counts().list.rows_read.add(std::mem::take(&mut cutter.rows));
             for count in cutter.pen.flaws.take() {
                 self.metrics.note_flaw(&count);
-                list.resource().warn_of(&count);
+                list.resource().warn_of(&count, place.request());
             }
             cutter.end_run(run.ended);
             made.extend(cutter.done().cloned());

@@ -5,10 +5,8 @@
 
 mod exposition;
 mod number;
-#[allow(dead_code, reason = "the operator's page is to show them")]
 mod problems;
 mod told;
-#[allow(dead_code, reason = "the operator's page is to show them")]
 mod under_way;
 
 use std::{
@@ -19,6 +17,8 @@ use std::{
 
 pub use self::exposition::MetricsFormat;
 use self::problems::Problems;
+#[cfg(feature = "server")]
+pub(crate) use self::problems::{Problem, Reloaded};
 #[cfg(feature = "server")]
 pub(crate) use self::under_way::Fate;
 pub(crate) use self::{
@@ -250,6 +250,18 @@ impl ListCounts {
         self.requests[format.map_or(last, |format| format.min(last))][class].inc();
     }
 
+    /// Its name.
+    #[cfg(feature = "server")]
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Requests for it that were answered.
+    #[cfg(feature = "server")]
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.iter().flatten().map(Counter::get).sum()
+    }
+
     /// The counter of chunks that were found so.
     pub(crate) fn found(&self, by: FoundBy) -> &Counter {
         &self.found[by as usize]
@@ -317,6 +329,12 @@ impl Default for StoreCounts {
 }
 
 impl StoreCounts {
+    /// How long looks into it took.
+    #[cfg(feature = "server")]
+    pub(crate) fn gets(&self) -> &Histogram {
+        &self.0[Call::Get as usize].0
+    }
+
     /// Counts a call that came back, or was waited for too long.
     pub(crate) fn took(&self, call: Call, took: Duration) {
         self.0[call as usize].0.observe(took);
@@ -395,6 +413,12 @@ impl Metrics {
 
     fn sum(&self, of: impl Fn(&ListCounts) -> u64) -> u64 {
         unpoisoned(&self.lists).iter().map(|list| of(list)).sum()
+    }
+
+    /// Bytes that were handed to clients, of all lists.
+    #[cfg(feature = "server")]
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        self.sum(|list| list.sent.get())
     }
 
     fn found(&self, by: FoundBy) -> u64 {

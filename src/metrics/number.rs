@@ -80,6 +80,25 @@ impl Histogram {
         self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect()
     }
 
+    /// The duration that so much of what these buckets hold does not exceed, in seconds, as Prometheus reckons it:
+    /// evenly within a bucket; `None` where they hold nothing.
+    #[cfg(feature = "server")]
+    pub(crate) fn quantile(&self, buckets: &[u64], share: f64) -> Option<f64> {
+        let all: u64 = buckets.iter().sum();
+        let rank = share * all as f64;
+        let mut below = 0;
+        let mut lower = 0.0;
+        for (bound, bucket) in self.bounds.iter().zip(buckets) {
+            if *bucket > 0 && (below + bucket) as f64 >= rank {
+                let within = (rank - below as f64) / *bucket as f64;
+                return Some(lower + (bound - lower) * within);
+            }
+            below += bucket;
+            lower = *bound;
+        }
+        (all > 0).then_some(lower)
+    }
+
     /// The sum of what was observed, in seconds.
     pub(crate) fn sum(&self) -> f64 {
         self.nanoseconds.load(Ordering::Relaxed) as f64 / 1e9
@@ -98,5 +117,11 @@ mod tests {
         }
         assert_eq!(histogram.buckets(), [2, 2, 1], "a bound belongs to its bucket");
         assert!((histogram.sum() - 6.251).abs() < 1e-9);
+
+        let quantile = |share| histogram.quantile(&histogram.buckets(), share).unwrap();
+        assert!((quantile(0.4) - 0.1).abs() < 1e-9, "all of the first bucket");
+        assert!((quantile(0.6) - 0.55).abs() < 1e-9, "half of the second");
+        assert!((quantile(0.99) - 1.0).abs() < 1e-9, "beyond all bounds nothing more is known");
+        assert_eq!(histogram.quantile(&[0, 0, 0], 0.5), None);
     }
 }

@@ -6,6 +6,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use serde::Serialize;
+
 use super::{Counter, unpoisoned};
 use crate::error::Error;
 
@@ -15,7 +17,7 @@ const KEPT: usize = 20;
 const LONGEST: usize = 2_000;
 
 /// Something that went wrong, with what to do about it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only the operator's listener shows them"))]
 pub(crate) struct Problem {
     /// When it was last so, in milliseconds since 1970.
@@ -29,7 +31,7 @@ pub(crate) struct Problem {
 }
 
 /// How a reload went.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server reloads"))]
 pub(crate) struct Reloaded {
     /// When, in milliseconds since 1970.
@@ -83,11 +85,6 @@ impl super::Metrics {
     /// The last problems, the latest first.
     pub(crate) fn problems(&self) -> Vec<Problem> {
         unpoisoned(&self.problems.last).iter().cloned().collect()
-    }
-
-    /// Keeps a problem that is no load's.
-    pub(crate) fn note_problem(&self, error: &Error) {
-        self.problems.note("", "", error);
     }
 
     /// Takes note of how a reload went.

@@ -42,7 +42,9 @@ pub(crate) struct Way {
     pub(crate) number: u64,
     pub(crate) list: Arc<ListCounts>,
     /// Who asks, if that is known.
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server shows it"))]
     pub(crate) client: Option<IpAddr>,
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server shows it"))]
     pub(crate) began: Instant,
     pub(crate) rows: AtomicU64,
     pub(crate) bytes: AtomicU64,

@@ -1,5 +1,6 @@
 //! The server: an accept loop of its own, with a bound on everything.
 
+mod access;
 mod admin;
 mod bounds;
 mod connection;

@@ -11,6 +11,7 @@ use std::{
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::{
+    access::Line,
     admin,
     bounds::{self, Place, Rates},
     guard::Guard,
@@ -23,12 +24,13 @@ use super::{
 use crate::{
     config::{AdminConfig, ServerConfig},
     error::{Error, Kind, Result},
-    metrics::{Fate, Metrics, Outcome, Refused},
+    loader::How,
+    metrics::{Fate, Metrics, Refused},
     source::Requester,
-    stream::Tally,
-    web::{Body, Chunkflow, asks_for_events, come_back, problem},
+    web::{Asker, Body, Chunkflow, asks_for_events, come_back, problem},
 };
 
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What a server answers with.
@@ -129,18 +131,9 @@ impl Site {
     ) -> (Response<Body>, Option<Place>) {
         let began = Instant::now();
         let id = self.request_id(&request);
-        // Begun before the work, so that a client who leaves before its first byte has its line too.
-        let line = tracing::enabled!(target: "chunkflow::access", tracing::Level::INFO).then(|| Line {
-            began,
-            shared: Arc::clone(&self.shared),
-            peer: peer.address,
-            client: self.hosts.client(&request, peer.address),
-            id: id.clone(),
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            status: None,
-            tally: None,
-        });
+        let client = self.hosts.client(&request, peer.address);
+        let logs = self.config.access_log && tracing::enabled!(target: "chunkflow::access", tracing::Level::INFO);
+        let line = logs.then(|| Line::new(&request, began, id.clone(), (peer.address, client), fate));
         // Whoever asks for health knows the server by its address, as orchestrators do.
         let probe = ["/healthz", "/readyz"].contains(&request.uri().path());
         let (mut response, permit) = match host(&request) {
@@ -151,23 +144,22 @@ impl Site {
                     self.chunkflow.metrics().refused(Refused::Host);
                     (problem(error), None)
                 }
-                (_, origin) => self.route(&request, origin.as_deref().unwrap_or_default(), peer).await,
+                (_, origin) => {
+                    let origin = origin.as_deref().unwrap_or_default();
+                    self.route(&request, origin, client, (&id, began)).await
+                }
             },
         };
         response.body_mut().show(|resource| {
-            let client = self.hosts.client(&request, peer.address);
             let fate = Arc::clone(fate) as Arc<dyn Fate>;
             self.chunkflow.metrics().under_way.enter(&resource.counts().list, Some(client), began, Some(fate))
         });
+        if self.config.server_timing {
+            add_timing(&mut response, began);
+        }
         response.headers_mut().insert(X_REQUEST_ID, id);
-        if let Some(mut line) = line {
-            line.status = Some(response.status());
-            if response.body().is_stream() {
-                response.body_mut().on_end(move |tally| {
-                    let mut line = line;
-                    line.tally = Some(*tally);
-                });
-            }
+        if let Some(line) = line {
+            line.answered(&mut response);
         }
         // Behind the log, where the failure is what it is.
         if response.status().is_success() || !asks_for_events(&request) {
@@ -176,7 +168,13 @@ impl Site {
         (come_back(response), permit)
     }
 
-    async fn route<B>(&self, request: &Request<B>, origin: &str, peer: Peer) -> (Response<Body>, Option<Place>) {
+    async fn route<B>(
+        &self,
+        request: &Request<B>,
+        origin: &str,
+        client: IpAddr,
+        asked: (&HeaderValue, Instant),
+    ) -> (Response<Body>, Option<Place>) {
         if let Door::Admin(guard) = &self.door {
             return match guard.check(request, origin) {
                 Ok(()) => (admin::answer(&self.chunkflow, &self.shared, request).await, None),
@@ -189,7 +187,7 @@ impl Site {
                 let ready = self.shared.ready.load(Ordering::Relaxed);
                 (ready::answer(request, ready, &self.chunkflow), None)
             }
-            _ => match self.bounded(request, origin, peer).await {
+            _ => match self.bounded(request, origin, client, asked).await {
                 Ok(answered) => answered,
                 Err(error) => {
                     let refused = problem(error);
@@ -205,10 +203,10 @@ impl Site {
         &self,
         request: &Request<B>,
         origin: &str,
-        peer: Peer,
+        client: IpAddr,
+        (id, began): (&HeaderValue, Instant),
     ) -> Result<(Response<Body>, Option<Place>)> {
         let each = self.config.max_streams_per_address;
-        let client = self.hosts.client(request, peer.address);
         if let Some(rates) = &self.rates {
             rates.ask(client).inspect_err(|error| self.refuses(error, Refused::Rate, Refused::Rate))?;
         }
@@ -226,7 +224,8 @@ impl Site {
             }
             _ => None,
         };
-        Ok((self.chunkflow.respond_from(request, Some(origin), requester(client)).await, place))
+        let asker = Asker { requester: requester(client), id: Some(id.clone()), began };
+        Ok((self.chunkflow.respond_from(request, Some(origin), asker).await, place))
     }
 
     /// The client's own identifier where it is harmless, else a new one.
@@ -244,6 +243,20 @@ impl Site {
             }
         }
     }
+}
+
+/// Says how long the first bytes took, and how they were come by (<https://www.w3.org/TR/server-timing/>).
+fn add_timing(response: &mut Response<Body>, began: Instant) {
+    let first = match response.body().first() {
+        None => "",
+        Some(How::Fresh(_)) => ";desc=hit",
+        Some(How::Stale { .. }) => ";desc=stale",
+        Some(How::Loaded) => ";desc=loaded",
+        Some(How::Joined) => ";desc=joined",
+    };
+    let milliseconds = began.elapsed().as_secs_f64() * 1e3;
+    let value = format!("first{first};dur={milliseconds:.3}");
+    response.headers_mut().extend(HeaderValue::try_from(value).ok().map(|value| (SERVER_TIMING, value)));
 }
 
 /// A connection that is counted, for as long as it lives.
@@ -268,43 +281,4 @@ fn requester(client: IpAddr) -> Requester {
     let mut hasher = DefaultHasher::new();
     address.hash(&mut hasher);
     Requester(hasher.finish())
-}
-
-/// A line of the access log, written when it is dropped: once the response has ended, or the client has left.
-struct Line {
-    began: Instant,
-    shared: Arc<Shared>,
-    /// Who is connected.
-    peer: Remote,
-    /// Who asks: where the peer is a trusted proxy, the one that it names.
-    client: IpAddr,
-    id: HeaderValue,
-    method: Method,
-    uri: http::Uri,
-    /// `None`: the client left before there was a response.
-    status: Option<StatusCode>,
-    tally: Option<Tally>,
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        let id = self.id.to_str().unwrap_or_default();
-        let ms = (self.began.elapsed().as_secs_f64() * 1e6).round() / 1000.0;
-        let Line { client, peer, method, uri, .. } = &*self;
-        // What the end of the server cuts had as long as this line says.
-        let cuts = self.shared.cuts.load(Ordering::Relaxed);
-        let gone = if cuts { Outcome::Shutdown } else { Outcome::Left };
-
-        match (self.status.map(|status| status.as_u16()), self.tally) {
-            (Some(status), Some(Tally { rows, bytes, hits, loads, outcome })) => {
-                tracing::info!(target: "chunkflow::access", %client, %peer, id, %method, %uri, status, rows, bytes, hits, loads, %outcome, ms);
-            }
-            (Some(status), None) => {
-                tracing::info!(target: "chunkflow::access", %client, %peer, id, %method, %uri, status, ms)
-            }
-            (None, _) => {
-                tracing::info!(target: "chunkflow::access", %client, %peer, id, %method, %uri, outcome = %gone, ms)
-            }
-        }
-    }
 }

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Kind, Result};
@@ -50,7 +51,7 @@ pub struct Claim {
 }
 
 /// How a database's connections fare at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PoolState {
     /// Reads at once, at most.

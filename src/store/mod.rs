@@ -22,6 +22,8 @@ mod trial;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
+use serde::Serialize;
+
 #[cfg(feature = "server")]
 pub(crate) use self::trial::{meet, trial};
 pub use self::{memory::Memory, promises::promises};
@@ -116,7 +118,7 @@ pub struct StoreState {
 }
 
 /// What a store holds in this process's memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct NearState {
     /// Bytes of its chunks.
@@ -130,7 +132,7 @@ pub struct NearState {
 }
 
 /// How the machines of a shared store fare.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct FarState {
     /// How many there are, as the configuration names them; a cluster is one.

@@ -20,6 +20,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
@@ -47,6 +48,8 @@ pub(crate) struct Ask {
     pub(crate) limit: Option<u64>,
     /// Who asks.
     pub(crate) requester: Requester,
+    /// What the log calls the request, if it has a name there.
+    pub(crate) id: Option<HeaderValue>,
     /// When that was.
     pub(crate) began: Instant,
     /// After so long a silence something is sent that means nothing, where the format has it; zero: never.
@@ -125,7 +128,7 @@ impl Stream {
         // Boxed at once: it would be moved many times on its way into a response.
         let mut stream = Box::new(Stream {
             loader: Arc::clone(loader),
-            demand: Demand { requester: ask.requester, began: loader.now() },
+            demand: Demand { id: ask.id, requester: ask.requester, began: loader.now() },
             frames: VecDeque::new(),
             next: Next::Ended,
             way: Way::from(ask.after.clone()),
@@ -225,7 +228,7 @@ impl Stream {
 
     /// Begins to fetch the chunk at `cursor`.
     fn go_to(&mut self, cursor: Cursor, ahead: Option<Arc<Ahead>>) {
-        let place = Place::new(Arc::clone(&self.list), cursor, 0).asked_by(self.demand).reading_on();
+        let place = Place::new(Arc::clone(&self.list), cursor, 0).asked_by(self.demand.clone()).reading_on();
         self.next = match ahead {
             Some(ahead) => Next::Waiting(Box::pin(ahead.wait(place))),
             None => match self.loader.fetch(&place) {

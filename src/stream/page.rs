@@ -22,7 +22,7 @@ use crate::{
 const FULL: u64 = (WHOLE - 512 * 1024) as u64;
 
 /// How far a page has come.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Page {
     limit: u64,
     demand: Demand,
@@ -59,7 +59,7 @@ impl Page {
         // A chunk surely larger than the limit is not worth loading whole.
         let least = u64::from(list.resource().options().sizes.rows / 4);
         let cut = if self.left() < least { self.left() as u32 } else { 0 };
-        Place::new(Arc::clone(list), cursor, cut).asked_by(self.demand)
+        Place::new(Arc::clone(list), cursor, cut).asked_by(self.demand.clone())
     }
 
     /// Whether the limit allows all rows of a chunk.
@@ -108,7 +108,7 @@ impl Page {
     /// ended: then the first chunk of the page behind it tells.
     pub(super) fn unsure(&self, list: &Arc<List>, next: &Cursor) -> Option<Place> {
         let unsure = self.left() == 0 && !self.cut;
-        unsure.then(|| Page::new(self.limit, self.demand).place(list, next.clone()))
+        unsure.then(|| Page::new(self.limit, self.demand.clone()).place(list, next.clone()))
     }
 }
 
@@ -118,7 +118,7 @@ impl Stream {
     /// # Errors
     /// When a chunk cannot be had: no page is better than one that ends there without a word.
     pub(super) async fn gather(&mut self, after: Cursor, limit: u64) -> Result<()> {
-        let mut page = Page::new(limit, self.demand);
+        let mut page = Page::new(limit, self.demand.clone());
         let mut next = Some(after).filter(|_| limit > 0);
 
         while let Some(cursor) = next.take() {

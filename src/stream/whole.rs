@@ -197,7 +197,7 @@ impl Stream {
             if !way.goes_on_to(&cursor) {
                 return Rest::Unknown;
             }
-            let place = Place::new(Arc::clone(&self.list), cursor, 0).asked_by(self.demand);
+            let place = Place::new(Arc::clone(&self.list), cursor, 0).asked_by(self.demand.clone());
             match self.loader.peek(&place) {
                 Some(found) => next = (Some(place), found),
                 None => return Rest::Unknown,

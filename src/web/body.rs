@@ -16,7 +16,7 @@ use crate::{
     stream::{Stream, Tally},
 };
 #[cfg(feature = "server")]
-use crate::{metrics::Way as UnderWay, resource::Resource};
+use crate::{loader::How, metrics::Way as UnderWay, resource::Resource};
 
 /// The body of a response. A body that ends with an error is a cut list; the server must make that visible.
 #[derive(Debug)]
@@ -65,6 +65,24 @@ impl Body {
         if let Inner::Stream(stream) = &mut self.0 {
             let under_way = enter(stream.list().resource());
             stream.show(under_way);
+        }
+    }
+
+    /// The name of the format that a stream is in.
+    #[cfg(feature = "server")]
+    pub(crate) fn format(&self) -> Option<&'static str> {
+        match &self.0 {
+            Inner::Bytes(_) => None,
+            Inner::Stream(stream) => Some(stream.list().format_name()),
+        }
+    }
+
+    /// How its first chunk was come by, where it is a stream.
+    #[cfg(feature = "server")]
+    pub(crate) fn first(&self) -> Option<How> {
+        match &self.0 {
+            Inner::Bytes(_) => None,
+            Inner::Stream(stream) => stream.first(),
         }
     }
 

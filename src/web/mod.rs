@@ -53,6 +53,9 @@ use crate::{
 /// Bytes that streams with a known length may hold in memory together; beyond it streams go out without a length.
 const WHOLE_BUDGET: usize = 256 * 1024 * 1024;
 
+/// A longer identifier of a request is not logged.
+const LONGEST_ID: usize = 128;
+
 /// Proxies cut a silence of 60 seconds.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -63,6 +66,15 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// into the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(pub String);
+
+/// Who asks, and when.
+pub(crate) struct Asker {
+    /// Whom loads count for.
+    pub(crate) requester: Requester,
+    /// What the log calls the request, if it has a name there.
+    pub(crate) id: Option<HeaderValue>,
+    pub(crate) began: Instant,
+}
 
 /// Resources over one store, ready to answer requests.
 ///
@@ -101,6 +113,8 @@ struct Inner {
     /// The databases, by the names that metrics have for them.
     databases: Vec<(String, Arc<dyn Database>)>,
     landing: Landing,
+    /// What absolute links begin with, where it is not each request's own.
+    public_url: Option<String>,
 }
 
 impl Chunkflow {
@@ -121,6 +135,7 @@ impl Chunkflow {
             heartbeat: HEARTBEAT,
             databases: vec![],
             landing: Landing::new(true),
+            public_url: None,
         }))
     }
 
@@ -152,7 +167,13 @@ impl Chunkflow {
     /// The same store, loads under way and counters, without a resource: for resources that take the place of these.
     #[must_use]
     pub fn without_resources(&self) -> Chunkflow {
-        Chunkflow(Arc::new(Inner { slots: vec![], databases: vec![], recent: Arc::default(), ..(*self.0).clone() }))
+        Chunkflow(Arc::new(Inner {
+            slots: vec![],
+            databases: vec![],
+            public_url: None,
+            recent: Arc::default(),
+            ..(*self.0).clone()
+        }))
     }
 
     /// The resources of the moment, in the order in which they were given. One whose table changes is made
@@ -189,7 +210,8 @@ impl Chunkflow {
     pub fn respond<B>(&self, request: &Request<B>) -> impl Future<Output = Response<Body>> + Send + use<B> {
         let origin = request.extensions().get().map(|Origin(origin)| &**origin);
         let requester = request.extensions().get().copied().unwrap_or_default();
-        let answer = self.respond_from(request, origin, requester);
+        let id = request.headers().get("x-request-id").filter(|id| id.len() <= LONGEST_ID).cloned();
+        let answer = self.respond_from(request, origin, Asker { requester, id, began: Instant::now() });
         let front = self.front(request, origin);
         let for_events = events::are_asked_for(request);
         async move {
@@ -215,27 +237,26 @@ impl Chunkflow {
         &self,
         request: &Request<B>,
         origin: Option<&str>,
-        requester: Requester,
+        asker: Asker,
     ) -> impl Future<Output = Response<Body>> + Send + use<B> {
         let inner = Arc::clone(&self.0);
-        let began = Instant::now();
         let found = self.find(request.uri().path());
         let counts = found.as_ref().ok().map(|(slot, format)| (Arc::clone(&slot.now().counts().list), *format));
         let asked = match found {
             Ok((slot, format)) if slot.now().is_outdated() => {
-                Err((Arc::clone(slot), format, parts(request), origin.map(str::to_owned)))
+                Err((Arc::clone(slot), format, parts(request), origin.map(str::to_owned), asker))
             }
-            Ok((slot, format)) => Ok(self.asked(request, &slot.now(), format, origin, (requester, began))),
+            Ok((slot, format)) => Ok(self.asked(request, &slot.now(), format, origin, asker)),
             Err(problem) => Ok(Err(problem)),
         };
         async move {
             let asked = match asked {
                 Ok(asked) => asked,
-                Err((slot, format, request, origin)) => {
+                Err((slot, format, request, origin, asker)) => {
                     slot.renewed(&inner.recent).await;
                     let resource = Arc::clone(&slot.now());
                     let whole = Chunkflow(Arc::clone(&inner));
-                    whole.asked(&request, &resource, format, origin.as_deref(), (requester, began))
+                    whole.asked(&request, &resource, format, origin.as_deref(), asker)
                 }
             };
             let (response, format) = match asked {
@@ -279,6 +300,25 @@ impl Chunkflow {
     pub fn away(&self) -> impl Iterator<Item = &str> {
         let away = self.0.slots.iter().filter(|slot| slot.now().source().presence().is_away);
         away.map(|slot| slot.name())
+    }
+
+    /// The same, where what absolute links begin with is known.
+    #[cfg(feature = "server")]
+    pub(crate) fn with_public_url(mut self, url: Option<String>) -> Chunkflow {
+        Arc::make_mut(&mut self.0).public_url = url;
+        self
+    }
+
+    /// What absolute links begin with, where it is not each request's own.
+    #[cfg(feature = "server")]
+    pub(crate) fn public_url(&self) -> Option<&str> {
+        self.0.public_url.as_deref()
+    }
+
+    /// The databases, by the names that metrics have for them.
+    #[cfg(feature = "server")]
+    pub(crate) fn databases(&self) -> impl Iterator<Item = (&str, &Arc<dyn Database>)> {
+        self.0.databases.iter().map(|(name, database)| (&**name, database))
     }
 
     /// The store.
@@ -334,6 +374,7 @@ impl Chunkflow {
             after: Cursor::start(),
             limit: None,
             requester: Requester::default(),
+            id: None,
             began: Instant::now(),
             heartbeat: Duration::ZERO,
         };
@@ -347,7 +388,7 @@ impl Chunkflow {
         resource: &Arc<Resource>,
         extension: Option<usize>,
         origin: Option<&str>,
-        (requester, began): (Requester, Instant),
+        asker: Asker,
     ) -> Result<Asked, Problem> {
         let method = request.method();
         if method == Method::OPTIONS {
@@ -379,7 +420,15 @@ impl Chunkflow {
             true => self.0.recent.list(resource, format, coding, &base),
             false => Arc::new(List::new(Arc::clone(resource), format, params.conditions, &base)).in_coding(coding),
         };
-        let ask = Ask { list, after: params.after, limit: params.limit, requester, began, heartbeat: self.0.heartbeat };
+        let ask = Ask {
+            list,
+            after: params.after,
+            limit: params.limit,
+            requester: asker.requester,
+            id: asker.id,
+            began: asker.began,
+            heartbeat: self.0.heartbeat,
+        };
         if method == Method::HEAD {
             return Ok(Asked::Said(self.head(&ask, format, request.uri())));
         }

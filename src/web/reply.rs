@@ -115,6 +115,8 @@ impl Problem {
             remedy,
         };
         let mut response = json(self.status, &details);
+        // For the log of whoever serves it.
+        response.extensions_mut().insert(self.error.clone());
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));

@@ -27,6 +27,7 @@ mod landing;
 mod layering;
 mod library;
 mod lists;
+mod logs;
 mod machines;
 mod mistakes;
 mod openapi;

@@ -1,0 +1,120 @@
+//! The access log: one line for each request.
+
+use std::{net::IpAddr, sync::Arc, time::Instant};
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use tracing::field::display;
+
+use super::{origin::Remote, watch::Watch};
+use crate::{
+    error::Error,
+    metrics::{Fate, Outcome},
+    stream::Tally,
+    web::Body,
+};
+
+/// How much of a client's own name is logged, in bytes.
+const AGENT: usize = 200;
+
+/// A line of the log, written when it is dropped: once the response has ended, or the client has left.
+pub(super) struct Line {
+    began: Instant,
+    fate: Arc<Watch>,
+    /// Who is connected.
+    peer: Remote,
+    /// Who asks: where the peer is a trusted proxy, the one that it names.
+    client: IpAddr,
+    agent: Option<HeaderValue>,
+    id: HeaderValue,
+    method: Method,
+    uri: Uri,
+    /// `None`: the client left before there was a response.
+    answered: Option<Answered>,
+    tally: Option<Tally>,
+}
+
+/// What is known once there is a response.
+struct Answered {
+    status: StatusCode,
+    /// When its first bytes were in hand, in milliseconds.
+    first_ms: f64,
+    format: Option<&'static str>,
+    error: Option<Error>,
+}
+
+impl Line {
+    /// Begun before the work, so that a client who leaves before its first byte has its line too.
+    pub(super) fn new<B>(
+        request: &Request<B>,
+        began: Instant,
+        id: HeaderValue,
+        (peer, client): (Remote, IpAddr),
+        fate: &Arc<Watch>,
+    ) -> Line {
+        Line {
+            began,
+            fate: Arc::clone(fate),
+            peer,
+            client,
+            agent: request.headers().get(header::USER_AGENT).cloned(),
+            id,
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            answered: None,
+            tally: None,
+        }
+    }
+
+    /// Takes note of the response; that of a list has the line written at its end.
+    pub(super) fn answered(mut self, response: &mut Response<Body>) {
+        self.answered = Some(Answered {
+            status: response.status(),
+            first_ms: self.milliseconds(),
+            format: response.body().format(),
+            error: response.extensions_mut().remove::<Error>(),
+        });
+        if response.body().is_stream() {
+            response.body_mut().on_end(move |tally| {
+                let mut line = self;
+                line.tally = Some(*tally);
+            });
+        }
+    }
+
+    fn milliseconds(&self) -> f64 {
+        (self.began.elapsed().as_secs_f64() * 1e6).round() / 1000.0
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let Line { peer, client, method, uri, .. } = &*self;
+        let ms = self.milliseconds();
+        let id = self.id.to_str().unwrap_or_default();
+        let agent = self.agent.as_ref().map(|agent| &agent.as_bytes()[..agent.len().min(AGENT)]);
+        let user_agent = agent.map(String::from_utf8_lossy);
+        let user_agent = user_agent.as_deref();
+
+        let Some(Answered { status, first_ms, format, error }) = &self.answered else {
+            // What the end of the server cuts had as long as this line says.
+            let outcome = self.fate.now();
+            tracing::info!(target: "chunkflow::access", %client, %peer, id, %method, %uri, user_agent, %outcome, ms);
+            return;
+        };
+        let status = status.as_u16();
+        let error = error.as_ref().map(|error| error.told());
+        let error = error.as_deref();
+        let tally = self.tally.as_ref();
+        let rows = tally.map(|tally| tally.rows);
+        let bytes = tally.map(|tally| tally.bytes);
+        let hits = tally.map(|tally| tally.hits);
+        let loads = tally.map(|tally| tally.loads);
+        let outcome = tally.map(|tally: &Tally| -> Outcome { tally.outcome }).map(display);
+        let first_ms = tally.map(|_| *first_ms);
+        tracing::info!(
+            target: "chunkflow::access",
+            %client, %peer, id, %method, %uri, user_agent, status, format, rows, bytes, hits, loads, outcome, error,
+            first_ms, ms
+        );
+    }
+}
