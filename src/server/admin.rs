@@ -1,49 +1,81 @@
-//! What the operator sees and does: the counters, and forgetting chunks; on a listener of its own and never on
-//! the public one.
+//! What the operator sees and does, on a listener of its own and never on the public one: metrics, the page and
+//! what it reads; forgetting and warming lists, cutting streams, reading the configuration again.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::{Arc, PoisonError},
+    time::Instant,
+};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body::Body as _;
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::{live::Shared, process, ready};
+use super::{live::Shared, page, process, ready};
 use crate::{
-    error::{Error, Kind},
-    metrics::{Exposition, MetricsFormat},
-    web::{Body, Chunkflow, json, no_content, problem, resource_of},
+    error::{Error, Kind, Result},
+    metrics::{Exposition, MetricsFormat, Way},
+    resource::Resource,
+    web::{Body, Chunkflow, is_host, json, no_content, problem, resource_of},
 };
+
+/// Lists that are warmed at once.
+const WARMS: usize = 4;
+
+/// Whether a request is for the page itself, which holds no secret: it asks for the token.
+pub(super) fn is_for_page<B>(request: &Request<B>) -> bool {
+    request.uri().path() == "/" && [Method::GET, Method::HEAD].contains(request.method())
+}
 
 /// Answers a request to the admin listener that its guard let pass.
 pub(super) async fn answer<B>(chunkflow: &Chunkflow, shared: &Shared, request: &Request<B>) -> Response<Body> {
     // What is needed of the request, which itself is not to be held while a store is waited for.
-    let path = request.uri().path().to_owned();
+    let uri = request.uri().clone();
     let method = request.method().clone();
-    match (&*path, method) {
+    match (uri.path(), method) {
+        ("/", Method::GET | Method::HEAD) => page::admin(),
         ("/metrics", Method::GET | Method::HEAD) => metrics(chunkflow, request),
+        ("/status.json", Method::GET | Method::HEAD) => shared.operator.status(chunkflow),
         ("/reload", Method::POST) => reload(shared).await,
         ("/healthz", method) => ready::health(&method),
-        (path, method) => match (path.strip_prefix("/purge/"), method) {
-            (Some(resource), Method::POST) => match resource_of(resource) {
-                Ok(resource) => purge(chunkflow, &resource).await,
-                Err(error) => problem(error),
-            },
-            _ => problem(
-                Error::new(Kind::Missing, format!("there is no `{path}` here"))
-                    .remedy("GET /metrics or /healthz, or POST /purge/RESOURCE or /reload"),
-            ),
-        },
+        (path, Method::POST) => told(act(chunkflow, shared, path, &uri).await),
+        (path, _) => problem(nothing(path)),
     }
 }
 
-/// 204 once no stream that begins here gets what was read before; other servers follow within two seconds.
-async fn purge(chunkflow: &Chunkflow, resource: &str) -> Response<Body> {
-    match chunkflow.purge(resource).await {
-        Ok(()) => {
-            tracing::info!(resource, "purged");
-            no_content()
-        }
-        Err(error) => problem(not_purged(error)),
+fn told(answered: Result<Response<Body>>) -> Response<Body> {
+    answered.unwrap_or_else(problem)
+}
+
+fn nothing(path: &str) -> Error {
+    let remedy =
+        "GET /, /metrics, /status.json or /healthz; POST /purge/RESOURCE, /warm/RESOURCE, /cut/STREAM or /reload";
+    Error::new(Kind::Missing, format!("there is no `{path}` here")).remedy(remedy)
+}
+
+/// Does what a path names.
+async fn act(chunkflow: &Chunkflow, shared: &Shared, path: &str, uri: &Uri) -> Result<Response<Body>> {
+    if let Some(resource) = path.strip_prefix("/purge/") {
+        return purge(chunkflow, &resource_of(resource)?).await;
     }
+    if let Some(resource) = path.strip_prefix("/warm/") {
+        return warm(chunkflow, shared, &resource_of(resource)?, uri).await;
+    }
+    if let Some(stream) = path.strip_prefix("/cut/") {
+        return cut(chunkflow, stream);
+    }
+    Err(nothing(path))
+}
+
+/// 204 once no stream that begins here gets what was read before; other servers follow within two seconds.
+async fn purge(chunkflow: &Chunkflow, resource: &str) -> Result<Response<Body>> {
+    chunkflow.purge(resource).await.map_err(not_purged)?;
+    tracing::info!(resource, "purged");
+    Ok(no_content())
 }
 
 /// A purge that failed, to whoever runs this server: it is the store that did not take it, and why.
@@ -53,6 +85,84 @@ fn not_purged(error: Error) -> Error {
     }
     let remedy = error.advice().unwrap_or("see that the store runs, and purge again").to_owned();
     Error::new(Kind::Refused, format!("the store did not take the purge: {}", error.told())).remedy(remedy)
+}
+
+/// Begins to load all of a list, as JSON; 202 once its first chunk is there. It goes on until it is whole, is cut, or
+/// the listener ends.
+async fn warm(chunkflow: &Chunkflow, shared: &Shared, name: &str, uri: &Uri) -> Result<Response<Body>> {
+    #[derive(Serialize)]
+    struct Warming<'a> {
+        warming: &'a str,
+    }
+    let resource = chunkflow.resource(name);
+    let resource = resource.ok_or_else(|| Error::new(Kind::Missing, format!("there is no resource `{name}`")))?;
+    let base = base(chunkflow, &resource, uri)?;
+    let warms = || {
+        let mut warms = shared.operator.warms.lock().unwrap_or_else(PoisonError::into_inner);
+        while warms.try_join_next().is_some() {}
+        warms
+    };
+    if warms().len() >= WARMS {
+        return Err(Error::new(Kind::Busy, "other lists are being warmed"));
+    }
+
+    let mut body = chunkflow.body(&resource, 0, &base).await?;
+    body.show(|resource| chunkflow.metrics().under_way.enter(&resource.counts().list, None, Instant::now(), None));
+    let under_way = body.under_way();
+    warms().spawn(async move {
+        tokio::select! {
+            () = passed(body) => {}
+            () = is_cut(under_way) => {}
+        }
+    });
+    tracing::info!(resource = name, "warming");
+    Ok(json(StatusCode::ACCEPTED, &Warming { warming: name }))
+}
+
+/// Takes a body to its end, for what that leaves in the store.
+async fn passed(mut body: Body) {
+    while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        // A list that is all in memory would never let others have their turn.
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn is_cut(under_way: Option<Arc<Way>>) {
+    match under_way {
+        Some(under_way) => under_way.is_cut().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What links of a list begin with: `public_url`, or what the request names as `host`.
+fn base(chunkflow: &Chunkflow, resource: &Resource, uri: &Uri) -> Result<String> {
+    if !resource.has_links() {
+        return Ok(String::new());
+    }
+    let query = uri.query().unwrap_or_default();
+    let host = query.split('&').find_map(|pair| pair.strip_prefix("host="));
+    let host = host.map(|host| percent_decode_str(host).decode_utf8_lossy().trim_end_matches('/').to_owned());
+    let base = host.or_else(|| chunkflow.public_url().map(str::to_owned)).ok_or_else(|| {
+        let message = "the rows of this list hold links, and nobody says to which host";
+        Error::new(Kind::Invalid, message).remedy("set `public_url` in [server], or add ?host=https://www.example.com")
+    })?;
+
+    let rest = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://"));
+    if !rest.is_some_and(is_host) {
+        let error = Error::new(Kind::Invalid, "`host` is no scheme and host");
+        return Err(error.remedy("write for instance https://www.example.com"));
+    }
+    Ok(base)
+}
+
+/// 204 where there is such a stream; its client sees that it is cut.
+fn cut(chunkflow: &Chunkflow, stream: &str) -> Result<Response<Body>> {
+    let number = stream.parse().ok();
+    if !number.is_some_and(|number| chunkflow.metrics().under_way.cut(number)) {
+        return Err(Error::new(Kind::Missing, "there is no such stream any more"));
+    }
+    tracing::info!(stream, "the operator cuts a stream");
+    Ok(no_content())
 }
 
 /// Has the configuration read again; 200 once requests get the new one, 400 with every complaint where it is wrong.

@@ -5,6 +5,7 @@ use std::io;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use sha2::{Digest, Sha256};
 
+use super::admin::is_for_page;
 use crate::{
     config::Listen,
     error::{Error, Kind},
@@ -51,7 +52,7 @@ impl Guard {
         refusal(StatusCode::BAD_REQUEST, error.remedy(remedy))
     }
 
-    /// Lets a request to `origin`, scheme and host, pass.
+    /// Lets a request to `origin`, scheme and host, pass; one for the page itself needs no token.
     ///
     /// # Errors
     /// The response to one that may not.
@@ -62,7 +63,8 @@ impl Guard {
             return Err(Box::new(refusal(StatusCode::FORBIDDEN, error)));
         }
 
-        if !self.token.as_deref().is_none_or(|token| carries(request, token)) {
+        let has_leave = self.token.as_deref().is_none_or(|token| carries(request, token));
+        if !has_leave && !is_for_page(request) {
             let error = Error::new(Kind::Invalid, "the token is missing or wrong");
             let error = error.remedy("send `Authorization: Bearer TOKEN`");
             let mut refused = refusal(StatusCode::UNAUTHORIZED, error);

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     bounds::Count,
     route::{Door, Site},
+    status::Operator,
 };
 use crate::{
     config::{AdminConfig, Listen, ServerConfig},
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     /// Request identifiers: a random start, then one more each.
     pub(super) next_id: AtomicU64,
     pub(super) reloads: OnceLock<Reloads>,
+    /// What the operator's listener keeps.
+    pub(super) operator: Operator,
 }
 
 impl Shared {
@@ -45,6 +48,7 @@ impl Shared {
             streams: Arc::default(),
             next_id: AtomicU64::new(fastrand::u64(..)),
             reloads: OnceLock::new(),
+            operator: Operator::default(),
         })
     }
 }

@@ -9,15 +9,18 @@ mod forwarded;
 mod gathered;
 mod guard;
 mod head;
+mod history;
 mod http1;
 mod http2;
 mod listener;
 mod live;
 mod origin;
 mod outgoing;
+mod page;
 mod process;
 mod ready;
 mod route;
+mod status;
 mod tls;
 mod transport;
 mod watch;
@@ -281,11 +284,12 @@ impl Server {
     }
 }
 
-/// Looks now and then whether the certificate has changed.
+/// Looks now and then whether the certificate has changed, and takes samples for the operator's charts.
 async fn follow(live: &Live) {
     loop {
         tokio::time::sleep(tls::LOOK).await;
         let site = live.site();
+        site.sample();
         if let Some(tls) = &site.tls {
             tls.look().await;
             site.note_certificate();

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, Response};
 
 use super::{
     access::Line,
@@ -80,6 +80,13 @@ impl Site {
         if matches!(self.door, Door::Public) {
             let expires = self.tls.as_ref().map_or(0, Tls::expires);
             self.chunkflow.metrics().certificate.set(expires);
+        }
+    }
+
+    /// Takes a sample for the operator's charts.
+    pub(super) fn sample(&self) {
+        if matches!(self.door, Door::Admin(_)) {
+            self.shared.operator.sample(&self.chunkflow);
         }
     }
 

@@ -23,6 +23,25 @@ impl Chunkflow {
         self
     }
 
+    /// The same, where what absolute links begin with is known.
+    #[cfg(feature = "server")]
+    pub(crate) fn with_public_url(mut self, url: Option<String>) -> Chunkflow {
+        Arc::make_mut(&mut self.0).public_url = url;
+        self
+    }
+
+    /// What absolute links begin with, where it is not each request's own.
+    #[cfg(feature = "server")]
+    pub(crate) fn public_url(&self) -> Option<&str> {
+        self.0.public_url.as_deref()
+    }
+
+    /// The databases, by the names that metrics have for them.
+    #[cfg(feature = "server")]
+    pub(crate) fn databases(&self) -> impl Iterator<Item = (&str, &Arc<dyn Database>)> {
+        self.0.databases.iter().map(|(name, database)| (&**name, database))
+    }
+
     /// All metrics as text: [`Chunkflow::metrics`], and the state of databases and store. What is known of a process
     /// is for whoever runs it to add.
     pub fn exposition(&self, format: MetricsFormat) -> String {

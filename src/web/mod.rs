@@ -1,5 +1,6 @@
 //! Lists over HTTP, without a server: a request in, a response with a streaming body out.
 
+mod asker;
 mod body;
 mod events;
 mod exposition;
@@ -23,9 +24,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, h
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 pub use self::params::fuzz_filter;
-pub(crate) use self::reply::no_content;
 #[cfg(feature = "server")]
 pub(crate) use self::reply::{readable, refusal};
+pub(crate) use self::{asker::Asker, reply::no_content};
 pub use self::{
     body::Body,
     reply::{json, problem},
@@ -66,15 +67,6 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// into the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(pub String);
-
-/// Who asks, and when.
-pub(crate) struct Asker {
-    /// Whom loads count for.
-    pub(crate) requester: Requester,
-    /// What the log calls the request, if it has a name there.
-    pub(crate) id: Option<HeaderValue>,
-    pub(crate) began: Instant,
-}
 
 /// Resources over one store, ready to answer requests.
 ///
@@ -300,25 +292,6 @@ impl Chunkflow {
     pub fn away(&self) -> impl Iterator<Item = &str> {
         let away = self.0.slots.iter().filter(|slot| slot.now().source().presence().is_away);
         away.map(|slot| slot.name())
-    }
-
-    /// The same, where what absolute links begin with is known.
-    #[cfg(feature = "server")]
-    pub(crate) fn with_public_url(mut self, url: Option<String>) -> Chunkflow {
-        Arc::make_mut(&mut self.0).public_url = url;
-        self
-    }
-
-    /// What absolute links begin with, where it is not each request's own.
-    #[cfg(feature = "server")]
-    pub(crate) fn public_url(&self) -> Option<&str> {
-        self.0.public_url.as_deref()
-    }
-
-    /// The databases, by the names that metrics have for them.
-    #[cfg(feature = "server")]
-    pub(crate) fn databases(&self) -> impl Iterator<Item = (&str, &Arc<dyn Database>)> {
-        self.0.databases.iter().map(|(name, database)| (&**name, database))
     }
 
     /// The store.

@@ -31,6 +31,7 @@ mod logs;
 mod machines;
 mod mistakes;
 mod openapi;
+mod operator;
 mod order;
 mod origins;
 mod pages;

@@ -12,7 +12,7 @@ use crate::{
 
 const READERS: u64 = 2_000;
 /// Memory of the process for each stalled reader, in KiB. It is 29 over HTTP/1.1.
-const EACH: u64 = 64;
+const EACH: u64 = 68;
 
 /// Both ends of a connection may be of this process; the soft limit of many systems is 1024.
 fn raise_open_files() {
