@@ -142,7 +142,7 @@ fn info() -> Json {
 /// put names into the form of their language.
 fn schema_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut taken = HashSet::from(["problem".to_owned()]);
-    let mut unique = |name: &str| {
+    let unique = |name: &str| {
         let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
         let mut plain: String = words.collect::<Vec<_>>().join("_").chars().take(60).collect();
         if !plain.starts_with(|c: char| c.is_ascii_alphabetic()) {
@@ -157,7 +157,7 @@ fn schema_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
         }
         unique
     };
-    names.map(|name| unique(name)).collect()
+    names.map(unique).collect()
 }
 
 fn operation(resource: &Resource, name: &str, version: Version) -> Json {
