@@ -234,7 +234,6 @@ impl<'r, 't> Section<'r, 't> {
     /// A text that must be there and say something; empty, with a complaint, where it does not.
     pub(super) fn required(&mut self, key: &str, remedy: &str) -> String {
         if !self.has(key) {
-            self.known.push(key.to_owned());
             self.reader.complain(self.span.clone(), format!("`{key}` is missing"), remedy);
         }
         let text = self.string(key);
@@ -298,8 +297,8 @@ impl<'r, 't> Section<'r, 't> {
 
     /// One text, or a list of them; none where one of them cannot be read.
     pub(super) fn texts(&mut self, key: &str) -> Option<Vec<String>> {
-        match self.table.get(key)?.get_ref() {
-            DeValue::Array(array) => {
+        match self.table.get(key).map(Spanned::get_ref) {
+            Some(DeValue::Array(array)) => {
                 let texts = self.strings(key)?;
                 (texts.len() == array.len()).then_some(texts)
             }
