@@ -1,6 +1,7 @@
 //! What the documents say is true: their links lead somewhere, their code runs, and the reference is whole.
 
 mod links;
+mod reference;
 
 use std::{
     fs,
