@@ -21,7 +21,7 @@ pub(crate) fn remedy(what: &str, word: &str, choices: &[&str]) -> String {
 
 /// The first choices, and how many more there are.
 fn list(choices: &[&str]) -> String {
-    const SHOWN: usize = 24;
+    const SHOWN: usize = 32;
     let shown = choices.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
     match choices.len().saturating_sub(SHOWN) {
         0 => shown,

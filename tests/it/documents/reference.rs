@@ -222,7 +222,7 @@ fn help(arguments: &[&str]) -> String {
 fn options(help: &str) -> BTreeSet<String> {
     let lines = help.lines().map(str::trim).filter(|line| line.starts_with('-'));
     let names = lines.filter_map(|line| line.split([' ', ',']).find(|word| word.starts_with("--")));
-    let of_all = ["--config", "--log", "--help", "--version"];
+    let of_all = ["--config", "--log", "--log-format", "--help", "--version"];
     names.filter(|name| !of_all.contains(name)).map(str::to_owned).collect()
 }
 
