@@ -106,6 +106,7 @@ struct Inner {
     databases: Vec<(String, Arc<dyn Database>)>,
     landing: Landing,
     /// What absolute links begin with, where it is not each request's own.
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server warms lists by itself"))]
     public_url: Option<String>,
 }
 
