@@ -57,3 +57,24 @@ fn the_runbook_has_a_section_for_each_alert_and_for_no_other() {
         assert!(is_whole && section.contains("\n`page`") | section.contains("\n`ticket`"), "{section}");
     }
 }
+
+#[test]
+fn each_file_that_names_the_version_names_that_of_the_program_and_the_changelog_begins_with_it() {
+    let version = env!("CARGO_PKG_VERSION");
+    let minor = version.rsplit_once('.').unwrap().0;
+    for (file, words) in [
+        ("README.md", format!("chunkflow = {{ version = \"{minor}\"")),
+        ("SECURITY.md", format!("now {minor},")),
+        ("docs/packages.md", format!("chunkflow:{version}\n")),
+        ("docs/pages.md", format!("\"chunkflow\":\"{version}\"")),
+        ("docs/upgrading.md", format!("\n## {version}\n")),
+        ("fuzz/Cargo.lock", format!("name = \"chunkflow\"\nversion = \"{version}\"")),
+    ] {
+        assert!(read(file).contains(&words), "{file} does not say {words}");
+    }
+
+    let changelog = read("CHANGELOG.md");
+    let mut releases = changelog.lines().filter_map(|line| line.strip_prefix("## "));
+    let newest = releases.find(|title| *title != "Unreleased").unwrap();
+    assert_eq!(newest.split(' ').next(), Some(version));
+}
