@@ -15,13 +15,16 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::{live::Shared, page, process, ready};
+use super::{live::Shared, process, ready};
 use crate::{
     error::{Error, Kind, Result},
     metrics::{Exposition, MetricsFormat, Way},
     resource::Resource,
-    web::{Body, Chunkflow, is_host, json, no_content, problem, resource_of},
+    web::{Body, Chunkflow, Page, is_host, json, no_content, problem, resource_of},
 };
+
+/// The operator's page.
+const PAGE: &str = include_str!("page/admin.html");
 
 /// Lists that are warmed at once.
 const WARMS: usize = 4;
@@ -37,7 +40,7 @@ pub(super) async fn answer<B>(chunkflow: &Chunkflow, shared: &Shared, request: &
     let uri = request.uri().clone();
     let method = request.method().clone();
     match (uri.path(), method) {
-        ("/", Method::GET | Method::HEAD) => page::admin(),
+        ("/", Method::GET | Method::HEAD) => Page::new(PAGE).response(),
         ("/metrics", Method::GET | Method::HEAD) => metrics(chunkflow, request),
         ("/status.json", Method::GET | Method::HEAD) => shared.operator.status(chunkflow),
         ("/reload", Method::POST) => reload(shared).await,

@@ -16,7 +16,6 @@ mod listener;
 mod live;
 mod origin;
 mod outgoing;
-mod page;
 mod process;
 mod ready;
 mod route;

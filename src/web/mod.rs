@@ -8,6 +8,7 @@ mod host;
 mod landing;
 mod next;
 mod openapi;
+mod page;
 mod params;
 mod recent;
 mod reply;
@@ -24,8 +25,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, h
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 pub use self::params::fuzz_filter;
-#[cfg(feature = "server")]
-pub(crate) use self::reply::{readable, refusal};
 pub(crate) use self::{asker::Asker, reply::no_content};
 pub use self::{
     body::Body,
@@ -37,6 +36,11 @@ pub(crate) use self::{
     host::{is_host, named},
 };
 use self::{landing::Landing, recent::Recent, reply::Problem, slot::Slot};
+#[cfg(feature = "server")]
+pub(crate) use self::{
+    page::Page,
+    reply::{readable, refusal},
+};
 use crate::{
     coding::{self, CODINGS},
     cursor::Cursor,
