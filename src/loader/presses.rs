@@ -167,14 +167,15 @@ mod tests {
         let presses = Arc::new(Presses { queue: Mutex::default(), most: 1 });
         assert!(presses.run(|| panic!("of the test")).await.is_err());
         let (go, wait) = std::sync::mpsc::channel();
-        let busy = presses.run(move || wait.recv());
+        let (at_work, is_at_work) = tokio::sync::oneshot::channel();
+        let busy = presses.run(move || (at_work.send(()), wait.recv()));
         let begun = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&begun);
         let unwanted = presses.run(move || count.fetch_add(1, Ordering::SeqCst));
         tokio::select! {
             biased;
             _ = async { tokio::join!(busy, unwanted) } => panic!("the first one waits"),
-            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+            told = is_at_work => told.unwrap(),
         }
         go.send(()).unwrap();
         assert_eq!(presses.run(|| 7).await.unwrap(), 7, "threads go on");
