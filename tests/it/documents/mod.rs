@@ -1,5 +1,6 @@
 //! What the documents say is true: their links lead somewhere, their code runs, and the reference is whole.
 
+mod blocks;
 mod links;
 mod reference;
 
