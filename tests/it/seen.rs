@@ -265,6 +265,12 @@ fn prometheus_reads_all_metrics_and_each_query_of_the_dashboard_and_the_alerts_a
         names(&fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operating.md")).unwrap());
     let undocumented: Vec<&String> = there.difference(&documented).collect();
     assert_eq!(undocumented, Vec::<&String>::new(), "docs/operating.md names each metric");
+    for document in ["docs/operating.md", "docs/runbook.md"] {
+        let named = names(&fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).unwrap());
+        // `process_…` is none of them.
+        let gone: Vec<&String> = named.difference(&there).filter(|name| !name.ends_with('_')).collect();
+        assert_eq!(gone, Vec::<&String>::new(), "{document} names no other");
+    }
 
     // The other format says the same.
     let accept = [("accept", "application/openmetrics-text")];

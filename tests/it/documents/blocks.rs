@@ -1,4 +1,5 @@
-//! The code in the documents works: each block is run here or by another test, or says that it is not (`norun`).
+//! The code in the documents works: each block is run here or by another test, or says that it is
+//! not (`norun`).
 
 use std::{fmt, fs, path::Path, process::Command};
 
@@ -8,7 +9,8 @@ use tempfile::TempDir;
 use super::{documents, read};
 use crate::support::{Process, binary};
 
-/// Blocks that a test of their own runs: the document, the language, and the file of the test, which names the document.
+/// Blocks that a test of their own runs: the document, the language, and the file of the test, which
+/// names the document.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("docs/coming-from-a-web-framework.md", "nginx", "tests/it/proxies.rs"),
     ("docs/proxies.md", "nginx", "tests/it/proxies.rs"),

@@ -1,4 +1,5 @@
-//! The reference names what the code knows: the keys with their types, defaults and bounds, the problems, the commands.
+//! The reference names what the code knows: the keys with their types, defaults and bounds, the
+//! problems, the commands.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
