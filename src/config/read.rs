@@ -173,6 +173,10 @@ impl<'r, 't> Section<'r, 't> {
     /// What the user most likely meant by a value of another type, as it is written; what is no name or number
     /// of theirs is not repeated, since it may be a secret.
     fn wrong(&self, value: &Spanned<DeValue<'_>>, key: &str, wanted: &str, example: &str) {
+        // Several values where there is one are not those that this key takes: they may be another key's.
+        if value.get_ref().is_array() {
+            self.reader.discretion.borrow_mut().shown.retain(|shown| *shown != value.span());
+        }
         let message = format!("`{key}` is {}, not {wanted}", value.get_ref().type_str());
         self.reader.complain(value.span(), message, format!("write for instance {key} = {example}"));
     }

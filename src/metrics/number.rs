@@ -117,6 +117,15 @@ mod tests {
         }
         assert_eq!(histogram.buckets(), [2, 2, 1], "a bound belongs to its bucket");
         assert!((histogram.sum() - 6.251).abs() < 1e-9);
+    }
+
+    #[test]
+    #[cfg(feature = "server")]
+    fn a_quantile_lies_within_its_bucket_and_not_beyond_the_last_bound() {
+        let histogram = Histogram::new(&[0.1, 1.0]);
+        for milliseconds in [50, 100, 101, 1_000, 5_000] {
+            histogram.observe(Duration::from_millis(milliseconds));
+        }
 
         let quantile = |share| histogram.quantile(&histogram.buckets(), share).unwrap();
         assert!((quantile(0.4) - 0.1).abs() < 1e-9, "all of the first bucket");

@@ -106,6 +106,32 @@ fn no_complaint_tells_of_what_it_is_not_about_whatever_is_wrong_with_a_text() {
 }
 
 #[test]
+fn several_values_where_one_is_wanted_are_told_of_under_no_key() {
+    let file = File::with("CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)");
+    let whole = file.config("table = \"item\"\n");
+    for (table, key) in [
+        ("server", "listen"),
+        ("server", "drain"),
+        ("server", "max_streams"),
+        ("admin", "listen"),
+        ("store", "near"),
+        ("resources.list", "ttl"),
+        ("resources.list", "count"),
+        ("resources.list.fields", "passwords"),
+    ] {
+        let text = match table {
+            "resources.list" => {
+                whole.replace("[resources.list]\n", &format!("[resources.list]\n{key} = ['HIDE', 'HIDE']\n"))
+            }
+            _ => format!("{whole}\n[{table}]\n{key} = ['HIDE', 'HIDE']\n"),
+        };
+        let complaints = chunkflow::Config::parse("chunkflow.toml", &text, &|_| None).expect_err(&text);
+        let told = format!("{complaints} {complaints:?}");
+        assert!(told.contains(key) && !told.contains("HIDE"), "{told}");
+    }
+}
+
+#[test]
 fn a_line_that_is_broken_inside_a_value_makes_no_key_of_it_that_is_told() {
     let file = File::with("CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)");
     let end = format!("[databases]\nfile = \"sqlite:{}\"", file.path.display());
