@@ -5,7 +5,6 @@ use std::{
     future::poll_fn,
     pin::Pin,
     sync::{Arc, PoisonError},
-    time::Instant,
 };
 
 use bytes::Bytes;
@@ -110,7 +109,7 @@ async fn warm(chunkflow: &Chunkflow, shared: &Shared, name: &str, uri: &Uri) -> 
     }
 
     let mut body = chunkflow.body(&resource, 0, &base).await?;
-    body.show(|resource| chunkflow.metrics().under_way.enter(&resource.counts().list, None, Instant::now(), None));
+    body.show(None, None);
     let under_way = body.under_way();
     warms().spawn(async move {
         tokio::select! {

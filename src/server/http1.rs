@@ -256,13 +256,19 @@ impl<IO: Socket> Connection<IO> {
         if by_close {
             ending::reset_at_close(self.io.transport(), true);
         }
-        let way = answer.running.as_ref().and_then(|(body, _)| body.under_way());
-        let mut cut = pin!(cut(way));
-        poll_fn(|context| match cut.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(io::Error::other("the operator cuts the list"))),
-            Poll::Pending => self.poll_send(context, &mut answer),
-        })
-        .await?;
+        // What goes out at once is over before an operator could see it.
+        if let Poll::Ready(sent) = poll_fn(|context| Poll::Ready(self.poll_send(context, &mut answer))).await {
+            sent?;
+        } else {
+            let under_way = answer.running.as_mut().and_then(|(body, _)| body.under_way());
+            let mut cut = pin!(cut(under_way));
+            let by_operator = || Err(io::Error::other("the operator cuts the list"));
+            poll_fn(|context| match self.poll_send(context, &mut answer) {
+                Poll::Pending => cut.as_mut().poll(context).map(|()| by_operator()),
+                sent => sent,
+            })
+            .await?;
+        }
         if answer.cut {
             ending::leaves(self.io.transport()).await;
             return Err(io::Error::other("the list is cut"));

@@ -208,7 +208,7 @@ impl Stream {
                 return;
             }
         };
-        let (mut parts, body) = response.into_parts();
+        let (mut parts, mut body) = response.into_parts();
         let empty = body.is_end_stream();
         let ended = empty || bodiless;
         if let Some(length) = body.size_hint().exact().filter(|_| !empty) {

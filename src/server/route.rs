@@ -157,10 +157,7 @@ impl Site {
                 }
             },
         };
-        response.body_mut().show(|resource| {
-            let fate = Arc::clone(fate) as Arc<dyn Fate>;
-            self.chunkflow.metrics().under_way.enter(&resource.counts().list, Some(client), began, Some(fate))
-        });
+        response.body_mut().show(Some(client), Some(Arc::clone(fate) as Arc<dyn Fate>));
         if self.config.server_timing {
             add_timing(&mut response, began);
         }

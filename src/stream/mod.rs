@@ -13,6 +13,7 @@ use std::{
     collections::VecDeque,
     fmt,
     future::Future,
+    net::IpAddr,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll, ready},
@@ -31,7 +32,7 @@ use crate::{
     cursor::Cursor,
     error::{Error, Kind, Result},
     loader::{Ahead, Demand, Fetch, Found, How, Loader, Place},
-    metrics::{FoundBy, Outcome, Way as UnderWay},
+    metrics::{Fate, FoundBy, Outcome, Way as UnderWay},
     resource::List,
     source::{BoxFuture, Requester},
     survey::Trail,
@@ -71,6 +72,27 @@ pub struct Tally {
     pub outcome: Outcome,
 }
 
+/// What an operator sees of a stream. A list that goes out at once is over before it could be seen, and costs
+/// nothing here.
+#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server has an operator"))]
+struct Seen {
+    /// Who asks, if that is known.
+    client: Option<IpAddr>,
+    /// What knows why it is dropped before its end.
+    fate: Option<Arc<dyn Fate>>,
+    under_way: Option<Arc<UnderWay>>,
+}
+
+impl Seen {
+    fn fate(&self) -> Outcome {
+        match (&self.under_way, &self.fate) {
+            (Some(under_way), _) => under_way.fate(),
+            (None, Some(fate)) => fate.now(),
+            (None, None) => Outcome::Left,
+        }
+    }
+}
+
 /// The body of one response.
 pub(crate) struct Stream {
     loader: Arc<Loader>,
@@ -92,7 +114,7 @@ pub(crate) struct Stream {
     /// How many of its bytes are counted.
     counted: u64,
     /// Where an operator sees how far it has come.
-    under_way: Option<Arc<UnderWay>>,
+    seen: Option<Seen>,
     /// Of what a compressed body decodes to, so far.
     sum: Sum,
     heartbeat: Duration,
@@ -139,7 +161,7 @@ impl Stream {
             began: ask.began,
             tally: Tally::default(),
             counted: 0,
-            under_way: None,
+            seen: None,
             sum: Sum::default(),
             heartbeat: ask.heartbeat,
             silence: None,
@@ -202,17 +224,24 @@ impl Stream {
         &self.tally
     }
 
-    /// Has an operator see how far it has come.
+    /// Has an operator see how far it has come, once there is time for that; `fate` knows why it is dropped
+    /// before its end.
     #[cfg(feature = "server")]
-    pub(crate) fn show(&mut self, under_way: Arc<UnderWay>) {
-        under_way.rows.store(self.tally.rows, Ordering::Relaxed);
-        self.under_way = Some(under_way);
+    pub(crate) fn show(&mut self, client: Option<IpAddr>, fate: Option<Arc<dyn Fate>>) {
+        self.seen = Some(Seen { client, fate, under_way: None });
     }
 
-    /// What an operator sees of it.
+    /// What an operator sees of it from now on, if it is shown.
     #[cfg(feature = "server")]
-    pub(crate) fn under_way(&self) -> Option<Arc<UnderWay>> {
-        self.under_way.clone()
+    pub(crate) fn under_way(&mut self) -> Option<Arc<UnderWay>> {
+        let seen = self.seen.as_mut()?;
+        let under_way = seen.under_way.get_or_insert_with(|| {
+            let list = &self.list.resource().counts().list;
+            self.loader.metrics().under_way.enter(list, seen.client, self.began, seen.fate.clone())
+        });
+        under_way.rows.store(self.tally.rows, Ordering::Relaxed);
+        under_way.bytes.store(self.tally.bytes, Ordering::Relaxed);
+        Some(Arc::clone(under_way))
     }
 
     /// The list that it is of.
@@ -323,7 +352,7 @@ impl Stream {
 
     /// Notes how far it has come, where others may see it.
     fn note_sent(&mut self) {
-        if let Some(under_way) = &self.under_way {
+        if let Some(Seen { under_way: Some(under_way), .. }) = &self.seen {
             under_way.rows.store(self.tally.rows, Ordering::Relaxed);
             under_way.bytes.store(self.tally.bytes, Ordering::Relaxed);
         }
@@ -424,14 +453,14 @@ impl Drop for Stream {
             self.tally.outcome = Outcome::Complete;
         }
         if self.tally.outcome == Outcome::Left
-            && let Some(under_way) = &self.under_way
+            && let Some(seen) = &self.seen
         {
-            self.tally.outcome = under_way.fate();
+            self.tally.outcome = seen.fate();
         }
 
         self.count_sent();
         let metrics = self.loader.metrics();
-        if let Some(under_way) = self.under_way.take() {
+        if let Some(Seen { under_way: Some(under_way), .. }) = self.seen.take() {
             metrics.under_way.leave(&under_way);
         }
         metrics.streams.add(-1);

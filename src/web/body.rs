@@ -6,7 +6,7 @@ use std::{
 };
 
 #[cfg(feature = "server")]
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -16,7 +16,10 @@ use crate::{
     stream::{Stream, Tally},
 };
 #[cfg(feature = "server")]
-use crate::{loader::How, metrics::Way as UnderWay, resource::Resource};
+use crate::{
+    loader::How,
+    metrics::{Fate, Way as UnderWay},
+};
 
 /// The body of a response. A body that ends with an error is a cut list; the server must make that visible.
 #[derive(Debug)]
@@ -50,21 +53,20 @@ impl Body {
         }
     }
 
-    /// What an operator sees of it, if it is a stream that is shown.
+    /// What an operator sees of it from now on, if it is a stream that is shown.
     #[cfg(feature = "server")]
-    pub(crate) fn under_way(&self) -> Option<Arc<UnderWay>> {
-        match &self.0 {
+    pub(crate) fn under_way(&mut self) -> Option<Arc<UnderWay>> {
+        match &mut self.0 {
             Inner::Bytes(_) => None,
             Inner::Stream(stream) => stream.under_way(),
         }
     }
 
-    /// Has an operator see a stream, as what this makes of its resource.
+    /// Has an operator see a stream, once there is time for that; `fate` knows why it is dropped before its end.
     #[cfg(feature = "server")]
-    pub(crate) fn show(&mut self, enter: impl FnOnce(&Resource) -> Arc<UnderWay>) {
+    pub(crate) fn show(&mut self, client: Option<IpAddr>, fate: Option<Arc<dyn Fate>>) {
         if let Inner::Stream(stream) = &mut self.0 {
-            let under_way = enter(stream.list().resource());
-            stream.show(under_way);
+            stream.show(client, fate);
         }
     }
 
