@@ -70,6 +70,15 @@ impl Browser {
         self.order(&json!(["evaluate", script]))
     }
 
+    /// Nothing keeps people from using the page, as far as axe finds out.
+    fn is_accessible(&mut self) {
+        let axe = std::fs::read_to_string("target/tools/node_modules/axe-core/axe.min.js");
+        self.evaluate(&format!("{};0", axe.expect("./test puts axe there")));
+        let serious = "axe.run().then((found) => found.violations.filter((one) => ['serious', 'critical'].includes(one.impact)) \
+             .map((one) => one.id + ': ' + one.nodes[0].html.slice(0, 200)))";
+        assert_eq!(self.evaluate(serious), json!([]));
+    }
+
     /// Nothing was wrong with the page, and it asked nobody else.
     fn was_quiet(&mut self, admin: SocketAddr, ignored: &str) {
         let said = self.order(&json!(["complaints"]));
@@ -145,6 +154,7 @@ fn a_person_sees_lists_and_streams_in_a_browser_and_purges_warms_and_cuts() {
     // The charts have something to draw after two samples.
     let drawn = "[...document.querySelectorAll('#streams polyline')].some((line) => line.points.numberOfItems > 1)";
     until("the charts are drawn", || browser.evaluate(drawn) == Value::Bool(true));
+    browser.is_accessible();
     browser.was_quiet(admin, "");
 }
 
