@@ -19,12 +19,10 @@ pub use self::exposition::MetricsFormat;
 use self::problems::Problems;
 #[cfg(feature = "server")]
 pub(crate) use self::problems::{Problem, Reloaded};
-#[cfg(feature = "server")]
-pub(crate) use self::under_way::Fate;
 pub(crate) use self::{
     exposition::Exposition,
     number::{Counter, Gauge, Histogram},
-    under_way::{UnderWay, Way},
+    under_way::{Fate, UnderWay, Way},
 };
 use crate::{
     error::{Error, Kind},
