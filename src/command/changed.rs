@@ -32,7 +32,8 @@ pub(super) struct Files {
 impl Files {
     /// As they are now: before they are read, so that what is written meanwhile is seen at the first look.
     pub(super) fn of(file: &ConfigFile) -> Files {
-        let (name, path) = (file.name().to_owned(), file.path().to_owned());
+        let name = file.name().to_owned();
+        let path = file.path().to_owned();
         let seen = look(&name, &path);
         Files { name, path, seen }
     }
@@ -42,7 +43,8 @@ impl Files {
         let mut before: Option<Vec<(PathBuf, Mark)>> = None;
         loop {
             tokio::time::sleep(LOOK).await;
-            let (name, path) = (self.name.clone(), self.path.clone());
+            let name = self.name.clone();
+            let path = self.path.clone();
             let Ok(now) = tokio::task::spawn_blocking(move || look(&name, &path)).await else { return };
             if now == self.seen {
                 before = None;

@@ -101,7 +101,7 @@ impl ConfigFile {
         &self.name
     }
 
-    /// Where it is, whatever the working folder is by now.
+    /// Where it is, as an absolute path: the working folder may change.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

@@ -66,7 +66,7 @@ impl Running<'_> {
                 }
             }
             if let Some(tell) = tell {
-                // Whoever asked may have left.
+                // The client that asked may have left.
                 let _ = tell.send(reloaded);
             }
         }

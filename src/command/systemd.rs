@@ -58,7 +58,8 @@ impl Sockets {
     /// # Errors
     /// When there are several for one of them.
     pub(super) fn shared_out(self) -> Result<(Option<Inherited>, Option<Inherited>)> {
-        let (mut lists, mut admin) = (None, None);
+        let mut lists = None;
+        let mut admin = None;
         let mut names = self.names.split(':');
         for socket in self.sockets {
             let is_admin = names.next() == Some(ADMIN);

@@ -22,7 +22,7 @@ pub enum Listen {
     Unix {
         /// Its absolute path.
         path: PathBuf,
-        /// Who may connect: whoever may write to the file.
+        /// Which users may connect: those who may write to the file.
         mode: u32,
     },
 }

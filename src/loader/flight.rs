@@ -45,8 +45,9 @@ struct Joined {
 }
 
 impl Joined {
-    /// Whether a chunk is new enough for whoever joined. A load may take rows that were read before it began, for
-    /// a request that began before that: for others they are as old as they are.
+    /// Whether a chunk is new enough for the request that joined. A load may take rows that were
+    /// read before it began, for a request that is older than they are; a request that joins takes
+    /// such rows only within their `ttl`.
     fn takes(&self, found: &Found) -> bool {
         let read_at = found.chunk.loaded_at;
         let loaded = matches!(found.how, How::Loaded | How::Joined);
@@ -69,7 +70,7 @@ impl Waiter {
             let Some(joined) = &self.joined else { return Ok(found) };
             if joined.takes(&found) {
                 let how = if found.how == How::Loaded { How::Joined } else { found.how };
-                // What is read behind it is for whoever was first.
+                // What is read behind it is for the request that began the load.
                 return Ok(Found { how, ahead: None, ..found });
             }
             match joined.loader.fetch(&joined.place) {

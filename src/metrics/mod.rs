@@ -1,4 +1,4 @@
-//! What is counted. Metrics are made by whoever runs the machine and passed in; there are no global ones.
+//! What is counted. The program that makes a [`Chunkflow`](crate::Chunkflow) passes them in; there are no global ones.
 //!
 //! What a chunk on its way is counted by is found beforehand, with its list: there an addition is all there is to
 //! do. [`told`] names each metric and says what it means.
@@ -436,7 +436,7 @@ impl Metrics {
         self.found(FoundBy::Stale)
     }
 
-    /// Chunks that were asked for and not found, whoever loaded them.
+    /// Chunks that were asked for and not found, also where another request loaded them.
     pub fn misses(&self) -> u64 {
         self.found(FoundBy::Miss) + self.joined()
     }

@@ -1,4 +1,4 @@
-//! The socket that a server listens at: made here, or inherited from whoever started the process.
+//! The socket that a server listens at: made here, or inherited from the supervisor that started the process.
 
 use std::{
     fs::{self, Metadata, Permissions},
@@ -28,7 +28,7 @@ const BACKLOG: i32 = 4096;
 pub enum Inherited {
     /// An address of the internet.
     Tcp(StdTcpListener),
-    /// A Unix socket, whose file belongs to whoever made it.
+    /// A Unix socket. Its file is the supervisor's, and stays when the server ends.
     Unix(StdUnixListener),
 }
 

@@ -1,4 +1,4 @@
-//! `/status.json`: what the operator's page shows. All of it is bounded, however much there is.
+//! `/status.json`: what the operator's page shows. Each part has a bound.
 
 use std::{
     sync::{Mutex, PoisonError, atomic::Ordering},

@@ -324,7 +324,8 @@ mod tests {
             watch.begin(wait);
             assert_eq!(watch.expired(&config(Some(wait))).await, wait);
         }
-        let (watch, patient) = (Watch::new(&Arc::default()), ServerConfig { stall_timeout: short * 4, ..config(None) });
+        let watch = Watch::new(&Arc::default());
+        let patient = ServerConfig { stall_timeout: short * 4, ..config(None) };
         let moving = async {
             for _ in 0..20 {
                 watch.begin(Wait::Socket);

@@ -43,7 +43,7 @@ impl Chunkflow {
     }
 
     /// All metrics as text: [`Chunkflow::metrics`], and the state of databases and store. What is known of a process
-    /// is for whoever runs it to add.
+    /// is for the server to add.
     pub fn exposition(&self, format: MetricsFormat) -> String {
         let mut exposition = Exposition::new(format);
         self.expose(&mut exposition);

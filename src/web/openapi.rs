@@ -129,7 +129,7 @@ fn info() -> Json {
         ("version", env!("CARGO_PKG_VERSION").into()),
         (
             "description",
-            "Each list is one response, whatever its length. A response that ends well is whole; a list that is \
+            "Each list of any length is one response. A response that ends well is whole; a list that is \
              cut by a failure ends its connection or stream with an error. A value that is larger than the \
              server's bound (64 MiB unless it says otherwise) is `null` in every member."
                 .into(),
@@ -138,7 +138,7 @@ fn info() -> Json {
 }
 
 /// A name for the rows of each list, by which a generator can call a type and a function: letters, digits and single
-/// `_` between them. No two are alike in their letters and digits, whatever their case, since generators
+/// `_` between them. No two are alike in their letters and digits without regard to case, since generators
 /// put names into the form of their language.
 fn schema_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut taken = HashSet::from(["problem".to_owned()]);
@@ -352,7 +352,9 @@ fn components(schemas: Vec<(String, Json)>) -> Json {
 }
 
 fn not_acceptable() -> String {
-    let (formats, codings) = (names(FORMATS), names(CODINGS));
+    let formats = names(FORMATS);
+    let codings = names(CODINGS);
+
     format!("No format ({formats}) or coding (identity, {codings}) that the request accepts is here.")
 }
 

@@ -1,7 +1,7 @@
 //! A page for a browser: one file, without a build step, that asks for nothing of other servers.
 //!
 //! Its policy (Content Security Policy Level 3, W3C) names its own script and style by their hashes,
-//! so that a browser runs nothing else, whatever the rows and names hold that it shows.
+//! so that a browser runs nothing else, also where a row or a name holds a script.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;

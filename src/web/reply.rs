@@ -115,7 +115,7 @@ impl Problem {
             remedy,
         };
         let mut response = json(self.status, &details);
-        // For the log of whoever serves it.
+        // For the server's log.
         response.extensions_mut().insert(self.error.clone());
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

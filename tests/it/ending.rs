@@ -321,7 +321,7 @@ fn what_the_end_of_the_server_cuts_is_logged_as_that() {
 
 #[test]
 fn a_server_that_nothing_holds_up_cuts_nothing_and_says_so() {
-    // Whichever of the ends that are there at once is looked at first.
+    // Several ends may be there at once, and any of them may be looked at first.
     for _ in 0..8 {
         let folder = TempDir::new().unwrap();
         let log = folder.path().join("log");

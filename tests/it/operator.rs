@@ -37,7 +37,8 @@ impl Browser {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let (orders, answers) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
+        let orders = child.stdin.take();
+        let answers = BufReader::new(child.stdout.take().unwrap());
         Browser { orders, answers, child }
     }
 
@@ -316,22 +317,4 @@ fn cutting_a_stream_over_http2_resets_that_stream_alone() {
     assert_eq!(ask(admin, "POST", &format!("/cut/{number}"), &[]).status, 204);
     assert_eq!(curl.wait().unwrap().code(), Some(92), "curl sees a reset of its stream");
     assert_eq!(ask(admin, "POST", &format!("/cut/{number}"), &[]).status, 404);
-}
-
-/// Makes pictures of the page for people to look at: `SHOTS=folder cargo test --test it pictures -- --ignored`.
-#[test]
-#[ignore = "its pictures are for people"]
-fn pictures_of_the_page() {
-    let folder = std::env::var("SHOTS").unwrap();
-    let server = serve_numbers(&Numbers::new(5_000, 200));
-    let admin = operate(&server, None);
-    let mut browser = Browser::start();
-    browser.open(admin);
-    for _ in 0..10 {
-        assert!(server.get("/numbers").whole);
-        std::thread::sleep(std::time::Duration::from_secs(1));
-    }
-    for (name, width, scheme) in [("light", 1280, "light"), ("dark", 1280, "dark"), ("phone", 390, "light")] {
-        browser.order(&json!(["shot", format!("{folder}/admin-{name}.png"), width, scheme]));
-    }
 }

@@ -169,7 +169,7 @@ fn streams_are_counted_by_how_they_ended_and_so_are_refusals() {
     assert_eq!(server.chunkflow.metrics().left(), 1, "and it is nothing else");
 }
 
-/// The names of metrics in a text, whatever stands around them.
+/// The names of metrics in a text of any kind.
 fn names(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     let families = words.filter(|word| word.starts_with("chunkflow_") || word.starts_with("process_"));
@@ -253,7 +253,7 @@ fn prometheus_reads_all_metrics_and_each_query_of_the_dashboard_and_the_alerts_a
     // The certificate of this test is good for two days.
     assert_eq!(fires, ["ChunkflowCertificateExpires"]);
 
-    // Whatever they ask for is there, and they ask for all there is.
+    // Each metric that they ask for is there, and they ask for all there are.
     let there = families(&metrics(admin));
     let asked: String = queries.iter().cloned().chain(alerts.into_iter().map(|(_, query)| query + "\n")).collect();
     let asked = names(&asked);

@@ -4,12 +4,12 @@ use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
     os::unix::process::ExitStatusExt,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
 use tempfile::TempDir;
 
-use crate::support::{ask, binary, numbered, until};
+use crate::support::{Ended, ask, binary, numbered, until};
 
 /// The commands that the program's own help lists.
 fn commands() -> Vec<String> {
@@ -116,16 +116,6 @@ fn every_command_whose_reader_has_gone_ends_quietly_with_its_own_exit_code() {
         (&["--nonsense"], 2),
     ] {
         assert_eq!(unheard(arguments, folder), [Some(code); 2], "{arguments:?}");
-    }
-}
-
-/// A process that is ended when dropped, also by a test that fails.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

@@ -151,6 +151,16 @@ impl Drop for Process {
     }
 }
 
+/// A child process that is ended with the test, also with one that fails.
+pub struct Ended(pub Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// The binary with a clean environment, in a folder.
 pub fn binary(arguments: &[&str], folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chunkflow"));

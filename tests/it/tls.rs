@@ -4,7 +4,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use crate::{
     servers::free_port,
-    support::{File, Numbers, Running, STUCK, numbers_app, until},
+    support::{Ended, File, Numbers, Running, STUCK, numbers_app, until},
 };
 
 /// Makes `cert.pem` and `key.pem` for localhost in a folder.
@@ -129,16 +129,6 @@ fn a_list_comes_over_tls_in_both_versions_of_http_and_its_links_are_https() {
         let body = String::from_utf8_lossy(&output.stdout).into_owned();
         let link = url.replace("/list", "/item/2/");
         assert!(body.ends_with(&format!("{{\"url\":\"{link}\"}}]}} {version}")), "{body} {output:?}");
-    }
-}
-
-/// A process that ends with the test, however that does.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

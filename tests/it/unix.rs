@@ -99,7 +99,8 @@ impl Drop for Process {
 #[test]
 fn lists_and_the_operators_paths_are_served_at_unix_sockets_and_commands_ask_there() {
     let mut server = Process::start("listen_mode = \"600\"", 20);
-    let (lists, admin) = (server.path("lists.sock"), server.path("admin.sock"));
+    let lists = server.path("lists.sock");
+    let admin = server.path("admin.sock");
     let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
     assert_eq!((mode(&lists), mode(&admin)), (0o600, 0o660));
 

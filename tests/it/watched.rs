@@ -53,7 +53,8 @@ fn a_changed_configuration_is_taken_over_by_itself_and_a_wrong_one_is_refused_on
 fn a_changed_secret_is_taken_over_and_so_is_a_link_that_is_turned() {
     let file = numbered(10);
     let folder = file.folder.path();
-    let (admin, token) = (SocketAddr::from(([127, 0, 0, 1], crate::servers::free_port())), folder.join("token"));
+    let admin = SocketAddr::from(([127, 0, 0, 1], crate::servers::free_port()));
+    let token = folder.join("token");
     // As Kubernetes mounts secrets: a link to a folder is turned.
     for (version, value) in [("v1", "first"), ("v2", "second")] {
         fs::create_dir(folder.join(version)).unwrap();

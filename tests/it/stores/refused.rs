@@ -1,15 +1,17 @@
 //! Stores that refuse writes and can be read, and masters that are masters no more.
 
-use std::cell::Cell;
+use std::{cell::Cell, sync::Arc, time::Duration};
 
-use chunkflow::{Kind as ErrorKind, ResourceOptions, StoreOptions};
+use chunkflow::{
+    Chunk, ChunkKey, Cursor, Kind as ErrorKind, ListKey, ResourceOptions, StoreOptions, Value, open_store, system_clock,
+};
 
 use super::{options, serve};
 use crate::{
     firewall::Firewall,
     machines::{Cluster, cli},
     servers::{Kind, Server},
-    support::{Numbers, Running, ask, ids, numbered, until},
+    support::{Numbers, Running, ask, ids, numbered, runtime, until},
 };
 
 const ROWS: u64 = 3_000;
@@ -170,6 +172,39 @@ fn a_memcached_that_is_full_and_forgets_nothing_can_still_be_read() {
     for _ in 0..20 {
         assert_eq!(found(), taken, "what it took it gives, however often it refuses more");
     }
+}
+
+#[test]
+fn a_memcached_that_refuses_many_writes_in_a_row_is_read_all_the_same() {
+    let machine = Server::start_with(Kind::Memcached, &["-M", "-m", "2"]);
+    let key = |n: i64| ChunkKey::new(&ListKey([7; 48]), &Cursor::after(&[Value::Integer(n)]).unwrap(), 0);
+    let chunk = |n: i64, bytes: usize| {
+        // Bytes that cannot be packed.
+        let mut state = n as u64;
+        let noise = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as u8
+        });
+        let body = noise.take(bytes).collect::<Vec<u8>>().into();
+        Arc::new(Chunk { key: key(n), loaded_at: system_clock()(), rows: 1, next: None, body, plain: None })
+    };
+
+    runtime().block_on(async {
+        let store = open_store(&options(&machine, "row", 0)).unwrap();
+        // With the first answer the generation is known.
+        assert!(store.get(&key(0)).await.unwrap().is_none());
+        let generation = store.generation(&key(0).resource());
+        let keep = Duration::from_secs(60);
+        store.put(chunk(0, 10), keep, generation).await.unwrap();
+
+        // More than a breaker allows, and no read comes between them.
+        let mut refused = 0;
+        for n in 1..400 {
+            refused += u32::from(store.put(chunk(n, 60_000), keep, generation).await.is_err());
+        }
+        assert!(refused > 20, "{refused} writes were refused");
+        assert!(store.get(&key(0)).await.unwrap().is_some(), "what is there is found");
+    });
 }
 
 #[test]

@@ -230,7 +230,8 @@ fn who_joins_a_load_gets_no_row_that_was_read_before_it_began_and_is_past_its_tt
             let after = page_behind(&serve_unkept(&Numbers::new(5_000, 7)), &last).await;
 
             // Another joins its load.
-            let (elsewhere, joined) = (chunkflow.clone(), chunkflow.metrics().joined());
+            let elsewhere = chunkflow.clone();
+            let joined = chunkflow.metrics().joined();
             let second = tokio::spawn(async move {
                 let body = ask_in(&elsewhere, &format!("/list?after={after}"), coding).await;
                 body.collect().await.expect("the rest");
