@@ -6,7 +6,7 @@
 //! or two, servers agree without talking, and unchanged rows give the same bytes under the same key.
 //!
 //! Each row fills a share of the chunk. With `T` the text a chunk should hold and `R` its rows, the share is
-//! `1/R`, but no more than `bytes/T` after the first chunk, and no less than `bytes/C` with `C` the larger of
+//! `1/R`, but no more than `weight/T` after the first chunk, and no less than `weight/C` with `C` the larger of
 //! 96 KiB and `1.5 T`: chunks hold `R` rows or `T` bytes, whichever is larger, and on average never more than
 //! `C`. The chance that a row ends the chunk is its share, times 3/4 until the chunk is full and 5/2 after that
 //! (FastCDC's normalisation); never before a quarter is full, always at four times full. The mean of that is
@@ -56,16 +56,16 @@ impl Boundary {
         Boundary { sizes, first, filled: 0 }
     }
 
-    /// Takes the hash of the next row's key and the row's length in bytes; says whether the row ends the chunk.
-    pub(crate) fn ends(&mut self, key_hash: u64, bytes: usize) -> bool {
+    /// Takes the hash of the next row's key and what the row weighs, in bytes; says whether the row ends the chunk.
+    pub(crate) fn ends(&mut self, key_hash: u64, weight: usize) -> bool {
         let (rows, text) = (u64::from(self.sizes.rows.max(1)), u64::from(self.sizes.bytes.max(1)));
         let ceiling = CEILING.max(text * 3 / 2);
-        let bytes = (bytes as u64).min(ceiling * 8);
+        let weight = (weight as u64).min(ceiling * 8);
         let mut share = FULL / rows;
         if !self.first {
-            share = share.min(bytes * FULL / text);
+            share = share.min(weight * FULL / text);
         }
-        let share = share.max(bytes * FULL / ceiling).max(1);
+        let share = share.max(weight * FULL / ceiling).max(1);
         let full = self.filled >= FULL;
         self.filled += share;
         if self.filled < LEAST {

@@ -48,6 +48,7 @@ mod suggest;
 mod survey;
 mod text;
 mod web;
+mod weight;
 
 #[cfg(feature = "server")]
 #[doc(hidden)]

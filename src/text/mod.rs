@@ -150,7 +150,7 @@ pub(crate) fn decimal<'a>(digits: &'a [u8], out: &mut Output) -> Option<&'a [u8]
 }
 
 /// Whether decimal digits are a number of JSON (RFC 8259 §6) as they stand.
-fn is_number(digits: &[u8]) -> bool {
+pub(crate) fn is_number(digits: &[u8]) -> bool {
     let digits = digits.strip_prefix(b"-").unwrap_or(digits);
     let (digits, exponent) = match digits.iter().position(|byte| matches!(byte, b'e' | b'E')) {
         Some(at) => (&digits[..at], Some(&digits[at + 1..])),
@@ -189,6 +189,58 @@ pub(crate) fn string(text: &[u8], out: &mut Output) {
     out.bytes.push(b'"');
 }
 
+/// How long the JSON string of a text is, quotes and all.
+pub(crate) fn string_length(text: &[u8]) -> usize {
+    let mut length = "\"\"".len() + text.len();
+    let mut rest = &text[plain_prefix(text)..];
+    while let Some(&byte) = rest.first() {
+        if byte < 0x80 {
+            length += escape_length(byte) - 1;
+            rest = &rest[1..];
+        } else {
+            let run = rest.iter().position(|&byte| byte < 0x80).unwrap_or(rest.len());
+            length = length - run + beyond_ascii_length(&rest[..run]);
+            rest = &rest[run..];
+        }
+        rest = &rest[plain_prefix(rest)..];
+    }
+    length
+}
+
+/// How long the escape of a byte of ASCII is.
+fn escape_length(byte: u8) -> usize {
+    match byte {
+        b'"' | b'\\' | 0x08 | b'\t' | b'\n' | 0x0c | b'\r' => "\\n".len(),
+        _ => ESCAPE,
+    }
+}
+
+/// How long a run of bytes that are all above ASCII is in a JSON string.
+fn beyond_ascii_length(run: &[u8]) -> usize {
+    let part_length = |part: std::str::Utf8Chunk<'_>| {
+        let valid = part.valid();
+        let length = match splits_lines(valid) {
+            false => valid.len(),
+            true => valid.chars().map(|c| if is_line_break(c) { ESCAPE } else { c.len_utf8() }).sum(),
+        };
+        length + if part.invalid().is_empty() { 0 } else { '\u{fffd}'.len_utf8() }
+    };
+    run.utf8_chunks().map(part_length).sum()
+}
+
+/// What JSON escapes beyond ASCII: readers of lines may take it for their end.
+fn is_line_break(c: char) -> bool {
+    matches!(c, '\u{80}'..='\u{9f}' | '\u{2028}' | '\u{2029}')
+}
+
+/// Whether there may be a character that [`is_line_break`].
+fn splits_lines(text: &str) -> bool {
+    text.as_bytes().windows(2).any(|pair| pair[0] == 0xc2 || pair == [0xe2, 0x80])
+}
+
+/// `\u0000`
+const ESCAPE: usize = 6;
+
 fn is_plain(byte: u8) -> bool {
     (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\'
 }
@@ -206,10 +258,10 @@ fn plain_prefix(text: &[u8]) -> usize {
 fn beyond_ascii(run: &[u8], out: &mut Output) {
     for part in run.utf8_chunks() {
         let valid = part.valid();
-        if valid.as_bytes().windows(2).any(|pair| pair[0] == 0xc2 || pair == [0xe2, 0x80]) {
+        if splits_lines(valid) {
             for c in valid.chars() {
                 match c {
-                    '\u{80}'..='\u{9f}' | '\u{2028}' | '\u{2029}' => escape(u32::from(c), out),
+                    c if is_line_break(c) => escape(u32::from(c), out),
                     c => out.bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
                 }
             }
