@@ -67,6 +67,15 @@ impl ChunkKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ListKey(pub [u8; 48]);
 
+impl ListKey {
+    pub(crate) fn new(resource: &[u8; 16], list: &[u8; 32]) -> ListKey {
+        let mut key = [0; 48];
+        key[..16].copy_from_slice(resource);
+        key[16..].copy_from_slice(list);
+        ListKey(key)
+    }
+}
+
 /// Finished bytes of some rows of a list, and where the next rows begin. Never changed once made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {

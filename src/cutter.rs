@@ -2,8 +2,18 @@
 //!
 //! Rows beyond a boundary are not thrown away: they begin the next chunk, so that a source may read longer runs of
 //! rows than a chunk holds and no row is read twice.
+//!
+//! One cutter writes the rows of a read in every variant of the list that is asked for: a variant is the list in one
+//! format, for one host. All of them have the same places, since boundaries look at what rows weigh and not at bytes.
 
-use std::{any::Any, collections::VecDeque, sync::Arc};
+use std::{
+    any::Any,
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use bytes::Bytes;
 
@@ -12,6 +22,7 @@ use crate::{
     chunk::{Chunk, ChunkKey},
     cursor::{self, Cursor},
     error::Result,
+    flaw::FlawCount,
     format::Output,
     resource::{List, Pen},
     row::{RowSink, Value, repeated_key},
@@ -25,16 +36,17 @@ const LARGE_BODY: usize = 1024 * 1024;
 
 /// The chunks of a list from a cursor on, as far as its rows were read.
 pub(crate) struct Cutter {
-    list: Arc<List>,
+    /// The variants that are written; never empty.
+    variants: Vec<Written>,
+    /// Who may add variants, until the first row comes.
+    joining: Option<Arc<dyn Joining>>,
     /// Rows at which a limit cuts the chunk; 0: none.
     cut: u32,
-    done: VecDeque<Arc<Chunk>>,
     /// The chunk that is being filled; `None` behind the end of the list, or behind the cut.
     open: Option<Open>,
     /// Canonical key of the last row, or of the place to begin; and that of the row at hand.
     last: Vec<u8>,
     key: Vec<u8>,
-    pub(crate) pen: Pen,
     /// Whether a row came behind the cut, and so the list goes on.
     beyond: bool,
     /// When the read under way began, in milliseconds since 1970.
@@ -45,30 +57,56 @@ pub(crate) struct Cutter {
     pub(crate) rows: u64,
 }
 
+/// The list in one variant, as far as it is written.
+struct Written {
+    list: Arc<List>,
+    pen: Pen,
+    out: Output,
+    done: VecDeque<Arc<Chunk>>,
+    wanted: Wanted,
+}
+
+/// Whether somebody has asked for chunks of a variant since its last read began.
+pub(crate) type Wanted = Arc<AtomicBool>;
+
+/// The chunks of one variant that were made.
+pub(crate) struct Made {
+    pub(crate) list: Arc<List>,
+    pub(crate) chunks: Vec<Arc<Chunk>>,
+    /// To be set where one of them is taken.
+    pub(crate) wanted: Wanted,
+}
+
+/// Those who wait for a read until its first row comes.
+pub(crate) trait Joining: Send + Sync {
+    /// Lets nobody join any more; gives the variants that those who joined ask for.
+    fn close(&self) -> Vec<Arc<List>>;
+}
+
 struct Open {
     start: Cursor,
     boundary: Boundary,
-    out: Output,
     rows: u32,
+    /// What they weigh together.
+    weight: u64,
     loaded_at: u64,
 }
 
 impl Cutter {
-    /// Begins at `start`, and ends at `cut` rows unless it is 0.
-    pub(crate) fn new(list: Arc<List>, start: Cursor, cut: u32) -> Cutter {
+    /// Begins at `start`, and ends at `cut` rows unless it is 0. Others may join until the first row comes.
+    pub(crate) fn new(list: Arc<List>, start: Cursor, cut: u32, joining: Option<Arc<dyn Joining>>) -> Cutter {
+        let last = start.canonical().to_vec();
         let open = Open {
             boundary: Boundary::new(list.resource().options().sizes, start.is_start()),
-            out: Output::default(),
             rows: 0,
+            weight: 0,
             loaded_at: 0,
-            start: start.clone(),
+            start,
         };
-        let last = start.canonical().to_vec();
         Cutter {
-            pen: list.pen(),
-            list,
+            variants: vec![Written::new(list)],
+            joining,
             cut,
-            done: VecDeque::new(),
             open: Some(open),
             last,
             key: vec![],
@@ -79,21 +117,46 @@ impl Cutter {
         }
     }
 
-    /// The next finished chunk.
-    pub(crate) fn take(&mut self) -> Option<Arc<Chunk>> {
-        self.done.pop_front()
+    /// Goes on for `list`, which is one of its variants: the others stay if they were asked for since the last read.
+    pub(crate) fn resume(&mut self, list: &List) {
+        self.variants
+            .retain(|written| written.wanted.swap(false, Ordering::Relaxed) || written.list.key() == list.key());
     }
 
-    /// The finished chunks that wait.
-    pub(crate) fn done(&self) -> impl Iterator<Item = &Arc<Chunk>> {
-        self.done.iter()
+    /// The lists in the variants that are written.
+    pub(crate) fn lists(&self) -> impl Iterator<Item = &Arc<List>> {
+        self.variants.iter().map(|written| &written.list)
+    }
+
+    fn list(&self) -> &Arc<List> {
+        &self.variants[0].list
+    }
+
+    /// Whether a chunk is whole.
+    pub(crate) fn has_made(&self) -> bool {
+        !self.variants[0].done.is_empty()
+    }
+
+    /// Takes out all whole chunks, of each variant as many, in order.
+    pub(crate) fn made(&mut self) -> Vec<Made> {
+        let made = |written: &mut Written| Made {
+            list: Arc::clone(&written.list),
+            chunks: written.done.drain(..).collect(),
+            wanted: Arc::clone(&written.wanted),
+        };
+        self.variants.iter_mut().map(made).collect()
+    }
+
+    /// Takes out what stands otherwise than it was.
+    pub(crate) fn flaws(&mut self) -> Vec<FlawCount> {
+        self.variants.iter_mut().flat_map(|written| written.pen.flaws.take()).collect()
     }
 
     /// Where to go on reading, and how many rows to ask for; `None` when there is nothing more to read.
     pub(crate) fn wants(&self) -> Option<(Cursor, u32)> {
         let open = self.open.as_ref()?;
         let after = Cursor::from_canonical(Bytes::copy_from_slice(&self.last))?;
-        let sizes = self.list.resource().options().sizes;
+        let sizes = self.list().resource().options().sizes;
         let longer = RUN << self.runs.min(3);
         let rows = match (self.cut, open.rows) {
             // One more than the limit, to know whether the list goes on.
@@ -102,7 +165,7 @@ impl Cutter {
             // A list that is read on and on is read in longer runs: each costs the database a plan and a round trip.
             (_, 0) => longer,
             (_, rows) => {
-                let row = (open.out.bytes.len() as u32 / rows).max(1);
+                let row = u32::try_from(open.weight / u64::from(rows)).unwrap_or(u32::MAX).max(1);
                 (sizes.bytes / row).max(sizes.rows).clamp(longer, LONGEST_RUN)
             }
         };
@@ -120,12 +183,16 @@ impl Cutter {
 
     /// Says that the read is over, and whether the list ended with it.
     pub(crate) fn end_run(&mut self, ended: bool) {
+        self.close_to_others();
         if ended && !self.beyond {
             // A boundary at the very last row leaves no rows for a next chunk.
-            let nothing_left = self.open.as_ref().is_some_and(|open| open.rows == 0);
-            match self.done.back_mut().filter(|_| nothing_left || self.open.is_none()) {
-                Some(last) => *last = Arc::new(Chunk { next: None, ..Chunk::clone(last) }),
-                None => self.close(None),
+            let nothing_left = self.open.as_ref().is_none_or(|open| open.rows == 0);
+            if nothing_left && self.has_made() {
+                for last in self.variants.iter_mut().filter_map(|written| written.done.back_mut()) {
+                    *last = Arc::new(Chunk { next: None, ..Chunk::clone(last) });
+                }
+            } else {
+                self.close(None);
             }
             self.open = None;
         }
@@ -133,37 +200,60 @@ impl Cutter {
 
     /// Whether it has taken no row since it stood at this cursor, and has no chunk to give.
     pub(crate) fn stands_at(&self, cursor: &Cursor) -> bool {
-        self.done.is_empty() && self.last == cursor.canonical()[..]
+        !self.has_made() && self.last == cursor.canonical()[..]
     }
 
-    /// About how many bytes it holds.
+    /// About how many bytes it holds, beside whole chunks.
     pub(crate) fn weight(&self) -> usize {
-        let open = self.open.as_ref().map_or(0, |open| open.out.bytes.capacity());
-        open + self.done.iter().map(|chunk| chunk.weight()).sum::<usize>() + 256
+        self.variants.iter().map(|written| written.out.bytes.capacity() + 256).sum()
     }
 
-    /// The key of the chunk that its last rows begin, and when the first of them was read; `None` when every
+    /// The keys of the chunks that its last rows begin, and when the first of them was read; `None` when every
     /// row is in a whole one.
-    pub(crate) fn begun(&self) -> Option<(ChunkKey, u64)> {
+    pub(crate) fn begun(&self) -> Option<(Vec<ChunkKey>, u64)> {
         let open = self.open.as_ref().filter(|open| open.rows > 0)?;
-        Some((self.list.chunk_key(&open.start, self.cut), open.loaded_at))
+        let keys = self.lists().map(|list| list.chunk_key(&open.start, self.cut)).collect();
+        Some((keys, open.loaded_at))
     }
 
     fn close(&mut self, next: Option<Cursor>) {
-        let Some(mut open) = self.open.take() else { return };
+        let Some(open) = self.open.take() else { return };
+        for written in &mut self.variants {
+            written.close(&open, self.cut, next.as_ref());
+        }
+        if let Some(start) = next.filter(|_| self.cut == 0) {
+            let boundary = Boundary::new(self.list().resource().options().sizes, false);
+            self.open = Some(Open { start, boundary, rows: 0, weight: 0, loaded_at: self.run_at });
+        }
+    }
+
+    /// Writes from now on what is asked for by now, and nothing else.
+    fn close_to_others(&mut self) {
+        let joined = self.joining.take().map(|joining| joining.close());
+        self.variants.extend(joined.into_iter().flatten().map(Written::new));
+    }
+}
+
+impl Written {
+    fn new(list: Arc<List>) -> Written {
+        Written { pen: list.pen(), list, out: Output::default(), done: VecDeque::new(), wanted: Wanted::default() }
+    }
+
+    fn row(&mut self, key: &[u8], values: &[Value<'_>]) {
+        self.out.bytes.extend_from_slice(self.list.between());
+        self.list.write_row(key, values, &mut self.pen, &mut self.out);
+    }
+
+    fn close(&mut self, open: &Open, cut: u32, next: Option<&Cursor>) {
         self.done.push_back(Arc::new(Chunk {
-            key: self.list.chunk_key(&open.start, self.cut),
+            key: self.list.chunk_key(&open.start, cut),
             loaded_at: open.loaded_at,
             rows: open.rows,
-            body: body_of(&mut open.out.bytes),
-            next: next.clone(),
+            body: body_of(&mut self.out.bytes),
+            next: next.cloned(),
             plain: None,
         }));
-        open.out.bytes.clear();
-        if let Some(start) = next.filter(|_| self.cut == 0) {
-            let boundary = Boundary::new(self.list.resource().options().sizes, false);
-            self.open = Some(Open { start, boundary, out: open.out, rows: 0, loaded_at: self.run_at });
-        }
+        self.out.bytes.clear();
     }
 }
 
@@ -180,23 +270,30 @@ fn body_of(buffer: &mut Vec<u8>) -> Bytes {
 
 impl RowSink for Cutter {
     fn row(&mut self, key: &[Value<'_>], values: &[Value<'_>]) -> Result<()> {
+        if self.joining.is_some() {
+            self.close_to_others();
+        }
+
         self.key.clear();
         cursor::encode(key, &mut self.key)?;
         if self.key == self.last {
             return Err(repeated_key());
         }
         std::mem::swap(&mut self.key, &mut self.last);
+
         let Some(open) = &mut self.open else {
             self.beyond = true;
             return Ok(());
         };
-        let list = Arc::clone(&self.list);
-        open.out.bytes.extend_from_slice(list.between());
-        let from = open.out.bytes.len();
-        list.write_row(&self.last, values, &mut self.pen, &mut open.out);
+        let weight = self.variants[0].list.resource().weigh(&self.last, values);
+        for written in &mut self.variants {
+            written.row(&self.last, values);
+        }
         open.rows += 1;
+        open.weight += weight as u64;
         self.rows += 1;
-        if open.boundary.ends(key_hash(&self.last), open.out.bytes.len() - from) || open.rows == self.cut {
+
+        if open.boundary.ends(key_hash(&self.last), weight) || open.rows == self.cut {
             let next = Cursor::after(key)?;
             self.close(Some(next));
         }
@@ -205,5 +302,82 @@ impl RowSink for Cutter {
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, ops::Range};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        boundary::Sizes,
+        format::FORMATS,
+        resource::{Resource, ResourceOptions},
+        row::{Field, Part},
+        secret::Secret,
+        source::closure,
+    };
+
+    /// A list of texts and numbers, each row with a link and its cursor.
+    fn resource(sizes: Sizes, secret: Option<Secret>) -> Arc<Resource> {
+        let none = |_: Option<u64>, _| async { Ok::<Vec<u64>, Infallible>(vec![]) };
+        let fields = vec![
+            ("text".to_owned(), Field::Column(0)),
+            ("number".to_owned(), Field::Column(1)),
+            ("url".to_owned(), Field::Link(vec![Part::Literal("/rows/".to_owned()), Part::Column(0)])),
+            ("cursor".to_owned(), Field::Cursor),
+        ];
+        let options = ResourceOptions { fields: Some(fields), sizes, secret, ..ResourceOptions::default() };
+        let source = closure(&["text", "number"], |row: &u64| *row, none);
+        Arc::new(Resource::new("list", Arc::new(source), options).unwrap())
+    }
+
+    /// The places of a list, and the lengths of its chunks' bodies.
+    fn cut(list: List, rows: &[(Vec<u8>, f64)]) -> (Vec<(Cursor, u32)>, Vec<usize>) {
+        let mut cutter = Cutter::new(Arc::new(list), Cursor::start(), 0, None);
+        cutter.begin_run(1);
+        for (number, (text, real)) in rows.iter().enumerate() {
+            cutter.row(&[Value::Integer(number as i64)], &[Value::Text(text), Value::Real(*real)]).unwrap();
+        }
+        cutter.end_run(true);
+
+        let chunks = cutter.made().remove(0).chunks;
+        let place = |chunk: &Arc<Chunk>| (chunk.next.clone().unwrap_or(Cursor::start()), chunk.rows);
+        (chunks.iter().map(place).collect(), chunks.iter().map(|chunk| chunk.body.len()).collect())
+    }
+
+    fn rows(longest: usize, count: Range<usize>) -> impl Strategy<Value = Vec<(Vec<u8>, f64)>> {
+        prop::collection::vec((prop::collection::vec(any::<u8>(), 0..longest), any::<f64>()), count)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_list_has_the_same_places_in_every_format_for_every_host_and_secret(rows in rows(90, 0..500)) {
+            let sizes = Sizes { rows: 5, bytes: 2_000 };
+            let secret = Secret::new(&["a secret of thirty-two bytes or more"]).unwrap();
+            let mut all = vec![];
+            for resource in [resource(sizes, None), resource(sizes, Some(secret))] {
+                for format in 0..FORMATS.len() {
+                    for base in ["http://a", "https://a-rather-long-name-of-a-host.example.com:8443"] {
+                        all.push(cut(List::new(Arc::clone(&resource), format, vec![], base), &rows).0);
+                    }
+                }
+            }
+            all.dedup();
+            prop_assert_eq!(all.len(), 1);
+        }
+
+        #[test]
+        fn a_chunk_is_within_384_kib_of_json_and_a_row_whatever_its_values_are(rows in rows(30_000, 0..60)) {
+            let (_, lengths) = cut(List::new(resource(Sizes::default(), None), 0, vec![], ""), &rows);
+            // Bytes that are no text are six times as long in JSON where they are escaped.
+            let row = 6 * 30_000 + 200;
+            prop_assert!(lengths.iter().all(|length| *length <= 384 * 1024 + row), "{lengths:?}");
+        }
     }
 }

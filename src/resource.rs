@@ -33,6 +33,7 @@ use crate::{
     secret::Secret,
     source::{Condition, Described, JsonType, Source},
     survey::Survey,
+    weight::Scales,
 };
 
 /// Everything but RFC 3986's unreserved characters.
@@ -85,6 +86,7 @@ pub struct Resource {
     fields: Fields,
     told: Told,
     writers: Vec<Writer>,
+    scales: Scales,
     seal: Seal,
     has_links: bool,
     has_cursors: bool,
@@ -158,8 +160,9 @@ impl Resource {
         let places = digest(&[b"chunkflow cursors 1", name.as_bytes(), &source.places()]);
         let seal = Seal::new(options.secret.as_ref(), &places, source.order().len());
         let shape = shape(name, &*source, &fields, &columns, options.sizes);
-        let digest = digest(&[b"chunkflow resource 2", &source.fingerprint(), &shape]);
+        let digest = digest(&[b"chunkflow resource 3", &source.fingerprint(), &shape]);
         let told = Told::new(fields.len());
+        let scales = Scales::new(&fields, &columns);
         Ok(Resource {
             name: name.to_owned(),
             source,
@@ -167,6 +170,7 @@ impl Resource {
             fields,
             told,
             writers,
+            scales,
             seal,
             has_links,
             has_cursors,
@@ -259,6 +263,11 @@ impl Resource {
         &self.seal
     }
 
+    /// What a row weighs where chunks are cut, from the canonical form of its key and the values of the source's columns.
+    pub(crate) fn weigh(&self, key: &[u8], values: &[Value<'_>]) -> usize {
+        self.scales.weigh(key, values)
+    }
+
     /// Whether the cursors of rows stand in their bytes, in the format with this index.
     fn holds_cursors(&self, format: usize) -> bool {
         self.has_cursors || self.writers[format].encoder.names_rows()
@@ -316,6 +325,8 @@ pub(crate) struct List {
     conditions: Arc<[Condition]>,
     base: String,
     key: ListKey,
+    /// What its places are known by: the same in every format and coding, and for every host.
+    places: ListKey,
     /// Whether the chunk that was asked for last was in no store.
     cold: AtomicBool,
     survey: Survey,
@@ -355,15 +366,13 @@ impl List {
         if let Some(seal) = &seal {
             parts.extend([&b"cursors"[..], seal]);
         }
-        let digest = digest(&parts);
-        let mut key = [0; 48];
-        key[..16].copy_from_slice(&resource.digest[..16]);
-        key[16..].copy_from_slice(&digest);
+        let places = digest(&[b"chunkflow places 1", &resource.digest, filters.as_deref().unwrap_or_default()]);
         List {
             base: base.to_owned(),
             format,
             conditions: conditions.into(),
-            key: ListKey(key),
+            key: ListKey::new(&resource.digest(), &digest(&parts)),
+            places: ListKey::new(&resource.digest(), &places),
             resource,
             cold: AtomicBool::new(false),
             survey: Survey::default(),
@@ -375,14 +384,13 @@ impl List {
     pub(crate) fn in_coding(self: Arc<List>, coding: Option<usize>) -> Arc<List> {
         let Some(coding) = coding else { return self };
         let digest = digest(&[b"chunkflow coded 1", &self.key.0, CODINGS[coding].name.as_bytes()]);
-        let mut key = self.key.0;
-        key[16..].copy_from_slice(&digest);
         Arc::new(List {
             resource: Arc::clone(&self.resource),
             format: self.format,
             conditions: Arc::clone(&self.conditions),
             base: self.base.clone(),
-            key: ListKey(key),
+            key: ListKey::new(&self.resource.digest(), &digest),
+            places: self.places,
             cold: AtomicBool::new(false),
             survey: Survey::default(),
             coded: Some((coding, self)),
@@ -444,6 +452,16 @@ impl List {
     /// The key of the chunk that starts at `cursor`, cut at `cut` rows (0: not cut).
     pub(crate) fn chunk_key(&self, cursor: &Cursor, cut: u32) -> ChunkKey {
         ChunkKey::new(&self.key, cursor, cut)
+    }
+
+    /// The key of the same place, whatever the variant of the list.
+    pub(crate) fn place_key(&self, cursor: &Cursor, cut: u32) -> ChunkKey {
+        ChunkKey::new(&self.places, cursor, cut)
+    }
+
+    /// What its chunks have in common.
+    pub(crate) fn key(&self) -> &ListKey {
+        &self.key
     }
 
     fn writer(&self) -> &Writer {

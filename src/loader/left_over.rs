@@ -2,11 +2,14 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, Mutex, atomic::Ordering},
 };
 
-use super::flight::FlightKey;
-use crate::{chunk::Chunk, cutter::Cutter};
+use super::{flight::FlightKey, unpoisoned};
+use crate::{
+    chunk::Chunk,
+    cutter::{Cutter, Wanted},
+};
 
 /// They wait for the loads of their chunks so many milliseconds, and there may be so many bytes of them.
 const AGE: u64 = 10_000;
@@ -32,43 +35,65 @@ struct Waiting {
 }
 
 /// What waits under a key.
-pub(super) enum Rows {
+enum Rows {
     /// A whole chunk.
+    Whole(Arc<Chunk>, Wanted),
+    /// The rows that begin one, in some variants of the list: under the key of each, for the first that comes.
+    Begun(Arc<Mutex<Option<Box<Cutter>>>>),
+}
+
+/// What somebody takes who is to load a chunk.
+pub(super) enum Taken {
+    /// The chunk.
     Whole(Arc<Chunk>),
-    /// The rows that begin one.
+    /// The rows that begin it.
     Begun(Box<Cutter>),
 }
 
 impl LeftOver {
     /// The whole chunk that waits under this key, unless it was read before `since`.
     pub(super) fn take_chunk(&mut self, key: &FlightKey, now: u64, since: u64) -> Option<Arc<Chunk>> {
-        let Rows::Whole(_) = self.waiting.get(key)?.rows else { return None };
+        let Rows::Whole(..) = self.waiting.get(key)?.rows else { return None };
         match self.take(key, now, since)? {
-            Rows::Whole(chunk) => Some(chunk),
-            Rows::Begun(_) => None,
+            Taken::Whole(chunk) => Some(chunk),
+            Taken::Begun(_) => None,
         }
     }
 
     /// What waits under this key, unless it was read before `since`: then it goes on waiting, for a request
     /// that began earlier.
-    pub(super) fn take(&mut self, key: &FlightKey, now: u64, since: u64) -> Option<Rows> {
+    pub(super) fn take(&mut self, key: &FlightKey, now: u64, since: u64) -> Option<Taken> {
         while self.oldest().is_some_and(|oldest| now.saturating_sub(self.waiting[&oldest].read_at) >= AGE) {
             self.remove_oldest();
         }
         if self.waiting.get(key)?.read_at < since {
             return None;
         }
-        self.remove(key).map(|waiting| waiting.rows)
+        match self.remove(key)?.rows {
+            Rows::Whole(chunk, wanted) => {
+                wanted.store(true, Ordering::Relaxed);
+                Some(Taken::Whole(chunk))
+            }
+            // Where it is gone, somebody reads on with it in another variant.
+            Rows::Begun(cutter) => unpoisoned(&cutter).take().map(Taken::Begun),
+        }
     }
 
-    /// Keeps what a cutter holds, of this generation.
-    pub(super) fn put(&mut self, generation: u64, mut cutter: Box<Cutter>) {
-        while let Some(chunk) = cutter.take() {
+    /// Keeps whole chunks of this generation.
+    pub(super) fn put(&mut self, generation: u64, chunks: impl Iterator<Item = Arc<Chunk>>, wanted: &Wanted) {
+        for chunk in chunks {
             let (key, read_at, bytes) = (chunk.key.clone(), chunk.loaded_at, chunk.weight());
-            self.keep((key, generation), read_at, bytes, Rows::Whole(chunk));
+            self.keep((key, generation), read_at, bytes, Rows::Whole(chunk, Arc::clone(wanted)));
         }
-        if let Some((key, read_at)) = cutter.begun() {
-            self.keep((key, generation), read_at, cutter.weight(), Rows::Begun(cutter));
+    }
+
+    /// Keeps the rows that a cutter has begun a chunk with.
+    pub(super) fn put_begun(&mut self, generation: u64, cutter: Box<Cutter>) {
+        let Some((keys, read_at)) = cutter.begun() else { return };
+        let bytes = cutter.weight() / keys.len();
+        let cutter = Arc::new(Mutex::new(Some(cutter)));
+        for key in keys {
+            self.keep((key, generation), read_at, bytes, Rows::Begun(Arc::clone(&cutter)));
         }
     }
 

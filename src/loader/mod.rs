@@ -8,6 +8,7 @@ mod coded;
 mod flight;
 mod left_over;
 mod presses;
+mod reading;
 mod sharing;
 
 use std::{
@@ -21,21 +22,16 @@ use tokio::sync::Semaphore;
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::{
-    coded::ALL_AHEAD,
-    flight::Flights,
-    left_over::{LeftOver, Rows},
-    presses::Presses,
-    sharing::WRITES,
+    coded::ALL_AHEAD, flight::Flights, left_over::LeftOver, presses::Presses, reading::Readings, sharing::WRITES,
 };
 pub(crate) use self::{coded::Ahead, flight::Waiter};
 use crate::{
     chunk::{Chunk, ChunkKey},
     cursor::Cursor,
-    cutter::Cutter,
-    error::{Error, Kind, Result},
+    error::{Kind, Result},
     metrics::{Call, FoundBy, Metrics},
     resource::List,
-    source::{Query, Requester},
+    source::Requester,
     store::Store,
 };
 
@@ -69,6 +65,7 @@ pub(crate) struct Loader {
     presses: Arc<Presses>,
     /// How many chunks may be read ahead of those that are compressed.
     all_ahead: Arc<Semaphore>,
+    readings: Mutex<Readings>,
     left_over: Mutex<LeftOver>,
     /// Until when no chunk of a resource is refreshed, since a refresh of one failed; milliseconds since 1970.
     resting: Mutex<HashMap<[u8; 16], u64>>,
@@ -206,6 +203,7 @@ impl Loader {
             waits_for_room: AtomicBool::new(false),
             presses: Presses::new(),
             all_ahead: Arc::new(Semaphore::new(ALL_AHEAD)),
+            readings: Mutex::default(),
             left_over: Mutex::default(),
             resting: Mutex::default(),
         }
@@ -392,10 +390,7 @@ impl Loader {
         let generation = self.store.generation(&resource);
         // Where one chunk is missing the next is too, most of the time: asking for its lease tells that as well.
         place.list.note_cold(lease.is_some());
-        let began = Instant::now();
-        let loaded = self.load(place, generation).await;
-        place.list.resource().counts().database.loads.observe(began.elapsed());
-        let (chunk, run) = loaded?;
+        let (chunk, run) = self.load(place, generation).await?;
         if !self.store.is_here() {
             self.write(place, run, generation, lease).await;
         }
@@ -445,54 +440,5 @@ impl Loader {
             self.compare_clocks(place, &chunk);
         }
         found
-    }
-
-    /// From the source: rows are read in runs until the chunk is whole. With it come the chunks that a run has
-    /// made, itself the first; none where an earlier run made it.
-    async fn load(&self, place: &Place, generation: u64) -> Result<(Arc<Chunk>, Vec<Arc<Chunk>>)> {
-        let list = &place.list;
-        let now = (self.clock)();
-        let left_over = unpoisoned(&self.left_over).take(&(place.key.clone(), generation), now, place.fresh_since(now));
-        let fresh = || Cutter::new(Arc::clone(list), place.cursor.clone(), place.cut);
-        let mut cutter = match left_over {
-            Some(Rows::Whole(chunk)) => return Ok((chunk, vec![])),
-            Some(Rows::Begun(cutter)) => cutter,
-            None => Box::new(fresh()),
-        };
-        let mut made = vec![];
-        loop {
-            if let Some(chunk) = cutter.take() {
-                if place.cut == 0 {
-                    unpoisoned(&self.left_over).put(generation, cutter);
-                }
-                return Ok((chunk, made));
-            }
-            let (after, limit) =
-                cutter.wants().ok_or_else(|| Error::new(Kind::Internal, "a list ended without a chunk"))?;
-            let query = Query {
-                after: after.clone(),
-                limit,
-                conditions: Arc::clone(list.conditions()),
-                requester: place.demand.requester,
-            };
-            cutter.begin_run((self.clock)());
-            let run = list.resource().source().rows(query, cutter).await?;
-            list.resource().counts().list.reads.inc();
-            cutter = run
-                .sink
-                .into_any()
-                .downcast()
-                .map_err(|_| Error::new(Kind::Internal, "a source gave back another sink"))?;
-            list.resource().counts().list.rows_read.add(std::mem::take(&mut cutter.rows));
-            for count in cutter.pen.flaws.take() {
-                self.metrics.note_flaw(&count);
-                list.resource().warn_of(&count, place.request());
-            }
-            cutter.end_run(run.ended);
-            made.extend(cutter.done().cloned());
-            if !run.ended && cutter.stands_at(&after) {
-                return Err(Error::new(Kind::Data, "a source handed out no row and did not end"));
-            }
-        }
     }
 }

@@ -53,6 +53,7 @@ mod styles;
 mod support;
 mod systemd;
 mod tls;
+mod together;
 mod unix;
 mod values;
 mod warm;

@@ -13,7 +13,7 @@ mod refused;
 mod rounds;
 mod secrets;
 mod silent;
-mod written;
+pub mod written;
 
 use std::{path::Path, sync::Arc};
 
@@ -36,7 +36,7 @@ fn url(server: &Server) -> String {
 }
 
 /// A store of its own names, so that tests which share a server do not meet.
-fn options(server: &Server, prefix: &str, near: u64) -> StoreOptions {
+pub fn options(server: &Server, prefix: &str, near: u64) -> StoreOptions {
     StoreOptions { prefix: format!("{prefix}:"), near, ..StoreOptions::new(url(server)) }
 }
 

@@ -19,15 +19,15 @@ use http_body_util::BodyExt;
 use crate::support::{Numbers, runtime, until};
 
 /// A store as a shared one is, which counts how often each chunk is written.
-struct Counting {
-    kept: Memory,
-    writes: Mutex<HashMap<ChunkKey, u32>>,
+pub struct Counting {
+    pub kept: Memory,
+    pub writes: Mutex<HashMap<ChunkKey, u32>>,
     /// Chunks in memory in front of it.
     near: Mutex<HashMap<ChunkKey, Arc<Chunk>>>,
 }
 
 impl Counting {
-    fn new() -> Arc<Counting> {
+    pub fn new() -> Arc<Counting> {
         Arc::new(Counting { kept: Memory::new(64 << 20), writes: Mutex::default(), near: Mutex::default() })
     }
 

@@ -1,0 +1,199 @@
+//! A list that is asked for in several formats, codings and for several hosts at once: its rows are read once.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use chunkflow::{
+    Chunk, ChunkKey, Chunkflow, Field, Memory, Metrics, Part, Resource, ResourceOptions, Store, system_clock,
+};
+use http::Request;
+use http_body_util::BodyExt;
+use tokio::task::JoinHandle;
+
+use crate::{
+    servers::{Kind, Server},
+    stores,
+    support::{Numbers, Running, ids, runtime, until},
+};
+
+/// What is asked for: a path, a coding and a host.
+const ASKED: [(&str, &str, &str); 7] = [
+    ("/list", "identity", "one"),
+    ("/list", "identity", "another.example.com"),
+    ("/list.ndjson", "identity", "one"),
+    ("/list.csv", "identity", "one"),
+    ("/list.sse", "identity", "one"),
+    ("/list.csv", "gzip", "one"),
+    ("/list", "br", "one"),
+];
+
+/// A list with links, so that its bytes depend on the host.
+fn serve(source: &Arc<Numbers>, store: Arc<dyn Store>) -> Chunkflow {
+    let link = Field::Link(vec![Part::Literal("/numbers/".to_owned()), Part::Column(0)]);
+    let fields =
+        vec![("id".to_owned(), Field::Column(0)), ("text".to_owned(), Field::Column(1)), ("url".to_owned(), link)];
+    let options = ResourceOptions { fields: Some(fields), ..ResourceOptions::default() };
+    let resource = Resource::new("list", Arc::clone(source) as _, options).unwrap();
+    Chunkflow::with_clock(store, system_clock(), Arc::new(Metrics::default())).with(resource)
+}
+
+fn memory() -> Arc<dyn Store> {
+    Arc::new(Memory::new(64 << 20))
+}
+
+/// Asks, and reads all of the answer, beside others.
+fn ask(chunkflow: &Chunkflow, (path, coding, host): (&str, &str, &str)) -> JoinHandle<Vec<u8>> {
+    let request = Request::get(path).header("host", host).header("accept-encoding", coding).body(()).unwrap();
+    let chunkflow = chunkflow.clone();
+    tokio::spawn(async move {
+        let body = chunkflow.respond(&request).await.into_body();
+        body.collect().await.expect("a whole list").to_bytes().to_vec()
+    })
+}
+
+/// Waits until so many loads ask the source.
+async fn until_they_wait(chunkflow: &Chunkflow, loads: u64) {
+    while chunkflow.metrics().misses() < loads {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+}
+
+#[test]
+fn formats_codings_and_hosts_that_are_asked_for_together_read_each_row_once() {
+    runtime().block_on(async {
+        let mut expected = vec![];
+        for asked in ASKED {
+            expected.push(ask(&serve(&Numbers::new(5_000, 200), memory()), asked).await.unwrap());
+        }
+
+        let source = Numbers::held_back(5_000, 200);
+        let chunkflow = serve(&source, memory());
+        let lists: Vec<_> = ASKED.iter().map(|asked| ask(&chunkflow, *asked)).collect();
+        // Compressed lists are made of those that are not.
+        until_they_wait(&chunkflow, 5).await;
+        source.permits.add_permits(1_000);
+
+        for ((list, expected), asked) in lists.into_iter().zip(expected).zip(ASKED) {
+            assert!(list.await.unwrap() == expected, "{asked:?}");
+        }
+        assert_eq!(source.handed.load(Ordering::SeqCst), 5_000);
+        assert_eq!(chunkflow.metrics().rows_read(), 5_000);
+    });
+}
+
+#[test]
+fn a_client_that_leaves_takes_the_rows_from_nobody_who_waits_for_them_in_another_format() {
+    let source = Numbers::held_back(5_000, 200);
+    let chunkflow = serve(&source, memory());
+    runtime().block_on(async {
+        let first = ask(&chunkflow, ASKED[0]);
+        until_they_wait(&chunkflow, 1).await;
+        let second = ask(&chunkflow, ASKED[3]);
+        until_they_wait(&chunkflow, 2).await;
+
+        first.abort();
+        first.await.expect_err("it has left");
+        source.permits.add_permits(1_000);
+        second.await.unwrap();
+    });
+    assert_eq!((source.handed.load(Ordering::SeqCst), source.dropped.load(Ordering::SeqCst)), (5_000, 0));
+}
+
+#[test]
+fn with_the_last_client_of_all_formats_the_read_is_given_up() {
+    let source = Numbers::held_back(5_000, 200);
+    let chunkflow = serve(&source, memory());
+    runtime().block_on(async {
+        let lists = [ask(&chunkflow, ASKED[0]), ask(&chunkflow, ASKED[3])];
+        until_they_wait(&chunkflow, 2).await;
+        assert_eq!((source.begun(), source.dropped.load(Ordering::SeqCst)), (1, 0));
+        lists.iter().for_each(JoinHandle::abort);
+        while source.dropped.load(Ordering::SeqCst) < 1 {
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+#[test]
+fn a_failure_of_the_read_is_told_to_everybody_and_the_next_read_is_another() {
+    let source = Numbers::held_back(5_000, 200);
+    source.fail_behind(0, chunkflow::Kind::Unavailable);
+    let chunkflow = serve(&source, memory());
+    runtime().block_on(async {
+        let status = |path: &'static str| {
+            let chunkflow = chunkflow.clone();
+            let request = Request::get(path).header("host", "one").body(()).unwrap();
+            tokio::spawn(async move { chunkflow.respond(&request).await.status() })
+        };
+        let answers = [status("/list"), status("/list.csv")];
+        until_they_wait(&chunkflow, 2).await;
+        source.permits.add_permits(1_000);
+        for answer in answers {
+            assert_eq!(answer.await.unwrap(), 503);
+        }
+        *source.fails_behind.lock().unwrap() = None;
+        ask(&chunkflow, ASKED[0]).await.unwrap();
+    });
+    assert_eq!(source.begun.load(Ordering::SeqCst), source.reads.lock().unwrap().len());
+}
+
+#[test]
+fn what_nobody_asks_for_any_more_is_not_written_in_that_format() {
+    let store = stores::written::Counting::new();
+    let source = Numbers::held_back(20_000, 200);
+    let chunkflow = serve(&source, Arc::clone(&store) as _);
+    runtime().block_on(async {
+        let (json, csv) = (ask(&chunkflow, ASKED[0]), ask(&chunkflow, ASKED[3]));
+        until_they_wait(&chunkflow, 2).await;
+        source.permits.add_permits(2);
+        while source.begun() < 3 {
+            tokio::task::yield_now().await;
+        }
+        csv.abort();
+        source.permits.add_permits(1_000);
+        json.await.unwrap();
+        chunkflow.written().await;
+    });
+
+    let keys: Vec<ChunkKey> = store.writes.lock().unwrap().keys().cloned().collect();
+    let chunks = runtime().block_on(futures_util::future::join_all(keys.iter().map(|key| store.kept.get(key))));
+    let is_json = |chunk: &Chunk| chunk.body.starts_with(b",{");
+    let (json, csv): (Vec<_>, Vec<_>) =
+        chunks.into_iter().map(|chunk| chunk.unwrap().unwrap()).partition(|c| is_json(c));
+    assert!(json.len() > 50, "{}", json.len());
+    assert!((1..json.len() / 2).contains(&csv.len()), "{} chunks of CSV, {} of JSON", csv.len(), json.len());
+    assert_eq!(source.handed.load(Ordering::SeqCst), 20_000);
+}
+
+#[test]
+fn on_other_servers_each_format_has_a_lease_of_its_own() {
+    for kind in [Kind::Redis, Kind::Memcached] {
+        let source = Numbers::held_back(5_000, 200);
+        let options = || stores::options(Server::shared(kind), "together", 0);
+        let servers: Vec<Running> =
+            (0..2).map(|_| stores::serve(&source, options(), ResourceOptions::default())).collect();
+        let clients = [(0, "/numbers"), (1, "/numbers.csv"), (0, "/numbers.csv"), (1, "/numbers")];
+        let clients: Vec<_> = clients
+            .into_iter()
+            .map(|(server, path)| {
+                let client = crate::support::Client::get(servers[server].address, path);
+                std::thread::sleep(Duration::from_millis(20));
+                std::thread::spawn(move || {
+                    let mut client = client;
+                    client.read_reply("GET")
+                })
+            })
+            .collect();
+
+        until("each server reads for the format that was first there", || source.begun() == 2);
+        source.permits.add_permits(10_000);
+        let replies: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+        let bodies: BTreeSet<&[u8]> = replies.iter().map(|reply| &reply.body[..]).collect();
+        assert!(replies.iter().all(|reply| reply.whole) && bodies.len() == 2, "{kind:?}");
+        assert_eq!(ids(&replies[0]), (1..=5_000).collect::<Vec<_>>());
+    }
+}
