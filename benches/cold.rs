@@ -7,7 +7,8 @@
 use std::{collections::HashMap, future::poll_fn, hint::black_box, pin::Pin, sync::Arc, time::Instant};
 
 use chunkflow::{
-    Chunkflow, Database, FieldSpec, GateLimits, Memory, OrderBy, Related, Resource, ResourceOptions, Spec, Sqlite,
+    Chunkflow, Database, FieldSpec, Format, GateLimits, Memory, OrderBy, Related, Resource, ResourceOptions, Spec,
+    Sqlite,
 };
 use http_body::Body as _;
 use rusqlite::{Connection, OpenFlags, params};
@@ -92,7 +93,8 @@ async fn chunkflow(file: &str) -> (u64, f64, f64) {
     let options = ResourceOptions { fields: Some(fields), ..ResourceOptions::default() };
     let resource = Resource::new("tricks", source, options).expect("a right resource");
     let chunkflow = Chunkflow::new(Arc::new(Memory::new(64 << 20))).with(resource);
-    let mut body = chunkflow.body(&chunkflow.resources()[0], 0, "http://localhost").await.expect("it begins");
+    let mut body =
+        chunkflow.body(&chunkflow.resources()[0], Format::JSON, "http://localhost").await.expect("it begins");
     let began = Instant::now();
     let mut marks = vec![(0, 0.0)];
     while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {

@@ -19,8 +19,8 @@ use std::{
 use axum::{Router, body::Body, extract::State, routing::get};
 use bytes::Bytes;
 use chunkflow::{
-    Chunkflow, Database, DatabaseOptions, FieldSpec, Memory, Related, Resource, ResourceOptions, Server, ServerConfig,
-    Shutdown, Spec, open_database,
+    Chunkflow, Database, DatabaseOptions, FieldSpec, Format, Memory, Related, Resource, ResourceOptions, Server,
+    ServerConfig, Shutdown, Spec, open_database,
 };
 use futures_util::{StreamExt, stream};
 use http_body::Body as _;
@@ -240,7 +240,7 @@ async fn lists(url: &str, specs: Vec<Spec>, store: u64) -> Chunkflow {
 async fn body(url: &str, spec: Spec, rows: u32) -> (f64, f64, f64) {
     let chunkflow = lists(url, vec![spec], 1 << 20).await;
     let began = Instant::now();
-    let mut body = chunkflow.body(&chunkflow.resources()[0], 0, "").await.expect("it begins");
+    let mut body = chunkflow.body(&chunkflow.resources()[0], Format::JSON, "").await.expect("it begins");
     let (mut first, mut last) = (None, None);
     while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
         std::hint::black_box(frame.expect("a frame"));
@@ -262,7 +262,7 @@ async fn first_byte(url: &str) -> (f64, f64) {
     let (mut firsts, mut trips) = (vec![], vec![]);
     for _ in 0..200 {
         let began = Instant::now();
-        let mut body = chunkflow.body(&chunkflow.resources()[0], 0, "").await.expect("it begins");
+        let mut body = chunkflow.body(&chunkflow.resources()[0], Format::JSON, "").await.expect("it begins");
         poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await.expect("a frame").expect("no failure");
         firsts.push(began.elapsed().as_secs_f64() * 1e6);
         drop(body);

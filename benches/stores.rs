@@ -20,7 +20,7 @@ use std::{
 };
 
 use chunkflow::{
-    Chunkflow, Database as _, GateLimits, Resource, ResourceOptions, Spec, Sqlite, StoreOptions, open_store,
+    Chunkflow, Database as _, Format, GateLimits, Resource, ResourceOptions, Spec, Sqlite, StoreOptions, open_store,
 };
 use http_body::Body as _;
 
@@ -269,7 +269,7 @@ async fn lists(file: &std::path::Path, options: StoreOptions) -> Chunkflow {
 /// Bytes a second of a whole list.
 async fn drain(chunkflow: &Chunkflow) -> f64 {
     let began = Instant::now();
-    let mut body = chunkflow.body(&chunkflow.resources()[0], 0, "").await.expect("it begins");
+    let mut body = chunkflow.body(&chunkflow.resources()[0], Format::JSON, "").await.expect("it begins");
     let mut bytes = 0;
     while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
         bytes += std::hint::black_box(frame.expect("a frame").into_data().expect("data")).len();

@@ -3,6 +3,8 @@
 //! Each part says how long it is, so that no two lists of parts are alike. Nothing here depends on
 //! how a type prints itself: a field that is renamed must not empty a fleet's cache.
 
+use sha2::{Digest, Sha256};
+
 /// Parts, one behind the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Canonical(Vec<u8>);
@@ -50,6 +52,11 @@ impl Canonical {
     ) {
         self.number(values.len());
         values.for_each(|value| write(self, value));
+    }
+
+    /// The SHA-256 of all.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        Sha256::digest(&self.0).into()
     }
 
     pub(crate) fn into_bytes(self) -> Vec<u8> {

@@ -74,6 +74,11 @@ impl ListKey {
         key[16..].copy_from_slice(list);
         ListKey(key)
     }
+
+    /// The digest of the list within its resource.
+    pub(crate) fn list(&self) -> [u8; 32] {
+        self.0[16..].try_into().expect("a list's digest has thirty-two bytes")
+    }
 }
 
 /// Finished bytes of some rows of a list, and where the next rows begin. Never changed once made.

@@ -24,7 +24,7 @@ use crate::{
     error::Result,
     flaw::FlawCount,
     format::Output,
-    resource::{List, Pen},
+    list::{List, Pen},
     row::{RowSink, Value, repeated_key},
 };
 
@@ -314,7 +314,7 @@ mod tests {
     use super::*;
     use crate::{
         boundary::Sizes,
-        format::FORMATS,
+        format::Format,
         resource::{Resource, ResourceOptions},
         row::{Field, Part},
         secret::Secret,
@@ -362,7 +362,7 @@ mod tests {
             let secret = Secret::new(&["a secret of thirty-two bytes or more"]).unwrap();
             let mut all = vec![];
             for resource in [resource(sizes, None), resource(sizes, Some(secret))] {
-                for format in 0..FORMATS.len() {
+                for format in Format::all() {
                     for base in ["http://a", "https://a-rather-long-name-of-a-host.example.com:8443"] {
                         all.push(cut(List::new(Arc::clone(&resource), format, vec![], base), &rows).0);
                     }
@@ -374,7 +374,7 @@ mod tests {
 
         #[test]
         fn a_chunk_is_within_384_kib_of_json_and_a_row_whatever_its_values_are(rows in rows(30_000, 0..60)) {
-            let (_, lengths) = cut(List::new(resource(Sizes::default(), None), 0, vec![], ""), &rows);
+            let (_, lengths) = cut(List::new(resource(Sizes::default(), None), Format::JSON, vec![], ""), &rows);
             // Bytes that are no text are six times as long in JSON where they are escaped.
             let row = 6 * 30_000 + 200;
             prop_assert!(lengths.iter().all(|length| *length <= 384 * 1024 + row), "{lengths:?}");

@@ -31,6 +31,7 @@ mod format;
 mod kind;
 #[cfg(feature = "server")]
 mod known;
+mod list;
 mod loader;
 mod metrics;
 mod resource;
@@ -65,7 +66,7 @@ pub use self::{
     cursor::{Cursor, MAX_CURSOR},
     error::{Error, Kind, Result},
     flaw::{Flaw, Flaws},
-    format::{Encoder, FORMATS, Format, Output, negotiate},
+    format::{Encoder, FORMATS, Format, FormatSpec, Output, negotiate},
     kind::Kind as KindOf,
     loader::{Clock, system_clock},
     metrics::{Metrics, MetricsFormat, Outcome},

@@ -1,43 +1,37 @@
-//! A resource is a list with a name; a list is a resource with its parameters.
+//! A resource is a list with a name.
 
 mod made;
 mod shape;
+mod writer;
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
 use bytes::Bytes;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
-use sha2::{Digest, Sha256};
 
 pub use self::made::Remake;
-use self::shape::{shape, written};
+use self::shape::shape;
+pub(crate) use self::{
+    shape::written,
+    writer::{Frame, Writer},
+};
 use crate::{
     boundary::Sizes,
-    chunk::{Chunk, ChunkKey, ListKey, Sum},
-    coding::{CODINGS, Coding},
+    canonical::Canonical,
     cursor::Cursor,
     error::{Error, Kind, Result},
-    flaw::{FlawCount, FlawCounts, Told},
-    format::{Encoder, FORMATS, Output},
-    kind::Kind as KindOf,
+    flaw::{FlawCount, Told},
+    format::Format,
     metrics::{Counts, Metrics},
     row::{Column, Field, Fields, Part, Shape, Value},
-    seal::{Seal, Sealer},
+    seal::Seal,
     secret::Secret,
-    source::{Condition, Described, JsonType, Source},
-    survey::Survey,
+    source::{Described, JsonType, Source},
     weight::Scales,
 };
-
-/// Everything but RFC 3986's unreserved characters.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What can be set about a resource; the defaults are what an expert would choose.
 #[derive(Clone, Debug)]
@@ -97,30 +91,6 @@ pub struct Resource {
     counts: Counts,
 }
 
-/// A format's encoder for the rows of one resource, with the bytes that never change: as they are, and in each coding.
-struct Writer {
-    encoder: Box<dyn Encoder>,
-    plain: Frame,
-    coded: Vec<Frame>,
-}
-
-/// What stands before the first row of a body and between two.
-struct Frame {
-    begin: Bytes,
-    between: Bytes,
-}
-
-impl Writer {
-    fn new(encoder: Box<dyn Encoder>) -> Writer {
-        let plain = Frame { begin: encoder.begin(), between: encoder.between() };
-        let coded = |coding: &KindOf<&dyn Coding>| Frame {
-            begin: coding.open.begin(&plain.begin),
-            between: coding.open.stored(&plain.between),
-        };
-        Writer { coded: CODINGS.iter().map(coded).collect(), plain, encoder }
-    }
-}
-
 /// Whether a text can name a resource: any that a path can carry. Clients take `.` and `..` out of paths, and
 /// below `/-/` is the server's own.
 pub(crate) fn is_name(text: &str) -> bool {
@@ -154,13 +124,17 @@ impl Resource {
         let fields: Fields = options.fields.clone().unwrap_or_else(own);
         let columns =
             fields.iter().map(|(name, field)| column(name, field, source.columns())).collect::<Result<Vec<_>>>()?;
-        let writers = FORMATS.iter().map(|format| Writer::new((format.open.encoder)(&columns))).collect();
+        let writers = Format::all().map(|format| Writer::new((format.spec().encoder)(&columns))).collect();
         let has_links = fields.iter().any(|(_, field)| matches!(field, Field::Link(_)));
         let has_cursors = fields.iter().any(|(_, field)| *field == Field::Cursor);
-        let places = digest(&[b"chunkflow cursors 1", name.as_bytes(), &source.places()]);
+        let mut places = Canonical::of("chunkflow cursors 1");
+        places.text(name);
+        places.bytes(&source.places());
+        let places = places.digest();
         let seal = Seal::new(options.secret.as_ref(), &places, source.order().len());
-        let shape = shape(name, &*source, &fields, &columns, options.sizes);
-        let digest = digest(&[b"chunkflow resource 3", &source.fingerprint(), &shape]);
+        let mut canonical = Canonical::of("chunkflow resource 3");
+        canonical.bytes(&source.fingerprint());
+        canonical.bytes(&shape(name, &*source, &fields, &columns, options.sizes));
         let told = Told::new(fields.len());
         let scales = Scales::new(&fields, &columns);
         Ok(Resource {
@@ -174,7 +148,7 @@ impl Resource {
             seal,
             has_links,
             has_cursors,
-            digest,
+            digest: canonical.digest(),
             remake: None,
             outdated: AtomicBool::new(false),
             counts: Counts::default(),
@@ -198,7 +172,7 @@ impl Resource {
 
     /// The same resource, counted among these metrics.
     pub(crate) fn counted_in(self, metrics: &Metrics) -> Resource {
-        let formats: Vec<&'static str> = FORMATS.iter().map(|format| format.name).collect();
+        let formats: Vec<&'static str> = Format::all().map(Format::name).collect();
         let list = metrics.list(&self.name, &formats);
         let database = metrics.database(&self.options.database);
         Resource { counts: Counts { list, database }, ..self }
@@ -268,9 +242,24 @@ impl Resource {
         self.scales.weigh(key, values)
     }
 
-    /// Whether the cursors of rows stand in their bytes, in the format with this index.
-    fn holds_cursors(&self, format: usize) -> bool {
-        self.has_cursors || self.writers[format].encoder.names_rows()
+    /// Whether the cursors of rows stand in their bytes, in this format.
+    pub(crate) fn holds_cursors(&self, format: Format) -> bool {
+        self.has_cursors || self.writer(format).encoder.names_rows()
+    }
+
+    /// The members of each row, and where they come from.
+    pub(crate) fn fields(&self) -> &Fields {
+        &self.fields
+    }
+
+    /// What writes its rows in a format.
+    pub(crate) fn writer(&self, format: Format) -> &Writer {
+        &self.writers[format.index()]
+    }
+
+    /// Everything about it that shapes the bytes of its rows, as a digest.
+    pub(crate) fn whole_digest(&self) -> &[u8; 32] {
+        &self.digest
     }
 
     /// What a store knows the resource by.
@@ -296,310 +285,5 @@ fn column(name: &str, field: &Field, columns: &[Column]) -> Result<Column> {
             }
             Ok(Column { name: name.to_owned(), shape: Shape::Scalar })
         }
-    }
-}
-
-/// SHA-256 of parts, each with its length, so that no two lists of parts are alike.
-fn digest(parts: &[&[u8]]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    hash.finalize().into()
-}
-
-/// What rows of one list are written with: memory and a cipher that are not made anew for each.
-pub(crate) struct Pen {
-    /// Where the row's cursor stands in it.
-    sealer: Option<Sealer>,
-    link: Vec<u8>,
-    /// Values that stand otherwise than they were, since this was last taken out.
-    pub(crate) flaws: FlawCounts,
-}
-
-/// A resource with its parameters: what one series of chunks stands for.
-pub(crate) struct List {
-    resource: Arc<Resource>,
-    format: usize,
-    conditions: Arc<[Condition]>,
-    base: String,
-    key: ListKey,
-    /// What its places are known by: the same in every format and coding, and for every host.
-    places: ListKey,
-    /// Whether the chunk that was asked for last was in no store.
-    cold: AtomicBool,
-    survey: Survey,
-    /// Where it is compressed: the coding, and the same list as it is.
-    coded: Option<(usize, Arc<List>)>,
-}
-
-impl fmt::Debug for List {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("List")
-            .field("resource", &self.resource.name)
-            .field("format", &FORMATS[self.format].name)
-            .field("coding", &self.coding().map(|coding| CODINGS[coding].name))
-            .finish_non_exhaustive()
-    }
-}
-
-impl List {
-    /// The rows of `resource` that fulfil the conditions, in the format with this index in [`FORMATS`].
-    ///
-    /// `base` is the scheme and host of absolute links (`https://www.example.com`); it is part of the chunks'
-    /// key where there are links.
-    pub(crate) fn new(resource: Arc<Resource>, format: usize, mut conditions: Vec<Condition>, base: &str) -> List {
-        conditions.sort();
-        conditions.dedup();
-        let base = if resource.has_links() { base } else { "" };
-        let format_name = FORMATS[format].name;
-        let seal = resource.holds_cursors(format).then(|| resource.seal.fingerprint());
-        let filters = (!conditions.is_empty()).then(|| written(&conditions));
-
-        let mut parts: Vec<&[u8]> =
-            vec![b"chunkflow list 2", &resource.digest, base.as_bytes(), format_name.as_bytes(), b"identity"];
-        // The kinds of what may follow are told apart by what stands before them.
-        if let Some(filters) = &filters {
-            parts.extend([&b"conditions"[..], filters]);
-        }
-        if let Some(seal) = &seal {
-            parts.extend([&b"cursors"[..], seal]);
-        }
-        let places = digest(&[b"chunkflow places 1", &resource.digest, filters.as_deref().unwrap_or_default()]);
-        List {
-            base: base.to_owned(),
-            format,
-            conditions: conditions.into(),
-            key: ListKey::new(&resource.digest(), &digest(&parts)),
-            places: ListKey::new(&resource.digest(), &places),
-            resource,
-            cold: AtomicBool::new(false),
-            survey: Survey::default(),
-            coded: None,
-        }
-    }
-
-    /// The same list in the coding with this index in [`CODINGS`]; `None`: as it is.
-    pub(crate) fn in_coding(self: Arc<List>, coding: Option<usize>) -> Arc<List> {
-        let Some(coding) = coding else { return self };
-        let digest = digest(&[b"chunkflow coded 1", &self.key.0, CODINGS[coding].name.as_bytes()]);
-        Arc::new(List {
-            resource: Arc::clone(&self.resource),
-            format: self.format,
-            conditions: Arc::clone(&self.conditions),
-            base: self.base.clone(),
-            key: ListKey::new(&self.resource.digest(), &digest),
-            places: self.places,
-            cold: AtomicBool::new(false),
-            survey: Survey::default(),
-            coded: Some((coding, self)),
-        })
-    }
-
-    /// Whether this is the whole list of the resource in this format and coding, with this base of its links.
-    pub(crate) fn is_whole(&self, resource: &Arc<Resource>, format: usize, coding: Option<usize>, base: &str) -> bool {
-        let same = Arc::ptr_eq(&self.resource, resource) && self.format == format && self.coding() == coding;
-        same && self.conditions.is_empty() && (self.base == base || !resource.has_links())
-    }
-
-    /// The name of its format.
-    #[cfg(feature = "server")]
-    pub(crate) fn format_name(&self) -> &'static str {
-        FORMATS[self.format].name
-    }
-
-    /// What absolute links begin with; empty where there are none.
-    pub(crate) fn base(&self) -> &str {
-        &self.base
-    }
-
-    /// The coding of its chunks.
-    pub(crate) fn coding(&self) -> Option<usize> {
-        self.coded.as_ref().map(|coded| coded.0)
-    }
-
-    /// Where it is compressed, the same list as it is.
-    pub(crate) fn plain(&self) -> Option<&Arc<List>> {
-        self.coded.as_ref().map(|coded| &coded.1)
-    }
-
-    /// Whether the next chunk is hardly in a shared store.
-    pub(crate) fn is_cold(&self) -> bool {
-        self.cold.load(Ordering::Relaxed)
-    }
-
-    /// Takes note of whether a chunk was in no store.
-    pub(crate) fn note_cold(&self, cold: bool) {
-        self.cold.store(cold, Ordering::Relaxed);
-    }
-
-    /// What is known of all its chunks in memory.
-    pub(crate) fn survey(&self) -> &Survey {
-        &self.survey
-    }
-
-    /// The resource.
-    pub(crate) fn resource(&self) -> &Arc<Resource> {
-        &self.resource
-    }
-
-    /// What each row fulfils, beside what the resource itself demands; in canonical order.
-    pub(crate) fn conditions(&self) -> &Arc<[Condition]> {
-        &self.conditions
-    }
-
-    /// The key of the chunk that starts at `cursor`, cut at `cut` rows (0: not cut).
-    pub(crate) fn chunk_key(&self, cursor: &Cursor, cut: u32) -> ChunkKey {
-        ChunkKey::new(&self.key, cursor, cut)
-    }
-
-    /// The key of the same place, whatever the variant of the list.
-    pub(crate) fn place_key(&self, cursor: &Cursor, cut: u32) -> ChunkKey {
-        ChunkKey::new(&self.places, cursor, cut)
-    }
-
-    /// What its chunks have in common.
-    pub(crate) fn key(&self) -> &ListKey {
-        &self.key
-    }
-
-    fn writer(&self) -> &Writer {
-        &self.resource.writers[self.format]
-    }
-
-    fn frame(&self) -> &Frame {
-        let writer = self.writer();
-        self.coding().map_or(&writer.plain, |coding| &writer.coded[coding])
-    }
-
-    /// What a body begins with, and the sum of that where it is compressed.
-    pub(crate) fn begin(&self) -> (&Bytes, Sum) {
-        (&self.frame().begin, self.coding().map_or_else(Sum::default, |_| Sum::of(&self.writer().plain.begin)))
-    }
-
-    /// What stands between two rows.
-    pub(crate) fn between(&self) -> &Bytes {
-        &self.frame().between
-    }
-
-    /// The buffers of a chunk on their way out, behind others or as the first; either may be empty.
-    pub(crate) fn frames(&self, chunk: &Chunk, follows: bool) -> [Bytes; 2] {
-        match (self.coding(), follows) {
-            _ if chunk.rows == 0 => Default::default(),
-            (Some(_), true) => [self.between().clone(), chunk.body.clone()],
-            (Some(_), false) | (None, true) => [Bytes::new(), chunk.body.clone()],
-            (None, false) => [Bytes::new(), self.rows_of(chunk)],
-        }
-    }
-
-    /// The rows of a chunk that is not coded, without what stands before the first.
-    pub(crate) fn rows_of(&self, chunk: &Chunk) -> Bytes {
-        chunk.body.slice(self.between().len().min(chunk.body.len())..)
-    }
-
-    /// Takes what stands between two chunks, and the second of them, into the sum of a compressed body.
-    pub(crate) fn sum_up(&self, sum: &mut Sum, follows: bool, chunk: &Chunk) {
-        let Some(plain) = &chunk.plain else { return };
-        if follows {
-            sum.add(&Sum::of(&self.writer().plain.between));
-        }
-        sum.add(plain);
-    }
-
-    /// The bytes of a chunk's rows, before any compression.
-    pub(crate) fn plain_bytes(&self, chunk: &Chunk) -> u64 {
-        chunk.plain.map_or_else(|| self.rows_of(chunk).len() as u64, |plain| plain.bytes)
-    }
-
-    /// What a body of so many rows ends with; `sum` is of what came before it. Where it ends before the
-    /// limit that was asked for and before the list does, `rest` is where the list goes on, and how many
-    /// rows of the limit are left.
-    pub(crate) fn end(&self, rows: u64, mut sum: Sum, rest: Option<(&Cursor, u64)>) -> Bytes {
-        let encoder = &self.writer().encoder;
-        let end = match rest {
-            Some((next, left)) if encoder.names_rows() => encoder.pause(&self.resource.seal.seal(next), left),
-            _ => encoder.end(self.resource.options.count.then_some(rows)),
-        };
-        match self.coding() {
-            None => end,
-            Some(coding) => {
-                sum.add(&Sum::of(&end));
-                CODINGS[coding].open.end(&end, &sum)
-            }
-        }
-    }
-
-    /// What may stand between two rows while the next is long in coming; empty where the format has nothing.
-    pub(crate) fn idle(&self, sum: &mut Sum) -> Bytes {
-        let plain = self.writer().encoder.idle();
-        match self.coding() {
-            Some(coding) if !plain.is_empty() => {
-                sum.add(&Sum::of(plain));
-                CODINGS[coding].open.stored(plain)
-            }
-            _ => Bytes::from_static(plain),
-        }
-    }
-
-    /// What rows are written with, one after the other.
-    pub(crate) fn pen(&self) -> Pen {
-        let sealer = self.resource.holds_cursors(self.format).then(|| self.resource.seal.sealer());
-        Pen { sealer, link: vec![], flaws: FlawCounts::default() }
-    }
-
-    /// Appends a row, from the canonical form of its key and the values of the source's columns, with a pen of
-    /// this list, which counts those that could not be written as they are.
-    pub(crate) fn write_row(&self, key: &[u8], values: &[Value<'_>], pen: &mut Pen, out: &mut Output) {
-        let encoder = &self.writer().encoder;
-        let Pen { sealer, link, flaws } = pen;
-        let cursor = sealer.as_mut().map_or("", |sealer| sealer.seal(key));
-
-        encoder.begin_row(cursor, out);
-        for (index, (_, field)) in self.resource.fields.iter().enumerate() {
-            let value = match field {
-                Field::Column(column) => values[*column],
-                Field::Cursor => Value::Text(cursor.as_bytes()),
-                Field::Link(parts) => self.write_link(parts, values, link).map_or_else(|nothing| nothing, Value::Text),
-            };
-            encoder.field(index, value, out);
-            if !out.flaws.is_empty() {
-                flaws.note(index, std::mem::take(&mut out.flaws), key);
-            }
-        }
-        encoder.end_row(out);
-    }
-
-    /// Writes an absolute URL; where one of its values is NULL or has no form, there is nothing to link to, and
-    /// that is what stands in its place.
-    fn write_link<'l>(
-        &self,
-        parts: &[Part],
-        values: &[Value<'_>],
-        link: &'l mut Vec<u8>,
-    ) -> Result<&'l [u8], Value<'static>> {
-        link.clear();
-        link.extend_from_slice(self.base.as_bytes());
-        for part in parts {
-            match part {
-                Part::Literal(text) => link.extend_from_slice(text.as_bytes()),
-                Part::Column(column) => match values[*column] {
-                    Value::Null | Value::List(_) => return Err(Value::Null),
-                    Value::Formless(_) => return Err(Value::Formless(None)),
-                    Value::TooLarge => return Err(Value::TooLarge),
-                    Value::Bool(truth) => link.extend_from_slice(if truth { b"true" } else { b"false" }),
-                    Value::Integer(n) => link.extend_from_slice(itoa::Buffer::new().format(n).as_bytes()),
-                    Value::Real(n) => link.extend_from_slice(zmij::Buffer::new().format(n).as_bytes()),
-                    Value::Text(text)
-                    | Value::Json(text)
-                    | Value::Encoded(text, _)
-                    | Value::Decimal(text)
-                    | Value::Blob(text) => {
-                        percent_encode(text, RESERVED).for_each(|part| link.extend_from_slice(part.as_bytes()));
-                    }
-                },
-            }
-        }
-        Ok(link)
     }
 }

@@ -3,7 +3,7 @@
 use brotli::enc::BrotliEncoderParams;
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::Coding;
+use super::Codec;
 use crate::chunk::Sum;
 
 /// Smaller and faster than at 5; below that it is larger than gzip. 0 and 1 cannot be spliced.
@@ -17,7 +17,7 @@ const LAST: u8 = 0x03;
 
 pub(super) struct Brotli;
 
-impl Coding for Brotli {
+impl Codec for Brotli {
     fn begin(&self, plain: &[u8]) -> Bytes {
         [&HEAD[..], &self.stored(plain)].concat().into()
     }

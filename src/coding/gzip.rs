@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use bytes::{BufMut, Bytes, BytesMut};
 use flate2::{Compress, Compression, FlushCompress};
 
-use super::Coding;
+use super::Codec;
 use crate::chunk::Sum;
 
 /// A seventh larger than at 6, and twice as fast.
@@ -23,7 +23,7 @@ thread_local! {
 
 pub(super) struct Gzip;
 
-impl Coding for Gzip {
+impl Codec for Gzip {
     fn begin(&self, plain: &[u8]) -> Bytes {
         [&HEAD[..], &self.stored(plain)].concat().into()
     }

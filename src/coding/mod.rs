@@ -8,16 +8,18 @@
 mod brotli;
 mod gzip;
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::{chunk::Sum, kind::Kind};
 
-/// A content coding (RFC 9110 §8.4.1) whose bodies are spliced of pieces.
+/// How the bodies of a coding are spliced of pieces.
 ///
 /// # Contract
 /// `begin`, any number of pieces in any order, and `end` are one whole body, which decodes to what they were
 /// made of; a body that is cut anywhere does not decode as whole.
-pub(crate) trait Coding: Send + Sync + 'static {
+pub(crate) trait Codec: Send + Sync + 'static {
     /// What a body begins with, and these bytes of it.
     fn begin(&self, plain: &[u8]) -> Bytes;
 
@@ -31,15 +33,53 @@ pub(crate) trait Coding: Send + Sync + 'static {
     fn end(&self, plain: &[u8], sum: &Sum) -> Bytes;
 }
 
+/// A content coding (RFC 9110 §8.4.1) of this build: a row of [`CODINGS`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Coding(u8);
+
+impl Coding {
+    /// All of them.
+    pub(crate) fn all() -> impl ExactSizeIterator<Item = Coding> {
+        (0..CODINGS.len() as u8).map(Coding)
+    }
+
+    /// The one with this name.
+    #[cfg(feature = "server")]
+    pub(crate) fn named(name: &str) -> Option<Coding> {
+        Coding::all().find(|coding| coding.name() == name)
+    }
+
+    /// What HTTP calls it: `gzip`.
+    pub(crate) fn name(self) -> &'static str {
+        CODINGS[self.index()].name
+    }
+
+    /// What makes its bodies.
+    pub(crate) fn codec(self) -> &'static dyn Codec {
+        CODINGS[self.index()].open
+    }
+
+    /// Its row in [`CODINGS`].
+    pub(crate) fn index(self) -> usize {
+        self.0.into()
+    }
+}
+
+impl fmt::Debug for Coding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// The codings of this build by the name that clients ask for; of two that a client likes equally, the earlier.
-pub(crate) const CODINGS: &[Kind<&dyn Coding>] = &[
+pub(crate) const CODINGS: &[Kind<&dyn Codec>] = &[
     Kind { name: "gzip", example: "Accept-Encoding: gzip", open: &gzip::Gzip },
     Kind { name: "br", example: "Accept-Encoding: br", open: &brotli::Brotli },
 ];
 
-/// The index in [`CODINGS`] that an `Accept-Encoding` header asks for (RFC 9110 §12.5.3), `Ok(None)` for the
-/// bytes as they are; an error where nothing is acceptable.
-pub(crate) fn negotiate(accept: &str) -> Result<Option<usize>, ()> {
+/// The coding that an `Accept-Encoding` header asks for (RFC 9110 §12.5.3), `Ok(None)` for the bytes as they are; an
+/// error where nothing is acceptable.
+pub(crate) fn negotiate(accept: &str) -> Result<Option<Coding>, ()> {
     let wishes: Vec<(&str, u16)> = accept.split(',').filter_map(wish).collect();
     if wishes.is_empty() {
         return Ok(None);
@@ -51,11 +91,11 @@ pub(crate) fn negotiate(accept: &str) -> Result<Option<usize>, ()> {
         let old = || wishes.iter().find(|(wish, _)| old(wish)).map(|wish| wish.1);
         named(name).or_else(old).or_else(|| named("*"))
     };
-    let best = CODINGS.iter().map(|coding| weight(coding.name).unwrap_or(0)).enumerate();
-    let (index, most) = best.min_by_key(|&(index, weight)| (u16::MAX - weight, index)).unwrap_or_default();
+    let weighed = Coding::all().map(|coding| (coding, weight(coding.name()).unwrap_or(0)));
+    let (best, most) = weighed.min_by_key(|&(coding, weight)| (u16::MAX - weight, coding)).ok_or(())?;
     // Nobody need say that the bytes as they are will do.
     match weight("identity") {
-        identity if most > 0 && identity.unwrap_or(0) <= most => Ok(Some(index)),
+        identity if most > 0 && identity.unwrap_or(0) <= most => Ok(Some(best)),
         Some(0) => Err(()),
         _ => Ok(None),
     }
@@ -80,7 +120,7 @@ mod tests {
 
     #[test]
     fn accept_encoding_chooses_the_coding_with_the_highest_weight() {
-        let chosen = |accept| negotiate(accept).map(|index| index.map_or("identity", |index| CODINGS[index].name));
+        let chosen = |accept| negotiate(accept).map(|coding| coding.map_or("identity", Coding::name));
         for (accept, expected) in [
             ("", "identity"),
             ("gzip", "gzip"),
@@ -104,7 +144,7 @@ mod tests {
     }
 
     /// The body of these pieces, with `,` between them.
-    fn spliced(coding: &dyn Coding, begin: &[u8], chunks: &[Vec<u8>], end: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    fn spliced(coding: &dyn Codec, begin: &[u8], chunks: &[Vec<u8>], end: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let plain = [begin, &chunks.join(&b','), end].concat();
         let mut body = coding.begin(begin).to_vec();
         for (index, chunk) in chunks.iter().enumerate() {

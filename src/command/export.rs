@@ -23,7 +23,13 @@ use super::{
     origin::{FILE, Origin},
     part::{self, Part},
 };
-use crate::{format::FORMATS, kind, resource::Resource, suggest, web::Chunkflow};
+use crate::{
+    format::{FORMATS, Format},
+    kind,
+    resource::Resource,
+    suggest,
+    web::Chunkflow,
+};
 
 pub(super) async fn run(
     opener: &Opener<'_>,
@@ -64,7 +70,7 @@ pub(super) async fn run(
     tokio::select! {
         done = export(&chunkflow, &resource, format, &base, target, &bar) => match done {
             Ok(written) => {
-                let format = FORMATS[format].name;
+                let format = format.name();
                 note(&format!("{name}: {} rows, {} of {format}{told}", HumanCount(written.rows), HumanBytes(written.bytes)));
                 Ok(Exit::Done)
             }
@@ -99,14 +105,14 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// By name, else by the file's extension, else the default.
-fn choose_format(name: Option<&str>, output: Option<&Path>) -> Result<usize, String> {
+fn choose_format(name: Option<&str>, output: Option<&Path>) -> Result<Format, String> {
     let extension = || output.and_then(Path::extension).map(|extension| extension.to_string_lossy());
-    let Some(wanted) = name.map(Cow::from).or_else(extension) else { return Ok(0) };
-    let known = FORMATS.iter().position(|format| format.name == wanted);
+    let Some(wanted) = name.map(Cow::from).or_else(extension) else { return Ok(Format::JSON) };
+    let known = Format::named(&wanted);
     // A device is called as it is.
     let device =
         || name.is_none() && output.and_then(|output| fs::metadata(output).ok()).is_some_and(|it| !it.is_file());
-    known.or_else(|| device().then_some(0)).ok_or_else(|| wanted.into_owned())
+    known.or_else(|| device().then_some(Format::JSON)).ok_or_else(|| wanted.into_owned())
 }
 
 /// A bar for a list, called `name`, where there is a terminal to draw it on.
@@ -140,7 +146,7 @@ struct Written {
 async fn export(
     chunkflow: &Chunkflow,
     resource: &std::sync::Arc<Resource>,
-    format: usize,
+    format: Format,
     base: &str,
     target: Target,
     bar: &ProgressBar,

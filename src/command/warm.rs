@@ -7,7 +7,11 @@ use http_body::Body as _;
 use indicatif::HumanBytes;
 
 use super::{Exit, export::progress_bar, note, open::Opener, say};
-use crate::{coding::CODINGS, format::FORMATS, kind, suggest};
+use crate::{
+    coding::{CODINGS, Coding},
+    format::{FORMATS, Format},
+    kind, suggest,
+};
 
 pub(super) async fn run(
     opener: &Opener<'_>,
@@ -36,7 +40,7 @@ pub(super) async fn run(
     }
     let mut chosen = vec![];
     for format in formats {
-        let Some(format) = FORMATS.iter().position(|known| known.name == format) else {
+        let Some(format) = Format::named(format) else {
             note(&format!("there is no format `{format}`; formats here: {}", kind::names(FORMATS)));
             return Ok(Exit::Usage);
         };
@@ -45,7 +49,7 @@ pub(super) async fn run(
     let formats = chosen;
     let mut codings = vec![];
     for encoding in encodings {
-        let coding = CODINGS.iter().position(|known| known.name == encoding);
+        let coding = Coding::named(encoding);
         if coding.is_none() && encoding != "identity" {
             note(&format!("there is no encoding `{encoding}`; encodings here: identity, {}", kind::names(CODINGS)));
             return Ok(Exit::Usage);
@@ -68,8 +72,8 @@ pub(super) async fn run(
             if coding.is_some() && !resource.options().compress {
                 continue;
             }
-            let encoding = coding.map_or("identity", |coding| CODINGS[coding].name);
-            let told = format!("{} {} {encoding}", resource.name(), FORMATS[format].name);
+            let encoding = coding.map_or("identity", Coding::name);
+            let told = format!("{} {} {encoding}", resource.name(), format.name());
             let bar = progress_bar(resource, &told, opener.process.terminal).await;
             let mut body = chunkflow.coded_body(resource, format, coding, base.as_deref().unwrap_or_default()).await?;
             let mut bytes = 0;
@@ -79,13 +83,7 @@ pub(super) async fn run(
                 bar.set_message(HumanBytes(bytes).to_string());
             }
             bar.finish_and_clear();
-            tracing::info!(
-                resource = resource.name(),
-                format = FORMATS[format].name,
-                encoding,
-                rows = body.rows(),
-                "warm"
-            );
+            tracing::info!(resource = resource.name(), format = format.name(), encoding, rows = body.rows(), "warm");
         }
     }
     chunkflow.written().await;

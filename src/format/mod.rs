@@ -8,6 +8,8 @@ mod json;
 mod ndjson;
 mod sse;
 
+use std::fmt;
+
 use bytes::Bytes;
 
 pub use crate::text::Output;
@@ -65,9 +67,49 @@ pub(crate) const END_OF_LIST: &str = "end";
 /// What stands in an id between a cursor and the rows that are left of a limit; in no cursor.
 pub(crate) const LEFT: char = '~';
 
-/// A format: its media type, the other names clients know it by, and how to make its encoder for some columns.
+/// A format of this build: a row of [`FORMATS`]. Their order is that of the table.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Format(u8);
+
+impl Format {
+    /// JSON, which clients get that wish for nothing else.
+    pub const JSON: Format = Format(0);
+
+    /// All of them.
+    pub fn all() -> impl ExactSizeIterator<Item = Format> {
+        (0..FORMATS.len() as u8).map(Format)
+    }
+
+    /// The one with this name, which is a path's extension.
+    pub fn named(name: &str) -> Option<Format> {
+        Format::all().find(|format| format.name() == name)
+    }
+
+    /// What it is called: `json`.
+    pub fn name(self) -> &'static str {
+        FORMATS[self.index()].name
+    }
+
+    /// Its media type, names and encoder.
+    pub fn spec(self) -> &'static FormatSpec {
+        &FORMATS[self.index()].open
+    }
+
+    /// Its row in [`FORMATS`].
+    pub(crate) fn index(self) -> usize {
+        self.0.into()
+    }
+}
+
+impl fmt::Debug for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a format is: its media type, the other names clients know it by, and how to make its encoder for some columns.
 #[derive(Clone, Copy, Debug)]
-pub struct Format {
+pub struct FormatSpec {
     /// `Content-Type`, with its charset.
     pub content_type: &'static str,
     /// Media types of `Accept` that mean this format, the registered one first.
@@ -77,11 +119,11 @@ pub struct Format {
 }
 
 /// The formats of this build by extension; the first is the default.
-pub const FORMATS: &[Kind<Format>] = &[
+pub const FORMATS: &[Kind<FormatSpec>] = &[
     Kind {
         name: "json",
         example: "/tricks.json",
-        open: Format {
+        open: FormatSpec {
             content_type: "application/json; charset=utf-8",
             accepts: &["application/json"],
             encoder: json::encoder,
@@ -90,7 +132,7 @@ pub const FORMATS: &[Kind<Format>] = &[
     Kind {
         name: "ndjson",
         example: "/tricks.ndjson",
-        open: Format {
+        open: FormatSpec {
             content_type: "application/x-ndjson; charset=utf-8",
             accepts: &["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"],
             encoder: ndjson::encoder,
@@ -99,7 +141,7 @@ pub const FORMATS: &[Kind<Format>] = &[
     Kind {
         name: "csv",
         example: "/tricks.csv",
-        open: Format {
+        open: FormatSpec {
             content_type: "text/csv; charset=utf-8; header=present",
             accepts: &["text/csv"],
             encoder: csv::encoder,
@@ -108,7 +150,7 @@ pub const FORMATS: &[Kind<Format>] = &[
     Kind {
         name: "sse",
         example: "/tricks.sse",
-        open: Format {
+        open: FormatSpec {
             content_type: "text/event-stream; charset=utf-8",
             accepts: &["text/event-stream"],
             encoder: sse::encoder,
@@ -116,17 +158,18 @@ pub const FORMATS: &[Kind<Format>] = &[
     },
 ];
 
-/// The index in [`FORMATS`] that an `Accept` header asks for (RFC 9110 §12.5.1): the acceptable format with the
-/// highest weight, the earlier one of two with the same; `None` when none is acceptable.
-pub fn negotiate(accept: &str) -> Option<usize> {
+/// The format that an `Accept` header asks for (RFC 9110 §12.5.1): the acceptable one with the highest weight, the
+/// earlier one of two with the same; `None` when none is acceptable.
+pub fn negotiate(accept: &str) -> Option<Format> {
     let ranges: Vec<(&str, u16)> = accept.split(',').filter_map(range).collect();
     if ranges.is_empty() {
-        return Some(0);
+        return Some(Format::JSON);
     }
-    let weight = |kind: &Kind<Format>| kind.open.accepts.iter().map(|name| weight_of(name, &ranges)).max().unwrap_or(0);
-    let (index, best) =
-        FORMATS.iter().map(weight).enumerate().min_by_key(|&(index, weight)| (u16::MAX - weight, index))?;
-    (best > 0).then_some(index)
+    let weight =
+        |kind: &Kind<FormatSpec>| kind.open.accepts.iter().map(|name| weight_of(name, &ranges)).max().unwrap_or(0);
+    let weighed = Format::all().zip(FORMATS.iter().map(weight));
+    let (format, best) = weighed.min_by_key(|&(format, weight)| (u16::MAX - weight, format))?;
+    (best > 0).then_some(format)
 }
 
 /// The weight that an `Accept` header gives to a media type, in thousandths; where there is no header, the same to
@@ -164,7 +207,7 @@ mod tests {
 
     #[test]
     fn accept_chooses_the_format_with_the_highest_weight() {
-        let chosen = |accept| negotiate(accept).map(|index| FORMATS[index].name);
+        let chosen = |accept| negotiate(accept).map(Format::name);
         assert_eq!(chosen(""), Some("json"));
         assert_eq!(chosen("*/*"), Some("json"));
         assert_eq!(chosen("text/html,application/xhtml+xml,*/*;q=0.8"), Some("json"));

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc};
 use super::{Fetch, Found, How, Loader, Place};
 use crate::{
     chunk::{Chunk, ChunkKey, Sum},
-    coding::CODINGS,
+    coding::Coding,
     error::Result,
 };
 
@@ -54,7 +54,7 @@ impl Ahead {
 
 impl Loader {
     /// From the store, else made of the plain chunk, wherever that comes from.
-    pub(super) async fn coded(self: &Arc<Loader>, place: &Place, coding: usize, refresh: bool) -> Result<Found> {
+    pub(super) async fn coded(self: &Arc<Loader>, place: &Place, coding: Coding, refresh: bool) -> Result<Found> {
         let ask = !refresh && place.plain_chunk.is_none() && !place.list.is_cold();
         if ask && let Some(found) = self.stored(place).await {
             return Ok(self.counted(place, found));
@@ -110,10 +110,10 @@ impl Loader {
     }
 
     /// Compresses a chunk, away from the threads that serve.
-    async fn press(&self, place: &Place, coding: usize, plain: &Arc<Chunk>) -> Result<Arc<Chunk>> {
+    async fn press(&self, place: &Place, coding: Coding, plain: &Arc<Chunk>) -> Result<Arc<Chunk>> {
         let (key, plain, rows) = (place.key.clone(), Arc::clone(plain), place.plain().list.rows_of(plain));
         let press = move || {
-            let body = CODINGS[coding].open.piece(&rows);
+            let body = coding.codec().piece(&rows);
             let sum = Some(Sum::of(&rows));
             Arc::new(Chunk { key, body, plain: sum, next: plain.next.clone(), ..*plain })
         };

@@ -29,8 +29,8 @@ use crate::{
     chunk::{Chunk, ChunkKey},
     cursor::Cursor,
     error::{Kind, Result},
+    list::List,
     metrics::{Call, FoundBy, Metrics},
-    resource::List,
     source::Requester,
     store::Store,
 };

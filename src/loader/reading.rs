@@ -19,7 +19,7 @@ use crate::{
     chunk::{Chunk, ListKey},
     cutter::{Cutter, Joining, Made},
     error::{Error, Kind, Result},
-    resource::List,
+    list::List,
     source::Query,
 };
 

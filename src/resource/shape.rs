@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Conditions as bytes.
-pub(super) fn written(conditions: &[Condition]) -> Vec<u8> {
+pub(crate) fn written(conditions: &[Condition]) -> Vec<u8> {
     let mut bytes = Canonical::of("conditions 1");
     bytes.each(conditions.iter(), |bytes, condition| {
         bytes.text(&condition.column);

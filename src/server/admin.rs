@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::{live::Shared, process, ready};
 use crate::{
     error::{Error, Kind, Result},
+    format::Format,
     metrics::{Exposition, MetricsFormat, Way},
     resource::Resource,
     web::{Body, Chunkflow, Page, is_host, json, no_content, problem, resource_of},
@@ -108,7 +109,7 @@ async fn warm(chunkflow: &Chunkflow, shared: &Shared, name: &str, uri: &Uri) -> 
         return Err(Error::new(Kind::Busy, "other lists are being warmed"));
     }
 
-    let mut body = chunkflow.body(&resource, 0, &base).await?;
+    let mut body = chunkflow.body(&resource, Format::JSON, &base).await?;
     body.show(None, None);
     let under_way = body.under_way();
     warms().spawn(async move {

@@ -1,6 +1,6 @@
 //! A source over a closure: rows of any type that serde can write.
 
-use std::{any::type_name, error, fmt, future::Future, marker::PhantomData, time::Duration};
+use std::{error, fmt, future::Future, marker::PhantomData, time::Duration};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::{BoxFuture, Gate, GateLimits, Query, Run, Source};
 use crate::{
+    canonical::Canonical,
     error::{Error, Kind, Result},
     row::{Column, RowSink, Value},
 };
@@ -54,7 +55,7 @@ where
     Closure {
         columns: columns.iter().map(|name| Column::scalar(*name)).collect(),
         order: vec!["key".to_owned()],
-        version: type_name::<T>().to_owned(),
+        version: String::new(),
         key,
         fetch,
         gate: Gate::new(GateLimits::default()),
@@ -70,8 +71,8 @@ impl<T, K, F> Closure<T, K, F> {
         Closure { gate: Gate::new(limits), timeout, ..self }
     }
 
-    /// The same source with a version: chunks of another version are not read. Change it when the rows' meaning
-    /// changes.
+    /// The same source with a version, which is empty at first: chunks of another version are not read. Change it
+    /// when what the closure gives changes: its code is known to nobody else.
     #[must_use]
     pub fn version(self, version: impl Into<String>) -> Self {
         Closure { version: version.into(), ..self }
@@ -95,7 +96,10 @@ where
     }
 
     fn fingerprint(&self) -> Vec<u8> {
-        format!("closure {} {:?}", self.version, self.columns).into_bytes()
+        let mut bytes = Canonical::of("closure 1");
+        bytes.text(&self.version);
+        bytes.each(self.columns.iter(), |bytes, column| bytes.text(&column.name));
+        bytes.into_bytes()
     }
 
     fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {

@@ -31,9 +31,9 @@ use crate::{
     chunk::{Chunk, Sum},
     cursor::Cursor,
     error::{Error, Kind, Result},
+    list::List,
     loader::{Ahead, Demand, Fetch, Found, How, Loader, Place},
     metrics::{Fate, FoundBy, Outcome, Way as UnderWay},
-    resource::List,
     source::{BoxFuture, Requester},
     survey::Trail,
 };

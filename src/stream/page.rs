@@ -11,8 +11,8 @@ use crate::{
     chunk::Chunk,
     cursor::Cursor,
     error::Result,
+    list::List,
     loader::{Demand, Found, Loader, Place},
-    resource::List,
 };
 
 /// A page ends behind the chunk with which its rows weigh so many bytes.

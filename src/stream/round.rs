@@ -9,8 +9,8 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     cursor::Cursor,
     error::{Error, Kind},
+    list::List,
     loader::Loader,
-    resource::List,
 };
 
 /// Forgetting the chunks takes so long at most; then the stream ends all the same.

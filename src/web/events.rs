@@ -6,7 +6,6 @@
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::{Body, accepted, last_event, reply::RETRY_AFTER};
-use crate::format::FORMATS;
 
 /// What will pass.
 const PASSES: [StatusCode; 4] = [
@@ -22,7 +21,7 @@ pub(crate) fn are_asked_for<B>(request: &Request<B>) -> bool {
 }
 
 fn wants_events(headers: &HeaderMap) -> bool {
-    last_event(headers).is_some() || accepted(headers).is_ok_and(|format| FORMATS[format].name == "sse")
+    last_event(headers).is_some() || accepted(headers).is_ok_and(|format| format.name() == "sse")
 }
 
 /// The response as `EventSource` needs it.

@@ -42,13 +42,14 @@ pub(crate) use self::{
     reply::{readable, refusal},
 };
 use crate::{
-    coding::{self, CODINGS},
+    coding::{self, Coding},
     cursor::Cursor,
     error::{Error, Kind, Result},
-    format::{self, END_OF_LIST, FORMATS},
+    format::{self, END_OF_LIST, FORMATS, Format},
+    list::List,
     loader::{Clock, How, Loader, system_clock},
     metrics::{Metrics, Refused},
-    resource::{List, Resource},
+    resource::Resource,
     source::{Database, Requester},
     store::Store,
     stream::{Ask, Budget, Stream},
@@ -267,7 +268,7 @@ impl Chunkflow {
 
             let status = response.status().as_u16();
             match counts {
-                Some((list, named)) => list.answered(format.or(named), status),
+                Some((list, named)) => list.answered(format.or(named).map(Format::index), status),
                 None => inner.loader.metrics().no_list.answered(None, status),
             }
             response
@@ -334,16 +335,16 @@ impl Chunkflow {
     ///
     /// # Errors
     /// As the source fares with the first chunk.
-    pub async fn body(&self, resource: &Arc<Resource>, format: usize, base: &str) -> Result<Body> {
+    pub async fn body(&self, resource: &Arc<Resource>, format: Format, base: &str) -> Result<Body> {
         self.coded_body(resource, format, None, base).await
     }
 
-    /// The same in the content coding with this index in [`CODINGS`].
+    /// The same in a content coding.
     pub(crate) async fn coded_body(
         &self,
         resource: &Arc<Resource>,
-        format: usize,
-        coding: Option<usize>,
+        format: Format,
+        coding: Option<Coding>,
         base: &str,
     ) -> Result<Body> {
         let list = Arc::new(List::new(Arc::clone(resource), format, vec![], base)).in_coding(coding);
@@ -364,7 +365,7 @@ impl Chunkflow {
         &self,
         request: &Request<B>,
         resource: &Arc<Resource>,
-        extension: Option<usize>,
+        extension: Option<Format>,
         origin: Option<&str>,
         asker: Asker,
     ) -> Result<Asked, Problem> {
@@ -415,9 +416,9 @@ impl Chunkflow {
     }
 
     /// What GET would say, as far as it is known without any work.
-    fn head(&self, ask: &Ask, format: usize, uri: &Uri) -> Response<Body> {
+    fn head(&self, ask: &Ask, format: Format, uri: &Uri) -> Response<Body> {
         let glimpse = Stream::glimpse(&self.0.loader, ask);
-        let mut headers = self.0.heads[format].clone();
+        let mut headers = self.0.heads[format.index()].clone();
         add_coding(&mut headers, ask.list.coding());
         headers.insert(CACHE_STATUS, first_status(glimpse.first));
         known_length(&mut headers, glimpse.length);
@@ -426,7 +427,7 @@ impl Chunkflow {
     }
 
     /// The resource of a path, and the format its extension names. An exact name wins over a name with an extension.
-    fn find(&self, path: &str) -> Result<(&Arc<Slot>, Option<usize>), Problem> {
+    fn find(&self, path: &str) -> Result<(&Arc<Slot>, Option<Format>), Problem> {
         let name = resource_of(path)?;
         if let Some(slot) = self.slot(&name) {
             return Ok((slot, None));
@@ -434,7 +435,7 @@ impl Chunkflow {
         if let Some((stem, extension)) = name.rsplit_once('.')
             && let Some(slot) = self.slot(stem)
         {
-            let format = FORMATS.iter().position(|format| format.name == extension);
+            let format = Format::named(extension);
             return format.map(|format| (slot, Some(format))).ok_or_else(|| {
                 let remedy = format!("formats here: {}", crate::kind::names(FORMATS));
                 Error::new(Kind::Missing, format!("there is no format `{extension}`")).remedy(remedy).into()
@@ -483,7 +484,7 @@ enum Asked {
 
 struct AskedList {
     ask: Ask,
-    format: usize,
+    format: Format,
     /// Where there is a limit: what a link to the next page is made of.
     query: Option<String>,
 }
@@ -507,7 +508,7 @@ impl AskedList {
         };
 
         let resource = self.ask.list.resource();
-        let mut headers = inner.heads[self.format].clone();
+        let mut headers = inner.heads[self.format.index()].clone();
         add_coding(&mut headers, self.ask.list.coding());
         headers.insert(CACHE_STATUS, first_status(stream.first()));
         known_length(&mut headers, stream.length());
@@ -553,12 +554,12 @@ fn last_event(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The format that the `Accept` headers ask for.
-fn accepted(headers: &HeaderMap) -> Result<usize, Problem> {
+fn accepted(headers: &HeaderMap) -> Result<Format, Problem> {
     format::negotiate(&joined(headers, &header::ACCEPT)).ok_or_else(reply::not_acceptable)
 }
 
 /// The coding that the `Accept-Encoding` headers ask for; none where there are none.
-fn accepted_coding(headers: &HeaderMap) -> Result<Option<usize>, Problem> {
+fn accepted_coding(headers: &HeaderMap) -> Result<Option<Coding>, Problem> {
     coding::negotiate(&joined(headers, &header::ACCEPT_ENCODING)).map_err(|()| reply::no_coding())
 }
 
@@ -569,8 +570,8 @@ fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Cow<'a, str> {
     values.fold(first, |all, value| Cow::from(format!("{all},{value}")))
 }
 
-fn add_coding(headers: &mut HeaderMap, coding: Option<usize>) {
-    headers.extend(coding.map(|index| (header::CONTENT_ENCODING, HeaderValue::from_static(CODINGS[index].name))));
+fn add_coding(headers: &mut HeaderMap, coding: Option<Coding>) {
+    headers.extend(coding.map(|coding| (header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()))));
 }
 
 /// The scheme and host of absolute links, as far as the request itself tells.
@@ -583,14 +584,14 @@ fn base<B>(request: &Request<B>) -> Result<String> {
 
 /// The headers of every list in each format; a copy of them begins each response.
 fn heads() -> Vec<HeaderMap> {
-    let head = |format: &crate::kind::Kind<format::Format>| {
+    let head = |format: Format| {
         let mut headers = HeaderMap::with_capacity(12);
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.open.content_type));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.spec().content_type));
         reply::insert_always(&mut headers);
         headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
         headers
     };
-    FORMATS.iter().map(head).collect()
+    Format::all().map(head).collect()
 }
 
 /// With a length, a proxy may hold the list for slow clients; without one it is to pass on what comes.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::resource::{List, Resource};
+use crate::{coding::Coding, format::Format, list::List, resource::Resource};
 
 /// Hosts are what makes lists many; whoever invents hosts gets lists made for each request.
 const KEPT: usize = 64;
@@ -19,7 +19,13 @@ impl Recent {
     }
 
     /// The whole list of a resource in a format and coding, with this base of its links.
-    pub(super) fn list(&self, resource: &Arc<Resource>, format: usize, coding: Option<usize>, base: &str) -> Arc<List> {
+    pub(super) fn list(
+        &self,
+        resource: &Arc<Resource>,
+        format: Format,
+        coding: Option<Coding>,
+        base: &str,
+    ) -> Arc<List> {
         if let Ok(kept) = self.0.try_read()
             && let Some(list) = kept.iter().find(|list| list.is_whole(resource, format, coding, base))
         {

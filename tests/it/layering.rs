@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// From the ground up. A module may import from those before it, and from its own folder.
-const LAYERS: [&[&str]; 15] = [
+const LAYERS: [&[&str]; 16] = [
     &["error", "flaw", "bytes_size", "canonical", "socket", "suggest"],
     &["row", "secret"],
     &["text"],
-    &["cursor", "boundary", "metrics"],
+    &["cursor", "boundary", "metrics", "weight"],
     &["chunk", "seal"],
     &["kind", "survey"],
     &["source", "format", "coding"],
@@ -16,6 +16,7 @@ const LAYERS: [&[&str]; 15] = [
     // What a server needs to know of a database that is away.
     &["known"],
     &["resource"],
+    &["list"],
     &["cutter"],
     &["loader"],
     &["stream"],

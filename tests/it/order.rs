@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use chunkflow::{Chunkflow, GateLimits, Memory, OrderBy, Resource, ResourceOptions, Sizes, Spec, Sqlite};
+use chunkflow::{Chunkflow, Format, GateLimits, Memory, OrderBy, Resource, ResourceOptions, Sizes, Spec, Sqlite};
 use http_body_util::BodyExt;
 use proptest::prelude::*;
 use std::{sync::Arc, time::Duration};
@@ -22,7 +22,7 @@ fn cell() -> impl Strategy<Value = String> {
     ]
 }
 
-fn read(file: &File, spec: Spec, sizes: Sizes, format: usize) -> Result<Vec<u8>, String> {
+fn read(file: &File, spec: Spec, sizes: Sizes, format: Format) -> Result<Vec<u8>, String> {
     let database =
         Sqlite::open(&format!("sqlite:{}", file.path.display()), GateLimits::default(), Duration::from_secs(60))
             .unwrap();
@@ -66,7 +66,7 @@ proptest! {
         }
         let file = File::with(&sql);
         let spec = Spec { table: "item".into(), order, fields: Some(vec![("id".into(), chunkflow::FieldSpec::Column("id".into()))]), ..Spec::default() };
-        let body = read(&file, spec, Sizes { rows: per_chunk, bytes: 1 }, 1).unwrap();
+        let body = read(&file, spec, Sizes { rows: per_chunk, bytes: 1 }, Format::named("ndjson").unwrap()).unwrap();
         let found: Vec<i64> = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| {
             let row: serde_json::Value = serde_json::from_slice(line).unwrap();
             row["id"].as_i64().or_else(|| row["id"].as_str()?.parse().ok()).unwrap()
@@ -82,7 +82,7 @@ proptest! {
 
     #[test]
     fn chunking_is_invisible_in_every_format(
-        rows in prop::collection::vec("\\PC{0,40}|(?s).{0,10}", 0..200), chunk_rows in 1u32..60, chunk_bytes in 1u32..4_000, format in 0usize..3,
+        rows in prop::collection::vec("\\PC{0,40}|(?s).{0,10}", 0..200), chunk_rows in 1u32..60, chunk_bytes in 1u32..4_000, format in prop::sample::select(Format::all().collect::<Vec<_>>()),
     ) {
         let file = File::with("CREATE TABLE item (id INTEGER PRIMARY KEY, text TEXT, part TEXT)");
         let connection = file.open();
@@ -113,7 +113,7 @@ fn an_edit_of_a_long_list_renames_few_of_its_chunks() {
         let chunkflow =
             Chunkflow::new(Arc::new(Memory::new(64 << 20))).with(Resource::new("list", source, options).unwrap());
         runtime.block_on(async {
-            let mut body = chunkflow.body(&chunkflow.resources()[0], 0, "").await.unwrap();
+            let mut body = chunkflow.body(&chunkflow.resources()[0], Format::JSON, "").await.unwrap();
             let (mut all, mut chunks) = (vec![], BTreeSet::new());
             while let Some(frame) = body.frame().await {
                 let frame = frame.unwrap().into_data().unwrap().to_vec();

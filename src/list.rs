@@ -1,0 +1,409 @@
+//! A list: a resource with its parameters, in one variant.
+//!
+//! A *variant* is everything that shapes bytes: resource, conditions, format, coding, base of links. Its canonical form
+//! is written by hand, and its digest begins the key of each of its chunks. The *places* of a list, where its chunks
+//! begin, are the same in every variant of the same rows.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+
+use crate::{
+    canonical::Canonical,
+    chunk::{Chunk, ChunkKey, ListKey, Sum},
+    coding::Coding,
+    cursor::Cursor,
+    flaw::FlawCounts,
+    format::{Format, Output},
+    resource::{Frame, Resource, Writer, written},
+    row::{Field, Part, Value},
+    seal::Sealer,
+    source::Condition,
+    survey::Survey,
+};
+
+/// Everything but RFC 3986's unreserved characters.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// What rows of one list are written with: memory and a cipher that are not made anew for each.
+pub(crate) struct Pen {
+    /// Where the row's cursor stands in it.
+    sealer: Option<Sealer>,
+    link: Vec<u8>,
+    /// Values that stand otherwise than they were, since this was last taken out.
+    pub(crate) flaws: FlawCounts,
+}
+
+/// Everything that shapes the bytes of a list's rows.
+#[derive(Clone)]
+pub(crate) struct Variant {
+    resource: Arc<Resource>,
+    /// In canonical order.
+    conditions: Arc<[Condition]>,
+    format: Format,
+    coding: Option<Coding>,
+    /// What absolute links begin with, scheme and host; empty where there are none.
+    base: String,
+}
+
+impl Variant {
+    /// The digest of what the places of the list depend on: its rows and their order.
+    fn places(&self) -> [u8; 32] {
+        canonical_places(self.resource.whole_digest(), &self.conditions).digest()
+    }
+
+    /// The digest of all that shapes its bytes.
+    fn digest(&self, places: &[u8; 32]) -> [u8; 32] {
+        let seal = self.resource.holds_cursors(self.format).then(|| self.resource.seal().fingerprint());
+        let coding = self.coding.map_or("identity", Coding::name);
+        canonical_variant(places, self.format.name(), coding, &self.base, seal.as_ref()).digest()
+    }
+}
+
+fn canonical_places(resource: &[u8; 32], conditions: &[Condition]) -> Canonical {
+    let mut bytes = Canonical::of("chunkflow places 1");
+    bytes.bytes(resource);
+    bytes.bytes(&written(conditions));
+    bytes
+}
+
+/// `seal` is the seal's of the cursors in its rows, where there are some.
+fn canonical_variant(places: &[u8; 32], format: &str, coding: &str, base: &str, seal: Option<&[u8; 32]>) -> Canonical {
+    let mut bytes = Canonical::of("chunkflow variant 1");
+    bytes.bytes(places);
+    bytes.text(format);
+    bytes.text(coding);
+    bytes.text(base);
+    bytes.maybe(seal, |bytes, seal| bytes.bytes(seal));
+    bytes
+}
+
+/// A resource with its parameters, in one variant: what one series of chunks stands for.
+pub(crate) struct List {
+    variant: Variant,
+    key: ListKey,
+    /// What its places are known by: the same in every format and coding, and for every host.
+    places: ListKey,
+    /// Whether the chunk that was asked for last was in no store.
+    cold: AtomicBool,
+    survey: Survey,
+    /// Where it is compressed, the same list as it is.
+    plain: Option<Arc<List>>,
+}
+
+impl fmt::Debug for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("List")
+            .field("resource", &self.resource().name())
+            .field("format", &self.variant.format)
+            .field("coding", &self.variant.coding)
+            .finish_non_exhaustive()
+    }
+}
+
+impl List {
+    /// The rows of `resource` that fulfil the conditions, in a format.
+    ///
+    /// `base` is the scheme and host of absolute links (`https://www.example.com`); it shapes the bytes where there
+    /// are links.
+    pub(crate) fn new(resource: Arc<Resource>, format: Format, mut conditions: Vec<Condition>, base: &str) -> List {
+        conditions.sort();
+        conditions.dedup();
+        let base = if resource.has_links() { base } else { "" }.to_owned();
+        let variant = Variant { conditions: conditions.into(), format, coding: None, base, resource };
+        let places = variant.places();
+        List::of(variant, &places, None)
+    }
+
+    /// The same list in a coding; `None`: as it is.
+    pub(crate) fn in_coding(self: Arc<List>, coding: Option<Coding>) -> Arc<List> {
+        let Some(coding) = coding else { return self };
+        let variant = Variant { coding: Some(coding), ..self.variant.clone() };
+        let places = self.places.list();
+        Arc::new(List::of(variant, &places, Some(self)))
+    }
+
+    fn of(variant: Variant, places: &[u8; 32], plain: Option<Arc<List>>) -> List {
+        let resource = variant.resource.digest();
+        List {
+            key: ListKey::new(&resource, &variant.digest(places)),
+            places: ListKey::new(&resource, places),
+            cold: AtomicBool::new(false),
+            survey: Survey::default(),
+            plain,
+            variant,
+        }
+    }
+
+    /// Whether this is the whole list of the resource in this format and coding, with this base of its links.
+    pub(crate) fn is_whole(
+        &self,
+        resource: &Arc<Resource>,
+        format: Format,
+        coding: Option<Coding>,
+        base: &str,
+    ) -> bool {
+        let Variant { resource: own, conditions, format: own_format, coding: own_coding, base: own_base } =
+            &self.variant;
+        let same = Arc::ptr_eq(own, resource) && *own_format == format && *own_coding == coding;
+        same && conditions.is_empty() && (own_base == base || !resource.has_links())
+    }
+
+    /// The name of its format.
+    #[cfg(feature = "server")]
+    pub(crate) fn format_name(&self) -> &'static str {
+        self.variant.format.name()
+    }
+
+    /// What absolute links begin with; empty where there are none.
+    pub(crate) fn base(&self) -> &str {
+        &self.variant.base
+    }
+
+    /// The coding of its chunks.
+    pub(crate) fn coding(&self) -> Option<Coding> {
+        self.variant.coding
+    }
+
+    /// Where it is compressed, the same list as it is.
+    pub(crate) fn plain(&self) -> Option<&Arc<List>> {
+        self.plain.as_ref()
+    }
+
+    /// Whether the next chunk is hardly in a shared store.
+    pub(crate) fn is_cold(&self) -> bool {
+        self.cold.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of whether a chunk was in no store.
+    pub(crate) fn note_cold(&self, cold: bool) {
+        self.cold.store(cold, Ordering::Relaxed);
+    }
+
+    /// What is known of all its chunks in memory.
+    pub(crate) fn survey(&self) -> &Survey {
+        &self.survey
+    }
+
+    /// The resource.
+    pub(crate) fn resource(&self) -> &Arc<Resource> {
+        &self.variant.resource
+    }
+
+    /// What each row fulfils, beside what the resource itself demands; in canonical order.
+    pub(crate) fn conditions(&self) -> &Arc<[Condition]> {
+        &self.variant.conditions
+    }
+
+    /// The key of the chunk that starts at `cursor`, cut at `cut` rows (0: not cut).
+    pub(crate) fn chunk_key(&self, cursor: &Cursor, cut: u32) -> ChunkKey {
+        ChunkKey::new(&self.key, cursor, cut)
+    }
+
+    /// The key of the same place, whatever the variant of the list.
+    pub(crate) fn place_key(&self, cursor: &Cursor, cut: u32) -> ChunkKey {
+        ChunkKey::new(&self.places, cursor, cut)
+    }
+
+    /// What its chunks have in common.
+    pub(crate) fn key(&self) -> &ListKey {
+        &self.key
+    }
+
+    fn writer(&self) -> &Writer {
+        self.resource().writer(self.variant.format)
+    }
+
+    fn frame(&self) -> &Frame {
+        self.writer().frame(self.coding())
+    }
+
+    /// What a body begins with, and the sum of that where it is compressed.
+    pub(crate) fn begin(&self) -> (&Bytes, Sum) {
+        (&self.frame().begin, self.coding().map_or_else(Sum::default, |_| Sum::of(&self.writer().frame(None).begin)))
+    }
+
+    /// What stands between two rows.
+    pub(crate) fn between(&self) -> &Bytes {
+        &self.frame().between
+    }
+
+    /// The buffers of a chunk on their way out, behind others or as the first; either may be empty.
+    pub(crate) fn frames(&self, chunk: &Chunk, follows: bool) -> [Bytes; 2] {
+        match (self.coding(), follows) {
+            _ if chunk.rows == 0 => Default::default(),
+            (Some(_), true) => [self.between().clone(), chunk.body.clone()],
+            (Some(_), false) | (None, true) => [Bytes::new(), chunk.body.clone()],
+            (None, false) => [Bytes::new(), self.rows_of(chunk)],
+        }
+    }
+
+    /// The rows of a chunk that is not coded, without what stands before the first.
+    pub(crate) fn rows_of(&self, chunk: &Chunk) -> Bytes {
+        chunk.body.slice(self.between().len().min(chunk.body.len())..)
+    }
+
+    /// Takes what stands between two chunks, and the second of them, into the sum of a compressed body.
+    pub(crate) fn sum_up(&self, sum: &mut Sum, follows: bool, chunk: &Chunk) {
+        let Some(plain) = &chunk.plain else { return };
+        if follows {
+            sum.add(&Sum::of(&self.writer().frame(None).between));
+        }
+        sum.add(plain);
+    }
+
+    /// The bytes of a chunk's rows, before any compression.
+    pub(crate) fn plain_bytes(&self, chunk: &Chunk) -> u64 {
+        chunk.plain.map_or_else(|| self.rows_of(chunk).len() as u64, |plain| plain.bytes)
+    }
+
+    /// What a body of so many rows ends with; `sum` is of what came before it. Where it ends before the
+    /// limit that was asked for and before the list does, `rest` is where the list goes on, and how many
+    /// rows of the limit are left.
+    pub(crate) fn end(&self, rows: u64, mut sum: Sum, rest: Option<(&Cursor, u64)>) -> Bytes {
+        let encoder = &self.writer().encoder;
+        let end = match rest {
+            Some((next, left)) if encoder.names_rows() => encoder.pause(&self.resource().seal().seal(next), left),
+            _ => encoder.end(self.resource().options().count.then_some(rows)),
+        };
+        match self.coding() {
+            None => end,
+            Some(coding) => {
+                sum.add(&Sum::of(&end));
+                coding.codec().end(&end, &sum)
+            }
+        }
+    }
+
+    /// What may stand between two rows while the next is long in coming; empty where the format has nothing.
+    pub(crate) fn idle(&self, sum: &mut Sum) -> Bytes {
+        let plain = self.writer().encoder.idle();
+        match self.coding() {
+            Some(coding) if !plain.is_empty() => {
+                sum.add(&Sum::of(plain));
+                coding.codec().stored(plain)
+            }
+            _ => Bytes::from_static(plain),
+        }
+    }
+
+    /// What rows are written with, one after the other.
+    pub(crate) fn pen(&self) -> Pen {
+        let sealer = self.resource().holds_cursors(self.variant.format).then(|| self.resource().seal().sealer());
+        Pen { sealer, link: vec![], flaws: FlawCounts::default() }
+    }
+
+    /// Appends a row, from the canonical form of its key and the values of the source's columns, with a pen of
+    /// this list, which counts those that could not be written as they are.
+    pub(crate) fn write_row(&self, key: &[u8], values: &[Value<'_>], pen: &mut Pen, out: &mut Output) {
+        let encoder = &self.writer().encoder;
+        let Pen { sealer, link, flaws } = pen;
+        let cursor = sealer.as_mut().map_or("", |sealer| sealer.seal(key));
+
+        encoder.begin_row(cursor, out);
+        for (index, (_, field)) in self.resource().fields().iter().enumerate() {
+            let value = match field {
+                Field::Column(column) => values[*column],
+                Field::Cursor => Value::Text(cursor.as_bytes()),
+                Field::Link(parts) => self.write_link(parts, values, link).map_or_else(|nothing| nothing, Value::Text),
+            };
+            encoder.field(index, value, out);
+            if !out.flaws.is_empty() {
+                flaws.note(index, std::mem::take(&mut out.flaws), key);
+            }
+        }
+        encoder.end_row(out);
+    }
+
+    /// Writes an absolute URL; where one of its values is NULL or has no form, there is nothing to link to, and
+    /// that is what stands in its place.
+    fn write_link<'l>(
+        &self,
+        parts: &[Part],
+        values: &[Value<'_>],
+        link: &'l mut Vec<u8>,
+    ) -> Result<&'l [u8], Value<'static>> {
+        link.clear();
+        link.extend_from_slice(self.variant.base.as_bytes());
+        for part in parts {
+            match part {
+                Part::Literal(text) => link.extend_from_slice(text.as_bytes()),
+                Part::Column(column) => match values[*column] {
+                    Value::Null | Value::List(_) => return Err(Value::Null),
+                    Value::Formless(_) => return Err(Value::Formless(None)),
+                    Value::TooLarge => return Err(Value::TooLarge),
+                    Value::Bool(truth) => link.extend_from_slice(if truth { b"true" } else { b"false" }),
+                    Value::Integer(n) => link.extend_from_slice(itoa::Buffer::new().format(n).as_bytes()),
+                    Value::Real(n) => link.extend_from_slice(zmij::Buffer::new().format(n).as_bytes()),
+                    Value::Text(text)
+                    | Value::Json(text)
+                    | Value::Encoded(text, _)
+                    | Value::Decimal(text)
+                    | Value::Blob(text) => {
+                        percent_encode(text, RESERVED).for_each(|part| link.extend_from_slice(part.as_bytes()));
+                    }
+                },
+            }
+        }
+        Ok(link)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Operator;
+
+    /// A hash of its own making, so that nobody changes the canonical form without seeing it: a change empties the
+    /// cache of every fleet.
+    #[test]
+    fn the_canonical_form_of_a_variant_is_this_one() {
+        let condition =
+            Condition { column: "id".to_owned(), operator: Operator::In, values: vec!["1".to_owned(), "2".to_owned()] };
+        let places = canonical_places(&[7; 32], &[condition]);
+        let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+        let number = |number: u64| number.to_le_bytes().to_vec();
+        let conditions =
+            [text("conditions 1"), number(1), text("id"), text("in"), number(2), text("1"), text("2")].concat();
+        let expected =
+            [text("chunkflow places 1"), number(32), vec![7; 32], number(conditions.len() as u64), conditions];
+        assert_eq!(places.into_bytes(), expected.concat());
+
+        let variant = canonical_variant(&[8; 32], "json", "gzip", "https://a", Some(&[9; 32]));
+        let expected = [
+            text("chunkflow variant 1"),
+            number(32),
+            vec![8; 32],
+            text("json"),
+            text("gzip"),
+            text("https://a"),
+            vec![1],
+            number(32),
+            vec![9; 32],
+        ];
+        assert_eq!(variant.into_bytes(), expected.concat());
+    }
+
+    #[test]
+    fn whatever_differs_makes_another_variant() {
+        let digests = [
+            canonical_variant(&[1; 32], "json", "gzip", "b", None),
+            canonical_variant(&[2; 32], "json", "gzip", "b", None),
+            canonical_variant(&[1; 32], "csv", "gzip", "b", None),
+            canonical_variant(&[1; 32], "json", "identity", "b", None),
+            canonical_variant(&[1; 32], "json", "gzip", "", None),
+            canonical_variant(&[1; 32], "json", "gzip", "b", Some(&[0; 32])),
+            canonical_variant(&[1; 32], "jsong", "zip", "b", None),
+        ]
+        .map(|canonical| canonical.digest());
+        let distinct: std::collections::BTreeSet<_> = digests.iter().collect();
+        assert_eq!(distinct.len(), digests.len());
+    }
+}
