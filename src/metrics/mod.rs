@@ -97,8 +97,10 @@ impl Default for Metrics {
 pub enum Outcome {
     /// The last byte was handed out.
     Complete,
-    /// A failure cut it, or the operator.
+    /// A failure cut it.
     Cut,
+    /// The operator cut it.
+    Operator,
     /// It was dropped before its end: the client left.
     #[default]
     Left,
@@ -109,12 +111,20 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Outcome; 5] = [Outcome::Complete, Outcome::Cut, Outcome::Left, Outcome::Stalled, Outcome::Shutdown];
+    const ALL: [Outcome; 6] = [
+        Outcome::Complete,
+        Outcome::Cut,
+        Outcome::Operator,
+        Outcome::Left,
+        Outcome::Stalled,
+        Outcome::Shutdown,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Outcome::Complete => "complete",
             Outcome::Cut => "cut",
+            Outcome::Operator => "operator",
             Outcome::Left => "left",
             Outcome::Stalled => "stalled",
             Outcome::Shutdown => "shutdown",
@@ -517,9 +527,14 @@ impl Metrics {
         self.ended[Outcome::Complete as usize].get()
     }
 
-    /// Streams cut by a failure, or by the operator.
+    /// Streams cut by a failure.
     pub fn cut(&self) -> u64 {
         self.ended[Outcome::Cut as usize].get()
+    }
+
+    /// Streams cut by the operator.
+    pub fn cut_by_operator(&self) -> u64 {
+        self.ended[Outcome::Operator as usize].get()
     }
 
     /// Streams whose client left.

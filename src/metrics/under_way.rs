@@ -121,7 +121,7 @@ impl Way {
     /// Why the stream is dropped, if it is dropped now.
     pub(crate) fn fate(&self) -> Outcome {
         if self.is_cut.load(Ordering::Relaxed) {
-            return Outcome::Cut;
+            return Outcome::Operator;
         }
         if self.is_stalled.load(Ordering::Relaxed) {
             return Outcome::Stalled;

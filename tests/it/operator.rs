@@ -130,7 +130,8 @@ fn a_person_sees_lists_and_streams_in_a_browser_and_purges_warms_and_cuts() {
     browser.press("Cut the stream of numbers to 127.0.0.1");
     browser.see("The stream is cut.");
     assert!(!client.read_reply("GET").whole, "its client sees that");
-    until("it is counted as cut", || server.chunkflow.metrics().cut() == 1);
+    until("it is counted as the operator's", || server.chunkflow.metrics().cut_by_operator() == 1);
+    assert_eq!(server.chunkflow.metrics().cut(), 0, "of which no alert tells");
     browser.see("None.");
 
     source.permits.add_permits(10_000);

@@ -66,6 +66,7 @@ fn metrics_keep_the_conventions_and_what_can_be_counted_is_there_at_0_from_the_s
         "chunkflow_requests_total{resource=\"\",format=\"\",status=\"4xx\"}",
         "chunkflow_chunks_total{resource=\"list\",found=\"joined\"}",
         "chunkflow_sent_bytes_total{resource=\"list\"}",
+        "chunkflow_streams_ended_total{how=\"operator\"}",
         "chunkflow_streams_ended_total{how=\"shutdown\"}",
         "chunkflow_refused_total{reason=\"address_streams\"}",
         "chunkflow_first_byte_seconds_bucket{le=\"+Inf\"}",
