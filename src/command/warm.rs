@@ -32,7 +32,6 @@ pub(super) async fn run(
         );
     }
     chunkflow.meet_store().await.context("nothing can be loaded into the store")?;
-    chunkflow.wait_for_room();
     let known: Vec<&str> = chunkflow.names().collect();
     if let Some(name) = names.iter().find(|name| !known.contains(&&***name)) {
         note(&format!("there is no resource `{name}`; {}", suggest::remedy("resources", name, &known)));
@@ -75,7 +74,7 @@ pub(super) async fn run(
             let encoding = coding.map_or("identity", Coding::name);
             let told = format!("{} {} {encoding}", resource.name(), format.name());
             let bar = progress_bar(resource, &told, opener.process.terminal).await;
-            let mut body = chunkflow.coded_body(resource, format, coding, base.as_deref().unwrap_or_default()).await?;
+            let mut body = chunkflow.warming(resource, format, coding, base.as_deref().unwrap_or_default()).await?;
             let mut bytes = 0;
             while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
                 bytes += frame?.into_data().unwrap_or_default().len() as u64;

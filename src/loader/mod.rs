@@ -60,8 +60,6 @@ pub(crate) struct Loader {
     writes: Arc<Semaphore>,
     /// Whether it was said that clocks differ.
     clocks_differ: AtomicBool,
-    /// Whether a load waits until what it gave can be written, rather than that is not written.
-    waits_for_room: AtomicBool,
     presses: Arc<Presses>,
     /// How many chunks may be read ahead of those that are compressed.
     all_ahead: Arc<Semaphore>,
@@ -79,12 +77,14 @@ pub(crate) struct Demand {
     pub(crate) requester: Requester,
     /// When it began, in milliseconds since 1970: rows that were read since then are as fresh as it can ask for.
     pub(crate) began: u64,
+    /// Whether its loads wait until what they gave can be written to a shared store, rather than that is not written.
+    pub(crate) waits_for_room: bool,
 }
 
 impl Default for Demand {
     /// That of no request: of what was read before, only what is within its `ttl` will do.
     fn default() -> Demand {
-        Demand { id: None, requester: Requester::default(), began: u64::MAX }
+        Demand { id: None, requester: Requester::default(), began: u64::MAX, waits_for_room: false }
     }
 }
 
@@ -200,7 +200,6 @@ impl Loader {
             flights: Mutex::default(),
             writes: Arc::new(Semaphore::new(WRITES)),
             clocks_differ: AtomicBool::new(false),
-            waits_for_room: AtomicBool::new(false),
             presses: Presses::new(),
             all_ahead: Arc::new(Semaphore::new(ALL_AHEAD)),
             readings: Mutex::default(),
@@ -217,12 +216,6 @@ impl Loader {
     /// What time it is, in milliseconds since 1970.
     pub(crate) fn now(&self) -> u64 {
         (self.clock)()
-    }
-
-    /// From now on a load waits until there is room for what it gave on the way to a shared store.
-    #[cfg(feature = "server")]
-    pub(crate) fn wait_for_room(&self) {
-        self.waits_for_room.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Waits until all that was to be written to a shared store is, or cannot be.

@@ -1,7 +1,7 @@
 //! What a loader does for other servers, and leaves to them: leases of loads, and writes to the store that they share.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -25,12 +25,12 @@ pub(super) const WRITES: usize = 32 * 1024;
 impl Loader {
     /// Writes the chunks of a run to a shared store behind the scenes, the first one last, and then gives up the lease
     /// of that: a server that waits for it goes on to the next, and is to find that there. Chunks beyond the bound on
-    /// what is on its way are not written, unless this loader waits for room.
+    /// what is on its way are not written, unless the demand waits for room.
     pub(super) async fn write(&self, place: &Place, run: Vec<Arc<Chunk>>, generation: u64, lease: Option<Held>) {
         let options = place.list.resource().options();
         let keep = options.ttl.saturating_add(options.stale);
 
-        let mut roomy = self.with_room(run).await.into_iter();
+        let mut roomy = self.with_room(run, place.demand.waits_for_room).await.into_iter();
         let first = roomy.next().flatten();
         let behind: Vec<_> = roomy.flatten().collect();
         let store = Arc::clone(&self.store);
@@ -57,11 +57,11 @@ impl Loader {
         });
     }
 
-    /// Each chunk with its share of the room for what is on its way, where there is some.
-    async fn with_room(&self, run: Vec<Arc<Chunk>>) -> Vec<Option<(Arc<Chunk>, OwnedSemaphorePermit)>> {
+    /// Each chunk with its share of the room for what is on its way, where there is some or it is waited for.
+    async fn with_room(&self, run: Vec<Arc<Chunk>>, waits: bool) -> Vec<Option<(Arc<Chunk>, OwnedSemaphorePermit)>> {
         let share = |chunk: &Arc<Chunk>| (chunk.weight() / 1024 + 1).min(WRITES);
         let mut waited = None;
-        if self.waits_for_room.load(Ordering::Relaxed) {
+        if waits {
             let all = run.iter().map(share).sum::<usize>().min(WRITES);
             waited = Arc::clone(&self.writes).acquire_many_owned(all as u32).await.ok();
         }

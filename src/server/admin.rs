@@ -109,7 +109,7 @@ async fn warm(chunkflow: &Chunkflow, shared: &Shared, name: &str, uri: &Uri) -> 
         return Err(Error::new(Kind::Busy, "other lists are being warmed"));
     }
 
-    let mut body = chunkflow.body(&resource, Format::JSON, &base).await?;
+    let mut body = chunkflow.warming(&resource, Format::JSON, None, &base).await?;
     body.show(None, None);
     let under_way = body.under_way();
     warms().spawn(async move {

@@ -55,6 +55,8 @@ pub(crate) struct Ask {
     pub(crate) began: Instant,
     /// After so long a silence something is sent that means nothing, where the format has it; zero: never.
     pub(crate) heartbeat: Duration,
+    /// Whether it is for what is left in a shared store: then nothing is read faster than that takes it.
+    pub(crate) warms: bool,
 }
 
 /// What a stream has done so far.
@@ -150,7 +152,7 @@ impl Stream {
         // Boxed at once: it would be moved many times on its way into a response.
         let mut stream = Box::new(Stream {
             loader: Arc::clone(loader),
-            demand: Demand { id: ask.id, requester: ask.requester, began: loader.now() },
+            demand: Demand { id: ask.id, requester: ask.requester, began: loader.now(), waits_for_room: ask.warms },
             frames: VecDeque::new(),
             next: Next::Ended,
             way: Way::from(ask.after.clone()),

@@ -315,12 +315,6 @@ impl Chunkflow {
         self.0.loader.meet_store().await
     }
 
-    /// From now on lists are read no faster than the store takes their chunks, so that it gets all of them.
-    #[cfg(feature = "server")]
-    pub(crate) fn wait_for_room(&self) {
-        self.0.loader.wait_for_room();
-    }
-
     /// Waits until all chunks that were loaded are written to the store, or cannot be.
     pub async fn written(&self) {
         self.0.loader.written().await;
@@ -336,11 +330,14 @@ impl Chunkflow {
     /// # Errors
     /// As the source fares with the first chunk.
     pub async fn body(&self, resource: &Arc<Resource>, format: Format, base: &str) -> Result<Body> {
-        self.coded_body(resource, format, None, base).await
+        let list = Arc::new(List::new(Arc::clone(resource), format, vec![], base));
+        self.whole(list, false).await
     }
 
-    /// The same in a content coding.
-    pub(crate) async fn coded_body(
+    /// The same in a content coding, for the chunks that it leaves in the store: it is
+    /// read no faster than the store takes them, so that it gets all of them.
+    #[cfg(feature = "server")]
+    pub(crate) async fn warming(
         &self,
         resource: &Arc<Resource>,
         format: Format,
@@ -352,6 +349,10 @@ impl Chunkflow {
             list,
             after: Cursor::start(),
             limit: None,
+        self.whole(list, true).await
+    }
+
+    async fn whole(&self, list: Arc<List>, warms: bool) -> Result<Body> {
             requester: Requester::default(),
             id: None,
             began: Instant::now(),
@@ -360,6 +361,7 @@ impl Chunkflow {
         Stream::begin(&self.0.loader, ask, &self.0.budget).await.map(Body::from)
     }
 
+            warms,
     /// What a request asks for; without any work.
     fn asked<B>(
         &self,
@@ -411,6 +413,7 @@ impl Chunkflow {
         if method == Method::HEAD {
             return Ok(Asked::Said(self.head(&ask, format, request.uri())));
         }
+            warms: false,
         let query = ask.limit.and_then(|_| request.uri().query()).map(str::to_owned);
         Ok(Asked::List(AskedList { ask, format, query }))
     }

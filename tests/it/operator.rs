@@ -93,7 +93,8 @@ impl Browser {
     }
 }
 
-fn operate(server: &Running, token: Option<&str>) -> SocketAddr {
+/// An admin listener of a server.
+pub fn operate(server: &Running, token: Option<&str>) -> SocketAddr {
     let listen = SocketAddr::from(([127, 0, 0, 1], 0)).into();
     let config = AdminConfig { listen, token: token.map(str::to_owned) };
     server.block_on(async {

@@ -10,7 +10,9 @@ use chunkflow::{Chunkflow, Clock, Metrics, Resource, ResourceOptions, ServerConf
 
 use super::{options, said};
 use crate::{
+    client::ask,
     firewall::Firewall,
+    operator::operate,
     servers::{Kind, Server},
     steady::three_nodes,
     support::{File, Hands, Numbers, Running, ids, until},
@@ -39,6 +41,21 @@ fn warm_waits_for_a_store_that_is_slower_than_the_database_and_all_chunks_are_in
         let (well, text) = warm();
         assert!(well && text.contains("0 chunks loaded"), "{kind:?}: {text}");
     }
+}
+
+#[test]
+fn what_an_operator_warms_waits_for_the_store_too() {
+    let machine = Server::start(Kind::Redis);
+    let way = Firewall::before(machine.port);
+    let store = StoreOptions { near: 0, ..StoreOptions::new(format!("redis://{}", way.address)) };
+    let server = super::serve(&Numbers::new(1_500, 30_000), store, ResourceOptions::default());
+    let admin = operate(&server, None);
+    way.slow_down(20_000_000);
+
+    assert_eq!(ask(admin, "POST", "/warm/numbers", &[]).status, 202);
+    until("it is warm", || server.chunkflow.metrics().complete() == 1);
+    server.block_on(server.chunkflow.written());
+    assert_eq!(server.chunkflow.metrics().unwritten(), 0, "more than 32 MiB are written");
 }
 
 #[test]
