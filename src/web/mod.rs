@@ -2,6 +2,7 @@
 
 mod asker;
 mod body;
+mod description;
 mod events;
 mod exposition;
 mod host;
@@ -30,12 +31,12 @@ pub use self::{
     body::Body,
     reply::{json, problem},
 };
+use self::{description::Description, landing::Landing, recent::Recent, reply::Problem, slot::Slot};
 #[cfg(feature = "server")]
 pub(crate) use self::{
     events::{are_asked_for as asks_for_events, come_back},
     host::{is_host, named},
 };
-use self::{landing::Landing, recent::Recent, reply::Problem, slot::Slot};
 #[cfg(feature = "server")]
 pub(crate) use self::{
     page::Page,
@@ -110,6 +111,7 @@ struct Inner {
     /// The databases, by the names that metrics have for them.
     databases: Vec<(String, Arc<dyn Database>)>,
     landing: Landing,
+    description: Arc<Description>,
     /// What absolute links begin with, where it is not each request's own.
     #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server warms lists by itself"))]
     public_url: Option<String>,
@@ -133,6 +135,7 @@ impl Chunkflow {
             heartbeat: HEARTBEAT,
             databases: vec![],
             landing: Landing::new(true),
+            description: Arc::default(),
             public_url: None,
         }))
     }
@@ -170,6 +173,7 @@ impl Chunkflow {
             databases: vec![],
             public_url: None,
             recent: Arc::default(),
+            description: Arc::default(),
             ..(*self.0).clone()
         }))
     }
@@ -225,7 +229,7 @@ impl Chunkflow {
     pub(crate) fn front<B>(&self, request: &Request<B>, origin: Option<&str>) -> Option<Response<Body>> {
         match request.uri().path() {
             "/" => Some(self.0.landing.answer(self, request)),
-            "/openapi.json" => Some(openapi::answer(self, request, origin)),
+            "/openapi.json" => Some(self.0.description.answer(self, request, origin)),
             _ => None,
         }
     }
@@ -345,23 +349,23 @@ impl Chunkflow {
         base: &str,
     ) -> Result<Body> {
         let list = Arc::new(List::new(Arc::clone(resource), format, vec![], base)).in_coding(coding);
-        let ask = Ask {
-            list,
-            after: Cursor::start(),
-            limit: None,
         self.whole(list, true).await
     }
 
     async fn whole(&self, list: Arc<List>, warms: bool) -> Result<Body> {
+        let ask = Ask {
+            list,
+            after: Cursor::start(),
+            limit: None,
             requester: Requester::default(),
             id: None,
             began: Instant::now(),
             heartbeat: Duration::ZERO,
+            warms,
         };
         Stream::begin(&self.0.loader, ask, &self.0.budget).await.map(Body::from)
     }
 
-            warms,
     /// What a request asks for; without any work.
     fn asked<B>(
         &self,
@@ -409,11 +413,11 @@ impl Chunkflow {
             id: asker.id,
             began: asker.began,
             heartbeat: self.0.heartbeat,
+            warms: false,
         };
         if method == Method::HEAD {
             return Ok(Asked::Said(self.head(&ask, format, request.uri())));
         }
-            warms: false,
         let query = ask.limit.and_then(|_| request.uri().query()).map(str::to_owned);
         Ok(Asked::List(AskedList { ask, format, query }))
     }

@@ -1,62 +1,32 @@
-//! `/openapi.json`: the lists as OpenAPI 3.1 describes an interface (<https://spec.openapis.org/oas/v3.1.1>).
+//! The lists as OpenAPI 3.1 describes an interface (<https://spec.openapis.org/oas/v3.1.1>).
 //!
 //! Clients are generated from it, so each schema takes every row that the list can show. OpenAPI 3.1
 //! has no words for a stream of objects; 3.2 has, and is written where `?openapi=3.2` asks for it.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::{
-    Body, Chunkflow, path_of,
-    reply::{self, json, problem, readable},
-};
+use super::path_of;
 use crate::{
     coding::CODINGS,
-    error::{Error, Kind, Result},
     format::FORMATS,
     kind::names,
     resource::Resource,
     source::{Described, Filter, JsonType, Operand},
 };
 
-/// Answers a request for `/openapi.json`.
-pub(super) fn answer<B>(chunkflow: &Chunkflow, request: &Request<B>, origin: Option<&str>) -> Response<Body> {
-    let method = request.method();
-    if method != Method::GET && method != Method::HEAD {
-        return readable(method, reply::no_content());
-    }
-    let version = match version(request.uri().query().unwrap_or_default()) {
-        Ok(version) => version,
-        Err(error) => return problem(error),
-    };
-
-    let mut response = json(StatusCode::OK, &document(chunkflow, version, origin));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
-    response
-}
-
 /// A version of OpenAPI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
+pub(super) enum Version {
     /// 3.1
     Usual,
     /// 3.2, which describes streams.
     Streams,
 }
 
-fn version(query: &str) -> Result<Version> {
-    match query {
-        "" | "openapi=3.1" => Ok(Version::Usual),
-        "openapi=3.2" => Ok(Version::Streams),
-        _ => Err(Error::new(Kind::Invalid, "the description of the lists takes no such parameter")
-            .remedy("write ?openapi=3.2 for the version that describes streams, or nothing for 3.1")),
-    }
-}
-
 /// A value of JSON whose members stay in their order, as people read them.
-enum Json {
+pub(super) enum Json {
     Text(String),
     Number(u64),
     List(Vec<Json>),
@@ -104,8 +74,8 @@ fn refers_to(kind: &str, name: &str) -> Json {
     object([("$ref", format!("#/components/{kind}/{name}").into())])
 }
 
-fn document(chunkflow: &Chunkflow, version: Version, origin: Option<&str>) -> Json {
-    let resources = chunkflow.resources();
+/// The description of these lists, by a server at this address.
+pub(super) fn document(resources: &[Arc<Resource>], version: Version, origin: &str) -> Json {
     let names = schema_names(resources.iter().map(|resource| resource.name()));
     let mut paths = vec![];
     let mut schemas = vec![("Problem".to_owned(), problem_schema())];
@@ -117,7 +87,7 @@ fn document(chunkflow: &Chunkflow, version: Version, origin: Option<&str>) -> Js
     object([
         ("openapi", if version == Version::Usual { "3.1.0" } else { "3.2.0" }.into()),
         ("info", info()),
-        ("servers", vec![object([("url", origin.filter(|origin| !origin.is_empty()).unwrap_or("/").into())])].into()),
+        ("servers", vec![object([("url", origin.into())])].into()),
         ("paths", Json::Object(paths)),
         ("components", components(schemas)),
     ])

@@ -132,9 +132,19 @@ impl Problem {
 
 /// A small JSON response that nobody keeps.
 pub fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
+    json_text(status, pretty(value).into())
+}
+
+/// A value as people read it.
+pub(super) fn pretty(value: &impl Serialize) -> Vec<u8> {
     let mut text = serde_json::to_vec_pretty(value).expect("plain values can be written");
     text.push(b'\n');
-    let mut response = Response::new(Body::from(Bytes::from(text)));
+    text
+}
+
+/// The same of a text that is JSON already.
+pub(super) fn json_text(status: StatusCode, text: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
     insert_always(response.headers_mut());

@@ -1,0 +1,142 @@
+//! `/openapi.json`: the description of the lists, kept as it was made until they are others.
+
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+
+use super::{
+    Body, Chunkflow,
+    openapi::{Version, document},
+    reply::{json_text, no_content, pretty, problem, readable},
+};
+use crate::{
+    error::{Error, Kind, Result},
+    resource::Resource,
+};
+
+/// The address of the server where nothing better is known.
+const NOWHERE: &str = "/";
+
+/// What was made last, in each version. Hosts are no part of it, so that nobody makes many by inventing some.
+#[derive(Default)]
+pub(super) struct Description {
+    usual: ArcSwapOption<Made>,
+    streams: ArcSwapOption<Made>,
+}
+
+/// A description, but for the server's address.
+struct Made {
+    /// The lists that it describes.
+    of: Vec<Weak<Resource>>,
+    before_address: String,
+    behind_address: String,
+}
+
+impl Description {
+    /// Answers a request for it.
+    pub(super) fn answer<B>(
+        &self,
+        chunkflow: &Chunkflow,
+        request: &Request<B>,
+        origin: Option<&str>,
+    ) -> Response<Body> {
+        let method = request.method();
+        if method != Method::GET && method != Method::HEAD {
+            return readable(method, no_content());
+        }
+        let version = match version(request.uri().query().unwrap_or_default()) {
+            Ok(version) => version,
+            Err(error) => return problem(error),
+        };
+
+        let origin = origin.filter(|origin| !origin.is_empty()).unwrap_or(NOWHERE);
+        json_text(StatusCode::OK, self.made(chunkflow, version).with_address(origin))
+    }
+
+    /// The one of the lists of the moment.
+    fn made(&self, chunkflow: &Chunkflow, version: Version) -> Arc<Made> {
+        let resources = chunkflow.resources();
+        let kept = match version {
+            Version::Usual => &self.usual,
+            Version::Streams => &self.streams,
+        };
+        if let Some(made) = kept.load_full().filter(|made| made.is_of(&resources)) {
+            return made;
+        }
+
+        let made = Arc::new(Made::new(&resources, version));
+        kept.store(Some(Arc::clone(&made)));
+        made
+    }
+}
+
+impl Made {
+    fn new(resources: &[Arc<Resource>], version: Version) -> Made {
+        let text = String::from_utf8(pretty(&document(resources, version, NOWHERE))).expect("JSON is UTF-8");
+        // The server stands before all that comes from lists.
+        let address = format!("\"url\": {}", quoted(NOWHERE));
+        let (before, behind) = text.split_once(&address).expect("the server has an address");
+        Made {
+            of: resources.iter().map(Arc::downgrade).collect(),
+            before_address: format!("{before}\"url\": "),
+            behind_address: behind.to_owned(),
+        }
+    }
+
+    fn is_of(&self, resources: &[Arc<Resource>]) -> bool {
+        let are_same = |(one, other): (&Weak<Resource>, &Arc<Resource>)| one.as_ptr() == Arc::as_ptr(other);
+        self.of.len() == resources.len() && self.of.iter().zip(resources).all(are_same)
+    }
+
+    fn with_address(&self, origin: &str) -> Bytes {
+        [&*self.before_address, &*quoted(origin), &*self.behind_address].concat().into()
+    }
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn version(query: &str) -> Result<Version> {
+    match query {
+        "" | "openapi=3.1" => Ok(Version::Usual),
+        "openapi=3.2" => Ok(Version::Streams),
+        _ => Err(Error::new(Kind::Invalid, "the description of the lists takes no such parameter")
+            .remedy("write ?openapi=3.2 for the version that describes streams, or nothing for 3.1")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{Memory, ResourceOptions, closure};
+
+    fn list(name: &str) -> Resource {
+        let nothing = |_: Option<u32>, _: usize| async { Ok::<_, std::io::Error>(Vec::<BTreeMap<&str, u32>>::new()) };
+        let source = closure(&["url"], |row: &BTreeMap<&str, u32>| row["url"], nothing);
+        Resource::new(name, Arc::new(source), ResourceOptions::default()).unwrap()
+    }
+
+    #[test]
+    fn a_description_is_made_once_until_the_lists_are_others_whatever_hosts_are_asked_for() {
+        let description = Description::default();
+        let some = Chunkflow::new(Arc::new(Memory::new(1 << 20))).with(list("a"));
+        let more = some.clone().with(list("b"));
+
+        let first = description.made(&some, Version::Usual);
+        assert!(Arc::ptr_eq(&first, &description.made(&some, Version::Usual)));
+        assert!(!Arc::ptr_eq(&first, &description.made(&some, Version::Streams)));
+        let second = description.made(&more, Version::Usual);
+        assert!(!Arc::ptr_eq(&first, &second));
+
+        for origin in ["https://www.example.com", "a\"b", NOWHERE] {
+            let read: serde_json::Value = serde_json::from_slice(&second.with_address(origin)).unwrap();
+            assert_eq!(read["servers"][0]["url"], origin);
+            assert_eq!(read["paths"].as_object().unwrap().len(), 2);
+        }
+    }
+}
