@@ -517,9 +517,10 @@ impl Failure {
     }
 }
 
-/// Whether the server says that the same read may be tried again: a deadlock, or a row that changed under it.
+/// Whether the server says that the same read may be tried again: a row that changed under it, a lock that it waited for
+/// too long, or a deadlock.
 fn will_pass(error: &mysql_async::Error) -> bool {
-    matches!(error, mysql_async::Error::Server(error) if matches!(error.code, 1020 | 1213))
+    matches!(error, mysql_async::Error::Server(error) if matches!(error.code, 1020 | 1205 | 1213))
 }
 
 /// Whether a connection was lost, and not a query refused.

@@ -140,8 +140,8 @@ fn a_read_that_mariadb_says_may_be_tried_again_is_tried_again_twice() {
     let machine: &'static Server = Box::leak(Box::new(Server::start(Kind::MariaDb)));
     let resources = ["table = \"item\"\nwhere = \"passes(id)\"", "table = \"held\"\nkey = [\"id\"]"];
     let cases = [(1, 2, true), (1, 3, false), (400, 2, true)];
-    // A deadlock, and a row that has changed since it was read.
-    for (code, (bad, times, passes)) in [1213, 1020].into_iter().flat_map(|code| cases.map(|case| (code, case))) {
+    // A deadlock, a lock that was waited for too long, and a row that has changed since it was read.
+    for (code, (bad, times, passes)) in [1213, 1205, 1020].into_iter().flat_map(|code| cases.map(|case| (code, case))) {
         for resource in resources {
             let db = failing_on_connections(machine, code, bad);
             let server = db.serve(resource);
