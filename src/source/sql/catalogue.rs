@@ -46,7 +46,7 @@ pub(in crate::source) struct Table {
     /// Where the key is one that a maintenance of the database may change: what changes with it (SQLite's
     /// schema version).
     pub(in crate::source) unstable_key: Option<i64>,
-    /// What it reads, where it is a view.
+    /// What it reads, where it is a view; why it cannot be read, where it cannot.
     pub(in crate::source) reads: Option<ViewReads>,
 }
 

@@ -4,7 +4,7 @@ use rusqlite::{Connection, Result, params};
 
 use super::{DIALECT, views};
 use crate::source::{
-    Operand, ValueType,
+    Operand, ValueType, ViewReads,
     sql::catalogue::{Catalogue, ForeignKey, Holds, Table, TableColumn},
 };
 
@@ -31,7 +31,10 @@ fn read_tables(connection: &Connection) -> Result<Vec<Table>> {
             Err(error) if kind != "table" => {
                 tracing::debug!(%kind, name, %error, "SQLite cannot read it");
                 let sql = DIALECT.quote(&name);
-                tables.push(Table { sql, full_name: name.clone(), name, is_view: true, ..Table::default() });
+                let is_view = kind == "view";
+                let reads = ViewReads { columns: vec![], doubt: Some(views::refused(&error)) };
+                let reads = Some(reads);
+                tables.push(Table { sql, full_name: name.clone(), name, is_view, reads, ..Table::default() });
             }
             Err(error) => return Err(error),
         }

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{
-    Connection, Result,
+    Connection, Error, Result,
     hooks::{AuthAction, AuthContext, Authorization},
 };
 
@@ -34,11 +34,16 @@ pub(super) fn note_reads(connection: &mut Connection, tables: &mut [Table]) -> R
         columns.dedup();
         let system = columns.iter().any(|(table, _)| table.starts_with("sqlite_"));
         let doubt = match prepared {
-            Err(error) => Some(format!("SQLite does not take it: {error}")),
+            Err(error) => Some(refused(&error)),
             Ok(()) => system.then(|| "it reads tables of the system".to_owned()),
         };
         columns.retain(|(table, _)| *table != view.name);
         view.reads = Some(ViewReads { columns, doubt });
     }
     Ok(())
+}
+
+/// Why something cannot be read.
+pub(super) fn refused(error: &Error) -> String {
+    format!("SQLite does not take it: {error}")
 }

@@ -122,7 +122,8 @@ fn what_cannot_be_read_of_a_file_is_left_out_with_the_reason_and_the_rest_is_ser
         let output = binary(&["init", "test.sqlite"], folder).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success() && text.contains("\n[resources.item]"), "{made}: {text}");
-        let left_out = format!("\"{name}\" is left out: ");
+        let kind = if made.contains("CREATE VIEW over") { "View" } else { "Table" };
+        let left_out = format!("{kind} \"{name}\" is left out: ");
         assert_eq!(!text.contains(&left_out), *is_served, "{made}: {text}");
 
         std::fs::write(folder.join("chunkflow.toml"), &text).unwrap();
