@@ -53,6 +53,7 @@ fn made(db: &Db, naive: bool) -> BTreeMap<String, String> {
 const FIELDS: &[(&str, &str)] = &[
     ("price", "{ column = \"price\", decimals = 2 }"),
     ("fine", "{ column = \"fine\", decimals = 10 }"),
+    ("vast", "{ column = \"vast\", decimals = 2 }"),
     ("rounded", "{ column = \"rounded\", decimals = 0 }"),
     ("share", "{ column = \"share\", decimals = 3 }"),
     ("weight", "{ column = \"weight\", decimals = 2 }"),

@@ -33,6 +33,7 @@ class Item(models.Model):
     ratio = models.FloatField(null=True)
     price = models.DecimalField(max_digits=12, decimal_places=2, null=True)
     fine = models.DecimalField(max_digits=20, decimal_places=10, null=True)
+    vast = models.DecimalField(max_digits=20, decimal_places=2, null=True)
     rounded = models.DecimalField(max_digits=9, decimal_places=0, null=True)
     name = models.CharField(max_length=200, null=True)
     status = models.CharField(max_length=9, choices=[("p", "Published"), ("d", "Draft")], default="d")
