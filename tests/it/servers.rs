@@ -41,7 +41,7 @@ pub struct Server {
     pub kind: Kind,
     pub port: u16,
     orders: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
-    _child: Ended,
+    _child: Awaited,
     pub folder: TempDir,
 }
 
@@ -56,9 +56,10 @@ pub fn free_port() -> u16 {
     }
 }
 
-struct Ended(Child);
+/// A script, which ends what it started once its input has ended: to kill it would leave that alone.
+struct Awaited(Child);
 
-impl Drop for Ended {
+impl Drop for Awaited {
     fn drop(&mut self) {
         let _ = self.0.wait();
     }
@@ -100,7 +101,7 @@ impl Server {
             .spawn()
             .unwrap_or_else(|error| panic!("{script}: {error}"));
         let orders = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        let server = Server { kind, port, orders: Mutex::new(orders), _child: Ended(child), folder };
+        let server = Server { kind, port, orders: Mutex::new(orders), _child: Awaited(child), folder };
         server.answer("ready");
         server
     }

@@ -154,6 +154,13 @@ impl Drop for Process {
 /// A child process that is ended with the test, also with one that fails.
 pub struct Ended(pub Child);
 
+impl Ended {
+    /// Sends it a signal, `-TERM` for instance.
+    pub fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.0.id().to_string()]).status().unwrap().success());
+    }
+}
+
 impl Drop for Ended {
     fn drop(&mut self) {
         let _ = self.0.kill();

@@ -7,28 +7,12 @@ use std::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixDatagram},
     },
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
 use tempfile::TempDir;
 
-use crate::support::{STUCK, ask, binary, numbered, output_in_time, until};
-
-/// A process that is ended when dropped.
-struct Ended(Child);
-
-impl Ended {
-    fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args([name, &self.0.id().to_string()]).status().unwrap().success());
-    }
-}
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use crate::support::{Ended, STUCK, ask, binary, numbered, output_in_time, until};
 
 /// The next message but for signs of life, and how many of these came before it.
 fn next(socket: &UnixDatagram) -> (String, usize) {
