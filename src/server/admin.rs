@@ -23,7 +23,7 @@ use crate::{
     web::{Body, Chunkflow, Page, is_host, json, no_content, problem, resource_of},
 };
 
-/// The operator's page.
+/// The operator's page, behind the head that it has in common with the lists' page.
 const PAGE: &str = include_str!("page/admin.html");
 
 /// Lists that are warmed at once.

@@ -1,4 +1,4 @@
-//! A page for a browser: one file, without a build step, that asks for nothing of other servers.
+//! A page for a browser: two files put together, without a build step, that asks for nothing of other servers.
 //!
 //! Its policy (Content Security Policy Level 3, W3C) names its own script and style by their hashes,
 //! so that a browser runs nothing else, also where a row or a name holds a script.
@@ -10,33 +10,42 @@ use sha2::{Digest, Sha256};
 
 use super::{Body, reply::insert_always};
 
+/// What pages begin with: the head of the document, and what they look like together. It ends within `<style>`.
+const HEAD: &str = include_str!("head.html");
+
 /// A page as it is sent.
 pub(crate) struct Page {
-    text: &'static str,
+    text: Bytes,
     headers: HeaderMap,
 }
 
 impl Page {
-    /// The page that is this HTML, with one `<script>` and one `<style>`.
-    pub(crate) fn new(text: &'static str) -> Page {
+    /// The page that goes on with this: the rest of its only `<style>`, a title, and a body with one `<script>`.
+    pub(crate) fn new(rest: &str) -> Page {
+        let text = whole(rest);
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
         headers.insert(header::VARY, HeaderValue::from_static("Accept"));
         headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         let opener = HeaderName::from_static("cross-origin-opener-policy");
         headers.insert(opener, HeaderValue::from_static("same-origin"));
-        let policy = HeaderValue::try_from(policy(text)).expect("ASCII");
+        let policy = HeaderValue::try_from(policy(&text)).expect("ASCII");
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
         insert_always(&mut headers);
-        Page { text, headers }
+        Page { text: text.into(), headers }
     }
 
     /// The response that holds it.
     pub(crate) fn response(&self) -> Response<Body> {
-        let mut response = Response::new(Body::from(Bytes::from_static(self.text.as_bytes())));
+        let mut response = Response::new(Body::from(self.text.clone()));
         *response.headers_mut() = self.headers.clone();
         response
     }
+}
+
+/// All of a page that goes on with this.
+pub(super) fn whole(rest: &str) -> String {
+    [HEAD, rest].concat()
 }
 
 /// What a page may do: run its own script, and ask the server that it is from.

@@ -17,7 +17,7 @@ use crate::{
     resource::Resource,
 };
 
-/// The page as it is sent.
+/// The page, behind the head that it has in common with others.
 const PAGE: &str = include_str!("page.html");
 
 /// What stands at `/`.
@@ -88,20 +88,21 @@ fn index(chunkflow: &Chunkflow, method: &Method) -> Response<Body> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::page::whole, *};
 
     #[test]
     fn the_page_is_one_small_file_that_names_no_other_server_but_in_a_link() {
-        assert_eq!((PAGE.matches("<script").count(), PAGE.matches("<style").count()), (1, 1));
-        assert!(PAGE.len() <= 30_000, "{} bytes", PAGE.len());
-        for elsewhere in PAGE.match_indices("://") {
-            let before = &PAGE[..elsewhere.0];
+        let page = whole(PAGE);
+        assert_eq!((page.matches("<script").count(), page.matches("<style").count()), (1, 1));
+        assert!(page.len() <= 30_000, "{} bytes", page.len());
+        for elsewhere in page.match_indices("://") {
+            let before = &page[..elsewhere.0];
             let is_link = before.ends_with("<a href=\"https") || before.ends_with("xmlns='http");
             let is_namespace = before.ends_with("createElementNS(\"http");
-            assert!(is_link || is_namespace, "{}", &PAGE[elsewhere.0 - 30..elsewhere.0 + 30]);
+            assert!(is_link || is_namespace, "{}", &page[elsewhere.0 - 30..elsewhere.0 + 30]);
         }
         for risk in ["innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", " style=", " onclick="] {
-            assert!(!PAGE.contains(risk), "{risk}");
+            assert!(!page.contains(risk), "{risk}");
         }
     }
 }
