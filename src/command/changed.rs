@@ -1,16 +1,17 @@
 //! Looks whether the files of the configuration have changed, for `--watch-config`.
 
 use std::{
-    fs,
+    fs, iter,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use tokio::sync::oneshot;
 
 use super::origin::ConfigFile;
-use crate::{config::secret_files, server::Reloads};
+use crate::{config::named_files, server::Reloads};
 
 /// How often the files are looked at. A change is taken over once it has lasted from one look to the next, so that
 /// a file that is still being written is left alone.
@@ -22,30 +23,29 @@ const LOOK: Duration = Duration::from_millis(500);
 /// What changes when a file is written, or another takes its place: device, inode, length, and when it was written.
 type Mark = Option<(u64, u64, u64, i64, i64)>;
 
-/// The configuration and the files whose values it takes.
-pub(super) struct Files {
-    name: String,
-    path: PathBuf,
-    seen: Vec<(PathBuf, Mark)>,
+/// The configuration, and the files that it names.
+pub(super) struct Files<'a> {
+    file: &'a ConfigFile,
+    environment: &'a dyn Fn(&str) -> Option<String>,
+    paths: Arc<[PathBuf]>,
+    seen: Vec<Mark>,
 }
 
-impl Files {
+impl<'a> Files<'a> {
     /// As they are now: before they are read, so that what is written meanwhile is seen at the first look.
-    pub(super) fn of(file: &ConfigFile) -> Files {
-        let name = file.name().to_owned();
-        let path = file.path().to_owned();
-        let seen = look(&name, &path);
-        Files { name, path, seen }
+    pub(super) fn of(file: &'a ConfigFile, environment: &'a dyn Fn(&str) -> Option<String>) -> Files<'a> {
+        let mut files = Files { file, environment, paths: [].into(), seen: vec![] };
+        files.see();
+        files
     }
 
     /// Asks for a reload whenever they have changed, for as long as somebody takes the request.
     pub(super) async fn follow(mut self, reloads: Reloads) {
-        let mut before: Option<Vec<(PathBuf, Mark)>> = None;
+        let mut before: Option<Vec<Mark>> = None;
         loop {
             tokio::time::sleep(LOOK).await;
-            let name = self.name.clone();
-            let path = self.path.clone();
-            let Ok(now) = tokio::task::spawn_blocking(move || look(&name, &path)).await else { return };
+            let paths = Arc::clone(&self.paths);
+            let Ok(now) = tokio::task::spawn_blocking(move || look(&paths)).await else { return };
             if now == self.seen {
                 before = None;
                 continue;
@@ -56,7 +56,8 @@ impl Files {
             }
 
             // What is refused is not asked for again until it changes.
-            (self.seen, before) = (now, None);
+            before = None;
+            self.see();
             tracing::info!("the configuration has changed");
             let (tell, told) = oneshot::channel();
             if reloads.send(tell).await.is_err() || told.await.is_err() {
@@ -64,16 +65,22 @@ impl Files {
             }
         }
     }
+
+    /// Takes note of the files that there are by now, and of how they are.
+    fn see(&mut self) {
+        let path = self.file.path();
+        // To open a pipe would be to wait for who writes into it.
+        let is_file = fs::metadata(path).is_ok_and(|found| found.is_file());
+        let text = is_file.then(|| fs::read_to_string(path).ok()).flatten().unwrap_or_default();
+        let named = named_files(self.file.name(), &text, self.environment);
+
+        self.paths = iter::once(path.to_owned()).chain(named).collect();
+        self.seen = look(&self.paths);
+    }
 }
 
-fn look(name: &str, path: &Path) -> Vec<(PathBuf, Mark)> {
-    let mut seen = vec![(path.to_owned(), mark(path))];
-    let text = fs::read_to_string(path).unwrap_or_default();
-    seen.extend(secret_files(name, &text).into_iter().map(|file| {
-        let mark = mark(&file);
-        (file, mark)
-    }));
-    seen
+fn look(paths: &[PathBuf]) -> Vec<Mark> {
+    paths.iter().map(|path| mark(path)).collect()
 }
 
 /// Of what links lead to, so that a link that is turned is a change.

@@ -6,7 +6,6 @@ use anyhow::{Context, Result, bail};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
-    task::JoinHandle,
 };
 
 use super::{
@@ -54,7 +53,8 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
     // Before anything that takes time: without it the signal would end the process.
     let hangup = signal(SignalKind::hangup())?;
     tell(origin);
-    let files = origin.file().filter(|_| options.watch_config).map(Files::of);
+    let watched = origin.file().filter(|_| options.watch_config);
+    let files = watched.map(|file| Files::of(file, opener.process.environment));
     let reading = Reading { opener, origin, options };
     let config = reading.config().await?;
     opener.process.logs.go_on_as(config.server.log_format);
@@ -96,7 +96,7 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
     if let Some(admin) = &admin {
         admin.ask_for_reloads(reloads.clone());
     }
-    let changes = files.map(|files| tokio::spawn(files.follow(reloads.clone())));
+    let changes = files.map(|files| files.follow(reloads.clone()));
     let running = Running { config, chunkflow, public, operator, supervisor: &supervisor };
     supervisor.ready(&serves);
     let serving = async {
@@ -112,14 +112,20 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
         supervisor.stopping();
         std::future::pending().await
     };
+    let changes = async {
+        if let Some(changes) = changes {
+            changes.await;
+        }
+        std::future::pending().await
+    };
     tokio::select! {
         () = serving => {}
+        () = changes => {}
         () = supervisor.live() => {}
         () = told_to_stop => {}
         error = running.follow(&reading, hangup, asked, reloads) => return error.map(|never| match never {}),
     }
     signals.abort();
-    changes.iter().for_each(JoinHandle::abort);
     tracing::info!("stopped");
     Ok(Exit::Done)
 }

@@ -10,7 +10,7 @@ use std::{
 const LONGEST: u64 = 64 * 1024;
 
 /// The files whose values a configuration takes, where its text has them: in comments too.
-pub(crate) fn secret_files(configuration: &str, text: &str) -> Vec<PathBuf> {
+pub(super) fn secret_files(configuration: &str, text: &str) -> Vec<PathBuf> {
     let folder = folder_of(configuration);
     let behind = text.split("${file:").skip(1).filter_map(|rest| rest.split_once('}'));
     behind.map(|(path, _)| folder.join(path)).collect()

@@ -8,6 +8,7 @@ mod known;
 mod label;
 mod left_out;
 mod listen;
+mod named;
 mod read;
 mod resource;
 mod secrets;
@@ -25,7 +26,7 @@ use std::{
     sync::Arc,
 };
 
-pub(crate) use self::filled::secret_files;
+pub(crate) use self::named::named_files;
 pub use self::{
     admin::AdminConfig,
     complaint::Complaints,
@@ -75,6 +76,8 @@ pub struct Config {
     pub admin: Option<AdminConfig>,
     /// `[store]`
     pub store: StoreOptions,
+    /// What stood in the files of its `tls`.
+    store_files: Vec<Option<u64>>,
     /// `[databases]`, by name
     databases: Vec<(String, DatabaseOptions)>,
     /// `[resources.NAME]`
@@ -95,7 +98,7 @@ struct Text {
 impl fmt::Debug for Config {
     /// Without the text, which may hold passwords, and without what was filled in.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { server, admin, store, databases, resources, text, guesses: _ } = self;
+        let Config { server, admin, store, store_files: _, databases, resources, text, guesses: _ } = self;
         let file = &text.file;
         let shown = format!("Config {{ {file:?}, {server:?}, {admin:?}, {store:?}, {databases:?}, {resources:?} }}");
         f.write_str(&text.discretion.unfilled(&shown))
@@ -170,6 +173,7 @@ impl Config {
         let admin = root.section("admin").and_then(admin::read);
         let mut store = root.section("store").and_then(read_store).unwrap_or_else(|| StoreOptions::new(MEMORY));
         store.tls.iter_mut().for_each(|tls| beside(Path::new(file), tls));
+        let store_files = named::digests(store.tls.as_ref());
         let mut databases = root.section("databases").map(read_databases).unwrap_or_default();
         for (_, options) in &mut databases {
             options.url = with_password(&options.url, environment);
@@ -209,7 +213,8 @@ impl Config {
         }
         let (places, discretion, complaints) = reader.finish();
         let text = Text { file: file.to_owned(), text: text.to_owned(), places, discretion };
-        (Config { server, admin, store, databases, resources, text, guesses: Complaints::default() }, complaints)
+        let guesses = Complaints::default();
+        (Config { server, admin, store, store_files, databases, resources, text, guesses }, complaints)
     }
 
     /// Opens what the configuration names and makes the resources.
@@ -241,11 +246,12 @@ impl Config {
     /// As [`open`](Config::open); then nothing has changed.
     pub async fn open_after(&self, before: &Config, running: &Chunkflow) -> Result<Chunkflow, Complaints> {
         let mut wrong = vec![];
-        let empty = match (&self.store, &self.databases) == (&before.store, &before.databases) {
-            true => Some(running.without_resources()),
-            false => self
-                .open_store(&mut wrong)
-                .map(|store| Chunkflow::with_clock(store, system_clock(), Arc::clone(running.metrics()))),
+        let is_same_store = self.store == before.store && self.store_files == before.store_files;
+        let empty = if is_same_store && self.databases == before.databases {
+            Some(running.without_resources())
+        } else {
+            self.open_store(&mut wrong)
+                .map(|store| Chunkflow::with_clock(store, system_clock(), Arc::clone(running.metrics())))
         };
         self.fill(empty, wrong, Purpose::Reload).await
     }

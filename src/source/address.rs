@@ -4,6 +4,8 @@
 //! What is shown of an address never holds its password, whatever is wrong with it.
 
 use std::path::Path;
+#[cfg(feature = "server")]
+use std::path::PathBuf;
 
 use super::DATABASES;
 use crate::{
@@ -60,6 +62,18 @@ pub(crate) fn read(text: &str) -> Result<String> {
         return Err(Error::new(Kind::Config, message).remedy(remedy));
     }
     Ok(text.to_owned())
+}
+
+/// The file that a URL names whose certificates a database's own must come from: as libpq calls it, or MySQL's client.
+#[cfg(feature = "server")]
+pub(crate) fn root_file(url: &str) -> Option<PathBuf> {
+    let (_, query) = url.split_once('?')?;
+    let named = |pair: &str| {
+        let (key, file) = pair.split_once('=')?;
+        let is_file = ["sslrootcert", "ssl-ca", "ssl_ca"].contains(&key) && file != "system";
+        is_file.then(|| percent_encoding::percent_decode_str(file).decode_utf8_lossy().into_owned().into())
+    };
+    query.split('&').filter_map(named).next_back()
 }
 
 /// The same URL with the password that the environment has for it, as libpq (`PGPASSWORD`) and MySQL's client

@@ -30,7 +30,7 @@ use std::{fmt, future::Future, ops::RangeInclusive, pin::Pin, sync::Arc, time::D
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "server")]
-pub(crate) use self::address::with_password;
+pub(crate) use self::address::{root_file, with_password};
 pub(crate) use self::discreet::discreet;
 #[cfg(feature = "mysql")]
 pub use self::mysql::Mysql;

@@ -20,6 +20,8 @@ mod tiered;
 #[cfg(feature = "server")]
 mod trial;
 
+#[cfg(feature = "server")]
+use std::path::Path;
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Serialize;
@@ -210,6 +212,14 @@ pub struct StoreTls {
     pub cert: Option<PathBuf>,
     /// The private key of that.
     pub key: Option<PathBuf>,
+}
+
+impl StoreTls {
+    /// The files that it names.
+    #[cfg(feature = "server")]
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        [&self.ca, &self.cert, &self.key].into_iter().filter_map(Option::as_deref)
+    }
 }
 
 impl StoreOptions {

@@ -2,7 +2,11 @@
 
 use std::{fs, net::SocketAddr, os::unix::fs::symlink, path::Path, process::Stdio};
 
-use crate::support::{File, Process, binary, numbered, output_in_time, until};
+use crate::{
+    machines::{Authority, cli},
+    servers::{Kind, Server},
+    support::{File, Process, binary, numbered, output_in_time, until},
+};
 
 fn serve(folder: &Path) -> Process {
     Process::serve(&["serve", "--watch-config", "--log", "info"], folder)
@@ -76,6 +80,28 @@ fn a_changed_secret_is_taken_over_and_so_is_a_link_that_is_turned() {
     assert_eq!(status("first"), 401);
     fs::write(folder.join("v2/token"), "third").unwrap();
     until("the third token is asked for", || status("third") == 200);
+}
+
+#[test]
+fn another_authority_of_the_store_is_taken_over() {
+    let [right, wrong] = [Authority::new(), Authority::new()];
+    let (arguments, port) = right.arguments();
+    let redis = Server::start_with(Kind::Redis, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let file = numbered(10);
+    let folder = file.folder.path();
+    let ca = folder.join("ca.pem");
+    fs::copy(wrong.file("ca.pem"), &ca).unwrap();
+    let store = format!("[store]\nurl = \"rediss://localhost:{port}\"\ntls = {{ ca = \"ca.pem\" }}");
+    write(&file, &store, "list");
+    let server = serve(folder);
+    assert_eq!(server.get("/list").status, 200, "without its store too");
+    assert_eq!(cli(&redis, &["dbsize"]).trim(), "0");
+
+    fs::copy(right.file("ca.pem"), &ca).unwrap();
+    until("chunks are in the store", || {
+        assert_eq!(server.get("/list?limit=1").status, 200);
+        cli(&redis, &["dbsize"]).trim() != "0"
+    });
 }
 
 #[test]
