@@ -3,37 +3,32 @@
 //! What a chunk on its way is counted by is found beforehand, with its list: there an addition is all there is to
 //! do. [`told`] names each metric and says what it means.
 
+mod counts;
 mod exposition;
+mod labels;
 mod number;
 mod problems;
 mod told;
 mod under_way;
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use self::exposition::MetricsFormat;
-use self::problems::Problems;
 #[cfg(feature = "server")]
 pub(crate) use self::problems::{Problem, Reloaded};
+use self::{counts::SHORT, problems::Problems};
 pub(crate) use self::{
+    counts::{Counts, DatabaseCounts, ListCounts, StoreCounts},
     exposition::Exposition,
+    labels::{Call, FoundBy, Refused},
     number::{Counter, Gauge, Histogram},
     under_way::{Fate, UnderWay, Way},
 };
+pub use self::{exposition::MetricsFormat, labels::Outcome};
 use crate::{
-    error::{Error, Kind},
+    error::Error,
     flaw::{Flaw, FlawCount},
 };
 
-/// Bounds of the time to a first byte, and of calls to stores, in seconds.
-const SHORT: &[f64] =
-    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
-/// Bounds of loads.
-const LOADS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 /// Bounds of whole streams: a client may take hours.
 const STREAMS: &[f64] = &[0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0];
 
@@ -88,283 +83,6 @@ impl Default for Metrics {
             problems: Problems::default(),
             under_way: UnderWay::default(),
         }
-    }
-}
-
-/// How a stream ended, as the log says it too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// The last byte was handed out.
-    Complete,
-    /// A failure cut it.
-    Cut,
-    /// The operator cut it.
-    Operator,
-    /// It was dropped before its end: the client left.
-    #[default]
-    Left,
-    /// Its client took nothing, or too little, for too long.
-    Stalled,
-    /// The server ended before it did.
-    Shutdown,
-}
-
-impl Outcome {
-    const ALL: [Outcome; 6] = [
-        Outcome::Complete,
-        Outcome::Cut,
-        Outcome::Operator,
-        Outcome::Left,
-        Outcome::Stalled,
-        Outcome::Shutdown,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Outcome::Complete => "complete",
-            Outcome::Cut => "cut",
-            Outcome::Operator => "operator",
-            Outcome::Left => "left",
-            Outcome::Stalled => "stalled",
-            Outcome::Shutdown => "shutdown",
-        }
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// Why a request or a connection was refused for want of room or leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server has these bounds"))]
-pub(crate) enum Refused {
-    /// `max_connections`
-    Connections,
-    /// `max_connections_per_address`
-    AddressConnections,
-    /// `max_streams`
-    Streams,
-    /// `max_streams_per_address`
-    AddressStreams,
-    /// `request_rate`
-    Rate,
-    /// `allowed_hosts`
-    Host,
-    /// The server is about to stop.
-    Stopping,
-    /// Too many loads wait for a database, or for the memory of large rows.
-    Database,
-}
-
-impl Refused {
-    const ALL: [Refused; 8] = [
-        Refused::Connections,
-        Refused::AddressConnections,
-        Refused::Streams,
-        Refused::AddressStreams,
-        Refused::Rate,
-        Refused::Host,
-        Refused::Stopping,
-        Refused::Database,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Refused::Connections => "connections",
-            Refused::AddressConnections => "address_connections",
-            Refused::Streams => "streams",
-            Refused::AddressStreams => "address_streams",
-            Refused::Rate => "rate",
-            Refused::Host => "host",
-            Refused::Stopping => "stopping",
-            Refused::Database => "database",
-        }
-    }
-}
-
-/// How a chunk was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FoundBy {
-    /// In this process's memory.
-    Near,
-    /// In the store that servers share.
-    Far,
-    /// In either, past its `ttl`, and sent while it is refreshed.
-    Stale,
-    /// Nowhere: it was loaded.
-    Miss,
-    /// Nowhere, and a load of it was under way.
-    Joined,
-}
-
-impl FoundBy {
-    const ALL: [FoundBy; 5] = [FoundBy::Near, FoundBy::Far, FoundBy::Stale, FoundBy::Miss, FoundBy::Joined];
-
-    fn name(self) -> &'static str {
-        match self {
-            FoundBy::Near => "near",
-            FoundBy::Far => "far",
-            FoundBy::Stale => "stale",
-            FoundBy::Miss => "miss",
-            FoundBy::Joined => "joined",
-        }
-    }
-}
-
-/// The classes of statuses.
-const CLASSES: [&str; 3] = ["2xx", "4xx", "5xx"];
-
-/// What is counted of one list.
-#[derive(Debug)]
-pub(crate) struct ListCounts {
-    name: String,
-    /// The names of the formats; requests that have none, since they failed before, come last.
-    formats: Vec<&'static str>,
-    requests: Vec<[Counter; CLASSES.len()]>,
-    found: [Counter; FoundBy::ALL.len()],
-    pub(crate) sent: Counter,
-    pub(crate) loads: Counter,
-    pub(crate) reads: Counter,
-    pub(crate) rows_read: Counter,
-}
-
-impl ListCounts {
-    fn new(name: &str, formats: &[&'static str]) -> ListCounts {
-        let formats: Vec<_> = formats.iter().copied().chain([""]).collect();
-        ListCounts {
-            name: name.to_owned(),
-            requests: formats.iter().map(|_| Default::default()).collect(),
-            formats,
-            found: Default::default(),
-            sent: Counter::default(),
-            loads: Counter::default(),
-            reads: Counter::default(),
-            rows_read: Counter::default(),
-        }
-    }
-
-    /// Counts an answer in the format with this index.
-    pub(crate) fn answered(&self, format: Option<usize>, status: u16) {
-        let last = self.formats.len() - 1;
-        let class = match status {
-            500.. => 2,
-            400.. => 1,
-            _ => 0,
-        };
-        self.requests[format.map_or(last, |format| format.min(last))][class].inc();
-    }
-
-    /// Its name.
-    #[cfg(feature = "server")]
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Requests for it that were answered.
-    #[cfg(feature = "server")]
-    pub(crate) fn requests(&self) -> u64 {
-        self.requests.iter().flatten().map(Counter::get).sum()
-    }
-
-    /// The counter of chunks that were found so.
-    pub(crate) fn found(&self, by: FoundBy) -> &Counter {
-        &self.found[by as usize]
-    }
-}
-
-/// The kinds of failure of a load, one behind the other for all others.
-const FAILURES: [(Kind, &str); 6] = [
-    (Kind::Unavailable, "unavailable"),
-    (Kind::Timeout, "timeout"),
-    (Kind::Busy, "busy"),
-    (Kind::Schema, "schema"),
-    (Kind::Data, "data"),
-    (Kind::Internal, "other"),
-];
-
-/// What is counted of one database.
-#[derive(Debug)]
-pub(crate) struct DatabaseCounts {
-    name: String,
-    pub(crate) loads: Histogram,
-    failures: [Counter; FAILURES.len()],
-}
-
-impl DatabaseCounts {
-    fn new(name: &str) -> DatabaseCounts {
-        DatabaseCounts { name: name.to_owned(), loads: Histogram::new(LOADS), failures: Default::default() }
-    }
-
-    /// Counts a load that failed.
-    fn failed(&self, kind: Kind) {
-        let known = FAILURES.iter().position(|(one, _)| *one == kind);
-        self.failures[known.unwrap_or(FAILURES.len() - 1)].inc();
-    }
-}
-
-/// The calls to a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Call {
-    Get,
-    Put,
-    Lease,
-}
-
-impl Call {
-    const ALL: [Call; 3] = [Call::Get, Call::Put, Call::Lease];
-
-    fn name(self) -> &'static str {
-        match self {
-            Call::Get => "get",
-            Call::Put => "put",
-            Call::Lease => "lease",
-        }
-    }
-}
-
-/// What is counted of the calls to a store.
-#[derive(Debug)]
-pub(crate) struct StoreCounts([(Histogram, Counter); Call::ALL.len()]);
-
-impl Default for StoreCounts {
-    fn default() -> StoreCounts {
-        StoreCounts(Call::ALL.map(|_| (Histogram::new(SHORT), Counter::default())))
-    }
-}
-
-impl StoreCounts {
-    /// How long looks into it took.
-    #[cfg(feature = "server")]
-    pub(crate) fn gets(&self) -> &Histogram {
-        &self.0[Call::Get as usize].0
-    }
-
-    /// Counts a call that came back, or was waited for too long.
-    pub(crate) fn took(&self, call: Call, took: Duration) {
-        self.0[call as usize].0.observe(took);
-    }
-
-    /// Counts a call that failed.
-    pub(crate) fn failed(&self, call: Call) {
-        self.0[call as usize].1.inc();
-    }
-}
-
-/// Where a resource is counted: its list and its database.
-#[derive(Clone, Debug)]
-pub(crate) struct Counts {
-    pub(crate) list: Arc<ListCounts>,
-    pub(crate) database: Arc<DatabaseCounts>,
-}
-
-impl Default for Counts {
-    /// Nowhere that is told of.
-    fn default() -> Counts {
-        Counts { list: Arc::new(ListCounts::new("", &[])), database: Arc::new(DatabaseCounts::new("")) }
     }
 }
 

@@ -1,6 +1,10 @@
 //! What each metric is called, and what it means.
 
-use super::{CLASSES, Call, Exposition, FAILURES, FoundBy, ListCounts, Metrics, Outcome, Refused, unpoisoned};
+use super::{
+    Call, Exposition, FoundBy, ListCounts, Metrics, Outcome, Refused,
+    labels::{CLASSES, FAILURES},
+    unpoisoned,
+};
 
 impl Metrics {
     /// Writes what is counted here. Values of labels that are known are there from the start.

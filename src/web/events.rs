@@ -5,7 +5,11 @@
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 
-use super::{Body, accepted, last_event, reply::RETRY_AFTER};
+use super::{
+    Body,
+    reply::RETRY_AFTER,
+    respond::{accepted, last_event},
+};
 
 /// What will pass.
 const PASSES: [StatusCode; 4] = [

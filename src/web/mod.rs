@@ -13,6 +13,7 @@ mod page;
 mod params;
 mod recent;
 mod reply;
+mod respond;
 mod slot;
 
 use std::{
@@ -22,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderMap, Request, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 pub use self::params::fuzz_filter;
@@ -31,7 +32,13 @@ pub use self::{
     body::Body,
     reply::{json, problem},
 };
-use self::{description::Description, landing::Landing, recent::Recent, reply::Problem, slot::Slot};
+use self::{
+    description::Description,
+    landing::Landing,
+    recent::Recent,
+    respond::{heads, joined},
+    slot::Slot,
+};
 #[cfg(feature = "server")]
 pub(crate) use self::{
     events::{are_asked_for as asks_for_events, come_back},
@@ -42,19 +49,19 @@ pub(crate) use self::{
     page::Page,
     reply::{readable, refusal},
 };
+#[cfg(feature = "server")]
+use crate::coding::Coding;
 use crate::{
-    coding::{self, Coding},
     cursor::Cursor,
     error::{Error, Kind, Result},
-    format::{self, END_OF_LIST, FORMATS, Format},
+    format::Format,
     list::List,
-    loader::{Clock, How, Loader, system_clock},
-    metrics::{Metrics, Refused},
+    loader::{Clock, Loader, system_clock},
+    metrics::Metrics,
     resource::Resource,
     source::{Database, Requester},
     store::Store,
     stream::{Ask, Budget, Stream},
-    suggest,
 };
 
 /// Bytes that streams with a known length may hold in memory together; beyond it streams go out without a length.
@@ -65,9 +72,6 @@ const LONGEST_ID: usize = 128;
 
 /// Proxies cut a silence of 60 seconds.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The scheme and host that absolute links begin with. Whoever knows better than the `Host` header puts one
 /// into the request's extensions.
@@ -234,51 +238,6 @@ impl Chunkflow {
         }
     }
 
-    /// The same where the scheme and host that absolute links begin with are known otherwise, and who asks.
-    pub(crate) fn respond_from<B>(
-        &self,
-        request: &Request<B>,
-        origin: Option<&str>,
-        asker: Asker,
-    ) -> impl Future<Output = Response<Body>> + Send + use<B> {
-        let inner = Arc::clone(&self.0);
-        let found = self.find(request.uri().path());
-        let counts = found.as_ref().ok().map(|(slot, format)| (Arc::clone(&slot.now().counts().list), *format));
-        let asked = match found {
-            Ok((slot, format)) if slot.now().is_outdated() => {
-                Err((Arc::clone(slot), format, parts(request), origin.map(str::to_owned), asker))
-            }
-            Ok((slot, format)) => Ok(self.asked(request, &slot.now(), format, origin, asker)),
-            Err(problem) => Ok(Err(problem)),
-        };
-        async move {
-            let asked = match asked {
-                Ok(asked) => asked,
-                Err((slot, format, request, origin, asker)) => {
-                    slot.renewed(&inner.recent).await;
-                    let resource = Arc::clone(&slot.now());
-                    let whole = Chunkflow(Arc::clone(&inner));
-                    whole.asked(&request, &resource, format, origin.as_deref(), asker)
-                }
-            };
-            let (response, format) = match asked {
-                Ok(Asked::List(list)) => {
-                    let format = Some(list.format);
-                    (list.answer(&inner).await.unwrap_or_else(|problem| problem.response()), format)
-                }
-                Ok(Asked::Said(response)) => (response, None),
-                Err(problem) => (problem.response(), None),
-            };
-
-            let status = response.status().as_u16();
-            match counts {
-                Some((list, named)) => list.answered(format.or(named).map(Format::index), status),
-                None => inner.loader.metrics().no_list.answered(None, status),
-            }
-            response
-        }
-    }
-
     /// Forgets the chunks of a resource, on every server that shares the store: at once here, elsewhere within
     /// two seconds. No stream that begins after that holds rows that were read before.
     ///
@@ -365,94 +324,6 @@ impl Chunkflow {
         };
         Stream::begin(&self.0.loader, ask, &self.0.budget).await.map(Body::from)
     }
-
-    /// What a request asks for; without any work.
-    fn asked<B>(
-        &self,
-        request: &Request<B>,
-        resource: &Arc<Resource>,
-        extension: Option<Format>,
-        origin: Option<&str>,
-        asker: Asker,
-    ) -> Result<Asked, Problem> {
-        let method = request.method();
-        if method == Method::OPTIONS {
-            let mut response = no_content();
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(reply::ALLOWED));
-            return Ok(Asked::Said(response));
-        }
-        if method != Method::GET && method != Method::HEAD {
-            return Err(reply::method_not_allowed(method));
-        }
-        is_known(resource)?;
-        let format = extension.map_or_else(|| accepted(request.headers()), Ok)?;
-        let coding = match resource.options().compress {
-            true => accepted_coding(request.headers())?,
-            false => None,
-        };
-        let mut params = params::parse(request.uri().query().unwrap_or_default(), resource)?;
-        match last_event(request.headers()) {
-            Some(END_OF_LIST) => return Ok(Asked::Said(no_content())),
-            Some(id) => params.resume(id, resource)?,
-            None => {}
-        }
-        let base = match origin {
-            _ if !resource.has_links() => Cow::default(),
-            Some(origin) => Cow::from(origin),
-            None => Cow::from(base(request)?),
-        };
-        let list = match params.conditions.is_empty() {
-            true => self.0.recent.list(resource, format, coding, &base),
-            false => Arc::new(List::new(Arc::clone(resource), format, params.conditions, &base)).in_coding(coding),
-        };
-        let ask = Ask {
-            list,
-            after: params.after,
-            limit: params.limit,
-            requester: asker.requester,
-            id: asker.id,
-            began: asker.began,
-            heartbeat: self.0.heartbeat,
-            warms: false,
-        };
-        if method == Method::HEAD {
-            return Ok(Asked::Said(self.head(&ask, format, request.uri())));
-        }
-        let query = ask.limit.and_then(|_| request.uri().query()).map(str::to_owned);
-        Ok(Asked::List(AskedList { ask, format, query }))
-    }
-
-    /// What GET would say, as far as it is known without any work.
-    fn head(&self, ask: &Ask, format: Format, uri: &Uri) -> Response<Body> {
-        let glimpse = Stream::glimpse(&self.0.loader, ask);
-        let mut headers = self.0.heads[format.index()].clone();
-        add_coding(&mut headers, ask.list.coding());
-        headers.insert(CACHE_STATUS, first_status(glimpse.first));
-        known_length(&mut headers, glimpse.length);
-        next::add_link(&mut headers, uri.query(), glimpse.goes_on.as_ref(), ask.list.resource().seal());
-        with(headers, Body::empty())
-    }
-
-    /// The resource of a path, and the format its extension names. An exact name wins over a name with an extension.
-    fn find(&self, path: &str) -> Result<(&Arc<Slot>, Option<Format>), Problem> {
-        let name = resource_of(path)?;
-        if let Some(slot) = self.slot(&name) {
-            return Ok((slot, None));
-        }
-        if let Some((stem, extension)) = name.rsplit_once('.')
-            && let Some(slot) = self.slot(stem)
-        {
-            let format = Format::named(extension);
-            return format.map(|format| (slot, Some(format))).ok_or_else(|| {
-                let remedy = format!("formats here: {}", crate::kind::names(FORMATS));
-                Error::new(Kind::Missing, format!("there is no format `{extension}`")).remedy(remedy).into()
-            });
-        }
-        let names: Vec<&str> = self.names().collect();
-        Err(Error::new(Kind::Missing, format!("there is no resource `{name}`"))
-            .remedy(suggest::remedy("resources", &name, &names))
-            .into())
-    }
 }
 
 /// The name in a path, where it stands percent-encoded as UTF-8.
@@ -472,166 +343,6 @@ pub(crate) fn resource_of(path: &str) -> Result<Cow<'_, str>> {
 pub(crate) fn path_of(name: &str) -> String {
     const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
     format!("/{}", utf8_percent_encode(name, PLAIN))
-}
-
-/// A request without its body.
-fn parts<B>(request: &Request<B>) -> Request<()> {
-    let mut parts = Request::new(());
-    parts.method_mut().clone_from(request.method());
-    parts.uri_mut().clone_from(request.uri());
-    parts.headers_mut().clone_from(request.headers());
-    parts
-}
-
-/// What a request asks for: something that is said at once, or a list.
-enum Asked {
-    Said(Response<Body>),
-    List(AskedList),
-}
-
-struct AskedList {
-    ask: Ask,
-    format: Format,
-    /// Where there is a limit: what a link to the next page is made of.
-    query: Option<String>,
-}
-
-impl AskedList {
-    async fn answer(mut self, inner: &Inner) -> Result<Response<Body>, Problem> {
-        let begun = Stream::begin(&inner.loader, self.ask.clone(), &inner.budget).await;
-        let stream = match begun {
-            // Nothing has gone out yet, so that the list of the table as it is now is as good an answer.
-            Err(error) if error.kind() == Kind::Schema => {
-                self.ask = self.anew(inner).await.ok_or(error)?;
-                Stream::begin(&inner.loader, self.ask.clone(), &inner.budget).await?
-            }
-            Err(error) => {
-                if error.kind() == Kind::Busy {
-                    inner.loader.metrics().refused(Refused::Database);
-                }
-                return Err(error.into());
-            }
-            Ok(stream) => stream,
-        };
-
-        let resource = self.ask.list.resource();
-        let mut headers = inner.heads[self.format.index()].clone();
-        add_coding(&mut headers, self.ask.list.coding());
-        headers.insert(CACHE_STATUS, first_status(stream.first()));
-        known_length(&mut headers, stream.length());
-        next::add_link(&mut headers, self.query.as_deref(), stream.goes_on(), resource.seal());
-        Ok(with(headers, Body::from(stream)))
-    }
-
-    /// The same of the resource as it is made again; `None` where it is not, or its cursors or filters are others.
-    async fn anew(&self, inner: &Inner) -> Option<Ask> {
-        let old = &self.ask.list;
-        let slot = inner.slots.iter().find(|slot| slot.name() == old.resource().name())?;
-        slot.renewed(&inner.recent).await;
-        let resource = Arc::clone(&slot.now());
-
-        let filters = |resource: &Resource| resource.source().filters().to_vec();
-        let known = filters(&resource);
-        let before = filters(old.resource());
-        let holds = |column: &str| {
-            let filter = before.iter().find(|filter| filter.column == column);
-            filter.is_some_and(|filter| known.contains(filter))
-        };
-        let same_places = self.ask.after.is_start() || resource.seal().is_as(old.resource().seal());
-        let same_filters = old.conditions().iter().all(|condition| holds(&condition.column));
-        if resource.is_outdated() || !same_places || !same_filters {
-            return None;
-        }
-
-        let list =
-            Arc::new(List::new(resource, self.format, old.conditions().to_vec(), old.base())).in_coding(old.coding());
-        Some(Ask { list, ..self.ask.clone() })
-    }
-}
-
-fn with(headers: HeaderMap, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.headers_mut() = headers;
-    response
-}
-
-/// The id of the last event that a client got which comes back for more (WHATWG HTML §9.2.4).
-fn last_event(headers: &HeaderMap) -> Option<&str> {
-    headers.get("last-event-id")?.to_str().ok().filter(|id| !id.is_empty())
-}
-
-/// The format that the `Accept` headers ask for.
-fn accepted(headers: &HeaderMap) -> Result<Format, Problem> {
-    format::negotiate(&joined(headers, &header::ACCEPT)).ok_or_else(reply::not_acceptable)
-}
-
-/// The coding that the `Accept-Encoding` headers ask for; none where there are none.
-fn accepted_coding(headers: &HeaderMap) -> Result<Option<Coding>, Problem> {
-    coding::negotiate(&joined(headers, &header::ACCEPT_ENCODING)).map_err(|()| reply::no_coding())
-}
-
-/// A field's values as one list (RFC 9110 §5.3).
-fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Cow<'a, str> {
-    let mut values = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
-    let first = Cow::from(values.next().unwrap_or_default());
-    values.fold(first, |all, value| Cow::from(format!("{all},{value}")))
-}
-
-fn add_coding(headers: &mut HeaderMap, coding: Option<Coding>) {
-    headers.extend(coding.map(|coding| (header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()))));
-}
-
-/// The scheme and host of absolute links, as far as the request itself tells.
-fn base<B>(request: &Request<B>) -> Result<String> {
-    match host::named(request)? {
-        Some(host) => Ok(format!("http://{host}")),
-        None => Err(Error::new(Kind::Invalid, "the request names no host to link to").remedy("send a `Host` header")),
-    }
-}
-
-/// The headers of every list in each format; a copy of them begins each response.
-fn heads() -> Vec<HeaderMap> {
-    let head = |format: Format| {
-        let mut headers = HeaderMap::with_capacity(12);
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.spec().content_type));
-        reply::insert_always(&mut headers);
-        headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
-        headers
-    };
-    Format::all().map(head).collect()
-}
-
-/// With a length, a proxy may hold the list for slow clients; without one it is to pass on what comes.
-fn known_length(headers: &mut HeaderMap, length: Option<u64>) {
-    match length {
-        Some(length) => headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length)),
-        None => headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no")),
-    };
-}
-
-/// RFC 9211, for the first chunk, if there is one.
-fn first_status(first: Option<How>) -> HeaderValue {
-    first.map_or(HeaderValue::from_static("chunkflow; fwd=miss"), status_value)
-}
-
-/// RFC 9211, for a chunk.
-fn status_value(how: How) -> HeaderValue {
-    let value = match how {
-        How::Fresh(left) => {
-            // By hand: it is part of every warm answer.
-            const BEGIN: &[u8; 20] = b"chunkflow; hit; ttl=";
-            let (mut value, mut digits) = ([0; BEGIN.len() + 20], itoa::Buffer::new());
-            let digits = digits.format(left).as_bytes();
-            let end = BEGIN.len() + digits.len();
-            value[..BEGIN.len()].copy_from_slice(BEGIN);
-            value[BEGIN.len()..end].copy_from_slice(digits);
-            return HeaderValue::from_bytes(&value[..end]).expect("ASCII");
-        }
-        How::Stale { past, .. } => format!("chunkflow; hit; ttl=-{past}; detail=stale"),
-        How::Loaded => return HeaderValue::from_static("chunkflow; fwd=miss; stored"),
-        How::Joined => return HeaderValue::from_static("chunkflow; fwd=miss; collapsed"),
-    };
-    HeaderValue::try_from(value).expect("ASCII")
 }
 
 /// Whether requests for a resource can be understood.
