@@ -31,19 +31,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            note(&format!("error: no threads to run on: {error}"));
-            return ExitCode::FAILURE;
-        }
-    };
     let environment = |name: &str| std::env::var(name).ok();
     let process = Process { environment: &environment, terminal, colour, logs: &logs, sockets: Some(sockets).into() };
-    let ended = runtime.block_on(cli.run(process));
-    // A read that is stuck in the kernel must not hold up the end.
-    runtime.shutdown_background();
-    match ended {
+    match cli.run(process) {
         Ok(Exit::Done) => ExitCode::SUCCESS,
         Ok(Exit::Failed) => ExitCode::FAILURE,
         Ok(Exit::Usage) => ExitCode::from(2),

@@ -28,7 +28,10 @@ use std::{
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, builder::BoolishValueParser};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::Builder,
+    signal::unix::{SignalKind, signal},
+};
 
 pub use self::{logs::Logs, systemd::Sockets};
 use crate::config::LogFormat;
@@ -309,11 +312,20 @@ impl Cli {
         self.options.log_format
     }
 
-    /// Runs the command to its end.
+    /// Runs the command to its end, on threads of its own. Not `async`: all that it waits for would be compiled again
+    /// with the program that has it run.
     ///
     /// # Errors
     /// What the user is to be told, after which the exit code is 1.
-    pub async fn run(self, process: Process<'_>) -> anyhow::Result<Exit> {
+    pub fn run(self, process: Process<'_>) -> anyhow::Result<Exit> {
+        let runtime = Builder::new_multi_thread().enable_all().build().context("no threads to run on")?;
+        let ended = runtime.block_on(self.obeyed(process));
+        // A read that is stuck in the kernel must not hold up the end.
+        runtime.shutdown_background();
+        ended
+    }
+
+    async fn obeyed(self, process: Process<'_>) -> anyhow::Result<Exit> {
         // Else a file that grows beyond its limit (ulimit -f) ends the process, and not the write.
         let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
         let opener = open::Opener { file: self.options.config, process };
