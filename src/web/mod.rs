@@ -26,8 +26,8 @@ use std::{
 use http::{HeaderMap, Request, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+pub(crate) use self::asker::Asker;
 pub use self::params::fuzz_filter;
-pub(crate) use self::{asker::Asker, reply::no_content};
 pub use self::{
     body::Body,
     reply::{json, problem},
@@ -47,7 +47,7 @@ pub(crate) use self::{
 #[cfg(feature = "server")]
 pub(crate) use self::{
     page::Page,
-    reply::{readable, refusal},
+    reply::{no_content, readable, refusal},
 };
 #[cfg(feature = "server")]
 use crate::coding::Coding;
