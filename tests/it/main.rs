@@ -18,6 +18,7 @@ mod documents;
 mod encodings;
 mod ending;
 mod firewall;
+mod fleet;
 mod frames;
 mod hostile;
 mod http;

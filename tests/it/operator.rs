@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::support::{Client, Numbers, Running, STUCK, ask, numbered, serve_numbers, until};
 
 /// A browser that a person sits before; see `tests/clients/browser`.
-struct Browser {
+pub struct Browser {
     orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
     child: Child,
@@ -29,7 +29,7 @@ impl Drop for Browser {
 }
 
 impl Browser {
-    fn start() -> Browser {
+    pub fn start() -> Browser {
         let mut child = Command::new("timeout")
             .args([STUCK.as_secs().to_string(), "tests/clients/browser".to_owned()])
             .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -51,15 +51,15 @@ impl Browser {
         answer
     }
 
-    fn open(&mut self, admin: SocketAddr) {
+    pub fn open(&mut self, admin: SocketAddr) {
         self.order(&json!(["open", format!("http://{admin}/")]));
     }
 
-    fn see(&mut self, text: &str) {
+    pub fn see(&mut self, text: &str) {
         self.order(&json!(["see", text]));
     }
 
-    fn press(&mut self, name: &str) {
+    pub fn press(&mut self, name: &str) {
         self.order(&json!(["press", name]));
     }
 
@@ -67,12 +67,12 @@ impl Browser {
         self.order(&json!(["fill", label, text]));
     }
 
-    fn evaluate(&mut self, script: &str) -> Value {
+    pub fn evaluate(&mut self, script: &str) -> Value {
         self.order(&json!(["evaluate", script]))
     }
 
     /// Nothing keeps people from using the page, as far as axe finds out.
-    fn is_accessible(&mut self) {
+    pub fn is_accessible(&mut self) {
         let axe = std::fs::read_to_string("target/tools/node_modules/axe-core/axe.min.js");
         self.evaluate(&format!("{};0", axe.expect("./test puts axe there")));
         let serious = "axe.run().then((found) => found.violations.filter((one) => ['serious', 'critical'].includes(one.impact)) \
@@ -81,7 +81,7 @@ impl Browser {
     }
 
     /// Nothing was wrong with the page, and it asked nobody else.
-    fn was_quiet(&mut self, admin: SocketAddr, ignored: &str) {
+    pub fn was_quiet(&mut self, admin: SocketAddr, ignored: &str) {
         let said = self.order(&json!(["complaints"]));
         let own = format!("http://{admin}/");
         let asked = said["asked"].as_array().unwrap();

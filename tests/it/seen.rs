@@ -30,14 +30,14 @@ fn operate(server: &Running) -> SocketAddr {
 }
 
 /// All metrics, in the text format.
-fn metrics(admin: SocketAddr) -> String {
+pub fn metrics(admin: SocketAddr) -> String {
     let reply = ask(admin, "GET", "/metrics", &[]);
     assert_eq!(reply.status, 200);
     String::from_utf8(reply.body).unwrap()
 }
 
 /// The value of a sample, by its name and labels as they are written.
-fn value(text: &str, sample: &str) -> f64 {
+pub fn value(text: &str, sample: &str) -> f64 {
     let found = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
     found.unwrap_or_else(|| panic!("no `{sample}` in {text}")).parse().unwrap()
 }
@@ -187,15 +187,16 @@ fn families(text: &str) -> BTreeSet<String> {
     named.map(str::to_owned).collect()
 }
 
-/// The queries of the dashboard, with the dashboard's variables filled in.
-fn dashboard() -> Vec<String> {
+/// The queries of the dashboard, with its variables filled in: for these instances, by a regular expression.
+pub fn dashboard_of(instances: &str) -> Vec<String> {
     let dashboard: Value = serde_json::from_str(&deployed("grafana-dashboard.json")).unwrap();
     let mut queries = vec![];
     for target in dashboard["panels"].as_array().unwrap().iter().flat_map(|panel| panel["targets"].as_array()) {
         queries.extend(target.iter().map(|target| target["expr"].as_str().unwrap().to_owned()));
     }
-    let filled =
-        |query: String| query.replace("$__rate_interval", "1m").replace("$job", "chunkflow").replace("$instance", ".*");
+    let filled = |query: String| {
+        query.replace("$__rate_interval", "1m").replace("$job", "chunkflow").replace("$instance", instances)
+    };
     queries.into_iter().map(filled).collect()
 }
 
@@ -238,7 +239,7 @@ fn prometheus_reads_all_metrics_and_each_query_of_the_dashboard_and_the_alerts_a
     };
     until("it was scraped", || query("up{job=\"chunkflow\"} == 1").len() == 1);
 
-    let queries = dashboard();
+    let queries = dashboard_of(".*");
     assert!(queries.len() > 40, "the dashboard was read");
     for one in &queries {
         until(one, || !query(one).is_empty());
