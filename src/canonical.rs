@@ -36,7 +36,6 @@ impl Canonical {
     }
 
     /// A value that may be missing, which is not the same as an empty one.
-    #[cfg(any(feature = "sql", test))]
     pub(crate) fn maybe<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Canonical, T)) {
         self.flag(value.is_some());
         if let Some(value) = value {
