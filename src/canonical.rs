@@ -30,7 +30,6 @@ impl Canonical {
         self.0.extend_from_slice(&(number as u64).to_le_bytes());
     }
 
-    #[cfg(any(feature = "sql", test))]
     pub(crate) fn flag(&mut self, truth: bool) {
         self.0.push(truth.into());
     }
