@@ -48,6 +48,7 @@ mod stream;
 mod suggest;
 mod survey;
 mod text;
+mod trace;
 mod web;
 mod weight;
 
@@ -96,4 +97,4 @@ pub use self::{
     server::{Inherited, Prepared, Reload, Reloads, Server, Shutdown},
 };
 #[doc(hidden)]
-pub use self::{text::fuzz_json, web::fuzz_filter};
+pub use self::{text::fuzz_json, trace::fuzz_traceparent, web::fuzz_filter};

@@ -5,10 +5,10 @@
 
 use std::{io::IsTerminal, process::ExitCode};
 
-use chunkflow::command::{Cli, Exit, Logs, Process, Sockets, note};
+use chunkflow::command::{Cli, Exit, Logs, Process, Sockets, Traces, note};
 use clap::Parser;
-use tracing::Level;
-use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing::{Level, level_filters::LevelFilter};
+use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -16,13 +16,16 @@ fn main() -> ExitCode {
     // What h2 warns of are mistakes of clients, and one of 17 bytes would be a line of 160.
     let most = if cli.log() >= Level::DEBUG { cli.log() } else { Level::ERROR };
     let which = Targets::new().with_default(cli.log()).with_target("h2", most);
+    // Spans are for those who collect them.
+    let which = which.with_target("chunkflow::trace", LevelFilter::OFF);
     // https://no-color.org
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
     // What becomes of a line that nobody reads (`| head`) is not said on the same standard error.
     let lines = tracing_subscriber::fmt::layer().log_internal_errors(false);
     let logs = Logs::new(cli.log_format());
     let lines = lines.event_format(logs.clone()).with_writer(std::io::stderr).with_ansi(colour);
-    tracing_subscriber::registry().with(which).with(lines).init();
+    let traces = Traces::default();
+    tracing_subscriber::registry().with(lines.with_filter(which)).with(traces.layer()).init();
     // Before there are threads: it takes what it reads out of the environment.
     let sockets = match Sockets::take(std::env::var("LISTEN_FDNAMES").ok()) {
         Ok(sockets) => sockets,
@@ -32,7 +35,14 @@ fn main() -> ExitCode {
         }
     };
     let environment = |name: &str| std::env::var(name).ok();
-    let process = Process { environment: &environment, terminal, colour, logs: &logs, sockets: Some(sockets).into() };
+    let process = Process {
+        environment: &environment,
+        terminal,
+        colour,
+        logs: &logs,
+        traces: &traces,
+        sockets: Some(sockets).into(),
+    };
     match cli.run(process) {
         Ok(Exit::Done) => ExitCode::SUCCESS,
         Ok(Exit::Failed) => ExitCode::FAILURE,

@@ -30,6 +30,7 @@ use crate::{
     seal::Seal,
     secret::Secret,
     source::{Described, JsonType, Source},
+    trace::TraceId,
     weight::Scales,
 };
 
@@ -217,13 +218,15 @@ impl Resource {
     }
 
     /// Warns that a field has values that stand otherwise than they were, unless that was said already.
-    pub(crate) fn warn_of(&self, count: &FlawCount, request: Option<&str>) {
+    pub(crate) fn warn_of(&self, count: &FlawCount, request: Option<&str>, trace: Option<TraceId>) {
         if self.told.is_first(count.field) {
             let name = &self.fields[count.field].0;
             let place = Cursor::from_canonical(Bytes::copy_from_slice(&count.first));
             let row = place.map_or_else(String::new, |place| place.told(self.source.order()));
             let what = count.flaw.told();
-            tracing::warn!(id = request, resource = self.name, field = name, row, "{what}; each such value is counted");
+            let trace_id = trace.map(tracing::field::display);
+            let resource = &*self.name;
+            tracing::warn!(id = request, trace_id, resource, field = name, row, "{what}; each such value is counted");
         }
     }
 

@@ -17,6 +17,7 @@ mod reload;
 mod running;
 mod serve;
 mod systemd;
+mod traces;
 mod tricks;
 mod warm;
 
@@ -33,7 +34,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-pub use self::{logs::Logs, systemd::Sockets};
+pub use self::{logs::Logs, systemd::Sockets, traces::Traces};
 use crate::config::LogFormat;
 
 /// What a shell sees of how a command ended.
@@ -284,6 +285,8 @@ pub struct Process<'a> {
     pub colour: bool,
     /// How log lines are written.
     pub logs: &'a Logs,
+    /// Where spans go.
+    pub traces: &'a Traces,
     /// Sockets that were open when it started, until a server takes them.
     pub sockets: Cell<Option<Sockets>>,
 }

@@ -97,6 +97,7 @@ impl Running<'_> {
         let listens = |config: &Config| config.admin.as_ref().map(|admin| admin.listen.clone());
         for (key, changed) in [
             ("`listen` in [server]", config.server.listen != self.config.server.listen),
+            ("`traces` in [server]", config.server.traces != self.config.server.traces),
             ("the address of [admin]", listens(&config) != listens(&self.config)),
         ] {
             if changed {
@@ -105,12 +106,14 @@ impl Running<'_> {
         }
         // Addresses are compared with those that are listened at.
         let listen = self.config.server.listen.clone();
+        let traces = self.config.server.traces.take();
         let admin = self.config.admin.take().map(|bound| AdminConfig {
             listen: bound.listen,
             token: config.admin.as_ref().map_or(bound.token, |admin| admin.token.clone()),
         });
         self.config = config;
         self.config.server.listen = listen;
+        self.config.server.traces = traces;
         self.config.admin = admin;
         self.chunkflow = chunkflow;
         Ok(said)

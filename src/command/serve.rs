@@ -16,6 +16,7 @@ use super::{
     origin::{NamedBy, Origin},
     running::{Reading, Running, names},
     systemd::Supervisor,
+    traces,
 };
 use crate::{
     config::{Config, Listen},
@@ -58,6 +59,7 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
     let reading = Reading { opener, origin, options };
     let config = reading.config().await?;
     opener.process.logs.go_on_as(config.server.log_format);
+    traces::begin(&opener.process, config.server.traces.as_deref())?;
     raise_open_files();
     config.check_tls()?;
     let chunkflow = config.open_to_serve().await?;
@@ -125,6 +127,7 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
         () = told_to_stop => {}
         error = running.follow(&reading, hangup, asked, reloads) => return error.map(|never| match never {}),
     }
+    opener.process.traces.end().await;
     signals.abort();
     tracing::info!("stopped");
     Ok(Exit::Done)

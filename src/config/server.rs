@@ -13,7 +13,7 @@ use super::{
     read::Section,
     tls::TlsFiles,
 };
-use crate::{secret::Secret, source::ReadMemory, web};
+use crate::{secret::Secret, source::ReadMemory, trace::SENDS, web};
 
 /// How often somebody may do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,9 @@ pub struct ServerConfig {
     pub access_log: bool,
     /// Whether answers say in `Server-Timing` how long their first bytes took.
     pub server_timing: bool,
+    /// The collector that gets the spans of requests, over OTLP/HTTP: its URL without `/v1/traces`. `None`: they go
+    /// nowhere, unless the environment says where.
+    pub traces: Option<String>,
 }
 
 impl Default for ServerConfig {
@@ -111,6 +114,7 @@ impl Default for ServerConfig {
             log_format: LogFormat::Text,
             access_log: true,
             server_timing: false,
+            traces: None,
         }
     }
 }
@@ -149,6 +153,7 @@ impl ServerConfig {
             log_format: log_format(&mut section).unwrap_or(usual.log_format),
             access_log: section.boolean("access_log").unwrap_or(usual.access_log),
             server_timing: section.boolean("server_timing").unwrap_or(usual.server_timing),
+            traces: traces(&mut section),
         };
         section.finish();
         config
@@ -170,12 +175,39 @@ fn log_format(section: &mut Section<'_, '_>) -> Option<LogFormat> {
     }
 }
 
-fn public_url(section: &mut Section<'_, '_>) -> Option<String> {
-    let text = section.string("public_url")?;
+/// Whether a text is scheme, host and perhaps a path.
+fn is_url(text: &str) -> bool {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let host = rest.map(|rest| rest.split('/').next().unwrap_or_default());
     let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}?#".contains(&byte));
-    if !host.is_some_and(web::is_host) || !plain {
+    host.is_some_and(web::is_host) && plain
+}
+
+fn traces(section: &mut Section<'_, '_>) -> Option<String> {
+    let text = section.string("traces")?;
+    if !SENDS {
+        section.complain(
+            "traces",
+            "this build sends no spans",
+            "build it with `cargo build --release --features otlp`, or take `traces` out",
+        );
+        return None;
+    }
+    if text.contains('@') || !is_url(&text) {
+        section.complain(
+            "traces",
+            "`traces` is no URL of a collector",
+            "write scheme, host and port, for instance traces = \"http://localhost:4318\"; what it must be shown goes \
+             into OTEL_EXPORTER_OTLP_HEADERS",
+        );
+        return None;
+    }
+    Some(text)
+}
+
+fn public_url(section: &mut Section<'_, '_>) -> Option<String> {
+    let text = section.string("public_url")?;
+    if !is_url(&text) {
         section.complain(
             "public_url",
             "`public_url` is no absolute URL",

@@ -6,12 +6,14 @@ use std::{
 };
 
 use tokio::sync::watch;
+use tracing::{Instrument, Span, field::display};
 
 use super::{Fetch, Found, How, Loader, Place, REST, unpoisoned};
 use crate::{
     chunk::ChunkKey,
     error::{Error, Kind, Result},
     metrics::FoundBy,
+    trace,
 };
 
 /// The chunk, and the generation of its resource.
@@ -24,6 +26,7 @@ pub(super) struct Flight {
     began: u64,
     /// Who waits for it holds a receiver.
     landed: watch::Sender<Option<Result<Found>>>,
+    span: Span,
 }
 
 /// All of them.
@@ -33,7 +36,8 @@ pub(super) type Flights = HashMap<FlightKey, Arc<Flight>>;
 pub(crate) struct Waiter {
     receiver: watch::Receiver<Option<Result<Found>>>,
     /// Where somebody else was first.
-    joined: Option<Joined>,
+    joined: Option<Box<Joined>>,
+    span: Span,
 }
 
 /// A load that somebody else began, and what it was joined for.
@@ -61,7 +65,14 @@ impl Waiter {
         self.joined.is_some()
     }
 
-    pub(crate) async fn wait(mut self) -> Result<Found> {
+    pub(crate) async fn wait(self) -> Result<Found> {
+        let span = self.span.clone();
+        let waited = self.wait_out().await;
+        trace_outcome(&span, &waited);
+        waited
+    }
+
+    async fn wait_out(mut self) -> Result<Found> {
         loop {
             let landed = self.receiver.wait_for(Option::is_some).await;
             let outcome = landed.map_err(|_| Error::new(Kind::Internal, "a load ended without a word"))?.clone();
@@ -81,6 +92,31 @@ impl Waiter {
     }
 }
 
+impl Place {
+    /// The span of a wait for it; nobody waits for a refresh.
+    fn chunk_span(&self, refresh: bool) -> Span {
+        if refresh { Span::none() } else { trace::chunk(self.around(), self.list.resource().name()) }
+    }
+
+    /// The span of its load, within that of the wait for which it is begun.
+    fn load_span(&self, waits: &Span, refresh: bool) -> Span {
+        let within = if waits.is_disabled() { self.around() } else { waits };
+        let resource = self.list.resource().name();
+        match self.list.coding() {
+            Some(coding) => trace::compress(within, resource, coding.name()),
+            None => trace::load(within, resource, refresh),
+        }
+    }
+}
+
+/// Tells a span what came of a load or of the wait for it, and ends it.
+fn trace_outcome(span: &Span, outcome: &Result<Found>) {
+    if let Ok(found) = outcome {
+        trace::found(span, found.how.name(), found.chunk.rows);
+    }
+    trace::went(span, outcome.as_ref());
+}
+
 impl Loader {
     /// Gets a chunk that was read with others before it, or joins or begins its load.
     pub(super) fn board(
@@ -91,9 +127,11 @@ impl Loader {
     ) -> Fetch {
         match flights.entry(self.flight_key(place)) {
             Entry::Occupied(flight) => {
-                let Flight { began, landed } = &**flight.get();
-                let joined = Joined { loader: Arc::clone(self), place: place.clone(), began: *began };
-                Fetch::Waiting(Waiter { receiver: landed.subscribe(), joined: Some(joined) })
+                let flight = &**flight.get();
+                let joined = Joined { loader: Arc::clone(self), place: place.clone(), began: flight.began };
+                let span = place.chunk_span(refresh);
+                span.follows_from(&flight.span);
+                Fetch::Waiting(Waiter { receiver: flight.landed.subscribe(), joined: Some(Box::new(joined)), span })
             }
             Entry::Vacant(vacant) => {
                 let now = (self.clock)();
@@ -104,12 +142,14 @@ impl Loader {
                     }
                     return Fetch::Ready(self.loaded(place, chunk, vacant.key().1));
                 }
-                let flight = Arc::new(Flight { began: now, landed: watch::Sender::new(None) });
+                let waits = place.chunk_span(refresh);
+                let span = place.load_span(&waits, refresh);
+                let flight = Arc::new(Flight { began: now, landed: watch::Sender::new(None), span });
                 let receiver = flight.landed.subscribe();
                 let key = vacant.key().clone();
                 vacant.insert(Arc::clone(&flight));
                 self.depart(place.clone(), key, flight, refresh.then(|| receiver.clone()));
-                Fetch::Waiting(Waiter { receiver, joined: None })
+                Fetch::Waiting(Waiter { receiver, joined: None, span: waits })
             }
         }
     }
@@ -142,17 +182,20 @@ impl Loader {
         interest: Option<watch::Receiver<Option<Result<Found>>>>,
     ) {
         let loader = Arc::clone(self);
+        let place = place.within(&flight.span);
         tokio::spawn(async move {
             let refresh = interest.is_some();
             let landing = Landing { loader: &loader, key: &key, flight: &flight };
             let outcome = tokio::select! {
                 biased;
-                outcome = loader.obtain(&place, refresh) => outcome,
+                outcome = loader.obtain(&place, refresh).instrument(flight.span.clone()) => outcome,
                 () = landing.unwanted() => {
                     loader.metrics.abandoned.inc();
+                    trace::abandoned(&flight.span);
                     return;
                 }
             };
+            trace_outcome(&flight.span, &outcome);
             if outcome.as_ref().is_err_and(|error| error.kind() == Kind::Schema) {
                 place.list.resource().note_outdated();
             }
@@ -165,7 +208,9 @@ impl Loader {
                     let until = (loader.clock)() + REST;
                     unpoisoned(&loader.resting).insert(place.list.resource().digest(), until);
                 }
-                tracing::warn!(id = place.request(), resource = resource.name(), %error, refresh, "a load failed");
+                let id = place.request();
+                let trace_id = place.trace().map(display);
+                tracing::warn!(id, trace_id, resource = resource.name(), %error, refresh, "a load failed");
             }
             let stale = matches!(&outcome, Ok(Found { how: How::Stale { due: true, .. }, .. }));
             drop(landing);

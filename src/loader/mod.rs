@@ -18,7 +18,8 @@ use std::{
 };
 
 use http::HeaderValue;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::error::Elapsed};
+use tracing::{Instrument, Span};
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::{
@@ -33,6 +34,7 @@ use crate::{
     metrics::{Call, FoundBy, Metrics},
     source::Requester,
     store::Store,
+    trace::{self, TraceId, Traced},
 };
 
 /// Tells the time: milliseconds since 1970. Passed in, so that tests can turn it.
@@ -75,6 +77,7 @@ pub(crate) struct Demand {
     /// What the log calls it, if it has a name there.
     pub(crate) id: Option<HeaderValue>,
     pub(crate) requester: Requester,
+    pub(crate) traced: Traced,
     /// When it began, in milliseconds since 1970: rows that were read since then are as fresh as it can ask for.
     pub(crate) began: u64,
     /// Whether its loads wait until what they gave can be written to a shared store, rather than that is not written.
@@ -84,7 +87,13 @@ pub(crate) struct Demand {
 impl Default for Demand {
     /// That of no request: of what was read before, only what is within its `ttl` will do.
     fn default() -> Demand {
-        Demand { id: None, requester: Requester::default(), began: u64::MAX, waits_for_room: false }
+        Demand {
+            id: None,
+            requester: Requester::default(),
+            traced: Traced::default(),
+            began: u64::MAX,
+            waits_for_room: false,
+        }
     }
 }
 
@@ -100,12 +109,15 @@ pub(crate) struct Place {
     reads_on: bool,
     /// What it is made of where it is compressed, if that is here already, and the generation before that was read.
     plain_chunk: Option<(Found, u64)>,
+    /// The load that it is fetched within, where it is.
+    within: Traced,
 }
 
 impl Place {
     pub(crate) fn new(list: Arc<List>, cursor: Cursor, cut: u32) -> Place {
         let key = list.chunk_key(&cursor, cut);
-        Place { list, cursor, cut, key, demand: Demand::default(), reads_on: false, plain_chunk: None }
+        let within = Traced::default();
+        Place { list, cursor, cut, key, demand: Demand::default(), reads_on: false, plain_chunk: None, within }
     }
 
     /// The same place, where it is fetched for this request.
@@ -116,6 +128,16 @@ impl Place {
     /// The same place, where the chunks behind it may be wanted too.
     pub(crate) fn reading_on(self) -> Place {
         Place { reads_on: true, ..self }
+    }
+
+    /// The same place, where it is fetched within a load.
+    fn within(self, span: &Span) -> Place {
+        Place { within: self.demand.traced.within(span), ..self }
+    }
+
+    /// The span that it is fetched within: a load's, else the request's.
+    fn around(&self) -> &Span {
+        if self.within.span().is_disabled() { self.demand.traced.span() } else { self.within.span() }
     }
 
     /// The same place, cut at so many rows.
@@ -133,6 +155,11 @@ impl Place {
         self.demand.id.as_ref()?.to_str().ok()
     }
 
+    /// The trace of that request.
+    fn trace(&self) -> Option<TraceId> {
+        self.demand.traced.id()
+    }
+
     /// From when on rows must have been read to be as good as those that are read now: since the request began,
     /// or within the `ttl`. In milliseconds since 1970.
     fn fresh_since(&self, now: u64) -> u64 {
@@ -143,7 +170,8 @@ impl Place {
     /// The same place in the list that is not compressed.
     fn plain(&self) -> Place {
         let list = Arc::clone(self.list.plain().unwrap_or(&self.list));
-        Place::new(list, self.cursor.clone(), self.cut).asked_by(self.demand.clone())
+        let plain = Place::new(list, self.cursor.clone(), self.cut).asked_by(self.demand.clone());
+        Place { within: self.within.clone(), ..plain }
     }
 }
 
@@ -169,6 +197,18 @@ pub(crate) enum How {
     Joined,
 }
 
+impl How {
+    /// What spans call it.
+    fn name(self) -> &'static str {
+        match self {
+            How::Fresh(_) => "store",
+            How::Stale { .. } => "stale",
+            How::Loaded => "source",
+            How::Joined => "joined",
+        }
+    }
+}
+
 /// The answer to a request for a chunk.
 pub(crate) enum Fetch {
     /// It was at hand.
@@ -183,6 +223,14 @@ impl Fetch {
             Fetch::Ready(found) => Ok(found),
             Fetch::Waiting(waiter) => waiter.wait().await,
         }
+    }
+}
+
+/// Tells a span how a store answered, if it did in time, and ends it.
+fn trace_call<T>(span: &Span, answered: &Result<Result<T>, Elapsed>) {
+    match answered {
+        Ok(answer) => trace::went(span, answer.as_ref()),
+        Err(_) => trace::failed(span, "timeout"),
     }
 }
 
@@ -364,7 +412,7 @@ impl Loader {
         }
         let lease = match self.store.is_here() {
             true => None,
-            false => match self.lease(place, refresh).await {
+            false => match self.lease(place, refresh).instrument(trace::lease(place.around())).await {
                 Ok(lease) => lease,
                 Err(found) => return Ok(self.counted(place, found)),
             },
@@ -399,8 +447,10 @@ impl Loader {
     /// The stored chunk, if there is one that may be served. Whatever is wrong with the store is a miss.
     async fn stored(&self, place: &Place) -> Option<Found> {
         let began = Instant::now();
-        let answered = tokio::time::timeout(STORE_TIMEOUT, self.store.get(&place.key)).await;
+        let span = if self.store.is_here() { Span::none() } else { trace::get(place.around()) };
+        let answered = tokio::time::timeout(STORE_TIMEOUT, self.store.get(&place.key)).instrument(span.clone()).await;
         self.metrics.store.took(Call::Get, began.elapsed());
+        trace_call(&span, &answered);
         match answered {
             Ok(answer) => self.sound(place, answer),
             Err(_) => {

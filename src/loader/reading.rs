@@ -13,6 +13,7 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared, WeakShared},
 };
+use tracing::{Instrument, Span};
 
 use super::{Loader, Place, flight::FlightKey, left_over::Taken, unpoisoned};
 use crate::{
@@ -36,6 +37,8 @@ pub(super) struct Reading {
     began: u64,
     passengers: Arc<Passengers>,
     outcome: WeakShared<BoxFuture<'static, Result<Arc<Run>>>>,
+    /// That of the load that began it.
+    span: Span,
 }
 
 /// The chunks that a read has made, by the variant.
@@ -138,6 +141,7 @@ impl Loader {
                 if reading.passengers.takes(&place.list)
                     && let Some(outcome) = reading.outcome.upgrade()
                 {
+                    place.around().follows_from(&reading.span);
                     return Ok(Part::Joins(outcome, reading.began));
                 }
             }
@@ -165,9 +169,15 @@ impl Loader {
         });
 
         let read = read(Arc::clone(self), place.clone(), key.clone(), Arc::clone(&passengers), cutter);
-        let outcome = read.boxed().shared();
+        // Whichever load of those that wait for it has it go on.
+        let outcome = read.instrument(place.around().clone()).boxed().shared();
         let weak = outcome.downgrade().ok_or_else(|| Error::new(Kind::Internal, "a read ended before it began"))?;
-        readings.entry(key).or_default().push(Reading { began: now, passengers, outcome: weak });
+        readings.entry(key).or_default().push(Reading {
+            began: now,
+            passengers,
+            outcome: weak,
+            span: place.around().clone(),
+        });
         Ok(Part::Leads(outcome))
     }
 }
@@ -241,7 +251,7 @@ impl Loader {
             counts.list.rows_read.add(std::mem::take(&mut cutter.rows));
             for flaw in cutter.flaws() {
                 self.metrics.note_flaw(&flaw);
-                list.resource().warn_of(&flaw, place.request());
+                list.resource().warn_of(&flaw, place.request(), place.trace());
             }
             cutter.end_run(run.ended);
             if !run.ended && cutter.stands_at(&after) {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use tokio::sync::OwnedSemaphorePermit;
+use tracing::Instrument;
 
 use super::{Found, How, Loader, Place, STORE_TIMEOUT};
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
     error::Result,
     metrics::Call,
     store::{Lease, Store},
+    trace,
 };
 
 /// A load is another server's for so long at most, if that server dies; others load then themselves.
@@ -35,12 +37,15 @@ impl Loader {
         let behind: Vec<_> = roomy.flatten().collect();
         let store = Arc::clone(&self.store);
         let metrics = Arc::clone(&self.metrics);
+        let within = place.around().clone();
 
         // One task for all of them, which leaves the other threads to the next run.
         tokio::spawn(async move {
             let put = async |(chunk, room)| {
                 let began = Instant::now();
-                let written = store.put(chunk, keep, generation).await;
+                let span = trace::put(&within);
+                let written = store.put(chunk, keep, generation).instrument(span.clone()).await;
+                trace::went(&span, written.as_ref());
                 metrics.store.took(Call::Put, began.elapsed());
                 if let Err(error) = written {
                     metrics.store.failed(Call::Put);

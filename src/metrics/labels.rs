@@ -27,7 +27,7 @@ impl Outcome {
     pub(super) const ALL: [Outcome; 6] =
         [Outcome::Complete, Outcome::Cut, Outcome::Operator, Outcome::Left, Outcome::Stalled, Outcome::Shutdown];
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Outcome::Complete => "complete",
             Outcome::Cut => "cut",

@@ -10,6 +10,7 @@ use crate::{
     error::Error,
     metrics::{Fate, Outcome},
     stream::Tally,
+    trace::Trace,
     web::Body,
 };
 
@@ -26,6 +27,7 @@ pub(super) struct Line {
     client: IpAddr,
     agent: Option<HeaderValue>,
     id: HeaderValue,
+    trace: Option<Arc<Trace>>,
     method: Method,
     uri: Uri,
     /// `None`: the client left before there was a response.
@@ -47,7 +49,7 @@ impl Line {
     pub(super) fn new<B>(
         request: &Request<B>,
         began: Instant,
-        id: HeaderValue,
+        (id, trace): (HeaderValue, Option<Arc<Trace>>),
         (peer, client): (Remote, IpAddr),
         fate: &Arc<Watch>,
     ) -> Line {
@@ -58,6 +60,7 @@ impl Line {
             client,
             agent: request.headers().get(header::USER_AGENT).cloned(),
             id,
+            trace,
             method: request.method().clone(),
             uri: request.uri().clone(),
             answered: None,
@@ -91,6 +94,7 @@ impl Drop for Line {
         let Line { peer, client, method, uri, .. } = &*self;
         let ms = self.milliseconds();
         let id = self.id.to_str().unwrap_or_default();
+        let trace_id = self.trace.as_ref().and_then(|trace| trace.id()).map(display);
         let agent = self.agent.as_ref().map(|agent| &agent.as_bytes()[..agent.len().min(AGENT)]);
         let user_agent = agent.map(String::from_utf8_lossy);
         let user_agent = user_agent.as_deref();
@@ -98,7 +102,10 @@ impl Drop for Line {
         let Some(Answered { status, first_ms, format, error }) = &self.answered else {
             // What the end of the server cuts had as long as this line says.
             let outcome = self.fate.now();
-            tracing::info!(target: "chunkflow::access", %client, %peer, id, %method, %uri, user_agent, %outcome, ms);
+            tracing::info!(
+                target: "chunkflow::access",
+                %client, %peer, id, trace_id, %method, %uri, user_agent, %outcome, ms
+            );
             return;
         };
         let status = status.as_u16();
@@ -113,8 +120,8 @@ impl Drop for Line {
         let first_ms = tally.map(|_| *first_ms);
         tracing::info!(
             target: "chunkflow::access",
-            %client, %peer, id, %method, %uri, user_agent, status, format, rows, bytes, hits, loads, outcome, error,
-            first_ms, ms
+            %client, %peer, id, trace_id, %method, %uri, user_agent, status, format, rows, bytes, hits, loads, outcome,
+            error, first_ms, ms
         );
     }
 }

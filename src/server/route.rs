@@ -27,6 +27,7 @@ use crate::{
     loader::How,
     metrics::{Fate, Metrics, Refused},
     source::Requester,
+    trace::Trace,
     web::{Asker, Body, Chunkflow, asks_for_events, come_back, problem},
 };
 
@@ -139,8 +140,9 @@ impl Site {
         let began = Instant::now();
         let id = self.request_id(&request);
         let client = self.hosts.client(&request, peer.address);
+        let trace = Trace::of(request.headers());
         let logs = self.config.access_log && tracing::enabled!(target: "chunkflow::access", tracing::Level::INFO);
-        let line = logs.then(|| Line::new(&request, began, id.clone(), (peer.address, client), fate));
+        let line = logs.then(|| Line::new(&request, began, (id.clone(), trace.clone()), (peer.address, client), fate));
         // Whoever asks for health knows the server by its address, as orchestrators do.
         let probe = ["/healthz", "/readyz"].contains(&request.uri().path());
         let (mut response, permit) = match host(&request) {
@@ -153,7 +155,7 @@ impl Site {
                 }
                 (_, origin) => {
                     let origin = origin.as_deref().unwrap_or_default();
-                    self.route(&request, origin, client, (&id, began)).await
+                    self.route(&request, origin, client, (&id, trace, began)).await
                 }
             },
         };
@@ -177,7 +179,7 @@ impl Site {
         request: &Request<B>,
         origin: &str,
         client: IpAddr,
-        asked: (&HeaderValue, Instant),
+        asked: (&HeaderValue, Option<Arc<Trace>>, Instant),
     ) -> (Response<Body>, Option<Place>) {
         if let Door::Admin(guard) = &self.door {
             return match guard.check(request, origin) {
@@ -208,7 +210,7 @@ impl Site {
         request: &Request<B>,
         origin: &str,
         client: IpAddr,
-        (id, began): (&HeaderValue, Instant),
+        (id, trace, began): (&HeaderValue, Option<Arc<Trace>>, Instant),
     ) -> Result<(Response<Body>, Option<Place>)> {
         let each = self.config.max_streams_per_address;
         if let Some(rates) = &self.rates {
@@ -228,7 +230,7 @@ impl Site {
             }
             _ => None,
         };
-        let asker = Asker { requester: requester(client), id: Some(id.clone()), began };
+        let asker = Asker { requester: requester(client), id: Some(id.clone()), began, client: Some(client), trace };
         Ok((self.chunkflow.respond_from(request, Some(origin), asker).await, place))
     }
 

@@ -36,6 +36,7 @@ use crate::{
     metrics::{Fate, FoundBy, Outcome, Way as UnderWay},
     source::{BoxFuture, Requester},
     survey::Trail,
+    trace::{self, Traced},
 };
 
 /// After so many bytes those that were sent are counted: not with each chunk.
@@ -51,6 +52,7 @@ pub(crate) struct Ask {
     pub(crate) requester: Requester,
     /// What the log calls the request, if it has a name there.
     pub(crate) id: Option<HeaderValue>,
+    pub(crate) traced: Traced,
     /// When that was.
     pub(crate) began: Instant,
     /// After so long a silence something is sent that means nothing, where the format has it; zero: never.
@@ -152,7 +154,13 @@ impl Stream {
         // Boxed at once: it would be moved many times on its way into a response.
         let mut stream = Box::new(Stream {
             loader: Arc::clone(loader),
-            demand: Demand { id: ask.id, requester: ask.requester, began: loader.now(), waits_for_room: ask.warms },
+            demand: Demand {
+                id: ask.id,
+                requester: ask.requester,
+                traced: ask.traced,
+                began: loader.now(),
+                waits_for_room: ask.warms,
+            },
             frames: VecDeque::new(),
             next: Next::Ended,
             way: Way::from(ask.after.clone()),
@@ -468,6 +476,8 @@ impl Drop for Stream {
         metrics.streams.add(-1);
         metrics.ended(self.tally.outcome);
         metrics.stream.observe(self.began.elapsed());
+        let Tally { rows, bytes, outcome, .. } = self.tally;
+        trace::streamed(self.demand.traced.span(), rows, bytes, outcome.name(), outcome == Outcome::Cut);
         if let Some(then) = self.on_end.take() {
             then(&self.tally);
         }

@@ -62,6 +62,7 @@ use crate::{
     source::{Database, Requester},
     store::Store,
     stream::{Ask, Budget, Stream},
+    trace::{Trace, Traced},
 };
 
 /// Bytes that streams with a known length may hold in memory together; beyond it streams go out without a length.
@@ -217,7 +218,9 @@ impl Chunkflow {
         let origin = request.extensions().get().map(|Origin(origin)| &**origin);
         let requester = request.extensions().get().copied().unwrap_or_default();
         let id = request.headers().get("x-request-id").filter(|id| id.len() <= LONGEST_ID).cloned();
-        let answer = self.respond_from(request, origin, Asker { requester, id, began: Instant::now() });
+        let trace = Trace::of(request.headers());
+        let asker = Asker { requester, id, began: Instant::now(), client: None, trace };
+        let answer = self.respond_from(request, origin, asker);
         let front = self.front(request, origin);
         let for_events = events::are_asked_for(request);
         async move {
@@ -318,6 +321,7 @@ impl Chunkflow {
             limit: None,
             requester: Requester::default(),
             id: None,
+            traced: Traced::default(),
             began: Instant::now(),
             heartbeat: Duration::ZERO,
             warms,

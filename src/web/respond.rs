@@ -20,6 +20,7 @@ use crate::{
     resource::Resource,
     stream::{Ask, Stream},
     suggest,
+    trace::{Traced, Unanswered},
 };
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -36,6 +37,9 @@ impl Chunkflow {
         let inner = Arc::clone(&self.0);
         let found = self.find(request.uri().path());
         let counts = found.as_ref().ok().map(|(slot, format)| (Arc::clone(&slot.now().counts().list), *format));
+        let traced = found.as_ref().map(|(slot, _)| asker.traced(request, slot.name(), origin)).unwrap_or_default();
+        let unanswered = Unanswered::new(&traced);
+        let asker = (asker, traced);
         let asked = match found {
             Ok((slot, format)) if slot.now().is_outdated() => {
                 Err((Arc::clone(slot), format, parts(request), origin.map(str::to_owned), asker))
@@ -63,6 +67,7 @@ impl Chunkflow {
             };
 
             let status = response.status().as_u16();
+            unanswered.answered(status, format.map(Format::name), response.body().is_stream());
             match counts {
                 Some((list, named)) => list.answered(format.or(named).map(Format::index), status),
                 None => inner.loader.metrics().no_list.answered(None, status),
@@ -78,7 +83,7 @@ impl Chunkflow {
         resource: &Arc<Resource>,
         extension: Option<Format>,
         origin: Option<&str>,
-        asker: Asker,
+        (asker, traced): (Asker, Traced),
     ) -> Result<Asked, Problem> {
         let method = request.method();
         if method == Method::OPTIONS {
@@ -116,6 +121,7 @@ impl Chunkflow {
             limit: params.limit,
             requester: asker.requester,
             id: asker.id,
+            traced,
             began: asker.began,
             heartbeat: self.0.heartbeat,
             warms: false,

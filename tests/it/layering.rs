@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 /// From the ground up. A module may import from those before it, and from its own folder.
 const LAYERS: [&[&str]; 16] = [
     &["error", "flaw", "bytes_size", "canonical", "socket", "suggest"],
-    &["row", "secret"],
+    &["row", "secret", "trace"],
     &["text"],
     &["cursor", "boundary", "metrics", "weight"],
     &["chunk", "seal"],

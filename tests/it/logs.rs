@@ -12,11 +12,11 @@ use serde_json::Value;
 use crate::support::{File, Reply, ask, binary, checked, numbered, until};
 
 /// The binary, serving a list of ten rows, with its log in a file.
-struct Logged {
-    file: File,
+pub struct Logged {
+    pub file: File,
     log: PathBuf,
-    address: SocketAddr,
-    child: Child,
+    pub address: SocketAddr,
+    pub child: Child,
 }
 
 impl Drop for Logged {
@@ -28,6 +28,11 @@ impl Drop for Logged {
 
 impl Logged {
     fn start(server: &str, arguments: &[&str]) -> Logged {
+        Logged::with(server, arguments, &[])
+    }
+
+    /// The same in an environment. What stands in `server` may go on with another section.
+    pub fn with(server: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Logged {
         let file = numbered(10);
         let folder = file.folder.path();
         let text = format!("[server]\n{server}\n\n{}", file.config("table = \"item\""));
@@ -36,22 +41,23 @@ impl Logged {
         let log = folder.join("log");
         let mut command: Command = binary(&[arguments, &["serve"]].concat(), folder);
         command.env("CHUNKFLOW_LISTEN", format!("127.0.0.1:{port}")).stdout(Stdio::null());
+        command.envs(environment.iter().copied());
         let child = command.stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
         let address = ([127, 0, 0, 1], port).into();
         until("it serves", || std::net::TcpStream::connect(address).is_ok());
         Logged { file, log, address, child }
     }
 
-    fn get(&self, target: &str, headers: &[(&str, &str)]) -> Reply {
+    pub fn get(&self, target: &str, headers: &[(&str, &str)]) -> Reply {
         ask(self.address, "GET", target, headers)
     }
 
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 
     /// The first line that holds this, once it is there.
-    fn line(&self, with: &str) -> String {
+    pub fn line(&self, with: &str) -> String {
         let find = || self.text().lines().find(|line| line.contains(with)).map(str::to_owned);
         until(with, || find().is_some());
         find().unwrap()

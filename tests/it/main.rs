@@ -55,6 +55,7 @@ mod support;
 mod systemd;
 mod tls;
 mod together;
+mod traces;
 mod unix;
 mod values;
 mod warm;

@@ -173,7 +173,7 @@ pub fn binary(arguments: &[&str], folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chunkflow"));
     command.args(arguments).current_dir(folder).stdin(Stdio::null());
     for (name, _) in std::env::vars() {
-        let ours = ["CHUNKFLOW_", "PG", "MYSQL_"].iter().any(|prefix| name.starts_with(prefix));
+        let ours = ["CHUNKFLOW_", "PG", "MYSQL_", "OTEL_"].iter().any(|prefix| name.starts_with(prefix));
         if ours || ["DATABASE_URL", "NO_COLOR"].contains(&&*name) {
             command.env_remove(name);
         }

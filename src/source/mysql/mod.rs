@@ -295,6 +295,14 @@ impl Attempts for Table {
         &self.server.pool
     }
 
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn system(connection: &Session) -> &'static str {
+        if connection.server.is_mariadb { "mariadb" } else { "mysql" }
+    }
+
     fn proof(&self) -> Arc<Proof> {
         Arc::clone(&self.proof.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -244,6 +244,14 @@ impl Attempts for Table {
         &self.server.pool
     }
 
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn system(_: &Connection) -> &'static str {
+        "postgresql"
+    }
+
     fn proof(&self) -> Arc<Proof> {
         Arc::clone(&self.proof.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -11,17 +11,22 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tracing::Instrument;
+
 use super::{
     careful::Done,
     definition::changed,
+    plan::Plan,
     pool::{Connect, Lease, Pool},
     run::WideAhead,
+    traced,
     tries::Tries,
 };
 use crate::{
     error::{Error, Result},
     row::RowSink,
     source::{Query, ReadMemory, Room},
+    trace,
 };
 
 /// How an attempt went, as far as it came.
@@ -77,6 +82,12 @@ pub(in crate::source) trait Attempts: Sync {
     type Stamp: PartialEq + Send + Sync;
 
     fn pool(&self) -> &Arc<Pool<Self::Connect>>;
+
+    /// What it reads.
+    fn plan(&self) -> &Plan;
+
+    /// What OpenTelemetry calls this kind of database.
+    fn system(connection: &<Self::Connect as Connect>::Connection) -> &'static str;
 
     /// The proof of the last look.
     fn proof(&self) -> Arc<Self::Proof>;
@@ -162,6 +173,7 @@ pub(in crate::source) async fn read<A: Attempts>(
         let mut lease = source.lease(&query, room.as_ref()).await?;
         let reused = lease.reused;
         let connection = lease.connection();
+        let span = traced::span(&trace::current(), A::system(connection), source.plan(), &query);
         let attempt = async {
             match with_care {
                 true => {
@@ -175,7 +187,8 @@ pub(in crate::source) async fn read<A: Attempts>(
                 false => source.attempt(connection, &proof, &query, &mut *sink, &mut progress).await,
             }
         };
-        let attempted = tokio::time::timeout(pool.patience(), attempt).await;
+        let attempted = tokio::time::timeout(pool.patience(), attempt).instrument(span.clone()).await;
+        trace::read(&span, matches!(attempted, Ok(Ok(_))));
         let failure = match attempted.map_err(|_| A::timed_out(pool.timeout()))? {
             Ok((ended, saw)) => {
                 let saw = match saw {

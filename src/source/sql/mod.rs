@@ -26,4 +26,5 @@ mod relations;
 pub(super) mod rewrite;
 pub(super) mod run;
 pub(super) mod select;
+pub(super) mod traced;
 pub(super) mod tries;

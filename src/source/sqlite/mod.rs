@@ -42,7 +42,7 @@ use super::{
         plan::{Plan, Relation},
         planner::plan,
         run::{NeedsRoom, WideAhead, wider_than_it_said},
-        select,
+        select, traced,
         tries::Tries,
     },
 };
@@ -50,6 +50,7 @@ use crate::{
     cursor::Cursor,
     error::{Error, Kind, Result},
     row::{Column, Fields, RowSink},
+    trace,
 };
 
 /// How SQLite writes SQL.
@@ -350,13 +351,17 @@ impl Table {
         let reader = Arc::clone(&self.reader);
         let claim = query.claim();
         let steps = steps(&query.conditions);
+        let within = trace::current();
         let work = move |session: &mut Session| {
+            let span = traced::span(&within, "sqlite", &reader.plan, &query);
             let mut tries = Tries::default();
             let began = Instant::now();
             let bytes = room.as_ref().map_or(0, Room::bytes);
             loop {
                 let proven = |session: &mut Session| reader.prove(session, &file);
-                match rows::read(session, &reader, &query, bytes, &mut *sink, proven) {
+                let read = rows::read(session, &reader, &query, bytes, &mut *sink, proven);
+                trace::read(&span, read.is_ok());
+                match read {
                     // Rows are handed on behind the last that can be locked; and one that has waited long is late.
                     Err(Failure::Sqlite(error))
                         if will_pass(&error)
