@@ -128,7 +128,7 @@ async fn run(file: &std::path::Path, rounds: u64, redis: &Server, memcached: &Se
     }
     let client = redis::Client::open(at(redis, "redis")).expect("a right URL");
     let mut bare = client.get_multiplexed_async_connection().await.expect("it connects");
-    let names: Vec<String> = redis::cmd("KEYS").arg("plain:c:*").query_async(&mut bare).await.expect("names");
+    let names: Vec<String> = redis::cmd("KEYS").arg("plain:c3:*").query_async(&mut bare).await.expect("names");
     let mut probe = 0;
     for name in &names {
         probe += redis::cmd("STRLEN").arg(name).query_async::<usize>(&mut bare).await.expect("a length");

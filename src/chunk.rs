@@ -1,31 +1,12 @@
 //! A chunk: finished bytes of some rows of a list, and where the next rows begin.
-//!
-//! The stored form, for stores outside this process (integers are little endian):
-//!
-//! ```text
-//!  0  "ckf2"      magic and version
-//!  4  u32         CRC-32 (IEEE) of everything behind it
-//!  8  u64         loaded at, milliseconds since 1970
-//! 16  u32         rows
-//! 20  u32         length of the key
-//! 24  u32         length of the next chunk's cursor, or ffff_ffff at the end of the list
-//! 28  u32         length of the body
-//! 32  u32         CRC-32 of what the body decodes to; 0 where it is not coded
-//! 36  u32         length of that, or ffff_ffff where the body is not coded
-//! 40  …           key, cursor, body; nothing behind them
-//! ```
+
+mod stored;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::{
-    cursor::Cursor,
-    error::{Error, Kind, Result},
-};
+pub(crate) use self::stored::FORM;
+use crate::cursor::Cursor;
 
-const MAGIC: &[u8; 4] = b"ckf2";
-const HEAD: usize = 40;
-const END: u32 = u32::MAX;
-const PLAIN: u32 = u32::MAX;
 /// Where in a key the cursor stands that the chunk starts at.
 const PLACE: usize = 48 + 4;
 
@@ -130,75 +111,6 @@ impl Chunk {
         let next = self.next.as_ref().map_or(0, |next| next.canonical().len());
         std::mem::size_of::<Chunk>() + self.key.0.len() + next + self.body.len() + 64
     }
-
-    /// The stored form.
-    pub fn seal(&self) -> Bytes {
-        let next = self.next.as_ref().map_or(&[][..], |next| next.canonical());
-        let mut out = BytesMut::with_capacity(HEAD + self.key.0.len() + next.len() + self.body.len());
-        out.put_slice(MAGIC);
-        out.put_u32_le(0);
-        out.put_u64_le(self.loaded_at);
-        out.put_u32_le(self.rows);
-        out.put_u32_le(self.key.0.len() as u32);
-        out.put_u32_le(if self.next.is_some() { next.len() as u32 } else { END });
-        out.put_u32_le(self.body.len() as u32);
-        out.put_u32_le(self.plain.map_or(0, |plain| plain.crc));
-        out.put_u32_le(self.plain.map_or(PLAIN, |plain| plain.bytes as u32));
-        out.put_slice(&self.key.0);
-        out.put_slice(next);
-        out.put_slice(&self.body);
-        let sum = crc32fast::hash(&out[8..]);
-        out[4..8].copy_from_slice(&sum.to_le_bytes());
-        out.freeze()
-    }
-
-    /// Reads a stored form back. The body is a slice of `bytes`, not a copy.
-    ///
-    /// # Errors
-    /// [`Kind::Data`] when it was cut, altered, is of another version, or is not the chunk of `key`: a miss,
-    /// never a row.
-    pub fn open(bytes: &Bytes, key: &ChunkKey) -> Result<Chunk> {
-        let damaged = |why: &str| Error::new(Kind::Data, format!("a stored chunk {why}"));
-        let (head, _) = bytes.split_at_checked(HEAD).ok_or_else(|| damaged("is cut short"))?;
-        let u32_at = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-        if &head[..4] != MAGIC {
-            return Err(damaged("is foreign or of another version"));
-        }
-        if crc32fast::hash(&bytes[8..]) != u32_at(4) {
-            return Err(damaged("is damaged"));
-        }
-        let (key_len, next_len, body_len) = (u32_at(20) as usize, u32_at(24), u32_at(28) as usize);
-        let next_bytes = if next_len == END { 0 } else { next_len as usize };
-        let whole =
-            HEAD.checked_add(key_len).and_then(|n| n.checked_add(next_bytes)).and_then(|n| n.checked_add(body_len));
-        if whole != Some(bytes.len()) {
-            return Err(damaged("has wrong lengths"));
-        }
-        let body_at = HEAD + key_len + next_bytes;
-        if bytes[HEAD..HEAD + key_len] != key.0[..] {
-            return Err(damaged("belongs to another key"));
-        }
-        let next = match next_len {
-            END => None,
-            _ => {
-                let cursor = Cursor::from_canonical(bytes.slice(HEAD + key_len..body_at));
-                Some(cursor.filter(|cursor| !cursor.is_start()).ok_or_else(|| damaged("has no right next place"))?)
-            }
-        };
-        let rows = u32_at(16);
-        let leads_nowhere = |next: &Cursor| rows == 0 || next.canonical()[..] == key.0[PLACE..];
-        if next.as_ref().is_some_and(leads_nowhere) {
-            return Err(damaged("leads to where it is"));
-        }
-        Ok(Chunk {
-            key: key.clone(),
-            loaded_at: u64::from_le_bytes(head[8..16].try_into().expect("eight bytes")),
-            rows,
-            next,
-            body: bytes.slice(body_at..),
-            plain: (u32_at(36) != PLAIN).then(|| Sum { crc: u32_at(32), bytes: u32_at(36).into() }),
-        })
-    }
 }
 
 #[cfg(test)]
@@ -206,14 +118,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::row::Value;
-
-    fn chunk(n: i64, end: bool, body: Vec<u8>) -> Chunk {
-        let key = ChunkKey::new(&ListKey([7; 48]), &Cursor::after(&[Value::Integer(n)]).unwrap(), 0);
-        let next = (!end).then(|| Cursor::after(&[Value::Integer(n), Value::Text(b"x")]).unwrap());
-        let plain = (n % 2 == 0).then(|| Sum::of(&n.to_le_bytes()));
-        Chunk { key, loaded_at: n as u64, rows: 3, next, body: body.into(), plain }
-    }
 
     proptest! {
         #[test]
@@ -221,45 +125,6 @@ mod tests {
             let mut sum = Sum::of(&one);
             sum.add(&Sum::of(&other));
             prop_assert_eq!(sum, Sum::of(&[one, other].concat()));
-        }
-
-        #[test]
-        fn the_stored_form_comes_back_and_any_change_of_it_is_refused(
-            n: i64, end: bool, body: Vec<u8>, at: prop::sample::Index, bit in 0u8..8, cut: prop::sample::Index,
-        ) {
-            let chunk = chunk(n, end, body);
-            let stored = chunk.seal();
-            prop_assert_eq!(&Chunk::open(&stored, &chunk.key).unwrap(), &chunk);
-            let mut altered = stored.to_vec();
-            altered[at.index(stored.len())] ^= 1u8 << bit;
-            prop_assert!(Chunk::open(&altered.into(), &chunk.key).is_err());
-            prop_assert!(Chunk::open(&stored.slice(..cut.index(stored.len())), &chunk.key).is_err());
-        }
-
-        #[test]
-        fn another_key_is_refused(n: i64, m: i64) {
-            prop_assume!(n != m);
-            let (one, other) = (chunk(n, true, vec![]), chunk(m, true, vec![]));
-            prop_assert!(Chunk::open(&one.seal(), &other.key).is_err());
-        }
-
-        #[test]
-        fn a_chunk_that_leads_to_where_it_is_is_refused(n: i64, body: Vec<u8>) {
-            let sound = chunk(n, false, body);
-            let itself = Some(Cursor::after(&[Value::Integer(n)]).unwrap());
-            for wrong in [Chunk { next: itself, ..sound.clone() }, Chunk { rows: 0, ..sound.clone() }] {
-                prop_assert!(Chunk::open(&wrong.seal(), &sound.key).is_err(), "{wrong:?}");
-            }
-        }
-
-        #[test]
-        fn any_bytes_are_refused_without_a_panic(bytes: Vec<u8>) {
-            let key = chunk(1, true, vec![]).key;
-            let mut sealed = MAGIC.to_vec();
-            sealed.extend(crc32fast::hash(&bytes).to_le_bytes());
-            sealed.extend(&bytes);
-            prop_assert!(Chunk::open(&bytes.into(), &key).is_err());
-            prop_assert!(Chunk::open(&sealed.into(), &key).is_err());
         }
     }
 }

@@ -19,9 +19,12 @@ const MOST: usize = 8;
 const SALT: &[u8] = b"chunkflow secret 1";
 const CURSORS: &[u8] = b"cursors";
 const ID_OF_CURSORS: &[u8] = b"id of cursors";
+const CHUNKS: &[u8] = b"chunks";
+const ID_OF_CHUNKS: &[u8] = b"id of chunks";
 
 /// What only the servers of one deployment know: with it cursors are encrypted
-/// ([`ResourceOptions::secret`](crate::ResourceOptions::secret)).
+/// ([`ResourceOptions::secret`](crate::ResourceOptions::secret)), and a shared store's chunks are authenticated
+/// ([`StoreOptions::secret`](crate::StoreOptions::secret)).
 ///
 /// It is made of one text or of several. The first encrypts, and what any of them encrypted is
 /// read: so a secret is replaced without a client noticing. Servers that share a secret take each
@@ -45,8 +48,12 @@ pub struct Secret(Arc<[Keys]>);
 pub(crate) struct Keys {
     /// For AES-256-SIV: one half authenticates, the other encrypts.
     pub(crate) cursors: [u8; 64],
-    /// Says which key it is, and nothing about it.
+    /// Says which key that is, and nothing about it.
     pub(crate) id: [u8; 16],
+    /// For HMAC-SHA-256 of chunks in a shared store.
+    pub(crate) chunks: [u8; 32],
+    /// Says which key that is.
+    pub(crate) id_of_chunks: [u8; 16],
 }
 
 impl Secret {
@@ -80,6 +87,11 @@ impl Secret {
     pub(crate) fn keys(&self) -> &[Keys] {
         &self.0
     }
+
+    /// The keys of the newest text.
+    pub(crate) fn newest(&self) -> &Keys {
+        &self.0[0]
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -91,10 +103,13 @@ impl fmt::Debug for Secret {
 impl Keys {
     fn of(text: &str) -> Keys {
         let hkdf = Hkdf::<Sha256>::new(Some(SALT), text.as_bytes());
-        let mut keys = Keys { cursors: [0; 64], id: [0; 16] };
+        let mut keys = Keys { cursors: [0; 64], id: [0; 16], chunks: [0; 32], id_of_chunks: [0; 16] };
+        let expand = |use_of: &[u8], key: &mut [u8]| hkdf.expand(use_of, key).expect("HKDF gives up to 8,160 bytes");
 
-        hkdf.expand(CURSORS, &mut keys.cursors).expect("HKDF gives up to 8,160 bytes");
-        hkdf.expand(ID_OF_CURSORS, &mut keys.id).expect("HKDF gives up to 8,160 bytes");
+        expand(CURSORS, &mut keys.cursors);
+        expand(ID_OF_CURSORS, &mut keys.id);
+        expand(CHUNKS, &mut keys.chunks);
+        expand(ID_OF_CHUNKS, &mut keys.id_of_chunks);
         keys
     }
 }

@@ -174,6 +174,7 @@ impl Config {
         let mut store = root.section("store").and_then(read_store).unwrap_or_else(|| StoreOptions::new(MEMORY));
         store.tls.iter_mut().for_each(|tls| beside(Path::new(file), tls));
         let store_files = named::digests(store.tls.as_ref());
+        store.secret.clone_from(&server.secret);
         let mut databases = root.section("databases").map(read_databases).unwrap_or_default();
         for (_, options) in &mut databases {
             options.url = with_password(&options.url, environment);

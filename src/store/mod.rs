@@ -33,6 +33,7 @@ use crate::{
     chunk::{Chunk, ChunkKey},
     error::{Error, Kind as ErrorKind, Result},
     kind::{self, Kind},
+    secret::Secret,
     source::BoxFuture,
 };
 
@@ -201,6 +202,8 @@ pub struct StoreOptions {
     pub pack: bool,
     /// What certificates a store over TLS is asked with.
     pub tls: Option<StoreTls>,
+    /// What chunks are authenticated with in a shared store: what servers wrote that do not know it is passed over.
+    pub secret: Option<Secret>,
 }
 
 /// Certificates for a store over TLS, as PEM files.
@@ -226,7 +229,7 @@ impl StoreOptions {
     /// The store at `url`, with 64 MiB in front of it where it is shared.
     pub fn new(url: impl Into<String>) -> StoreOptions {
         let prefix = "chunkflow:".to_owned();
-        StoreOptions { url: url.into(), near: 64 << 20, prefix, max_entry: None, pack: false, tls: None }
+        StoreOptions { url: url.into(), near: 64 << 20, prefix, max_entry: None, pack: false, tls: None, secret: None }
     }
 }
 
@@ -258,7 +261,7 @@ pub const STORES: &[Kind<OpenStore>] = &[
 fn share(remote: impl shared::Remote, options: &StoreOptions) -> Arc<dyn Store> {
     let remote: Box<dyn shared::Remote> =
         if options.pack { Box::new(packed::Packed(remote)) } else { Box::new(remote) };
-    let far = shared::Shared::new(remote, &options.prefix, options.max_entry);
+    let far = shared::Shared::new(remote, options);
     match options.near {
         0 => far,
         bytes => Arc::new(tiered::Tiered::new(Memory::new(bytes), far)),

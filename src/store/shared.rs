@@ -1,7 +1,8 @@
 //! A store that other servers share, over anything that keeps bytes under names for a time: Redis, Memcached.
 //!
-//! Names are short and regular: `PREFIXc:{DIGEST}` a chunk, `PREFIXl:{DIGEST}` the lease of its load,
-//! `PREFIXg:RESOURCE` a resource's generation. The digest is of the whole key and the generation, so that a
+//! Names are short and regular: `PREFIXc3:{DIGEST}` a chunk, `PREFIXl3:{DIGEST}` the lease of its load,
+//! `PREFIXg:RESOURCE` a resource's generation. The 3 is the version of the stored form, so that servers of two versions
+//! never meet under a name; generations are for all. The digest is of the whole key and the generation, so that a
 //! purge is one new generation: chunks of an older one are never read again, whoever writes them when, and fade
 //! by their time. The full key stands in the entry and is compared on read.
 
@@ -14,10 +15,11 @@ use std::{
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::{FarState, Lease, OnPurge, Store, StoreState};
+use super::{FarState, Lease, OnPurge, Store, StoreOptions, StoreState};
 use crate::{
-    chunk::{Chunk, ChunkKey},
+    chunk::{Chunk, ChunkKey, FORM},
     error::{Error, Kind, Result},
+    secret::Secret,
     source::BoxFuture,
 };
 
@@ -75,6 +77,8 @@ pub(super) struct Shared {
     remote: Box<dyn Remote>,
     prefix: String,
     largest: usize,
+    /// What chunks are authenticated with.
+    secret: Option<Secret>,
     /// Of each resource that was asked for; `None` where the store has not said it yet.
     generations: Mutex<HashMap<[u8; 16], Option<u64>>>,
     on_purge: Mutex<Vec<OnPurge>>,
@@ -82,12 +86,13 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Needs a tokio runtime: a task of it looks at the generations, until the store is dropped.
-    pub(super) fn new(remote: Box<dyn Remote>, prefix: &str, largest: Option<usize>) -> Arc<Shared> {
-        let largest = largest.unwrap_or(usize::MAX).min(remote.largest());
+    pub(super) fn new(remote: Box<dyn Remote>, options: &StoreOptions) -> Arc<Shared> {
+        let largest = options.max_entry.unwrap_or(usize::MAX).min(remote.largest());
         let shared = Arc::new(Shared {
             remote,
-            prefix: prefix.to_owned(),
+            prefix: options.prefix.clone(),
             largest,
+            secret: options.secret.clone(),
             generations: Mutex::default(),
             on_purge: Mutex::default(),
         });
@@ -143,6 +148,12 @@ impl Shared {
         }
     }
 
+    /// What is stored, if it checks out.
+    fn opened(&self, bytes: Option<Bytes>, key: &ChunkKey) -> Result<Option<Arc<Chunk>>> {
+        let Some(bytes) = bytes else { return Ok(None) };
+        Ok(Chunk::open(&bytes, key, self.secret.as_ref())?.map(Arc::new))
+    }
+
     fn generation_name(&self, resource: &[u8; 16]) -> String {
         format!("{}g:{}", self.prefix, hex(resource))
     }
@@ -153,7 +164,7 @@ impl Shared {
         digest.update(generation.to_le_bytes());
         digest.update(key.as_bytes());
         // In braces, so that a cluster keeps a chunk and its lease on one node.
-        format!("{}{what}:{{{}}}", self.prefix, hex(&digest.finalize()[..20]))
+        format!("{}{what}{FORM}:{{{}}}", self.prefix, hex(&digest.finalize()[..20]))
     }
 }
 
@@ -161,11 +172,6 @@ impl Shared {
 pub(super) fn number_in(bytes: &[u8]) -> u64 {
     let number = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
     number.filter(|number| *number < 1 << 53).unwrap_or(0)
-}
-
-/// What is stored, if it checks out.
-fn opened(bytes: Option<Bytes>, key: &ChunkKey) -> Result<Option<Arc<Chunk>>> {
-    bytes.map(|bytes| Chunk::open(&bytes, key).map(Arc::new)).transpose()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -198,7 +204,7 @@ impl Store for Shared {
         Box::pin(async move {
             let generation = self.current(&key.resource()).await?;
             let bytes = self.remote.get(&self.name('c', key, generation)).await?;
-            opened(bytes, key)
+            self.opened(bytes, key)
         })
     }
 
@@ -207,7 +213,7 @@ impl Store for Shared {
             if generation == UNKNOWN {
                 return Ok(());
             }
-            let bytes = chunk.seal();
+            let bytes = chunk.seal(self.secret.as_ref());
             if bytes.len() > self.largest {
                 let message = format!("a chunk of {} bytes is too large for the store", bytes.len());
                 return Err(Error::new(Kind::Invalid, message).remedy("make `chunk_bytes` of the resource smaller"));
@@ -246,7 +252,7 @@ impl Store for Shared {
             let token = fastrand::u64(1..);
             let (name, chunk) = (self.name('l', key, generation), self.name('c', key, generation));
             match self.remote.take(&name, token.to_string().into(), time, &chunk).await? {
-                Taken { ours: true, there } => Ok(Lease::Ours { token, there: opened(there, key) }),
+                Taken { ours: true, there } => Ok(Lease::Ours { token, there: self.opened(there, key) }),
                 Taken { ours: false, .. } => Ok(Lease::Theirs),
             }
         })

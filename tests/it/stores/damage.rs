@@ -48,7 +48,7 @@ impl Corrupting {
             }
             _ => {}
         }
-        Chunk::open(&bytes.into(), key).map(|chunk| Some(Arc::new(chunk)))
+        Chunk::open(&bytes.into(), key, None).map(|chunk| chunk.map(Arc::new))
     }
 }
 
@@ -62,7 +62,7 @@ impl Store for Corrupting {
     }
 
     fn put<'a>(&'a self, chunk: Arc<Chunk>, _: Duration, _: u64) -> BoxFuture<'a, Result<()>> {
-        self.kept.lock().unwrap().push((chunk.key.clone(), chunk.seal()));
+        self.kept.lock().unwrap().push((chunk.key.clone(), chunk.seal(None)));
         Box::pin(async { Ok(()) })
     }
 

@@ -11,6 +11,7 @@ mod others;
 mod purges;
 mod refused;
 mod rounds;
+mod sealed;
 mod secrets;
 mod silent;
 pub mod written;
@@ -237,7 +238,7 @@ fn garbage_under_our_names_is_a_miss_and_never_a_row() {
     let fill = serve(&source, options(redis, "garbage", 0), ResourceOptions::default());
     assert_eq!(ids(&fill.get("/numbers")).len(), 1_000);
     let cli = |arguments: &[&str]| cli(redis, arguments);
-    let names = || cli(&["--scan", "--pattern", "garbage:c:*"]);
+    let names = || cli(&["--scan", "--pattern", "garbage:c3:*"]);
     until("all is written", || names().lines().count() as u64 == fill.chunkflow.metrics().loads());
     for (index, name) in names().lines().enumerate() {
         match index % 4 {

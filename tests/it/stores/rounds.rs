@@ -162,13 +162,13 @@ proptest! {
 /// The entries of chunks in a real Redis below a prefix, by their names, each with where its key stands and
 /// where the next place.
 fn entries(redis: &mut redis::Connection, prefix: &str) -> HashMap<String, Vec<u8>> {
-    let names: Vec<String> = redis.keys(format!("{prefix}c:*")).unwrap();
+    let names: Vec<String> = redis.keys(format!("{prefix}c3:*")).unwrap();
     names.into_iter().map(|name| (name.clone(), redis.get(&name).unwrap())).collect()
 }
 
 fn key_of(entry: &[u8]) -> ChunkKey {
     let length = u32::from_le_bytes(entry[20..24].try_into().unwrap()) as usize;
-    let key = &entry[40..40 + length];
+    let key = &entry[48..48 + length];
     let cut = u32::from_le_bytes(key[48..52].try_into().unwrap());
     let cursor = Cursor::from_canonical(Bytes::copy_from_slice(&key[52..])).unwrap();
     ChunkKey::new(&ListKey(key[..48].try_into().unwrap()), &cursor, cut)
@@ -182,11 +182,11 @@ fn forge(redis: &mut redis::Connection, prefix: &str, change: impl Fn(&mut Chunk
     places.dedup();
     assert!(places.len() > 20, "{places:?}");
     for (name, entry) in entries {
-        let mut chunk = Chunk::open(&entry.clone().into(), &key_of(&entry)).unwrap();
+        let mut chunk = Chunk::open(&entry.clone().into(), &key_of(&entry), None).unwrap().unwrap();
         let before = chunk.clone();
         change(&mut chunk, &places);
         if chunk != before {
-            let () = redis.set(name, &chunk.seal()[..]).unwrap();
+            let () = redis.set(name, &chunk.seal(None)[..]).unwrap();
         }
     }
 }
