@@ -35,6 +35,10 @@ pub struct Closure<T, K, F> {
 /// row is written as the object that serde makes of it: the members named in `columns`, null where one is
 /// missing.
 ///
+/// An error of `fetch` fails the load: the request is answered with 500, and its text is in the log. One that is an
+/// [`Error`] of this crate says by its kind what the client is told: [`Kind::Unavailable`] that the source cannot be
+/// reached, for instance.
+///
 /// At most four fetches run at once and each may take ten seconds; see [`Closure::limits`].
 ///
 /// ```
@@ -115,7 +119,7 @@ where
             let fetched = tokio::time::timeout(self.timeout, (self.fetch)(after, limit)).await;
             let fetched = fetched
                 .map_err(|_| Error::new(Kind::Timeout, format!("the source took longer than {:?}", self.timeout)))?;
-            let rows = fetched.map_err(|error| Error::new(Kind::Unavailable, "the source failed").caused_by(error))?;
+            let rows = fetched.map_err(failed)?;
             let ended = rows.len() < limit;
             for row in rows.iter().take(limit) {
                 let key = serde_json::to_vec(&(self.key)(row)).map_err(unwritable)?;
@@ -141,6 +145,14 @@ impl<T: Serialize, K, F> Closure<T, K, F> {
             (Some(raw), None) => Value::Json(raw.as_bytes()),
         });
         sink.row(&[Value::Text(key)], &values.collect::<Vec<_>>())
+    }
+}
+
+/// The failure of a fetch, in its own words unless it is one of this crate's.
+fn failed(error: impl Into<Box<dyn error::Error + Send + Sync>>) -> Error {
+    match error.into().downcast::<Error>() {
+        Ok(own) => *own,
+        Err(cause) => Error::new(Kind::Internal, "the closure failed").caused_by(cause),
     }
 }
 

@@ -86,6 +86,11 @@ async fn a_closure_that_fails_or_hangs_is_a_problem() {
         |row: &u8| *row,
         |_: Option<u8>, _| async { Err::<Vec<u8>, _>(std::io::Error::other("broken")) },
     );
+    let away = closure(
+        &["id"],
+        |row: &u8| *row,
+        |_: Option<u8>, _| async { Err::<Vec<u8>, _>(chunkflow::Error::new(chunkflow::Kind::Unavailable, "away")) },
+    );
     let hanging =
         closure(&["id"], |row: &u8| *row, |_: Option<u8>, _| std::future::pending::<Result<Vec<u8>, std::io::Error>>());
     let hanging = hanging.limits(GateLimits::default(), Duration::from_millis(50));
@@ -93,9 +98,11 @@ async fn a_closure_that_fails_or_hangs_is_a_problem() {
     let store = Arc::new(Memory::new(1 << 20));
     let chunkflow = Chunkflow::new(store)
         .with(Resource::new("failing", Arc::new(failing), ResourceOptions::default()).unwrap())
+        .with(Resource::new("away", Arc::new(away), ResourceOptions::default()).unwrap())
         .with(Resource::new("hanging", Arc::new(hanging), ResourceOptions::default()).unwrap())
         .with(Resource::new("unwritable", Arc::new(unwritable), ResourceOptions::default()).unwrap());
-    assert_eq!(body(&chunkflow, "/failing").await.0, 503);
+    assert_eq!(body(&chunkflow, "/failing").await.0, 500, "it says nothing of what cannot be reached");
+    assert_eq!(body(&chunkflow, "/away").await.0, 503, "and its own errors say what they are");
     assert_eq!(body(&chunkflow, "/hanging").await.0, 504);
     assert_eq!(body(&chunkflow, "/unwritable").await.0, 500, "a number is no object");
 }
