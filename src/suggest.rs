@@ -2,8 +2,8 @@
 
 /// The choice nearest to `word`, if it is near enough to be a slip of the pen.
 pub(crate) fn closest<'a>(word: &str, choices: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let word: Vec<char> = word.chars().flat_map(char::to_lowercase).collect();
-    let distances = choices.into_iter().map(|choice| (distance(&word, choice), choice));
+    let word = word.to_lowercase();
+    let distances = choices.into_iter().map(|choice| (strsim::levenshtein(&word, &choice.to_lowercase()), choice));
     distances.min().filter(|&(distance, choice)| distance <= 1 + choice.chars().count() / 4).map(|(_, choice)| choice)
 }
 
@@ -27,20 +27,6 @@ fn list(choices: &[&str]) -> String {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
-}
-
-/// Levenshtein's distance, without regard to case.
-fn distance(word: &[char], choice: &str) -> usize {
-    let mut row: Vec<usize> = (0..=word.len()).collect();
-    for (line, c) in choice.chars().flat_map(char::to_lowercase).enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], line + 1);
-        for (column, w) in word.iter().enumerate() {
-            let replaced = diagonal + usize::from(*w != c);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[word.len()]
 }
 
 #[cfg(test)]

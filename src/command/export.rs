@@ -2,7 +2,6 @@
 
 use std::{
     borrow::Cow,
-    fmt,
     fs::{self, File, Metadata, Permissions},
     future::poll_fn,
     io::{self, BufWriter, IsTerminal, Write},
@@ -13,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail};
 use http_body::Body as _;
-use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use rustix::fs::{Gid, Uid, fchown};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,6 +21,7 @@ use super::{
     open::Opener,
     origin::{FILE, Origin},
     part::{self, Part},
+    progress::progress_bar,
 };
 use crate::{
     format::{FORMATS, Format},
@@ -113,28 +113,6 @@ fn choose_format(name: Option<&str>, output: Option<&Path>) -> Result<Format, St
     let device =
         || name.is_none() && output.and_then(|output| fs::metadata(output).ok()).is_some_and(|it| !it.is_file());
     known.or_else(|| device().then_some(Format::JSON)).ok_or_else(|| wanted.into_owned())
-}
-
-/// A bar for a list, called `name`, where there is a terminal to draw it on.
-pub(super) async fn progress_bar(resource: &Resource, name: &str, terminal: bool) -> ProgressBar {
-    if !terminal {
-        return ProgressBar::hidden();
-    }
-    let total = resource.source().count(Default::default()).await;
-    let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
-    let template = match total {
-        Some(_) => "{prefix} {wide_bar} {human_pos}/{human_len} rows  {rate}  {msg}  {eta} left",
-        None => "{prefix} {spinner} {human_pos} rows  {rate}  {msg}",
-    };
-    bar.with_style(with_rate(template)).with_prefix(name.to_owned())
-}
-
-/// A bar's style, in which `{rate}` is rows a second. Indicatif's own has four decimals.
-pub(super) fn with_rate(template: &str) -> ProgressStyle {
-    let style = ProgressStyle::with_template(template).expect("a right template");
-    style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
-        let _ = write!(out, "{} rows/s", HumanCount(state.per_sec() as u64));
-    })
 }
 
 /// What an export wrote.

@@ -12,6 +12,7 @@ mod man;
 mod open;
 mod origin;
 mod part;
+mod progress;
 mod purge;
 mod reload;
 mod running;
@@ -35,7 +36,7 @@ use tokio::{
 };
 
 pub use self::{logs::Logs, systemd::Sockets, traces::Traces};
-use crate::config::LogFormat;
+use crate::{coding::CODINGS, config::LogFormat, format::FORMATS, kind};
 
 /// What a shell sees of how a command ended.
 const EXIT_CODES: &str = "\
@@ -185,11 +186,9 @@ enum Command {
     Warm {
         /// The resources; without any, all of them
         resources: Vec<String>,
-        /// The formats to load: json, ndjson or csv
-        #[arg(long, value_delimiter = ',', default_value = "json")]
+        #[arg(help = format!("The formats to load: {}", kind::names(FORMATS)), long, value_delimiter = ',', default_value = "json")]
         format: Vec<String>,
-        /// The encodings to make: identity, gzip or br
-        #[arg(long, value_delimiter = ',', default_value = "identity,gzip")]
+        #[arg(help = format!("The encodings to make: identity, {}", kind::names(CODINGS)), long, value_delimiter = ',', default_value = "identity,gzip")]
         encoding: Vec<String>,
         /// Reads of a database at once
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -233,8 +232,7 @@ enum Command {
     Export {
         /// The resource
         resource: String,
-        /// The format: json, ndjson or csv; without it, by the file's extension
-        #[arg(long)]
+        #[arg(help = format!("The format: {}; without it, by the file's extension", kind::names(FORMATS)), long)]
         format: Option<String>,
         /// The file; without it, or with -, standard output
         #[arg(long, value_name = "FILE")]

@@ -10,8 +10,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 use rusqlite::{Connection, OpenFlags, Statement, params};
 
 use super::{
-    export::with_rate,
     part::{self, Part},
+    progress::with_rate,
 };
 
 /// `ckfl`: marks a file as made here. The version changes with the rows.

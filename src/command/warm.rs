@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use http_body::Body as _;
 use indicatif::HumanBytes;
 
-use super::{Exit, export::progress_bar, note, open::Opener, say};
+use super::{Exit, note, open::Opener, progress::progress_bar, say};
 use crate::{
     coding::{CODINGS, Coding},
     format::{FORMATS, Format},

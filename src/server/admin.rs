@@ -14,7 +14,7 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::{live::Shared, process, ready};
+use super::{process, ready, shared::Shared};
 use crate::{
     error::{Error, Kind, Result},
     format::Format,

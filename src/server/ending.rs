@@ -21,7 +21,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{outgoing::Socket, transport::Transport};
+use super::transport::{Socket, Transport};
 
 /// So long a client that has closed its half waits for the first byte of an answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);

@@ -27,8 +27,8 @@ use super::{
     head::{self, Asked, Framing, Refusal},
     live::Live,
     origin::Peer,
-    outgoing::{Outgoing, Socket},
-    transport::Transport,
+    outgoing::Outgoing,
+    transport::{Socket, Transport},
     watch::{Wait, Watch, Watched},
 };
 use crate::{

@@ -19,6 +19,7 @@ mod outgoing;
 mod process;
 mod ready;
 mod route;
+mod shared;
 mod status;
 mod tls;
 mod transport;
@@ -48,13 +49,15 @@ pub use self::{
     forwarded::fuzz_forwarded,
     head::fuzz_head,
     listener::Inherited,
-    live::{Prepared, Reload, Reloads},
+    live::{Prepared, Reload},
+    shared::Reloads,
 };
 use self::{
     listener::{Bound, Listener},
-    live::{Live, Shared},
+    live::Live,
     origin::{Peer, Remote},
     route::{Door, Site},
+    shared::Shared,
     tls::Tls,
     transport::Transport,
 };

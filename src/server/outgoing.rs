@@ -9,10 +9,13 @@ use std::{
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::server::TlsStream;
 
-use super::{head::Framing, transport::Transport, watch::Watched};
+use super::{
+    head::Framing,
+    transport::{Socket, Transport},
+    watch::Watched,
+};
 use crate::error::{Error, Result};
 
 /// Bytes of one write, about. Fewer cost more calls of the kernel, and turns between it and the client; with
@@ -24,17 +27,6 @@ const LEAST: usize = 128 * 1024;
 const SMALL: usize = 256;
 /// Buffers of one write.
 const SLICES: usize = 64;
-
-/// What a connection is written to and read from.
-pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
-    /// The bytes of a segment on the way to the client; 1 where that means nothing.
-    fn segment(&mut self) -> usize {
-        1
-    }
-
-    /// The socket below.
-    fn transport(&self) -> &Transport;
-}
 
 impl Socket for Box<TlsStream<Watched>> {
     fn transport(&self) -> &Transport {
@@ -177,7 +169,7 @@ mod tests {
 
     use http_body::Frame;
     use proptest::prelude::*;
-    use tokio::io::ReadBuf;
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
     use super::*;
     use crate::error::Kind;

@@ -15,9 +15,9 @@ use super::{
     admin,
     bounds::{self, Place, Rates},
     guard::Guard,
-    live::Shared,
     origin::{Hosts, Peer, Remote, host},
     ready,
+    shared::Shared,
     tls::Tls,
     watch::Watch,
 };

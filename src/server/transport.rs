@@ -35,6 +35,17 @@ impl Transport {
     }
 }
 
+/// What a connection is written to and read from.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
+    /// The bytes of a segment on the way to the client; 1 where that means nothing.
+    fn segment(&mut self) -> usize {
+        1
+    }
+
+    /// The socket below.
+    fn transport(&self) -> &Transport;
+}
+
 /// A Unix socket whose closing is a reset until [`take_kept`](UnixSocket::take_kept).
 ///
 /// The kernel has no `SO_LINGER` for it, but a client of a socket that is closed with bytes unread gets `ECONNRESET`

@@ -39,6 +39,9 @@ use crate::{
     trace::{self, Traced},
 };
 
+/// A list whose chunks are all at hand goes out with its length, up to so many bytes.
+const WHOLE: usize = 4 * 1024 * 1024;
+
 /// After so many bytes those that were sent are counted: not with each chunk.
 const COUNTED: u64 = 1024 * 1024;
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Stream, round, whole::WHOLE};
+use super::{Stream, WHOLE, round};
 use crate::{
     chunk::Chunk,
     cursor::Cursor,

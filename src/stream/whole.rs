@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Ask, Next, Stream, page::Page, round::Way};
+use super::{Ask, Next, Stream, WHOLE, page::Page, round::Way};
 use crate::{
     chunk::{Chunk, Sum},
     cursor::Cursor,
@@ -12,9 +12,6 @@ use crate::{
     metrics::FoundBy,
     survey::{self, Behind},
 };
-
-/// A list whose chunks are all at hand goes out with its length, up to so many bytes.
-pub(super) const WHOLE: usize = 4 * 1024 * 1024;
 
 /// What is known of a stream that nobody has begun: how its first chunk would be come by, its length, and where
 /// its limit ends it.

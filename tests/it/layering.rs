@@ -1,6 +1,10 @@
 //! Imports point one way, and siblings never meet. Read from the sources themselves.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 /// From the ground up. A module may import from those before it, and from its own folder.
 const LAYERS: [&[&str]; 16] = [
@@ -26,14 +30,6 @@ const LAYERS: [&[&str]; 16] = [
 /// The order within the last layer.
 const TOP: [&str; 3] = ["config", "server", "command"];
 
-/// Files of one folder that may not import each other: each is one of its kind.
-const SIBLINGS: [&[&str]; 4] = [
-    &["closure", "sqlite", "postgres", "mysql"],
-    &["memory", "redis", "memcached", "tiered", "packed"],
-    &["json", "ndjson", "csv", "sse"],
-    &["gzip", "brotli"],
-];
-
 fn layer(module: &str) -> usize {
     LAYERS.iter().position(|layer| layer.contains(&module)).unwrap_or_else(|| panic!("module `{module}` has no layer"))
 }
@@ -57,13 +53,21 @@ fn sources() -> BTreeMap<String, String> {
     found
 }
 
-/// The first words after `crate::` in a file's own code, tests left out, `use crate::{a, b::c}` included.
-fn imports(text: &str) -> Vec<String> {
+/// A file's own code: without tests and comments.
+fn code(text: &str) -> String {
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-    let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The first words after `crate::` or `super::` in a file's own code, `use crate::{a, b::c}` included.
+fn words_behind(path: &str, text: &str) -> Vec<String> {
+    let code = code(text);
     let mut found = vec![];
-    for (at, _) in code.match_indices("crate::") {
-        let rest = &code[at + 7..];
+    for (at, _) in code.match_indices(path) {
+        if code[..at].ends_with("super::") || code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
+            continue;
+        }
+        let rest = &code[at + path.len()..];
         match rest.strip_prefix('{') {
             None => found.push(word(rest)),
             Some(list) => {
@@ -84,8 +88,54 @@ fn imports(text: &str) -> Vec<String> {
             }
         }
     }
-    found.retain(|name| name.chars().next().is_some_and(char::is_lowercase));
     found
+}
+
+/// From which module of its own a file passes each name on (`pub use self::module::{Name, …}`).
+fn passed_on(text: &str) -> BTreeMap<String, String> {
+    let code = code(text);
+    let mut found = BTreeMap::new();
+    for (at, _) in code.match_indices("use self::") {
+        let statement = code[at + "use self::".len()..].split(';').next().unwrap_or_default();
+        let mut module = String::new();
+        for part in statement.split_inclusive(['{', ',', '}', ':']) {
+            let name: String = part.chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();
+            if part.ends_with(':') && !name.is_empty() {
+                module = name;
+            } else if !name.is_empty() {
+                let name = name.trim_start_matches("self").to_owned();
+                found.insert(name, module.clone());
+            }
+        }
+    }
+    found
+}
+
+/// The modules of a file's imports from the crate: by their own names, or by names that `lib.rs` passes on.
+fn imports(text: &str, passed_on: &BTreeMap<String, String>) -> Vec<String> {
+    let words = words_behind("crate::", text).into_iter();
+    words
+        .filter_map(|word| {
+            if word.starts_with(char::is_lowercase) && !passed_on.contains_key(&word) {
+                Some(word)
+            } else {
+                passed_on.get(&word).cloned()
+            }
+        })
+        .collect()
+}
+
+/// The modules of its own folder that a file imports from, also by names that their `mod.rs` passes on.
+fn beside(folder: &str, text: &str, sources: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let files = sources.keys().filter_map(|file| file.strip_prefix(&format!("{folder}/")));
+    let modules: BTreeSet<&str> = files.map(|file| file.split(['/', '.']).next().unwrap_or_default()).collect();
+    let above = sources.get(&format!("{folder}/mod.rs")).map(|text| passed_on(text)).unwrap_or_default();
+
+    let mut words = words_behind("super::", text);
+    let within: Vec<String> = words_behind(&format!("crate::{}::", folder.replace('/', "::")), text);
+    words.extend(within);
+    let module = |word: String| above.get(&word).cloned().unwrap_or(word);
+    words.into_iter().map(module).filter(|word| modules.contains(&&**word)).collect()
 }
 
 fn word(text: &str) -> String {
@@ -94,12 +144,14 @@ fn word(text: &str) -> String {
 
 #[test]
 fn imports_point_one_way() {
-    for (file, text) in sources() {
+    let sources = sources();
+    let public = passed_on(&sources["lib.rs"]);
+    for (file, text) in &sources {
         let own = file.split(['/', '.']).next().unwrap().to_owned();
         if own == "lib" || own == "main" {
             continue;
         }
-        for import in imports(&text) {
+        for import in imports(text, &public) {
             let (from, to) = (layer(&own), layer(&import));
             let within_top = || TOP.iter().position(|one| *one == own) >= TOP.iter().position(|one| *one == import);
             let right = import == own || to < from || (to == from && from == LAYERS.len() - 1 && within_top());
@@ -108,18 +160,63 @@ fn imports_point_one_way() {
     }
 }
 
+/// The modules that the tables of kinds in a folder's `mod.rs` name: `open: gzip::open`, `open: &gzip::Gzip`.
+fn kinds(text: &str) -> BTreeSet<String> {
+    let code = code(text);
+    let rows = code.split("Kind {").skip(1).filter_map(|row| row.split('}').next());
+    let made = |row: &str| {
+        let (before, _) = row.split("open:").nth(1)?.rsplit_once("::")?;
+        Some(before.rsplit(|c: char| !c.is_alphanumeric()).next()?.to_owned())
+    };
+    rows.filter_map(made).filter(|name| name.starts_with(char::is_lowercase)).collect()
+}
+
 #[test]
 fn siblings_never_meet() {
-    for (file, text) in sources() {
-        let name = file.rsplit('/').next().unwrap().trim_end_matches(".rs");
-        let Some(siblings) = SIBLINGS.iter().find(|siblings| siblings.contains(&name)) else { continue };
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        for sibling in siblings.iter().filter(|sibling| **sibling != name) {
-            let path = format!("{sibling}::");
-            assert!(
-                !code.contains(&format!("super::{path}")) && !code.contains(&format!("    {path}")),
-                "{file} knows of its sibling `{sibling}`"
-            );
+    let sources = sources();
+    for (folder, least) in [("source", 3), ("store", 3), ("format", 4), ("coding", 2)] {
+        let siblings = kinds(&sources[&format!("{folder}/mod.rs")]);
+        assert!(siblings.len() >= least, "{folder}: {siblings:?}");
+        for (file, text) in &sources {
+            let Some(own) = file.strip_prefix(&format!("{folder}/")).and_then(|file| file.split(['/', '.']).next())
+            else {
+                continue;
+            };
+            if !siblings.contains(own) {
+                continue;
+            }
+            let path = format!("crate::{folder}::");
+            let mut met = words_behind(&path, text);
+            if file.matches('/').count() == 1 {
+                met.extend(beside(folder, text, &sources));
+            }
+            met.retain(|word| word != own && siblings.contains(word));
+            assert!(met.is_empty(), "{file} knows of its siblings {met:?}");
+        }
+    }
+}
+
+#[test]
+fn files_of_one_folder_do_not_import_each_other_in_a_circle() {
+    let sources = sources();
+    let mut folders: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+    for (file, text) in &sources {
+        let Some((folder, name)) = file.rsplit_once('/') else { continue };
+        if name != "mod.rs" {
+            let own = name.trim_end_matches(".rs").to_owned();
+            folders.entry(folder.to_owned()).or_default().insert(own, beside(folder, text, &sources));
+        }
+    }
+    for (folder, imports) in folders {
+        for start in imports.keys() {
+            let mut reached = BTreeSet::new();
+            let mut next: Vec<&String> = imports[start].iter().filter(|name| *name != start).collect();
+            while let Some(name) = next.pop() {
+                if reached.insert(name) {
+                    next.extend(imports.get(name).into_iter().flatten());
+                }
+            }
+            assert!(!reached.contains(start), "{folder}/{start}.rs imports itself by way of {reached:?}");
         }
     }
 }

@@ -5,7 +5,9 @@ use futures_util::TryStreamExt;
 use mysql_async::{Conn, Row, prelude::Queryable};
 
 use super::{
-    Failure, params,
+    Failure,
+    failure::is_error_of_a_value,
+    params,
     proof::{Proof, Stamp, read_stamp},
     rows::{self, BEGIN, COMMIT},
     wire,
@@ -42,20 +44,13 @@ pub(super) async fn read(
     Ok((done, saw))
 }
 
-/// Whether a value has made a query fail, or is too wide: by the class of its SQLSTATE, data, cardinality,
-/// constraints of what is cast to, and what functions raise.
+/// Whether a value has made a query fail, or is too wide.
 pub(super) fn is_of_a_value(failure: &Failure) -> bool {
     match failure {
         Failure::Mysql(error) => is_error_of_a_value(error),
         Failure::Wide => true,
         Failure::Own(_) | Failure::NoRoom(_) => false,
     }
-}
-
-/// The same of an error that the server has sent.
-pub(super) fn is_error_of_a_value(error: &mysql_async::Error) -> bool {
-    let mysql_async::Error::Server(error) = error else { return false };
-    matches!(error.state.get(..2), Some("21" | "22" | "23" | "45"))
 }
 
 /// A transaction with a consistent snapshot.

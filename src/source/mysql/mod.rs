@@ -7,6 +7,7 @@ mod careful;
 mod catalogue;
 mod connect;
 mod explain;
+mod failure;
 mod params;
 mod proof;
 mod rows;
@@ -40,7 +41,7 @@ use super::{
         plan::Plan,
         planner::plan,
         pool::{self, Lease},
-        run::{NeedsRoom, Wide, WideAhead, Width, wider_than_it_said},
+        width::{NeedsRoom, Wide, WideAhead, Width, wider_than_it_said},
     },
 };
 use crate::{
@@ -381,7 +382,7 @@ impl Attempts for Table {
             let wide = matches!(failure, Failure::Wide);
             return Signs { doubtful, wide, needs_room: failure.needs_room(), ..Signs::default() };
         };
-        if rows::is_too_wide(error) {
+        if failure::is_too_wide(error) {
             return Signs { over: true, wide: true, ..Signs::default() };
         }
         Signs {
@@ -390,7 +391,7 @@ impl Attempts for Table {
             changed: failure.is_the_schemas(),
             doubtful,
             passing: will_pass(error),
-            of_a_value: careful::is_error_of_a_value(error),
+            of_a_value: failure::is_error_of_a_value(error),
             ..Signs::default()
         }
     }

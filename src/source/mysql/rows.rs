@@ -7,12 +7,12 @@
 use std::{fmt::Write, sync::Arc};
 
 use futures_util::TryStreamExt;
-use mysql_async::{BinaryProtocol, Conn, IoError, Params, QueryResult, Row, Value as Param, prelude::Queryable};
+use mysql_async::{BinaryProtocol, Conn, Params, QueryResult, Row, Value as Param, prelude::Queryable};
 
 use super::{
     DIALECT, Failure,
-    careful::is_error_of_a_value,
     catalogue::{as_text, compared_by},
+    failure::{is_error_of_a_value, is_too_wide},
     params,
     proof::{Proof, Stamp, read_stamp},
     will_pass, wire,
@@ -28,8 +28,9 @@ use crate::{
             keyset,
             plan::{Plan, Relation},
             related::{Lists, SmallTable, Wanted, WholeKeys, fits, keys_of, pair},
-            run::{RUN_BYTES, cut, hand_over},
+            run::{cut, hand_over},
             select,
+            width::RUN_BYTES,
         },
     },
 };
@@ -44,14 +45,6 @@ const SMALL_TABLE: usize = 256;
 /// What opens and closes a transaction.
 pub(super) const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
 pub(super) const COMMIT: &str = "COMMIT";
-
-/// Whether a packet was longer than its connection takes.
-pub(super) fn is_too_wide(error: &mysql_async::Error) -> bool {
-    // The error is of a crate behind the driver's, which does not pass its type on; a test sees that the text
-    // is still this.
-    let mysql_async::Error::Io(IoError::Io(error)) = error else { return false };
-    error.get_ref().is_some_and(|inner| inner.to_string() == "Packet is larger than max_allowed_packet")
-}
 
 /// Reads one run into the sink; says whether the list ends with it, and what the transaction saw, which is
 /// still to be compared. Where the rows are those before one that is too wide, that is `None`: the connection

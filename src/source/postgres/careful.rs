@@ -8,6 +8,7 @@ use tokio_postgres::Client;
 
 use super::{
     Failure,
+    failure::is_error_of_a_value,
     params::Param,
     proof::{Proof, Stamp, read_stamp},
     rows,
@@ -40,23 +41,6 @@ pub(super) async fn read(
     client.batch_execute("SAVEPOINT chunkflow").await?;
     let done = careful::read(&mut Snapshot(client), plan, query, room, sink).await?;
     Ok((done, read_stamp(client, &proof.end).await?))
-}
-
-/// Whether a value has made a query fail, and not the query itself, the server, the connection or what its user
-/// may do (<https://www.postgresql.org/docs/current/errcodes-appendix.html>). Functions raise what they like,
-/// so this is what is left.
-pub(super) fn is_error_of_a_value(error: &tokio_postgres::Error) -> bool {
-    let Some(code) = error.code().map(|code| code.code()) else { return false };
-    // Damaged tables and indexes; a query behind one that has failed.
-    match code {
-        "XX001" | "XX002" => false,
-        "25P02" => true,
-        _ => ![
-            "08", "0B", "0L", "0P", "25", "26", "28", "2D", "34", "3B", "3D", "3F", "40", "42", "53", "55", "57", "58",
-            "F0",
-        ]
-        .contains(&&code[..2]),
-    }
 }
 
 /// A transaction behind a savepoint.

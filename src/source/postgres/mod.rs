@@ -7,6 +7,7 @@ mod careful;
 mod catalogue;
 mod connect;
 mod explain;
+mod failure;
 mod framing;
 mod look;
 mod params;
@@ -44,7 +45,7 @@ use super::{
         plan::Plan,
         planner::plan,
         pool::{self, Lease},
-        run::{NeedsRoom, Wide, WideAhead, Width, wider_than_it_said},
+        width::{NeedsRoom, Wide, WideAhead, Width, wider_than_it_said},
     },
 };
 use crate::{
@@ -335,7 +336,7 @@ impl Attempts for Table {
             lost: is_lost(error),
             doubtful: failure.may_be_the_schemas(),
             passing: will_pass(error),
-            of_a_value: careful::is_error_of_a_value(error),
+            of_a_value: failure::is_error_of_a_value(error),
             ..Signs::default()
         }
     }

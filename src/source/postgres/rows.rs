@@ -18,7 +18,7 @@ use tokio_postgres::{
 
 use super::{
     DIALECT, Failure,
-    careful::is_error_of_a_value,
+    failure::is_error_of_a_value,
     framing::MessageBound,
     params::Param,
     proof::{Proof, Stamp, read_stamp, stamp_of},
@@ -37,8 +37,9 @@ use crate::{
             keyset,
             plan::{Plan, Relation},
             related::{Lists, SmallTable, Wanted, WholeKeys, fits, keys_of, pair},
-            run::{RUN_BYTES, cut, hand_over},
+            run::{cut, hand_over},
             select,
+            width::RUN_BYTES,
         },
     },
 };

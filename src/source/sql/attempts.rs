@@ -18,9 +18,9 @@ use super::{
     definition::changed,
     plan::Plan,
     pool::{Connect, Lease, Pool},
-    run::WideAhead,
     traced,
     tries::Tries,
+    width::WideAhead,
 };
 use crate::{
     error::{Error, Result},

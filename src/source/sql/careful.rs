@@ -16,8 +16,9 @@ use super::{
     lengths::Lengths,
     plan::{Output, Plan, Relation, Select},
     related::{Lists, measure},
-    run::{NeedsRoom, cut, hand_over},
+    run::{cut, hand_over},
     select::{self, Statement},
+    width::NeedsRoom,
 };
 use crate::{
     cursor::Cursor,

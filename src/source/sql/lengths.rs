@@ -1,7 +1,7 @@
 //! How long the values of some rows are: which of them are read at once, what is left out, and how much memory
 //! that takes.
 
-use super::{plan::Plan, run::RUN_BYTES};
+use super::{plan::Plan, width::RUN_BYTES};
 
 /// A value of a related row counts as so many bytes at least, since a list may have millions of small ones.
 const RELATED_VALUE: u64 = 16;

@@ -28,3 +28,4 @@ pub(super) mod run;
 pub(super) mod select;
 pub(super) mod traced;
 pub(super) mod tries;
+pub(super) mod width;

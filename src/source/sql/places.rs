@@ -4,8 +4,8 @@
 //! database, some number or NULL in another, and the list behind it some list or none: it is refused
 //! before any database is asked.
 
-use super::{catalogue::TableColumn, plan::Plan};
-use crate::{cursor::Cursor, row::Value, source::Operand};
+use super::catalogue::TableColumn;
+use crate::{row::Value, source::Operand};
 
 /// What a database makes of a value that is not of the type of what it is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl KeyType {
     }
 
     /// Whether a value that is not NULL can be one of the column.
-    fn takes(&self, value: Value<'_>, typing: Typing) -> bool {
+    pub(in crate::source) fn takes(&self, value: Value<'_>, typing: Typing) -> bool {
         if typing == Typing::Dynamic {
             // There is no NaN in SQLite: it would be NULL.
             return !matches!(value, Value::Real(n) if n.is_nan());
@@ -69,15 +69,4 @@ impl KeyType {
 /// Whether a text is of digits, one at least, and of these signs.
 fn is_number(text: &[u8], signs: &[u8]) -> bool {
     text.iter().any(u8::is_ascii_digit) && text.iter().all(|byte| byte.is_ascii_digit() || signs.contains(byte))
-}
-
-impl Plan {
-    /// Whether each value of a cursor can be one of its column.
-    pub(in crate::source) fn takes(&self, place: &Cursor, typing: Typing) -> bool {
-        let columns = self.order.iter().zip(&self.order_types);
-        place.values().zip(columns).all(|(value, (column, kind))| match value {
-            Value::Null => column.nullable,
-            _ => kind.takes(value, typing),
-        })
-    }
 }

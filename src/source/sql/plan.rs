@@ -4,11 +4,12 @@ use super::{
     catalogue::{TableColumn, fill},
     dialect::Dialect,
     keyset::KeyColumn,
-    places::KeyType,
+    places::{KeyType, Typing},
     rewrite::Rewrite,
 };
 use crate::{
-    row::Column,
+    cursor::Cursor,
+    row::{Column, Value},
     source::{Complaint, Described, Filter, RowBounds},
 };
 
@@ -68,6 +69,15 @@ pub(in crate::source) struct Plan {
 }
 
 impl Plan {
+    /// Whether each value of a cursor can be one of its column.
+    pub(in crate::source) fn takes(&self, place: &Cursor, typing: Typing) -> bool {
+        let columns = self.order.iter().zip(&self.order_types);
+        place.values().zip(columns).all(|(value, (column, kind))| match value {
+            Value::Null => column.nullable,
+            _ => kind.takes(value, typing),
+        })
+    }
+
     /// The same plan for rows within these bounds.
     pub(in crate::source) fn within(self, bounds: RowBounds) -> Plan {
         let unmeasured = usize::try_from(bounds.unmeasured).unwrap_or(usize::MAX);

@@ -8,7 +8,7 @@ use super::{
     held::{Form, Held, Slot},
     plan::{JOIN, RELATED, Relation, Select},
     rewrite::Rewrite,
-    run::Wide,
+    width::Wide,
 };
 use crate::{
     error::Error,

@@ -4,8 +4,9 @@
 use futures_util::FutureExt;
 
 use super::{
+    failure::is_of_a_value,
+    params::bind,
     related,
-    rows::bind,
     session::{Binder, Failure, Session, push},
 };
 use crate::{
@@ -35,18 +36,6 @@ pub(super) fn read(
     session.unbound_values()?;
     let read = careful::read(&mut Snapshot(session), plan, query, room, sink).now_or_never();
     read.unwrap_or_else(|| Err(Error::new(Kind::Internal, "SQLite was waited for").into()))
-}
-
-/// Whether a value has made a query fail as it ran, or is too wide: SQLite's words for it are an error without
-/// a code of its own, a type that does not fit, and a text or blob that is too long.
-pub(super) fn is_of_a_value(failure: &Failure) -> bool {
-    let error = match failure {
-        Failure::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => error,
-        Failure::Wide => return true,
-        _ => return false,
-    };
-    [rusqlite::ffi::SQLITE_ERROR, rusqlite::ffi::SQLITE_MISMATCH, rusqlite::ffi::SQLITE_TOOBIG]
-        .contains(&(error.extended_code & 0xff))
 }
 
 fn answer<T>(result: Result<T, Failure>) -> Answer<T, Failure> {

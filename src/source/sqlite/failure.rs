@@ -2,6 +2,8 @@
 
 use rusqlite::{Error, ErrorCode};
 
+use super::session::Failure;
+
 /// Whether the same read may be tried again: another connection held the file for a moment.
 pub(super) fn will_pass(error: &Error) -> bool {
     let passing = [ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked, ErrorCode::FileLockingProtocolFailed];
@@ -17,6 +19,18 @@ pub(super) fn is_in_the_text(error: &Error) -> bool {
         Error::SqliteFailure(_, Some(message)) => message == "incomplete input",
         _ => false,
     }
+}
+
+/// Whether a value has made a query fail as it ran, or is too wide: SQLite's words for it are an error without
+/// a code of its own, a type that does not fit, and a text or blob that is too long.
+pub(super) fn is_of_a_value(failure: &Failure) -> bool {
+    let error = match failure {
+        Failure::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => error,
+        Failure::Wide => return true,
+        _ => return false,
+    };
+    [rusqlite::ffi::SQLITE_ERROR, rusqlite::ffi::SQLITE_MISMATCH, rusqlite::ffi::SQLITE_TOOBIG]
+        .contains(&(error.extended_code & 0xff))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod careful;
 mod catalogue;
 mod failure;
 mod look;
+mod params;
 mod related;
 mod rows;
 mod session;
@@ -41,9 +42,9 @@ use super::{
         places::Typing,
         plan::{Plan, Relation},
         planner::plan,
-        run::{NeedsRoom, WideAhead, wider_than_it_said},
         select, traced,
         tries::Tries,
+        width::{NeedsRoom, WideAhead, wider_than_it_said},
     },
 };
 use crate::{

@@ -2,28 +2,28 @@
 //!
 //! The rows come first, by one query for each key range; then each related list by one query for the whole run.
 
-use std::rc::Rc;
-
-use rusqlite::{Connection, types::Value as Owned};
+use rusqlite::Connection;
 
 use super::{
-    Reader,
-    careful::{self, is_of_a_value},
+    Reader, careful,
+    failure::is_of_a_value,
+    params::bind,
     related,
-    session::{Binder, Bound, Failure, Session, push},
+    session::{Binder, Failure, Session, push},
 };
 use crate::{
     error::{Error, Kind},
     row::{RowSink, Value},
     source::{
-        Condition, Operand, Query,
+        Condition, Query,
         sql::{
             held::Held,
             keyset,
             plan::Plan,
             related::Lists,
-            run::{RUN_BYTES, cut, hand_over},
-            select::{self, Bind, Statement},
+            run::{cut, hand_over},
+            select::{self, Statement},
+            width::RUN_BYTES,
         },
     },
 };
@@ -166,32 +166,4 @@ pub(super) fn count(connection: &Connection, plan: &Plan, conditions: &[Conditio
     bind(&mut Binder::new(&mut statement), &binds, &[], 0)?;
     let mut rows = statement.raw_query();
     Ok(rows.next()?.map_or(Ok(0), |row| row.get::<_, i64>(0))? as u64)
-}
-
-pub(super) fn bind(
-    binder: &mut Binder<'_, '_>,
-    binds: &[Bind<'_>],
-    after: &[Value<'_>],
-    limit: usize,
-) -> rusqlite::Result<()> {
-    for bind in binds {
-        match bind {
-            Bind::Key(index) => binder.bind(Bound(after[*index]))?,
-            Bind::Value(text, operand) => binder.bind(filter_value(text, *operand))?,
-            Bind::List(values, operand) => {
-                binder.bind(Rc::new(values.iter().map(|text| filter_value(text, *operand)).collect::<Vec<_>>()))?;
-            }
-            Bind::Pattern(pattern) => binder.bind(pattern)?,
-            Bind::Limit => binder.bind(limit as i64)?,
-        }
-    }
-    Ok(())
-}
-
-fn filter_value(text: &str, operand: Operand) -> Owned {
-    match (operand, text.parse::<i64>(), text.parse::<f64>()) {
-        (Operand::Integer | Operand::Number, Ok(number), _) => Owned::Integer(number),
-        (Operand::Integer | Operand::Number, _, Ok(number)) => Owned::Real(number),
-        _ => Owned::Text(text.to_owned()),
-    }
 }

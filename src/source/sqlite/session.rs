@@ -15,7 +15,7 @@ use crate::{
     source::sql::{
         held::{Form, Held, Slot},
         related::SmallTable,
-        run::{NeedsRoom, Wide},
+        width::{NeedsRoom, Wide},
     },
 };
 
