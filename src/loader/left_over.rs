@@ -42,41 +42,34 @@ enum Rows {
     Begun(Arc<Mutex<Option<Box<Cutter>>>>),
 }
 
-/// What somebody takes who is to load a chunk.
-pub(super) enum Taken {
-    /// The chunk.
-    Whole(Arc<Chunk>),
-    /// The rows that begin it.
-    Begun(Box<Cutter>),
-}
-
 impl LeftOver {
-    /// The whole chunk that waits under this key, unless it was read before `since`.
+    /// The whole chunk that waits under this key, unless it was read before `since`: then it goes on waiting, for a
+    /// request that began earlier.
     pub(super) fn take_chunk(&mut self, key: &FlightKey, now: u64, since: u64) -> Option<Arc<Chunk>> {
-        let Rows::Whole(..) = self.waiting.get(key)?.rows else { return None };
-        match self.take(key, now, since)? {
-            Taken::Whole(chunk) => Some(chunk),
-            Taken::Begun(_) => None,
-        }
+        let waits = self.new_enough(key, now, since)?;
+        let Rows::Whole(chunk, wanted) = &waits.rows else { return None };
+        let chunk = Arc::clone(chunk);
+        wanted.store(true, Ordering::Relaxed);
+        self.remove(key);
+        Some(chunk)
     }
 
-    /// What waits under this key, unless it was read before `since`: then it goes on waiting, for a request
-    /// that began earlier.
-    pub(super) fn take(&mut self, key: &FlightKey, now: u64, since: u64) -> Option<Taken> {
+    /// The same of the rows that begin a chunk.
+    pub(super) fn take_begun(&mut self, key: &FlightKey, now: u64, since: u64) -> Option<Box<Cutter>> {
+        let waits = self.new_enough(key, now, since)?;
+        let Rows::Begun(cutter) = &waits.rows else { return None };
+        // Where it is gone, somebody reads on with it in another variant.
+        let begun = unpoisoned(cutter).take();
+        self.remove(key);
+        begun
+    }
+
+    /// What waits under a key, if it was not read before `since`.
+    fn new_enough(&mut self, key: &FlightKey, now: u64, since: u64) -> Option<&Waiting> {
         while self.oldest().is_some_and(|oldest| now.saturating_sub(self.waiting[&oldest].read_at) >= AGE) {
             self.remove_oldest();
         }
-        if self.waiting.get(key)?.read_at < since {
-            return None;
-        }
-        match self.remove(key)?.rows {
-            Rows::Whole(chunk, wanted) => {
-                wanted.store(true, Ordering::Relaxed);
-                Some(Taken::Whole(chunk))
-            }
-            // Where it is gone, somebody reads on with it in another variant.
-            Rows::Begun(cutter) => unpoisoned(&cutter).take().map(Taken::Begun),
-        }
+        self.waiting.get(key).filter(|waiting| waiting.read_at >= since)
     }
 
     /// Keeps whole chunks of this generation.

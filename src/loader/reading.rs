@@ -15,7 +15,7 @@ use futures_util::{
 };
 use tracing::{Instrument, Span};
 
-use super::{Loader, Place, flight::FlightKey, left_over::Taken, unpoisoned};
+use super::{Loader, Place, flight::FlightKey, unpoisoned};
 use crate::{
     chunk::{Chunk, ListKey},
     cutter::{Cutter, Joining, Made},
@@ -23,6 +23,9 @@ use crate::{
     list::List,
     source::Query,
 };
+
+/// So many variants are written by one read: each costs memory for a run of rows, and a client can make up hosts.
+const VARIANTS: usize = 8;
 
 /// What a read comes to. It goes on while a load waits for it; with the last of them it is dropped, down to the
 /// database.
@@ -74,6 +77,9 @@ impl Passengers {
     fn takes(&self, list: &Arc<List>) -> bool {
         let mut aboard = unpoisoned(&self.0);
         if !aboard.variants.contains(list.key()) {
+            if aboard.variants.len() >= VARIANTS {
+                return false;
+            }
             let Some(joined) = &mut aboard.joined else { return false };
             joined.push(Arc::clone(list));
             aboard.variants.push(*list.key());
@@ -132,9 +138,14 @@ impl Loader {
     /// What is to be waited for: under one lock, so that no read ends unseen between two looks.
     fn part(self: &Arc<Loader>, place: &Place, generation: u64, may_join: bool) -> Result<Part> {
         let key = (place.list.place_key(&place.cursor, place.cut), generation);
+        let own = (place.key.clone(), generation);
         let now = self.now();
+        let since = place.fresh_since(now);
         let mut readings = unpoisoned(&self.readings);
 
+        if let Some(chunk) = unpoisoned(&self.left_over).take_chunk(&own, now, since) {
+            return Ok(Part::Done(chunk));
+        }
         if may_join {
             for reading in readings.get(&key).into_iter().flatten() {
                 // Not the other way round: an outcome that is the last to be dropped takes the lock for itself.
@@ -147,15 +158,10 @@ impl Loader {
             }
         }
 
-        let own = (place.key.clone(), generation);
-        let begun = match unpoisoned(&self.left_over).take(&own, now, place.fresh_since(now)) {
-            Some(Taken::Whole(chunk)) => return Ok(Part::Done(chunk)),
-            Some(Taken::Begun(mut cutter)) => {
-                cutter.resume(&place.list);
-                Some(cutter)
-            }
-            None => None,
-        };
+        let mut begun = unpoisoned(&self.left_over).take_begun(&own, now, since);
+        if let Some(cutter) = &mut begun {
+            cutter.resume(&place.list);
+        }
         let passengers = Arc::new(Passengers(Mutex::new(Aboard {
             variants: begun
                 .as_ref()

@@ -86,6 +86,23 @@ fn formats_codings_and_hosts_that_are_asked_for_together_read_each_row_once() {
 }
 
 #[test]
+fn one_read_writes_eight_variants_at_most_and_hosts_beyond_them_are_another_read() {
+    let source = Numbers::held_back(5_000, 200);
+    let chunkflow = serve(&source, memory());
+    runtime().block_on(async {
+        let hosts: Vec<String> = (0..20).map(|n| format!("host-{n}")).collect();
+        let lists: Vec<_> = hosts.iter().map(|host| ask(&chunkflow, ("/list", "identity", host))).collect();
+        until_they_wait(&chunkflow, 20).await;
+        assert_eq!(source.begun(), 3, "eight, eight and four");
+        source.permits.add_permits(1_000);
+        for (list, host) in lists.into_iter().zip(&hosts) {
+            let text = String::from_utf8(list.await.unwrap()).unwrap();
+            assert_eq!(text.matches(&format!("http://{host}/")).count(), 5_000);
+        }
+    });
+}
+
+#[test]
 fn a_client_that_leaves_takes_the_rows_from_nobody_who_waits_for_them_in_another_format() {
     let source = Numbers::held_back(5_000, 200);
     let chunkflow = serve(&source, memory());

@@ -85,7 +85,7 @@ fn a_server_that_is_killed_while_it_loads_costs_the_others_its_lease_and_the_dat
         let servers: Vec<Running> = (0..count).map(|_| Running::config(&text)).collect();
         let mut holder = Process::serve(&["serve"], folder.path());
         let client = Client::get(holder.address, "/list");
-        let leases = || cli(redis, &["--scan", "--pattern", &format!("{view}:l:*")]).lines().count();
+        let leases = || cli(redis, &["--scan", "--pattern", &format!("{view}:l3:*")]).lines().count();
         until("it holds the lease", || leases() == 1);
         until("it reads", || places(&view) == [0]);
         let clients = crowd(&servers);

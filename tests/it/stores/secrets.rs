@@ -81,7 +81,7 @@ fn a_user_with_no_more_rights_than_the_page_says_can_do_all_and_a_wrong_password
         "{}",
         names("3")
     );
-    assert!(!names("3").contains("app:l:"), "leases are given back: {}", names("3"));
+    assert!(!names("3").contains("app:l3:"), "leases are given back: {}", names("3"));
     assert_eq!(names("0"), "", "nothing in another database");
     let other = configured(&url("wrong"));
     let (well, text) = said_with(&["check"], other.folder.path(), &[]);
