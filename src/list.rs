@@ -301,25 +301,32 @@ impl List {
     }
 
     /// Appends a row, from the canonical form of its key and the values of the source's columns, with a pen of
-    /// this list, which counts those that could not be written as they are.
-    pub(crate) fn write_row(&self, key: &[u8], values: &[Value<'_>], pen: &mut Pen, out: &mut Output) {
+    /// this list, which counts those that could not be written as they are. Gives what the row weighs where what was
+    /// written tells.
+    pub(crate) fn write_row(&self, key: &[u8], values: &[Value<'_>], pen: &mut Pen, out: &mut Output) -> Option<usize> {
         let encoder = &self.writer().encoder;
         let Pen { sealer, link, flaws } = pen;
         let cursor = sealer.as_mut().map_or("", |sealer| sealer.seal(key));
 
         encoder.begin_row(cursor, out);
+        let mut columns = 0;
         for (index, (_, field)) in self.resource().fields().iter().enumerate() {
             let value = match field {
                 Field::Column(column) => values[*column],
                 Field::Cursor => Value::Text(cursor.as_bytes()),
                 Field::Link(parts) => self.write_link(parts, values, link).map_or_else(|nothing| nothing, Value::Text),
             };
+            let from = out.bytes.len();
             encoder.field(index, value, out);
+            if matches!(field, Field::Column(_)) {
+                columns += out.bytes.len() - from;
+            }
             if !out.flaws.is_empty() {
                 flaws.note(index, std::mem::take(&mut out.flaws), key);
             }
         }
         encoder.end_row(out);
+        encoder.writes_json().then(|| self.resource().scales().weigh_written(key, values, columns))
     }
 
     /// Writes an absolute URL; where one of its values is NULL or has no form, there is nothing to link to, and

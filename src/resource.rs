@@ -26,7 +26,7 @@ use crate::{
     flaw::{FlawCount, Told},
     format::Format,
     metrics::{Counts, Metrics},
-    row::{Column, Field, Fields, Part, Shape, Value},
+    row::{Column, Field, Fields, Part, Shape},
     seal::Seal,
     secret::Secret,
     source::{Described, JsonType, Source},
@@ -240,9 +240,9 @@ impl Resource {
         &self.seal
     }
 
-    /// What a row weighs where chunks are cut, from the canonical form of its key and the values of the source's columns.
-    pub(crate) fn weigh(&self, key: &[u8], values: &[Value<'_>]) -> usize {
-        self.scales.weigh(key, values)
+    /// What weighs its rows where chunks are cut.
+    pub(crate) fn scales(&self) -> &Scales {
+        &self.scales
     }
 
     /// Whether the cursors of rows stand in their bytes, in this format.

@@ -3,14 +3,15 @@
 //! Boundaries look at weights and never at encoded bytes. So a list has the same places in every format and coding
 //! and for every host, and a format that cannot say how long one row is has them too.
 //!
-//! The weight is the exact length but for three things that the values alone do not say: a JSON column weighs the text
-//! that the database holds, a link its parts and a host of usual length, a cursor about what its values take.
+//! The weight is the exact length but for two things that are not the same for everybody: a link weighs its parts and a
+//! host of usual length, a cursor about what its values take. Where a row is written as JSON anyway, its columns are
+//! weighed by what was written; a test holds that it comes to the same.
 
 use base64::encoded_len;
 
 use crate::{
     row::{Column, Field, Fields, Part, Shape, Value},
-    text,
+    text::{self, Output},
 };
 
 /// Scheme and host of a link: `https://www.example.com`.
@@ -20,16 +21,17 @@ const SEAL: usize = 24;
 
 /// Weighs the rows of one resource.
 pub(crate) struct Scales {
-    /// Braces, names, colons and commas, and all of a link that is the same in each row.
-    constant: usize,
+    /// Of the members that are columns: names, colons, and what stands before each.
+    names: usize,
+    columns: Vec<(usize, Shape)>,
+    /// Of all else: the last brace, and the members that are links and cursors, as far as they are the same in each row.
+    others: usize,
     parts: Vec<Weighed>,
 }
 
-/// A part of a row whose weight depends on its values.
+/// A part of a row, beside columns, whose weight depends on its values.
 enum Weighed {
-    /// The source's column with this index, as a value of this shape.
-    Column(usize, Shape),
-    /// The same within a link.
+    /// The source's column with this index, within a link.
     InLink(usize),
     Cursor,
 }
@@ -37,25 +39,33 @@ enum Weighed {
 impl Scales {
     /// The scales for rows of these fields; `members` are their names and shapes.
     pub(crate) fn new(fields: &Fields, members: &[Column]) -> Scales {
-        let mut scales = Scales { constant: "{}".len(), parts: vec![] };
-        scales.constant += fields.len().saturating_sub(1);
+        let mut scales = Scales { names: 0, columns: vec![], others: "}".len(), parts: vec![] };
 
         for ((name, field), member) in fields.iter().zip(members) {
-            scales.constant += text::string_length(name.as_bytes()) + ":".len();
+            let name = "{".len() + text::string_length(name.as_bytes()) + ":".len();
             match field {
-                Field::Column(column) => scales.parts.push(Weighed::Column(*column, member.shape.clone())),
-                Field::Cursor => scales.parts.push(Weighed::Cursor),
-                Field::Link(parts) => scales.link(parts),
+                Field::Column(column) => {
+                    scales.names += name;
+                    scales.columns.push((*column, member.shape.clone()));
+                }
+                Field::Cursor => {
+                    scales.others += name;
+                    scales.parts.push(Weighed::Cursor);
+                }
+                Field::Link(parts) => {
+                    scales.others += name;
+                    scales.link(parts);
+                }
             }
         }
         scales
     }
 
     fn link(&mut self, parts: &[Part]) {
-        self.constant += "\"\"".len() + BASE;
+        self.others += "\"\"".len() + BASE;
         for part in parts {
             match part {
-                Part::Literal(text) => self.constant += text.len(),
+                Part::Literal(text) => self.others += text.len(),
                 Part::Column(column) => self.parts.push(Weighed::InLink(*column)),
             }
         }
@@ -63,13 +73,18 @@ impl Scales {
 
     /// What a row weighs, from the canonical form of its key and the values of the source's columns.
     pub(crate) fn weigh(&self, key: &[u8], values: &[Value<'_>]) -> usize {
+        let columns = self.columns.iter().map(|(column, shape)| weight(values[*column], shape));
+        self.weigh_written(key, values, self.names + columns.sum::<usize>())
+    }
+
+    /// The same of a row whose columns were written as JSON: in so many bytes, with their names.
+    pub(crate) fn weigh_written(&self, key: &[u8], values: &[Value<'_>], columns: usize) -> usize {
         let weight = |part: &Weighed| match part {
-            Weighed::Column(column, shape) => weight(values[*column], shape),
             // Without the quotes that a text would have.
             Weighed::InLink(column) => weight(values[*column], &Shape::Scalar).saturating_sub(2),
             Weighed::Cursor => encoded_len(key.len() + SEAL, false).unwrap_or(usize::MAX) + 2,
         };
-        self.constant + self.parts.iter().map(weight).sum::<usize>()
+        columns + self.others + self.parts.iter().map(weight).sum::<usize>()
     }
 }
 
@@ -106,10 +121,18 @@ fn scalar(value: Value<'_>) -> usize {
         Value::Real(_) => null,
         Value::Decimal(digits) if text::is_number(digits) => digits.len(),
         Value::Decimal(_) => null,
-        Value::Encoded(json, _) | Value::Json(json) => json.len(),
+        Value::Encoded(json, _) => json.len(),
+        Value::Json(_) => json_length(value),
         Value::Text(text) | Value::Formless(Some(text)) => text::string_length(text),
         Value::Blob(bytes) => encoded_len(bytes.len(), true).unwrap_or(usize::MAX).saturating_add(2),
     }
+}
+
+/// What a JSON column becomes cannot be told but by writing it.
+fn json_length(value: Value<'_>) -> usize {
+    let mut out = Output::default();
+    text::scalar(value, &mut out);
+    out.bytes.len()
 }
 
 /// How many digits a number has, with its sign.
@@ -122,7 +145,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{flaw::Flaws, format::Output};
+    use crate::flaw::Flaws;
 
     /// Each kind of value with its weight: boundaries are made of them, so none may change without a new version of
     /// the stored form.
@@ -146,7 +169,7 @@ mod tests {
             (Value::Text(b"a\n\x01\xff"), Shape::Scalar, 14),
             (Value::Text("é\u{2028}".as_bytes()), Shape::Scalar, 10),
             (Value::Blob(b"abcd"), Shape::Scalar, 10),
-            (Value::Json(b"{ }"), Shape::Scalar, 3),
+            (Value::Json(b"{ }"), Shape::Scalar, 2),
             (Value::Encoded(b"[1]", Flaws::default()), Shape::Scalar, 3),
             (Value::Formless(None), Shape::Scalar, 4),
             (Value::Formless(Some(b"x")), Shape::Scalar, 3),
@@ -190,6 +213,7 @@ mod tests {
                 Value::Text(words.as_bytes()),
                 Value::Formless(Some(&text)),
                 Value::Blob(&text),
+                Value::Json(words.as_bytes()),
                 Value::Decimal(words.as_bytes()),
                 Value::Integer(n),
                 Value::Real(f64::from_bits(bits)),

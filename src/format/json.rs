@@ -19,6 +19,10 @@ impl Encoder for Json {
         Bytes::from_static(b"{\"results\":[")
     }
 
+    fn writes_json(&self) -> bool {
+        true
+    }
+
     fn field(&self, index: usize, value: Value<'_>, out: &mut Output) {
         self.0.field(index, value, out);
     }

@@ -33,6 +33,12 @@ pub trait Encoder: Send + Sync + 'static {
         false
     }
 
+    /// Whether a row is a JSON object, of which [`field`](Encoder::field) appends nothing but the member, its name and
+    /// what stands before it: then what it appends is what the row weighs where chunks are cut.
+    fn writes_json(&self) -> bool {
+        false
+    }
+
     /// Appends what begins a row; `cursor` is sealed, or empty where it is not asked for.
     fn begin_row(&self, _cursor: &str, _out: &mut Output) {}
 

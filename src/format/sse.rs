@@ -32,6 +32,10 @@ impl Encoder for Sse {
         true
     }
 
+    fn writes_json(&self) -> bool {
+        true
+    }
+
     fn field(&self, index: usize, value: Value<'_>, out: &mut Output) {
         self.0.field(index, value, out);
     }
