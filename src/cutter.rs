@@ -64,6 +64,8 @@ struct Written {
     out: Output,
     done: VecDeque<Arc<Chunk>>,
     wanted: Wanted,
+    /// When the first row of the chunk that is being filled was read, in milliseconds since 1970.
+    loaded_at: u64,
 }
 
 /// Whether somebody has asked for chunks of a variant since its last read began.
@@ -79,8 +81,23 @@ pub(crate) struct Made {
 
 /// Those who wait for a read until its first row comes.
 pub(crate) trait Joining: Send + Sync {
-    /// Lets nobody join any more; gives the variants that those who joined ask for.
-    fn close(&self) -> Vec<Arc<List>>;
+    /// Lets nobody join any more; gives those who joined.
+    fn close(&self) -> Vec<Joiner>;
+}
+
+/// A variant, or several, that a read is to write too.
+pub(crate) enum Joiner {
+    /// One of which no row of the chunk is written yet.
+    New(Arc<List>),
+    /// Those that somebody else has written as far, from rows of another read.
+    Begun(Box<Cutter>),
+}
+
+/// How far a chunk is filled: the key of its last row, and how many rows it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    last: Vec<u8>,
+    rows: u32,
 }
 
 struct Open {
@@ -89,23 +106,28 @@ struct Open {
     rows: u32,
     /// What they weigh together.
     weight: u64,
-    loaded_at: u64,
+}
+
+impl Position {
+    /// Where no row is read behind this place.
+    pub(crate) fn at(place: &Cursor) -> Position {
+        Position { last: place.canonical().to_vec(), rows: 0 }
+    }
 }
 
 impl Cutter {
-    /// Begins at `start`, and ends at `cut` rows unless it is 0. Others may join until the first row comes.
-    pub(crate) fn new(list: Arc<List>, start: Cursor, cut: u32, joining: Option<Arc<dyn Joining>>) -> Cutter {
+    /// Begins at `start`, and ends at `cut` rows unless it is 0.
+    pub(crate) fn new(list: Arc<List>, start: Cursor, cut: u32) -> Cutter {
         let last = start.canonical().to_vec();
         let open = Open {
             boundary: Boundary::new(list.resource().options().sizes, start.is_start()),
             rows: 0,
             weight: 0,
-            loaded_at: 0,
             start,
         };
         Cutter {
             variants: vec![Written::new(list)],
-            joining,
+            joining: None,
             cut,
             open: Some(open),
             last,
@@ -121,6 +143,16 @@ impl Cutter {
     pub(crate) fn resume(&mut self, list: &List) {
         self.variants
             .retain(|written| written.wanted.swap(false, Ordering::Relaxed) || written.list.key() == list.key());
+    }
+
+    /// From now on others may join, until the next row comes.
+    pub(crate) fn let_join(&mut self, joining: Arc<dyn Joining>) {
+        self.joining = Some(joining);
+    }
+
+    /// How far it has come.
+    pub(crate) fn position(&self) -> Position {
+        Position { last: self.last.clone(), rows: self.open.as_ref().map_or(0, |open| open.rows) }
     }
 
     /// The lists in the variants that are written.
@@ -176,8 +208,8 @@ impl Cutter {
     pub(crate) fn begin_run(&mut self, now: u64) {
         self.runs += 1;
         self.run_at = now;
-        if let Some(open) = self.open.as_mut().filter(|open| open.rows == 0) {
-            open.loaded_at = now;
+        if self.open.as_ref().is_some_and(|open| open.rows == 0) {
+            self.variants.iter_mut().for_each(|written| written.loaded_at = now);
         }
     }
 
@@ -208,12 +240,12 @@ impl Cutter {
         self.variants.iter().map(|written| written.out.bytes.capacity() + 256).sum()
     }
 
-    /// The keys of the chunks that its last rows begin, and when the first of them was read; `None` when every
+    /// The keys of the chunks that its last rows begin, each with when the first of them was read; none when every
     /// row is in a whole one.
-    pub(crate) fn begun(&self) -> Option<(Vec<ChunkKey>, u64)> {
-        let open = self.open.as_ref().filter(|open| open.rows > 0)?;
-        let keys = self.lists().map(|list| list.chunk_key(&open.start, self.cut)).collect();
-        Some((keys, open.loaded_at))
+    pub(crate) fn begun(&self) -> Vec<(ChunkKey, u64)> {
+        let Some(open) = self.open.as_ref().filter(|open| open.rows > 0) else { return vec![] };
+        let begun = |written: &Written| (written.list.chunk_key(&open.start, self.cut), written.loaded_at);
+        self.variants.iter().map(begun).collect()
     }
 
     fn close(&mut self, next: Option<Cursor>) {
@@ -223,20 +255,27 @@ impl Cutter {
         }
         if let Some(start) = next.filter(|_| self.cut == 0) {
             let boundary = Boundary::new(self.list().resource().options().sizes, false);
-            self.open = Some(Open { start, boundary, rows: 0, weight: 0, loaded_at: self.run_at });
+            self.open = Some(Open { start, boundary, rows: 0, weight: 0 });
+            self.variants.iter_mut().for_each(|written| written.loaded_at = self.run_at);
         }
     }
 
     /// Writes from now on what is asked for by now, and nothing else.
     fn close_to_others(&mut self) {
         let joined = self.joining.take().map(|joining| joining.close());
-        self.variants.extend(joined.into_iter().flatten().map(Written::new));
+        for joiner in joined.into_iter().flatten() {
+            match joiner {
+                Joiner::New(list) => self.variants.push(Written { loaded_at: self.run_at, ..Written::new(list) }),
+                Joiner::Begun(other) => self.variants.extend(other.variants),
+            }
+        }
     }
 }
 
 impl Written {
     fn new(list: Arc<List>) -> Written {
-        Written { pen: list.pen(), list, out: Output::default(), done: VecDeque::new(), wanted: Wanted::default() }
+        let pen = list.pen();
+        Written { list, pen, out: Output::default(), done: VecDeque::new(), wanted: Wanted::default(), loaded_at: 0 }
     }
 
     /// Writes a row; gives what it weighs, where that is known by now.
@@ -248,7 +287,7 @@ impl Written {
     fn close(&mut self, open: &Open, cut: u32, next: Option<&Cursor>) {
         self.done.push_back(Arc::new(Chunk {
             key: self.list.chunk_key(&open.start, cut),
-            loaded_at: open.loaded_at,
+            loaded_at: self.loaded_at,
             rows: open.rows,
             body: body_of(&mut self.out.bytes),
             next: next.cloned(),
@@ -340,7 +379,7 @@ mod tests {
 
     /// The places of a list, and the lengths of its chunks' bodies.
     fn cut(list: List, rows: &[(Vec<u8>, f64)]) -> (Vec<(Cursor, u32)>, Vec<usize>) {
-        let mut cutter = Cutter::new(Arc::new(list), Cursor::start(), 0, None);
+        let mut cutter = Cutter::new(Arc::new(list), Cursor::start(), 0);
         cutter.begin_run(1);
         for (number, (text, real)) in rows.iter().enumerate() {
             cutter

@@ -82,10 +82,10 @@ impl LeftOver {
 
     /// Keeps the rows that a cutter has begun a chunk with.
     pub(super) fn put_begun(&mut self, generation: u64, cutter: Box<Cutter>) {
-        let Some((keys, read_at)) = cutter.begun() else { return };
-        let bytes = cutter.weight() / keys.len();
+        let begun = cutter.begun();
+        let bytes = cutter.weight() / begun.len().max(1);
         let cutter = Arc::new(Mutex::new(Some(cutter)));
-        for key in keys {
+        for (key, read_at) in begun {
             self.keep((key, generation), read_at, bytes, Rows::Begun(Arc::clone(&cutter)));
         }
     }

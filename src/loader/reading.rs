@@ -1,7 +1,7 @@
 //! Reads of the source that are under way: one for all variants of a list whose loads wait for the same rows.
 //!
-//! A load that comes before the first row joins, and its variant is written too. Rows behind the chunk that is loaded
-//! are written in the same variants, and wait for their loads ([`LeftOver`](super::left_over::LeftOver)).
+//! A load that comes before the first row joins, and its variant is written too; one that has read as far by itself brings
+//! along what it has written. Rows behind the chunk that is loaded are written in the same variants, and wait for their loads ([`LeftOver`](super::left_over::LeftOver)).
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ use tracing::{Instrument, Span};
 use super::{Loader, Place, flight::FlightKey, unpoisoned};
 use crate::{
     chunk::{Chunk, ListKey},
-    cutter::{Cutter, Joining, Made},
+    cutter::{Cutter, Joiner, Joining, Made, Position},
     error::{Error, Kind, Result},
     list::List,
     source::Query,
@@ -36,6 +36,8 @@ pub(super) type Readings = HashMap<FlightKey, Vec<Reading>>;
 
 /// A read under way.
 pub(super) struct Reading {
+    /// How far the chunk was filled when it began.
+    position: Position,
     /// When it began, in milliseconds since 1970.
     began: u64,
     passengers: Arc<Passengers>,
@@ -69,23 +71,37 @@ struct Aboard {
     /// Those of them for which a load waits.
     awaited: Vec<ListKey>,
     /// Those that have come since it began and are not written yet; `None` behind the first row.
-    joined: Option<Vec<Arc<List>>>,
+    joined: Option<Vec<Joiner>>,
 }
 
 impl Passengers {
-    /// Whether a load of this list may wait for the read.
-    fn takes(&self, list: &Arc<List>) -> bool {
+    /// Whether the read writes this list anyway, so that a load of it may wait.
+    fn have(&self, list: &List) -> bool {
         let mut aboard = unpoisoned(&self.0);
-        if !aboard.variants.contains(list.key()) {
-            if aboard.variants.len() >= VARIANTS {
-                return false;
-            }
-            let Some(joined) = &mut aboard.joined else { return false };
-            joined.push(Arc::clone(list));
-            aboard.variants.push(*list.key());
+        let has = aboard.variants.contains(list.key());
+        if has {
+            aboard.awaited.push(*list.key());
         }
+        has
+    }
+
+    /// Takes in what a load of this list comes with; gives it back where the read writes too much already, or its
+    /// first row has come.
+    fn take(&self, list: &List, joiner: Joiner) -> Result<(), Joiner> {
+        let mut aboard = unpoisoned(&self.0);
+        let keys: Vec<ListKey> = match &joiner {
+            Joiner::New(list) => vec![*list.key()],
+            Joiner::Begun(cutter) => cutter.lists().map(|list| *list.key()).collect(),
+        };
+        let is_known = keys.iter().any(|key| aboard.variants.contains(key));
+        if is_known || aboard.variants.len() + keys.len() > VARIANTS {
+            return Err(joiner);
+        }
+        let Some(joined) = &mut aboard.joined else { return Err(joiner) };
+        joined.push(joiner);
+        aboard.variants.extend(keys);
         aboard.awaited.push(*list.key());
-        true
+        Ok(())
     }
 
     fn is_awaited(&self, list: &List) -> bool {
@@ -94,7 +110,7 @@ impl Passengers {
 }
 
 impl Joining for Passengers {
-    fn close(&self) -> Vec<Arc<List>> {
+    fn close(&self) -> Vec<Joiner> {
         unpoisoned(&self.0).joined.take().unwrap_or_default()
     }
 }
@@ -141,49 +157,66 @@ impl Loader {
         let own = (place.key.clone(), generation);
         let now = self.now();
         let since = place.fresh_since(now);
+        // Dropped behind the lock: the last to drop an outcome takes the lock for itself.
+        let mut spare = vec![];
         let mut readings = unpoisoned(&self.readings);
 
         if let Some(chunk) = unpoisoned(&self.left_over).take_chunk(&own, now, since) {
             return Ok(Part::Done(chunk));
         }
+        let here = readings.entry(key.clone()).or_default();
         if may_join {
-            for reading in readings.get(&key).into_iter().flatten() {
-                // Not the other way round: an outcome that is the last to be dropped takes the lock for itself.
-                if reading.passengers.takes(&place.list)
-                    && let Some(outcome) = reading.outcome.upgrade()
-                {
+            for reading in here.iter().filter(|reading| reading.passengers.have(&place.list)) {
+                if let Some(outcome) = reading.outcome.upgrade() {
                     place.around().follows_from(&reading.span);
                     return Ok(Part::Joins(outcome, reading.began));
                 }
             }
         }
 
-        let mut begun = unpoisoned(&self.left_over).take_begun(&own, now, since);
-        if let Some(cutter) = &mut begun {
-            cutter.resume(&place.list);
+        let mut joiner = match unpoisoned(&self.left_over).take_begun(&own, now, since) {
+            Some(mut cutter) => {
+                cutter.resume(&place.list);
+                Joiner::Begun(cutter)
+            }
+            None => Joiner::New(Arc::clone(&place.list)),
+        };
+        let position = match &joiner {
+            Joiner::New(_) => Position::at(&place.cursor),
+            Joiner::Begun(cutter) => cutter.position(),
+        };
+        if may_join {
+            for reading in here.iter().filter(|reading| reading.position == position) {
+                let Some(outcome) = reading.outcome.upgrade() else { continue };
+                match reading.passengers.take(&place.list, joiner) {
+                    Ok(()) => {
+                        place.around().follows_from(&reading.span);
+                        return Ok(Part::Joins(outcome, reading.began));
+                    }
+                    Err(back) => {
+                        joiner = back;
+                        spare.push(outcome);
+                    }
+                }
+            }
         }
+
+        let mut cutter = match joiner {
+            Joiner::New(list) => Box::new(Cutter::new(list, place.cursor.clone(), place.cut)),
+            Joiner::Begun(cutter) => cutter,
+        };
         let passengers = Arc::new(Passengers(Mutex::new(Aboard {
-            variants: begun
-                .as_ref()
-                .map_or_else(|| vec![*place.list.key()], |cutter| cutter.lists().map(|list| *list.key()).collect()),
+            variants: cutter.lists().map(|list| *list.key()).collect(),
             awaited: vec![*place.list.key()],
-            joined: begun.is_none().then(Vec::new),
+            joined: Some(vec![]),
         })));
-        let cutter = begun.unwrap_or_else(|| {
-            let joining = Arc::clone(&passengers) as Arc<dyn Joining>;
-            Box::new(Cutter::new(Arc::clone(&place.list), place.cursor.clone(), place.cut, Some(joining)))
-        });
+        cutter.let_join(Arc::clone(&passengers) as Arc<dyn Joining>);
 
         let read = read(Arc::clone(self), place.clone(), key.clone(), Arc::clone(&passengers), cutter);
         // Whichever load of those that wait for it has it go on.
         let outcome = read.instrument(place.around().clone()).boxed().shared();
         let weak = outcome.downgrade().ok_or_else(|| Error::new(Kind::Internal, "a read ended before it began"))?;
-        readings.entry(key).or_default().push(Reading {
-            began: now,
-            passengers,
-            outcome: weak,
-            span: place.around().clone(),
-        });
+        here.push(Reading { position, began: now, passengers, outcome: weak, span: place.around().clone() });
         Ok(Part::Leads(outcome))
     }
 }

@@ -2,16 +2,20 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use chunkflow::{
-    Chunk, ChunkKey, Chunkflow, Field, Memory, Metrics, Part, Resource, ResourceOptions, Store, system_clock,
+    BoxFuture, Chunk, ChunkKey, Chunkflow, Column, Field, Memory, Metrics, Part, Query, Resource, ResourceOptions,
+    RowSink, Run, Source, Store, Value, system_clock,
 };
 use http::Request;
 use http_body_util::BodyExt;
-use tokio::task::JoinHandle;
+use tokio::{sync::Semaphore, task::JoinHandle};
 
 use crate::{
     servers::{Kind, Server},
@@ -32,11 +36,15 @@ const ASKED: [(&str, &str, &str); 7] = [
 
 /// A list with links, so that its bytes depend on the host.
 fn serve(source: &Arc<Numbers>, store: Arc<dyn Store>) -> Chunkflow {
+    serve_source(Arc::clone(source) as _, store)
+}
+
+fn serve_source(source: Arc<dyn Source>, store: Arc<dyn Store>) -> Chunkflow {
     let link = Field::Link(vec![Part::Literal("/numbers/".to_owned()), Part::Column(0)]);
     let fields =
         vec![("id".to_owned(), Field::Column(0)), ("text".to_owned(), Field::Column(1)), ("url".to_owned(), link)];
     let options = ResourceOptions { fields: Some(fields), ..ResourceOptions::default() };
-    let resource = Resource::new("list", Arc::clone(source) as _, options).unwrap();
+    let resource = Resource::new("list", source, options).unwrap();
     Chunkflow::with_clock(store, system_clock(), Arc::new(Metrics::default())).with(resource)
 }
 
@@ -83,6 +91,69 @@ fn formats_codings_and_hosts_that_are_asked_for_together_read_each_row_once() {
         assert_eq!(source.handed.load(Ordering::SeqCst), 5_000);
         assert_eq!(chunkflow.metrics().rows_read(), 5_000);
     });
+}
+
+/// A source whose read behind a place waits for a permit.
+struct HeldAt {
+    numbers: Arc<Numbers>,
+    place: i64,
+    waits: AtomicUsize,
+    permits: Semaphore,
+}
+
+impl Source for HeldAt {
+    fn columns(&self) -> &[Column] {
+        self.numbers.columns()
+    }
+
+    fn order(&self) -> &[String] {
+        self.numbers.order()
+    }
+
+    fn fingerprint(&self) -> Vec<u8> {
+        self.numbers.fingerprint()
+    }
+
+    fn rows<'a>(&'a self, query: Query, sink: Box<dyn RowSink>) -> BoxFuture<'a, chunkflow::Result<Run>> {
+        Box::pin(async move {
+            if query.after.values().next() == Some(Value::Integer(self.place)) {
+                self.waits.fetch_add(1, Ordering::SeqCst);
+                self.permits.acquire().await.unwrap().forget();
+            }
+            self.numbers.rows(query, sink).await
+        })
+    }
+}
+
+#[test]
+fn who_has_read_as_far_by_itself_joins_the_read_that_goes_on_from_there() {
+    let numbers = Numbers::new(5_000, 200);
+    // The first read ends at row 100.
+    let held = Arc::new(HeldAt {
+        numbers: Arc::clone(&numbers),
+        place: 100,
+        waits: AtomicUsize::new(0),
+        permits: Semaphore::new(0),
+    });
+    let chunkflow = serve_source(Arc::clone(&held) as _, memory());
+    runtime().block_on(async {
+        let mut expected = vec![];
+        for asked in [ASKED[0], ASKED[3]] {
+            expected.push(ask(&serve(&Numbers::new(5_000, 200), memory()), asked).await.unwrap());
+        }
+
+        let first = ask(&chunkflow, ASKED[0]);
+        while held.waits.load(Ordering::SeqCst) < 1 {
+            tokio::task::yield_now().await;
+        }
+        let second = ask(&chunkflow, ASKED[3]);
+        until_they_wait(&chunkflow, 4).await;
+        assert_eq!(held.waits.load(Ordering::SeqCst), 1, "it waits for the read of the first");
+        held.permits.add_permits(1_000);
+        assert!(first.await.unwrap() == expected[0]);
+        assert!(second.await.unwrap() == expected[1]);
+    });
+    assert_eq!(numbers.handed.load(Ordering::SeqCst), 5_100, "the first hundred twice, all others once");
 }
 
 #[test]
