@@ -4,8 +4,10 @@ mod stored;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-pub(crate) use self::stored::FORM;
 use crate::cursor::Cursor;
+
+/// The version of the stored form.
+pub(crate) const FORM: char = '3';
 
 /// Where in a key the cursor stands that the chunk starts at.
 const PLACE: usize = 48 + 4;

@@ -28,17 +28,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::{Chunk, ChunkKey, PLACE, Sum};
+use super::{Chunk, ChunkKey, FORM, PLACE, Sum};
 use crate::{
     cursor::Cursor,
     error::{Error, Kind, Result},
     secret::{Keys, Secret},
 };
 
-/// The version of the form.
-pub(crate) const FORM: char = '3';
-
-const MAGIC: &[u8; 4] = b"ckf3";
+const MAGIC: &[u8; 4] = &[b'c', b'k', b'f', FORM as u8];
 const HEAD: usize = 48;
 const END: u32 = u32::MAX;
 const PLAIN: u32 = u32::MAX;
