@@ -417,7 +417,7 @@ mod tests {
         }
 
         #[test]
-        fn a_chunk_is_within_384_kib_of_json_and_a_row_whatever_its_values_are(rows in rows(30_000, 0..60)) {
+        fn a_chunk_of_any_values_is_within_384_kib_of_json_and_a_row(rows in rows(30_000, 0..60)) {
             let (_, lengths) = cut(List::new(resource(Sizes::default(), None), Format::JSON, vec![], ""), &rows);
             // Bytes that are no text are six times as long in JSON where they are escaped.
             let row = 2 * 6 * 30_000 + 200;

@@ -207,7 +207,7 @@ impl List {
         ChunkKey::new(&self.key, cursor, cut)
     }
 
-    /// The key of the same place, whatever the variant of the list.
+    /// The key of the same place, for all variants of the list.
     pub(crate) fn place_key(&self, cursor: &Cursor, cut: u32) -> ChunkKey {
         ChunkKey::new(&self.places, cursor, cut)
     }
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_differs_makes_another_variant() {
+    fn each_part_that_differs_makes_another_variant() {
         let digests = [
             canonical_variant(&[1; 32], "json", "gzip", "b", None),
             canonical_variant(&[2; 32], "json", "gzip", "b", None),

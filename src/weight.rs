@@ -24,7 +24,8 @@ pub(crate) struct Scales {
     /// Of the members that are columns: names, colons, and what stands before each.
     names: usize,
     columns: Vec<(usize, Shape)>,
-    /// Of all else: the last brace, and the members that are links and cursors, as far as they are the same in each row.
+    /// Of all else: the last brace, and what is the same in each row of the members that are links and
+    /// cursors.
     others: usize,
     parts: Vec<Weighed>,
 }
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_and_a_cursor_weigh_the_same_whatever_the_host_and_the_secret() {
+    fn a_link_and_a_cursor_weigh_the_same_for_every_host_and_secret() {
         let fields = vec![
             ("url".to_owned(), Field::Link(vec![Part::Literal("/tricks/".to_owned()), Part::Column(0)])),
             ("cursor".to_owned(), Field::Cursor),

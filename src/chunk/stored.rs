@@ -17,8 +17,8 @@
 //! 48  …           key, cursor, sections, body, tag; nothing behind them
 //! ```
 //!
-//! The *sections* are room for what later versions know of a chunk: each is its kind (u16), its length (u32) and so many
-//! bytes. Servers pass over kinds that they do not know. The *tag* is the id of a key (16 bytes) and the HMAC-SHA-256
+//! The *sections* are room for what later versions know of a chunk: each is its kind (u16), its length
+//! (u32) and so many bytes. Servers pass over kinds that they do not know. The *tag* is the id of a key (16 bytes) and the HMAC-SHA-256
 //! (RFC 2104) under that key of all from byte 8 to the tag.
 //!
 //! The version stands in the names of a shared store too ([`FORM`]), so that servers of two versions never overwrite
@@ -265,7 +265,8 @@ mod tests {
     proptest! {
         #[test]
         fn the_stored_form_comes_back_and_any_change_of_it_is_refused(
-            n: i64, end: bool, body: Vec<u8>, at: prop::sample::Index, bit in 0u8..8, cut: prop::sample::Index, sealed: bool,
+            n: i64, end: bool, body: Vec<u8>, at: prop::sample::Index, bit in 0u8..8,
+            cut: prop::sample::Index, sealed: bool,
         ) {
             let chunk = chunk(n, end, body);
             let stored = chunk.seal(sealed.then(|| secret(&["a"])).as_ref());
@@ -279,7 +280,8 @@ mod tests {
         #[test]
         fn another_key_is_refused(n: i64, m: i64) {
             prop_assume!(n != m);
-            let (one, other) = (chunk(n, true, vec![]), chunk(m, true, vec![]));
+            let one = chunk(n, true, vec![]);
+            let other = chunk(m, true, vec![]);
             prop_assert!(open(&one.seal(None), &other.key).is_err());
         }
 

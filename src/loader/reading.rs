@@ -1,7 +1,8 @@
 //! Reads of the source that are under way: one for all variants of a list whose loads wait for the same rows.
 //!
-//! A load that comes before the first row joins, and its variant is written too; one that has read as far by itself brings
-//! along what it has written. Rows behind the chunk that is loaded are written in the same variants, and wait for their loads ([`LeftOver`](super::left_over::LeftOver)).
+//! A load that comes before the first row joins, and its variant is written too; one that has read as
+//! far by itself brings along what it has written. Rows behind the chunk that is loaded are written in the
+//! same variants, and wait for their loads ([`LeftOver`](super::left_over::LeftOver)).
 
 use std::{
     collections::HashMap,
@@ -31,7 +32,7 @@ const VARIANTS: usize = 8;
 /// database.
 type Outcome = Shared<BoxFuture<'static, Result<Arc<Run>>>>;
 
-/// All of them, by the place in the list, whatever its variant.
+/// All of them, by the place in the list, which is the same in every variant.
 pub(super) type Readings = HashMap<FlightKey, Vec<Reading>>;
 
 /// A read under way.
@@ -213,7 +214,7 @@ impl Loader {
         cutter.let_join(Arc::clone(&passengers) as Arc<dyn Joining>);
 
         let read = read(Arc::clone(self), place.clone(), key.clone(), Arc::clone(&passengers), cutter);
-        // Whichever load of those that wait for it has it go on.
+        // Any of the loads that wait for it has it go on.
         let outcome = read.instrument(place.around().clone()).boxed().shared();
         let weak = outcome.downgrade().ok_or_else(|| Error::new(Kind::Internal, "a read ended before it began"))?;
         here.push(Reading { position, began: now, passengers, outcome: weak, span: place.around().clone() });
@@ -236,7 +237,7 @@ async fn read(
     place.list.resource().counts().database.loads.observe(began.elapsed());
     let mut cutter = cutter?;
 
-    // Under the lock, so that whoever looks finds the read or what it has laid aside.
+    // Under the lock, so that a load that looks finds the read or what it has laid aside.
     let mut readings = unpoisoned(&loader.readings);
     leaves.leave(&mut readings);
     let mut run = vec![];
@@ -301,7 +302,7 @@ impl Loader {
     }
 }
 
-/// Takes a read out of those under way, however it ends.
+/// Takes a read out of those under way when it ends: done, failed or given up.
 struct Leaves<'a> {
     loader: &'a Loader,
     key: &'a FlightKey,

@@ -1,4 +1,4 @@
-//! What lasts as long as a listener, whatever a reload replaces.
+//! What lasts as long as a listener, and is not replaced by a reload.
 
 use std::sync::{
     Arc, OnceLock,

@@ -1,6 +1,6 @@
 //! Traces: which trace a request belongs to, for its lines in the log, and the spans of what is done for it.
 //!
-//! Spans are `tracing`'s, of target `chunkflow::trace` and level DEBUG: whoever has a subscriber of their own gets
+//! Spans are `tracing`'s, of target `chunkflow::trace` and level DEBUG: a program with a subscriber of its own gets
 //! them too. Where nobody wants them none is made, and what is near at hand has none in any case.
 
 mod parent;
@@ -84,7 +84,7 @@ impl Trace {
         begun.or(self.parent.map(|parent| parent.trace))
     }
 
-    /// Begins the span of the request, within that of its client or of whoever calls this.
+    /// Begins the span of the request, within that of its client or of the caller.
     pub(crate) fn begin<B>(&self, request: &Request<B>, asked: &Asked<'_>) -> Traced {
         let begin = || {
             let span = asked.span(request);

@@ -25,7 +25,8 @@ pub(super) fn begin(span: &Span, parent: Option<Parent>, headers: &HeaderMap) ->
     if let Some(Parent { trace, span: id, flags }) = parent
         && Span::current().is_disabled()
     {
-        let (trace, id) = (OtelTraceId::from_bytes(trace.0), SpanId::from_bytes(id));
+        let trace = OtelTraceId::from_bytes(trace.0);
+        let id = SpanId::from_bytes(id);
         // One that is none by the rules of its parts is left behind.
         let state = TraceState::from_str(&parent::state(headers)).unwrap_or_default();
         let remote = SpanContext::new(trace, id, TraceFlags::new(flags), true, state);

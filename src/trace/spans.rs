@@ -120,7 +120,7 @@ pub(crate) fn chunk(within: &Span, resource: &str) -> Span {
     span_within!(within, "chunk", chunkflow.resource = resource, chunkflow.found = Empty, chunkflow.rows = Empty)
 }
 
-/// A load of a chunk, from a shared store or the source, however many wait for it.
+/// A load of a chunk, from a shared store or the source: one for all that wait for it.
 pub(crate) fn load(within: &Span, resource: &str, is_refresh: bool) -> Span {
     span_within!(
         within,

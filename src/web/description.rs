@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_description_is_made_once_until_the_lists_are_others_whatever_hosts_are_asked_for() {
+    fn a_description_is_made_once_for_all_hosts_until_the_lists_are_others() {
         let description = Description::default();
         let some = Chunkflow::new(Arc::new(Memory::new(1 << 20))).with(list("a"));
         let more = some.clone().with(list("b"));

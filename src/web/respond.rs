@@ -312,7 +312,8 @@ fn status_value(how: How) -> HeaderValue {
         How::Fresh(left) => {
             // By hand: it is part of every warm answer.
             const BEGIN: &[u8; 20] = b"chunkflow; hit; ttl=";
-            let (mut value, mut digits) = ([0; BEGIN.len() + 20], itoa::Buffer::new());
+            let mut value = [0; BEGIN.len() + 20];
+            let mut digits = itoa::Buffer::new();
             let digits = digits.format(left).as_bytes();
             let end = BEGIN.len() + digits.len();
             value[..BEGIN.len()].copy_from_slice(BEGIN);

@@ -235,7 +235,8 @@ fn what_nobody_asks_for_any_more_is_not_written_in_that_format() {
     let source = Numbers::held_back(20_000, 200);
     let chunkflow = serve(&source, Arc::clone(&store) as _);
     runtime().block_on(async {
-        let (json, csv) = (ask(&chunkflow, ASKED[0]), ask(&chunkflow, ASKED[3]));
+        let json = ask(&chunkflow, ASKED[0]);
+        let csv = ask(&chunkflow, ASKED[3]);
         until_they_wait(&chunkflow, 2).await;
         source.permits.add_permits(2);
         while source.begun() < 3 {

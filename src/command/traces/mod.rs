@@ -75,7 +75,8 @@ mod tests {
                 |name: &str| variables.iter().find(|(one, _)| *one == name).map(|(_, value)| (*value).to_owned());
             collector(&find, configured).map(|(url, _)| url)
         };
-        let (all, spans) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+        let all = "OTEL_EXPORTER_OTLP_ENDPOINT";
+        let spans = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
         let some = |url: &str| Some(url.to_owned());
         assert_eq!(to(&[], None), None);
         assert_eq!(to(&[(all, "")], None), None);
