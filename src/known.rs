@@ -7,7 +7,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, Weak},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -25,6 +25,7 @@ use crate::{
         Source, Spec, TableInfo, open_database,
     },
     store::Store,
+    unpoisoned::Unpoisoned,
 };
 
 /// A database that is away is tried again so much later.
@@ -122,7 +123,7 @@ impl Known {
     }
 
     fn said(&self) -> MutexGuard<'_, HashMap<ChunkKey, Arc<Chunk>>> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+        self.said.lock().unpoisoned()
     }
 
     /// Notes what the database said of a source, and has it written.

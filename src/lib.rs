@@ -49,6 +49,7 @@ mod suggest;
 mod survey;
 mod text;
 mod trace;
+mod unpoisoned;
 mod web;
 mod weight;
 

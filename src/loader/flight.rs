@@ -8,12 +8,13 @@ use std::{
 use tokio::sync::watch;
 use tracing::{Instrument, Span, field::display};
 
-use super::{Fetch, Found, How, Loader, Place, REST, unpoisoned};
+use super::{Fetch, Found, How, Loader, Place, REST};
 use crate::{
     chunk::ChunkKey,
     error::{Error, Kind, Result},
     metrics::FoundBy,
     trace,
+    unpoisoned::Unpoisoned,
 };
 
 /// The chunk, and the generation of its resource.
@@ -135,7 +136,7 @@ impl Loader {
             }
             Entry::Vacant(vacant) => {
                 let now = (self.clock)();
-                let read = unpoisoned(&self.left_over).take_chunk(vacant.key(), now, place.fresh_since(now));
+                let read = self.left_over.lock().unpoisoned().take_chunk(vacant.key(), now, place.fresh_since(now));
                 if let Some(chunk) = read {
                     if !refresh {
                         self.found(place, FoundBy::Miss);
@@ -163,13 +164,13 @@ impl Loader {
     /// Begins a load of a stale chunk, unless one is under way.
     pub(super) fn refresh(self: &Arc<Loader>, place: &Place) {
         let resource = place.list.resource().digest();
-        if unpoisoned(&self.resting).get(&resource).is_some_and(|until| (self.clock)() < *until) {
+        if self.resting.lock().unpoisoned().get(&resource).is_some_and(|until| (self.clock)() < *until) {
             return;
         }
         // What it was made of is as old as it is.
         let anew = Place { plain_chunk: None, ..place.clone() };
         // The flight has an interest of its own.
-        drop(self.board(unpoisoned(&self.flights), &anew, true));
+        drop(self.board(self.flights.lock().unpoisoned(), &anew, true));
     }
 
     /// Begins a flight. With an `interest` of its own (a refresh) it goes on though nobody waits, and asks the
@@ -206,7 +207,7 @@ impl Loader {
                 loader.metrics.load_failed(resource.name(), resource.counts(), error);
                 if refresh {
                     let until = (loader.clock)() + REST;
-                    unpoisoned(&loader.resting).insert(place.list.resource().digest(), until);
+                    loader.resting.lock().unpoisoned().insert(place.list.resource().digest(), until);
                 }
                 let id = place.request();
                 let trace_id = place.trace().map(display);
@@ -235,7 +236,7 @@ impl Landing<'_> {
     async fn unwanted(&self) {
         loop {
             self.flight.landed.closed().await;
-            let mut flights = unpoisoned(&self.loader.flights);
+            let mut flights = self.loader.flights.lock().unpoisoned();
             if self.flight.landed.receiver_count() == 0 {
                 flights.remove(self.key);
                 return;
@@ -246,7 +247,7 @@ impl Landing<'_> {
 
 impl Drop for Landing<'_> {
     fn drop(&mut self) {
-        let mut flights = unpoisoned(&self.loader.flights);
+        let mut flights = self.loader.flights.lock().unpoisoned();
         if flights.get(self.key).is_some_and(|flight| Arc::ptr_eq(flight, self.flight)) {
             flights.remove(self.key);
         }

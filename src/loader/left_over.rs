@@ -5,10 +5,11 @@ use std::{
     sync::{Arc, Mutex, atomic::Ordering},
 };
 
-use super::{flight::FlightKey, unpoisoned};
+use super::flight::FlightKey;
 use crate::{
     chunk::Chunk,
     cutter::{Cutter, Wanted},
+    unpoisoned::Unpoisoned,
 };
 
 /// They wait for the loads of their chunks so many milliseconds, and there may be so many bytes of them.
@@ -59,7 +60,7 @@ impl LeftOver {
         let waits = self.new_enough(key, now, since)?;
         let Rows::Begun(cutter) = &waits.rows else { return None };
         // Where it is gone, somebody reads on with it in another variant.
-        let begun = unpoisoned(cutter).take();
+        let begun = cutter.lock().unpoisoned().take();
         self.remove(key);
         begun
     }

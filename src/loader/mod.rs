@@ -13,7 +13,7 @@ mod sharing;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -35,6 +35,7 @@ use crate::{
     source::Requester,
     store::Store,
     trace::{self, TraceId, Traced},
+    unpoisoned::Unpoisoned,
 };
 
 /// Tells the time: milliseconds since 1970. Passed in, so that tests can turn it.
@@ -234,10 +235,6 @@ fn trace_call<T>(span: &Span, answered: &Result<Result<T>, Elapsed>) {
     }
 }
 
-fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Loader {
     /// A loader over `store`.
     pub(crate) fn new(store: Arc<dyn Store>, clock: Clock, metrics: Arc<Metrics>) -> Loader {
@@ -305,7 +302,7 @@ impl Loader {
         if let Some(found) = self.at_hand(place) {
             return Fetch::Ready(found);
         }
-        let flights = unpoisoned(&self.flights);
+        let flights = self.flights.lock().unpoisoned();
         // Again, under the lock: a load that landed in between has put its chunk before it left the map.
         if let Some(found) = self.peek(place) {
             drop(flights);
@@ -325,7 +322,7 @@ impl Loader {
     fn fetch_fresh(self: &Arc<Loader>, place: &Place) -> Fetch {
         match self.peek(place).filter(|found| matches!(found.how, How::Fresh(_))) {
             Some(found) => Fetch::Ready(found),
-            None => self.board(unpoisoned(&self.flights), place, true),
+            None => self.board(self.flights.lock().unpoisoned(), place, true),
         }
     }
 

@@ -13,8 +13,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::unpoisoned;
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    unpoisoned::Unpoisoned,
+};
 
 /// A thread does so many pieces; then whatever else waits for one has its turn.
 const TURN: usize = 32;
@@ -39,7 +41,7 @@ struct Wanted(Piece);
 
 impl Drop for Wanted {
     fn drop(&mut self) {
-        let work = unpoisoned(&self.0).take();
+        let work = self.0.lock().unpoisoned().take();
         drop(work);
     }
 }
@@ -66,7 +68,7 @@ impl Presses {
     }
 
     fn add(self: &Arc<Presses>, piece: Piece) {
-        let mut queue = unpoisoned(&self.queue);
+        let mut queue = self.queue.lock().unpoisoned();
         queue.waiting.push_back(piece);
         if queue.threads < self.most {
             queue.threads += 1;
@@ -90,7 +92,7 @@ impl Thread {
     fn work(mut self) {
         for _ in 0..TURN {
             let Some(piece) = self.next() else { return };
-            let work = unpoisoned(&piece).take();
+            let work = piece.lock().unpoisoned().take();
             if let Some(work) = work {
                 // Whoever waits for it sees that nothing came of it.
                 let _ = catch_unwind(AssertUnwindSafe(work));
@@ -105,7 +107,7 @@ impl Thread {
     /// The next piece of work; without one the thread is not counted any more, so that whoever adds some begins
     /// another.
     fn next(&mut self) -> Option<Piece> {
-        let mut queue = unpoisoned(&self.presses.queue);
+        let mut queue = self.presses.queue.lock().unpoisoned();
         let next = queue.waiting.pop_front();
         if next.is_none() {
             queue.threads -= 1;
@@ -120,13 +122,13 @@ impl Drop for Thread {
         if self.retired {
             return;
         }
-        let mut queue = unpoisoned(&self.presses.queue);
+        let mut queue = self.presses.queue.lock().unpoisoned();
         queue.threads -= 1;
         if queue.threads == 0 {
             // There is no thread for these. Whoever waits for them sees that, and may ask again.
             let left = std::mem::take(&mut queue.waiting);
             drop(queue);
-            left.iter().for_each(|piece| drop(unpoisoned(piece).take()));
+            left.iter().for_each(|piece| drop(piece.lock().unpoisoned().take()));
         }
     }
 }
@@ -206,6 +208,6 @@ mod tests {
             _ = presses.run(move || drop(held)) => panic!("there is no thread"),
             () = tokio::task::yield_now() => {}
         }
-        assert_eq!((Arc::strong_count(&rows), unpoisoned(&presses.queue).waiting.len()), (1, 1));
+        assert_eq!((Arc::strong_count(&rows), presses.queue.lock().unpoisoned().waiting.len()), (1, 1));
     }
 }

@@ -16,13 +16,14 @@ use futures_util::{
 };
 use tracing::{Instrument, Span};
 
-use super::{Loader, Place, flight::FlightKey, unpoisoned};
+use super::{Loader, Place, flight::FlightKey};
 use crate::{
     chunk::{Chunk, ListKey},
     cutter::{Cutter, Joiner, Joining, Made, Position},
     error::{Error, Kind, Result},
     list::List,
     source::Query,
+    unpoisoned::Unpoisoned,
 };
 
 /// So many variants are written by one read: each costs memory for a run of rows, and a client can make up hosts.
@@ -78,7 +79,7 @@ struct Aboard {
 impl Passengers {
     /// Whether the read writes this list anyway, so that a load of it may wait.
     fn have(&self, list: &List) -> bool {
-        let mut aboard = unpoisoned(&self.0);
+        let mut aboard = self.0.lock().unpoisoned();
         let has = aboard.variants.contains(list.key());
         if has {
             aboard.awaited.push(*list.key());
@@ -89,7 +90,7 @@ impl Passengers {
     /// Takes in what a load of this list comes with; gives it back where the read writes too much already, or its
     /// first row has come.
     fn take(&self, list: &List, joiner: Joiner) -> Result<(), Joiner> {
-        let mut aboard = unpoisoned(&self.0);
+        let mut aboard = self.0.lock().unpoisoned();
         let keys: Vec<ListKey> = match &joiner {
             Joiner::New(list) => vec![*list.key()],
             Joiner::Begun(cutter) => cutter.lists().map(|list| *list.key()).collect(),
@@ -106,13 +107,13 @@ impl Passengers {
     }
 
     fn is_awaited(&self, list: &List) -> bool {
-        unpoisoned(&self.0).awaited.contains(list.key())
+        self.0.lock().unpoisoned().awaited.contains(list.key())
     }
 }
 
 impl Joining for Passengers {
     fn close(&self) -> Vec<Joiner> {
-        unpoisoned(&self.0).joined.take().unwrap_or_default()
+        self.0.lock().unpoisoned().joined.take().unwrap_or_default()
     }
 }
 
@@ -160,9 +161,9 @@ impl Loader {
         let since = place.fresh_since(now);
         // Dropped behind the lock: the last to drop an outcome takes the lock for itself.
         let mut spare = vec![];
-        let mut readings = unpoisoned(&self.readings);
+        let mut readings = self.readings.lock().unpoisoned();
 
-        if let Some(chunk) = unpoisoned(&self.left_over).take_chunk(&own, now, since) {
+        if let Some(chunk) = self.left_over.lock().unpoisoned().take_chunk(&own, now, since) {
             return Ok(Part::Done(chunk));
         }
         let here = readings.entry(key.clone()).or_default();
@@ -175,7 +176,7 @@ impl Loader {
             }
         }
 
-        let mut joiner = match unpoisoned(&self.left_over).take_begun(&own, now, since) {
+        let mut joiner = match self.left_over.lock().unpoisoned().take_begun(&own, now, since) {
             Some(mut cutter) => {
                 cutter.resume(&place.list);
                 Joiner::Begun(cutter)
@@ -238,11 +239,11 @@ async fn read(
     let mut cutter = cutter?;
 
     // Under the lock, so that a load that looks finds the read or what it has laid aside.
-    let mut readings = unpoisoned(&loader.readings);
+    let mut readings = loader.readings.lock().unpoisoned();
     leaves.leave(&mut readings);
     let mut run = vec![];
     let mut unawaited = vec![];
-    let mut left_over = unpoisoned(&loader.left_over);
+    let mut left_over = loader.left_over.lock().unpoisoned();
     for Made { list, chunks, wanted } in cutter.made() {
         let is_awaited = passengers.is_awaited(&list);
         left_over.put(generation, chunks.iter().skip(usize::from(is_awaited)).cloned(), &wanted);
@@ -322,6 +323,6 @@ impl Leaves<'_> {
 
 impl Drop for Leaves<'_> {
     fn drop(&mut self) {
-        self.leave(&mut unpoisoned(&self.loader.readings));
+        self.leave(&mut self.loader.readings.lock().unpoisoned());
     }
 }

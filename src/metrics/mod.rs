@@ -11,7 +11,7 @@ mod problems;
 mod told;
 mod under_way;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 #[cfg(feature = "server")]
 pub(crate) use self::problems::{Problem, Reloaded};
@@ -27,6 +27,7 @@ pub use self::{exposition::MetricsFormat, labels::Outcome};
 use crate::{
     error::Error,
     flaw::{Flaw, FlawCount},
+    unpoisoned::Unpoisoned,
 };
 
 /// Bounds of whole streams: a client may take hours.
@@ -86,14 +87,10 @@ impl Default for Metrics {
     }
 }
 
-fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Metrics {
     /// Where a list is counted, in these formats; the same as before for a name that was there.
     pub(crate) fn list(&self, name: &str, formats: &[&'static str]) -> Arc<ListCounts> {
-        let mut lists = unpoisoned(&self.lists);
+        let mut lists = self.lists.lock().unpoisoned();
         if let Some(known) = lists.iter().find(|list| list.name == name) {
             return Arc::clone(known);
         }
@@ -103,7 +100,7 @@ impl Metrics {
 
     /// Where a database is counted; the same as before for a name that was there.
     pub(crate) fn database(&self, name: &str) -> Arc<DatabaseCounts> {
-        let mut databases = unpoisoned(&self.databases);
+        let mut databases = self.databases.lock().unpoisoned();
         if let Some(known) = databases.iter().find(|database| database.name == name) {
             return Arc::clone(known);
         }
@@ -138,7 +135,7 @@ impl Metrics {
     }
 
     fn sum(&self, of: impl Fn(&ListCounts) -> u64) -> u64 {
-        unpoisoned(&self.lists).iter().map(|list| of(list)).sum()
+        self.lists.lock().unpoisoned().iter().map(|list| of(list)).sum()
     }
 
     /// Bytes that were handed to clients, of all lists.
@@ -186,7 +183,7 @@ impl Metrics {
 
     /// Loads that failed.
     pub fn failures(&self) -> u64 {
-        let databases = unpoisoned(&self.databases);
+        let databases = self.databases.lock().unpoisoned();
         databases.iter().flat_map(|database| &database.failures).map(Counter::get).sum()
     }
 

@@ -8,8 +8,8 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Counter, unpoisoned};
-use crate::error::Error;
+use super::Counter;
+use crate::{error::Error, unpoisoned::Unpoisoned};
 
 /// How many problems are kept.
 const KEPT: usize = 20;
@@ -64,7 +64,7 @@ impl Problems {
     /// Keeps a problem in the place of the oldest; one that is as one of the last is counted with it.
     pub(super) fn note(&self, list: &str, database: &str, error: &Error) {
         let what = kept(&error.told());
-        let mut last = unpoisoned(&self.last);
+        let mut last = self.last.lock().unpoisoned();
 
         let same = |one: &Problem| one.list == list && one.database == database && one.what == what;
         let before = last.iter().position(same).and_then(|at| last.remove(at));
@@ -84,7 +84,7 @@ impl Problems {
 impl super::Metrics {
     /// The last problems, the latest first.
     pub(crate) fn problems(&self) -> Vec<Problem> {
-        unpoisoned(&self.problems.last).iter().cloned().collect()
+        self.problems.last.lock().unpoisoned().iter().cloned().collect()
     }
 
     /// Takes note of how a reload went.
@@ -94,11 +94,11 @@ impl super::Metrics {
         counter.inc();
 
         let (Ok(told) | Err(told)) = reloaded;
-        *unpoisoned(&self.problems.last_reload) = Some(Reloaded { at: now(), taken, told: kept(told) });
+        *self.problems.last_reload.lock().unpoisoned() = Some(Reloaded { at: now(), taken, told: kept(told) });
     }
 
     /// How the last reload went.
     pub(crate) fn last_reload(&self) -> Option<Reloaded> {
-        unpoisoned(&self.problems.last_reload).clone()
+        self.problems.last_reload.lock().unpoisoned().clone()
     }
 }

@@ -3,8 +3,8 @@
 use super::{
     Call, Exposition, FoundBy, ListCounts, Metrics, Outcome, Refused,
     labels::{CLASSES, FAILURES},
-    unpoisoned,
 };
+use crate::unpoisoned::Unpoisoned;
 
 impl Metrics {
     /// Writes what is counted here. Values of labels that are known are there from the start.
@@ -26,7 +26,7 @@ impl Metrics {
     }
 
     fn write_lists(&self, to: &mut Exposition) {
-        let lists = unpoisoned(&self.lists).clone();
+        let lists = self.lists.lock().unpoisoned().clone();
 
         to.counters("chunkflow_requests_total", "Requests that were answered, by list, format and class of status");
         for list in lists.iter().map(|list| &**list).chain([&self.no_list]) {
@@ -85,7 +85,7 @@ impl Metrics {
     }
 
     fn write_loads(&self, to: &mut Exposition) {
-        let databases = unpoisoned(&self.databases).clone();
+        let databases = self.databases.lock().unpoisoned().clone();
 
         to.histograms("chunkflow_load_seconds", "Loads of a chunk from a database, the wait for a turn included");
         for database in &databases {

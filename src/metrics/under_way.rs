@@ -13,7 +13,8 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{ListCounts, Outcome, unpoisoned};
+use super::{ListCounts, Outcome};
+use crate::unpoisoned::Unpoisoned;
 
 /// Streams are kept in so many places, so that those which begin and end at once hardly wait for each other.
 const PLACES: u64 = 16;
@@ -82,13 +83,13 @@ impl UnderWay {
             is_cut: AtomicBool::new(false),
             is_stalled: AtomicBool::new(false),
         });
-        unpoisoned(self.place(way.number)).insert(way.number, Arc::clone(&way));
+        self.place(way.number).lock().unpoisoned().insert(way.number, Arc::clone(&way));
         way
     }
 
     /// Lets a stream go that has ended.
     pub(crate) fn leave(&self, way: &Way) {
-        unpoisoned(self.place(way.number)).remove(&way.number);
+        self.place(way.number).lock().unpoisoned().remove(&way.number);
     }
 
     fn place(&self, number: u64) -> &Mutex<HashMap<u64, Arc<Way>>> {
@@ -100,7 +101,7 @@ impl UnderWay {
     pub(crate) fn oldest(&self, most: usize) -> Vec<Arc<Way>> {
         let mut all: Vec<Arc<Way>> = vec![];
         for place in &self.places {
-            all.extend(unpoisoned(place).values().cloned());
+            all.extend(place.lock().unpoisoned().values().cloned());
         }
         all.sort_unstable_by_key(|way| way.number);
         all.truncate(most);
@@ -110,7 +111,7 @@ impl UnderWay {
     /// Has a stream cut; false where there is none of this number.
     #[cfg(feature = "server")]
     pub(crate) fn cut(&self, number: u64) -> bool {
-        let Some(way) = unpoisoned(self.place(number)).get(&number).cloned() else { return false };
+        let Some(way) = self.place(number).lock().unpoisoned().get(&number).cloned() else { return false };
         way.is_cut.store(true, Ordering::Relaxed);
         way.cut.notify_one();
         true

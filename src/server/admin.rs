@@ -1,11 +1,7 @@
 //! What the operator sees and does, on a listener of its own and never on the public one: metrics, the page and
 //! what it reads; forgetting and warming lists, cutting streams, reading the configuration again.
 
-use std::{
-    future::poll_fn,
-    pin::Pin,
-    sync::{Arc, PoisonError},
-};
+use std::{future::poll_fn, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
@@ -20,6 +16,7 @@ use crate::{
     format::Format,
     metrics::{Exposition, MetricsFormat, Way},
     resource::Resource,
+    unpoisoned::Unpoisoned,
     web::{Body, Chunkflow, Page, is_host, json, no_content, problem, resource_of},
 };
 
@@ -101,7 +98,7 @@ async fn warm(chunkflow: &Chunkflow, shared: &Shared, name: &str, uri: &Uri) -> 
     let resource = resource.ok_or_else(|| Error::new(Kind::Missing, format!("there is no resource `{name}`")))?;
     let base = base(chunkflow, &resource, uri)?;
     let warms = || {
-        let mut warms = shared.operator.warms.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warms = shared.operator.warms.lock().unpoisoned();
         while warms.try_join_next().is_some() {}
         warms
     };

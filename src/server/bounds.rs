@@ -9,7 +9,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     num::NonZeroU32,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -20,6 +20,7 @@ use governor::{Quota, RateLimiter, clock::Clock as _, clock::DefaultClock, state
 use crate::{
     config::RequestRate,
     error::{Error, Kind, Result},
+    unpoisoned::Unpoisoned,
 };
 
 /// Addresses whose rate is remembered; beyond it, those whose rate has recovered are forgotten, and if that is
@@ -114,7 +115,7 @@ impl Count {
             return Err(Error::new(Kind::Busy, format!("too many {what} are under way")));
         }
         if let Some(address) = address.filter(|_| each > 0).map(client) {
-            let mut counts = self.each.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut counts = self.each.lock().unpoisoned();
             let count = counts.entry(address).or_default();
             if *count >= each {
                 return Err(Error::new(Kind::Greedy, format!("this address has too many {what} under way")));
@@ -130,7 +131,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.count.all.fetch_sub(1, Ordering::Relaxed);
         let Some(address) = self.address else { return };
-        let mut counts = self.count.each.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.count.each.lock().unpoisoned();
         if let Entry::Occupied(mut count) = counts.entry(address) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
@@ -172,7 +173,7 @@ impl Rates {
 
     /// Forgets the addresses whose rate has recovered, at most once a second.
     fn prune(&self) {
-        let mut pruned = self.pruned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pruned = self.pruned.lock().unpoisoned();
         if pruned.is_none_or(|pruned| pruned.elapsed() >= Duration::from_secs(1)) {
             self.limiter.retain_recent();
             *pruned = Some(std::time::Instant::now());

@@ -7,10 +7,11 @@ use std::{
     future::{Future, poll_fn},
     io::{self, IoSlice},
     pin::{Pin, pin},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll, ready},
 };
 
+use crate::unpoisoned::Unpoisoned;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// As many bytes as are gathered before they are written. What is as large by itself is not copied.
@@ -85,7 +86,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Gathered<IO> {
 
     /// Nobody else waits for it: one task both writes and sends.
     fn gather(&self) -> MutexGuard<'_, Gather<IO>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unpoisoned()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, RwLock},
 };
 
 use super::{
@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     config::{AdminConfig, ServerConfig},
+    unpoisoned::Unpoisoned,
     web::Chunkflow,
 };
 
@@ -26,11 +27,11 @@ impl Live {
     }
 
     pub(super) fn site(&self) -> Arc<Site> {
-        Arc::clone(&self.site.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.site.read().unpoisoned())
     }
 
     fn replace(&self, site: Site) {
-        *self.site.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(site);
+        *self.site.write().unpoisoned() = Arc::new(site);
     }
 }
 

@@ -1,7 +1,7 @@
 //! `/status.json`: what the operator's page shows. Each part has a bound.
 
 use std::{
-    sync::{Mutex, PoisonError, atomic::Ordering},
+    sync::{Mutex, atomic::Ordering},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -14,6 +14,7 @@ use crate::{
     metrics::{Problem, Reloaded},
     source::PoolState,
     store::{FarState, NearState},
+    unpoisoned::Unpoisoned,
     web::{Body, Chunkflow, json, path_of},
 };
 
@@ -106,7 +107,7 @@ fn now() -> u64 {
 impl Operator {
     /// Takes a sample for the charts.
     pub(super) fn sample(&self, chunkflow: &Chunkflow) {
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut history = self.history.lock().unpoisoned();
         history.sample(chunkflow.metrics());
     }
 
@@ -127,7 +128,7 @@ impl Operator {
             began: self.began,
             public_url: chunkflow.public_url(),
             streams: metrics.streams(),
-            history: self.history.lock().unwrap_or_else(PoisonError::into_inner).samples(),
+            history: self.history.lock().unpoisoned().samples(),
             lists: lists(chunkflow),
             lists_left_out: resources.len().saturating_sub(LISTS),
             databases: databases.collect(),

@@ -5,7 +5,7 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt,
     path::Path,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, RwLock},
     time::Duration,
 };
 
@@ -18,7 +18,7 @@ use rustls::{
 use tokio_rustls::TlsAcceptor;
 use x509_cert::der::Decode;
 
-use crate::config::TlsFiles;
+use crate::{config::TlsFiles, unpoisoned::Unpoisoned};
 
 /// How often the files are looked at.
 pub(super) const LOOK: Duration = Duration::from_secs(2);
@@ -37,7 +37,7 @@ struct Pair(RwLock<Arc<CertifiedKey>>);
 
 impl ResolvesServerCert for Pair {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+        Some(Arc::clone(&self.0.read().unpoisoned()))
     }
 }
 
@@ -68,7 +68,7 @@ impl Tls {
 
     /// When the first of the certificates expires that are shown, in seconds since 1970; 0 where none says it.
     pub(super) fn expires(&self) -> i64 {
-        let pair = Arc::clone(&self.pair.0.read().unwrap_or_else(PoisonError::into_inner));
+        let pair = Arc::clone(&self.pair.0.read().unpoisoned());
         let ends = pair.cert.iter().filter_map(|certificate| {
             let certificate = x509_cert::Certificate::from_der(certificate).ok()?;
             i64::try_from(certificate.tbs_certificate.validity.not_after.to_unix_duration().as_secs()).ok()
@@ -84,16 +84,16 @@ impl Tls {
     /// are not touched. A pair that is broken is logged, and the one before goes on: for a moment it is only
     /// half written.
     pub(super) async fn look(&self) {
-        let (files, seen) = (self.files.clone(), *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        let (files, seen) = (self.files.clone(), *self.seen.lock().unpoisoned());
         let looked = tokio::task::spawn_blocking(move || {
             let found = marks(&files);
             (found != seen).then(|| (found, load(&files)))
         });
         let Ok(Some((found, loaded))) = looked.await else { return };
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        *self.seen.lock().unpoisoned() = found;
         match loaded {
             Ok(pair) => {
-                *self.pair.0.write().unwrap_or_else(PoisonError::into_inner) = pair;
+                *self.pair.0.write().unpoisoned() = pair;
                 tracing::info!(cert = %self.files.cert.display(), "the certificate changed and is taken over");
             }
             Err(error) => tracing::error!(%error, "the new certificate is refused; the one before goes on"),

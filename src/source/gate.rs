@@ -8,7 +8,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -17,7 +17,10 @@ use std::{
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    unpoisoned::Unpoisoned,
+};
 
 /// How many reads of a database run at once, how many may wait, and how long.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +128,7 @@ impl Gate {
     /// [`Kind::Busy`] when too many wait already, or when the wait was too long.
     pub async fn turn(&self, claim: Claim) -> Result<Turn> {
         let (_place, receiver) = {
-            let mut queue = unpoisoned(&self.queue);
+            let mut queue = self.queue.lock().unpoisoned();
             if queue.may_begin(claim.filtered) {
                 return Ok(queue.begin(&self.queue, claim.filtered));
             }
@@ -153,7 +156,7 @@ impl Gate {
     #[cfg_attr(not(feature = "sql"), allow(dead_code, reason = "only databases tell of it"))]
     pub(in crate::source) fn state(&self, idle: usize) -> PoolState {
         let (free, waiting) = {
-            let queue = unpoisoned(&self.queue);
+            let queue = self.queue.lock().unpoisoned();
             (queue.free, queue.lines.iter().map(Line::len).sum::<usize>())
         };
         let in_use = self.limits.reads.saturating_sub(free);
@@ -181,10 +184,6 @@ impl Gate {
         let _ = newest.turn.send(Err(too_many()));
         Ok(())
     }
-}
-
-fn unpoisoned(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
-    queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn busy(message: &str) -> Error {
@@ -267,7 +266,7 @@ impl Line {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut queue = unpoisoned(&self.queue);
+        let mut queue = self.queue.lock().unpoisoned();
         queue.free += 1;
         queue.free_for_filtered += usize::from(self.filtered);
 
@@ -292,7 +291,7 @@ struct Place<'a> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        unpoisoned(self.queue).leave(self.ticket);
+        self.queue.lock().unpoisoned().leave(self.ticket);
     }
 }
 

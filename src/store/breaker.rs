@@ -4,14 +4,17 @@
 use std::{
     future::Future,
     sync::{
-        Mutex, OnceLock, PoisonError,
+        Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Instant,
 };
 
 use super::FarState;
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    unpoisoned::Unpoisoned,
+};
 
 /// So many failures one after the other, and it rests.
 const FAILURES: u32 = 5;
@@ -159,7 +162,7 @@ impl Breaker {
 
         if !self.rest_is_over() || self.probing.swap(true, Ordering::Relaxed) {
             let error = Error::new(kind, self.words.rests);
-            let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = self.last.lock().unpoisoned();
             return Err(match &*last {
                 Some(last) => error.remedy(last.advice().unwrap_or_default()).caused_by(last.told()),
                 None => error,
@@ -187,7 +190,7 @@ impl Pass<'_> {
             return;
         };
 
-        *breaker.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+        *breaker.last.lock().unpoisoned() = Some(error.clone());
         let failures = breaker.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if failures >= FAILURES {
             let rest = (SHORTEST_REST << (failures - FAILURES).min(4)).min(LONGEST_REST);

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -17,6 +17,7 @@ use crate::{
     chunk::{Chunk, ChunkKey},
     error::{Error, Kind, Result},
     source::BoxFuture,
+    unpoisoned::Unpoisoned,
 };
 
 /// The share of a shard at least: an entry heavier than its shard is never kept. Chunks are 384 KiB at the most
@@ -93,7 +94,7 @@ impl Memory {
 
     /// Forgets every chunk of a resource.
     pub(super) fn forget_now(&self, resource: &[u8; 16]) {
-        *self.generations.lock().unwrap_or_else(PoisonError::into_inner).entry(*resource).or_default() += 1;
+        *self.generations.lock().unpoisoned().entry(*resource).or_default() += 1;
         self.chunks.retain(|key, _| !key.is_of(resource));
     }
 
@@ -135,7 +136,7 @@ impl Store for Memory {
     }
 
     fn generation(&self, resource: &[u8; 16]) -> u64 {
-        self.generations.lock().unwrap_or_else(PoisonError::into_inner).get(resource).copied().unwrap_or_default()
+        self.generations.lock().unpoisoned().get(resource).copied().unwrap_or_default()
     }
 
     fn is_here(&self) -> bool {

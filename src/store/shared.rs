@@ -8,7 +8,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, Weak},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -21,6 +21,7 @@ use crate::{
     error::{Error, Kind, Result},
     secret::Secret,
     source::BoxFuture,
+    unpoisoned::Unpoisoned,
 };
 
 /// A call is waited for so long, but for one that writes a chunk, for which nobody waits.
@@ -101,7 +102,7 @@ impl Shared {
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<[u8; 16], Option<u64>>> {
-        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
+        self.generations.lock().unpoisoned()
     }
 
     /// The resource's generation, asked for if it is not known yet.
@@ -142,7 +143,7 @@ impl Shared {
             before.is_none_or(|before| value > before)
         };
         if is_news {
-            for tell in self.on_purge.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            for tell in self.on_purge.lock().unpoisoned().iter() {
                 tell(resource);
             }
         }
@@ -243,7 +244,7 @@ impl Store for Shared {
     }
 
     fn on_purge(&self, tell: OnPurge) {
-        self.on_purge.lock().unwrap_or_else(PoisonError::into_inner).push(tell);
+        self.on_purge.lock().unpoisoned().push(tell);
     }
 
     fn lease<'a>(&'a self, key: &'a ChunkKey, time: Duration) -> BoxFuture<'a, Result<Lease>> {

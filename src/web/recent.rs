@@ -1,8 +1,11 @@
 //! Lists that were asked for without filters, kept so that the next request for one need not make it again.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
-use crate::{coding::Coding, format::Format, list::List, resource::Resource};
+use crate::{
+    unpoisoned::Unpoisoned,
+    {coding::Coding, format::Format, list::List, resource::Resource},
+};
 
 /// Hosts are what makes lists many; whoever invents hosts gets lists made for each request.
 const KEPT: usize = 64;
@@ -14,7 +17,7 @@ pub(super) struct Recent(RwLock<Vec<Arc<List>>>);
 impl Recent {
     /// Forgets the lists of a resource that has been replaced.
     pub(super) fn forget(&self, resource: &Arc<Resource>) {
-        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.write().unpoisoned();
         kept.retain(|list| !Arc::ptr_eq(list.resource(), resource));
     }
 

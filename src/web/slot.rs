@@ -1,7 +1,7 @@
 //! The place of a resource in the machine, where another takes over once its table has changed.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -12,6 +12,7 @@ use super::recent::Recent;
 use crate::{
     error::Result,
     resource::{Remake, Resource},
+    unpoisoned::Unpoisoned,
 };
 
 /// A resource that could not be made again is tried so much later.
@@ -122,7 +123,7 @@ impl Slot {
     }
 
     fn renewal(&self) -> MutexGuard<'_, Renewal> {
-        self.renewal.lock().unwrap_or_else(PoisonError::into_inner)
+        self.renewal.lock().unpoisoned()
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -28,7 +28,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use crate::trace::TARGET;
+use crate::{trace::TARGET, unpoisoned::Unpoisoned};
 
 /// That a collector takes no spans is told so often at most.
 const TELL: Duration = Duration::from_secs(300);
@@ -158,7 +158,7 @@ struct Telling {
 impl Telling {
     fn tell(&self, spans: usize, sent: &OTelSdkResult) {
         let to = &*self.to;
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock().unpoisoned();
         match sent {
             Ok(()) => {
                 if told.take().is_some() {

@@ -16,7 +16,7 @@ mod wire;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, RwLock},
     time::{Duration, Instant},
 };
 
@@ -48,6 +48,7 @@ use crate::{
     cursor::Cursor,
     error::{Error, Kind, Result},
     row::{Column, Fields, RowSink},
+    unpoisoned::Unpoisoned,
 };
 
 /// How MySQL writes SQL.
@@ -305,7 +306,7 @@ impl Attempts for Table {
     }
 
     fn proof(&self) -> Arc<Proof> {
-        Arc::clone(&self.proof.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.proof.read().unpoisoned())
     }
 
     fn stamp(proof: &Proof) -> &Stamp {
@@ -371,7 +372,7 @@ impl Attempts for Table {
             return Err(changed());
         }
         let proof = Arc::new(made.proof);
-        *self.proof.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&proof);
+        *self.proof.write().unpoisoned() = Arc::clone(&proof);
         Ok(proof)
     }
 

@@ -18,7 +18,7 @@ mod views;
 mod wire;
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, RwLock},
     time::{Duration, Instant},
 };
 
@@ -52,6 +52,7 @@ use crate::{
     cursor::Cursor,
     error::{Error, Kind, Result},
     row::{Column, Fields, RowSink},
+    unpoisoned::Unpoisoned,
 };
 
 /// How PostgreSQL writes SQL.
@@ -254,7 +255,7 @@ impl Attempts for Table {
     }
 
     fn proof(&self) -> Arc<Proof> {
-        Arc::clone(&self.proof.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.proof.read().unpoisoned())
     }
 
     fn stamp(proof: &Proof) -> &Stamp {
@@ -319,7 +320,7 @@ impl Attempts for Table {
             return Err(changed());
         }
         let proof = Arc::new(made.proof);
-        *self.proof.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&proof);
+        *self.proof.write().unpoisoned() = Arc::clone(&proof);
         Ok(proof)
     }
 

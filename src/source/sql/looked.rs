@@ -1,13 +1,13 @@
 //! What a database was seen to be, looked at again when a read finds that it has changed.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, RwLock},
     time::{Duration, Instant},
 };
 
 use tokio::{sync::Mutex, time::sleep};
 
-use crate::error::Result;
+use crate::{error::Result, unpoisoned::Unpoisoned};
 
 /// Looks begin so far apart: while tables change again and again, the database is not read for
 /// nothing else.
@@ -35,7 +35,7 @@ impl<T> Looked<T> {
 
     /// What was seen last.
     pub(in crate::source) fn last(&self) -> Arc<T> {
-        Arc::clone(&self.last.read().unwrap_or_else(PoisonError::into_inner).seen)
+        Arc::clone(&self.last.read().unpoisoned().seen)
     }
 
     /// What a look shows that began after `noticed`. However many ask, one looks for all of them.
@@ -48,7 +48,7 @@ impl<T> Looked<T> {
         look: impl AsyncFnOnce() -> Result<T>,
     ) -> Result<Arc<T>> {
         let _turn = self.turn.lock().await;
-        let last = self.last.read().unwrap_or_else(PoisonError::into_inner).began;
+        let last = self.last.read().unpoisoned().began;
         if last > noticed {
             return Ok(self.last());
         }
@@ -56,7 +56,7 @@ impl<T> Looked<T> {
 
         let began = Instant::now();
         let seen = Arc::new(look().await?);
-        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Look { seen: Arc::clone(&seen), began };
+        *self.last.write().unpoisoned() = Look { seen: Arc::clone(&seen), began };
         Ok(seen)
     }
 }

@@ -4,13 +4,14 @@
 //! connections and hands them on, is more than that needs.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use crate::{
     error::Result,
     source::{Claim, Gate, GateLimits, PoolState, Turn},
+    unpoisoned::Unpoisoned,
 };
 
 /// How much longer than its time limit a read is waited for before it is stopped from here.
@@ -106,7 +107,7 @@ impl<C: Connect> Pool<C> {
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<C::Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock().unpoisoned()
     }
 }
 

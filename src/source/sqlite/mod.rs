@@ -18,7 +18,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -52,6 +52,7 @@ use crate::{
     error::{Error, Kind, Result},
     row::{Column, Fields, RowSink},
     trace,
+    unpoisoned::Unpoisoned,
 };
 
 /// How SQLite writes SQL.
@@ -92,7 +93,7 @@ struct File {
 
 impl File {
     fn looked(&self) -> Arc<Look> {
-        Arc::clone(&self.looked.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.looked.read().unpoisoned())
     }
 
     fn definition(&self, plan: &Plan, look: &Look) -> Definition {
@@ -104,7 +105,7 @@ impl File {
     /// Looks again, in a transaction; the next source is made of what is seen.
     fn look_again(&self, session: &mut Session) -> Result<Arc<Look>, Failure> {
         let seen = Arc::new(Look::new(&mut session.connection, session.file)?);
-        *self.looked.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&seen);
+        *self.looked.write().unpoisoned() = Arc::clone(&seen);
         Ok(seen)
     }
 }
@@ -200,7 +201,7 @@ impl Database for Sqlite {
 
     fn pool(&self) -> PoolState {
         let pool = &self.0.pool;
-        let idle = pool.idle.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let idle = pool.idle.lock().unpoisoned().len();
         pool.gate.state(idle)
     }
 
@@ -338,7 +339,7 @@ impl Reader {
     }
 
     fn proven(&self) -> MutexGuard<'_, Stamp> {
-        self.proven.lock().unwrap_or_else(PoisonError::into_inner)
+        self.proven.lock().unpoisoned()
     }
 }
 
@@ -506,7 +507,7 @@ impl Pool {
     /// An idle connection to the file that is there now, or a new one.
     fn take(&self) -> Result<Session> {
         let there = self.identity()?;
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle.lock().unpoisoned();
         while let Some(session) = idle.pop() {
             if session.file == there {
                 return Ok(session);
@@ -522,7 +523,7 @@ impl Pool {
         if as_new.and_then(|()| session.unbound_values()).is_err() {
             return;
         }
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+        self.idle.lock().unpoisoned().push(session);
     }
 
     fn identity(&self) -> Result<FileId> {

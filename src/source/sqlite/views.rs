@@ -1,14 +1,17 @@
 //! What the views of a SQLite file read, as SQLite itself says while it prepares them
 //! (<https://www.sqlite.org/c3ref/set_authorizer.html>).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rusqlite::{
     Connection, Error, Result,
     hooks::{AuthAction, AuthContext, Authorization},
 };
 
-use crate::source::{ViewReads, sql::catalogue::Table};
+use crate::{
+    source::{ViewReads, sql::catalogue::Table},
+    unpoisoned::Unpoisoned,
+};
 
 /// Columns of tables, as they are told one by one.
 type Found = Arc<Mutex<Vec<(String, Option<String>)>>>;
@@ -21,7 +24,7 @@ pub(super) fn note_reads(connection: &mut Connection, tables: &mut [Table]) -> R
         let note = move |context: AuthContext<'_>| {
             if let AuthAction::Read { table_name, column_name } = context.action {
                 let read = (table_name.to_owned(), Some(column_name.to_owned()));
-                notes.lock().unwrap_or_else(PoisonError::into_inner).push(read);
+                notes.lock().unpoisoned().push(read);
             }
             Authorization::Allow
         };
@@ -29,7 +32,7 @@ pub(super) fn note_reads(connection: &mut Connection, tables: &mut [Table]) -> R
         let prepared = connection.prepare(&format!("SELECT * FROM {}", view.sql)).map(drop);
         connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>)?;
 
-        let mut columns = std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut columns = std::mem::take(&mut *found.lock().unpoisoned());
         columns.sort();
         columns.dedup();
         let system = columns.iter().any(|(table, _)| table.starts_with("sqlite_"));

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -17,6 +17,7 @@ use crate::{
     error::{Error, Kind, Result},
     socket,
     store::{breaker::Health, shared::PATIENCE},
+    unpoisoned::Unpoisoned,
 };
 
 const CONNECT: Duration = Duration::from_millis(300);
@@ -87,7 +88,7 @@ impl Node {
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock().unpoisoned()
     }
 
     /// One exchange, within its time limit. A connection over which it fails is ended, and with it all that are

@@ -6,7 +6,7 @@
 use std::{
     future::ready,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -29,6 +29,7 @@ use super::answer;
 use crate::{
     error::{Error, Kind, Result},
     store::shared::PATIENCE,
+    unpoisoned::Unpoisoned,
 };
 
 /// One connection with a large value on it holds up the others' answers: so many take turns where
@@ -124,7 +125,7 @@ struct Ends {
 
 impl Line {
     fn ends(&self) -> MutexGuard<'_, Ends> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unpoisoned()
     }
 
     /// The connection, if it is there and was not given up.
