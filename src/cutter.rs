@@ -2,18 +2,8 @@
 //!
 //! Rows beyond a boundary are not thrown away: they begin the next chunk, so that a source may read longer runs of
 //! rows than a chunk holds and no row is read twice.
-//!
-//! One cutter writes the rows of a read in every variant of the list that is asked for: a variant is the list in one
-//! format, for one host. All of them have the same places, since boundaries look at what rows weigh and not at bytes.
 
-use std::{
-    any::Any,
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
@@ -25,7 +15,7 @@ use crate::{
     flaw::FlawCount,
     format::Output,
     list::{List, Pen},
-    row::{RowSink, Value, repeated_key},
+    row::{RowBatch, Value, repeated_key},
 };
 
 /// Rows in one read of a source: fewer cost throughput, more delay the first row and gain nothing.
@@ -36,14 +26,14 @@ const LARGE_BODY: usize = 1024 * 1024;
 
 /// The chunks of a list from a cursor on, as far as its rows were read.
 pub(crate) struct Cutter {
-    /// The variants that are written; never empty.
-    variants: Vec<Written>,
-    /// Who may add variants, until the first row comes.
-    joining: Option<Arc<dyn Joining>>,
+    list: Arc<List>,
+    pen: Pen,
+    out: Output,
     /// Rows at which a limit cuts the chunk; 0: none.
     cut: u32,
     /// The chunk that is being filled; `None` behind the end of the list, or behind the cut.
     open: Option<Open>,
+    done: Vec<Arc<Chunk>>,
     /// Canonical key of the last row, or of the place to begin; and that of the row at hand.
     last: Vec<u8>,
     key: Vec<u8>,
@@ -53,51 +43,6 @@ pub(crate) struct Cutter {
     run_at: u64,
     /// How many reads have begun.
     runs: u32,
-    /// Rows taken: for the counters.
-    pub(crate) rows: u64,
-}
-
-/// The list in one variant, as far as it is written.
-struct Written {
-    list: Arc<List>,
-    pen: Pen,
-    out: Output,
-    done: VecDeque<Arc<Chunk>>,
-    wanted: Wanted,
-    /// When the first row of the chunk that is being filled was read, in milliseconds since 1970.
-    loaded_at: u64,
-}
-
-/// Whether somebody has asked for chunks of a variant since its last read began.
-pub(crate) type Wanted = Arc<AtomicBool>;
-
-/// The chunks of one variant that were made.
-pub(crate) struct Made {
-    pub(crate) list: Arc<List>,
-    pub(crate) chunks: Vec<Arc<Chunk>>,
-    /// To be set where one of them is taken.
-    pub(crate) wanted: Wanted,
-}
-
-/// Those who wait for a read until its first row comes.
-pub(crate) trait Joining: Send + Sync {
-    /// Lets nobody join any more; gives those who joined.
-    fn close(&self) -> Vec<Joiner>;
-}
-
-/// A variant, or several, that a read is to write too.
-pub(crate) enum Joiner {
-    /// One of which no row of the chunk is written yet.
-    New(Arc<List>),
-    /// Those that somebody else has written as far, from rows of another read.
-    Begun(Box<Cutter>),
-}
-
-/// How far a chunk is filled: the key of its last row, and how many rows it has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Position {
-    last: Vec<u8>,
-    rows: u32,
 }
 
 struct Open {
@@ -106,89 +51,51 @@ struct Open {
     rows: u32,
     /// What they weigh together.
     weight: u64,
-}
-
-impl Position {
-    /// Where no row is read behind this place.
-    pub(crate) fn at(place: &Cursor) -> Position {
-        Position { last: place.canonical().to_vec(), rows: 0 }
-    }
+    /// When the read of the first row began, in milliseconds since 1970.
+    loaded_at: u64,
 }
 
 impl Cutter {
     /// Begins at `start`, and ends at `cut` rows unless it is 0.
     pub(crate) fn new(list: Arc<List>, start: Cursor, cut: u32) -> Cutter {
+        let sizes = list.resource().options().sizes;
         let last = start.canonical().to_vec();
-        let open = Open {
-            boundary: Boundary::new(list.resource().options().sizes, start.is_start()),
-            rows: 0,
-            weight: 0,
-            start,
-        };
+        let boundary = Boundary::new(sizes, start.is_start());
         Cutter {
-            variants: vec![Written::new(list)],
-            joining: None,
+            pen: list.pen(),
+            out: Output::default(),
+            list,
             cut,
-            open: Some(open),
+            open: Some(Open { start, boundary, rows: 0, weight: 0, loaded_at: 0 }),
+            done: vec![],
             last,
             key: vec![],
             beyond: false,
             run_at: 0,
             runs: 0,
-            rows: 0,
         }
-    }
-
-    /// Goes on for `list`, which is one of its variants: the others stay if they were asked for since the last read.
-    pub(crate) fn resume(&mut self, list: &List) {
-        self.variants
-            .retain(|written| written.wanted.swap(false, Ordering::Relaxed) || written.list.key() == list.key());
-    }
-
-    /// From now on others may join, until the next row comes.
-    pub(crate) fn let_join(&mut self, joining: Arc<dyn Joining>) {
-        self.joining = Some(joining);
-    }
-
-    /// How far it has come.
-    pub(crate) fn position(&self) -> Position {
-        Position { last: self.last.clone(), rows: self.open.as_ref().map_or(0, |open| open.rows) }
-    }
-
-    /// The lists in the variants that are written.
-    pub(crate) fn lists(&self) -> impl Iterator<Item = &Arc<List>> {
-        self.variants.iter().map(|written| &written.list)
-    }
-
-    fn list(&self) -> &Arc<List> {
-        &self.variants[0].list
     }
 
     /// Whether a chunk is whole.
     pub(crate) fn has_made(&self) -> bool {
-        !self.variants[0].done.is_empty()
+        !self.done.is_empty()
     }
 
-    /// Takes out all whole chunks, of each variant as many, in order.
-    pub(crate) fn made(&mut self) -> Vec<Made> {
-        let made = |written: &mut Written| Made {
-            list: Arc::clone(&written.list),
-            chunks: written.done.drain(..).collect(),
-            wanted: Arc::clone(&written.wanted),
-        };
-        self.variants.iter_mut().map(made).collect()
+    /// Takes out all whole chunks, in order.
+    pub(crate) fn made(&mut self) -> Vec<Arc<Chunk>> {
+        std::mem::take(&mut self.done)
     }
 
     /// Takes out what stands otherwise than it was.
-    pub(crate) fn flaws(&mut self) -> Vec<FlawCount> {
-        self.variants.iter_mut().flat_map(|written| written.pen.flaws.take()).collect()
+    pub(crate) fn flaws(&mut self) -> impl Iterator<Item = FlawCount> + use<> {
+        self.pen.flaws.take()
     }
 
     /// Where to go on reading, and how many rows to ask for; `None` when there is nothing more to read.
     pub(crate) fn wants(&self) -> Option<(Cursor, u32)> {
         let open = self.open.as_ref()?;
         let after = Cursor::from_canonical(Bytes::copy_from_slice(&self.last))?;
-        let sizes = self.list().resource().options().sizes;
+        let sizes = self.list.resource().options().sizes;
         let longer = RUN << self.runs.min(3);
         let rows = match (self.cut, open.rows) {
             // One more than the limit, to know whether the list goes on.
@@ -204,30 +111,61 @@ impl Cutter {
         Some((after, rows))
     }
 
-    /// Says that a read of the source begins at `now`: no row of it is older.
+    /// Says that the rows which come next are of a read that began at `now`: none of them is older.
     pub(crate) fn begin_run(&mut self, now: u64) {
         self.runs += 1;
         self.run_at = now;
-        if self.open.as_ref().is_some_and(|open| open.rows == 0) {
-            self.variants.iter_mut().for_each(|written| written.loaded_at = now);
+        if let Some(open) = self.open.as_mut().filter(|open| open.rows == 0) {
+            open.loaded_at = now;
         }
+    }
+
+    /// Takes some rows of a batch.
+    ///
+    /// # Errors
+    /// When they cannot be part of a right list.
+    pub(crate) fn take(&mut self, batch: &RowBatch, rows: Range<usize>) -> Result<()> {
+        batch.each(rows, |key, values| self.row(key, values))
+    }
+
+    fn row(&mut self, key: &[Value<'_>], values: &[Value<'_>]) -> Result<()> {
+        self.key.clear();
+        cursor::encode(key, &mut self.key)?;
+        if self.key == self.last {
+            return Err(repeated_key());
+        }
+        std::mem::swap(&mut self.key, &mut self.last);
+
+        let Some(open) = &mut self.open else {
+            self.beyond = true;
+            return Ok(());
+        };
+        self.out.bytes.extend_from_slice(self.list.between());
+        let written = self.list.write_row(&self.last, values, &mut self.pen, &mut self.out);
+        let weight = written.unwrap_or_else(|| self.list.resource().scales().weigh(&self.last, values));
+        open.rows += 1;
+        open.weight += weight as u64;
+
+        if open.boundary.ends(key_hash(&self.last), weight) || open.rows == self.cut {
+            let next = Cursor::after(key)?;
+            self.close(Some(next));
+        }
+        Ok(())
     }
 
     /// Says that the read is over, and whether the list ended with it.
     pub(crate) fn end_run(&mut self, ended: bool) {
-        self.close_to_others();
-        if ended && !self.beyond {
-            // A boundary at the very last row leaves no rows for a next chunk.
-            let nothing_left = self.open.as_ref().is_none_or(|open| open.rows == 0);
-            if nothing_left && self.has_made() {
-                for last in self.variants.iter_mut().filter_map(|written| written.done.back_mut()) {
-                    *last = Arc::new(Chunk { next: None, ..Chunk::clone(last) });
-                }
-            } else {
-                self.close(None);
-            }
-            self.open = None;
+        if !ended || self.beyond {
+            return;
         }
+
+        // A boundary at the very last row leaves no rows for a next chunk.
+        let nothing_left = self.open.as_ref().is_none_or(|open| open.rows == 0);
+        match self.done.last_mut().filter(|_| nothing_left) {
+            Some(last) => *last = Arc::new(Chunk { next: None, ..Chunk::clone(last) }),
+            None => self.close(None),
+        }
+        self.open = None;
     }
 
     /// Whether it has taken no row since it stood at this cursor, and has no chunk to give.
@@ -237,63 +175,32 @@ impl Cutter {
 
     /// About how many bytes it holds, beside whole chunks.
     pub(crate) fn weight(&self) -> usize {
-        self.variants.iter().map(|written| written.out.bytes.capacity() + 256).sum()
+        self.out.bytes.capacity() + 256
     }
 
-    /// The keys of the chunks that its last rows begin, each with when the first of them was read; none when every
-    /// row is in a whole one.
-    pub(crate) fn begun(&self) -> Vec<(ChunkKey, u64)> {
-        let Some(open) = self.open.as_ref().filter(|open| open.rows > 0) else { return vec![] };
-        let begun = |written: &Written| (written.list.chunk_key(&open.start, self.cut), written.loaded_at);
-        self.variants.iter().map(begun).collect()
+    /// The key of the chunk that its last rows begin, and when the first of them was read; `None` when every row is
+    /// in a whole one.
+    pub(crate) fn begun(&self) -> Option<(ChunkKey, u64)> {
+        let open = self.open.as_ref().filter(|open| open.rows > 0)?;
+        Some((self.list.chunk_key(&open.start, self.cut), open.loaded_at))
     }
 
     fn close(&mut self, next: Option<Cursor>) {
         let Some(open) = self.open.take() else { return };
-        for written in &mut self.variants {
-            written.close(&open, self.cut, next.as_ref());
-        }
-        if let Some(start) = next.filter(|_| self.cut == 0) {
-            let boundary = Boundary::new(self.list().resource().options().sizes, false);
-            self.open = Some(Open { start, boundary, rows: 0, weight: 0 });
-            self.variants.iter_mut().for_each(|written| written.loaded_at = self.run_at);
-        }
-    }
-
-    /// Writes from now on what is asked for by now, and nothing else.
-    fn close_to_others(&mut self) {
-        let joined = self.joining.take().map(|joining| joining.close());
-        for joiner in joined.into_iter().flatten() {
-            match joiner {
-                Joiner::New(list) => self.variants.push(Written { loaded_at: self.run_at, ..Written::new(list) }),
-                Joiner::Begun(other) => self.variants.extend(other.variants),
-            }
-        }
-    }
-}
-
-impl Written {
-    fn new(list: Arc<List>) -> Written {
-        let pen = list.pen();
-        Written { list, pen, out: Output::default(), done: VecDeque::new(), wanted: Wanted::default(), loaded_at: 0 }
-    }
-
-    /// Writes a row; gives what it weighs, where that is known by now.
-    fn row(&mut self, key: &[u8], values: &[Value<'_>]) -> Option<usize> {
-        self.out.bytes.extend_from_slice(self.list.between());
-        self.list.write_row(key, values, &mut self.pen, &mut self.out)
-    }
-
-    fn close(&mut self, open: &Open, cut: u32, next: Option<&Cursor>) {
-        self.done.push_back(Arc::new(Chunk {
-            key: self.list.chunk_key(&open.start, cut),
-            loaded_at: self.loaded_at,
+        self.done.push(Arc::new(Chunk {
+            key: self.list.chunk_key(&open.start, self.cut),
+            loaded_at: open.loaded_at,
             rows: open.rows,
             body: body_of(&mut self.out.bytes),
-            next: next.cloned(),
+            next: next.clone(),
             plain: None,
         }));
         self.out.bytes.clear();
+
+        if let Some(start) = next.filter(|_| self.cut == 0) {
+            let boundary = Boundary::new(self.list.resource().options().sizes, false);
+            self.open = Some(Open { start, boundary, rows: 0, weight: 0, loaded_at: self.run_at });
+        }
     }
 }
 
@@ -308,47 +215,9 @@ fn body_of(buffer: &mut Vec<u8>) -> Bytes {
     body.into()
 }
 
-impl RowSink for Cutter {
-    fn row(&mut self, key: &[Value<'_>], values: &[Value<'_>]) -> Result<()> {
-        if self.joining.is_some() {
-            self.close_to_others();
-        }
-
-        self.key.clear();
-        cursor::encode(key, &mut self.key)?;
-        if self.key == self.last {
-            return Err(repeated_key());
-        }
-        std::mem::swap(&mut self.key, &mut self.last);
-
-        let Some(open) = &mut self.open else {
-            self.beyond = true;
-            return Ok(());
-        };
-        let mut weight = None;
-        for written in &mut self.variants {
-            weight = written.row(&self.last, values).or(weight);
-        }
-        let weight = weight.unwrap_or_else(|| self.variants[0].list.resource().scales().weigh(&self.last, values));
-        open.rows += 1;
-        open.weight += weight as u64;
-        self.rows += 1;
-
-        if open.boundary.ends(key_hash(&self.last), weight) || open.rows == self.cut {
-            let next = Cursor::after(key)?;
-            self.close(Some(next));
-        }
-        Ok(())
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any> {
-        self
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, ops::Range};
+    use std::convert::Infallible;
 
     use proptest::prelude::*;
 
@@ -388,7 +257,7 @@ mod tests {
         }
         cutter.end_run(true);
 
-        let chunks = cutter.made().remove(0).chunks;
+        let chunks = cutter.made();
         let place = |chunk: &Arc<Chunk>| (chunk.next.clone().unwrap_or(Cursor::start()), chunk.rows);
         (chunks.iter().map(place).collect(), chunks.iter().map(|chunk| chunk.body.len()).collect())
     }

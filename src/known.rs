@@ -231,7 +231,7 @@ impl Source for Absent {
         self.said.places.clone()
     }
 
-    fn rows<'a>(&'a self, _: Query, _: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
+    fn rows<'a>(&'a self, _: Query, _: &'a mut dyn RowSink) -> BoxFuture<'a, Result<Run>> {
         Box::pin(async move {
             self.known.opened().await?;
             Err(Error::new(Kind::Schema, "the database has come back").remedy("try again shortly").retry_in(1))

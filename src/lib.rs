@@ -73,7 +73,7 @@ pub use self::{
     loader::{Clock, system_clock},
     metrics::{Metrics, MetricsFormat, Outcome},
     resource::{Remake, Resource, ResourceOptions},
-    row::{Column, Field, Fields, Part, RowSink, Shape, Value},
+    row::{Column, Field, Fields, Part, RowBatch, RowSink, Shape, Value},
     seal::Seal,
     secret::Secret,
     source::{

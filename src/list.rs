@@ -207,14 +207,9 @@ impl List {
         ChunkKey::new(&self.key, cursor, cut)
     }
 
-    /// The key of the same place, for all variants of the list.
-    pub(crate) fn place_key(&self, cursor: &Cursor, cut: u32) -> ChunkKey {
-        ChunkKey::new(&self.places, cursor, cut)
-    }
-
-    /// What its chunks have in common.
-    pub(crate) fn key(&self) -> &ListKey {
-        &self.key
+    /// What its places are known by: the same in every format and coding, and for every host.
+    pub(crate) fn places(&self) -> &ListKey {
+        &self.places
     }
 
     fn writer(&self) -> &Writer {

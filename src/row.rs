@@ -1,11 +1,16 @@
-//! Rows as they pass from a source to a format: borrowed values, never a tree.
+//! Rows as they pass from a source to a format: packed values, never a tree.
 
-use std::any::Any;
+mod batch;
+mod buffer;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "sql")]
+pub(crate) use self::batch::list;
+pub use self::batch::{RowBatch, RowSink};
+pub(crate) use self::buffer::{Form, Slot, ValueBuffer};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, Kind},
     flaw::Flaws,
 };
 
@@ -98,20 +103,6 @@ pub enum Part {
     Literal(String),
     /// The value of the source's column with this index, percent-encoded.
     Column(usize),
-}
-
-/// Where a source puts its rows, in order, as it reads them.
-///
-/// A source is handed a sink, gives it each row once, and hands it back.
-pub trait RowSink: Send {
-    /// Takes one row: the values of the order columns, then all values in the order of the source's columns.
-    ///
-    /// # Errors
-    /// When the row cannot be part of a right list; the source stops and returns the error.
-    fn row(&mut self, key: &[Value<'_>], values: &[Value<'_>]) -> Result<()>;
-
-    /// The sink itself, for whoever made it.
-    fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
 /// The failure of a list in which two rows have the same key: it could not be cut between them without losing one.

@@ -2,15 +2,11 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::Arc,
 };
 
 use super::flight::FlightKey;
-use crate::{
-    chunk::Chunk,
-    cutter::{Cutter, Wanted},
-    unpoisoned::Unpoisoned,
-};
+use crate::{chunk::Chunk, cutter::Cutter};
 
 /// They wait for the loads of their chunks so many milliseconds, and there may be so many bytes of them.
 const AGE: u64 = 10_000;
@@ -38,31 +34,28 @@ struct Waiting {
 /// What waits under a key.
 enum Rows {
     /// A whole chunk.
-    Whole(Arc<Chunk>, Wanted),
-    /// The rows that begin one, in some variants of the list: under the key of each, for the first that comes.
-    Begun(Arc<Mutex<Option<Box<Cutter>>>>),
+    Whole(Arc<Chunk>),
+    /// The rows that begin one.
+    Begun(Box<Cutter>),
 }
 
 impl LeftOver {
     /// The whole chunk that waits under this key, unless it was read before `since`: then it goes on waiting, for a
     /// request that began earlier.
     pub(super) fn take_chunk(&mut self, key: &FlightKey, now: u64, since: u64) -> Option<Arc<Chunk>> {
-        let waits = self.new_enough(key, now, since)?;
-        let Rows::Whole(chunk, wanted) = &waits.rows else { return None };
+        let Rows::Whole(chunk) = &self.new_enough(key, now, since)?.rows else { return None };
         let chunk = Arc::clone(chunk);
-        wanted.store(true, Ordering::Relaxed);
         self.remove(key);
         Some(chunk)
     }
 
     /// The same of the rows that begin a chunk.
     pub(super) fn take_begun(&mut self, key: &FlightKey, now: u64, since: u64) -> Option<Box<Cutter>> {
-        let waits = self.new_enough(key, now, since)?;
-        let Rows::Begun(cutter) = &waits.rows else { return None };
-        // Where it is gone, somebody reads on with it in another variant.
-        let begun = cutter.lock().unpoisoned().take();
-        self.remove(key);
-        begun
+        let Rows::Begun(_) = &self.new_enough(key, now, since)?.rows else { return None };
+        match self.remove(key)?.rows {
+            Rows::Begun(cutter) => Some(cutter),
+            Rows::Whole(_) => None,
+        }
     }
 
     /// What waits under a key, if it was not read before `since`.
@@ -74,20 +67,17 @@ impl LeftOver {
     }
 
     /// Keeps whole chunks of this generation.
-    pub(super) fn put(&mut self, generation: u64, chunks: impl Iterator<Item = Arc<Chunk>>, wanted: &Wanted) {
+    pub(super) fn put(&mut self, generation: u64, chunks: &[Arc<Chunk>]) {
         for chunk in chunks {
-            let (key, read_at, bytes) = (chunk.key.clone(), chunk.loaded_at, chunk.weight());
-            self.keep((key, generation), read_at, bytes, Rows::Whole(chunk, Arc::clone(wanted)));
+            let key = (chunk.key.clone(), generation);
+            self.keep(key, chunk.loaded_at, chunk.weight(), Rows::Whole(Arc::clone(chunk)));
         }
     }
 
-    /// Keeps the rows that a cutter has begun a chunk with.
+    /// Keeps the rows that a cutter has begun a chunk with, if there are some.
     pub(super) fn put_begun(&mut self, generation: u64, cutter: Box<Cutter>) {
-        let begun = cutter.begun();
-        let bytes = cutter.weight() / begun.len().max(1);
-        let cutter = Arc::new(Mutex::new(Some(cutter)));
-        for (key, read_at) in begun {
-            self.keep((key, generation), read_at, bytes, Rows::Begun(Arc::clone(&cutter)));
+        if let Some((key, read_at)) = cutter.begun() {
+            self.keep((key, generation), read_at, cutter.weight(), Rows::Begun(cutter));
         }
     }
 

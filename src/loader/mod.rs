@@ -22,9 +22,7 @@ use tokio::{sync::Semaphore, time::error::Elapsed};
 use tracing::{Instrument, Span};
 use xxhash_rust::xxh3::xxh3_64;
 
-use self::{
-    coded::ALL_AHEAD, flight::Flights, left_over::LeftOver, presses::Presses, reading::Readings, sharing::WRITES,
-};
+use self::{coded::ALL_AHEAD, flight::Flights, left_over::LeftOver, presses::Presses, reading::Reads, sharing::WRITES};
 pub(crate) use self::{coded::Ahead, flight::Waiter};
 use crate::{
     chunk::{Chunk, ChunkKey},
@@ -66,7 +64,7 @@ pub(crate) struct Loader {
     presses: Arc<Presses>,
     /// How many chunks may be read ahead of those that are compressed.
     all_ahead: Arc<Semaphore>,
-    readings: Mutex<Readings>,
+    reads: Mutex<Reads>,
     left_over: Mutex<LeftOver>,
     /// Until when no chunk of a resource is refreshed, since a refresh of one failed; milliseconds since 1970.
     resting: Mutex<HashMap<[u8; 16], u64>>,
@@ -247,7 +245,7 @@ impl Loader {
             clocks_differ: AtomicBool::new(false),
             presses: Presses::new(),
             all_ahead: Arc::new(Semaphore::new(ALL_AHEAD)),
-            readings: Mutex::default(),
+            reads: Mutex::default(),
             left_over: Mutex::default(),
             resting: Mutex::default(),
         }

@@ -1,130 +1,196 @@
-//! Reads of the source that are under way: one for all variants of a list whose loads wait for the same rows.
+//! Reads of the source: one for all loads that want the rows behind the same place of a list, in whatever variant.
 //!
-//! A load that comes before the first row joins, and its variant is written too; one that has read as
-//! far by itself brings along what it has written. Rows behind the chunk that is loaded are written in the
-//! same variants, and wait for their loads ([`LeftOver`](super::left_over::LeftOver)).
+//! A read belongs to no load. It is a task that ends with the last load that wants its rows, down to the database.
+//! What it has read is kept for a moment, so that a load of another variant that comes a little later takes its rows
+//! from here too. Each load encodes them for itself.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, atomic::Ordering},
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Weak},
     time::Instant,
 };
 
-use futures_util::{
-    FutureExt,
-    future::{BoxFuture, Shared, WeakShared},
-};
+use tokio::{sync::watch, task::AbortHandle};
 use tracing::{Instrument, Span};
 
-use super::{Loader, Place, flight::FlightKey};
+use super::{Loader, Place};
 use crate::{
     chunk::{Chunk, ListKey},
-    cutter::{Cutter, Joiner, Joining, Made, Position},
+    cursor::Cursor,
+    cutter::Cutter,
     error::{Error, Kind, Result},
-    list::List,
+    row::{RowBatch, RowSink},
     source::Query,
     unpoisoned::Unpoisoned,
 };
 
-/// So many variants are written by one read: each costs memory for a run of rows, and a client can make up hosts.
-const VARIANTS: usize = 8;
+/// Rows that were read wait so many milliseconds for loads of other variants, so many reads of each list, and so many
+/// bytes of all.
+const AGE: u64 = 10_000;
+const READS: usize = 2;
+const BYTES: usize = 16 * 1024 * 1024;
+/// So many rows are encoded before another task has its turn.
+const TURN: usize = 256;
 
-/// What a read comes to. It goes on while a load waits for it; with the last of them it is dropped, down to the
-/// database.
-type Outcome = Shared<BoxFuture<'static, Result<Arc<Run>>>>;
+/// A list, whatever the variant, in one generation.
+type ReadKey = (ListKey, u64);
 
-/// All of them, by the place in the list, which is the same in every variant.
-pub(super) type Readings = HashMap<FlightKey, Vec<Reading>>;
+/// All reads that loads may share.
+#[derive(Default)]
+pub(super) struct Reads {
+    lists: HashMap<ReadKey, Vec<Shared>>,
+    /// Those that are over, in the order in which they ended, and their bytes.
+    over: VecDeque<(ReadKey, Arc<Read>, usize)>,
+    bytes: usize,
+}
 
-/// A read under way.
-pub(super) struct Reading {
-    /// How far the chunk was filled when it began.
-    position: Position,
-    /// When it began, in milliseconds since 1970.
+/// A read, as loads find it.
+struct Shared {
+    read: Arc<Read>,
+    /// What the loads hold that wait for it.
+    interest: Weak<Interest>,
+}
+
+/// The rows behind a place.
+struct Read {
+    after: Cursor,
+    /// Rows at most.
+    limit: u32,
+    /// When it began, in milliseconds since 1970: no row of it is older.
     began: u64,
-    passengers: Arc<Passengers>,
-    outcome: WeakShared<BoxFuture<'static, Result<Arc<Run>>>>,
+    rows: watch::Receiver<Rows>,
     /// That of the load that began it.
     span: Span,
 }
 
-/// The chunks that a read has made, by the variant.
-struct Run(Vec<(ListKey, Vec<Arc<Chunk>>)>);
-
-impl Run {
-    /// The chunks of a list, the one that was asked for first.
-    fn chunks_of(&self, list: &List) -> Result<Vec<Arc<Chunk>>> {
-        let found = self.0.iter().find(|(key, _)| key == list.key());
-        found
-            .map(|(_, chunks)| chunks.clone())
-            .filter(|chunks| !chunks.is_empty())
-            .ok_or_else(|| Error::new(Kind::Internal, "a read has no chunk of a list that waited for it"))
-    }
+/// What a read has read.
+#[derive(Default)]
+struct Rows {
+    batches: Vec<Arc<RowBatch>>,
+    /// Whether the list ends with them, once the read is over.
+    ended: Option<Result<bool>>,
 }
 
-/// The variants that a read is for.
-#[derive(Default)]
-struct Passengers(Mutex<Aboard>);
-
-#[derive(Default)]
-struct Aboard {
-    /// All that are written.
-    variants: Vec<ListKey>,
-    /// Those of them for which a load waits.
-    awaited: Vec<ListKey>,
-    /// Those that have come since it began and are not written yet; `None` behind the first row.
-    joined: Option<Vec<Joiner>>,
+/// Ends a read when the last load drops it.
+struct Interest {
+    loader: Arc<Loader>,
+    key: ReadKey,
+    read: Arc<Read>,
+    task: AbortHandle,
 }
 
-impl Passengers {
-    /// Whether the read writes this list anyway, so that a load of it may wait.
-    fn have(&self, list: &List) -> bool {
-        let mut aboard = self.0.lock().unpoisoned();
-        let has = aboard.variants.contains(list.key());
-        if has {
-            aboard.awaited.push(*list.key());
+impl Drop for Interest {
+    fn drop(&mut self) {
+        self.task.abort();
+        let mut reads = self.loader.reads.lock().unpoisoned();
+        if self.read.rows.borrow().ended.is_none() {
+            reads.remove(&self.key, &self.read);
         }
-        has
     }
+}
 
-    /// Takes in what a load of this list comes with; gives it back where the read writes too much already, or its
-    /// first row has come.
-    fn take(&self, list: &List, joiner: Joiner) -> Result<(), Joiner> {
-        let mut aboard = self.0.lock().unpoisoned();
-        let keys: Vec<ListKey> = match &joiner {
-            Joiner::New(list) => vec![*list.key()],
-            Joiner::Begun(cutter) => cutter.lists().map(|list| *list.key()).collect(),
+impl Reads {
+    /// A read of the rows behind `after`, at least as many, that is under way or began at `since` or later.
+    fn find(&self, key: &ReadKey, after: &Cursor, limit: u32, since: u64) -> Option<Reader> {
+        let fits = |shared: &&Shared| shared.read.after == *after && shared.read.limit >= limit;
+        let reader = |shared: &Shared| {
+            let read = Arc::clone(&shared.read);
+            if shared.read.rows.borrow().ended.is_some() {
+                return (read.began >= since).then(|| Reader::new(read, None));
+            }
+            // Where it is gone, so is the read. It is not dropped here, which would take the lock again.
+            shared.interest.upgrade().map(|interest| Reader::new(read, Some(interest)))
         };
-        let is_known = keys.iter().any(|key| aboard.variants.contains(key));
-        if is_known || aboard.variants.len() + keys.len() > VARIANTS {
-            return Err(joiner);
+        self.lists.get(key)?.iter().filter(fits).find_map(reader)
+    }
+
+    /// Keeps the rows of a read that is over, as far as there is room.
+    fn keep(&mut self, key: ReadKey, read: Arc<Read>, bytes: usize) {
+        self.over.push_back((key, read, bytes));
+        self.bytes += bytes;
+        if self.over.iter().filter(|(other, ..)| *other == key).count() > READS {
+            let oldest = self.over.iter().position(|(other, ..)| *other == key);
+            oldest.and_then(|at| self.over.remove(at)).into_iter().for_each(|over| self.forget(&over));
         }
-        let Some(joined) = &mut aboard.joined else { return Err(joiner) };
-        joined.push(joiner);
-        aboard.variants.extend(keys);
-        aboard.awaited.push(*list.key());
+        while self.bytes > BYTES
+            && let Some(over) = self.over.pop_front()
+        {
+            self.forget(&over);
+        }
+    }
+
+    /// Forgets what has waited long enough.
+    fn forget_old(&mut self, now: u64) {
+        while self.over.front().is_some_and(|(_, read, _)| now.saturating_sub(read.began) >= AGE)
+            && let Some(over) = self.over.pop_front()
+        {
+            self.forget(&over);
+        }
+    }
+
+    fn forget(&mut self, (key, read, bytes): &(ReadKey, Arc<Read>, usize)) {
+        self.bytes -= bytes;
+        self.remove(key, read);
+    }
+
+    fn remove(&mut self, key: &ReadKey, read: &Arc<Read>) {
+        let Some(of_list) = self.lists.get_mut(key) else { return };
+        of_list.retain(|shared| !Arc::ptr_eq(&shared.read, read));
+        if of_list.is_empty() {
+            self.lists.remove(key);
+        }
+    }
+}
+
+/// Takes the rows of a read as they come.
+struct Reader {
+    read: Arc<Read>,
+    rows: watch::Receiver<Rows>,
+    /// How many batches it has taken.
+    taken: usize,
+    _interest: Option<Arc<Interest>>,
+}
+
+impl Reader {
+    fn new(read: Arc<Read>, interest: Option<Arc<Interest>>) -> Reader {
+        Reader { rows: read.rows.clone(), read, taken: 0, _interest: interest }
+    }
+
+    /// The next rows; or, behind the last, whether the list ends with them.
+    async fn next(&mut self) -> Result<Next> {
+        loop {
+            {
+                let rows = self.rows.borrow_and_update();
+                if let Some(batch) = rows.batches.get(self.taken) {
+                    self.taken += 1;
+                    return Ok(Next::Rows(Arc::clone(batch)));
+                }
+                if let Some(ended) = &rows.ended {
+                    return ended.clone().map(Next::Over);
+                }
+            }
+            let changed = self.rows.changed().await;
+            changed.map_err(|_| Error::new(Kind::Internal, "a read of the source ended without a word"))?;
+        }
+    }
+}
+
+enum Next {
+    Rows(Arc<RowBatch>),
+    /// Whether the list ends here.
+    Over(bool),
+}
+
+/// Where a source puts the rows that loads wait for.
+struct Shares(watch::Sender<Rows>);
+
+impl RowSink for Shares {
+    fn take(&mut self, batch: RowBatch) -> Result<()> {
+        if !batch.is_empty() {
+            self.0.send_modify(|rows| rows.batches.push(Arc::new(batch)));
+        }
         Ok(())
     }
-
-    fn is_awaited(&self, list: &List) -> bool {
-        self.0.lock().unpoisoned().awaited.contains(list.key())
-    }
-}
-
-impl Joining for Passengers {
-    fn close(&self) -> Vec<Joiner> {
-        self.0.lock().unpoisoned().joined.take().unwrap_or_default()
-    }
-}
-
-/// A load's part in a read.
-enum Part {
-    /// Somebody has read the chunk with others before it.
-    Done(Arc<Chunk>),
-    /// The read is for it.
-    Leads(Outcome),
-    /// The read was under way, since then.
-    Joins(Outcome, u64),
 }
 
 impl Loader {
@@ -135,194 +201,122 @@ impl Loader {
         place: &Place,
         generation: u64,
     ) -> Result<(Arc<Chunk>, Vec<Arc<Chunk>>)> {
-        let mut may_join = true;
-        loop {
-            let (outcome, began) = match self.part(place, generation, may_join)? {
-                Part::Done(chunk) => return Ok((chunk, vec![])),
-                Part::Leads(outcome) => (outcome, None),
-                Part::Joins(outcome, began) => (outcome, Some(began)),
-            };
-            let chunks = outcome.await?.chunks_of(&place.list)?;
-            let chunk = Arc::clone(&chunks[0]);
-            // Who joins takes rows that were read before the read began only within their `ttl`.
-            let is_new = |since: u64| chunk.loaded_at >= since.min(place.fresh_since(self.now()));
-            if began.is_none_or(is_new) {
-                return Ok((chunk, chunks));
-            }
-            may_join = false;
-        }
-    }
-
-    /// What is to be waited for: under one lock, so that no read ends unseen between two looks.
-    fn part(self: &Arc<Loader>, place: &Place, generation: u64, may_join: bool) -> Result<Part> {
-        let key = (place.list.place_key(&place.cursor, place.cut), generation);
-        let own = (place.key.clone(), generation);
+        let key = (place.key.clone(), generation);
         let now = self.now();
         let since = place.fresh_since(now);
-        // Dropped behind the lock: the last to drop an outcome takes the lock for itself.
-        let mut spare = vec![];
-        let mut readings = self.readings.lock().unpoisoned();
-
-        if let Some(chunk) = self.left_over.lock().unpoisoned().take_chunk(&own, now, since) {
-            return Ok(Part::Done(chunk));
-        }
-        let here = readings.entry(key.clone()).or_default();
-        if may_join {
-            for reading in here.iter().filter(|reading| reading.passengers.have(&place.list)) {
-                if let Some(outcome) = reading.outcome.upgrade() {
-                    place.around().follows_from(&reading.span);
-                    return Ok(Part::Joins(outcome, reading.began));
-                }
+        let begun = {
+            let mut left_over = self.left_over.lock().unpoisoned();
+            if let Some(chunk) = left_over.take_chunk(&key, now, since) {
+                return Ok((chunk, vec![]));
             }
-        }
+            left_over.take_begun(&key, now, since)
+        };
+        let cutter = || Box::new(Cutter::new(Arc::clone(&place.list), place.cursor.clone(), place.cut));
+        let mut cutter = begun.unwrap_or_else(cutter);
 
-        let mut joiner = match self.left_over.lock().unpoisoned().take_begun(&own, now, since) {
-            Some(mut cutter) => {
-                cutter.resume(&place.list);
-                Joiner::Begun(cutter)
-            }
-            None => Joiner::New(Arc::clone(&place.list)),
-        };
-        let position = match &joiner {
-            Joiner::New(_) => Position::at(&place.cursor),
-            Joiner::Begun(cutter) => cutter.position(),
-        };
-        if may_join {
-            for reading in here.iter().filter(|reading| reading.position == position) {
-                let Some(outcome) = reading.outcome.upgrade() else { continue };
-                match reading.passengers.take(&place.list, joiner) {
-                    Ok(()) => {
-                        place.around().follows_from(&reading.span);
-                        return Ok(Part::Joins(outcome, reading.began));
-                    }
-                    Err(back) => {
-                        joiner = back;
-                        spare.push(outcome);
+        while !cutter.has_made() {
+            self.read_run(place, generation, &mut cutter).await?;
+        }
+        let chunks = cutter.made();
+
+        let mut left_over = self.left_over.lock().unpoisoned();
+        left_over.put(generation, &chunks[1..]);
+        if place.cut == 0 {
+            left_over.put_begun(generation, cutter);
+        }
+        Ok((Arc::clone(&chunks[0]), chunks))
+    }
+
+    /// Gives a cutter the next run of rows.
+    async fn read_run(self: &Arc<Loader>, place: &Place, generation: u64, cutter: &mut Cutter) -> Result<()> {
+        let (after, limit) =
+            cutter.wants().ok_or_else(|| Error::new(Kind::Internal, "a list ended without a chunk"))?;
+        let mut reader = self.reader(place, generation, &after, limit);
+        cutter.begin_run(reader.read.began);
+        let ended = loop {
+            match reader.next().await? {
+                Next::Over(ended) => break ended,
+                Next::Rows(batch) => {
+                    for from in (0..batch.len()).step_by(TURN) {
+                        cutter.take(&batch, from..(from + TURN).min(batch.len()))?;
+                        tokio::task::yield_now().await;
                     }
                 }
             }
+        };
+        for flaw in cutter.flaws() {
+            self.metrics.note_flaw(&flaw);
+            place.list.resource().warn_of(&flaw, place.request(), place.trace());
+        }
+        cutter.end_run(ended);
+        if !ended && cutter.stands_at(&after) {
+            return Err(Error::new(Kind::Data, "a source handed out no row and did not end"));
+        }
+        Ok(())
+    }
+
+    /// The rows behind `after`: of a read that another load has begun, else of a new one.
+    fn reader(self: &Arc<Loader>, place: &Place, generation: u64, after: &Cursor, limit: u32) -> Reader {
+        let key = (*place.list.places(), generation);
+        let now = self.now();
+        let mut reads = self.reads.lock().unpoisoned();
+        reads.forget_old(now);
+        if let Some(reader) = reads.find(&key, after, limit, place.fresh_since(now)) {
+            place.around().follows_from(&reader.read.span);
+            return reader;
         }
 
-        let mut cutter = match joiner {
-            Joiner::New(list) => Box::new(Cutter::new(list, place.cursor.clone(), place.cut)),
-            Joiner::Begun(cutter) => cutter,
+        let (sender, rows) = watch::channel(Rows::default());
+        let span = place.around().clone();
+        let read = Arc::new(Read { after: after.clone(), limit, began: now, rows, span });
+        let query = Query {
+            after: after.clone(),
+            limit,
+            conditions: Arc::clone(place.list.conditions()),
+            requester: place.demand.requester,
         };
-        let passengers = Arc::new(Passengers(Mutex::new(Aboard {
-            variants: cutter.lists().map(|list| *list.key()).collect(),
-            awaited: vec![*place.list.key()],
-            joined: Some(vec![]),
-        })));
-        cutter.let_join(Arc::clone(&passengers) as Arc<dyn Joining>);
-
-        let read = read(Arc::clone(self), place.clone(), key.clone(), Arc::clone(&passengers), cutter);
-        // Any of the loads that wait for it has it go on.
-        let outcome = read.instrument(place.around().clone()).boxed().shared();
-        let weak = outcome.downgrade().ok_or_else(|| Error::new(Kind::Internal, "a read ended before it began"))?;
-        here.push(Reading { position, began: now, passengers, outcome: weak, span: place.around().clone() });
-        Ok(Part::Leads(outcome))
+        let work = read_source(Arc::clone(self), place.clone(), key, Arc::clone(&read), query, sender);
+        let task = tokio::spawn(work.instrument(read.span.clone())).abort_handle();
+        let interest = Arc::new(Interest { loader: Arc::clone(self), key, read: Arc::clone(&read), task });
+        let shared = Shared { read: Arc::clone(&read), interest: Arc::downgrade(&interest) };
+        reads.lists.entry(key).or_default().push(shared);
+        Reader::new(read, Some(interest))
     }
 }
 
-/// Reads until a chunk is whole, and lays aside what nobody waits for yet.
-async fn read(
+/// Reads the source, for all loads that want its rows.
+async fn read_source(
     loader: Arc<Loader>,
     place: Place,
-    key: FlightKey,
-    passengers: Arc<Passengers>,
-    cutter: Box<Cutter>,
-) -> Result<Arc<Run>> {
-    let generation = key.1;
-    let leaves = Leaves { loader: &loader, key: &key, passengers: &passengers };
+    key: ReadKey,
+    read: Arc<Read>,
+    query: Query,
+    sender: watch::Sender<Rows>,
+) {
+    let resource = place.list.resource();
+    let counts = resource.counts();
+    let mut sink = Shares(sender);
     let began = Instant::now();
-    let cutter = loader.read_chunk(&place, cutter).await;
-    place.list.resource().counts().database.loads.observe(began.elapsed());
-    let mut cutter = cutter?;
+    let run = resource.source().rows(query, &mut sink).await;
+    counts.database.loads.observe(began.elapsed());
 
-    // Under the lock, so that a load that looks finds the read or what it has laid aside.
-    let mut readings = loader.readings.lock().unpoisoned();
-    leaves.leave(&mut readings);
-    let mut run = vec![];
-    let mut unawaited = vec![];
-    let mut left_over = loader.left_over.lock().unpoisoned();
-    for Made { list, chunks, wanted } in cutter.made() {
-        let is_awaited = passengers.is_awaited(&list);
-        left_over.put(generation, chunks.iter().skip(usize::from(is_awaited)).cloned(), &wanted);
-        if is_awaited {
-            wanted.store(true, Ordering::Relaxed);
-            run.push((*list.key(), chunks));
-        } else {
-            unawaited.extend(chunks);
-        }
+    let Shares(sender) = sink;
+    let (rows, bytes) = {
+        let rows = sender.borrow();
+        let sum = |of: fn(&RowBatch) -> usize| rows.batches.iter().map(|batch| of(batch)).sum::<usize>();
+        (sum(RowBatch::len), sum(RowBatch::weight))
+    };
+    if run.is_ok() {
+        counts.list.reads.inc();
+        counts.list.rows_read.add(rows as u64);
     }
-    if place.cut == 0 {
-        left_over.put_begun(generation, cutter);
-    }
-    drop(left_over);
-    drop(readings);
 
-    // The load that the read is for has those written too that no load waits for.
-    if let Some((_, chunks)) = run.iter_mut().find(|(key, _)| key == place.list.key()) {
-        chunks.extend(unawaited);
+    // Under the lock, so that a load finds it under way or over.
+    let mut reads = loader.reads.lock().unpoisoned();
+    if run.is_ok() {
+        reads.keep(key, read, bytes);
+    } else {
+        reads.remove(&key, &read);
     }
-    Ok(Arc::new(Run(run)))
-}
-
-impl Loader {
-    /// Reads runs of rows until the first chunk is whole.
-    async fn read_chunk(&self, place: &Place, mut cutter: Box<Cutter>) -> Result<Box<Cutter>> {
-        let list = &place.list;
-        let counts = list.resource().counts();
-        while !cutter.has_made() {
-            let (after, limit) =
-                cutter.wants().ok_or_else(|| Error::new(Kind::Internal, "a list ended without a chunk"))?;
-            let query = Query {
-                after: after.clone(),
-                limit,
-                conditions: Arc::clone(list.conditions()),
-                requester: place.demand.requester,
-            };
-            cutter.begin_run(self.now());
-            let run = list.resource().source().rows(query, cutter).await?;
-            counts.list.reads.inc();
-            cutter = run
-                .sink
-                .into_any()
-                .downcast()
-                .map_err(|_| Error::new(Kind::Internal, "a source gave back another sink"))?;
-            counts.list.rows_read.add(std::mem::take(&mut cutter.rows));
-            for flaw in cutter.flaws() {
-                self.metrics.note_flaw(&flaw);
-                list.resource().warn_of(&flaw, place.request(), place.trace());
-            }
-            cutter.end_run(run.ended);
-            if !run.ended && cutter.stands_at(&after) {
-                return Err(Error::new(Kind::Data, "a source handed out no row and did not end"));
-            }
-        }
-        Ok(cutter)
-    }
-}
-
-/// Takes a read out of those under way when it ends: done, failed or given up.
-struct Leaves<'a> {
-    loader: &'a Loader,
-    key: &'a FlightKey,
-    passengers: &'a Arc<Passengers>,
-}
-
-impl Leaves<'_> {
-    fn leave(&self, readings: &mut Readings) {
-        if let Some(there) = readings.get_mut(self.key) {
-            there.retain(|reading| !Arc::ptr_eq(&reading.passengers, self.passengers));
-            if there.is_empty() {
-                readings.remove(self.key);
-            }
-        }
-    }
-}
-
-impl Drop for Leaves<'_> {
-    fn drop(&mut self) {
-        self.leave(&mut self.loader.readings.lock().unpoisoned());
-    }
+    sender.send_modify(|rows| rows.ended = Some(run.map(|run| run.ended)));
 }

@@ -12,7 +12,7 @@ use super::{BoxFuture, Gate, GateLimits, Query, Run, Source};
 use crate::{
     canonical::Canonical,
     error::{Error, Kind, Result},
-    row::{Column, RowSink, Value},
+    row::{Column, RowBatch, RowSink, Value},
 };
 
 /// A source over a closure; made by [`closure`].
@@ -106,7 +106,7 @@ where
         bytes.into_bytes()
     }
 
-    fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
+    fn rows<'a>(&'a self, query: Query, sink: &'a mut dyn RowSink) -> BoxFuture<'a, Result<Run>> {
         Box::pin(async move {
             let _turn = self.gate.turn(query.claim()).await?;
             let after = match query.after.values().next() {
@@ -121,17 +121,19 @@ where
                 .map_err(|_| Error::new(Kind::Timeout, format!("the source took longer than {:?}", self.timeout)))?;
             let rows = fetched.map_err(failed)?;
             let ended = rows.len() < limit;
+            let mut batch = RowBatch::new(1, self.columns.len());
             for row in rows.iter().take(limit) {
                 let key = serde_json::to_vec(&(self.key)(row)).map_err(unwritable)?;
-                self.hand_over(&key, row, &mut *sink)?;
+                self.push(&key, row, &mut batch)?;
             }
-            Ok(Run { sink, ended })
+            sink.take(batch)?;
+            Ok(Run::new(ended))
         })
     }
 }
 
 impl<T: Serialize, K, F> Closure<T, K, F> {
-    fn hand_over(&self, key: &[u8], row: &T, sink: &mut dyn RowSink) -> Result<()> {
+    fn push(&self, key: &[u8], row: &T, batch: &mut RowBatch) -> Result<()> {
         let json = serde_json::to_string(row).map_err(unwritable)?;
         let members: Members<'_> = serde_json::from_str(&json).map_err(unwritable)?;
         let raw: Vec<Option<&str>> = self.columns.iter().map(|column| members.raw(&column.name)).collect();
@@ -144,7 +146,7 @@ impl<T: Serialize, K, F> Closure<T, K, F> {
             (None | Some("null"), None) => Value::Null,
             (Some(raw), None) => Value::Json(raw.as_bytes()),
         });
-        sink.row(&[Value::Text(key)], &values.collect::<Vec<_>>())
+        batch.push(&[Value::Text(key)], &values.collect::<Vec<_>>())
     }
 }
 

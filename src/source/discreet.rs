@@ -51,7 +51,7 @@ impl Source for Discreet {
         self.0.presence()
     }
 
-    fn rows<'a>(&'a self, query: Query, sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
+    fn rows<'a>(&'a self, query: Query, sink: &'a mut dyn RowSink) -> BoxFuture<'a, Result<Run>> {
         let rows = self.0.rows(query, sink);
         Box::pin(async move { rows.await.map_err(Error::without_cause) })
     }

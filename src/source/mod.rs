@@ -104,15 +104,15 @@ pub trait Source: Send + Sync + 'static {
         Presence { is_away: false, is_known: true }
     }
 
-    /// Hands the rows that `query` asks for to `sink`, in order, and gives the sink back.
+    /// Hands the rows that `query` asks for to `sink`, in order.
     ///
-    /// Dropping the future stops the work in the database too. On an error the sink is lost, with what it took.
+    /// Dropping the future stops the work in the database too. On an error nobody uses what the sink took.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`] or [`ErrorKind::Busy`] as the source fared;
     /// [`ErrorKind::Schema`] when what is read is not what the fingerprint says any more; the sink's own error
     /// as it is.
-    fn rows<'a>(&'a self, query: Query, sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>>;
+    fn rows<'a>(&'a self, query: Query, sink: &'a mut dyn RowSink) -> BoxFuture<'a, Result<Run>>;
 
     /// About how many rows a query without a cursor would hand out, for progress bars; `None` when unknown.
     fn count<'a>(&'a self, _conditions: Arc<[Condition]>) -> BoxFuture<'a, Option<u64>> {
@@ -150,11 +150,18 @@ impl Query {
 }
 
 /// How a read of a source ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Run {
-    /// The sink that was handed in.
-    pub sink: Box<dyn RowSink>,
     /// Whether there is no row behind the last one handed out.
     pub ended: bool,
+}
+
+impl Run {
+    /// A read behind whose last row there is none, or there may be some.
+    pub fn new(ended: bool) -> Run {
+        Run { ended }
+    }
 }
 
 /// A column that a request may filter by.

@@ -15,7 +15,7 @@ use std::{
 pub use crate::client::{Client, Reply, ask};
 use chunkflow::{
     BoxFuture, Chunkflow, Clock, Column, Config, Error, Kind, Memory, Metrics, Query, Resource, ResourceOptions,
-    Result, RowSink, Run, Server, ServerConfig, Shutdown, Source, Value,
+    Result, RowBatch, RowSink, Run, Server, ServerConfig, Shutdown, Source, Value,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -305,7 +305,7 @@ impl Source for Numbers {
         b"numbers".to_vec()
     }
 
-    fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
+    fn rows<'a>(&'a self, query: Query, sink: &'a mut dyn RowSink) -> BoxFuture<'a, Result<Run>> {
         struct Dropped<'a>(&'a Numbers, bool);
         impl Drop for Dropped<'_> {
             fn drop(&mut self) {
@@ -326,6 +326,7 @@ impl Source for Numbers {
             self.reads.lock().unwrap().push(after);
             let last = self.rows.min(after as u64 + u64::from(query.limit));
             let text = "x".repeat(self.width);
+            let mut batch = RowBatch::new(1, 2);
             for id in after as u64 + 1..=last {
                 if let Some((row, kind)) = *self.fails_behind.lock().unwrap()
                     && id > row
@@ -333,9 +334,10 @@ impl Source for Numbers {
                     return Err(Error::new(kind, "the test's source fails here"));
                 }
                 self.handed.fetch_add(1, Ordering::SeqCst);
-                sink.row(&[Value::Integer(id as i64)], &[Value::Integer(id as i64), Value::Text(text.as_bytes())])?;
+                batch.push(&[Value::Integer(id as i64)], &[Value::Integer(id as i64), Value::Text(text.as_bytes())])?;
             }
-            Ok(Run { sink, ended: last == self.rows })
+            sink.take(batch)?;
+            Ok(Run::new(last == self.rows))
         })
     }
 }

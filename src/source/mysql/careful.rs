@@ -13,12 +13,11 @@ use super::{
     wire,
 };
 use crate::{
-    row::{RowSink, Value},
+    row::{RowSink, Value, ValueBuffer},
     source::{
         Query,
         sql::{
             careful::{self, Answer, Done},
-            held::Held,
             plan::{Plan, Relation, Select},
             related::Lists,
             select::Statement,
@@ -63,7 +62,7 @@ impl Snapshot<'_> {
         selects: &[Select],
         after: &[Value<'_>],
         limit: usize,
-        held: &mut Held,
+        held: &mut ValueBuffer,
     ) -> Result<(), Failure> {
         let mut result = self.0.exec_iter(&*statement.text, params::of(statement, after, limit)).await?;
         if let Some(mut found) = result.stream::<Row>().await? {
@@ -95,12 +94,12 @@ impl careful::Snapshot for Snapshot<'_> {
         selects: &[Select],
         after: &[Value<'_>],
         limit: usize,
-        held: &mut Held,
+        held: &mut ValueBuffer,
     ) -> Answer<(), Failure> {
         answer(self.rows(statement, selects, after, limit, held).await)
     }
 
-    async fn lists(&mut self, relation: &Relation, rows: &Held) -> Answer<Option<Lists>, Failure> {
+    async fn lists(&mut self, relation: &Relation, rows: &ValueBuffer) -> Answer<Option<Lists>, Failure> {
         answer(rows::list(self.0, relation, rows).await)
     }
 }

@@ -435,16 +435,16 @@ impl Source for Table {
         self.plan.takes(place, Typing::Coerced)
     }
 
-    fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
+    fn rows<'a>(&'a self, query: Query, sink: &'a mut dyn RowSink) -> BoxFuture<'a, Result<Run>> {
         Box::pin(async move {
             let mut query = self.width.bounded(query);
             query.conditions = params::checked(&self.plan, &query.conditions)?;
-            let (ended, progress) = attempts::read(self, query, &mut *sink).await?;
+            let (ended, progress) = attempts::read(self, query, sink).await?;
             if let Some(width) = progress.width() {
                 // What is too much would have to be read to its end before anything else.
                 self.width.note(width);
             }
-            Ok(Run { sink, ended })
+            Ok(Run::new(ended))
         })
     }
 

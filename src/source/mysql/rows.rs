@@ -18,25 +18,20 @@ use super::{
     will_pass, wire,
 };
 use crate::{
-    row::{RowSink, Value},
+    row::{RowSink, Slot, ValueBuffer},
     source::{
         Condition, Query,
         sql::{
             attempts::Progress,
             catalogue::fill,
-            held::{Held, Slot},
-            keyset,
             plan::{Plan, Relation},
             related::{Lists, SmallTable, Wanted, WholeKeys, fits, keys_of, pair},
-            run::{cut, hand_over},
+            run::RunReader,
             select,
-            width::RUN_BYTES,
         },
     },
 };
 
-/// Rows of a list without relations are handed on in batches of so many, while the server sends the next.
-const BATCH: usize = 64;
 /// So many keys are compared by one statement, of which each is a `SELECT`.
 const KEYS: usize = 128;
 /// A related table with more rows is joined, and not read whole.
@@ -57,39 +52,26 @@ pub(super) async fn read(
     sink: &mut dyn RowSink,
     progress: &mut Progress,
 ) -> Result<(bool, Option<Stamp>), Failure> {
-    let after: Vec<Value<'_>> = query.after.values().collect();
-    let limit = query.limit as usize;
-    // Rows that nothing else is needed for need not be held.
-    let passing = plan.relations.is_empty() && !plan.unproven;
-    let mut rows = Held::new(plan.selects.len());
-    let mut whole = true;
-    let ranges = keyset::ranges(&DIALECT, &plan.order, &after);
+    let mut run = RunReader::new(plan, query, progress);
     conn.query_drop(BEGIN).await?;
-    for range in &ranges {
-        // One more row of a key that nobody has proven: the first that is not handed out must not have the last
-        // one's key.
-        let most = limit + usize::from(plan.unproven);
-        let left = most - progress.rows;
-        if left == 0 {
-            break;
-        }
-        let statement = select::rows(plan, range, &query.conditions);
-        let mut found = conn.exec_iter(&*statement.text, params::of(&statement, &after, left)).await?;
+
+    while let Some((statement, left)) = run.wants() {
+        let mut found = conn.exec_iter(&*statement.text, params::of(&statement, run.after(), left)).await?;
         if let Some(mut found) = found.stream::<Row>().await? {
             let mut wires = vec![];
             loop {
                 let row = match found.try_next().await {
                     Ok(Some(row)) => row,
                     Ok(None) => break,
-                    Err(error) if passing && progress.rows > 0 && is_too_wide(&error) => {
-                        hand_over(plan, &rows, &[], sink)?;
+                    Err(error) if run.passes() && run.has_rows() && is_too_wide(&error) => {
+                        run.hand_over(vec![], sink)?;
                         return Ok((false, None));
                     }
                     // The rows that came before the failure are right; the next read begins there.
                     Err(error)
-                        if passing && progress.rows > 0 && (is_error_of_a_value(&error) || will_pass(&error)) =>
+                        if run.passes() && run.has_rows() && (is_error_of_a_value(&error) || will_pass(&error)) =>
                     {
-                        whole = false;
+                        run.stop();
                         break;
                     }
                     Err(error) => return Err(error.into()),
@@ -97,57 +79,34 @@ pub(super) async fn read(
                 if wires.is_empty() {
                     wires = wire::wires(&row, &plan.selects);
                 }
-                progress.bytes += wire::push(&row, &wires, &mut rows)?;
-                progress.rows += 1;
-                if passing && rows.count() == BATCH {
-                    hand_over(plan, &rows, &[], sink)?;
-                    progress.handed += rows.count();
-                    rows.clear();
-                }
-                let held = if passing { progress.bytes / 4 } else { rows.weight() };
-                if held > RUN_BYTES && (progress.rows > 1 || !plan.unproven) && progress.rows < most {
-                    whole = false;
+                let bytes = wire::push(&row, &wires, &mut run.rows)?;
+                if !run.added(bytes, sink)? {
                     break;
                 }
             }
         }
         // What is left of the result, which the limit bounds, is read and forgotten: nothing else can be asked before.
         match found.drop_result().await {
-            Err(error) if passing && is_too_wide(&error) => {
-                hand_over(plan, &rows, &[], sink)?;
+            Err(error) if run.passes() && is_too_wide(&error) => {
+                run.hand_over(vec![], sink)?;
                 return Ok((false, None));
             }
             dropped => dropped?,
         }
-        if !whole {
-            break;
+    }
+
+    run.end()?;
+    let lists = loop {
+        match related(conn, plan, &run.rows).await? {
+            Some(lists) => break lists,
+            None => run.shorten()?,
         }
-    }
-    let mut ended = whole && progress.rows < limit;
-    if !passing && (progress.rows > limit || (!whole && plan.unproven)) {
-        let most = rows.count() - 1;
-        cut(plan, &mut rows, most)?;
-        ended = false;
-    }
-    let lists = match rows.count() {
-        0 => vec![],
-        _ => loop {
-            match related(conn, plan, &rows).await? {
-                Some(lists) => break lists,
-                None => {
-                    // The rows left out are the first of the next run.
-                    let fewer = (rows.count() / 4).max(1);
-                    cut(plan, &mut rows, fewer)?;
-                    ended = false;
-                }
-            }
-        },
     };
-    progress.related = lists.iter().map(Lists::weight).sum::<usize>() / rows.count().max(1);
-    hand_over(plan, &rows, &lists, sink)?;
+    run.progress.related = lists.iter().map(Lists::weight).sum::<usize>() / run.rows.count().max(1);
+    run.hand_over(lists, sink)?;
     let saw = read_stamp(conn, &proof.sql).await?;
     conn.query_drop(COMMIT).await?;
-    Ok((ended, Some(saw)))
+    Ok((run.ended(), Some(saw)))
 }
 
 /// How many rows fulfil the conditions.
@@ -158,8 +117,11 @@ pub(super) async fn count(conn: &mut Conn, plan: &Plan, conditions: &[Condition]
 }
 
 /// All related lists of a run; `None` when one of them is too much.
-async fn related(conn: &mut Conn, plan: &Plan, rows: &Held) -> Result<Option<Vec<Lists>>, Failure> {
+async fn related(conn: &mut Conn, plan: &Plan, rows: &ValueBuffer) -> Result<Option<Vec<Lists>>, Failure> {
     let mut lists = Vec::with_capacity(plan.relations.len());
+    if rows.count() == 0 {
+        return Ok(Some(lists));
+    }
     for relation in &plan.relations {
         match list(conn, relation, rows).await? {
             Some(list) => lists.push(list),
@@ -169,7 +131,7 @@ async fn related(conn: &mut Conn, plan: &Plan, rows: &Held) -> Result<Option<Vec
     Ok(Some(lists))
 }
 
-pub(super) async fn list(conn: &mut Conn, relation: &Relation, rows: &Held) -> Result<Option<Lists>, Failure> {
+pub(super) async fn list(conn: &mut Conn, relation: &Relation, rows: &ValueBuffer) -> Result<Option<Lists>, Failure> {
     let Some(keys) = WholeKeys::new(relation, rows)? else { return by_places(conn, relation, rows).await };
     let (condition, params) = match keys.are_close() {
         true => ("BETWEEN ? AND ?".to_owned(), vec![Param::Int(keys.ends().0), Param::Int(keys.ends().1)]),
@@ -196,7 +158,7 @@ pub(super) async fn list(conn: &mut Conn, relation: &Relation, rows: &Held) -> R
 }
 
 /// By a join with the keys, since only SQL can say which are equal.
-async fn by_places(conn: &mut Conn, relation: &Relation, rows: &Held) -> Result<Option<Lists>, Failure> {
+async fn by_places(conn: &mut Conn, relation: &Relation, rows: &ValueBuffer) -> Result<Option<Lists>, Failure> {
     let known: Vec<(usize, Slot)> = keys_of(relation, rows)?.filter(|(_, slot)| !matches!(slot, Slot::Null)).collect();
     let wanted = Wanted::rows(&DIALECT, relation);
     let mut related = Related::new(relation, rows.count());
@@ -247,13 +209,13 @@ struct Related<'a> {
     relation: &'a Relation,
     /// How many rows the run has.
     count: usize,
-    held: Held,
+    held: ValueBuffer,
     pairs: Vec<u64>,
 }
 
 impl<'a> Related<'a> {
     fn new(relation: &'a Relation, count: usize) -> Related<'a> {
-        Related { relation, count, held: Held::new(relation.columns.len()), pairs: vec![] }
+        Related { relation, count, held: ValueBuffer::new(relation.columns.len()), pairs: vec![] }
     }
 
     fn lists(self) -> Lists {
@@ -317,7 +279,7 @@ async fn named(
 /// A small table as it stands in this transaction; `None` when it is not small any more.
 async fn small_table(conn: &mut Conn, relation: &Relation) -> Result<Option<SmallTable>, Failure> {
     let sql = Wanted::all(&DIALECT, relation, SMALL_TABLE + 1);
-    let (mut held, mut wires, mut ids) = (Held::new(relation.columns.len()), vec![], vec![]);
+    let (mut held, mut wires, mut ids) = (ValueBuffer::new(relation.columns.len()), vec![], vec![]);
     let mut fit = true;
     let mut result = conn.exec_iter(sql, Params::Empty).await?;
     if let Some(mut found) = result.stream::<Row>().await? {

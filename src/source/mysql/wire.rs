@@ -9,10 +9,8 @@ use mysql_async::{
 
 use crate::{
     error::{Error, Kind, Result},
-    source::sql::{
-        held::{Form, Held, Slot},
-        plan::Select,
-    },
+    row::{Form, Slot, ValueBuffer},
+    source::sql::plan::Select,
 };
 
 /// The number of the character set that stands for bytes.
@@ -60,7 +58,7 @@ impl Wire {
     }
 
     /// Adds a value to `held`.
-    fn read(self, value: &Value, held: &mut Held) -> Result<()> {
+    fn read(self, value: &Value, held: &mut ValueBuffer) -> Result<()> {
         let from = held.bytes.len();
         match (self, value) {
             (_, Value::NULL) => held.slots.push(Slot::Null),
@@ -114,7 +112,7 @@ pub(super) fn wires(row: &Row, selects: &[Select]) -> Vec<Wire> {
 }
 
 /// Adds the last values of a row, and says how many bytes they had.
-pub(super) fn push(row: &Row, wires: &[Wire], held: &mut Held) -> Result<usize> {
+pub(super) fn push(row: &Row, wires: &[Wire], held: &mut ValueBuffer) -> Result<usize> {
     let unread = row.len().saturating_sub(wires.len());
     let mut size = 0;
     for (index, wire) in wires.iter().enumerate() {
@@ -163,7 +161,7 @@ fn bits(bytes: &[u8]) -> Option<u64> {
     (bytes.len() <= 8).then(|| bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte)))
 }
 
-fn number(n: u64, held: &mut Held) -> Result<()> {
+fn number(n: u64, held: &mut ValueBuffer) -> Result<()> {
     match i64::try_from(n) {
         Ok(n) => held.slots.push(Slot::Integer(n)),
         Err(_) => return held.push(Form::Decimal, itoa::Buffer::new().format(n).as_bytes()),
@@ -204,7 +202,7 @@ mod tests {
     use crate::text;
 
     fn shown(wire: Wire, value: Value) -> String {
-        let mut held = Held::new(1);
+        let mut held = ValueBuffer::new(1);
         wire.read(&value, &mut held).unwrap();
         let mut out = text::Output::default();
         text::scalar(held.value(held.slots[0]), &mut out);

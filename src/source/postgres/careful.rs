@@ -14,12 +14,11 @@ use super::{
     rows,
 };
 use crate::{
-    row::{RowSink, Value},
+    row::{RowSink, Value, ValueBuffer},
     source::{
         Query,
         sql::{
             careful::{self, Answer, Done},
-            held::Held,
             plan::{Plan, Relation, Select},
             related::Lists,
             select::Statement,
@@ -65,7 +64,7 @@ impl Snapshot<'_> {
         statement: &Statement<'_>,
         after: &[Value<'_>],
         limit: usize,
-        held: &mut Held,
+        held: &mut ValueBuffer,
     ) -> Result<(), Failure> {
         let mut found = pin!(self.0.query_typed_raw(&statement.text, Param::of(statement, after, limit)).await?);
         let mut wires = vec![];
@@ -85,13 +84,13 @@ impl careful::Snapshot for Snapshot<'_> {
         _selects: &[Select],
         after: &[Value<'_>],
         limit: usize,
-        held: &mut Held,
+        held: &mut ValueBuffer,
     ) -> Answer<(), Failure> {
         let found = self.rows(statement, after, limit, held).await;
         self.answer(found).await
     }
 
-    async fn lists(&mut self, relation: &Relation, rows: &Held) -> Answer<Option<Lists>, Failure> {
+    async fn lists(&mut self, relation: &Relation, rows: &ValueBuffer) -> Answer<Option<Lists>, Failure> {
         let found = rows::list(self.0, relation, rows).await;
         self.answer(found).await
     }

@@ -12,12 +12,11 @@ use super::{
     rows,
 };
 use crate::{
-    row::Value,
+    row::{Value, ValueBuffer},
     source::{
         Claim, Complaint,
         sql::{
             advice,
-            held::Held,
             keyset::{self, Range},
             plan::{JOIN, Plan, RELATED, Relation, Select},
             related::Wanted,
@@ -139,7 +138,7 @@ async fn look(client: &Client, begin: &str, plan: &Plan) -> Result<Vec<Complaint
     // The key alone: a value beside it may be one that the database cannot give.
     let selects: Vec<Select> = plan.key.iter().map(|select| plan.selects[*select].clone()).collect();
     let keys = select::columns(plan, &selects, &Range::new(), &[]);
-    let mut key = Held::new(selects.len());
+    let mut key = ValueBuffer::new(selects.len());
     let mut wires = vec![];
     for row in client.query_typed(&keys.text, &[(&1i64, Type::INT8)]).await? {
         rows::push(&row, &mut wires, &mut key)?;
@@ -224,7 +223,7 @@ async fn explain(client: &Client, sql: &str, params: Vec<(Param, Type)>) -> Resu
     let params: Vec<(&(dyn tokio_postgres::types::ToSql + Sync), Type)> =
         params.iter().map(|(param, kind)| (param as _, kind.clone())).collect();
     for row in client.query_typed(&format!("EXPLAIN (VERBOSE, FORMAT JSON) {sql}"), &params).await? {
-        let mut held = Held::new(1);
+        let mut held = ValueBuffer::new(1);
         rows::push(&row, &mut vec![], &mut held)?;
         if let Value::Json(text) | Value::Text(text) = held.value(held.slots[0])
             && let Ok(plan) = serde_json::from_slice::<serde_json::Value>(text)

@@ -380,13 +380,13 @@ impl Source for Table {
         self.plan.takes(place, Typing::Strict)
     }
 
-    fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
+    fn rows<'a>(&'a self, query: Query, sink: &'a mut dyn RowSink) -> BoxFuture<'a, Result<Run>> {
         Box::pin(async move {
-            let (ended, progress) = attempts::read(self, self.width.bounded(query), &mut *sink).await?;
+            let (ended, progress) = attempts::read(self, self.width.bounded(query), sink).await?;
             if let Some(width) = progress.width() {
                 self.width.note(width);
             }
-            Ok(Run { sink, ended })
+            Ok(Run::new(ended))
         })
     }
 

@@ -27,25 +27,20 @@ use super::{
 };
 use crate::{
     error::{Error, Kind},
-    row::{RowSink, Value},
+    row::{RowSink, Slot, Value, ValueBuffer},
     source::{
         Condition, Query,
         sql::{
             attempts::Progress,
             catalogue::fill,
-            held::{Held, Slot},
-            keyset,
             plan::{Plan, Relation},
             related::{Lists, SmallTable, Wanted, WholeKeys, fits, keys_of, pair},
-            run::{cut, hand_over},
+            run::RunReader,
             select,
-            width::RUN_BYTES,
         },
     },
 };
 
-/// Rows of a list without relations are handed on in batches of so many, while the server sends the next.
-const BATCH: usize = 64;
 /// A related table with more rows is joined, and not read whole.
 const SMALL_TABLE: usize = 256;
 
@@ -65,28 +60,15 @@ pub(super) async fn read(
     sink: &mut dyn RowSink,
     progress: &mut Progress,
 ) -> Result<(bool, Option<Stamp>), Failure> {
-    let after: Vec<Value<'_>> = query.after.values().collect();
-    let limit = query.limit as usize;
-    // Rows that nothing else is needed for need not be held.
-    let passing = plan.relations.is_empty() && !plan.unproven;
-    let mut rows = Held::new(plan.selects.len());
-    let mut whole = true;
+    let mut run = RunReader::new(plan, query, progress);
     let mut begun = Some(client.batch_execute(&proof.begin));
-    let ranges = keyset::ranges(&DIALECT, &plan.order, &after);
     let mut commit = pin!(future::maybe_done(client.simple_query(&proof.end)));
     let mut committing = false;
     // Whether the transaction has failed, of a value or for a moment.
     let mut failed = false;
-    for (index, range) in ranges.iter().enumerate() {
-        // One more row of a key that nobody has proven: the first that is not handed out must not have the last
-        // one's key.
-        let most = limit + usize::from(plan.unproven);
-        let left = most - progress.rows;
-        if left == 0 {
-            break;
-        }
-        let statement = select::rows(plan, range, &query.conditions);
-        let found = client.query_typed_raw(&statement.text, Param::of(&statement, &after, left));
+
+    while let Some((statement, left)) = run.wants() {
+        let found = client.query_typed_raw(&statement.text, Param::of(&statement, run.after(), left));
         let found = match begun.take() {
             Some(begun) => {
                 let (begun, found) = future::join(begun, found).await;
@@ -95,69 +77,46 @@ pub(super) async fn read(
             }
             None => found.await?,
         };
-        if passing && index + 1 == ranges.len() {
+        if run.passes() && run.is_at_last_range() {
             send(commit.as_mut()).await;
             committing = true;
         }
+
         let mut found = pin!(found);
         let mut wires = vec![];
         loop {
             let row = match found.try_next().await {
                 Ok(Some(row)) => row,
                 Ok(None) => break,
-                Err(_) if passing && progress.rows > 0 && bound.is_exceeded() => {
-                    hand_over(plan, &rows, &[], sink)?;
+                Err(_) if run.passes() && run.has_rows() && bound.is_exceeded() => {
+                    run.hand_over(vec![], sink)?;
                     return Ok((false, None));
                 }
                 // The rows that came before the failure are right; the next read begins there.
-                Err(error) if passing && progress.rows > 0 && (is_error_of_a_value(&error) || will_pass(&error)) => {
-                    whole = false;
+                Err(error) if run.passes() && run.has_rows() && (is_error_of_a_value(&error) || will_pass(&error)) => {
+                    run.stop();
                     failed = true;
                     break;
                 }
                 Err(error) => return Err(error.into()),
             };
-            push(&row, &mut wires, &mut rows)?;
-            progress.rows += 1;
-            progress.bytes += row.raw_size_bytes();
-            if passing && rows.count() == BATCH {
-                hand_over(plan, &rows, &[], sink)?;
-                progress.handed += rows.count();
-                rows.clear();
-            }
-            let held = if passing { progress.bytes / 4 } else { rows.weight() };
-            if held > RUN_BYTES && (progress.rows > 1 || !plan.unproven) && progress.rows < most {
-                whole = false;
+            push(&row, &mut wires, &mut run.rows)?;
+            if !run.added(row.raw_size_bytes(), sink)? {
                 break;
             }
         }
-        if !whole {
-            break;
+    }
+
+    run.end()?;
+    let lists = loop {
+        match related(client, plan, &run.rows).await? {
+            Some(lists) => break lists,
+            None => run.shorten()?,
         }
-    }
-    let mut ended = whole && progress.rows < limit;
-    if !passing && (progress.rows > limit || (!whole && plan.unproven)) {
-        let most = rows.count() - 1;
-        cut(plan, &mut rows, most)?;
-        ended = false;
-    }
-    let lists = match rows.count() {
-        0 => vec![],
-        _ => loop {
-            match related(client, plan, &rows).await? {
-                Some(lists) => break lists,
-                None => {
-                    // The rows left out are the first of the next run.
-                    let fewer = (rows.count() / 4).max(1);
-                    cut(plan, &mut rows, fewer)?;
-                    ended = false;
-                }
-            }
-        },
     };
     if failed {
         // What it would have seen another sees: what is the same behind it was so before.
-        hand_over(plan, &rows, &lists, sink)?;
+        run.hand_over(lists, sink)?;
         client.batch_execute("ROLLBACK").await?;
         client.batch_execute(&proof.begin).await?;
         return Ok((false, Some(read_stamp(client, &proof.end).await?)));
@@ -165,12 +124,12 @@ pub(super) async fn read(
     if !committing {
         send(commit.as_mut()).await;
     }
-    hand_over(plan, &rows, &lists, sink)?;
+    run.hand_over(lists, sink)?;
     commit.as_mut().await;
     match commit.take_output().transpose() {
         // It came behind the rows that were handed on.
-        Err(_) if passing && bound.is_exceeded() => Ok((false, None)),
-        said => Ok((ended, Some(stamp_of(said?.unwrap_or_default())?))),
+        Err(_) if run.passes() && bound.is_exceeded() => Ok((false, None)),
+        said => Ok((run.ended(), Some(stamp_of(said?.unwrap_or_default())?))),
     }
 }
 
@@ -221,7 +180,7 @@ impl<'a> FromSql<'a> for Raw<'a> {
 }
 
 /// Adds the values of a row, `wires` of which are found out at the first one.
-pub(super) fn push(row: &Row, wires: &mut Vec<Wire>, held: &mut Held) -> Result<(), Failure> {
+pub(super) fn push(row: &Row, wires: &mut Vec<Wire>, held: &mut ValueBuffer) -> Result<(), Failure> {
     let unread = row.columns().len() - held.width;
     if wires.is_empty() {
         for column in &row.columns()[unread..] {
@@ -247,7 +206,10 @@ fn integer(row: &Row, index: usize) -> Option<i64> {
 }
 
 /// All related lists of a run, asked for at once; `None` when one of them is too much.
-async fn related(client: &Client, plan: &Plan, rows: &Held) -> Result<Option<Vec<Lists>>, Failure> {
+async fn related(client: &Client, plan: &Plan, rows: &ValueBuffer) -> Result<Option<Vec<Lists>>, Failure> {
+    if rows.count() == 0 {
+        return Ok(Some(vec![]));
+    }
     let lists = future::try_join_all(plan.relations.iter().map(|relation| list(client, relation, rows))).await?;
     Ok(lists.into_iter().collect())
 }
@@ -260,7 +222,7 @@ enum Parents {
     Places(Vec<u64>),
 }
 
-pub(super) async fn list(client: &Client, relation: &Relation, rows: &Held) -> Result<Option<Lists>, Failure> {
+pub(super) async fn list(client: &Client, relation: &Relation, rows: &ValueBuffer) -> Result<Option<Lists>, Failure> {
     let (parents, condition, params) = match WholeKeys::new(relation, rows)? {
         Some(keys) if keys.are_close() => {
             let (first, last) = keys.ends();
@@ -327,7 +289,7 @@ async fn collect(
     found: RowStream,
     count: usize,
 ) -> Result<Option<Lists>, Failure> {
-    let (mut held, mut wires, mut pairs) = (Held::new(relation.columns.len()), vec![], vec![]);
+    let (mut held, mut wires, mut pairs) = (ValueBuffer::new(relation.columns.len()), vec![], vec![]);
     let mut find: Box<dyn FnMut(i64) -> Option<u64> + Send> = match parents {
         Parents::Keys(keys) => Box::new(keys.finder()),
         Parents::Places(rows) => Box::new(|place| rows.get(usize::try_from(place - 1).ok()?).copied()),
@@ -366,7 +328,7 @@ async fn named(
 
 /// A small table as it stands in this transaction; `None` when it is not small any more.
 async fn small_table(client: &Client, relation: &Relation, sql: &str) -> Result<Option<SmallTable>, Failure> {
-    let (mut held, mut wires, mut ids) = (Held::new(relation.columns.len()), vec![], vec![]);
+    let (mut held, mut wires, mut ids) = (ValueBuffer::new(relation.columns.len()), vec![], vec![]);
     let none: [(Param, Type); 0] = [];
     let mut found = pin!(client.query_typed_raw(sql, none).await?);
     while let Some(row) = found.try_next().await? {

@@ -14,7 +14,7 @@ use tokio_postgres::types::Type;
 use crate::{
     error::Result,
     flaw::Flaws,
-    source::sql::held::{Form, Held, Slot},
+    row::{Form, Slot, ValueBuffer},
     text,
 };
 
@@ -76,8 +76,8 @@ impl Wire {
     /// Adds a value to `held`; bytes that are not of this form are a value that cannot be read.
     ///
     /// # Errors
-    /// As [`Held::close`].
-    pub(super) fn read(self, raw: Option<&[u8]>, held: &mut Held) -> Result<()> {
+    /// As [`ValueBuffer::close`].
+    pub(super) fn read(self, raw: Option<&[u8]>, held: &mut ValueBuffer) -> Result<()> {
         let Some(raw) = raw else {
             held.slots.push(Slot::Null);
             return Ok(());
@@ -155,7 +155,7 @@ enum Read {
 
 /// Reads bytes as a value of the type with this number, for fuzzing.
 pub fn fuzz_postgres_wire(oid: u32, raw: &[u8]) {
-    let mut held = Held::new(1);
+    let mut held = ValueBuffer::new(1);
     if let Some(wire) = Type::from_oid(oid).as_ref().and_then(Wire::of)
         && wire.read(Some(raw), &mut held).is_ok()
     {
@@ -375,7 +375,7 @@ fn array(raw: &[u8], out: &mut Vec<u8>) -> Option<Flaws> {
     }
 
     let mut json = text::Output { bytes: std::mem::take(out), flaws: Flaws::NONE };
-    let written = elements(wire, &lengths, &mut reader, &mut Held::new(1), &mut json);
+    let written = elements(wire, &lengths, &mut reader, &mut ValueBuffer::new(1), &mut json);
     *out = json.bytes;
     written.map(|()| json.flaws)
 }
@@ -384,7 +384,7 @@ fn elements(
     wire: Wire,
     lengths: &[i32],
     reader: &mut Reader<'_>,
-    scratch: &mut Held,
+    scratch: &mut ValueBuffer,
     out: &mut text::Output,
 ) -> Option<()> {
     out.bytes.push(b'[');
@@ -415,7 +415,7 @@ mod tests {
     use super::*;
 
     fn shown(wire: Wire, raw: &[u8]) -> String {
-        let mut held = Held::new(1);
+        let mut held = ValueBuffer::new(1);
         wire.read(Some(raw), &mut held).unwrap();
         let mut out = text::Output::default();
         text::scalar(held.value(held.slots[0]), &mut out);
@@ -456,13 +456,13 @@ mod tests {
         #[test]
         fn bytes_of_any_kind_are_a_value_or_a_failure_and_never_a_panic(raw: Vec<u8>, oid in 0u32..4000) {
             if let Some(wire) = Type::from_oid(oid).as_ref().and_then(Wire::of) {
-                let _ = wire.read(Some(&raw), &mut Held::new(1));
+                let _ = wire.read(Some(&raw), &mut ValueBuffer::new(1));
             }
             let mut array = 1i32.to_be_bytes().to_vec();
             array.extend(0i32.to_be_bytes());
             array.extend(oid.to_be_bytes());
             array.extend(&raw);
-            let _ = Wire::Array.read(Some(&array), &mut Held::new(1));
+            let _ = Wire::Array.read(Some(&array), &mut ValueBuffer::new(1));
         }
     }
 }

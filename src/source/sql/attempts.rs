@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    row::RowSink,
+    row::{RowBatch, RowSink},
     source::{Query, ReadMemory, Room},
     trace,
 };
@@ -166,19 +166,20 @@ pub(in crate::source) async fn read<A: Attempts>(
     let mut tries = Tries::default();
     // Whether a value has made the database fail, or rows are wide.
     let mut with_care = source.wide_ahead().get();
-    let mut room: Option<Room> = None;
+    let mut room: Option<Arc<Room>> = None;
 
     loop {
         let noticed = Instant::now();
-        let mut lease = source.lease(&query, room.as_ref()).await?;
+        let mut lease = source.lease(&query, room.as_deref()).await?;
         let reused = lease.reused;
         let connection = lease.connection();
         let span = traced::span(&trace::current(), A::system(connection), source.plan(), &query);
         let attempt = async {
             match with_care {
                 true => {
-                    let bytes = room.as_ref().map_or(0, Room::bytes);
-                    let read = source.attempt_with_care(connection, &proof, &query, bytes, &mut *sink).await;
+                    let bytes = room.as_ref().map_or(0, |room| room.bytes());
+                    let mut sink = InRoom { sink, room: &room };
+                    let read = source.attempt_with_care(connection, &proof, &query, bytes, &mut sink).await;
                     read.map(|(done, saw)| {
                         source.wide_ahead().note(done.wide_ahead);
                         (done.ended, Some(saw))
@@ -193,7 +194,7 @@ pub(in crate::source) async fn read<A: Attempts>(
             Ok((ended, saw)) => {
                 let saw = match saw {
                     Some(saw) => {
-                        A::give_back(lease, room.as_ref());
+                        A::give_back(lease, room.as_deref());
                         saw
                     }
                     None => {
@@ -245,12 +246,12 @@ pub(in crate::source) async fn read<A: Attempts>(
         if let Some(bytes) = signs.needs_room {
             // Without a connection: others may read meanwhile.
             drop(room.take());
-            room = Some(source.memory().room(bytes).await?);
+            room = Some(Arc::new(source.memory().room(bytes).await?));
             continue;
         }
         if signs.wide && with_care && room.is_none() {
             // It could not be measured.
-            room = Some(source.memory().room(source.widest_value()).await?);
+            room = Some(Arc::new(source.memory().room(source.widest_value()).await?));
             continue;
         }
         if (signs.of_a_value || signs.wide) && !with_care && progress.handed == 0 {
@@ -261,6 +262,21 @@ pub(in crate::source) async fn read<A: Attempts>(
             continue;
         }
         return Err(A::explained(failure, &query));
+    }
+}
+
+/// A sink whose rows take up room for as long as they are there.
+pub(in crate::source) struct InRoom<'a> {
+    pub(in crate::source) sink: &'a mut dyn RowSink,
+    pub(in crate::source) room: &'a Option<Arc<Room>>,
+}
+
+impl RowSink for InRoom<'_> {
+    fn take(&mut self, batch: RowBatch) -> Result<()> {
+        self.sink.take(match self.room {
+            Some(room) => batch.counted_by(Arc::clone(room) as _),
+            None => batch,
+        })
     }
 }
 

@@ -11,7 +11,6 @@
 
 use super::{
     catalogue::fill,
-    held::{Held, Slot},
     keyset::{self, Range},
     lengths::Lengths,
     plan::{Output, Plan, Relation, Select},
@@ -23,7 +22,7 @@ use super::{
 use crate::{
     cursor::Cursor,
     error::{Error, Kind},
-    row::{RowSink, Value, unreadable_key},
+    row::{RowSink, Slot, Value, ValueBuffer, unreadable_key},
     source::Query,
 };
 
@@ -48,7 +47,7 @@ pub(in crate::source) trait Snapshot: Send {
         selects: &[Select],
         after: &[Value<'_>],
         limit: usize,
-        held: &mut Held,
+        held: &mut ValueBuffer,
     ) -> impl Future<Output = Answer<(), Self::Failure>> + Send;
 
     /// A related list of some rows; `None` where it is too much for so many. One that is more than the relation
@@ -56,7 +55,7 @@ pub(in crate::source) trait Snapshot: Send {
     fn lists(
         &mut self,
         relation: &Relation,
-        rows: &Held,
+        rows: &ValueBuffer,
     ) -> impl Future<Output = Answer<Option<Lists>, Self::Failure>> + Send;
 }
 
@@ -112,7 +111,7 @@ pub(in crate::source) async fn read<S: Snapshot>(
             }
         }
     };
-    hand_over(plan, &values, &lists, sink)?;
+    hand_over(plan, values, lists, sink)?;
     // The next row, or else the last one, stands for what is ahead.
     let next = if rows < found { rows } else { rows.saturating_sub(1) };
     let wide_ahead = found > 0 && lengths.sum(next) > plan.bounds.unmeasured;
@@ -131,9 +130,9 @@ struct Reader<'a, S> {
 
 impl<S: Snapshot> Reader<'_, S> {
     /// The rows, with these columns.
-    async fn ask(&mut self, selects: &[Select]) -> Answer<Held, S::Failure> {
+    async fn ask(&mut self, selects: &[Select]) -> Answer<ValueBuffer, S::Failure> {
         let after: Vec<Value<'_>> = self.query.after.values().collect();
-        let mut held = Held::new(selects.len());
+        let mut held = ValueBuffer::new(selects.len());
         for range in keyset::ranges(self.plan.dialect, &self.plan.order, &after) {
             let left = self.rows - held.count();
             if left == 0 {
@@ -148,7 +147,7 @@ impl<S: Snapshot> Reader<'_, S> {
     }
 
     /// The same, with some columns of the plan.
-    async fn columns(&mut self, columns: &[usize]) -> Answer<Held, S::Failure> {
+    async fn columns(&mut self, columns: &[usize]) -> Answer<ValueBuffer, S::Failure> {
         let selects: Vec<Select> = columns.iter().map(|column| self.plan.selects[*column].clone()).collect();
         self.ask(&selects).await
     }
@@ -182,7 +181,7 @@ impl<S: Snapshot> Reader<'_, S> {
     }
 
     /// How long the related lists of some rows are.
-    async fn measure_lists(&mut self, rows: &Held, lengths: &mut Lengths) -> Result<(), S::Failure> {
+    async fn measure_lists(&mut self, rows: &ValueBuffer, lengths: &mut Lengths) -> Result<(), S::Failure> {
         for (at, relation) in self.plan.relations.iter().enumerate().filter(|_| rows.count() > 0) {
             let place = self.plan.selects.len() + at;
             match self.snapshot.lists(&measure(self.plan.dialect, relation), rows).await? {
@@ -224,10 +223,10 @@ impl<S: Snapshot> Reader<'_, S> {
 
     /// The rows with the values of their keys, and NULL for all others. Without those nothing can be read: a
     /// value of a key that fails them fails the load.
-    async fn keys(&mut self) -> Result<Held, S::Failure> {
+    async fn keys(&mut self) -> Result<ValueBuffer, S::Failure> {
         let needed = self.needed();
         let found = self.columns(&needed).await??;
-        let mut keys = Held::new(self.plan.selects.len());
+        let mut keys = ValueBuffer::new(self.plan.selects.len());
         for row in 0..found.count() {
             let of_row = &found.slots[row * found.width..][..found.width];
             for column in 0..keys.width {
@@ -248,14 +247,19 @@ impl<S: Snapshot> Reader<'_, S> {
     }
 
     /// All values of the rows with these keys, without those that are left out of the first.
-    async fn values(&mut self, keys: &Held, lengths: &Lengths, left_out: &[usize]) -> Result<Held, S::Failure> {
+    async fn values(
+        &mut self,
+        keys: &ValueBuffer,
+        lengths: &Lengths,
+        left_out: &[usize],
+    ) -> Result<ValueBuffer, S::Failure> {
         self.rows = keys.count();
         let needed = self.needed();
         let (mut columns, mut unknown, mut all) = (vec![], vec![], vec![]);
         for column in 0..self.plan.selects.len() {
             columns.push(match () {
                 () if needed.contains(&column) => Some(keys.column(column)?),
-                () if left_out.contains(&column) => Some(Held::of(Slot::TooLarge)),
+                () if left_out.contains(&column) => Some(ValueBuffer::of(Slot::TooLarge)),
                 () => None,
             });
             match columns[column] {
@@ -288,7 +292,7 @@ impl<S: Snapshot> Reader<'_, S> {
             columns[column] = Some(self.one_by_one(column, keys).await?);
         }
 
-        let mut rows = Held::new(columns.len());
+        let mut rows = ValueBuffer::new(columns.len());
         for row in 0..keys.count() {
             for column in columns.iter().flatten() {
                 rows.copy(column, column.slots[row])?;
@@ -298,10 +302,10 @@ impl<S: Snapshot> Reader<'_, S> {
     }
 
     /// The values of a column of which at least one makes the database fail.
-    async fn one_by_one(&mut self, column: usize, keys: &Held) -> Result<Held, S::Failure> {
+    async fn one_by_one(&mut self, column: usize, keys: &ValueBuffer) -> Result<ValueBuffer, S::Failure> {
         let select = self.plan.selects[column].clone();
         let text = as_text(self.plan, &select);
-        let mut values = Held::new(1);
+        let mut values = ValueBuffer::new(1);
         for row in 0..keys.count() {
             let key = key_of(self.plan, keys, row)?;
             let range = keyset::exactly(&self.plan.order, &key);
@@ -312,7 +316,7 @@ impl<S: Snapshot> Reader<'_, S> {
                         found.mark_formless(0);
                         found
                     }
-                    Err(_) => Held::of(Slot::Unreadable),
+                    Err(_) => ValueBuffer::of(Slot::Unreadable),
                 },
             };
             if matches!(found.slots.first(), Some(Slot::TooLarge)) && self.plan.fails_when_too_large {
@@ -324,11 +328,11 @@ impl<S: Snapshot> Reader<'_, S> {
     }
 
     /// One value of one row, unless it is too large.
-    async fn one(&mut self, select: &Select, range: &Range, key: &Cursor) -> Answer<Held, S::Failure> {
+    async fn one(&mut self, select: &Select, range: &Range, key: &Cursor) -> Answer<ValueBuffer, S::Failure> {
         if !select.length.is_empty() {
             match self.one_unmeasured(&length_of(select), range, key).await? {
                 Ok(length) => match length.slots.first().map_or(0, |slot| whole(length.value(*slot))) {
-                    length if length > self.plan.bounds.value => return Ok(Ok(Held::of(Slot::TooLarge))),
+                    length if length > self.plan.bounds.value => return Ok(Ok(ValueBuffer::of(Slot::TooLarge))),
                     length => self.take_room(length)?,
                 },
                 Err(failure) => return Ok(Err(failure)),
@@ -337,18 +341,23 @@ impl<S: Snapshot> Reader<'_, S> {
         self.one_unmeasured(select, range, key).await
     }
 
-    async fn one_unmeasured(&mut self, select: &Select, range: &Range, key: &Cursor) -> Answer<Held, S::Failure> {
+    async fn one_unmeasured(
+        &mut self,
+        select: &Select,
+        range: &Range,
+        key: &Cursor,
+    ) -> Answer<ValueBuffer, S::Failure> {
         let key: Vec<Value<'_>> = key.values().collect();
         let selects = std::slice::from_ref(select);
         let statement = select::columns(self.plan, selects, range, &[]);
-        let mut held = Held::new(1);
+        let mut held = ValueBuffer::new(1);
         Ok(self.snapshot.ask(&statement, selects, &key, 1, &mut held).await?.map(|()| held))
     }
 
     /// All related lists; `None` where the rows must be fewer for them.
     async fn lists(
         &mut self,
-        rows: &Held,
+        rows: &ValueBuffer,
         lengths: &Lengths,
         left_out: &[usize],
     ) -> Result<Option<Vec<Lists>>, S::Failure> {
@@ -375,7 +384,12 @@ impl<S: Snapshot> Reader<'_, S> {
     /// The related list of one row, of which at least one value makes the database fail: in that list all
     /// values of its column stand as text, or are not read, so that what stands there depends on this row
     /// alone.
-    async fn careful_list(&mut self, mut relation: Relation, place: usize, row: &Held) -> Result<Lists, S::Failure> {
+    async fn careful_list(
+        &mut self,
+        mut relation: Relation,
+        place: usize,
+        row: &ValueBuffer,
+    ) -> Result<Lists, S::Failure> {
         let nothing = Select { sql: self.plan.dialect.no_text.to_owned(), ..Select::default() };
         let mut formless = vec![];
         for column in 0..relation.columns.len() {
@@ -425,7 +439,7 @@ fn whole(value: Value<'_>) -> u64 {
 }
 
 /// The key of a row.
-fn key_of(plan: &Plan, keys: &Held, row: usize) -> Result<Cursor, Error> {
+fn key_of(plan: &Plan, keys: &ValueBuffer, row: usize) -> Result<Cursor, Error> {
     let values = plan.key.iter().map(|select| keys.value(keys.slots[row * keys.width + select]));
     Cursor::after(&values.collect::<Vec<_>>())
 }
@@ -438,7 +452,7 @@ fn as_text(plan: &Plan, select: &Select) -> Select {
 
 /// Why a list fails that is to fail where the value at this place among a row's is too large. The first of
 /// `keys` is the row's; it is for the log alone.
-fn too_large(plan: &Plan, place: usize, bytes: u64, keys: &Held) -> Result<Error, Error> {
+fn too_large(plan: &Plan, place: usize, bytes: u64, keys: &ValueBuffer) -> Result<Error, Error> {
     let shows = |output: &Output| match *output {
         Output::Select(select) => select == place,
         Output::Object { first, len } => (first..first + len).contains(&place),

@@ -17,7 +17,7 @@ const APART: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(in crate::source) struct Looked<T> {
     last: RwLock<Look<T>>,
-    /// Held by the one that looks.
+    /// ValueBuffer by the one that looks.
     turn: Mutex<()>,
 }
 

@@ -11,7 +11,6 @@ pub(super) mod catalogue;
 pub(super) mod definition;
 mod described;
 pub(super) mod dialect;
-pub(super) mod held;
 pub(super) mod keyset;
 mod lengths;
 #[cfg(any(feature = "postgres", feature = "mysql"))]

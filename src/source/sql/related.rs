@@ -5,14 +5,13 @@ use std::sync::Arc;
 use super::{
     catalogue::fill,
     dialect::Dialect,
-    held::{Form, Held, Slot},
     plan::{JOIN, RELATED, Relation, Select},
     rewrite::Rewrite,
     width::Wide,
 };
 use crate::{
     error::Error,
-    row::{Value, unreadable_key},
+    row::{Form, Slot, Value, ValueBuffer, unreadable_key},
 };
 
 /// The related rows of a run take so much memory; where there are more, the run is made shorter.
@@ -22,7 +21,7 @@ const CLOSE: i64 = 4;
 
 /// The related lists of a run: which related rows belong to which row.
 pub(in crate::source) struct Lists {
-    rows: Arc<Held>,
+    rows: Arc<ValueBuffer>,
     /// Row of the run in the upper half, place among the related rows in the lower; sorted.
     pairs: Vec<u64>,
     /// Where each row's values begin; one more than there are rows.
@@ -33,7 +32,7 @@ pub(in crate::source) struct Lists {
 
 impl Lists {
     /// The lists of `count` rows, of [`pair`]s.
-    pub(in crate::source) fn new(rows: Arc<Held>, mut pairs: Vec<u64>, count: usize) -> Lists {
+    pub(in crate::source) fn new(rows: Arc<ValueBuffer>, mut pairs: Vec<u64>, count: usize) -> Lists {
         if !pairs.is_sorted() {
             pairs.sort_unstable();
         }
@@ -50,7 +49,7 @@ impl Lists {
 
     /// The list of one row, which is too large.
     pub(in crate::source) fn too_large() -> Lists {
-        Lists { is_too_large: true, ..Lists::new(Arc::new(Held::new(1)), vec![], 1) }
+        Lists { is_too_large: true, ..Lists::new(Arc::new(ValueBuffer::new(1)), vec![], 1) }
     }
 
     /// Of lists of [sums](Relation::is_sum), the sums of one row's list; `None` where it is empty.
@@ -62,7 +61,7 @@ impl Lists {
         }))
     }
 
-    /// Where the values of one row's list lie among all [`values`](Lists::values).
+    /// Where the values of one row's list lie among all [`slots`](Lists::slots).
     pub(in crate::source) fn range(&self, row: usize) -> std::ops::Range<usize> {
         self.starts[row]..self.starts[row + 1]
     }
@@ -83,23 +82,24 @@ impl Lists {
         }
     }
 
-    /// All values, row after row.
-    pub(in crate::source) fn values(&self) -> Vec<Value<'_>> {
-        let mut values = Vec::with_capacity(self.pairs.len() * self.rows.width);
-        for pair in &self.pairs {
-            values.extend(self.rows.row(*pair as u32 as usize));
-        }
-        values
+    /// The bytes of the related rows.
+    pub(in crate::source) fn bytes(&self) -> &[u8] {
+        &self.rows.bytes
     }
-}
 
-impl Lists {
+    /// All values, row after row.
+    pub(in crate::source) fn slots(&self) -> impl Iterator<Item = Slot> {
+        let width = self.rows.width;
+        let row = move |pair: &u64| &self.rows.slots[*pair as u32 as usize * width..][..width];
+        self.pairs.iter().flat_map(row).copied()
+    }
+
     /// The same values where they are not shown as they are.
     ///
     /// # Errors
-    /// As [`Held::close`].
-    pub(in crate::source) fn rewritten(&self, rewrites: &[(usize, Rewrite)]) -> Result<Held, Error> {
-        let mut held = Held::new(self.rows.width);
+    /// As [`ValueBuffer::close`].
+    pub(in crate::source) fn rewritten(&self, rewrites: &[(usize, Rewrite)]) -> Result<ValueBuffer, Error> {
+        let mut held = ValueBuffer::new(self.rows.width);
         for pair in &self.pairs {
             let row = *pair as u32 as usize;
             for (column, rewrite) in rewrites {
@@ -153,7 +153,7 @@ pub(in crate::source) struct WholeKeys(Vec<(i64, u64)>);
 impl WholeKeys {
     /// # Errors
     /// As [`keys_of`].
-    pub(in crate::source) fn new(relation: &Relation, rows: &Held) -> Result<Option<WholeKeys>, Error> {
+    pub(in crate::source) fn new(relation: &Relation, rows: &ValueBuffer) -> Result<Option<WholeKeys>, Error> {
         let slots = keys_of(relation, rows)?;
         if !relation.whole {
             return Ok(None);
@@ -212,7 +212,7 @@ impl WholeKeys {
 /// [`Kind::Data`] where one of them cannot be read: its row would seem to have no related rows.
 pub(in crate::source) fn keys_of(
     relation: &Relation,
-    rows: &Held,
+    rows: &ValueBuffer,
 ) -> Result<impl Iterator<Item = (usize, Slot)> + Clone, Error> {
     let slots = rows.slots.iter().skip(relation.parent).step_by(rows.width).copied();
     let unreadable = |slot: Slot| matches!(slot, Slot::Unreadable | Slot::TooLarge | Slot::Bytes(Form::Formless, ..));
@@ -299,14 +299,14 @@ const DENSE: i64 = 65_536;
 
 /// A related table that is small enough to be held: its rows in the relation's order, found by their ids.
 pub(in crate::source) struct SmallTable {
-    pub(in crate::source) rows: Arc<Held>,
+    pub(in crate::source) rows: Arc<ValueBuffer>,
     /// The place of the row with this id, plus one; 0 where there is none.
     places: Vec<u32>,
 }
 
 impl SmallTable {
     /// The table of these rows; `None` where the ids are not small whole numbers that tell the rows apart.
-    pub(in crate::source) fn new(rows: Held, ids: &[Option<i64>]) -> Option<SmallTable> {
+    pub(in crate::source) fn new(rows: ValueBuffer, ids: &[Option<i64>]) -> Option<SmallTable> {
         let mut places: Vec<u32> = vec![];
         for (place, id) in ids.iter().enumerate() {
             let id = id.filter(|id| (0..DENSE).contains(id))? as usize;
@@ -354,7 +354,7 @@ mod tests {
             most: usize::MAX,
             is_sum: false,
         };
-        let mut rows = Held::new(2);
+        let mut rows = ValueBuffer::new(2);
         rows.slots.extend([Slot::Integer(1), Slot::Integer(7), Slot::Unreadable, Slot::Null]);
         for whole in [true, false] {
             let keys: Vec<usize> = keys_of(&relation(whole), &rows).unwrap().map(|(row, _)| row).collect();

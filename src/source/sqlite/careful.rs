@@ -11,12 +11,11 @@ use super::{
 };
 use crate::{
     error::{Error, Kind},
-    row::{RowSink, Value},
+    row::{RowSink, Value, ValueBuffer},
     source::{
         Query,
         sql::{
             careful::{self, Answer, Done},
-            held::Held,
             plan::{Plan, Relation, Select},
             related::Lists,
             select::Statement,
@@ -54,7 +53,7 @@ impl Snapshot<'_> {
         selects: &[Select],
         after: &[Value<'_>],
         limit: usize,
-        held: &mut Held,
+        held: &mut ValueBuffer,
     ) -> Answer<(), Failure> {
         // A statement that SQLite does not take is no fault of a value.
         let mut prepared = self.0.connection.prepare_cached(&statement.text)?;
@@ -82,12 +81,12 @@ impl careful::Snapshot for Snapshot<'_> {
         selects: &[Select],
         after: &[Value<'_>],
         limit: usize,
-        held: &mut Held,
+        held: &mut ValueBuffer,
     ) -> Answer<(), Failure> {
         self.rows(statement, selects, after, limit, held)
     }
 
-    async fn lists(&mut self, relation: &Relation, rows: &Held) -> Answer<Option<Lists>, Failure> {
+    async fn lists(&mut self, relation: &Relation, rows: &ValueBuffer) -> Answer<Option<Lists>, Failure> {
         answer(related::read(self.0, relation, rows))
     }
 }

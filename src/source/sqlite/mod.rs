@@ -36,6 +36,7 @@ use super::{
     MadeSource, Operator, PoolState, Query, Room, Run, Source, Spec, TableInfo,
     sql::{
         advice,
+        attempts::InRoom,
         definition::{Definition, Identity, changed, not_made, tables},
         dialect::Dialect,
         keyset::{self, Range},
@@ -50,7 +51,7 @@ use super::{
 use crate::{
     cursor::Cursor,
     error::{Error, Kind, Result},
-    row::{Column, Fields, RowSink},
+    row::{Column, Fields, RowBatch, RowSink},
     trace,
     unpoisoned::Unpoisoned,
 };
@@ -343,12 +344,12 @@ impl Reader {
     }
 }
 
-/// What a read has given; or for how many bytes it needs room, with its sink.
-type Read = Result<Run, (NeedsRoom, Box<dyn RowSink>)>;
+/// The rows of a read, and how it ended; or for how many bytes it needs room.
+type Read = Result<(Vec<RowBatch>, Run), NeedsRoom>;
 
 impl Table {
     /// Reads a run, in so much room.
-    async fn read(&self, query: Query, room: Option<Room>, mut sink: Box<dyn RowSink>) -> Result<Read> {
+    async fn read(&self, query: Query, room: Option<Arc<Room>>) -> Result<Read> {
         let file = Arc::clone(&self.file);
         let reader = Arc::clone(&self.reader);
         let claim = query.claim();
@@ -358,10 +359,12 @@ impl Table {
             let span = traced::span(&within, "sqlite", &reader.plan, &query);
             let mut tries = Tries::default();
             let began = Instant::now();
-            let bytes = room.as_ref().map_or(0, Room::bytes);
+            // The thread holds it, though nobody may wait for it any more.
+            let bytes = room.as_ref().map_or(0, |room| room.bytes());
             loop {
+                let mut batches = vec![];
                 let proven = |session: &mut Session| reader.prove(session, &file);
-                let read = rows::read(session, &reader, &query, bytes, &mut *sink, proven);
+                let read = rows::read(session, &reader, &query, bytes, &mut batches, proven);
                 trace::read(&span, read.is_ok());
                 match read {
                     // Rows are handed on behind the last that can be locked; and one that has waited long is late.
@@ -374,8 +377,8 @@ impl Table {
                         tracing::debug!(%error, "a read is tried again");
                         std::thread::sleep(pause);
                     }
-                    Err(Failure::NoRoom(bytes)) => return Ok(Err((NeedsRoom(bytes), sink))),
-                    ended => return Ok(Ok(Run { ended: ended?, sink })),
+                    Err(Failure::NoRoom(bytes)) => return Ok(Err(NeedsRoom(bytes))),
+                    ended => return Ok(Ok((batches, Run::new(ended?)))),
                 }
             }
         };
@@ -423,15 +426,20 @@ impl Source for Table {
         self.reader.plan.takes(place, Typing::Dynamic)
     }
 
-    fn rows<'a>(&'a self, query: Query, mut sink: Box<dyn RowSink>) -> BoxFuture<'a, Result<Run>> {
+    fn rows<'a>(&'a self, query: Query, sink: &'a mut dyn RowSink) -> BoxFuture<'a, Result<Run>> {
         Box::pin(async move {
-            let mut room = None;
+            let mut room: Option<Arc<Room>> = None;
             loop {
-                match self.read(query.clone(), room, sink).await? {
-                    Ok(run) => return Ok(run),
-                    Err((NeedsRoom(bytes), back)) => {
-                        room = Some(self.file.options.memory.room(bytes).await?);
-                        sink = back;
+                match self.read(query.clone(), room.clone()).await? {
+                    Ok((batches, run)) => {
+                        let mut sink = InRoom { sink, room: &room };
+                        batches.into_iter().try_for_each(|batch| sink.take(batch))?;
+                        return Ok(run);
+                    }
+                    Err(NeedsRoom(bytes)) => {
+                        // Without what it had: that may be all there is.
+                        drop(room.take());
+                        room = Some(Arc::new(self.file.options.memory.room(bytes).await?));
                     }
                 }
             }

@@ -16,10 +16,9 @@ use super::{
     session::{Binder, Failure, Session, push},
 };
 use crate::{
-    row::Value,
+    row::{Value, ValueBuffer},
     source::sql::{
         catalogue::TableColumn,
-        held::Held,
         plan::Relation,
         related::{Lists, SmallTable, Wanted, WholeKeys, fits, keys_of, pair},
     },
@@ -31,7 +30,7 @@ const SMALL_BYTES: usize = 1024 * 1024;
 
 /// Reads one related list for a run of rows; `None` when it is more than a run may hold, and there is more than
 /// one row to leave out.
-pub(super) fn read(session: &mut Session, relation: &Relation, rows: &Held) -> Result<Option<Lists>, Failure> {
+pub(super) fn read(session: &mut Session, relation: &Relation, rows: &ValueBuffer) -> Result<Option<Lists>, Failure> {
     let parents = Parents::new(relation, rows)?;
     let mut pairs = vec![];
     if let Some(table) = small_table(session, relation)?
@@ -46,7 +45,7 @@ pub(super) fn read(session: &mut Session, relation: &Relation, rows: &Held) -> R
         })?;
         return Ok(whole.then(|| Lists::new(Arc::clone(&table.rows), pairs, rows.count())));
     }
-    let mut read = Held::new(relation.columns.len());
+    let mut read = ValueBuffer::new(relation.columns.len());
     let wanted = Wanted::rows(&DIALECT, relation);
     let whole = parents.each(&session.connection, relation, &wanted, |row, found| {
         pairs.push(pair(row, read.count()));
@@ -115,14 +114,14 @@ impl Class {
 }
 
 impl Parents {
-    fn new(relation: &Relation, rows: &Held) -> Result<Parents, Failure> {
+    fn new(relation: &Relation, rows: &ValueBuffer) -> Result<Parents, Failure> {
         match WholeKeys::new(relation, rows)? {
             Some(keys) if keys.are_close() => Ok(Parents::Close(keys)),
             _ => Parents::apart(relation, rows),
         }
     }
 
-    fn apart(relation: &Relation, rows: &Held) -> Result<Parents, Failure> {
+    fn apart(relation: &Relation, rows: &ValueBuffer) -> Result<Parents, Failure> {
         let mut classes: Vec<Class> = vec![];
         for (row, slot) in keys_of(relation, rows)? {
             let (kind, value) = match rows.value(slot) {
@@ -206,7 +205,7 @@ fn small_table(session: &mut Session, relation: &Relation) -> Result<Option<Arc<
 fn read_small_table(connection: &Connection, sql: &str, relation: &Relation) -> Result<Option<SmallTable>, Failure> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut found = statement.query([])?;
-    let (mut rows, mut ids) = (Held::new(relation.columns.len()), vec![]);
+    let (mut rows, mut ids) = (ValueBuffer::new(relation.columns.len()), vec![]);
     while let Some(row) = found.next()? {
         if rows.count() == SMALL_TABLE || rows.weight() > SMALL_BYTES {
             return Ok(None);

@@ -13,17 +13,15 @@ use super::{
 };
 use crate::{
     error::{Error, Kind},
-    row::{RowSink, Value},
+    row::{RowSink, ValueBuffer},
     source::{
         Condition, Query,
         sql::{
-            held::Held,
-            keyset,
+            attempts::Progress,
             plan::Plan,
             related::Lists,
-            run::{cut, hand_over},
+            run::RunReader,
             select::{self, Statement},
-            width::RUN_BYTES,
         },
     },
 };
@@ -73,23 +71,25 @@ fn read_in_transaction(
 /// of it is read.
 fn read_at_once(session: &mut Session, plan: &Plan, query: &Query, sink: &mut dyn RowSink) -> Result<bool, Failure> {
     session.bound_values(widest_value(plan))?;
-    let (mut rows, mut ended) = main_rows(&session.connection, plan, query)?;
-    if rows.count() == 0 {
-        return Ok(ended);
+    let mut progress = Progress::default();
+    let mut run = RunReader::new(plan, query, &mut progress).at_once();
+    while let Some((statement, left)) = run.wants() {
+        match read_range(&session.connection, plan, &statement, left, &mut run, sink) {
+            // The rows before the one whose value has failed the query are right; the next read begins there.
+            Err(failure) if run.has_rows() && is_of_a_value(&failure) => run.stop(),
+            read => read?,
+        }
     }
+
+    run.end()?;
     let lists = loop {
-        match lists(session, plan, &rows)? {
+        match lists(session, plan, &run.rows)? {
             Some(lists) => break lists,
-            None => {
-                // The rows left out are the first of the next run.
-                let fewer = (rows.count() / 4).max(1);
-                cut(plan, &mut rows, fewer)?;
-                ended = false;
-            }
+            None => run.shorten()?,
         }
     };
-    hand_over(plan, &rows, &lists, sink)?;
-    Ok(ended)
+    run.hand_over(lists, sink)?;
+    Ok(run.ended())
 }
 
 /// The longest value that a run may have, such that a row of such values is no wider than a row may be, or
@@ -98,65 +98,39 @@ fn widest_value(plan: &Plan) -> u64 {
     plan.bounds.unmeasured / plan.selects.len().clamp(1, 8) as u64
 }
 
-/// All related lists of a run; `None` when one of them is too much.
-fn lists(session: &mut Session, plan: &Plan, rows: &Held) -> Result<Option<Vec<Lists>>, Failure> {
-    plan.relations.iter().map(|relation| related::read(session, relation, rows)).collect()
-}
-
-/// The rows themselves, and whether the list ends with them.
-fn main_rows(connection: &Connection, plan: &Plan, query: &Query) -> Result<(Held, bool), Failure> {
-    let after: Vec<Value<'_>> = query.after.values().collect();
-    let mut rows = Held::new(plan.selects.len());
-    let limit = query.limit as usize;
-    for range in keyset::ranges(plan.dialect, &plan.order, &after) {
-        // One more row of a key that nobody has proven: the first that is not handed out must not have the last
-        // one's key.
-        let left = limit + usize::from(plan.unproven) - rows.count();
-        if left == 0 {
+/// Adds the rows of one key range to a run.
+fn read_range(
+    connection: &Connection,
+    plan: &Plan,
+    statement: &Statement<'_>,
+    left: usize,
+    run: &mut RunReader<'_>,
+    sink: &mut dyn RowSink,
+) -> Result<(), Failure> {
+    let mut prepared = connection.prepare_cached(&statement.text)?;
+    bind(&mut Binder::new(&mut prepared), &statement.binds, run.after(), left)?;
+    let mut found = prepared.raw_query();
+    while let Some(row) = found.next()? {
+        let from = run.rows.bytes.len();
+        for (index, select) in plan.selects.iter().enumerate() {
+            push(&mut run.rows, row.get_ref(index)?, select.json)?;
+            if (run.rows.bytes.len() - from) as u64 > plan.bounds.unmeasured {
+                return Err(Failure::Wide);
+            }
+        }
+        if !run.added(run.rows.bytes.len() - from, sink)? {
             break;
         }
-        let Statement { text, binds } = select::rows(plan, &range, &query.conditions);
-        let mut statement = connection.prepare_cached(&text)?;
-        bind(&mut Binder::new(&mut statement), &binds, &after, left)?;
-        let mut found = statement.raw_query();
-        loop {
-            let row = match found.next() {
-                Ok(Some(row)) => row,
-                Ok(None) => break,
-                // The rows before the one whose value has failed the query are right; the next read begins there.
-                Err(error) => return before(error.into(), plan, rows),
-            };
-            let from = rows.bytes.len();
-            for (index, select) in plan.selects.iter().enumerate() {
-                push(&mut rows, row.get_ref(index)?, select.json)?;
-                if (rows.bytes.len() - from) as u64 > plan.bounds.unmeasured {
-                    rows.slots.truncate(rows.slots.len() - 1 - index);
-                    return before(Failure::Wide, plan, rows);
-                }
-            }
-            if rows.weight() > RUN_BYTES && (rows.count() > 1 || !plan.unproven) {
-                let whole = rows.count() - usize::from(plan.unproven);
-                cut(plan, &mut rows, whole)?;
-                return Ok((rows, false));
-            }
-        }
     }
-    if rows.count() > limit {
-        cut(plan, &mut rows, limit)?;
-        return Ok((rows, false));
-    }
-    let ended = rows.count() < limit;
-    Ok((rows, ended))
+    Ok(())
 }
 
-/// The rows before one that has failed the query, which are right; the next read begins there.
-fn before(failure: Failure, plan: &Plan, mut rows: Held) -> Result<(Held, bool), Failure> {
-    let whole = rows.count().saturating_sub(usize::from(plan.unproven));
-    if whole == 0 || !is_of_a_value(&failure) {
-        return Err(failure);
+/// All related lists of a run; `None` when one of them is too much.
+fn lists(session: &mut Session, plan: &Plan, rows: &ValueBuffer) -> Result<Option<Vec<Lists>>, Failure> {
+    if rows.count() == 0 {
+        return Ok(Some(vec![]));
     }
-    cut(plan, &mut rows, whole)?;
-    Ok((rows, false))
+    plan.relations.iter().map(|relation| related::read(session, relation, rows)).collect()
 }
 
 /// How many rows fulfil the conditions.

@@ -11,9 +11,8 @@ use rusqlite::{
 use super::look::FileId;
 use crate::{
     error::Error,
-    row::Value,
+    row::{Form, Slot, Value, ValueBuffer},
     source::sql::{
-        held::{Form, Held, Slot},
         related::SmallTable,
         width::{NeedsRoom, Wide},
     },
@@ -113,7 +112,7 @@ impl ToSql for Bound<'_> {
 }
 
 /// Copies a value out of SQLite.
-pub(super) fn push(held: &mut Held, value: ValueRef<'_>, json: bool) -> Result<(), Error> {
+pub(super) fn push(held: &mut ValueBuffer, value: ValueRef<'_>, json: bool) -> Result<(), Error> {
     match value {
         ValueRef::Null => held.slots.push(Slot::Null),
         ValueRef::Integer(n) => held.slots.push(Slot::Integer(n)),

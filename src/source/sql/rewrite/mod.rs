@@ -14,11 +14,10 @@ mod to;
 
 pub(in crate::source) use self::choose::choose;
 use self::to::{Made, To, as_text};
-use super::held::{Form, Held, Slot};
 use crate::{
     canonical::Canonical,
     error::Error,
-    row::Value,
+    row::{Form, Value, ValueBuffer},
     source::{Described, JsonType},
     text,
 };
@@ -41,8 +40,8 @@ impl Rewrite {
     /// as text.
     ///
     /// # Errors
-    /// As [`Held::close`].
-    pub(in crate::source) fn write(&self, value: Value<'_>, held: &mut Held) -> Result<(), Error> {
+    /// As [`ValueBuffer::close`].
+    pub(in crate::source) fn write(&self, value: Value<'_>, held: &mut ValueBuffer) -> Result<(), Error> {
         let made = match value {
             Value::Null | Value::Formless(_) | Value::TooLarge | Value::List(_) => return held.add(value),
             Value::Encoded(json, _) | Value::Json(json) if self.of_elements => match self.elements(json)? {
@@ -65,7 +64,7 @@ impl Rewrite {
     }
 
     /// The label of the last value.
-    fn label_of(&self, held: &Held) -> Option<&str> {
+    fn label_of(&self, held: &ValueBuffer) -> Option<&str> {
         if self.labels.is_empty() {
             return None;
         }
@@ -82,7 +81,7 @@ impl Rewrite {
         }
         let element = Rewrite { of_elements: false, ..self.clone() };
         let mut out = text::Output::default();
-        let mut held = Held::new(1);
+        let mut held = ValueBuffer::new(1);
         let mut rest = json;
         while let Some(&byte) = rest.first() {
             let length = match byte {
@@ -153,9 +152,9 @@ fn string_length(json: &[u8]) -> usize {
 /// Columns of a run of rows, rewritten: one behind the other in each row.
 ///
 /// # Errors
-/// As [`Held::close`].
-pub(in crate::source) fn rewritten(rows: &Held, columns: &[(usize, Rewrite)]) -> Result<Held, Error> {
-    let mut held = Held::new(columns.len());
+/// As [`ValueBuffer::close`].
+pub(in crate::source) fn rewritten(rows: &ValueBuffer, columns: &[(usize, Rewrite)]) -> Result<ValueBuffer, Error> {
+    let mut held = ValueBuffer::new(columns.len());
     if columns.is_empty() {
         return Ok(held);
     }
@@ -165,29 +164,4 @@ pub(in crate::source) fn rewritten(rows: &Held, columns: &[(usize, Rewrite)]) ->
         }
     }
     Ok(held)
-}
-
-impl Held {
-    /// Adds a single value; a list inside a list does not occur and is NULL.
-    ///
-    /// # Errors
-    /// As [`Held::close`].
-    fn add(&mut self, value: Value<'_>) -> Result<(), Error> {
-        let slot = match value {
-            Value::Null | Value::List(_) => Slot::Null,
-            Value::Bool(truth) => Slot::Bool(truth),
-            Value::Integer(n) => Slot::Integer(n),
-            Value::Real(n) => Slot::Real(n),
-            Value::Formless(None) => Slot::Unreadable,
-            Value::TooLarge => Slot::TooLarge,
-            Value::Decimal(digits) => return self.push(Form::Decimal, digits),
-            Value::Text(text) => return self.push(Form::Text, text),
-            Value::Blob(bytes) => return self.push(Form::Blob, bytes),
-            Value::Json(json) => return self.push(Form::Json, json),
-            Value::Encoded(json, flaws) => return self.push(Form::Encoded(flaws), json),
-            Value::Formless(Some(text)) => return self.push(Form::Formless, text),
-        };
-        self.slots.push(slot);
-        Ok(())
-    }
 }

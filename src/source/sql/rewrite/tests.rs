@@ -15,7 +15,7 @@ fn of(to: To) -> Rewrite {
 
 /// What is shown in place of a value, as JSON, and whether it counts as one without a form.
 fn shown(rewrite: &Rewrite, value: Value<'_>) -> (String, bool) {
-    let mut held = Held::new(1);
+    let mut held = ValueBuffer::new(1);
     rewrite.write(value, &mut held).unwrap();
     let mut out = text::Output::default();
     text::scalar(held.value(held.slots[0]), &mut out);

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     canonical::Canonical,
-    row::Value,
-    source::{Described, JsonType, sql::held::Form},
+    row::{Form, Value},
+    source::{Described, JsonType},
 };
 
 /// SQLite keeps so many digits of a number with a point.
