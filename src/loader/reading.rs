@@ -1,8 +1,8 @@
 //! Reads of the source: one for all loads that want the rows behind the same place of a list, in whatever variant.
 //!
 //! A read belongs to no load. It is a task that ends with the last load that wants its rows, down to the database.
-//! What it has read is kept for a moment, so that a load of another variant that comes a little later takes its rows
-//! from here too. Each load encodes them for itself.
+//! What it has read is kept for a moment, for requests of other variants that began before it was over. Each load
+//! encodes the rows for itself.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -24,8 +24,8 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// Rows that were read wait so many milliseconds for loads of other variants, so many reads of each list, and so many
-/// bytes of all.
+/// Rows that were read wait so many milliseconds for loads of other variants: those of the last reads of each list, and
+/// of so many bytes.
 const AGE: u64 = 10_000;
 const READS: usize = 2;
 const BYTES: usize = 16 * 1024 * 1024;
@@ -67,8 +67,15 @@ struct Read {
 #[derive(Default)]
 struct Rows {
     batches: Vec<Arc<RowBatch>>,
-    /// Whether the list ends with them, once the read is over.
-    ended: Option<Result<bool>>,
+    over: Option<Over>,
+}
+
+/// How a read ended.
+struct Over {
+    /// When, in milliseconds since 1970.
+    at: u64,
+    /// Whether the list ends with its rows.
+    ended: Result<bool>,
 }
 
 /// Ends a read when the last load drops it.
@@ -83,20 +90,20 @@ impl Drop for Interest {
     fn drop(&mut self) {
         self.task.abort();
         let mut reads = self.loader.reads.lock().unpoisoned();
-        if self.read.rows.borrow().ended.is_none() {
+        if self.read.rows.borrow().over.is_none() {
             reads.remove(&self.key, &self.read);
         }
     }
 }
 
 impl Reads {
-    /// A read of the rows behind `after`, at least as many, that is under way or began at `since` or later.
-    fn find(&self, key: &ReadKey, after: &Cursor, limit: u32, since: u64) -> Option<Reader> {
+    /// A read of the rows behind `after`, at least as many, that was under way when the request began, at `asked`.
+    fn find(&self, key: &ReadKey, after: &Cursor, limit: u32, asked: u64) -> Option<Reader> {
         let fits = |shared: &&Shared| shared.read.after == *after && shared.read.limit >= limit;
         let reader = |shared: &Shared| {
             let read = Arc::clone(&shared.read);
-            if shared.read.rows.borrow().ended.is_some() {
-                return (read.began >= since).then(|| Reader::new(read, None));
+            if let Some(over) = &shared.read.rows.borrow().over {
+                return (asked <= over.at).then(|| Reader::new(read, None));
             }
             // Where it is gone, so is the read. It is not dropped here, which would take the lock again.
             shared.interest.upgrade().map(|interest| Reader::new(read, Some(interest)))
@@ -165,8 +172,8 @@ impl Reader {
                     self.taken += 1;
                     return Ok(Next::Rows(Arc::clone(batch)));
                 }
-                if let Some(ended) = &rows.ended {
-                    return ended.clone().map(Next::Over);
+                if let Some(over) = &rows.over {
+                    return over.ended.clone().map(Next::Over);
                 }
             }
             let changed = self.rows.changed().await;
@@ -261,7 +268,7 @@ impl Loader {
         let now = self.now();
         let mut reads = self.reads.lock().unpoisoned();
         reads.forget_old(now);
-        if let Some(reader) = reads.find(&key, after, limit, place.fresh_since(now)) {
+        if let Some(reader) = reads.find(&key, after, limit, place.demand.began) {
             place.around().follows_from(&reader.read.span);
             return reader;
         }
@@ -301,10 +308,10 @@ async fn read_source(
     counts.database.loads.observe(began.elapsed());
 
     let Shares(sender) = sink;
-    let (rows, bytes) = {
-        let rows = sender.borrow();
-        let sum = |of: fn(&RowBatch) -> usize| rows.batches.iter().map(|batch| of(batch)).sum::<usize>();
-        (sum(RowBatch::len), sum(RowBatch::weight))
+    let (rows, bytes, is_counted) = {
+        let batches = &sender.borrow().batches;
+        let sum = |of: fn(&RowBatch) -> usize| batches.iter().map(|batch| of(batch)).sum::<usize>();
+        (sum(RowBatch::len), sum(RowBatch::weight), batches.iter().any(|batch| batch.is_counted()))
     };
     if run.is_ok() {
         counts.list.reads.inc();
@@ -313,10 +320,66 @@ async fn read_source(
 
     // Under the lock, so that a load finds it under way or over.
     let mut reads = loader.reads.lock().unpoisoned();
-    if run.is_ok() {
+    // Other reads may wait for the room that large rows take.
+    if run.is_ok() && !is_counted {
         reads.keep(key, read, bytes);
     } else {
         reads.remove(&key, &read);
     }
-    sender.send_modify(|rows| rows.ended = Some(run.map(|run| run.ended)));
+    let over = Over { at: loader.now(), ended: run.map(|run| run.ended) };
+    sender.send_modify(|rows| rows.over = Some(over));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::Value;
+
+    fn read(after: i64) -> Arc<Read> {
+        let rows = Rows { batches: vec![], over: Some(Over { at: 1, ended: Ok(true) }) };
+        let after = Cursor::after(&[Value::Integer(after)]).unwrap();
+        Arc::new(Read { after, limit: 9, began: 1, rows: watch::channel(rows).1, span: Span::none() })
+    }
+
+    fn keep(reads: &mut Reads, list: u8, after: i64, bytes: usize) {
+        let key = (ListKey([list; 48]), 0);
+        let read = read(after);
+        let shared = Shared { read: Arc::clone(&read), interest: Weak::new() };
+        reads.lists.entry(key).or_default().push(shared);
+        reads.keep(key, read, bytes);
+    }
+
+    fn has(reads: &Reads, list: u8, after: i64) -> bool {
+        let after = Cursor::after(&[Value::Integer(after)]).unwrap();
+        reads.find(&(ListKey([list; 48]), 0), &after, 9, 1).is_some()
+    }
+
+    #[test]
+    fn of_each_list_the_last_two_reads_are_kept_for_ten_seconds_and_sixteen_mebibytes_of_all() {
+        let mut reads = Reads::default();
+        for after in 0..5 {
+            keep(&mut reads, 1, after, 1_000);
+        }
+        assert_eq!([2, 3, 4].map(|after| has(&reads, 1, after)), [false, true, true]);
+        assert_eq!((reads.bytes, reads.lists.len(), reads.over.len()), (2_000, 1, 2));
+
+        for list in 2..100 {
+            keep(&mut reads, list, 0, 1 << 20);
+            assert!(reads.bytes <= BYTES);
+        }
+        assert_eq!((reads.lists.len(), reads.over.len()), (16, 16));
+
+        keep(&mut reads, 100, 0, BYTES + 1);
+        assert_eq!(
+            (reads.bytes, reads.lists.len()),
+            (0, 0),
+            "one that is too large is not kept, nor are those before it"
+        );
+
+        keep(&mut reads, 1, 0, 1);
+        reads.forget_old(AGE);
+        assert!(has(&reads, 1, 0));
+        reads.forget_old(AGE + 1);
+        assert_eq!((reads.bytes, reads.lists.len(), reads.over.len()), (0, 0, 0));
+    }
 }

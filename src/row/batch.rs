@@ -25,7 +25,7 @@ pub struct RowBatch {
     /// The values of all lists, in the order of the rows.
     items: Vec<Slot>,
     /// What counts the memory that it takes.
-    _counted: Option<Arc<dyn Any + Send + Sync>>,
+    counted: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl RowBatch {
@@ -36,12 +36,17 @@ impl RowBatch {
 
     /// The rows of a buffer, in each of which the first `key` values are the key.
     pub(crate) fn of(key: usize, rows: ValueBuffer, items: Vec<Slot>) -> RowBatch {
-        RowBatch { key, rows, items, _counted: None }
+        RowBatch { key, rows, items, counted: None }
     }
 
     /// The same rows, which hold what counts their memory until the last of them is dropped.
     pub(crate) fn counted_by(self, counted: Arc<dyn Any + Send + Sync>) -> RowBatch {
-        RowBatch { _counted: Some(counted), ..self }
+        RowBatch { counted: Some(counted), ..self }
+    }
+
+    /// Whether something counts its memory.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.counted.is_some()
     }
 
     /// Adds a row: the values of the order columns, then those of all columns. A list inside a list is NULL.

@@ -16,7 +16,7 @@ mod wire;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, RwLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -28,27 +28,27 @@ use self::{
     proof::{Proof, Stamp},
 };
 use super::{
-    BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Described, Filter, GateLimits, KnownBy,
-    MadeSource, PoolState, Query, ReadMemory, Room, Run, Source, Spec, TableInfo,
+    BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, GateLimits, KnownBy, MadeSource, PoolState,
+    Query, Room, Spec, TableInfo,
     sql::{
-        attempts::{self, Attempts, Progress, Signs},
         careful::Done,
         catalogue::Catalogue,
-        definition::{Definition, Identity, Told, changed, not_made, tables},
+        definition::{Definition, Identity, Told, tables},
         dialect::Dialect,
+        driver::{Driver, Made, Signs},
         looked::Looked,
         places::Typing,
         plan::Plan,
         planner::plan,
         pool::{self, Lease},
-        width::{NeedsRoom, Wide, WideAhead, Width, wider_than_it_said},
+        run::Progress,
+        table::Table,
+        width::{NeedsRoom, Wide, wider_than_it_said},
     },
 };
 use crate::{
-    cursor::Cursor,
     error::{Error, Kind, Result},
-    row::{Column, Fields, RowSink},
-    unpoisoned::Unpoisoned,
+    row::{Fields, RowSink},
 };
 
 /// How MySQL writes SQL.
@@ -153,15 +153,6 @@ async fn look(pool: &Arc<Pool>) -> Result<Look> {
     }
 }
 
-/// What a source is made of.
-struct Made {
-    plan: Plan,
-    fields: Fields,
-    definition: Definition,
-    proof: Proof,
-    row_length: usize,
-}
-
 impl Look {
     fn plan(&self, spec: &Spec) -> Result<(Plan, Fields, &Extra), Vec<Complaint>> {
         static NONE: Extra = Extra { row_length: 0, indexes: vec![] };
@@ -172,39 +163,6 @@ impl Look {
 }
 
 impl Server {
-    /// Makes what a source is made of, from a look that began after `noticed`.
-    async fn made(&self, spec: &Spec, noticed: Option<Instant>) -> Result<Made, Vec<Complaint>> {
-        let mut look = match noticed {
-            Some(noticed) => self.look_after(noticed).await?,
-            None => self.looked.last(),
-        };
-        for _ in 0..TRIES {
-            let began = Instant::now();
-            let (plan, fields, extra) = look.plan(spec)?;
-            let plan = plan.within(self.options.bounds);
-            let used = views::with_views_behind(tables(&plan, &look.catalogue), &look.catalogue.tables);
-            let sql = proof::saw(&used, &look.server, &look.told, &self.options);
-            let stamp = self.saw(&sql).await.map_err(|error| vec![Complaint::failed("table", &error)])?;
-            let same = used.iter().all(|table| {
-                let mut columns = look.columns.get(&table.full_name).into_iter().flatten();
-                columns.all(|column| stamp.contains(column))
-            });
-            let known: usize = used.iter().filter_map(|table| look.columns.get(&table.full_name)).map(Vec::len).sum();
-            let views = used.iter().filter(|table| table.is_view).count();
-            // Beside the columns there is a line of who reads, and one for each view.
-            if same && stamp.len() == known + views + 1 {
-                explain::prepare(&self.pool, &plan).await?;
-                let behind: Vec<String> = if views > 0 { stamp[..].to_vec() } else { vec![] };
-                let identity = Identity::new(&self.options, &look.told);
-                let definition = Definition::new(&plan, &look.catalogue, &identity, &behind);
-                let row_length = extra.row_length;
-                return Ok(Made { plan, fields, definition, proof: Proof { sql, stamp }, row_length });
-            }
-            look = self.look_after(began).await?;
-        }
-        Err(vec![Complaint::new("table", "the tables change again and again", "try again when they have settled")])
-    }
-
     async fn look_after(&self, noticed: Instant) -> Result<Arc<Look>, Vec<Complaint>> {
         let seen = self.looked.after(noticed, async || look(&self.pool).await).await;
         seen.map_err(|error| vec![Complaint::failed("table", &error)])
@@ -218,7 +176,7 @@ impl Server {
     }
 
     /// What a transaction sees that reads nothing.
-    async fn saw(&self, sql: &str) -> Result<Stamp> {
+    async fn read_stamp(&self, sql: &str) -> Result<Stamp> {
         let mut lease = self.pool.lease(Claim::default()).await?;
         let saw = proof::read_stamp(&mut lease.connection().conn, sql);
         let saw = tokio::time::timeout(self.pool.timeout(), saw).await.map_err(|_| timed_out(self.pool.timeout()))?;
@@ -230,19 +188,7 @@ impl Server {
 
 impl Database for Mysql {
     fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, MadeSource> {
-        Box::pin(async move {
-            let Made { plan, fields, definition, proof, row_length } = self.0.made(spec, None).await?;
-            let source = Table {
-                server: Arc::clone(&self.0),
-                spec: spec.clone(),
-                plan: Arc::new(plan),
-                definition,
-                proof: RwLock::new(Arc::new(proof)),
-                width: Width::new(row_length),
-                wide_ahead: WideAhead::default(),
-            };
-            Ok((Arc::new(source) as Arc<dyn Source>, fields))
-        })
+        Box::pin(Table::made(&self.0, spec))
     }
 
     fn look_again(&self) -> BoxFuture<'_, Result<()>> {
@@ -275,49 +221,71 @@ impl Database for Mysql {
     }
 }
 
-/// The rows of one resource.
-struct Table {
-    server: Arc<Server>,
-    spec: Spec,
-    plan: Arc<Plan>,
-    definition: Definition,
-    proof: RwLock<Arc<Proof>>,
-    /// About how many bytes a row has, as the last read found, or the server says; 0 where that is not known.
-    width: Width,
-    wide_ahead: WideAhead,
-}
-
-impl Attempts for Table {
+impl Driver for Server {
     type Connect = Connector;
     type Failure = Failure;
     type Proof = Proof;
     type Stamp = Stamp;
 
+    const TYPING: Typing = Typing::Coerced;
+
     fn pool(&self) -> &Arc<Pool> {
-        &self.server.pool
+        &self.pool
     }
 
-    fn plan(&self) -> &Plan {
-        &self.plan
+    fn options(&self) -> &DatabaseOptions {
+        &self.options
     }
 
     fn system(connection: &Session) -> &'static str {
         if connection.server.is_mariadb { "mariadb" } else { "mysql" }
     }
 
-    fn proof(&self) -> Arc<Proof> {
-        Arc::clone(&self.proof.read().unpoisoned())
+    async fn made(&self, spec: &Spec, noticed: Option<Instant>) -> Result<Made<Proof>, Vec<Complaint>> {
+        let mut look = match noticed {
+            Some(noticed) => self.look_after(noticed).await?,
+            None => self.looked.last(),
+        };
+        for _ in 0..TRIES {
+            let began = Instant::now();
+            let (plan, fields, extra) = look.plan(spec)?;
+            let plan = plan.within(self.options.bounds);
+            let used = views::with_views_behind(tables(&plan, &look.catalogue), &look.catalogue.tables);
+            let sql = proof::saw(&used, &look.server, &look.told, &self.options);
+            let stamp = self.read_stamp(&sql).await.map_err(|error| vec![Complaint::failed("table", &error)])?;
+            let same = used.iter().all(|table| {
+                let mut columns = look.columns.get(&table.full_name).into_iter().flatten();
+                columns.all(|column| stamp.contains(column))
+            });
+            let known: usize = used.iter().filter_map(|table| look.columns.get(&table.full_name)).map(Vec::len).sum();
+            let views = used.iter().filter(|table| table.is_view).count();
+            // Beside the columns there is a line of who reads, and one for each view.
+            if same && stamp.len() == known + views + 1 {
+                explain::prepare(&self.pool, &plan).await?;
+                let behind: Vec<String> = if views > 0 { stamp[..].to_vec() } else { vec![] };
+                let identity = Identity::new(&self.options, &look.told);
+                let definition = Definition::new(&plan, &look.catalogue, &identity, &behind);
+                let row_length = extra.row_length;
+                return Ok(Made { plan, fields, definition, proof: Proof { sql, stamp }, row_length });
+            }
+            look = self.look_after(began).await?;
+        }
+        Err(vec![Complaint::new("table", "the tables change again and again", "try again when they have settled")])
     }
 
     fn stamp(proof: &Proof) -> &Stamp {
         &proof.stamp
     }
 
+    fn bindable(plan: &Plan, conditions: &Arc<[Condition]>) -> Result<Arc<[Condition]>> {
+        params::checked(plan, conditions)
+    }
+
     /// A large row comes over a connection of its own, which takes long packets and is not used again.
     async fn lease(&self, query: &Query, room: Option<&Room>) -> Result<Lease<Connector>> {
         match room {
-            Some(_) => self.server.pool.lease_made(query.claim(), self.server.for_wide_rows()).await,
-            None => self.server.pool.lease(query.claim()).await,
+            Some(_) => self.pool.lease_made(query.claim(), self.for_wide_rows()).await,
+            None => self.pool.lease(query.claim()).await,
         }
     }
 
@@ -328,52 +296,41 @@ impl Attempts for Table {
         }
     }
 
-    fn memory(&self) -> &ReadMemory {
-        &self.server.options.memory
-    }
-
-    fn widest_value(&self) -> u64 {
-        self.plan.bounds.value
-    }
-
-    fn wide_ahead(&self) -> &WideAhead {
-        &self.wide_ahead
-    }
-
     async fn attempt(
         &self,
         session: &mut Session,
+        plan: &Plan,
         proof: &Proof,
         query: &Query,
         sink: &mut dyn RowSink,
         progress: &mut Progress,
     ) -> Result<(bool, Option<Stamp>), Failure> {
-        rows::read(&mut session.conn, proof, &self.plan, query, sink, progress).await
+        rows::read(&mut session.conn, proof, plan, query, sink, progress).await
     }
 
     async fn attempt_with_care(
         &self,
         session: &mut Session,
+        plan: &Plan,
         proof: &Proof,
         query: &Query,
         room: u64,
         sink: &mut dyn RowSink,
     ) -> Result<(Done, Stamp), Failure> {
-        careful::read(&mut session.conn, proof, &self.plan, query, room, sink).await
+        careful::read(&mut session.conn, proof, plan, query, room, sink).await
     }
 
     async fn saw(&self, proof: &Proof) -> Result<Stamp> {
-        self.server.saw(&proof.sql).await
+        self.read_stamp(&proof.sql).await
     }
 
-    async fn look_again(&self, noticed: Instant) -> Result<Arc<Proof>> {
-        let made = self.server.made(&self.spec, Some(noticed)).await.map_err(not_made)?;
-        if made.definition != self.definition {
-            return Err(changed());
-        }
-        let proof = Arc::new(made.proof);
-        *self.proof.write().unpoisoned() = Arc::clone(&proof);
-        Ok(proof)
+    async fn count(
+        &self,
+        session: &mut Session,
+        plan: &Plan,
+        conditions: &[Condition],
+    ) -> Result<Option<u64>, Failure> {
+        rows::count(&mut session.conn, plan, conditions).await
     }
 
     fn signs(failure: &Failure) -> Signs {
@@ -403,62 +360,6 @@ impl Attempts for Table {
 
     fn timed_out(timeout: Duration) -> Error {
         timed_out(timeout)
-    }
-}
-
-impl Source for Table {
-    fn columns(&self) -> &[Column] {
-        &self.plan.columns
-    }
-
-    fn order(&self) -> &[String] {
-        &self.plan.order_names
-    }
-
-    fn filters(&self) -> &[Filter] {
-        &self.plan.filters
-    }
-
-    fn described(&self) -> &[Described] {
-        &self.plan.described
-    }
-
-    fn fingerprint(&self) -> Vec<u8> {
-        self.definition.digest()
-    }
-
-    fn places(&self) -> Vec<u8> {
-        self.definition.places.clone()
-    }
-
-    fn takes(&self, place: &Cursor) -> bool {
-        self.plan.takes(place, Typing::Coerced)
-    }
-
-    fn rows<'a>(&'a self, query: Query, sink: &'a mut dyn RowSink) -> BoxFuture<'a, Result<Run>> {
-        Box::pin(async move {
-            let mut query = self.width.bounded(query);
-            query.conditions = params::checked(&self.plan, &query.conditions)?;
-            let (ended, progress) = attempts::read(self, query, sink).await?;
-            if let Some(width) = progress.width() {
-                // What is too much would have to be read to its end before anything else.
-                self.width.note(width);
-            }
-            Ok(Run::new(ended))
-        })
-    }
-
-    fn count<'a>(&'a self, conditions: Arc<[Condition]>) -> BoxFuture<'a, Option<u64>> {
-        Box::pin(async move {
-            let conditions = params::checked(&self.plan, &conditions).ok()?;
-            let pool = &self.server.pool;
-            let claim = Claim { filtered: !conditions.is_empty(), ..Claim::default() };
-            let mut lease = pool.lease(claim).await.ok()?;
-            let count = rows::count(&mut lease.connection().conn, &self.plan, &conditions);
-            let count = tokio::time::timeout(pool.patience(), count).await.ok()?.ok()?;
-            lease.give_back();
-            count
-        })
     }
 }
 

@@ -22,11 +22,10 @@ use crate::{
     source::{
         Condition, Query,
         sql::{
-            attempts::Progress,
             catalogue::fill,
             plan::{Plan, Relation},
             related::{Lists, SmallTable, Wanted, WholeKeys, fits, keys_of, pair},
-            run::RunReader,
+            run::{Progress, RunReader},
             select,
         },
     },

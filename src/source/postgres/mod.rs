@@ -18,7 +18,7 @@ mod views;
 mod wire;
 
 use std::{
-    sync::{Arc, RwLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -33,26 +33,26 @@ use self::{
     proof::{Ground, Proof, Stamp},
 };
 use super::{
-    BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Described, Filter, GateLimits, KnownBy,
-    MadeSource, PoolState, Query, ReadMemory, Room, Run, Source, Spec, TableInfo,
+    BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, GateLimits, KnownBy, MadeSource, PoolState,
+    Query, Room, RowBounds, Spec, TableInfo,
     sql::{
-        attempts::{self, Attempts, Progress, Signs},
         careful::Done,
-        definition::{Definition, Identity, changed, not_made, tables},
+        definition::{Definition, Identity, tables},
         dialect::Dialect,
+        driver::{Driver, Made, Signs},
         looked::Looked,
         places::Typing,
         plan::Plan,
         planner::plan,
         pool::{self, Lease},
-        width::{NeedsRoom, Wide, WideAhead, Width, wider_than_it_said},
+        run::Progress,
+        table::Table,
+        width::{NeedsRoom, Wide, wider_than_it_said},
     },
 };
 use crate::{
-    cursor::Cursor,
     error::{Error, Kind, Result},
-    row::{Column, Fields, RowSink},
-    unpoisoned::Unpoisoned,
+    row::RowSink,
 };
 
 /// How PostgreSQL writes SQL.
@@ -117,37 +117,7 @@ async fn look(pool: &Arc<Pool>) -> Result<Look> {
     Ok(seen)
 }
 
-/// What a source is made of.
-struct Made {
-    plan: Plan,
-    fields: Fields,
-    definition: Definition,
-    proof: Proof,
-}
-
 impl Server {
-    /// Makes what a source is made of, from a look that began after `noticed`.
-    async fn made(&self, spec: &Spec, noticed: Option<Instant>) -> Result<Made, Vec<Complaint>> {
-        let mut look = match noticed {
-            Some(noticed) => self.look_after(noticed).await?,
-            None => self.looked.last(),
-        };
-        for _ in 0..TRIES {
-            let began = Instant::now();
-            let (plan, fields) = plan(spec, &look.catalogue)?;
-            let plan = plan.within(self.options.bounds);
-            let used = tables(&plan, &look.catalogue);
-            let ground = Ground::new(&look, &used, self.pool.connector().begin(), &self.options);
-            if let Some(Prepared { proof, behind }) = explain::prepare(&self.pool, &plan, ground, &look).await? {
-                let identity = Identity::new(&self.options, &look.told);
-                let definition = Definition::new(&plan, &look.catalogue, &identity, &behind);
-                return Ok(Made { plan, fields, definition, proof });
-            }
-            look = self.look_after(began).await?;
-        }
-        Err(vec![Complaint::new("table", "the tables change again and again", "try again when they have settled")])
-    }
-
     async fn look_after(&self, noticed: Instant) -> Result<Arc<Look>, Vec<Complaint>> {
         let seen = self.looked.after(noticed, async || look(&self.pool).await).await;
         seen.map_err(|error| vec![Complaint::failed("table", &error)])
@@ -156,19 +126,7 @@ impl Server {
 
 impl Database for Postgres {
     fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, MadeSource> {
-        Box::pin(async move {
-            let Made { plan, fields, definition, proof } = self.0.made(spec, None).await?;
-            let source = Table {
-                server: Arc::clone(&self.0),
-                spec: spec.clone(),
-                plan: Arc::new(plan),
-                definition,
-                proof: RwLock::new(Arc::new(proof)),
-                width: Width::default(),
-                wide_ahead: WideAhead::default(),
-            };
-            Ok((Arc::new(source) as Arc<dyn Source>, fields))
-        })
+        Box::pin(Table::made(&self.0, spec))
     }
 
     fn look_again(&self) -> BoxFuture<'_, Result<()>> {
@@ -200,128 +158,120 @@ impl Database for Postgres {
     }
 }
 
-/// The rows of one resource.
-struct Table {
-    server: Arc<Server>,
-    spec: Spec,
-    plan: Arc<Plan>,
-    definition: Definition,
-    proof: RwLock<Arc<Proof>>,
-    /// About how many bytes a row has, as the last read found; 0 before.
-    width: Width,
-    wide_ahead: WideAhead,
+/// How many bytes a message may have.
+fn widest(bounds: &RowBounds, with_care: bool) -> u64 {
+    // Beside a row's values stand their lengths, and JSON in its binary form has a byte more.
+    if with_care { bounds.row + bounds.unmeasured } else { bounds.unmeasured }
 }
 
-impl Table {
-    /// How many bytes a message may have.
-    fn widest(&self, with_care: bool) -> u64 {
-        let bounds = &self.plan.bounds;
-        // Beside a row's values stand their lengths, and JSON in its binary form has a byte more.
-        if with_care { bounds.row + bounds.unmeasured } else { bounds.unmeasured }
-    }
-
-    /// What a transaction sees that reads nothing.
-    async fn saw(&self, proof: &Proof) -> Result<Stamp> {
-        let mut lease = self.server.pool.lease(Claim::default()).await?;
-        let seen = async {
-            let client = &lease.connection().client;
-            client.batch_execute(&proof.begin).await?;
-            proof::read_stamp(client, &proof.end).await
-        };
-        let seen = tokio::time::timeout(self.server.pool.timeout(), seen).await;
-        let seen = seen.map_err(|_| timed_out(self.server.pool.timeout()))?;
-        let seen = seen.map_err(|failure| failure.explained(None))?;
-        lease.give_back();
-        Ok(seen)
-    }
-}
-
-impl Attempts for Table {
+impl Driver for Server {
     type Connect = Connector;
     type Failure = Failure;
     type Proof = Proof;
     type Stamp = Stamp;
 
+    const TYPING: Typing = Typing::Strict;
+
     fn pool(&self) -> &Arc<Pool> {
-        &self.server.pool
+        &self.pool
     }
 
-    fn plan(&self) -> &Plan {
-        &self.plan
+    fn options(&self) -> &DatabaseOptions {
+        &self.options
     }
 
     fn system(_: &Connection) -> &'static str {
         "postgresql"
     }
 
-    fn proof(&self) -> Arc<Proof> {
-        Arc::clone(&self.proof.read().unpoisoned())
+    async fn made(&self, spec: &Spec, noticed: Option<Instant>) -> Result<Made<Proof>, Vec<Complaint>> {
+        let mut look = match noticed {
+            Some(noticed) => self.look_after(noticed).await?,
+            None => self.looked.last(),
+        };
+        for _ in 0..TRIES {
+            let began = Instant::now();
+            let (plan, fields) = plan(spec, &look.catalogue)?;
+            let plan = plan.within(self.options.bounds);
+            let used = tables(&plan, &look.catalogue);
+            let ground = Ground::new(&look, &used, self.pool.connector().begin(), &self.options);
+            if let Some(Prepared { proof, behind }) = explain::prepare(&self.pool, &plan, ground, &look).await? {
+                let identity = Identity::new(&self.options, &look.told);
+                let definition = Definition::new(&plan, &look.catalogue, &identity, &behind);
+                return Ok(Made { plan, fields, definition, proof, row_length: 0 });
+            }
+            look = self.look_after(began).await?;
+        }
+        Err(vec![Complaint::new("table", "the tables change again and again", "try again when they have settled")])
     }
 
     fn stamp(proof: &Proof) -> &Stamp {
         &proof.stamp
     }
 
+    fn bindable(_: &Plan, conditions: &Arc<[Condition]>) -> Result<Arc<[Condition]>> {
+        Ok(Arc::clone(conditions))
+    }
+
     async fn lease(&self, query: &Query, _: Option<&Room>) -> Result<Lease<Connector>> {
-        self.server.pool.lease(query.claim()).await
+        self.pool.lease(query.claim()).await
     }
 
     fn give_back(lease: Lease<Connector>, _: Option<&Room>) {
         lease.give_back();
     }
 
-    fn memory(&self) -> &ReadMemory {
-        &self.server.options.memory
-    }
-
-    fn widest_value(&self) -> u64 {
-        self.plan.bounds.value
-    }
-
-    fn wide_ahead(&self) -> &WideAhead {
-        &self.wide_ahead
-    }
-
     async fn attempt(
         &self,
         connection: &mut Connection,
+        plan: &Plan,
         proof: &Proof,
         query: &Query,
         sink: &mut dyn RowSink,
         progress: &mut Progress,
     ) -> Result<(bool, Option<Stamp>), Failure> {
         let Connection { client, bound, .. } = connection;
-        bound.set(self.widest(false));
-        let read = rows::read(client, proof, &self.plan, query, bound, sink, progress).await;
+        bound.set(widest(&plan.bounds, false));
+        let read = rows::read(client, proof, plan, query, bound, sink, progress).await;
         read.map_err(|failure| if bound.is_exceeded() { Failure::Wide } else { failure })
     }
 
     async fn attempt_with_care(
         &self,
         connection: &mut Connection,
+        plan: &Plan,
         proof: &Proof,
         query: &Query,
         room: u64,
         sink: &mut dyn RowSink,
     ) -> Result<(Done, Stamp), Failure> {
         let Connection { client, bound, .. } = connection;
-        bound.set(self.widest(true));
-        let read = careful::read(client, proof, &self.plan, query, room, sink).await;
+        bound.set(widest(&plan.bounds, true));
+        let read = careful::read(client, proof, plan, query, room, sink).await;
         read.map_err(|failure| if bound.is_exceeded() { Failure::Wide } else { failure })
     }
 
-    fn saw(&self, proof: &Proof) -> impl Future<Output = Result<Stamp>> + Send {
-        self.saw(proof)
+    async fn saw(&self, proof: &Proof) -> Result<Stamp> {
+        let mut lease = self.pool.lease(Claim::default()).await?;
+        let seen = async {
+            let client = &lease.connection().client;
+            client.batch_execute(&proof.begin).await?;
+            proof::read_stamp(client, &proof.end).await
+        };
+        let seen = tokio::time::timeout(self.pool.timeout(), seen).await;
+        let seen = seen.map_err(|_| timed_out(self.pool.timeout()))?;
+        let seen = seen.map_err(|failure| failure.explained(None))?;
+        lease.give_back();
+        Ok(seen)
     }
 
-    async fn look_again(&self, noticed: Instant) -> Result<Arc<Proof>> {
-        let made = self.server.made(&self.spec, Some(noticed)).await.map_err(not_made)?;
-        if made.definition != self.definition {
-            return Err(changed());
-        }
-        let proof = Arc::new(made.proof);
-        *self.proof.write().unpoisoned() = Arc::clone(&proof);
-        Ok(proof)
+    async fn count(
+        &self,
+        connection: &mut Connection,
+        plan: &Plan,
+        conditions: &[Condition],
+    ) -> Result<Option<u64>, Failure> {
+        rows::count(&connection.client, self.pool.connector().begin(), plan, conditions).await
     }
 
     fn signs(failure: &Failure) -> Signs {
@@ -348,58 +298,6 @@ impl Attempts for Table {
 
     fn timed_out(timeout: Duration) -> Error {
         timed_out(timeout)
-    }
-}
-
-impl Source for Table {
-    fn columns(&self) -> &[Column] {
-        &self.plan.columns
-    }
-
-    fn order(&self) -> &[String] {
-        &self.plan.order_names
-    }
-
-    fn filters(&self) -> &[Filter] {
-        &self.plan.filters
-    }
-
-    fn described(&self) -> &[Described] {
-        &self.plan.described
-    }
-
-    fn fingerprint(&self) -> Vec<u8> {
-        self.definition.digest()
-    }
-
-    fn places(&self) -> Vec<u8> {
-        self.definition.places.clone()
-    }
-
-    fn takes(&self, place: &Cursor) -> bool {
-        self.plan.takes(place, Typing::Strict)
-    }
-
-    fn rows<'a>(&'a self, query: Query, sink: &'a mut dyn RowSink) -> BoxFuture<'a, Result<Run>> {
-        Box::pin(async move {
-            let (ended, progress) = attempts::read(self, self.width.bounded(query), sink).await?;
-            if let Some(width) = progress.width() {
-                self.width.note(width);
-            }
-            Ok(Run::new(ended))
-        })
-    }
-
-    fn count<'a>(&'a self, conditions: Arc<[Condition]>) -> BoxFuture<'a, Option<u64>> {
-        Box::pin(async move {
-            let pool = &self.server.pool;
-            let claim = Claim { filtered: !conditions.is_empty(), ..Claim::default() };
-            let mut lease = pool.lease(claim).await.ok()?;
-            let count = rows::count(&lease.connection().client, pool.connector().begin(), &self.plan, &conditions);
-            let count = tokio::time::timeout(pool.patience(), count).await.ok()?.ok()?;
-            lease.give_back();
-            count
-        })
     }
 }
 

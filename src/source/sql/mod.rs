@@ -4,13 +4,13 @@
 //! [`dialect::Dialect`], and reads what [`select`] writes; the rest is here.
 
 pub(super) mod advice;
-#[cfg(any(feature = "postgres", feature = "mysql"))]
-pub(super) mod attempts;
 pub(super) mod careful;
 pub(super) mod catalogue;
 pub(super) mod definition;
 mod described;
 pub(super) mod dialect;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(super) mod driver;
 pub(super) mod keyset;
 mod lengths;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
@@ -25,6 +25,8 @@ mod relations;
 pub(super) mod rewrite;
 pub(super) mod run;
 pub(super) mod select;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(super) mod table;
 pub(super) mod traced;
 pub(super) mod tries;
 pub(super) mod width;

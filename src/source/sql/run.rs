@@ -4,7 +4,6 @@
 //! those that are to be handed on, and hands them on.
 
 use super::{
-    attempts::Progress,
     keyset::{self, Range},
     plan::{Output, Plan},
     related::Lists,
@@ -12,15 +11,37 @@ use super::{
     select::{self, Statement},
     width::RUN_BYTES,
 };
+use std::sync::Arc;
+
 use crate::{
     cursor::Cursor,
     error::Error,
     row::{Form, RowBatch, RowSink, Slot, Value, ValueBuffer, list, repeated_key},
-    source::Query,
+    source::{Query, Room},
 };
 
 /// Rows that nothing else is needed for are handed on in batches of so many, while the database sends the next.
 const BATCH: usize = 64;
+
+/// How an attempt went, as far as it came.
+#[derive(Debug, Default)]
+pub(in crate::source) struct Progress {
+    /// Rows that came, and their bytes.
+    pub(in crate::source) rows: usize,
+    pub(in crate::source) bytes: usize,
+    /// Rows that the sink has taken, of those that came.
+    pub(in crate::source) handed: usize,
+    /// About how many bytes of related rows belong to a row.
+    pub(in crate::source) related: usize,
+}
+
+impl Progress {
+    /// About how many bytes a row has, with those of its related rows; `None` where none came.
+    pub(in crate::source) fn width(&self) -> Option<usize> {
+        // Of related rows twice as much may be held.
+        self.bytes.checked_div(self.rows).map(|width| width + self.related / 2)
+    }
+}
 
 /// One run of rows, as far as it has come.
 pub(in crate::source) struct RunReader<'a> {
@@ -147,6 +168,21 @@ impl<'a> RunReader<'a> {
     pub(in crate::source) fn hand_over(&mut self, lists: Vec<Lists>, sink: &mut dyn RowSink) -> Result<(), Error> {
         let rows = std::mem::replace(&mut self.rows, ValueBuffer::new(self.plan.selects.len()));
         hand_over(self.plan, rows, lists, sink)
+    }
+}
+
+/// A sink whose rows take up room for as long as they are there.
+pub(in crate::source) struct InRoom<'a> {
+    pub(in crate::source) sink: &'a mut dyn RowSink,
+    pub(in crate::source) room: &'a Option<Arc<Room>>,
+}
+
+impl RowSink for InRoom<'_> {
+    fn take(&mut self, batch: RowBatch) -> Result<(), Error> {
+        self.sink.take(match self.room {
+            Some(room) => batch.counted_by(Arc::clone(room) as _),
+            None => batch,
+        })
     }
 }
 

@@ -8,27 +8,21 @@ mod catalogue;
 mod failure;
 mod look;
 mod params;
+mod pool;
 mod related;
 mod rows;
 mod session;
 mod views;
 
 use std::{
-    collections::HashMap,
-    fs,
-    path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, RwLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, RwLock},
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
-
 use self::{
-    failure::{is_in_the_text, will_pass},
-    look::{FileId, Look, Stamp, schema_version},
+    failure::will_pass,
+    look::{Look, Stamp, schema_version},
+    pool::Pool,
     session::{Failure, Session},
 };
 use super::{
@@ -36,16 +30,16 @@ use super::{
     MadeSource, Operator, PoolState, Query, Room, Run, Source, Spec, TableInfo,
     sql::{
         advice,
-        attempts::InRoom,
         definition::{Definition, Identity, changed, not_made, tables},
         dialect::Dialect,
         keyset::{self, Range},
         places::Typing,
         plan::{Plan, Relation},
         planner::plan,
+        run::InRoom,
         select, traced,
         tries::Tries,
-        width::{NeedsRoom, WideAhead, wider_than_it_said},
+        width::{NeedsRoom, WideAhead},
     },
 };
 use crate::{
@@ -78,9 +72,6 @@ pub(super) const DIALECT: Dialect = Dialect {
 const STEPS: i32 = 2000;
 /// The same where a step can take long, since a pattern is matched in it.
 const STEPS_WITH_PATTERNS: i32 = 50;
-/// How much longer than its time limit a read is waited for before it is given up as stuck.
-const GRACE: Duration = Duration::from_secs(1);
-const STATEMENTS: usize = 128;
 
 /// A SQLite file.
 pub struct Sqlite(Arc<File>);
@@ -132,8 +123,7 @@ impl Sqlite {
         if options.role.is_some() {
             return Err(Error::new(Kind::Config, "a SQLite file has no roles").remedy("leave `role` out"));
         }
-        let (path, immutable) = parse(&options.url)?;
-        let pool = Pool { path, immutable, timeout: options.timeout, gate: Gate::new(limits), idle: Mutex::default() };
+        let pool = Pool::new(&options.url, options.timeout, Gate::new(limits))?;
         let mut session = pool.open()?;
         let look = in_transaction(&mut session, |session| Ok(Look::new(&mut session.connection, session.file)?));
         let look = look.map_err(|failure| pool.explained(failure, false))?;
@@ -202,8 +192,7 @@ impl Database for Sqlite {
 
     fn pool(&self) -> PoolState {
         let pool = &self.0.pool;
-        let idle = pool.idle.lock().unpoisoned().len();
-        pool.gate.state(idle)
+        pool.gate.state(pool.idle())
     }
 
     fn known_by(&self) -> KnownBy {
@@ -461,183 +450,4 @@ impl Source for Table {
 fn steps(conditions: &[Condition]) -> i32 {
     let patterns = conditions.iter().any(|condition| condition.operator == Operator::Like);
     if patterns { STEPS_WITH_PATTERNS } else { STEPS }
-}
-
-/// Connections that wait for work, and the gate that bounds how many there are.
-struct Pool {
-    path: PathBuf,
-    immutable: bool,
-    timeout: Duration,
-    gate: Gate,
-    idle: Mutex<Vec<Session>>,
-}
-
-impl Pool {
-    /// Does `work` on a connection, on a thread for it; stops it at the time limit and when the future is dropped.
-    async fn run<T: Send + 'static>(
-        self: &Arc<Pool>,
-        claim: Claim,
-        steps: i32,
-        work: impl FnOnce(&mut Session) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T> {
-        let turn = self.gate.turn(claim).await?;
-        let stop = StopOnDrop(Arc::default());
-        let stopped = Arc::clone(&stop.0);
-        let pool = Arc::clone(self);
-        let deadline = Instant::now() + self.timeout;
-        let job = tokio::task::spawn_blocking(move || {
-            // A read that is stuck keeps its turn: the bound is on reads, not on those who wait for them.
-            let _turn = turn;
-            let mut session = pool.take()?;
-            let flag = Arc::clone(&stopped);
-            let handler = move || flag.load(Ordering::Relaxed) || Instant::now() >= deadline;
-            session
-                .connection
-                .progress_handler(steps, Some(handler))
-                .map_err(|error| pool.explained(error.into(), false))?;
-            match work(&mut session) {
-                Ok(done) => {
-                    pool.put_back(session);
-                    Ok(done)
-                }
-                Err(failure) => Err(pool.explained(failure, Instant::now() >= deadline)),
-            }
-        });
-        match tokio::time::timeout(self.timeout + GRACE, job).await {
-            Ok(Ok(result)) => result,
-            // The runtime ends, and this task with it: nothing has failed.
-            Ok(Err(ended)) if ended.is_cancelled() => std::future::pending().await,
-            Ok(Err(panic)) => Err(Error::new(Kind::Internal, "reading rows failed").caused_by(panic)),
-            Err(_) => Err(self.timed_out()),
-        }
-    }
-
-    /// An idle connection to the file that is there now, or a new one.
-    fn take(&self) -> Result<Session> {
-        let there = self.identity()?;
-        let mut idle = self.idle.lock().unpoisoned();
-        while let Some(session) = idle.pop() {
-            if session.file == there {
-                return Ok(session);
-            }
-        }
-        drop(idle);
-        self.open()
-    }
-
-    /// Keeps a connection for the next read, which must not be stopped by what stopped the last one.
-    fn put_back(&self, mut session: Session) {
-        let as_new = session.connection.progress_handler(0, None::<fn() -> bool>).map_err(Failure::from);
-        if as_new.and_then(|()| session.unbound_values()).is_err() {
-            return;
-        }
-        self.idle.lock().unpoisoned().push(session);
-    }
-
-    fn identity(&self) -> Result<FileId> {
-        Ok(FileId::of(&fs::metadata(&self.path).map_err(|error| self.unreachable(error))?))
-    }
-
-    fn open(&self) -> Result<Session> {
-        let file = self.identity()?;
-        let session = self.connect(file).map_err(|error| self.explained(error.into(), false))?;
-        // Between the two looks the file may have been replaced, and which of them was opened nobody knows.
-        match self.identity()? == file {
-            true => Ok(session),
-            false => {
-                Err(Error::new(Kind::Unavailable, "the database file was replaced while it was opened")
-                    .remedy("try again"))
-            }
-        }
-    }
-
-    fn connect(&self, file: FileId) -> rusqlite::Result<Session> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = match self.immutable {
-            true => {
-                let path = percent_encoding::utf8_percent_encode(
-                    &self.path.to_string_lossy(),
-                    percent_encoding::NON_ALPHANUMERIC,
-                )
-                .to_string();
-                Connection::open_with_flags(format!("file:{path}?immutable=1"), flags | OpenFlags::SQLITE_OPEN_URI)?
-            }
-            false => Connection::open_with_flags(&self.path, flags)?,
-        };
-        connection.busy_timeout(self.timeout.min(Duration::from_secs(5)))?;
-        connection.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF;")?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        rusqlite::vtab::array::load_module(&connection)?;
-        Ok(Session { connection, file, held: HashMap::new() })
-    }
-
-    fn unreachable(&self, cause: std::io::Error) -> Error {
-        Error::new(Kind::Unavailable, format!("the database file {} cannot be read", self.path.display()))
-            .caused_by(cause)
-            .remedy("check that the file is there and that this user may read it")
-    }
-
-    fn timed_out(&self) -> Error {
-        Error::new(Kind::Timeout, format!("the database took longer than {:?} for one chunk", self.timeout))
-            .remedy("give the order an index (`chunkflow check` says which), or the database a longer `timeout`")
-    }
-
-    /// An error of the driver in the caller's terms.
-    fn explained(&self, failure: Failure, late: bool) -> Error {
-        let error = match failure {
-            Failure::Own(error) => return error,
-            Failure::Sqlite(error) => error,
-            Failure::Wide | Failure::NoRoom(_) => return wider_than_it_said(),
-        };
-        if is_in_the_text(&error) {
-            return Error::new(Kind::Internal, "SQLite does not take the text of a query")
-                .caused_by(error)
-                .remedy("this is a fault of the program: report it with what the log says");
-        }
-        let remedy = match error.sqlite_error_code() {
-            Some(ErrorCode::OperationInterrupted) if late => return self.timed_out(),
-            Some(ErrorCode::OperationInterrupted) => "nobody waited for it any more",
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                "another process holds the file locked; use WAL mode (PRAGMA journal_mode=WAL) so that readers and writers do not wait for each other"
-            }
-            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-                "the file is damaged or is no SQLite database"
-            }
-            Some(ErrorCode::CannotOpen) => {
-                "check the file's rights; a database in WAL mode in a folder that cannot be written to needs `?immutable=1`"
-            }
-            _ => "see what `chunkflow check` says",
-        };
-        Error::new(Kind::Unavailable, format!("the database {} cannot be read", self.path.display()))
-            .caused_by(error)
-            .remedy(remedy)
-    }
-}
-
-/// Tells a read to stop when whoever waits for it is gone.
-struct StopOnDrop(Arc<AtomicBool>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// The path of a `sqlite:` URL, and whether the file is said never to change.
-fn parse(url: &str) -> Result<(PathBuf, bool)> {
-    let refused = |why: &str| {
-        Error::new(Kind::Config, format!("the SQLite URL {why}"))
-            .remedy("write sqlite:FILE, or sqlite:FILE?immutable=1 for a file that never changes")
-    };
-    let rest = url.strip_prefix("sqlite:").ok_or_else(|| refused("does not start with `sqlite:`"))?;
-    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let path = path.strip_prefix("//").unwrap_or(path);
-    if path.is_empty() || path == ":memory:" {
-        return Err(refused("names no file"));
-    }
-    match query {
-        "" | "immutable=0" => Ok((Path::new(path).to_owned(), false)),
-        "immutable=1" => Ok((Path::new(path).to_owned(), true)),
-        _ => Err(refused("has an unknown option")),
-    }
 }

@@ -17,10 +17,9 @@ use crate::{
     source::{
         Condition, Query,
         sql::{
-            attempts::Progress,
             plan::Plan,
             related::Lists,
-            run::RunReader,
+            run::{Progress, RunReader},
             select::{self, Statement},
         },
     },
