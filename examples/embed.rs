@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Router, body::Body, extract::Request, response::Response, routing::get};
-use chunkflow::{Chunkflow, Memory, Resource, ResourceOptions, closure};
+use chunkflow::{Chunkflow, Fetch, Memory, Resource, ResourceOptions, closure};
 use serde::Serialize;
 
 #[derive(Clone, Serialize)]
@@ -16,13 +16,13 @@ const NAMES: [&str; 8] = ["Mercury", "Venus", "Earth", "Mars", "Jupiter", "Satur
 
 /// The application: its own pages, and lists below `/lists`.
 pub fn app() -> chunkflow::Result<Router> {
-    // Where rows come from: here an array, elsewhere an ORM, another service, a file. The list goes on behind `after`.
+    // Where rows come from: here an array, elsewhere an ORM, another service, a file. The list goes on behind `fetch.after`.
     let planets = closure(
         &["position", "name"],
         |planet: &Planet| planet.position,
-        |after: Option<usize>, limit| async move {
-            let from = after.unwrap_or(0);
-            let rows = NAMES.iter().enumerate().skip(from).take(limit);
+        |fetch: Fetch<usize>| async move {
+            let from = fetch.after.unwrap_or(0);
+            let rows = NAMES.iter().enumerate().skip(from).take(fetch.limit);
             Ok::<_, std::io::Error>(rows.map(|(index, name)| Planet { position: index + 1, name }).collect())
         },
     );

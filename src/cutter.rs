@@ -228,12 +228,12 @@ mod tests {
         resource::{Resource, ResourceOptions},
         row::{Field, Part},
         secret::Secret,
-        source::closure,
+        source::{Fetch, closure},
     };
 
     /// A list of texts, numbers and JSON, each row with a link and its cursor.
     fn resource(sizes: Sizes, secret: Option<Secret>) -> Arc<Resource> {
-        let none = |_: Option<u64>, _| async { Ok::<Vec<u64>, Infallible>(vec![]) };
+        let none = |_: Fetch<u64>| async { Ok::<Vec<u64>, Infallible>(vec![]) };
         let fields = vec![
             ("text".to_owned(), Field::Column(0)),
             ("number".to_owned(), Field::Column(1)),

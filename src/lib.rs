@@ -78,9 +78,9 @@ pub use self::{
     secret::Secret,
     source::{
         BoxFuture, Claim, Closure, ColumnSpec, Complaint, Condition, DATABASES, Database, DatabaseOptions, Described,
-        FieldSpec, Filter, Gate, GateLimits, JsonType, KnownBy, MadeSource, Operand, Operator, OrderBy, PoolState,
-        Presence, Query, ReadMemory, Related, Requester, Room, RowBounds, Run, Source, Spec, Style, TableInfo, Turn,
-        ValueType, Values, ViewReads, closure, open_database,
+        Fetch, FieldSpec, Filter, Gate, GateLimits, JsonType, KnownBy, MadeSource, Operand, Operator, OrderBy,
+        PoolState, Presence, Query, ReadMemory, Related, Requester, Room, RowBounds, Run, Source, Spec, Style,
+        TableInfo, Turn, ValueType, Values, ViewReads, closure, open_database,
     },
     store::{
         FarState, Held, Lease, Memory, NearState, OnPurge, STORES, Store, StoreOptions, StoreState, StoreTls,

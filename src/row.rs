@@ -2,13 +2,17 @@
 
 mod batch;
 mod buffer;
+mod object;
 
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "sql")]
 pub(crate) use self::batch::list;
 pub use self::batch::{RowBatch, RowSink};
-pub(crate) use self::buffer::{Form, Slot, ValueBuffer};
+pub(crate) use self::{
+    buffer::{Form, Slot, ValueBuffer},
+    object::unwritable,
+};
 use crate::{
     error::{Error, Kind},
     flaw::Flaws,

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, io::Read, sync::Arc, sync::LazyLock};
 
-use chunkflow::{Chunkflow, Memory, Resource, ResourceOptions, closure};
+use chunkflow::{Chunkflow, Fetch, Memory, Resource, ResourceOptions, closure};
 use http_body_util::BodyExt;
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::{Builder, Runtime};
@@ -14,8 +14,8 @@ static SERVER: LazyLock<(Runtime, Chunkflow)> = LazyLock::new(|| {
     let source = closure(
         &["id"],
         |row: &BTreeMap<&str, u32>| row["id"],
-        |after: Option<u32>, limit| async move {
-            let rows = (after.map_or(1, |id| id + 1)..=200).take(limit).map(|id| [("id", id)].into());
+        |fetch: Fetch<u32>| async move {
+            let rows = (fetch.after.map_or(1, |id| id + 1)..=200).take(fetch.limit).map(|id| [("id", id)].into());
             Ok::<_, std::io::Error>(rows.collect())
         },
     );

@@ -56,7 +56,7 @@ impl RowBatch {
     /// would hold more than 4 GiB. The batch is of no use then.
     pub fn push(&mut self, key: &[Value<'_>], values: &[Value<'_>]) -> Result<()> {
         if key.len() != self.key || key.len() + values.len() != self.rows.width {
-            return Err(Error::new(Kind::Internal, "a source gave a row that has not as many values as columns"));
+            return Err(not_as_many());
         }
 
         for value in key.iter().chain(values) {
@@ -73,6 +73,14 @@ impl RowBatch {
             }
         }
         Ok(())
+    }
+
+    /// That its rows have so many order columns and so many columns.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] where they have not.
+    pub(crate) fn check(&self, key: usize, columns: usize) -> Result<()> {
+        if self.key == key && self.rows.width == key + columns { Ok(()) } else { Err(not_as_many()) }
     }
 
     /// How many rows it has.
@@ -131,6 +139,10 @@ impl fmt::Debug for RowBatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RowBatch").field("rows", &self.len()).finish_non_exhaustive()
     }
+}
+
+fn not_as_many() -> Error {
+    Error::new(Kind::Internal, "a source gave a row that has not as many values as columns")
 }
 
 /// A list of the items from one to before another.

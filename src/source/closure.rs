@@ -1,96 +1,156 @@
-//! A source over a closure: rows of any type that serde can write.
+//! Sources over closures: rows of any type that serde can write, or batches of rows.
 
-use std::{error, fmt, future::Future, marker::PhantomData, time::Duration};
+use std::{error, fmt, future::Future, sync::Arc, time::Duration};
 
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{DeserializeOwned, MapAccess, Visitor},
-};
-use serde_json::value::RawValue;
+use serde::{Serialize, de::DeserializeOwned};
 
-use super::{BoxFuture, Gate, GateLimits, Query, Run, Source};
+use super::{BoxFuture, Condition, Filter, Gate, GateLimits, Query, Run, Source};
 use crate::{
     canonical::Canonical,
     error::{Error, Kind, Result},
-    row::{Column, RowBatch, RowSink, Value},
+    row::{Column, RowBatch, RowSink, Value, unwritable},
 };
 
-/// A source over a closure; made by [`closure`].
-pub struct Closure<T, K, F> {
+/// A source over a closure; made by [`closure`], or by [`Closure::of_batches`].
+///
+/// At most four fetches run at once and each may take ten seconds: see [`limits`](Closure::limits).
+pub struct Closure {
     columns: Vec<Column>,
     order: Vec<String>,
+    filters: Vec<Filter>,
     version: String,
-    key: fn(&T) -> K,
-    fetch: F,
+    longest_run: u32,
+    fetch: Box<dyn Fn(Query) -> BoxFuture<'static, Result<RowBatch>> + Send + Sync>,
     gate: Gate,
     timeout: Duration,
-    rows: PhantomData<fn() -> (T, K)>,
+}
+
+/// What the closure of a list is asked for.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Fetch<K> {
+    /// The key of the last row that was seen; `None` at the start.
+    pub after: Option<K>,
+    /// Rows at most; fewer mean that the list ends.
+    pub limit: usize,
+    /// What each row must fulfil: conditions on the columns that are declared by [`Closure::filters`].
+    pub conditions: Arc<[Condition]>,
 }
 
 /// A source over a closure.
 ///
-/// `fetch` is given the key of the last row that was seen (`None` at the start) and a number of rows, and
-/// returns the rows behind that key, at most so many, in the order of the keys; fewer mean that the list ends.
-/// `key` says what identifies a row: no two rows may have the same, and the closure's order must be theirs. A
-/// row is written as the object that serde makes of it: the members named in `columns`, null where one is
-/// missing.
+/// `fetch` returns the rows behind a key, in the order of the keys; fewer than it is asked for mean that the list
+/// ends. `key` says what identifies a row: a number, a text, or a tuple of several. No two rows may have the same, and
+/// the closure's order must be theirs. A row is written as the object that serde makes of it: the members named in
+/// `columns`, null where one is missing.
 ///
 /// An error of `fetch` fails the load: the request is answered with 500, and its text is in the log. One that is an
 /// [`Error`] of this crate says by its kind what the client is told: [`Kind::Unavailable`] that the source cannot be
-/// reached, for instance.
-///
-/// At most four fetches run at once and each may take ten seconds; see [`Closure::limits`].
+/// reached, for instance. The future is dropped when nobody waits for its rows any more.
 ///
 /// ```
+/// use chunkflow::Fetch;
+///
 /// #[derive(serde::Serialize)]
 /// struct Square { id: u64, square: u64 }
 ///
-/// let source = chunkflow::closure(&["id", "square"], |row: &Square| row.id, |after: Option<u64>, limit| async move {
-///     let from = after.map_or(0, |id| id + 1);
-///     let rows = (from..1000).take(limit).map(|id| Square { id, square: id * id });
+/// let source = chunkflow::closure(&["id", "square"], |row: &Square| row.id, |fetch: Fetch<u64>| async move {
+///     let from = fetch.after.map_or(0, |id| id + 1);
+///     let rows = (from..1000).take(fetch.limit).map(|id| Square { id, square: id * id });
 ///     Ok::<_, std::io::Error>(rows.collect())
 /// });
 /// ```
-pub fn closure<T, K, F, Fut, E>(columns: &[&str], key: fn(&T) -> K, fetch: F) -> Closure<T, K, F>
+pub fn closure<T, K, F, Fut, E>(columns: &[&str], key: fn(&T) -> K, fetch: F) -> Closure
 where
-    F: Fn(Option<K>, usize) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<Vec<T>, E>> + Send,
+    T: Serialize + Send + 'static,
+    K: Serialize + DeserializeOwned + Send + 'static,
+    F: Fn(Fetch<K>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Vec<T>, E>> + Send + 'static,
+    E: Into<Box<dyn error::Error + Send + Sync>> + Send + 'static,
 {
-    Closure {
-        columns: columns.iter().map(|name| Column::scalar(*name)).collect(),
-        order: vec!["key".to_owned()],
-        version: String::new(),
-        key,
-        fetch,
-        gate: Gate::new(GateLimits::default()),
-        timeout: Duration::from_secs(10),
-        rows: PhantomData,
-    }
+    let columns: Vec<Column> = columns.iter().map(|name| Column::scalar(*name)).collect();
+    let shown: Arc<[Column]> = columns.clone().into();
+    Closure::over(columns, &["key"], move |query: Query| {
+        let limit = query.limit as usize;
+        let fetched = key_of(&query).map(|after| fetch(Fetch { after, limit, conditions: query.conditions }));
+        let columns = Arc::clone(&shown);
+        async move {
+            let rows = fetched?.await.map_err(failed)?;
+            let mut batch = RowBatch::new(1, columns.len());
+            for row in rows.iter().take(limit) {
+                let key = serde_json::to_vec(&key(row)).map_err(unwritable)?;
+                let object = serde_json::to_string(row).map_err(unwritable)?;
+                batch.push_object(&[Value::Text(&key)], &columns, &object)?;
+            }
+            Ok(batch)
+        }
+    })
 }
 
-impl<T, K, F> Closure<T, K, F> {
+impl Closure {
+    /// A source over a closure that gives whole batches: of values of every kind, of rows that are
+    /// [JSON already](RowBatch::push_object), with keys of several columns.
+    ///
+    /// `columns` are the columns of its rows, `order` the names of those that are the key, which stand first in each
+    /// row of a batch. The closure is asked as a [`Source`] is, and gives the rows behind [`Query::after`], whose
+    /// values are those of a key; fewer than [`Query::limit`] mean that the list ends. Its errors are as those of
+    /// [`closure`].
+    pub fn of_batches<F, Fut, E>(columns: Vec<Column>, order: &[&str], fetch: F) -> Closure
+    where
+        F: Fn(Query) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<RowBatch, E>> + Send + 'static,
+        E: Into<Box<dyn error::Error + Send + Sync>> + Send + 'static,
+    {
+        Closure::over(columns, order, move |query| {
+            let batch = fetch(query);
+            async move { batch.await.map_err(failed) }
+        })
+    }
+
+    fn over<Fut>(columns: Vec<Column>, order: &[&str], fetch: impl Fn(Query) -> Fut + Send + Sync + 'static) -> Closure
+    where
+        Fut: Future<Output = Result<RowBatch>> + Send + 'static,
+    {
+        Closure {
+            columns,
+            order: order.iter().map(|name| (*name).to_owned()).collect(),
+            filters: vec![],
+            version: String::new(),
+            longest_run: u32::MAX,
+            fetch: Box::new(move |query| Box::pin(fetch(query))),
+            gate: Gate::new(GateLimits::default()),
+            timeout: Duration::from_secs(10),
+        }
+    }
+
     /// The same source with other limits on fetches at once, on those who wait, and on the time of one.
     #[must_use]
-    pub fn limits(self, limits: GateLimits, timeout: Duration) -> Self {
+    pub fn limits(self, limits: GateLimits, timeout: Duration) -> Closure {
         Closure { gate: Gate::new(limits), timeout, ..self }
     }
 
     /// The same source with a version, which is empty at first: chunks of another version are not read. Change it
     /// when what the closure gives changes: its code is known to nobody else.
     #[must_use]
-    pub fn version(self, version: impl Into<String>) -> Self {
+    pub fn version(self, version: impl Into<String>) -> Closure {
         Closure { version: version.into(), ..self }
+    }
+
+    /// The same source with columns that requests may filter by: the closure gets their conditions.
+    #[must_use]
+    pub fn filters(self, filters: Vec<Filter>) -> Closure {
+        Closure { filters, ..self }
+    }
+
+    /// The same source, asked for at most so many rows at once. Without it a list that is read on is asked for up to
+    /// 4,000.
+    #[must_use]
+    pub fn longest_run(self, rows: u32) -> Closure {
+        Closure { longest_run: rows.max(1), ..self }
     }
 }
 
-impl<T, K, F, Fut, E> Source for Closure<T, K, F>
-where
-    T: Serialize + Send + 'static,
-    K: Serialize + DeserializeOwned + Send + 'static,
-    F: Fn(Option<K>, usize) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<Vec<T>, E>> + Send,
-    E: Into<Box<dyn error::Error + Send + Sync>> + Send,
-{
+impl Source for Closure {
     fn columns(&self) -> &[Column] {
         &self.columns
     }
@@ -99,55 +159,45 @@ where
         &self.order
     }
 
+    fn filters(&self) -> &[Filter] {
+        &self.filters
+    }
+
     fn fingerprint(&self) -> Vec<u8> {
-        let mut bytes = Canonical::of("closure 1");
+        let mut bytes = Canonical::of("closure 2");
         bytes.text(&self.version);
         bytes.each(self.columns.iter(), |bytes, column| bytes.text(&column.name));
+        bytes.each(self.order.iter(), |bytes, name| bytes.text(name));
         bytes.into_bytes()
     }
 
     fn rows<'a>(&'a self, query: Query, sink: &'a mut dyn RowSink) -> BoxFuture<'a, Result<Run>> {
         Box::pin(async move {
             let _turn = self.gate.turn(query.claim()).await?;
-            let after = match query.after.values().next() {
-                Some(Value::Text(key)) => Some(serde_json::from_slice(key).map_err(|error| {
-                    Error::new(Kind::Invalid, "the cursor holds no key of this list").caused_by(error)
-                })?),
-                _ => None,
-            };
-            let limit = query.limit as usize;
-            let fetched = tokio::time::timeout(self.timeout, (self.fetch)(after, limit)).await;
-            let fetched = fetched
-                .map_err(|_| Error::new(Kind::Timeout, format!("the source took longer than {:?}", self.timeout)))?;
-            let rows = fetched.map_err(failed)?;
-            let ended = rows.len() < limit;
-            let mut batch = RowBatch::new(1, self.columns.len());
-            for row in rows.iter().take(limit) {
-                let key = serde_json::to_vec(&(self.key)(row)).map_err(unwritable)?;
-                self.push(&key, row, &mut batch)?;
-            }
+            let limit = query.limit.min(self.longest_run);
+            let fetched = tokio::time::timeout(self.timeout, (self.fetch)(Query { limit, ..query })).await;
+            let batch = fetched
+                .map_err(|_| Error::new(Kind::Timeout, format!("the source took longer than {:?}", self.timeout)))??;
+
+            batch.check(self.order.len(), self.columns.len())?;
+            let ended = batch.len() < limit as usize;
             sink.take(batch)?;
             Ok(Run::new(ended))
         })
     }
 }
 
-impl<T: Serialize, K, F> Closure<T, K, F> {
-    fn push(&self, key: &[u8], row: &T, batch: &mut RowBatch) -> Result<()> {
-        let json = serde_json::to_string(row).map_err(unwritable)?;
-        let members: Members<'_> = serde_json::from_str(&json).map_err(unwritable)?;
-        let raw: Vec<Option<&str>> = self.columns.iter().map(|column| members.raw(&column.name)).collect();
-        // A string is text, so that CSV shows it bare; everything else is JSON as it stands.
-        let text =
-            |raw: &Option<&str>| raw.filter(|raw| raw.starts_with('"')).and_then(|raw| serde_json::from_str(raw).ok());
-        let texts: Vec<Option<String>> = raw.iter().map(text).collect();
-        let values = raw.iter().zip(&texts).map(|(raw, text)| match (raw, text) {
-            (_, Some(text)) => Value::Text(text.as_bytes()),
-            (None | Some("null"), None) => Value::Null,
-            (Some(raw), None) => Value::Json(raw.as_bytes()),
-        });
-        batch.push(&[Value::Text(key)], &values.collect::<Vec<_>>())
+impl fmt::Debug for Closure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Closure").field("columns", &self.columns).field("order", &self.order).finish_non_exhaustive()
     }
+}
+
+/// The key that a place stands for; `None` at the start.
+fn key_of<K: DeserializeOwned>(query: &Query) -> Result<Option<K>> {
+    let Some(Value::Text(key)) = query.after.values().next() else { return Ok(None) };
+    let key = serde_json::from_slice(key);
+    key.map(Some).map_err(|error| Error::new(Kind::Invalid, "the cursor holds no key of this list").caused_by(error))
 }
 
 /// The failure of a fetch, in its own words unless it is one of this crate's.
@@ -155,42 +205,5 @@ fn failed(error: impl Into<Box<dyn error::Error + Send + Sync>>) -> Error {
     match error.into().downcast::<Error>() {
         Ok(own) => *own,
         Err(cause) => Error::new(Kind::Internal, "the closure failed").caused_by(cause),
-    }
-}
-
-fn unwritable(error: serde_json::Error) -> Error {
-    Error::new(Kind::Data, "a row cannot be written as a JSON object").caused_by(error)
-}
-
-/// The members of a JSON object, as they stand in its text.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl Members<'_> {
-    fn raw(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(member, _)| member == name).map(|(_, raw)| raw.get())
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object<'a>(PhantomData<&'a ()>);
-
-        impl<'de: 'a, 'a> Visitor<'de> for Object<'a> {
-            type Value = Members<'a>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Members<'a>, M::Error> {
-                let mut members = vec![];
-                while let Some((name, raw)) = map.next_entry::<String, &'de RawValue>()? {
-                    members.push((name, raw));
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(Object(PhantomData))
     }
 }

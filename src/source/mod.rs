@@ -39,7 +39,7 @@ pub use self::postgres::{Postgres, fuzz_postgres_wire};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::Sqlite;
 pub use self::{
-    closure::{Closure, closure},
+    closure::{Closure, Fetch, closure},
     described::{Described, JsonType},
     gate::{Claim, Gate, GateLimits, PoolState, Requester, Turn},
     memory::{ReadMemory, Room, RowBounds},

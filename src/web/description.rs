@@ -113,10 +113,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::{Memory, ResourceOptions, closure};
+    use crate::{Fetch, Memory, ResourceOptions, closure};
 
     fn list(name: &str) -> Resource {
-        let nothing = |_: Option<u32>, _: usize| async { Ok::<_, std::io::Error>(Vec::<BTreeMap<&str, u32>>::new()) };
+        let nothing = |_: Fetch<u32>| async { Ok::<_, std::io::Error>(Vec::<BTreeMap<&str, u32>>::new()) };
         let source = closure(&["url"], |row: &BTreeMap<&str, u32>| row["url"], nothing);
         Resource::new(name, Arc::new(source), ResourceOptions::default()).unwrap()
     }

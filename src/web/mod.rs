@@ -86,10 +86,10 @@ pub struct Origin(pub String);
 /// ```
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// use std::sync::Arc;
-/// use chunkflow::{Chunkflow, Memory, Resource, ResourceOptions, closure};
+/// use chunkflow::{Chunkflow, Fetch, Memory, Resource, ResourceOptions, closure};
 ///
-/// let source = closure(&["id"], |row: &std::collections::BTreeMap<&str, u32>| row["id"], |after: Option<u32>, limit| async move {
-///     let rows = (after.map_or(1, |id| id + 1)..=3).take(limit).map(|id| [("id", id)].into());
+/// let source = closure(&["id"], |row: &std::collections::BTreeMap<&str, u32>| row["id"], |fetch: Fetch<u32>| async move {
+///     let rows = (fetch.after.map_or(1, |id| id + 1)..=3).take(fetch.limit).map(|id| [("id", id)].into());
 ///     Ok::<_, std::io::Error>(rows.collect())
 /// });
 /// let numbers = Resource::new("numbers", Arc::new(source), ResourceOptions::default())?;

@@ -134,11 +134,11 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::{ResourceOptions, closure};
+    use crate::{Fetch, ResourceOptions, closure};
 
     /// An outdated resource, which `remake` makes again.
     fn outdated(remake: Remake) -> Resource {
-        let nothing = |_: Option<u32>, _: usize| async { Ok::<_, std::io::Error>(Vec::<BTreeMap<&str, u32>>::new()) };
+        let nothing = |_: Fetch<u32>| async { Ok::<_, std::io::Error>(Vec::<BTreeMap<&str, u32>>::new()) };
         let source = closure(&["id"], |row: &BTreeMap<&str, u32>| row["id"], nothing);
         let resource = Resource::new("list", Arc::new(source), ResourceOptions::default()).unwrap();
         let resource = resource.made_again_by(remake);

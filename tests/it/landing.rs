@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use chunkflow::{Chunkflow, Kind, Memory, Resource, ResourceOptions, ServerConfig, closure};
+use chunkflow::{Chunkflow, Fetch, Kind, Memory, Resource, ResourceOptions, ServerConfig, closure};
 use http_body_util::BodyExt;
 use serde_json::Value;
 
@@ -250,7 +250,7 @@ fn rows_names_and_members_that_are_made_to_harm_the_page_do_nothing() {
     let source = closure(
         &names,
         |row: &BTreeMap<String, u32>| row.len(),
-        async |_: Option<usize>, _| Ok::<_, std::io::Error>(vec![BTreeMap::from([(String::from("0000"), 1)])]),
+        async |_: Fetch<usize>| Ok::<_, std::io::Error>(vec![BTreeMap::from([(String::from("0000"), 1)])]),
     );
     let wide = Resource::new("wide", Arc::new(source), ResourceOptions::default()).unwrap();
     let app = Chunkflow::new(Arc::new(Memory::new(64 << 20))).with(wide);

@@ -2,13 +2,16 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use chunkflow::{Chunkflow, GateLimits, Memory, Resource, ResourceOptions, closure};
+use chunkflow::{
+    Chunkflow, Closure, Column, Condition, Fetch, Filter, GateLimits, Memory, Operand, Operator, Query, Resource,
+    ResourceOptions, RowBatch, Value, closure,
+};
 use http::Request;
 use http_body_util::BodyExt;
 use serde::Serialize;
@@ -25,17 +28,17 @@ fn flights(total: usize, fetches: Arc<AtomicUsize>) -> Chunkflow {
     let source = closure(
         &["number", "seats", "stops", "note"],
         |flight: &Flight| flight.number.clone(),
-        move |after: Option<String>, limit| {
+        move |fetch: Fetch<String>| {
             fetches.fetch_add(1, Ordering::SeqCst);
             async move {
-                let from = after.map_or(0, |number| number[2..].parse::<usize>().unwrap() + 1);
+                let from = fetch.after.map_or(0, |number| number[2..].parse::<usize>().unwrap() + 1);
                 let flight = |n: usize| Flight {
                     number: format!("CF{n:05}"),
                     seats: u64::MAX - n as u64,
                     stops: vec!["a\u{2028}b"; n % 3],
                     note: n.is_multiple_of(2).then(|| "say \"hi\", twice".to_owned()),
                 };
-                Ok::<_, std::io::Error>((from..total).take(limit).map(flight).collect())
+                Ok::<_, std::io::Error>((from..total).take(fetch.limit).map(flight).collect())
             }
         },
     );
@@ -81,20 +84,17 @@ async fn a_closure_is_a_list_like_any_other() {
 
 #[tokio::test]
 async fn a_closure_that_fails_or_hangs_is_a_problem() {
-    let failing = closure(
-        &["id"],
-        |row: &u8| *row,
-        |_: Option<u8>, _| async { Err::<Vec<u8>, _>(std::io::Error::other("broken")) },
-    );
+    let failing =
+        closure(&["id"], |row: &u8| *row, |_: Fetch<u8>| async { Err::<Vec<u8>, _>(std::io::Error::other("broken")) });
     let away = closure(
         &["id"],
         |row: &u8| *row,
-        |_: Option<u8>, _| async { Err::<Vec<u8>, _>(chunkflow::Error::new(chunkflow::Kind::Unavailable, "away")) },
+        |_: Fetch<u8>| async { Err::<Vec<u8>, _>(chunkflow::Error::new(chunkflow::Kind::Unavailable, "away")) },
     );
     let hanging =
-        closure(&["id"], |row: &u8| *row, |_: Option<u8>, _| std::future::pending::<Result<Vec<u8>, std::io::Error>>());
+        closure(&["id"], |row: &u8| *row, |_: Fetch<u8>| std::future::pending::<Result<Vec<u8>, std::io::Error>>());
     let hanging = hanging.limits(GateLimits::default(), Duration::from_millis(50));
-    let unwritable = closure(&["id"], |row: &u8| *row, |_: Option<u8>, _| async { Ok::<_, std::io::Error>(vec![1u8]) });
+    let unwritable = closure(&["id"], |row: &u8| *row, |_: Fetch<u8>| async { Ok::<_, std::io::Error>(vec![1u8]) });
     let store = Arc::new(Memory::new(1 << 20));
     let chunkflow = Chunkflow::new(store)
         .with(Resource::new("failing", Arc::new(failing), ResourceOptions::default()).unwrap())
@@ -105,6 +105,67 @@ async fn a_closure_that_fails_or_hangs_is_a_problem() {
     assert_eq!(body(&chunkflow, "/away").await.0, 503, "and its own errors say what they are");
     assert_eq!(body(&chunkflow, "/hanging").await.0, 504);
     assert_eq!(body(&chunkflow, "/unwritable").await.0, 500, "a number is no object");
+}
+
+/// How many rows a closure was asked for, and under which conditions.
+type Asked = Vec<(u32, Arc<[Condition]>)>;
+
+/// Seats of a theatre by row and number, as JSON that is finished: their key has two columns.
+fn seats(asked: Arc<Mutex<Asked>>) -> Closure {
+    let columns: Vec<Column> = ["row", "number", "name"].map(Column::scalar).into();
+    let shown = columns.clone();
+    Closure::of_batches(columns, &["row", "number"], move |query: Query| {
+        asked.lock().unwrap().push((query.limit, Arc::clone(&query.conditions)));
+        let columns = shown.clone();
+        async move {
+            let place: Vec<i64> = query
+                .after
+                .values()
+                .map(|value| if let Value::Integer(n) = value { n } else { panic!("{value:?} is no number") })
+                .collect();
+            let row = query.conditions.first().map(|only| only.values[0].parse::<i64>().unwrap());
+            let all = (0..40).flat_map(|row| (0..50).map(move |number| (row, number)));
+            let rest = all.filter(|seat| place.is_empty() || *seat > (place[0], place[1]));
+            let mut batch = RowBatch::new(2, 3);
+            for (row, number) in rest.filter(|seat| row.is_none_or(|row| seat.0 == row)).take(query.limit as usize) {
+                let json = format!(r#"{{"number":{number},"name":"{row}-{number}","row":{row},"hidden":true}}"#);
+                batch.push_object(&[Value::Integer(row), Value::Integer(number)], &columns, &json)?;
+            }
+            Ok::<_, chunkflow::Error>(batch)
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_closure_gives_batches_of_finished_json_by_composite_keys_conditions_and_its_own_run_length() {
+    let asked = Arc::<Mutex<Asked>>::default();
+    let filter = Filter { column: "row".to_owned(), operand: Operand::Integer, range: None };
+    let source = seats(Arc::clone(&asked)).filters(vec![filter]).longest_run(70);
+    let resource = Resource::new("seats", Arc::new(source), ResourceOptions::default()).unwrap();
+    let chunkflow = Chunkflow::new(Arc::new(Memory::new(64 << 20))).with(resource);
+
+    let (_, json) = body(&chunkflow, "/seats").await;
+    let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let rows = read["results"].as_array().unwrap();
+    assert!(rows.iter().enumerate().all(|(n, row)| row["name"] == format!("{}-{}", n / 50, n % 50)));
+    assert!(json.starts_with(r#"{"results":[{"row":0,"number":0,"name":"0-0"},"#), "{}", &json[..60]);
+    assert_eq!(rows.len(), 2_000);
+    assert!(asked.lock().unwrap().drain(..).all(|(limit, conditions)| limit <= 70 && conditions.is_empty()));
+
+    let (_, csv) = body(&chunkflow, "/seats.csv?row=eq.7&limit=2").await;
+    assert_eq!(csv, "row,number,name\r\n7,0,7-0\r\n7,1,7-1\r\n");
+    let condition = Condition { column: "row".to_owned(), operator: Operator::Eq, values: vec!["7".to_owned()] };
+    assert_eq!(asked.lock().unwrap()[0], (3, Arc::from([condition])));
+}
+
+#[tokio::test]
+async fn a_batch_that_has_not_the_columns_of_its_list_fails_the_load() {
+    let columns = vec![Column::scalar("id")];
+    let batch = || async { Ok::<_, chunkflow::Error>(RowBatch::new(1, 2)) };
+    let source = Closure::of_batches(columns, &["id"], move |_| batch());
+    let resource = Resource::new("wrong", Arc::new(source), ResourceOptions::default()).unwrap();
+    let chunkflow = Chunkflow::new(Arc::new(Memory::new(1 << 20))).with(resource);
+    assert_eq!(body(&chunkflow, "/wrong").await.0, 500);
 }
 
 #[path = "../../examples/embed.rs"]

@@ -9,8 +9,8 @@ use std::{
 };
 
 use chunkflow::{
-    BoxFuture, Chunk, ChunkKey, Chunkflow, Memory, Metrics, Resource, ResourceOptions, Result, ServerConfig, Sizes,
-    Source, Store, closure,
+    BoxFuture, Chunk, ChunkKey, Chunkflow, Fetch, Memory, Metrics, Resource, ResourceOptions, Result, ServerConfig,
+    Sizes, Source, Store, closure,
 };
 
 use crate::{
@@ -190,9 +190,9 @@ fn a_compressed_list_too_that_is_too_long_for_a_length_is_the_same_bytes_each_ti
     let source = closure(
         &["id", "noise"],
         |row: &Noise| row.id,
-        move |after: Option<u64>, limit| async move {
-            let from = after.map_or(0, |id| id + 1);
-            Ok::<_, std::io::Error>((from..8_000).take(limit).map(|id| Noise { id, noise: noise(id) }).collect())
+        move |fetch: Fetch<u64>| async move {
+            let from = fetch.after.map_or(0, |id| id + 1);
+            Ok::<_, std::io::Error>((from..8_000).take(fetch.limit).map(|id| Noise { id, noise: noise(id) }).collect())
         },
     );
     let counted = Counted::with(Arc::new(source), ResourceOptions::default());
