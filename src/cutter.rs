@@ -187,6 +187,7 @@ impl Cutter {
 
     fn close(&mut self, next: Option<Cursor>) {
         let Some(open) = self.open.take() else { return };
+        self.list.finish_chunk(&mut self.pen, &mut self.out);
         self.done.push(Arc::new(Chunk {
             key: self.list.chunk_key(&open.start, self.cut),
             loaded_at: open.loaded_at,
@@ -224,7 +225,8 @@ mod tests {
     use super::*;
     use crate::{
         boundary::Sizes,
-        format::Format,
+        chunk::Sum,
+        format::{Format, binary},
         resource::{Resource, ResourceOptions},
         row::{Field, Part},
         secret::Secret,
@@ -283,6 +285,36 @@ mod tests {
             }
             all.dedup();
             prop_assert_eq!(all.len(), 1);
+        }
+
+        #[test]
+        fn a_format_of_batches_reads_back_as_the_same_rows_however_they_are_cut(
+            rows in rows(90, 0..200), rows_of_a_chunk in 1_u32..40
+        ) {
+            let sizes = Sizes { rows: rows_of_a_chunk, bytes: 2_000 };
+            let list = Arc::new(List::new(resource(sizes, None), Format::named("bin").unwrap(), vec![], "http://a"));
+            let mut cutter = Cutter::new(Arc::clone(&list), Cursor::start(), 0);
+            cutter.begin_run(1);
+            for (number, (text, real)) in rows.iter().enumerate() {
+                let values = [Value::Text(text), Value::Real(*real), Value::Json(text)];
+                cutter.row(&[Value::Integer(number as i64)], &values).unwrap();
+            }
+            cutter.end_run(true);
+
+            let mut body = list.begin().0.to_vec();
+            for (index, chunk) in cutter.made().iter().enumerate() {
+                list.frames(chunk, index > 0).iter().for_each(|frame| body.extend_from_slice(frame));
+            }
+            body.extend_from_slice(&list.end(rows.len() as u64, Sum::default(), None));
+
+            let read = binary::read(&body, 5).unwrap();
+            prop_assert_eq!(read.len(), rows.len());
+            for (values, (text, real)) in read.iter().zip(&rows) {
+                let mut out = Output::default();
+                crate::text::scalar(Value::Text(text), &mut out);
+                prop_assert_eq!(values[0].as_bytes(), out.bytes);
+                prop_assert_eq!(values[1].parse::<f64>().ok(), Some(*real).filter(|real| real.is_finite()));
+            }
         }
 
         #[test]

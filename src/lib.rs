@@ -25,6 +25,7 @@ pub mod command;
 mod config;
 mod cursor;
 mod cutter;
+mod described;
 mod error;
 mod flaw;
 mod format;
@@ -66,9 +67,10 @@ pub use self::{
     boundary::Sizes,
     chunk::{Chunk, ChunkKey, ListKey, Sum},
     cursor::{Cursor, MAX_CURSOR},
+    described::{Described, JsonType},
     error::{Error, Kind, Result},
     flaw::{Flaw, Flaws},
-    format::{Encoder, FORMATS, Format, FormatSpec, Output, negotiate},
+    format::{ChunkWriter, Encoder, FORMATS, Format, FormatSpec, Member, Output, negotiate},
     kind::Kind as KindOf,
     loader::{Clock, system_clock},
     metrics::{Metrics, MetricsFormat, Outcome},
@@ -77,10 +79,10 @@ pub use self::{
     seal::Seal,
     secret::Secret,
     source::{
-        BoxFuture, Claim, Closure, ColumnSpec, Complaint, Condition, DATABASES, Database, DatabaseOptions, Described,
-        Fetch, FieldSpec, Filter, Gate, GateLimits, JsonType, KnownBy, MadeSource, Operand, Operator, OrderBy,
-        PoolState, Presence, Query, ReadMemory, Related, Requester, Room, RowBounds, Run, Source, Spec, Style,
-        TableInfo, Turn, ValueType, Values, ViewReads, closure, open_database,
+        BoxFuture, Claim, Closure, ColumnSpec, Complaint, Condition, DATABASES, Database, DatabaseOptions, Fetch,
+        FieldSpec, Filter, Gate, GateLimits, KnownBy, MadeSource, Operand, Operator, OrderBy, PoolState, Presence,
+        Query, ReadMemory, Related, Requester, Room, RowBounds, Run, Source, Spec, Style, TableInfo, Turn, ValueType,
+        Values, ViewReads, closure, open_database,
     },
     store::{
         FarState, Held, Lease, Memory, NearState, OnPurge, STORES, Store, StoreOptions, StoreState, StoreTls,

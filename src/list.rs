@@ -21,7 +21,7 @@ use crate::{
     coding::Coding,
     cursor::Cursor,
     flaw::FlawCounts,
-    format::{Format, Output},
+    format::{ChunkWriter, Format, Output},
     resource::{Frame, Resource, Writer, written},
     row::{Field, Part, Value},
     seal::Sealer,
@@ -34,6 +34,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 
 /// What rows of one list are written with: memory and a cipher that are not made anew for each.
 pub(crate) struct Pen {
+    rows: Box<dyn ChunkWriter>,
     /// Where the row's cursor stands in it.
     sealer: Option<Sealer>,
     link: Vec<u8>,
@@ -292,18 +293,17 @@ impl List {
     /// What rows are written with, one after the other.
     pub(crate) fn pen(&self) -> Pen {
         let sealer = self.resource().holds_cursors(self.variant.format).then(|| self.resource().seal().sealer());
-        Pen { sealer, link: vec![], flaws: FlawCounts::default() }
+        Pen { rows: self.writer().encoder.rows(), sealer, link: vec![], flaws: FlawCounts::default() }
     }
 
     /// Appends a row, from the canonical form of its key and the values of the source's columns, with a pen of
     /// this list, which counts those that could not be written as they are. Gives what the row weighs where what was
     /// written tells.
     pub(crate) fn write_row(&self, key: &[u8], values: &[Value<'_>], pen: &mut Pen, out: &mut Output) -> Option<usize> {
-        let encoder = &self.writer().encoder;
-        let Pen { sealer, link, flaws } = pen;
+        let Pen { rows, sealer, link, flaws } = pen;
         let cursor = sealer.as_mut().map_or("", |sealer| sealer.seal(key));
 
-        encoder.begin_row(cursor, out);
+        rows.begin_row(cursor, out);
         let mut columns = 0;
         for (index, (_, field)) in self.resource().fields().iter().enumerate() {
             let value = match field {
@@ -312,7 +312,7 @@ impl List {
                 Field::Link(parts) => self.write_link(parts, values, link).map_or_else(|nothing| nothing, Value::Text),
             };
             let from = out.bytes.len();
-            encoder.field(index, value, out);
+            rows.field(index, value, out);
             if matches!(field, Field::Column(_)) {
                 columns += out.bytes.len() - from;
             }
@@ -320,8 +320,13 @@ impl List {
                 flaws.note(index, std::mem::take(&mut out.flaws), key);
             }
         }
-        encoder.end_row(out);
-        encoder.writes_json().then(|| self.resource().scales().weigh_written(key, values, columns))
+        rows.end_row(out);
+        self.writer().encoder.writes_json().then(|| self.resource().scales().weigh_written(key, values, columns))
+    }
+
+    /// Appends what is left of a chunk behind its last row.
+    pub(crate) fn finish_chunk(&self, pen: &mut Pen, out: &mut Output) {
+        pen.rows.finish(out);
     }
 
     /// Writes an absolute URL; where one of its values is NULL or has no form, there is nothing to link to, and

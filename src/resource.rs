@@ -22,14 +22,15 @@ use crate::{
     boundary::Sizes,
     canonical::Canonical,
     cursor::Cursor,
+    described::{Described, JsonType},
     error::{Error, Kind, Result},
     flaw::{FlawCount, Told},
-    format::Format,
+    format::{Format, Member},
     metrics::{Counts, Metrics},
     row::{Column, Field, Fields, Part, Shape},
     seal::Seal,
     secret::Secret,
-    source::{Described, JsonType, Source},
+    source::Source,
     trace::TraceId,
     weight::Scales,
 };
@@ -98,6 +99,26 @@ pub(crate) fn is_name(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(char::is_control) && ![".", ".."].contains(&text) && !text.starts_with("-/")
 }
 
+/// What the values of each field are, of what is known of the source's columns.
+fn described(fields: &Fields, known: &[Described]) -> Vec<Described> {
+    let column = |index: usize| known.get(index).cloned().unwrap_or_default();
+    let link = |parts: &[Part]| {
+        let may_be_null = |part: &Part| match part {
+            Part::Literal(_) => false,
+            Part::Column(index) => column(*index).takes(JsonType::Null),
+        };
+        let link = Described { format: Some("uri"), ..Described::of(&[JsonType::String]) };
+        if parts.iter().any(may_be_null) { link.or(JsonType::Null) } else { link }
+    };
+
+    let field = |(_, field): &(String, Field)| match field {
+        Field::Column(index) => column(*index),
+        Field::Cursor => Described::of(&[JsonType::String]),
+        Field::Link(parts) => link(parts),
+    };
+    fields.iter().map(field).collect()
+}
+
 impl fmt::Debug for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resource").field("name", &self.name).field("options", &self.options).finish_non_exhaustive()
@@ -125,7 +146,10 @@ impl Resource {
         let fields: Fields = options.fields.clone().unwrap_or_else(own);
         let columns =
             fields.iter().map(|(name, field)| column(name, field, source.columns())).collect::<Result<Vec<_>>>()?;
-        let writers = Format::all().map(|format| Writer::new((format.spec().encoder)(&columns))).collect();
+        let described = described(&fields, source.described());
+        let members: Vec<Member> =
+            columns.iter().cloned().zip(described).map(|(column, described)| Member::new(column, described)).collect();
+        let writers = Format::all().map(|format| Writer::new((format.spec().encoder)(&members))).collect();
         let has_links = fields.iter().any(|(_, field)| matches!(field, Field::Link(_)));
         let has_cursors = fields.iter().any(|(_, field)| *field == Field::Cursor);
         let mut places = Canonical::of("chunkflow cursors 1");
@@ -196,25 +220,8 @@ impl Resource {
 
     /// What the values of each member are in JSON, as far as the source knows, in the order of the members.
     pub fn described(&self) -> impl Iterator<Item = (&str, Described)> {
-        let known = self.source.described();
-        let column = |index: usize| known.get(index).cloned().unwrap_or_default();
-        let link = move |parts: &[Part]| {
-            let may_be_null = |part: &Part| match part {
-                Part::Literal(_) => false,
-                Part::Column(index) => column(*index).takes(JsonType::Null),
-            };
-            let link = Described { format: Some("uri"), ..Described::of(&[JsonType::String]) };
-            if parts.iter().any(may_be_null) { link.or(JsonType::Null) } else { link }
-        };
-
-        self.fields.iter().map(move |(name, field)| {
-            let described = match field {
-                Field::Column(index) => column(*index),
-                Field::Cursor => Described::of(&[JsonType::String]),
-                Field::Link(parts) => link(parts),
-            };
-            (name.as_str(), described)
-        })
+        let names = self.fields.iter().map(|(name, _)| name.as_str());
+        names.zip(described(&self.fields, self.source.described()))
     }
 
     /// Warns that a field has values that stand otherwise than they were, unless that was said already.

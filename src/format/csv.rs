@@ -5,33 +5,39 @@
 //! resource is counted, the last record is a mark as wide as the header: `_end`, the number of rows, and empty
 //! fields; or `_end N` in the one field.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use super::{Encoder, Output};
+use super::{ChunkWriter, Encoder, Member, Output};
 use crate::{
     flaw::Flaw,
-    row::{Column, Shape, Value},
+    row::{Shape, Value},
     text,
 };
 
 /// What the mark of a counted list begins with; a value of the first column that does too stands in quotes.
 const END: &[u8] = b"_end";
 
+#[derive(Clone)]
 struct Csv {
     header: Bytes,
-    shapes: Vec<Shape>,
+    shapes: Arc<[Shape]>,
 }
 
-pub(super) fn encoder(columns: &[Column]) -> Box<dyn Encoder> {
+pub(super) fn encoder(members: &[Member]) -> Box<dyn Encoder> {
     let mut out = Output::default();
-    for (index, column) in columns.iter().enumerate() {
+    for (index, Member { column, .. }) in members.iter().enumerate() {
         if index > 0 {
             out.bytes.push(b',');
         }
         quoted(column.name.as_bytes(), &mut out);
     }
     out.bytes.extend_from_slice(b"\r\n");
-    Box::new(Csv { header: out.bytes.into(), shapes: columns.iter().map(|column| column.shape.clone()).collect() })
+    Box::new(Csv {
+        header: out.bytes.into(),
+        shapes: members.iter().map(|member| member.column.shape.clone()).collect(),
+    })
 }
 
 impl Encoder for Csv {
@@ -39,7 +45,26 @@ impl Encoder for Csv {
         self.header.clone()
     }
 
-    fn field(&self, index: usize, value: Value<'_>, out: &mut Output) {
+    fn rows(&self) -> Box<dyn ChunkWriter> {
+        Box::new(self.clone())
+    }
+
+    fn between(&self) -> Bytes {
+        Bytes::new()
+    }
+
+    fn end(&self, count: Option<u64>) -> Bytes {
+        let Some(count) = count else { return Bytes::new() };
+        let mark = String::from_utf8_lossy(END);
+        match self.shapes.len() {
+            ..=1 => format!("{mark} {count}\r\n").into(),
+            columns => format!("{mark},{count}{}\r\n", ",".repeat(columns - 2)).into(),
+        }
+    }
+}
+
+impl ChunkWriter for Csv {
+    fn field(&mut self, index: usize, value: Value<'_>, out: &mut Output) {
         if index > 0 {
             out.bytes.push(b',');
         }
@@ -75,21 +100,8 @@ impl Encoder for Csv {
         }
     }
 
-    fn end_row(&self, out: &mut Output) {
+    fn end_row(&mut self, out: &mut Output) {
         out.bytes.extend_from_slice(b"\r\n");
-    }
-
-    fn between(&self) -> Bytes {
-        Bytes::new()
-    }
-
-    fn end(&self, count: Option<u64>) -> Bytes {
-        let Some(count) = count else { return Bytes::new() };
-        let mark = String::from_utf8_lossy(END);
-        match self.shapes.len() {
-            ..=1 => format!("{mark} {count}\r\n").into(),
-            columns => format!("{mark},{count}{}\r\n", ",".repeat(columns - 2)).into(),
-        }
     }
 }
 
@@ -143,17 +155,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{described::Described, row::Column};
 
     /// The body of a counted list of these rows.
     fn body(names: &[&str], rows: &[Vec<Value<'_>>]) -> Vec<u8> {
-        let columns: Vec<Column> = names.iter().map(|name| Column::scalar(*name)).collect();
-        let encoder = encoder(&columns);
+        let member = |name: &&str| Member::new(Column::scalar(*name), Described::default());
+        let encoder = encoder(&names.iter().map(member).collect::<Vec<_>>());
+        let mut writer = encoder.rows();
         let mut out = Output { bytes: encoder.begin().to_vec(), ..Output::default() };
         for row in rows {
             for (index, value) in row.iter().enumerate() {
-                encoder.field(index, *value, &mut out);
+                writer.field(index, *value, &mut out);
             }
-            encoder.end_row(&mut out);
+            writer.end_row(&mut out);
         }
         out.bytes.extend_from_slice(&encoder.end(Some(rows.len() as u64)));
         out.bytes
@@ -219,12 +233,14 @@ mod tests {
 
     #[test]
     fn null_and_the_empty_text_can_be_told_apart() {
-        let encoder = encoder(&["a", "b", "c"].map(Column::scalar));
+        let members = ["a", "b", "c"].map(|name| Member::new(Column::scalar(name), Described::default()));
+        let encoder = encoder(&members);
+        let mut writer = encoder.rows();
         let mut out = Output::default();
         for (index, value) in [Value::Null, Value::Text(b""), Value::Blob(b"\xff")].into_iter().enumerate() {
-            encoder.field(index, value, &mut out);
+            writer.field(index, value, &mut out);
         }
-        encoder.end_row(&mut out);
+        writer.end_row(&mut out);
         assert_eq!(out.bytes, b",\"\",/w==\r\n");
     }
 }

@@ -1,17 +1,18 @@
 //! `{"results":[…]}`: one JSON text (RFC 8259).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use super::{Encoder, Output};
-use crate::{
-    row::{Column, Value},
-    text::Objects,
-};
+use super::{ChunkWriter, Encoder, Member, Output};
+use crate::{row::Value, text::Objects};
 
-struct Json(Objects);
+#[derive(Clone)]
+struct Json(Arc<Objects>);
 
-pub(super) fn encoder(columns: &[Column]) -> Box<dyn Encoder> {
-    Box::new(Json(Objects::new(columns)))
+pub(super) fn encoder(members: &[Member]) -> Box<dyn Encoder> {
+    let objects = Objects::new(members.iter().map(|member| &member.column));
+    Box::new(Json(Arc::new(objects)))
 }
 
 impl Encoder for Json {
@@ -19,16 +20,12 @@ impl Encoder for Json {
         Bytes::from_static(b"{\"results\":[")
     }
 
+    fn rows(&self) -> Box<dyn ChunkWriter> {
+        Box::new(self.clone())
+    }
+
     fn writes_json(&self) -> bool {
         true
-    }
-
-    fn field(&self, index: usize, value: Value<'_>, out: &mut Output) {
-        self.0.field(index, value, out);
-    }
-
-    fn end_row(&self, out: &mut Output) {
-        out.bytes.push(b'}');
     }
 
     fn between(&self) -> Bytes {
@@ -44,5 +41,15 @@ impl Encoder for Json {
             Some(count) => format!("],\"count\":{count}}}").into(),
             None => Bytes::from_static(b"]}"),
         }
+    }
+}
+
+impl ChunkWriter for Json {
+    fn field(&mut self, index: usize, value: Value<'_>, out: &mut Output) {
+        self.0.field(index, value, out);
+    }
+
+    fn end_row(&mut self, out: &mut Output) {
+        out.bytes.push(b'}');
     }
 }

@@ -1,8 +1,10 @@
 //! Formats: how rows become bytes.
 //!
-//! A format has no memory between chunks, so that chunking is invisible: however the rows are cut, the
-//! body is the same. To add one, write a file like `ndjson.rs` and give it its row in [`FORMATS`].
+//! A format has no memory between chunks, so that chunking is invisible: however the rows are cut, readers get
+//! the same. To add one, write a file like `ndjson.rs` and give it its row in [`FORMATS`].
 
+#[cfg(test)]
+pub(crate) mod binary;
 mod csv;
 mod json;
 mod ndjson;
@@ -14,39 +16,34 @@ use bytes::Bytes;
 
 pub use crate::text::Output;
 use crate::{
+    described::Described,
     kind::Kind,
     row::{Column, Value},
 };
 
-/// Writes the rows of one resource as bytes.
+/// Writes the lists of one resource as bytes.
 ///
 /// # Contract
-/// The body of a list is `begin`, the rows with `between` between them, and `end`; every method's bytes depend
-/// on its arguments alone. A row is `begin_row`, a call of `field` for each column, in order, then `end_row`.
-/// Where rows are long in coming, `idle` may stand anywhere between `begin` and `end` where no row is open.
+/// The body of a list is `begin`, the rows of its chunks with `between` between them, and `end`; every method's bytes
+/// depend on its arguments alone. Where rows are long in coming, `idle` may stand anywhere between `begin` and `end`
+/// where no chunk is open.
 pub trait Encoder: Send + Sync + 'static {
     /// What stands before the first row.
     fn begin(&self) -> Bytes;
 
-    /// Whether a row's cursor stands in it: then [`begin_row`](Encoder::begin_row) gets it.
+    /// A writer of rows, for one chunk after the other.
+    fn rows(&self) -> Box<dyn ChunkWriter>;
+
+    /// Whether a row's cursor stands in it: then [`begin_row`](ChunkWriter::begin_row) gets it.
     fn names_rows(&self) -> bool {
         false
     }
 
-    /// Whether a row is a JSON object, of which [`field`](Encoder::field) appends nothing but the member, its name and
-    /// what stands before it: then what it appends is what the row weighs where chunks are cut.
+    /// Whether a row is a JSON object, of which [`field`](ChunkWriter::field) appends nothing but the member, its name
+    /// and what stands before it: then what it appends is what the row weighs where chunks are cut.
     fn writes_json(&self) -> bool {
         false
     }
-
-    /// Appends what begins a row; `cursor` is sealed, or empty where it is not asked for.
-    fn begin_row(&self, _cursor: &str, _out: &mut Output) {}
-
-    /// Appends the member `index` of a row.
-    fn field(&self, index: usize, value: Value<'_>, out: &mut Output);
-
-    /// Appends what ends a row.
-    fn end_row(&self, out: &mut Output);
 
     /// What stands between two rows; empty where rows end by themselves.
     fn between(&self) -> Bytes;
@@ -64,6 +61,42 @@ pub trait Encoder: Send + Sync + 'static {
     /// all that were asked for: clients come back behind this cursor for as many as are `left`.
     fn pause(&self, _cursor: &str, _left: u64) -> Bytes {
         self.end(None)
+    }
+}
+
+/// Writes the rows of a chunk.
+///
+/// # Contract
+/// A row is `begin_row`, a call of `field` for each member, in order, then `end_row`; behind the last row of each chunk
+/// comes `finish`. A writer may keep rows until `finish`, as one does whose format has batches; it keeps nothing from
+/// one chunk to the next. How rows are cut into chunks then shows in the bytes, and must not show to readers.
+pub trait ChunkWriter: Send + 'static {
+    /// Begins a row; `cursor` is sealed, or empty where it is not asked for.
+    fn begin_row(&mut self, _cursor: &str, _out: &mut Output) {}
+
+    /// Writes the member `index` of a row.
+    fn field(&mut self, index: usize, value: Value<'_>, out: &mut Output);
+
+    /// Ends a row.
+    fn end_row(&mut self, out: &mut Output);
+
+    /// Writes what is left of the chunk.
+    fn finish(&mut self, _out: &mut Output) {}
+}
+
+/// A member of each row, as a format is told of it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Member {
+    /// Its name, and the shape of its values.
+    pub column: Column,
+    /// What its values are, as far as the source knows it before they are read.
+    pub described: Described,
+}
+
+impl Member {
+    pub(crate) fn new(column: Column, described: Described) -> Member {
+        Member { column, described }
     }
 }
 
@@ -113,15 +146,15 @@ impl fmt::Debug for Format {
     }
 }
 
-/// What a format is: its media type, the other names clients know it by, and how to make its encoder for some columns.
+/// What a format is: its media type, the other names clients know it by, and how to make its encoder for some members.
 #[derive(Clone, Copy, Debug)]
 pub struct FormatSpec {
     /// `Content-Type`, with its charset.
     pub content_type: &'static str,
     /// Media types of `Accept` that mean this format, the registered one first.
     pub accepts: &'static [&'static str],
-    /// Makes the encoder for rows of these columns.
-    pub encoder: fn(&[Column]) -> Box<dyn Encoder>,
+    /// Makes the encoder for rows of these members.
+    pub encoder: fn(&[Member]) -> Box<dyn Encoder>,
 }
 
 /// The formats of this build by extension; the first is the default.
@@ -160,6 +193,16 @@ pub const FORMATS: &[Kind<FormatSpec>] = &[
             content_type: "text/event-stream; charset=utf-8",
             accepts: &["text/event-stream"],
             encoder: sse::encoder,
+        },
+    },
+    #[cfg(test)]
+    Kind {
+        name: "bin",
+        example: "/tricks.bin",
+        open: FormatSpec {
+            content_type: "application/octet-stream",
+            accepts: &["application/octet-stream"],
+            encoder: binary::encoder,
         },
     },
 ];

@@ -1,17 +1,18 @@
 //! One JSON object a line, each line ended by `\n`.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use super::{Encoder, Output};
-use crate::{
-    row::{Column, Value},
-    text::Objects,
-};
+use super::{ChunkWriter, Encoder, Member, Output};
+use crate::{row::Value, text::Objects};
 
-struct Ndjson(Objects);
+#[derive(Clone)]
+struct Ndjson(Arc<Objects>);
 
-pub(super) fn encoder(columns: &[Column]) -> Box<dyn Encoder> {
-    Box::new(Ndjson(Objects::new(columns)))
+pub(super) fn encoder(members: &[Member]) -> Box<dyn Encoder> {
+    let objects = Objects::new(members.iter().map(|member| &member.column));
+    Box::new(Ndjson(Arc::new(objects)))
 }
 
 impl Encoder for Ndjson {
@@ -19,16 +20,12 @@ impl Encoder for Ndjson {
         Bytes::new()
     }
 
+    fn rows(&self) -> Box<dyn ChunkWriter> {
+        Box::new(self.clone())
+    }
+
     fn writes_json(&self) -> bool {
         true
-    }
-
-    fn field(&self, index: usize, value: Value<'_>, out: &mut Output) {
-        self.0.field(index, value, out);
-    }
-
-    fn end_row(&self, out: &mut Output) {
-        out.bytes.extend_from_slice(b"}\n");
     }
 
     fn between(&self) -> Bytes {
@@ -41,5 +38,15 @@ impl Encoder for Ndjson {
 
     fn end(&self, count: Option<u64>) -> Bytes {
         count.map_or_else(Bytes::new, |count| format!("{{\"_end\":{{\"count\":{count}}}}}\n").into())
+    }
+}
+
+impl ChunkWriter for Ndjson {
+    fn field(&mut self, index: usize, value: Value<'_>, out: &mut Output) {
+        self.0.field(index, value, out);
+    }
+
+    fn end_row(&mut self, out: &mut Output) {
+        out.bytes.extend_from_slice(b"}\n");
     }
 }

@@ -3,18 +3,19 @@
 //! back with its id is told that there is nothing more. A page that had no room for all rows of its limit ends
 //! in an id alone, by which the client gets the rest.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use super::{Encoder, Output};
-use crate::{
-    row::{Column, Value},
-    text::Objects,
-};
+use super::{ChunkWriter, Encoder, Member, Output};
+use crate::{row::Value, text::Objects};
 
-struct Sse(Objects);
+#[derive(Clone)]
+struct Sse(Arc<Objects>);
 
-pub(super) fn encoder(columns: &[Column]) -> Box<dyn Encoder> {
-    Box::new(Sse(Objects::new(columns)))
+pub(super) fn encoder(members: &[Member]) -> Box<dyn Encoder> {
+    let objects = Objects::new(members.iter().map(|member| &member.column));
+    Box::new(Sse(Arc::new(objects)))
 }
 
 impl Encoder for Sse {
@@ -22,10 +23,8 @@ impl Encoder for Sse {
         Bytes::new()
     }
 
-    fn begin_row(&self, cursor: &str, out: &mut Output) {
-        out.bytes.extend_from_slice(b"id: ");
-        out.bytes.extend_from_slice(cursor.as_bytes());
-        out.bytes.extend_from_slice(b"\ndata: ");
+    fn rows(&self) -> Box<dyn ChunkWriter> {
+        Box::new(self.clone())
     }
 
     fn names_rows(&self) -> bool {
@@ -34,14 +33,6 @@ impl Encoder for Sse {
 
     fn writes_json(&self) -> bool {
         true
-    }
-
-    fn field(&self, index: usize, value: Value<'_>, out: &mut Output) {
-        self.0.field(index, value, out);
-    }
-
-    fn end_row(&self, out: &mut Output) {
-        out.bytes.extend_from_slice(b"}\n\n");
     }
 
     fn between(&self) -> Bytes {
@@ -60,5 +51,21 @@ impl Encoder for Sse {
     fn end(&self, count: Option<u64>) -> Bytes {
         let data = count.map_or_else(|| "{}".to_owned(), |count| format!("{{\"count\":{count}}}"));
         format!("event: end\nid: {END}\ndata: {data}\n\n", END = super::END_OF_LIST).into()
+    }
+}
+
+impl ChunkWriter for Sse {
+    fn begin_row(&mut self, cursor: &str, out: &mut Output) {
+        out.bytes.extend_from_slice(b"id: ");
+        out.bytes.extend_from_slice(cursor.as_bytes());
+        out.bytes.extend_from_slice(b"\ndata: ");
+    }
+
+    fn field(&mut self, index: usize, value: Value<'_>, out: &mut Output) {
+        self.0.field(index, value, out);
+    }
+
+    fn end_row(&mut self, out: &mut Output) {
+        out.bytes.extend_from_slice(b"}\n\n");
     }
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{BoxFuture, Condition, Described, Filter, Presence, Query, Run, Source};
+use super::{BoxFuture, Condition, Filter, Presence, Query, Run, Source};
 use crate::{
     cursor::Cursor,
+    described::Described,
     error::{Error, Result},
     row::{Column, RowSink},
 };

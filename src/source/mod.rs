@@ -6,7 +6,6 @@
 
 mod address;
 mod closure;
-mod described;
 mod discreet;
 mod gate;
 mod memory;
@@ -40,7 +39,6 @@ pub use self::postgres::{Postgres, fuzz_postgres_wire};
 pub use self::sqlite::Sqlite;
 pub use self::{
     closure::{Closure, Fetch, closure},
-    described::{Described, JsonType},
     gate::{Claim, Gate, GateLimits, PoolState, Requester, Turn},
     memory::{ReadMemory, Room, RowBounds},
     spec::{ColumnSpec, Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo, ViewReads},
@@ -48,6 +46,7 @@ pub use self::{
 };
 use crate::{
     cursor::Cursor,
+    described::Described,
     error::{Error, Kind as ErrorKind, Result},
     kind::{self, Kind},
     row::{Column, Fields, RowSink},

@@ -31,7 +31,7 @@ pub(crate) struct Objects {
 }
 
 impl Objects {
-    pub(crate) fn new(columns: &[Column]) -> Objects {
+    pub(crate) fn new<'a>(columns: impl Iterator<Item = &'a Column>) -> Objects {
         let member = |(index, column): (usize, &Column)| {
             let mut out = Output::default();
             out.bytes.push(if index == 0 { b'{' } else { b',' });
@@ -39,7 +39,7 @@ impl Objects {
             out.bytes.push(b':');
             (out.bytes, column.shape.clone())
         };
-        Objects { members: columns.iter().enumerate().map(member).collect() }
+        Objects { members: columns.enumerate().map(member).collect() }
     }
 
     pub(crate) fn field(&self, index: usize, value: Value<'_>, out: &mut Output) {

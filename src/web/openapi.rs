@@ -10,10 +10,11 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use super::path_of;
 use crate::{
     coding::CODINGS,
+    described::{Described, JsonType},
     format::FORMATS,
     kind::names,
     resource::Resource,
-    source::{Described, Filter, JsonType, Operand},
+    source::{Filter, Operand},
 };
 
 /// A version of OpenAPI.

@@ -9,7 +9,7 @@ use std::{
 /// From the ground up. A module may import from those before it, and from its own folder.
 const LAYERS: [&[&str]; 16] = [
     &["error", "flaw", "bytes_size", "canonical", "socket", "suggest", "unpoisoned"],
-    &["row", "secret", "trace"],
+    &["row", "secret", "trace", "described"],
     &["text"],
     &["cursor", "boundary", "metrics", "weight"],
     &["chunk", "seal"],
@@ -55,7 +55,7 @@ fn sources() -> BTreeMap<String, String> {
 
 /// A file's own code: without tests and comments.
 fn code(text: &str) -> String {
-    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 

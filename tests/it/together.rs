@@ -146,6 +146,8 @@ fn who_has_read_as_far_by_itself_joins_the_read_that_goes_on_from_there() {
         while held.waits.load(Ordering::SeqCst) < 1 {
             tokio::task::yield_now().await;
         }
+        // Behind the first read, whose rows are then not for it.
+        tokio::time::sleep(Duration::from_millis(5)).await;
         let second = ask(&chunkflow, ASKED[3]);
         until_they_wait(&chunkflow, 4).await;
         assert_eq!(held.waits.load(Ordering::SeqCst), 1, "it waits for the read of the first");

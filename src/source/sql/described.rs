@@ -8,10 +8,12 @@ use super::{
     catalogue::{Holds, TableColumn},
     rewrite::Rewrite,
 };
-use crate::source::{
-    Described,
-    JsonType::{Array, Boolean, Integer, Null, Number, String},
-    Operand, ValueType,
+use crate::{
+    described::{
+        Described,
+        JsonType::{Array, Boolean, Integer, Null, Number, String},
+    },
+    source::{Operand, ValueType},
 };
 
 /// What a column's values are, as they are or rewritten.

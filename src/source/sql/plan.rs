@@ -9,8 +9,9 @@ use super::{
 };
 use crate::{
     cursor::Cursor,
+    described::Described,
     row::{Column, Value},
-    source::{Complaint, Described, Filter, RowBounds},
+    source::{Complaint, Filter, RowBounds},
 };
 
 /// The alias of a related table inside a query; no table of a user is called so.

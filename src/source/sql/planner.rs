@@ -10,8 +10,9 @@ use super::{
     rewrite::{Rewrite, choose},
 };
 use crate::{
+    described::Described,
     row::{Column, Field, Fields, Part, Shape},
-    source::{ColumnSpec, Complaint, Described, FieldSpec, Filter, OrderBy, RowBounds, Spec},
+    source::{ColumnSpec, Complaint, FieldSpec, Filter, OrderBy, RowBounds, Spec},
 };
 
 /// Resolves a specification, or says everything that is wrong with it.

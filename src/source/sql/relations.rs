@@ -11,8 +11,9 @@ use super::{
     rewrite::Rewrite,
 };
 use crate::{
+    described::{Described, JsonType},
     row::{Field, Shape},
-    source::{ColumnSpec, Complaint, Described, JsonType, Related, RowBounds},
+    source::{ColumnSpec, Complaint, Related, RowBounds},
 };
 
 impl Planner<'_> {

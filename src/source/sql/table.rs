@@ -23,9 +23,10 @@ use super::{
 };
 use crate::{
     cursor::Cursor,
+    described::Described,
     error::Result,
     row::{Column, RowSink},
-    source::{BoxFuture, Claim, Condition, Described, Filter, MadeSource, Query, Room, Run, Source, Spec},
+    source::{BoxFuture, Claim, Condition, Filter, MadeSource, Query, Room, Run, Source, Spec},
     trace,
     unpoisoned::Unpoisoned,
 };

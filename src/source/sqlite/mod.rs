@@ -26,8 +26,8 @@ use self::{
     session::{Failure, Session},
 };
 use super::{
-    BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Described, Filter, Gate, GateLimits, KnownBy,
-    MadeSource, Operator, PoolState, Query, Room, Run, Source, Spec, TableInfo,
+    BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, Gate, GateLimits, KnownBy, MadeSource,
+    Operator, PoolState, Query, Room, Run, Source, Spec, TableInfo,
     sql::{
         advice,
         definition::{Definition, Identity, changed, not_made, tables},
@@ -44,6 +44,7 @@ use super::{
 };
 use crate::{
     cursor::Cursor,
+    described::Described,
     error::{Error, Kind, Result},
     row::{Column, Fields, RowBatch, RowSink},
     trace,

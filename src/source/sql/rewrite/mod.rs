@@ -16,9 +16,9 @@ pub(in crate::source) use self::choose::choose;
 use self::to::{Made, To, as_text};
 use crate::{
     canonical::Canonical,
+    described::{Described, JsonType},
     error::Error,
     row::{Form, Value, ValueBuffer},
-    source::{Described, JsonType},
     text,
 };
 

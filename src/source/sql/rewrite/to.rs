@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     canonical::Canonical,
+    described::{Described, JsonType},
     row::{Form, Value},
-    source::{Described, JsonType},
 };
 
 /// SQLite keeps so many digits of a number with a point.
