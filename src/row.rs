@@ -1,6 +1,8 @@
 //! Rows as they pass from a source to a format: packed values, never a tree.
 
+#[cfg_attr(not(feature = "sql"), allow(dead_code, reason = "only databases fill a batch by themselves"))]
 mod batch;
+#[cfg_attr(not(feature = "sql"), allow(dead_code, reason = "only databases fill a buffer by themselves"))]
 mod buffer;
 mod object;
 
@@ -9,8 +11,10 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "sql")]
 pub(crate) use self::batch::list;
 pub use self::batch::{RowBatch, RowSink};
+#[cfg(feature = "sql")]
+pub(crate) use self::buffer::Form;
 pub(crate) use self::{
-    buffer::{Form, Slot, ValueBuffer},
+    buffer::{Slot, ValueBuffer},
     object::unwritable,
 };
 use crate::{

@@ -303,6 +303,8 @@ async fn read_source(
     let resource = place.list.resource();
     let counts = resource.counts();
     let mut sink = Shares(sender);
+    // Requests that have come in the same moment are read by the tasks of their connections, and join.
+    tokio::task::yield_now().await;
     let began = Instant::now();
     let run = resource.source().rows(query, &mut sink).await;
     counts.database.loads.observe(began.elapsed());
