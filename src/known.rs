@@ -43,12 +43,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// As [`open_database`]; where it `may_be_away`, not because it is.
 pub(crate) async fn open_known(
     options: &DatabaseOptions,
-    store: &Arc<dyn Store>,
+    store: &Store,
     may_be_away: bool,
 ) -> Result<(Arc<dyn Database>, Option<Error>)> {
     let known = Known {
         options: options.clone(),
-        store: Arc::clone(store),
+        store: store.clone(),
         database: OnceLock::new(),
         trial: tokio::sync::Mutex::default(),
         said: Mutex::default(),
@@ -91,7 +91,7 @@ struct KnownDatabase(Arc<Known>);
 
 struct Known {
     options: DatabaseOptions,
-    store: Arc<dyn Store>,
+    store: Store,
     /// The database, once it has answered.
     database: OnceLock<Arc<dyn Database>>,
     /// When it was last tried in vain, and why.
@@ -139,12 +139,10 @@ impl Known {
     }
 
     async fn write(&self, chunk: Arc<Chunk>) {
-        let resource = chunk.key.resource();
         let written = async {
-            // Which makes the store find out under which generation it is written.
-            let _ = self.store.get(&chunk.key).await;
-            let generation = self.store.generation(&resource);
-            self.store.put(chunk, KEEP, generation).await
+            let chunks = self.store.chunks();
+            let generation = chunks.generation(&chunk.key.resource(), KEEP).await?;
+            chunks.put(chunk, KEEP, generation).await
         };
         match tokio::time::timeout(PATIENCE, written).await {
             Ok(Ok(())) => {}
@@ -156,7 +154,12 @@ impl Known {
     /// What the database said of a source when it was last seen.
     async fn recalled(&self, spec: &Spec) -> Option<Said> {
         let key = key(&self.options, spec);
-        let found = tokio::time::timeout(PATIENCE, self.store.get(&key)).await.ok()?;
+        let found = async {
+            let chunks = self.store.chunks();
+            let generation = chunks.generation(&key.resource(), KEEP).await?;
+            chunks.get(&key, generation).await
+        };
+        let found = tokio::time::timeout(PATIENCE, found).await.ok()?;
         let chunk = found.ok()?.filter(|chunk| chunk.key == key)?;
         serde_json::from_slice(&chunk.body).ok().filter(Said::is_sound)
     }

@@ -85,8 +85,8 @@ pub use self::{
         Values, ViewReads, closure, open_database,
     },
     store::{
-        FarState, Held, Lease, Memory, NearState, OnPurge, STORES, Store, StoreOptions, StoreState, StoreTls,
-        open_store, promises,
+        Agreement, Chunks, FarState, Generation, Held, Lease, Memory, Near, NearState, OnPurge, STORES, Store,
+        StoreOptions, StoreTls, open_store, promises,
     },
     stream::Tally,
     web::{Body, Chunkflow, Origin, json, problem},

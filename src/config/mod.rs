@@ -263,7 +263,7 @@ impl Config {
         mut wrong: Vec<Located>,
         purpose: Purpose,
     ) -> Result<Chunkflow, Complaints> {
-        let store = empty.as_ref().map(|empty| Arc::clone(empty.store()));
+        let store = empty.as_ref().map(|empty| empty.store().clone());
         let (databases, resources) = self.open_resources(&mut wrong, purpose, store).await;
         let empty = empty.map(|empty| {
             let empty = empty.with_heartbeat(self.server.heartbeat).with_landing(self.server.landing);
@@ -363,7 +363,7 @@ impl Config {
         Some(self.text.locate(&format!("server.tls.{}", one.at), &one.message, &one.remedy))
     }
 
-    fn open_store(&self, wrong: &mut Vec<Located>) -> Option<Arc<dyn Store>> {
+    fn open_store(&self, wrong: &mut Vec<Located>) -> Option<Store> {
         let opened = open_store(&self.store);
         opened
             .map_err(|error| {
@@ -378,11 +378,11 @@ impl Config {
         name: &str,
         options: &DatabaseOptions,
         purpose: Purpose,
-        store: Option<&Arc<dyn Store>>,
+        store: Option<&Store>,
     ) -> crate::Result<Arc<dyn Database>> {
         let is_named = options.identity.is_some();
         let serves = [Purpose::Start, Purpose::Reload].contains(&purpose);
-        let Some(store) = store.filter(|store| is_named && serves && !store.is_here()) else {
+        let Some(store) = store.filter(|store| is_named && serves && store.agreement().is_some()) else {
             return open_database(options).await;
         };
         let (database, absence) = open_known(options, store, purpose == Purpose::Start).await?;
@@ -402,7 +402,7 @@ impl Config {
         &self,
         wrong: &mut Vec<Located>,
         purpose: Purpose,
-        store: Option<Arc<dyn Store>>,
+        store: Option<Store>,
     ) -> (Vec<(String, Arc<dyn Database>)>, Vec<Resource>) {
         let slow = purpose == Purpose::Check;
         let mut databases: HashMap<&str, Option<Arc<dyn Database>>> = HashMap::new();

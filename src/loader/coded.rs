@@ -10,6 +10,7 @@ use crate::{
     chunk::{Chunk, ChunkKey, Sum},
     coding::Coding,
     error::Result,
+    store::Generation,
 };
 
 /// Chunks that are read and compressed while those before them are sent: for one stream, more than most reads
@@ -20,8 +21,8 @@ pub(super) const ALL_AHEAD: usize = 512;
 /// Chunks that are being read and compressed for one stream, in the order of the list; dropping it ends that.
 pub(crate) struct Ahead {
     loader: Arc<Loader>,
-    /// The generation of the resource when it began.
-    generation: u64,
+    /// The generation that they are read in.
+    generation: Option<Generation>,
     chunks: Mutex<mpsc::Receiver<(ChunkKey, Result<Fetch>, OwnedSemaphorePermit)>>,
 }
 
@@ -59,10 +60,8 @@ impl Loader {
         if ask && let Some(found) = self.stored(place).await {
             return Ok(self.counted(place, found));
         }
-        let current = || self.store.generation(&place.key.resource());
-        let generation = place.plain_chunk.as_ref().map_or_else(current, |plain| plain.1);
         let (found, at_hand) = match (&place.plain_chunk, refresh) {
-            (Some((found, _)), _) => (found.clone(), true),
+            (Some(found), _) => (found.clone(), true),
             (None, true) => (self.fetch_fresh(&place.plain()).wait().await?, true),
             (None, false) => match self.fetch(&place.plain()) {
                 Fetch::Ready(found) => {
@@ -73,26 +72,26 @@ impl Loader {
             },
         };
         place.list.note_cold(matches!(found.how, How::Loaded | How::Joined));
-        let ahead = (place.reads_on && !at_hand).then(|| self.read_ahead(place, &found, generation));
+        let ahead = (place.reads_on && !at_hand).then(|| self.read_ahead(place, &found));
         let chunk = self.press(place, coding, &found.chunk).await?;
-        self.store.keep_at_hand(&chunk, generation);
-        if !self.store.is_here() {
-            self.write(place, vec![Arc::clone(&chunk)], generation, None).await;
-        }
+        self.keep_at_hand(place, &chunk);
+        self.write(place, vec![Arc::clone(&chunk)], None).await;
         Ok(Found { chunk, how: found.how, ahead })
     }
 
-    /// Begins to read and compress the chunks behind one.
-    fn read_ahead(self: &Arc<Loader>, place: &Place, found: &Found, generation: u64) -> Arc<Ahead> {
+    /// Begins to read and compress the chunks behind one, in its generation.
+    fn read_ahead(self: &Arc<Loader>, place: &Place, found: &Found) -> Arc<Ahead> {
         let (sender, receiver) = mpsc::channel(AHEAD);
         let (loader, list, mut next) = (Arc::clone(self), Arc::clone(&place.list), found.chunk.next.clone());
         let demand = place.demand.clone();
+        let generation = place.generation;
         tokio::spawn(async move {
             while let Some(cursor) = next {
                 // Without room it ends, and whoever needs the next chunk asks for it.
                 let Ok(room) = Arc::clone(&loader.all_ahead).try_acquire_owned() else { return };
                 let Ok(slot) = sender.reserve().await else { return };
                 let place = Place::new(Arc::clone(&list), cursor, 0).asked_by(demand.clone());
+                let place = Place { generation, ..place };
                 if loader.generation(&place.key.resource()) != generation {
                     return;
                 }
@@ -102,7 +101,7 @@ impl Loader {
                 };
                 next = read.as_ref().ok().and_then(|found| found.chunk.next.clone());
                 let key = place.key.clone();
-                let coded = |found| loader.fetch(&Place { plain_chunk: Some((found, generation)), ..place });
+                let coded = |found| loader.fetch(&Place { plain_chunk: Some(found), ..place });
                 slot.send((key, read.map(coded), room));
             }
         });

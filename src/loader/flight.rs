@@ -13,12 +13,14 @@ use crate::{
     chunk::ChunkKey,
     error::{Error, Kind, Result},
     metrics::FoundBy,
+    store::Generation,
     trace,
     unpoisoned::Unpoisoned,
 };
 
-/// The chunk, and the generation of its resource.
-pub(super) type FlightKey = (ChunkKey, u64);
+/// The chunk, and the generation that it is loaded in, as far as that was known when its load
+/// began.
+pub(super) type FlightKey = (ChunkKey, Option<Generation>);
 
 /// A load under way.
 #[derive(Debug)]
@@ -126,12 +128,13 @@ impl Loader {
         place: &Place,
         refresh: bool,
     ) -> Fetch {
-        match flights.entry(self.flight_key(place)) {
+        let place = self.decided(place);
+        match flights.entry((place.key.clone(), place.generation)) {
             Entry::Occupied(flight) => {
                 let flight = &**flight.get();
-                let joined = Joined { loader: Arc::clone(self), place: place.clone(), began: flight.began };
                 let span = place.chunk_span(refresh);
                 span.follows_from(&flight.span);
+                let joined = Joined { loader: Arc::clone(self), place, began: flight.began };
                 Fetch::Waiting(Waiter { receiver: flight.landed.subscribe(), joined: Some(Box::new(joined)), span })
             }
             Entry::Vacant(vacant) => {
@@ -139,9 +142,9 @@ impl Loader {
                 let read = self.left_over.lock().unpoisoned().take_chunk(vacant.key(), now, place.fresh_since(now));
                 if let Some(chunk) = read {
                     if !refresh {
-                        self.found(place, FoundBy::Miss);
+                        self.found(&place, FoundBy::Miss);
                     }
-                    return Fetch::Ready(self.loaded(place, chunk, vacant.key().1));
+                    return Fetch::Ready(self.loaded(&place, chunk));
                 }
                 let waits = place.chunk_span(refresh);
                 let span = place.load_span(&waits, refresh);
@@ -149,16 +152,17 @@ impl Loader {
                 let receiver = flight.landed.subscribe();
                 let key = vacant.key().clone();
                 vacant.insert(Arc::clone(&flight));
-                self.depart(place.clone(), key, flight, refresh.then(|| receiver.clone()));
+                self.depart(place, key, flight, refresh.then(|| receiver.clone()));
                 Fetch::Waiting(Waiter { receiver, joined: None, span: waits })
             }
         }
     }
 
-    fn flight_key(&self, place: &Place) -> FlightKey {
-        let current = || self.store.generation(&place.key.resource());
-        // What is made of rows from before a purge is not for those who come after it.
-        (place.key.clone(), place.plain_chunk.as_ref().map_or_else(current, |plain| plain.1))
+    /// The place in the generation of this moment, as far as it is known, unless it was decided
+    /// with what it is made of.
+    fn decided(&self, place: &Place) -> Place {
+        let generation = place.generation.or_else(|| self.generation(&place.key.resource()));
+        Place { generation, ..place.clone() }
     }
 
     /// Begins a load of a stale chunk, unless one is under way.
@@ -168,7 +172,7 @@ impl Loader {
             return;
         }
         // What it was made of is as old as it is.
-        let anew = Place { plain_chunk: None, ..place.clone() };
+        let anew = Place { generation: None, plain_chunk: None, ..place.clone() };
         // The flight has an interest of its own.
         drop(self.board(self.flights.lock().unpoisoned(), &anew, true));
     }

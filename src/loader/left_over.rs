@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::flight::FlightKey;
-use crate::{chunk::Chunk, cutter::Cutter};
+use crate::{chunk::Chunk, cutter::Cutter, store::Generation};
 
 /// They wait for the loads of their chunks so many milliseconds, and there may be so many bytes of them.
 const AGE: u64 = 10_000;
@@ -67,7 +67,7 @@ impl LeftOver {
     }
 
     /// Keeps whole chunks of this generation.
-    pub(super) fn put(&mut self, generation: u64, chunks: &[Arc<Chunk>]) {
+    pub(super) fn put(&mut self, generation: Option<Generation>, chunks: &[Arc<Chunk>]) {
         for chunk in chunks {
             let key = (chunk.key.clone(), generation);
             self.keep(key, chunk.loaded_at, chunk.weight(), Rows::Whole(Arc::clone(chunk)));
@@ -75,7 +75,7 @@ impl LeftOver {
     }
 
     /// Keeps the rows that a cutter has begun a chunk with, if there are some.
-    pub(super) fn put_begun(&mut self, generation: u64, cutter: Box<Cutter>) {
+    pub(super) fn put_begun(&mut self, generation: Option<Generation>, cutter: Box<Cutter>) {
         if let Some((key, read_at)) = cutter.begun() {
             self.keep((key, generation), read_at, cutter.weight(), Rows::Begun(cutter));
         }

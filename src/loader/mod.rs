@@ -31,7 +31,7 @@ use crate::{
     list::List,
     metrics::{Call, FoundBy, Metrics},
     source::Requester,
-    store::Store,
+    store::{Generation, Store},
     trace::{self, TraceId, Traced},
     unpoisoned::Unpoisoned,
 };
@@ -53,7 +53,7 @@ const REST: u64 = 2_000;
 
 /// Gets chunks: from the store, else from the source, once, however many ask.
 pub(crate) struct Loader {
-    store: Arc<dyn Store>,
+    store: Store,
     clock: Clock,
     metrics: Arc<Metrics>,
     /// By the resource's generation too: whoever comes after a purge does not join a load from before it.
@@ -106,8 +106,11 @@ pub(crate) struct Place {
     demand: Demand,
     /// Whether the chunk behind it is wanted too.
     reads_on: bool,
-    /// What it is made of where it is compressed, if that is here already, and the generation before that was read.
-    plain_chunk: Option<(Found, u64)>,
+    /// The generation that it is fetched in, decided when it is asked for; `None` before that, and
+    /// where the store has not said it.
+    generation: Option<Generation>,
+    /// What it is made of where it is compressed, if that is here already.
+    plain_chunk: Option<Found>,
     /// The load that it is fetched within, where it is.
     within: Traced,
 }
@@ -116,7 +119,8 @@ impl Place {
     pub(crate) fn new(list: Arc<List>, cursor: Cursor, cut: u32) -> Place {
         let key = list.chunk_key(&cursor, cut);
         let within = Traced::default();
-        Place { list, cursor, cut, key, demand: Demand::default(), reads_on: false, plain_chunk: None, within }
+        let demand = Demand::default();
+        Place { list, cursor, cut, key, demand, reads_on: false, generation: None, plain_chunk: None, within }
     }
 
     /// The same place, where it is fetched for this request.
@@ -166,11 +170,17 @@ impl Place {
         self.demand.began.min(now.saturating_sub(ttl).saturating_add(1))
     }
 
-    /// The same place in the list that is not compressed.
+    /// The same place in the list that is not compressed, in the same generation.
     fn plain(&self) -> Place {
         let list = Arc::clone(self.list.plain().unwrap_or(&self.list));
         let plain = Place::new(list, self.cursor.clone(), self.cut).asked_by(self.demand.clone());
-        Place { within: self.within.clone(), ..plain }
+        Place { within: self.within.clone(), generation: self.generation, ..plain }
+    }
+
+    /// For how long its chunks are kept.
+    fn keep(&self) -> Duration {
+        let options = self.list.resource().options();
+        options.ttl.saturating_add(options.stale)
     }
 }
 
@@ -235,7 +245,7 @@ fn trace_call<T>(span: &Span, answered: &Result<Result<T>, Elapsed>) {
 
 impl Loader {
     /// A loader over `store`.
-    pub(crate) fn new(store: Arc<dyn Store>, clock: Clock, metrics: Arc<Metrics>) -> Loader {
+    pub(crate) fn new(store: Store, clock: Clock, metrics: Arc<Metrics>) -> Loader {
         Loader {
             store,
             clock,
@@ -272,27 +282,27 @@ impl Loader {
     /// When it does not.
     #[cfg(feature = "server")]
     pub(crate) async fn meet_store(&self) -> Result<()> {
-        crate::store::meet(&*self.store).await
+        crate::store::meet(&self.store).await
     }
 
     /// Where chunks are kept.
-    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+    pub(crate) fn store(&self) -> &Store {
         &self.store
     }
 
     /// Whether its chunks are in this process only.
     pub(crate) fn is_here(&self) -> bool {
-        self.store.is_here()
+        self.store.agreement().is_none()
     }
 
     /// The generation of a resource, as far as is known.
-    pub(crate) fn generation(&self, resource: &[u8; 16]) -> u64 {
-        self.store.generation(resource)
+    pub(crate) fn generation(&self, resource: &[u8; 16]) -> Option<Generation> {
+        self.store.chunks().known_generation(resource)
     }
 
     /// Forgets the chunks of a resource.
     pub(crate) async fn forget(&self, resource: &[u8; 16]) -> Result<()> {
-        self.store.forget(resource).await
+        self.store.chunks().forget(resource).await
     }
 
     /// Gets a chunk, or joins or begins a load of it. Needs a tokio runtime where it is not at hand.
@@ -325,9 +335,9 @@ impl Loader {
     }
 
     /// A chunk of rows that the source gave, kept at hand.
-    fn loaded(&self, place: &Place, chunk: Arc<Chunk>, generation: u64) -> Found {
+    fn loaded(&self, place: &Place, chunk: Arc<Chunk>) -> Found {
         place.list.resource().counts().list.loads.inc();
-        self.store.keep_at_hand(&chunk, generation);
+        self.keep_at_hand(place, &chunk);
         Found { chunk, how: How::Loaded, ahead: None }
     }
 
@@ -362,8 +372,15 @@ impl Loader {
 
     /// A chunk in memory that may still be served, without any work.
     pub(crate) fn peek(&self, place: &Place) -> Option<Found> {
-        let chunk = self.store.at_hand(&place.key)?;
+        let chunk = self.store.near()?.at_hand(&place.key)?;
         self.judged(place, chunk)
+    }
+
+    /// Keeps a chunk at hand, if nobody has purged its resource since its place was asked for.
+    fn keep_at_hand(&self, place: &Place, chunk: &Arc<Chunk>) {
+        if let Some(near) = self.store.near() {
+            near.keep_at_hand(chunk, place.generation);
+        }
     }
 
     /// The chunk with how it would be served; `None` when it is too old.
@@ -392,25 +409,43 @@ impl Loader {
     }
 
     async fn obtain(self: &Arc<Loader>, place: &Place, refresh: bool) -> Result<Found> {
+        let place = &self.in_its_generation(place).await;
         match place.list.coding() {
             Some(coding) => self.coded(place, coding, refresh).await,
             None => self.find(place, refresh).await,
         }
     }
 
+    /// The place with its generation, which the store is asked for where it is not known. A store
+    /// that does not answer is not used for this place.
+    async fn in_its_generation(&self, place: &Place) -> Place {
+        let mut place = place.clone();
+        if place.generation.is_none() {
+            let resource = place.key.resource();
+            let asked = self.store.chunks().generation(&resource, place.keep());
+            match tokio::time::timeout(STORE_TIMEOUT, asked).await {
+                Ok(Ok(generation)) => place.generation = Some(generation),
+                Ok(Err(_)) | Err(_) => self.metrics.store.failed(Call::Get),
+            }
+        }
+        place
+    }
+
     /// From the store, else from the source.
     async fn find(self: &Arc<Loader>, place: &Place, refresh: bool) -> Result<Found> {
-        let resource = place.key.resource();
         let ask = !refresh && !place.list.is_cold();
         if ask && let Some(found) = self.stored(place).await {
             return Ok(self.counted(place, found));
         }
-        let lease = match self.store.is_here() {
-            true => None,
-            false => match self.lease(place, refresh).instrument(trace::lease(place.around())).await {
-                Ok(lease) => lease,
-                Err(found) => return Ok(self.counted(place, found)),
-            },
+        let lease = match (self.store.agreement(), place.generation) {
+            (Some(agreement), Some(generation)) => {
+                let lease = self.lease(place, agreement, generation, refresh);
+                match lease.instrument(trace::lease(place.around())).await {
+                    Ok(lease) => lease,
+                    Err(found) => return Ok(self.counted(place, found)),
+                }
+            }
+            _ => None,
         };
         // Whoever gives no lease, for want of room, may yet have the chunk.
         if lease.is_none()
@@ -423,27 +458,25 @@ impl Loader {
         if !refresh {
             self.found(place, FoundBy::Miss);
         }
-        let generation = self.store.generation(&resource);
         // Where one chunk is missing the next is too, most of the time: asking for its lease tells that as well.
         place.list.note_cold(lease.is_some());
-        let (chunk, run) = self.load(place, generation).await?;
-        if !self.store.is_here() {
-            self.write(place, run, generation, lease).await;
-        }
-        Ok(self.loaded(place, chunk, generation))
+        let (chunk, run) = self.load(place).await?;
+        self.write(place, run, lease).await;
+        Ok(self.loaded(place, chunk))
     }
 
     /// Counts a chunk that was found in the store.
     fn counted(&self, place: &Place, found: Found) -> Found {
-        self.count(place, found.how, self.store.is_here());
+        self.count(place, found.how, self.is_here());
         found
     }
 
-    /// The stored chunk, if there is one that may be served. Whatever is wrong with the store is a miss.
+    /// The stored chunk, if there is one that may be served. A failure of the store is a miss.
     async fn stored(&self, place: &Place) -> Option<Found> {
+        let asked = self.store.chunks().get(&place.key, place.generation?);
         let began = Instant::now();
-        let span = if self.store.is_here() { Span::none() } else { trace::get(place.around()) };
-        let answered = tokio::time::timeout(STORE_TIMEOUT, self.store.get(&place.key)).instrument(span.clone()).await;
+        let span = if self.is_here() { Span::none() } else { trace::get(place.around()) };
+        let answered = tokio::time::timeout(STORE_TIMEOUT, asked).instrument(span.clone()).await;
         self.metrics.store.took(Call::Get, began.elapsed());
         trace_call(&span, &answered);
         match answered {

@@ -21,6 +21,7 @@ use crate::{
     error::{Error, Kind, Result},
     row::{RowBatch, RowSink},
     source::Query,
+    store::Generation,
     unpoisoned::Unpoisoned,
 };
 
@@ -33,7 +34,7 @@ const BYTES: usize = 16 * 1024 * 1024;
 const TURN: usize = 256;
 
 /// A list, whatever the variant, in one generation.
-type ReadKey = (ListKey, u64);
+type ReadKey = (ListKey, Option<Generation>);
 
 /// All reads that loads may share.
 #[derive(Default)]
@@ -203,12 +204,8 @@ impl RowSink for Shares {
 impl Loader {
     /// From the source: rows are read in runs until the chunk is whole. With it come the chunks that are to be
     /// written to a shared store, itself the first; none where that was done.
-    pub(super) async fn load(
-        self: &Arc<Loader>,
-        place: &Place,
-        generation: u64,
-    ) -> Result<(Arc<Chunk>, Vec<Arc<Chunk>>)> {
-        let key = (place.key.clone(), generation);
+    pub(super) async fn load(self: &Arc<Loader>, place: &Place) -> Result<(Arc<Chunk>, Vec<Arc<Chunk>>)> {
+        let key = (place.key.clone(), place.generation);
         let now = self.now();
         let since = place.fresh_since(now);
         let begun = {
@@ -222,23 +219,23 @@ impl Loader {
         let mut cutter = begun.unwrap_or_else(cutter);
 
         while !cutter.has_made() {
-            self.read_run(place, generation, &mut cutter).await?;
+            self.read_run(place, &mut cutter).await?;
         }
         let chunks = cutter.made();
 
         let mut left_over = self.left_over.lock().unpoisoned();
-        left_over.put(generation, &chunks[1..]);
+        left_over.put(place.generation, &chunks[1..]);
         if place.cut == 0 {
-            left_over.put_begun(generation, cutter);
+            left_over.put_begun(place.generation, cutter);
         }
         Ok((Arc::clone(&chunks[0]), chunks))
     }
 
     /// Gives a cutter the next run of rows.
-    async fn read_run(self: &Arc<Loader>, place: &Place, generation: u64, cutter: &mut Cutter) -> Result<()> {
+    async fn read_run(self: &Arc<Loader>, place: &Place, cutter: &mut Cutter) -> Result<()> {
         let (after, limit) =
             cutter.wants().ok_or_else(|| Error::new(Kind::Internal, "a list ended without a chunk"))?;
-        let mut reader = self.reader(place, generation, &after, limit);
+        let mut reader = self.reader(place, &after, limit);
         cutter.begin_run(reader.read.began);
         let ended = loop {
             match reader.next().await? {
@@ -263,8 +260,8 @@ impl Loader {
     }
 
     /// The rows behind `after`: of a read that another load has begun, else of a new one.
-    fn reader(self: &Arc<Loader>, place: &Place, generation: u64, after: &Cursor, limit: u32) -> Reader {
-        let key = (*place.list.places(), generation);
+    fn reader(self: &Arc<Loader>, place: &Place, after: &Cursor, limit: u32) -> Reader {
+        let key = (*place.list.places(), place.generation);
         let now = self.now();
         let mut reads = self.reads.lock().unpoisoned();
         reads.forget_old(now);
@@ -344,7 +341,7 @@ mod tests {
     }
 
     fn keep(reads: &mut Reads, list: u8, after: i64, bytes: usize) {
-        let key = (ListKey([list; 48]), 0);
+        let key = (ListKey([list; 48]), None);
         let read = read(after);
         let shared = Shared { read: Arc::clone(&read), interest: Weak::new() };
         reads.lists.entry(key).or_default().push(shared);
@@ -353,7 +350,7 @@ mod tests {
 
     fn has(reads: &Reads, list: u8, after: i64) -> bool {
         let after = Cursor::after(&[Value::Integer(after)]).unwrap();
-        reads.find(&(ListKey([list; 48]), 0), &after, 9, 1).is_some()
+        reads.find(&(ListKey([list; 48]), None), &after, 9, 1).is_some()
     }
 
     #[test]

@@ -11,9 +11,8 @@ use tracing::Instrument;
 use super::{Found, How, Loader, Place, STORE_TIMEOUT};
 use crate::{
     chunk::{Chunk, ChunkKey},
-    error::Result,
     metrics::Call,
-    store::{Lease, Store},
+    store::{Agreement, Generation, Lease},
     trace,
 };
 
@@ -25,17 +24,19 @@ const LOOKS: [u64; 2] = [5, 80];
 pub(super) const WRITES: usize = 32 * 1024;
 
 impl Loader {
-    /// Writes the chunks of a run to a shared store behind the scenes, the first one last, and then gives up the lease
-    /// of that: a server that waits for it goes on to the next, and is to find that there. Chunks beyond the bound on
-    /// what is on its way are not written, unless the demand waits for room.
-    pub(super) async fn write(&self, place: &Place, run: Vec<Arc<Chunk>>, generation: u64, lease: Option<Held>) {
-        let options = place.list.resource().options();
-        let keep = options.ttl.saturating_add(options.stale);
+    /// Writes the chunks of a run to a shared store behind the scenes, the first one last, and then
+    /// gives up the lease of that: a server that waits for it goes on to the next, and is to find
+    /// that there. Chunks beyond the bound on what is on its way are not written, unless the demand
+    /// waits for room; nor is one whose generation the store has not said, since nobody would find
+    /// it.
+    pub(super) async fn write(&self, place: &Place, run: Vec<Arc<Chunk>>, lease: Option<LeaseGuard>) {
+        let Some(generation) = place.generation.filter(|_| !self.is_here()) else { return };
+        let keep = place.keep();
 
         let mut roomy = self.with_room(run, place.demand.waits_for_room).await.into_iter();
         let first = roomy.next().flatten();
         let behind: Vec<_> = roomy.flatten().collect();
-        let store = Arc::clone(&self.store);
+        let store = self.store.clone();
         let metrics = Arc::clone(&self.metrics);
         let within = place.around().clone();
 
@@ -44,7 +45,7 @@ impl Loader {
             let put = async |(chunk, room)| {
                 let began = Instant::now();
                 let span = trace::put(&within);
-                let written = store.put(chunk, keep, generation).instrument(span.clone()).await;
+                let written = store.chunks().put(chunk, keep, generation).instrument(span.clone()).await;
                 trace::went(&span, written.as_ref());
                 metrics.store.took(Call::Put, began.elapsed());
                 if let Err(error) = written {
@@ -87,7 +88,13 @@ impl Loader {
     }
 
     /// The right to load a chunk among all servers; the chunk itself where another server has loaded it meanwhile.
-    pub(super) async fn lease(&self, place: &Place, refresh: bool) -> Result<Option<Held>, Found> {
+    pub(super) async fn lease(
+        &self,
+        place: &Place,
+        agreement: &Arc<dyn Agreement>,
+        generation: Generation,
+        refresh: bool,
+    ) -> Result<Option<LeaseGuard>, Found> {
         // A refresh is for what is there already.
         let serves = |found: &Found| !refresh || matches!(found.how, How::Fresh(_));
         // Whoever had it may have died, and another may have taken it at the end of its time: that one is
@@ -96,18 +103,19 @@ impl Loader {
         let mut pause = LOOKS[0];
         loop {
             let began = Instant::now();
-            let answered = tokio::time::timeout(STORE_TIMEOUT, self.store.lease(&place.key, LEASE)).await;
+            let answered = tokio::time::timeout(STORE_TIMEOUT, agreement.lease(&place.key, generation, LEASE)).await;
             self.metrics.store.took(Call::Lease, began.elapsed());
             match answered {
                 Ok(Ok(Lease::Ours { token, there })) => {
-                    let held = Held { store: Arc::clone(&self.store), key: place.key.clone(), token: Some(token) };
+                    let agreement = Arc::clone(agreement);
+                    let guard = LeaseGuard { agreement, key: place.key.clone(), generation, token: Some(token) };
                     // Whoever had it may have just written what it was for.
                     return match self.sound(place, there).filter(serves) {
                         Some(found) => {
                             place.list.note_cold(false);
                             Err(found)
                         }
-                        None => Ok(Some(held)),
+                        None => Ok(Some(guard)),
                     };
                 }
                 Ok(Ok(Lease::Theirs)) => {}
@@ -129,26 +137,31 @@ impl Loader {
 }
 
 /// A lease, given back when it is dropped.
-pub(super) struct Held {
-    store: Arc<dyn Store>,
+pub(super) struct LeaseGuard {
+    agreement: Arc<dyn Agreement>,
     key: ChunkKey,
+    /// Where it was taken.
+    generation: Generation,
     /// Until it is given back.
     token: Option<u64>,
 }
 
-impl Held {
+impl LeaseGuard {
     fn release(&mut self) -> impl Future<Output = ()> + use<> {
-        let (store, key, token) = (Arc::clone(&self.store), self.key.clone(), self.token.take());
+        let agreement = Arc::clone(&self.agreement);
+        let key = self.key.clone();
+        let generation = self.generation;
+        let token = self.token.take();
         async move {
             if let Some(token) = token {
                 // If that fails it ends by its time.
-                let _ = store.release(&key, token).await;
+                let _ = agreement.release(&key, generation, token).await;
             }
         }
     }
 }
 
-impl Drop for Held {
+impl Drop for LeaseGuard {
     fn drop(&mut self) {
         if self.token.is_some()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()

@@ -142,7 +142,7 @@ impl Operator {
 }
 
 fn lists(chunkflow: &Chunkflow) -> Vec<List> {
-    let held = chunkflow.store().held();
+    let held = chunkflow.store().near().map(|near| near.held()).unwrap_or_default();
     let resources = chunkflow.resources();
     let list = |resource: &std::sync::Arc<crate::Resource>| {
         let counts = &resource.counts().list;
@@ -164,11 +164,11 @@ fn lists(chunkflow: &Chunkflow) -> Vec<List> {
 
 fn store(chunkflow: &Chunkflow) -> Store {
     let metrics = chunkflow.metrics();
-    let state = chunkflow.store().state();
+    let store = chunkflow.store();
     let (p50, p99) = halves_and_most(metrics.store.gets());
     Store {
-        near: state.near,
-        far: state.far,
+        near: store.near().map(|near| near.state()),
+        far: store.agreement().map(|agreement| agreement.machines()),
         p50,
         p99,
         errors: metrics.store_errors(),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    future::ready,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -11,7 +12,7 @@ use std::{
 
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 
-use super::{Held, NearState, Store, StoreOptions, StoreState};
+use super::{Chunks, Generation, Held, Near, NearState, Store, StoreOptions};
 use crate::{
     bytes_size,
     chunk::{Chunk, ChunkKey},
@@ -35,7 +36,7 @@ pub struct Memory {
     chunks: Cache<ChunkKey, Arc<Chunk>, ByBytes, DefaultHashBuilder, Evicts>,
     evictions: Arc<AtomicU64>,
     /// How often each resource was forgotten.
-    generations: Mutex<HashMap<[u8; 16], u64>>,
+    purges: Mutex<HashMap<[u8; 16], u64>>,
 }
 
 #[derive(Clone, Debug)]
@@ -61,14 +62,14 @@ impl Lifecycle<ChunkKey, Arc<Chunk>> for Evicts {
 }
 
 /// Opens `memory:256MiB`.
-pub(super) fn open(options: &StoreOptions) -> Result<Arc<dyn Store>> {
+pub(super) fn open(options: &StoreOptions) -> Result<Store> {
     let url = &*options.url;
     let size = url.strip_prefix("memory:").and_then(bytes_size::parse);
     let size = size.ok_or_else(|| {
         Error::new(Kind::Config, format!("`{url}` is no size of a memory store"))
             .remedy("write memory: and a size, for instance memory:256MiB")
     })?;
-    Ok(Arc::new(Memory::new(size)))
+    Ok(Memory::new(size).into())
 }
 
 impl Memory {
@@ -84,7 +85,7 @@ impl Memory {
         let evicts = Evicts::default();
         let evictions = Arc::clone(&evicts.0);
         let chunks = Cache::with_options(options, ByBytes, DefaultHashBuilder::default(), evicts);
-        Memory { chunks, evictions, generations: Mutex::default() }
+        Memory { chunks, evictions, purges: Mutex::default() }
     }
 
     /// Keeps a chunk.
@@ -94,7 +95,7 @@ impl Memory {
 
     /// Forgets every chunk of a resource.
     pub(super) fn forget_now(&self, resource: &[u8; 16]) {
-        *self.generations.lock().unpoisoned().entry(*resource).or_default() += 1;
+        *self.purges.lock().unpoisoned().entry(*resource).or_default() += 1;
         self.chunks.retain(|key, _| !key.is_of(resource));
     }
 
@@ -104,53 +105,47 @@ impl Memory {
     }
 }
 
-impl Store for Memory {
-    fn at_hand(&self, key: &ChunkKey) -> Option<Arc<Chunk>> {
-        self.chunks.get(key)
+impl Chunks for Memory {
+    fn get<'a>(&'a self, key: &'a ChunkKey, _: Generation) -> BoxFuture<'a, Result<Option<Arc<Chunk>>>> {
+        Box::pin(ready(Ok(self.chunks.get(key))))
     }
 
-    fn keep_at_hand(&self, chunk: &Arc<Chunk>, generation: u64) {
-        let resource = chunk.key.resource();
-        if self.generation(&resource) != generation {
-            return;
-        }
-        self.keep(chunk);
-        // Forgetting in between has missed this one.
-        if self.generation(&resource) != generation {
-            self.chunks.remove(&chunk.key);
-        }
-    }
-
-    fn get<'a>(&'a self, key: &'a ChunkKey) -> BoxFuture<'a, Result<Option<Arc<Chunk>>>> {
-        Box::pin(std::future::ready(Ok(self.chunks.get(key))))
-    }
-
-    fn put<'a>(&'a self, chunk: Arc<Chunk>, _keep: Duration, generation: u64) -> BoxFuture<'a, Result<()>> {
-        self.keep_at_hand(&chunk, generation);
-        Box::pin(std::future::ready(Ok(())))
+    fn put<'a>(&'a self, chunk: Arc<Chunk>, _: Duration, generation: Generation) -> BoxFuture<'a, Result<()>> {
+        self.keep_at_hand(&chunk, Some(generation));
+        Box::pin(ready(Ok(())))
     }
 
     fn forget<'a>(&'a self, resource: &'a [u8; 16]) -> BoxFuture<'a, Result<()>> {
         self.forget_now(resource);
-        Box::pin(std::future::ready(Ok(())))
+        Box::pin(ready(Ok(())))
     }
 
-    fn generation(&self, resource: &[u8; 16]) -> u64 {
-        self.generations.lock().unpoisoned().get(resource).copied().unwrap_or_default()
+    fn generation<'a>(&'a self, resource: &'a [u8; 16], _: Duration) -> BoxFuture<'a, Result<Generation>> {
+        let purges = self.purges.lock().unpoisoned().get(resource).copied();
+        Box::pin(ready(Ok(Generation(purges.unwrap_or_default()))))
     }
 
-    fn is_here(&self) -> bool {
-        true
+    fn known_generation(&self, resource: &[u8; 16]) -> Option<Generation> {
+        let purges = self.purges.lock().unpoisoned().get(resource).copied();
+        Some(Generation(purges.unwrap_or_default()))
+    }
+}
+
+impl Near for Memory {
+    fn at_hand(&self, key: &ChunkKey) -> Option<Arc<Chunk>> {
+        self.chunks.get(key)
     }
 
-    fn state(&self) -> StoreState {
-        let near = NearState {
-            bytes: self.chunks.weight(),
-            max_bytes: self.chunks.capacity(),
-            entries: self.chunks.len() as u64,
-            evictions: self.evictions.load(Ordering::Relaxed),
-        };
-        StoreState { near: Some(near), far: None }
+    fn keep_at_hand(&self, chunk: &Arc<Chunk>, generation: Option<Generation>) {
+        let resource = chunk.key.resource();
+        if self.known_generation(&resource) != generation {
+            return;
+        }
+        self.keep(chunk);
+        // Forgetting in between has missed this one.
+        if self.known_generation(&resource) != generation {
+            self.chunks.remove(&chunk.key);
+        }
     }
 
     fn held(&self) -> HashMap<[u8; 16], Held> {
@@ -159,6 +154,15 @@ impl Store for Memory {
             held.entry(key.resource()).or_default().take_in(&chunk);
         }
         held
+    }
+
+    fn state(&self) -> NearState {
+        NearState {
+            bytes: self.chunks.weight(),
+            max_bytes: self.chunks.capacity(),
+            entries: self.chunks.len() as u64,
+            evictions: self.evictions.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -169,7 +173,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_memory_store_keeps_the_promises_of_stores() {
-        super::super::promises(Arc::new(Memory::new(64 << 20))).await;
+        super::super::promises(Memory::new(64 << 20)).await;
     }
 
     #[tokio::test]
@@ -180,7 +184,7 @@ mod tests {
                 let key = ChunkKey::new(&ListKey([1; 48]), &Cursor::after(&[Value::Integer(n)]).unwrap(), 0);
                 let chunk =
                     Chunk { key, loaded_at: 0, rows: 1, next: None, body: vec![b'x'; 40_000].into(), plain: None };
-                store.put(Arc::new(chunk), Duration::ZERO, 0).await.unwrap();
+                store.put(Arc::new(chunk), Duration::ZERO, Generation(0)).await.unwrap();
                 assert!(store.bytes() <= bound);
             }
             assert!(store.bytes() > bound / 2, "room is used: {}", store.bytes());

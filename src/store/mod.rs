@@ -1,191 +1,105 @@
 //! Stores: where chunks are kept.
 //!
-//! A store may forget anything at any time and knows nothing of rows. To add one, write a file like `memory.rs` and
-//! give it its row in [`STORES`]. [`promises`] is the suite that every one of them must pass.
+//! A store may forget anything at any time and knows nothing of rows. It has three parts
+//! ([`Chunks`], [`Near`], [`Agreement`]) and implements those that apply to it. To add one, write a
+//! file like `memory.rs` and give it its row in [`STORES`]. [`promises`] is the suite that every
+//! one of them must pass.
 
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod breaker;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+mod generations;
 #[cfg(feature = "memcached")]
 mod memcached;
 mod memory;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod packed;
+mod parts;
 mod promises;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod shared;
-#[cfg(any(feature = "redis", feature = "memcached"))]
 mod tiered;
 #[cfg(feature = "server")]
 mod trial;
 
 #[cfg(feature = "server")]
 use std::path::Path;
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
-
-use serde::Serialize;
+use std::{path::PathBuf, sync::Arc};
 
 #[cfg(feature = "server")]
 pub(crate) use self::trial::{meet, trial};
-pub use self::{memory::Memory, promises::promises};
+pub use self::{
+    memory::Memory,
+    parts::{Agreement, Chunks, FarState, Generation, Held, Lease, Near, NearState, OnPurge},
+    promises::promises,
+};
 use crate::{
-    chunk::{Chunk, ChunkKey},
     error::{Error, Kind as ErrorKind, Result},
     kind::{self, Kind},
     secret::Secret,
-    source::BoxFuture,
 };
 
-/// Keeps chunks.
-///
-/// # Contract
-/// - `get` returns a chunk that was `put` under exactly this key, or nothing. Bytes from outside the process pass
-///   [`Chunk::open`] first, which refuses what was cut, altered or is another's.
-/// - Whatever fails in a store is an error here and a miss to clients.
-/// - Dropping a future leaves the store as it was before or after the call.
-pub trait Store: Send + Sync + 'static {
-    /// The chunk, if it is in this process's memory: no waiting, no lock that others hold for long.
-    fn at_hand(&self, key: &ChunkKey) -> Option<Arc<Chunk>>;
-
-    /// The chunk, wherever this store keeps it.
-    ///
-    /// # Errors
-    /// When the store fails, or what it holds is damaged ([`ErrorKind::Data`]).
-    fn get<'a>(&'a self, key: &'a ChunkKey) -> BoxFuture<'a, Result<Option<Arc<Chunk>>>>;
-
-    /// Keeps a chunk for at most `keep`; it replaces what was under its key. `generation` is what
-    /// [`generation`](Store::generation) said before the chunk's first row was read: of an older one than the
-    /// current it is not kept.
-    ///
-    /// # Errors
-    /// When the store fails; the chunk may then be there or not.
-    fn put<'a>(&'a self, chunk: Arc<Chunk>, keep: Duration, generation: u64) -> BoxFuture<'a, Result<()>>;
-
-    /// Forgets every chunk of the resource with this digest, also those that are written later by whoever read
-    /// their rows before.
-    ///
-    /// # Errors
-    /// When the store fails; some chunks may then still be there.
-    fn forget<'a>(&'a self, resource: &'a [u8; 16]) -> BoxFuture<'a, Result<()>>;
-
-    /// The generation of a resource, as far as is known here: it changes whenever the resource is forgotten.
-    fn generation(&self, resource: &[u8; 16]) -> u64;
-
-    /// Keeps a chunk where [`at_hand`](Store::at_hand) finds it, if there is such a place: no waiting.
-    fn keep_at_hand(&self, _chunk: &Arc<Chunk>, _generation: u64) {}
-
-    /// Calls `tell` with each resource that is forgotten from now on, by whichever server.
-    fn on_purge(&self, _tell: OnPurge) {}
-
-    /// How it fares. By default nothing is known.
-    fn state(&self) -> StoreState {
-        StoreState::default()
-    }
-
-    /// What it holds in this process's memory of each resource, by its digest. Looks at every chunk. By default nothing.
-    fn held(&self) -> HashMap<[u8; 16], Held> {
-        HashMap::new()
-    }
-
-    /// Whether all it keeps is in this process: then nothing is to be written elsewhere, and no load to be agreed on.
-    fn is_here(&self) -> bool {
-        false
-    }
-
-    /// Asks for the right to load a chunk, for so long at most, among all servers that share the store.
-    ///
-    /// # Errors
-    /// When the store fails; whoever asked loads then without it.
-    fn lease<'a>(&'a self, _key: &'a ChunkKey, _time: Duration) -> BoxFuture<'a, Result<Lease>> {
-        Box::pin(std::future::ready(Ok(Lease::Ours { token: 0, there: Ok(None) })))
-    }
-
-    /// Gives the right back, if it is still held with this token.
-    ///
-    /// # Errors
-    /// When the store fails; the right then ends by its time.
-    fn release<'a>(&'a self, _key: &'a ChunkKey, _token: u64) -> BoxFuture<'a, Result<()>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
+/// A store, by its parts: its chunks, those in this process's memory, and how servers that share it
+/// agree.
+#[derive(Clone)]
+pub struct Store {
+    chunks: Arc<dyn Chunks>,
+    near: Option<Arc<dyn Near>>,
+    agreement: Option<Arc<dyn Agreement>>,
 }
 
-/// How a store fares at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StoreState {
-    /// What is in this process's memory, where it keeps chunks there.
-    pub near: Option<NearState>,
-    /// How what other servers share fares, where there is such a part.
-    pub far: Option<FarState>,
-}
+impl Store {
+    /// A store that is in this process's memory and nowhere else: nothing is written elsewhere, and
+    /// no load agreed on.
+    pub fn here(store: Arc<impl Chunks + Near>) -> Store {
+        Store { chunks: Arc::clone(&store) as _, near: Some(store), agreement: None }
+    }
 
-/// What a store holds in this process's memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct NearState {
-    /// Bytes of its chunks.
-    pub bytes: u64,
-    /// How many there may be.
-    pub max_bytes: u64,
+    /// A store that other servers share.
+    pub fn shared(store: Arc<impl Chunks + Agreement>) -> Store {
+        Store { chunks: Arc::clone(&store) as _, near: None, agreement: Some(store) }
+    }
+
+    /// This store behind one in memory, which keeps chunks that were asked for.
+    pub fn behind(self, near: Memory) -> Store {
+        let near = Arc::new(near);
+        if let Some(agreement) = &self.agreement {
+            let told = Arc::clone(&near);
+            agreement.on_purge(Box::new(move |resource| told.forget_now(resource)));
+        }
+        let tiered = Arc::new(tiered::Tiered { near, far: self.chunks });
+        Store { chunks: Arc::clone(&tiered) as _, near: Some(tiered), agreement: self.agreement }
+    }
+
     /// Its chunks.
-    pub entries: u64,
-    /// Chunks that made room for others, since the start.
-    pub evictions: u64,
-}
+    pub fn chunks(&self) -> &dyn Chunks {
+        &*self.chunks
+    }
 
-/// How the machines of a shared store fare.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct FarState {
-    /// How many there are, as the configuration names them; a cluster is one.
-    pub machines: u64,
-    /// How many of them failed lately, and are left alone for a while.
-    pub all_rest: u64,
-    /// How many refused writes lately, and are only read for a while.
-    pub writes_rest: u64,
-}
+    /// What of them is in this process's memory, if it keeps any there.
+    pub fn near(&self) -> Option<&dyn Near> {
+        self.near.as_deref()
+    }
 
-/// What is in memory of one resource.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Held {
-    /// Chunks, of every format, encoding and filter.
-    pub chunks: u64,
-    /// Their rows: a row counts in each format and encoding that it is held in.
-    pub rows: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// When the oldest row of them was read, in milliseconds since 1970; 0 where there is none.
-    pub oldest: u64,
-}
-
-impl Held {
-    fn take_in(&mut self, chunk: &Chunk) {
-        self.oldest = if self.chunks == 0 { chunk.loaded_at } else { self.oldest.min(chunk.loaded_at) };
-        self.chunks += 1;
-        self.rows += u64::from(chunk.rows);
-        self.bytes += chunk.body.len() as u64;
+    /// How servers agree that share it; `None` where it is in this process only.
+    pub fn agreement(&self) -> Option<&Arc<dyn Agreement>> {
+        self.agreement.as_ref()
     }
 }
 
-/// Who may load a chunk.
-#[derive(Clone, Debug)]
-pub enum Lease {
-    /// Whoever asked.
-    Ours {
-        /// What gives it back.
-        token: u64,
-        /// What is under the key now, as [`get`](Store::get) says it: whoever had the lease before may just
-        /// have written it.
-        there: Result<Option<Arc<Chunk>>>,
-    },
-    /// Another server, which loads it already.
-    Theirs,
+impl From<Memory> for Store {
+    fn from(memory: Memory) -> Store {
+        Store::here(Arc::new(memory))
+    }
 }
 
-/// What is called with a resource that was forgotten.
-pub type OnPurge = Box<dyn Fn(&[u8; 16]) + Send + Sync>;
+impl From<Arc<Memory>> for Store {
+    fn from(memory: Arc<Memory>) -> Store {
+        Store::here(memory)
+    }
+}
 
 /// How a store is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -233,7 +147,7 @@ impl StoreOptions {
     }
 }
 
-type OpenStore = fn(&StoreOptions) -> Result<Arc<dyn Store>>;
+type OpenStore = fn(&StoreOptions) -> Result<Store>;
 
 /// The kinds of store of this build, by URL scheme.
 pub const STORES: &[Kind<OpenStore>] = &[
@@ -258,13 +172,13 @@ pub const STORES: &[Kind<OpenStore>] = &[
 
 /// A shared store with memory in front of it, as the options say.
 #[cfg(any(feature = "redis", feature = "memcached"))]
-fn share(remote: impl shared::Remote, options: &StoreOptions) -> Arc<dyn Store> {
+fn share(remote: impl shared::Remote, options: &StoreOptions) -> Store {
     let remote: Box<dyn shared::Remote> =
         if options.pack { Box::new(packed::Packed(remote)) } else { Box::new(remote) };
-    let far = shared::Shared::new(remote, options);
+    let far = Store::shared(shared::Shared::new(remote, options));
     match options.near {
         0 => far,
-        bytes => Arc::new(tiered::Tiered::new(Memory::new(bytes), far)),
+        bytes => far.behind(Memory::new(bytes)),
     }
 }
 
@@ -272,7 +186,7 @@ fn share(remote: impl shared::Remote, options: &StoreOptions) -> Arc<dyn Store> 
 ///
 /// # Errors
 /// [`ErrorKind::Config`] when this build has no such kind or the URL is wrong.
-pub fn open_store(options: &StoreOptions) -> Result<Arc<dyn Store>> {
+pub fn open_store(options: &StoreOptions) -> Result<Store> {
     let url = &*options.url;
     let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);
     match kind::find(STORES, scheme) {

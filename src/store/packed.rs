@@ -47,6 +47,7 @@ fn unpack(bytes: Bytes) -> Result<Bytes> {
     if plain.len() == length { Ok(plain.into()) } else { Err(damaged()) }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl<R: Remote> Remote for Packed<R> {
     fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>> {
         Box::pin(async move { self.0.get(name).await?.map(unpack).transpose() })

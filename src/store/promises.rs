@@ -2,68 +2,135 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Lease, Store};
+use super::{Agreement, Chunks, Generation, Lease, Near, Store};
 use crate::{
     chunk::{Chunk, ChunkKey, ListKey},
     cursor::Cursor,
     row::Value,
 };
 
-/// Runs the promises of [`Store`] against an empty store of at least 1 MiB.
+/// Chunks are kept, and leases held, for longer than the suite runs.
+const KEEP: Duration = Duration::from_secs(60);
+/// The resource that is purged.
+const LIST: [u8; 16] = [1; 16];
+
+/// Runs the promises of [`Chunks`], [`Near`] and [`Agreement`] against an empty store of at least 1
+/// MiB, as far as it has those parts.
 ///
 /// # Panics
 /// When a promise does not hold; the message says which.
-pub async fn promises(store: Arc<dyn Store>) {
-    let keep = Duration::from_secs(60);
-    let chunk = |resource: u8, n: i64, body: &str| {
-        let key =
-            ChunkKey::new(&ListKey([resource; 48]), &Cursor::after(&[Value::Integer(n)]).expect("a short key"), 0);
-        let next = (n % 2 == 0).then(|| Cursor::after(&[Value::Integer(n + 1)]).expect("a short key"));
-        Arc::new(Chunk { key, loaded_at: 1, rows: 1, next, body: body.to_owned().into(), plain: None })
-    };
-    let get = async |key: &ChunkKey| store.get(key).await.expect("get works");
-    let put = async |chunk: &Arc<Chunk>| {
-        let generation = store.generation(&chunk.key.resource());
-        store.put(Arc::clone(chunk), keep, generation).await.expect("put works");
-    };
+pub async fn promises(store: impl Into<Store>) {
+    let store = store.into();
+    keeps_chunks(store.chunks()).await;
+    if let Some(near) = store.near() {
+        keeps_near(store.chunks(), near).await;
+    }
+    if let Some(agreement) = store.agreement() {
+        agrees(store.chunks(), &**agreement).await;
+    }
+    store.chunks().forget(&[9; 16]).await.expect("forgetting nothing works");
+}
 
+fn chunk(resource: u8, n: i64, body: &str) -> Arc<Chunk> {
+    let cursor = |n: i64| Cursor::after(&[Value::Integer(n)]).expect("a short key");
+    let key = ChunkKey::new(&ListKey([resource; 48]), &cursor(n), 0);
+    let next = (n % 2 == 0).then(|| cursor(n + 1));
+    Arc::new(Chunk { key, loaded_at: 1, rows: 1, next, body: body.to_owned().into(), plain: None })
+}
+
+async fn current(chunks: &dyn Chunks, resource: &[u8; 16]) -> Generation {
+    let generation = chunks.generation(resource, KEEP).await.expect("generation works");
+    assert_eq!(chunks.known_generation(resource), Some(generation), "what the store said is known");
+    generation
+}
+
+async fn get(chunks: &dyn Chunks, key: &ChunkKey) -> Option<Arc<Chunk>> {
+    let generation = current(chunks, &key.resource()).await;
+    chunks.get(key, generation).await.expect("get works")
+}
+
+async fn put(chunks: &dyn Chunks, chunk: &Arc<Chunk>) {
+    let generation = current(chunks, &chunk.key.resource()).await;
+    chunks.put(Arc::clone(chunk), KEEP, generation).await.expect("put works");
+}
+
+async fn keeps_chunks(chunks: &dyn Chunks) {
     let first = chunk(1, 2, "first");
-    assert!(get(&first.key).await.is_none(), "what was never put is not there");
-    put(&first).await;
-    assert_eq!(get(&first.key).await.as_deref(), Some(&*first), "what was put comes back as it was");
+    assert!(get(chunks, &first.key).await.is_none(), "what was never put is not there");
+    put(chunks, &first).await;
+    assert_eq!(get(chunks, &first.key).await.as_deref(), Some(&*first), "what was put comes back as it was");
 
     let second = chunk(1, 2, "second");
-    put(&second).await;
-    assert_eq!(get(&first.key).await.as_deref(), Some(&*second), "a later put replaces an earlier one");
+    put(chunks, &second).await;
+    assert_eq!(get(chunks, &first.key).await.as_deref(), Some(&*second), "a later put replaces an earlier one");
 
-    let (neighbour, stranger, empty) = (chunk(1, 3, "neighbour"), chunk(2, 2, "stranger"), chunk(2, 4, ""));
+    let neighbour = chunk(1, 3, "neighbour");
+    let stranger = chunk(2, 2, "stranger");
+    let empty = chunk(2, 4, "");
     for other in [&neighbour, &stranger, &empty] {
-        assert!(get(&other.key).await.is_none(), "another key is another chunk");
-        put(other).await;
-        assert_eq!(get(&other.key).await.as_deref(), Some(&**other), "an empty body is a body");
+        assert!(get(chunks, &other.key).await.is_none(), "another key is another chunk");
+        put(chunks, other).await;
+        assert_eq!(get(chunks, &other.key).await.as_deref(), Some(&**other), "an empty body is a body");
     }
 
-    let before = store.generation(&[1; 16]);
-    store.forget(&[1; 16]).await.expect("forget works");
-    assert!(get(&second.key).await.is_none() && get(&neighbour.key).await.is_none(), "a forgotten resource is gone");
-    assert!(store.at_hand(&second.key).is_none(), "and not at hand either");
-    assert_eq!(get(&stranger.key).await.as_deref(), Some(&*stranger), "the others are still there");
-    let _ = store.put(Arc::clone(&second), keep, before).await;
-    assert!(get(&second.key).await.is_none(), "what was read before the resource was forgotten is not kept after");
-    put(&first).await;
-    assert_eq!(get(&first.key).await.as_deref(), Some(&*first), "what is read after it is");
+    let before = current(chunks, &LIST).await;
+    chunks.forget(&LIST).await.expect("forget works");
+    assert!(current(chunks, &LIST).await > before, "a purge is a later generation");
+    for purged in [&second.key, &neighbour.key] {
+        assert!(get(chunks, purged).await.is_none(), "a purged resource is gone");
+    }
+    assert_eq!(get(chunks, &stranger.key).await.as_deref(), Some(&*stranger), "the others are still there");
 
-    let lease = store.lease(&first.key, keep).await.expect("lease works");
-    let Lease::Ours { token, there } = lease else { panic!("nobody else holds the lease") };
+    let _ = chunks.put(Arc::clone(&second), KEEP, before).await;
+    assert!(get(chunks, &second.key).await.is_none(), "what was asked for before a purge is not found after it");
+    put(chunks, &first).await;
+    assert_eq!(get(chunks, &first.key).await.as_deref(), Some(&*first), "what was asked for after it is");
+}
+
+async fn keeps_near(chunks: &dyn Chunks, near: &dyn Near) {
+    let first = chunk(1, 6, "first");
+    assert!(near.at_hand(&first.key).is_none(), "what was never kept is not at hand");
+    let before = current(chunks, &LIST).await;
+    near.keep_at_hand(&first, Some(before));
+    assert_eq!(near.at_hand(&first.key).as_deref(), Some(&*first), "what was kept is at hand");
+    assert!(near.held().get(&LIST).is_some_and(|held| held.chunks >= 1), "and counted");
+    assert!(near.state().entries >= 1, "in both places");
+
+    chunks.forget(&LIST).await.expect("forget works");
+    assert!(near.at_hand(&first.key).is_none(), "a purged resource is not at hand either");
+    near.keep_at_hand(&first, Some(before));
+    near.keep_at_hand(&first, None);
+    assert!(near.at_hand(&first.key).is_none(), "nor what was asked for before, or nobody knows when");
+}
+
+async fn agrees(chunks: &dyn Chunks, agreement: &dyn Agreement) {
+    let first = chunk(1, 8, "first");
+    put(chunks, &first).await;
+    let before = current(chunks, &LIST).await;
+    let lease = async |generation| agreement.lease(&first.key, generation, KEEP).await.expect("lease works");
+    let release =
+        async |generation, token| agreement.release(&first.key, generation, token).await.expect("release works");
+
+    let Lease::Ours { token, there } = lease(before).await else { panic!("nobody else holds the lease") };
     let there = there.expect("what is there is sound");
-    assert!(store.is_here() || there.as_deref() == Some(&*first), "with it comes what is there");
-    if !store.is_here() {
-        assert!(matches!(store.lease(&first.key, keep).await, Ok(Lease::Theirs)), "one holds a lease");
-        store.release(&first.key, token + 1).await.expect("release works");
-        assert!(matches!(store.lease(&first.key, keep).await, Ok(Lease::Theirs)), "whoever holds it gives it back");
-    }
-    store.release(&first.key, token).await.expect("release works");
-    assert!(matches!(store.lease(&first.key, keep).await, Ok(Lease::Ours { .. })), "and then it is free");
+    assert_eq!(there.as_deref(), Some(&*first), "with it comes what is there");
+    assert!(matches!(lease(before).await, Lease::Theirs), "one holds a lease");
+    release(before, token.wrapping_add(1)).await;
+    assert!(matches!(lease(before).await, Lease::Theirs), "who holds it gives it back");
+    release(before, token).await;
+    let Lease::Ours { token, .. } = lease(before).await else { panic!("and then it is free") };
 
-    store.forget(&[9; 16]).await.expect("forgetting nothing works");
+    let (tell, told) = std::sync::mpsc::channel();
+    agreement.on_purge(Box::new(move |resource| {
+        let _ = tell.send(*resource);
+    }));
+    chunks.forget(&LIST).await.expect("forget works");
+    assert!(told.try_iter().any(|resource| resource == LIST), "a purge is told");
+
+    let after = current(chunks, &LIST).await;
+    let Lease::Ours { there, .. } = lease(after).await else { panic!("after a purge nobody waits for an older load") };
+    assert!(matches!(there, Ok(None)), "and what was there is gone");
+    release(before, token).await;
+    assert!(matches!(lease(before).await, Lease::Ours { .. }), "a lease is given back where it was taken");
+    assert!(matches!(lease(after).await, Lease::Theirs), "and no other with it");
 }

@@ -7,21 +7,19 @@
 //! by their time. The full key stands in the entry and is compared on read.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, Weak},
+    sync::{Arc, Weak},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::{FarState, Lease, OnPurge, Store, StoreOptions, StoreState};
+use super::{Agreement, Chunks, FarState, Generation, Lease, OnPurge, StoreOptions, generations::Known};
 use crate::{
     chunk::{Chunk, ChunkKey, FORM},
     error::{Error, Kind, Result},
     secret::Secret,
     source::BoxFuture,
-    unpoisoned::Unpoisoned,
 };
 
 /// A call is waited for so long, but for one that writes a chunk, for which nobody waits.
@@ -45,9 +43,7 @@ pub(super) trait Remote: Send + Sync + 'static {
     fn give_back<'a>(&'a self, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>>;
 
     /// What is under a name in each place that keeps copies for itself, where it answers; an error where none does.
-    fn copies<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Option<Bytes>>>> {
-        Box::pin(async move { Ok(vec![self.get(name).await?]) })
-    }
+    fn copies<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Option<Bytes>>>>;
 
     /// Keeps a number under a name without end, in each of those places where there is a smaller one or none;
     /// an error where none takes it. Of two who do so at once, the larger number stays.
@@ -70,8 +66,6 @@ pub(super) struct Taken {
 
 /// How often generations are looked at: a purge is seen everywhere within this and one call.
 const LOOK: Duration = Duration::from_secs(1);
-/// A generation that is not known.
-const UNKNOWN: u64 = u64::MAX;
 
 /// A [`Remote`] as a store.
 pub(super) struct Shared {
@@ -80,9 +74,7 @@ pub(super) struct Shared {
     largest: usize,
     /// What chunks are authenticated with.
     secret: Option<Secret>,
-    /// Of each resource that was asked for; `None` where the store has not said it yet.
-    generations: Mutex<HashMap<[u8; 16], Option<u64>>>,
-    on_purge: Mutex<Vec<OnPurge>>,
+    known: Known,
 }
 
 impl Shared {
@@ -94,59 +86,26 @@ impl Shared {
             prefix: options.prefix.clone(),
             largest,
             secret: options.secret.clone(),
-            generations: Mutex::default(),
-            on_purge: Mutex::default(),
+            known: Known::default(),
         });
         tokio::spawn(look(Arc::downgrade(&shared)));
         shared
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<[u8; 16], Option<u64>>> {
-        self.generations.lock().unpoisoned()
-    }
-
-    /// The resource's generation, asked for if it is not known yet.
-    async fn current(&self, resource: &[u8; 16]) -> Result<u64> {
-        match self.generation(resource) {
-            UNKNOWN => {
-                // If there is no answer now, the question is asked again until there is.
-                self.known().entry(*resource).or_default();
-                self.ask(resource).await
-            }
-            known => Ok(known),
-        }
-    }
-
     /// Asks what a resource's generation is; a place that lost it, or led by a replica that had not heard of
     /// it, is told again.
-    async fn ask(&self, resource: &[u8; 16]) -> Result<u64> {
+    async fn ask(&self, resource: &[u8; 16]) -> Result<Generation> {
         let name = self.generation_name(resource);
-        let said = |copy: &Option<Bytes>| copy.as_deref().map_or(0, number_in);
-        let copies: Vec<u64> = self.remote.copies(&name).await?.iter().map(said).collect();
-        let known = self.known().get(resource).copied().flatten();
-        let value = copies.iter().copied().chain(known).max().unwrap_or(0);
-        if copies.iter().any(|copy| *copy < value) {
+        let said = |copy: &Option<Bytes>| copy.as_deref().map_or(Generation(0), |bytes| Generation(number_in(bytes)));
+        let copies: Vec<Generation> = self.remote.copies(&name).await?.iter().map(said).collect();
+        let largest = copies.iter().copied().max().unwrap_or(Generation(0));
+        let generation = self.known.at_least(resource, largest);
+        if copies.iter().any(|copy| *copy < generation) {
             // Somebody may purge meanwhile: what that writes is larger, and stays.
-            self.remote.raise_copies(&name, value).await?;
+            self.remote.raise_copies(&name, generation.0).await?;
         }
-        self.learn(resource, value);
-        Ok(value)
-    }
-
-    /// Takes note of a generation; a later one than was known is a purge, and so may be the first: what was
-    /// read before it was known is of nobody knows which. An older one is a store that forgot.
-    fn learn(&self, resource: &[u8; 16], value: u64) {
-        let is_news = {
-            let mut known = self.known();
-            let before = known.get(resource).copied().flatten();
-            known.insert(*resource, Some(before.map_or(value, |before| value.max(before))));
-            before.is_none_or(|before| value > before)
-        };
-        if is_news {
-            for tell in self.on_purge.lock().unpoisoned().iter() {
-                tell(resource);
-            }
-        }
+        self.known.learn(resource, generation);
+        Ok(generation)
     }
 
     /// What is stored, if it checks out.
@@ -160,9 +119,9 @@ impl Shared {
     }
 
     /// The name of a chunk (`c`) or of the lease of its load (`l`).
-    fn name(&self, what: char, key: &ChunkKey, generation: u64) -> String {
+    fn name(&self, what: char, key: &ChunkKey, generation: Generation) -> String {
         let mut digest = Sha256::new();
-        digest.update(generation.to_le_bytes());
+        digest.update(generation.0.to_le_bytes());
         digest.update(key.as_bytes());
         // In braces, so that a cluster keeps a chunk and its lease on one node.
         format!("{}{what}{FORM}:{{{}}}", self.prefix, hex(&digest.finalize()[..20]))
@@ -181,13 +140,12 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-/// Looks at the generations of all resources that were asked for, for as long as there is a store.
+/// Looks at the generations of all resources that are remembered, for as long as there is a store.
 async fn look(shared: Weak<Shared>) {
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(shared) = shared.upgrade() else { return };
-        let resources: Vec<[u8; 16]> = shared.known().keys().copied().collect();
-        for resource in resources {
+        for resource in shared.known.resources() {
             if let Err(error) = shared.ask(&resource).await {
                 tracing::debug!(%error, "whether a resource was purged is not known");
                 break;
@@ -196,24 +154,16 @@ async fn look(shared: Weak<Shared>) {
     }
 }
 
-impl Store for Shared {
-    fn at_hand(&self, _: &ChunkKey) -> Option<Arc<Chunk>> {
-        None
-    }
-
-    fn get<'a>(&'a self, key: &'a ChunkKey) -> BoxFuture<'a, Result<Option<Arc<Chunk>>>> {
+impl Chunks for Shared {
+    fn get<'a>(&'a self, key: &'a ChunkKey, generation: Generation) -> BoxFuture<'a, Result<Option<Arc<Chunk>>>> {
         Box::pin(async move {
-            let generation = self.current(&key.resource()).await?;
             let bytes = self.remote.get(&self.name('c', key, generation)).await?;
             self.opened(bytes, key)
         })
     }
 
-    fn put<'a>(&'a self, chunk: Arc<Chunk>, keep: Duration, generation: u64) -> BoxFuture<'a, Result<()>> {
+    fn put<'a>(&'a self, chunk: Arc<Chunk>, keep: Duration, generation: Generation) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            if generation == UNKNOWN {
-                return Ok(());
-            }
             let bytes = chunk.seal(self.secret.as_ref());
             if bytes.len() > self.largest {
                 let message = format!("a chunk of {} bytes is too large for the store", bytes.len());
@@ -228,30 +178,35 @@ impl Store for Shared {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
             // Later than any before, whichever server's clock that was. One that is larger by then is of a
             // purge that came after this one began.
-            let next = now.max(self.ask(resource).await? + 1);
-            self.remote.raise_copies(&self.generation_name(resource), next).await?;
-            self.learn(resource, next);
+            let next = Generation(now.max(self.ask(resource).await?.0 + 1));
+            self.remote.raise_copies(&self.generation_name(resource), next.0).await?;
+            self.known.learn(resource, next);
             Ok(())
         })
     }
 
-    fn generation(&self, resource: &[u8; 16]) -> u64 {
-        self.known().get(resource).copied().flatten().unwrap_or(UNKNOWN)
-    }
-
-    fn state(&self) -> StoreState {
-        StoreState { far: Some(self.remote.state()), near: None }
-    }
-
-    fn on_purge(&self, tell: OnPurge) {
-        self.on_purge.lock().unpoisoned().push(tell);
-    }
-
-    fn lease<'a>(&'a self, key: &'a ChunkKey, time: Duration) -> BoxFuture<'a, Result<Lease>> {
+    fn generation<'a>(&'a self, resource: &'a [u8; 16], _: Duration) -> BoxFuture<'a, Result<Generation>> {
         Box::pin(async move {
-            let generation = self.current(&key.resource()).await?;
+            // If there is no answer now, the question is asked again until there is.
+            self.known.remember(resource);
+            match self.known.get(resource) {
+                Some(known) => Ok(known),
+                None => self.ask(resource).await,
+            }
+        })
+    }
+
+    fn known_generation(&self, resource: &[u8; 16]) -> Option<Generation> {
+        self.known.get(resource)
+    }
+}
+
+impl Agreement for Shared {
+    fn lease<'a>(&'a self, key: &'a ChunkKey, generation: Generation, time: Duration) -> BoxFuture<'a, Result<Lease>> {
+        Box::pin(async move {
             let token = fastrand::u64(1..);
-            let (name, chunk) = (self.name('l', key, generation), self.name('c', key, generation));
+            let name = self.name('l', key, generation);
+            let chunk = self.name('c', key, generation);
             match self.remote.take(&name, token.to_string().into(), time, &chunk).await? {
                 Taken { ours: true, there } => Ok(Lease::Ours { token, there: self.opened(there, key) }),
                 Taken { ours: false, .. } => Ok(Lease::Theirs),
@@ -259,11 +214,15 @@ impl Store for Shared {
         })
     }
 
-    fn release<'a>(&'a self, key: &'a ChunkKey, token: u64) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
-            // After a purge it is another name, where nothing is to be taken back.
-            let name = self.name('l', key, self.generation(&key.resource()));
-            self.remote.give_back(&name, token.to_string().into()).await
-        })
+    fn release<'a>(&'a self, key: &'a ChunkKey, generation: Generation, token: u64) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move { self.remote.give_back(&self.name('l', key, generation), token.to_string().into()).await })
+    }
+
+    fn on_purge(&self, tell: OnPurge) {
+        self.known.on_purge(tell);
+    }
+
+    fn machines(&self) -> FarState {
+        self.remote.state()
     }
 }

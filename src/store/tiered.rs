@@ -1,75 +1,41 @@
-//! A store in memory in front of one that is shared.
+//! A store in memory in front of another.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{Held, Lease, Memory, OnPurge, Store, StoreState};
+use super::{Chunks, Generation, Held, Memory, Near, NearState};
 use crate::{
     chunk::{Chunk, ChunkKey},
     error::Result,
     source::BoxFuture,
 };
 
-/// Keeps near what was got from afar, bounded in bytes. A chunk is as old near as it is far, since its age
-/// stands in it; what is purged afar is forgotten here as soon as the far store knows.
+/// Keeps near what was got from afar, bounded in bytes. A chunk is as old near as it is far, since
+/// its age stands in it; what is purged afar is forgotten here as soon as the far store knows
+/// ([`Store::behind`](super::Store::behind)).
 pub(super) struct Tiered {
-    near: Arc<Memory>,
-    far: Arc<dyn Store>,
+    pub(super) near: Arc<Memory>,
+    pub(super) far: Arc<dyn Chunks>,
 }
 
-impl Tiered {
-    pub(super) fn new(near: Memory, far: Arc<dyn Store>) -> Tiered {
-        let near = Arc::new(near);
-        let told = Arc::clone(&near);
-        far.on_purge(Box::new(move |resource| told.forget_now(resource)));
-        Tiered { near, far }
-    }
-
-    /// Keeps a chunk near, unless it is of an older generation than is known now.
-    fn keep(&self, chunk: &Arc<Chunk>, generation: u64) {
-        let resource = chunk.key.resource();
-        if self.far.generation(&resource) != generation {
-            return;
-        }
-        self.near.keep(chunk);
-        // A purge in between has forgotten everything but this.
-        if self.far.generation(&resource) != generation {
-            self.near.forget_now(&resource);
-        }
-    }
-}
-
-impl Store for Tiered {
-    fn at_hand(&self, key: &ChunkKey) -> Option<Arc<Chunk>> {
-        self.near.at_hand(key)
-    }
-
-    fn keep_at_hand(&self, chunk: &Arc<Chunk>, generation: u64) {
-        self.keep(chunk, generation);
-    }
-
-    fn get<'a>(&'a self, key: &'a ChunkKey) -> BoxFuture<'a, Result<Option<Arc<Chunk>>>> {
+#[deny(clippy::missing_trait_methods)]
+impl Chunks for Tiered {
+    fn get<'a>(&'a self, key: &'a ChunkKey, generation: Generation) -> BoxFuture<'a, Result<Option<Arc<Chunk>>>> {
         Box::pin(async move {
             if let Some(chunk) = self.near.at_hand(key) {
                 return Ok(Some(chunk));
             }
-            let resource = key.resource();
-            let before = self.far.generation(&resource);
-            let found = self.far.get(key).await?;
+            let found = self.far.get(key, generation).await?;
             if let Some(chunk) = &found {
-                // What was not known before the call is known after it.
-                let generation = self.far.generation(&resource);
-                if before == generation || before == u64::MAX {
-                    self.keep(chunk, generation);
-                }
+                self.keep_at_hand(chunk, Some(generation));
             }
             Ok(found)
         })
     }
 
-    fn put<'a>(&'a self, chunk: Arc<Chunk>, keep: Duration, generation: u64) -> BoxFuture<'a, Result<()>> {
-        // Whoever loads chunks keeps those near that are asked for; here only an older one is replaced.
+    fn put<'a>(&'a self, chunk: Arc<Chunk>, keep: Duration, generation: Generation) -> BoxFuture<'a, Result<()>> {
+        // The loader keeps those near that are asked for; here only an older one is replaced.
         if self.near.at_hand(&chunk.key).is_some() {
-            self.keep(&chunk, generation);
+            self.keep_at_hand(&chunk, Some(generation));
         }
         self.far.put(chunk, keep, generation)
     }
@@ -79,27 +45,38 @@ impl Store for Tiered {
         self.far.forget(resource)
     }
 
-    fn generation(&self, resource: &[u8; 16]) -> u64 {
-        self.far.generation(resource)
+    fn generation<'a>(&'a self, resource: &'a [u8; 16], keep: Duration) -> BoxFuture<'a, Result<Generation>> {
+        self.far.generation(resource, keep)
     }
 
-    fn on_purge(&self, tell: OnPurge) {
-        self.far.on_purge(tell);
+    fn known_generation(&self, resource: &[u8; 16]) -> Option<Generation> {
+        self.far.known_generation(resource)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl Near for Tiered {
+    fn at_hand(&self, key: &ChunkKey) -> Option<Arc<Chunk>> {
+        self.near.at_hand(key)
     }
 
-    fn state(&self) -> StoreState {
-        StoreState { near: self.near.state().near, ..self.far.state() }
+    fn keep_at_hand(&self, chunk: &Arc<Chunk>, generation: Option<Generation>) {
+        let resource = chunk.key.resource();
+        if self.far.known_generation(&resource) != generation {
+            return;
+        }
+        self.near.keep(chunk);
+        // A purge in between has forgotten everything but this.
+        if self.far.known_generation(&resource) != generation {
+            self.near.forget_now(&resource);
+        }
     }
 
     fn held(&self) -> HashMap<[u8; 16], Held> {
         self.near.held()
     }
 
-    fn lease<'a>(&'a self, key: &'a ChunkKey, time: Duration) -> BoxFuture<'a, Result<Lease>> {
-        self.far.lease(key, time)
-    }
-
-    fn release<'a>(&'a self, key: &'a ChunkKey, token: u64) -> BoxFuture<'a, Result<()>> {
-        self.far.release(key, token)
+    fn state(&self) -> NearState {
+        self.near.state()
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::{Lease, Store, StoreOptions, open_store};
+use super::{Agreement, Chunks, Generation, Lease, Store, StoreOptions, open_store};
 use crate::{
     chunk::{Chunk, ChunkKey, ListKey},
     cursor::Cursor,
@@ -30,8 +30,8 @@ const KEEP: Duration = Duration::from_secs(10);
 
 /// Everything that keeps servers from using this store, each with what to do about it; nothing where it is in this
 /// process.
-pub(crate) async fn trial(store: &Arc<dyn Store>, options: &StoreOptions) -> Vec<Error> {
-    if store.is_here() {
+pub(crate) async fn trial(store: &Store, options: &StoreOptions) -> Vec<Error> {
+    if store.agreement().is_none() {
         return vec![];
     }
     // What is near would answer for what is far.
@@ -40,22 +40,23 @@ pub(crate) async fn trial(store: &Arc<dyn Store>, options: &StoreOptions) -> Vec
         Err(error) => return vec![error],
     };
 
-    if let Err(error) = meet(&*far).await {
+    if let Err(error) = meet(&far).await {
         return vec![error];
     }
+    let Some(agreement) = far.agreement() else { return vec![] };
 
     let largest = options.max_entry.unwrap_or(usize::MAX).saturating_sub(AROUND).min(LARGEST);
     let mut wrong = Wrong::default();
     for n in 0..CHUNKS {
         let bytes = if n == 0 { largest } else { 100 };
-        try_chunk(&far, &chunk(bytes), &mut wrong).await;
+        try_chunk(far.chunks(), &**agreement, &chunk(bytes), &mut wrong).await;
         // More of the same is no news, and too much of it has the store left alone.
         if !wrong.0.is_empty() {
             break;
         }
     }
     if !wrong.0.iter().any(is_silent) {
-        wrong.note(try_purge(&far).await);
+        wrong.note(try_purge(far.chunks()).await);
     }
     wrong.0
 }
@@ -65,16 +66,23 @@ pub(crate) async fn trial(store: &Arc<dyn Store>, options: &StoreOptions) -> Vec
 ///
 /// # Errors
 /// What it said in the last of several calls, or in the first that was an answer.
-pub(crate) async fn meet(store: &dyn Store) -> Result<()> {
+pub(crate) async fn meet(store: &Store) -> Result<()> {
     let key = chunk(0).key.clone();
-    let mut answer = store.get(&key).await;
+    let mut answer = look_for(store.chunks(), &key).await;
     for _ in 1..MEETINGS {
         match &answer {
-            Err(error) if error.kind() == Kind::Timeout => answer = store.get(&key).await,
+            Err(error) if error.kind() == Kind::Timeout => answer = look_for(store.chunks(), &key).await,
             _ => break,
         }
     }
     answer.map(drop)
+}
+
+/// Looks for a chunk that was never written, and gives the generation in which it did.
+async fn look_for(chunks: &dyn Chunks, key: &ChunkKey) -> Result<Generation> {
+    let generation = chunks.generation(LIST, KEEP).await?;
+    chunks.get(key, generation).await?;
+    Ok(generation)
 }
 
 /// What is wrong, each thing once.
@@ -110,19 +118,15 @@ fn chunk(bytes: usize) -> Arc<Chunk> {
 }
 
 /// Looks for a chunk, takes the lease of its load, writes it, finds it, and gives the lease back.
-async fn try_chunk(store: &Arc<dyn Store>, chunk: &Arc<Chunk>, wrong: &mut Wrong) {
-    if let Err(error) = store.get(&chunk.key).await {
-        // Where it cannot be read nothing else will do.
-        wrong.note(Err::<(), _>(error));
-        return;
-    }
+async fn try_chunk(chunks: &dyn Chunks, agreement: &dyn Agreement, chunk: &Arc<Chunk>, wrong: &mut Wrong) {
+    // Where it cannot be read nothing else will do.
+    let Some(generation) = wrong.note(look_for(chunks, &chunk.key).await) else { return };
 
-    let lease = wrong.note(store.lease(&chunk.key, KEEP).await);
-    let generation = store.generation(LIST);
-    if wrong.note(store.put(Arc::clone(chunk), KEEP, generation).await).is_some() {
+    let lease = wrong.note(agreement.lease(&chunk.key, generation, KEEP).await);
+    if wrong.note(chunks.put(Arc::clone(chunk), KEEP, generation).await).is_some() {
         // More than once: calls take turns at several connections, which a balancer may lead to several stores.
         for _ in 0..LOOKS {
-            let found = wrong.note(store.get(&chunk.key).await);
+            let found = wrong.note(chunks.get(&chunk.key, generation).await);
             if found.is_some_and(|found| found.as_ref() != Some(chunk)) {
                 let error = Error::new(Kind::Data, "what was just written is not there")
                     .remedy("give it more memory; see its evictions, and that all of its addresses are one store");
@@ -132,12 +136,12 @@ async fn try_chunk(store: &Arc<dyn Store>, chunk: &Arc<Chunk>, wrong: &mut Wrong
     }
 
     let Some(Lease::Ours { token, .. }) = lease else { return };
-    if wrong.note(store.release(&chunk.key, token).await).is_none() {
+    if wrong.note(agreement.release(&chunk.key, generation, token).await).is_none() {
         return;
     }
-    match wrong.note(store.lease(&chunk.key, KEEP).await) {
+    match wrong.note(agreement.lease(&chunk.key, generation, KEEP).await) {
         Some(Lease::Ours { token, .. }) => {
-            wrong.note(store.release(&chunk.key, token).await);
+            wrong.note(agreement.release(&chunk.key, generation, token).await);
         }
         Some(Lease::Theirs) => {
             let error = Error::new(Kind::Data, "a lease that was given back is still held")
@@ -149,10 +153,10 @@ async fn try_chunk(store: &Arc<dyn Store>, chunk: &Arc<Chunk>, wrong: &mut Wrong
 }
 
 /// Purges the list, as `chunkflow purge` does.
-async fn try_purge(store: &Arc<dyn Store>) -> Result<()> {
-    let before = store.generation(LIST);
-    store.forget(LIST).await?;
-    if store.generation(LIST) == before {
+async fn try_purge(chunks: &dyn Chunks) -> Result<()> {
+    let before = chunks.generation(LIST, KEEP).await?;
+    chunks.forget(LIST).await?;
+    if chunks.known_generation(LIST) == Some(before) {
         return Err(Error::new(Kind::Data, "a purge has no effect"));
     }
     Ok(())

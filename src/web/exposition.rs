@@ -81,8 +81,8 @@ impl Chunkflow {
     }
 
     fn expose_store(&self, to: &mut Exposition) {
-        let state = self.0.loader.store().state();
-        if let Some(near) = state.near {
+        let store = self.0.loader.store();
+        if let Some(near) = store.near().map(|near| near.state()) {
             for (name, help, value) in [
                 ("chunkflow_store_bytes", "Bytes of chunks in this process's memory", near.bytes),
                 ("chunkflow_store_max_bytes", "Bytes of chunks that may be in memory", near.max_bytes),
@@ -94,7 +94,7 @@ impl Chunkflow {
             to.counters("chunkflow_store_evictions_total", "Chunks that made room for others in memory");
             to.sample(&[], near.evictions);
         }
-        if let Some(far) = state.far {
+        if let Some(far) = store.agreement().map(|agreement| agreement.machines()) {
             to.gauges("chunkflow_store_machines", "Machines of the shared store, as the configuration names them");
             to.sample(&[], far.machines);
             let help = "Machines of the shared store that failed or refused, and are left alone for a while";

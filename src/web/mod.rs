@@ -60,7 +60,7 @@ use crate::{
     metrics::Metrics,
     resource::Resource,
     source::{Database, Requester},
-    store::Store,
+    store::{Generation, Store},
     stream::{Ask, Budget, Stream},
     trace::{Trace, Traced},
 };
@@ -124,13 +124,13 @@ struct Inner {
 
 impl Chunkflow {
     /// No resources yet, over `store`, with the system's clock.
-    pub fn new(store: Arc<dyn Store>) -> Chunkflow {
+    pub fn new(store: impl Into<Store>) -> Chunkflow {
         Chunkflow::with_clock(store, system_clock(), Arc::default())
     }
 
     /// The same with a clock and counters of the caller's.
-    pub fn with_clock(store: Arc<dyn Store>, clock: Clock, metrics: Arc<Metrics>) -> Chunkflow {
-        let loader = Arc::new(Loader::new(store, clock, metrics));
+    pub fn with_clock(store: impl Into<Store>, clock: Clock, metrics: Arc<Metrics>) -> Chunkflow {
+        let loader = Arc::new(Loader::new(store.into(), clock, metrics));
         Chunkflow(Arc::new(Inner {
             slots: vec![],
             loader,
@@ -253,10 +253,11 @@ impl Chunkflow {
         self.0.loader.forget(&found.digest()).await
     }
 
-    /// The generation of a resource's chunks, which changes when they are purged, as far as is known here.
-    pub fn generation(&self, resource: &str) -> Option<u64> {
+    /// The generation of a resource's chunks, which changes when they are purged; `None` where
+    /// there is no such resource, or where the store has not said it.
+    pub fn generation(&self, resource: &str) -> Option<Generation> {
         let found = self.resource(resource)?;
-        Some(self.0.loader.generation(&found.digest()))
+        self.0.loader.generation(&found.digest())
     }
 
     /// The resources whose database has not answered since the start: they are served as far as their chunks
@@ -268,7 +269,7 @@ impl Chunkflow {
 
     /// The store.
     #[cfg(feature = "server")]
-    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+    pub(crate) fn store(&self) -> &Store {
         self.0.loader.store()
     }
 

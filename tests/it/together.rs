@@ -10,8 +10,8 @@ use std::{
 };
 
 use chunkflow::{
-    BoxFuture, Chunk, ChunkKey, Chunkflow, Column, Field, Memory, Metrics, Part, Query, Resource, ResourceOptions,
-    RowSink, Run, Source, Store, Value, system_clock,
+    BoxFuture, Chunk, ChunkKey, Chunkflow, Chunks, Column, Field, Memory, Metrics, Part, Query, Resource,
+    ResourceOptions, RowSink, Run, Source, Store, Value, system_clock,
 };
 use http::Request;
 use http_body_util::BodyExt;
@@ -35,11 +35,11 @@ const ASKED: [(&str, &str, &str); 7] = [
 ];
 
 /// A list with links, so that its bytes depend on the host.
-fn serve(source: &Arc<Numbers>, store: Arc<dyn Store>) -> Chunkflow {
+fn serve(source: &Arc<Numbers>, store: impl Into<Store>) -> Chunkflow {
     serve_source(Arc::clone(source) as _, store)
 }
 
-fn serve_source(source: Arc<dyn Source>, store: Arc<dyn Store>) -> Chunkflow {
+fn serve_source(source: Arc<dyn Source>, store: impl Into<Store>) -> Chunkflow {
     let link = Field::Link(vec![Part::Literal("/numbers/".to_owned()), Part::Column(0)]);
     let fields =
         vec![("id".to_owned(), Field::Column(0)), ("text".to_owned(), Field::Column(1)), ("url".to_owned(), link)];
@@ -48,8 +48,8 @@ fn serve_source(source: Arc<dyn Source>, store: Arc<dyn Store>) -> Chunkflow {
     Chunkflow::with_clock(store, system_clock(), Arc::new(Metrics::default())).with(resource)
 }
 
-fn memory() -> Arc<dyn Store> {
-    Arc::new(Memory::new(64 << 20))
+fn memory() -> Memory {
+    Memory::new(64 << 20)
 }
 
 /// Asks, and reads all of the answer, beside others.
@@ -248,7 +248,7 @@ fn a_failure_of_the_read_is_told_to_everybody_and_the_next_read_is_another() {
 fn what_nobody_asks_for_any_more_is_not_written_in_that_format() {
     let store = stores::written::Counting::new();
     let source = Numbers::held_back(20_000, 200);
-    let chunkflow = serve(&source, Arc::clone(&store) as _);
+    let chunkflow = serve(&source, store.store());
     runtime().block_on(async {
         let json = ask(&chunkflow, ASKED[0]);
         let csv = ask(&chunkflow, ASKED[3]);
@@ -264,7 +264,8 @@ fn what_nobody_asks_for_any_more_is_not_written_in_that_format() {
     });
 
     let keys: Vec<ChunkKey> = store.writes.lock().unwrap().keys().cloned().collect();
-    let chunks = runtime().block_on(futures_util::future::join_all(keys.iter().map(|key| store.kept.get(key))));
+    let chunks = runtime()
+        .block_on(futures_util::future::join_all(keys.iter().map(|key| store.kept.get(key, stores::written::FIRST))));
     let is_json = |chunk: &Chunk| chunk.body.starts_with(b",{");
     let (json, csv): (Vec<_>, Vec<_>) =
         chunks.into_iter().map(|chunk| chunk.unwrap().unwrap()).partition(|c| is_json(c));

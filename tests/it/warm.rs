@@ -1,6 +1,7 @@
 //! What a warm list costs above the socket: looks into the store.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -9,8 +10,8 @@ use std::{
 };
 
 use chunkflow::{
-    BoxFuture, Chunk, ChunkKey, Chunkflow, Fetch, Memory, Metrics, Resource, ResourceOptions, Result, ServerConfig,
-    Sizes, Source, Store, closure,
+    BoxFuture, Chunk, ChunkKey, Chunkflow, Chunks, Fetch, Generation, Held, Memory, Metrics, Near, NearState, Resource,
+    ResourceOptions, Result, ServerConfig, Sizes, Source, Store, closure,
 };
 
 use crate::{
@@ -21,21 +22,13 @@ use crate::{
 /// A store in memory that counts how often somebody looks into it.
 struct Looks(Memory, AtomicUsize);
 
-impl Store for Looks {
-    fn at_hand(&self, key: &ChunkKey) -> Option<Arc<Chunk>> {
-        self.1.fetch_add(1, Ordering::Relaxed);
-        self.0.at_hand(key)
+#[deny(clippy::missing_trait_methods)]
+impl Chunks for Looks {
+    fn get<'a>(&'a self, key: &'a ChunkKey, generation: Generation) -> BoxFuture<'a, Result<Option<Arc<Chunk>>>> {
+        self.0.get(key, generation)
     }
 
-    fn keep_at_hand(&self, chunk: &Arc<Chunk>, generation: u64) {
-        self.0.keep_at_hand(chunk, generation);
-    }
-
-    fn get<'a>(&'a self, key: &'a ChunkKey) -> BoxFuture<'a, Result<Option<Arc<Chunk>>>> {
-        self.0.get(key)
-    }
-
-    fn put<'a>(&'a self, chunk: Arc<Chunk>, keep: Duration, generation: u64) -> BoxFuture<'a, Result<()>> {
+    fn put<'a>(&'a self, chunk: Arc<Chunk>, keep: Duration, generation: Generation) -> BoxFuture<'a, Result<()>> {
         self.0.put(chunk, keep, generation)
     }
 
@@ -43,12 +36,32 @@ impl Store for Looks {
         self.0.forget(resource)
     }
 
-    fn generation(&self, resource: &[u8; 16]) -> u64 {
-        self.0.generation(resource)
+    fn generation<'a>(&'a self, resource: &'a [u8; 16], keep: Duration) -> BoxFuture<'a, Result<Generation>> {
+        self.0.generation(resource, keep)
     }
 
-    fn is_here(&self) -> bool {
-        true
+    fn known_generation(&self, resource: &[u8; 16]) -> Option<Generation> {
+        self.0.known_generation(resource)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl Near for Looks {
+    fn at_hand(&self, key: &ChunkKey) -> Option<Arc<Chunk>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.at_hand(key)
+    }
+
+    fn keep_at_hand(&self, chunk: &Arc<Chunk>, generation: Option<Generation>) {
+        self.0.keep_at_hand(chunk, generation);
+    }
+
+    fn held(&self) -> HashMap<[u8; 16], Held> {
+        self.0.held()
+    }
+
+    fn state(&self) -> NearState {
+        self.0.state()
     }
 }
 
@@ -67,7 +80,7 @@ impl Counted {
     fn with(source: Arc<dyn Source>, options: ResourceOptions) -> Counted {
         let (store, hands) = (Arc::new(Looks(Memory::new(64 << 20), AtomicUsize::new(0))), Hands::default());
         let numbers = Resource::new("numbers", source, options).unwrap();
-        let app = Chunkflow::with_clock(Arc::clone(&store) as _, hands.clock(), Arc::new(Metrics::default()));
+        let app = Chunkflow::with_clock(Store::here(Arc::clone(&store)), hands.clock(), Arc::new(Metrics::default()));
         Counted { server: Running::start(ServerConfig::default(), app.with(numbers)), store, hands }
     }
 

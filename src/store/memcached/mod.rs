@@ -35,7 +35,7 @@ const RAISES: usize = 8;
 struct Memcached(Vec<Arc<Node>>);
 
 /// Opens `memcached://…`; connections are made when they are first needed.
-pub(super) fn open(options: &StoreOptions) -> Result<Arc<dyn Store>> {
+pub(super) fn open(options: &StoreOptions) -> Result<Store> {
     let hosts = options.url.strip_prefix("memcached://").unwrap_or_default();
     let addresses: Vec<&str> = hosts.trim_end_matches('/').split(',').collect();
     let is_whole = |address: &&str| {

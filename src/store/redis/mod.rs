@@ -4,7 +4,7 @@ mod answer;
 mod link;
 mod url;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{Cmd, Pipeline, Value};
@@ -38,7 +38,7 @@ struct Redis {
 }
 
 /// Opens `redis://…` and its kinds; a connection is made when it is first needed.
-pub(super) fn open(options: &StoreOptions) -> Result<Arc<dyn Store>> {
+pub(super) fn open(options: &StoreOptions) -> Result<Store> {
     // rediss asks for the process's; another may have been chosen already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let link = Link::new(url::connector(options)?);
@@ -102,6 +102,10 @@ impl Remote for Redis {
             let commands = alone(redis::cmd("EVAL").arg(TAKE_BACK).arg(1).arg(name).arg(&bytes[..]));
             self.health.write(self.link.exchange(&commands, Call::Write)).await.map(drop)
         })
+    }
+
+    fn copies<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Option<Bytes>>>> {
+        Box::pin(async move { Ok(vec![self.get(name).await?]) })
     }
 
     fn raise_copies<'a>(&'a self, name: &'a str, number: u64) -> BoxFuture<'a, Result<()>> {

@@ -7,8 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use chunkflow::{
-    BoxFuture, Chunk, ChunkKey, Chunkflow, Error, Kind, Lease, Metrics, Resource, ResourceOptions, Result, Sizes,
-    Source, Store, system_clock,
+    Agreement, BoxFuture, Chunk, ChunkKey, Chunkflow, Chunks, Error, FarState, Generation, Kind, Lease, Metrics,
+    OnPurge, Resource, ResourceOptions, Result, Sizes, Source, Store, system_clock,
 };
 use http::Request;
 use http_body_util::BodyExt;
@@ -52,16 +52,12 @@ impl Corrupting {
     }
 }
 
-impl Store for Corrupting {
-    fn at_hand(&self, _: &ChunkKey) -> Option<Arc<Chunk>> {
-        None
-    }
-
-    fn get<'a>(&'a self, key: &'a ChunkKey) -> BoxFuture<'a, Result<Option<Arc<Chunk>>>> {
+impl Chunks for Corrupting {
+    fn get<'a>(&'a self, key: &'a ChunkKey, _: Generation) -> BoxFuture<'a, Result<Option<Arc<Chunk>>>> {
         Box::pin(async move { self.read(key) })
     }
 
-    fn put<'a>(&'a self, chunk: Arc<Chunk>, _: Duration, _: u64) -> BoxFuture<'a, Result<()>> {
+    fn put<'a>(&'a self, chunk: Arc<Chunk>, _: Duration, _: Generation) -> BoxFuture<'a, Result<()>> {
         self.kept.lock().unwrap().push((chunk.key.clone(), chunk.seal(None)));
         Box::pin(async { Ok(()) })
     }
@@ -70,11 +66,17 @@ impl Store for Corrupting {
         Box::pin(async { Ok(()) })
     }
 
-    fn generation(&self, _: &[u8; 16]) -> u64 {
-        0
+    fn generation<'a>(&'a self, _: &'a [u8; 16], _: Duration) -> BoxFuture<'a, Result<Generation>> {
+        Box::pin(async { Ok(Generation(0)) })
     }
 
-    fn lease<'a>(&'a self, key: &'a ChunkKey, _: Duration) -> BoxFuture<'a, Result<Lease>> {
+    fn known_generation(&self, _: &[u8; 16]) -> Option<Generation> {
+        Some(Generation(0))
+    }
+}
+
+impl Agreement for Corrupting {
+    fn lease<'a>(&'a self, key: &'a ChunkKey, _: Generation, _: Duration) -> BoxFuture<'a, Result<Lease>> {
         Box::pin(async move {
             match self.random.lock().unwrap().u8(0..10) {
                 0 => return Ok(Lease::Theirs),
@@ -84,9 +86,19 @@ impl Store for Corrupting {
             Ok(Lease::Ours { token: 1, there: self.read(key) })
         })
     }
+
+    fn release<'a>(&'a self, _: &'a ChunkKey, _: Generation, _: u64) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn on_purge(&self, _: OnPurge) {}
+
+    fn machines(&self) -> FarState {
+        FarState::default()
+    }
 }
 
-fn lists(store: Arc<dyn Store>) -> Chunkflow {
+fn lists(store: Store) -> Chunkflow {
     let chunkflow = Chunkflow::with_clock(store, system_clock(), Arc::new(Metrics::default()));
     // Two sources, and two definitions of each.
     let lists = [("one", 7, 40), ("two", 7, 100), ("three", 9, 40), ("four", 9, 100)];
@@ -110,9 +122,9 @@ proptest! {
     #[test]
     fn whatever_a_store_gives_back_no_row_is_wrong(seed: u64) {
         runtime().block_on(async {
-            let sound = lists(Arc::new(chunkflow::Memory::new(64 << 20)));
+            let sound = lists(chunkflow::Memory::new(64 << 20).into());
             let random = Mutex::new(fastrand::Rng::with_seed(seed));
-            let damaged = lists(Arc::new(Corrupting { kept: Mutex::default(), random }));
+            let damaged = lists(Store::shared(Arc::new(Corrupting { kept: Mutex::default(), random })));
             for target in TARGETS.iter().cycle().take(TARGETS.len() * 3) {
                 assert!(body(&damaged, target).await == body(&sound, target).await, "{target}");
                 damaged.written().await;

@@ -19,7 +19,7 @@ pub mod written;
 use std::{path::Path, sync::Arc};
 
 use chunkflow::{
-    Chunkflow, Metrics, Resource, ResourceOptions, ServerConfig, Source, Store, StoreOptions, open_store, promises,
+    Chunkflow, Metrics, Resource, ResourceOptions, ServerConfig, Source, StoreOptions, open_store, promises,
     system_clock,
 };
 
@@ -54,7 +54,7 @@ fn every_shared_store_keeps_the_promises_of_stores_packed_or_not_with_and_withou
 /// A server of `/numbers` over a shared store.
 pub fn serve(source: &Arc<Numbers>, options: StoreOptions, resource: ResourceOptions) -> Running {
     Running::with(ServerConfig::default(), async || {
-        let store: Arc<dyn Store> = open_store(&options).unwrap();
+        let store = open_store(&options).unwrap();
         let resource = Resource::new("numbers", Arc::clone(source) as Arc<dyn Source>, resource).unwrap();
         Chunkflow::with_clock(store, system_clock(), Arc::new(Metrics::default())).with(resource)
     })
@@ -145,7 +145,7 @@ fn a_server_that_began_without_the_store_learns_of_a_purge_once_it_is_there() {
     assert_eq!(ids(&without.get("/numbers")).len(), 300);
     machine.order("go", "going");
     until("the purge is done", || with.block_on(with.chunkflow.purge("numbers")).is_ok());
-    let at = |server: &Running| server.chunkflow.generation("numbers").unwrap();
+    let at = |server: &Running| server.chunkflow.generation("numbers");
     until("it learns of it", || at(&without) == at(&with));
     let before = without.chunkflow.metrics().loads() + without.chunkflow.metrics().misses();
     assert_eq!(ids(&without.get("/numbers")).len(), 300);

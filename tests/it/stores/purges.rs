@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use chunkflow::{ChunkKey, Cursor, ListKey, Store, StoreOptions, open_store};
+use chunkflow::{Generation, StoreOptions, open_store};
 
 use super::{options, url};
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
 };
 
 const LIST: [u8; 16] = [7; 16];
+const KEEP: Duration = Duration::from_secs(60);
 
 /// A machine in front of a store, on which what writes a generation waits for an order.
 struct Slow {
@@ -73,17 +74,12 @@ fn a_purge_is_not_undone_by_a_server_that_puts_an_older_one_back_into_a_store_th
         let direct = options(&machine, "undone", 0);
         let behind = url(&machine).replace(&machine.port.to_string(), &slow.address.port().to_string());
         let behind = StoreOptions { prefix: direct.prefix.clone(), near: 0, ..StoreOptions::new(behind) };
-        let (purger, server) = runtime.block_on(async {
-            (open_store(&direct).unwrap() as Arc<dyn Store>, open_store(&behind).unwrap() as Arc<dyn Store>)
-        });
-        runtime.block_on(purger.forget(&LIST)).unwrap();
-        let first = purger.generation(&LIST);
+        let (purger, server) = runtime.block_on(async { (open_store(&direct).unwrap(), open_store(&behind).unwrap()) });
+        runtime.block_on(purger.chunks().forget(&LIST)).unwrap();
+        let first = purger.chunks().known_generation(&LIST);
         drop(purger);
         until("the server knows of the first purge", || {
-            // A lease is what asks for a generation.
-            let key = ChunkKey::new(&ListKey([7; 48]), &Cursor::start(), 0);
-            let _ = runtime.block_on(server.lease(&key, Duration::from_secs(1)));
-            server.generation(&LIST) == first
+            runtime.block_on(server.chunks().generation(&LIST, KEEP)).ok() == first
         });
         let mut machine_itself = TcpStream::connect(("127.0.0.1", machine.port)).unwrap();
         machine_itself.write_all(if kind == Kind::Redis { b"FLUSHALL\r\n" } else { b"flush_all\r\n" }).unwrap();
@@ -91,12 +87,12 @@ fn a_purge_is_not_undone_by_a_server_that_puts_an_older_one_back_into_a_store_th
         // By a process that is gone then, as `chunkflow purge` is.
         let second = runtime.block_on(async {
             let purger = open_store(&direct).unwrap();
-            purger.forget(&LIST).await.unwrap();
-            purger.generation(&LIST)
+            purger.chunks().forget(&LIST).await.unwrap();
+            purger.chunks().known_generation(&LIST)
         });
         assert!(second > first);
         slow.go();
-        until("the server knows of the second purge", || server.generation(&LIST) == second);
+        until("the server knows of the second purge", || server.chunks().known_generation(&LIST) == second);
     }
 }
 
@@ -118,15 +114,14 @@ fn what_is_no_generation_is_no_match_for_a_purge() {
             assert!(raw.read(&mut [0; 64]).unwrap() > 0);
             let purged = runtime.block_on(async {
                 let purger = open_store(&options).unwrap();
-                purger.forget(&LIST).await.unwrap();
-                purger.generation(&LIST)
+                purger.chunks().forget(&LIST).await.unwrap();
+                purger.chunks().known_generation(&LIST).unwrap()
             });
             let seen = runtime.block_on(async {
                 let store = open_store(&options).unwrap();
-                let _ = store.get(&ChunkKey::new(&ListKey([7; 48]), &Cursor::start(), 0)).await;
-                store.generation(&LIST)
+                store.chunks().generation(&LIST, KEEP).await.unwrap()
             });
-            assert!(seen == purged && seen < 1 << 53, "{kind:?}, {garbage}: {seen} and not {purged}");
+            assert!(seen == purged && seen < Generation(1 << 53), "{kind:?}, {garbage}: {seen:?} and not {purged:?}");
         }
     }
 }

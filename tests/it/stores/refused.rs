@@ -191,10 +191,10 @@ fn a_memcached_that_refuses_many_writes_in_a_row_is_read_all_the_same() {
 
     runtime().block_on(async {
         let store = open_store(&options(&machine, "row", 0)).unwrap();
-        // With the first answer the generation is known.
-        assert!(store.get(&key(0)).await.unwrap().is_none());
-        let generation = store.generation(&key(0).resource());
+        let store = store.chunks();
         let keep = Duration::from_secs(60);
+        let generation = store.generation(&key(0).resource(), keep).await.unwrap();
+        assert!(store.get(&key(0), generation).await.unwrap().is_none());
         store.put(chunk(0, 10), keep, generation).await.unwrap();
 
         // More than a breaker allows, and no read comes between them.
@@ -203,7 +203,7 @@ fn a_memcached_that_refuses_many_writes_in_a_row_is_read_all_the_same() {
             refused += u32::from(store.put(chunk(n, 60_000), keep, generation).await.is_err());
         }
         assert!(refused > 20, "{refused} writes were refused");
-        assert!(store.get(&key(0)).await.unwrap().is_some(), "what is there is found");
+        assert!(store.get(&key(0), generation).await.unwrap().is_some(), "what is there is found");
     });
 }
 

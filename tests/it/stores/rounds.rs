@@ -11,8 +11,9 @@ use std::{
 
 use bytes::Bytes;
 use chunkflow::{
-    BoxFuture, Chunk, ChunkKey, Chunkflow, Cursor, ListKey, Metrics, Resource, ResourceOptions, Result, ServerConfig,
-    Sizes, Source, Store, Value, open_store, system_clock,
+    Agreement, BoxFuture, Chunk, ChunkKey, Chunkflow, Chunks, Cursor, FarState, Generation, Held, Lease, ListKey,
+    Metrics, Near, NearState, OnPurge, Resource, ResourceOptions, Result, ServerConfig, Sizes, Source, Store, Value,
+    open_store, system_clock,
 };
 use http::Request;
 use http_body_util::BodyExt;
@@ -41,8 +42,6 @@ fn place_of(key: &ChunkKey) -> usize {
 struct Forged {
     next: Vec<Option<usize>>,
     rows: u32,
-    /// Whether it is in memory, or another machine's.
-    here: bool,
     made: Mutex<HashMap<ChunkKey, Arc<Chunk>>>,
     handed_out: AtomicU64,
     forgotten: AtomicBool,
@@ -66,16 +65,18 @@ impl Forged {
     }
 }
 
-impl Store for Forged {
-    fn at_hand(&self, key: &ChunkKey) -> Option<Arc<Chunk>> {
-        if self.here { self.chunk(key) } else { None }
+impl Forged {
+    fn generation_now(&self) -> Generation {
+        Generation(self.forgotten.load(Ordering::SeqCst).into())
     }
+}
 
-    fn get<'a>(&'a self, key: &'a ChunkKey) -> BoxFuture<'a, Result<Option<Arc<Chunk>>>> {
+impl Chunks for Forged {
+    fn get<'a>(&'a self, key: &'a ChunkKey, _: Generation) -> BoxFuture<'a, Result<Option<Arc<Chunk>>>> {
         Box::pin(async move { Ok(self.chunk(key)) })
     }
 
-    fn put<'a>(&'a self, _: Arc<Chunk>, _: Duration, _: u64) -> BoxFuture<'a, Result<()>> {
+    fn put<'a>(&'a self, _: Arc<Chunk>, _: Duration, _: Generation) -> BoxFuture<'a, Result<()>> {
         Box::pin(async { Ok(()) })
     }
 
@@ -84,12 +85,44 @@ impl Store for Forged {
         Box::pin(async { Ok(()) })
     }
 
-    fn generation(&self, _: &[u8; 16]) -> u64 {
-        self.forgotten.load(Ordering::SeqCst).into()
+    fn generation<'a>(&'a self, _: &'a [u8; 16], _: Duration) -> BoxFuture<'a, Result<Generation>> {
+        Box::pin(async { Ok(self.generation_now()) })
     }
 
-    fn is_here(&self) -> bool {
-        self.here
+    fn known_generation(&self, _: &[u8; 16]) -> Option<Generation> {
+        Some(self.generation_now())
+    }
+}
+
+impl Near for Forged {
+    fn at_hand(&self, key: &ChunkKey) -> Option<Arc<Chunk>> {
+        self.chunk(key)
+    }
+
+    fn keep_at_hand(&self, _: &Arc<Chunk>, _: Option<Generation>) {}
+
+    fn held(&self) -> HashMap<[u8; 16], Held> {
+        HashMap::new()
+    }
+
+    fn state(&self) -> NearState {
+        NearState::default()
+    }
+}
+
+impl Agreement for Forged {
+    fn lease<'a>(&'a self, _: &'a ChunkKey, _: Generation, _: Duration) -> BoxFuture<'a, Result<Lease>> {
+        Box::pin(async { Ok(Lease::Ours { token: 0, there: Ok(None) }) })
+    }
+
+    fn release<'a>(&'a self, _: &'a ChunkKey, _: Generation, _: u64) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn on_purge(&self, _: OnPurge) {}
+
+    fn machines(&self) -> FarState {
+        FarState::default()
     }
 }
 
@@ -109,7 +142,7 @@ async fn body(chunkflow: &Chunkflow, method: &str, target: &str, coding: &str) -
     (status, bytes.into(), true)
 }
 
-fn numbers(store: Arc<dyn Store>, rows: u64) -> Chunkflow {
+fn numbers(store: Store, rows: u64) -> Chunkflow {
     let source: Arc<dyn Source> = Numbers::new(rows, 3);
     let options = ResourceOptions { sizes: Sizes { rows: 10, bytes: 1 }, ..ResourceOptions::default() };
     let metrics = Arc::new(Metrics::default());
@@ -126,7 +159,7 @@ proptest! {
         let places = tail + round;
         let next: Vec<Option<usize>> = (1..places).chain([tail]).map(Some).collect();
         let store = Arc::new(Forged {
-            next, rows, here, made: Mutex::default(), handed_out: AtomicU64::new(0), forgotten: AtomicBool::new(false),
+            next, rows, made: Mutex::default(), handed_out: AtomicU64::new(0), forgotten: AtomicBool::new(false),
         });
         let (method, target, coding) = [
             ("GET", "/numbers.ndjson", "identity"),
@@ -136,7 +169,9 @@ proptest! {
             ("HEAD", "/numbers.ndjson", "identity"),
         ][how];
         runtime().block_on(async {
-            let chunkflow = numbers(Arc::clone(&store) as Arc<dyn Store>, 100);
+            // In memory, or another machine's.
+            let forged = Arc::clone(&store);
+            let chunkflow = numbers(if here { Store::here(forged) } else { Store::shared(forged) }, 100);
             let asked = body(&chunkflow, method, target, coding);
             let (status, _, whole) = tokio::time::timeout(crate::support::STUCK, asked).await.expect("it ends");
             // Looked at while its length is found out, and then sent.

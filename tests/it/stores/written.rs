@@ -4,14 +4,14 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use chunkflow::{
-    Body, BoxFuture, Chunk, ChunkKey, Chunkflow, Lease, Memory, Metrics, Resource, ResourceOptions, Result, Sizes,
-    Store, system_clock,
+    Agreement, Body, BoxFuture, Chunk, ChunkKey, Chunkflow, Chunks, Error, FarState, Generation, Kind, Lease, Memory,
+    Metrics, OnPurge, Resource, ResourceOptions, Result, Sizes, Store, system_clock,
 };
 use http::Request;
 use http_body_util::BodyExt;
@@ -22,22 +22,33 @@ use crate::support::{Numbers, runtime, until};
 pub struct Counting {
     pub kept: Memory,
     pub writes: Mutex<HashMap<ChunkKey, u32>>,
-    /// Chunks in memory in front of it.
-    near: Mutex<HashMap<ChunkKey, Arc<Chunk>>>,
+    /// Whether it says no generation, as one that is down.
+    is_down: AtomicBool,
+    /// How often it was asked for one.
+    asked: AtomicU64,
 }
 
 impl Counting {
     pub fn new() -> Arc<Counting> {
-        Arc::new(Counting { kept: Memory::new(64 << 20), writes: Mutex::default(), near: Mutex::default() })
+        Arc::new(Counting {
+            kept: Memory::new(64 << 20),
+            writes: Mutex::default(),
+            is_down: AtomicBool::new(false),
+            asked: AtomicU64::new(0),
+        })
     }
 
     fn serve(self: &Arc<Counting>) -> Chunkflow {
-        serve(Arc::clone(self) as _)
+        serve(self.store())
+    }
+
+    pub fn store(self: &Arc<Counting>) -> Store {
+        Store::shared(Arc::clone(self))
     }
 }
 
 /// A list over a store, of which a run holds many chunks.
-fn serve(store: Arc<dyn Store>) -> Chunkflow {
+fn serve(store: impl Into<Store>) -> Chunkflow {
     let options = ResourceOptions { sizes: Sizes { rows: 40, bytes: 1 }, ..ResourceOptions::default() };
     let resource = Resource::new("list", Numbers::new(5_000, 7), options).unwrap();
     Chunkflow::with_clock(store, system_clock(), Arc::new(Metrics::default())).with(resource)
@@ -64,16 +75,13 @@ async fn read_all(chunkflow: &Chunkflow) {
     chunkflow.written().await;
 }
 
-impl Store for Counting {
-    fn at_hand(&self, key: &ChunkKey) -> Option<Arc<Chunk>> {
-        self.near.lock().unwrap().get(key).cloned()
+#[deny(clippy::missing_trait_methods)]
+impl Chunks for Counting {
+    fn get<'a>(&'a self, key: &'a ChunkKey, generation: Generation) -> BoxFuture<'a, Result<Option<Arc<Chunk>>>> {
+        self.kept.get(key, generation)
     }
 
-    fn get<'a>(&'a self, key: &'a ChunkKey) -> BoxFuture<'a, Result<Option<Arc<Chunk>>>> {
-        self.kept.get(key)
-    }
-
-    fn put<'a>(&'a self, chunk: Arc<Chunk>, keep: Duration, generation: u64) -> BoxFuture<'a, Result<()>> {
+    fn put<'a>(&'a self, chunk: Arc<Chunk>, keep: Duration, generation: Generation) -> BoxFuture<'a, Result<()>> {
         *self.writes.lock().unwrap().entry(chunk.key.clone()).or_default() += 1;
         self.kept.put(chunk, keep, generation)
     }
@@ -82,14 +90,38 @@ impl Store for Counting {
         self.kept.forget(resource)
     }
 
-    fn generation(&self, resource: &[u8; 16]) -> u64 {
-        self.kept.generation(resource)
+    fn generation<'a>(&'a self, resource: &'a [u8; 16], keep: Duration) -> BoxFuture<'a, Result<Generation>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.is_down.load(Ordering::SeqCst) {
+            return Box::pin(std::future::ready(Err(Error::new(Kind::Unavailable, "it is down"))));
+        }
+        self.kept.generation(resource, keep)
     }
 
-    fn lease<'a>(&'a self, key: &'a ChunkKey, _: Duration) -> BoxFuture<'a, Result<Lease>> {
-        Box::pin(async move { Ok(Lease::Ours { token: 1, there: self.kept.get(key).await }) })
+    fn known_generation(&self, resource: &[u8; 16]) -> Option<Generation> {
+        self.kept.known_generation(resource).filter(|_| !self.is_down.load(Ordering::SeqCst))
     }
 }
+
+/// Nobody else shares it.
+impl Agreement for Counting {
+    fn lease<'a>(&'a self, key: &'a ChunkKey, generation: Generation, _: Duration) -> BoxFuture<'a, Result<Lease>> {
+        Box::pin(async move { Ok(Lease::Ours { token: 1, there: self.kept.get(key, generation).await }) })
+    }
+
+    fn release<'a>(&'a self, _: &'a ChunkKey, _: Generation, _: u64) -> BoxFuture<'a, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn on_purge(&self, _: OnPurge) {}
+
+    fn machines(&self) -> FarState {
+        FarState::default()
+    }
+}
+
+/// The generation of a resource that nobody has purged.
+pub const FIRST: Generation = Generation(0);
 
 #[test]
 fn each_chunk_of_a_cold_list_is_written_to_a_shared_store_once() {
@@ -107,6 +139,26 @@ fn each_chunk_of_a_cold_list_is_written_to_a_shared_store_once() {
 }
 
 #[test]
+fn a_store_that_does_not_say_its_generation_is_asked_once_for_a_place_and_nothing_is_written_to_it() {
+    let store = Counting::new();
+    let chunkflow = serve(store.store().behind(Memory::new(64 << 20)));
+    let metrics = chunkflow.metrics();
+    let fetched = || metrics.loads() + metrics.hits();
+    runtime().block_on(async {
+        store.is_down.store(true, Ordering::SeqCst);
+        read_all(&chunkflow).await;
+        assert!(store.writes.lock().unwrap().is_empty(), "no server would find it");
+        let asked = store.asked.load(Ordering::SeqCst);
+        assert!((1..=metrics.loads()).contains(&asked), "{asked} times for {} places", metrics.loads());
+
+        let loads = metrics.loads();
+        read_all(&chunkflow).await;
+        assert_eq!(metrics.loads(), loads, "it is kept near");
+        assert!(fetched() > loads);
+    });
+}
+
+#[test]
 fn no_row_is_read_twice_where_some_chunks_of_a_run_are_at_hand_already() {
     let full = Counting::new();
     let all = runtime().block_on(async {
@@ -115,14 +167,14 @@ fn no_row_is_read_twice_where_some_chunks_of_a_run_are_at_hand_already() {
         let keys: Vec<ChunkKey> = full.writes.lock().unwrap().keys().cloned().collect();
         let mut chunks = vec![];
         for key in &keys {
-            chunks.extend(full.kept.get(key).await.unwrap());
+            chunks.extend(full.kept.get(key, FIRST).await.unwrap());
         }
         chunks
     });
-    let store = Counting::new();
+    let store = Counting::new().store().behind(Memory::new(64 << 20));
     // One in three, wherever it stands.
-    store.near.lock().unwrap().extend(all.iter().step_by(3).map(|chunk| (chunk.key.clone(), Arc::clone(chunk))));
-    let chunkflow = store.serve();
+    all.iter().step_by(3).for_each(|chunk| store.near().unwrap().keep_at_hand(chunk, Some(FIRST)));
+    let chunkflow = serve(store);
     runtime().block_on(read_all(&chunkflow));
     let metrics = chunkflow.metrics();
     assert!(metrics.hits() > 10 && metrics.loads() > 10, "{metrics:?}");
@@ -140,7 +192,7 @@ fn a_client_that_begins_in_the_middle_of_a_run_leaves_the_chunks_before_to_whoev
         let keys: Vec<ChunkKey> = full.writes.lock().unwrap().keys().cloned().collect();
         let mut chunks = vec![];
         for key in &keys {
-            chunks.extend(full.kept.get(key).await.unwrap());
+            chunks.extend(full.kept.get(key, FIRST).await.unwrap());
         }
         let first_id = |chunk: &Arc<Chunk>| {
             let text = String::from_utf8_lossy(&chunk.body);
