@@ -35,8 +35,36 @@ const SHARDS: u64 = 16;
 pub struct Memory {
     chunks: Cache<ChunkKey, Arc<Chunk>, ByBytes, DefaultHashBuilder, Evicts>,
     evictions: Arc<AtomicU64>,
-    /// How often each resource was forgotten.
-    purges: Mutex<HashMap<[u8; 16], u64>>,
+    purges: Mutex<Purges>,
+}
+
+/// So many purged resources have numbers of their own.
+const PURGES: usize = 4096;
+
+/// Purges, numbered one after the other: the generation of a resource is the number of its last.
+/// Those long ago have one number in common, as has each resource that was never purged.
+#[derive(Debug, Default)]
+struct Purges {
+    of: HashMap<[u8; 16], u64>,
+    last: u64,
+    /// The number of all others: of none of them was it ever larger.
+    others: u64,
+}
+
+impl Purges {
+    fn generation(&self, resource: &[u8; 16]) -> Generation {
+        Generation(self.of.get(resource).copied().unwrap_or(self.others))
+    }
+
+    fn note(&mut self, resource: &[u8; 16]) {
+        self.last += 1;
+        self.of.insert(*resource, self.last);
+
+        if self.of.len() > PURGES {
+            self.others = self.last - PURGES as u64 / 2;
+            self.of.retain(|_, number| *number > self.others);
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -95,7 +123,7 @@ impl Memory {
 
     /// Forgets every chunk of a resource.
     pub(super) fn forget_now(&self, resource: &[u8; 16]) {
-        *self.purges.lock().unpoisoned().entry(*resource).or_default() += 1;
+        self.purges.lock().unpoisoned().note(resource);
         self.chunks.retain(|key, _| !key.is_of(resource));
     }
 
@@ -121,13 +149,11 @@ impl Chunks for Memory {
     }
 
     fn generation<'a>(&'a self, resource: &'a [u8; 16], _: Duration) -> BoxFuture<'a, Result<Generation>> {
-        let purges = self.purges.lock().unpoisoned().get(resource).copied();
-        Box::pin(ready(Ok(Generation(purges.unwrap_or_default()))))
+        Box::pin(ready(Ok(self.purges.lock().unpoisoned().generation(resource))))
     }
 
     fn known_generation(&self, resource: &[u8; 16]) -> Option<Generation> {
-        let purges = self.purges.lock().unpoisoned().get(resource).copied();
-        Some(Generation(purges.unwrap_or_default()))
+        Some(self.purges.lock().unpoisoned().generation(resource))
     }
 }
 
@@ -174,6 +200,22 @@ mod tests {
     #[tokio::test]
     async fn the_memory_store_keeps_the_promises_of_stores() {
         super::super::promises(Memory::new(64 << 20)).await;
+    }
+
+    #[test]
+    fn a_purge_is_a_later_generation_however_many_there_are_and_few_are_remembered() {
+        let digest = |n: u64| std::array::from_fn(|at| n.to_le_bytes()[at % 8]);
+        let mut purges = Purges::default();
+        let mut before = purges.generation(&digest(0));
+        for n in 0..3 * PURGES as u64 {
+            let one = digest(n % 5_000);
+            let last = purges.generation(&one);
+            purges.note(&one);
+            assert!(purges.generation(&one) > last, "{n}");
+            assert!(purges.generation(&digest(0)) >= before, "{n}");
+            before = purges.generation(&digest(0));
+            assert!(purges.of.len() <= PURGES, "{n}");
+        }
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@
 
 use std::{
     sync::{Arc, Weak},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -145,7 +145,7 @@ async fn look(shared: Weak<Shared>) {
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(shared) = shared.upgrade() else { return };
-        for resource in shared.known.resources() {
+        for resource in shared.known.resources(Instant::now()) {
             if let Err(error) = shared.ask(&resource).await {
                 tracing::debug!(%error, "whether a resource was purged is not known");
                 break;
@@ -185,10 +185,10 @@ impl Chunks for Shared {
         })
     }
 
-    fn generation<'a>(&'a self, resource: &'a [u8; 16], _: Duration) -> BoxFuture<'a, Result<Generation>> {
+    fn generation<'a>(&'a self, resource: &'a [u8; 16], keep: Duration) -> BoxFuture<'a, Result<Generation>> {
         Box::pin(async move {
             // If there is no answer now, the question is asked again until there is.
-            self.known.remember(resource);
+            self.known.remember(resource, keep);
             match self.known.get(resource) {
                 Some(known) => Ok(known),
                 None => self.ask(resource).await,
