@@ -3,7 +3,7 @@
 //! A store may forget anything at any time and knows nothing of rows. It has three parts
 //! ([`Chunks`], [`Near`], [`Agreement`]) and implements those that apply to it. To add one, write a
 //! file like `memory.rs` and give it its row in [`STORES`]. [`promises`] is the suite that every
-//! one of them must pass.
+//! one of them must pass, one outside of the crate too (`examples/own_store.rs`).
 
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod breaker;
@@ -116,7 +116,8 @@ pub struct StoreOptions {
     pub pack: bool,
     /// What certificates a store over TLS is asked with.
     pub tls: Option<StoreTls>,
-    /// What chunks are authenticated with in a shared store: what servers wrote that do not know it is passed over.
+    /// What chunks are authenticated with in a shared store: what servers wrote that do not know it
+    /// is passed over.
     pub secret: Option<Secret>,
 }
 
@@ -182,7 +183,8 @@ fn share(remote: impl shared::Remote, options: &StoreOptions) -> Store {
     }
 }
 
-/// Opens a store. One that is shared is connected to when it is first asked, and needs a tokio runtime.
+/// Opens a store. One that is shared is connected to when it is first asked, and needs a tokio
+/// runtime.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] when this build has no such kind or the URL is wrong.

@@ -10,7 +10,7 @@ use std::{
 
 use chunkflow::{
     Chunkflow, Closure, Column, Condition, Fetch, Filter, GateLimits, Memory, Operand, Operator, Query, Resource,
-    ResourceOptions, RowBatch, Value, closure,
+    ResourceOptions, RowBatch, Store, Value, closure, promises,
 };
 use http::Request;
 use http_body_util::BodyExt;
@@ -186,4 +186,16 @@ async fn the_example_mounts_a_list_in_an_axum_application() {
     assert!(String::from_utf8_lossy(&own.body).contains("/lists/planets"));
     assert_eq!(list.results().len(), 8);
     assert_eq!(list.header("cache-control"), "no-store");
+}
+
+#[path = "../../examples/own_store.rs"]
+#[allow(dead_code, reason = "its main is for people")]
+mod own_store;
+
+#[tokio::test]
+async fn a_store_that_is_written_outside_of_the_crate_keeps_the_promises_and_is_shared() {
+    let table = || Store::shared(Arc::new(own_store::Table::default()));
+    promises(table()).await;
+    promises(table().behind(Memory::new(16 << 20))).await;
+    assert_eq!(own_store::rows_read_by_two_servers().await.unwrap(), [10_000, 0]);
 }
