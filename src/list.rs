@@ -7,7 +7,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -94,7 +94,7 @@ pub(crate) struct List {
     places: ListKey,
     /// Whether the chunk that was asked for last was in no store.
     cold: AtomicBool,
-    survey: Survey,
+    survey: OnceLock<Arc<Survey>>,
     /// Where it is compressed, the same list as it is.
     plain: Option<Arc<List>>,
 }
@@ -137,7 +137,7 @@ impl List {
             key: ListKey::new(&resource, &variant.digest(places)),
             places: ListKey::new(&resource, places),
             cold: AtomicBool::new(false),
-            survey: Survey::default(),
+            survey: OnceLock::new(),
             plain,
             variant,
         }
@@ -190,7 +190,12 @@ impl List {
 
     /// What is known of all its chunks in memory.
     pub(crate) fn survey(&self) -> &Survey {
-        &self.survey
+        self.survey.get_or_init(Arc::default)
+    }
+
+    /// Has it know what is known to others that are equal, unless it knows something itself.
+    pub(crate) fn share_survey(&self, survey: Arc<Survey>) {
+        self.survey.get_or_init(|| survey);
     }
 
     /// The resource.
@@ -206,6 +211,11 @@ impl List {
     /// The key of the chunk that starts at `cursor`, cut at `cut` rows (0: not cut).
     pub(crate) fn chunk_key(&self, cursor: &Cursor, cut: u32) -> ChunkKey {
         ChunkKey::new(&self.key, cursor, cut)
+    }
+
+    /// What it is known by, in its format and coding and for its host.
+    pub(crate) fn key(&self) -> &ListKey {
+        &self.key
     }
 
     /// What its places are known by: the same in every format and coding, and for every host.

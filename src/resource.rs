@@ -6,7 +6,7 @@ mod writer;
 
 use std::{
     fmt,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -24,7 +24,7 @@ use crate::{
     cursor::Cursor,
     described::{Described, JsonType},
     error::{Error, Kind, Result},
-    flaw::{FlawCount, Told},
+    flaw::FlawCount,
     format::{Format, Member},
     metrics::{Counts, Metrics},
     row::{Column, Field, Fields, Part, Shape},
@@ -80,7 +80,6 @@ pub struct Resource {
     source: Arc<dyn Source>,
     options: ResourceOptions,
     fields: Fields,
-    told: Told,
     writers: Vec<Writer>,
     scales: Scales,
     seal: Seal,
@@ -89,8 +88,8 @@ pub struct Resource {
     digest: [u8; 32],
     remake: Option<Remake>,
     outdated: AtomicBool,
-    /// Where it is counted.
-    counts: Counts,
+    /// Where it is counted; unset while nobody serves it.
+    counts: OnceLock<Counts>,
 }
 
 /// Whether a text can name a resource: any that a path can carry. Clients take `.` and `..` out of paths, and
@@ -160,14 +159,12 @@ impl Resource {
         let mut canonical = Canonical::of("chunkflow resource 3");
         canonical.bytes(&source.fingerprint());
         canonical.bytes(&shape(name, &*source, &fields, &columns, options.sizes));
-        let told = Told::new(fields.len());
         let scales = Scales::new(&fields, &columns);
         Ok(Resource {
             name: name.to_owned(),
             source,
             options,
             fields,
-            told,
             writers,
             scales,
             seal,
@@ -176,7 +173,7 @@ impl Resource {
             digest: canonical.digest(),
             remake: None,
             outdated: AtomicBool::new(false),
-            counts: Counts::default(),
+            counts: OnceLock::new(),
         })
     }
 
@@ -190,22 +187,32 @@ impl Resource {
         &self.source
     }
 
-    /// Where it is counted.
+    /// Where it is counted: nowhere that is told of, where that was not set.
     pub(crate) fn counts(&self) -> &Counts {
-        &self.counts
+        self.counts.get_or_init(Counts::default)
     }
 
-    /// The same resource, counted among these metrics.
-    pub(crate) fn counted_in(self, metrics: &Metrics) -> Resource {
+    /// Has it counted here, unless it is counted elsewhere already.
+    pub(crate) fn count_in(&self, counts: impl FnOnce() -> Counts) {
+        self.counts.get_or_init(counts);
+    }
+
+    /// Its counts among these metrics; `by_name` where it is served by its name.
+    pub(crate) fn counts_among(&self, metrics: &Metrics, by_name: bool) -> Counts {
         let formats: Vec<&'static str> = Format::all().map(Format::name).collect();
-        let list = metrics.list(&self.name, &formats);
-        let database = metrics.database(&self.options.database);
-        Resource { counts: Counts { list, database }, ..self }
+        let (list, database) = if by_name {
+            (metrics.list(&self.name, &formats), metrics.database(&self.options.database))
+        } else {
+            metrics.guest(&self.name, &self.options.database, &formats)
+        };
+
+        Counts::new(list, database, self.fields.len())
     }
 
-    /// The same resource, counted where the one before it was.
-    pub(crate) fn counted_as(self, before: &Resource) -> Resource {
-        Resource { counts: before.counts.clone(), ..self }
+    /// Has it counted where the one before it was.
+    pub(crate) fn count_as(&self, before: &Resource) {
+        let Counts { list, database, .. } = before.counts().clone();
+        self.count_in(|| Counts::new(list, database, self.fields.len()));
     }
 
     /// What was set.
@@ -226,7 +233,7 @@ impl Resource {
 
     /// Warns that a field has values that stand otherwise than they were, unless that was said already.
     pub(crate) fn warn_of(&self, count: &FlawCount, request: Option<&str>, trace: Option<TraceId>) {
-        if self.told.is_first(count.field) {
+        if self.counts().told.is_first(count.field) {
             let name = &self.fields[count.field].0;
             let place = Cursor::from_canonical(Bytes::copy_from_slice(&count.first));
             let row = place.map_or_else(String::new, |place| place.told(self.source.order()));

@@ -1,6 +1,6 @@
 //! `chunkflow purge`
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use http::StatusCode;
 
 use super::{Exit, ask, note, open::Opener, say};
@@ -17,7 +17,8 @@ pub(super) async fn run(opener: &Opener<'_>, resource: &str) -> Result<Exit> {
         let chunkflow = config.open().await?;
         // A connection may take longer to come about than a purge waits for it.
         chunkflow.meet_store().await?;
-        chunkflow.purge(resource).await?;
+        let made = chunkflow.resource(resource).context("the resource was not made")?;
+        chunkflow.purge(&made).await?;
     } else if let Some(admin) = &config.admin {
         purge(admin, resource).await?;
     } else {

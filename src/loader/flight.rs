@@ -210,8 +210,10 @@ impl Loader {
                 let resource = place.list.resource();
                 loader.metrics.load_failed(resource.name(), resource.counts(), error);
                 if refresh {
-                    let until = (loader.clock)() + REST;
-                    loader.resting.lock().unpoisoned().insert(place.list.resource().digest(), until);
+                    let now = loader.now();
+                    let mut resting = loader.resting.lock().unpoisoned();
+                    resting.retain(|_, until| now < *until);
+                    resting.insert(resource.digest(), now + REST);
                 }
                 let id = place.request();
                 let trace_id = place.trace().map(display);

@@ -6,7 +6,7 @@ use super::{
     labels::{CLASSES, Call, FAILURES, FoundBy},
     number::{Counter, Histogram},
 };
-use crate::error::Kind;
+use crate::{error::Kind, flaw::Told};
 
 /// Bounds of the time to a first byte, and of calls to stores, in seconds.
 pub(super) const SHORT: &[f64] =
@@ -119,16 +119,24 @@ impl StoreCounts {
     }
 }
 
-/// Where a resource is counted: its list and its database.
+/// Where a resource is counted: its list and its database; and of which of its fields it was warned.
 #[derive(Clone, Debug)]
 pub(crate) struct Counts {
     pub(crate) list: Arc<ListCounts>,
     pub(crate) database: Arc<DatabaseCounts>,
+    pub(crate) told: Arc<Told>,
+}
+
+impl Counts {
+    /// Those of a resource with so many fields, of none of which it was warned.
+    pub(crate) fn new(list: Arc<ListCounts>, database: Arc<DatabaseCounts>, fields: usize) -> Counts {
+        Counts { list, database, told: Arc::new(Told::new(fields)) }
+    }
 }
 
 impl Default for Counts {
     /// Nowhere that is told of.
     fn default() -> Counts {
-        Counts { list: Arc::new(ListCounts::new("", &[])), database: Arc::new(DatabaseCounts::new("")) }
+        Counts::new(Arc::new(ListCounts::new("", &[])), Arc::new(DatabaseCounts::new("")), 0)
     }
 }

@@ -11,7 +11,10 @@ mod problems;
 mod told;
 mod under_way;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
 
 #[cfg(feature = "server")]
 pub(crate) use self::problems::{Problem, Reloaded};
@@ -33,11 +36,19 @@ use crate::{
 /// Bounds of whole streams: a client may take hours.
 const STREAMS: &[f64] = &[0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0];
 
+/// So many lists that no name leads to are counted each by its own; those that come later are counted together.
+const GUESTS: usize = 100;
+
+/// Where those are counted; no resource can be called that.
+const OTHER_GUESTS: &str = "-/others";
+
 /// What the machine counts. Cheap to share: each number is an atomic word.
 #[derive(Debug)]
 pub struct Metrics {
     lists: Mutex<Vec<Arc<ListCounts>>>,
     databases: Mutex<Vec<Arc<DatabaseCounts>>>,
+    /// How many of the lists came as guests.
+    guests: AtomicUsize,
     /// Requests that named no list, or were answered before one was looked for.
     pub(crate) no_list: ListCounts,
     pub(crate) store: StoreCounts,
@@ -65,6 +76,7 @@ impl Default for Metrics {
         Metrics {
             lists: Mutex::default(),
             databases: Mutex::default(),
+            guests: AtomicUsize::new(0),
             no_list: ListCounts::new("", &[]),
             store: StoreCounts::default(),
             compressed: Counter::default(),
@@ -96,6 +108,22 @@ impl Metrics {
         }
         lists.push(Arc::new(ListCounts::new(name, formats)));
         Arc::clone(&lists[lists.len() - 1])
+    }
+
+    /// Where a list is counted that no name leads to, and its database. Names of both come from whoever makes it, and
+    /// so their number is bounded here.
+    pub(crate) fn guest(
+        &self,
+        name: &str,
+        database: &str,
+        formats: &[&'static str],
+    ) -> (Arc<ListCounts>, Arc<DatabaseCounts>) {
+        let is_known = self.lists.lock().unpoisoned().iter().any(|list| list.name == name);
+        let has_name = is_known || self.guests.fetch_add(1, Ordering::Relaxed) < GUESTS;
+        let list = self.list(if has_name { name } else { OTHER_GUESTS }, formats);
+
+        let is_known = self.databases.lock().unpoisoned().iter().any(|known| known.name == database);
+        (list, self.database(if is_known { database } else { "" }))
     }
 
     /// Where a database is counted; the same as before for a name that was there.

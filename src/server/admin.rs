@@ -72,17 +72,18 @@ async fn act(chunkflow: &Chunkflow, shared: &Shared, path: &str, uri: &Uri) -> R
 }
 
 /// 204 once no stream that begins here gets what was read before; other servers follow within two seconds.
-async fn purge(chunkflow: &Chunkflow, resource: &str) -> Result<Response<Body>> {
-    chunkflow.purge(resource).await.map_err(not_purged)?;
-    tracing::info!(resource, "purged");
+async fn purge(chunkflow: &Chunkflow, name: &str) -> Result<Response<Body>> {
+    chunkflow.purge(&*named(chunkflow, name)?).await.map_err(not_purged)?;
+    tracing::info!(resource = name, "purged");
     Ok(no_content())
 }
 
-/// A purge that failed, to whoever runs this server: it is the store that did not take it, and why.
+fn named(chunkflow: &Chunkflow, name: &str) -> Result<Arc<Resource>> {
+    chunkflow.resource(name).ok_or_else(|| Error::new(Kind::Missing, format!("there is no resource `{name}`")))
+}
+
+/// A purge that failed, as the operator is told: it is the store that did not take it, and why.
 fn not_purged(error: Error) -> Error {
-    if error.kind() == Kind::Missing {
-        return error;
-    }
     let remedy = error.advice().unwrap_or("see that the store runs, and purge again").to_owned();
     Error::new(Kind::Refused, format!("the store did not take the purge: {}", error.told())).remedy(remedy)
 }
@@ -94,8 +95,7 @@ async fn warm(chunkflow: &Chunkflow, shared: &Shared, name: &str, uri: &Uri) -> 
     struct Warming<'a> {
         warming: &'a str,
     }
-    let resource = chunkflow.resource(name);
-    let resource = resource.ok_or_else(|| Error::new(Kind::Missing, format!("there is no resource `{name}`")))?;
+    let resource = named(chunkflow, name)?;
     let base = base(chunkflow, &resource, uri)?;
     let warms = || {
         let mut warms = shared.operator.warms.lock().unpoisoned();

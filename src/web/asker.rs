@@ -9,6 +9,9 @@ use crate::{
     trace::{Asked, Trace, Traced},
 };
 
+/// A longer identifier of a request is not logged.
+const LONGEST_ID: usize = 128;
+
 /// Who asks, and when.
 pub(crate) struct Asker {
     /// Whom loads count for.
@@ -23,6 +26,17 @@ pub(crate) struct Asker {
 }
 
 impl Asker {
+    /// Who asks, as far as the request itself tells.
+    pub(super) fn of<B>(request: &Request<B>) -> Asker {
+        Asker {
+            requester: request.extensions().get().copied().unwrap_or_default(),
+            id: request.headers().get("x-request-id").filter(|id| id.len() <= LONGEST_ID).cloned(),
+            began: Instant::now(),
+            client: None,
+            trace: Trace::of(request.headers()),
+        }
+    }
+
     /// Begins the trace of a request for a list, if it has one.
     pub(super) fn traced<B>(&self, request: &Request<B>, resource: &str, origin: Option<&str>) -> Traced {
         let asked = Asked { resource, client: self.client, origin };

@@ -3,6 +3,8 @@
 //! It comes back by itself after a stream that ends, but gives up for good at any status but 200
 //! (WHATWG HTML §9.2.3). So a failure that will pass is an empty stream that says when to come back.
 
+use std::future::Future;
+
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::{
@@ -26,6 +28,21 @@ pub(crate) fn are_asked_for<B>(request: &Request<B>) -> bool {
 
 fn wants_events(headers: &HeaderMap) -> bool {
     last_event(headers).is_some() || accepted(headers).is_ok_and(|format| format.name() == "sse")
+}
+
+/// Has a request answered as `EventSource` needs it, where it is one of its.
+pub(super) fn answering<B, F>(
+    request: &Request<B>,
+    answer: F,
+) -> impl Future<Output = Response<Body>> + Send + use<B, F>
+where
+    F: Future<Output = Response<Body>> + Send,
+{
+    let for_events = are_asked_for(request);
+    async move {
+        let response = answer.await;
+        if for_events { come_back(response) } else { response }
+    }
 }
 
 /// The response as `EventSource` needs it.

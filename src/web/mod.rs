@@ -5,6 +5,7 @@ mod body;
 mod description;
 mod events;
 mod exposition;
+mod guests;
 mod host;
 mod landing;
 mod next;
@@ -34,6 +35,7 @@ pub use self::{
 };
 use self::{
     description::Description,
+    guests::Guests,
     landing::Landing,
     recent::Recent,
     respond::{heads, joined},
@@ -62,20 +64,17 @@ use crate::{
     source::{Database, Requester},
     store::{Generation, Store},
     stream::{Ask, Budget, Stream},
-    trace::{Trace, Traced},
+    trace::Traced,
 };
 
 /// Bytes that streams with a known length may hold in memory together; beyond it streams go out without a length.
 const WHOLE_BUDGET: usize = 256 * 1024 * 1024;
 
-/// A longer identifier of a request is not logged.
-const LONGEST_ID: usize = 128;
-
 /// Proxies cut a silence of 60 seconds.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// The scheme and host that absolute links begin with. Whoever knows better than the `Host` header puts one
-/// into the request's extensions.
+/// The scheme and host that absolute links begin with (`https://www.example.com`). A program that knows better than
+/// the `Host` header puts one into the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(pub String);
 
@@ -111,6 +110,7 @@ struct Inner {
     loader: Arc<Loader>,
     budget: Arc<Budget>,
     recent: Arc<Recent>,
+    guests: Arc<Guests>,
     heads: Arc<Vec<HeaderMap>>,
     heartbeat: Duration,
     /// The databases, by the names that metrics have for them.
@@ -136,6 +136,7 @@ impl Chunkflow {
             loader,
             budget: Budget::new(WHOLE_BUDGET),
             recent: Arc::default(),
+            guests: Arc::default(),
             heads: Arc::new(heads()),
             heartbeat: HEARTBEAT,
             databases: vec![],
@@ -166,7 +167,8 @@ impl Chunkflow {
     pub fn with(mut self, resource: Resource) -> Chunkflow {
         let inner = Arc::make_mut(&mut self.0);
         inner.slots.retain(|one| one.name() != resource.name());
-        inner.slots.push(Slot::new(resource.counted_in(inner.loader.metrics())));
+        resource.count_in(|| resource.counts_among(inner.loader.metrics(), true));
+        inner.slots.push(Slot::new(resource));
         self
     }
 
@@ -214,22 +216,60 @@ impl Chunkflow {
     /// Returns once the first chunk is in hand, so that a source that is down is a 503 and not a cut list.
     /// Every failure is an `application/problem+json` response, but for what passes where `EventSource` asks:
     /// that is told to come back. Needs a tokio runtime; dropping the future or the body stops the work.
+    ///
+    /// An [`Origin`] in the request's extensions is what absolute links begin with, a [`Requester`] whom loads count
+    /// for, a [`Format`] what a path without an extension is answered in, whatever `Accept` says.
     pub fn respond<B>(&self, request: &Request<B>) -> impl Future<Output = Response<Body>> + Send + use<B> {
-        let origin = request.extensions().get().map(|Origin(origin)| &**origin);
-        let requester = request.extensions().get().copied().unwrap_or_default();
-        let id = request.headers().get("x-request-id").filter(|id| id.len() <= LONGEST_ID).cloned();
-        let trace = Trace::of(request.headers());
-        let asker = Asker { requester, id, began: Instant::now(), client: None, trace };
-        let answer = self.respond_from(request, origin, asker);
+        let origin = origin(request);
         let front = self.front(request, origin);
-        let for_events = events::are_asked_for(request);
+        let answer = events::answering(request, self.respond_from(request, origin, Asker::of(request)));
         async move {
-            if let Some(response) = front {
-                return response;
+            match front {
+                Some(response) => response,
+                None => answer.await,
             }
-            let response = answer.await;
-            if for_events { events::come_back(response) } else { response }
         }
+    }
+
+    /// Answers a request for a list that no path here leads to: of a resource that is made for this request, or of one
+    /// for which the program has paths of its own. Everything else is as [`respond`](Chunkflow::respond) says;
+    /// of the address only the query is looked at, so that nothing is a 404 here.
+    ///
+    /// Two resources with the same name, source and fields have the same chunks and loads, however often they are
+    /// made; of a source that is what [`Source::fingerprint`](crate::Source::fingerprint) says. **What a closure
+    /// holds is no part of that**: where it shapes the rows (a tenant, a user, a search), say so by
+    /// [`Closure::version`](crate::Closure::version), or one client gets another's rows.
+    ///
+    /// Nothing is kept of the resource but its chunks, and where it is counted: by its name for the first hundred
+    /// names, and together as `-/others` beyond. One whose table has changed is made again for this request alone.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// use chunkflow::{Chunkflow, Fetch, Resource, ResourceOptions, closure};
+    ///
+    /// async fn orders<B>(chunkflow: &Chunkflow, tenant: u32, request: &http::Request<B>) -> http::Response<chunkflow::Body> {
+    ///     let source = closure(&["id"], |row: &[u32; 1]| row[0], move |fetch: Fetch<u32>| async move {
+    ///         # let _ = (tenant, fetch);
+    ///         Ok::<_, std::io::Error>(vec![/* the tenant's orders behind `fetch.after` */])
+    ///     });
+    ///     let source = Arc::new(source.version(format!("tenant {tenant}")));
+    ///     match Resource::new("orders", source, ResourceOptions::default()) {
+    ///         Ok(resource) => chunkflow.respond_to(&Arc::new(resource), request).await,
+    ///         Err(error) => chunkflow::problem(error),
+    ///     }
+    /// }
+    /// ```
+    pub fn respond_to<B>(
+        &self,
+        resource: &Arc<Resource>,
+        request: &Request<B>,
+    ) -> impl Future<Output = Response<Body>> + Send + use<B> {
+        self.0.guests.count(resource, self.metrics());
+        let named = self.slot(resource.name()).filter(|slot| Arc::ptr_eq(&slot.now(), resource));
+        let slot = named.map_or_else(|| Slot::for_one_request(resource), Arc::clone);
+
+        let answer = self.answer(Ok((slot, None)), request, origin(request), Asker::of(request));
+        events::answering(request, answer)
     }
 
     /// Answers requests for what is no list, at once: `/` and `/openapi.json`.
@@ -245,19 +285,17 @@ impl Chunkflow {
     /// two seconds. No stream that begins after that holds rows that were read before.
     ///
     /// # Errors
-    /// [`Kind::Missing`] when there is no such resource; when the store fails, and then the chunks may still be there.
-    pub async fn purge(&self, resource: &str) -> Result<()> {
-        let found = self.resource(resource);
-        let found = found.ok_or_else(|| Error::new(Kind::Missing, format!("there is no resource `{resource}`")))?;
-        is_known(&found)?;
-        self.0.loader.forget(&found.digest()).await
+    /// When the store fails, and then the chunks may still be there; [`Kind::Unavailable`] while nobody knows what the
+    /// resource is.
+    pub async fn purge(&self, resource: &Resource) -> Result<()> {
+        is_known(resource)?;
+        self.0.loader.forget(&resource.digest()).await
     }
 
-    /// The generation of a resource's chunks, which changes when they are purged; `None` where
-    /// there is no such resource, or where the store has not said it.
-    pub fn generation(&self, resource: &str) -> Option<Generation> {
-        let found = self.resource(resource)?;
-        self.0.loader.generation(&found.digest())
+    /// The generation of a resource's chunks, which changes when they are purged; `None` where the store has not said
+    /// it.
+    pub fn generation(&self, resource: &Resource) -> Option<Generation> {
+        self.0.loader.generation(&resource.digest())
     }
 
     /// The resources whose database has not answered since the start: they are served as far as their chunks
@@ -316,6 +354,7 @@ impl Chunkflow {
     }
 
     async fn whole(&self, list: Arc<List>, warms: bool) -> Result<Body> {
+        self.0.guests.count(list.resource(), self.metrics());
         let ask = Ask {
             list,
             after: Cursor::start(),
@@ -329,6 +368,11 @@ impl Chunkflow {
         };
         Stream::begin(&self.0.loader, ask, &self.0.budget).await.map(Body::from)
     }
+}
+
+/// What absolute links begin with, where the program says it.
+fn origin<B>(request: &Request<B>) -> Option<&str> {
+    request.extensions().get().map(|Origin(origin)| &**origin)
 }
 
 /// The name in a path, where it stands percent-encoded as UTF-8.

@@ -34,17 +34,29 @@ impl Chunkflow {
         origin: Option<&str>,
         asker: Asker,
     ) -> impl Future<Output = Response<Body>> + Send + use<B> {
+        let found = self.find(request.uri().path()).map(|(slot, format)| (Arc::clone(slot), format));
+        self.answer(found, request, origin, asker)
+    }
+
+    /// The same, where it is known already for which list, and in which format if something says it.
+    pub(super) fn answer<B>(
+        &self,
+        found: Result<(Arc<Slot>, Option<Format>), Problem>,
+        request: &Request<B>,
+        origin: Option<&str>,
+        asker: Asker,
+    ) -> impl Future<Output = Response<Body>> + Send + use<B> {
         let inner = Arc::clone(&self.0);
-        let found = self.find(request.uri().path());
+        let found = found.map(|(slot, format)| (slot, format.or_else(|| request.extensions().get().copied())));
         let counts = found.as_ref().ok().map(|(slot, format)| (Arc::clone(&slot.now().counts().list), *format));
         let traced = found.as_ref().map(|(slot, _)| asker.traced(request, slot.name(), origin)).unwrap_or_default();
         let unanswered = Unanswered::new(&traced);
         let asker = (asker, traced);
         let asked = match found {
             Ok((slot, format)) if slot.now().is_outdated() => {
-                Err((Arc::clone(slot), format, parts(request), origin.map(str::to_owned), asker))
+                Err((slot, format, parts(request), origin.map(str::to_owned), asker))
             }
-            Ok((slot, format)) => Ok(self.asked(request, &slot.now(), format, origin, asker)),
+            Ok((slot, format)) => Ok(self.asked(request, slot, format, origin, asker)),
             Err(problem) => Ok(Err(problem)),
         };
         async move {
@@ -52,9 +64,8 @@ impl Chunkflow {
                 Ok(asked) => asked,
                 Err((slot, format, request, origin, asker)) => {
                     slot.renewed(&inner.recent).await;
-                    let resource = Arc::clone(&slot.now());
                     let whole = Chunkflow(Arc::clone(&inner));
-                    whole.asked(&request, &resource, format, origin.as_deref(), asker)
+                    whole.asked(&request, slot, format, origin.as_deref(), asker)
                 }
             };
             let (response, format) = match asked {
@@ -80,8 +91,8 @@ impl Chunkflow {
     fn asked<B>(
         &self,
         request: &Request<B>,
-        resource: &Arc<Resource>,
-        extension: Option<Format>,
+        slot: Arc<Slot>,
+        named: Option<Format>,
         origin: Option<&str>,
         (asker, traced): (Asker, Traced),
     ) -> Result<Asked, Problem> {
@@ -94,8 +105,9 @@ impl Chunkflow {
         if method != Method::GET && method != Method::HEAD {
             return Err(reply::method_not_allowed(method));
         }
+        let resource = &*slot.now();
         is_known(resource)?;
-        let format = extension.map_or_else(|| accepted(request.headers()), Ok)?;
+        let format = named.map_or_else(|| accepted(request.headers()), Ok)?;
         let coding = match resource.options().compress {
             true => accepted_coding(request.headers())?,
             false => None,
@@ -111,9 +123,12 @@ impl Chunkflow {
             Some(origin) => Cow::from(origin),
             None => Cow::from(base(request)?),
         };
-        let list = match params.conditions.is_empty() {
-            true => self.0.recent.list(resource, format, coding, &base),
-            false => Arc::new(List::new(Arc::clone(resource), format, params.conditions, &base)).in_coding(coding),
+        let list = if !params.conditions.is_empty() {
+            Arc::new(List::new(Arc::clone(resource), format, params.conditions, &base)).in_coding(coding)
+        } else if slot.lasts {
+            self.0.recent.list(resource, format, coding, &base)
+        } else {
+            self.0.guests.list(resource, format, coding, &base)
         };
         let ask = Ask {
             list,
@@ -130,7 +145,7 @@ impl Chunkflow {
             return Ok(Asked::Said(self.head(&ask, format, request.uri())));
         }
         let query = ask.limit.and_then(|_| request.uri().query()).map(str::to_owned);
-        Ok(Asked::List(AskedList { ask, format, query }))
+        Ok(Asked::List(AskedList { ask, slot, format, query }))
     }
 
     /// What GET would say, as far as it is known without any work.
@@ -183,6 +198,7 @@ enum Asked {
 
 struct AskedList {
     ask: Ask,
+    slot: Arc<Slot>,
     format: Format,
     /// Where there is a limit: what a link to the next page is made of.
     query: Option<String>,
@@ -218,9 +234,8 @@ impl AskedList {
     /// The same of the resource as it is made again; `None` where it is not, or its cursors or filters are others.
     async fn anew(&self, inner: &Inner) -> Option<Ask> {
         let old = &self.ask.list;
-        let slot = inner.slots.iter().find(|slot| slot.name() == old.resource().name())?;
-        slot.renewed(&inner.recent).await;
-        let resource = Arc::clone(&slot.now());
+        self.slot.renewed(&inner.recent).await;
+        let resource = Arc::clone(&self.slot.now());
 
         let filters = |resource: &Resource| resource.source().filters().to_vec();
         let known = filters(&resource);

@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) struct Slot {
     name: String,
     now: ArcSwap<Resource>,
+    /// Whether it is there for more than one request, so that lists of its resource are kept for the next.
+    pub(super) lasts: bool,
     renewal: Mutex<Renewal>,
 }
 
@@ -53,8 +55,17 @@ impl Drop for Task {
 
 impl Slot {
     pub(super) fn new(resource: Resource) -> Arc<Slot> {
+        Slot::of(Arc::new(resource), true)
+    }
+
+    /// A place for one request, whose resource no name leads to.
+    pub(super) fn for_one_request(resource: &Arc<Resource>) -> Arc<Slot> {
+        Slot::of(Arc::clone(resource), false)
+    }
+
+    fn of(resource: Arc<Resource>, lasts: bool) -> Arc<Slot> {
         let name = resource.name().to_owned();
-        Arc::new(Slot { name, now: ArcSwap::from_pointee(resource), renewal: Mutex::default() })
+        Arc::new(Slot { name, now: ArcSwap::new(resource), lasts, renewal: Mutex::default() })
     }
 
     /// The resource's name, which stays.
@@ -105,7 +116,7 @@ impl Slot {
         let mut renewal = self.renewal();
         match made {
             Ok(resource) => {
-                let resource = resource.counted_as(outdated);
+                resource.count_as(outdated);
                 let is_same = resource.digest() == outdated.digest();
                 self.now.store(Arc::new(resource));
                 renewal.failed = None;

@@ -128,7 +128,7 @@ fn real_clients_have_the_first_rows_while_a_later_chunk_is_blocked() {
             client.rows_are_here();
             source.permits.add_permits(10_000);
             assert_eq!(client.verdict(), whole(encoding), "{name}");
-            server.block_on(server.chunkflow.purge("numbers")).unwrap();
+            server.block_on(server.purge("numbers")).unwrap();
         }
     }
 }
@@ -151,7 +151,7 @@ fn real_clients_see_a_failure_in_mid_stream_as_an_error() {
             let verdict = client.verdict();
             assert_eq!(verdict["rows"], Value::Null, "{name}: the list was cut");
             assert!(verdict["error"].is_string(), "{name}, {how} in {encoding}, sees no error");
-            server.block_on(server.chunkflow.purge("numbers")).unwrap();
+            server.block_on(server.purge("numbers")).unwrap();
         }
     }
 }
@@ -174,7 +174,7 @@ fn go_java_and_chromium_speak_http2_over_tls_and_see_a_reset() {
             assert_eq!(client.verdict(), whole(encoding), "{name}");
         }
         source.fail_behind(3_000, Kind::Unavailable);
-        server.block_on(server.chunkflow.purge("numbers")).unwrap();
+        server.block_on(server.purge("numbers")).unwrap();
         for encoding in encodings {
             client.ask_for(&url, "whole", encoding);
             let verdict = client.verdict();

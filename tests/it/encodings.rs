@@ -257,7 +257,7 @@ fn what_is_read_ahead_of_a_compressed_list_before_a_purge_is_not_kept_after_it()
     source.permits.add_permits(1);
     assert!(client.wait_for_body(|body| String::from_utf8_lossy(&so_far(body)).contains("\"id\":30,")));
     until("the next rows are asked for, and held back", || source.begun() == 2);
-    server.block_on(server.chunkflow.purge("numbers")).unwrap();
+    server.block_on(server.purge("numbers")).unwrap();
     source.permits.add_permits(1_000);
     assert_eq!(ids(&decoded(client.read_reply("GET")).unwrap()).len(), 2_000);
     let compressed = || server.chunkflow.metrics().compressed();

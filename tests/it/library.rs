@@ -8,13 +8,17 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use chunkflow::{
-    Chunkflow, Closure, Column, Condition, Fetch, Filter, GateLimits, Memory, Operand, Operator, Query, Resource,
-    ResourceOptions, RowBatch, Store, Value, closure, promises,
+    Chunkflow, Closure, Column, Condition, DatabaseOptions, Fetch, Filter, Format, GateLimits, Memory, MetricsFormat,
+    Operand, Operator, Query, Resource, ResourceOptions, RowBatch, Spec, Store, Value, closure, open_database,
+    promises,
 };
 use http::Request;
 use http_body_util::BodyExt;
 use serde::Serialize;
+
+use crate::support::File;
 
 #[derive(Serialize)]
 struct Flight {
@@ -24,7 +28,9 @@ struct Flight {
     note: Option<String>,
 }
 
-fn flights(total: usize, fetches: Arc<AtomicUsize>) -> Chunkflow {
+/// A list of flights whose fetches are counted.
+fn resource(name: &str, total: usize, fetches: &Arc<AtomicUsize>) -> Resource {
+    let fetches = Arc::clone(fetches);
     let source = closure(
         &["number", "seats", "stops", "note"],
         |flight: &Flight| flight.number.clone(),
@@ -42,8 +48,15 @@ fn flights(total: usize, fetches: Arc<AtomicUsize>) -> Chunkflow {
             }
         },
     );
-    let resource = Resource::new("flights", Arc::new(source), ResourceOptions::default()).unwrap();
-    Chunkflow::new(Arc::new(Memory::new(64 << 20))).with(resource)
+    Resource::new(name, Arc::new(source), ResourceOptions::default()).unwrap()
+}
+
+fn flights(total: usize, fetches: Arc<AtomicUsize>) -> Chunkflow {
+    no_lists().with(resource("flights", total, &fetches))
+}
+
+fn no_lists() -> Chunkflow {
+    Chunkflow::new(Arc::new(Memory::new(64 << 20)))
 }
 
 async fn body(chunkflow: &Chunkflow, target: &str) -> (http::StatusCode, String) {
@@ -166,6 +179,128 @@ async fn a_batch_that_has_not_the_columns_of_its_list_fails_the_load() {
     let resource = Resource::new("wrong", Arc::new(source), ResourceOptions::default()).unwrap();
     let chunkflow = Chunkflow::new(Arc::new(Memory::new(1 << 20))).with(resource);
     assert_eq!(body(&chunkflow, "/wrong").await.0, 500);
+}
+
+/// What a program's own resource answers to a request, wherever that went.
+async fn answer(
+    chunkflow: &Chunkflow,
+    resource: &Arc<Resource>,
+    request: http::request::Builder,
+) -> (http::response::Parts, Bytes) {
+    let request = request.header("host", "localhost").body(()).unwrap();
+    let (head, body) = chunkflow.respond_to(resource, &request).await.into_parts();
+    (head, body.collect().await.unwrap().to_bytes())
+}
+
+#[tokio::test]
+async fn a_resource_that_no_name_leads_to_is_answered_as_one_of_the_table_whatever_the_path() {
+    let fetches = Arc::new(AtomicUsize::new(0));
+    let named = flights(3_000, Arc::clone(&fetches));
+    let chunkflow = no_lists();
+    let own = Arc::new(resource("flights", 3_000, &fetches));
+    let path = "/some/where.csv/else";
+    let get = |query: &str| Request::get(format!("{path}{query}"));
+
+    let (head, json) = answer(&chunkflow, &own, get("")).await;
+    assert_eq!((head.status.as_u16(), &json[..]), (200, body(&named, "/flights").await.1.as_bytes()));
+    assert_eq!(head.headers["cache-control"], "no-store");
+    assert_eq!(head.headers["cache-status"], "chunkflow; fwd=miss; stored");
+    let cold = fetches.load(Ordering::SeqCst);
+
+    let (head, again) = answer(&chunkflow, &own, get("")).await;
+    assert_eq!((&again, fetches.load(Ordering::SeqCst)), (&json, cold), "a warm list asks nothing");
+    assert!(head.headers["cache-status"].to_str().unwrap().starts_with("chunkflow; hit; ttl="));
+
+    let (head, nothing) = answer(&chunkflow, &own, Request::head(path)).await;
+    assert_eq!((&head.headers["content-length"], nothing.len()), (&json.len().into(), 0));
+    let (head, _) = answer(&chunkflow, &own, Request::options(path)).await;
+    assert_eq!((head.status.as_u16(), head.headers["allow"].to_str().unwrap()), (204, "GET, HEAD, OPTIONS"));
+    let (head, problem) = answer(&chunkflow, &own, Request::post(path)).await;
+    assert_eq!((head.status.as_u16(), problem.starts_with(b"{")), (405, true));
+    assert_eq!(answer(&chunkflow, &own, get("?wrong=1")).await.0.status, 400);
+
+    let (head, csv) = answer(&chunkflow, &own, get("").header("accept", "text/csv")).await;
+    assert!(head.headers["content-type"].to_str().unwrap().starts_with("text/csv") && csv.starts_with(b"number,"));
+    let (_, said) = answer(&chunkflow, &own, get("").extension(Format::named("csv").unwrap())).await;
+    assert_eq!(said, csv, "the program may say the format");
+    let (head, packed) = answer(&chunkflow, &own, get("").header("accept-encoding", "gzip")).await;
+    assert_eq!((head.headers["content-encoding"].to_str().unwrap(), &packed[..2]), ("gzip", &[31, 139][..]));
+
+    let (head, page) = answer(&chunkflow, &own, get("?limit=2")).await;
+    let next = head.headers["link"].to_str().unwrap();
+    let next = next.strip_prefix("<").and_then(|next| next.strip_suffix(">; rel=\"next\"")).unwrap();
+    let (_, rest) = answer(&chunkflow, &own, get(next)).await;
+    let row = |body: &[u8], at: usize| {
+        serde_json::from_slice::<serde_json::Value>(body).unwrap()["results"][at]["number"].clone()
+    };
+    assert_eq!([row(&page, 1), row(&rest, 0)], ["CF00001", "CF00002"]);
+}
+
+#[tokio::test]
+async fn two_resources_that_are_made_apart_share_loads_chunks_and_purges() {
+    let fetches = Arc::new(AtomicUsize::new(0));
+    let made = || Arc::new(resource("flights", 3_000, &fetches));
+    let chunkflow = no_lists();
+    let [first, second] = [made(), made()];
+    let get = || Request::get("/");
+
+    let (one, other) = tokio::join!(answer(&chunkflow, &first, get()), answer(&chunkflow, &second, get()));
+    assert_eq!(one.1, other.1);
+    assert_eq!(other.0.headers["cache-status"], "chunkflow; fwd=miss; collapsed");
+    let cold = fetches.load(Ordering::SeqCst);
+    let metrics = chunkflow.metrics();
+    assert_eq!((metrics.reads(), metrics.rows_read()), (cold as u64, 3_000), "each row was read once");
+
+    assert_eq!(answer(&chunkflow, &made(), get()).await.1, one.1);
+    assert_eq!(fetches.load(Ordering::SeqCst), cold, "a third finds their chunks");
+    let other = Arc::new(resource("another", 3_000, &fetches));
+    assert_eq!(answer(&chunkflow, &other, get()).await.1, one.1);
+    assert!(fetches.load(Ordering::SeqCst) > cold, "another name is another list");
+
+    let before = chunkflow.generation(&first);
+    chunkflow.purge(&made()).await.unwrap();
+    assert_ne!(chunkflow.generation(&first), before);
+    let (head, _) = answer(&chunkflow, &second, get()).await;
+    assert_eq!(head.headers["cache-status"], "chunkflow; fwd=miss; stored");
+}
+
+#[tokio::test]
+async fn a_resource_that_is_made_for_one_request_leaves_its_chunks_behind_and_nothing_else() {
+    let fetches = Arc::new(AtomicUsize::new(0));
+    let chunkflow = no_lists().with(resource("named", 1, &fetches));
+    for n in 0..300 {
+        let own = Arc::new(resource(&format!("list {n}"), 1, &fetches));
+        let gone = Arc::downgrade(&own);
+        assert_eq!(answer(&chunkflow, &own, Request::get("/")).await.0.status, 200);
+        drop(own);
+        // The task of its load may be at its end.
+        while gone.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let text = chunkflow.exposition(MetricsFormat::Text);
+    let counted: Vec<&str> = text.lines().filter(|line| line.starts_with("chunkflow_loads_total{")).collect();
+    assert_eq!(counted.len(), 102, "the one in the table, a hundred by name, and the others together");
+    assert!(counted.contains(&"chunkflow_loads_total{resource=\"-/others\"} 200"), "{counted:?}");
+    assert_eq!(chunkflow.names().collect::<Vec<_>>(), ["named"]);
+}
+
+#[tokio::test]
+async fn a_resource_that_no_name_leads_to_is_made_again_for_the_request_where_its_table_has_changed() {
+    let file = File::with("CREATE TABLE item (id INTEGER PRIMARY KEY); INSERT INTO item VALUES (1)");
+    let url = format!("sqlite:{}", file.path.display());
+    let database = open_database(&DatabaseOptions::new(url)).await.unwrap();
+    let spec = Spec { table: "item".into(), ..Spec::default() };
+    let own = Resource::of("items", &database, &spec, &ResourceOptions::default()).await.unwrap();
+    let (chunkflow, own) = (no_lists(), Arc::new(own));
+    let rows = async || answer(&chunkflow, &own, Request::get("/")).await.1;
+    assert_eq!(rows().await, r#"{"results":[{"id":1}]}"#);
+
+    file.open().execute_batch("ALTER TABLE item ADD name TEXT").unwrap();
+    chunkflow.purge(&own).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(rows().await, r#"{"results":[{"id":1,"name":null}]}"#);
+    }
 }
 
 #[path = "../../examples/embed.rs"]

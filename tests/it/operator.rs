@@ -149,7 +149,7 @@ fn a_person_sees_lists_and_streams_in_a_browser_and_purges_warms_and_cuts() {
     assert!(!hits(&server, "/numbers"));
 
     // What fails is told with its remedy.
-    server.block_on(server.chunkflow.purge("numbers")).unwrap();
+    server.block_on(server.purge("numbers")).unwrap();
     source.fail_behind(0, Kind::Unavailable);
     assert_eq!(server.get("/numbers").status, 503);
     browser.see("the test's source fails here");
@@ -291,7 +291,7 @@ fn the_status_tells_of_databases_with_their_last_failure_and_of_what_is_in_memor
     assert!(told["store"]["near"]["bytes"].as_u64() > Some(0) && told["store"]["far"].is_null());
 
     std::fs::remove_file(&file.path).unwrap();
-    server.block_on(server.chunkflow.purge("list")).unwrap();
+    server.block_on(server.purge("list")).unwrap();
     assert_eq!(server.get("/list").status, 503);
     assert_eq!(server.get("/list").status, 503);
     let told = status(admin);

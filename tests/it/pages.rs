@@ -72,10 +72,10 @@ fn walk_all_ways(rows: u64, width: usize, limit: u64, formats: &[&str], codings:
                 turn += 1;
                 walk(&server, VERSIONS[turn % 3], &path, limit, coding)
             };
-            server.block_on(server.chunkflow.purge("numbers")).unwrap();
+            server.block_on(server.purge("numbers")).unwrap();
             let cold = walk();
             let warm = walk();
-            server.block_on(server.chunkflow.purge("numbers")).unwrap();
+            server.block_on(server.purge("numbers")).unwrap();
             for target in cold.targets.iter().step_by(2) {
                 get(&server, "HTTP/1.1", target, coding);
             }

@@ -271,7 +271,7 @@ fn the_first_rows_arrive_through_every_proxy_while_a_later_chunk_is_blocked() {
         let server = serve_numbers(&source);
         let before = proxy.before(server.address);
         for encoding in ENCODINGS {
-            server.block_on(server.chunkflow.purge("numbers")).unwrap();
+            server.block_on(server.purge("numbers")).unwrap();
             let (begun, read) = (source.begun(), source.reads.lock().unwrap().len());
             source.permits.forget_permits(Semaphore::MAX_PERMITS);
             source.permits.add_permits(1);
@@ -295,7 +295,7 @@ fn a_source_that_fails_in_mid_stream_is_seen_behind_proxies() {
         let server = serve_numbers(&source);
         let before = proxy.before(server.address);
         ENCODINGS.map(|encoding| {
-            server.block_on(server.chunkflow.purge("numbers")).unwrap();
+            server.block_on(server.purge("numbers")).unwrap();
             source.permits.forget_permits(Semaphore::MAX_PERMITS);
             source.permits.add_permits(1);
             before.cut(encoding, When::RowsAreHere, || source.permits.add_permits(10_000))
@@ -312,7 +312,7 @@ fn a_server_that_is_killed_in_mid_stream_is_seen_behind_proxies_but_for_http_1_0
         let (before, kill) = (proxy.before(address), || order.send(()).unwrap());
         let mut expected = proxy.short.into_iter();
         ENCODINGS.map(|encoding| {
-            server.block_on(server.chunkflow.purge("numbers")).unwrap();
+            server.block_on(server.purge("numbers")).unwrap();
             let waits = proxy.waits_for_chunks && encoding != "identity";
             let when = if waits { When::AtOnce } else { When::RowsAreHere };
             let stream = before.cut(encoding, when, kill);
@@ -337,7 +337,7 @@ fn silence_that_nginx_would_end_is_broken_in_time_in_every_encoding() {
         let server = Running::start(ServerConfig::default(), app.with_heartbeat(heartbeat));
         let before = impatient.before(server.address);
         for encoding in ENCODINGS {
-            server.block_on(server.chunkflow.purge("numbers")).unwrap();
+            server.block_on(server.purge("numbers")).unwrap();
             source.permits.forget_permits(Semaphore::MAX_PERMITS);
             source.permits.add_permits(1);
             let mut asked = before.curl("/numbers", encoding, &[]);
@@ -360,7 +360,7 @@ fn head_reads_nothing_behind_proxies() {
         let server = serve_numbers(&source);
         let before = proxy.before(server.address);
         ENCODINGS.map(|encoding| {
-            server.block_on(server.chunkflow.purge("numbers")).unwrap();
+            server.block_on(server.purge("numbers")).unwrap();
             let begun = source.begun();
             let (code, head, error) = before.curl("/numbers", encoding, &["-I"]).end();
             assert!(code == 0 && head.starts_with(b"HTTP/"), "{}: {error}", proxy.name);

@@ -161,7 +161,7 @@ fn streams_are_counted_by_how_they_ended_and_so_are_refusals() {
 
     source.permits.forget_permits(10_000);
     *source.fails_behind.lock().unwrap() = None;
-    server.block_on(server.chunkflow.purge("numbers")).unwrap();
+    server.block_on(server.purge("numbers")).unwrap();
     source.permits.add_permits(1);
     let _client = Client::get(server.address, "/numbers");
     until("one is under way", || server.chunkflow.metrics().streams() == 1);

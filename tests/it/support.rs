@@ -14,8 +14,8 @@ use std::{
 
 pub use crate::client::{Client, Reply, ask};
 use chunkflow::{
-    BoxFuture, Chunkflow, Clock, Column, Config, Error, Kind, Memory, Metrics, Query, Resource, ResourceOptions,
-    Result, RowBatch, RowSink, Run, Server, ServerConfig, Shutdown, Source, Value,
+    BoxFuture, Chunkflow, Clock, Column, Config, Error, Generation, Kind, Memory, Metrics, Query, Resource,
+    ResourceOptions, Result, RowBatch, RowSink, Run, Server, ServerConfig, Shutdown, Source, Value,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -80,6 +80,17 @@ impl Running {
 
     pub fn get(&self, target: &str) -> Reply {
         ask(self.address, "GET", target, &[])
+    }
+
+    /// Forgets the chunks of a resource.
+    pub async fn purge(&self, resource: &str) -> Result<()> {
+        let resource = self.chunkflow.resource(resource).expect("it is there");
+        self.chunkflow.purge(&resource).await
+    }
+
+    /// The generation of a resource.
+    pub fn generation(&self, resource: &str) -> Option<Generation> {
+        self.chunkflow.generation(&self.chunkflow.resource(resource).expect("it is there"))
     }
 }
 

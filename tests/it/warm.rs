@@ -94,7 +94,7 @@ impl Counted {
     }
 
     fn purge(&self) {
-        self.server.block_on(self.server.chunkflow.purge("numbers")).unwrap();
+        self.server.block_on(self.server.purge("numbers")).unwrap();
     }
 }
 

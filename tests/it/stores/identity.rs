@@ -117,7 +117,7 @@ fn rows_that_a_user_reads_who_has_become_another_are_not_kept_under_the_first_on
 
     // From now on new connections read as the other user; those of the second server are of before.
     db.execute(&format!("GRANT {b} TO {a}; ALTER ROLE {a} SET role TO {b}; SELECT pg_terminate_backend(pid) FROM unnest(ARRAY[{connections}]) pid"));
-    first.block_on(first.chunkflow.purge("list")).unwrap();
+    first.block_on(first.purge("list")).unwrap();
     until("the first server has read", || first.get("/list").status == 200);
     first.block_on(first.chunkflow.written());
     assert_eq!(list(&second).0, ["of a"]);
@@ -174,7 +174,7 @@ fn a_file_in_the_place_of_another_is_another_database() {
     let second = serve("files", &database);
     assert_eq!(list(&second), fresh(&["other"]));
     // And a server that runs meanwhile: what it has may be served for its time, never with rows of the other.
-    let purged = first.block_on(first.chunkflow.purge("list"));
+    let purged = first.block_on(first.purge("list"));
     purged.unwrap();
     until("it notices", || first.get("/list").status == 200);
     assert_eq!(list(&first).0, ["other"]);

@@ -145,7 +145,7 @@ fn purged_under_load(store: &str, prefix: &str, between: &[&dyn Fn()]) {
             event();
             db.execute(&format!("UPDATE item SET version = {}", n + 1));
             let by = n % 2;
-            servers[by].block_on(servers[by].chunkflow.purge("list")).unwrap();
+            servers[by].block_on(servers[by].purge("list")).unwrap();
             purges.lock().unwrap().push((Instant::now(), by));
             thread::sleep(SEEN + Duration::from_millis(300));
         }

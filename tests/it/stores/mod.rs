@@ -121,11 +121,11 @@ fn a_purge_on_one_server_is_seen_on_all_and_what_was_read_before_it_never_comes_
             .collect();
         servers.iter().for_each(|server| assert_eq!(ids(&server.get("/numbers")).len(), 300));
         let before = loads(&servers);
-        servers[0].block_on(servers[0].chunkflow.purge("numbers")).unwrap();
+        servers[0].block_on(servers[0].purge("numbers")).unwrap();
         assert_eq!(ids(&servers[0].get("/numbers")).len(), 300);
         assert!(loads(&servers) > before, "{kind:?}: at once where it was asked for");
         let fresh = loads(&servers);
-        let at = |server: &Running| server.chunkflow.generation("numbers").unwrap();
+        let at = |server: &Running| server.generation("numbers");
         until("the other server sees it", || at(&servers[1]) == at(&servers[0]));
         assert_eq!(ids(&servers[1].get("/numbers")).len(), 300);
         assert_eq!(loads(&servers), fresh, "{kind:?}: and takes what the first has loaded");
@@ -144,8 +144,8 @@ fn a_server_that_began_without_the_store_learns_of_a_purge_once_it_is_there() {
     let without = serve();
     assert_eq!(ids(&without.get("/numbers")).len(), 300);
     machine.order("go", "going");
-    until("the purge is done", || with.block_on(with.chunkflow.purge("numbers")).is_ok());
-    let at = |server: &Running| server.chunkflow.generation("numbers");
+    until("the purge is done", || with.block_on(with.purge("numbers")).is_ok());
+    let at = |server: &Running| server.generation("numbers");
     until("it learns of it", || at(&without) == at(&with));
     let before = without.chunkflow.metrics().loads() + without.chunkflow.metrics().misses();
     assert_eq!(ids(&without.get("/numbers")).len(), 300);

@@ -189,15 +189,15 @@ fn the_share_of_a_memcached_node_that_is_dead_or_hangs_goes_to_the_others_until_
             servers.iter().for_each(|server| assert_eq!(read_by(server), 0, "{is_gone}"));
         }
         let server = &servers[0];
-        server.block_on(server.chunkflow.purge("numbers")).expect("a purge is one without it");
+        server.block_on(server.purge("numbers")).expect("a purge is one without it");
         assert!(read_by(server) > 0);
-        let generation = server.chunkflow.generation("numbers");
-        until("the other sees it", || servers[1].chunkflow.generation("numbers") == generation);
+        let generation = server.generation("numbers");
+        until("the other sees it", || servers[1].generation("numbers") == generation);
 
         // What it kept from before the purge is never asked for.
         nodes[1].order(comes, is_back);
         until("it is used again, and all are found", || servers.iter().all(|server| read_by(server) == 0));
-        assert!(servers.iter().all(|server| server.chunkflow.generation("numbers") == generation));
+        assert!(servers.iter().all(|server| server.generation("numbers") == generation));
     }
 }
 
@@ -210,11 +210,11 @@ fn a_purge_without_a_node_is_known_to_a_server_that_never_saw_it_away() {
     // Each of them, since one of them would be asked first where each name has one.
     for node in &nodes {
         node.order("kill", "killed");
-        server.block_on(server.chunkflow.purge("numbers")).expect("a purge is one without it");
+        server.block_on(server.purge("numbers")).expect("a purge is one without it");
         node.order("start", "ready");
 
         let another = over_nodes(&url, &source);
         assert!(another.get("/numbers").whole);
-        assert_eq!(another.chunkflow.generation("numbers"), server.chunkflow.generation("numbers"));
+        assert_eq!(another.generation("numbers"), server.generation("numbers"));
     }
 }

@@ -114,7 +114,7 @@ fn a_redis_that_refuses_writes_for_any_reason_is_read_and_is_written_to_again_wh
             assert!(!listed.takes_another(), "{reason}");
             assert_eq!(listed.loads_of("/numbers", ROWS), 0, "{reason}: what is there is found");
         }
-        let purged = listed.server.block_on(listed.server.chunkflow.purge("numbers")).expect_err("it is refused");
+        let purged = listed.server.block_on(listed.server.purge("numbers")).expect_err("it is refused");
         assert_eq!(purged.kind(), ErrorKind::Refused, "{reason}: {purged}");
         assert!(purged.advice().is_some(), "{reason}: {purged}");
 
@@ -150,7 +150,7 @@ fn a_cluster_that_only_reads_since_it_is_not_whole_is_read() {
         // What stood in that place, if anything did, is gone.
         assert!(listed.loads_of("/numbers", ROWS) <= 1, "what is there is found");
     }
-    let purged = listed.server.block_on(listed.server.chunkflow.purge("numbers")).expect_err("it is refused");
+    let purged = listed.server.block_on(listed.server.purge("numbers")).expect_err("it is refused");
     assert_eq!(purged.kind(), ErrorKind::Refused, "{purged}");
     assert!(purged.to_string().contains("the cluster of Redis is not whole, and takes no writes"), "{purged}");
 }
@@ -224,7 +224,7 @@ fn a_master_that_became_a_replica_is_left_for_the_one_that_its_name_leads_to() {
 
     listed.takes_another();
     assert!(listed.takes_another(), "the second list after that is in the new master");
-    listed.server.block_on(listed.server.chunkflow.purge("numbers")).expect("and a purge");
+    listed.server.block_on(listed.server.purge("numbers")).expect("and a purge");
     assert!(cli(&second, &["--scan", "--pattern", "chunkflow:g:*"]).lines().count() == 1);
 }
 

@@ -84,7 +84,7 @@ fn entries_of_the_form_before_are_neither_read_nor_touched() {
 
     let (server, loads) = walked(&source, sealed("before", &[]));
     assert_eq!((loads, server.chunkflow.metrics().damaged()), (0, 0));
-    first.block_on(first.chunkflow.purge("numbers")).unwrap();
+    first.block_on(first.purge("numbers")).unwrap();
     walked(&source, sealed("before", &[]));
     for name in &old {
         let kept: Vec<u8> = redis.get(name).unwrap();

@@ -243,7 +243,7 @@ fn hold(make: impl Fn(&mut Rng) -> [Side; 2]) {
             faults.extend(wrong.map(|wrong| format!("{told}: {wrong}")));
             one.server.block_on(one.server.chunkflow.written());
             match rng.u8(..8) {
-                0 => one.server.block_on(one.server.chunkflow.purge(&all[list].name)).unwrap(),
+                0 => one.server.block_on(one.server.purge(&all[list].name)).unwrap(),
                 1 => servers[at] = begin(one.side),
                 // It is told of the other, and reads its configuration again.
                 2 => {

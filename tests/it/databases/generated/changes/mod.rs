@@ -130,7 +130,7 @@ impl Asked {
         self.next.clear();
         for (resource, list) in resources.iter().zip(lists) {
             let path = path(&resource.name);
-            self.server.block_on(self.server.chunkflow.purge(&resource.name)).unwrap();
+            self.server.block_on(self.server.purge(&resource.name)).unwrap();
             let Some(list) = list else {
                 self.next.push(None);
                 continue;
@@ -186,7 +186,7 @@ impl Asked {
     /// Waits until a list is what it is now.
     fn settle(&self, resource: &Resource, now: &[Expected], told: &str) {
         let path = path(&resource.name);
-        self.server.block_on(self.server.chunkflow.purge(&resource.name)).unwrap();
+        self.server.block_on(self.server.purge(&resource.name)).unwrap();
         until(&format!("{told}: {} {path} is right", self.name), || {
             let reply = self.server.get(&path);
             let right = Right { now: Some(now), before: None, was_whole: false, of_rows: false, unnoticed: false };
