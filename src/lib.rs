@@ -29,6 +29,8 @@ mod described;
 mod error;
 mod flaw;
 mod format;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod kind;
 #[cfg(feature = "server")]
 mod known;
@@ -54,15 +56,12 @@ mod unpoisoned;
 mod web;
 mod weight;
 
-#[cfg(feature = "server")]
-#[doc(hidden)]
-pub use self::server::{fuzz_forwarded, fuzz_head};
 #[cfg(feature = "mysql")]
 pub use self::source::Mysql;
+#[cfg(feature = "postgres")]
+pub use self::source::Postgres;
 #[cfg(feature = "sqlite")]
 pub use self::source::Sqlite;
-#[cfg(feature = "postgres")]
-pub use self::source::{Postgres, fuzz_postgres_wire};
 pub use self::{
     boundary::Sizes,
     chunk::{Chunk, ChunkKey, ListKey, Sum},
@@ -99,5 +98,3 @@ pub use self::{
     },
     server::{Inherited, Prepared, Reload, Reloads, Server, Shutdown},
 };
-#[doc(hidden)]
-pub use self::{text::fuzz_json, trace::fuzz_traceparent, web::fuzz_filter};

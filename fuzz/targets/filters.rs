@@ -3,4 +3,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|text: &str| chunkflow::fuzz_filter(text));
+fuzz_target!(|text: &str| chunkflow::fuzz::filters(text));

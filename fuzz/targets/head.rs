@@ -4,4 +4,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| chunkflow::fuzz_head(bytes));
+fuzz_target!(|bytes: &[u8]| chunkflow::fuzz::head(bytes));

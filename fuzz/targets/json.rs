@@ -3,4 +3,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|text: &[u8]| chunkflow::fuzz_json(text));
+fuzz_target!(|text: &[u8]| chunkflow::fuzz::json(text));

@@ -4,4 +4,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|sent: (u16, &[u8])| chunkflow::fuzz_postgres_wire(sent.0.into(), sent.1));
+fuzz_target!(|sent: (u16, &[u8])| chunkflow::fuzz::postgres_wire(sent.0.into(), sent.1));

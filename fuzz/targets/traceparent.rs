@@ -3,4 +3,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| chunkflow::fuzz_traceparent(bytes));
+fuzz_target!(|bytes: &[u8]| chunkflow::fuzz::traceparent(bytes));

@@ -151,8 +151,8 @@ fn address(text: &[u8]) -> Option<IpAddr> {
 
 /// Reads any bytes as `Forwarded`, for the fuzz target: what is read, written as the RFC says, is read as the
 /// same again.
-#[doc(hidden)]
-pub fn fuzz_forwarded(bytes: &[u8]) {
+#[cfg(any(fuzzing, test))]
+pub(crate) fn fuzz_forwarded(bytes: &[u8]) {
     let Some(read) = elements(bytes) else { return };
     let known: Vec<Element> = read.into_iter().filter(|element| *element != Element::default()).collect();
     let again = elements(written(&known).as_bytes()).unwrap_or_default();
@@ -163,6 +163,7 @@ pub fn fuzz_forwarded(bytes: &[u8]) {
 }
 
 /// Elements as the RFC writes them, each value in quotes.
+#[cfg(any(fuzzing, test))]
 fn written(elements: &[Element]) -> String {
     let quoted = |text: &String| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
     let one = |element: &Element| {

@@ -181,8 +181,8 @@ impl Now {
 
 /// Takes heads off these bytes as one piece and byte by byte, for the fuzz target: both are the same, and
 /// nothing panics.
-#[doc(hidden)]
-pub fn fuzz_head(bytes: &[u8]) {
+#[cfg(any(fuzzing, test))]
+pub(crate) fn fuzz_head(bytes: &[u8]) {
     let heads = |step: usize| {
         let (mut came, mut heads) = (BytesMut::new(), vec![]);
         for piece in bytes.chunks(step.max(1)) {

@@ -45,9 +45,9 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+#[cfg(fuzzing)]
+pub(crate) use self::{forwarded::fuzz_forwarded, head::fuzz_head};
 pub use self::{
-    forwarded::fuzz_forwarded,
-    head::fuzz_head,
     listener::Inherited,
     live::{Prepared, Reload},
     shared::Reloads,

@@ -34,7 +34,9 @@ pub(crate) use self::discreet::discreet;
 #[cfg(feature = "mysql")]
 pub use self::mysql::Mysql;
 #[cfg(feature = "postgres")]
-pub use self::postgres::{Postgres, fuzz_postgres_wire};
+pub use self::postgres::Postgres;
+#[cfg(all(fuzzing, feature = "postgres"))]
+pub(crate) use self::postgres::fuzz_postgres_wire;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::Sqlite;
 pub use self::{

@@ -168,7 +168,8 @@ fn surrogate(escaped: &[u8]) -> Option<Surrogate> {
 }
 
 /// Embeds any bytes as a JSON column's, for fuzzing: what comes of it is JSON that every client reads.
-pub fn fuzz_json(text: &[u8]) {
+#[cfg(any(fuzzing, test))]
+pub(crate) fn fuzz_json(text: &[u8]) {
     let mut out = Output::default();
     json(text, &mut out);
     let written = std::str::from_utf8(&out.bytes).expect("UTF-8");

@@ -8,7 +8,8 @@ mod json;
 
 use base64::{Engine, encoded_len, engine::general_purpose::STANDARD};
 
-pub use self::json::fuzz_json;
+#[cfg(fuzzing)]
+pub(crate) use self::json::fuzz_json;
 use self::json::json;
 use crate::{
     flaw::{Flaw, Flaws},

@@ -16,7 +16,8 @@ use std::sync::{Arc, OnceLock};
 use http::{HeaderMap, Request};
 use tracing::Span;
 
-pub use self::parent::fuzz_traceparent;
+#[cfg(fuzzing)]
+pub(crate) use self::parent::fuzz_traceparent;
 #[cfg(feature = "server")]
 pub(crate) use self::remote::SENDS;
 #[cfg(feature = "sql")]

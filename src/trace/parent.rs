@@ -111,8 +111,8 @@ pub(crate) fn state(headers: &HeaderMap) -> String {
 
 /// Reads any bytes as a `traceparent`, for the fuzz target: what is read, written as version 00, is read as the
 /// same again.
-#[doc(hidden)]
-pub fn fuzz_traceparent(bytes: &[u8]) {
+#[cfg(any(fuzzing, test))]
+pub(crate) fn fuzz_traceparent(bytes: &[u8]) {
     let Some(parent) = Parent::read(bytes) else { return };
     assert_eq!(Parent::read(parent.to_string().as_bytes()), Some(parent));
     assert!(bytes.len() >= LENGTH && parent.trace.0 != [0; 16] && parent.span != [0; 8]);

@@ -28,7 +28,8 @@ use http::{HeaderMap, Request, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 pub(crate) use self::asker::Asker;
-pub use self::params::fuzz_filter;
+#[cfg(fuzzing)]
+pub(crate) use self::params::fuzz_filter;
 pub use self::{
     body::Body,
     reply::{json, problem},

@@ -243,8 +243,8 @@ fn list(name: &str, text: &str) -> Result<Vec<String>> {
 }
 
 /// Reads a filter against one column of each kind, for the fuzz target: it must never panic.
-#[doc(hidden)]
-pub fn fuzz_filter(text: &str) {
+#[cfg(any(fuzzing, test))]
+pub(crate) fn fuzz_filter(text: &str) {
     for operand in [Operand::Integer, Operand::Number, Operand::Text] {
         let filters = [Filter { column: "c".into(), operand, range: Some(-128..=127) }];
         for pair in text.split('&') {

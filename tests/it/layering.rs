@@ -25,10 +25,10 @@ const LAYERS: [&[&str]; 16] = [
     &["loader"],
     &["stream"],
     &["web"],
-    &["config", "server", "command"],
+    &["config", "server", "command", "fuzz"],
 ];
 /// The order within the last layer.
-const TOP: [&str; 3] = ["config", "server", "command"];
+const TOP: [&str; 4] = ["config", "server", "command", "fuzz"];
 
 fn layer(module: &str) -> usize {
     LAYERS.iter().position(|layer| layer.contains(&module)).unwrap_or_else(|| panic!("module `{module}` has no layer"))

@@ -25,7 +25,8 @@ use std::{
 use tokio_postgres::error::SqlState;
 
 #[doc(hidden)]
-pub use self::wire::fuzz_postgres_wire;
+#[cfg(fuzzing)]
+pub(crate) use self::wire::fuzz_postgres_wire;
 use self::{
     connect::{Connection, Connector},
     explain::Prepared,

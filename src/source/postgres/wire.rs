@@ -154,7 +154,8 @@ enum Read {
 }
 
 /// Reads bytes as a value of the type with this number, for fuzzing.
-pub fn fuzz_postgres_wire(oid: u32, raw: &[u8]) {
+#[cfg(fuzzing)]
+pub(crate) fn fuzz_postgres_wire(oid: u32, raw: &[u8]) {
     let mut held = ValueBuffer::new(1);
     if let Some(wire) = Type::from_oid(oid).as_ref().and_then(Wire::of)
         && wire.read(Some(raw), &mut held).is_ok()

@@ -1,0 +1,71 @@
+//! What the targets in `fuzz/` call: parsers, each with what must hold of anything. Only a build with `--cfg fuzzing`
+//! has them.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+
+use crate::{cursor::Cursor, seal::Seal, secret::Secret};
+
+/// Of lists of no to three columns: without a secret, with one.
+static SEALS: LazyLock<Vec<Seal>> = LazyLock::new(|| {
+    let secret = Secret::new(&["the secret of the fuzz target, of no server"]).expect("it is long enough");
+    let seals = |columns| [None, Some(&secret)].map(|secret| Seal::new(secret, b"list", columns));
+    (0..4).flat_map(seals).collect()
+});
+
+/// Any text is refused as a cursor or comes back as it went, with a secret and without; any bytes are a canonical form
+/// or are not.
+pub fn cursor(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        for seal in SEALS.iter() {
+            if let Ok(cursor) = seal.unseal(text) {
+                assert_eq!(seal.seal(&cursor).as_str(), text);
+            }
+        }
+    }
+
+    let Some(cursor) = Cursor::from_canonical(Bytes::copy_from_slice(data)) else { return };
+    let values: Vec<_> = cursor.values().collect();
+    assert_eq!(Cursor::after(&values).expect("its own values"), cursor);
+
+    if let Some([plain, encrypted]) = SEALS.chunks(2).nth(values.len()) {
+        let texts = [plain.seal(&cursor), encrypted.seal(&cursor)];
+        assert_eq!(plain.unseal(&texts[0]).expect("its own text"), cursor);
+        assert_eq!(encrypted.unseal(&texts[1]).expect("its own text"), cursor);
+        assert!(plain.unseal(&texts[1]).is_err() && encrypted.unseal(&texts[0]).is_err());
+    }
+}
+
+/// Any query string is read as filters or refused.
+pub fn filters(text: &str) {
+    crate::web::fuzz_filter(text);
+}
+
+/// Any bytes are a `Forwarded` field or none.
+#[cfg(feature = "server")]
+pub fn forwarded(bytes: &[u8]) {
+    crate::server::fuzz_forwarded(bytes);
+}
+
+/// Any bytes on a connection are heads of requests, the same ones however they come in pieces.
+#[cfg(feature = "server")]
+pub fn head(bytes: &[u8]) {
+    crate::server::fuzz_head(bytes);
+}
+
+/// Any bytes of a JSON column are embedded as JSON that every client reads, or stand as text.
+pub fn json(text: &[u8]) {
+    crate::text::fuzz_json(text);
+}
+
+/// What a PostgreSQL server sends as a value of the type with this number is a value or a failure.
+#[cfg(feature = "postgres")]
+pub fn postgres_wire(oid: u32, raw: &[u8]) {
+    crate::source::fuzz_postgres_wire(oid, raw);
+}
+
+/// Any bytes are a `traceparent` or none.
+pub fn traceparent(bytes: &[u8]) {
+    crate::trace::fuzz_traceparent(bytes);
+}
