@@ -7,8 +7,8 @@
 use std::{collections::HashMap, future::poll_fn, hint::black_box, pin::Pin, sync::Arc, time::Instant};
 
 use chunkflow::{
-    Chunkflow, Database, FieldSpec, Format, GateLimits, Memory, OrderBy, Related, Resource, ResourceOptions, Spec,
-    Sqlite,
+    Chunkflow, Format, Memory, Resource, ResourceOptions, Sqlite,
+    source::{Database, FieldSpec, GateLimits, OrderBy, Related, Spec},
 };
 use http_body::Body as _;
 use rusqlite::{Connection, OpenFlags, params};
@@ -67,30 +67,33 @@ fn note(rates: &mut Vec<f64>, round: usize, rows: u64, began: Instant) {
 
 /// The whole machine: source, cutter, format, store, stream.
 async fn chunkflow(file: &str) -> (u64, f64, f64) {
-    let related =
-        |table: &str| Related { table: Some(table.into()), columns: vec!["slug".into()], ..Related::default() };
+    let related = |table: &str| {
+        Related::default().with(|related| {
+            related.table = Some(table.into());
+            related.columns = vec!["slug".into()];
+        })
+    };
     let through = |table: &str, target: &str| FieldSpec::Through {
         through: table.into(),
         on: None,
         to: None,
         related: related(target),
     };
-    let spec = Spec {
-        table: "tricks_trick".into(),
-        condition: Some(WHERE.into()),
-        order: vec![OrderBy::parse("id")],
-        fields: Some(vec![
+    let spec = Spec::default().with(|spec| {
+        spec.table = "tricks_trick".into();
+        spec.condition = Some(WHERE.into());
+        spec.order = vec![OrderBy::parse("id")];
+        spec.fields = Some(vec![
             ("title".into(), FieldSpec::Column("title".into())),
             ("url".into(), FieldSpec::Link("/tricks/{slug}/".into())),
             ("categories".into(), through("tricks_trick_categories", "tricks_category")),
             ("technologies".into(), through("tricks_trick_technologies", "tricks_technology")),
-        ]),
-        ..Spec::default()
-    };
+        ]);
+    });
     let database = Sqlite::open(&format!("sqlite:{file}"), GateLimits::default(), std::time::Duration::from_secs(60))
         .expect("it opens");
     let (source, fields) = database.source(&spec).await.expect("a right spec");
-    let options = ResourceOptions { fields: Some(fields), ..ResourceOptions::default() };
+    let options = ResourceOptions::default().with(|options| options.fields = Some(fields));
     let resource = Resource::new("tricks", source, options).expect("a right resource");
     let chunkflow = Chunkflow::new(Arc::new(Memory::new(64 << 20))).with(resource);
     let mut body =

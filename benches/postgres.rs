@@ -19,8 +19,9 @@ use std::{
 use axum::{Router, body::Body, extract::State, routing::get};
 use bytes::Bytes;
 use chunkflow::{
-    Chunkflow, Database, DatabaseOptions, FieldSpec, Format, Memory, Related, Resource, ResourceOptions, Server,
-    ServerConfig, Shutdown, Spec, open_database,
+    Chunkflow, Format, Memory, Resource, ResourceOptions,
+    server::{Server, ServerConfig, Shutdown},
+    source::{Database, DatabaseOptions, FieldSpec, Related, Spec, open_database},
 };
 use futures_util::{StreamExt, stream};
 use http_body::Body as _;
@@ -202,7 +203,7 @@ impl Drop for Postgres {
 }
 
 fn flat_spec() -> Spec {
-    Spec { table: "flat".into(), ..Spec::default() }
+    Spec::of("flat")
 }
 
 fn trick_spec() -> Spec {
@@ -210,18 +211,20 @@ fn trick_spec() -> Spec {
         through: through.into(),
         on: None,
         to: None,
-        related: Related { table: Some(table.into()), columns: vec!["name".into()], ..Related::default() },
+        related: Related::default().with(|related| {
+            related.table = Some(table.into());
+            related.columns = vec!["name".into()];
+        }),
     };
-    Spec {
-        table: "trick".into(),
-        fields: Some(vec![
+    Spec::default().with(|spec| {
+        spec.table = "trick".into();
+        spec.fields = Some(vec![
             ("title".into(), FieldSpec::Column("title".into())),
             ("slug".into(), FieldSpec::Column("slug".into())),
             ("categories".into(), through("trick_category", "category")),
             ("technologies".into(), through("trick_technology", "technology")),
-        ]),
-        ..Spec::default()
-    }
+        ]);
+    })
 }
 
 /// Lists over a database, each named after its table, with a store of so many bytes.
@@ -230,7 +233,7 @@ async fn lists(url: &str, specs: Vec<Spec>, store: u64) -> Chunkflow {
     let mut chunkflow = Chunkflow::new(Arc::new(Memory::new(store)));
     for spec in specs {
         let (source, fields) = database.source(&spec).await.expect("a right spec");
-        let options = ResourceOptions { fields: Some(fields), ..ResourceOptions::default() };
+        let options = ResourceOptions::default().with(|options| options.fields = Some(fields));
         chunkflow = chunkflow.with(Resource::new(&spec.table, source, options).expect("a right resource"));
     }
     chunkflow
@@ -308,7 +311,7 @@ impl Serving {
 }
 
 async fn serve(url: &str, store: u64) -> SocketAddr {
-    let config = ServerConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)).into(), ..ServerConfig::default() };
+    let config = ServerConfig::default().with(|server| server.listen = SocketAddr::from(([127, 0, 0, 1], 0)).into());
     let server = Server::bind(config, lists(url, vec![flat_spec(), trick_spec()], store).await).expect("it listens");
     let address = server.address().expect("an address of the internet");
     tokio::spawn(server.run(Shutdown::default()));

@@ -20,7 +20,9 @@ use std::{
 };
 
 use chunkflow::{
-    Chunkflow, Database as _, Format, GateLimits, Resource, ResourceOptions, Spec, Sqlite, StoreOptions, open_store,
+    Chunkflow, Format, Resource, ResourceOptions, Sqlite,
+    source::{Database as _, GateLimits, Spec},
+    store::{StoreOptions, open_store},
 };
 use http_body::Body as _;
 
@@ -108,11 +110,12 @@ impl BareMemcached {
 
 async fn run(file: &std::path::Path, rounds: u64, redis: &Server, memcached: &Server) {
     let at = |server: &Server, scheme: &str| format!("{scheme}://127.0.0.1:{}", server.port);
-    let options = |prefix: &str, url: String, near: u64, pack: bool| StoreOptions {
-        near,
-        pack,
-        prefix: format!("{prefix}:"),
-        ..StoreOptions::new(url)
+    let options = |prefix: &str, url: String, near: u64, pack: bool| {
+        StoreOptions::new(url).with(|store| {
+            store.near = near;
+            store.pack = pack;
+            store.prefix = format!("{prefix}:");
+        })
     };
     let (at_redis, at_memcached) = (at(redis, "redis"), at(memcached, "memcached"));
     let list = |options: StoreOptions| lists(file, options);
@@ -212,7 +215,10 @@ async fn cold(file: &std::path::Path, rows: u64, rounds: u64, redis: &Server, me
     // The first round is not counted.
     for round in 0..=rounds {
         for ((_, url, server), spent) in kinds.iter().zip(&mut spent) {
-            let options = StoreOptions { near: 0, prefix: format!("cold{round}:"), ..StoreOptions::new(url.clone()) };
+            let options = StoreOptions::new(url.clone()).with(|store| {
+                store.near = 0;
+                store.prefix = format!("cold{round}:");
+            });
             let list = lists(file, options).await;
             let processors =
                 || (processor_time("self"), server.map_or(0.0, |server| processor_time(&server.program())));
@@ -259,9 +265,9 @@ fn processor_time(process: &str) -> f64 {
 async fn lists(file: &std::path::Path, options: StoreOptions) -> Chunkflow {
     let url = format!("sqlite:{}", file.display());
     let database = Sqlite::open(&url, GateLimits::default(), Duration::from_secs(60)).expect("it opens");
-    let spec = Spec { table: "item".into(), ..Spec::default() };
+    let spec = Spec::of("item");
     let (source, fields) = database.source(&spec).await.expect("a right spec");
-    let resource = ResourceOptions { fields: Some(fields), ..ResourceOptions::default() };
+    let resource = ResourceOptions::default().with(|options| options.fields = Some(fields));
     let resource = Resource::new("list", source, resource).expect("a right resource");
     Chunkflow::new(open_store(&options).expect("a right store")).with(resource)
 }

@@ -13,8 +13,9 @@ use std::{
 
 use bytes::Bytes;
 use chunkflow::{
-    Agreement, BoxFuture, Chunk, ChunkKey, Chunkflow, Chunks, FarState, Fetch, Generation, Lease, Memory, OnPurge,
-    Resource, ResourceOptions, Result, Store, closure, promises,
+    Chunkflow, Fetch, Memory, Resource, ResourceOptions, Result, closure,
+    source::BoxFuture,
+    store::{Agreement, Chunk, ChunkKey, Chunks, FarState, Generation, Lease, OnPurge, Store, promises},
 };
 use http::Request;
 use http_body_util::BodyExt;

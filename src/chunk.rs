@@ -66,6 +66,7 @@ impl ListKey {
 
 /// Finished bytes of some rows of a list, and where the next rows begin. Never changed once made.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Chunk {
     /// What it is stored under.
     pub key: ChunkKey,
@@ -80,26 +81,26 @@ pub struct Chunk {
     /// first.
     pub body: Bytes,
     /// Of what a coded body decodes to; `None` where it is not coded.
-    pub plain: Option<Sum>,
+    pub(crate) plain: Option<Sum>,
 }
 
 /// CRC-32 (IEEE) and length of some bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sum {
+pub(crate) struct Sum {
     /// The checksum.
-    pub crc: u32,
+    pub(crate) crc: u32,
     /// How many bytes.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Sum {
     /// The sum of these bytes.
-    pub fn of(bytes: &[u8]) -> Sum {
+    pub(crate) fn of(bytes: &[u8]) -> Sum {
         Sum { crc: crc32fast::hash(bytes), bytes: bytes.len() as u64 }
     }
 
     /// Takes in what follows.
-    pub fn add(&mut self, next: &Sum) {
+    pub(crate) fn add(&mut self, next: &Sum) {
         let hasher = |sum: &Sum| crc32fast::Hasher::new_with_initial_len(sum.crc, sum.bytes);
         let mut all = hasher(self);
         all.combine(&hasher(next));
@@ -108,6 +109,11 @@ impl Sum {
 }
 
 impl Chunk {
+    /// So many rows as a format wrote them, the first read at `loaded_at`; `next` is where the list goes on.
+    pub fn new(key: ChunkKey, loaded_at: u64, rows: u32, next: Option<Cursor>, body: Bytes) -> Chunk {
+        Chunk { key, loaded_at, rows, next, body, plain: None }
+    }
+
     /// About how many bytes of memory it takes.
     pub fn weight(&self) -> usize {
         let next = self.next.as_ref().map_or(0, |next| next.canonical().len());

@@ -25,14 +25,14 @@ use crate::{
 };
 
 /// The longest canonical form, in bytes; a row with a longer key cannot be a place in a list.
-pub const MAX_CURSOR: usize = 16 * 1024;
+pub(crate) const MAX_CURSOR: usize = 16 * 1024;
 /// A row is named in the log by so many characters.
 const LONGEST_TOLD: usize = 200;
 
 /// A place in a list: before its first row, or after the row with these key values.
 ///
 /// ```
-/// use chunkflow::{Cursor, Value};
+/// use chunkflow::source::{Cursor, Value};
 /// let place = Cursor::after(&[Value::Text(b"2026-11-24"), Value::Integer(7)])?;
 /// assert_eq!(place.values().count(), 2);
 /// assert_eq!(Cursor::from_canonical(place.canonical().clone()), Some(place));
@@ -50,7 +50,7 @@ impl Cursor {
     /// The place after the row whose order columns have these values.
     ///
     /// # Errors
-    /// [`Kind::Data`] when the values are longer than [`MAX_CURSOR`], are not single values or cannot be read.
+    /// [`Kind::Data`] when the values are longer than 16 KiB, are not single values or cannot be read.
     pub fn after(key: &[Value<'_>]) -> Result<Cursor> {
         let mut bytes = Vec::with_capacity(32);
         encode(key, &mut bytes)?;

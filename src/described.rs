@@ -4,7 +4,7 @@
 /// and never for reading one.
 ///
 /// A value is of one of the types, or it is too large for a list and stands as `null`
-/// ([`RowBounds`](crate::RowBounds)).
+/// ([`RowBounds`](crate::source::RowBounds)).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Described {

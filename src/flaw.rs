@@ -17,10 +17,10 @@ pub enum Flaw {
     TooDeep = 1 << 2,
     /// JSON with a number that clients would read as infinity: it stands as text.
     BeyondDouble = 1 << 3,
-    /// A value that has no form here ([`Value::Formless`](crate::Value::Formless)): it stands as text, or is NULL.
+    /// A value that has no form here ([`Value::Formless`](crate::source::Value::Formless)): it stands as text, or is NULL.
     NoForm = 1 << 4,
     /// A value that is not read, since it or its row is too large
-    /// ([`Value::TooLarge`](crate::Value::TooLarge)): it is NULL.
+    /// ([`Value::TooLarge`](crate::source::Value::TooLarge)): it is NULL.
     TooLarge = 1 << 5,
 }
 

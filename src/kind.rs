@@ -4,13 +4,13 @@
 ///
 /// URLs, configuration, error texts and documentation follow from the row.
 #[derive(Clone, Copy, Debug)]
-pub struct Kind<T: 'static> {
+pub(crate) struct Kind<T: 'static> {
     /// What it is called: a URL's scheme, a path's extension.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The smallest thing a user can write to get it.
-    pub example: &'static str,
+    pub(crate) example: &'static str,
     /// How to open or make one.
-    pub open: T,
+    pub(crate) open: T,
 }
 
 /// The kind called `name` in `table`.

@@ -22,7 +22,7 @@ use crate::{
     row::{Column, Field, Fields, Part, RowSink},
     source::{
         BoxFuture, Complaint, Database, DatabaseOptions, Filter, KnownBy, MadeSource, PoolState, Presence, Query, Run,
-        Source, Spec, TableInfo, open_database,
+        Sealed, Source, Spec, TableInfo, open_database,
     },
     store::Store,
     unpoisoned::Unpoisoned,
@@ -164,6 +164,8 @@ impl Known {
         serde_json::from_slice(&chunk.body).ok().filter(Said::is_sound)
     }
 }
+
+impl Sealed for KnownDatabase {}
 
 impl Database for KnownDatabase {
     fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, MadeSource> {
@@ -314,7 +316,7 @@ fn session(url: &str) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Shape, source::Operand};
+    use crate::{row::Shape, source::Operand};
 
     fn said() -> Said {
         Said {

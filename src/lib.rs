@@ -8,8 +8,12 @@
 //! > **format** writes each as bytes.
 //!
 //! Begin with [`Chunkflow`], which answers requests; [`Resource`] and [`closure`] or [`Sqlite`] say what it
-//! answers with, and [`Memory`] keeps the chunks. To add a kind of store, source or format, begin at the tables
-//! [`STORES`], [`DATABASES`] and [`FORMATS`].
+//! answers with, and [`Memory`] keeps the chunks. Behind them stand
+//!
+//! - [`source`]: databases, what a resource asks of a table, and a source of your own;
+//! - [`store`]: stores that servers share, and a store of your own;
+//! - [`metrics`]: what is counted;
+//! - `server`: the server of the command, and its configuration.
 
 // These panic where the reader has gone.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -20,6 +24,7 @@ mod canonical;
 mod chunk;
 mod coding;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod command;
 #[cfg(feature = "server")]
 mod config;
@@ -36,17 +41,17 @@ mod kind;
 mod known;
 mod list;
 mod loader;
-mod metrics;
+pub mod metrics;
 mod resource;
 mod row;
 mod seal;
 mod secret;
 #[cfg(feature = "server")]
-mod server;
+pub mod server;
 #[cfg(any(feature = "postgres", feature = "redis", feature = "memcached"))]
 mod socket;
-mod source;
-mod store;
+pub mod source;
+pub mod store;
 mod stream;
 mod suggest;
 mod survey;
@@ -64,37 +69,11 @@ pub use self::source::Postgres;
 pub use self::source::Sqlite;
 pub use self::{
     boundary::Sizes,
-    chunk::{Chunk, ChunkKey, ListKey, Sum},
-    cursor::{Cursor, MAX_CURSOR},
-    described::{Described, JsonType},
     error::{Error, Kind, Result},
-    flaw::{Flaw, Flaws},
-    format::{ChunkWriter, Encoder, FORMATS, Format, FormatSpec, Member, Output, negotiate},
-    kind::Kind as KindOf,
-    loader::{Clock, system_clock},
-    metrics::{Metrics, MetricsFormat, Outcome},
-    resource::{Remake, Resource, ResourceOptions},
-    row::{Column, Field, Fields, Part, RowBatch, RowSink, Shape, Value},
-    seal::Seal,
+    format::Format,
+    resource::{Resource, ResourceOptions},
     secret::Secret,
-    source::{
-        BoxFuture, Claim, Closure, ColumnSpec, Complaint, Condition, DATABASES, Database, DatabaseOptions, Fetch,
-        FieldSpec, Filter, Gate, GateLimits, KnownBy, MadeSource, Operand, Operator, OrderBy, PoolState, Presence,
-        Query, ReadMemory, Related, Requester, Room, RowBounds, Run, Source, Spec, Style, TableInfo, Turn, ValueType,
-        Values, ViewReads, closure, open_database,
-    },
-    store::{
-        Agreement, Chunks, FarState, Generation, Held, Lease, Memory, Near, NearState, OnPurge, STORES, Store,
-        StoreOptions, StoreTls, open_store, promises,
-    },
-    stream::Tally,
-    web::{Body, Chunkflow, Origin, json, problem},
-};
-#[cfg(feature = "server")]
-pub use self::{
-    config::{
-        AdminConfig, Complaints, Config, Draft, Listen, LogFormat, NoListen, RequestRate, ResourceConfig, ServerConfig,
-        TlsFiles,
-    },
-    server::{Inherited, Prepared, Reload, Reloads, Server, Shutdown},
+    source::{Fetch, closure},
+    store::Memory,
+    web::{Body, Chunkflow, Origin, problem},
 };

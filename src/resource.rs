@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 
-pub use self::made::Remake;
+pub(crate) use self::made::Remake;
 use self::shape::shape;
 pub(crate) use self::{
     shape::written,
@@ -36,7 +36,13 @@ use crate::{
 };
 
 /// What can be set about a resource; the defaults are what an expert would choose.
+///
+/// ```
+/// # use std::time::Duration;
+/// let options = chunkflow::ResourceOptions::default().with(|options| options.ttl = Duration::from_secs(60));
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ResourceOptions {
     /// The members of each row, in order; `None`: the source's columns under their own names.
     pub fields: Option<Fields>,
@@ -71,6 +77,15 @@ impl Default for ResourceOptions {
             secret: None,
             database: String::new(),
         }
+    }
+}
+
+impl ResourceOptions {
+    /// The same, changed by `change`.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut ResourceOptions)) -> ResourceOptions {
+        change(&mut self);
+        self
     }
 }
 
@@ -249,8 +264,21 @@ impl Resource {
         self.has_links
     }
 
+    /// A cursor as the text that clients hold: what `after` takes.
+    pub fn sealed(&self, cursor: &Cursor) -> String {
+        self.seal.seal(cursor)
+    }
+
+    /// The cursor of such a text.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] when it was not made for this list, or by another secret.
+    pub fn unsealed(&self, text: &str) -> Result<Cursor> {
+        self.seal.unseal(text)
+    }
+
     /// What makes texts of its cursors, and takes them back.
-    pub fn seal(&self) -> &Seal {
+    pub(crate) fn seal(&self) -> &Seal {
         &self.seal
     }
 

@@ -26,6 +26,7 @@ use crate::{
 ///
 /// Values are typed one by one, not by column: SQLite types each value by itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Value<'a> {
     /// SQL's NULL.
     Null,
@@ -50,12 +51,12 @@ pub enum Value<'a> {
     /// A value that has no form here: one that the driver's bytes do not tell, or that the database itself cannot make
     /// JSON. With it comes the database's own text, where there is one.
     ///
-    /// Formats write the text or NULL, and say so ([`Flaw::NoForm`](crate::Flaw::NoForm)). In a key it is a
+    /// Formats write the text or NULL, and say so ([`Flaw::NoForm`](crate::source::Flaw::NoForm)). In a key it is a
     /// failure, since a NULL there would lose rows.
     Formless(Option<&'a [u8]>),
     /// A value that is not read, since it or its row is larger than a row may be
-    /// ([`RowBounds`](crate::RowBounds)). Formats write NULL, and say so
-    /// ([`Flaw::TooLarge`](crate::Flaw::TooLarge)). In a key it is a failure.
+    /// ([`RowBounds`](crate::source::RowBounds)). Formats write NULL, and say so
+    /// ([`Flaw::TooLarge`](crate::source::Flaw::TooLarge)). In a key it is a failure.
     TooLarge,
     /// The values of a column whose [`Shape`] is not [`Shape::Scalar`], row after row.
     List(&'a [Value<'a>]),
@@ -63,6 +64,7 @@ pub enum Value<'a> {
 
 /// How the values of a column are to be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Shape {
     /// One value.
     Scalar,
@@ -92,6 +94,7 @@ impl Column {
 
 /// One member of a resource's rows, and where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Field {
     /// The source's column with this index, as it is.
     Column(usize),
@@ -102,10 +105,11 @@ pub enum Field {
 }
 
 /// The members of a resource's rows, by name, in order.
-pub type Fields = Vec<(String, Field)>;
+pub(crate) type Fields = Vec<(String, Field)>;
 
 /// A part of a link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Part {
     /// Text that stands as it is.
     Literal(String),

@@ -36,22 +36,8 @@ const AROUND: usize = 1 + 8 + 8;
 const LONGEST: usize = (MAX_CURSOR + AROUND) * 4 / 3 + 4;
 
 /// The seal of one list's cursors: it makes texts of them and takes its own texts back.
-///
-/// ```
-/// use chunkflow::{Cursor, Seal, Secret, Value};
-///
-/// let secret = Secret::new(&["nTgYgtKk2OFbU8UJ0uYkzWcCq1hX4bJmE7dZr5sA3vQ="])?;
-/// let seal = Seal::new(Some(&secret), b"people by name", 2);
-/// let place = Cursor::after(&[Value::Text(b"Ada"), Value::Integer(7)])?;
-///
-/// let text = seal.seal(&place);
-/// assert_eq!(seal.unseal(&text)?, place);
-/// assert!(Seal::new(Some(&secret), b"people by age", 2).unseal(&text).is_err());
-/// assert!(Seal::new(None, b"people by name", 2).unseal(&text).is_err());
-/// # Ok::<(), chunkflow::Error>(())
-/// ```
 #[derive(Clone)]
-pub struct Seal {
+pub(crate) struct Seal {
     /// The fingerprint of the list.
     list: [u8; 32],
     /// Columns of its order.
@@ -68,12 +54,12 @@ impl fmt::Debug for Seal {
 impl Seal {
     /// The seal of the list with this description, whose order has so many columns. Without a
     /// secret a text is only checked for accidents.
-    pub fn new(secret: Option<&Secret>, list: &[u8], columns: usize) -> Seal {
+    pub(crate) fn new(secret: Option<&Secret>, list: &[u8], columns: usize) -> Seal {
         Seal { list: Sha256::digest(list).into(), columns, secret: secret.cloned() }
     }
 
     /// The text that clients hold and send back.
-    pub fn seal(&self, cursor: &Cursor) -> String {
+    pub(crate) fn seal(&self, cursor: &Cursor) -> String {
         let mut sealer = self.sealer();
         sealer.seal(cursor.canonical());
         sealer.text
@@ -106,7 +92,7 @@ impl Seal {
     /// # Errors
     /// [`Kind::Invalid`] when the text was altered, cut, made with a secret that is not known or
     /// without one where there is one, or belongs to another list or order.
-    pub fn unseal(&self, text: &str) -> Result<Cursor> {
+    pub(crate) fn unseal(&self, text: &str) -> Result<Cursor> {
         if text.len() > LONGEST {
             return Err(refused("is too long"));
         }

@@ -24,7 +24,7 @@ const ID_OF_CHUNKS: &[u8] = b"id of chunks";
 
 /// What only the servers of one deployment know: with it cursors are encrypted
 /// ([`ResourceOptions::secret`](crate::ResourceOptions::secret)), and a shared store's chunks are authenticated
-/// ([`StoreOptions::secret`](crate::StoreOptions::secret)).
+/// ([`StoreOptions::secret`](crate::store::StoreOptions::secret)).
 ///
 /// It is made of one text or of several. The first encrypts, and what any of them encrypted is
 /// read: so a secret is replaced without a client noticing. Servers that share a secret take each

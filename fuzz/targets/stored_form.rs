@@ -2,7 +2,7 @@
 #![no_main]
 
 use bytes::Bytes;
-use chunkflow::{Chunk, ChunkKey, Cursor, ListKey};
+use chunkflow::{source::Cursor, store::{Chunk, ChunkKey, ListKey}};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -19,7 +19,7 @@ const SHOWN: usize = 8;
 const RESERVED: &[&str] = &["healthz", "readyz", "openapi.json"];
 
 /// What would be served, and what not.
-pub struct Draft {
+pub(crate) struct Draft {
     resources: Vec<DraftResource>,
     /// Whether the tables are Django's.
     is_django: bool,
@@ -45,7 +45,7 @@ struct DraftRelation {
 impl Draft {
     /// Looks at every table of a database. With `relations` the related rows that its foreign keys tell of are
     /// members too, and what a framework's values would rest on is said.
-    pub async fn of(database: &dyn Database, relations: bool) -> Draft {
+    pub(crate) async fn of(database: &dyn Database, relations: bool) -> Draft {
         let tables = database.tables();
         let reasons = left_out(&tables);
         let seen = tables.iter().zip(&reasons).filter(|(_, reason)| reason.is_none());
@@ -70,18 +70,18 @@ impl Draft {
     }
 
     /// The resources that would be served.
-    pub fn served(&self) -> usize {
+    pub(crate) fn served(&self) -> usize {
         self.resources.iter().filter(|draft| draft.left_out.is_none()).count()
     }
 
     /// The tables that would be served under another name than their own, and that name.
-    pub fn renamed(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn renamed(&self) -> impl Iterator<Item = (&str, &str)> {
         let served = self.resources.iter().filter(|draft| draft.left_out.is_none() && draft.name != draft.info.name);
         served.map(|draft| (&*draft.info.name, &*draft.name))
     }
 
     /// The tables that would not be served, each with why, and with what makes a list of it all the same.
-    pub fn left_out(&self) -> impl Iterator<Item = (&str, String)> {
+    pub(crate) fn left_out(&self) -> impl Iterator<Item = (&str, String)> {
         self.resources.iter().filter_map(|draft| {
             let why = draft.left_out.as_deref()?;
             Some((&*draft.info.name, format!("{why}; a configuration serves it: {}", draft.example())))
@@ -89,7 +89,7 @@ impl Draft {
     }
 
     /// The configuration, with `url` for the database: TOML that can be served as it is.
-    pub fn to_toml(&self, url: &str) -> String {
+    pub(crate) fn to_toml(&self, url: &str) -> String {
         let mut out = String::from(HEAD);
         line(&mut out, format_args!("[databases]\nmain = {}", quoted(url)));
         for draft in &self.resources {

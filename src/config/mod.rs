@@ -26,12 +26,10 @@ use std::{
     sync::Arc,
 };
 
-pub(crate) use self::named::named_files;
 pub use self::{
     admin::AdminConfig,
     complaint::Complaints,
-    draft::Draft,
-    listen::{Listen, NoListen},
+    listen::Listen,
     resource::ResourceConfig,
     server::{LogFormat, RequestRate, ServerConfig},
     tls::TlsFiles,
@@ -41,6 +39,7 @@ use self::{
     filled::Surroundings,
     read::{Reader, Section},
 };
+pub(crate) use self::{draft::Draft, named::named_files};
 use crate::{
     error::Kind as ErrorKind,
     known::open_known,
@@ -234,7 +233,7 @@ impl Config {
     ///
     /// # Errors
     /// As [`open`](Config::open), but for such a database.
-    pub async fn open_to_serve(&self) -> Result<Chunkflow, Complaints> {
+    pub(crate) async fn open_to_serve(&self) -> Result<Chunkflow, Complaints> {
         let mut wrong = vec![];
         let empty = self.open_store(&mut wrong).map(Chunkflow::new);
         self.fill(empty, wrong, Purpose::Start).await
@@ -283,7 +282,7 @@ impl Config {
     ///
     /// # Errors
     /// What is wrong with one of them.
-    pub fn check_tls(&self) -> Result<(), Complaints> {
+    pub(crate) fn check_tls(&self) -> Result<(), Complaints> {
         self.wrong_tls().map_or(Ok(()), |wrong| Err(self.text.complaints(vec![wrong])))
     }
 
@@ -291,7 +290,7 @@ impl Config {
     ///
     /// # Errors
     /// When there are several and none is called so.
-    pub fn replace_database(&mut self, url: &str) -> crate::Result<()> {
+    pub(crate) fn replace_database(&mut self, url: &str) -> crate::Result<()> {
         let only = self.databases.len() == 1;
         let found = self.databases.iter_mut().find(|(name, _)| only || name == "main");
         let (_, options) = found.ok_or_else(|| {
@@ -312,7 +311,7 @@ impl Config {
     }
 
     /// Has each database read by so many at once, and no more.
-    pub fn bound_reads(&mut self, reads: usize) {
+    pub(crate) fn bound_reads(&mut self, reads: usize) {
         self.databases.iter_mut().for_each(|(_, options)| options.pool = options.pool.min(reads));
     }
 
@@ -327,7 +326,7 @@ impl Config {
     }
 
     /// What nobody can find out from here, and so is said and not complained of.
-    pub fn notes(&self) -> Vec<String> {
+    pub(crate) fn notes(&self) -> Vec<String> {
         let own = |options: &DatabaseOptions| options.identity.is_none() && !options.url.is_empty();
         let own: Vec<&str> =
             self.databases.iter().filter(|(_, options)| own(options)).map(|(name, _)| &**name).collect();

@@ -26,6 +26,7 @@ pub struct RequestRate {
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LogFormat {
     /// For people.
     #[default]
@@ -36,6 +37,7 @@ pub enum LogFormat {
 
 /// How the server listens, whom it believes, and its bounds.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ServerConfig {
     /// Where it listens.
     pub listen: Listen,
@@ -120,6 +122,13 @@ impl Default for ServerConfig {
 }
 
 impl ServerConfig {
+    /// The same, changed by `change`.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut ServerConfig)) -> ServerConfig {
+        change(&mut self);
+        self
+    }
+
     pub(super) fn read(mut section: Section<'_, '_>) -> ServerConfig {
         let usual = ServerConfig::default();
         let (trusted_proxies, trusts_unix) = trusted_proxies(&mut section);

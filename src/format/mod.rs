@@ -14,7 +14,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-pub use crate::text::Output;
+pub(crate) use crate::text::Output;
 use crate::{
     described::Described,
     kind::Kind,
@@ -27,7 +27,7 @@ use crate::{
 /// The body of a list is `begin`, the rows of its chunks with `between` between them, and `end`; every method's bytes
 /// depend on its arguments alone. Where rows are long in coming, `idle` may stand anywhere between `begin` and `end`
 /// where no chunk is open.
-pub trait Encoder: Send + Sync + 'static {
+pub(crate) trait Encoder: Send + Sync + 'static {
     /// What stands before the first row.
     fn begin(&self) -> Bytes;
 
@@ -70,7 +70,7 @@ pub trait Encoder: Send + Sync + 'static {
 /// A row is `begin_row`, a call of `field` for each member, in order, then `end_row`; behind the last row of each chunk
 /// comes `finish`. A writer may keep rows until `finish`, as one does whose format has batches; it keeps nothing from
 /// one chunk to the next. How rows are cut into chunks then shows in the bytes, and must not show to readers.
-pub trait ChunkWriter: Send + 'static {
+pub(crate) trait ChunkWriter: Send + 'static {
     /// Begins a row; `cursor` is sealed, or empty where it is not asked for.
     fn begin_row(&mut self, _cursor: &str, _out: &mut Output) {}
 
@@ -86,12 +86,12 @@ pub trait ChunkWriter: Send + 'static {
 
 /// A member of each row, as a format is told of it.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Member {
+pub(crate) struct Member {
     /// Its name, and the shape of its values.
-    pub column: Column,
+    pub(crate) column: Column,
     /// What its values are, as far as the source knows it before they are read.
-    pub described: Described,
+    #[allow(dead_code, reason = "a format of text writes each value by its own type")]
+    pub(crate) described: Described,
 }
 
 impl Member {
@@ -106,7 +106,7 @@ pub(crate) const END_OF_LIST: &str = "end";
 /// What stands in an id between a cursor and the rows that are left of a limit; in no cursor.
 pub(crate) const LEFT: char = '~';
 
-/// A format of this build: a row of [`FORMATS`]. Their order is that of the table.
+/// A format of this build: a row of `FORMATS`. Their order is that of the table.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Format(u8);
 
@@ -130,7 +130,7 @@ impl Format {
     }
 
     /// Its media type, names and encoder.
-    pub fn spec(self) -> &'static FormatSpec {
+    pub(crate) fn spec(self) -> &'static FormatSpec {
         &FORMATS[self.index()].open
     }
 
@@ -148,7 +148,7 @@ impl fmt::Debug for Format {
 
 /// What a format is: its media type, the other names clients know it by, and how to make its encoder for some members.
 #[derive(Clone, Copy, Debug)]
-pub struct FormatSpec {
+pub(crate) struct FormatSpec {
     /// `Content-Type`, with its charset.
     pub content_type: &'static str,
     /// Media types of `Accept` that mean this format, the registered one first.
@@ -158,7 +158,7 @@ pub struct FormatSpec {
 }
 
 /// The formats of this build by extension; the first is the default.
-pub const FORMATS: &[Kind<FormatSpec>] = &[
+pub(crate) const FORMATS: &[Kind<FormatSpec>] = &[
     Kind {
         name: "json",
         example: "/tricks.json",
@@ -209,7 +209,7 @@ pub const FORMATS: &[Kind<FormatSpec>] = &[
 
 /// The format that an `Accept` header asks for (RFC 9110 §12.5.1): the acceptable one with the highest weight, the
 /// earlier one of two with the same; `None` when none is acceptable.
-pub fn negotiate(accept: &str) -> Option<Format> {
+pub(crate) fn negotiate(accept: &str) -> Option<Format> {
     let ranges: Vec<(&str, u16)> = accept.split(',').filter_map(range).collect();
     if ranges.is_empty() {
         return Some(Format::JSON);

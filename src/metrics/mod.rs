@@ -1,7 +1,7 @@
 //! What is counted. The program that makes a [`Chunkflow`](crate::Chunkflow) passes them in; there are no global ones.
 //!
 //! What a chunk on its way is counted by is found beforehand, with its list: there an addition is all there is to
-//! do. [`told`] names each metric and says what it means.
+//! do. `told.rs` names each metric and says what it means.
 
 mod counts;
 mod exposition;
@@ -26,7 +26,7 @@ pub(crate) use self::{
     number::{Counter, Gauge, Histogram},
     under_way::{Fate, UnderWay, Way},
 };
-pub use self::{exposition::MetricsFormat, labels::Outcome};
+pub use self::{exposition::MetricsFormat, labels::Outcome, under_way::Tally};
 use crate::{
     error::Error,
     flaw::{Flaw, FlawCount},

@@ -38,6 +38,22 @@ pub(crate) trait Fate: Send + Sync {
     fn now(&self) -> Outcome;
 }
 
+/// What a stream has done so far.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Tally {
+    /// Rows handed out.
+    pub rows: u64,
+    /// Bytes handed out.
+    pub bytes: u64,
+    /// Chunks that came from the store.
+    pub hits: u64,
+    /// Chunks that had to be loaded.
+    pub loads: u64,
+    /// How it ended, or would if it were dropped now.
+    pub outcome: Outcome,
+}
+
 /// How far one stream has come. The stream notes it; nobody waits.
 pub(crate) struct Way {
     pub(crate) number: u64,

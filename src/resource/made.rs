@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// How a resource is made again, when its table is not any more what it was.
-pub type Remake = Arc<dyn Fn() -> BoxFuture<'static, Result<Resource>> + Send + Sync>;
+pub(crate) type Remake = Arc<dyn Fn() -> BoxFuture<'static, Result<Resource>> + Send + Sync>;
 
 impl Resource {
     /// The resource called `name` over what `spec` asks of a database. When its table changes it is made again,

@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 /// It owns its values, packed: 12 bytes each, and their texts in one buffer of at most 4 GiB.
 ///
 /// ```
-/// use chunkflow::{RowBatch, Value};
+/// use chunkflow::source::{RowBatch, Value};
 ///
 /// let mut batch = RowBatch::new(1, 2);
 /// batch.push(&[Value::Integer(7)], &[Value::Integer(7), Value::Text(b"seven")])?;

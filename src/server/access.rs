@@ -8,8 +8,7 @@ use tracing::field::display;
 use super::{origin::Remote, watch::Watch};
 use crate::{
     error::Error,
-    metrics::{Fate, Outcome},
-    stream::Tally,
+    metrics::{Fate, Outcome, Tally},
     trace::Trace,
     web::Body,
 };

@@ -25,7 +25,7 @@ const BACKLOG: i32 = 4096;
 
 /// A socket that listens already, as systemd hands it to a service that it starts.
 #[derive(Debug)]
-pub enum Inherited {
+pub(crate) enum Inherited {
     /// An address of the internet.
     Tcp(StdTcpListener),
     /// A Unix socket. Its file is the supervisor's, and stays when the server ends.

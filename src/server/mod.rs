@@ -45,13 +45,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+pub use self::live::{Prepared, Reload};
 #[cfg(fuzzing)]
 pub(crate) use self::{forwarded::fuzz_forwarded, head::fuzz_head};
-pub use self::{
-    listener::Inherited,
-    live::{Prepared, Reload},
-    shared::Reloads,
-};
+pub(crate) use self::{listener::Inherited, shared::Reloads};
 use self::{
     listener::{Bound, Listener},
     live::Live,
@@ -61,10 +58,10 @@ use self::{
     tls::Tls,
     transport::Transport,
 };
-use crate::{
-    config::{AdminConfig, Listen, ServerConfig},
-    web::Chunkflow,
+pub use crate::config::{
+    AdminConfig, Complaints, Config, Listen, LogFormat, RequestRate, ResourceConfig, ServerConfig, TlsFiles,
 };
+use crate::web::Chunkflow;
 
 /// After an accept that failed for want of something (files, memory), others get time to give it back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -142,7 +139,7 @@ impl Server {
     ///
     /// # Errors
     /// As [`bind`](Server::bind).
-    pub fn inherit(socket: Inherited, config: ServerConfig, chunkflow: Chunkflow) -> io::Result<Server> {
+    pub(crate) fn inherit(socket: Inherited, config: ServerConfig, chunkflow: Chunkflow) -> io::Result<Server> {
         let bound = Bound::inherited(socket)?;
         Server::at(bound, config, chunkflow)
     }
@@ -166,7 +163,7 @@ impl Server {
     ///
     /// # Errors
     /// As [`bind_admin`](Server::bind_admin).
-    pub fn inherit_admin(socket: Inherited, admin: AdminConfig, chunkflow: Chunkflow) -> io::Result<Server> {
+    pub(crate) fn inherit_admin(socket: Inherited, admin: AdminConfig, chunkflow: Chunkflow) -> io::Result<Server> {
         let bound = Bound::inherited(socket)?;
         Server::at_for_operator(bound, admin, chunkflow)
     }

@@ -11,7 +11,7 @@ use super::{bounds::Count, status::Operator};
 use crate::config::Listen;
 
 /// Requests to read the configuration again; each is told what came of it.
-pub type Reloads = mpsc::Sender<oneshot::Sender<Result<String, String>>>;
+pub(crate) type Reloads = mpsc::Sender<oneshot::Sender<Result<String, String>>>;
 
 /// What lasts as long as the listener.
 pub(super) struct Shared {

@@ -24,6 +24,7 @@ use crate::{
 
 /// How many reads of a database run at once, how many may wait, and how long.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct GateLimits {
     /// Reads at once.
     pub reads: usize,
@@ -46,7 +47,7 @@ pub struct Requester(pub u64);
 
 /// What a read asks a turn for.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Claim {
+pub(crate) struct Claim {
     /// Whom it is for.
     pub requester: Requester,
     /// Whether it has conditions of a request, and so rows that hardly anybody else asks for.
@@ -71,7 +72,7 @@ pub struct PoolState {
 
 /// The gate of one database, shared by all its resources.
 #[derive(Debug)]
-pub struct Gate {
+pub(crate) struct Gate {
     limits: GateLimits,
     retries: AtomicU64,
     queue: Arc<Mutex<Queue>>,
@@ -79,7 +80,7 @@ pub struct Gate {
 
 /// The right to read, until it is dropped.
 #[derive(Debug)]
-pub struct Turn {
+pub(crate) struct Turn {
     queue: Arc<Mutex<Queue>>,
     filtered: bool,
 }
@@ -112,7 +113,7 @@ struct Waiting {
 
 impl Gate {
     /// A gate with these limits.
-    pub fn new(limits: GateLimits) -> Gate {
+    pub(crate) fn new(limits: GateLimits) -> Gate {
         let queue = Queue {
             free: limits.reads,
             free_for_filtered: if limits.reads > 1 { limits.reads - 1 } else { limits.reads },
@@ -126,7 +127,7 @@ impl Gate {
     ///
     /// # Errors
     /// [`Kind::Busy`] when too many wait already, or when the wait was too long.
-    pub async fn turn(&self, claim: Claim) -> Result<Turn> {
+    pub(crate) async fn turn(&self, claim: Claim) -> Result<Turn> {
         let (_place, receiver) = {
             let mut queue = self.queue.lock().unpoisoned();
             if queue.may_begin(claim.filtered) {

@@ -1,7 +1,7 @@
 //! Sources: where rows come from.
 //!
 //! A source hands out rows after a cursor, in the list's order, into a sink. To add a kind of database, write a
-//! file like `closure.rs`, or a folder like `sqlite`, and give it its row in [`DATABASES`]; what SQL databases
+//! file like `closure.rs`, or a folder like `sqlite`, and give it its row in `DATABASES`; what SQL databases
 //! share is in `sql`.
 
 mod address;
@@ -13,6 +13,7 @@ mod memory;
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod sealed;
 mod spec;
 #[cfg(feature = "sql")]
 #[cfg_attr(
@@ -31,6 +32,8 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "server")]
 pub(crate) use self::address::{root_file, with_password};
 pub(crate) use self::discreet::discreet;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) use self::gate::Turn;
 #[cfg(feature = "mysql")]
 pub use self::mysql::Mysql;
 #[cfg(feature = "postgres")]
@@ -41,17 +44,27 @@ pub(crate) use self::postgres::fuzz_postgres_wire;
 pub use self::sqlite::Sqlite;
 pub use self::{
     closure::{Closure, Fetch, closure},
-    gate::{Claim, Gate, GateLimits, PoolState, Requester, Turn},
-    memory::{ReadMemory, Room, RowBounds},
-    spec::{ColumnSpec, Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo, ViewReads},
+    gate::{GateLimits, PoolState, Requester},
+    memory::{ReadMemory, RowBounds},
+    spec::{ColumnSpec, Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo},
     style::{Style, ValueType, Values},
 };
-use crate::{
+pub(crate) use self::{
+    gate::{Claim, Gate},
+    sealed::Sealed,
+};
+#[cfg(feature = "sql")]
+pub(crate) use self::{memory::Room, spec::ViewReads};
+pub use crate::{
     cursor::Cursor,
-    described::Described,
+    described::{Described, JsonType},
+    flaw::{Flaw, Flaws},
+    row::{Column, Field, Part, RowBatch, RowSink, Shape, Value},
+};
+use crate::{
     error::{Error, Kind as ErrorKind, Result},
     kind::{self, Kind},
-    row::{Column, Fields, RowSink},
+    row::Fields,
 };
 
 /// A future that can be sent to another thread, boxed so that a trait can return it.
@@ -101,6 +114,7 @@ pub trait Source: Send + Sync + 'static {
     }
 
     /// What is there of it. By default all.
+    #[doc(hidden)]
     fn presence(&self) -> Presence {
         Presence { is_away: false, is_known: true }
     }
@@ -132,6 +146,7 @@ pub struct Presence {
 
 /// What a source is asked for.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Query {
     /// Where to begin.
     pub after: Cursor,
@@ -145,7 +160,7 @@ pub struct Query {
 
 impl Query {
     /// What it asks a database's gate for.
-    pub fn claim(&self) -> Claim {
+    pub(crate) fn claim(&self) -> Claim {
         Claim { requester: self.requester, filtered: !self.conditions.is_empty() }
     }
 }
@@ -167,6 +182,7 @@ impl Run {
 
 /// A column that a request may filter by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Filter {
     /// The column's name, in the database and in the request.
     pub column: String,
@@ -177,8 +193,16 @@ pub struct Filter {
     pub range: Option<RangeInclusive<i128>>,
 }
 
+impl Filter {
+    /// A filter on a column of such values.
+    pub fn new(column: impl Into<String>, operand: Operand) -> Filter {
+        Filter { column: column.into(), operand, range: None }
+    }
+}
+
 /// What a filter's values must look like; anything else is refused before it reaches the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Operand {
     /// A whole number.
     Integer,
@@ -190,6 +214,7 @@ pub enum Operand {
 
 /// What a row must fulfil: `column operator values`. Values are always bound, never spliced into SQL.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct Condition {
     /// The column, one of [`Source::filters`].
     pub column: String,
@@ -201,6 +226,7 @@ pub struct Condition {
 
 /// The operators of filters, as PostgREST spells them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Operator {
     /// `eq`
     Eq,
@@ -226,10 +252,11 @@ pub enum Operator {
 
 /// The source of a resource, and how its members come from the source's columns; or *everything* that is wrong
 /// with what was asked.
-pub type MadeSource = Result<(Arc<dyn Source>, Fields), Vec<Complaint>>;
+pub(crate) type MadeSource = Result<(Arc<dyn Source>, Fields), Vec<Complaint>>;
 
-/// A database: it knows its tables and makes the sources of resources.
-pub trait Database: Send + Sync + 'static {
+/// A database that is open: it knows its tables, and resources over them are made by
+/// [`Resource::of`](crate::Resource::of). Only this crate has kinds of it.
+pub trait Database: Sealed + Send + Sync + 'static {
     /// Makes the source of a resource, and says how its members come from the source's columns.
     ///
     /// # Errors
@@ -247,6 +274,7 @@ pub trait Database: Send + Sync + 'static {
     fn pool(&self) -> PoolState;
 
     /// What it is known by in the keys of chunks.
+    #[doc(hidden)]
     fn known_by(&self) -> KnownBy;
 
     /// The tables and views that can be read.
@@ -324,7 +352,7 @@ impl fmt::Debug for DatabaseOptions {
 type OpenDatabase = fn(&DatabaseOptions) -> BoxFuture<'_, Result<Arc<dyn Database>>>;
 
 /// The kinds of database of this build, by URL scheme.
-pub const DATABASES: &[Kind<OpenDatabase>] = &[
+pub(crate) const DATABASES: &[Kind<OpenDatabase>] = &[
     #[cfg(feature = "sqlite")]
     Kind { name: "sqlite", example: "sqlite:tricks.sqlite", open: sqlite::open },
     #[cfg(feature = "postgres")]

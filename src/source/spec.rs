@@ -8,6 +8,7 @@ use super::style::{Style, Values};
 
 /// A resource as it is written down: a table, which of its rows, in which order, and the members of each row.
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Spec {
     /// The table or view.
     pub table: String,
@@ -23,10 +24,24 @@ pub struct Spec {
     pub filters: Option<Vec<String>>,
     /// In whose form values are written, where a column's own style does not say it.
     pub values: Values,
-    /// Whether a value that is too large ([`RowBounds`](crate::RowBounds)) fails the list; else it stands as NULL.
+    /// Whether a value that is too large ([`RowBounds`](crate::source::RowBounds)) fails the list; else it stands as NULL.
     pub fails_when_too_large: bool,
     /// Whether the condition holds what no message may say: failures are told without the database's own words.
     pub is_discreet: bool,
+}
+
+impl Spec {
+    /// All of a table or view.
+    pub fn of(table: impl Into<String>) -> Spec {
+        Spec { table: table.into(), ..Spec::default() }
+    }
+
+    /// The same, changed by `change`.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Spec)) -> Spec {
+        change(&mut self);
+        self
+    }
 }
 
 impl fmt::Debug for Spec {
@@ -70,6 +85,7 @@ impl OrderBy {
 
 /// Where a member of a row comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub enum FieldSpec {
     /// A column of the table.
     Column(ColumnSpec),
@@ -129,6 +145,7 @@ impl From<String> for ColumnSpec {
 
 /// What to take from related rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Related {
     /// The related table; may be left out where a foreign key names it.
     pub table: Option<String>,
@@ -138,6 +155,15 @@ pub struct Related {
     pub object: bool,
     /// The order of related rows; the related table's key when empty.
     pub order: Vec<OrderBy>,
+}
+
+impl Related {
+    /// The same, changed by `change`.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Related)) -> Related {
+        change(&mut self);
+        self
+    }
 }
 
 /// Something wrong or slow about a resource, and what to do about it.

@@ -2,7 +2,7 @@
 //!
 //! A store may forget anything at any time and knows nothing of rows. It has three parts
 //! ([`Chunks`], [`Near`], [`Agreement`]) and implements those that apply to it. To add one, write a
-//! file like `memory.rs` and give it its row in [`STORES`]. [`promises`] is the suite that every
+//! file like `memory.rs` and give it its row in `STORES`. [`promises`] is the suite that every
 //! one of them must pass, one outside of the crate too (`examples/own_store.rs`).
 
 #[cfg(any(feature = "redis", feature = "memcached"))]
@@ -35,6 +35,7 @@ pub use self::{
     parts::{Agreement, Chunks, FarState, Generation, Held, Lease, Near, NearState, OnPurge},
     promises::promises,
 };
+pub use crate::chunk::{Chunk, ChunkKey, ListKey};
 use crate::{
     error::{Error, Kind as ErrorKind, Result},
     kind::{self, Kind},
@@ -103,6 +104,7 @@ impl From<Arc<Memory>> for Store {
 
 /// How a store is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoreOptions {
     /// Where it is. May hold a password.
     pub url: String,
@@ -146,12 +148,19 @@ impl StoreOptions {
         let prefix = "chunkflow:".to_owned();
         StoreOptions { url: url.into(), near: 64 << 20, prefix, max_entry: None, pack: false, tls: None, secret: None }
     }
+
+    /// The same, changed by `change`.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut StoreOptions)) -> StoreOptions {
+        change(&mut self);
+        self
+    }
 }
 
 type OpenStore = fn(&StoreOptions) -> Result<Store>;
 
 /// The kinds of store of this build, by URL scheme.
-pub const STORES: &[Kind<OpenStore>] = &[
+pub(crate) const STORES: &[Kind<OpenStore>] = &[
     Kind { name: "memory", example: "memory:256MiB", open: memory::open },
     #[cfg(feature = "redis")]
     Kind { name: "redis", example: "redis://localhost:6379", open: redis::open },

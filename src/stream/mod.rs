@@ -33,7 +33,7 @@ use crate::{
     error::{Error, Kind, Result},
     list::List,
     loader::{Ahead, Demand, Fetch, Found, How, Loader, Place},
-    metrics::{Fate, FoundBy, Outcome, Way as UnderWay},
+    metrics::{Fate, FoundBy, Outcome, Tally, Way as UnderWay},
     source::{BoxFuture, Requester},
     survey::Trail,
     trace::{self, Traced},
@@ -62,21 +62,6 @@ pub(crate) struct Ask {
     pub(crate) heartbeat: Duration,
     /// Whether it is for what is left in a shared store: then nothing is read faster than that takes it.
     pub(crate) warms: bool,
-}
-
-/// What a stream has done so far.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
-    /// Rows handed out.
-    pub rows: u64,
-    /// Bytes handed out.
-    pub bytes: u64,
-    /// Chunks that came from the store.
-    pub hits: u64,
-    /// Chunks that had to be loaded.
-    pub loads: u64,
-    /// How it ended, or would if it were dropped now.
-    pub outcome: Outcome,
 }
 
 /// What an operator sees of a stream. A list that goes out at once is over before it could be seen, and costs

@@ -18,11 +18,11 @@ use crate::{
 
 /// Where an encoder writes: the bytes so far, and what could not be written as it was.
 #[derive(Debug, Default)]
-pub struct Output {
+pub(crate) struct Output {
     /// The bytes so far; an encoder only appends.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// What values stand otherwise than they were; an encoder only adds, and who calls it takes them out.
-    pub flaws: Flaws,
+    pub(crate) flaws: Flaws,
 }
 
 /// Writes a row as a JSON object; its members' names are written once, here.

@@ -13,7 +13,8 @@ use http_body::{Frame, SizeHint};
 
 use crate::{
     error::{Error, Result},
-    stream::{Stream, Tally},
+    metrics::Tally,
+    stream::Stream,
 };
 #[cfg(feature = "server")]
 use crate::{

@@ -30,10 +30,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 pub(crate) use self::asker::Asker;
 #[cfg(fuzzing)]
 pub(crate) use self::params::fuzz_filter;
-pub use self::{
-    body::Body,
-    reply::{json, problem},
-};
+pub use self::{body::Body, reply::problem};
 use self::{
     description::Description,
     guests::Guests,
@@ -50,7 +47,7 @@ pub(crate) use self::{
 #[cfg(feature = "server")]
 pub(crate) use self::{
     page::Page,
-    reply::{no_content, readable, refusal},
+    reply::{json, no_content, readable, refusal},
 };
 #[cfg(feature = "server")]
 use crate::coding::Coding;
@@ -237,9 +234,9 @@ impl Chunkflow {
     /// of the address only the query is looked at, so that nothing is a 404 here.
     ///
     /// Two resources with the same name, source and fields have the same chunks and loads, however often they are
-    /// made; of a source that is what [`Source::fingerprint`](crate::Source::fingerprint) says. **What a closure
+    /// made; of a source that is what [`Source::fingerprint`](crate::source::Source::fingerprint) says. **What a closure
     /// holds is no part of that**: where it shapes the rows (a tenant, a user, a search), say so by
-    /// [`Closure::version`](crate::Closure::version), or one client gets another's rows.
+    /// [`Closure::version`](crate::source::Closure::version), or one client gets another's rows.
     ///
     /// Nothing is kept of the resource but its chunks, and where it is counted: by its name for the first hundred
     /// names, and together as `-/others` beyond. One whose table has changed is made again for this request alone.

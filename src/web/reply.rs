@@ -131,7 +131,7 @@ impl Problem {
 }
 
 /// A small JSON response that nobody keeps.
-pub fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
+pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     json_text(status, pretty(value).into())
 }
 

@@ -7,7 +7,7 @@ use std::{
     sync::mpsc::{Receiver, channel},
 };
 
-use chunkflow::{AdminConfig, Server, Shutdown};
+use chunkflow::server::{AdminConfig, Server, Shutdown};
 
 use crate::support::{Client, Running, STUCK, numbered};
 

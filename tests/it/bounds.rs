@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use chunkflow::{RequestRate, ResourceOptions, ServerConfig, system_clock};
+use crate::support::system_clock;
+use chunkflow::{
+    ResourceOptions,
+    server::{RequestRate, ServerConfig},
+};
 use serde_json::json;
 
 use crate::{
@@ -19,12 +23,12 @@ fn serve(source: &Arc<Numbers>, config: ServerConfig) -> Running {
 }
 
 fn behind_a_proxy(config: ServerConfig) -> ServerConfig {
-    ServerConfig { trusted_proxies: vec!["127.0.0.1/32".parse().unwrap()], ..config }
+    config.with(|server| server.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()])
 }
 
 #[test]
 fn connections_of_one_address_beyond_their_bound_get_429_and_a_proxy_has_none() {
-    let config = || ServerConfig { max_connections_per_address: 2, ..ServerConfig::default() };
+    let config = || ServerConfig::default().with(|server| server.max_connections_per_address = 2);
     let server = serve(&Numbers::new(5, 1), config());
     let mut kept: Vec<Client> = (0..2).map(|_| Client::get(server.address, "/numbers")).collect();
     assert!(kept.iter_mut().all(|client| client.read_reply("GET").status == 200));
@@ -42,7 +46,7 @@ fn connections_of_one_address_beyond_their_bound_get_429_and_a_proxy_has_none() 
 #[test]
 fn streams_count_for_the_address_that_a_trusted_proxy_names() {
     let source = Numbers::held_back(10, 1);
-    let config = ServerConfig { max_streams_per_address: 2, ..ServerConfig::default() };
+    let config = ServerConfig::default().with(|server| server.max_streams_per_address = 2);
     let server = serve(&source, behind_a_proxy(config.clone()));
     let open = |address: &str| {
         let mut client = Client::connect(server.address);
@@ -69,7 +73,7 @@ fn streams_count_for_the_address_that_a_trusted_proxy_names() {
 #[test]
 fn requests_beyond_the_rate_get_429_and_others_and_probes_do_not() {
     let rate = RequestRate { requests: 3.try_into().unwrap(), per: Duration::from_secs(3600) };
-    let config = ServerConfig { request_rate: Some(rate), ..ServerConfig::default() };
+    let config = ServerConfig::default().with(|server| server.request_rate = Some(rate));
     let server = serve(&Numbers::new(5, 1), behind_a_proxy(config));
     let status = |address: &str, target: &str| {
         let reply = ask(server.address, "GET", target, &[("x-forwarded-for", address)]);
@@ -98,7 +102,10 @@ fn requests_beyond_the_rate_get_429_and_others_and_probes_do_not() {
 fn a_client_that_takes_less_than_the_minimum_all_the_time_is_cut() {
     let (stall, pause) = (Duration::from_secs(1), Duration::from_millis(50));
     // Far more than the client below takes.
-    let config = ServerConfig { stall_timeout: stall, minimum_rate: 16 << 20, ..ServerConfig::default() };
+    let config = ServerConfig::default().with(|server| {
+        server.stall_timeout = stall;
+        server.minimum_rate = 16 << 20;
+    });
     let server = serve(&Numbers::new(200_000, 1_000), config);
     let mut slow = Client::with_buffer(server.address, 64 * 1024);
     slow.send("GET", "/numbers", "HTTP/1.1", &[("host", "localhost")]);
@@ -123,8 +130,10 @@ fn a_client_that_takes_less_than_the_minimum_all_the_time_is_cut() {
 fn a_source_that_is_slow_is_not_the_clients_fault() {
     let source = Numbers::held_back(5_000, 200);
     source.permits.add_permits(1);
-    let config =
-        ServerConfig { stall_timeout: Duration::from_millis(200), minimum_rate: 1 << 30, ..ServerConfig::default() };
+    let config = ServerConfig::default().with(|server| {
+        server.stall_timeout = Duration::from_millis(200);
+        server.minimum_rate = 1 << 30;
+    });
     let server = serve(&source, config);
     let mut old = Client::get(server.address, "/numbers");
     assert!(old.wait_for("{\"id\":10,"));

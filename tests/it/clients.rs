@@ -8,7 +8,7 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
-use chunkflow::{Kind, ServerConfig};
+use chunkflow::{Kind, server::ServerConfig};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 

@@ -89,7 +89,7 @@ fn what_is_wrong_in_the_text_does_not_hide_what_the_database_says() {
 fn an_empty_url_or_table_is_no_list_that_is_left_out_in_silence() {
     let text =
         "[databases]\nmain = \"${EMPTY}\"\nother = { url = \"\" }\n[resources.a]\ndatabase = \"main\"\ntable = \"\"\n";
-    let complaints = chunkflow::Config::parse("chunkflow.toml", text, &|_| Some(String::new())).unwrap_err();
+    let complaints = chunkflow::server::Config::parse("chunkflow.toml", text, &|_| Some(String::new())).unwrap_err();
     assert_eq!(
         lines(&complaints.to_string()),
         ["2:8: `main` is empty", "3:17: `url` is empty", "6:9: `table` is empty"]
@@ -192,7 +192,7 @@ fn the_example_configuration_is_right_and_shows_the_defaults() {
     let text = include_str!("../../chunkflow.example.toml");
     let environment = |name: &str| (name == "DATABASE_URL").then(|| "sqlite:x".to_owned());
     let shown = |text: &str| {
-        let config = chunkflow::Config::parse("chunkflow.example.toml", text, &environment);
+        let config = chunkflow::server::Config::parse("chunkflow.example.toml", text, &environment);
         format!("{:?}", config.unwrap_or_else(|complaints| panic!("{complaints}")))
     };
     let as_it_is = shown(text);
@@ -262,7 +262,7 @@ fn a_key_that_guards_something_is_never_empty() {
     let texts = ["\"\"", "\" \"", "\"\\t\\n\"", "\"${EMPTY}\"", "\"${BLANK}${EMPTY}\""];
     let environment = |name: &str| Some(if name == "BLANK" { "  " } else { "" }.to_owned());
     let refused = |text: &str| {
-        let complaints = chunkflow::Config::parse("chunkflow.toml", text, &environment).err();
+        let complaints = chunkflow::server::Config::parse("chunkflow.toml", text, &environment).err();
         complaints.unwrap_or_else(|| panic!("it is taken: {text}")).to_string()
     };
     for (section, key) in [

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use chunkflow::{ResourceOptions, ServerConfig};
+use chunkflow::{ResourceOptions, server::ServerConfig};
 
 use crate::{
     frames::*,
@@ -267,8 +267,8 @@ fn a_request_that_shows_at_its_end_that_it_is_malformed_is_reset_and_not_answere
 
 #[test]
 fn a_request_whose_end_does_not_come_is_answered_after_the_header_timeout() {
-    let config = ServerConfig { header_timeout: Duration::from_millis(300), ..ServerConfig::default() };
-    let app = numbers_app(&Numbers::new(50, 1), ResourceOptions::default(), chunkflow::system_clock());
+    let config = ServerConfig::default().with(|server| server.header_timeout = Duration::from_millis(300));
+    let app = numbers_app(&Numbers::new(50, 1), ResourceOptions::default(), crate::support::system_clock());
     let server = Running::start(config, app);
     let mut client = Frames::connect(server.address, &[]);
     client.send(&frame(HEADERS, END_HEADERS, 1, &head("GET", "/numbers")));
@@ -279,8 +279,8 @@ fn a_request_whose_end_does_not_come_is_answered_after_the_header_timeout() {
 
 #[test]
 fn a_request_that_does_not_end_has_its_place_among_the_streams() {
-    let config = ServerConfig { max_streams: 1, ..ServerConfig::default() };
-    let app = numbers_app(&Numbers::new(50, 1), ResourceOptions::default(), chunkflow::system_clock());
+    let config = ServerConfig::default().with(|server| server.max_streams = 1);
+    let app = numbers_app(&Numbers::new(50, 1), ResourceOptions::default(), crate::support::system_clock());
     let server = Running::start(config, app);
     let mut client = Frames::connect(server.address, &[]);
     client.send(&frame(HEADERS, END_HEADERS, 1, &head("GET", "/numbers")));

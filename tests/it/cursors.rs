@@ -3,7 +3,11 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use chunkflow::{Chunkflow, Cursor, Memory, Resource, ResourceOptions, Secret, ServerConfig, Source, Value};
+use chunkflow::{
+    Chunkflow, Memory, Resource, ResourceOptions, Secret,
+    server::ServerConfig,
+    source::{Cursor, Source, Value},
+};
 
 use crate::{
     servers::{Kind, Server, every_kind},
@@ -275,7 +279,8 @@ fn a_secret_that_could_be_guessed_is_refused_at_its_place_and_shown_nowhere() {
         (format!("[{NEW:?}, \"\"]"), "is empty"),
     ] {
         let environment = |name: &str| (name == "EMPTY").then(String::new);
-        let told = chunkflow::Config::parse("chunkflow.toml", &config(&secret), &environment).unwrap_err().to_string();
+        let told =
+            chunkflow::server::Config::parse("chunkflow.toml", &config(&secret), &environment).unwrap_err().to_string();
         assert!(told.contains(why) && told.contains("openssl rand -base64 32"), "{secret}: {told}");
         assert!(told.contains("chunkflow.toml:2:10"), "{secret}: {told}");
         assert!(!told.contains("hunter2") && !told.contains(NEW), "{told}");
@@ -349,11 +354,11 @@ fn a_reload_takes_a_new_secret_over() {
 fn a_program_gives_each_resource_its_secret_and_what_one_seals_it_takes_back() {
     let source = Numbers::new(50, 10);
     let serve = |secret: Option<Secret>| {
-        let options = ResourceOptions { secret, ..ResourceOptions::default() };
+        let options = ResourceOptions::default().with(|options| options.secret = secret);
         let resource = Resource::new("list", Arc::clone(&source) as Arc<dyn Source>, options).unwrap();
         let place = Cursor::after(&[Value::Integer(20)]).unwrap();
-        let text = resource.seal().seal(&place);
-        assert_eq!(resource.seal().unseal(&text).unwrap(), place);
+        let text = resource.sealed(&place);
+        assert_eq!(resource.unsealed(&text).unwrap(), place);
         let server =
             Running::start(ServerConfig::default(), Chunkflow::new(Arc::new(Memory::new(1 << 20))).with(resource));
         assert_eq!(behind(&server, &text).results().len(), 30);

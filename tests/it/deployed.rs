@@ -41,7 +41,7 @@ fn nothing_is_wrong_with_the_configurations_that_come_with_it() {
     ] {
         // Its own host is there only beside the others of compose.yaml.
         let text = text.replace("redis://redis:6379/0", &store);
-        let checked = runtime().block_on(chunkflow::Config::check(name, &text, &environment));
+        let checked = runtime().block_on(chunkflow::server::Config::check(name, &text, &environment));
         let told = checked.err().map(|complaints| complaints.to_string()).unwrap_or_default();
         assert_eq!(told, "", "{name}");
     }

@@ -93,7 +93,7 @@ fn no_complaint_tells_of_what_it_is_not_about_whatever_is_wrong_with_a_text() {
                 "URL" => Some("postgres://app:%48IDE@127.0.0.1:1/x".to_owned()),
                 _ => None,
             };
-            let complaints = chunkflow::Config::parse("chunkflow.toml", &text, &environment);
+            let complaints = chunkflow::server::Config::parse("chunkflow.toml", &text, &environment);
             let told = match complaints {
                 Err(complaints) => format!("{complaints} {complaints:?}"),
                 Ok(config) => format!("{config:?}"),
@@ -125,7 +125,7 @@ fn several_values_where_one_is_wanted_are_told_of_under_no_key() {
             }
             _ => format!("{whole}\n[{table}]\n{key} = ['HIDE', 'HIDE']\n"),
         };
-        let complaints = chunkflow::Config::parse("chunkflow.toml", &text, &|_| None).expect_err(&text);
+        let complaints = chunkflow::server::Config::parse("chunkflow.toml", &text, &|_| None).expect_err(&text);
         let told = format!("{complaints} {complaints:?}");
         assert!(told.contains(key) && !told.contains("HIDE"), "{told}");
     }
@@ -141,7 +141,7 @@ fn a_line_that_is_broken_inside_a_value_makes_no_key_of_it_that_is_told() {
             for table in ["", "[server]\n", "[admin]\n", "[databases]\n", "[store]\n"] {
                 let text = format!("{table}{}\n{}\n{end}", &line[..at], &line[at..]);
                 let environment = |name: &str| (name == "VARIABLE").then(|| "HIDE".to_owned());
-                if let Err(complaints) = chunkflow::Config::parse("chunkflow.toml", &text, &environment) {
+                if let Err(complaints) = chunkflow::server::Config::parse("chunkflow.toml", &text, &environment) {
                     let told = format!("{complaints} {complaints:?}");
                     assert!(!told.to_lowercase().contains("hide"), "{text}\n---\n{told}");
                 }
@@ -165,7 +165,7 @@ fn what_check_says_after_asking_databases_and_stores_tells_of_nothing_either() {
         let text = file.config(&format!(
             "table = \"item\"\nwhere = \"{condition}\"\n[store]\nurl = \"redis://:${{VARIABLE}}@127.0.0.1:1/0\""
         ));
-        let check = chunkflow::Config::check("chunkflow.toml", &text, &|_| Some("HIDE3cret".to_owned()));
+        let check = chunkflow::server::Config::check("chunkflow.toml", &text, &|_| Some("HIDE3cret".to_owned()));
         let told = runtime.block_on(check).unwrap_err().to_string();
         assert!(!told.contains("HIDE3") && !told.contains("3cret"), "{told}");
         if condition.contains("${") {

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use chunkflow::Config;
+use chunkflow::server::Config;
 use serde_json::{Value, json};
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::{io::Read, time::Duration};
 
-use chunkflow::{Kind, ResourceOptions, ServerConfig, Sizes};
+use chunkflow::{Kind, ResourceOptions, Sizes, server::ServerConfig};
 use flate2::{Decompress, FlushDecompress};
 use proptest::prelude::*;
 
@@ -40,8 +40,8 @@ proptest! {
     ) {
         let source = Numbers::new(rows, width);
         let plain = serve_numbers(&source);
-        let options = ResourceOptions { sizes: Sizes { rows: least, bytes }, ..ResourceOptions::default() };
-        let server = Running::start(ServerConfig::default(), numbers_app(&source, options, chunkflow::system_clock()));
+        let options = ResourceOptions::default().with(|options| options.sizes = Sizes { rows: least, bytes });
+        let server = Running::start(ServerConfig::default(), numbers_app(&source, options, crate::support::system_clock()));
         for target in ["/numbers", "/numbers.ndjson", "/numbers.csv", "/numbers.sse"] {
             let expected = plain.get(target).body;
             prop_assert_eq!(&server.get(target).body, &expected);
@@ -220,7 +220,10 @@ fn chunks_compressed_from_stale_rows_are_refreshed_once_and_then_at_rest() {
     let source = Numbers::new(2_000, 100);
     let hands = Hands::default();
     let seconds = Duration::from_secs;
-    let options = ResourceOptions { ttl: seconds(300), stale: seconds(200), ..ResourceOptions::default() };
+    let options = ResourceOptions::default().with(|options| {
+        options.ttl = seconds(300);
+        options.stale = seconds(200);
+    });
     let server = Running::start(ServerConfig::default(), numbers_app(&source, options, hands.clock()));
     // The first chunk is gone when those behind it are stale, so that the stream reads ahead and finds these.
     assert_eq!(ids(&server.get("/numbers?limit=60")).len(), 60);

@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use chunkflow::{Kind, ResourceOptions, ServerConfig, system_clock};
+use crate::support::system_clock;
+use chunkflow::{Kind, ResourceOptions, server::ServerConfig};
 use tempfile::TempDir;
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use chunkflow::ServerConfig;
+use chunkflow::server::ServerConfig;
 
 use crate::{
     frames::*,

@@ -2,7 +2,10 @@
 
 use std::{process::Command, sync::Arc};
 
-use chunkflow::{AdminConfig, Chunkflow, Kind, Memory, Resource, ResourceOptions, Server, ServerConfig, Shutdown};
+use chunkflow::{
+    Chunkflow, Kind, Memory, Resource, ResourceOptions,
+    server::{AdminConfig, Server, ServerConfig, Shutdown},
+};
 use serde_json::{Value, json};
 
 use crate::support::{Client, Numbers, Running, ask, ids, numbered, numbers_app, serve_numbers, until};
@@ -286,8 +289,14 @@ fn one_connection_serves_many_requests() {
 #[test]
 fn streams_and_connections_beyond_their_bounds_get_503() {
     let source = Numbers::held_back(10, 1);
-    let app = numbers_app(&source, ResourceOptions::default(), chunkflow::system_clock());
-    let server = Running::start(ServerConfig { max_streams: 1, max_connections: 3, ..ServerConfig::default() }, app);
+    let app = numbers_app(&source, ResourceOptions::default(), crate::support::system_clock());
+    let server = Running::start(
+        ServerConfig::default().with(|server| {
+            server.max_streams = 1;
+            server.max_connections = 3;
+        }),
+        app,
+    );
     let mut first = Client::get(server.address, "/numbers");
     until("the first stream has begun", || source.begun() == 1);
     let mut second = Client::get(server.address, "/numbers");

@@ -7,7 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chunkflow::{Kind, ResourceOptions, ServerConfig, system_clock};
+use crate::support::system_clock;
+use chunkflow::{Kind, ResourceOptions, server::ServerConfig};
 
 use crate::{
     frames::*,
@@ -115,7 +116,7 @@ fn a_source_that_fails_at_the_start_is_a_problem_over_http2_too() {
 #[test]
 fn a_stream_whose_window_stays_shut_is_reset_and_the_others_go_on() {
     let source = Numbers::new(100_000, 200);
-    let config = ServerConfig { stall_timeout: Duration::from_millis(500), ..ServerConfig::default() };
+    let config = ServerConfig::default().with(|server| server.stall_timeout = Duration::from_millis(500));
     let server = serve(&source, config);
     // Shut from the start, and after a while.
     for first in [0, 70_000] {
@@ -144,7 +145,8 @@ fn a_stream_whose_window_stays_shut_is_reset_and_the_others_go_on() {
 #[test]
 fn a_client_that_opens_its_window_a_little_all_the_time_is_not_cut() {
     let stall = Duration::from_millis(1_500);
-    let server = serve(&Numbers::new(100_000, 200), ServerConfig { stall_timeout: stall, ..ServerConfig::default() });
+    let server =
+        serve(&Numbers::new(100_000, 200), ServerConfig::default().with(|server| server.stall_timeout = stall));
     let mut client = Frames::connect(server.address, &[(INITIAL_WINDOW, 100)]);
     client.send(&get(1, "/numbers"));
     let began = Instant::now();
@@ -181,7 +183,7 @@ fn windows_are_kept_to_the_byte_when_settings_change_them() {
 
 #[test]
 fn a_client_that_does_not_read_its_socket_is_cut() {
-    let config = ServerConfig { stall_timeout: Duration::from_millis(500), ..ServerConfig::default() };
+    let config = ServerConfig::default().with(|server| server.stall_timeout = Duration::from_millis(500));
     let server = serve(&Numbers::new(200_000, 1_000), config);
     let mut client = Frames::connect(server.address, &[(INITIAL_WINDOW, 1 << 30)]);
     client.send(&[window(0, 1 << 30), get(1, "/numbers"), get(3, "/numbers")].concat());
@@ -209,7 +211,10 @@ fn a_client_that_takes_a_stream_back_stops_its_loads() {
 #[test]
 fn a_connection_without_a_stream_is_ended_and_so_is_a_preface_that_never_comes() {
     let times = Duration::from_millis(400);
-    let config = ServerConfig { header_timeout: times, idle_timeout: times, ..ServerConfig::default() };
+    let config = ServerConfig::default().with(|server| {
+        server.header_timeout = times;
+        server.idle_timeout = times;
+    });
     let server = serve(&Numbers::new(5, 1), config);
     let mut idle = Frames::connect(server.address, &[]);
     idle.send(&get(1, "/numbers"));
@@ -229,7 +234,7 @@ fn a_connection_without_a_stream_is_ended_and_so_is_a_preface_that_never_comes()
 fn a_drain_says_farewell_and_lets_the_stream_end() {
     let source = Numbers::held_back(5_000, 200);
     source.permits.add_permits(1);
-    let server = serve(&source, ServerConfig { drain: crate::support::STUCK, ..ServerConfig::default() });
+    let server = serve(&source, ServerConfig::default().with(|server| server.drain = crate::support::STUCK));
     let mut client = Frames::connect(server.address, &[]);
     client.send(&get(1, "/numbers"));
     assert_eq!(client.next_of(&[DATA]).unwrap().stream, 1);

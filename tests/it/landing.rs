@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use chunkflow::{Chunkflow, Fetch, Kind, Memory, Resource, ResourceOptions, ServerConfig, closure};
+use chunkflow::{Chunkflow, Fetch, Kind, Memory, Resource, ResourceOptions, closure, server::ServerConfig};
 use http_body_util::BodyExt;
 use serde_json::Value;
 
@@ -88,7 +88,7 @@ fn without_the_landing_page_browsers_too_get_json() {
 
 #[test]
 fn a_program_that_embeds_the_library_has_the_page_unless_it_does_not_want_it() {
-    let chunkflow = numbers_app(&Numbers::new(3, 1), ResourceOptions::default(), chunkflow::system_clock());
+    let chunkflow = numbers_app(&Numbers::new(3, 1), ResourceOptions::default(), crate::support::system_clock());
     let kind = |chunkflow: &Chunkflow| {
         let request = http::Request::get("/").header("host", "localhost").header("accept", BROWSER).body(()).unwrap();
         let response = runtime().block_on(chunkflow.respond(&request));

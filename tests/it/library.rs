@@ -10,9 +10,13 @@ use std::{
 
 use bytes::Bytes;
 use chunkflow::{
-    Chunkflow, Closure, Column, Condition, DatabaseOptions, Fetch, Filter, Format, GateLimits, Memory, MetricsFormat,
-    Operand, Operator, Query, Resource, ResourceOptions, RowBatch, Spec, Store, Value, closure, open_database,
-    promises,
+    Chunkflow, Fetch, Format, Memory, Resource, ResourceOptions, closure,
+    metrics::MetricsFormat,
+    source::{
+        Closure, Column, Condition, DatabaseOptions, Filter, GateLimits, Operand, Operator, Query, RowBatch, Spec,
+        Value, open_database,
+    },
+    store::{Store, promises},
 };
 use http::Request;
 use http_body_util::BodyExt;
@@ -152,7 +156,7 @@ fn seats(asked: Arc<Mutex<Asked>>) -> Closure {
 #[tokio::test]
 async fn a_closure_gives_batches_of_finished_json_by_composite_keys_conditions_and_its_own_run_length() {
     let asked = Arc::<Mutex<Asked>>::default();
-    let filter = Filter { column: "row".to_owned(), operand: Operand::Integer, range: None };
+    let filter = Filter::new("row", Operand::Integer);
     let source = seats(Arc::clone(&asked)).filters(vec![filter]).longest_run(70);
     let resource = Resource::new("seats", Arc::new(source), ResourceOptions::default()).unwrap();
     let chunkflow = Chunkflow::new(Arc::new(Memory::new(64 << 20))).with(resource);
@@ -167,8 +171,10 @@ async fn a_closure_gives_batches_of_finished_json_by_composite_keys_conditions_a
 
     let (_, csv) = body(&chunkflow, "/seats.csv?row=eq.7&limit=2").await;
     assert_eq!(csv, "row,number,name\r\n7,0,7-0\r\n7,1,7-1\r\n");
-    let condition = Condition { column: "row".to_owned(), operator: Operator::Eq, values: vec!["7".to_owned()] };
-    assert_eq!(asked.lock().unwrap()[0], (3, Arc::from([condition])));
+    let asked = asked.lock().unwrap();
+    let [condition] = &*asked[0].1 else { panic!("{asked:?}") };
+    assert_eq!((asked[0].0, &*condition.column, condition.operator), (3, "row", Operator::Eq));
+    assert_eq!(condition.values, ["7"]);
 }
 
 #[tokio::test]
@@ -290,7 +296,7 @@ async fn a_resource_that_no_name_leads_to_is_made_again_for_the_request_where_it
     let file = File::with("CREATE TABLE item (id INTEGER PRIMARY KEY); INSERT INTO item VALUES (1)");
     let url = format!("sqlite:{}", file.path.display());
     let database = open_database(&DatabaseOptions::new(url)).await.unwrap();
-    let spec = Spec { table: "item".into(), ..Spec::default() };
+    let spec = Spec::of("item");
     let own = Resource::of("items", &database, &spec, &ResourceOptions::default()).await.unwrap();
     let (chunkflow, own) = (no_lists(), Arc::new(own));
     let rows = async || answer(&chunkflow, &own, Request::get("/")).await.1;

@@ -8,7 +8,9 @@ use std::{
 };
 
 use chunkflow::{
-    AdminConfig, Field, Kind, Memory, Part, Resource, ResourceOptions, Server, ServerConfig, Shutdown, Source,
+    Kind, Memory, Resource, ResourceOptions,
+    server::{AdminConfig, Server, ServerConfig, Shutdown},
+    source::{Field, Part, Source},
 };
 use serde_json::{Value, json};
 
@@ -246,7 +248,7 @@ fn warming_a_list_with_links_needs_a_host_and_takes_only_one() {
     let source = Numbers::new(500, 10);
     let link = Field::Link(vec![Part::Literal("/n/".into()), Part::Column(0)]);
     let fields = vec![("id".to_owned(), Field::Column(0)), ("url".to_owned(), link)];
-    let options = ResourceOptions { fields: Some(fields), ..ResourceOptions::default() };
+    let options = ResourceOptions::default().with(|options| options.fields = Some(fields));
     let linked = Resource::new("linked", source as std::sync::Arc<_>, options).unwrap();
     let server = serve_numbers(&Numbers::new(10, 10));
     let app = server.chunkflow.clone().with(linked);

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use chunkflow::{Chunkflow, Format, GateLimits, Memory, OrderBy, Resource, ResourceOptions, Sizes, Spec, Sqlite};
+use chunkflow::{
+    Chunkflow, Format, Memory, Resource, ResourceOptions, Sizes, Sqlite,
+    source::{GateLimits, OrderBy, Spec},
+};
 use http_body_util::BodyExt;
 use proptest::prelude::*;
 use std::{sync::Arc, time::Duration};
 
-use chunkflow::Database as _;
+use chunkflow::source::Database as _;
 
 use crate::support::File;
 
@@ -29,7 +32,10 @@ fn read(file: &File, spec: Spec, sizes: Sizes, format: Format) -> Result<Vec<u8>
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let made = runtime.block_on(database.source(&spec));
     let (source, fields) = made.map_err(|complaints| format!("{complaints:?}"))?;
-    let options = ResourceOptions { fields: Some(fields), sizes, ..ResourceOptions::default() };
+    let options = ResourceOptions::default().with(|options| {
+        options.fields = Some(fields);
+        options.sizes = sizes;
+    });
     let chunkflow =
         Chunkflow::new(Arc::new(Memory::new(16 << 20))).with(Resource::new("list", source, options).unwrap());
     runtime.block_on(async {
@@ -65,7 +71,7 @@ proptest! {
             sql += &format!("CREATE INDEX i ON item ({});", terms.join(", "));
         }
         let file = File::with(&sql);
-        let spec = Spec { table: "item".into(), order, fields: Some(vec![("id".into(), chunkflow::FieldSpec::Column("id".into()))]), ..Spec::default() };
+        let spec = Spec::default().with(|spec| { spec.table = "item".into(); spec.order = order; spec.fields = Some(vec![("id".into(), chunkflow::source::FieldSpec::Column("id".into()))]); });
         let body = read(&file, spec, Sizes { rows: per_chunk, bytes: 1 }, Format::named("ndjson").unwrap()).unwrap();
         let found: Vec<i64> = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| {
             let row: serde_json::Value = serde_json::from_slice(line).unwrap();
@@ -91,7 +97,7 @@ proptest! {
             connection.execute("INSERT INTO item (text, part) VALUES (?1, ?1)", [text]).unwrap();
         }
         connection.execute_batch("COMMIT").unwrap();
-        let spec = || Spec { table: "item".into(), ..Spec::default() };
+        let spec = || Spec::of("item");
         let cut = read(&file, spec(), Sizes { rows: chunk_rows, bytes: chunk_bytes }, format).unwrap();
         let whole = read(&file, spec(), Sizes { rows: 100_000, bytes: 1 << 22 }, format).unwrap();
         prop_assert_eq!(String::from_utf8(cut).unwrap(), String::from_utf8(whole).unwrap());
@@ -106,10 +112,12 @@ fn an_edit_of_a_long_list_renames_few_of_its_chunks() {
             Sqlite::open(&format!("sqlite:{}", file.path.display()), GateLimits::default(), Duration::from_secs(60))
                 .unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let spec = Spec { table: "item".into(), ..Spec::default() };
+        let spec = Spec::of("item");
         let (source, fields) = runtime.block_on(database.source(&spec)).unwrap();
-        let options =
-            ResourceOptions { fields: Some(fields), sizes: Sizes { rows: 50, bytes: 1 }, ..ResourceOptions::default() };
+        let options = ResourceOptions::default().with(|options| {
+            options.fields = Some(fields);
+            options.sizes = Sizes { rows: 50, bytes: 1 };
+        });
         let chunkflow =
             Chunkflow::new(Arc::new(Memory::new(64 << 20))).with(Resource::new("list", source, options).unwrap());
         runtime.block_on(async {

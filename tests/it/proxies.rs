@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use chunkflow::{Kind as Failure, ResourceOptions, ServerConfig};
+use chunkflow::{Kind as Failure, ResourceOptions, server::ServerConfig};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -333,7 +333,7 @@ fn silence_that_nginx_would_end_is_broken_in_time_in_every_encoding() {
     let impatient = Proxy { settings: "proxy_http_version 1.1; proxy_read_timeout 2s;", ..PROXY };
     for (heartbeat, expected) in [(Duration::from_millis(200), 0), (Duration::ZERO, 18)] {
         let source = Numbers::held_back(2_000, 100);
-        let app = numbers_app(&source, ResourceOptions::default(), chunkflow::system_clock());
+        let app = numbers_app(&source, ResourceOptions::default(), crate::support::system_clock());
         let server = Running::start(ServerConfig::default(), app.with_heartbeat(heartbeat));
         let before = impatient.before(server.address);
         for encoding in ENCODINGS {

@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use chunkflow::{Field, Kind, ResourceOptions, ServerConfig, system_clock};
+use crate::support::system_clock;
+use chunkflow::{Kind, ResourceOptions, server::ServerConfig, source::Field};
 use serde_json::Value;
 
 use crate::support::{Client, Numbers, Reply, Running, ask, ids, numbered, numbers_app, serve_numbers, until};
@@ -209,7 +210,7 @@ fn the_programs_of_the_docs_print_each_row_once_though_they_are_cut_twice() {
         let source = Numbers::new(3_000, 100);
         let fields = [("id", Field::Column(0)), ("text", Field::Column(1)), ("place", Field::Cursor)];
         let fields = fields.into_iter().map(|(name, field)| (name.to_owned(), field)).collect();
-        let options = ResourceOptions { fields: Some(fields), ..ResourceOptions::default() };
+        let options = ResourceOptions::default().with(|options| options.fields = Some(fields));
         let server = Running::start(ServerConfig::default(), numbers_app(&source, options, system_clock()));
         let folder = tempfile::TempDir::new().unwrap();
         let url = format!("http://{}/numbers.ndjson", server.address);
@@ -256,7 +257,7 @@ fn to_event_source_a_failure_that_passes_says_when_to_come_back_and_any_other_is
     }
     // In the middle of its events too, and where the server has no room.
     let source = Numbers::new(5, 1);
-    let config = ServerConfig { max_streams: 0, ..ServerConfig::default() };
+    let config = ServerConfig::default().with(|server| server.max_streams = 0);
     let full = Running::start(config, numbers_app(&source, ResourceOptions::default(), system_clock()));
     let server = serve_numbers(&source);
     let last = events(std::str::from_utf8(&get(&server, "/numbers", None).body).unwrap())[2].0.clone();

@@ -9,7 +9,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-use chunkflow::{AdminConfig, Kind as Failure, MetricsFormat, ResourceOptions, Server, ServerConfig, Shutdown};
+use chunkflow::{
+    Kind as Failure, ResourceOptions,
+    metrics::MetricsFormat,
+    server::{AdminConfig, Server, ServerConfig, Shutdown},
+};
 use serde_json::Value;
 
 use crate::{
@@ -139,8 +143,8 @@ fn each_chunk_is_counted_once_by_where_it_was_found() {
 fn streams_are_counted_by_how_they_ended_and_so_are_refusals() {
     let source = Numbers::held_back(5_000, 200);
     source.fail_behind(3_000, Failure::Unavailable);
-    let app = numbers_app(&source, ResourceOptions::default(), chunkflow::system_clock());
-    let server = Running::start(ServerConfig { max_streams: 1, ..ServerConfig::default() }, app);
+    let app = numbers_app(&source, ResourceOptions::default(), crate::support::system_clock());
+    let server = Running::start(ServerConfig::default().with(|server| server.max_streams = 1), app);
     let admin = operate(&server);
     let ended = |how: &str| value(&metrics(admin), &format!("chunkflow_streams_ended_total{{how=\"{how}\"}}"));
 

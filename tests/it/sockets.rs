@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chunkflow::{ResourceOptions, StoreOptions};
+use chunkflow::{ResourceOptions, store::StoreOptions};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use socket2::{SockRef, Socket};
 
@@ -45,7 +45,7 @@ fn are_prepared(ports: &[u16], gives_up: bool, what: &str) {
 fn connections_to_every_store_are_asked_whether_they_are_still_there() {
     let rows = Numbers::new(2_000, 100);
     let used = |url: &str| {
-        let server = serve(&rows, StoreOptions { near: 0, ..StoreOptions::new(url) }, ResourceOptions::default());
+        let server = serve(&rows, StoreOptions::new(url).with(|store| store.near = 0), ResourceOptions::default());
         assert!(server.get("/numbers").whole);
         server.block_on(server.chunkflow.written());
         server

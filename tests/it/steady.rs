@@ -234,7 +234,7 @@ fn under_load(url: &str, near: &str, plan: Plan, happens: impl FnOnce()) -> Figu
     let expected = db.serve("table = \"item\"").get("/list").body;
     let queries_once = counted(&db, "item").0;
     let servers = [serve(&db, url, near), serve(&db, url, near)];
-    let sum = |of: fn(&chunkflow::Metrics) -> u64| -> u64 {
+    let sum = |of: fn(&chunkflow::metrics::Metrics) -> u64| -> u64 {
         servers.iter().map(|server| of(server.chunkflow.metrics())).sum()
     };
     let all_is_found = || {

@@ -6,7 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chunkflow::{Kind, ResourceOptions, ServerConfig, system_clock};
+use crate::support::system_clock;
+use chunkflow::{Kind, ResourceOptions, server::ServerConfig};
 
 use crate::support::{Client, Hands, Numbers, Process, Running, ask, ids, numbered, numbers_app, serve_numbers, until};
 
@@ -130,7 +131,7 @@ fn a_client_that_does_not_read_holds_back_the_source() {
 fn a_client_that_reads_nothing_is_cut_and_one_that_reads_slowly_is_not() {
     let source = Numbers::new(100_000, 1_000);
     let app = numbers_app(&source, ResourceOptions::default(), system_clock());
-    let config = ServerConfig { stall_timeout: Duration::from_millis(800), ..ServerConfig::default() };
+    let config = ServerConfig::default().with(|server| server.stall_timeout = Duration::from_millis(800));
     let server = Running::start(config, app);
     let stalled = Client::get(server.address, "/numbers");
     let mut slow = Client::get(server.address, "/numbers");
@@ -153,7 +154,7 @@ fn a_client_that_takes_a_little_all_the_time_is_never_cut_however_little() {
     // So little that the kernel would not call the socket writable within many times the limit.
     let (stall, sip, pause) = (Duration::from_secs(3), 8 * 1024, Duration::from_millis(100));
     let app = numbers_app(&Numbers::new(100_000, 1_000), ResourceOptions::default(), system_clock());
-    let server = Running::start(ServerConfig { stall_timeout: stall, ..ServerConfig::default() }, app);
+    let server = Running::start(ServerConfig::default().with(|server| server.stall_timeout = stall), app);
     let mut slow = Client::with_buffer(server.address, 64 * 1024);
     slow.send("GET", "/numbers", "HTTP/1.1", &[("host", "localhost")]);
     let began = Instant::now();
@@ -170,11 +171,10 @@ fn a_client_that_takes_a_little_all_the_time_is_never_cut_however_little() {
 fn a_request_that_never_ends_is_cut_and_so_is_a_connection_that_says_nothing() {
     use std::io::Write;
     let app = numbers_app(&Numbers::new(1, 1), ResourceOptions::default(), system_clock());
-    let config = ServerConfig {
-        header_timeout: Duration::from_millis(300),
-        idle_timeout: Duration::from_millis(600),
-        ..ServerConfig::default()
-    };
+    let config = ServerConfig::default().with(|server| {
+        server.header_timeout = Duration::from_millis(300);
+        server.idle_timeout = Duration::from_millis(600);
+    });
     let server = Running::start(config, app);
     let mut silent = Client::connect(server.address);
     let mut endless = Client::connect(server.address);
@@ -199,8 +199,10 @@ fn a_request_that_never_ends_is_cut_and_so_is_a_connection_that_says_nothing() {
 fn expired_chunks_are_served_while_the_source_is_away_and_no_longer_than_promised() {
     let source = Numbers::new(500, 100);
     let hands = Hands::default();
-    let options =
-        ResourceOptions { ttl: Duration::from_secs(60), stale: Duration::from_secs(600), ..ResourceOptions::default() };
+    let options = ResourceOptions::default().with(|options| {
+        options.ttl = Duration::from_secs(60);
+        options.stale = Duration::from_secs(600);
+    });
     let server = Running::start(ServerConfig::default(), numbers_app(&source, options, hands.clock()));
     let fresh = server.get("/numbers");
     source.fail_behind(0, Kind::Unavailable);
@@ -225,7 +227,7 @@ fn expired_chunks_are_served_while_the_source_is_away_and_no_longer_than_promise
 fn a_stale_chunk_is_refreshed_once_behind_the_scenes() {
     let source = Numbers::new(500, 100);
     let hands = Hands::default();
-    let options = ResourceOptions { ttl: Duration::from_secs(60), ..ResourceOptions::default() };
+    let options = ResourceOptions::default().with(|options| options.ttl = Duration::from_secs(60));
     let server = Running::start(ServerConfig::default(), numbers_app(&source, options, hands.clock()));
     let cold = server.get("/numbers");
     let (loads, handed) = (server.chunkflow.metrics().loads(), source.handed.load(Ordering::SeqCst));
@@ -279,7 +281,7 @@ fn a_drain_lets_a_stream_end_and_a_deadline_cuts_it_visibly() {
         source.permits.add_permits(1);
         let app = numbers_app(&source, ResourceOptions::default(), system_clock());
         let drain = if ends { crate::support::STUCK } else { Duration::from_millis(200) };
-        let server = Running::start(ServerConfig { drain, ..ServerConfig::default() }, app);
+        let server = Running::start(ServerConfig::default().with(|server| server.drain = drain), app);
         let mut client = Client::get(server.address, "/numbers");
         let mut old = Client::connect(server.address);
         old.send("GET", "/numbers", "HTTP/1.0", &[]);
@@ -313,7 +315,10 @@ fn a_server_that_is_told_to_stop_says_first_that_it_is_not_ready_and_takes_no_ne
 #[test]
 fn chunks_that_are_stale_as_soon_as_they_are_loaded_lock_nobody_out() {
     let source = Numbers::new(2_000, 50);
-    let options = ResourceOptions { ttl: Duration::ZERO, stale: Duration::from_secs(60), ..ResourceOptions::default() };
+    let options = ResourceOptions::default().with(|options| {
+        options.ttl = Duration::ZERO;
+        options.stale = Duration::from_secs(60);
+    });
     let server = Running::start(ServerConfig::default(), numbers_app(&source, options, system_clock()));
     let address = server.address;
     let readers = (0..16).map(|_| {

@@ -9,17 +9,28 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 pub use crate::client::{Client, Reply, ask};
 use chunkflow::{
-    BoxFuture, Chunkflow, Clock, Column, Config, Error, Generation, Kind, Memory, Metrics, Query, Resource,
-    ResourceOptions, Result, RowBatch, RowSink, Run, Server, ServerConfig, Shutdown, Source, Value,
+    Chunkflow, Error, Kind, Memory, Resource, ResourceOptions, Result,
+    metrics::Metrics,
+    server::{Config, Server, ServerConfig, Shutdown},
+    source::{BoxFuture, Column, Query, RowBatch, RowSink, Run, Source, Value},
+    store::Generation,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
+
+/// Milliseconds since 1970.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// The system's clock.
+pub fn system_clock() -> Clock {
+    Arc::new(|| UNIX_EPOCH.elapsed().unwrap().as_millis() as u64)
+}
 
 /// How long anything may take before a test is stuck. Never a measure of speed.
 pub const STUCK: Duration = Duration::from_secs(60);
@@ -54,7 +65,7 @@ impl Running {
 
     /// Serves on this runtime.
     pub fn on(runtime: tokio::runtime::Runtime, server: ServerConfig, chunkflow: Chunkflow) -> Running {
-        let server = ServerConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)).into(), ..server };
+        let server = server.with(|server_| server_.listen = SocketAddr::from(([127, 0, 0, 1], 0)).into());
         let server = runtime.block_on(async { Server::bind(server, chunkflow.clone()).unwrap() });
         let (address, shutdown, (tell, ended)) =
             (server.address().unwrap(), Shutdown::default(), std::sync::mpsc::channel());
@@ -110,7 +121,7 @@ pub fn checked(text: &str) -> String {
     checked.err().map(|complaints| complaints.to_string()).unwrap_or_default()
 }
 
-pub fn parse(text: &str) -> Result<Config, chunkflow::Complaints> {
+pub fn parse(text: &str) -> Result<Config, chunkflow::server::Complaints> {
     Config::parse("chunkflow.toml", text, &|_| None)
 }
 
@@ -376,7 +387,10 @@ pub fn numbers_app(source: &Arc<Numbers>, options: ResourceOptions, clock: Clock
 }
 
 pub fn serve_numbers(source: &Arc<Numbers>) -> Running {
-    Running::start(ServerConfig::default(), numbers_app(source, ResourceOptions::default(), chunkflow::system_clock()))
+    Running::start(
+        ServerConfig::default(),
+        numbers_app(source, ResourceOptions::default(), crate::support::system_clock()),
+    )
 }
 
 /// Waits until something is so; fails when it never comes.
@@ -395,7 +409,7 @@ pub fn ids(reply: &Reply) -> Vec<u64> {
 
 /// The text of another place in the list that this text of a cursor is from: anybody can make it where there is
 /// no secret.
-pub fn forged(real: &str, place: &chunkflow::Cursor) -> String {
+pub fn forged(real: &str, place: &chunkflow::source::Cursor) -> String {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     let real = URL_SAFE_NO_PAD.decode(real).unwrap();
     let mut bytes = [&real[..9], &place.canonical()[..]].concat();

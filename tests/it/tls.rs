@@ -9,7 +9,11 @@ use std::{
     time::Duration,
 };
 
-use chunkflow::{ResourceOptions, ServerConfig, TlsFiles, system_clock};
+use crate::support::system_clock;
+use chunkflow::{
+    ResourceOptions,
+    server::{ServerConfig, TlsFiles},
+};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -43,7 +47,7 @@ fn certificate_of(folder: &Path, subject: &str, key: &[&str]) -> TlsFiles {
 
 /// A list of numbers over TLS.
 pub fn serve_securely(folder: &Path, source: &std::sync::Arc<Numbers>, config: ServerConfig) -> Running {
-    let config = ServerConfig { tls: Some(certificate(folder, "localhost")), ..config };
+    let config = config.with(|server| server.tls = Some(certificate(folder, "localhost")));
     Running::start(config, numbers_app(source, ResourceOptions::default(), system_clock()))
 }
 
@@ -122,7 +126,7 @@ fn a_list_comes_over_tls_in_both_versions_of_http_and_its_links_are_https() {
         format!("[server]\ntls = {{ cert = \"cert.pem\", key = \"key.pem\" }}\n{}", file.config("table = \"item\""));
     let text = format!("{server}\n[resources.list.fields]\nurl = {{ link = \"/item/{{id}}/\" }}");
     let name = file.folder.path().join("chunkflow.toml");
-    let server = Running::of(&chunkflow::Config::parse(name.to_str().unwrap(), &text, &|_| None).unwrap());
+    let server = Running::of(&chunkflow::server::Config::parse(name.to_str().unwrap(), &text, &|_| None).unwrap());
     let url = format!("https://localhost:{}/list", server.address.port());
     for (option, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
         let output = curl(&[option, "--write-out", " %{http_version}", &url], file.folder.path());
@@ -144,7 +148,7 @@ fn only_what_is_safe_today_is_spoken() {
     // A certificate that goes with old ciphers too; and with the same one, a server that takes anything.
     let older = TempDir::new().unwrap();
     let tls = Some(certificate_of(older.path(), "localhost", &["-newkey", "rsa:2048"]));
-    let config = ServerConfig { tls, ..ServerConfig::default() };
+    let config = ServerConfig::default().with(|server| server.tls = tls);
     let rsa = Running::start(config, numbers_app(&Numbers::new(1, 1), ResourceOptions::default(), system_clock()));
     let port = free_port();
     let lax = Command::new("openssl")
@@ -204,7 +208,7 @@ fn whoever_has_just_connected_when_the_server_begins_to_stop_is_told_so_over_tls
 #[test]
 fn handshakes_that_stall_are_cut_and_hold_nobody_up() {
     let folder = TempDir::new().unwrap();
-    let config = ServerConfig { header_timeout: Duration::from_secs(2), ..ServerConfig::default() };
+    let config = ServerConfig::default().with(|server| server.header_timeout = Duration::from_secs(2));
     let server = serve_securely(folder.path(), &Numbers::new(5, 1), config);
     // The beginning of a record that says that more comes, and nothing at all.
     let stalled = (0..40).map(|at| {
@@ -224,7 +228,7 @@ fn handshakes_that_stall_are_cut_and_hold_nobody_up() {
 #[test]
 fn connections_beyond_their_bound_are_closed_before_the_handshake_and_there_is_room_again() {
     let folder = TempDir::new().unwrap();
-    let config = ServerConfig { max_connections: 1, ..ServerConfig::default() };
+    let config = ServerConfig::default().with(|server| server.max_connections = 1);
     let server = serve_securely(folder.path(), &Numbers::new(5, 1), config);
     let first = TcpStream::connect(server.address).unwrap();
     let url = format!("https://localhost:{}/numbers", server.address.port());

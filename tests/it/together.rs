@@ -9,9 +9,12 @@ use std::{
     time::Duration,
 };
 
+use crate::support::system_clock;
 use chunkflow::{
-    BoxFuture, Chunk, ChunkKey, Chunkflow, Chunks, Column, Field, Memory, Metrics, Part, Query, Resource,
-    ResourceOptions, RowSink, Run, Source, Store, Value, system_clock,
+    Chunkflow, Memory, Resource, ResourceOptions,
+    metrics::Metrics,
+    source::{BoxFuture, Column, Field, Part, Query, RowSink, Run, Source, Value},
+    store::{Chunk, ChunkKey, Chunks, Store},
 };
 use http::Request;
 use http_body_util::BodyExt;
@@ -43,7 +46,7 @@ fn serve_source(source: Arc<dyn Source>, store: impl Into<Store>) -> Chunkflow {
     let link = Field::Link(vec![Part::Literal("/numbers/".to_owned()), Part::Column(0)]);
     let fields =
         vec![("id".to_owned(), Field::Column(0)), ("text".to_owned(), Field::Column(1)), ("url".to_owned(), link)];
-    let options = ResourceOptions { fields: Some(fields), ..ResourceOptions::default() };
+    let options = ResourceOptions::default().with(|options| options.fields = Some(fields));
     let resource = Resource::new("list", source, options).unwrap();
     Chunkflow::with_clock(store, system_clock(), Arc::new(Metrics::default())).with(resource)
 }

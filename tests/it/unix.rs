@@ -14,7 +14,11 @@ use std::{
     time::Duration,
 };
 
-use chunkflow::{Kind, Listen, ResourceOptions, Server, ServerConfig, Shutdown, system_clock};
+use crate::support::system_clock;
+use chunkflow::{
+    Kind, ResourceOptions,
+    server::{Listen, Server, ServerConfig, Shutdown},
+};
 use tempfile::TempDir;
 
 use crate::support::{File, Numbers, STUCK, binary, checked, numbered, numbers_app, output_in_time, runtime, until};
@@ -188,8 +192,10 @@ fn a_peer_at_a_unix_socket_counts_as_this_machine_and_is_believed_where_the_conf
 fn serve(source: &Arc<Numbers>, socket: &Path) -> (tokio::runtime::Runtime, Shutdown) {
     let runtime = runtime();
     let app = numbers_app(source, ResourceOptions::default(), system_clock());
-    let config =
-        ServerConfig { listen: Listen::unix(socket), drain: Duration::from_millis(100), ..ServerConfig::default() };
+    let config = ServerConfig::default().with(|server| {
+        server.listen = Listen::unix(socket);
+        server.drain = Duration::from_millis(100);
+    });
     let server = runtime.block_on(async { Server::bind(config, app).unwrap() });
     let shutdown = Shutdown::default();
     runtime.spawn(server.run(shutdown.clone()));

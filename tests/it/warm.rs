@@ -10,8 +10,11 @@ use std::{
 };
 
 use chunkflow::{
-    BoxFuture, Chunk, ChunkKey, Chunkflow, Chunks, Fetch, Generation, Held, Memory, Metrics, Near, NearState, Resource,
-    ResourceOptions, Result, ServerConfig, Sizes, Source, Store, closure,
+    Chunkflow, Fetch, Memory, Resource, ResourceOptions, Result, Sizes, closure,
+    metrics::Metrics,
+    server::ServerConfig,
+    source::{BoxFuture, Source},
+    store::{Chunk, ChunkKey, Chunks, Generation, Held, Near, NearState, Store},
 };
 
 use crate::{
@@ -100,7 +103,7 @@ impl Counted {
 
 #[test]
 fn of_a_list_of_very_many_chunks_a_thousand_are_noted_and_the_others_looked_for() {
-    let options = ResourceOptions { sizes: Sizes { rows: 20, bytes: 1 }, ..ResourceOptions::default() };
+    let options = ResourceOptions::default().with(|options| options.sizes = Sizes { rows: 20, bytes: 1 });
     let counted = Counted::with(Numbers::new(30_000, 300), options);
     counted.looks(false);
     for _ in 0..2 {

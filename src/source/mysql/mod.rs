@@ -29,7 +29,7 @@ use self::{
 };
 use super::{
     BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, GateLimits, KnownBy, MadeSource, PoolState,
-    Query, Room, Spec, TableInfo,
+    Query, Room, Sealed, Spec, TableInfo,
     sql::{
         careful::Done,
         catalogue::Catalogue,
@@ -185,6 +185,8 @@ impl Server {
         Ok(saw)
     }
 }
+
+impl Sealed for Mysql {}
 
 impl Database for Mysql {
     fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, MadeSource> {

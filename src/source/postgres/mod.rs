@@ -35,7 +35,7 @@ use self::{
 };
 use super::{
     BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, GateLimits, KnownBy, MadeSource, PoolState,
-    Query, Room, RowBounds, Spec, TableInfo,
+    Query, Room, RowBounds, Sealed, Spec, TableInfo,
     sql::{
         careful::Done,
         definition::{Definition, Identity, tables},
@@ -124,6 +124,8 @@ impl Server {
         seen.map_err(|error| vec![Complaint::failed("table", &error)])
     }
 }
+
+impl Sealed for Postgres {}
 
 impl Database for Postgres {
     fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, MadeSource> {

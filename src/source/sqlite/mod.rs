@@ -27,7 +27,7 @@ use self::{
 };
 use super::{
     BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, Gate, GateLimits, KnownBy, MadeSource,
-    Operator, PoolState, Query, Room, Run, Source, Spec, TableInfo,
+    Operator, PoolState, Query, Room, Run, Sealed, Source, Spec, TableInfo,
     sql::{
         advice,
         definition::{Definition, Identity, changed, not_made, tables},
@@ -169,6 +169,8 @@ impl Sqlite {
         Ok(())
     }
 }
+
+impl Sealed for Sqlite {}
 
 impl Database for Sqlite {
     fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, MadeSource> {

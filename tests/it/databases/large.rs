@@ -6,7 +6,10 @@
 
 use std::time::Duration;
 
-use chunkflow::{Config, ReadMemory, RowBounds};
+use chunkflow::{
+    server::Config,
+    source::{ReadMemory, RowBounds},
+};
 use serde_json::{Value, json};
 
 use crate::{

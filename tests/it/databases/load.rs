@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use chunkflow::ServerConfig;
+use chunkflow::server::ServerConfig;
 
 use super::ids;
 use crate::{

@@ -231,7 +231,7 @@ fn limits_and_places_go_on_where_they_ended_in_every_database() {
 
 #[test]
 fn a_forged_cursor_is_a_place_or_a_bad_request_and_never_more() {
-    use chunkflow::{Cursor, Value};
+    use chunkflow::source::{Cursor, Value};
     for (db, server) in filtered() {
         let reply = server.get("/list?limit=1");
         let real = next_cursor(&reply);

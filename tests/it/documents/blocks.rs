@@ -3,7 +3,7 @@
 
 use std::{fmt, fs, path::Path, process::Command};
 
-use chunkflow::Config;
+use chunkflow::server::Config;
 use tempfile::TempDir;
 
 use super::{documents, read};

@@ -6,7 +6,7 @@ use std::{
     fs,
 };
 
-use chunkflow::Config;
+use chunkflow::server::Config;
 use http::StatusCode;
 
 use super::{prose, read, root};

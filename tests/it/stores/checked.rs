@@ -1,6 +1,6 @@
 //! What `chunkflow check` says of a store: it does with it what a server will do.
 
-use chunkflow::StoreOptions;
+use chunkflow::store::StoreOptions;
 
 use super::{options, said, url};
 use crate::{

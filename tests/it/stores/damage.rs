@@ -5,10 +5,13 @@ use std::{
     time::Duration,
 };
 
+use crate::support::system_clock;
 use bytes::Bytes;
 use chunkflow::{
-    Agreement, BoxFuture, Chunk, ChunkKey, Chunkflow, Chunks, Error, FarState, Generation, Kind, Lease, Metrics,
-    OnPurge, Resource, ResourceOptions, Result, Sizes, Source, Store, system_clock,
+    Chunkflow, Error, Kind, Resource, ResourceOptions, Result, Sizes,
+    metrics::Metrics,
+    source::{BoxFuture, Source},
+    store::{Agreement, Chunk, ChunkKey, Chunks, FarState, Generation, Lease, OnPurge, Store},
 };
 use http::Request;
 use http_body_util::BodyExt;
@@ -104,7 +107,7 @@ fn lists(store: Store) -> Chunkflow {
     let lists = [("one", 7, 40), ("two", 7, 100), ("three", 9, 40), ("four", 9, 100)];
     lists.into_iter().fold(chunkflow, |chunkflow, (name, width, rows)| {
         let source: Arc<dyn Source> = Numbers::new(2_000, width);
-        let options = ResourceOptions { sizes: Sizes { rows, bytes: 1 }, ..ResourceOptions::default() };
+        let options = ResourceOptions::default().with(|options| options.sizes = Sizes { rows, bytes: 1 });
         chunkflow.with(Resource::new(name, source, options).unwrap())
     })
 }

@@ -1,6 +1,9 @@
 //! Redis on several machines.
 
-use chunkflow::{ResourceOptions, StoreOptions, open_store, promises};
+use chunkflow::{
+    ResourceOptions,
+    store::{StoreOptions, open_store, promises},
+};
 
 use super::serve;
 use crate::{
@@ -9,7 +12,10 @@ use crate::{
 };
 
 fn options(url: &str, prefix: &str) -> StoreOptions {
-    StoreOptions { prefix: format!("{prefix}:"), near: 0, ..StoreOptions::new(url) }
+    StoreOptions::new(url).with(|store| {
+        store.prefix = format!("{prefix}:");
+        store.near = 0;
+    })
 }
 
 fn keeps_the_promises_and_survives(url: &str, kill: impl FnOnce()) {

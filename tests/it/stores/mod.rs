@@ -18,9 +18,13 @@ pub mod written;
 
 use std::{path::Path, sync::Arc};
 
+use crate::support::system_clock;
 use chunkflow::{
-    Chunkflow, Metrics, Resource, ResourceOptions, ServerConfig, Source, StoreOptions, open_store, promises,
-    system_clock,
+    Chunkflow, Resource, ResourceOptions,
+    metrics::Metrics,
+    server::ServerConfig,
+    source::Source,
+    store::{StoreOptions, open_store, promises},
 };
 
 use crate::{
@@ -38,14 +42,17 @@ fn url(server: &Server) -> String {
 
 /// A store of its own names, so that tests which share a server do not meet.
 pub fn options(server: &Server, prefix: &str, near: u64) -> StoreOptions {
-    StoreOptions { prefix: format!("{prefix}:"), near, ..StoreOptions::new(url(server)) }
+    StoreOptions::new(url(server)).with(|store| {
+        store.prefix = format!("{prefix}:");
+        store.near = near;
+    })
 }
 
 #[test]
 fn every_shared_store_keeps_the_promises_of_stores_packed_or_not_with_and_without_a_near_tier() {
     for kind in [Kind::Redis, Kind::Memcached] {
         for (prefix, near, pack) in [("bare", 0, false), ("packed", 0, true), ("tiered", 16 << 20, true)] {
-            let options = StoreOptions { pack, ..options(Server::shared(kind), prefix, near) };
+            let options = options(Server::shared(kind), prefix, near).with(|store| store.pack = pack);
             runtime().block_on(async { promises(open_store(&options).unwrap()).await });
         }
     }
@@ -209,8 +216,9 @@ fn one_of_three_memcached_nodes_takes_its_share_with_it_and_no_more() {
     let url = format!("memcached://{}", hosts.join(","));
     let source = Numbers::new(60_000, 60);
     // Chunks larger than what is read at once for one that is missing: otherwise its rows are the next chunk's too.
-    let large = ResourceOptions { sizes: chunkflow::Sizes { rows: 50, bytes: 200_000 }, ..ResourceOptions::default() };
-    let server = serve(&source, StoreOptions { near: 0, ..StoreOptions::new(url) }, large);
+    let large =
+        ResourceOptions::default().with(|options| options.sizes = chunkflow::Sizes { rows: 50, bytes: 200_000 });
+    let server = serve(&source, StoreOptions::new(url).with(|store| store.near = 0), large);
     let hits = || server.chunkflow.metrics().hits();
     let whole = || {
         let reply = server.get("/numbers");
@@ -258,7 +266,7 @@ fn a_resource_of_another_definition_never_reads_the_others_chunks() {
     let source = Numbers::new(100, 10);
     let redis = Server::shared(Kind::Redis);
     let one = serve(&source, options(redis, "mixed", 0), ResourceOptions::default());
-    let other = ResourceOptions { sizes: chunkflow::Sizes { rows: 7, bytes: 1 }, ..ResourceOptions::default() };
+    let other = ResourceOptions::default().with(|options| options.sizes = chunkflow::Sizes { rows: 7, bytes: 1 });
     let other = serve(&source, options(redis, "mixed", 0), other);
     assert_eq!(ids(&one.get("/numbers")).len(), 100);
     assert_eq!(ids(&other.get("/numbers")).len(), 100);

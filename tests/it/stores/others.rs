@@ -6,7 +6,14 @@ use std::{
     time::Duration,
 };
 
-use chunkflow::{Chunkflow, Clock, Metrics, Resource, ResourceOptions, ServerConfig, Source, StoreOptions, open_store};
+use crate::support::Clock;
+use chunkflow::{
+    Chunkflow, Resource, ResourceOptions,
+    metrics::Metrics,
+    server::ServerConfig,
+    source::Source,
+    store::{StoreOptions, open_store},
+};
 
 use super::{options, said};
 use crate::{
@@ -47,7 +54,7 @@ fn warm_waits_for_a_store_that_is_slower_than_the_database_and_all_chunks_are_in
 fn what_an_operator_warms_waits_for_the_store_too() {
     let machine = Server::start(Kind::Redis);
     let way = Firewall::before(machine.port);
-    let store = StoreOptions { near: 0, ..StoreOptions::new(format!("redis://{}", way.address)) };
+    let store = StoreOptions::new(format!("redis://{}", way.address)).with(|store| store.near = 0);
     let server = super::serve(&Numbers::new(1_500, 30_000), store, ResourceOptions::default());
     let admin = operate(&server, None);
     way.slow_down(20_000_000);
@@ -64,7 +71,7 @@ fn what_is_not_written_for_want_of_room_is_counted_as_that_and_as_no_failure_of_
         let machine = Server::start(kind);
         let way = Firewall::before(machine.port);
         let scheme = if kind == Kind::Redis { "redis" } else { "memcached" };
-        let store = StoreOptions { near: 0, ..StoreOptions::new(format!("{scheme}://{}", way.address)) };
+        let store = StoreOptions::new(format!("{scheme}://{}", way.address)).with(|store| store.near = 0);
         let server = super::serve(&Numbers::new(2_000, 40_000), store, ResourceOptions::default());
         // It answers, but takes in a second what the source gives in a moment.
         way.slow_down(4_000_000);
@@ -83,7 +90,7 @@ fn serve_by(clock: &Hands, source: &Arc<Numbers>, store: StoreOptions) -> Runnin
 /// The same without a server.
 fn by(clock: Clock, source: &Arc<Numbers>, store: &StoreOptions) -> Chunkflow {
     let store = open_store(store).unwrap();
-    let options = ResourceOptions { ttl: Duration::from_secs(60), ..ResourceOptions::default() };
+    let options = ResourceOptions::default().with(|options| options.ttl = Duration::from_secs(60));
     let resource = Resource::new("numbers", Arc::clone(source) as Arc<dyn Source>, options).unwrap();
     Chunkflow::with_clock(store, clock, Arc::new(Metrics::default())).with(resource)
 }
@@ -161,8 +168,9 @@ fn that_the_clocks_of_two_servers_differ_is_warned_of_once_by_the_one_that_is_be
 
 /// A list over three nodes, of which each chunk is its own query.
 fn over_nodes(url: &str, source: &Arc<Numbers>) -> Running {
-    let large = ResourceOptions { sizes: chunkflow::Sizes { rows: 50, bytes: 200_000 }, ..ResourceOptions::default() };
-    super::serve(source, StoreOptions { near: 0, ..StoreOptions::new(url) }, large)
+    let large =
+        ResourceOptions::default().with(|options| options.sizes = chunkflow::Sizes { rows: 50, bytes: 200_000 });
+    super::serve(source, StoreOptions::new(url).with(|store| store.near = 0), large)
 }
 
 #[test]

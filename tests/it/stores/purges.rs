@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use chunkflow::{Generation, StoreOptions, open_store};
+use chunkflow::store::{Generation, StoreOptions, open_store};
 
 use super::{options, url};
 use crate::{
@@ -73,7 +73,10 @@ fn a_purge_is_not_undone_by_a_server_that_puts_an_older_one_back_into_a_store_th
         let (slow, runtime) = (Slow::before(machine.port), runtime());
         let direct = options(&machine, "undone", 0);
         let behind = url(&machine).replace(&machine.port.to_string(), &slow.address.port().to_string());
-        let behind = StoreOptions { prefix: direct.prefix.clone(), near: 0, ..StoreOptions::new(behind) };
+        let behind = StoreOptions::new(behind).with(|store| {
+            store.prefix = direct.prefix.clone();
+            store.near = 0;
+        });
         let (purger, server) = runtime.block_on(async { (open_store(&direct).unwrap(), open_store(&behind).unwrap()) });
         runtime.block_on(purger.chunks().forget(&LIST)).unwrap();
         let first = purger.chunks().known_generation(&LIST);

@@ -2,8 +2,11 @@
 
 use std::{cell::Cell, sync::Arc, time::Duration};
 
+use crate::support::system_clock;
 use chunkflow::{
-    Chunk, ChunkKey, Cursor, Kind as ErrorKind, ListKey, ResourceOptions, StoreOptions, Value, open_store, system_clock,
+    Kind as ErrorKind, ResourceOptions,
+    source::{Cursor, Value},
+    store::{Chunk, ChunkKey, ListKey, StoreOptions, open_store},
 };
 
 use super::{options, serve};
@@ -128,7 +131,10 @@ fn a_redis_that_refuses_writes_for_any_reason_is_read_and_is_written_to_again_wh
 #[test]
 fn a_cluster_that_only_reads_since_it_is_not_whole_is_read() {
     let cluster = Cluster::start();
-    let url = StoreOptions { prefix: "refused:".into(), near: 0, ..StoreOptions::new(cluster.url.clone()) };
+    let url = StoreOptions::new(cluster.url.clone()).with(|store| {
+        store.prefix = "refused:".into();
+        store.near = 0;
+    });
     let listed = Listed::over(url);
     let each = |command: &[&str]| {
         for node in &cluster.nodes {
@@ -186,7 +192,7 @@ fn a_memcached_that_refuses_many_writes_in_a_row_is_read_all_the_same() {
             (state >> 33) as u8
         });
         let body = noise.take(bytes).collect::<Vec<u8>>().into();
-        Arc::new(Chunk { key: key(n), loaded_at: system_clock()(), rows: 1, next: None, body, plain: None })
+        Arc::new(Chunk::new(key(n), system_clock()(), 1, None, body))
     };
 
     runtime().block_on(async {
@@ -213,7 +219,7 @@ fn a_master_that_became_a_replica_is_left_for_the_one_that_its_name_leads_to() {
     let second = Server::start_with(Kind::Redis, &["--replicaof", "127.0.0.1", &first.port.to_string()]);
     let name = Firewall::before(first.port);
     let url = format!("redis://{}", name.address);
-    let listed = Listed::over(StoreOptions { near: 0, ..StoreOptions::new(url) });
+    let listed = Listed::over(StoreOptions::new(url).with(|store| store.near = 0));
     until("it has a copy", || cli(&second, &["info", "replication"]).contains("master_link_status:up"));
 
     // The name leads to the new master; the connections that there are stay where they are.

@@ -9,11 +9,17 @@ use std::{
     time::Duration,
 };
 
+use crate::support::system_clock;
 use bytes::Bytes;
 use chunkflow::{
-    Agreement, BoxFuture, Chunk, ChunkKey, Chunkflow, Chunks, Cursor, FarState, Generation, Held, Lease, ListKey,
-    Metrics, Near, NearState, OnPurge, Resource, ResourceOptions, Result, ServerConfig, Sizes, Source, Store, Value,
-    open_store, system_clock,
+    Chunkflow, Resource, ResourceOptions, Result, Sizes,
+    metrics::Metrics,
+    server::ServerConfig,
+    source::{BoxFuture, Cursor, Source, Value},
+    store::{
+        Agreement, Chunk, ChunkKey, Chunks, FarState, Generation, Held, Lease, ListKey, Near, NearState, OnPurge,
+        Store, open_store,
+    },
 };
 use http::Request;
 use http_body_util::BodyExt;
@@ -52,14 +58,8 @@ impl Forged {
         let next = self.next.get(place_of(key)).filter(|_| !self.forgotten.load(Ordering::SeqCst))?;
         self.handed_out.fetch_add(1, Ordering::SeqCst);
         let make = || {
-            Arc::new(Chunk {
-                key: key.clone(),
-                loaded_at: system_clock()(),
-                rows: self.rows,
-                next: next.map(place),
-                body: if self.rows == 0 { Bytes::new() } else { "{\"id\":0}\n".into() },
-                plain: None,
-            })
+            let body = if self.rows == 0 { Bytes::new() } else { "{\"id\":0}\n".into() };
+            Arc::new(Chunk::new(key.clone(), system_clock()(), self.rows, next.map(place), body))
         };
         Some(Arc::clone(self.made.lock().unwrap().entry(key.clone()).or_insert_with(make)))
     }
@@ -144,7 +144,7 @@ async fn body(chunkflow: &Chunkflow, method: &str, target: &str, coding: &str) -
 
 fn numbers(store: Store, rows: u64) -> Chunkflow {
     let source: Arc<dyn Source> = Numbers::new(rows, 3);
-    let options = ResourceOptions { sizes: Sizes { rows: 10, bytes: 1 }, ..ResourceOptions::default() };
+    let options = ResourceOptions::default().with(|options| options.sizes = Sizes { rows: 10, bytes: 1 });
     let metrics = Arc::new(Metrics::default());
     Chunkflow::with_clock(store, system_clock(), metrics).with(Resource::new("numbers", source, options).unwrap())
 }
@@ -261,7 +261,7 @@ fn forged_chunks_in_a_real_redis_that_lead_round_are_found_and_the_next_list_is_
             let options = super::options(server, &prefix, near);
             let source = Numbers::new(5_000, 100);
             let resource = || {
-                let options = ResourceOptions { sizes: Sizes { rows: 50, bytes: 1 }, ..ResourceOptions::default() };
+                let options = ResourceOptions::default().with(|options| options.sizes = Sizes { rows: 50, bytes: 1 });
                 Resource::new("numbers", Arc::clone(&source) as Arc<dyn Source>, options).unwrap()
             };
             let serve = || {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use chunkflow::{ResourceOptions, Secret, StoreOptions};
+use chunkflow::{ResourceOptions, Secret, store::StoreOptions};
 use redis::Commands;
 
 use super::{options, serve};
@@ -15,7 +15,7 @@ const SECRET: &str = "a secret of this test alone, of no server";
 
 fn sealed(prefix: &str, secret: &[&str]) -> StoreOptions {
     let secret = (!secret.is_empty()).then(|| Secret::new(secret).unwrap());
-    StoreOptions { secret, ..options(Server::shared(Kind::Redis), prefix, 0) }
+    options(Server::shared(Kind::Redis), prefix, 0).with(|store| store.secret = secret)
 }
 
 /// A server over the store, which has read the list once; and how many chunks it had to load.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use chunkflow::{ResourceOptions, StoreOptions};
+use chunkflow::{ResourceOptions, store::StoreOptions};
 
 use super::serve;
 use crate::{
@@ -19,7 +19,10 @@ const ROWS: u64 = 5_000;
 const LISTS: usize = 3;
 
 fn options(url: &str, prefix: &str) -> StoreOptions {
-    StoreOptions { prefix: format!("{prefix}:"), near: 0, ..StoreOptions::new(url) }
+    StoreOptions::new(url).with(|store| {
+        store.prefix = format!("{prefix}:");
+        store.near = 0;
+    })
 }
 
 /// A list over a store, and how many of its chunks had to be loaded for one more client.

@@ -9,9 +9,12 @@ use std::{
     time::Duration,
 };
 
+use crate::support::system_clock;
 use chunkflow::{
-    Agreement, Body, BoxFuture, Chunk, ChunkKey, Chunkflow, Chunks, Error, FarState, Generation, Kind, Lease, Memory,
-    Metrics, OnPurge, Resource, ResourceOptions, Result, Sizes, Store, system_clock,
+    Body, Chunkflow, Error, Kind, Memory, Resource, ResourceOptions, Result, Sizes,
+    metrics::Metrics,
+    source::BoxFuture,
+    store::{Agreement, Chunk, ChunkKey, Chunks, FarState, Generation, Lease, OnPurge, Store},
 };
 use http::Request;
 use http_body_util::BodyExt;
@@ -49,7 +52,7 @@ impl Counting {
 
 /// A list over a store, of which a run holds many chunks.
 fn serve(store: impl Into<Store>) -> Chunkflow {
-    let options = ResourceOptions { sizes: Sizes { rows: 40, bytes: 1 }, ..ResourceOptions::default() };
+    let options = ResourceOptions::default().with(|options| options.sizes = Sizes { rows: 40, bytes: 1 });
     let resource = Resource::new("list", Numbers::new(5_000, 7), options).unwrap();
     Chunkflow::with_clock(store, system_clock(), Arc::new(Metrics::default())).with(resource)
 }
@@ -215,12 +218,11 @@ fn a_client_that_begins_in_the_middle_of_a_run_leaves_the_chunks_before_to_whoev
 
 /// A list that is never kept, and a clock that goes on whenever somebody looks.
 fn serve_unkept(source: &Arc<Numbers>) -> Chunkflow {
-    let options = ResourceOptions {
-        ttl: Duration::ZERO,
-        stale: Duration::ZERO,
-        sizes: Sizes { rows: 50, bytes: 1 },
-        ..ResourceOptions::default()
-    };
+    let options = ResourceOptions::default().with(|options| {
+        options.ttl = Duration::ZERO;
+        options.stale = Duration::ZERO;
+        options.sizes = Sizes { rows: 50, bytes: 1 };
+    });
     let resource = Resource::new("list", Arc::clone(source) as _, options).unwrap();
     let looks = AtomicU64::new(0);
     let clock = Arc::new(move || 1_700_000_000_000 + 3 * looks.fetch_add(1, Ordering::SeqCst));
