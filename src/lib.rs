@@ -42,6 +42,8 @@ mod known;
 mod list;
 mod loader;
 pub mod metrics;
+#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server has all of them"))]
+mod paths;
 mod resource;
 mod row;
 mod seal;

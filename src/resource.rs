@@ -27,6 +27,7 @@ use crate::{
     flaw::FlawCount,
     format::{Format, Member},
     metrics::{Counts, Metrics},
+    paths,
     row::{Column, Field, Fields, Part, Shape},
     seal::Seal,
     secret::Secret,
@@ -110,7 +111,10 @@ pub struct Resource {
 /// Whether a text can name a resource: any that a path can carry. Clients take `.` and `..` out of paths, and
 /// below `/-/` is the server's own.
 pub(crate) fn is_name(text: &str) -> bool {
-    !text.is_empty() && !text.chars().any(char::is_control) && ![".", ".."].contains(&text) && !text.starts_with("-/")
+    !text.is_empty()
+        && !text.chars().any(char::is_control)
+        && ![".", ".."].contains(&text)
+        && !text.starts_with(paths::BELOW)
 }
 
 /// What the values of each field are, of what is known of the source's columns.

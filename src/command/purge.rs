@@ -4,7 +4,12 @@ use anyhow::{Context, Result, bail};
 use http::StatusCode;
 
 use super::{Exit, ask, note, open::Opener, say};
-use crate::{config::AdminConfig, suggest, web::path_of};
+use crate::{
+    config::AdminConfig,
+    paths::{Own, of_operator},
+    suggest,
+    web::path_of,
+};
 
 pub(super) async fn run(opener: &Opener<'_>, resource: &str) -> Result<Exit> {
     let config = opener.read(&opener.own_origin()?).await?;
@@ -32,7 +37,7 @@ pub(super) async fn run(opener: &Opener<'_>, resource: &str) -> Result<Exit> {
 
 /// Asks the running server.
 async fn purge(admin: &AdminConfig, resource: &str) -> Result<()> {
-    match ask::post(admin, &format!("/purge{}", path_of(resource))).await?.0 {
+    match ask::post(admin, &format!("{}{}", of_operator(Own::Purge), path_of(resource))).await?.0 {
         StatusCode::NO_CONTENT => Ok(()),
         status => bail!("the running server answered {status}: is it the server of this configuration?"),
     }

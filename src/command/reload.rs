@@ -5,6 +5,7 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use super::{Exit, ask, open::Opener, say};
+use crate::paths::{Own, of_operator};
 
 /// What the running server says, whether it has taken the configuration over or not.
 #[derive(Deserialize)]
@@ -17,7 +18,7 @@ pub(super) async fn run(opener: &Opener<'_>) -> Result<Exit> {
     let Some(admin) = opener.read(&opener.own_origin()?).await?.admin else {
         bail!("the running server is asked through its [admin] listener, and there is none; send it SIGHUP instead")
     };
-    let (status, said) = ask::post(&admin, "/reload").await?;
+    let (status, said) = ask::post(&admin, of_operator(Own::Reload)).await?;
     let said: Option<Said> = serde_json::from_slice(&said).ok();
     match (status, said) {
         (StatusCode::OK, Some(Said { reloaded: Some(reloaded), .. })) => say(&reloaded)?,

@@ -22,6 +22,7 @@ use crate::{
     config::{Config, Listen},
     error::{Error, Kind},
     kind,
+    paths::{Own, of_operator},
     server::{Server, Shutdown},
     store::{STORES, StoreOptions, open_store},
 };
@@ -91,7 +92,7 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
     let signals = tokio::spawn(stop_on_signals(shutdown.clone())?);
     tracing::info!("{serves}");
     if let Some(admin) = &admin {
-        tracing::info!("metrics at {}", url("http", admin.listens(), "/metrics"));
+        tracing::info!("metrics at {}", url("http", admin.listens(), of_operator(Own::Metrics)));
     }
     let (reloads, asked) = mpsc::channel(1);
     let (public, operator) = (server.reload(), admin.as_ref().map(Server::reload));

@@ -7,6 +7,7 @@ use super::{
     left_out::{harmless, left_out},
 };
 use crate::{
+    paths,
     resource::is_name,
     row::Value,
     source::{Complaint, Database, FieldSpec, Related, Spec, TableInfo, Values},
@@ -15,8 +16,6 @@ use crate::{
 
 /// Columns of the log's example at most.
 const SHOWN: usize = 8;
-/// Names that are the server's own.
-const RESERVED: &[&str] = &["healthz", "readyz", "openapi.json"];
 
 /// What would be served, and what not.
 pub(crate) struct Draft {
@@ -266,7 +265,7 @@ fn ends(name: &str, value: &Option<String>) -> String {
 /// The name of a table's resource: the table's own, but where that is the server's or cannot stand in a path.
 /// Then it is one that no table has.
 fn name_of(table: &str, tables: &[TableInfo], others: &[DraftResource]) -> String {
-    if is_name(table) && !RESERVED.contains(&table) {
+    if is_name(table) && !paths::are_taken_by(table) {
         return table.to_owned();
     }
     let mut name = table.replace(char::is_control, "_").replacen("-/", "-_", 1);

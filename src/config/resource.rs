@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     boundary::Sizes,
+    paths,
     resource::ResourceOptions,
     secret::Secret,
     source::{ColumnSpec, Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo},
@@ -80,7 +81,7 @@ pub(super) fn read_all(mut section: Section<'_, '_>) -> Vec<ResourceConfig> {
 fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
     let usual = ResourceOptions::default();
     let order = section.strings("order").unwrap_or_default();
-    if ["healthz", "readyz", "openapi.json"].contains(&&*name) {
+    if paths::are_taken_by(&name) {
         section.complain("", format!("`/{name}` is the server's own"), "give the resource another name");
     }
     let resource = ResourceConfig {

@@ -4,7 +4,7 @@
 use std::{future::poll_fn, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body::Body as _;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
@@ -15,9 +15,10 @@ use crate::{
     error::{Error, Kind, Result},
     format::Format,
     metrics::{Exposition, MetricsFormat, Way},
+    paths::{self, OPERATOR, Own},
     resource::Resource,
     unpoisoned::Unpoisoned,
-    web::{Body, Chunkflow, Page, is_host, json, no_content, problem, resource_of},
+    web::{Body, Chunkflow, Page, is_host, json, no_content, not_taken, problem, resource_of},
 };
 
 /// The operator's page, behind the head that it has in common with the lists' page.
@@ -28,51 +29,40 @@ const WARMS: usize = 4;
 
 /// Whether a request is for the page itself, which holds no secret: it asks for the token.
 pub(super) fn is_for_page<B>(request: &Request<B>) -> bool {
-    request.uri().path() == "/" && [Method::GET, Method::HEAD].contains(request.method())
+    paths::find(OPERATOR, request.uri().path())
+        .is_some_and(|(own, _)| own.own == Own::Home && own.takes(request.method()))
 }
 
 /// Answers a request to the admin listener that its guard let pass.
 pub(super) async fn answer<B>(chunkflow: &Chunkflow, shared: &Shared, request: &Request<B>) -> Response<Body> {
     // What is needed of the request, which itself is not to be held while a store is waited for.
     let uri = request.uri().clone();
-    let method = request.method().clone();
-    match (uri.path(), method) {
-        ("/", Method::GET | Method::HEAD) => Page::new(PAGE).response(),
-        ("/metrics", Method::GET | Method::HEAD) => metrics(chunkflow, request),
-        ("/status.json", Method::GET | Method::HEAD) => shared.operator.status(chunkflow),
-        ("/reload", Method::POST) => reload(shared).await,
-        ("/healthz", method) => ready::health(&method),
-        (path, Method::POST) => told(act(chunkflow, shared, path, &uri).await),
-        (path, _) => problem(nothing(path)),
+    let Some((own, name)) = paths::find(OPERATOR, uri.path()) else { return problem(nothing(uri.path())) };
+    if !own.takes(request.method()) {
+        return not_taken(own, request.method());
     }
-}
 
-fn told(answered: Result<Response<Body>>) -> Response<Body> {
+    let answered = match own.own {
+        Own::Home => return Page::new(PAGE).response(),
+        Own::Metrics => return metrics(chunkflow, request),
+        Own::Status => return shared.operator.status(chunkflow),
+        Own::Health => return ready::health(),
+        Own::Reload => return reload(shared).await,
+        Own::Purge => purge(chunkflow, name).await,
+        Own::Warm => warm(chunkflow, shared, name, &uri).await,
+        Own::Cut => cut(chunkflow, name),
+        Own::OpenApi | Own::Ready => Err(nothing(uri.path())),
+    };
     answered.unwrap_or_else(problem)
 }
 
 fn nothing(path: &str) -> Error {
-    let remedy =
-        "GET /, /metrics, /status.json or /healthz; POST /purge/RESOURCE, /warm/RESOURCE, /cut/STREAM or /reload";
-    Error::new(Kind::Missing, format!("there is no `{path}` here")).remedy(remedy)
-}
-
-/// Does what a path names.
-async fn act(chunkflow: &Chunkflow, shared: &Shared, path: &str, uri: &Uri) -> Result<Response<Body>> {
-    if let Some(resource) = path.strip_prefix("/purge/") {
-        return purge(chunkflow, &resource_of(resource)?).await;
-    }
-    if let Some(resource) = path.strip_prefix("/warm/") {
-        return warm(chunkflow, shared, &resource_of(resource)?, uri).await;
-    }
-    if let Some(stream) = path.strip_prefix("/cut/") {
-        return cut(chunkflow, stream);
-    }
-    Err(nothing(path))
+    Error::new(Kind::Missing, format!("there is no `{path}` here")).remedy(paths::told(OPERATOR))
 }
 
 /// 204 once no stream that begins here gets what was read before; other servers follow within two seconds.
 async fn purge(chunkflow: &Chunkflow, name: &str) -> Result<Response<Body>> {
+    let name = &*resource_of(name)?;
     chunkflow.purge(&*named(chunkflow, name)?).await.map_err(not_purged)?;
     tracing::info!(resource = name, "purged");
     Ok(no_content())
@@ -95,6 +85,7 @@ async fn warm(chunkflow: &Chunkflow, shared: &Shared, name: &str, uri: &Uri) -> 
     struct Warming<'a> {
         warming: &'a str,
     }
+    let name = &*resource_of(name)?;
     let resource = named(chunkflow, name)?;
     let base = base(chunkflow, &resource, uri)?;
     let warms = || {

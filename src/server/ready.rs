@@ -1,9 +1,9 @@
 //! Whether a server lives (`/healthz`), and whether it is to be sent requests (`/readyz`).
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use serde::Serialize;
 
-use crate::web::{Body, Chunkflow, json, readable};
+use crate::web::{Body, Chunkflow, json};
 
 #[derive(Serialize)]
 struct Health<'a> {
@@ -27,8 +27,8 @@ struct Check<'a> {
 }
 
 /// The process answers, which is all that is asked.
-pub(super) fn health(method: &Method) -> Response<Body> {
-    readable(method, json(StatusCode::OK, &Health { ok: true, away: vec![], checks: None }))
+pub(super) fn health() -> Response<Body> {
+    json(StatusCode::OK, &Health { ok: true, away: vec![], checks: None })
 }
 
 /// Whether requests are taken; with `?verbose` also what that is judged by. A database that is away makes no server
@@ -59,5 +59,5 @@ pub(super) fn answer<B>(request: &Request<B>, ready: bool, chunkflow: &Chunkflow
     });
 
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    readable(request.method(), json(status, &Health { ok: ready, away, checks }))
+    json(status, &Health { ok: ready, away, checks })
 }

@@ -26,9 +26,10 @@ use crate::{
     error::{Error, Kind, Result},
     loader::How,
     metrics::{Fate, Metrics, Refused},
+    paths::{self, Own, OwnPath, PUBLIC},
     source::Requester,
     trace::Trace,
-    web::{Asker, Body, Chunkflow, asks_for_events, come_back, problem},
+    web::{Asker, Body, Chunkflow, asks_for_events, come_back, not_taken, problem},
 };
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -143,8 +144,8 @@ impl Site {
         let trace = Trace::of(request.headers());
         let logs = self.config.access_log && tracing::enabled!(target: "chunkflow::access", tracing::Level::INFO);
         let line = logs.then(|| Line::new(&request, began, (id.clone(), trace.clone()), (peer.address, client), fate));
-        // Whoever asks for health knows the server by its address, as orchestrators do.
-        let probe = ["/healthz", "/readyz"].contains(&request.uri().path());
+        // An orchestrator that asks for health knows the server by its address.
+        let probe = probe(&request).is_some();
         let (mut response, permit) = match host(&request) {
             Err(error) => (problem(error), None),
             Ok(named) => match (&self.door, self.hosts.check(named, &request, peer)) {
@@ -187,13 +188,14 @@ impl Site {
                 Err(refused) => (*refused, None),
             };
         }
-        match request.uri().path() {
-            "/healthz" => (ready::health(request.method()), None),
-            "/readyz" => {
+        match probe(request) {
+            Some(own) if !own.takes(request.method()) => (not_taken(own, request.method()), None),
+            Some(OwnPath { own: Own::Health, .. }) => (ready::health(), None),
+            Some(_) => {
                 let ready = self.shared.ready.load(Ordering::Relaxed);
                 (ready::answer(request, ready, &self.chunkflow), None)
             }
-            _ => match self.bounded(request, origin, client, asked).await {
+            None => match self.bounded(request, origin, client, asked).await {
                 Ok(answered) => answered,
                 Err(error) => {
                     let refused = problem(error);
@@ -249,6 +251,12 @@ impl Site {
             }
         }
     }
+}
+
+/// The path that a request asks after the server's health by.
+fn probe<B>(request: &Request<B>) -> Option<&'static OwnPath> {
+    let (own, _) = paths::find(PUBLIC, request.uri().path())?;
+    [Own::Health, Own::Ready].contains(&own.own).then_some(own)
 }
 
 /// Says how long the first bytes took, and how they were come by (<https://www.w3.org/TR/server-timing/>).

@@ -4,12 +4,12 @@ use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 
 use super::{
     Body, Chunkflow,
     openapi::{Version, document},
-    reply::{json_text, no_content, pretty, problem, readable},
+    reply::{json_text, pretty, problem},
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -42,10 +42,6 @@ impl Description {
         request: &Request<B>,
         origin: Option<&str>,
     ) -> Response<Body> {
-        let method = request.method();
-        if method != Method::GET && method != Method::HEAD {
-            return readable(method, no_content());
-        }
         let version = match version(request.uri().query().unwrap_or_default()) {
             Ok(version) => version,
             Err(error) => return problem(error),

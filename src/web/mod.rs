@@ -30,6 +30,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 pub(crate) use self::asker::Asker;
 #[cfg(fuzzing)]
 pub(crate) use self::params::fuzz_filter;
+pub(crate) use self::reply::not_taken;
 pub use self::{body::Body, reply::problem};
 use self::{
     description::Description,
@@ -47,7 +48,7 @@ pub(crate) use self::{
 #[cfg(feature = "server")]
 pub(crate) use self::{
     page::Page,
-    reply::{json, no_content, readable, refusal},
+    reply::{json, no_content, refusal},
 };
 #[cfg(feature = "server")]
 use crate::coding::Coding;
@@ -58,6 +59,7 @@ use crate::{
     list::List,
     loader::{Clock, Loader, system_clock},
     metrics::Metrics,
+    paths::{self, Own, PUBLIC},
     resource::Resource,
     source::{Database, Requester},
     store::{Generation, Store},
@@ -272,9 +274,11 @@ impl Chunkflow {
 
     /// Answers requests for what is no list, at once: `/` and `/openapi.json`.
     pub(crate) fn front<B>(&self, request: &Request<B>, origin: Option<&str>) -> Option<Response<Body>> {
-        match request.uri().path() {
-            "/" => Some(self.0.landing.answer(self, request)),
-            "/openapi.json" => Some(self.0.description.answer(self, request, origin)),
+        let (own, _) = paths::find(PUBLIC, request.uri().path())?;
+        match own.own {
+            Own::Home | Own::OpenApi if !own.takes(request.method()) => Some(not_taken(own, request.method())),
+            Own::Home => Some(self.0.landing.answer(self, request)),
+            Own::OpenApi => Some(self.0.description.answer(self, request, origin)),
             _ => None,
         }
     }

@@ -10,6 +10,7 @@ use crate::{
     error::{Error, Kind},
     format::FORMATS,
     kind,
+    paths::OwnPath,
 };
 
 /// The methods of a list.
@@ -151,13 +152,11 @@ pub(super) fn json_text(status: StatusCode, text: Bytes) -> Response<Body> {
     response
 }
 
-/// The response to GET and HEAD; other methods are refused.
-pub(crate) fn readable(method: &Method, response: Response<Body>) -> Response<Body> {
-    if method == Method::GET || method == Method::HEAD {
-        return response;
-    }
-    let error = Error::new(Kind::Invalid, format!("{method} is not for this path")).remedy("use GET");
-    Problem { status: StatusCode::METHOD_NOT_ALLOWED, error, allow: Some("GET, HEAD") }.response()
+/// That a path of the server's own does not take a method.
+pub(crate) fn not_taken(own: &OwnPath, method: &Method) -> Response<Body> {
+    let error = Error::new(Kind::Invalid, format!("{method} is not for this path"));
+    let error = error.remedy(format!("use {}", own.methods.replace(", ", " or ")));
+    Problem { status: StatusCode::METHOD_NOT_ALLOWED, error, allow: Some(own.methods) }.response()
 }
 
 /// A response without a body, which nobody keeps either: a shared cache would end everybody's events with one client's.

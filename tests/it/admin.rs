@@ -341,3 +341,20 @@ fn a_page_in_a_browser_on_this_machine_can_neither_purge_nor_reload_nor_read() {
     assert!(rebound.contains("is not served here") && !rebound.contains("true"), "{rebound}");
     assert!(dump("127.0.0.1").contains("\"ok\": true"));
 }
+
+#[test]
+fn each_path_of_the_operators_says_which_methods_it_takes() {
+    let operated = Operated::start(None);
+    for (method, path, methods) in [
+        ("POST", "/metrics", "GET, HEAD"),
+        ("DELETE", "/", "GET, HEAD"),
+        ("GET", "/purge/list", "POST"),
+        ("OPTIONS", "/reload", "POST"),
+    ] {
+        let reply = crate::support::ask(operated.admin, method, path, &[]);
+        assert_eq!((reply.status, reply.header("allow")), (405, methods), "{method} {path}");
+    }
+    let reply = crate::support::ask(operated.admin, "GET", "/nothing", &[]);
+    let remedy = reply.json()["remedy"].to_string();
+    assert!(reply.status == 404 && remedy.contains("POST /purge/RESOURCE; POST /warm/RESOURCE"), "{remedy}");
+}

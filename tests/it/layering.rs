@@ -8,7 +8,7 @@ use std::{
 
 /// From the ground up. A module may import from those before it, and from its own folder.
 const LAYERS: [&[&str]; 16] = [
-    &["error", "flaw", "bytes_size", "canonical", "socket", "suggest", "unpoisoned"],
+    &["error", "flaw", "bytes_size", "canonical", "paths", "socket", "suggest", "unpoisoned"],
     &["row", "secret", "trace", "described"],
     &["text"],
     &["cursor", "boundary", "metrics", "weight"],

@@ -3,15 +3,10 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use serde::Serialize;
 
-use super::{
-    Body, Chunkflow, joined,
-    page::Page,
-    path_of,
-    reply::{json, readable},
-};
+use super::{Body, Chunkflow, joined, page::Page, path_of, reply::json};
 use crate::{
     format::{FORMATS, weight},
     resource::Resource,
@@ -35,19 +30,18 @@ impl Landing {
 
     /// Answers a request for `/`.
     pub(super) fn answer<B>(&self, chunkflow: &Chunkflow, request: &Request<B>) -> Response<Body> {
-        let method = request.method();
         let accept = joined(request.headers(), &header::ACCEPT);
         let wants_page = weight(&accept, "text/html") > weight(&accept, "application/json");
 
         match &self.page {
-            Some(page) if wants_page => readable(method, page.response()),
-            _ => index(chunkflow, method),
+            Some(page) if wants_page => page.response(),
+            _ => index(chunkflow),
         }
     }
 }
 
 /// What there is here, for programs that look around.
-fn index(chunkflow: &Chunkflow, method: &Method) -> Response<Body> {
+fn index(chunkflow: &Chunkflow) -> Response<Body> {
     #[derive(Serialize)]
     struct Index<'a> {
         chunkflow: &'a str,
@@ -83,7 +77,7 @@ fn index(chunkflow: &Chunkflow, method: &Method) -> Response<Body> {
     };
     let mut response = json(StatusCode::OK, &index);
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-    readable(method, response)
+    response
 }
 
 #[cfg(test)]
