@@ -340,3 +340,22 @@ async fn a_store_that_is_written_outside_of_the_crate_keeps_the_promises_and_is_
     promises(table().behind(Memory::new(16 << 20))).await;
     assert_eq!(own_store::rows_read_by_two_servers().await.unwrap(), [10_000, 0]);
 }
+
+#[path = "../../examples/hyper.rs"]
+#[allow(dead_code, reason = "its main is for people")]
+mod hyper_example;
+
+#[tokio::test]
+async fn the_example_with_hyper_has_a_list_for_each_tenant() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(hyper_example::serve(listener, hyper_example::Shop::open()));
+    let asked = tokio::task::spawn_blocking(move || {
+        let get = |path: &str| crate::support::ask(address, "GET", path, &[]);
+        [get("/acme/orders"), get("/tyrell/orders"), get("/acme/orders"), get("/nobody/orders")]
+    });
+    let [acme, tyrell, again, nobody] = asked.await.unwrap();
+    assert_eq!((acme.results().len(), tyrell.results().len()), (2, 1), "nobody gets another's rows");
+    assert!(tyrell.header("cache-status").contains("miss") && again.header("cache-status").contains("hit"));
+    assert_eq!((again.body, nobody.status), (acme.body, 404));
+}
