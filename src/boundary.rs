@@ -58,7 +58,8 @@ impl Boundary {
 
     /// Takes the hash of the next row's key and what the row weighs, in bytes; says whether the row ends the chunk.
     pub(crate) fn ends(&mut self, key_hash: u64, weight: usize) -> bool {
-        let (rows, text) = (u64::from(self.sizes.rows.max(1)), u64::from(self.sizes.bytes.max(1)));
+        let rows = u64::from(self.sizes.rows.max(1));
+        let text = u64::from(self.sizes.bytes.max(1));
         let ceiling = CEILING.max(text * 3 / 2);
         let weight = (weight as u64).min(ceiling * 8);
         let mut share = FULL / rows;
@@ -137,7 +138,8 @@ mod tests {
                 _ => edited[at].0 += 1,
             }
             edited.sort_unstable();
-            let (before, after) = (cut(&list, sizes), cut(&edited, sizes));
+            let before = cut(&list, sizes);
+            let after = cut(&edited, sizes);
             prop_assert!(before.len() > 500);
             let kept: std::collections::HashSet<_> = before.iter().collect();
             let changed = after.iter().filter(|chunk| !kept.contains(chunk)).count();

@@ -207,7 +207,8 @@ mod tests {
 
     /// The same list without a secret, with one, and with one that was replaced.
     fn seals(columns: usize) -> [Seal; 3] {
-        let (one, two) = (secret(&[TEXT]), secret(&[OTHER, TEXT]));
+        let one = secret(&[TEXT]);
+        let two = secret(&[OTHER, TEXT]);
         [None, Some(&one), Some(&two)].map(|secret| Seal::new(secret, b"list", columns))
     }
 

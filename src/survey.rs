@@ -143,7 +143,9 @@ mod tests {
 
     #[test]
     fn it_holds_for_a_second_at_most_while_all_is_fresh_and_not_before_it_was_made() {
-        let (survey, first, second) = (Survey::default(), chunk(), chunk());
+        let survey = Survey::default();
+        let first = chunk();
+        let second = chunk();
         let known = |now| known(&survey, &first, now);
         assert!(!known(0));
         survey.note(&first, [&second].into_iter(), true, 5_000, 100_000);
@@ -154,7 +156,9 @@ mod tests {
 
     #[test]
     fn it_holds_behind_the_very_same_first_chunk_and_while_all_others_live() {
-        let (survey, first, second) = (Survey::default(), chunk(), chunk());
+        let survey = Survey::default();
+        let first = chunk();
+        let second = chunk();
         survey.note(&first, [&second].into_iter(), true, 0, 1_000);
         assert!(!known(&survey, &chunk(), 0), "an equal chunk is not the same");
         assert!(known(&survey, &first, 0));
@@ -167,7 +171,8 @@ mod tests {
 
     #[test]
     fn that_a_list_is_too_long_is_known_behind_the_same_first_chunk_for_good() {
-        let (survey, first) = (Survey::default(), chunk());
+        let survey = Survey::default();
+        let first = chunk();
         survey.note(&first, [].into_iter(), false, 0, 1_000);
         assert!(matches!(survey.behind(&first, 1 << 40), Behind::TooLong));
         assert!(matches!(survey.behind(&chunk(), 0), Behind::Unknown));
@@ -175,7 +180,9 @@ mod tests {
 
     #[test]
     fn a_trail_ends_before_the_first_chunk_that_is_gone_and_when_its_time_is_over() {
-        let (survey, first, rest) = (Survey::default(), chunk(), [chunk(), chunk(), chunk()]);
+        let survey = Survey::default();
+        let first = chunk();
+        let rest = [chunk(), chunk(), chunk()];
         survey.note(&first, rest.iter(), false, 0, 1_000);
         let [mut whole, mut late, mut torn] = std::array::from_fn(|_| trail(&survey, &first));
         let mut at = Arc::clone(&first);
@@ -195,7 +202,9 @@ mod tests {
 
     #[test]
     fn a_trail_is_left_by_whoever_is_at_another_chunk_than_it_is() {
-        let (survey, first, rest) = (Survey::default(), chunk(), [chunk(), chunk(), chunk()]);
+        let survey = Survey::default();
+        let first = chunk();
+        let rest = [chunk(), chunk(), chunk()];
         survey.note(&first, rest.iter(), false, 0, 1_000);
         assert!(Arc::ptr_eq(&trail(&survey, &first).from(1).behind(&rest[0], || 0).unwrap(), &rest[1]));
         let mut left = trail(&survey, &first).from(1);
@@ -205,7 +214,9 @@ mod tests {
 
     #[test]
     fn a_trail_keeps_neither_chunks_nor_what_is_known_of_the_list() {
-        let (survey, first, second) = (Survey::default(), chunk(), chunk());
+        let survey = Survey::default();
+        let first = chunk();
+        let second = chunk();
         survey.note(&first, [&second].into_iter(), false, 0, 1_000);
         let mut old = trail(&survey, &first);
         assert_eq!(Arc::strong_count(&second), 1);

@@ -95,7 +95,8 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
         tracing::info!("metrics at {}", url("http", admin.listens(), of_operator(Own::Metrics)));
     }
     let (reloads, asked) = mpsc::channel(1);
-    let (public, operator) = (server.reload(), admin.as_ref().map(Server::reload));
+    let public = server.reload();
+    let operator = admin.as_ref().map(Server::reload);
     if let Some(admin) = &admin {
         admin.ask_for_reloads(reloads.clone());
     }

@@ -293,7 +293,9 @@ fn insert<'c>(
 /// NULL, empty, 10 KB long, hard, or of words.
 fn title(id: u32, dice: &mut Dice) -> Option<String> {
     let words = |dice: &mut Dice| {
-        let (verb, object, manner) = (dice.pick(&VERBS), dice.pick(&OBJECTS), dice.pick(&MANNERS));
+        let verb = dice.pick(&VERBS);
+        let object = dice.pick(&OBJECTS);
+        let manner = dice.pick(&MANNERS);
         format!("{verb} {object} {manner}")
     };
     match id % 1000 {

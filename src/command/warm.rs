@@ -87,7 +87,9 @@ pub(super) async fn run(
     }
     chunkflow.written().await;
     let metrics = chunkflow.metrics();
-    let (loaded, compressed, failed) = (metrics.loads(), metrics.compressed(), metrics.store_errors());
+    let loaded = metrics.loads();
+    let compressed = metrics.compressed();
+    let failed = metrics.store_errors();
     // What is compressed was found as it is before.
     let there = metrics.hits().saturating_sub(compressed);
     say(&format!("{loaded} chunks loaded, {compressed} compressed, {there} were there"))?;

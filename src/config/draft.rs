@@ -55,7 +55,9 @@ impl Draft {
         for (info, reason) in tables.iter().zip(&reasons) {
             let name = name_of(&info.name, &tables, &resources);
             let relations = if relations { relations_of(info, &tables, &seen) } else { vec![] };
-            let (left_out, info, hints) = (reason.clone(), info.clone(), vec![]);
+            let left_out = reason.clone();
+            let info = info.clone();
+            let hints = vec![];
             let mut draft = DraftResource { name, left_out, info, relations, hints };
             if draft.left_out.is_none() {
                 draft.try_out(database).await;
@@ -246,7 +248,8 @@ fn field(field: &FieldSpec) -> String {
         FieldSpec::Link(link) => return format!("{{ link = {} }}", quoted(link)),
         FieldSpec::Via { via, related } => (format!("via = {}", quoted(via)), related),
         FieldSpec::Through { through, on, to, related } => {
-            let (on, to) = (ends("on", on), ends("to", to));
+            let on = ends("on", on);
+            let to = ends("to", to);
             let table = ends("table", &related.table);
             (format!("through = {}{table}{on}{to}", quoted(through)), related)
         }

@@ -62,7 +62,8 @@ impl<'e> Reader<'e> {
 
     /// A text with its `${NAME}` and `${file:PATH}` filled in; `None`, with a complaint, where that cannot be.
     fn expand(&self, text: &str, span: &Range<usize>) -> Option<String> {
-        let (mut out, mut whole) = (String::new(), true);
+        let mut out = String::new();
+        let mut whole = true;
         let mut rest = text;
         while let Some(at) = rest.find("${") {
             out.push_str(&rest[..at]);

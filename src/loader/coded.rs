@@ -82,7 +82,9 @@ impl Loader {
     /// Begins to read and compress the chunks behind one, in its generation.
     fn read_ahead(self: &Arc<Loader>, place: &Place, found: &Found) -> Arc<Ahead> {
         let (sender, receiver) = mpsc::channel(AHEAD);
-        let (loader, list, mut next) = (Arc::clone(self), Arc::clone(&place.list), found.chunk.next.clone());
+        let loader = Arc::clone(self);
+        let list = Arc::clone(&place.list);
+        let mut next = found.chunk.next.clone();
         let demand = place.demand.clone();
         let generation = place.generation;
         tokio::spawn(async move {

@@ -387,7 +387,8 @@ impl Loader {
     fn judged(&self, place: &Place, chunk: Arc<Chunk>) -> Option<Found> {
         let options = place.list.resource().options();
         let now = (self.clock)();
-        let (ttl, stale) = (options.ttl.as_millis() as u64, options.stale.as_millis() as u64);
+        let ttl = options.ttl.as_millis() as u64;
+        let stale = options.stale.as_millis() as u64;
         let age = now.saturating_sub(chunk.loaded_at);
         // A chunk from the future is from a clock that cannot be trusted: see `clocks`.
         if chunk.loaded_at > now.saturating_add(ttl) || age >= ttl.saturating_add(stale) {

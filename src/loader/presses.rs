@@ -145,9 +145,12 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn no_more_threads_work_at_once_than_there_are_cores_and_all_work_is_done() {
         let presses = Arc::new(Presses { queue: Mutex::default(), most: 2 });
-        let (now, peak) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let now = Arc::new(AtomicUsize::new(0));
+        let peak = Arc::new(AtomicUsize::new(0));
         let work = (0..100).map(|n| {
-            let (presses, now, peak) = (Arc::clone(&presses), Arc::clone(&now), Arc::clone(&peak));
+            let presses = Arc::clone(&presses);
+            let now = Arc::clone(&now);
+            let peak = Arc::clone(&peak);
             tokio::spawn(async move {
                 let work = move || {
                     peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);

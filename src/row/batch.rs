@@ -216,7 +216,8 @@ mod tests {
             }
             prop_assert_eq!(batch.len(), rows.len());
 
-            let (from, to) = (from.min(rows.len()), to.min(rows.len()));
+            let from = from.min(rows.len());
+            let to = to.min(rows.len());
             let mut at = from.min(to);
             batch
                 .each(from.min(to)..to, |key, values| {

@@ -184,7 +184,8 @@ impl Now {
 #[cfg(any(fuzzing, test))]
 pub(crate) fn fuzz_head(bytes: &[u8]) {
     let heads = |step: usize| {
-        let (mut came, mut heads) = (BytesMut::new(), vec![]);
+        let mut came = BytesMut::new();
+        let mut heads = vec![];
         for piece in bytes.chunks(step.max(1)) {
             came.extend_from_slice(piece);
             loop {

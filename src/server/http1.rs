@@ -108,7 +108,9 @@ impl<IO: Socket> Connection<IO> {
 
     /// Answers requests until there are no more.
     async fn serve(mut self, peer: Peer, live: &Live, draining: impl Future<Output = ()>) -> io::Result<()> {
-        let (mut draining, mut drains, mut first) = (pin!(draining), false, true);
+        let mut draining = pin!(draining);
+        let mut drains = false;
+        let mut first = true;
         loop {
             let asked = match self.ask(draining.as_mut(), &mut drains, std::mem::take(&mut first)).await? {
                 Some(Ok(asked)) => asked,

@@ -249,7 +249,8 @@ impl Server {
                     let serving = connection::serve(transport, peer, acceptor, live, shutdown.reached(Stage::Draining));
                     let counted = site.counted();
                     connections.spawn(async move {
-                        let (_place, _counted) = (place, counted);
+                        let _place = place;
+                        let _counted = counted;
                         serving.await;
                     });
                 }
@@ -329,7 +330,8 @@ fn prepare(stream: &TcpStream, peer: SocketAddr, config: &ServerConfig) {
 /// Whether both ends of a connection are surely on one machine.
 #[cfg(target_os = "linux")]
 fn on_one_machine(own: IpAddr, peer: IpAddr) -> bool {
-    let (own, peer) = (own.to_canonical(), peer.to_canonical());
+    let own = own.to_canonical();
+    let peer = peer.to_canonical();
     own == peer || peer.is_loopback()
 }
 

@@ -122,7 +122,8 @@ impl Outgoing {
         let mut slices = [IoSlice::new(&[]); SLICES];
         // Whole segments, where more is to follow: the rest of one would go out by itself.
         let segment = if self.bytes > WRITE { io.segment().clamp(1, WRITE) } else { 1 };
-        let (mut count, mut left) = (0, WRITE / segment * segment);
+        let mut count = 0;
+        let mut left = WRITE / segment * segment;
         for (slice, bytes) in slices.iter_mut().zip(&self.queue) {
             if left == 0 {
                 break;
@@ -245,7 +246,9 @@ mod tests {
 
     /// Sends a body to its end as a connection does; whether it ended well.
     fn send(mut body: Frames, framing: Framing, lead: &str, socket: &mut Taking) -> bool {
-        let (mut outgoing, mut lead, mut ended) = (Outgoing::new(), BytesMut::from(lead), None);
+        let mut outgoing = Outgoing::new();
+        let mut lead = BytesMut::from(lead);
+        let mut ended = None;
         let context = &mut Context::from_waker(Waker::noop());
         while ended.is_none() || !outgoing.is_empty() {
             if ended.is_none() {
@@ -331,7 +334,8 @@ mod tests {
 
     #[test]
     fn of_a_body_of_small_frames_no_more_is_lined_up_than_of_another() {
-        let (mut outgoing, mut lead) = (Outgoing::new(), BytesMut::new());
+        let mut outgoing = Outgoing::new();
+        let mut lead = BytesMut::new();
         let context = &mut Context::from_waker(Waker::noop());
         assert!(outgoing.gather(context, &mut long(100), Framing::Length, &mut lead).is_none());
         assert!((WRITE..=WRITE + 100).contains(&outgoing.bytes), "{}", outgoing.bytes);

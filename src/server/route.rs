@@ -118,7 +118,8 @@ impl Site {
     /// # Errors
     /// When there are too many, in all or of its address.
     pub(super) fn admit(&self, peer: Remote) -> Result<Place> {
-        let (all, each) = (self.config.max_connections, self.config.max_connections_per_address);
+        let all = self.config.max_connections;
+        let each = self.config.max_connections_per_address;
         let peer = (!self.hosts.believes(peer)).then(|| peer.ip());
         let entered = self.shared.connections.enter("connections", all, peer, each);
         entered.inspect_err(|error| self.refuses(error, Refused::Connections, Refused::AddressConnections))

@@ -84,7 +84,8 @@ impl Tls {
     /// are not touched. A pair that is broken is logged, and the one before goes on: for a moment it is only
     /// half written.
     pub(super) async fn look(&self) {
-        let (files, seen) = (self.files.clone(), *self.seen.lock().unpoisoned());
+        let files = self.files.clone();
+        let seen = *self.seen.lock().unpoisoned();
         let looked = tokio::task::spawn_blocking(move || {
             let found = marks(&files);
             (found != seen).then(|| (found, load(&files)))

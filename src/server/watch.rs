@@ -106,7 +106,8 @@ impl Watch {
         if read <= FREE || !self.many.load(Ordering::Relaxed) {
             return true;
         }
-        let (requests, written) = (self.requests.load(Ordering::Relaxed), self.written.load(Ordering::Relaxed));
+        let requests = self.requests.load(Ordering::Relaxed);
+        let written = self.written.load(Ordering::Relaxed);
         // Clients open windows for each KiB or so, and some ask for signs of life every few seconds: one byte
         // for each millisecond.
         read <= FREE + requests * EACH + written / 8 + self.now()
@@ -150,9 +151,12 @@ impl Watch {
     }
 
     async fn longest(&self, config: &ServerConfig) -> Wait {
-        let (idle, head, stall) = (config.idle_timeout, config.header_timeout, config.stall_timeout);
+        let idle = config.idle_timeout;
+        let head = config.header_timeout;
+        let stall = config.stall_timeout;
         let pause = idle.min(head).min(stall) / 4;
-        let (mut since, mut before) = (self.now(), 0);
+        let mut since = self.now();
+        let mut before = 0;
         loop {
             tokio::time::sleep(pause).await;
             self.ask.store(true, Ordering::Relaxed);
@@ -163,7 +167,8 @@ impl Watch {
                     return wait;
                 }
             }
-            let (written, elapsed) = (self.written.load(Ordering::Relaxed), now - since);
+            let written = self.written.load(Ordering::Relaxed);
+            let elapsed = now - since;
             let waits = self.lasts(Wait::Socket);
             if waits && u128::from(elapsed) < stall.as_millis() {
                 continue;
@@ -308,10 +313,12 @@ mod tests {
 
     #[tokio::test]
     async fn each_wait_expires_by_itself_and_one_that_ends_does_not() {
-        let (long, short) = (Duration::from_secs(3600), Duration::from_millis(40));
+        let long = Duration::from_secs(3600);
+        let short = Duration::from_millis(40);
         let config = |wait| {
             let limit = |of| if wait == Some(of) { short } else { long };
-            let (idle, head) = (limit(Wait::Idle), limit(Wait::Head));
+            let idle = limit(Wait::Idle);
+            let head = limit(Wait::Head);
             ServerConfig {
                 idle_timeout: idle,
                 header_timeout: head,

@@ -387,7 +387,8 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             runtime.block_on(async {
                 let gate = gate(reads, 8);
-                let (mut waiting, mut running) = (vec![], vec![]);
+                let mut waiting = vec![];
+                let mut running = vec![];
                 for (requester, filtered, step) in steps {
                     match step {
                         0 | 1 => waiting.push((Box::pin(gate.turn(Claim { requester: Requester(requester), filtered })), filtered)),

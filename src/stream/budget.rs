@@ -50,7 +50,8 @@ mod tests {
     #[test]
     fn no_more_is_taken_than_there_is_and_all_is_given_back() {
         let budget = Budget::new(100);
-        let (mut one, mut other) = (Held::new(&budget), Held::new(&budget));
+        let mut one = Held::new(&budget);
+        let mut other = Held::new(&budget);
         assert!(one.take(60) && !other.take(41) && other.take(40) && !one.take(1));
         drop(one);
         assert!(other.take(60));

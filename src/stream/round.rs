@@ -82,7 +82,8 @@ mod tests {
     /// Steps until a way from place 0 along `next` ends or is found to go round.
     fn steps(next: &[Option<usize>]) -> (usize, bool) {
         let mut way = Way::from(place(0));
-        let (mut at, mut steps) = (0, 0);
+        let mut at = 0;
+        let mut steps = 0;
         while let Some(to) = next[at] {
             steps += 1;
             if !way.goes_on_to(&place(to)) {

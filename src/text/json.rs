@@ -205,7 +205,10 @@ mod tests {
     /// A reader that takes nothing that any client might refuse: how deep the text is.
     fn strict_depth(text: &str) -> usize {
         let _: serde::de::IgnoredAny = serde_json::from_str(text).unwrap();
-        let (mut depth, mut deepest, mut within, mut escaped) = (0, 0, false, false);
+        let mut depth = 0;
+        let mut deepest = 0;
+        let mut within = false;
+        let mut escaped = false;
         let mut number = String::new();
         for c in text.chars().chain([' ']) {
             assert!(!c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}'), "on one line: {text}");

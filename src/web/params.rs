@@ -33,7 +33,8 @@ pub(super) fn parse(query: &str, resource: &Resource) -> Result<Params> {
     let mut seen = (false, false);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (name, value) = (decode(name)?, decode(value)?);
+        let name = decode(name)?;
+        let value = decode(value)?;
         match &*name {
             "limit" => {
                 once(&mut seen.0, "limit")?;
@@ -294,7 +295,8 @@ mod tests {
     #[test]
     fn a_number_beyond_its_columns_range_is_beyond_all_rows() {
         let filters = [Filter { column: "n".into(), operand: Operand::Integer, range: Some(-128..=127) }];
-        let (all, none) = ((Operator::IsNotNull, vec![]), (Operator::In, vec![]));
+        let all = (Operator::IsNotNull, vec![]);
+        let none = (Operator::In, vec![]);
         let huge = "9".repeat(60);
         for (over, under) in [("128", "-129"), ("+128", "-1000"), (&*huge, &*format!("-{huge}"))] {
             for (operator, of_over, of_under) in [

@@ -159,8 +159,10 @@ mod tests {
 
     #[tokio::test]
     async fn making_a_resource_again_ends_with_its_slot_and_not_with_the_request_that_began_it() {
-        let (begun, ended) = (Arc::new(Mutex::new(vec![])), Arc::new(Mutex::new(vec![])));
-        let (starts, ends) = (Arc::clone(&begun), Arc::clone(&ended));
+        let begun = Arc::new(Mutex::new(vec![]));
+        let ended = Arc::new(Mutex::new(vec![]));
+        let starts = Arc::clone(&begun);
+        let ends = Arc::clone(&ended);
         let remake: Remake = Arc::new(move || {
             let (alive, gone) = oneshot::channel::<()>();
             starts.lock().unwrap().push(());

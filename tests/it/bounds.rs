@@ -100,7 +100,8 @@ fn requests_beyond_the_rate_get_429_and_others_and_probes_do_not() {
 
 #[test]
 fn a_client_that_takes_less_than_the_minimum_all_the_time_is_cut() {
-    let (stall, pause) = (Duration::from_secs(1), Duration::from_millis(50));
+    let stall = Duration::from_secs(1);
+    let pause = Duration::from_millis(50);
     // Far more than the client below takes.
     let config = ServerConfig::default().with(|server| {
         server.stall_timeout = stall;

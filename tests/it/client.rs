@@ -215,7 +215,8 @@ impl Client {
                 return (body, false);
             };
             let size = usize::from_str_radix(std::str::from_utf8(&self.pending[..at]).unwrap(), 16).unwrap();
-            let (from, to) = (at + 2, at + 2 + size);
+            let from = at + 2;
+            let to = at + 2 + size;
             while self.pending.len() < to + 2 {
                 if !self.fill() {
                     body.extend_from_slice(&self.pending[from.min(self.pending.len())..to.min(self.pending.len())]);

@@ -69,7 +69,8 @@ impl Client {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{name}: {error}"));
-        let (requests, answers) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
+        let requests = child.stdin.take();
+        let answers = BufReader::new(child.stdout.take().unwrap());
         Client { name, requests, answers, child }
     }
 

@@ -159,7 +159,8 @@ fn frames_in_a_wrong_order_end_what_the_standard_says() {
     let with = |flags, fields: &[u8]| frame(HEADERS, flags, 1, &after(&head("GET", "/numbers"), fields));
     let data = |flags, text: &[u8]| frame(DATA, flags, 1, text);
     let part = frame(HEADERS, END_STREAM, 1, &head("GET", "/numbers"));
-    let (open, asked) = (with(END_HEADERS, &[]), get(1, "/numbers"));
+    let open = with(END_HEADERS, &[]);
+    let asked = get(1, "/numbers");
     let back = after(&open, &frame(RST_STREAM, 0, 1, &CANCEL.to_be_bytes()));
     let end = frame(CONTINUATION, END_HEADERS, 1, &[]);
     let priority = |stream| frame(PRIORITY, 0, stream, &[0, 0, 0, 0, 1]);

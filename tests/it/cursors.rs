@@ -83,7 +83,8 @@ fn with_a_secret_a_cursor_that_no_key_of_it_made_is_a_bad_request_with_a_remedy(
     let file = people();
     let open = file.serve(PEOPLE);
     let serve = |secret: &str| Running::config(&with_secret(&file.config(PEOPLE), secret));
-    let (old, new) = (serve(&format!("{OLD:?}")), serve(&format!("{NEW:?}")));
+    let old = serve(&format!("{OLD:?}"));
+    let new = serve(&format!("{NEW:?}"));
     let rotated = serve(&format!("[{NEW:?}, {OLD:?}]"));
     let twin = serve(&format!("{OLD:?}"));
     let of = |server: &Running| next_cursor(&server.get("/list?limit=7"));
@@ -109,7 +110,8 @@ fn with_a_secret_a_cursor_that_no_key_of_it_made_is_a_bad_request_with_a_remedy(
     }
     // Who knows the form and not the secret cannot make one up.
     let guess = Cursor::after(&[Value::Text(b"900-20-4711"), Value::Integer(3)]).unwrap();
-    let (plain, encrypted) = (of(&open), of(&old));
+    let plain = of(&open);
+    let encrypted = of(&old);
     assert_eq!(behind(&open, &forged(&plain, &guess)).status, 200, "the test forges as it should");
     for made_up in [forged(&plain, &guess), forged(&encrypted, &guess), "A".repeat(40), "Ag".repeat(30)] {
         assert_eq!(behind(&old, &made_up).status, 400);
@@ -226,9 +228,11 @@ fn a_cursor_of_another_list_database_or_order_is_a_bad_request_in_every_database
 
 #[test]
 fn a_made_up_cursor_with_a_value_that_its_column_cannot_have_is_a_bad_request() {
-    let (nan, infinite) = (Value::Real(f64::NAN), Value::Real(f64::INFINITY));
+    let nan = Value::Real(f64::NAN);
+    let infinite = Value::Real(f64::INFINITY);
     let (text, blob) = (Value::Text(b"1 OR 1=1"), Value::Blob(b"\x00\xff'"));
-    let (nul, decimal) = (Value::Text(b"a\0b"), Value::Decimal(b"1); --"));
+    let nul = Value::Text(b"a\0b");
+    let decimal = Value::Decimal(b"1); --");
     let wrong = |column: &str| match column {
         "whole" => vec![Value::Null, text, blob, nul, decimal, nan, infinite, Value::Real(1.5)],
         "price" => vec![Value::Null, text, blob, nul, decimal, Value::Bool(true)],

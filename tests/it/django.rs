@@ -183,7 +183,8 @@ fn fields_of_related_objects_and_lists_are_written_in_the_same_way() {
              children = { from = \"shop_item\", columns = [
                  \"id\", \"moment\", { column = \"price\", decimals = 2 }, { column = \"took\", as = \"duration\" }] }",
         );
-        let (makers, tags) = (rows(&expected["shop_maker"], "id"), rows(&expected["shop_tag"], "id"));
+        let makers = rows(&expected["shop_maker"], "id");
+        let tags = rows(&expected["shop_tag"], "id");
         let joins = rows(&expected["shop_item_tags"], "id");
         let items = rows(&expected["shop_item"], "id");
         let found = server.get("/list").results();
@@ -291,8 +292,10 @@ fn a_list_in_the_order_of_a_column_that_is_written_otherwise_is_whole() {
                 Some((_, field)) => (*field).to_owned(),
                 None => format!("\"{column}\""),
             };
-            let (plain, django) = (resource("", &format!("\"{column}\"")), resource("values = \"django\"", &field));
-            let (plain, django) = (db.serve(&plain), db.serve(&django));
+            let plain = resource("", &format!("\"{column}\""));
+            let django = resource("values = \"django\"", &field);
+            let plain = db.serve(&plain);
+            let django = db.serve(&django);
             let ids = |rows: Vec<Value>| rows.iter().map(|row| row["id"].as_i64().unwrap()).collect::<Vec<_>>();
             let expected = ids(plain.get("/list").results());
             assert_eq!(expected.len(), 201);

@@ -52,7 +52,8 @@ fn a_small_list_at_hand_has_a_length_and_no_request_to_proxies() {
 fn a_list_above_four_mebibytes_has_no_length() {
     let source = Numbers::new(50_000, 100);
     let server = serve_numbers(&source);
-    let (cold, warm) = (server.get("/numbers"), server.get("/numbers"));
+    let cold = server.get("/numbers");
+    let warm = server.get("/numbers");
     assert!(warm.body.len() > 4 << 20);
     assert_eq!((warm.header("content-length"), warm.header("x-accel-buffering")), ("", "no"));
     assert!(warm.whole && warm.body == cold.body);
@@ -66,7 +67,8 @@ fn head_has_the_headers_of_get_and_reads_nothing() {
     assert_eq!((cold.status, source.begun()), (200, 0));
     assert_eq!(cold.header("cache-status"), "chunkflow; fwd=miss");
     let body = server.get("/numbers").body;
-    let (head, get) = (ask(server.address, "HEAD", "/numbers", &[]), server.get("/numbers"));
+    let head = ask(server.address, "HEAD", "/numbers", &[]);
+    let get = server.get("/numbers");
     assert_eq!(head.header("content-length"), body.len().to_string());
     for name in ["content-type", "cache-control", "vary", "x-content-type-options", "content-length"] {
         assert_eq!(head.header(name), get.header(name), "{name}");
@@ -78,7 +80,8 @@ fn head_has_the_headers_of_get_and_reads_nothing() {
     // Of a limited list too, once it is at hand.
     for target in ["/numbers?limit=5", "/numbers?limit=120", "/numbers?limit=300"] {
         server.get(target);
-        let (head, get) = (ask(server.address, "HEAD", target, &[]), server.get(target));
+        let head = ask(server.address, "HEAD", target, &[]);
+        let get = server.get(target);
         for name in ["content-length", "link", "x-accel-buffering"] {
             assert_eq!(head.header(name), get.header(name), "{name} of {target}");
         }
@@ -86,7 +89,8 @@ fn head_has_the_headers_of_get_and_reads_nothing() {
     // And of one that is too long to be gathered before its first byte.
     let server = serve_numbers(&Numbers::new(3_000, 100));
     server.get("/numbers?limit=1500");
-    let (head, get) = (ask(server.address, "HEAD", "/numbers?limit=1500", &[]), server.get("/numbers?limit=1500"));
+    let head = ask(server.address, "HEAD", "/numbers?limit=1500", &[]);
+    let get = server.get("/numbers?limit=1500");
     assert!(get.header("link").contains("rel=\"next\""));
     for name in ["content-length", "link", "x-accel-buffering"] {
         assert_eq!(head.header(name), get.header(name), "{name}");

@@ -71,7 +71,8 @@ fn words_behind(path: &str, text: &str) -> Vec<String> {
         match rest.strip_prefix('{') {
             None => found.push(word(rest)),
             Some(list) => {
-                let (mut depth, mut start) = (0, true);
+                let mut depth = 0;
+                let mut start = true;
                 for (at, c) in list.char_indices() {
                     match c {
                         '{' => depth += 1,
@@ -152,7 +153,8 @@ fn imports_point_one_way() {
             continue;
         }
         for import in imports(text, &public) {
-            let (from, to) = (layer(&own), layer(&import));
+            let from = layer(&own);
+            let to = layer(&import);
             let within_top = || TOP.iter().position(|one| *one == own) >= TOP.iter().position(|one| *one == import);
             let right = import == own || to < from || (to == from && from == LAYERS.len() - 1 && within_top());
             assert!(right, "{file} imports `{import}`, which lies beside or above it");

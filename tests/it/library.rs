@@ -298,7 +298,8 @@ async fn a_resource_that_no_name_leads_to_is_made_again_for_the_request_where_it
     let database = open_database(&DatabaseOptions::new(url)).await.unwrap();
     let spec = Spec::of("item");
     let own = Resource::of("items", &database, &spec, &ResourceOptions::default()).await.unwrap();
-    let (chunkflow, own) = (no_lists(), Arc::new(own));
+    let chunkflow = no_lists();
+    let own = Arc::new(own);
     let rows = async || answer(&chunkflow, &own, Request::get("/")).await.1;
     assert_eq!(rows().await, r#"{"results":[{"id":1}]}"#);
 

@@ -77,7 +77,9 @@ impl Cluster {
         };
         let (nodes, ports): (Vec<Server>, Vec<u16>) = (0..3).map(start).unzip();
         let file = |name: &str| authority.file(name).display().to_string();
-        let (ca, cert, key) = (file("ca.pem"), file("server.pem"), file("server.key"));
+        let ca = file("ca.pem");
+        let cert = file("server.pem");
+        let key = file("server.key");
         let more = ["--tls", "--cacert", &ca, "--cert", &cert, "--key", &key];
         Cluster::join(nodes, "rediss", &ports, &more)
     }
@@ -113,7 +115,8 @@ impl Cluster {
     pub fn reshard(&self, slots: u32) {
         let id = |node: &Server| cli(node, &["cluster", "myid"]).trim().to_owned();
         let address = format!("127.0.0.1:{}", self.nodes[1].port);
-        let (from, to) = (id(&self.nodes[1]), id(&self.nodes[2]));
+        let from = id(&self.nodes[1]);
+        let to = id(&self.nodes[2]);
         let mut command = Command::new("redis-cli");
         command.args(["--cluster", "reshard", &address, "--cluster-from", &from, "--cluster-to", &to]);
         run(command.args(["--cluster-slots", &slots.to_string(), "--cluster-yes"]));

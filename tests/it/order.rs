@@ -122,7 +122,8 @@ fn an_edit_of_a_long_list_renames_few_of_its_chunks() {
             Chunkflow::new(Arc::new(Memory::new(64 << 20))).with(Resource::new("list", source, options).unwrap());
         runtime.block_on(async {
             let mut body = chunkflow.body(&chunkflow.resources()[0], Format::JSON, "").await.unwrap();
-            let (mut all, mut chunks) = (vec![], BTreeSet::new());
+            let mut all = vec![];
+            let mut chunks = BTreeSet::new();
             while let Some(frame) = body.frame().await {
                 let frame = frame.unwrap().into_data().unwrap().to_vec();
                 all.extend_from_slice(&frame);

@@ -242,7 +242,8 @@ fn each<T: PartialEq + Debug>(proxies: &[Proxy], see: impl Fn(&Proxy) -> [T; 3],
     let tell = |of: &dyn Fn(&Proxy) -> [T; 3]| {
         proxies.iter().map(|proxy| format!("{}: {:?}\n", proxy.name, of(proxy))).collect::<String>()
     };
-    let (seen, expected) = (tell(&see), tell(&expected));
+    let seen = tell(&see);
+    let expected = tell(&expected);
     assert!(seen == expected, "{ENCODINGS:?}\n{seen}and not\n{expected}");
 }
 
@@ -272,7 +273,8 @@ fn the_first_rows_arrive_through_every_proxy_while_a_later_chunk_is_blocked() {
         let before = proxy.before(server.address);
         for encoding in ENCODINGS {
             server.block_on(server.purge("numbers")).unwrap();
-            let (begun, read) = (source.begun(), source.reads.lock().unwrap().len());
+            let begun = source.begun();
+            let read = source.reads.lock().unwrap().len();
             source.permits.forget_permits(Semaphore::MAX_PERMITS);
             source.permits.add_permits(1);
             let mut asked = before.curl("/numbers", encoding, &[]);

@@ -23,7 +23,8 @@ fn write(file: &File, admin: SocketAddr, sections: &str, resource: &str) {
 
 impl Server {
     fn start(rows: u64, sections: &str) -> Server {
-        let (file, admin) = (numbered(rows), free_address());
+        let file = numbered(rows);
+        let admin = free_address();
         write(&file, admin, sections, "list");
         let process = Process::serve(&["serve", "--log", "info"], file.folder.path());
         Server { file, process, admin }

@@ -16,7 +16,9 @@ pub type Event = (String, String, String);
 
 /// Reads a stream of events as WHATWG HTML §9.2.6 has it; what is not ended by an empty line is no event.
 pub fn events(body: &str) -> Vec<Event> {
-    let (mut events, mut event, mut id) = (vec![], Event::default(), String::new());
+    let mut events = vec![];
+    let mut event = Event::default();
+    let mut id = String::new();
     for line in body.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
         match line.split_once(':') {
             None if line.is_empty() => {

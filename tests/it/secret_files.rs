@@ -18,7 +18,8 @@ fn command(arguments: &[&str], folder: &Path) -> (bool, String) {
 
 #[test]
 fn passwords_of_database_and_store_change_by_a_reload_and_without_a_restart() {
-    let (maria, redis) = (Server::shared(Kind::MariaDb), Server::start(Kind::Redis));
+    let maria = Server::shared(Kind::MariaDb);
+    let redis = Server::start(Kind::Redis);
     let database = maria.database();
     let name = database.url().rsplit_once('/').unwrap().1.to_owned();
     let user = format!("rotated_{name}@'127.0.0.1'");

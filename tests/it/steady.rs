@@ -264,7 +264,9 @@ fn under_load(url: &str, near: &str, plan: Plan, happens: impl FnOnce()) -> Figu
     let (most, back) = thread::scope(|scope| {
         let load = Ends(&ends);
         for n in 0..plan.clients {
-            let (address, ends, stream) = (servers[n % 2].address, &ends, &stream);
+            let address = servers[n % 2].address;
+            let ends = &ends;
+            let stream = &stream;
             scope.spawn(move || {
                 while !ends.load(Ordering::Relaxed) {
                     stream(address);

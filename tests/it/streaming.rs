@@ -152,7 +152,9 @@ fn a_client_that_reads_nothing_is_cut_and_one_that_reads_slowly_is_not() {
 #[test]
 fn a_client_that_takes_a_little_all_the_time_is_never_cut_however_little() {
     // So little that the kernel would not call the socket writable within many times the limit.
-    let (stall, sip, pause) = (Duration::from_secs(3), 8 * 1024, Duration::from_millis(100));
+    let stall = Duration::from_secs(3);
+    let sip = 8 * 1024;
+    let pause = Duration::from_millis(100);
     let app = numbers_app(&Numbers::new(100_000, 1_000), ResourceOptions::default(), system_clock());
     let server = Running::start(ServerConfig::default().with(|server| server.stall_timeout = stall), app);
     let mut slow = Client::with_buffer(server.address, 64 * 1024);
@@ -230,7 +232,8 @@ fn a_stale_chunk_is_refreshed_once_behind_the_scenes() {
     let options = ResourceOptions::default().with(|options| options.ttl = Duration::from_secs(60));
     let server = Running::start(ServerConfig::default(), numbers_app(&source, options, hands.clock()));
     let cold = server.get("/numbers");
-    let (loads, handed) = (server.chunkflow.metrics().loads(), source.handed.load(Ordering::SeqCst));
+    let loads = server.chunkflow.metrics().loads();
+    let handed = source.handed.load(Ordering::SeqCst);
     hands.advance(Duration::from_secs(70));
     source.permits.forget_permits(tokio::sync::Semaphore::MAX_PERMITS);
     for _ in 0..20 {
@@ -291,7 +294,8 @@ fn a_drain_lets_a_stream_end_and_a_deadline_cuts_it_visibly() {
         if ends {
             source.permits.add_permits(1_000);
         }
-        let (reply, old) = (client.read_reply("GET"), old.read_reply("GET"));
+        let reply = client.read_reply("GET");
+        let old = old.read_reply("GET");
         assert_eq!((reply.whole, old.whole), (ends, ends));
         server.ended.recv_timeout(crate::support::STUCK).unwrap();
     }

@@ -269,7 +269,8 @@ fn a_declared_key_that_repeats_at_the_end_of_a_read_is_a_failure_too() {
 
 #[test]
 fn a_file_replaced_in_mid_stream_is_not_read_any_more_afterwards() {
-    let (file, other) = (numbered(300_000), numbered(20));
+    let file = numbered(300_000);
+    let other = numbered(20);
     let server = file.serve("table = \"item\"\nttl = \"0s\"\nstale = \"0s\"");
     let mut client = Client::get(server.address, "/list");
     assert!(client.wait_for("\"id\":10,"));
@@ -282,7 +283,8 @@ fn a_file_replaced_in_mid_stream_is_not_read_any_more_afterwards() {
 
 /// The list read by its `Link`s, so many rows at a time.
 fn by_links(server: &Running, step: usize) -> Vec<serde_json::Value> {
-    let (mut target, mut rows) = (format!("/list?limit={step}"), vec![]);
+    let mut target = format!("/list?limit={step}");
+    let mut rows = vec![];
     loop {
         let reply = server.get(&target);
         rows.extend(reply.results());

@@ -81,7 +81,8 @@ impl Counted {
     }
 
     fn with(source: Arc<dyn Source>, options: ResourceOptions) -> Counted {
-        let (store, hands) = (Arc::new(Looks(Memory::new(64 << 20), AtomicUsize::new(0))), Hands::default());
+        let store = Arc::new(Looks(Memory::new(64 << 20), AtomicUsize::new(0)));
+        let hands = Hands::default();
         let numbers = Resource::new("numbers", source, options).unwrap();
         let app = Chunkflow::with_clock(Store::here(Arc::clone(&store)), hands.clock(), Arc::new(Metrics::default()));
         Counted { server: Running::start(ServerConfig::default(), app.with(numbers)), store, hands }
@@ -122,7 +123,8 @@ fn a_stream_that_goes_along_what_was_in_memory_serves_nothing_past_its_time_or_a
         let cold = counted.server.get("/numbers");
         let (_, chunks) = counted.looks(false);
         let loads = || counted.server.chunkflow.metrics().loads() as usize;
-        let (looks, before) = (counted.store.1.load(Ordering::Relaxed), loads());
+        let looks = counted.store.1.load(Ordering::Relaxed);
+        let before = loads();
         let mut client = Client::connect(counted.server.address);
         client.send("GET", "/numbers", "HTTP/1.1", &[("host", "localhost")]);
         assert!(client.wait_for_body(|body| body.len() > 100_000));
@@ -244,7 +246,8 @@ fn lists_that_are_known_to_be_in_memory_are_the_same_bytes_in_every_format_and_c
 fn of_a_list_whose_chunks_went_out_of_memory_no_chunk_is_missing() {
     for (rows, room) in [(4_000, 2 << 20), (16_000, 8 << 20)] {
         // So small a store that other lists drive this one out of it; time stands, so that notes hold.
-        let (store, hands) = (Arc::new(Memory::new(room)), Hands::default());
+        let store = Arc::new(Memory::new(room));
+        let hands = Hands::default();
         let app = Chunkflow::with_clock(store, hands.clock(), Arc::new(Metrics::default()));
         let app = (0..3).fold(app, |app, at| {
             let source = Numbers::new(rows + at, 300);

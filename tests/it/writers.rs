@@ -45,7 +45,8 @@ fn no_untouched_row_is_doubled_or_lost_while_others_come_change_and_go() {
         ("short-lived, ordered by another column", "order = [\"-place\"]\nttl = \"40ms\"\nstale = \"40ms\"", 12),
         ("never cached", "order = [\"-place\", \"-id\"]\nttl = \"0s\"\nstale = \"0s\"", 4),
     ];
-    let (stop, written) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let stop = AtomicBool::new(false);
+    let written = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         scope.spawn(|| churn(&file, &stop, &written));
         let streams: Vec<_> = lists

@@ -65,7 +65,8 @@ pub(super) struct Extra {
 
 /// Reads the catalogue of everything that this user may read.
 pub(super) async fn read(conn: &mut Conn, server: &ServerFacts) -> Result<(Catalogue, Extras), Error> {
-    let (mut tables, mut extras) = (vec![], Extras::new());
+    let mut tables = vec![];
+    let mut extras = Extras::new();
     let mut places: HashMap<(String, String), usize> = HashMap::new();
     for row in conn.query::<Row, _>(TABLES).await? {
         let Some(name) = table_name(&row, 0) else { continue };
@@ -200,8 +201,10 @@ fn range(kind: &str, unsigned: bool) -> Option<RangeInclusive<i128>> {
 /// A column, and how it is read and compared such that the comparison is the order's own: a value that is bound has the
 /// column's type, since MySQL compares a number with a text as doubles.
 fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
-    let (nullable, declared) = (is_set(row, 3), !is_set(row, 10));
-    let (kind, full) = (text(row, 4).unwrap_or_default(), text(row, 5).unwrap_or_default());
+    let nullable = is_set(row, 3);
+    let declared = !is_set(row, 10);
+    let kind = text(row, 4).unwrap_or_default();
+    let full = text(row, 5).unwrap_or_default();
     let declared_as = format!(
         "{full}{} {} {}",
         if nullable { "" } else { " not null" },
@@ -232,7 +235,8 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
             TableColumn { operand, read: read(), read_key: read(), kind, whole, range, ..plain }
         }
         "decimal" => {
-            let (precision, scale) = (whole(row, 8).unwrap_or(65), whole(row, 9).unwrap_or(0));
+            let precision = whole(row, 8).unwrap_or(65);
+            let scale = whole(row, 9).unwrap_or(0);
             // With all the decimals there is room for, so that what a request compares with is not rounded.
             let scale = (65 - (precision - scale)).clamp(scale, 30.max(scale));
             let bind = format!("CAST(? AS DECIMAL(65,{scale}))");
@@ -249,7 +253,8 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
         }
         "double" => TableColumn { operand: Some(Operand::Number), kind: "(? + 0e0)".into(), ..plain },
         "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "enum" | "set" => {
-            let (charset, collation) = (text(row, 6).unwrap_or_default(), text(row, 7).unwrap_or_default());
+            let charset = text(row, 6).unwrap_or_default();
+            let collation = text(row, 7).unwrap_or_default();
             // Bound text is made text of the column's character set, and compared by its collation.
             let as_column = |value: &str| as_text(value, &collation);
             let text = TableColumn {
@@ -268,7 +273,8 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
                 // As the bytes that it is, which UTF-8 would not give back.
                 false => {
                     let (bytes, bind) = (|| "HEX(?)".to_owned(), as_column("UNHEX(?)"));
-                    let (kind, bind_key) = (bind.clone(), Some(bind));
+                    let kind = bind.clone();
+                    let bind_key = Some(bind);
                     TableColumn { read_key: bytes(), kind, bind_key, exact: Some(bytes()), ..text }
                 }
             }
@@ -287,7 +293,8 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
             // A key is the text of what is there, also where that is no date; in a list such a date is NULL.
             let why = (!server.keeps_zero_dates && kind != "time")
                 .then_some("this server does not compare dates that are none");
-            let (read_key, bind) = ("CAST(? AS CHAR)".into(), bind.to_owned());
+            let read_key = "CAST(? AS CHAR)".into();
+            let bind = bind.to_owned();
             TableColumn { operand: Some(Operand::Text), read_key, kind: bind.clone(), bind, unordered: why, ..plain }
         }
         "json" => TableColumn { kind: "CAST(? AS JSON)".into(), ..json(plain.name, nullable, declared) },

@@ -124,7 +124,9 @@ impl Connector {
     pub(super) fn new(url: &str, timeout: Duration, role: Option<&str>) -> Result<Connector> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let rest = base.split_once(':').map_or("", |(_, rest)| rest);
-        let (mut kept, mut mode, mut root) = (vec![], None, None);
+        let mut kept = vec![];
+        let mut mode = None;
+        let mut root = None;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("ssl-mode" | "ssl_mode", value)) => mode = Some(Mode::of(value)?),

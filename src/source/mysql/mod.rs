@@ -118,7 +118,8 @@ impl Mysql {
 
 async fn look(pool: &Arc<Pool>) -> Result<Look> {
     let mut lease = pool.lease(Claim::default()).await?;
-    let (server, mut told) = (lease.connection().server.clone(), pool.connector().told());
+    let server = lease.connection().server.clone();
+    let mut told = pool.connector().told();
     let conn = &mut lease.connection().conn;
     let read = async {
         let who = format!("SELECT CONCAT_WS(' ', {}), CONCAT_WS(' ', {})", server.own_identity(), server.user());

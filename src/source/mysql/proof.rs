@@ -65,7 +65,8 @@ pub(super) async fn all_columns(conn: &mut Conn) -> Result<HashMap<String, Stamp
     );
     let mut columns: HashMap<String, Stamp> = HashMap::new();
     for row in conn.query::<Row, _>(sql).await? {
-        let (table, column) = (text(&row, 0).unwrap_or_default(), text(&row, 1).unwrap_or_default());
+        let table = text(&row, 0).unwrap_or_default();
+        let column = text(&row, 1).unwrap_or_default();
         columns.entry(table).or_default().push(column);
     }
     Ok(columns)

@@ -258,7 +258,9 @@ async fn named(
     mut result: Found<'_>,
     count: usize,
 ) -> Result<Option<Lists>, Failure> {
-    let (mut find, mut pairs, each) = (keys.finder(), vec![], table.row_weight());
+    let mut find = keys.finder();
+    let mut pairs = vec![];
+    let each = table.row_weight();
     let mut fit = Ok(true);
     if let Some(mut ids) = result.stream::<Row>().await? {
         while let Some(row) = ids.try_next().await? {
@@ -278,7 +280,9 @@ async fn named(
 /// A small table as it stands in this transaction; `None` when it is not small any more.
 async fn small_table(conn: &mut Conn, relation: &Relation) -> Result<Option<SmallTable>, Failure> {
     let sql = Wanted::all(&DIALECT, relation, SMALL_TABLE + 1);
-    let (mut held, mut wires, mut ids) = (ValueBuffer::new(relation.columns.len()), vec![], vec![]);
+    let mut held = ValueBuffer::new(relation.columns.len());
+    let mut wires = vec![];
+    let mut ids = vec![];
     let mut fit = true;
     let mut result = conn.exec_iter(sql, Params::Empty).await?;
     if let Some(mut found) = result.stream::<Row>().await? {

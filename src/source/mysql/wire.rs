@@ -186,7 +186,8 @@ fn time(hours: u32, minutes: u8, seconds: u8, micros: u32, out: &mut Vec<u8>) ->
     two(seconds.into(), out);
     if micros > 0 {
         out.push(b'.');
-        let (mut rest, mut unit) = (micros % 1_000_000, 100_000);
+        let mut rest = micros % 1_000_000;
+        let mut unit = 100_000;
         while rest > 0 {
             out.push(b'0' + (rest / unit) as u8);
             rest %= unit;

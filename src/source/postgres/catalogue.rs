@@ -163,7 +163,8 @@ fn column(row: &Row) -> TableColumn {
     let deterministic: bool = row.get(9);
     let class: String = row.get(10);
     let operators: Option<String> = row.get(11);
-    let (is_enum, is_composite) = (class == "e", class == "c");
+    let is_enum = class == "e";
+    let is_composite = class == "c";
     let is_domain: bool = row.get(13);
     let wire = Type::from_oid(base as u32).as_ref().and_then(Wire::of);
     let as_text = "?::text".to_owned();

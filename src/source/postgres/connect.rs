@@ -120,7 +120,10 @@ impl Connector {
     /// [`Kind::Config`], never with the URL's password.
     pub(super) fn new(url: &str, timeout: Duration, reader: Option<&str>) -> Result<Connector> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
-        let (mut kept, mut mode, mut root, mut role) = (vec![], None, None, Role::Any);
+        let mut kept = vec![];
+        let mut mode = None;
+        let mut root = None;
+        let mut role = Role::Any;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("sslmode", value)) => mode = Some(value.to_owned()),
@@ -372,7 +375,9 @@ fn socket_in(folder: &Path, port: u16) -> std::path::PathBuf {
 
 /// The hosts of a URL; one port stands for all of them.
 fn targets(config: &Config) -> Result<Vec<Target>> {
-    let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
+    let hosts = config.get_hosts();
+    let addresses = config.get_hostaddrs();
+    let ports = config.get_ports();
     let count = hosts.len().max(addresses.len());
     let fits = |given: usize| given == count || given == 0;
     if count == 0 || !fits(hosts.len()) || !fits(addresses.len()) || !(fits(ports.len()) || ports.len() == 1) {

@@ -110,7 +110,8 @@ impl Postgres {
 
 async fn look(pool: &Arc<Pool>) -> Result<Look> {
     let mut lease = pool.lease(Claim::default()).await?;
-    let (begin, told) = (pool.connector().begin(), pool.connector().told());
+    let begin = pool.connector().begin();
+    let told = pool.connector().told();
     let seen = tokio::time::timeout(pool.timeout(), look::look(&lease.connection().client, begin, told)).await;
     let seen = seen.map_err(|_| timed_out(pool.timeout()))?;
     let seen = seen.map_err(|error| explained(error, None))?;

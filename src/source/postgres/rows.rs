@@ -245,7 +245,8 @@ pub(super) async fn list(client: &Client, relation: &Relation, rows: &ValueBuffe
         && relation.whole
         && let (Parents::Keys(keys), Some(wanted)) = (&parents, Wanted::ids(&DIALECT, relation))
     {
-        let (ids, table) = (wanted.by(condition), Wanted::all(&DIALECT, relation, SMALL_TABLE + 1));
+        let ids = wanted.by(condition);
+        let table = Wanted::all(&DIALECT, relation, SMALL_TABLE + 1);
         let ids = client.query_typed_raw(&ids, params());
         let (table, ids) = future::join(small_table(client, relation, &table), ids).await;
         // In the order in which they were asked for: behind one that fails all others do.
@@ -288,7 +289,9 @@ async fn collect(
     found: RowStream,
     count: usize,
 ) -> Result<Option<Lists>, Failure> {
-    let (mut held, mut wires, mut pairs) = (ValueBuffer::new(relation.columns.len()), vec![], vec![]);
+    let mut held = ValueBuffer::new(relation.columns.len());
+    let mut wires = vec![];
+    let mut pairs = vec![];
     let mut find: Box<dyn FnMut(i64) -> Option<u64> + Send> = match parents {
         Parents::Keys(keys) => Box::new(keys.finder()),
         Parents::Places(rows) => Box::new(|place| rows.get(usize::try_from(place - 1).ok()?).copied()),
@@ -313,7 +316,9 @@ async fn named(
     ids: RowStream,
     count: usize,
 ) -> Result<Option<Lists>, Failure> {
-    let (mut find, mut pairs, each) = (keys.finder(), vec![], table.row_weight());
+    let mut find = keys.finder();
+    let mut pairs = vec![];
+    let each = table.row_weight();
     let mut ids = pin!(ids);
     while let Some(row) = ids.try_next().await? {
         let (Some(parent), Some(id)) = (integer(&row, 0).and_then(&mut find), integer(&row, 1)) else { continue };
@@ -327,7 +332,9 @@ async fn named(
 
 /// A small table as it stands in this transaction; `None` when it is not small any more.
 async fn small_table(client: &Client, relation: &Relation, sql: &str) -> Result<Option<SmallTable>, Failure> {
-    let (mut held, mut wires, mut ids) = (ValueBuffer::new(relation.columns.len()), vec![], vec![]);
+    let mut held = ValueBuffer::new(relation.columns.len());
+    let mut wires = vec![];
+    let mut ids = vec![];
     let none: [(Param, Type); 0] = [];
     let mut found = pin!(client.query_typed_raw(sql, none).await?);
     while let Some(row) = found.try_next().await? {

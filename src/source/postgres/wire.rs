@@ -190,7 +190,10 @@ impl<'a> Reader<'a> {
 /// Digits in base 10,000, the first of which stands for `10000^weight`, and how many decimals to show.
 fn numeric(raw: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let mut reader = Reader(raw);
-    let (count, weight, sign, scale) = (reader.i16()?, i32::from(reader.i16()?), reader.i16()? as u16, reader.i16()?);
+    let count = reader.i16()?;
+    let weight = i32::from(reader.i16()?);
+    let sign = reader.i16()? as u16;
+    let scale = reader.i16()?;
     match sign {
         0x0000 => {}
         0x4000 => out.push(b'-'),
@@ -359,7 +362,8 @@ fn ipv6(address: Ipv6Addr, out: &mut Vec<u8>) -> Option<()> {
 /// be written as it was is said.
 fn array(raw: &[u8], out: &mut Vec<u8>) -> Option<Flaws> {
     let mut reader = Reader(raw);
-    let (dimensions, _, element) = (reader.i32()?, reader.i32()?, reader.i32()? as u32);
+    let dimensions = reader.i32()?;
+    let element = reader.i32()? as u32;
     let wire = Type::from_oid(element).as_ref().and_then(Wire::of)?;
     if !(0..=6).contains(&dimensions) {
         return None;

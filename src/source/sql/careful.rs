@@ -188,7 +188,8 @@ impl<S: Snapshot> Reader<'_, S> {
                 Ok(Some(lists)) => {
                     for row in 0..rows.count() {
                         let Some(mut sums) = lists.sums(row) else { continue };
-                        let (bytes, rows) = (sums.next().unwrap_or(0), sums.next().unwrap_or(0));
+                        let bytes = sums.next().unwrap_or(0);
+                        let rows = sums.next().unwrap_or(0);
                         lengths.note_list(row, place, bytes, rows * relation.columns.len() as u64);
                     }
                 }
@@ -255,7 +256,9 @@ impl<S: Snapshot> Reader<'_, S> {
     ) -> Result<ValueBuffer, S::Failure> {
         self.rows = keys.count();
         let needed = self.needed();
-        let (mut columns, mut unknown, mut all) = (vec![], vec![], vec![]);
+        let mut columns = vec![];
+        let mut unknown = vec![];
+        let mut all = vec![];
         for column in 0..self.plan.selects.len() {
             columns.push(match () {
                 () if needed.contains(&column) => Some(keys.column(column)?),

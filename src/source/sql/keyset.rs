@@ -159,7 +159,8 @@ mod tests {
     #[test]
     fn the_rest_of_a_list_is_equal_values_then_one_range_each() {
         let order = [column("a", true, true), column("b", false, false)];
-        let (one, two) = (Value::Integer(1), Value::Integer(2));
+        let one = Value::Integer(1);
+        let two = Value::Integer(2);
         assert_eq!(texts(&DIALECT, &order, &[]), [""]);
         assert_eq!(texts(&DIALECT, &order, &[one, two]), ["a = {0} AND b > {1}", "a < {0}", "a IS NULL"]);
         assert_eq!(texts(&DIALECT, &order, &[Value::Null, two]), ["a IS NULL AND b > {1}"]);
@@ -169,7 +170,8 @@ mod tests {
     #[test]
     fn null_has_the_rank_that_the_database_gives_it() {
         let order = [column("a", true, true), column("b", false, true)];
-        let (one, two) = (Value::Integer(1), Value::Integer(2));
+        let one = Value::Integer(1);
+        let two = Value::Integer(2);
         assert_eq!(texts(&OTHER, &order, &[one, two]), ["a = {0} AND b > {1}", "a = {0} AND b IS NULL", "a < {0}"]);
         assert_eq!(texts(&OTHER, &order, &[Value::Null, Value::Null]), ["a IS NOT NULL"]);
     }

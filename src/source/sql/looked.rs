@@ -69,7 +69,8 @@ mod tests {
 
     #[tokio::test]
     async fn many_who_notice_a_change_at_once_look_once_and_one_who_notices_later_looks_again() {
-        let (looked, looks) = (Looked::new(0, Instant::now()), AtomicUsize::new(0));
+        let looked = Looked::new(0, Instant::now());
+        let looks = AtomicUsize::new(0);
         let look = async || Ok(looks.fetch_add(1, Ordering::SeqCst) + 1);
         let noticed = Instant::now();
 

@@ -37,7 +37,8 @@ impl Planner<'_> {
             Some(key) => key.to.clone(),
             None => target.single_key(at)?.to_owned(),
         };
-        let (own, dialect) = (self.own(&via), self.plan.dialect);
+        let own = self.own(&via);
+        let dialect = self.plan.dialect;
         let alias = dialect.quote(RELATED);
         let matched = format!("{} = {own}{}", dialect.column(&alias, &to), self.collate(target, &to, self.table, &via));
         let first = match is_one(target, &to, self.table, &via) {

@@ -205,7 +205,8 @@ fn small_table(session: &mut Session, relation: &Relation) -> Result<Option<Arc<
 fn read_small_table(connection: &Connection, sql: &str, relation: &Relation) -> Result<Option<SmallTable>, Failure> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut found = statement.query([])?;
-    let (mut rows, mut ids) = (ValueBuffer::new(relation.columns.len()), vec![]);
+    let mut rows = ValueBuffer::new(relation.columns.len());
+    let mut ids = vec![];
     while let Some(row) = found.next()? {
         if rows.count() == SMALL_TABLE || rows.weight() > SMALL_BYTES {
             return Ok(None);

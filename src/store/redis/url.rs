@@ -96,7 +96,8 @@ fn unix(rest: &str) -> Result<Connector, String> {
     }
 
     let mut settings = redis::RedisConnectionInfo::default();
-    let (mut user, mut password) = (login.user, login.password);
+    let mut user = login.user;
+    let mut password = login.password;
     for (name, value) in pairs(query) {
         match name {
             "db" => settings = settings.set_db(value.parse().map_err(|_| "the database is no number")?),

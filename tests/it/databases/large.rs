@@ -111,7 +111,8 @@ fn stay(lengths: &[usize], bounds: RowBounds) -> Vec<bool> {
 #[test]
 fn what_is_too_large_is_null_wherever_it_stands_and_nothing_else_is() {
     let b = lowered();
-    let (value, row) = (b.value as usize, b.row as usize);
+    let value = b.value as usize;
+    let row = b.row as usize;
     let unmeasured = b.unmeasured as usize;
     let mut rows: Vec<[usize; 3]> = vec![
         [3, 3, 3],
@@ -187,7 +188,8 @@ fn what_is_too_large_is_null_wherever_it_stands_and_nothing_else_is() {
                 for member in ["body", "data", "doc"] {
                     let same = row[member] == expected[member];
                     let length = |value: &Value| value.as_str().map(str::len);
-                    let (is, should) = (length(&row[member]), length(&expected[member]));
+                    let is = length(&row[member]);
+                    let should = length(&expected[member]);
                     assert!(same, "{} {resource}{member} of {id}: {is:?}, not {should:?}", db.name());
                 }
             }
@@ -223,7 +225,8 @@ fn family(db: &Db, key: &str) {
         db.execute_later(&format!("INSERT INTO parent VALUES ({quoted}{id:02}{quoted}, 'body');"));
     }
     for (at, (parent, bytes)) in RELATED.iter().enumerate() {
-        let (id, note) = (at + 1, text(db, *bytes));
+        let id = at + 1;
+        let note = text(db, *bytes);
         let parent = format!("{quoted}{parent:02}{quoted}");
         db.execute_later(&format!(
             "INSERT INTO child VALUES ({id}, {parent}, {note}); INSERT INTO link VALUES ({id}, {parent}, {id});"

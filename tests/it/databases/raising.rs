@@ -197,7 +197,8 @@ fn a_condition_that_raises_or_a_value_of_a_request_that_does_not_fit_is_a_failur
 
 /// What raises in a view of the other databases, for rows 13 and 400 of 500.
 fn others() -> Vec<(Db, &'static str)> {
-    let (lite, maria) = (sqlite(), mariadb());
+    let lite = sqlite();
+    let maria = mariadb();
     let rows = "INSERT INTO base WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 500) SELECT i, CASE WHEN i IN (13, 400)";
     lite.execute(&format!(
         "CREATE TABLE base (id INTEGER PRIMARY KEY, n INTEGER, doc TEXT);

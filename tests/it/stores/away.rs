@@ -85,7 +85,8 @@ fn kept(folder: &Path) -> Reply {
 #[test]
 fn lists_whose_chunks_are_in_the_store_are_served_and_the_rest_is_503_until_the_database_comes() {
     for (kind, store) in [(Kind::Postgres, Kind::Redis), (Kind::MariaDb, Kind::Memcached)] {
-        let (database, store) = (Leaving::new(kind), Server::start(store));
+        let database = Leaving::new(kind);
+        let store = Server::start(store);
         let folder = TempDir::new().unwrap();
         configure(folder.path(), &database.named(IDENTITY), &store, "");
         let cold = kept(folder.path());
@@ -118,7 +119,8 @@ fn lists_whose_chunks_are_in_the_store_are_served_and_the_rest_is_503_until_the_
 
 #[test]
 fn a_table_that_has_changed_meanwhile_is_served_as_it_is_from_the_first_read_on() {
-    let (database, store) = (Leaving::new(Kind::Postgres), Server::shared(Kind::Redis));
+    let database = Leaving::new(Kind::Postgres);
+    let store = Server::shared(Kind::Redis);
     let folder = TempDir::new().unwrap();
     let named = database.named(", identity = \"changed\"");
     configure(folder.path(), &named, store, "");
@@ -136,7 +138,8 @@ fn a_table_that_has_changed_meanwhile_is_served_as_it_is_from_the_first_read_on(
 
 #[test]
 fn what_one_user_or_database_was_told_another_does_not_find() {
-    let (database, store) = (Leaving::new(Kind::Postgres), Server::start(Kind::Redis));
+    let database = Leaving::new(Kind::Postgres);
+    let store = Server::start(Kind::Redis);
     database.db.execute("CREATE ROLE another LOGIN; GRANT SELECT ON item TO another");
     let folder = TempDir::new().unwrap();
     configure(folder.path(), &database.named(IDENTITY), &store, "");

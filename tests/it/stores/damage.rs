@@ -27,7 +27,8 @@ struct Corrupting {
 
 impl Corrupting {
     fn read(&self, key: &ChunkKey) -> Result<Option<Arc<Chunk>>> {
-        let (kept, mut random) = (self.kept.lock().unwrap(), self.random.lock().unwrap());
+        let kept = self.kept.lock().unwrap();
+        let mut random = self.random.lock().unwrap();
         let Some((_, own)) = kept.iter().rev().find(|(known, _)| known == key) else { return Ok(None) };
         let mut bytes = own.to_vec();
         match random.u8(0..16) {

@@ -143,12 +143,14 @@ fn a_server_that_is_told_of_another_database_serves_that_one() {
         ));
         db
     };
-    let (a, b) = (rows("of a"), rows("of b"));
+    let a = rows("of a");
+    let b = rows("of b");
     let text = |used: &str| {
         config("told", &format!("\"{}\"\nother = \"{}\"", a.url(), b.url()))
             .replace("database = \"main\"", &format!("database = \"{used}\""))
     };
-    let (before, after) = (parse(&text("main")).unwrap(), parse(&text("other")).unwrap());
+    let before = parse(&text("main")).unwrap();
+    let after = parse(&text("other")).unwrap();
     let server = Running::of(&before);
     assert_eq!(list(&server), fresh(&["of a"]));
     let reloaded = server.block_on(after.open_after(&before, &server.chunkflow)).unwrap();
@@ -163,7 +165,8 @@ fn a_file_in_the_place_of_another_is_another_database() {
             "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT); INSERT INTO item VALUES (1, '{name}')"
         ))
     };
-    let (one, other) = (make("one"), make("other"));
+    let one = make("one");
+    let other = make("other");
     let database = format!("\"sqlite:{}\"", one.path.display());
     let first = serve("files", &database);
     assert_eq!(list(&first), fresh(&["one"]));
@@ -182,7 +185,8 @@ fn a_file_in_the_place_of_another_is_another_database() {
 
 #[test]
 fn a_database_whose_replicas_would_be_others_is_to_be_named_where_the_store_is_shared() {
-    let (db, other) = (mariadb(), postgres());
+    let db = mariadb();
+    let other = postgres();
     for db in [&db, &other] {
         db.execute("CREATE TABLE item (id int PRIMARY KEY, name varchar(20))");
     }
@@ -217,7 +221,8 @@ impl Way {
             for client in listener.incoming() {
                 let address = SocketAddr::from(([127, 0, 0, 1], *to.lock().unwrap()));
                 let (mut client, Ok(mut server)) = (client.unwrap(), TcpStream::connect(address)) else { continue };
-                let (mut answers, mut back) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                let mut answers = server.try_clone().unwrap();
+                let mut back = client.try_clone().unwrap();
                 thread::spawn(move || {
                     let _ = std::io::copy(&mut answers, &mut back);
                     let _ = back.shutdown(std::net::Shutdown::Both);
@@ -247,7 +252,8 @@ fn two_databases_behind_one_url_are_two_unless_they_are_named_as_one() {
         }
         let way = Way::to(machines[0].port);
         let url = format!("{scheme}://chunkflow@127.0.0.1:{}/{name}", way.port);
-        let (plain, named) = (format!("\"{url}\""), format!("{{ url = \"{url}\", identity = \"shop\" }}"));
+        let plain = format!("\"{url}\"");
+        let named = format!("{{ url = \"{url}\", identity = \"shop\" }}");
         assert_eq!(list(&serve(&name, &plain)), fresh(&["row of 0"]), "{kind:?}");
         assert_eq!(list(&serve(&name, &named)), fresh(&["row of 0"]), "{kind:?}");
 

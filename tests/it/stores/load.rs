@@ -113,7 +113,8 @@ fn purged_under_load(store: &str, prefix: &str, between: &[&dyn Fn()]) {
     let addresses = [servers[0].address, servers[1].address];
     // Of each version: when the purge had returned, and on which server.
     let purges: Mutex<Vec<(Instant, usize)>> = Mutex::default();
-    let (ends, judged) = (AtomicBool::new(false), AtomicU64::new(0));
+    let ends = AtomicBool::new(false);
+    let judged = AtomicU64::new(0);
     let stream = |server: usize| {
         let began = Instant::now();
         let seen = |(at, by): &(Instant, usize)| *at + if server == *by { Duration::ZERO } else { SEEN } <= began;
@@ -131,7 +132,8 @@ fn purged_under_load(store: &str, prefix: &str, between: &[&dyn Fn()]) {
     thread::scope(|scope| {
         let clients: Vec<_> = (0..4)
             .map(|n| {
-                let (stream, ends) = (&stream, &ends);
+                let stream = &stream;
+                let ends = &ends;
                 scope.spawn(move || {
                     while !ends.load(Ordering::Relaxed) {
                         stream(n % 2);

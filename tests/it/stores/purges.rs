@@ -33,8 +33,10 @@ impl Slow {
         let state = Arc::clone(&slow.state);
         thread::spawn(move || {
             for client in listener.incoming() {
-                let (mut client, mut store) = (client.unwrap(), TcpStream::connect(("127.0.0.1", port)).unwrap());
-                let (mut answers, mut to) = (store.try_clone().unwrap(), client.try_clone().unwrap());
+                let mut client = client.unwrap();
+                let mut store = TcpStream::connect(("127.0.0.1", port)).unwrap();
+                let mut answers = store.try_clone().unwrap();
+                let mut to = client.try_clone().unwrap();
                 thread::spawn(move || std::io::copy(&mut answers, &mut to));
                 let state = Arc::clone(&state);
                 thread::spawn(move || {
@@ -70,7 +72,8 @@ impl Slow {
 fn a_purge_is_not_undone_by_a_server_that_puts_an_older_one_back_into_a_store_that_lost_it() {
     for kind in [Kind::Redis, Kind::Memcached] {
         let machine = Server::start(kind);
-        let (slow, runtime) = (Slow::before(machine.port), runtime());
+        let slow = Slow::before(machine.port);
+        let runtime = runtime();
         let direct = options(&machine, "undone", 0);
         let behind = url(&machine).replace(&machine.port.to_string(), &slow.address.port().to_string());
         let behind = StoreOptions::new(behind).with(|store| {
@@ -102,7 +105,8 @@ fn a_purge_is_not_undone_by_a_server_that_puts_an_older_one_back_into_a_store_th
 #[test]
 fn what_is_no_generation_is_no_match_for_a_purge() {
     for kind in [Kind::Redis, Kind::Memcached] {
-        let (machine, runtime) = (Server::start(kind), runtime());
+        let machine = Server::start(kind);
+        let runtime = runtime();
         let options = options(&machine, "garbage", 0);
         let name = format!("garbage:g:{}", "07".repeat(16));
         for garbage in

@@ -131,7 +131,8 @@ async fn body(chunkflow: &Chunkflow, method: &str, target: &str, coding: &str) -
     let request = Request::builder().method(method).uri(target).header("host", "localhost");
     let request = request.header("accept-encoding", coding).body(()).unwrap();
     let response = chunkflow.respond(&request).await;
-    let (status, mut body) = (response.status().as_u16(), response.into_body());
+    let status = response.status().as_u16();
+    let mut body = response.into_body();
     let mut bytes = vec![];
     while let Some(frame) = body.frame().await {
         match frame {

@@ -23,7 +23,8 @@ fn is_checked(url: &str, authority: &Authority) {
     let file = configured(url);
     let run = |command: &str, trusted: &Path| said_with(&[command], file.folder.path(), &[("SSL_CERT_FILE", trusted)]);
     let other = Authority::new();
-    let (right, wrong) = (authority.file("ca.pem"), other.file("ca.pem"));
+    let right = authority.file("ca.pem");
+    let wrong = other.file("ca.pem");
     let (well, text) = run("check", &right);
     assert!(well, "{url}: {text}");
     let (well, text) = run("warm", &right);
@@ -132,7 +133,9 @@ fn sentinels_with_a_password_of_their_own_are_asked_with_it_and_their_redis_with
 fn a_redis_that_asks_clients_for_certificates_gets_one_of_a_server_of_a_cluster_and_of_sentinel() {
     let authority = Authority::new();
     let file = |name: &str| authority.file(name).display().to_string();
-    let (ca, cert, key) = (file("ca.pem"), file("server.pem"), file("server.key"));
+    let ca = file("ca.pem");
+    let cert = file("server.pem");
+    let key = file("server.key");
     let asks = |(mut arguments, port): (Vec<String>, u16)| {
         *arguments.last_mut().unwrap() = "yes".into();
         (arguments, port)

@@ -134,7 +134,8 @@ fn each_chunk_of_a_cold_list_is_written_to_a_shared_store_once() {
         read_all(&chunkflow).await;
         read_all(&chunkflow).await;
     });
-    let (writes, metrics) = (store.writes.lock().unwrap(), chunkflow.metrics());
+    let writes = store.writes.lock().unwrap();
+    let metrics = chunkflow.metrics();
     assert!(writes.values().all(|times| *times == 1), "{:?}", writes.values());
     assert_eq!(writes.len() as u64, metrics.loads());
     assert_eq!(metrics.hits(), metrics.loads(), "the second time all of it is there");
@@ -244,7 +245,8 @@ fn a_list_that_is_never_kept_reads_each_row_once_for_a_request_and_anew_for_the_
             chunks.extend(text.rsplit_once("\"id\":").map(|(_, last)| last.split(',').next().unwrap().to_owned()));
         }
         assert_eq!(handed(), 5_000, "what lies beyond a boundary was read since the request began");
-        let (rows, after) = (&chunks[6], page_behind(&chunkflow, &chunks[6]).await);
+        let rows = &chunks[6];
+        let after = page_behind(&chunkflow, &chunks[6]).await;
 
         let before = handed();
         let mut slow = ask(&chunkflow, "/list").await;

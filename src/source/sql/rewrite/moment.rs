@@ -107,7 +107,8 @@ impl TimeOfDay {
         let hour = reader.number(1..=2)?;
         reader.take(':')?;
         let minute = reader.number(1..=2)?;
-        let (mut second, mut micros) = (0, 0);
+        let mut second = 0;
+        let mut micros = 0;
         if reader.take(':').is_some() {
             second = reader.number(1..=2)?;
             if reader.take('.').or_else(|| reader.take(',')).is_some() {
@@ -263,9 +264,12 @@ fn clock(text: &str) -> Option<i128> {
 pub(super) fn write_duration(micros: i128, out: &mut String) {
     let sign = if micros < 0 { "-" } else { "" };
     let micros = micros.unsigned_abs();
-    let (days, rest) = (micros / DAY.unsigned_abs(), micros % DAY.unsigned_abs());
-    let (seconds, fraction) = (rest / 1_000_000, rest % 1_000_000);
-    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    let days = micros / DAY.unsigned_abs();
+    let rest = micros % DAY.unsigned_abs();
+    let seconds = rest / 1_000_000;
+    let fraction = rest % 1_000_000;
+    let hours = seconds / 3600;
+    let minutes = seconds / 60 % 60;
     // Writing to memory does not fail.
     let _ = write!(out, "{sign}P{days}DT{hours:02}H{minutes:02}M{:02}", seconds % 60);
     if fraction > 0 {

@@ -249,7 +249,8 @@ fn hold(make: impl Fn(&mut Rng) -> [Side; 2]) {
                 2 => {
                     let to = 1 - one.side;
                     put(to);
-                    let (before, text) = (parse(&one.config).unwrap(), config(&sides[to]));
+                    let before = parse(&one.config).unwrap();
+                    let text = config(&sides[to]);
                     let after = parse(&text).unwrap();
                     let reloaded = one.server.block_on(after.open_after(&before, &one.server.chunkflow)).unwrap();
                     let server = Running::start(after.server.clone(), reloaded);

@@ -70,7 +70,8 @@ fn literal(db: &Db, table: &Table, text: &str) -> String {
 /// What filters find by whole numbers that a column may not hold, and plain SQL does not.
 fn beyond(db: &Db, server: &Running, table: &Table) -> Vec<String> {
     let Some(number) = table.columns[0].kind.as_any_number(db) else { return vec![] };
-    let (name, sql) = (quoted(db, &table.name), table.columns[0].kind.sql);
+    let name = quoted(db, &table.name);
+    let sql = table.columns[0].kind.sql;
     let numbers = [0_i128, 8, 16, 24, 31, 32, 63, 64, 100].map(|bits| 1 << bits);
     let numbers: Vec<i128> = numbers.into_iter().flat_map(|n| [-n - 1, -n, n - 1, n]).collect();
     let operators = OPERATORS.iter().copied().chain([("gte", ">="), ("lt", "<")]);

@@ -264,7 +264,8 @@ fn same(value: &Value, shown: &Shown) -> bool {
         Value::Null => false,
         Value::String(text) => text == shown || serde_json::from_str::<Value>(shown).is_ok_and(|shown| shown == *value),
         Value::Number(number) => {
-            let (number, shown) = (number.to_string(), shown.as_str());
+            let number = number.to_string();
+            let shown = shown.as_str();
             // Digits that a double does not hold are held against CSV.
             number == shown
                 || number.parse::<f64>().unwrap().to_bits() == shown.parse::<f64>().unwrap_or(f64::NAN).to_bits()

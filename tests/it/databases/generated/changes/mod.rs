@@ -250,7 +250,9 @@ fn hold(db: impl Fn() -> Db) {
             // Each server by itself: most of the time goes by in waiting.
             std::thread::scope(|scope| {
                 let follow = |one| {
-                    let (all, rights, told) = (&all, &rights, &told);
+                    let all = &all;
+                    let rights = &rights;
+                    let told = &told;
                     scope.spawn(move || Asked::follow(one, all, rights, told))
                 };
                 let threads: Vec<_> = servers.iter_mut().map(follow).collect();
