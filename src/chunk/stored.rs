@@ -113,12 +113,11 @@ impl Chunk {
             return Ok(None);
         }
 
-        let next = match ends_list {
-            true => None,
-            false => {
-                let cursor = Cursor::from_canonical(bytes.slice(key_end..next_end));
-                Some(cursor.filter(|cursor| !cursor.is_start()).ok_or_else(|| damaged("has no right next place"))?)
-            }
+        let next = if ends_list {
+            None
+        } else {
+            let cursor = Cursor::from_canonical(bytes.slice(key_end..next_end));
+            Some(cursor.filter(|cursor| !cursor.is_start()).ok_or_else(|| damaged("has no right next place"))?)
         };
         let rows = u32_at(16);
         let leads_nowhere = |next: &Cursor| rows == 0 || next.canonical()[..] == key.0[PLACE..];

@@ -122,9 +122,10 @@ pub(super) fn read(section: &mut Section<'_, '_>, usual: &Listen) -> Option<List
     };
     let Ok(listen) = text.parse::<Listen>() else {
         let written = section.written("listen");
-        let remedy = match written.starts_with("unix:") {
-            true => "write an absolute path of at most 107 bytes, \"unix:/run/chunkflow/chunkflow.sock\"".to_owned(),
-            false => format!("write IP:PORT, for instance \"{}\" or \"[::]:{}\"", meant(written, usual), port(usual)),
+        let remedy = if written.starts_with("unix:") {
+            "write an absolute path of at most 107 bytes, \"unix:/run/chunkflow/chunkflow.sock\"".to_owned()
+        } else {
+            format!("write IP:PORT, for instance \"{}\" or \"[::]:{}\"", meant(written, usual), port(usual))
         };
         section.complain("listen", format!("`{written}` is no address"), remedy);
         return None;

@@ -417,9 +417,10 @@ impl Config {
             let opened = opened.ok();
             let known_by = opened.as_ref().filter(|_| self.is_shared()).map(|database| database.known_by());
             if let Some((message, remedy)) = known_by.and_then(doubtful) {
-                match slow {
-                    true => wrong.push(self.text.locate(&format!("databases.{name}"), message, remedy)),
-                    false => tracing::warn!(database = name, "{message}: {remedy}"),
+                if slow {
+                    wrong.push(self.text.locate(&format!("databases.{name}"), message, remedy))
+                } else {
+                    tracing::warn!(database = name, "{message}: {remedy}")
                 }
             }
             databases.insert(name, opened);

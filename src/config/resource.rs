@@ -132,9 +132,10 @@ fn fields(mut section: Section<'_, '_>) -> Vec<(String, FieldSpec)> {
         section.complain("", "`fields` is empty", "name fields, or take `fields` out to show every column");
     }
     for name in section.keys() {
-        let field = match section.is_table(&name) {
-            true => section.section(&name).and_then(|table| field(&name, table)),
-            false => section.string(&name).map(|column| FieldSpec::Column(column.into())),
+        let field = if section.is_table(&name) {
+            section.section(&name).and_then(|table| field(&name, table))
+        } else {
+            section.string(&name).map(|column| FieldSpec::Column(column.into()))
         };
         fields.extend(field.map(|field| (name, field)));
     }

@@ -177,10 +177,7 @@ impl<IO: Socket> Connection<IO> {
                 read = self.read() => read?,
                 () = &mut draining, if !*drains => {
                     *drains = true;
-                    match first && self.came.is_empty() {
-                        true => timeout(NOTICE, self.read()).await.unwrap_or(Ok(0))?,
-                        false => continue,
-                    }
+                    if first && self.came.is_empty() { timeout(NOTICE, self.read()).await.unwrap_or(Ok(0))? } else { continue }
                 }
             };
             if read == 0 {

@@ -220,9 +220,10 @@ fn escape_length(byte: u8) -> usize {
 fn beyond_ascii_length(run: &[u8]) -> usize {
     let part_length = |part: std::str::Utf8Chunk<'_>| {
         let valid = part.valid();
-        let length = match splits_lines(valid) {
-            false => valid.len(),
-            true => valid.chars().map(|c| if is_line_break(c) { ESCAPE } else { c.len_utf8() }).sum(),
+        let length = if splits_lines(valid) {
+            valid.chars().map(|c| if is_line_break(c) { ESCAPE } else { c.len_utf8() }).sum()
+        } else {
+            valid.len()
         };
         length + if part.invalid().is_empty() { 0 } else { '\u{fffd}'.len_utf8() }
     };

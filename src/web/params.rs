@@ -99,9 +99,10 @@ fn decode(text: &str) -> Result<Cow<'_, str>> {
 }
 
 fn once(seen: &mut bool, name: &str) -> Result<()> {
-    match std::mem::replace(seen, true) {
-        false => Ok(()),
-        true => Err(invalid(format!("`{name}` stands more than once")).remedy("give it once")),
+    if std::mem::replace(seen, true) {
+        Err(invalid(format!("`{name}` stands more than once")).remedy("give it once"))
+    } else {
+        Ok(())
     }
 }
 
@@ -198,10 +199,11 @@ fn fits(name: &str, value: &str, operand: Operand) -> Result<()> {
         Operand::Number => (number(), "a number"),
         Operand::Text => (!value.contains('\0'), "text without NUL"),
     };
-    match fits {
-        true => Ok(()),
-        false => Err(invalid(format!("the filter `{name}` is compared with something that is not {wanted}"))
-            .remedy(format!("column `{name}` takes {wanted}"))),
+    if fits {
+        Ok(())
+    } else {
+        Err(invalid(format!("the filter `{name}` is compared with something that is not {wanted}"))
+            .remedy(format!("column `{name}` takes {wanted}")))
     }
 }
 

@@ -108,10 +108,7 @@ impl Chunkflow {
         let resource = &*slot.now();
         is_known(resource)?;
         let format = named.map_or_else(|| accepted(request.headers()), Ok)?;
-        let coding = match resource.options().compress {
-            true => accepted_coding(request.headers())?,
-            false => None,
-        };
+        let coding = if resource.options().compress { accepted_coding(request.headers())? } else { None };
         let mut params = params::parse(request.uri().query().unwrap_or_default(), resource)?;
         match last_event(request.headers()) {
             Some(END_OF_LIST) => return Ok(Asked::Said(no_content())),

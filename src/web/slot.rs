@@ -121,9 +121,10 @@ impl Slot {
                 self.now.store(Arc::new(resource));
                 renewal.failed = None;
                 recent.forget(outdated);
-                match is_same {
-                    true => tracing::info!(resource = self.name, "the list is read again: its table is what it was"),
-                    false => tracing::info!(resource = self.name, "the table has changed, and the list with it"),
+                if is_same {
+                    tracing::info!(resource = self.name, "the list is read again: its table is what it was")
+                } else {
+                    tracing::info!(resource = self.name, "the table has changed, and the list with it")
                 }
             }
             Err(error) => {

@@ -72,9 +72,10 @@ fn what_packages_are_made_of_is_there_and_what_they_run_can_be_read() {
     let mut made = 0;
     for source in assets {
         // `packaging/build` makes the rest.
-        match source.starts_with("target/package/stage/") {
-            true => made += 1,
-            false => assert!(root.join(source).is_file(), "{source}"),
+        if source.starts_with("target/package/stage/") {
+            made += 1
+        } else {
+            assert!(root.join(source).is_file(), "{source}")
         }
     }
     assert!(made >= 5);

@@ -312,9 +312,10 @@ fn run(client: &mut Command, sql: &str) -> Result<String, String> {
     let writer = std::thread::spawn(move || input.write_all(sql.as_bytes()));
     let output = child.wait_with_output().unwrap();
     let _ = writer.join();
-    match output.status.success() {
-        true => Ok(String::from_utf8(output.stdout).unwrap()),
-        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    if output.status.success() {
+        Ok(String::from_utf8(output.stdout).unwrap())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
     }
 }
 

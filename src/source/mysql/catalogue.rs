@@ -244,10 +244,7 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
         }
         "float" => {
             // A short number is shown by its own digits, and bound as the double that it is.
-            let bind = match server.is_mariadb || server.version >= (8, 0, 17) {
-                true => "CAST(? AS FLOAT)",
-                false => "(? + 0e0)",
-            };
+            let bind = if server.is_mariadb || server.version >= (8, 0, 17) { "CAST(? AS FLOAT)" } else { "(? + 0e0)" };
             let read_key = "(? + 0e0)".into();
             TableColumn { operand: Some(Operand::Number), read_key, bind: bind.into(), kind: bind.into(), ..plain }
         }

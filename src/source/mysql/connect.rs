@@ -83,9 +83,10 @@ impl ServerFacts {
 
     /// The user that the server takes us for, as SQL: the account, the name that was given, and the roles that are on.
     pub(super) fn user(&self) -> &'static str {
-        match self.is_mariadb || self.version >= (8, 0, 0) {
-            true => "CURRENT_USER(), SUBSTRING_INDEX(USER(), '@', 1), COALESCE(CURRENT_ROLE(), 'NONE')",
-            false => "CURRENT_USER(), SUBSTRING_INDEX(USER(), '@', 1)",
+        if self.is_mariadb || self.version >= (8, 0, 0) {
+            "CURRENT_USER(), SUBSTRING_INDEX(USER(), '@', 1), COALESCE(CURRENT_ROLE(), 'NONE')"
+        } else {
+            "CURRENT_USER(), SUBSTRING_INDEX(USER(), '@', 1)"
         }
     }
 }
@@ -374,9 +375,10 @@ fn roots(file: Option<&str>) -> Result<Vec<Vec<u8>>> {
     let text = fs::read(file).map_err(|error| unreadable(error.to_string()))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let found = found.map_err(|error| unreadable(error.to_string()))?;
-    match found.is_empty() {
-        true => Err(unreadable("it holds no certificate".into())),
-        false => Ok(found.into_iter().map(|certificate| certificate.to_vec()).collect()),
+    if found.is_empty() {
+        Err(unreadable("it holds no certificate".into()))
+    } else {
+        Ok(found.into_iter().map(|certificate| certificate.to_vec()).collect())
     }
 }
 

@@ -70,10 +70,7 @@ async fn try_queries(conn: &mut Conn, plan: &Plan) -> Result<(), (&'static str, 
 
 fn of_relation(relation: &Relation) -> String {
     let wanted = Wanted::rows(&DIALECT, relation);
-    match relation.whole {
-        true => wanted.by("BETWEEN ? AND ?"),
-        false => rows::joined(relation, &wanted, 2),
-    }
+    if relation.whole { wanted.by("BETWEEN ? AND ?") } else { rows::joined(relation, &wanted, 2) }
 }
 
 /// What would be slow.

@@ -176,9 +176,10 @@ fn two(n: u32, out: &mut Vec<u8>) {
 
 /// A time with as many decimals as it needs.
 fn time(hours: u32, minutes: u8, seconds: u8, micros: u32, out: &mut Vec<u8>) -> Result<()> {
-    match hours < 100 {
-        true => two(hours, out),
-        false => write!(out, "{hours}").map_err(|_| malformed())?,
+    if hours < 100 {
+        two(hours, out)
+    } else {
+        write!(out, "{hours}").map_err(|_| malformed())?
     }
     out.push(b':');
     two(minutes.into(), out);

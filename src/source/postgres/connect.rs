@@ -142,10 +142,7 @@ impl Connector {
                 _ => kept.push(pair),
             }
         }
-        let plain = match kept.is_empty() {
-            true => base.to_owned(),
-            false => format!("{base}?{}", kept.join("&")),
-        };
+        let plain = if kept.is_empty() { base.to_owned() } else { format!("{base}?{}", kept.join("&")) };
         let mut config: Config = plain.parse().map_err(|error: tokio_postgres::Error| {
             let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
             let form = "write postgres://USER:PASSWORD@HOST:PORT/DATABASE, with special characters percent-encoded";

@@ -206,15 +206,12 @@ impl Step {
 
 async fn plan_of_relation(client: &Client, relation: &Relation) -> Result<Vec<Step>, Failure> {
     let wanted = Wanted { order: String::new(), ..Wanted::rows(&DIALECT, relation) };
-    match relation.whole {
-        true => {
-            let ends = [0, 0].map(|key| (Param::value(Value::Integer(key)), Type::UNKNOWN));
-            explain(client, &wanted.by(rows::BETWEEN), ends.into()).await
-        }
-        false => {
-            let none = Param::array(std::iter::empty());
-            explain(client, &rows::joined(relation, &wanted), vec![(none, Type::UNKNOWN)]).await
-        }
+    if relation.whole {
+        let ends = [0, 0].map(|key| (Param::value(Value::Integer(key)), Type::UNKNOWN));
+        explain(client, &wanted.by(rows::BETWEEN), ends.into()).await
+    } else {
+        let none = Param::array(std::iter::empty());
+        explain(client, &rows::joined(relation, &wanted), vec![(none, Type::UNKNOWN)]).await
     }
 }
 

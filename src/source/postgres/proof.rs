@@ -66,9 +66,10 @@ impl Ground {
         let locked: Vec<&str> = known().filter(|(_, relation)| relation.locks).map(|(table, _)| &*table.sql).collect();
 
         let saw = saw(look, tables, &behind, &views, &unlocked, options);
-        let lock = match locked.is_empty() {
-            true => String::new(),
-            false => format!("; LOCK TABLE {} IN ACCESS SHARE MODE", locked.join(", ")),
+        let lock = if locked.is_empty() {
+            String::new()
+        } else {
+            format!("; LOCK TABLE {} IN ACCESS SHARE MODE", locked.join(", "))
         };
         let again = if unlocked.is_empty() { String::new() } else { format!("; {saw}") };
         Ground {

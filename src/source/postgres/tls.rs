@@ -63,10 +63,7 @@ fn roots(file: Option<&str>) -> Result<RootCertStore> {
         let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;
         store.add(certificate).map_err(|error| unreadable(error.to_string()))?;
     }
-    match store.is_empty() {
-        true => Err(unreadable("it holds no certificate".into())),
-        false => Ok(store),
-    }
+    if store.is_empty() { Err(unreadable("it holds no certificate".into())) } else { Ok(store) }
 }
 
 /// Checks less than a browser would: no name, or nothing but that the server holds the key of its own certificate.

@@ -207,9 +207,10 @@ fn numeric(raw: &[u8], out: &mut Vec<u8>) -> Option<()> {
         let at = usize::try_from(weight - place).ok().and_then(|at| digits.get(at * 2..at * 2 + 2));
         at.map_or(0, |raw| i64::from(u16::from_be_bytes([raw[0], raw[1]]) % 10_000))
     };
-    match weight >= 0 {
-        true => out.extend_from_slice(itoa::Buffer::new().format(group(weight)).as_bytes()),
-        false => out.push(b'0'),
+    if weight >= 0 {
+        out.extend_from_slice(itoa::Buffer::new().format(group(weight)).as_bytes())
+    } else {
+        out.push(b'0')
     }
     for place in (0..weight).rev() {
         four(group(place), out);

@@ -38,9 +38,10 @@ pub(in crate::source) fn unindexed_order(plan: &Plan, tables: &[String]) -> Comp
         .collect();
     let message =
         format!("no index gives the order {}: every chunk sorts the whole table", plan.order_names.join(", "));
-    let remedy = match plan.is_view {
-        true => "order by what an index of the tables behind the view gives, or make a table of it".to_owned(),
-        false => indexes(plan, tables, "order", &columns.join(", ")),
+    let remedy = if plan.is_view {
+        "order by what an index of the tables behind the view gives, or make a table of it".to_owned()
+    } else {
+        indexes(plan, tables, "order", &columns.join(", "))
     };
     Complaint::new("order", message, remedy)
 }

@@ -467,9 +467,10 @@ fn too_large(plan: &Plan, place: usize, bytes: u64, keys: &ValueBuffer) -> Resul
     };
     let shown = plan.outputs.iter().position(shows);
     let name = shown.map_or("a column", |output| &*plan.columns[output].name);
-    let message = match bytes > plan.bounds.value {
-        true => format!("a value of `{name}` is larger than {}", mebibytes(plan.bounds.value)),
-        false => format!("a row is larger than {}, most of it its `{name}`", mebibytes(plan.bounds.row)),
+    let message = if bytes > plan.bounds.value {
+        format!("a value of `{name}` is larger than {}", mebibytes(plan.bounds.value))
+    } else {
+        format!("a row is larger than {}, most of it its `{name}`", mebibytes(plan.bounds.row))
     };
     let row = key_of(plan, keys, 0)?.told(&plan.order_names);
     Ok(Error::new(Kind::Data, message)

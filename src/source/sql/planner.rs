@@ -22,10 +22,7 @@ pub(in crate::source) fn plan(spec: &Spec, catalogue: &Catalogue) -> Result<(Pla
     planner.order();
     let fields = planner.fields();
     planner.filters();
-    match planner.complaints.is_empty() {
-        true => Ok((planner.plan, fields)),
-        false => Err(planner.complaints),
-    }
+    if planner.complaints.is_empty() { Ok((planner.plan, fields)) } else { Err(planner.complaints) }
 }
 
 /// A plan as it comes about, and what is wrong with it.

@@ -41,10 +41,8 @@ impl Planner<'_> {
         let dialect = self.plan.dialect;
         let alias = dialect.quote(RELATED);
         let matched = format!("{} = {own}{}", dialect.column(&alias, &to), self.collate(target, &to, self.table, &via));
-        let first = match is_one(target, &to, self.table, &via) {
-            true => String::new(),
-            false => first_of(dialect, target, &alias),
-        };
+        let first =
+            if is_one(target, &to, self.table, &via) { String::new() } else { first_of(dialect, target, &alias) };
         let select = |sql: &str| format!("(SELECT {sql} FROM {} AS {alias} WHERE {matched}{first})", target.sql);
         let columns = related_columns(dialect, target, related, at)?;
         let rewrites = self.related_rewrites(target, related, at)?;

@@ -156,18 +156,16 @@ async fn read<D: Driver>(table: &Table<D>, mut query: Query, sink: &mut dyn RowS
         let connection = lease.connection();
         let span = traced::span(&trace::current(), D::system(connection), &table.plan, &query);
         let attempt = async {
-            match with_care {
-                true => {
-                    let bytes = room.as_ref().map_or(0, |room| room.bytes());
-                    let mut sink = InRoom { sink, room: &room };
-                    let read =
-                        driver.attempt_with_care(connection, &table.plan, &proof, &query, bytes, &mut sink).await;
-                    read.map(|(done, saw)| {
-                        table.wide_ahead.note(done.wide_ahead);
-                        (done.ended, Some(saw))
-                    })
-                }
-                false => driver.attempt(connection, &table.plan, &proof, &query, &mut *sink, &mut progress).await,
+            if with_care {
+                let bytes = room.as_ref().map_or(0, |room| room.bytes());
+                let mut sink = InRoom { sink, room: &room };
+                let read = driver.attempt_with_care(connection, &table.plan, &proof, &query, bytes, &mut sink).await;
+                read.map(|(done, saw)| {
+                    table.wide_ahead.note(done.wide_ahead);
+                    (done.ended, Some(saw))
+                })
+            } else {
+                driver.attempt(connection, &table.plan, &proof, &query, &mut *sink, &mut progress).await
             }
         };
         let attempted = tokio::time::timeout(pool.patience(), attempt).instrument(span.clone()).await;

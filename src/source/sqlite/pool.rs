@@ -118,27 +118,22 @@ impl Pool {
         let file = self.identity()?;
         let session = self.connect(file).map_err(|error| self.explained(error.into(), false))?;
         // Between the two looks the file may have been replaced, and which of them was opened nobody knows.
-        match self.identity()? == file {
-            true => Ok(session),
-            false => {
-                Err(Error::new(Kind::Unavailable, "the database file was replaced while it was opened")
-                    .remedy("try again"))
-            }
+        if self.identity()? == file {
+            Ok(session)
+        } else {
+            Err(Error::new(Kind::Unavailable, "the database file was replaced while it was opened").remedy("try again"))
         }
     }
 
     fn connect(&self, file: FileId) -> rusqlite::Result<Session> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = match self.immutable {
-            true => {
-                let path = percent_encoding::utf8_percent_encode(
-                    &self.path.to_string_lossy(),
-                    percent_encoding::NON_ALPHANUMERIC,
-                )
-                .to_string();
-                Connection::open_with_flags(format!("file:{path}?immutable=1"), flags | OpenFlags::SQLITE_OPEN_URI)?
-            }
-            false => Connection::open_with_flags(&self.path, flags)?,
+        let connection = if self.immutable {
+            let path =
+                percent_encoding::utf8_percent_encode(&self.path.to_string_lossy(), percent_encoding::NON_ALPHANUMERIC)
+                    .to_string();
+            Connection::open_with_flags(format!("file:{path}?immutable=1"), flags | OpenFlags::SQLITE_OPEN_URI)?
+        } else {
+            Connection::open_with_flags(&self.path, flags)?
         };
         connection.busy_timeout(self.timeout.min(Duration::from_secs(5)))?;
         connection.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF;")?;

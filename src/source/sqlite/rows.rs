@@ -52,10 +52,8 @@ fn read_in_transaction(
     room: u64,
     sink: &mut dyn RowSink,
 ) -> Result<bool, Failure> {
-    let read = match reader.wide_ahead.get() {
-        true => Err(Failure::Wide),
-        false => read_at_once(session, &reader.plan, query, sink),
-    };
+    let read =
+        if reader.wide_ahead.get() { Err(Failure::Wide) } else { read_at_once(session, &reader.plan, query, sink) };
     match read {
         Err(failure) if is_of_a_value(&failure) => {
             let done = careful::read(session, &reader.plan, query, room, sink)?;

@@ -59,10 +59,7 @@ fn any_order_gives_every_row_once_and_as_the_database_sorts_them() {
             let columns = format!("a SMALLINT{not_null}, b VARCHAR(20){not_null}, c NUMERIC(12,2){not_null}");
             let rows: Vec<_> = rows
                 .into_iter()
-                .map(|(a, b, c)| match nullable {
-                    true => (a, b, c),
-                    false => (a.or(Some(0)), b.or(Some("")), c.or(Some("0.00"))),
-                })
+                .map(|(a, b, c)| if nullable { (a, b, c) } else { (a.or(Some(0)), b.or(Some("")), c.or(Some("0.00"))) })
                 .collect();
             let order: Vec<(&str, bool)> = order.into_iter().zip(down).collect();
             databases.iter().try_for_each(|db| check(db, &columns, &rows, &order))

@@ -58,9 +58,10 @@ impl Base {
         }
         out.extend_from_slice(self.origin.as_bytes());
         // Windows' paths.
-        let file: Cow<'_, [u8]> = match file.contains(&b'\\') {
-            true => file.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte }).collect::<Vec<u8>>().into(),
-            false => file.into(),
+        let file: Cow<'_, [u8]> = if file.contains(&b'\\') {
+            file.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte }).collect::<Vec<u8>>().into()
+        } else {
+            file.into()
         };
         let quoted = percent_encode(&file, UNSAFE).to_string();
         let relative = quoted.trim_start_matches('/');

@@ -121,9 +121,10 @@ pub fn expected(db: &Db, all: &[Table], resource: &Resource) -> Vec<Expected> {
         let with_names = |row: Vec<Shown>| columns.iter().cloned().zip(row).collect();
         for (list, out) in lists.into_iter().zip(&mut out) {
             let mut list: Vec<Vec<(String, Shown)>> = list.into_iter().map(with_names).collect();
-            let member = match said.contains_key("via") {
-                true => Member::One(if list.is_empty() { None } else { Some(list.remove(0)) }),
-                false => Member::Many(list),
+            let member = if said.contains_key("via") {
+                Member::One(if list.is_empty() { None } else { Some(list.remove(0)) })
+            } else {
+                Member::Many(list)
             };
             out.push((name.clone(), member));
         }
