@@ -47,6 +47,7 @@ fn main() {
         eprintln!("usage: bare PORT FILE (benches/run runs it)");
         return;
     };
+
     let body = Bytes::from(std::fs::read(file).expect("the file is there"));
     let length = (body.len() <= WHOLE).then_some(body.len() as u64);
     let buffers: VecDeque<Bytes> =

@@ -23,6 +23,7 @@ fn main() {
         eprintln!("usage: cargo bench --bench cold -- FILE [ROUNDS]");
         return;
     };
+
     let rounds = arguments.get(1).and_then(|rounds| rounds.parse().ok()).unwrap_or(5);
     type Loop = (&'static str, fn(&Connection) -> u64);
     let loops: [Loop; 4] = [
@@ -31,6 +32,7 @@ fn main() {
         ("runs, joined", runs_joined),
         ("runs, names mapped", runs_mapped),
     ];
+
     let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the file opens");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut rates: Vec<Vec<f64>> = vec![vec![]; loops.len() + 1];
@@ -46,11 +48,13 @@ fn main() {
             println!("rows/s of the first 10,000 {first:.0}, of the last 10,000 {last:.0}: {:.2}", last / first);
         }
     }
+
     let median = |rates: &[f64]| {
         let mut rates = rates.to_vec();
         rates.sort_by(f64::total_cmp);
         rates[rates.len() / 2]
     };
+
     let own = median(&rates[loops.len()]);
     println!("{:20} {own:9.0} rows/s", "chunkflow");
     for ((name, _), rates) in loops.iter().zip(&rates) {
@@ -73,12 +77,14 @@ async fn chunkflow(file: &str) -> (u64, f64, f64) {
             related.columns = vec!["slug".into()];
         })
     };
+
     let through = |table: &str, target: &str| FieldSpec::Through {
         through: table.into(),
         on: None,
         to: None,
         related: related(target),
     };
+
     let spec = Spec::default().with(|spec| {
         spec.table = "tricks_trick".into();
         spec.condition = Some(WHERE.into());
@@ -90,6 +96,7 @@ async fn chunkflow(file: &str) -> (u64, f64, f64) {
             ("technologies".into(), through("tricks_trick_technologies", "tricks_technology")),
         ]);
     });
+
     let database = Sqlite::open(&format!("sqlite:{file}"), GateLimits::default(), std::time::Duration::from_secs(60))
         .expect("it opens");
     let (source, fields) = database.source(&spec).await.expect("a right spec");
@@ -106,6 +113,7 @@ async fn chunkflow(file: &str) -> (u64, f64, f64) {
             marks.push((body.rows(), began.elapsed().as_secs_f64()));
         }
     }
+
     let rate = |from: usize, to: usize| (marks[to].0 - marks[from].0) as f64 / (marks[to].1 - marks[from].1);
     let end = marks.len() - 1;
     let total = marks[end].0;
@@ -120,6 +128,7 @@ fn group_concat(connection: &Connection) -> u64 {
          (SELECT group_concat(c.slug) FROM tricks_trick_technologies j JOIN tricks_technology c ON c.id = j.technology_id WHERE j.trick_id = t.id) \
          FROM tricks_trick t WHERE {WHERE} ORDER BY t.id"
     );
+
     let mut statement = connection.prepare(&sql).expect("right SQL");
     let mut rows = statement.query([]).expect("it runs");
     let mut count = 0;
@@ -129,6 +138,7 @@ fn group_concat(connection: &Connection) -> u64 {
         }
         count += 1;
     }
+
     count
 }
 
@@ -142,10 +152,12 @@ fn query_per_row(connection: &Connection) -> u64 {
         );
         connection.prepare(&sql).expect("right SQL")
     };
+
     let mut relations = [
         related("tricks_trick_categories", "tricks_category", "category_id"),
         related("tricks_trick_technologies", "tricks_technology", "technology_id"),
     ];
+
     let mut rows = statement.query([]).expect("it runs");
     let mut count = 0;
     while let Some(row) = rows.next().expect("a row") {
@@ -159,6 +171,7 @@ fn query_per_row(connection: &Connection) -> u64 {
         }
         count += 1;
     }
+
     count
 }
 
@@ -184,6 +197,7 @@ fn runs_mapped(connection: &Connection) -> u64 {
             statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))).expect("it runs");
         rows.map(|row| row.expect("a row")).collect::<HashMap<i64, String>>()
     };
+
     let names = [names("tricks_category"), names("tricks_technology")];
     let plain =
         |table: &str, column: &str| format!("SELECT trick_id, {column} FROM {table} WHERE trick_id BETWEEN ?1 AND ?2");

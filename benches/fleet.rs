@@ -51,6 +51,7 @@ fn faults(seconds: u64) {
     println!(
         "| what happens | streams | errors | longest first byte | longest stream | queries (of a cold list) | all found again after |"
     );
+
     println!("|---|---|---|---|---|---|---|");
     for (name, fault) in FAULTS {
         let seen = fault(plan);

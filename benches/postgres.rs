@@ -46,6 +46,7 @@ fn main() {
         eprintln!("usage: cargo bench --bench postgres -- run [ROWS] [ROUNDS]");
         return;
     }
+
     let number = |index: usize, usual: u32| arguments.get(index).and_then(|text| text.parse().ok()).unwrap_or(usual);
     let (rows, rounds) = (number(1, 100_000), number(2, 5));
     let postgres = Postgres::start();
@@ -84,6 +85,7 @@ fn main() {
             }
         }
     }
+
     for (name, than) in [
         ("flat: chunkflow", "flat: COPY by psql"),
         ("flat: chunkflow, the last tenth", "flat: chunkflow, the first tenth"),
@@ -96,6 +98,7 @@ fn main() {
     ] {
         table.ratio(name, than);
     }
+
     let (first, trip) = runtime.block_on(first_byte(&postgres.url));
     println!("first byte of a cold list {first:.0} µs, a round trip (SELECT 1) {trip:.0} µs: medians of 200");
 }
@@ -216,6 +219,7 @@ fn trick_spec() -> Spec {
             related.columns = vec!["name".into()];
         }),
     };
+
     Spec::default().with(|spec| {
         spec.table = "trick".into();
         spec.fields = Some(vec![
@@ -274,6 +278,7 @@ async fn first_byte(url: &str) -> (f64, f64) {
         client.query_typed("SELECT 1", &[]).await.expect("an answer");
         trips.push(began.elapsed().as_secs_f64() * 1e6);
     }
+
     (median(&firsts), median(&trips))
 }
 
@@ -305,6 +310,7 @@ impl Serving {
                 }
             }
         }
+
         assert!(end.ends_with(b"]}") || end.ends_with(b"0\r\n\r\n"), "a whole list");
         began.elapsed().as_secs_f64()
     }
@@ -374,17 +380,20 @@ async fn tricks(State(client): State<Arc<tokio_postgres::Client>>) -> Body {
             "ARRAY(SELECT c.name FROM trick_{table} j JOIN {table} c ON c.id = j.{column} WHERE j.trick_id = t.id ORDER BY c.id)"
         )
     };
+
     let sql = format!(
         "SELECT title, slug, {}, {} FROM trick t ORDER BY id",
         names("category", "category_id"),
         names("technology", "technology_id")
     );
+
     let row = |row: tokio_postgres::Row| Trick {
         title: row.get(0),
         slug: row.get(1),
         categories: row.get(2),
         technologies: row.get(3),
     };
+
     written(&client, &sql, row).await
 }
 

@@ -34,6 +34,7 @@ fn main() {
         eprintln!("usage: cargo bench --bench stores -- run|cold [ROWS] [ROUNDS]");
         return;
     }
+
     let number = |index: usize, usual: u64| arguments.get(index).and_then(|text| text.parse().ok()).unwrap_or(usual);
     let (rows, rounds) = (number(1, 200_000), number(2, 7));
     let all_cores = what == "cold";
@@ -67,10 +68,12 @@ fn fill(file: &std::path::Path, rows: u64) {
         };
         (0..count).map(word).collect::<Vec<_>>().join(" ")
     };
+
     let mut insert = connection.prepare("INSERT INTO item VALUES (?, ?, ?)").expect("a statement");
     for id in 0..rows {
         insert.execute(rusqlite::params![id as i64, words(6), words(30)]).expect("a row");
     }
+
     connection.execute_batch("COMMIT").expect("it is written");
 }
 
@@ -117,6 +120,7 @@ async fn run(file: &std::path::Path, rounds: u64, redis: &Server, memcached: &Se
             store.prefix = format!("{prefix}:");
         })
     };
+
     let (at_redis, at_memcached) = (at(redis, "redis"), at(memcached, "memcached"));
     let list = |options: StoreOptions| lists(file, options);
     let memory = list(StoreOptions::new("memory:512MiB")).await;
@@ -129,6 +133,7 @@ async fn run(file: &std::path::Path, rounds: u64, redis: &Server, memcached: &Se
         drain(warm).await;
         warm.written().await;
     }
+
     let client = redis::Client::open(at(redis, "redis")).expect("a right URL");
     let mut bare = client.get_multiplexed_async_connection().await.expect("it connects");
     let names: Vec<String> = redis::cmd("KEYS").arg("plain:c3:*").query_async(&mut bare).await.expect("names");
@@ -136,6 +141,7 @@ async fn run(file: &std::path::Path, rounds: u64, redis: &Server, memcached: &Se
     for name in &names {
         probe += redis::cmd("STRLEN").arg(name).query_async::<usize>(&mut bare).await.expect("a length");
     }
+
     let probe = probe / names.len();
     let mut bare_memcached = BareMemcached::connect(memcached.port);
     let mut rates: Vec<(&str, Vec<f64>)> = vec![];
@@ -181,12 +187,14 @@ async fn run(file: &std::path::Path, rounds: u64, redis: &Server, memcached: &Se
             cold.written().await;
         }
     }
+
     let median = |name: &str| {
         let (_, rates) = rates.iter().find(|(known, _)| *known == name).expect("it was measured");
         let mut rates = rates.clone();
         rates.sort_by(f64::total_cmp);
         rates[rates.len() / 2]
     };
+
     for (name, than) in [
         ("near tier", "memory"),
         ("Redis", "Redis, a loop of GETs"),
@@ -211,6 +219,7 @@ async fn cold(file: &std::path::Path, rows: u64, rounds: u64, redis: &Server, me
         ("Redis", url("redis", redis), Some(redis)),
         ("Memcached", url("memcached", memcached), Some(memcached)),
     ];
+
     let mut spent = kinds.each_ref().map(|_| vec![]);
     // The first round is not counted.
     for round in 0..=rounds {
@@ -232,11 +241,13 @@ async fn cold(file: &std::path::Path, rows: u64, rounds: u64, redis: &Server, me
             }
         }
     }
+
     println!("a list of {rows} rows    rows/s   of memory   list   written   processor here   in the store");
     let median = |mut times: Vec<f64>| {
         times.sort_by(f64::total_cmp);
         times[times.len() / 2]
     };
+
     let time = |spent: &[[f64; 4]]| median(spent.iter().map(|spent| spent[0]).collect());
     for ((name, ..), spent_here) in kinds.iter().zip(&spent) {
         let mean = |what: usize| spent_here.iter().map(|spent| spent[what]).sum::<f64>() / spent_here.len() as f64;

@@ -66,12 +66,14 @@ impl Boundary {
         if !self.first {
             share = share.min(weight * FULL / text);
         }
+
         let share = share.max(weight * FULL / ceiling).max(1);
         let full = self.filled >= FULL;
         self.filled += share;
         if self.filled < LEAST {
             return false;
         }
+
         let chance = if full { share * 5 / 2 } else { share * 3 / 4 };
         self.filled >= MOST || (key_hash >> 32) < chance
     }
@@ -137,6 +139,7 @@ mod tests {
                 1 => { edited.remove(at); }
                 _ => edited[at].0 += 1,
             }
+
             edited.sort_unstable();
             let before = cut(&list, sizes);
             let after = cut(&edited, sizes);

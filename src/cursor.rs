@@ -121,9 +121,11 @@ pub(crate) fn encode(key: &[Value<'_>], out: &mut Vec<u8>) -> Result<()> {
             Value::Formless(_) | Value::TooLarge => return Err(unreadable_key()),
         }
     }
+
     if out.len() - from > MAX_CURSOR {
         return Err(too_long(out.len() - from));
     }
+
     Ok(())
 }
 

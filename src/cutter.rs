@@ -108,6 +108,7 @@ impl Cutter {
                 (sizes.bytes / row).max(sizes.rows).clamp(longer, LONGEST_RUN)
             }
         };
+
         Some((after, rows))
     }
 
@@ -134,12 +135,14 @@ impl Cutter {
         if self.key == self.last {
             return Err(repeated_key());
         }
+
         std::mem::swap(&mut self.key, &mut self.last);
 
         let Some(open) = &mut self.open else {
             self.beyond = true;
             return Ok(());
         };
+
         self.out.bytes.extend_from_slice(self.list.between());
         let written = self.list.write_row(&self.last, values, &mut self.pen, &mut self.out);
         let weight = written.unwrap_or_else(|| self.list.resource().scales().weigh(&self.last, values));
@@ -150,6 +153,7 @@ impl Cutter {
             let next = Cursor::after(key)?;
             self.close(Some(next));
         }
+
         Ok(())
     }
 
@@ -299,12 +303,14 @@ mod tests {
                 let values = [Value::Text(text), Value::Real(*real), Value::Json(text)];
                 cutter.row(&[Value::Integer(number as i64)], &values).unwrap();
             }
+
             cutter.end_run(true);
 
             let mut body = list.begin().0.to_vec();
             for (index, chunk) in cutter.made().iter().enumerate() {
                 list.frames(chunk, index > 0).iter().for_each(|frame| body.extend_from_slice(frame));
             }
+
             body.extend_from_slice(&list.end(rows.len() as u64, Sum::default(), None));
 
             let read = binary::read(&body, 5).unwrap();

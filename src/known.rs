@@ -106,13 +106,16 @@ impl Known {
         if let Some(database) = self.database.get() {
             return Ok(database);
         }
+
         let mut trial = self.trial.lock().await;
         if let Some(database) = self.database.get() {
             return Ok(database);
         }
+
         if let Some((_, error)) = trial.as_ref().filter(|(tried, _)| tried.elapsed() < PAUSE) {
             return Err(error.clone());
         }
+
         match open_database(&self.options).await {
             Ok(database) => Ok(self.database.get_or_init(|| database)),
             Err(error) => {
@@ -355,6 +358,7 @@ mod tests {
             let named = DatabaseOptions { identity: Some("shop".into()), ..DatabaseOptions::new(url) };
             key(&named, &spec)
         };
+
         let one = of("postgres://app:one@db1:5432,db2/shop?sslmode=require");
         for same in [
             "postgres://app@other/shop?sslmode=require",
@@ -362,6 +366,7 @@ mod tests {
         ] {
             assert_eq!(of(same), one, "{same}");
         }
+
         for other in [
             "postgres://admin:one@db1:5432,db2/shop?sslmode=require",
             "postgres://app:one@db1:5432,db2/other?sslmode=require",
@@ -370,6 +375,7 @@ mod tests {
         ] {
             assert_ne!(of(other), one, "{other}");
         }
+
         let asked = Spec { condition: Some("id > 1".into()), ..spec.clone() };
         let named = DatabaseOptions { identity: Some("shop".into()), ..DatabaseOptions::new("postgres://app@db/shop") };
         assert_ne!(key(&named, &asked), key(&named, &spec));

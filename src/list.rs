@@ -330,6 +330,7 @@ impl List {
                 flaws.note(index, std::mem::take(&mut out.flaws), key);
             }
         }
+
         rows.end_row(out);
         self.writer().encoder.writes_json().then(|| self.resource().scales().weigh_written(key, values, columns))
     }
@@ -369,6 +370,7 @@ impl List {
                 },
             }
         }
+
         Ok(link)
     }
 }
@@ -405,6 +407,7 @@ mod tests {
             number(32),
             vec![9; 32],
         ];
+
         assert_eq!(variant.into_bytes(), expected.concat());
     }
 

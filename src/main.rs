@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+
     let environment = |name: &str| std::env::var(name).ok();
     let process = Process {
         environment: &environment,
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         traces: &traces,
         sockets: Some(sockets).into(),
     };
+
     match cli.run(process) {
         Ok(Exit::Done) => ExitCode::SUCCESS,
         Ok(Exit::Failed) => ExitCode::FAILURE,

@@ -134,6 +134,7 @@ fn described(fields: &Fields, known: &[Described]) -> Vec<Described> {
         Field::Cursor => Described::of(&[JsonType::String]),
         Field::Link(parts) => link(parts),
     };
+
     fields.iter().map(field).collect()
 }
 
@@ -153,6 +154,7 @@ impl Resource {
             return Err(Error::new(Kind::Config, format!("`{name}` cannot be the name of a resource"))
                 .remedy("use any text without control characters, but `.`, `..` and what begins with `-/`"));
         }
+
         let own = || {
             source
                 .columns()
@@ -161,6 +163,7 @@ impl Resource {
                 .map(|(index, column)| (column.name.clone(), Field::Column(index)))
                 .collect()
         };
+
         let fields: Fields = options.fields.clone().unwrap_or_else(own);
         let columns =
             fields.iter().map(|(name, field)| column(name, field, source.columns())).collect::<Result<Vec<_>>>()?;
@@ -323,6 +326,7 @@ fn column(name: &str, field: &Field, columns: &[Column]) -> Result<Column> {
             Error::new(Kind::Config, format!("field `{name}` names column {index}, which the source does not have"))
         })
     };
+
     match field {
         Field::Column(index) => Ok(Column { name: name.to_owned(), shape: find(*index)?.shape.clone() }),
         Field::Cursor => Ok(Column { name: name.to_owned(), shape: Shape::Scalar }),

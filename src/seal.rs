@@ -96,6 +96,7 @@ impl Seal {
         if text.len() > LONGEST {
             return Err(refused("is too long"));
         }
+
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| refused("is not base64url"))?;
         if bytes.len() < AROUND {
             return Err(refused("is too short"));

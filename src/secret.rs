@@ -67,15 +67,19 @@ impl Secret {
             Error::new(Kind::Config, format!("the secret {why}"))
                 .remedy("let `openssl rand -base64 32` make one, and give it to every server")
         };
+
         if texts.is_empty() {
             return Err(refused("has no text"));
         }
+
         if texts.len() > MOST {
             return Err(refused("has more than eight texts; those of cursors that nobody holds any more can go"));
         }
+
         if texts.iter().any(|text| text.as_ref().trim().is_empty()) {
             return Err(refused("is empty"));
         }
+
         if texts.iter().any(|text| text.as_ref().len() < SHORTEST) {
             return Err(refused("is shorter than 32 bytes, and could be guessed"));
         }

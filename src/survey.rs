@@ -190,6 +190,7 @@ mod tests {
             at = whole.behind(&at, || 999).unwrap();
             assert!(Arc::ptr_eq(&at, chunk));
         }
+
         assert!(whole.behind(&at, || 999).is_none());
         let second = late.behind(&first, || 999).unwrap();
         assert!(late.behind(&second, || 1_000).is_none());

@@ -59,6 +59,7 @@ impl Scales {
                 }
             }
         }
+
         scales
     }
 
@@ -180,6 +181,7 @@ mod tests {
             (Value::List(&nested[..2]), Shape::Object(names()), 19),
             (Value::List(&nested), Shape::Objects(names()), 45),
         ];
+
         for (value, shape, expected) in golden {
             assert_eq!(weight(value, &shape), expected, "{value:?} as {shape:?}");
         }
@@ -219,6 +221,7 @@ mod tests {
                 Value::Integer(n),
                 Value::Real(f64::from_bits(bits)),
             ];
+
             for value in values {
                 let mut out = Output::default();
                 text::scalar(value, &mut out);

@@ -82,6 +82,7 @@ async fn main() {
         eprintln!("usage: by_hand PORT FILE|postgres://... (benches/peers/run runs it)");
         return;
     };
+
     let database = match database.starts_with("postgres:") {
         false => Database::File(database.clone()),
         true => {
@@ -89,6 +90,7 @@ async fn main() {
             Database::Postgres(futures_util::future::join_all(connections).await, AtomicUsize::new(0))
         }
     };
+
     let app = Router::new().route("/tricks", get(tricks)).with_state(Arc::new(database));
     let address = SocketAddr::from(([127, 0, 0, 1], port.parse().expect("a port")));
     let listener = tokio::net::TcpListener::bind(address).await.expect("a free port");
@@ -118,6 +120,7 @@ async fn tricks(State(database): State<Arc<Database>>, headers: HeaderMap) -> Re
             tokio::spawn(async move { ask(&postgres, &host, &parts).await.expect("the database answers") });
         }
     }
+
     let body =
         stream::unfold(body, |mut body| async { body.recv().await.map(|part| (Ok::<_, Infallible>(part), body)) });
     ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], Body::from_stream(body))
@@ -180,6 +183,7 @@ fn read(file: &str, host: &str, parts: &mpsc::Sender<Vec<u8>>) -> Result<()> {
             break;
         }
     }
+
     let _ = parts.blocking_send([text.with(&[]), b"]}".to_vec()].concat());
     Ok(())
 }
@@ -215,6 +219,7 @@ async fn ask(postgres: &Postgres, host: &str, parts: &mpsc::Sender<Vec<u8>>) -> 
             break;
         }
     }
+
     let _ = parts.send([text.with(&[]), b"]}".to_vec()].concat()).await;
     Ok(())
 }

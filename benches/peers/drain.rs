@@ -30,6 +30,7 @@ fn main() {
         eprintln!("usage: drain PORT TARGET CONNECTIONS|first SECONDS (benches/peers/run runs it)");
         return;
     };
+
     let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let (port, seconds) = (port.parse().expect("a port"), Duration::from_secs_f64(seconds.parse().expect("seconds")));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -53,6 +54,7 @@ fn main() {
         });
         return;
     }
+
     let bytes = Cell::new(0_u64);
     let client = async |_| {
         let mut client = Client::connect(port).await;
@@ -60,6 +62,7 @@ fn main() {
             client.get(&request, |read| bytes.set(bytes.get() + read as u64)).await;
         }
     };
+
     let connections: usize = connections.parse().expect("a number of connections");
     let began = Instant::now();
     // Not tasks of their own: a panic must end the program.
@@ -100,6 +103,7 @@ impl Client {
             self.stream.write_all(request.as_bytes()).await.expect("a new connection takes a request");
             assert!(self.fill().await.expect("a server that answers"), "the server closed a new connection");
         }
+
         match self.head().await {
             Body::Length(mut left) => {
                 while left > 0 {

@@ -72,6 +72,7 @@ impl Chunk {
             out.put_slice(&keys.id_of_chunks);
             out.put_slice(&code);
         }
+
         let sum = crc32fast::hash(&out[8..]);
         out[4..8].copy_from_slice(&sum.to_le_bytes());
         out.freeze()
@@ -89,6 +90,7 @@ impl Chunk {
         if &head[..4] != MAGIC {
             return Err(damaged("is foreign or of another version"));
         }
+
         if crc32fast::hash(&bytes[8..]) != u32_at(4) {
             return Err(damaged("is damaged"));
         }
@@ -99,13 +101,16 @@ impl Chunk {
         for (at, length) in lengths.into_iter().enumerate() {
             ends[at + 1] = ends[at].checked_add(length as usize).ok_or_else(|| damaged("has wrong lengths"))?;
         }
+
         let [_, key_end, next_end, sections_end, body_end, end] = ends;
         if end != bytes.len() || ![0, TAG].contains(&(end - body_end)) {
             return Err(damaged("has wrong lengths"));
         }
+
         if bytes[HEAD..key_end] != key.0[..] {
             return Err(damaged("belongs to another key"));
         }
+
         check_sections(&bytes[next_end..sections_end])?;
         if let Some(secret) = secret
             && !is_authentic(secret, &bytes[8..body_end], &bytes[body_end..])?
@@ -119,11 +124,13 @@ impl Chunk {
             let cursor = Cursor::from_canonical(bytes.slice(key_end..next_end));
             Some(cursor.filter(|cursor| !cursor.is_start()).ok_or_else(|| damaged("has no right next place"))?)
         };
+
         let rows = u32_at(16);
         let leads_nowhere = |next: &Cursor| rows == 0 || next.canonical()[..] == key.0[PLACE..];
         if next.as_ref().is_some_and(leads_nowhere) {
             return Err(damaged("leads to where it is"));
         }
+
         Ok(Some(Chunk {
             key: key.clone(),
             loaded_at: u64::from_le_bytes(head[8..16].try_into().expect("eight bytes")),

@@ -34,6 +34,7 @@ impl Codec for Brotli {
             use_dictionary: false,
             ..BrotliEncoderParams::default()
         };
+
         let mut out = Vec::with_capacity(plain.len() / 4 + 64);
         brotli::BrotliCompress(&mut &*plain, &mut out, &options).expect("writing to memory does not fail");
         out.shrink_to_fit();

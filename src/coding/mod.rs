@@ -84,6 +84,7 @@ pub(crate) fn negotiate(accept: &str) -> Result<Option<Coding>, ()> {
     if wishes.is_empty() {
         return Ok(None);
     }
+
     let weight = |name: &str| {
         let named = |wished: &str| wishes.iter().find(|(wish, _)| wish.eq_ignore_ascii_case(wished)).map(|wish| wish.1);
         // RFC 9110 §8.4.1.3 has `x-gzip` mean the same.
@@ -91,6 +92,7 @@ pub(crate) fn negotiate(accept: &str) -> Result<Option<Coding>, ()> {
         let old = || wishes.iter().find(|(wish, _)| old(wish)).map(|wish| wish.1);
         named(name).or_else(old).or_else(|| named("*"))
     };
+
     let weighed = Coding::all().map(|coding| (coding, weight(coding.name()).unwrap_or(0)));
     let (best, most) = weighed.min_by_key(|&(coding, weight)| (u16::MAX - weight, coding)).ok_or(())?;
     // Nobody need say that the bytes as they are will do.
@@ -139,6 +141,7 @@ mod tests {
         ] {
             assert_eq!(chosen(accept), Ok(expected), "{accept}");
         }
+
         assert_eq!(chosen("identity;q=0"), Err(()));
         assert_eq!(chosen("*;q=0"), Err(()));
     }

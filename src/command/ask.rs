@@ -42,10 +42,12 @@ async fn exchange(admin: &AdminConfig, path: &str) -> Result<(StatusCode, Vec<u8
     if let Some(token) = &admin.token {
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }
+
     let response = sender.send_request(request.body(Body::from(Bytes::new()))?).await.with_context(reached)?;
     if response.status() == StatusCode::UNAUTHORIZED {
         bail!("the running server has another token in [admin]")
     }
+
     let (head, mut body) = response.into_parts();
     let mut bytes = vec![];
     while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
@@ -54,6 +56,7 @@ async fn exchange(admin: &AdminConfig, path: &str) -> Result<(StatusCode, Vec<u8
             bail!("the running server says far more than it should: is it the server of this configuration?")
         }
     }
+
     Ok((head.status, bytes))
 }
 

@@ -11,6 +11,7 @@ pub(super) async fn run(opener: &Opener<'_>) -> Result<Exit> {
              `chunkflow init DATABASE_URL > chunkflow.toml` writes a configuration"
         )
     };
+
     let complaints = match opener.check(&origin).await? {
         Ok(config) => {
             let names: Vec<&str> = config.resources.iter().map(|resource| &*resource.name).collect();
@@ -26,6 +27,7 @@ pub(super) async fn run(opener: &Opener<'_>) -> Result<Exit> {
         }
         Err(complaints) => complaints,
     };
+
     note(&format!("{}\n", complaints.render(opener.process.colour)));
     let number = complaints.len();
     note(&format!("{number} {} to mend", if number == 1 { "thing" } else { "things" }));

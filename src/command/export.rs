@@ -48,10 +48,12 @@ pub(super) async fn run(
             return Ok(Exit::Usage);
         }
     };
+
     let origin = opener.origin()?;
     if matches!(origin, Origin::Demo { .. }) {
         tracing::info!("there is no {FILE} in this folder: exporting from {origin}");
     }
+
     let config = opener.read(&origin).await?;
     let chunkflow = config.open().await?;
     let Some(resource) = chunkflow.resource(name) else {
@@ -59,6 +61,7 @@ pub(super) async fn run(
         note(&format!("there is no resource `{name}`; {}", suggest::remedy("resources", name, &names)));
         return Ok(Exit::Usage);
     };
+
     let base = config.server.public_url.clone().unwrap_or_else(|| format!("http://{}", config.server.listen.host()));
     // A bar would be drawn over the list where both go to one terminal.
     let shows_list = output.is_none() && io::stdout().is_terminal();
@@ -176,12 +179,14 @@ impl Target {
             File::options().write(true).open(&name).with_context(unwritable)?;
             options.mode(0o600);
         }
+
         let opened = options.open(&path).with_context(|| format!("{} cannot be written", path.display()))?;
         part::hold(&opened);
         let part = Part(path);
         if let Some(there) = there {
             take_rights(&opened, &there).with_context(unwritable)?;
         }
+
         Ok(Target::File { writer: BufWriter::new(opened), part, name })
     }
 

@@ -9,10 +9,12 @@ pub(super) async fn run(opener: &Opener<'_>, database: Option<String>) -> Result
         note("error: no database is named: write `chunkflow init DATABASE_URL`, or set DATABASE_URL");
         return Ok(Exit::Usage);
     };
+
     let draft = opener.draft(&url, true).await?;
     if draft.served() == 0 && draft.left_out().next().is_none() {
         bail!("this database has no table that this user may read")
     }
+
     // A password that stands in the environment need not stand in the file.
     let known = (opener.process.environment)("DATABASE_URL").is_some_and(|known| known == url);
     let text = draft.to_toml(if known { "${DATABASE_URL}" } else { &url });

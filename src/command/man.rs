@@ -52,12 +52,14 @@ pub(super) fn run(folder: Option<&Path>) -> Result<Exit> {
         say(page(&command)?.trim_end())?;
         return Ok(Exit::Done);
     };
+
     let unwritable = || format!("the pages cannot be written into {}", folder.display());
     fs::create_dir_all(folder).with_context(unwritable)?;
     for command in command.get_subcommands().chain([&command]) {
         let file = folder.join(Man::new(command.clone()).get_filename());
         fs::write(file, page(command)?).with_context(unwritable)?;
     }
+
     Ok(Exit::Done)
 }
 
@@ -101,9 +103,11 @@ fn description(command: &clap::Command) -> Roff {
             line => roff.text([roman(line)]),
         };
     }
+
     if in_example {
         roff.control("EE", []);
     }
+
     roff
 }
 

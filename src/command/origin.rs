@@ -115,11 +115,13 @@ impl ConfigFile {
         if found.is_dir() {
             bail!("the configuration {name} is a folder: name the file in it")
         }
+
         // To open a pipe is to wait for who writes into it: at the start that is meant (`--config <(…)`), later
         // nobody does.
         if !found.is_file() && self.was_read.replace(true) {
             bail!("the configuration {name} is no file that can be read again: it is a pipe or a device")
         }
+
         self.was_read.set(true);
 
         let mut bytes = vec![];
@@ -128,6 +130,7 @@ impl ConfigFile {
         if bytes.len() as u64 > LONGEST {
             bail!("the configuration {name} is far too long to be one: is it the right file?")
         }
+
         String::from_utf8(bytes).map_err(|error| {
             let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;

@@ -18,6 +18,7 @@ pub(super) async fn run(opener: &Opener<'_>, resource: &str) -> Result<Exit> {
         note(&format!("there is no resource `{resource}`; {}", suggest::remedy("resources", resource, &known)));
         return Ok(Exit::Usage);
     }
+
     if !config.store.url.starts_with("memory:") {
         let chunkflow = config.open().await?;
         // A connection may take longer to come about than a purge waits for it.
@@ -31,6 +32,7 @@ pub(super) async fn run(opener: &Opener<'_>, resource: &str) -> Result<Exit> {
             "the chunks are in the running server's memory: give it an [admin] listener, through which it can be asked"
         )
     }
+
     say(&format!("purged {resource}"))?;
     Ok(Exit::Done)
 }

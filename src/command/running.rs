@@ -85,6 +85,7 @@ impl Running<'_> {
             let admin = config.admin.as_ref().or(self.config.admin.as_ref());
             admin.map(|admin| operator.prepare_admin(admin, chunkflow.clone())).transpose()
         });
+
         let operator = operator.transpose()?.flatten();
         public.take_over();
         reading.opener.process.logs.go_on_as(config.server.log_format);
@@ -94,6 +95,7 @@ impl Running<'_> {
         if let Some(passed_over) = reading.origin.passed_over() {
             said += &format!("; {passed_over}");
         }
+
         let listens = |config: &Config| config.admin.as_ref().map(|admin| admin.listen.clone());
         for (key, changed) in [
             ("`listen` in [server]", config.server.listen != self.config.server.listen),
@@ -104,6 +106,7 @@ impl Running<'_> {
                 said += &format!("; {key} changes only with a restart");
             }
         }
+
         // Addresses are compared with those that are listened at.
         let listen = self.config.server.listen.clone();
         let traces = self.config.server.traces.take();
@@ -111,6 +114,7 @@ impl Running<'_> {
             listen: bound.listen,
             token: config.admin.as_ref().map_or(bound.token, |admin| admin.token.clone()),
         });
+
         self.config = config;
         self.config.server.listen = listen;
         self.config.server.traces = traces;

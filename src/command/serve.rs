@@ -50,6 +50,7 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
         note(&format!("error: {wrong}"));
         return Ok(Exit::Usage);
     }
+
     let supervisor = Supervisor::new(&opener.process);
     let (handed, handed_admin) = opener.process.sockets.take().map_or(Ok((None, None)), Sockets::shared_out)?;
     // Before anything that takes time: without it the signal would end the process.
@@ -69,13 +70,16 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
     if let Some(admin) = config.admin.as_ref().filter(|admin| admin.listen.collides(&listen)) {
         bail!("the lists and [admin] would both listen at {}: give one of them another port", admin.listen)
     }
+
     if handed_admin.is_some() && config.admin.is_none() {
         bail!("a socket for [admin] was handed over, and there is no [admin]: write one, or take the socket away")
     }
+
     let server = match handed {
         Some(socket) => Server::inherit(socket, config.server.clone(), chunkflow.clone()),
         None => Server::bind(config.server.clone(), chunkflow.clone()),
     };
+
     let server = server.map_err(|error| unbound(&listen, error, "--listen, or `listen` in [server]"))?;
     let admin = config.admin.clone().map(|admin| {
         let listen = admin.listen.clone();
@@ -85,6 +89,7 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
         };
         server.map_err(|error| unbound(&listen, error, "`listen` in [admin]"))
     });
+
     let admin = admin.transpose()?;
     let serves = format!("serving {} at {}", names(&chunkflow), url(scheme, server.listens(), "/"));
     // Who reads the next line may end the server at once, and has it drain. While it started a signal ended it.
@@ -94,12 +99,14 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
     if let Some(admin) = &admin {
         tracing::info!("metrics at {}", url("http", admin.listens(), of_operator(Own::Metrics)));
     }
+
     let (reloads, asked) = mpsc::channel(1);
     let public = server.reload();
     let operator = admin.as_ref().map(Server::reload);
     if let Some(admin) = &admin {
         admin.ask_for_reloads(reloads.clone());
     }
+
     let changes = files.map(|files| files.follow(reloads.clone()));
     let running = Running { config, chunkflow, public, operator, supervisor: &supervisor };
     supervisor.ready(&serves);
@@ -111,17 +118,20 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
         };
         tokio::join!(server.run(shutdown.clone()), operator);
     };
+
     let told_to_stop = async {
         shutdown.told().await;
         supervisor.stopping();
         std::future::pending().await
     };
+
     let changes = async {
         if let Some(changes) = changes {
             changes.await;
         }
         std::future::pending().await
     };
+
     tokio::select! {
         () = serving => {}
         () = changes => {}
@@ -129,6 +139,7 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
         () = told_to_stop => {}
         error = running.follow(&reading, hangup, asked, reloads) => return error.map(|never| match never {}),
     }
+
     opener.process.traces.end().await;
     signals.abort();
     tracing::info!("stopped");
@@ -200,15 +211,18 @@ impl ServeOptions {
             Some(set) if set == value => format!("{variable} in the environment"),
             _ => option.to_owned(),
         };
+
         if let Some(listen) = self.listen.as_ref().filter(|listen| listen.parse::<Listen>().is_err()) {
             let by = named("--listen", "CHUNKFLOW_LISTEN", listen);
             return Some(format!(
                 "{by}: `{listen}` is no address: write IP:PORT or unix:/PATH, for instance --listen 127.0.0.1:8080"
             ));
         }
+
         if self.watch_config && origin.file().is_none() {
             return Some(format!("--watch-config: there is no file to watch: what is served comes from {origin}"));
         }
+
         let store = self.store.as_ref()?;
         let by = named("--store", "CHUNKFLOW_STORE", store);
         let scheme = store.split(':').next().unwrap_or_default();
@@ -219,6 +233,7 @@ impl ServeOptions {
             let kinds = kind::names(STORES);
             return Some(format!("{by}: {unknown}: write for instance --store {example}; this build has {kinds}"));
         }
+
         // It is connected to when it is first asked.
         let error = open_store(&StoreOptions::new(store)).err()?;
         Some(format!("{by}: {error}"))

@@ -191,6 +191,7 @@ fn check(path: &Path, rows: u32) -> Result<()> {
             number("SELECT count(*) FROM tricks_trick")? as u32,
         ))
     };
+
     match look() {
         Ok((APPLICATION, VERSION, there)) if there == rows => Ok(()),
         Ok((APPLICATION, VERSION, there)) => {
@@ -225,6 +226,7 @@ fn fill(path: &Path, rows: u32, bar: &ProgressBar) -> rusqlite::Result<()> {
             )?;
         }
     }
+
     {
         let mut trick = transaction.prepare("INSERT INTO tricks_trick VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
         let mut category =
@@ -238,6 +240,7 @@ fn fill(path: &Path, rows: u32, bar: &ProgressBar) -> rusqlite::Result<()> {
             }
         }
     }
+
     transaction.execute_batch(INDEXES)?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
@@ -276,6 +279,7 @@ fn insert<'c>(
             ),
         )
     };
+
     let (from, created) = day(&mut dice, 0);
     let modified = (dice.roll(4) > 0).then(|| day(&mut dice, from + 1).1);
     trick.execute(params![id, slug, title, body, status, created, modified])?;
@@ -287,6 +291,7 @@ fn insert<'c>(
             statement.execute(params![id, related as i64])?;
         }
     }
+
     Ok(())
 }
 
@@ -298,6 +303,7 @@ fn title(id: u32, dice: &mut Dice) -> Option<String> {
         let manner = dice.pick(&MANNERS);
         format!("{verb} {object} {manner}")
     };
+
     match id % 1000 {
         n @ 5..=20 => Some(HARD[n as usize - 5].to_owned()),
         21 => None,

@@ -31,12 +31,14 @@ pub(super) async fn run(
              for instance url = \"redis://localhost:6379\" in [store]"
         );
     }
+
     chunkflow.meet_store().await.context("nothing can be loaded into the store")?;
     let known: Vec<&str> = chunkflow.names().collect();
     if let Some(name) = names.iter().find(|name| !known.contains(&&***name)) {
         note(&format!("there is no resource `{name}`; {}", suggest::remedy("resources", name, &known)));
         return Ok(Exit::Usage);
     }
+
     let mut chosen = vec![];
     for format in formats {
         let Some(format) = Format::named(format) else {
@@ -45,6 +47,7 @@ pub(super) async fn run(
         };
         chosen.push(format);
     }
+
     let formats = chosen;
     let mut codings = vec![];
     for encoding in encodings {
@@ -55,6 +58,7 @@ pub(super) async fn run(
         }
         codings.push(coding);
     }
+
     let base = config.server.public_url.clone();
     for resource in &chunkflow.resources() {
         if !names.is_empty() && !names.iter().any(|name| name == resource.name()) {
@@ -85,6 +89,7 @@ pub(super) async fn run(
             tracing::info!(resource = resource.name(), format = format.name(), encoding, rows = body.rows(), "warm");
         }
     }
+
     chunkflow.written().await;
     let metrics = chunkflow.metrics();
     let loaded = metrics.loads();
@@ -96,9 +101,11 @@ pub(super) async fn run(
     if failed > 0 {
         bail!("the store failed or refused {failed} times: not all chunks are in it");
     }
+
     let unwritten = metrics.unwritten();
     if unwritten > 0 {
         bail!("{unwritten} chunks were not written, for want of room on their way to the store");
     }
+
     Ok(Exit::Done)
 }

@@ -39,6 +39,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Option<AdminConfig> {
             "use letters, digits and signs, for instance what `openssl rand -hex 32` prints",
         );
     }
+
     if listen.as_ref().is_some_and(Listen::is_beyond_here) && !guarded {
         section.complain(
             "listen",
@@ -46,6 +47,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Option<AdminConfig> {
             "set token = \"${CHUNKFLOW_ADMIN_TOKEN}\", or listen at 127.0.0.1",
         );
     }
+
     section.finish();
     listen.map(|listen| AdminConfig { listen, token })
 }

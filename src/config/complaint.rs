@@ -186,6 +186,7 @@ fn masked(text: &str, open: Option<&Range<usize>>) -> String {
             masked.push_str(piece);
         }
     }
+
     // What the lexer should leave behind is not shown.
     let rest = text.get(masked.len()..).unwrap_or_default();
     masked.extend(rest.chars().map(|c| "*".repeat(c.len_utf8())));
@@ -239,6 +240,7 @@ impl Position {
             TokenKind::Comma if self.open.last() == Some(&TokenKind::LeftCurlyBracket) => self.value = false,
             _ => {}
         }
+
         self.dot = kind == TokenKind::Dot || (self.dot && kind == TokenKind::Whitespace);
         self.begun |= !matches!(kind, TokenKind::Whitespace | TokenKind::Newline);
     }
@@ -252,11 +254,13 @@ impl Position {
             token.kind() != TokenKind::Atom
                 || name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
         };
+
         // No table has a name in quotes alone, and an array has: `["hunter2"]`.
         let quoted = coming.first().is_some_and(|token| token.kind() != TokenKind::Atom);
         if self.value || (self.header && quoted && !self.dot) {
             return false;
         }
+
         let mut coming = coming.iter().filter(|token| token.kind() != TokenKind::Whitespace);
         loop {
             match coming.next() {
@@ -300,6 +304,7 @@ mod tests {
         ] {
             assert_eq!(masked(text, None), shown, "{text}");
         }
+
         let text = "x = [\"a\", # b\n\"c\"]";
         assert_eq!(masked(text, Some(&(4..text.len()))), "x = [\"a\", ***\n\"c\"]");
     }

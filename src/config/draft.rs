@@ -67,6 +67,7 @@ impl Draft {
             }
             resources.push(draft);
         }
+
         Draft { resources, is_django }
     }
 
@@ -183,6 +184,7 @@ impl DraftResource {
         for text in self.info.comment.iter().flat_map(|comment| comment.lines()) {
             line(out, format_args!("# {}", shown(text)));
         }
+
         let kind = if self.info.is_view { "View" } else { "Table" };
         let table = quoted(&self.info.name);
         if let Some(why) = &self.left_out {
@@ -198,14 +200,17 @@ impl DraftResource {
             }
             return;
         }
+
         line(out, format_args!("# {kind} {table}, by {}", shown(&self.info.key.join(", "))));
         line(out, format_args!("[resources.{}]\ndatabase = \"main\"\ntable = {table}", key(&self.name)));
         if is_django {
             line(out, format_args!("# values = \"django\"    # as DjangoJSONEncoder writes queryset.values()"));
         }
+
         if self.relations.is_empty() && self.hints.is_empty() {
             return;
         }
+
         line(out, format_args!("\n[resources.{}.fields]", key(&self.name)));
         for (name, _) in &self.info.columns {
             for (_, hint) in self.hints.iter().filter(|(field, _)| field == name) {
@@ -213,6 +218,7 @@ impl DraftResource {
             }
             line(out, format_args!("{} = {}", key(name), quoted(name)));
         }
+
         for relation in &self.relations {
             let field = format!("{} = {}", key(&relation.name), field(&relation.field));
             match &relation.off {
@@ -257,6 +263,7 @@ fn field(field: &FieldSpec) -> String {
             (format!("from = {}{}", quoted(related.table.as_deref().unwrap_or_default()), ends("on", on)), related)
         }
     };
+
     let columns: Vec<String> = related.columns.iter().map(|column| quoted(&column.name)).collect();
     format!("{{ {kind}, columns = [{}] }}", columns.join(", "))
 }
@@ -288,10 +295,12 @@ fn relations_of(info: &TableInfo, tables: &[TableInfo], seen: &HashSet<&str>) ->
     let taken = |found: &[DraftRelation], name: &str| {
         found.iter().any(|other| other.name == name) || info.columns.iter().any(|(column, _)| column == name)
     };
+
     let mut push = |wanted: String, other: String, field: FieldSpec, off: Option<String>| {
         let free = [wanted, other].into_iter().find(|name| !taken(&found, name));
         found.extend(free.map(|name| DraftRelation { name, field, off }));
     };
+
     let named = |name: &str| tables.iter().find(|table| table.name == name);
     // A name alone leads to this table's own schema first.
     let called = |target: &TableInfo| {
@@ -299,12 +308,14 @@ fn relations_of(info: &TableInfo, tables: &[TableInfo], seen: &HashSet<&str>) ->
         let other = tables.iter().any(|table| table.full_name == beside && table.name != target.name);
         if other { target.full_name.clone() } else { target.name.clone() }
     };
+
     for (column, target, _) in &info.references {
         let Some(target) = named(target).filter(|target| seen.contains(&*target.name)) else { continue };
         let name = column.strip_suffix("_id").unwrap_or(column).to_owned();
         let field = FieldSpec::Via { via: column.clone(), related: related(target, None) };
         push(name, format!("{column}_row"), field, None);
     }
+
     for join in tables.iter().filter(|join| joins(join) && seen.contains(&*join.name)) {
         for (index, (on, here, _)) in join.references.iter().enumerate().filter(|(_, key)| key.1 == info.name) {
             let (to, there, _) = &join.references[1 - index];
@@ -322,6 +333,7 @@ fn relations_of(info: &TableInfo, tables: &[TableInfo], seen: &HashSet<&str>) ->
             push(bare(&target.name), format!("{}_{}", bare(&join.name), to), field, None);
         }
     }
+
     for other in tables.iter().filter(|other| !joins(other) && seen.contains(&*other.name)) {
         let pointing: Vec<_> = other.references.iter().filter(|key| key.1 == info.name).collect();
         for (column, ..) in &pointing {
@@ -332,6 +344,7 @@ fn relations_of(info: &TableInfo, tables: &[TableInfo], seen: &HashSet<&str>) ->
             push(bare.to_owned(), format!("{bare}_{column}"), field, Some(off));
         }
     }
+
     found
 }
 

@@ -66,10 +66,12 @@ impl<'e> Surroundings<'e> {
         if !about.is_file() {
             return Err(refused(&"it is no regular file", see_path));
         }
+
         if about.len() > LONGEST {
             let why = format!("it has {} bytes, and a value at most {LONGEST}", about.len());
             return Err(refused(&why, "name a file that holds nothing but the value"));
         }
+
         let bytes = fs::read(&file).map_err(|error| refused(&error, see_path))?;
         let text = String::from_utf8(bytes)
             .map_err(|_| refused(&"it is not UTF-8", "name a file that holds nothing but the value, as text"))?;
@@ -84,6 +86,7 @@ impl<'e> Surroundings<'e> {
             let message = format!("the file `{path}` is empty");
             return Err(Missing { message, remedy: "write the value into it" });
         }
+
         Ok(value.to_owned())
     }
 }

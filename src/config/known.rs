@@ -129,15 +129,19 @@ pub(super) fn known(info: &TableInfo) -> Option<String> {
         let prefixed = || name.contains('_') && lower.ends_with(&format!("_{name}"));
         bare == name || info.name == name || prefixed()
     };
+
     if NAMES.iter().any(|name| listed(name)) || BEGINNINGS.iter().any(|beginning| lower.starts_with(beginning)) {
         return Some("a framework's own table, of a kind that holds credentials, sessions or its housekeeping".into());
     }
+
     if SCHEMAS.contains(&schema) {
         return Some(format!("it is in `{schema}`, a schema of credentials or of housekeeping"));
     }
+
     if is_key_value(info) {
         return Some("its rows are names and values of all kinds, and may hold secrets".into());
     }
+
     let words = words(bare);
     let last = words.last().map_or("", String::as_str);
     let ends = |kinds: &[&str]| kinds.contains(&last);
@@ -146,15 +150,19 @@ pub(super) fn known(info: &TableInfo) -> Option<String> {
         let mut names = info.columns.iter().map(|(name, _)| &**name);
         names.find(|name| !info.is_number(name) && columns.contains(&&*name.to_lowercase()))
     };
+
     if holds(OF_SETTINGS).is_some_and(|_| ends(SETTINGS)) {
         return Some("it holds settings, and secrets among them".into());
     }
+
     if let Some(column) = holds(OF_SESSIONS).filter(|_| ends(SESSIONS)) {
         return Some(format!("it looks like a table of sessions, by its column `{column}`"));
     }
+
     if let Some(column) = holds(OF_WORK).filter(|_| ends(WORK) || cache()) {
         return Some(format!("it looks like a queue, a cache or a log, of what its column `{column}` was given"));
     }
+
     None
 }
 

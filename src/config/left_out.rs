@@ -30,6 +30,7 @@ pub(super) fn left_out(tables: &[TableInfo]) -> Vec<Option<String>> {
             at.into_iter().for_each(|at| reasons[at] = Some(reason.clone()));
         }
     }
+
     // What can be mended comes last: a key would not make a list of what holds secrets.
     reasons.into_iter().zip(tables).map(|(reason, info)| reason.or_else(|| unfit(info))).collect()
 }
@@ -83,6 +84,7 @@ impl Judge<'_> {
         if let Some(doubt) = &reads.doubt {
             return Some(format!("{doubt}; name the fields that may be seen"));
         }
+
         let secret = |table: &str, column: Option<&str>| -> bool {
             let Some(info) = self.tables.get(table) else {
                 // What this user may not read can only be judged by its name.
@@ -99,11 +101,13 @@ impl Judge<'_> {
             let named = |name: &str| self.is_secret(info, name);
             whole || column.map_or_else(|| info.columns.iter().any(|(name, _)| named(name)), named)
         };
+
         let (table, column) = reads.columns.iter().find(|(table, column)| secret(table, column.as_deref()))?;
         let what = match column.as_deref().filter(|column| !column.is_empty() && column != table) {
             Some(column) => format!("`{column}` of `{table}`"),
             None => format!("`{table}`"),
         };
+
         Some(format!("it reads {what}, which may hold a secret; name the fields that may be seen"))
     }
 

@@ -120,6 +120,7 @@ pub(super) fn read(section: &mut Section<'_, '_>, usual: &Listen) -> Option<List
         refuse_mode(section, usual);
         return Some(usual.clone());
     };
+
     let Ok(listen) = text.parse::<Listen>() else {
         let written = section.written("listen");
         let remedy = if written.starts_with("unix:") {
@@ -130,6 +131,7 @@ pub(super) fn read(section: &mut Section<'_, '_>, usual: &Listen) -> Option<List
         section.complain("listen", format!("`{written}` is no address"), remedy);
         return None;
     };
+
     match listen {
         Listen::Unix { path, mode: usual } => Some(Listen::Unix { path, mode: mode.unwrap_or(usual) }),
         listen => {
@@ -201,6 +203,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Listen>(), read, "{text}");
         }
+
         let long = format!("unix:/{}", "a".repeat(107));
         assert_eq!(long.parse::<Listen>(), Err(NoListen));
         let written = [Listen::unix("/run/a.sock").to_string(), Listen::unix("/run/a.sock").host()];

@@ -166,6 +166,7 @@ impl Config {
             let remedy = read::remedy_of_toml(&message);
             reader.complain(span, message, remedy);
         }
+
         let mut root = Section::new(&reader, String::new(), root.span(), root.get_ref());
         let mut server = root.section("server").map(ServerConfig::read).unwrap_or_default();
         server.tls.iter_mut().for_each(|tls| tls.beside(Path::new(file)));
@@ -179,6 +180,7 @@ impl Config {
             options.url = with_password(&options.url, environment);
             options.memory = server.read_memory.clone();
         }
+
         let resources = root.section("resources").map(resource::read_all).unwrap_or_default();
         root.finish();
         for resource in &resources {
@@ -192,6 +194,7 @@ impl Config {
                 );
             }
         }
+
         if let Some(admin) = admin.as_ref().filter(|admin| admin.listen.collides(&server.listen)) {
             let written = ["admin.listen", "server.listen", "admin"];
             let place = written.iter().map(|path| reader.place(path)).find(|place| !place.is_empty());
@@ -204,6 +207,7 @@ impl Config {
                 "give one of them another, for instance listen = \"127.0.0.1:8081\" in [admin]",
             );
         }
+
         if resources.is_empty() && !reader.has_complaints() {
             reader.complain(
                 0..0,
@@ -211,6 +215,7 @@ impl Config {
                 "describe one with [resources.NAME]; chunkflow.example.toml shows how",
             );
         }
+
         let (places, discretion, complaints) = reader.finish();
         let text = Text { file: file.to_owned(), text: text.to_owned(), places, discretion };
         let guesses = Complaints::default();
@@ -425,6 +430,7 @@ impl Config {
             }
             databases.insert(name, opened);
         }
+
         let mut made = vec![];
         for resource in self.resources.iter().filter(|resource| !resource.spec.table.is_empty()) {
             let Some(Some(database)) = databases.get(&*resource.database) else { continue };
@@ -452,6 +458,7 @@ impl Config {
                 ..self.text.locate(&at(&one.at), &one.message, &one.remedy)
             }));
         }
+
         let opened = |(name, database): (&str, Option<Arc<dyn Database>>)| Some((name.to_owned(), database?));
         (databases.into_iter().filter_map(opened).collect(), made)
     }
@@ -487,6 +494,7 @@ fn read_store(mut section: Section<'_, '_>) -> Option<StoreOptions> {
             "use up to 100 letters, digits and signs, for instance \"shop:\"",
         );
     }
+
     section.finish();
     Some(options)
 }
@@ -539,6 +547,7 @@ fn read_databases(mut section: Section<'_, '_>) -> Vec<(String, DatabaseOptions)
         }
         databases.push((name, options));
     }
+
     section.finish();
     databases
 }

@@ -85,6 +85,7 @@ impl<'e> Reader<'e> {
             }
             rest = &rest[at + end + 1..];
         }
+
         out.push_str(rest);
         self.discretion.borrow_mut().hide_password(&out, "***");
         whole.then_some(out)
@@ -284,6 +285,7 @@ impl<'r, 't> Section<'r, 't> {
             // One that is no list is told of as such.
             return self.strings(key).map(|texts| texts.into_iter().map(Entry::Text).collect());
         };
+
         let mut entries = vec![];
         for (place, one) in array.iter().enumerate() {
             match one.get_ref() {
@@ -297,6 +299,7 @@ impl<'r, 't> Section<'r, 't> {
                 _ => self.wrong(one, key, "a list of texts", "[\"…\"]"),
             }
         }
+
         Some(entries)
     }
 
@@ -322,11 +325,13 @@ impl<'r, 't> Section<'r, 't> {
                 return None;
             }
         };
+
         let within = number.filter(|number| range.contains(number));
         if within.is_none() {
             let remedy = format!("write a number from {} to {}", range.start(), range.end());
             self.reader.complain(value.span(), format!("`{key}` is out of bounds"), remedy);
         }
+
         within
     }
 
@@ -357,11 +362,13 @@ impl<'r, 't> Section<'r, 't> {
                 },
             );
         }
+
         let within = parsed.filter(|duration| *duration <= LONGEST);
         if parsed.is_some() && within.is_none() {
             let message = format!("`{}` is longer than ten years", self.written(key));
             self.complain(key, message, "write for instance \"5m\" or \"1h\"");
         }
+
         within
     }
 

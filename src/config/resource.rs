@@ -52,6 +52,7 @@ impl ResourceConfig {
                 |column: &ColumnSpec| column.name.eq_ignore_ascii_case(name) && column.style.tells_values_apart();
             fields.iter().any(|(_, field)| matches!(field, FieldSpec::Column(column) if shows(column)))
         };
+
         // A row's number in SQLite is no column, and tells nothing but where the row lies.
         let table = tables.iter().find(|table| table.name == self.spec.table);
         let is_column = |name: &str| table.is_none_or(|table| table.columns.iter().any(|(column, _)| column == name));
@@ -65,6 +66,7 @@ impl ResourceConfig {
                 "set `secret` in [server], which encrypts them (`openssl rand -base64 32` makes one), or add the column to the fields",
             )
         };
+
         hidden.map(complaint).collect()
     }
 }
@@ -84,6 +86,7 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
     if paths::are_taken_by(&name) {
         section.complain("", format!("`/{name}` is the server's own"), "give the resource another name");
     }
+
     let resource = ResourceConfig {
         database: section.required("database", "name one of [databases], for instance database = \"main\""),
         spec: Spec {
@@ -109,6 +112,7 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
         compress: section.boolean("compress").unwrap_or(usual.compress),
         name,
     };
+
     section.finish();
     resource
 }
@@ -169,6 +173,7 @@ fn field(name: &str, mut section: Section<'_, '_>) -> Option<FieldSpec> {
             return None;
         }
     };
+
     section.finish();
     Some(field)
 }
@@ -179,6 +184,7 @@ fn related(section: &mut Section<'_, '_>, table: Option<String>, list: bool) -> 
         Some(table) => Some(table),
         None => section.string("table"),
     };
+
     let one = section.string("column");
     let several = columns(section);
     if one.is_some() && several.is_some() {
@@ -188,6 +194,7 @@ fn related(section: &mut Section<'_, '_>, table: Option<String>, list: bool) -> 
             "keep `column` for bare values, or `columns` for objects",
         );
     }
+
     let object = several.is_some();
     let columns = match several {
         Some(mut columns) => {
@@ -201,6 +208,7 @@ fn related(section: &mut Section<'_, '_>, table: Option<String>, list: bool) -> 
             one.map(|name| ColumnSpec { name, style }).into_iter().collect()
         }
     };
+
     let order = if list { section.strings("order").unwrap_or_default() } else { vec![] };
     Related { table, object, columns, order: order.iter().map(|text| OrderBy::parse(text)).collect() }
 }

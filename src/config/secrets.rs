@@ -94,6 +94,7 @@ impl Vocabulary {
         if self.whole.contains(&name.squeezed) {
             found.push((name.squeezed.clone(), true));
         }
+
         let long = self.phrases.iter().filter(|phrase| phrase.chars().count() >= LONG);
         for phrase in long {
             let ends = |word: &String| word.len() > phrase.len() && word.ends_with(phrase.as_str());
@@ -101,6 +102,7 @@ impl Vocabulary {
                 found.push((phrase.clone(), true));
             }
         }
+
         found.extend(self.keys(name).map(|_| ("key".to_owned(), false)));
         let encrypted = name.words.len() > 1 && name.words.iter().any(|word| word == "encrypted");
         found.extend(encrypted.then(|| ("encrypted".to_owned(), false)));
@@ -225,6 +227,7 @@ pub(super) fn words(name: &str) -> Vec<String> {
             word.push(*c);
         }
     }
+
     words.push(word);
     words.iter().map(|word| folded(word)).filter(|word| !word.is_empty()).collect()
 }
@@ -246,6 +249,7 @@ pub(super) fn folded(text: &str) -> String {
             c => out.push(c),
         }
     }
+
     out.nfc().collect()
 }
 

@@ -164,6 +164,7 @@ impl ServerConfig {
             server_timing: section.boolean("server_timing").unwrap_or(usual.server_timing),
             traces: traces(&mut section),
         };
+
         section.finish();
         config
     }
@@ -202,6 +203,7 @@ fn traces(section: &mut Section<'_, '_>) -> Option<String> {
         );
         return None;
     }
+
     if text.contains('@') || !is_url(&text) {
         section.complain(
             "traces",
@@ -211,6 +213,7 @@ fn traces(section: &mut Section<'_, '_>) -> Option<String> {
         );
         return None;
     }
+
     Some(text)
 }
 
@@ -236,6 +239,7 @@ fn allowed_hosts(section: &mut Section<'_, '_>) -> Option<Vec<String>> {
             "name hosts, or take it out to allow loopback's names",
         );
     }
+
     for host in hosts.iter().filter(|host| *host != "*" && !web::is_host(host)) {
         section.complain(
             "allowed_hosts",
@@ -243,6 +247,7 @@ fn allowed_hosts(section: &mut Section<'_, '_>) -> Option<Vec<String>> {
             "write each name whole, for instance \"www.example.com\", with :PORT where that is unusual; \"*\" alone allows every host",
         );
     }
+
     Some(hosts.iter().map(|host| host.to_ascii_lowercase()).collect())
 }
 
@@ -294,5 +299,6 @@ fn trusted_proxies(section: &mut Section<'_, '_>) -> (Vec<IpNet>, bool) {
             ),
         }
     }
+
     (nets, unix)
 }

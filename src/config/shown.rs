@@ -73,6 +73,7 @@ mod tests {
         let shown = |path: &[&str], key: &str| {
             may_be_shown(&path.iter().map(|step| (*step).to_owned()).collect::<Vec<_>>(), key)
         };
+
         assert!(shown(&["server"], "listen") && shown(&["resources", "a.b"], "ttl"));
         assert!(shown(&["resources", "a", "fields"], "anything") && shown(&["databases", "x"], "pool"));
         for (path, key) in [

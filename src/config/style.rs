@@ -33,6 +33,7 @@ pub(super) fn values(section: &mut Section<'_, '_>) -> Option<Values> {
         }
         other => other,
     };
+
     table.finish();
     values
 }

@@ -61,6 +61,7 @@ impl TlsFiles {
                 "name a PEM file: the certificate, then its chain",
             )
         };
+
         let key = |why: String| {
             let file = self.key.display();
             Complaint::new(
@@ -69,11 +70,13 @@ impl TlsFiles {
                 "name the certificate's key, in PEM, without a password",
             )
         };
+
         let chain = CertificateDer::pem_file_iter(&self.cert).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let chain = chain.map_err(|error| cert(unread(&error)))?;
         if chain.is_empty() {
             return Err(cert("holds no certificate".to_owned()));
         }
+
         let secret = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| key(unread(&error)))?;
         CertifiedKey::from_der(chain, secret, &aws_lc_rs::default_provider()).map_err(|error| match error {
             TlsError::InconsistentKeys(_) => key("belongs to another certificate".to_owned()),

@@ -68,6 +68,7 @@ impl ChunkWriter for Csv {
         if index > 0 {
             out.bytes.push(b',');
         }
+
         match value {
             Value::Null => self.nothing(out),
             Value::Real(n) if !n.is_finite() => self.nothing(out),
@@ -201,6 +202,7 @@ mod tests {
                     prop_assert!(empty.iter().all(String::is_empty));
                 }
             }
+
             // What is no mark begins no line as one does.
             let lines = body.split(|byte| *byte == b'\n').filter(|line| line.starts_with(END)).count();
             let within = rows.iter().flat_map(|row| &row[..width]).filter(|text| text.contains("\n_end")).count();
@@ -223,6 +225,7 @@ mod tests {
             Value::Formless(Some(b"")),
             Value::TooLarge,
         ];
+
         for name in ["a", ""] {
             let rows: Vec<Vec<Value<'_>>> = values.iter().map(|value| vec![*value]).collect();
             let mut read = records(&body(&[name], &rows));

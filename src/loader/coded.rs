@@ -60,6 +60,7 @@ impl Loader {
         if ask && let Some(found) = self.stored(place).await {
             return Ok(self.counted(place, found));
         }
+
         let (found, at_hand) = match (&place.plain_chunk, refresh) {
             (Some(found), _) => (found.clone(), true),
             (None, true) => (self.fetch_fresh(&place.plain()).wait().await?, true),
@@ -71,6 +72,7 @@ impl Loader {
                 Fetch::Waiting(waiter) => (waiter.wait().await?, false),
             },
         };
+
         place.list.note_cold(matches!(found.how, How::Loaded | How::Joined));
         let ahead = (place.reads_on && !at_hand).then(|| self.read_ahead(place, &found));
         let chunk = self.press(place, coding, &found.chunk).await?;
@@ -107,6 +109,7 @@ impl Loader {
                 slot.send((key, read.map(coded), room));
             }
         });
+
         Arc::new(Ahead { loader: Arc::clone(self), generation, chunks: Mutex::new(receiver) })
     }
 

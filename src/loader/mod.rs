@@ -310,6 +310,7 @@ impl Loader {
         if let Some(found) = self.at_hand(place) {
             return Fetch::Ready(found);
         }
+
         let flights = self.flights.lock().unpoisoned();
         // Again, under the lock: a load that landed in between has put its chunk before it left the map.
         if let Some(found) = self.peek(place) {
@@ -317,12 +318,14 @@ impl Loader {
             self.serves(place, found.how);
             return Fetch::Ready(found);
         }
+
         let fetch = self.board(flights, place, false);
         if let Fetch::Waiting(waiter) = &fetch
             && waiter.has_joined()
         {
             self.found(place, FoundBy::Joined);
         }
+
         fetch
     }
 
@@ -394,10 +397,12 @@ impl Loader {
         if chunk.loaded_at > now.saturating_add(ttl) || age >= ttl.saturating_add(stale) {
             return None;
         }
+
         // Of a table that is not any more what it was, what is fresh may be served, and nothing else.
         if age >= ttl && place.list.resource().is_outdated() {
             return None;
         }
+
         let how = if age < ttl {
             How::Fresh((ttl - age) / 1000)
         } else {
@@ -406,6 +411,7 @@ impl Loader {
             let jitter = (ttl / 10).min(stale).saturating_mul(xxh3_64(&place.key.as_bytes()[16..]) >> 48) >> 16;
             How::Stale { past: (age - ttl) / 1000, due: age >= ttl + jitter }
         };
+
         Some(Found { chunk, how, ahead: None })
     }
 
@@ -438,6 +444,7 @@ impl Loader {
         if ask && let Some(found) = self.stored(place).await {
             return Ok(self.counted(place, found));
         }
+
         let lease = match (self.store.agreement(), place.generation) {
             (Some(agreement), Some(generation)) => {
                 let lease = self.lease(place, agreement, generation, refresh);
@@ -448,6 +455,7 @@ impl Loader {
             }
             _ => None,
         };
+
         // Whoever gives no lease, for want of room, may yet have the chunk.
         if lease.is_none()
             && !ask
@@ -456,9 +464,11 @@ impl Loader {
         {
             return Ok(self.counted(place, found));
         }
+
         if !refresh {
             self.found(place, FoundBy::Miss);
         }
+
         // Where one chunk is missing the next is too, most of the time: asking for its lease tells that as well.
         place.list.note_cold(lease.is_some());
         let (chunk, run) = self.load(place).await?;
@@ -503,14 +513,17 @@ impl Loader {
                 return None;
             }
         };
+
         if chunk.key != place.key {
             self.metrics.damaged.inc();
             return None;
         }
+
         let found = self.judged(place, Arc::clone(&chunk));
         if found.is_none() {
             self.compare_clocks(place, &chunk);
         }
+
         found
     }
 }

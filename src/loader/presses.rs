@@ -161,9 +161,11 @@ mod tests {
                 presses.run(work).await
             })
         });
+
         for (n, done) in work.collect::<Vec<_>>().into_iter().enumerate() {
             assert_eq!(done.await.unwrap().unwrap(), n);
         }
+
         assert_eq!(peak.load(Ordering::SeqCst), 2);
     }
 
@@ -182,6 +184,7 @@ mod tests {
             _ = async { tokio::join!(busy, unwanted) } => panic!("the first one waits"),
             told = is_at_work => told.unwrap(),
         }
+
         go.send(()).unwrap();
         assert_eq!(presses.run(|| 7).await.unwrap(), 7, "threads go on");
         assert_eq!(begun.load(Ordering::SeqCst), 0);

@@ -215,12 +215,14 @@ impl Loader {
             }
             left_over.take_begun(&key, now, since)
         };
+
         let cutter = || Box::new(Cutter::new(Arc::clone(&place.list), place.cursor.clone(), place.cut));
         let mut cutter = begun.unwrap_or_else(cutter);
 
         while !cutter.has_made() {
             self.read_run(place, &mut cutter).await?;
         }
+
         let chunks = cutter.made();
 
         let mut left_over = self.left_over.lock().unpoisoned();
@@ -228,6 +230,7 @@ impl Loader {
         if place.cut == 0 {
             left_over.put_begun(place.generation, cutter);
         }
+
         Ok((Arc::clone(&chunks[0]), chunks))
     }
 
@@ -248,14 +251,17 @@ impl Loader {
                 }
             }
         };
+
         for flaw in cutter.flaws() {
             self.metrics.note_flaw(&flaw);
             place.list.resource().warn_of(&flaw, place.request(), place.trace());
         }
+
         cutter.end_run(ended);
         if !ended && cutter.stands_at(&after) {
             return Err(Error::new(Kind::Data, "a source handed out no row and did not end"));
         }
+
         Ok(())
     }
 
@@ -279,6 +285,7 @@ impl Loader {
             conditions: Arc::clone(place.list.conditions()),
             requester: place.demand.requester,
         };
+
         let work = read_source(Arc::clone(self), place.clone(), key, Arc::clone(&read), query, sender);
         let task = tokio::spawn(work.instrument(read.span.clone())).abort_handle();
         let interest = Arc::new(Interest { loader: Arc::clone(self), key, read: Arc::clone(&read), task });
@@ -312,6 +319,7 @@ async fn read_source(
         let sum = |of: fn(&RowBatch) -> usize| batches.iter().map(|batch| of(batch)).sum::<usize>();
         (sum(RowBatch::len), sum(RowBatch::weight), batches.iter().any(|batch| batch.is_counted()))
     };
+
     if run.is_ok() {
         counts.list.reads.inc();
         counts.list.rows_read.add(rows as u64);
@@ -325,6 +333,7 @@ async fn read_source(
     } else {
         reads.remove(&key, &read);
     }
+
     let over = Over { at: loader.now(), ended: run.map(|run| run.ended) };
     sender.send_modify(|rows| rows.over = Some(over));
 }
@@ -359,6 +368,7 @@ mod tests {
         for after in 0..5 {
             keep(&mut reads, 1, after, 1_000);
         }
+
         assert_eq!([2, 3, 4].map(|after| has(&reads, 1, after)), [false, true, true]);
         assert_eq!((reads.bytes, reads.lists.len(), reads.over.len()), (2_000, 1, 2));
 
@@ -366,6 +376,7 @@ mod tests {
             keep(&mut reads, list, 0, 1 << 20);
             assert!(reads.bytes <= BYTES);
         }
+
         assert_eq!((reads.lists.len(), reads.over.len()), (16, 16));
 
         keep(&mut reads, 100, 0, BYTES + 1);

@@ -84,6 +84,7 @@ impl Loader {
             }
             Some((chunk, room?))
         };
+
         run.into_iter().map(roomy).collect()
     }
 

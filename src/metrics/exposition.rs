@@ -45,6 +45,7 @@ impl MetricsFormat {
                 best = (weight, format);
             }
         }
+
         best.1
     }
 }
@@ -133,9 +134,11 @@ impl Exposition {
             self.text.push('"');
             open = ',';
         }
+
         if open == ',' {
             self.text.push('}');
         }
+
         self.write(format_args!(" {value}\n"));
     }
 

@@ -54,6 +54,7 @@ impl Metrics {
             ("chunkflow_source_reads_total", "Reads of a source, one for each run of rows", |list| list.reads.get()),
             ("chunkflow_source_rows_total", "Rows read from a source", |list| list.rows_read.get()),
         ];
+
         for (name, help, of) in each {
             to.counters(name, help);
             for list in &lists {
@@ -72,6 +73,7 @@ impl Metrics {
         for outcome in Outcome::ALL {
             to.sample(&[("how", outcome.name())], self.ended[outcome as usize].get());
         }
+
         to.counters("chunkflow_refused_total", "Requests and connections that were refused, by which bound");
         for why in Refused::ALL {
             to.sample(&[("reason", why.name())], self.refused[why as usize].get());
@@ -91,6 +93,7 @@ impl Metrics {
         for database in &databases {
             to.histogram(&[("database", &database.name)], &database.loads);
         }
+
         to.counters("chunkflow_load_failures_total", "Loads that failed, by the kind of failure");
         for database in &databases {
             for ((_, kind), counter) in FAILURES.iter().zip(&database.failures) {
@@ -118,6 +121,7 @@ impl Metrics {
         for call in Call::ALL {
             to.histogram(&[("op", call.name())], &self.store.0[call as usize].0);
         }
+
         to.counters("chunkflow_store_errors_total", "Calls to the store that failed, by what was asked");
         for call in Call::ALL {
             to.sample(&[("op", call.name())], self.store.0[call as usize].1.get());

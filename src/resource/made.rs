@@ -35,11 +35,13 @@ impl Resource {
             spec: spec.clone(),
             options: options.clone(),
         };
+
         let parts = Arc::new(parts);
         let resource = resource.made_again_by(Arc::new(move || remade(Arc::clone(&parts))));
         if !resource.source.presence().is_known {
             resource.note_outdated();
         }
+
         Ok(resource)
     }
 

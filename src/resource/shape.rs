@@ -26,6 +26,7 @@ pub(crate) fn written(conditions: &[Condition]) -> Vec<u8> {
         });
         bytes.each(condition.values.iter(), |bytes, value| bytes.text(value));
     });
+
     bytes.into_bytes()
 }
 
@@ -45,6 +46,7 @@ pub(super) fn shape(name: &str, source: &dyn Source, fields: &Fields, columns: &
         bytes.text(kind);
         bytes.each(members.iter(), |bytes, member| bytes.text(member));
     });
+
     bytes.each(fields.iter(), |bytes, (name, field)| {
         bytes.text(name);
         match field {
@@ -65,6 +67,7 @@ pub(super) fn shape(name: &str, source: &dyn Source, fields: &Fields, columns: &
             }
         }
     });
+
     bytes.number(sizes.rows as usize);
     bytes.number(sizes.bytes as usize);
     bytes.into_bytes()

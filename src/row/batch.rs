@@ -72,6 +72,7 @@ impl RowBatch {
                 value => self.rows.add(*value)?,
             }
         }
+
         Ok(())
     }
 
@@ -131,6 +132,7 @@ impl RowBatch {
             let (key, values) = row.split_at(self.key);
             take(key, values)?;
         }
+
         Ok(())
     }
 }
@@ -214,6 +216,7 @@ mod tests {
             for (key, value, one, other) in &rows {
                 batch.push(&[*key], &[*value, Value::List(one), Value::List(other)]).unwrap();
             }
+
             prop_assert_eq!(batch.len(), rows.len());
 
             let from = from.min(rows.len());

@@ -108,6 +108,7 @@ impl ValueBuffer {
             Value::Encoded(json, flaws) => return self.push(Form::Encoded(flaws), json),
             Value::Formless(Some(text)) => return self.push(Form::Formless, text),
         };
+
         self.slots.push(slot);
         Ok(())
     }

@@ -107,6 +107,7 @@ impl Drop for Line {
             );
             return;
         };
+
         let status = status.as_u16();
         let error = error.as_ref().map(|error| error.told());
         let error = error.as_deref();

@@ -53,6 +53,7 @@ pub(super) async fn answer<B>(chunkflow: &Chunkflow, shared: &Shared, request: &
         Own::Cut => cut(chunkflow, name),
         Own::OpenApi | Own::Ready => Err(nothing(uri.path())),
     };
+
     answered.unwrap_or_else(problem)
 }
 
@@ -85,6 +86,7 @@ async fn warm(chunkflow: &Chunkflow, shared: &Shared, name: &str, uri: &Uri) -> 
     struct Warming<'a> {
         warming: &'a str,
     }
+
     let name = &*resource_of(name)?;
     let resource = named(chunkflow, name)?;
     let base = base(chunkflow, &resource, uri)?;
@@ -93,6 +95,7 @@ async fn warm(chunkflow: &Chunkflow, shared: &Shared, name: &str, uri: &Uri) -> 
         while warms.try_join_next().is_some() {}
         warms
     };
+
     if warms().len() >= WARMS {
         return Err(Error::new(Kind::Busy, "other lists are being warmed"));
     }
@@ -106,6 +109,7 @@ async fn warm(chunkflow: &Chunkflow, shared: &Shared, name: &str, uri: &Uri) -> 
             () = is_cut(under_way) => {}
         }
     });
+
     tracing::info!(resource = name, "warming");
     Ok(json(StatusCode::ACCEPTED, &Warming { warming: name }))
 }
@@ -130,6 +134,7 @@ fn base(chunkflow: &Chunkflow, resource: &Resource, uri: &Uri) -> Result<String>
     if !resource.has_links() {
         return Ok(String::new());
     }
+
     let query = uri.query().unwrap_or_default();
     let host = query.split('&').find_map(|pair| pair.strip_prefix("host="));
     let host = host.map(|host| percent_decode_str(host).decode_utf8_lossy().trim_end_matches('/').to_owned());
@@ -143,6 +148,7 @@ fn base(chunkflow: &Chunkflow, resource: &Resource, uri: &Uri) -> Result<String>
         let error = Error::new(Kind::Invalid, "`host` is no scheme and host");
         return Err(error.remedy("write for instance https://www.example.com"));
     }
+
     Ok(base)
 }
 

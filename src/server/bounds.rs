@@ -114,6 +114,7 @@ impl Count {
         if self.all.fetch_add(1, Ordering::Relaxed) >= all {
             return Err(Error::new(Kind::Busy, format!("too many {what} are under way")));
         }
+
         if let Some(address) = address.filter(|_| each > 0).map(client) {
             let mut counts = self.each.lock().unpoisoned();
             let count = counts.entry(address).or_default();
@@ -123,6 +124,7 @@ impl Count {
             *count += 1;
             place.address = Some(address);
         }
+
         Ok(place)
     }
 }

@@ -85,6 +85,7 @@ fn pair(text: &[u8]) -> Option<Pair<'_>> {
         let (value, behind) = value.split_at(end);
         return (!value.is_empty()).then_some((name, Cow::Borrowed(value), behind));
     };
+
     let mut inner = vec![];
     let mut bytes = quoted.iter().enumerate();
     while let Some((at, byte)) = bytes.next() {
@@ -94,6 +95,7 @@ fn pair(text: &[u8]) -> Option<Pair<'_>> {
             _ => inner.push(*byte),
         }
     }
+
     None
 }
 
@@ -201,9 +203,11 @@ mod tests {
             (";;for=a;", &[[some("a"), None, None]]),
             ("for=\"\"", &[[some(""), None, None]]),
         ];
+
         for (field, elements) in right {
             assert_eq!(read(field).as_deref(), Some(*elements), "{field}");
         }
+
         for wrong in [
             "for",
             "for=",

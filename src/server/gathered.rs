@@ -142,19 +142,23 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gathered<IO> {
         if gather.bytes.len() >= FULL {
             ready!(gather.poll_send(context))?;
         }
+
         let length = slices.iter().map(|slice| slice.len()).sum::<usize>();
         if gather.bytes.is_empty() && length >= FULL {
             return Pin::new(&mut gather.io).poll_write_vectored(context, slices);
         }
+
         if gather.bytes.is_empty() {
             gather.bytes.reserve_exact(FULL + length);
         }
+
         let mut room = FULL;
         for slice in slices {
             let taken = slice.len().min(room);
             gather.bytes.extend_from_slice(&slice[..taken]);
             room -= taken;
         }
+
         Poll::Ready(Ok(FULL - room))
     }
 

@@ -71,6 +71,7 @@ impl Guard {
             refused.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return Err(Box::new(refused));
         }
+
         Ok(())
     }
 }

@@ -67,6 +67,7 @@ fn read(head: BytesMut) -> Result<Asked, Refusal> {
     else {
         return Err(malformed());
     };
+
     let mut request = Request::new(());
     *request.method_mut() = Method::from_bytes(method.as_bytes()).map_err(|_| malformed())?;
     *request.uri_mut() = Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).map_err(|_| malformed())?;
@@ -78,10 +79,12 @@ fn read(head: BytesMut) -> Result<Asked, Refusal> {
         let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value)).map_err(|_| malformed())?;
         headers.append(name, value);
     }
+
     let keeps = match minor {
         0 => says(headers, "keep-alive"),
         _ => !says(headers, "close"),
     };
+
     let lengths = headers.get_all(header::CONTENT_LENGTH);
     let bodied = headers.contains_key(header::TRANSFER_ENCODING) || lengths.iter().any(|length| length != "0");
     Ok(Asked { request, keeps, bodied })
@@ -139,14 +142,17 @@ pub(super) fn write(text: &mut BytesMut, head: &Parts, version: Version, framing
     for (name, value) in &head.headers {
         line(text, name.as_str(), value.as_bytes());
     }
+
     match (old, keeps) {
         (false, false) => line(text, "connection", b"close"),
         (true, true) => line(text, "connection", b"keep-alive"),
         _ => {}
     }
+
     if framing == Framing::Chunked {
         line(text, "transfer-encoding", b"chunked");
     }
+
     NOW.with_borrow_mut(|now| line(text, "date", now.text()));
     text.extend_from_slice(b"\r\n\r\n");
 }
@@ -201,6 +207,7 @@ pub(crate) fn fuzz_head(bytes: &[u8]) {
         }
         heads
     };
+
     assert_eq!(heads(bytes.len()), heads(1));
 }
 
@@ -257,6 +264,7 @@ mod tests {
         ] {
             assert_eq!(taken(wrong.as_bytes()).unwrap_err(), StatusCode::BAD_REQUEST, "{wrong:?}");
         }
+
         assert_eq!(
             taken(&[b"GET /", &*vec![b'x'; BYTES]].concat()).unwrap_err(),
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE

@@ -56,10 +56,12 @@ impl History {
             found,
             asked: found + metrics.misses(),
         };
+
         let Some(before) = self.last.as_ref() else {
             self.last = Some(now);
             return;
         };
+
         let passed = now.at - before.at;
         if passed < APART {
             return;
@@ -76,10 +78,12 @@ impl History {
             bytes: now.bytes.saturating_sub(before.bytes) as f64 / passed.as_secs_f64(),
             hits: (asked > 0).then(|| found as f64 / asked as f64),
         };
+
         self.samples.truncate(SAMPLES);
         if self.samples.len() == SAMPLES {
             self.samples.pop_front();
         }
+
         self.samples.push_back(sample);
         self.last = Some(now);
     }

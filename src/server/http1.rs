@@ -240,6 +240,7 @@ impl<IO: Socket> Connection<IO> {
             None if version == Version::HTTP_10 => Framing::Close,
             None => Framing::Chunked,
         };
+
         let keeps = keeps && framing != Framing::Close;
         let mut lead = BytesMut::with_capacity(LEAD);
         head::write(&mut lead, &head, version, framing, keeps);
@@ -248,6 +249,7 @@ impl<IO: Socket> Connection<IO> {
         if self.closed {
             body.probe(PATIENCE);
         }
+
         let mut answer = Answer { running: Some((body, permit)), framing, lead, cut: false };
 
         // Where the end of the connection is the body's, the end of this process must not look like it.
@@ -255,6 +257,7 @@ impl<IO: Socket> Connection<IO> {
         if by_close {
             ending::reset_at_close(self.io.transport(), true);
         }
+
         // What goes out at once is over before an operator could see it.
         if let Poll::Ready(sent) = poll_fn(|context| Poll::Ready(self.poll_send(context, &mut answer))).await {
             sent?;
@@ -268,13 +271,16 @@ impl<IO: Socket> Connection<IO> {
             })
             .await?;
         }
+
         if answer.cut {
             ending::leaves(self.io.transport()).await;
             return Err(io::Error::other("the list is cut"));
         }
+
         if by_close {
             ending::reset_at_close(self.io.transport(), false);
         }
+
         self.watch.owe(false);
         Ok(keeps)
     }
@@ -309,6 +315,7 @@ impl<IO: Socket> Connection<IO> {
             body.probe(PATIENCE);
             context.waker().wake_by_ref();
         }
+
         left.map(Err)
     }
 

@@ -193,6 +193,7 @@ impl Stream {
                 timeout(self.config.header_timeout, pass_over(rest)),
             )
         };
+
         let (response, _permit) = tokio::select! {
             biased;
             // A client that takes longer for its request has its answer all the same, and one that asked
@@ -208,15 +209,18 @@ impl Stream {
                 return;
             }
         };
+
         let (mut parts, mut body) = response.into_parts();
         let empty = body.is_end_stream();
         let ended = empty || bodiless;
         if let Some(length) = body.size_hint().exact().filter(|_| !empty) {
             parts.headers.entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from(length));
         }
+
         if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())) {
             parts.headers.insert(header::DATE, date);
         }
+
         if let Ok(mut way) = respond.send_response(Response::from_parts(parts, ()), ended)
             && !ended
         {
@@ -301,6 +305,7 @@ impl Stream {
                 return false;
             }
         }
+
         true
     }
 }
@@ -339,6 +344,7 @@ async fn pass_over(mut rest: RecvStream) -> Result<(), h2::Error> {
             break;
         }
     }
+
     Ok(())
 }
 

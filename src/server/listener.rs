@@ -113,9 +113,11 @@ fn make_room(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         there => there?,
     };
+
     if !there.file_type().is_socket() {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file is there that is no socket"));
     }
+
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // A full queue would be waited for, and tells as much: somebody listens.
     socket.set_nonblocking(true)?;

@@ -266,6 +266,7 @@ impl Server {
                 }
             }
         }
+
         drop(listener);
         tracing::info!(connections = connections.len(), "draining");
         let began = Instant::now();
@@ -277,6 +278,7 @@ impl Server {
             () = tokio::time::sleep(live.site().config.drain) => {}
             () = shutdown.reached(Stage::Stopped) => {}
         }
+
         live.shared.cuts.store(true, Ordering::Relaxed);
         let had = began.elapsed();
         tracing::warn!(connections = connections.len(), ?had, "streams that still run are cut");
@@ -323,6 +325,7 @@ fn prepare(stream: &TcpStream, peer: SocketAddr, config: &ServerConfig) {
             let _ = socket.set_tcp_congestion(WITHIN);
         }
     }
+
     #[cfg(not(target_os = "linux"))]
     let _ = (config, peer);
 }
@@ -350,6 +353,7 @@ mod tests {
             let name = SockRef::from(stream).tcp_congestion().unwrap();
             String::from_utf8(name).unwrap().trim_end_matches('\0').to_owned()
         };
+
         let remote = SocketAddr::from(([192, 0, 2, 1], 40_000));
         let config = ServerConfig { stall_timeout: Duration::from_secs(7), ..ServerConfig::default() };
         prepare(&stream, remote, &config);
@@ -359,6 +363,7 @@ mod tests {
             Some(Duration::from_secs(14)),
             "a client that vanished is noticed"
         );
+
         assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT, "a client that stalls holds little");
         assert_eq!(control(&stream), control(&client), "over a network it is the system's choice");
         prepare(&stream, peer, &ServerConfig::default());

@@ -72,6 +72,7 @@ impl Hosts {
             let own = address.filter(|address| !address.ip().is_unspecified());
             own.map(|address| host_of(address.ip())).into_iter().collect()
         };
+
         let allowed: Vec<String> = config.allowed_hosts.clone().unwrap_or_else(usual);
         Hosts {
             allowed: (!allowed.iter().any(|host| host == "*")).then_some(allowed),
@@ -100,6 +101,7 @@ impl Hosts {
             None if request.version() < Version::HTTP_11 => Cow::Borrowed(&*self.own),
             _ => return Err(no_host()),
         };
+
         if let Some(allowed) = &self.allowed {
             let (name, port) = split_port(&host);
             let usual = port.is_none_or(|port| [80, 443, self.port].contains(&port));
@@ -110,6 +112,7 @@ impl Hosts {
                     .remedy("the operator allows hosts with `allowed_hosts` in [server]"));
             }
         }
+
         let own = if peer.secure { "https" } else { "http" };
         let known = |said: &str| ["http", "https"].into_iter().find(|scheme| scheme.eq_ignore_ascii_case(said));
         let scheme = asked.scheme.as_deref().and_then(known).unwrap_or(own);
@@ -231,6 +234,7 @@ mod tests {
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
             ..ServerConfig::default()
         };
+
         let legacy = [("host", "proxy"), ("x-forwarded-proto", "HTTPS"), ("x-forwarded-host", "evil, example.com")];
         assert_eq!(origin(&config, [10, 1, 1, 1], &legacy).as_deref(), Some("https://example.com"));
         assert_eq!(origin(&config, [11, 1, 1, 1], &legacy).as_deref(), Some("http://proxy"));
@@ -242,6 +246,7 @@ mod tests {
             Some("http://proxy"),
             "the client's own is not believed"
         );
+
         let strange = [("host", "proxy"), ("x-forwarded-host", "not.allowed")];
         assert_eq!(origin(&config, [10, 1, 1, 1], &strange), None);
     }
@@ -255,6 +260,7 @@ mod tests {
             let request = Request::get("/").header(name, value).body(()).unwrap();
             hosts.client(&request, Remote::Ip(SocketAddr::from((peer, 40_000)))).to_string()
         };
+
         for (peer, name, value, counted) in [
             ([192, 0, 2, 1], "x-forwarded-for", "198.51.100.7", "192.0.2.1"),
             ([10, 0, 0, 1], "x-forwarded-for", "198.51.100.7", "198.51.100.7"),
@@ -274,6 +280,7 @@ mod tests {
         ] {
             assert_eq!(client(peer, name, value), counted, "{peer:?} {name}: {value}");
         }
+
         let both = Request::get("/").header("forwarded", "for=1.1.1.1").header("x-forwarded-for", "198.51.100.7");
         let counted = hosts.client(&both.body(()).unwrap(), Remote::Ip(SocketAddr::from(([10, 0, 0, 1], 40_000))));
         assert_eq!(counted.to_string(), "198.51.100.7", "the proxy's own word, not the client's");

@@ -98,12 +98,15 @@ impl Outgoing {
                 Poll::Pending => break None,
             }
         };
+
         if open {
             lead.extend_from_slice(b"\r\n");
         }
+
         if framing == Framing::Chunked && matches!(ended, Some(Ok(()))) {
             lead.extend_from_slice(b"0\r\n\r\n");
         }
+
         self.push(lead);
         ended
     }
@@ -133,11 +136,13 @@ impl Outgoing {
             left -= taken;
             count += 1;
         }
+
         let asked = WRITE / segment * segment - left;
         let mut sent = ready!(Pin::new(io).poll_write_vectored(context, &slices[..count]))?;
         if sent == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
+
         self.room = if sent < asked { (2 * sent).clamp(LEAST, WRITE) } else { WRITE };
         self.bytes -= sent;
         while let Some(first) = self.queue.front_mut() {
@@ -148,6 +153,7 @@ impl Outgoing {
             sent -= first.len();
             self.queue.pop_front();
         }
+
         Poll::Ready(Ok(()))
     }
 }

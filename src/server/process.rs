@@ -24,6 +24,7 @@ pub(super) fn expose(to: &mut Exposition) {
         to.counters("process_cpu_seconds_total", "Time on processors, in seconds");
         to.sample(&[], (user + system) / TICKS);
     }
+
     let gauges: [(&'static str, &str, Option<f64>); 5] = [
         ("process_resident_memory_bytes", "Memory that is in use", status("VmRSS:").map(|kib| kib * 1024.0)),
         ("process_virtual_memory_bytes", "Addresses that are in use, in bytes", field(23)),
@@ -31,6 +32,7 @@ pub(super) fn expose(to: &mut Exposition) {
         ("process_open_fds", "Open files", open_files()),
         ("process_max_fds", "Open files at once, at most", most_files()),
     ];
+
     for (name, help, value) in gauges {
         if let Some(value) = value {
             to.gauges(name, help);

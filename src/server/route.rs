@@ -161,18 +161,22 @@ impl Site {
                 }
             },
         };
+
         response.body_mut().show(Some(client), Some(Arc::clone(fate) as Arc<dyn Fate>));
         if self.config.server_timing {
             add_timing(&mut response, began);
         }
+
         response.headers_mut().insert(X_REQUEST_ID, id);
         if let Some(line) = line {
             line.answered(&mut response);
         }
+
         // Behind the log, where the failure is what it is.
         if response.status().is_success() || !asks_for_events(&request) {
             return (response, permit);
         }
+
         (come_back(response), permit)
     }
 
@@ -189,6 +193,7 @@ impl Site {
                 Err(refused) => (*refused, None),
             };
         }
+
         match probe(request) {
             Some(own) if !own.takes(request.method()) => (not_taken(own, request.method()), None),
             Some(OwnPath { own: Own::Health, .. }) => (ready::health(), None),
@@ -219,13 +224,16 @@ impl Site {
         if let Some(rates) = &self.rates {
             rates.ask(client).inspect_err(|error| self.refuses(error, Refused::Rate, Refused::Rate))?;
         }
+
         if let Some(response) = self.chunkflow.front(request, Some(origin)) {
             return Ok((response, None));
         }
+
         if !self.shared.ready.load(Ordering::Relaxed) {
             self.chunkflow.metrics().refused(Refused::Stopping);
             return Err(Error::new(Kind::Busy, "this server is about to stop"));
         }
+
         let place = match *request.method() {
             Method::GET => {
                 let entered = self.shared.streams.enter("streams", self.config.max_streams, Some(client), each);
@@ -233,6 +241,7 @@ impl Site {
             }
             _ => None,
         };
+
         let asker = Asker { requester: requester(client), id: Some(id.clone()), began, client: Some(client), trace };
         Ok((self.chunkflow.respond_from(request, Some(origin), asker).await, place))
     }

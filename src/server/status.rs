@@ -137,6 +137,7 @@ impl Operator {
             problems: &problems,
             reload: metrics.last_reload(),
         };
+
         json(StatusCode::OK, &status)
     }
 }
@@ -159,6 +160,7 @@ fn lists(chunkflow: &Chunkflow) -> Vec<List> {
             oldest: (held.chunks > 0).then_some(held.oldest),
         }
     };
+
     resources.iter().take(LISTS).map(list).collect()
 }
 

@@ -90,6 +90,7 @@ impl Tls {
             let found = marks(&files);
             (found != seen).then(|| (found, load(&files)))
         });
+
         let Ok(Some((found, loaded))) = looked.await else { return };
         *self.seen.lock().unpoisoned() = found;
         match loaded {

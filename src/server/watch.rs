@@ -237,6 +237,7 @@ impl Watched {
             },
             poll => poll,
         };
+
         match &poll {
             Poll::Pending => self.watch.begin(Wait::Socket),
             Poll::Ready(sent) => {
@@ -245,6 +246,7 @@ impl Watched {
                 self.watch.end(Wait::Socket);
             }
         }
+
         poll
     }
 }
@@ -326,11 +328,13 @@ mod tests {
                 ..ServerConfig::default()
             }
         };
+
         for wait in [Wait::Idle, Wait::Head, Wait::Socket] {
             let watch = Watch::new(&Arc::default());
             watch.begin(wait);
             assert_eq!(watch.expired(&config(Some(wait))).await, wait);
         }
+
         let watch = Watch::new(&Arc::default());
         let patient = ServerConfig { stall_timeout: short * 4, ..config(None) };
         let moving = async {
@@ -342,6 +346,7 @@ mod tests {
             }
             tokio::time::sleep(short * 2).await;
         };
+
         tokio::select! {
             wait = watch.expired(&patient) => panic!("{wait:?} expired"),
             () = moving => {}

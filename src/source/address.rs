@@ -42,9 +42,11 @@ pub(crate) fn read(text: &str) -> Result<String> {
     if words(text).is_some() || text.starts_with("jdbc:") {
         return Err(mistaken(text));
     }
+
     let Some((scheme, rest)) = text.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
         return if names_file(text) { Ok(format!("sqlite:{text}")) } else { Err(mistaken(text)) };
     };
+
     if kind::find(DATABASES, scheme).is_none() {
         // A file may have a colon in its name.
         return if is_file(text) { Ok(format!("sqlite:{text}")) } else { Err(mistaken(text)) };
@@ -53,6 +55,7 @@ pub(crate) fn read(text: &str) -> Result<String> {
     if scheme == "sqlite" {
         return elsewhere(rest).map_or_else(|| Ok(text.to_owned()), Err);
     }
+
     if unescaped(rest) {
         let remedy = format!(
             "percent-encode it, %40 for @, %2F for /, %23 for #, %3F for ?, %25 for %: {}",
@@ -61,6 +64,7 @@ pub(crate) fn read(text: &str) -> Result<String> {
         let message = "the user or password in the database's URL has a character that ends it";
         return Err(Error::new(Kind::Config, message).remedy(remedy));
     }
+
     Ok(text.to_owned())
 }
 
@@ -84,6 +88,7 @@ pub(crate) fn with_password(url: &str, environment: &dyn Fn(&str) -> Option<Stri
         let password = environment(name).filter(|password| !password.is_empty())?;
         Some(percent_encoding::utf8_percent_encode(&password, percent_encoding::NON_ALPHANUMERIC).to_string())
     };
+
     let added = || {
         let (scheme, rest) = url.split_once("://")?;
         let (head, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -103,6 +108,7 @@ pub(crate) fn with_password(url: &str, environment: &dyn Fn(&str) -> Option<Stri
             _ => None,
         }
     };
+
     added().unwrap_or_else(|| url.to_owned())
 }
 
@@ -168,6 +174,7 @@ fn mistaken(text: &str) -> Error {
         return Error::new(Kind::Config, "the database is given in libpq's words, and not as a URL")
             .remedy(format!("write {url}"));
     }
+
     if let Some(url) = text.strip_prefix("jdbc:") {
         let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
         let scheme = meant(scheme).unwrap_or("postgres");
@@ -180,6 +187,7 @@ fn mistaken(text: &str) -> Error {
         return Error::new(Kind::Config, kind::unknown("database", text))
             .remedy(format!("write {}", shown(scheme_here, rest)));
     }
+
     let examples = ["sqlite", "postgres", "mysql"].iter().filter_map(|name| kind::find(DATABASES, name));
     let examples: Vec<&str> = examples.map(|kind| kind.example).collect();
     let remedy = format!("this build has {}; write for instance {}", kind::names(DATABASES), examples.join(" or "));
@@ -232,9 +240,11 @@ fn words(text: &str) -> Option<String> {
         let found = pairs.iter().find(|(key, _)| *key == wanted);
         found.map(|(_, value)| value.trim_matches('\''))
     };
+
     if !pairs.first().is_some_and(|(key, _)| WORDS.contains(key)) {
         return None;
     }
+
     let plain = |text: &&str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._/".contains(c));
     let host = of("host").or(of("hostaddr")).filter(plain).unwrap_or("localhost");
     let user = of("user").filter(plain);
@@ -248,6 +258,7 @@ fn words(text: &str) -> Option<String> {
         let joined = if mode.is_empty() { "?" } else { "&" };
         return Some(format!("postgres://{user}/{database}{mode}{joined}host={host}"));
     }
+
     Some(format!("postgres://{user}{host}{port}/{database}{mode}"))
 }
 
@@ -280,6 +291,7 @@ mod tests {
             assert_eq!(read(url).unwrap(), url);
             assert_eq!(read(&format!(" {url}\n")).unwrap(), url, "what a secret's file ends with");
         }
+
         for file in ["app.sqlite", "./x.db", "../up/x", "file.sqlite3", "/abs/x", "Data.DB"] {
             assert_eq!(read(file).unwrap(), format!("sqlite:{file}"));
         }
@@ -316,6 +328,7 @@ mod tests {
             let remedy = remedy(text);
             assert_eq!(remedy, format!("write {right}"), "{text}");
         }
+
         for stranger in
             ["mongodb://app:HUNTER2@db/shop", "sqlserver://db", "http://db", "app:HUNTER2@db/shop", "db", ""]
         {

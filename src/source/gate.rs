@@ -236,11 +236,13 @@ impl Queue {
             (Some(plain), Some(filtered)) => may_filter && filtered < plain,
             (plain, _) => plain.is_none(),
         };
+
         let kind = if filtered { &mut line.filtered } else { &mut line.plain };
         let next = kind.pop_front()?;
         if line.len() > 0 {
             self.lines.push_back(line);
         }
+
         Some((next, filtered))
     }
 

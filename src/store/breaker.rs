@@ -196,6 +196,7 @@ impl Pass<'_> {
             let rest = (SHORTEST_REST << (failures - FAILURES).min(4)).min(LONGEST_REST);
             breaker.rests_until.store(breaker.now() + rest, Ordering::Relaxed);
         }
+
         if failures == FAILURES {
             tracing::warn!(%error, "{}", breaker.words.opens);
         }
@@ -225,6 +226,7 @@ mod tests {
         for _ in 0..FAILURES {
             enter().unwrap().leave(Some(&down()));
         }
+
         let rests = enter().err().expect("it rests");
         assert!(rests.to_string().contains("it is down"), "and says why: {rests}");
 

@@ -79,6 +79,7 @@ async fn keeps_chunks(chunks: &dyn Chunks) {
     for purged in [&second.key, &neighbour.key] {
         assert!(get(chunks, purged).await.is_none(), "a purged resource is gone");
     }
+
     assert_eq!(get(chunks, &stranger.key).await.as_deref(), Some(&*stranger), "the others are still there");
 
     let _ = chunks.put(Arc::clone(&second), KEEP, before).await;

@@ -34,6 +34,7 @@ pub(crate) async fn trial(store: &Store, options: &StoreOptions) -> Vec<Error> {
     if store.agreement().is_none() {
         return vec![];
     }
+
     // What is near would answer for what is far.
     let far = match open_store(&StoreOptions { near: 0, ..options.clone() }) {
         Ok(far) => far,
@@ -43,6 +44,7 @@ pub(crate) async fn trial(store: &Store, options: &StoreOptions) -> Vec<Error> {
     if let Err(error) = meet(&far).await {
         return vec![error];
     }
+
     let Some(agreement) = far.agreement() else { return vec![] };
 
     let largest = options.max_entry.unwrap_or(usize::MAX).saturating_sub(AROUND).min(LARGEST);
@@ -55,9 +57,11 @@ pub(crate) async fn trial(store: &Store, options: &StoreOptions) -> Vec<Error> {
             break;
         }
     }
+
     if !wrong.0.iter().any(is_silent) {
         wrong.note(try_purge(far.chunks()).await);
     }
+
     wrong.0
 }
 
@@ -139,6 +143,7 @@ async fn try_chunk(chunks: &dyn Chunks, agreement: &dyn Agreement, chunk: &Arc<C
     if wrong.note(agreement.release(&chunk.key, generation, token).await).is_none() {
         return;
     }
+
     match wrong.note(agreement.lease(&chunk.key, generation, KEEP).await) {
         Some(Lease::Ours { token, .. }) => {
             wrong.note(agreement.release(&chunk.key, generation, token).await);

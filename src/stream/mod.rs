@@ -168,6 +168,7 @@ impl Stream {
             on_end: None,
             list: ask.list,
         });
+
         let (begin, sum) = stream.list.begin();
         stream.line_up(begin.clone());
         stream.sum = sum;
@@ -187,6 +188,7 @@ impl Stream {
                 stream.measure(None);
             }
         }
+
         stream.begun = true;
         loader.metrics().streams.add(1);
         loader.metrics().first_byte.observe(stream.began.elapsed());
@@ -447,9 +449,11 @@ impl Drop for Stream {
         if !self.begun {
             return;
         }
+
         if self.is_end_stream() {
             self.tally.outcome = Outcome::Complete;
         }
+
         if self.tally.outcome == Outcome::Left
             && let Some(seen) = &self.seen
         {
@@ -461,6 +465,7 @@ impl Drop for Stream {
         if let Some(Seen { under_way: Some(under_way), .. }) = self.seen.take() {
             metrics.under_way.leave(&under_way);
         }
+
         metrics.streams.add(-1);
         metrics.ended(self.tally.outcome);
         metrics.stream.observe(self.began.elapsed());

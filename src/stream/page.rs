@@ -144,6 +144,7 @@ impl Stream {
         {
             next = None;
         }
+
         let rest = next.as_ref().filter(|_| page.left() > 0);
         self.end(rest.map(|next| (next, page.left())));
         self.goes_on = next;

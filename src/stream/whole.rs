@@ -62,6 +62,7 @@ impl Stream {
         {
             next = None;
         }
+
         let left = page.map_or(0, |page| page.left());
         let rest = next.as_ref().filter(|_| left > 0).map(|next| (next, left));
         glimpse.length = Some((bytes + list.end(rows, Sum::default(), rest).len()) as u64);
@@ -118,12 +119,15 @@ impl Stream {
             }
             Rest::Unknown => return,
         };
+
         if !self.hold_all(rest.iter().map(|(_, found)| &found.chunk)) {
             return;
         }
+
         if let Some(first) = first {
             self.note_behind(first, rest.iter().map(|(_, found)| &found.chunk), true);
         }
+
         for (place, found) in rest {
             if let Some(place) = place {
                 self.loader.serves(&place, found.how);
@@ -134,6 +138,7 @@ impl Stream {
                 self.end(None);
             }
         }
+
         self.length = Some(self.lined_up() as u64);
     }
 
@@ -160,12 +165,14 @@ impl Stream {
             let place = Place::new(Arc::clone(&self.list), chunk.next.clone()?, 0);
             self.loader.peek(&place).and_then(fresh)
         };
+
         let mut trail: Vec<_> = rest.into_iter().map_while(|(_, found)| fresh(found)).take(survey::MOST).collect();
         while trail.len() < survey::MOST
             && let Some(next) = behind(trail.last().unwrap_or(first))
         {
             trail.push(next);
         }
+
         self.note_behind(first, trail.iter(), false);
         if let Behind::Trail(trail) = self.list.survey().behind(first, self.loader.now()) {
             // The second chunk is lined up already.
@@ -183,6 +190,7 @@ impl Stream {
             Next::Ready(found) => (None, found.clone()),
             Next::Waiting(..) | Next::Failed(..) => return Rest::Unknown,
         };
+
         loop {
             let chunk = Arc::clone(&next.1.chunk);
             bytes += chunk.body.len();

@@ -90,6 +90,7 @@ fn embed(json: &[u8], out: &mut Output) -> Result<(), Flaw> {
         out.bytes.extend_from_slice(&rest[..token]);
         rest = &rest[token..];
     }
+
     Ok(())
 }
 
@@ -235,6 +236,7 @@ mod tests {
             }
             deepest = deepest.max(depth);
         }
+
         deepest
     }
 
@@ -248,6 +250,7 @@ mod tests {
             digits.prop_map(String::from),
             string.prop_map(String::from),
         ];
+
         leaf.prop_recursive(4, 40, 5, move |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..5).prop_map(|all| format!("[ {}\n]", all.join(" ,"))),

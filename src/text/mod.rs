@@ -187,6 +187,7 @@ pub(crate) fn string(text: &[u8], out: &mut Output) {
             }
         }
     }
+
     out.bytes.push(b'"');
 }
 
@@ -293,6 +294,7 @@ fn escape(c: u32, out: &mut Output) {
             return;
         }
     };
+
     out.bytes.extend_from_slice(&[b'\\', short]);
 }
 
@@ -354,12 +356,14 @@ mod tests {
             json(Value::Text("\u{0}\u{1f}\u{7f}\u{85}\u{2028}\u{2029}\t\"\\/é😀".as_bytes())),
             r#""\u0000\u001f\u007f\u0085\u2028\u2029\t\"\\/é😀""#
         );
+
         assert_eq!(json(Value::Text(b"a\xffb")), "\"a\u{fffd}b\"");
         assert_eq!(json(Value::Blob(b"\x00\xff")), "\"AP8=\"");
         assert_eq!(
             json(Value::Json(br#" {"a" : [1, "\ud800", "\ud83d\ude00", "x y"]} "#)),
             r#"{"a":[1,"\ufffd","\ud83d\ude00","x y"]}"#
         );
+
         assert_eq!(json(Value::Json(b"[1e30, 12345678901234567890123]")), "[1e30,12345678901234567890123]");
         for (digits, flawed) in [("NaN", false), ("-Infinity", false), ("-inf", false), ("007", true), ("1.", true)] {
             let mut out = Output::default();

@@ -63,6 +63,7 @@ impl Parent {
             _ if behind.is_empty() || behind[0] == b'-' => 0b01,
             _ => return None,
         };
+
         let sound = dashes && trace != [0; 16] && span != [0; 8];
         sound.then_some(Parent { trace: TraceId(trace), span, flags: flags & meant })
     }

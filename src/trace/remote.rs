@@ -22,6 +22,7 @@ pub(super) fn begin(span: &Span, parent: Option<Parent>, headers: &HeaderMap) ->
     if span.is_disabled() {
         return None;
     }
+
     if let Some(Parent { trace, span: id, flags }) = parent
         && Span::current().is_disabled()
     {
@@ -33,6 +34,7 @@ pub(super) fn begin(span: &Span, parent: Option<Parent>, headers: &HeaderMap) ->
         // Without a layer of OpenTelemetry there is nothing to take it into.
         let _ = span.set_parent(Context::new().with_remote_span_context(remote));
     }
+
     let id = span.context().span().span_context().trace_id();
     (id != OtelTraceId::INVALID).then(|| TraceId(id.to_bytes()))
 }

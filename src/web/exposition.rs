@@ -66,6 +66,7 @@ impl Chunkflow {
             ("chunkflow_pool_waiting", "Reads that wait for a turn at a database", |pool| pool.waiting),
             ("chunkflow_pool_connections", "Connections to a database", |pool| pool.connections),
         ];
+
         for (name, help, of) in gauges {
             to.gauges(name, help);
             for (database, pool) in &pools {
@@ -94,6 +95,7 @@ impl Chunkflow {
             to.counters("chunkflow_store_evictions_total", "Chunks that made room for others in memory");
             to.sample(&[], near.evictions);
         }
+
         if let Some(far) = store.agreement().map(|agreement| agreement.machines()) {
             to.gauges("chunkflow_store_machines", "Machines of the shared store, as the configuration names them");
             to.sample(&[], far.machines);

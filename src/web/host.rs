@@ -32,6 +32,7 @@ pub(crate) fn named<B>(request: &Request<B>) -> Result<Option<&str>> {
             return Err(wrong("the request names two hosts"));
         }
     }
+
     match named {
         Some(named) if !is_host(named) => Err(wrong("the request names no right host")),
         named => Ok(named),

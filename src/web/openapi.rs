@@ -128,6 +128,7 @@ fn schema_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
         }
         unique
     };
+
     names.map(unique).collect()
 }
 
@@ -155,6 +156,7 @@ fn filter(filter: &Filter) -> Json {
         Operand::Number => ("a number", "lte.9.5"),
         Operand::Text => ("a text", "eq.text"),
     };
+
     let operators =
         "eq, neq, gt, gte, lt, lte, like (`*` for any text), in (`in.(a,b)`), is (`is.null`, `is.not_null`)";
 
@@ -180,6 +182,7 @@ fn rows(resource: &Resource, name: &str, version: Version) -> Json {
         members.push(("count".to_owned(), object([("type", "integer".into()), ("minimum", Json::Number(0))])));
         required.push("count".into());
     }
+
     let envelope =
         object([("type", "object".into()), ("required", required.into()), ("properties", Json::Object(members))]);
 
@@ -193,6 +196,7 @@ fn rows(resource: &Resource, name: &str, version: Version) -> Json {
         };
         (format.open.accepts[0].to_owned(), object([schema]))
     });
+
     let content = content.collect();
 
     object([
@@ -258,20 +262,25 @@ fn keywords(described: &Described) -> Vec<(String, Json)> {
         [one] => add("type", one.name().into()),
         several => add("type", Json::List(several.iter().map(|one| one.name().into()).collect())),
     }
+
     if let Some(format) = described.format {
         add("format", format.into());
     }
+
     if described.is_base64 {
         add("contentEncoding", "base64".into());
     }
+
     if let Some(items) = &described.items {
         add("items", schema(items));
     }
+
     if described.types.contains(&JsonType::Object) {
         let member = |(name, described): &(String, Described)| (name.clone(), schema(described));
         add("properties", Json::Object(described.members.iter().map(member).collect()));
         add("required", Json::List(described.members.iter().map(|(name, _)| name.as_str().into()).collect()));
     }
+
     keywords
 }
 

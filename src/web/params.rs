@@ -47,6 +47,7 @@ pub(super) fn parse(query: &str, resource: &Resource) -> Result<Params> {
             _ => params.conditions.push(condition(&name, &value, resource.source().filters())?),
         }
     }
+
     match params.conditions.len() {
         0..=MAX_CONDITIONS => Ok(params),
         _ => Err(invalid(format!("a request has at most {MAX_CONDITIONS} filters"))),
@@ -118,10 +119,12 @@ fn condition(name: &str, value: &str, filters: &[Filter]) -> Result<Condition> {
         allowed.extend(filters.iter().map(|filter| &*filter.column));
         invalid(format!("there is no parameter `{name}`")).remedy(suggest::remedy("parameters", name, &allowed))
     })?;
+
     let malformed = || {
         invalid(format!("the filter `{name}` has no operator that is known"))
             .remedy(format!("write {name}=eq.VALUE, with one of eq, neq, gt, gte, lt, lte, in, is, like"))
     };
+
     let (operator, operand) = value.split_once('.').ok_or_else(malformed)?;
     let (operator, values) = match operator {
         "eq" => (Operator::Eq, vec![operand.to_owned()]),
@@ -142,6 +145,7 @@ fn condition(name: &str, value: &str, filters: &[Filter]) -> Result<Condition> {
         },
         _ => return Err(malformed()),
     };
+
     if operator == Operator::Like {
         if operand.len() > MAX_PATTERN {
             return Err(invalid(format!("the pattern of the filter `{name}` is longer than {MAX_PATTERN} bytes"))
@@ -150,6 +154,7 @@ fn condition(name: &str, value: &str, filters: &[Filter]) -> Result<Condition> {
     } else {
         values.iter().try_for_each(|value| fits(name, value, filter.operand))?;
     }
+
     Ok(within(Condition { column: name.to_owned(), operator, values }, filter))
 }
 
@@ -162,6 +167,7 @@ fn within(mut condition: Condition, filter: &Filter) -> Condition {
         Some(number) if number < *range.start() => Ordering::Less,
         _ => Ordering::Equal,
     };
+
     if condition.operator == Operator::In {
         condition.values.retain(|text| side(text) == Ordering::Equal);
         return condition;
@@ -175,6 +181,7 @@ fn within(mut condition: Condition, filter: &Filter) -> Condition {
         (Operator::Lt | Operator::Lte, side) => side == Ordering::Greater,
         _ => false,
     };
+
     // NULL is neither greater nor less; and nothing is in an empty list.
     condition.operator = if is_so { Operator::IsNotNull } else { Operator::In };
     condition.values.clear();
@@ -215,6 +222,7 @@ fn list(name: &str, text: &str) -> Result<Vec<String>> {
     if inner.is_empty() {
         return Ok(vec![]);
     }
+
     let mut values = vec![];
     let mut chars = inner.chars().peekable();
     loop {
@@ -239,6 +247,7 @@ fn list(name: &str, text: &str) -> Result<Vec<String>> {
             Some(_) => return Err(malformed()),
         }
     }
+
     match values.len() {
         0..=MAX_LIST => Ok(values),
         _ => Err(invalid(format!("the filter `{name}` lists more than {MAX_LIST} values")).remedy("ask in parts")),
@@ -315,6 +324,7 @@ mod tests {
                 }
             }
         }
+
         assert_eq!(condition("n", "in.(128,127,-129)", &filters).unwrap().values, ["127"]);
         assert_eq!(condition("n", "gt.127", &filters).unwrap().operator, Operator::Gt);
     }

@@ -107,6 +107,7 @@ impl Problem {
             }
             _ => (self.error.message(), self.error.advice()),
         };
+
         let title = self.status.canonical_reason().unwrap_or("Error");
         let details = Details {
             r#type: format!("urn:chunkflow:problem:{}", title.to_ascii_lowercase().replace(' ', "-")),
@@ -115,6 +116,7 @@ impl Problem {
             detail,
             remedy,
         };
+
         let mut response = json(self.status, &details);
         // For the server's log.
         response.extensions_mut().insert(self.error.clone());
@@ -124,9 +126,11 @@ impl Problem {
         if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&self.status) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(self.error.retry_after().unwrap_or(RETRY_AFTER)));
         }
+
         if let Some(methods) = self.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(methods));
         }
+
         response
     }
 }

@@ -59,6 +59,7 @@ impl Chunkflow {
             Ok((slot, format)) => Ok(self.asked(request, slot, format, origin, asker)),
             Err(problem) => Ok(Err(problem)),
         };
+
         async move {
             let asked = match asked {
                 Ok(asked) => asked,
@@ -102,9 +103,11 @@ impl Chunkflow {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(reply::ALLOWED));
             return Ok(Asked::Said(response));
         }
+
         if method != Method::GET && method != Method::HEAD {
             return Err(reply::method_not_allowed(method));
         }
+
         let resource = &*slot.now();
         is_known(resource)?;
         let format = named.map_or_else(|| accepted(request.headers()), Ok)?;
@@ -115,11 +118,13 @@ impl Chunkflow {
             Some(id) => params.resume(id, resource)?,
             None => {}
         }
+
         let base = match origin {
             _ if !resource.has_links() => Cow::default(),
             Some(origin) => Cow::from(origin),
             None => Cow::from(base(request)?),
         };
+
         let list = if !params.conditions.is_empty() {
             Arc::new(List::new(Arc::clone(resource), format, params.conditions, &base)).in_coding(coding)
         } else if slot.lasts {
@@ -127,6 +132,7 @@ impl Chunkflow {
         } else {
             self.0.guests.list(resource, format, coding, &base)
         };
+
         let ask = Ask {
             list,
             after: params.after,
@@ -138,9 +144,11 @@ impl Chunkflow {
             heartbeat: self.0.heartbeat,
             warms: false,
         };
+
         if method == Method::HEAD {
             return Ok(Asked::Said(self.head(&ask, format, request.uri())));
         }
+
         let query = ask.limit.and_then(|_| request.uri().query()).map(str::to_owned);
         Ok(Asked::List(AskedList { ask, slot, format, query }))
     }
@@ -162,6 +170,7 @@ impl Chunkflow {
         if let Some(slot) = self.slot(&name) {
             return Ok((slot, None));
         }
+
         if let Some((stem, extension)) = name.rsplit_once('.')
             && let Some(slot) = self.slot(stem)
         {
@@ -171,6 +180,7 @@ impl Chunkflow {
                 Error::new(Kind::Missing, format!("there is no format `{extension}`")).remedy(remedy).into()
             });
         }
+
         let names: Vec<&str> = self.names().collect();
         Err(Error::new(Kind::Missing, format!("there is no resource `{name}`"))
             .remedy(suggest::remedy("resources", &name, &names))
@@ -241,6 +251,7 @@ impl AskedList {
             let filter = before.iter().find(|filter| filter.column == column);
             filter.is_some_and(|filter| known.contains(filter))
         };
+
         let same_places = self.ask.after.is_start() || resource.seal().is_as(old.resource().seal());
         let same_filters = old.conditions().iter().all(|condition| holds(&condition.column));
         if resource.is_outdated() || !same_places || !same_filters {
@@ -336,5 +347,6 @@ fn status_value(how: How) -> HeaderValue {
         How::Loaded => return HeaderValue::from_static("chunkflow; fwd=miss; stored"),
         How::Joined => return HeaderValue::from_static("chunkflow; fwd=miss; collapsed"),
     };
+
     HeaderValue::try_from(value).expect("ASCII")
 }

@@ -92,6 +92,7 @@ impl Slot {
         if let Some(task) = renewal.task.as_ref().filter(|task| !task.handle.is_finished()) {
             return Some(task.ends.clone());
         }
+
         let outdated = self.now.load_full();
         let rests = renewal.failed.is_some_and(|failed| failed.elapsed() < PAUSE);
         let remake = Remake::clone(outdated.remake().filter(|_| outdated.is_outdated() && !rests)?);
@@ -107,6 +108,7 @@ impl Slot {
             }
             drop(ended);
         });
+
         renewal.task = Some(Task { handle: task.abort_handle(), ends: ends.clone() });
         Some(ends)
     }
@@ -173,6 +175,7 @@ mod tests {
                 std::future::pending().await
             })
         });
+
         let slot = Slot::new(outdated(remake));
         let recent = Arc::default();
 

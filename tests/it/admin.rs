@@ -84,6 +84,7 @@ fn other_hosts(admin: SocketAddr) -> Vec<String> {
         "localhost, evil.example",
         "",
     ];
+
     let port = format!(":{}", admin.port());
     names.iter().flat_map(|name| [(*name).to_owned(), format!("{name}{port}")]).collect()
 }
@@ -102,6 +103,7 @@ fn foreign(admin: SocketAddr) -> Vec<Fields> {
         "chrome-extension://abcdef".to_owned(),
         String::new(),
     ];
+
     let sites = ["cross-site", "same-site", "Same-Origin", "", "none, cross-site"];
     let mut all: Vec<Fields> = vec![];
     all.extend(origins.iter().map(|origin| vec![("origin", origin.clone())]));
@@ -128,6 +130,7 @@ fn without_a_token_only_this_machines_names_are_answered_to() {
     for host in own_hosts(admin) {
         assert_eq!(operated.ask("GET", "/metrics", "HTTP/1.1", &[("host", &host)]), 200, "{host}");
     }
+
     for host in other_hosts(admin) {
         for (method, target) in PATHS {
             for version in ["HTTP/1.1", "HTTP/1.0"] {
@@ -140,6 +143,7 @@ fn without_a_token_only_this_machines_names_are_answered_to() {
             assert_eq!(operated.ask("GET", &target, "HTTP/1.1", &[("host", "localhost")]), 400, "{target}");
         }
     }
+
     assert_eq!(operated.ask("GET", "/metrics", "HTTP/1.1", &[]), 400, "no host");
     assert_eq!(operated.ask("GET", "/metrics", "HTTP/1.1", &[("host", "localhost"), ("host", "evil")]), 400);
     assert_eq!(
@@ -147,6 +151,7 @@ fn without_a_token_only_this_machines_names_are_answered_to() {
         200,
         "HTTP/1.0 need not name one, and no browser speaks it"
     );
+
     // What proxies say is said by nobody here.
     let headers = [("host", "evil.example"), ("x-forwarded-host", "localhost"), ("forwarded", "host=localhost")];
     assert_eq!(operated.ask("GET", "/metrics", "HTTP/1.1", &headers), 400);
@@ -213,6 +218,7 @@ fn with_a_token_any_name_will_do_and_nothing_is_told_without_it() {
             assert_eq!(operated.ask("GET", "/metrics", "HTTP/1.1", &headers), status, "{host} {given:?}");
         }
     }
+
     assert!(operated.is_untouched());
 }
 
@@ -224,9 +230,11 @@ fn what_needs_a_token_is_judged_by_the_address_that_the_socket_is_bound_to() {
         let config = AdminConfig { listen: address.parse().unwrap(), token: token.map(str::to_owned) };
         server.block_on(async { Server::bind_admin(config, server.chunkflow.clone()) })
     };
+
     for loopback in ["127.0.0.1:0", "127.9.9.9:0", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
         assert!(bind(loopback, None).is_ok(), "{loopback}");
     }
+
     for beyond in ["0.0.0.0:0", "[::]:0", "[::ffff:0.0.0.0]:0"] {
         let refused = bind(beyond, None).err().unwrap().to_string();
         assert!(refused.contains("beyond loopback") && refused.contains("set `token`"), "{beyond}: {refused}");
@@ -298,6 +306,7 @@ fn somebody_else(page: String) -> (u16, Receiver<String>) {
             );
         }
     });
+
     (port, told)
 }
 
@@ -337,6 +346,7 @@ fn a_page_in_a_browser_on_this_machine_can_neither_purge_nor_reload_nor_read() {
         let output = chromium(folder.path()).args(["--dump-dom", &url]).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
+
     let rebound = dump("evil.example");
     assert!(rebound.contains("is not served here") && !rebound.contains("true"), "{rebound}");
     assert!(dump("127.0.0.1").contains("\"ok\": true"));

@@ -53,6 +53,7 @@ fn streams_count_for_the_address_that_a_trusted_proxy_names() {
         client.send("GET", "/numbers", "HTTP/1.1", &[("host", "localhost"), ("x-forwarded-for", address)]);
         client
     };
+
     let _first = open("192.0.2.1");
     until("the first has begun", || source.begun() == 1);
     let _second = open("6.6.6.6, 192.0.2.1");
@@ -66,6 +67,7 @@ fn streams_count_for_the_address_that_a_trusted_proxy_names() {
     for stream in [1, 3, 5] {
         client.send(&get(stream, "/numbers"));
     }
+
     // Each has a task of its own, so any of them may come too late.
     assert_eq!(client.next_of(&[HEADERS]).unwrap().status(), 429);
 }
@@ -82,6 +84,7 @@ fn requests_beyond_the_rate_get_429_and_others_and_probes_do_not() {
         assert_eq!(early.is_ok_and(|seconds| (1_000..=1_200).contains(&seconds)), reply.status != 200);
         reply.status
     };
+
     let asked: Vec<u16> = (0..5).map(|_| status("192.0.2.1", "/numbers")).collect();
     assert_eq!(asked, [200, 200, 200, 429, 429]);
     assert_eq!(status("192.0.2.1", "/"), 429);
@@ -107,6 +110,7 @@ fn a_client_that_takes_less_than_the_minimum_all_the_time_is_cut() {
         server.stall_timeout = stall;
         server.minimum_rate = 16 << 20;
     });
+
     let server = serve(&Numbers::new(200_000, 1_000), config);
     let mut slow = Client::with_buffer(server.address, 64 * 1024);
     slow.send("GET", "/numbers", "HTTP/1.1", &[("host", "localhost")]);
@@ -114,6 +118,7 @@ fn a_client_that_takes_less_than_the_minimum_all_the_time_is_cut() {
     while slow.stream.read_exact(&mut buffer).is_ok() {
         std::thread::sleep(pause);
     }
+
     assert_eq!(server.chunkflow.metrics().stalled(), 1);
     let mut slow = Frames::connect(server.address, &[(INITIAL_WINDOW, 100)]);
     slow.send(&get(1, "/numbers"));
@@ -124,6 +129,7 @@ fn a_client_that_takes_less_than_the_minimum_all_the_time_is_cut() {
             _ => break,
         }
     }
+
     assert!(slow.lives(), "over HTTP/2 only the stream ends");
 }
 
@@ -135,6 +141,7 @@ fn a_source_that_is_slow_is_not_the_clients_fault() {
         server.stall_timeout = Duration::from_millis(200);
         server.minimum_rate = 1 << 30;
     });
+
     let server = serve(&source, config);
     let mut old = Client::get(server.address, "/numbers");
     assert!(old.wait_for("{\"id\":10,"));
@@ -183,6 +190,7 @@ fn targets_and_heads_and_bodies_beyond_all_measure_are_refused_unread() {
         client.send("GET", &format!("/{target}"), "HTTP/1.1", &[("host", "localhost"), ("x", value)]);
         assert!([414, 431].contains(&client.read_reply("GET").status));
     }
+
     let fields: Vec<String> = (0..200).map(|at| format!("x-{at}")).collect();
     let fields: Vec<(&str, &str)> = fields.iter().map(|name| (&**name, "y")).collect();
     assert_eq!(ask(server.address, "GET", "/numbers", &fields).status, 431);
@@ -263,6 +271,7 @@ fn a_server_without_files_says_so_once_and_goes_on_when_there_are_some() {
             std::process::Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={files}:")]).status();
         assert!(limited.unwrap().success());
     };
+
     limit("4");
     let mut client = Client::get(server.address, "/tricks");
     // Time for many tries.

@@ -176,6 +176,7 @@ impl Client {
             }
             assert!(self.fill(), "no head came: {:?}", String::from_utf8_lossy(&self.pending));
         };
+
         let rest = self.pending.split_off(head_end);
         let head = String::from_utf8(std::mem::replace(&mut self.pending, rest)).unwrap();
         let mut lines = head.lines();
@@ -195,6 +196,7 @@ impl Client {
                 (body, !reset)
             }
         };
+
         Reply { status, headers, body, whole, reset: self.reset }
     }
 

@@ -241,6 +241,7 @@ fn a_browser_behind_an_nginx_that_is_set_up_as_the_docs_say_outlasts_a_server_th
         let from = docs.find(begin).unwrap_or_else(|| panic!("docs/resume.md says `{begin}`"));
         &docs[from..]
     });
+
     let own = own.lines().next().unwrap();
     let named = &named[..named.find("\n}").unwrap()];
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], servers::free_port()));

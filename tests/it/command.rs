@@ -56,6 +56,7 @@ fn a_broken_export_leaves_no_file_and_keeps_the_old_one() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+
     assert_eq!(std::fs::read(folder.join("list.json")).unwrap(), b"the old one");
     let names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(names.iter().all(|name| !name.to_string_lossy().ends_with(".part")), "{names:?}");
@@ -78,6 +79,7 @@ fn an_export_replaces_what_a_link_leads_to_and_writes_into_a_pipe() {
         let pipe = pipe.clone();
         move || std::fs::read(pipe).unwrap()
     });
+
     assert!(binary(&["export", "list", "--output", "pipe.csv"], folder).status().unwrap().success());
     assert_eq!(reader.join().unwrap(), list);
     assert!(!pipe.metadata().unwrap().is_file(), "it is a pipe still");
@@ -106,6 +108,7 @@ fn an_export_never_shows_a_file_to_those_who_could_not_read_the_one_it_replaces(
             .unwrap()
             .success()
     );
+
     assert_eq!(rights(&list).2, 0o640);
 
     let root = rights(&list).0 == 0;
@@ -137,6 +140,7 @@ fn an_export_never_shows_a_file_to_those_who_could_not_read_the_one_it_replaces(
             }
         }
     }
+
     assert!(seen > 0, "the part file was never seen");
 }
 
@@ -247,6 +251,7 @@ fn options_that_cannot_be_right_are_wrong_usage_and_say_what_to_write() {
         let output = binary(arguments, folder.path()).output().unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
+
     for (arguments, told) in [
         (&["serve", "--listen", "nonsense"][..], "write IP:PORT"),
         (&["serve", "--store", "foo:secret"], "--store memory:256MiB"),
@@ -259,6 +264,7 @@ fn options_that_cannot_be_right_are_wrong_usage_and_say_what_to_write() {
             "{arguments:?}: {code:?} {stderr}"
         );
     }
+
     let (code, stderr) = of(&["serve", "sqlite:nowhere.db"]);
     assert!(code == Some(1) && stderr.matches("No such file").count() == 1, "{code:?} {stderr}");
 }

@@ -52,6 +52,7 @@ n = 7
         "20:5: `n` is integer, not a text",
         "22:2: unknown key `nonsense` here",
     ];
+
     assert_eq!(found, expected);
     let rendered = parse(text).unwrap_err().to_string();
     for remedy in ["did you mean `stall_timeout`?", "did you mean `main`?", "did you mean `order`?", "ttl = \"5s\""] {
@@ -120,12 +121,14 @@ fn what_the_database_does_not_have_is_said_at_its_place() {
         "CREATE TABLE post (id INTEGER PRIMARY KEY, title TEXT); CREATE TABLE tag (id INTEGER PRIMARY KEY, name TEXT);
          CREATE TABLE link (a INTEGER REFERENCES post, b INTEGER REFERENCES post, t INTEGER REFERENCES tag); CREATE VIEW v AS SELECT * FROM post;",
     );
+
     let text = file.config(
         "table = \"post\"\norder = [\"-titel\"]\nfilters = [\"nmae\"]\n[resources.list.fields]\nx = \"titl\"\ny = { link = \"/a/{slug}/\" }\nz = { link = \"a\" }
 w = { through = \"link\", table = \"tag\", column = \"name\" }\nv = { via = \"title\", column = \"x\" }\nu = { from = \"tag\", column = \"name\" }
 t = { through = \"link\", on = \"a\", table = \"tag\" }\n[resources.b]\ndatabase = \"main\"\ntable = \"pots\"\n[resources.c]\ndatabase = \"main\"\ntable = \"v\"
 [resources.d]\ndatabase = \"main\"\ntable = \"post\"\nwhere = \"nowhere = 1\"\n[store]\nurl = \"etcd://x\"",
     );
+
     let found = complaints(&text);
     let expected = [
         "7:9: table `post` has no column `titel`",
@@ -142,9 +145,11 @@ t = { through = \"link\", on = \"a\", table = \"tag\" }\n[resources.b]\ndatabase
         "26:9: SQLite does not take the query: no such column: nowhere in",
         "28:7: no store of kind `etcd` here",
     ];
+
     for (found, expected) in found.iter().zip(&expected) {
         assert!(found.starts_with(expected), "{found}\n{expected}");
     }
+
     assert_eq!(found.len(), expected.len(), "{found:#?}");
 }
 
@@ -153,6 +158,7 @@ fn check_says_which_orders_are_slow_or_can_be_null() {
     let file = File::with(
         "CREATE TABLE item (id INTEGER PRIMARY KEY, place INTEGER, made TEXT NOT NULL); CREATE INDEX item_made ON item (made DESC)",
     );
+
     let slow = complaints(&file.config("table = \"item\"\norder = [\"place\"]"));
     assert_eq!(slow.len(), 2, "{slow:?}");
     assert_eq!(slow[0], "7:9: column `place` of the order can be NULL");
@@ -160,6 +166,7 @@ fn check_says_which_orders_are_slow_or_can_be_null() {
     for fast in ["order = [\"-made\"]", "order = [\"id\"]", "order = [\"-id\"]"] {
         assert_eq!(complaints(&file.config(&format!("table = \"item\"\n{fast}"))), [""; 0], "{fast}");
     }
+
     // The remedy works as it is printed.
     let rendered = checked(&file.config("table = \"item\"\norder = [\"-place\"]"));
     let remedy = rendered.lines().find_map(|line| Some(line.split_once("CREATE INDEX")?.1.to_owned())).unwrap();
@@ -195,6 +202,7 @@ fn the_example_configuration_is_right_and_shows_the_defaults() {
         let config = chunkflow::server::Config::parse("chunkflow.example.toml", text, &environment);
         format!("{:?}", config.unwrap_or_else(|complaints| panic!("{complaints}")))
     };
+
     let as_it_is = shown(text);
     // What is commented out shows its default, but where it says another, or stands for a column of somebody's.
     let (text, _) = text.split_once("# [admin]").unwrap();
@@ -208,6 +216,7 @@ fn the_example_configuration_is_right_and_shows_the_defaults() {
                 && !line.contains("default: ")
         })
     });
+
     let defaults: Vec<_> = defaults.collect();
     assert!(defaults.len() > 20, "{defaults:?}");
     for (commented, line) in defaults {
@@ -220,6 +229,7 @@ fn what_could_never_work_is_said_at_the_start() {
     let file = File::with(
         "CREATE TABLE t (id INTEGER PRIMARY KEY, title TEXT); CREATE TABLE c (id INTEGER PRIMARY KEY, t INTEGER REFERENCES t)",
     );
+
     let first = |resource: &str| complaints(&file.config(resource)).first().cloned().unwrap_or_default();
     assert!(first("table = \"t\"\nwhere = \"title = ?\"").contains("`where` has a parameter"));
     assert!(first("table = \"t\"\nttl = \"2562047788015215h\"").contains("longer than ten years"));
@@ -228,6 +238,7 @@ fn what_could_never_work_is_said_at_the_start() {
         let told = first(&format!("table = \"t\"\n[resources.\"{name}\"]\ndatabase = \"main\"\ntable = \"t\""));
         assert!(told.contains("cannot be the name of a resource"), "{name}: {told}");
     }
+
     let slow = "table = \"t\"\n[resources.list.fields]\nid = \"id\"\nc = { from = \"c\", column = \"id\" }";
     assert!(first(slow).contains("no index finds the related rows"), "{}", first(slow));
     file.open().execute_batch("CREATE INDEX c_t ON c (t)").unwrap();
@@ -259,12 +270,14 @@ fn a_key_that_guards_something_is_never_empty() {
         let head = if before.is_empty() { String::new() } else { format!("{before}{section}{after}") };
         if head.is_empty() { format!("{list}{key} = {value}\n") } else { format!("{head}{key} = {value}\n{list}") }
     };
+
     let texts = ["\"\"", "\" \"", "\"\\t\\n\"", "\"${EMPTY}\"", "\"${BLANK}${EMPTY}\""];
     let environment = |name: &str| Some(if name == "BLANK" { "  " } else { "" }.to_owned());
     let refused = |text: &str| {
         let complaints = chunkflow::server::Config::parse("chunkflow.toml", text, &environment).err();
         complaints.unwrap_or_else(|| panic!("it is taken: {text}")).to_string()
     };
+
     for (section, key) in [
         ("admin", "token"),
         ("admin", "listen"),
@@ -279,6 +292,7 @@ fn a_key_that_guards_something_is_never_empty() {
             assert_eq!(said.matches("error: ").count(), 1, "{said}");
         }
     }
+
     for (section, key, values) in [
         ("server", "allowed_hosts", &["[]", "[\"\"]", "[\"${EMPTY}\"]"][..]),
         ("server", "trusted_proxies", &["[\"\"]", "[\"${EMPTY}\"]"]),
@@ -289,6 +303,7 @@ fn a_key_that_guards_something_is_never_empty() {
             assert!(refused(&text(section, key, value)).contains(key), "{key} = {value}");
         }
     }
+
     let said = refused(&text("admin", "token", "\"a b\""));
     assert!(said.contains("cannot carry") && said.contains("openssl rand"), "{said}");
 }

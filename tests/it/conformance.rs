@@ -49,6 +49,7 @@ fn check(answered: Option<&str>, cases: Vec<Case>) {
             wrong.push((what, answer));
         }
     }
+
     assert!(wrong.is_empty(), "{wrong:#?}");
     source.permits.add_permits(1_000);
     others_are_served(&server);
@@ -66,6 +67,7 @@ fn mistakes_in_frames_end_what_the_standard_says() {
         let block: Vec<u8> = fields.iter().flat_map(|(name, value)| field(name, value)).collect();
         frame(HEADERS, END_STREAM | END_HEADERS, 1, &block)
     };
+
     let whole = [(":method", "GET"), (":scheme", "http"), (":path", "/numbers"), (":authority", "localhost")];
     let cases: Vec<Case> = vec![
         ("4.1 unknown frames are passed over", frame(99, 0, 0, b"?"), &[]),
@@ -149,6 +151,7 @@ fn mistakes_in_frames_end_what_the_standard_says() {
         ("8.3.1 an empty path", only(&[whole[0], whole[1], (":path", ""), whole[3]]), &[PROTOCOL_ERROR]),
         ("8.3.2 a status from a client", with(field(":status", "200")), &[PROTOCOL_ERROR]),
     ];
+
     check(None, cases);
 }
 
@@ -201,6 +204,7 @@ fn frames_in_a_wrong_order_end_what_the_standard_says() {
             ),
         ],
     );
+
     check(
         Some("/healthz"),
         vec![
@@ -218,6 +222,7 @@ fn heads_that_cannot_be_unpacked_end_the_connection() {
     let block = |before: &[u8], behind: &[u8]| {
         frame(HEADERS, END_STREAM | END_HEADERS, 1, &[before, &head("GET", "/numbers"), behind].concat())
     };
+
     check(
         None,
         vec![
@@ -253,6 +258,7 @@ fn a_request_that_shows_at_its_end_that_it_is_malformed_is_reset_and_not_answere
         ("trailers", with("GET", vec![]), frame(HEADERS, end, 1, &field("x", "y")), Some(200)),
         ("a long body without an end", with("POST", vec![]), frame(DATA, 0, 1, &[b'x'; 16_384]), Some(405)),
     ];
+
     for (what, begin, rest, status) in cases {
         let mut client = Frames::connect(server.address, &[]);
         client.send(&begin);

@@ -60,6 +60,7 @@ fn with_a_secret_no_cursor_shows_what_it_holds_and_each_goes_on_behind_its_row()
         let bytes = URL_SAFE_NO_PAD.decode(cursor).unwrap();
         bytes.windows(4).any(|part| part == b"4711")
     };
+
     let open = file.serve(PEOPLE);
     assert!(handed_out(&open).iter().all(|cursor| shows(cursor)), "without one they do");
 
@@ -73,6 +74,7 @@ fn with_a_secret_no_cursor_shows_what_it_holds_and_each_goes_on_behind_its_row()
         let resumed = ask(server.address, "GET", "/list.sse", &[("last-event-id", cursor)]);
         assert_eq!((resumed.status, resumed.whole), (200, true));
     }
+
     // The same place has one text, wherever it stands, since it stands in cached bytes.
     assert_eq!(cursors[..40], cursors[40..80]);
     assert_eq!(cursors[..39], cursors[80..]);
@@ -98,16 +100,19 @@ fn with_a_secret_a_cursor_that_no_key_of_it_made_is_a_bad_request_with_a_remedy(
         }
         statuses[0]
     };
+
     for (server, made_by) in [(&open, &open), (&old, &old), (&old, &twin), (&rotated, &old), (&rotated, &new)] {
         assert_eq!(takes(server, made_by), 200);
         assert_eq!(behind(server, &of(made_by)).results().len(), 33);
     }
+
     assert_eq!(takes(&new, &rotated), 200, "the first text seals");
     for (server, made_by) in
         [(&old, &open), (&rotated, &open), (&old, &new), (&new, &old), (&old, &rotated), (&open, &old)]
     {
         assert_eq!(takes(server, made_by), 400);
     }
+
     // Who knows the form and not the secret cannot make one up.
     let guess = Cursor::after(&[Value::Text(b"900-20-4711"), Value::Integer(3)]).unwrap();
     let plain = of(&open);
@@ -116,6 +121,7 @@ fn with_a_secret_a_cursor_that_no_key_of_it_made_is_a_bad_request_with_a_remedy(
     for made_up in [forged(&plain, &guess), forged(&encrypted, &guess), "A".repeat(40), "Ag".repeat(30)] {
         assert_eq!(behind(&old, &made_up).status, 400);
     }
+
     // And none is altered into another.
     let bytes = URL_SAFE_NO_PAD.decode(&encrypted).unwrap();
     for bit in 0..bytes.len() * 8 {
@@ -136,6 +142,7 @@ fn a_new_secret_is_another_key_for_chunks_that_hold_cursors_and_for_no_others() 
         file.config(plain),
         redis.port
     );
+
     let serve = |secret: String| Running::config(&with_secret(&config, &secret));
     let loads = |server: &Running, target: &str| {
         let before = server.chunkflow.metrics().loads();
@@ -143,6 +150,7 @@ fn a_new_secret_is_another_key_for_chunks_that_hold_cursors_and_for_no_others() 
         server.block_on(server.chunkflow.written());
         server.chunkflow.metrics().loads() - before
     };
+
     let others = ["/list", "/list.ndjson", "/list.csv", "/list?id=gt.20"];
     let holding = ["/list.sse", "/named", "/named.csv", "/list.sse?id=gt.20"];
 
@@ -150,6 +158,7 @@ fn a_new_secret_is_another_key_for_chunks_that_hold_cursors_and_for_no_others() 
     for target in others.into_iter().chain(holding) {
         assert!(loads(&old, target) > 0, "{target}");
     }
+
     // A server more, one that has begun to rotate, and one that is done with it.
     let (twin, rotated, new) =
         (serve(format!("{OLD:?}")), serve(format!("[{NEW:?}, {OLD:?}]")), serve(format!("{NEW:?}")));
@@ -159,11 +168,13 @@ fn a_new_secret_is_another_key_for_chunks_that_hold_cursors_and_for_no_others() 
         }
         assert!(loads(&new, target) > 0, "{target}: no secret that it knows vouches for what is there");
     }
+
     for target in holding {
         assert_eq!(loads(&twin, target), 0, "{target}");
         assert!(loads(&rotated, target) > 0, "{target}");
         assert_eq!(loads(&new, target), 0, "{target}: what the new one sealed is there");
     }
+
     // What came out of the store is good where it came out.
     for server in [&old, &rotated, &new] {
         let rows = server.get("/named").results();
@@ -239,6 +250,7 @@ fn a_made_up_cursor_with_a_value_that_its_column_cannot_have_is_a_bad_request() 
         "day" => vec![Value::Null, text, nul, Value::Text(b""), Value::Text(b"soon")],
         _ => vec![Value::Null],
     };
+
     for db in every_kind() {
         db.execute(
             "CREATE TABLE item (id INTEGER PRIMARY KEY, whole BIGINT NOT NULL, price NUMERIC(10,2) NOT NULL, day DATE NOT NULL, name VARCHAR(20) NOT NULL);
@@ -289,6 +301,7 @@ fn a_secret_that_could_be_guessed_is_refused_at_its_place_and_shown_nowhere() {
         assert!(told.contains("chunkflow.toml:2:10"), "{secret}: {told}");
         assert!(!told.contains("hunter2") && !told.contains(NEW), "{told}");
     }
+
     let told = parse(&config("7")).unwrap_err().to_string();
     assert!(told.contains("`secret` is integer, not a text"), "{told}");
     let shown = format!("{:?}", parse(&config(&format!("[{NEW:?}, {OLD:?}]"))).unwrap());
@@ -311,6 +324,7 @@ fn check_complains_of_an_order_that_only_cursors_show_unless_there_is_a_secret()
     ] {
         assert_eq!(checked(&file.config(resource)), "", "{resource}");
     }
+
     // The key at the end of each order too.
     let told = checked(&file.config("table = \"person\"\nfields = { name = \"name\" }"));
     assert!(told.contains("column `id` orders the list"), "{told}");
@@ -328,6 +342,7 @@ fn a_reload_takes_a_new_secret_over() {
         std::fs::write(file.folder.path().join("chunkflow.toml"), format!("[admin]\nlisten = \"{admin}\"\n{config}"))
             .unwrap();
     };
+
     write(&format!("{OLD:?}"));
     let server = Process::serve(&["serve", "--log", "info"], file.folder.path());
     let takes = |cursor: &str| server.get(&format!("/list?after={cursor}")).status;

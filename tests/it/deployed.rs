@@ -78,11 +78,13 @@ fn what_packages_are_made_of_is_there_and_what_they_run_can_be_read() {
             assert!(root.join(source).is_file(), "{source}")
         }
     }
+
     assert!(made >= 5);
     let build = include_str!("../../packaging/build");
     for line in ["Type=notify", "DynamicUser=yes", "ExecStart=/usr/local/bin/chunkflow serve"] {
         assert!(include_str!("../../deploy/chunkflow.service").contains(line), "{line}");
     }
+
     assert!(build.contains("s|^DynamicUser=yes|User=chunkflow"));
     for script in ["packaging/build", "packaging/test", "packaging/debian/postinst"] {
         let read = std::process::Command::new("sh").args(["-n", script]).current_dir(root).status().unwrap();

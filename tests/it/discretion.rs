@@ -69,11 +69,13 @@ fn no_complaint_tells_of_what_it_is_not_about_whatever_is_wrong_with_a_text() {
             .prop_map(|lines| lines.into_iter().map(str::to_owned).collect()),
         prop::collection::vec(select(LINES).prop_map(str::to_owned), 0..12),
     ];
+
     // Characters that are lost or come too much.
     let mistakes = prop::collection::vec(
         (any::<prop::sample::Index>(), prop::option::of(select(&['"', '\'', '[', '}', '\n', '#'][..]))),
         0..3,
     );
+
     let mut runner = TestRunner::new(ProptestConfig { cases: 400, ..ProptestConfig::default() });
     runner
         .run(&(lines, mistakes), |(mut lines, mistakes)| {

@@ -153,6 +153,7 @@ fn the_same_rows_are_the_same_bytes_from_every_database() {
             assert!(one == other, "{first:?}");
         }
     }
+
     assert!(bodies[0][0].contains("\"P0DT00H00M00S\""), "{}", bodies[0][0]);
 }
 
@@ -333,6 +334,7 @@ fn paths_of_files_are_the_urls_that_django_s_storage_makes() {
         "..a/.b",
         "[x]{y}|^`<z>",
     ];
+
     let urls: Value = serde_json::from_str(&oracle(&["urls"], &json!(paths).to_string())).unwrap();
     for db in every_kind() {
         db.execute("CREATE TABLE item (id INTEGER PRIMARY KEY, file VARCHAR(100))");

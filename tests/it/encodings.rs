@@ -140,6 +140,7 @@ fn each_row_is_read_once_and_each_chunk_compressed_once_however_many_ask_in_what
     for client in &mut clients {
         assert_eq!(ids(&decoded(client.read_reply("GET")).unwrap()), (1..=5_000).collect::<Vec<u64>>());
     }
+
     let mut reads = source.reads.lock().unwrap().clone();
     reads.sort_unstable();
     assert!(reads.windows(2).all(|pair| pair[0] != pair[1]), "no place is read twice: {reads:?}");
@@ -207,6 +208,7 @@ fn a_compressed_chunk_is_as_old_as_the_plain_one_and_is_refreshed_like_it() {
     for encoding in ["gzip", "br", "identity"] {
         until("all are fresh", || status(encoding).contains("hit; ttl=300"));
     }
+
     assert_eq!((reads(), server.chunkflow.metrics().compressed()), (2, 4), "and none is made of what is stale");
     // Served while the source is away, for as long as was promised.
     source.fail_behind(0, Kind::Unavailable);
@@ -225,6 +227,7 @@ fn chunks_compressed_from_stale_rows_are_refreshed_once_and_then_at_rest() {
         options.ttl = seconds(300);
         options.stale = seconds(200);
     });
+
     let server = Running::start(ServerConfig::default(), numbers_app(&source, options, hands.clock()));
     // The first chunk is gone when those behind it are stale, so that the stream reads ahead and finds these.
     assert_eq!(ids(&server.get("/numbers?limit=60")).len(), 60);
@@ -238,6 +241,7 @@ fn chunks_compressed_from_stale_rows_are_refreshed_once_and_then_at_rest() {
     for _ in 0..300 {
         whole();
     }
+
     assert!(compressed() <= 3 * chunks, "{} of {chunks} chunks", compressed());
 }
 

@@ -86,17 +86,20 @@ fn cut(cause: Cause, version: &str, format: &str, closes: Closes) -> (Vec<u8>, b
         Cause::ClientStalls => Numbers::new(200_000, 200),
         _ => Numbers::held_back(5_000, 200),
     };
+
     match cause {
         Cause::SourceFails => source.fail_behind(3_000, Kind::Unavailable),
         Cause::ClientStalls => {}
         _ => source.permits.add_permits(1),
     }
+
     let mut config = ServerConfig::default();
     match cause {
         Cause::ClientStalls => config.stall_timeout = Duration::from_millis(200),
         Cause::DrainIsOver => config.drain = Duration::from_millis(50),
         _ => config.drain = STUCK,
     }
+
     let server = serve(&source, config);
     let mut client = begin(&server, version, format, closes);
     match cause {
@@ -106,6 +109,7 @@ fn cut(cause: Cause, version: &str, format: &str, closes: Closes) -> (Vec<u8>, b
         Cause::SecondSignal => server.shutdown.stop(),
         Cause::ServerIsDropped => drop(server),
     }
+
     client.read_to_end()
 }
 
@@ -155,6 +159,7 @@ fn what_was_asked_for_before_a_fin_is_answered_one_after_the_other() {
         }
         assert_eq!(client.read_to_end(), (vec![], false), "{behind:?}");
     }
+
     // Nothing was asked for.
     let mut client = Client::connect(server.address);
     client.stream.shutdown(Shutdown::Write).unwrap();
@@ -206,6 +211,7 @@ fn a_whole_answer_arrives_though_its_client_still_sends() {
         let reply = client.read_reply("GET");
         assert!(reply.whole && !reply.reset && reply.body == expected, "{} bytes", reply.body.len());
     }
+
     // A body is not read, and its refusal arrives.
     let mut client = Client::connect(server.address);
     client.send("POST", "/numbers", "HTTP/1.1", &[("host", "localhost"), ("content-length", "200000")]);
@@ -264,6 +270,7 @@ fn over_http2_a_client_that_closed_its_half_gets_what_it_has_asked_for() {
             ended.push(frame.stream);
         }
     }
+
     ended.sort_unstable();
     assert_eq!(ended, [1, 3, 5]);
     assert!(!client.reset);
@@ -308,6 +315,7 @@ fn what_the_end_of_the_server_cuts_is_logged_as_that() {
         let killed = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
         assert!(killed.unwrap().success());
     };
+
     signal();
     until("it drains", || text().contains("draining"));
     signal();

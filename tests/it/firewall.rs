@@ -130,6 +130,7 @@ fn copy(mut from: TcpStream, mut to: TcpStream, silent: &AtomicBool, listens: Op
             return;
         }
     }
+
     if !silent.load(Ordering::SeqCst) {
         let _ = to.shutdown(std::net::Shutdown::Write);
     } else {

@@ -81,6 +81,7 @@ fn uses_the_page(member: &Member) {
     for part in ["Streams under way", "Databases", "main", "Store", "Last problems", "Last reload"] {
         browser.see(part);
     }
+
     let slow = Client::get(member.process.address, "/long");
     browser.see("127.0.0.1");
     browser.press("Cut the stream of long to 127.0.0.1");
@@ -97,6 +98,7 @@ fn uses_the_page(member: &Member) {
         );
         until(chart, || browser.evaluate(&points) == Value::Bool(true));
     }
+
     browser.is_accessible();
     browser.was_quiet(member.admin, "");
 }
@@ -111,6 +113,7 @@ fn an_operator_uses_each_command_each_part_of_the_page_and_each_panel_on_a_fleet
          WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 40000)
          INSERT INTO long SELECT i, hex(randomblob(300)) FROM n;",
     );
+
     let store = format!("redis://127.0.0.1:{}", redis.port);
     let fleet = [Member::start(&file, &store), Member::start(&file, &store)];
     let admins = fleet.each_ref().map(|member| member.admin.to_string());

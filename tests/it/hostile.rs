@@ -28,12 +28,14 @@ fn more_streams_than_allowed_are_refused() {
         pairs.contains(&(3, 100)) && pairs.contains(&(6, 16_384)),
         "streams and heads have limits that are said: {pairs:?}"
     );
+
     // The limit counts once the client knows of it.
     client.send(&frame(SETTINGS, 1, 0, &[]));
     assert!(client.lives());
     for stream in 0..101 {
         client.send(&get(1 + 2 * stream, "/numbers"));
     }
+
     let refused = client.next_of(&[RST_STREAM, GOAWAY]).unwrap();
     assert_eq!((refused.kind, refused.stream, refused.code()), (RST_STREAM, 201, REFUSED_STREAM));
     source.permits.add_permits(1_000);
@@ -75,6 +77,7 @@ fn a_head_is_bounded_however_it_is_sent() {
     for (at, piece) in pieces.iter().enumerate() {
         client.send(&frame(CONTINUATION, if at + 1 == pieces.len() { END_HEADERS } else { 0 }, 1, piece));
     }
+
     assert_eq!(client.next_of(&[HEADERS, GOAWAY]).unwrap().status(), 431);
     // Without end, in large pieces and in empty ones.
     for piece in [field("x", &"y".repeat(16_000)), vec![]] {
@@ -87,6 +90,7 @@ fn a_head_is_bounded_however_it_is_sent() {
         }
         while client.next().is_some() {}
     }
+
     // A few bytes that stand for many: a large field in the table, named again and again.
     let mut client = Frames::connect(server.address, &[]);
     let mut block = head("GET", "/numbers");

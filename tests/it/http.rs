@@ -30,6 +30,7 @@ fn every_list_has_the_headers_of_the_contract() {
         assert_eq!(reply.header("x-request-id").len(), 16);
         assert!(server.get(target).header("cache-status").starts_with("chunkflow; hit; ttl="));
     }
+
     assert_eq!(
         ask(server.address, "GET", "/list", &[("x-request-id", "from-the-client")]).header("x-request-id"),
         "from-the-client"
@@ -73,10 +74,12 @@ fn head_has_the_headers_of_get_and_reads_nothing() {
     for name in ["content-type", "cache-control", "vary", "x-content-type-options", "content-length"] {
         assert_eq!(head.header(name), get.header(name), "{name}");
     }
+
     // The second that it ends with may pass between the two.
     for reply in [&head, &get] {
         assert!(reply.header("cache-status").starts_with("chunkflow; hit; ttl="), "{}", reply.header("cache-status"));
     }
+
     // Of a limited list too, once it is at hand.
     for target in ["/numbers?limit=5", "/numbers?limit=120", "/numbers?limit=300"] {
         server.get(target);
@@ -86,6 +89,7 @@ fn head_has_the_headers_of_get_and_reads_nothing() {
             assert_eq!(head.header(name), get.header(name), "{name} of {target}");
         }
     }
+
     // And of one that is too long to be gathered before its first byte.
     let server = serve_numbers(&Numbers::new(3_000, 100));
     server.get("/numbers?limit=1500");
@@ -95,6 +99,7 @@ fn head_has_the_headers_of_get_and_reads_nothing() {
     for name in ["content-length", "link", "x-accel-buffering"] {
         assert_eq!(head.header(name), get.header(name), "{name}");
     }
+
     assert_eq!((get.header("content-length"), ids(&get).len()), (&*get.body.len().to_string(), 1_500));
 }
 
@@ -124,6 +129,7 @@ fn every_wrong_request_is_a_problem_with_a_remedy() {
     let cursor = |reply: &crate::support::Reply| {
         reply.header("link").split("after=").nth(1).unwrap().split('>').next().unwrap().to_owned()
     };
+
     let right = cursor(&server.get("/list?limit=3"));
     let foreign = cursor(&other.get("/list?limit=3"));
     let mut altered = right.clone().into_bytes();
@@ -151,6 +157,7 @@ fn every_wrong_request_is_a_problem_with_a_remedy() {
         (400, "/list?name=eq.%FF".to_owned()),
         (400, "/list?name=eq.%00".to_owned()),
     ];
+
     for (status, target) in wrong {
         let reply = server.get(&target);
         let problem = reply.json();
@@ -162,6 +169,7 @@ fn every_wrong_request_is_a_problem_with_a_remedy() {
             assert!(problem[key].as_str().is_some_and(|text| !text.is_empty()), "{target}: {key} in {problem}");
         }
     }
+
     let reply = ask(server.address, "GET", "/list", &[("accept", "image/png")]);
     assert_eq!(reply.status, 406);
     assert!(reply.json()["remedy"].as_str().unwrap().contains("application/json"));
@@ -205,6 +213,7 @@ fn links_follow_the_host_of_the_request_and_never_mix() {
         client.send("GET", "/list", "HTTP/1.1", headers);
         client.read_reply("GET").results()[99]["url"].as_str().unwrap().to_owned()
     };
+
     for _ in 0..2 {
         assert_eq!(url(&[("host", "a.example")]), "http://a.example/items/100/");
         assert_eq!(url(&[("host", "b.example:81")]), "http://b.example:81/items/100/");
@@ -282,10 +291,12 @@ fn one_connection_serves_many_requests() {
             assert_eq!(ids(&reply), expected);
         }
     }
+
     // Two requests at once.
     for _ in 0..2 {
         client.send("GET", "/numbers", "HTTP/1.1", &[("host", "localhost")]);
     }
+
     assert_eq!(ids(&client.read_reply("GET")), expected);
     assert_eq!(ids(&client.read_reply("GET")), expected);
 }
@@ -301,6 +312,7 @@ fn streams_and_connections_beyond_their_bounds_get_503() {
         }),
         app,
     );
+
     let mut first = Client::get(server.address, "/numbers");
     until("the first stream has begun", || source.begun() == 1);
     let mut second = Client::get(server.address, "/numbers");
@@ -388,6 +400,7 @@ fn the_operator_sees_the_counters_on_a_listener_of_its_own() {
         let refused = ask(address, "GET", "/metrics", headers);
         assert_eq!((refused.status, &refused.json()["status"]), (401, &401.into()));
     }
+
     let metrics = ask(address, "GET", "/metrics", &[("authorization", "bearer secret")]);
     assert_eq!(metrics.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
     let text = String::from_utf8(metrics.body).unwrap();
@@ -398,6 +411,7 @@ fn the_operator_sees_the_counters_on_a_listener_of_its_own() {
     ] {
         assert!(text.contains(line), "{line} in {text}");
     }
+
     assert_eq!(ask(address, "GET", "/numbers", &[("authorization", "Bearer secret")]).status, 404, "and no list there");
 }
 

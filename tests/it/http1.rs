@@ -57,6 +57,7 @@ fn a_connection_goes_on_for_as_long_as_its_client_wants() {
     let ask = |version: &str, option: &str| {
         sent(&server, format!("GET /numbers {version}\r\nhost: localhost\r\nconnection: {option}\r\n\r\n").as_bytes())
     };
+
     for (version, option, answered) in [("HTTP/1.1", "keep-alive", ""), ("HTTP/1.0", "Keep-Alive", "keep-alive")] {
         let mut client = ask(version, option);
         for _ in 0..3 {
@@ -64,11 +65,13 @@ fn a_connection_goes_on_for_as_long_as_its_client_wants() {
             client.send("GET", "/numbers", version, &[("host", "localhost"), ("connection", option)]);
         }
     }
+
     for (version, option, answered) in [("HTTP/1.1", "x, Close", "close"), ("HTTP/1.0", "x", "")] {
         let mut client = ask(version, option);
         assert_eq!(list(&client.read_reply("GET")), answered);
         assert_eq!(client.read_to_end(), (vec![], false));
     }
+
     // Where there is no length, only the end of the connection ends an old client's list.
     let long = serve_numbers(&Numbers::new(30_000, 200));
     let mut client = Client::connect(long.address);
@@ -104,6 +107,7 @@ fn whoever_sends_what_is_no_request_is_told_what_to_do() {
         b"GET /numbers HTTP/3.0\r\nhost: localhost\r\n\r\n",
         b"nonsense\r\n\r\nGET /numbers HTTP/1.1\r\nhost: localhost\r\n\r\n",
     ];
+
     for bytes in wrong {
         let mut client = sent(&server, bytes);
         let reply = client.read_reply("GET");
@@ -112,6 +116,7 @@ fn whoever_sends_what_is_no_request_is_told_what_to_do() {
         assert!(reply.json()["remedy"].as_str().is_some_and(|remedy| remedy.contains("http")), "{said}");
         assert_eq!(client.read_to_end(), (vec![], false), "{said}");
     }
+
     assert_eq!(server.chunkflow.metrics().complete(), 1);
 }
 
@@ -143,6 +148,7 @@ fn the_request_line_names_the_host_and_the_one_host_field_must_be_right_all_the_
         let request = format!("GET {target} HTTP/1.1\r\n{fields}Connection: close\r\n\r\n");
         assert_eq!(sent(&server, request.as_bytes()).read_reply("GET").status, status, "{target} {hosts:?}");
     }
+
     for (target, hosts, status) in [
         ("/numbers", &[][..], 200),
         ("http://localhost/numbers", &[], 200),
@@ -153,6 +159,7 @@ fn the_request_line_names_the_host_and_the_one_host_field_must_be_right_all_the_
         let request = format!("GET {target} HTTP/1.0\r\n{fields}\r\n");
         assert_eq!(sent(&server, request.as_bytes()).read_reply("GET").status, status, "{target} {hosts:?}");
     }
+
     for (hosts, status) in
         [(&[][..], 200), (&["localhost"], 200), (&["other.example"], 400), (&["localhost", "localhost"], 400)]
     {

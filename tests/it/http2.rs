@@ -41,6 +41,7 @@ fn real_clients_get_the_same_list_as_over_http1() {
         let output = run(program, arguments);
         assert!(output.status.success() && output.stdout == plain, "{program}: {:?}", output.stderr);
     }
+
     let output = run("h2load", &["--requests=300", "--clients=10", "--max-concurrent-streams=20", &url]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("300 done, 300 succeeded, 0 failed"), "{said}");
@@ -138,6 +139,7 @@ fn a_stream_whose_window_stays_shut_is_reset_and_the_others_go_on() {
         }
         assert!(client.lives());
     }
+
     until("both are counted as stalled", || server.chunkflow.metrics().stalled() == 2);
     assert_eq!(server.chunkflow.metrics().streams(), 0);
 }
@@ -178,6 +180,7 @@ fn windows_are_kept_to_the_byte_when_settings_change_them() {
         assert_eq!((data.kind, &*data.payload), (DATA, &plain[at..at + length]));
         at += length;
     }
+
     assert!(client.lives());
 }
 
@@ -215,6 +218,7 @@ fn a_connection_without_a_stream_is_ended_and_so_is_a_preface_that_never_comes()
         server.header_timeout = times;
         server.idle_timeout = times;
     });
+
     let server = serve(&Numbers::new(5, 1), config);
     let mut idle = Frames::connect(server.address, &[]);
     idle.send(&get(1, "/numbers"));
@@ -306,6 +310,7 @@ fn what_is_spoken_is_told_by_first_bytes_that_come_in_pieces() {
         in_pieces(&mut client.stream, request.as_bytes());
         assert_eq!(client.read_reply("GET").status, status, "{method}");
     }
+
     // As far as the preface goes, and then no further.
     for length in 1..preface.len() {
         let mut client = Client::connect(server.address);

@@ -63,12 +63,14 @@ fn browsers_get_a_page_at_the_root_and_programs_get_json() {
         assert!(page.header("content-security-policy").contains("default-src 'none'"));
         assert!(page.body.len() <= 30_000, "{} bytes", page.body.len());
     }
+
     for accept in ["*/*", "application/json", "application/json, text/html", "image/png", "text/html;q=0", "nonsense"] {
         let index = get(server.address, accept);
         assert_eq!(index.header("content-type"), "application/json; charset=utf-8", "{accept}");
         assert_eq!(index.header("vary"), "Accept", "{accept}");
         assert_eq!(index.json()["resources"][0]["name"], "numbers");
     }
+
     assert_eq!(server.get("/").json()["resources"][0]["path"], "/numbers", "without an `Accept` header too");
 
     let head = ask(server.address, "HEAD", "/", &[("accept", BROWSER)]);
@@ -145,6 +147,7 @@ fn the_request_in_each_language_of_the_page_reads_the_list_as_pasted() {
         ("JavaScript", "get.mjs", &["node", "get.mjs"]),
         ("Go", "get.go", &["go", "run", "get.go"]),
     ];
+
     for (language, file, command) in programs {
         let code = said["code"][language].as_str().unwrap();
         std::fs::write(folder.path().join(file), code).unwrap();
@@ -176,6 +179,7 @@ fn a_list_that_is_cut_is_shown_as_cut_and_one_that_is_stopped_as_stopped() {
     for run in said["card"]["runs"].as_array().unwrap() {
         assert!(["cut", "failed"].iter().any(|end| run.as_str().unwrap().ends_with(end)), "{said}");
     }
+
     assert!(said["card"]["problem"].as_str().unwrap().contains("not whole"), "{said}");
 
     let source = Numbers::held_back(5_000, 200);
@@ -252,6 +256,7 @@ fn rows_names_and_members_that_are_made_to_harm_the_page_do_nothing() {
         |row: &BTreeMap<String, u32>| row.len(),
         async |_: Fetch<usize>| Ok::<_, std::io::Error>(vec![BTreeMap::from([(String::from("0000"), 1)])]),
     );
+
     let wide = Resource::new("wide", Arc::new(source), ResourceOptions::default()).unwrap();
     let app = Chunkflow::new(Arc::new(Memory::new(64 << 20))).with(wide);
     let server = Running::start(ServerConfig::default(), app);

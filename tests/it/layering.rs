@@ -50,6 +50,7 @@ fn sources() -> BTreeMap<String, String> {
             }
         }
     }
+
     found
 }
 
@@ -89,6 +90,7 @@ fn words_behind(path: &str, text: &str) -> Vec<String> {
             }
         }
     }
+
     found
 }
 
@@ -109,6 +111,7 @@ fn passed_on(text: &str) -> BTreeMap<String, String> {
             }
         }
     }
+
     found
 }
 
@@ -209,6 +212,7 @@ fn files_of_one_folder_do_not_import_each_other_in_a_circle() {
             folders.entry(folder.to_owned()).or_default().insert(own, beside(folder, text, &sources));
         }
     }
+
     for (folder, imports) in folders {
         for start in imports.keys() {
             let mut reached = BTreeSet::new();

@@ -52,6 +52,7 @@ fn resource(name: &str, total: usize, fetches: &Arc<AtomicUsize>) -> Resource {
             }
         },
     );
+
     Resource::new(name, Arc::new(source), ResourceOptions::default()).unwrap()
 }
 
@@ -85,6 +86,7 @@ async fn a_closure_is_a_list_like_any_other() {
         "{}",
         &json[..200]
     );
+
     assert!(json.contains(r#""stops":["a\u2028b"],"note":null"#));
     assert!(rows.iter().enumerate().all(|(n, row)| row["number"] == format!("CF{n:05}")));
     let cold = fetches.load(Ordering::SeqCst);
@@ -95,6 +97,7 @@ async fn a_closure_is_a_list_like_any_other() {
         csv,
         "number,seats,stops,note\r\nCF00000,18446744073709551615,[],\"say \"\"hi\"\", twice\"\r\nCF00001,18446744073709551614,\"[\"\"a\\u2028b\"\"]\",\r\n"
     );
+
     let (status, problem) = body(&chunkflow, "/flights?number=eq.x").await;
     assert_eq!((status.as_u16(), problem.contains("limit, after")), (400, true), "a closure has no filters: {problem}");
 }
@@ -108,6 +111,7 @@ async fn a_closure_that_fails_or_hangs_is_a_problem() {
         |row: &u8| *row,
         |_: Fetch<u8>| async { Err::<Vec<u8>, _>(chunkflow::Error::new(chunkflow::Kind::Unavailable, "away")) },
     );
+
     let hanging =
         closure(&["id"], |row: &u8| *row, |_: Fetch<u8>| std::future::pending::<Result<Vec<u8>, std::io::Error>>());
     let hanging = hanging.limits(GateLimits::default(), Duration::from_millis(50));
@@ -239,6 +243,7 @@ async fn a_resource_that_no_name_leads_to_is_answered_as_one_of_the_table_whatev
     let row = |body: &[u8], at: usize| {
         serde_json::from_slice::<serde_json::Value>(body).unwrap()["results"][at]["number"].clone()
     };
+
     assert_eq!([row(&page, 1), row(&rest, 0)], ["CF00001", "CF00002"]);
 }
 
@@ -284,6 +289,7 @@ async fn a_resource_that_is_made_for_one_request_leaves_its_chunks_behind_and_no
             tokio::task::yield_now().await;
         }
     }
+
     let text = chunkflow.exposition(MetricsFormat::Text);
     let counted: Vec<&str> = text.lines().filter(|line| line.starts_with("chunkflow_loads_total{")).collect();
     assert_eq!(counted.len(), 102, "the one in the table, a hundred by name, and the others together");

@@ -15,6 +15,7 @@ fn expected(path: &std::path::Path, base: &str) -> Vec<Value> {
         let mut statement = connection.prepare(&sql).unwrap();
         statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     };
+
     let mut tricks = connection
         .prepare("SELECT id, title, slug FROM tricks_trick WHERE publishing_status LIKE 'published%' ORDER BY id")
         .unwrap();
@@ -25,6 +26,7 @@ fn expected(path: &std::path::Path, base: &str) -> Vec<Value> {
         let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
         slug.bytes().map(|byte| if keep(byte) { (byte as char).to_string() } else { format!("%{byte:02X}") }).collect()
     };
+
     rows.map(Result::unwrap)
         .map(|(id, title, slug)| {
             json!({

@@ -79,6 +79,7 @@ fn a_line_of_the_access_log_says_who_asked_for_what_and_how_it_went() {
     ] {
         assert!(line.contains(part), "{part} in {line}");
     }
+
     assert!(!line.contains('\u{9b}'), "nothing of a client's moves a terminal: {line}");
     let agent = "x".repeat(5_000);
     logged.get("/list", &[("user-agent", &agent), ("x-request-id", "mine-2")]);

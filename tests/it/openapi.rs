@@ -52,11 +52,13 @@ fn each_row_of_every_type_of_postgresql_is_as_described() {
             ("jb", json!({})),
         ],
     );
+
     // NOT NULL, and yet no number.
     db.execute(
         "CREATE TABLE other (id int PRIMARY KEY, f float8 NOT NULL, n numeric NOT NULL, t timestamp NOT NULL);
          INSERT INTO other VALUES (1, 'NaN', 'NaN', 'infinity'), (2, 1, 2, '2026-01-01')",
     );
+
     let members = described(&db.serve("table = \"other\""));
     types(
         &members,
@@ -99,6 +101,7 @@ fn each_row_of_sqlite_is_as_described_whatever_its_columns_hold() {
             ("r", any.clone()),
         ],
     );
+
     let members = described(&db.serve("table = \"strict\""));
     types(
         &members,
@@ -110,6 +113,7 @@ fn each_row_of_sqlite_is_as_described_whatever_its_columns_hold() {
             ("a", json!({})),
         ],
     );
+
     let members = described(&db.serve("table = \"seen\"\nkey = [\"id\"]"));
     types(&members, &[("t", any)]);
 }

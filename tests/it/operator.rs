@@ -205,6 +205,7 @@ fn a_hostile_name_of_a_list_is_text_and_nothing_else() {
         let source = Numbers::new(20, 10) as std::sync::Arc<dyn Source>;
         app = app.with(Resource::new(name, source, ResourceOptions::default()).unwrap());
     }
+
     let server = Running::start(ServerConfig::default(), app);
     let admin = operate(&server, None);
     let mut browser = Browser::start();
@@ -216,6 +217,7 @@ fn a_hostile_name_of_a_list_is_text_and_nothing_else() {
         let is_warm = |list: &Value| list["name"] == name && list["chunks"] != 0;
         until("it is warm", || status(admin)["lists"].as_array().unwrap().iter().any(is_warm));
     }
+
     assert_ne!(browser.evaluate("document.title"), "harmed");
     assert_eq!(browser.evaluate("document.querySelectorAll('img, script').length"), 1, "its own script");
     browser.was_quiet(admin, "");
@@ -240,6 +242,7 @@ fn the_page_is_one_file_that_may_ask_nobody_else() {
     for (method, target) in [("GET", "/status.json"), ("POST", "/warm/numbers"), ("POST", "/cut/1"), ("POST", "/")] {
         assert_eq!(ask(admin, method, target, &[]).status, 401, "{method} {target}");
     }
+
     assert_eq!(server.get("/status.json").status, 404, "never on the public listener");
 }
 
@@ -262,6 +265,7 @@ fn warming_a_list_with_links_needs_a_host_and_takes_only_one() {
     {
         assert_eq!(ask(admin, "POST", &format!("/warm/linked{wrong}"), &[]).status, 400, "{wrong}");
     }
+
     assert_eq!(ask(admin, "POST", "/warm/nothing", &[]).status, 404);
     let own = format!("http://{}", server.address);
     assert_eq!(ask(admin, "POST", &format!("/warm/linked?host={own}"), &[]).status, 202);
@@ -318,6 +322,7 @@ fn cutting_a_stream_over_http2_resets_that_stream_alone() {
         number = status(admin)["under_way"][0]["number"].clone();
         number.is_u64()
     });
+
     assert_eq!(ask(admin, "POST", &format!("/cut/{number}"), &[]).status, 204);
     assert_eq!(curl.wait().unwrap().code(), Some(92), "curl sees a reset of its stream");
     assert_eq!(ask(admin, "POST", &format!("/cut/{number}"), &[]).status, 404);

@@ -36,6 +36,7 @@ fn read(file: &File, spec: Spec, sizes: Sizes, format: Format) -> Result<Vec<u8>
         options.fields = Some(fields);
         options.sizes = sizes;
     });
+
     let chunkflow =
         Chunkflow::new(Arc::new(Memory::new(16 << 20))).with(Resource::new("list", source, options).unwrap());
     runtime.block_on(async {
@@ -65,11 +66,13 @@ proptest! {
         for (id, row) in rows.iter().enumerate() {
             sql += &format!("INSERT INTO item VALUES ({}, {});", id * 2, row.join(", "));
         }
+
         let order: Vec<OrderBy> = order.iter().zip(descending).map(|(name, descending)| OrderBy { column: (*name).into(), descending }).collect();
         let terms: Vec<String> = order.iter().map(|by| format!("{}{}", by.column, if by.descending { " DESC" } else { "" })).collect();
         if index && !terms.is_empty() {
             sql += &format!("CREATE INDEX i ON item ({});", terms.join(", "));
         }
+
         let file = File::with(&sql);
         let spec = Spec::default().with(|spec| { spec.table = "item".into(); spec.order = order; spec.fields = Some(vec![("id".into(), chunkflow::source::FieldSpec::Column("id".into()))]); });
         let body = read(&file, spec, Sizes { rows: per_chunk, bytes: 1 }, Format::named("ndjson").unwrap()).unwrap();
@@ -132,6 +135,7 @@ fn an_edit_of_a_long_list_renames_few_of_its_chunks() {
             (all, chunks)
         })
     };
+
     let (_, before) = bodies(&file);
     assert!(before.len() > 900, "{}", before.len());
     for edit in [

@@ -86,6 +86,7 @@ fn a_reload_without_the_file_is_refused_and_the_old_configuration_goes_on() {
         (&["serve", "--config", "./here/../other.toml"], "other.toml"),
         (&["serve", "sqlite:test.sqlite"], FILE),
     ];
+
     for (arguments, name) in ways {
         let file = numbered(10);
         let folder = file.folder.path();
@@ -118,6 +119,7 @@ fn what_is_served_without_a_file_stays_though_one_appears() {
         (&["serve", "sqlite:test.sqlite"], &[], "/item"),
         (&["serve"], &[DATABASE], "/item"),
     ];
+
     for (arguments, environment, list) in ways {
         let file = numbered(10);
         let folder = file.folder.path();
@@ -177,11 +179,13 @@ fn the_log_says_what_is_served_where_nobody_wrote_a_configuration() {
         (&["serve", "sqlite:test.sqlite"], &[], "the tables of the database of the command line"),
         (&["serve"], &[], "the demo list: GET /tricks"),
     ];
+
     for (arguments, environment, told) in ways {
         let server = Logged::start(arguments, folder, environment);
         let said = fs::read_to_string(&server.log).unwrap();
         assert!(said.contains(told), "{arguments:?}: {said}");
     }
+
     // Without the URL there is nothing else to say.
     let server = Logged::start(&[], folder, &[]);
     assert!(!fs::read_to_string(&server.log).unwrap().contains("DATABASE_URL"));

@@ -52,6 +52,7 @@ fn walk(server: &Running, version: &str, path: &str, limit: u64, coding: &str) -
         walk.targets.push(target);
         walk.pages.push(rows);
     }
+
     walk
 }
 
@@ -146,6 +147,7 @@ fn pages_that_nobody_reads_hold_no_more_than_the_budget_and_all_rows_are_found_b
         }
         assert!(rows.iter().copied().eq(1..=1_000), "{} rows", rows.len());
     }
+
     assert!((1..=90).contains(&full), "{full} of 100 found room for all their rows");
 }
 
@@ -183,6 +185,7 @@ fn next_keeps_the_rest_of_the_query_as_it_is_and_names_no_path() {
          WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 300)
          INSERT INTO item SELECT i, CASE i % 3 WHEN 0 THEN '中国 a+b' ELSE 'x' END FROM n",
     );
+
     let server = file.serve("table = \"item\"\nfilters = [\"id\", \"name\"]\ncount = true");
     for query in ["name=eq.%E4%B8%AD%E5%9B%BD%20a%2Bb", "name=eq.中国+a%2Bb", "%6Eame=eq.中国%20a%2Bb&id=gt.0"] {
         let mut target = format!("/list?{query}&limit=7");
@@ -223,5 +226,6 @@ fn events_of_a_page_that_ends_early_go_on_to_their_limit_and_no_further() {
         }
         assert!(rows.iter().copied().eq(1..=expected), "{limit}: {} rows", rows.len());
     }
+
     assert_eq!(ask(server.address, "GET", "/numbers.sse?limit=3", &[("last-event-id", "x~y")]).status, 400);
 }

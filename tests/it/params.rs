@@ -21,6 +21,7 @@ fn a_limit_gives_the_first_rows_and_the_place_to_go_on() {
         }
         assert_eq!(seen, (1..=1_000).collect::<Vec<_>>(), "in steps of {step}");
     }
+
     assert_eq!(server.get("/numbers?limit=0").body, br#"{"results":[]}"#);
     assert_eq!(ids(&server.get("/numbers?limit=18446744073709551615")).len(), 1_000);
 }
@@ -31,6 +32,7 @@ fn filters_give_the_rows_that_sql_gives() {
         "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, price REAL, note TEXT);
          INSERT INTO item VALUES (1,'a',1.5,NULL),(2,'b',2,'x'),(3,'b,c',3.25,'y'),(4,'O''Reilly',-4,''),(5,'a',0,'50%'),(6,NULL,NULL,'50')",
     );
+
     let server = file.serve("table = \"item\"\nfilters = [\"id\", \"name\", \"price\", \"note\"]");
     for (query, expected) in [
         ("id=eq.3", vec![3]),

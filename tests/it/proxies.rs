@@ -146,6 +146,7 @@ impl Before {
             // Some proxies pass nothing on of an answer that they do not have whole.
             asked.comes("{\"id\":2,");
         }
+
         cut();
         let (code, body, error) = asked.end();
         assert!(!body.ends_with(b"]}"), "nothing was cut off: {} bytes, {error}", body.len());
@@ -222,6 +223,7 @@ fn pass_on_until_told(mut client: TcpStream, origin: SocketAddr, orders: &Mutex<
     if length == 0 {
         return;
     }
+
     let mut server = TcpStream::connect(origin).unwrap();
     server.write_all(&request[..length]).unwrap();
 
@@ -327,6 +329,7 @@ fn a_server_that_is_killed_in_mid_stream_is_seen_behind_proxies_but_for_http_1_0
             (stream, before.cut(encoding, when, kill))
         })
     };
+
     each(&PROXIES, seen, |proxy| proxy.short.map(|short| (proxy.crash, short)));
 }
 
@@ -390,11 +393,13 @@ fn nothing_that_a_client_makes_up_passes_an_nginx_that_is_set_up_as_the_pages_sa
         include_str!("../../docs/proxies.md"),
         include_str!("../../docs/coming-from-a-web-framework.md"),
     ];
+
     let file = numbered(3);
     let server = file.serve(
         "table = \"item\"\n[resources.list.fields]\nid = \"id\"\nurl = { link = \"/i/{id}\" }\n[server]\nallowed_hosts = [\"*\"]\n\
          trusted_proxies = [\"127.0.0.1\"]",
     );
+
     let all: Vec<String> = pages.into_iter().flat_map(set_by_nginx).collect();
     assert_eq!(all.len(), 4, "{all:?}");
     for fields in all {

@@ -36,6 +36,7 @@ fn read_with(program: &[&str], body: &[u8]) -> String {
         "{program:?}: {told}\n{}",
         String::from_utf8_lossy(&body[..body.len().min(2_000)])
     );
+
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -99,6 +100,7 @@ fn strict_csv_readers_find_every_row_and_behind_them_their_number() {
         let _ = write!(sql, "INSERT INTO item VALUES ({id}, {text}, {id} - 1, NULL);");
         sql
     });
+
     let file = File::with(&format!(
         "CREATE TABLE item (id INTEGER PRIMARY KEY, text, n INTEGER, void TEXT); {rows}
          INSERT INTO item VALUES (100, NULL, NULL, NULL), (101, 9e999, NULL, NULL), (102, x'', NULL, NULL), (103, x'00', NULL, NULL);"
@@ -148,6 +150,7 @@ fn strict_csv_readers_find_every_row_and_behind_them_their_number() {
             assert_eq!(first, expected[..rows].iter().collect::<Vec<_>>(), "{fields} {target} {coding}");
         }
     }
+
     let server = file.serve("table = \"item\"\nfields = { text = \"text\" }");
     assert_eq!(
         records(&body(&server, "/list.csv", "identity")).len(),
@@ -278,6 +281,7 @@ fn each_column_with_values_that_have_no_form_is_warned_of_once() {
          WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 3000)
          INSERT INTO item SELECT i, '[1e999]', '[' || i || ']', CAST(x'ff' AS TEXT) FROM n;",
     );
+
     std::fs::write(file.folder.path().join("chunkflow.toml"), file.config("table = \"item\"")).unwrap();
     let mut child = crate::support::binary(&["export", "list", "--format", "ndjson"], file.folder.path());
     let output = child.output().unwrap();

@@ -94,6 +94,7 @@ fn a_configuration_that_is_wrong_is_refused_whole_with_its_complaints() {
         server.hang_up();
         assert_eq!((server.get("/list").status, server.get("/more").status), (200, 404), "nothing of it is taken over");
     }
+
     std::fs::write(&config, right).unwrap();
     assert!(server.reload().status.success());
 }
@@ -151,6 +152,7 @@ fn a_reload_never_takes_the_token_off_a_socket_that_is_bound_beyond_loopback() {
         let config = server.file.config("table = \"item\"").replace("resources.list", &format!("resources.{resource}"));
         std::fs::write(&path, format!("{admin}\n{config}")).unwrap();
     };
+
     let beyond = format!("[admin]\nlisten = \"0.0.0.0:{port}\"\ntoken = \"t0ken\"\n");
     write(&beyond, "list");
     let process = Process::serve(&["serve", "--log", "info"], server.file.folder.path());

@@ -34,6 +34,7 @@ pub fn events(body: &str) -> Vec<Event> {
             _ => panic!("an unknown field: {line}"),
         }
     }
+
     events
 }
 
@@ -95,6 +96,7 @@ fn a_list_in_any_format_goes_on_behind_the_last_whole_row_by_its_key_or_its_curs
             assert_eq!(got, ids(&whole), "{format} cut at {cut}");
         }
     }
+
     // In an order that no filter follows, a row's cursor stands in it.
     let fields = "[resources.list.fields]\nname = \"name\"\nplace = { cursor = true }";
     let server = file.serve(&format!("table = \"item\"\norder = [\"-name\"]\nchunk_rows = 10\n{fields}"));
@@ -257,6 +259,7 @@ fn to_event_source_a_failure_that_passes_says_when_to_come_back_and_any_other_is
             }
         }
     }
+
     // In the middle of its events too, and where the server has no room.
     let source = Numbers::new(5, 1);
     let config = ServerConfig::default().with(|server| server.max_streams = 0);

@@ -45,6 +45,7 @@ fn passwords_of_database_and_store_change_by_a_reload_and_without_a_restart() {
          [resources.item]\ndatabase = \"main\"\ntable = \"item\"\n",
         maria.port, redis.port
     );
+
     fs::write(folder.path().join("chunkflow.toml"), text).unwrap();
     let (well, said) = command(&["check"], folder.path());
     assert!(well, "{said}");
@@ -59,6 +60,7 @@ fn passwords_of_database_and_store_change_by_a_reload_and_without_a_restart() {
         assert!(!said.contains("first-") && !said.contains("second-"), "{said}");
         secret(file, value);
     }
+
     let (well, said) = command(&["reload"], folder.path());
     assert!(well && said.contains("reloaded"), "{said}");
 
@@ -96,6 +98,7 @@ fn a_file_that_holds_no_value_is_told_and_a_reload_goes_on_with_the_one_before()
         file.config("table = \"item\""),
         redis.port
     );
+
     fs::write(configured.join("chunkflow.toml"), text).unwrap();
     let run = |what: &'static str| command(&[what, "--config", "etc/chunkflow.toml"], file.folder.path());
     let (well, said) = run("check");
@@ -111,6 +114,7 @@ fn a_file_that_holds_no_value_is_told_and_a_reload_goes_on_with_the_one_before()
         (b"s\x003\x00c\x00r\x00e\x00t\x00\xff\xfe", "it is not UTF-8"),
         (&[b'x'; 100_000], "it has 100000 bytes"),
     ];
+
     let refused = |told: &str| {
         for what in ["check", "reload"] {
             let (well, said) = run(what);
@@ -119,10 +123,12 @@ fn a_file_that_holds_no_value_is_told_and_a_reload_goes_on_with_the_one_before()
         }
         assert!(is_kept(), "{told}: what was there goes on");
     };
+
     for (bytes, told) in mistakes {
         fs::write(&secret, bytes).unwrap();
         refused(told);
     }
+
     fs::remove_file(&secret).unwrap();
     refused("No such file");
     fs::create_dir(&secret).unwrap();

@@ -83,6 +83,7 @@ fn metrics_keep_the_conventions_and_what_can_be_counted_is_there_at_0_from_the_s
     ] {
         assert_eq!(value(&text, sample), 0.0, "{sample}");
     }
+
     assert_eq!(value(&text, "chunkflow_pool_max{database=\"main\"}"), 4.0);
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(value(&text, &format!("chunkflow_build_info{{version=\"{version}\"}}")), 1.0);
@@ -105,6 +106,7 @@ fn labels_are_of_the_configuration_and_not_of_requests() {
     for target in ["/numbers", "/numbers.csv?id=1", "/numbers?limit=x", "/nothing", "/numbers.xml", "/a%22b", "/"] {
         server.get(target);
     }
+
     assert_eq!(series(), before);
 
     let text = metrics(admin);
@@ -129,12 +131,14 @@ fn each_chunk_is_counted_once_by_where_it_was_found() {
         assert!(server.get("/numbers").whole);
         assert_eq!((found("near"), found("miss")), (f64::from(lists) * chunks, chunks));
     }
+
     let text = metrics(admin);
     assert_eq!(value(&text, "chunkflow_loads_total{resource=\"numbers\"}"), chunks);
     let bytes = server.get("/numbers").body.len() as f64;
     until("all that was sent is counted", || {
         value(&metrics(admin), "chunkflow_sent_bytes_total{resource=\"numbers\"}") == 5.0 * bytes
     });
+
     assert_eq!(value(&text, "chunkflow_first_byte_seconds_count"), 4.0);
     assert_eq!(value(&text, "chunkflow_load_failures_total{database=\"\",kind=\"unavailable\"}"), 0.0);
 }
@@ -241,6 +245,7 @@ fn prometheus_reads_all_metrics_and_each_query_of_the_dashboard_and_the_alerts_a
         assert_eq!(reply["status"], "success", "{query}: {reply}");
         reply["data"]["result"].as_array().unwrap().clone()
     };
+
     until("it was scraped", || query("up{job=\"chunkflow\"} == 1").len() == 1);
 
     let queries = dashboard_of(".*");
@@ -248,6 +253,7 @@ fn prometheus_reads_all_metrics_and_each_query_of_the_dashboard_and_the_alerts_a
     for one in &queries {
         until(one, || !query(one).is_empty());
     }
+
     let alerts = alerts(prometheus);
     assert_eq!(alerts.len(), deployed("alerts.yml").matches("- alert:").count());
     let mut fires = vec![];
@@ -256,6 +262,7 @@ fn prometheus_reads_all_metrics_and_each_query_of_the_dashboard_and_the_alerts_a
             fires.push(name.clone());
         }
     }
+
     // The certificate of this test is good for two days.
     assert_eq!(fires, ["ChunkflowCertificateExpires"]);
 

@@ -91,6 +91,7 @@ impl Server {
             Kind::Nghttpx => "tests/servers/nghttpx",
             Kind::Prometheus => "tests/servers/prometheus",
         };
+
         let port = free_port();
         let folder = TempDir::new().unwrap();
         let mut child = Command::new(script)

@@ -51,6 +51,7 @@ fn each_shell_has_completions_and_each_command_a_page_for_man() {
         let script = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success() && script.contains(sign) && script.contains("export"), "{script}");
     }
+
     // What the shell itself would offer.
     let script = "eval \"$($0 completions bash)\"; COMP_WORDS=(chunkflow re); COMP_CWORD=1; \
                   _chunkflow chunkflow re chunkflow; echo \"${COMPREPLY[@]}\"";
@@ -133,10 +134,12 @@ fn a_server_whose_log_nobody_reads_any_more_goes_on_serving() {
             break rest.trim_end_matches('/').parse().unwrap();
         }
     };
+
     drop(log);
     for _ in 0..3 {
         assert_eq!(ask(address, "GET", "/tricks?limit=1", &[]).status, 200);
     }
+
     assert!(Command::new("kill").args(["-TERM", &child.0.id().to_string()]).status().unwrap().success());
     until("it has stopped", || child.0.try_wait().unwrap().is_some());
     assert_eq!(child.0.wait().unwrap().code(), Some(0));

@@ -50,6 +50,7 @@ fn connections_to_every_store_are_asked_whether_they_are_still_there() {
         server.block_on(server.chunkflow.written());
         server
     };
+
     for (kind, scheme) in [(Kind::Redis, "redis"), (Kind::Memcached, "memcached")] {
         let machine = Server::start(kind);
         let _server = used(&format!("{scheme}://127.0.0.1:{}", machine.port));

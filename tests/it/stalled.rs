@@ -63,6 +63,7 @@ impl Server {
             reader.set_read_timeout(Some(STUCK)).unwrap();
             assert!(reader.peek(&mut [0]).unwrap() > 0, "each got its first bytes");
         }
+
         let each = self.memory().saturating_sub(before) / READERS;
         println!("{each} KiB for each of {READERS} stalled readers");
         assert!(each < EACH, "{each} KiB for each of {READERS} readers");

@@ -237,11 +237,13 @@ fn under_load(url: &str, near: &str, plan: Plan, happens: impl FnOnce()) -> Figu
     let sum = |of: fn(&chunkflow::metrics::Metrics) -> u64| -> u64 {
         servers.iter().map(|server| of(server.chunkflow.metrics())).sum()
     };
+
     let all_is_found = || {
         let loads = sum(|metrics| metrics.loads());
         servers.iter().for_each(|server| assert!(server.get("/list").body == expected));
         sum(|metrics| metrics.loads()) == loads
     };
+
     until("both find all", all_is_found);
     let warm = counted(&db, "item").0;
 
@@ -261,6 +263,7 @@ fn under_load(url: &str, near: &str, plan: Plan, happens: impl FnOnce()) -> Figu
             errors.lock().unwrap().push(text);
         }
     };
+
     let (most, back) = thread::scope(|scope| {
         let load = Ends(&ends);
         for n in 0..plan.clients {
@@ -291,6 +294,7 @@ fn under_load(url: &str, near: &str, plan: Plan, happens: impl FnOnce()) -> Figu
         drop(load);
         (most.join().unwrap(), back)
     });
+
     Figures {
         streams: streams.into_inner(),
         errors: errors.into_inner().unwrap(),

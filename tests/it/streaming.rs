@@ -124,6 +124,7 @@ fn a_client_that_does_not_read_holds_back_the_source() {
         }
         last = now;
     }
+
     assert!(last < 50_000, "{last} rows were read for a client that takes none");
 }
 
@@ -145,6 +146,7 @@ fn a_client_that_reads_nothing_is_cut_and_one_that_reads_slowly_is_not() {
         was_cut = was_cut.or((server.chunkflow.metrics().stalled() == 1).then(|| began.elapsed()));
         assert!(began.elapsed() < crate::support::STUCK);
     }
+
     assert_eq!(server.chunkflow.metrics().stalled(), 1, "only the stalled one was cut");
     drop(stalled);
 }
@@ -165,6 +167,7 @@ fn a_client_that_takes_a_little_all_the_time_is_never_cut_however_little() {
         slow.stream.read_exact(&mut buffer).expect("it is still served");
         std::thread::sleep(pause);
     }
+
     assert_eq!(server.chunkflow.metrics().stalled(), 0);
     until("it is cut once it takes nothing", || server.chunkflow.metrics().stalled() == 1);
 }
@@ -177,6 +180,7 @@ fn a_request_that_never_ends_is_cut_and_so_is_a_connection_that_says_nothing() {
         server.header_timeout = Duration::from_millis(300);
         server.idle_timeout = Duration::from_millis(600);
     });
+
     let server = Running::start(config, app);
     let mut silent = Client::connect(server.address);
     let mut endless = Client::connect(server.address);
@@ -189,11 +193,13 @@ fn a_request_that_never_ends_is_cut_and_so_is_a_connection_that_says_nothing() {
             }
         }
     });
+
     let mut idle = Client::get(server.address, "/numbers");
     assert_eq!(idle.read_reply("GET").status, 200);
     for client in [&mut silent, &mut endless, &mut idle] {
         client.read_to_end();
     }
+
     trickle.join().unwrap();
 }
 
@@ -205,6 +211,7 @@ fn expired_chunks_are_served_while_the_source_is_away_and_no_longer_than_promise
         options.ttl = Duration::from_secs(60);
         options.stale = Duration::from_secs(600);
     });
+
     let server = Running::start(ServerConfig::default(), numbers_app(&source, options, hands.clock()));
     let fresh = server.get("/numbers");
     source.fail_behind(0, Kind::Unavailable);
@@ -239,6 +246,7 @@ fn a_stale_chunk_is_refreshed_once_behind_the_scenes() {
     for _ in 0..20 {
         assert_eq!(server.get("/numbers").body, cold.body, "nobody waits for the refresh");
     }
+
     source.permits.add_permits(1_000);
     until("every chunk is refreshed", || server.chunkflow.metrics().loads() == 2 * loads);
     assert!(server.get("/numbers").header("cache-status").contains("hit; ttl="));
@@ -258,6 +266,7 @@ fn memory_stays_flat_while_a_million_rows_pass_a_slow_reader() {
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
     };
+
     assert_eq!(ask(server.address, "GET", "/tricks?id=lt.20000", &[]).status, 200);
     let before = peak();
     let mut client = Client::get(server.address, "/tricks");
@@ -272,6 +281,7 @@ fn memory_stays_flat_while_a_million_rows_pass_a_slow_reader() {
             break;
         }
     }
+
     assert!(total > 150 << 20, "{total}");
     let after = peak();
     assert!(after < before + 48, "{before} MiB before, {after} MiB after: the store's 16 MiB and a wide margin");

@@ -107,6 +107,7 @@ fn a_resource_in_a_framework_s_values_has_fields_that_are_not() {
          number = { column = \"flag\", values = \"database\" }
          naive = { column = \"made\", values = { framework = \"django\", use_tz = false } }",
     );
+
     assert_eq!(
         server.get("/list").results(),
         [json!({
@@ -123,6 +124,7 @@ fn a_value_that_is_not_what_the_configuration_says_stands_as_text_and_is_counted
          WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 3000)
          INSERT INTO item SELECT i, iif(i % 2, 'no uuid', '0123abcd456789ef0123456789abcdef'), 'never' FROM n;",
     );
+
     let resource = "table = \"item\"\nvalues = \"django\"\n[resources.list.fields]\n\
                     code = { column = \"code\", as = \"uuid\" }\nmade = \"made\"";
     let server = file.serve(resource);
@@ -169,6 +171,7 @@ fn two_configurations_never_share_chunks() {
         "{ column = \"file\", base = \"/a/\" }",
         "{ column = \"file\", base = \"/b/\" }",
     ];
+
     let mut digests: Vec<[u8; 16]> = styles
         .iter()
         .map(|style| {
@@ -192,6 +195,7 @@ fn a_reload_with_other_values_shows_them_at_once_and_clients_keep_their_places()
         let text = format!("[admin]\nlisten = \"{admin}\"\n{}", file.config(&fields));
         std::fs::write(file.folder.path().join("chunkflow.toml"), text).unwrap();
     };
+
     write("\"price\"");
     let process = Process::serve(&["serve"], file.folder.path());
     assert_eq!(process.get("/list").results()[0], json!({"id": 1, "it": 1.5}));
@@ -211,10 +215,12 @@ fn a_value_that_the_database_cannot_give_fails_no_column_that_is_written_otherwi
          INSERT INTO base SELECT i, i - 20, i FROM generate_series(1, 40) i;
          CREATE VIEW item AS SELECT id, 100 / n AS share, price FROM base;",
     );
+
     let server = db.serve(
         "table = \"item\"\nkey = [\"id\"]\nvalues = \"django\"\n[resources.list.fields]\nid = \"id\"
          share = { column = \"share\", decimals = 1 }\nprice = { column = \"price\", decimals = 2 }",
     );
+
     let rows = server.get("/list").results();
     assert_eq!(rows.len(), 40);
     assert_eq!(
@@ -246,6 +252,7 @@ fn check_notes_the_columns_whose_values_are_guessed_and_nothing_is_wrong() {
     let file = File::with(
         "CREATE TABLE item (id INTEGER PRIMARY KEY, price decimal NOT NULL, code char(32), span bigint, other bigint REFERENCES item (id), exact decimal(10, 2));",
     );
+
     let run = |resource: &str| {
         let config = format!(
             "[databases]\nmain = \"sqlite:item.sqlite\"\n[resources.item]\ndatabase = \"main\"\ntable = \"item\"\n{resource}"
@@ -256,6 +263,7 @@ fn check_notes_the_columns_whose_values_are_guessed_and_nothing_is_wrong() {
         let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         (output.status.code(), told)
     };
+
     let (code, told) = run("");
     assert_eq!((code, told.contains("note")), (Some(0), false), "{told}");
 
@@ -269,6 +277,7 @@ fn check_notes_the_columns_whose_values_are_guessed_and_nothing_is_wrong() {
             "{told}"
         );
     }
+
     assert!(told.contains("{ column = \"price\", decimals = 2 }"), "{told}");
 
     // Beside what is wrong, at the place of the field.
@@ -282,6 +291,7 @@ fn check_notes_the_columns_whose_values_are_guessed_and_nothing_is_wrong() {
         "values = \"django\"\n[resources.item.fields]\nid = \"id\"\nprice = { column = \"price\", decimals = 2 }
          code = { column = \"code\", as = \"text\" }\nspan = { column = \"span\", as = \"integer\" }\nother = \"other\"\nexact = \"exact\"",
     );
+
     assert_eq!((code, told.contains("note")), (Some(0), false), "{told}");
 }
 

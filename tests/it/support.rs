@@ -336,6 +336,7 @@ impl Source for Numbers {
                 }
             }
         }
+
         Box::pin(async move {
             self.begun.fetch_add(1, Ordering::SeqCst);
             let mut dropped = Dropped(self, false);

@@ -132,6 +132,7 @@ fn sockets_that_were_open_at_the_start_are_served_in_place_of_those_of_the_confi
         admin.display(),
         file.config("table = \"item\"")
     );
+
     fs::write(folder.join("chunkflow.toml"), text).unwrap();
     let port = crate::servers::free_port();
     let sockets = format!("tcp={port}:{}", admin.display());

@@ -145,6 +145,7 @@ fn only_what_is_safe_today_is_spoken() {
         let (fine, said) = says(&[version, "-CAfile", folder.path().join("cert.pem").to_str().unwrap()]);
         assert!(fine && said.contains("Verify return code: 0 (ok)"), "{version}: {said}");
     }
+
     // A certificate that goes with old ciphers too; and with the same one, a server that takes anything.
     let older = TempDir::new().unwrap();
     let tls = Some(certificate_of(older.path(), "localhost", &["-newkey", "rsa:2048"]));
@@ -174,12 +175,14 @@ fn only_what_is_safe_today_is_spoken() {
         let (fine, said) = s_client(rsa.address, &refused);
         assert!(!fine, "{refused:?}: {said}");
     }
+
     let (fine, said) = s_client(rsa.address, &["-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"]);
     assert!(fine, "{said}");
     for (offered, chosen) in [("h2,http/1.1", "h2"), ("http/1.1,h2", "h2"), ("http/1.1", "http/1.1")] {
         let (_, said) = says(&["-alpn", offered]);
         assert!(said.contains(&format!("ALPN protocol: {chosen}\n")), "{offered}: {said}");
     }
+
     let (fine, said) = says(&["-alpn", "smtp"]);
     assert!(!fine, "{said}");
 }
@@ -217,6 +220,7 @@ fn handshakes_that_stall_are_cut_and_hold_nobody_up() {
         stream.write_all(if at % 2 == 0 { &[22, 3, 1, 2, 0, 1] } else { &[] }).unwrap();
         stream
     });
+
     let stalled: Vec<TcpStream> = stalled.collect();
     let url = format!("https://localhost:{}/numbers?limit=1", server.address.port());
     assert!(curl(&["--max-time", "60", &url], folder.path()).stdout.starts_with(b"{\"results\":[{\"id\":1,"));

@@ -138,6 +138,7 @@ fn who_has_read_as_far_by_itself_joins_the_read_that_goes_on_from_there() {
         waits: AtomicUsize::new(0),
         permits: Semaphore::new(0),
     });
+
     let chunkflow = serve_source(Arc::clone(&held) as _, memory());
     runtime().block_on(async {
         let mut expected = vec![];
@@ -158,6 +159,7 @@ fn who_has_read_as_far_by_itself_joins_the_read_that_goes_on_from_there() {
         assert!(first.await.unwrap() == expected[0]);
         assert!(second.await.unwrap() == expected[1]);
     });
+
     assert_eq!(numbers.handed.load(Ordering::SeqCst), 5_100, "the first hundred twice, all others once");
 }
 
@@ -244,6 +246,7 @@ fn a_failure_of_the_read_is_told_to_everybody_and_the_next_read_is_another() {
         *source.fails_behind.lock().unwrap() = None;
         ask(&chunkflow, ASKED[0]).await.unwrap();
     });
+
     assert_eq!(source.begun.load(Ordering::SeqCst), source.reads.lock().unwrap().len());
 }
 

@@ -114,6 +114,7 @@ fn lists_and_the_operators_paths_are_served_at_unix_sockets_and_commands_ask_the
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
+
     let list = curl(&lists, &["http://localhost/list"]);
     assert_eq!(list.matches("\"id\":").count(), 20);
     assert_eq!(curl(&lists, &["--http2-prior-knowledge", "http://localhost/list"]), list);
@@ -140,6 +141,7 @@ fn what_a_killed_server_left_is_replaced_and_nothing_else_is() {
     for name in ["lists.sock", "admin.sock"] {
         fs::rename(server.path(name), folder.join(name)).unwrap();
     }
+
     let next = Process::over(file, "");
     assert!(ask(&next.path("lists.sock"), &get("/list", "HTTP/1.1")).0.contains("\"id\":5"));
 
@@ -149,6 +151,7 @@ fn what_a_killed_server_left_is_replaced_and_nothing_else_is() {
         let output = output_in_time(&mut binary(&["serve", "--listen", &listen, "--config", "x.toml"], &folder));
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
+
     fs::write(folder.join("x.toml"), next.file.config("table = \"item\"")).unwrap();
     fs::write(folder.join("file"), "somebody's").unwrap();
     fs::create_dir(folder.join("folder")).unwrap();
@@ -163,6 +166,7 @@ fn what_a_killed_server_left_is_replaced_and_nothing_else_is() {
         let (code, said) = serve(&folder.join(name));
         assert!(code == Some(1) && said.contains(told), "{name}: {code:?} {said}");
     }
+
     assert_eq!(fs::read(folder.join("file")).unwrap(), b"somebody's");
     assert!(ask(&next.path("lists.sock"), &get("/list", "HTTP/1.1")).0.contains("\"id\":5"), "it runs on");
 
@@ -287,6 +291,7 @@ fn what_is_no_socket_and_no_mode_is_complained_of() {
         let complaints = checked(&format!("{section}\n{right}"));
         assert!(complaints.contains(&told.replace("\\\"", "\"")), "{section}: {complaints}");
     }
+
     let fine =
         "[server]\nlisten = \"unix:/run/x.sock\"\nlisten_mode = \"0666\"\n[admin]\nlisten = \"unix:///run/y.sock\"";
     assert_eq!(checked(&format!("{fine}\n{right}")), "");
@@ -306,6 +311,7 @@ fn nginx_as_it_comes_sees_that_the_server_behind_a_unix_socket_was_killed() {
          http {{ access_log off; {temporary} server {{ listen 127.0.0.1:{port};
          location / {{ proxy_pass http://unix:{at}/lists.sock:; proxy_set_header Host localhost; }} }} }}"
     );
+
     fs::write(folder.join("nginx.conf"), text).unwrap();
     // Its worker may be another user, and has to reach the socket.
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();

@@ -14,6 +14,7 @@ fn every_kind_of_value_is_written_as_the_contract_says() {
          (3, x'01', 1, 9e999, char(0, 1, 133, 8232, 8233), NULL, NULL),
          (4, 1.5, 'text in a number column', 3, '\"\\/', x'61', '7');",
     );
+
     let server = file.serve("table = \"item\"");
     let text = String::from_utf8(server.get("/list").body).unwrap();
     let expected = [
@@ -22,6 +23,7 @@ fn every_kind_of_value_is_written_as_the_contract_says() {
         r#"{"id":3,"any":"AQ==","number":1,"real":null,"text":"\u0000\u0001\u0085\u2028\u2029","bytes":null,"doc":null}"#,
         r#"{"id":4,"any":1.5,"number":"text in a number column","real":3.0,"text":"\"\\/","bytes":"YQ==","doc":7}"#,
     ];
+
     assert_eq!(text, format!("{{\"results\":[{}]}}", expected.join(",")));
     let metrics = server.chunkflow.metrics();
     assert_eq!(metrics.mended_text(), 1, "texts that were not UTF-8 are counted");
@@ -70,6 +72,7 @@ fn related_rows_of_every_kind_belong_to_their_row() {
              targets = {{ through = \"post_post\", on = \"source\", column = \"title\" , table = \"post\" }}"
         )
     };
+
     let expected = json!([
         { "id": 1, "author": "Ada", "editor": { "name": "Ben", "email": null },
           "comments": [{ "text": "second", "stars": 5 }, { "text": "first", "stars": 3 }], "stars": [3, 5],
@@ -97,6 +100,7 @@ fn a_related_name_that_changes_is_never_shown_in_rows_read_later() {
          CREATE TABLE post_tag (post_id INTEGER REFERENCES post, tag_id INTEGER REFERENCES tag, UNIQUE (post_id, tag_id));
          INSERT INTO post VALUES (1), (2); INSERT INTO tag VALUES (1, 'old'), (2, 'two'); INSERT INTO post_tag VALUES (1, 1), (1, 2), (2, 1);",
     );
+
     let config = "table = \"post\"\nttl = \"0s\"\nstale = \"0s\"\n[resources.list.fields]\ntags = { through = \"post_tag\", table = \"tag\", column = \"name\" }";
     let server = file.serve(config);
     let writer = file.open();
@@ -106,12 +110,14 @@ fn a_related_name_that_changes_is_never_shown_in_rows_read_later() {
         let tags = json!([{ "tags": [name, "two"] }, { "tags": [name] }]);
         assert_eq!(json!(server.get("/list").results()), tags);
     }
+
     writer.execute_batch("INSERT INTO tag VALUES (70000, 'far'); INSERT INTO post_tag VALUES (2, 70000)").unwrap();
     assert_eq!(
         server.get("/list").results()[1]["tags"],
         json!(["newer", "far"]),
         "and a table that is no longer small is joined"
     );
+
     writer.execute_batch("PRAGMA foreign_keys = OFF; DELETE FROM tag WHERE id = 2").unwrap();
     assert_eq!(
         server.get("/list").results()[0]["tags"],
@@ -141,6 +147,7 @@ fn a_locked_file_is_unavailable_and_a_slow_query_is_a_timeout() {
             1,
         )
     };
+
     let server = Running::config(&database("timeout = \"300ms\""));
     let writer = file.open();
     writer.execute_batch("BEGIN EXCLUSIVE").unwrap();
@@ -154,6 +161,7 @@ fn a_locked_file_is_unavailable_and_a_slow_query_is_a_timeout() {
         "\", timeout = \"300ms\" }\n\n",
         1,
     );
+
     let server = Running::config(&slow);
     let reply = server.get("/list");
     assert_eq!(reply.status, 504, "{}", reply.json());
@@ -178,6 +186,7 @@ fn a_query_whose_client_has_left_is_stopped_in_sqlite_too() {
         "\", pool = 1, timeout = \"10m\" }\n\n",
         1,
     );
+
     let server = Running::config(&(config + "\n[resources.fast]\ndatabase = \"main\"\ntable = \"item\"\n"));
     let slow = Client::get(server.address, "/list");
     until("the slow query runs", || server.chunkflow.metrics().misses() == 1);
@@ -197,15 +206,18 @@ fn rows_with_very_many_related_rows_are_read_in_shorter_runs() {
          WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n LIMIT 200000)
          INSERT INTO comment SELECT i, 1 + i % 40, 'comment ' || i FROM n;",
     );
+
     let server = file.serve(
         "table = \"post\"\n[resources.list.fields]\nid = \"id\"\ncomments = { from = \"comment\", column = \"text\" }",
     );
+
     let rows = server.get("/list").results();
     assert_eq!(rows.len(), 40);
     for (index, row) in rows.iter().enumerate() {
         let comments = row["comments"].as_array().unwrap();
         assert_eq!((comments.len(), &comments[4_999]), (5_000, &json!(format!("comment {}", 199_960 + index))));
     }
+
     assert!(server.chunkflow.metrics().reads() > 2, "not all in one run");
 }
 
@@ -333,6 +345,7 @@ fn related_rows_are_those_of_exactly_their_parent() {
         let fields = "table = \"post\"\n[resources.list.fields]\nc = { from = \"comment\", column = \"text\" }";
         json!(file.serve(fields).get("/list").results().iter().map(|row| row["c"].clone()).collect::<Vec<_>>())
     };
+
     let child = "CREATE TABLE comment (n INTEGER PRIMARY KEY, post REFERENCES post (id), text TEXT);";
     // The collation of the parent's column, whatever index tells of it.
     let sql = "CREATE TABLE post (n INTEGER PRIMARY KEY, id TEXT COLLATE NOCASE); CREATE UNIQUE INDEX u ON post (id);";
@@ -348,6 +361,7 @@ fn related_rows_are_those_of_exactly_their_parent() {
         let child = child.replace("post REFERENCES", &format!("{kind} REFERENCES"));
         assert_eq!(comments(&format!("{sql} {child} {rows}")), json!([["of 5"], ["of 5.5"], ["of five"]]), "{kind}");
     }
+
     // A blob and a text of the same bytes; a text that is not UTF-8.
     let sql = "CREATE TABLE post (id TEXT PRIMARY KEY NOT NULL); INSERT INTO post VALUES ('a'), (CAST(x'ff41' AS TEXT)), (x'61');";
     let rows =

@@ -202,9 +202,11 @@ fn a_compressed_list_too_that_is_too_long_for_a_length_is_the_same_bytes_each_ti
         id: u64,
         noise: String,
     }
+
     let noise = |id: u64| -> String {
         (0..100).map(|at| format!("{:016x}", (id * 1_000 + at).wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect()
     };
+
     let source = closure(
         &["id", "noise"],
         |row: &Noise| row.id,
@@ -213,6 +215,7 @@ fn a_compressed_list_too_that_is_too_long_for_a_length_is_the_same_bytes_each_ti
             Ok::<_, std::io::Error>((from..8_000).take(fetch.limit).map(|id| Noise { id, noise: noise(id) }).collect())
         },
     );
+
     let counted = Counted::with(Arc::new(source), ResourceOptions::default());
     for coding in ["gzip", "br"] {
         let get = || ask(counted.server.address, "GET", "/numbers", &[("accept-encoding", coding)]);

@@ -64,6 +64,7 @@ fn a_changed_secret_is_taken_over_and_so_is_a_link_that_is_turned() {
         fs::create_dir(folder.join(version)).unwrap();
         fs::write(folder.join(version).join("token"), value).unwrap();
     }
+
     symlink("v1", folder.join("data")).unwrap();
     symlink("data/token", &token).unwrap();
     write(&file, &format!("[admin]\nlisten = \"{admin}\"\ntoken = \"${{file:token}}\""), "list");
@@ -72,6 +73,7 @@ fn a_changed_secret_is_taken_over_and_so_is_a_link_that_is_turned() {
         let header = format!("Bearer {token}");
         crate::support::ask(admin, "GET", "/metrics", &[("authorization", &header)]).status
     };
+
     assert_eq!((status("first"), status("second")), (200, 401));
 
     symlink("v2", folder.join("next")).unwrap();

@@ -18,6 +18,7 @@ fn churn(file: &File, stop: &AtomicBool, written: &AtomicUsize) {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) % sides
     };
+
     while !stop.load(Ordering::Relaxed) {
         let id = 3 * roll(3_000) as i64 + 1 + roll(2) as i64;
         let result = match roll(3) {
@@ -40,11 +41,13 @@ fn no_untouched_row_is_doubled_or_lost_while_others_come_change_and_go() {
          CREATE INDEX item_place ON item (place DESC, id);
          WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 9000) INSERT INTO item SELECT i, i % 50, 'name ' || i FROM n;",
     );
+
     let lists = [
         ("cached", "order = [\"id\"]\nttl = \"60s\"", 12),
         ("short-lived, ordered by another column", "order = [\"-place\"]\nttl = \"40ms\"\nstale = \"40ms\"", 12),
         ("never cached", "order = [\"-place\", \"-id\"]\nttl = \"0s\"\nstale = \"0s\"", 4),
     ];
+
     let stop = AtomicBool::new(false);
     let written = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -69,5 +72,6 @@ fn no_untouched_row_is_doubled_or_lost_while_others_come_change_and_go() {
         stop.store(true, Ordering::Relaxed);
         ended.into_iter().for_each(|ended| ended.unwrap());
     });
+
     assert!(written.load(Ordering::Relaxed) > 100, "somebody wrote all the while");
 }

@@ -37,6 +37,7 @@ pub(super) fn begin(process: &Process<'_>, configured: Option<&str>) -> Result<(
             "spans are sent as http/protobuf all the same: name a collector that takes it, at port 4318 by default"
         );
     }
+
     let names_service =
         !set("OTEL_SERVICE_NAME").is_empty() || set("OTEL_RESOURCE_ATTRIBUTES").contains("service.name=");
     process.traces.send_to(&url, names_service).map_err(|error| {
@@ -75,6 +76,7 @@ mod tests {
                 |name: &str| variables.iter().find(|(one, _)| *one == name).map(|(_, value)| (*value).to_owned());
             collector(&find, configured).map(|(url, _)| url)
         };
+
         let all = "OTEL_EXPORTER_OTLP_ENDPOINT";
         let spans = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
         let some = |url: &str| Some(url.to_owned());

@@ -93,6 +93,7 @@ impl Traces {
             let tracer = provider.tracer("chunkflow");
             (provider, tracer)
         });
+
         tracing::callsite::rebuild_interest_cache();
         Ok(())
     }

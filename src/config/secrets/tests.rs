@@ -259,6 +259,7 @@ fn tables_are_judged_by_what_their_rows_are() {
     ] {
         assert!(vocabulary.is_secret_table(name), "{name}");
     }
+
     for name in [
         "token_buckets",
         "users",
@@ -278,6 +279,7 @@ fn tables_are_judged_by_what_their_rows_are() {
     ] {
         assert!(!vocabulary.is_secret_table(name), "{name}");
     }
+
     assert!(vocabulary.is_secret_of("users", "hash", false) && vocabulary.is_secret_of("app_user", "Digest", false));
     assert!(!vocabulary.is_secret_of("files", "hash", false) && !vocabulary.is_secret_of("users", "hash", true));
 }

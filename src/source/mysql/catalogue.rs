@@ -76,6 +76,7 @@ pub(super) async fn read(conn: &mut Conn, server: &ServerFacts) -> Result<(Catal
         places.insert(name, tables.len());
         tables.push(table);
     }
+
     tell_apart(&mut tables);
     let place = |row: &Row, at: usize| places.get(&table_name(row, at)?).copied();
     let mut texts = BTreeSet::new();
@@ -87,6 +88,7 @@ pub(super) async fn read(conn: &mut Conn, server: &ServerFacts) -> Result<(Catal
             tables[place].columns.push(column(&row, name, server));
         }
     }
+
     if server.is_mariadb {
         for place in texts {
             // MariaDB's JSON is a text with a check, which information_schema hides from those who have rights
@@ -101,6 +103,7 @@ pub(super) async fn read(conn: &mut Conn, server: &ServerFacts) -> Result<(Catal
             }
         }
     }
+
     let indexes = conn.query::<Row, _>(INDEXES).await?;
     let same = |one: &Row, other: &Row| (0..3).all(|at| text(one, at) == text(other, at));
     for index in indexes.chunk_by(same) {
@@ -109,6 +112,7 @@ pub(super) async fn read(conn: &mut Conn, server: &ServerFacts) -> Result<(Catal
             add_index(&mut tables[place], extra, index);
         }
     }
+
     for key in conn.query::<Row, _>(FOREIGN_KEYS).await?.chunk_by(same) {
         let [row] = key else { continue };
         let (Some(from), Some(to)) = (place(row, 0), place(row, 4)) else { continue };
@@ -121,6 +125,7 @@ pub(super) async fn read(conn: &mut Conn, server: &ServerFacts) -> Result<(Catal
             tables[from].foreign_keys.push(ForeignKey { column, table, to: to_column });
         }
     }
+
     views::note_reads(conn, &mut tables).await?;
     Ok((Catalogue { dialect: &DIALECT, tables }, extras))
 }
@@ -163,6 +168,7 @@ fn add_index(table: &mut Table, extra: &mut Extra, rows: &[Row]) {
         table.indexed.extend(whole_columns.first().map(|(name, _)| name.clone()));
         extra.indexes.push(whole_columns.clone());
     }
+
     let names = || whole_columns.iter().map(|(name, _)| name.clone());
     let nullable = |name: String| table.columns.iter().any(|column| column.name == name && column.nullable);
     let tells_apart = is_set(&rows[0], 3) && whole_columns.len() == rows.len() && !names().any(nullable);
@@ -211,6 +217,7 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
         text(row, 6).unwrap_or_default(),
         text(row, 7).unwrap_or_default()
     );
+
     let holds = holds(&kind, &full);
     // The others have fewer bytes than a row may have.
     let length = match &*kind {
@@ -219,6 +226,7 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
         | "multipolygon" | "geometrycollection" | "geomcollection" => DIALECT.length,
         _ => "",
     };
+
     let plain = TableColumn { nullable, declared, declared_as, holds, length, ..TableColumn::plain(name) };
     let unordered = |why| Some(why);
     match &*kind {

@@ -135,6 +135,7 @@ impl Connector {
                 _ => kept.push(pair),
             }
         }
+
         let parsed = Opts::from_url(&format!("mysql:{rest}?{}", kept.join("&"))).map_err(|error| {
             let form = "write mysql://USER:PASSWORD@HOST:PORT/DATABASE, with special characters percent-encoded";
             let remedy = match &error {
@@ -146,10 +147,12 @@ impl Connector {
             };
             Error::new(Kind::Config, format!("the database's URL cannot be read: {error}")).remedy(remedy)
         })?;
+
         let Some(database) = parsed.db_name().map(str::to_owned) else {
             return Err(Error::new(Kind::Config, "the database's URL names no database")
                 .remedy("write mysql://USER:PASSWORD@HOST:PORT/DATABASE"));
         };
+
         let own = parsed.ssl_opts().cloned();
         // Not by the socket that the server has on its own machine, which is another way than the URL says.
         let builder = OptsBuilder::from_opts(parsed)
@@ -166,6 +169,7 @@ impl Connector {
                 (tls(mode, root.as_deref())?, mode == Mode::Preferred)
             }
         };
+
         let secure = ssl.map(|ssl| Opts::from(builder.ssl_opts(Some(ssl))));
         Ok(Connector {
             plain,
@@ -225,9 +229,11 @@ impl Connector {
             keeps_zero_dates: facts.as_ref().and_then(|row| whole(row, 2)) == Some(1),
             has_uid: is_mariadb && conn.query_first::<Row, _>("SHOW VARIABLES LIKE 'server_uid'").await?.is_some(),
         };
+
         if let Some(role) = &self.role {
             conn.query_drop(format!("SET ROLE {}", DIALECT.quote(role))).await?;
         }
+
         let limit = match (is_mariadb, server.version) {
             (true, _) => Some(format!("SET SESSION max_statement_time = {}", self.timeout.as_secs_f64().max(0.001))),
             (false, version) if version >= (5, 7, 8) => {
@@ -236,9 +242,11 @@ impl Connector {
             }
             (false, _) => None,
         };
+
         if let Some(limit) = limit {
             conn.query_drop(limit).await?;
         }
+
         Ok(Session { conn, server })
     }
 
@@ -248,10 +256,12 @@ impl Connector {
             Some(secure) if !self.plain_at_once.load(Ordering::Relaxed) => secure,
             _ => return Conn::new(bounded(&self.plain)).await,
         };
+
         // The driver asks for the process's provider, which there is none of where several are built in.
         if CryptoProvider::get_default().is_none() {
             let _ = aws_lc_rs::default_provider().install_default();
         }
+
         match Conn::new(bounded(secure)).await {
             Err(error) if self.plain_will_do && (has_no_tls(&error) || tls_failed(&error)) => {
                 self.plain_at_once.store(true, Ordering::Relaxed);
@@ -368,10 +378,12 @@ fn roots(file: Option<&str>) -> Result<Vec<Vec<u8>>> {
         }
         return Ok(found.into_iter().map(|certificate| certificate.to_vec()).collect());
     };
+
     let unreadable = |why: String| {
         Error::new(Kind::Config, format!("the certificate {file} cannot be used: {why}"))
             .remedy("name a PEM file with ssl-ca=…")
     };
+
     let text = fs::read(file).map_err(|error| unreadable(error.to_string()))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let found = found.map_err(|error| unreadable(error.to_string()))?;
@@ -400,6 +412,7 @@ mod tests {
         ] {
             assert_eq!(refused(url), "", "{url}");
         }
+
         for (url, why) in [
             ("mysql://u:secret@h/d?ssl-mode=maybe", "no ssl-mode `maybe`"),
             ("mysql://u:secret@h:port/d", "cannot be read"),

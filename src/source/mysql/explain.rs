@@ -59,12 +59,15 @@ async fn try_queries(conn: &mut Conn, plan: &Plan) -> Result<(), (&'static str, 
             return Err((at, Error::new(Kind::Config, "the condition has a parameter, `?`").into()));
         }
     }
+
     if let Some(alone) = select::condition_alone(plan) {
         conn.prep(alone).await.map_err(|error| (at, error.into()))?;
     }
+
     for relation in &plan.relations {
         conn.prep(of_relation(relation)).await.map_err(|error| ("fields", error.into()))?;
     }
+
     Ok(())
 }
 
@@ -85,6 +88,7 @@ pub(super) async fn slow(pool: &Arc<Pool>, plan: &Plan, catalogue: &Catalogue, e
             Err(error) => complaints.push(Complaint::failed("table", &error)),
         }
     }
+
     for (index, relation) in plan.relations.iter().enumerate() {
         let (table, column) = match &relation.join {
             Some(join) => (&join.table, &join.on),
@@ -96,6 +100,7 @@ pub(super) async fn slow(pool: &Arc<Pool>, plan: &Plan, catalogue: &Catalogue, e
             complaints.push(advice::unindexed_relation(plan, index, tables));
         }
     }
+
     complaints
 }
 

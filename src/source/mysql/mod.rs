@@ -141,6 +141,7 @@ async fn look(pool: &Arc<Pool>) -> Result<Look> {
         };
         Ok::<_, mysql_async::Error>(Look { catalogue, extras, server, told, columns })
     };
+
     match tokio::time::timeout(pool.timeout(), read).await {
         Ok(Ok(look)) => {
             lease.give_back();
@@ -249,6 +250,7 @@ impl Driver for Server {
             Some(noticed) => self.look_after(noticed).await?,
             None => self.looked.last(),
         };
+
         for _ in 0..TRIES {
             let began = Instant::now();
             let (plan, fields, extra) = look.plan(spec)?;
@@ -273,6 +275,7 @@ impl Driver for Server {
             }
             look = self.look_after(began).await?;
         }
+
         Err(vec![Complaint::new("table", "the tables change again and again", "try again when they have settled")])
     }
 
@@ -343,9 +346,11 @@ impl Driver for Server {
             let wide = matches!(failure, Failure::Wide);
             return Signs { doubtful, wide, needs_room: failure.needs_room(), ..Signs::default() };
         };
+
         if failure::is_too_wide(error) {
             return Signs { over: true, wide: true, ..Signs::default() };
         }
+
         Signs {
             lost: is_lost(error),
             over: true,
@@ -471,6 +476,7 @@ fn explained(error: mysql_async::Error, conditions: &[Condition]) -> Error {
                 .caused_by(error);
         }
     };
+
     let made = match server.code {
         1969 | 3024 => Error::new(Kind::Timeout, "MySQL stopped the read at its time limit")
             .remedy("see what is slow with `chunkflow check`, or raise `timeout` in [databases]"),
@@ -500,6 +506,7 @@ fn explained(error: mysql_async::Error, conditions: &[Condition]) -> Error {
             .remedy("see what `chunkflow check` says of this list"),
         _ => Error::new(Kind::Unavailable, "MySQL could not answer").remedy("see its log"),
     };
+
     made.caused_by(error)
 }
 

@@ -85,6 +85,7 @@ pub(super) fn checked(plan: &Plan, conditions: &Arc<[Condition]>) -> Result<Arc<
             })?;
         }
     }
+
     Ok(made.into())
 }
 
@@ -156,6 +157,7 @@ mod tests {
         ] {
             assert_eq!(moment(wrong), None, "{wrong}");
         }
+
         assert_eq!(duration("839:00:00"), None);
         assert_eq!(uuid("not-a-uuid"), None);
     }

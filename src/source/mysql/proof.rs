@@ -32,12 +32,15 @@ pub(super) fn saw(tables: &[&Table], server: &ServerFacts, told: &Told, options:
     if options.identity.is_none() && told.own.is_some() {
         who.push(server.own_identity());
     }
+
     if !options.share && options.role.is_none() {
         who.push(server.user());
     }
+
     if who.is_empty() {
         who.push("'-'");
     }
+
     let mut says = vec![format!("SELECT CONCAT_WS(' ', {})", who.join(", "))];
     for table in tables {
         let name = table.full_name.get(table.schema.len() + 1..).unwrap_or_default();
@@ -50,6 +53,7 @@ pub(super) fn saw(tables: &[&Table], server: &ServerFacts, told: &Told, options:
             ));
         }
     }
+
     says.join(" UNION ALL ")
 }
 

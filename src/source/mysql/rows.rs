@@ -101,6 +101,7 @@ pub(super) async fn read(
             None => run.shorten()?,
         }
     };
+
     run.progress.related = lists.iter().map(Lists::weight).sum::<usize>() / run.rows.count().max(1);
     run.hand_over(lists, sink)?;
     let saw = read_stamp(conn, &proof.sql).await?;
@@ -141,6 +142,7 @@ pub(super) async fn list(conn: &mut Conn, relation: &Relation, rows: &ValueBuffe
             (format!("IN (?{})", ", ?".repeat(params.len() - 1)), params)
         }
     };
+
     if relation.small
         && relation.own_order
         && relation.whole
@@ -150,6 +152,7 @@ pub(super) async fn list(conn: &mut Conn, relation: &Relation, rows: &ValueBuffe
         let ids = conn.exec_iter(wanted.by(&condition), params::positional(params)).await?;
         return named(relation, &keys, &table, ids, rows.count()).await;
     }
+
     let wanted = Wanted::rows(&DIALECT, relation);
     let mut related = Related::new(relation, rows.count());
     let found = conn.exec_iter(wanted.by(&condition), params::positional(params)).await?;
@@ -172,6 +175,7 @@ async fn by_places(conn: &mut Conn, relation: &Relation, rows: &ValueBuffer) -> 
             return Ok(None);
         }
     }
+
     Ok(Some(related.lists()))
 }
 
@@ -188,12 +192,14 @@ pub(super) fn joined(relation: &Relation, wanted: &Wanted, keys: usize) -> Strin
             key = as_text(&key, collation);
         }
     }
+
     let mut table = format!("SELECT 1 AS place, {key} AS chunkflow_key");
     for place in 2..=keys {
         // Not `VALUES`, in which MariaDB (10.11) forgets what is bound.
         // Writing to memory does not fail.
         let _ = write!(table, " UNION ALL SELECT {place}, {key}");
     }
+
     format!(
         "SELECT chunkflow_keys.place, {columns} FROM ({table}) AS chunkflow_keys JOIN ({source}) \
          ON {on} = chunkflow_keys.chunkflow_key{}",
@@ -245,6 +251,7 @@ impl<'a> Related<'a> {
                 }
             }
         }
+
         result.drop_result().await?;
         Ok(fit?)
     }
@@ -273,6 +280,7 @@ async fn named(
             }
         }
     }
+
     result.drop_result().await?;
     Ok(fit?.then(|| Lists::new(Arc::clone(&table.rows), pairs, count)))
 }
@@ -298,6 +306,7 @@ async fn small_table(conn: &mut Conn, relation: &Relation) -> Result<Option<Smal
             }
         }
     }
+
     result.drop_result().await?;
     Ok((fit && held.count() <= SMALL_TABLE).then(|| SmallTable::new(held, &ids)).flatten())
 }

@@ -44,11 +44,13 @@ fn reads(definition: &str, view: &Table, tables: &[Table]) -> ViewReads {
     if definition.is_empty() {
         return of_doubt("this user may not see what it reads: grant SHOW VIEW");
     }
+
     let Some((names, calls)) = names(definition) else { return of_doubt("what it reads cannot be told") };
     // A table of another database is named with it.
     let beside = |table: &Table| {
         database(table) == database(view) || names.iter().any(|name| name.eq_ignore_ascii_case(database(table)))
     };
+
     let called = |table: &&Table| beside(table) && names.iter().any(|name| is_called(table, name));
     let there: Vec<&Table> = tables.iter().filter(called).collect();
 
@@ -62,6 +64,7 @@ fn reads(definition: &str, view: &Table, tables: &[Table]) -> ViewReads {
             columns.push((name.clone(), Some(name.clone())));
         }
     }
+
     let doubt = calls.then(|| "it calls functions, which may read more than is seen here".to_owned());
     ViewReads { columns, doubt }
 }
@@ -107,6 +110,7 @@ fn names(definition: &str) -> Option<(Vec<String>, bool)> {
             }
         }
     }
+
     Some((names, calls))
 }
 

@@ -100,6 +100,7 @@ impl Wire {
                 return held.close(Form::Text, from);
             }
         }
+
         Ok(())
     }
 }
@@ -181,6 +182,7 @@ fn time(hours: u32, minutes: u8, seconds: u8, micros: u32, out: &mut Vec<u8>) ->
     } else {
         write!(out, "{hours}").map_err(|_| malformed())?
     }
+
     out.push(b':');
     two(minutes.into(), out);
     out.push(b':');
@@ -195,6 +197,7 @@ fn time(hours: u32, minutes: u8, seconds: u8, micros: u32, out: &mut Vec<u8>) ->
             unit /= 10;
         }
     }
+
     Ok(())
 }
 

@@ -83,6 +83,7 @@ pub(super) async fn read(client: &Client) -> Result<Catalogue, tokio_postgres::E
         places.insert(row.get(0), tables.len());
         tables.push(table(&row));
     }
+
     tell_apart(&mut tables);
     // Columns by their numbers, which have gaps.
     let mut columns: HashMap<(i64, i64), String> = HashMap::new();
@@ -93,6 +94,7 @@ pub(super) async fn read(client: &Client) -> Result<Catalogue, tokio_postgres::E
         columns.insert((oid, row.get(1)), column.name.clone());
         tables[*place].columns.push(column);
     }
+
     for row in client.query_typed(INDEXES, &[]).await? {
         let (oid, unique): (i64, bool) = (row.get(0), row.get(2));
         let Some(table) = places.get(&oid).map(|place| &mut tables[*place]) else { continue };
@@ -110,6 +112,7 @@ pub(super) async fn read(client: &Client) -> Result<Catalogue, tokio_postgres::E
             table.key_can_be_null = can_be_null;
         }
     }
+
     for row in client.query_typed(FOREIGN_KEYS, &[]).await? {
         let (holder, target): (i64, i64) = (row.get(0), row.get(1));
         let ends = (columns.get(&(holder, row.get(2))), columns.get(&(target, row.get(3))));
@@ -120,6 +123,7 @@ pub(super) async fn read(client: &Client) -> Result<Catalogue, tokio_postgres::E
         let key = ForeignKey { column: column.clone(), table: tables[*to].name.clone(), to: to_column.clone() };
         tables[*place].foreign_keys.push(key);
     }
+
     views::note_reads(client, &mut tables, &places).await?;
     Ok(Catalogue { dialect: &DIALECT, tables })
 }
@@ -179,22 +183,26 @@ fn column(row: &Row) -> TableColumn {
         None if has_text => (as_text.clone(), as_text),
         None => ("to_json(?)".to_owned(), as_text),
     };
+
     // A number where its text would not come back: a byte that is no character, a name of several functions.
     let number = match base {
         _ if base == i64::from(Type::CHAR.oid()) => Some("int4"),
         _ if NAMES_OF_OBJECTS.contains(&&*type_name) => Some("oid"),
         _ => None,
     };
+
     let (read_key, kind) = match number {
         Some(number) => (format!("?::{number}"), format!("?::{number}::{of_type}")),
         None => (read_key, format!("?::{of_type}")),
     };
+
     // A domain over an enum has none of an enum's operators, but its values are in their order: it is cast where it is
     // compared, and not where it is ordered by, so that its index serves for both.
     let operator = match operators {
         Some(schema) => Some(format!("OPERATOR({schema}.?)")),
         None => (is_enum && is_domain).then(|| format!("::{of_type} ?")),
     };
+
     let operand = match wire {
         Some(Wire::Int2 | Wire::Int4 | Wire::Int8 | Wire::Oid) => Some(Operand::Integer),
         Some(Wire::Float4 | Wire::Float8 | Wire::Numeric) => Some(Operand::Number),
@@ -204,6 +212,7 @@ fn column(row: &Row) -> TableColumn {
         None if is_text || matches!(&*category, "D" | "T" | "I" | "V") => Some(Operand::Text),
         None => None,
     };
+
     let length = match wire {
         Some(Wire::Text | Wire::Bytea) => DIALECT.length,
         // Longer as text, or as it is sent.
@@ -211,6 +220,7 @@ fn column(row: &Row) -> TableColumn {
         Some(Wire::Json | Wire::Jsonb) | None => "octet_length((?)::text)::int8",
         Some(_) => "",
     };
+
     TableColumn {
         nullable: !not_null,
         length,
@@ -256,5 +266,6 @@ fn holds(type_name: &str, is_text: bool) -> Option<Holds> {
         _ if is_text => Holds::new(ValueType::Text),
         _ => return None,
     };
+
     Some(Holds { is_array: element.is_some(), ..holds })
 }

@@ -142,6 +142,7 @@ impl Connector {
                 _ => kept.push(pair),
             }
         }
+
         let plain = if kept.is_empty() { base.to_owned() } else { format!("{base}?{}", kept.join("&")) };
         let mut config: Config = plain.parse().map_err(|error: tokio_postgres::Error| {
             let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
@@ -153,10 +154,12 @@ impl Connector {
             };
             Error::new(Kind::Config, format!("the database's URL cannot be read: {why}")).remedy(remedy)
         })?;
+
         let session = config.get_application_name().map(|name| format!("application_name {name}"));
         if session.is_none() {
             config.application_name("chunkflow");
         }
+
         let targets = targets(&config)?;
         let (ssl, check) = match mode.as_deref().unwrap_or("prefer") {
             "disable" => (SslMode::Disable, Check::Nothing),
@@ -171,6 +174,7 @@ impl Connector {
                     .remedy("use disable, allow, prefer, require, verify-ca or verify-full"));
             }
         };
+
         config.ssl_mode(ssl);
         // Settings of the transaction, not of the session: behind a pooler the next transaction may be another
         // client's.
@@ -180,6 +184,7 @@ impl Connector {
              SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres'{reader}",
             timeout.as_millis().clamp(1, i32::MAX as u128)
         );
+
         let begin_with_bytes = format!("{begin}; SET LOCAL client_encoding = 'SQL_ASCII'");
         Ok(Connector {
             config,
@@ -208,6 +213,7 @@ impl Connector {
         if self.config.get_load_balance_hosts() == LoadBalanceHosts::Random {
             fastrand::shuffle(&mut order);
         }
+
         let roles = if self.role == Role::PreferStandby { vec![Role::Standby, Role::Any] } else { vec![self.role] };
         let mut why =
             Error::new(Kind::Config, "the database's URL names no host").remedy("write postgres://HOST/DATABASE");
@@ -219,6 +225,7 @@ impl Connector {
                 }
             }
         }
+
         Err(why)
     }
 
@@ -260,6 +267,7 @@ impl Connector {
             }
             Ok((client, bound))
         });
+
         let (client, bound) = connected.await.map_err(|_| {
             Error::new(Kind::Unavailable, format!("PostgreSQL did not answer within {limit:?}"))
                 .remedy("see that it runs at the address in [databases], and is not overloaded")
@@ -384,11 +392,13 @@ fn targets(config: &Config) -> Result<Vec<Target>> {
         )
         .remedy("write postgres://USER@HOST:PORT/DATABASE, or HOST:PORT,HOST:PORT for several"));
     }
+
     let target = |index: usize| Target {
         host: hosts.get(index).cloned().unwrap_or_else(|| Host::Tcp(addresses[index].to_string())),
         address: addresses.get(index).copied(),
         port: ports.get(index).or(ports.first()).copied().unwrap_or(PORT),
     };
+
     Ok((0..count).map(target).collect())
 }
 
@@ -481,6 +491,7 @@ mod tests {
         ] {
             assert_eq!(refused(url), "", "{url}");
         }
+
         for (url, why) in [
             ("postgres://u:secret@h/d?sslmode=maybe", "no sslmode `maybe`"),
             ("postgres://u:secret@h:port/d", "cannot be read"),

@@ -78,6 +78,7 @@ async fn try_queries(
         Err(Failure::Postgres(error)) if is_gone(&error) => return Ok(None),
         Err(failure) => return Err(of_table(failure)),
     }
+
     let at = if plan.condition.is_some() { "where" } else { "table" };
     let statement = select::rows(plan, &Range::new(), &[]);
     // The only parameter is the limit: one that the operator's condition brings along is an error.
@@ -87,10 +88,12 @@ async fn try_queries(
     if let Some(alone) = select::condition_alone(plan) {
         explain(client, &alone, vec![]).await.map_err(|failure| (at.to_owned(), failure))?;
     }
+
     for (index, relation) in plan.relations.iter().enumerate() {
         let planned = plan_of_relation(client, relation).await;
         planned.map_err(|failure| (advice::relation_key(plan, index), failure))?;
     }
+
     let behind = ground.behind(client).await.map_err(of_table)?;
     let proof = ground.leave(client).await.map_err(of_table)?;
     Ok(Some(Prepared { proof, behind }))
@@ -119,10 +122,12 @@ pub(super) async fn slow(pool: &Arc<Pool>, plan: &Plan) -> Vec<Complaint> {
             Err(_) => Err(super::timed_out(pool.timeout())),
         }
     };
+
     match found.await {
         Ok(found) => complaints.extend(found),
         Err(error) => complaints.push(Complaint::failed("table", &error)),
     }
+
     complaints
 }
 
@@ -143,6 +148,7 @@ async fn look(client: &Client, begin: &str, plan: &Plan) -> Result<Vec<Complaint
     for row in client.query_typed(&keys.text, &[(&1i64, Type::INT8)]).await? {
         rows::push(&row, &mut wires, &mut key)?;
     }
+
     if key.count() > 0 {
         let after: Vec<Value<'_>> = key.row(0).collect();
         for range in keyset::ranges(&DIALECT, &plan.order, &after) {
@@ -150,11 +156,13 @@ async fn look(client: &Client, begin: &str, plan: &Plan) -> Result<Vec<Complaint
             steps.extend(explain(client, &next.text, Param::of(&next, &after, 1)).await?);
         }
     }
+
     // An incremental sort sorts only rows with equal values before.
     if steps.iter().any(|step| step.kind == "Sort") {
         let tables = to_index(client, &plan.table, &steps).await?;
         complaints.push(advice::unindexed_order(plan, &tables));
     }
+
     for (index, relation) in plan.relations.iter().enumerate() {
         let alias = if relation.join.is_some() { JOIN } else { RELATED };
         let steps = plan_of_relation(client, relation).await?;
@@ -163,6 +171,7 @@ async fn look(client: &Client, begin: &str, plan: &Plan) -> Result<Vec<Complaint
             complaints.push(advice::unindexed_relation(plan, index, &tables));
         }
     }
+
     client.batch_execute("COMMIT").await?;
     Ok(complaints)
 }

@@ -129,6 +129,7 @@ impl Framing {
                 self.state = State::Head([0; HEAD], 0);
             }
         }
+
         if matches!(self.state, State::Failed) { begin } else { all.len() }
     }
 
@@ -264,6 +265,7 @@ mod tests {
                 let end = (read + cuts.next().unwrap()).min(bytes.len());
                 read += framing.pass(&bytes[read..end]);
             }
+
             prop_assert_eq!(bound.is_exceeded(), head.is_some());
             match head {
                 Some(head) => prop_assert!((head..head + HEAD).contains(&read), "all before it, and of it less than its head"),

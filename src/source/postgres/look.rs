@@ -87,6 +87,7 @@ pub(super) async fn look(client: &Client, begin: &str, mut told: Told) -> Result
         names.insert(oid, sql.clone());
         relations.insert(sql, Relation { oid: oid as u32, locks: row.get(3), collations: HashMap::new() });
     }
+
     let versions = versions(client, None).await?;
     let mut behind: HashMap<u32, Vec<u32>> = HashMap::new();
     for row in client.query_typed(BEHIND, &[]).await? {
@@ -150,6 +151,7 @@ pub(super) async fn look(client: &Client, begin: &str, mut told: Told) -> Result
             relation.collations.insert(name, collation);
         }
     }
+
     client.batch_execute("COMMIT").await?;
     Ok(Look { catalogue, told, relations, versions, behind, collations })
 }

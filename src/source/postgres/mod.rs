@@ -193,6 +193,7 @@ impl Driver for Server {
             Some(noticed) => self.look_after(noticed).await?,
             None => self.looked.last(),
         };
+
         for _ in 0..TRIES {
             let began = Instant::now();
             let (plan, fields) = plan(spec, &look.catalogue)?;
@@ -206,6 +207,7 @@ impl Driver for Server {
             }
             look = self.look_after(began).await?;
         }
+
         Err(vec![Complaint::new("table", "the tables change again and again", "try again when they have settled")])
     }
 
@@ -287,6 +289,7 @@ impl Driver for Server {
                 ..Signs::default()
             };
         };
+
         Signs {
             lost: is_lost(error),
             doubtful: failure.may_be_the_schemas(),
@@ -383,6 +386,7 @@ fn explained(error: tokio_postgres::Error, query: Option<&Query>) -> Error {
     let Some(database) = error.as_db_error() else {
         return unreached(chain(&error));
     };
+
     let code = database.code().code();
     let (filtered, placed) =
         query.map_or((false, false), |query| (!query.conditions.is_empty(), !query.after.is_start()));
@@ -421,6 +425,7 @@ fn explained(error: tokio_postgres::Error, query: Option<&Query>) -> Error {
             .remedy("see what `chunkflow check` says of this list"),
         _ => Error::new(Kind::Unavailable, "PostgreSQL could not answer").remedy("see its log"),
     };
+
     made.caused_by(database.to_string())
 }
 
@@ -453,11 +458,13 @@ fn unreached(why: String) -> Error {
             "see the host in the database's URL; an `@` in the password is written %40",
         ),
     ];
+
     let found = known.iter().find(|(sign, ..)| why.contains(sign));
     let (message, remedy) = found.map_or(
         ("PostgreSQL cannot be reached", "see that it runs at the address in [databases], and lets this host in"),
         |(_, message, remedy)| (*message, *remedy),
     );
+
     Error::new(Kind::Unavailable, message).remedy(remedy).caused_by(why)
 }
 

@@ -69,6 +69,7 @@ impl Param {
             }
             text.push(b'"');
         }
+
         text.push(b'}');
         Param(text)
     }

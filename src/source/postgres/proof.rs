@@ -59,6 +59,7 @@ impl Ground {
                 next.extend(below);
             }
         }
+
         views.sort_unstable();
         let unlocked = |oid: &u32| look.relations.values().any(|relation| relation.oid == *oid && !relation.locks);
         let own: Vec<u32> = known().map(|(_, relation)| relation.oid).collect();
@@ -71,6 +72,7 @@ impl Ground {
         } else {
             format!("; LOCK TABLE {} IN ACCESS SHARE MODE", locked.join(", "))
         };
+
         let again = if unlocked.is_empty() { String::new() } else { format!("; {saw}") };
         Ground {
             oids: own.into_iter().chain(behind).collect(),
@@ -121,9 +123,11 @@ fn saw(
         // The path of a file holds the number of the database.
         says.extend(["(pg_control_system()).system_identifier", "pg_relation_filepath(1259)"].map(str::to_owned));
     }
+
     if !options.share && options.role.is_none() {
         says.extend(["current_user", "session_user"].map(str::to_owned));
     }
+
     // A name that leads to another table shows by its number, and so the numbers below may be constants.
     says.extend(tables.iter().map(|table| format!("to_regclass({})::oid", literal(&table.sql))));
     let own = tables.iter().filter_map(|table| Some(look.relations.get(&table.sql)?.oid));
@@ -133,12 +137,14 @@ fn saw(
     if !views.is_empty() {
         says.push(format!("(SELECT array_agg(xmin) FROM pg_rewrite WHERE ev_class IN ({}))", list(views)));
     }
+
     if !unlocked.is_empty() {
         says.push(format!(
             "(SELECT string_agg(oid || ' ' || relfilenode, ',' ORDER BY oid) FROM pg_class WHERE oid IN ({}))",
             list(unlocked)
         ));
     }
+
     let used = tables.iter().filter_map(|table| look.relations.get(&table.sql));
     let collations: BTreeSet<&String> = used
         .flat_map(|relation| relation.collations.values())

@@ -113,6 +113,7 @@ pub(super) async fn read(
             None => run.shorten()?,
         }
     };
+
     if failed {
         // What it would have seen another sees: what is the same behind it was so before.
         run.hand_over(lists, sink)?;
@@ -120,9 +121,11 @@ pub(super) async fn read(
         client.batch_execute(&proof.begin).await?;
         return Ok((false, Some(read_stamp(client, &proof.end).await?)));
     }
+
     if !committing {
         send(commit.as_mut()).await;
     }
+
     run.hand_over(lists, sink)?;
     commit.as_mut().await;
     match commit.take_output().transpose() {
@@ -238,6 +241,7 @@ pub(super) async fn list(client: &Client, relation: &Relation, rows: &ValueBuffe
             (Parents::Places(known.map(|(row, _)| row as u64).collect()), "", params)
         }
     };
+
     let params: Vec<Param> = params;
     let params = || params.iter().map(|param| (param, Type::UNKNOWN));
     if relation.small
@@ -258,11 +262,13 @@ pub(super) async fn list(client: &Client, relation: &Relation, rows: &ValueBuffe
             None => drop(ids),
         }
     }
+
     let wanted = Wanted::rows(&DIALECT, relation);
     let sql = match &parents {
         Parents::Keys(_) => wanted.by(condition),
         Parents::Places(_) => joined(relation, &wanted),
     };
+
     let found = client.query_typed_raw(&sql, params()).await?;
     collect(relation, &parents, found, rows.count()).await
 }
@@ -296,6 +302,7 @@ async fn collect(
         Parents::Keys(keys) => Box::new(keys.finder()),
         Parents::Places(rows) => Box::new(|place| rows.get(usize::try_from(place - 1).ok()?).copied()),
     };
+
     let mut found = pin!(found);
     while let Some(row) = found.try_next().await? {
         let Some(parent) = integer(&row, 0).and_then(&mut find) else { continue };
@@ -305,6 +312,7 @@ async fn collect(
             return Ok(None);
         }
     }
+
     Ok(Some(Lists::new(Arc::new(held), pairs, count)))
 }
 

@@ -33,10 +33,12 @@ pub(super) fn config(check: Check, root: Option<&str>) -> Result<ClientConfig> {
         let verifier = Arc::new(Lenient { provider, chain: None });
         return Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth());
     }
+
     let roots = Arc::new(roots(root)?);
     if check == Check::ChainAndName {
         return Ok(builder.with_root_certificates(roots).with_no_client_auth());
     }
+
     let chain = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
     let chain = chain.map_err(|error| Error::new(Kind::Config, "TLS cannot be set up").caused_by(error))?;
     let verifier = Arc::new(Lenient { provider, chain: Some(chain) });
@@ -54,15 +56,18 @@ fn roots(file: Option<&str>) -> Result<RootCertStore> {
         }
         return Ok(store);
     };
+
     let unreadable = |why: String| {
         Error::new(Kind::Config, format!("the root certificate {file} cannot be used: {why}"))
             .remedy("name a PEM file with sslrootcert=…")
     };
+
     let text = fs::read(file).map_err(|error| unreadable(error.to_string()))?;
     for certificate in CertificateDer::pem_slice_iter(&text) {
         let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;
         store.add(certificate).map_err(|error| unreadable(error.to_string()))?;
     }
+
     if store.is_empty() { Err(unreadable("it holds no certificate".into())) } else { Ok(store) }
 }
 

@@ -56,6 +56,7 @@ pub(super) async fn note_reads(
             tables[*place].reads = Some(ViewReads { columns: vec![], doubt });
         }
     }
+
     for row in client.query_typed(COLUMNS, &[]).await? {
         let view: i64 = row.get(0);
         let oid: i64 = row.get(1);
@@ -70,5 +71,6 @@ pub(super) async fn note_reads(
             reads.columns.push((table, column));
         }
     }
+
     Ok(())
 }

@@ -92,6 +92,7 @@ impl Wire {
                 Slot::Unreadable
             }
         };
+
         held.slots.push(slot);
         Ok(())
     }
@@ -142,6 +143,7 @@ impl Wire {
             Wire::TimestampTz => timestamp(i64::from_be_bytes(fixed(raw)?), "Z", out),
             Wire::Inet => inet(raw, out)?,
         }
+
         Some(Read::Bytes(Form::Text))
     }
 }
@@ -201,20 +203,24 @@ fn numeric(raw: &[u8], out: &mut Vec<u8>) -> Option<()> {
         0xf000 => return write(out, format_args!("-Infinity")),
         _ => return write(out, format_args!("NaN")),
     }
+
     let digits = reader.take(usize::try_from(count).ok()? * 2)?;
     // The digits of 10000^place, as the sender has them: below 10,000, and none where there are only zeros.
     let group = |place: i32| {
         let at = usize::try_from(weight - place).ok().and_then(|at| digits.get(at * 2..at * 2 + 2));
         at.map_or(0, |raw| i64::from(u16::from_be_bytes([raw[0], raw[1]]) % 10_000))
     };
+
     if weight >= 0 {
         out.extend_from_slice(itoa::Buffer::new().format(group(weight)).as_bytes())
     } else {
         out.push(b'0')
     }
+
     for place in (0..weight).rev() {
         four(group(place), out);
     }
+
     if scale > 0 {
         out.push(b'.');
         let end = out.len() + scale as usize;
@@ -223,6 +229,7 @@ fn numeric(raw: &[u8], out: &mut Vec<u8>) -> Option<()> {
         }
         out.truncate(end);
     }
+
     Some(())
 }
 
@@ -369,11 +376,13 @@ fn array(raw: &[u8], out: &mut Vec<u8>) -> Option<Flaws> {
     if !(0..=6).contains(&dimensions) {
         return None;
     }
+
     let length = |_| {
         let length = reader.i32()?;
         reader.i32()?;
         (length > 0).then_some(length)
     };
+
     let lengths = (0..dimensions).map(length).collect::<Option<Vec<i32>>>()?;
     if lengths.is_empty() {
         out.extend_from_slice(b"[]");
@@ -410,6 +419,7 @@ fn elements(
         wire.read(raw, scratch).ok()?;
         text::scalar(scratch.value(scratch.slots[0]), out);
     }
+
     out.bytes.push(b']');
     Some(())
 }

@@ -43,6 +43,7 @@ pub(in crate::source) fn unindexed_order(plan: &Plan, tables: &[String]) -> Comp
     } else {
         indexes(plan, tables, "order", &columns.join(", "))
     };
+
     Complaint::new("order", message, remedy)
 }
 

@@ -111,6 +111,7 @@ pub(in crate::source) async fn read<S: Snapshot>(
             }
         }
     };
+
     hand_over(plan, values, lists, sink)?;
     // The next row, or else the last one, stands for what is ahead.
     let next = if rows < found { rows } else { rows.saturating_sub(1) };
@@ -177,6 +178,7 @@ impl<S: Snapshot> Reader<'_, S> {
                 }
             }
         }
+
         Ok(lengths)
     }
 
@@ -196,6 +198,7 @@ impl<S: Snapshot> Reader<'_, S> {
                 _ => lengths.unknown[place] = true,
             }
         }
+
         Ok(())
     }
 
@@ -291,6 +294,7 @@ impl<S: Snapshot> Reader<'_, S> {
                 }
             }
         }
+
         for column in unknown {
             columns[column] = Some(self.one_by_one(column, keys).await?);
         }
@@ -301,6 +305,7 @@ impl<S: Snapshot> Reader<'_, S> {
                 rows.copy(column, column.slots[row])?;
             }
         }
+
         Ok(rows)
     }
 
@@ -327,6 +332,7 @@ impl<S: Snapshot> Reader<'_, S> {
             }
             values.copy(&found, found.slots.first().copied().unwrap_or(Slot::Unreadable))?;
         }
+
         Ok(values)
     }
 
@@ -381,6 +387,7 @@ impl<S: Snapshot> Reader<'_, S> {
                 Err(_) => lists.push(self.careful_list(relation, place, rows).await?),
             }
         }
+
         Ok(Some(lists))
     }
 
@@ -417,6 +424,7 @@ impl<S: Snapshot> Reader<'_, S> {
             }
             return Ok(Lists::too_large());
         }
+
         self.take_room(bytes)?;
         relation.most = usize::MAX;
         let list = self.snapshot.lists(&relation, row).await??;
@@ -424,6 +432,7 @@ impl<S: Snapshot> Reader<'_, S> {
         for column in formless {
             list.mark_formless(column, relation.columns[column] == nothing);
         }
+
         Ok(list)
     }
 }
@@ -465,6 +474,7 @@ fn too_large(plan: &Plan, place: usize, bytes: u64, keys: &ValueBuffer) -> Resul
             plan.rewrites[first..first + len].iter().any(|(of, _)| *of == place)
         }
     };
+
     let shown = plan.outputs.iter().position(shows);
     let name = shown.map_or("a column", |output| &*plan.columns[output].name);
     let message = if bytes > plan.bounds.value {
@@ -472,6 +482,7 @@ fn too_large(plan: &Plan, place: usize, bytes: u64, keys: &ValueBuffer) -> Resul
     } else {
         format!("a row is larger than {}, most of it its `{name}`", mebibytes(plan.bounds.row))
     };
+
     let row = key_of(plan, keys, 0)?.told(&plan.order_names);
     Ok(Error::new(Kind::Data, message)
         .caused_by(format!("{bytes} bytes in the row {row}"))

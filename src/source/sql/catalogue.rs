@@ -208,6 +208,7 @@ impl Catalogue {
             numbers: table.declared().filter(|column| column.is_number()).map(|column| column.name.clone()).collect(),
             reads: table.reads.clone(),
         };
+
         self.tables.iter().filter(|table| !table.elsewhere).map(info).collect()
     }
 
@@ -255,6 +256,7 @@ impl Table {
             Some((words, way)) if way.eq_ignore_ascii_case("asc") => (words, false),
             _ => (name, false),
         };
+
         let place = words.rsplit_once('.');
         let bare = place.map_or(words, |(_, column)| column).trim().trim_matches(['"', '`']);
         let column = by_name(&self.columns, bare, |column| &column.name).filter(|column| column.name != name)?;

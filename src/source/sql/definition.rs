@@ -53,6 +53,7 @@ impl Identity {
             (None, Some(own)) => (["own", own], KnownBy::Itself),
             (None, None) => (["address", &told.address], KnownBy::Address),
         };
+
         let mut bytes = Canonical::of("identity 1");
         database.into_iter().for_each(|part| bytes.text(part));
         bytes.flag(options.share);
@@ -64,6 +65,7 @@ impl Identity {
             user.into_iter().for_each(|part| bytes.text(part));
             bytes.each(told.session.iter(), |bytes, option| bytes.text(option));
         }
+
         let name = options.identity.as_ref().unwrap_or(&told.name).clone();
         Identity { bytes: bytes.into_bytes(), name, known_by }
     }
@@ -104,6 +106,7 @@ impl Definition {
                 bytes.text(&column.declared_as);
             });
         });
+
         bytes.each(behind.iter(), |bytes, view| bytes.text(view));
         Definition { bytes: bytes.into_bytes(), places: places(plan, catalogue, &identity.name) }
     }
@@ -158,6 +161,7 @@ fn places(plan: &Plan, catalogue: &Catalogue, database: &str) -> Vec<u8> {
         let column = table?.columns.iter().find(|column| column.name == name.trim_start_matches('-'));
         column.map(|column| &*column.declared_as)
     };
+
     let mut bytes = Canonical::of("places 1");
     bytes.text(database);
     bytes.text(&plan.table);
@@ -165,6 +169,7 @@ fn places(plan: &Plan, catalogue: &Catalogue, database: &str) -> Vec<u8> {
         bytes.text(name);
         bytes.maybe(declared(name), Canonical::text);
     });
+
     bytes.each(plan.order.iter(), write_key);
     bytes.each(plan.key.iter(), |bytes, select| bytes.text(&plan.selects[*select].sql));
     bytes.maybe(plan.unstable_key, |bytes, version| bytes.text(&version.to_string()));
@@ -190,6 +195,7 @@ fn write_plan(plan: &Plan, bytes: &mut Canonical) {
         };
         parts.into_iter().for_each(|part| bytes.number(part));
     });
+
     // Where there are none there is nothing of them, not even their number: the outputs have said so.
     for rewrites in [&plan.rewrites].into_iter().chain(&plan.related_rewrites).filter(|some| !some.is_empty()) {
         bytes.each(rewrites.iter(), |bytes, (of, rewrite)| {
@@ -197,10 +203,12 @@ fn write_plan(plan: &Plan, bytes: &mut Canonical) {
             rewrite.write_to(bytes);
         });
     }
+
     bytes.each(plan.columns.iter(), |bytes, column| {
         bytes.text(&column.name);
         write_shape(&column.shape, bytes);
     });
+
     bytes.each(plan.filters.iter(), |bytes, filter| {
         bytes.text(&filter.column);
         bytes.text(match filter.operand {
@@ -209,11 +217,13 @@ fn write_plan(plan: &Plan, bytes: &mut Canonical) {
             Operand::Text => "text",
         });
     });
+
     bytes.each(plan.filter_columns.iter(), |bytes, column| {
         bytes.text(&column.sql);
         bytes.text(&column.bind);
         bytes.maybe(column.operator.as_deref(), Canonical::text);
     });
+
     bytes.flag(plan.unproven);
     bytes.flag(plan.is_view);
     bytes.maybe(plan.unstable_key, |bytes, version| bytes.text(&version.to_string()));

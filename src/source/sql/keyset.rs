@@ -41,6 +41,7 @@ pub(in crate::source) fn ranges(dialect: &Dialect, order: &[KeyColumn], after: &
     if after.is_empty() {
         return vec![vec![]];
     }
+
     // The signs of a comparison of rows are those of every column.
     let alike =
         |column: &KeyColumn| column.descending == order[0].descending && !column.nullable && column.operator.is_none();
@@ -48,6 +49,7 @@ pub(in crate::source) fn ranges(dialect: &Dialect, order: &[KeyColumn], after: &
     if dialect.compares_rows && one_way && order.len() > 1 && !after.contains(&Value::Null) {
         return vec![row_comparison(order)];
     }
+
     let mut ranges = vec![];
     for at in (0..order.len()).rev() {
         for beyond in beyond(dialect, order, at, after[at]) {
@@ -60,6 +62,7 @@ pub(in crate::source) fn ranges(dialect: &Dialect, order: &[KeyColumn], after: &
             ranges.push(range);
         }
     }
+
     ranges
 }
 

@@ -61,6 +61,7 @@ impl<'a> Planner<'a> {
             bounds: RowBounds::default(),
             fails_when_too_large: spec.fails_when_too_large,
         };
+
         Planner { spec, table, catalogue, plan, complaints: vec![] }
     }
 
@@ -112,6 +113,7 @@ impl<'a> Planner<'a> {
                 "name the columns that do with `key = [\"…\"]`, or give the table a primary key",
             ));
         }
+
         // Names may be written in another case, and two columns may differ in nothing else: what is compared is
         // the column.
         let table = self.table;
@@ -126,6 +128,7 @@ impl<'a> Planner<'a> {
                 order.push(OrderBy { column: name, descending: false });
             }
         }
+
         if self.table.key.is_empty() {
             self.plan.order_named = order.len();
         }
@@ -182,6 +185,7 @@ impl<'a> Planner<'a> {
             let field = |name: &String| (name.clone(), FieldSpec::Column(name.clone().into()));
             self.table.declared().map(|column| field(&column.name)).collect()
         };
+
         let specs: Vec<(String, FieldSpec)> = self.spec.fields.clone().unwrap_or_else(every);
         if specs.is_empty() {
             self.complaints.push(Complaint::new(
@@ -190,6 +194,7 @@ impl<'a> Planner<'a> {
                 "name at least one field, or leave `fields` out for all columns",
             ));
         }
+
         let mut fields = vec![];
         for (name, spec) in &specs {
             let at = format!("fields.{name}");
@@ -203,6 +208,7 @@ impl<'a> Planner<'a> {
             };
             fields.extend(self.kept(field).map(|field| (name.clone(), field)));
         }
+
         fields
     }
 
@@ -247,6 +253,7 @@ impl<'a> Planner<'a> {
         if !template.starts_with('/') || template.starts_with("//") {
             return Err(broken("does not start with one `/`"));
         }
+
         let mut parts = vec![];
         let mut rest = template;
         while let Some(open) = rest.find(['{', '}']) {
@@ -259,6 +266,7 @@ impl<'a> Planner<'a> {
             parts.push(Part::Column(part));
             rest = &inner[close + 1..];
         }
+
         parts.push(Part::Literal(literal(rest)));
         parts.retain(|part| *part != Part::Literal(String::new()));
         Ok(Field::Link(parts))

@@ -166,9 +166,11 @@ impl WholeKeys {
                 _ => return Ok(None),
             }
         }
+
         if !keys.is_sorted() {
             keys.sort_unstable();
         }
+
         let tell_apart = !keys.is_empty() && !keys.windows(2).any(|pair| pair[0].0 == pair[1].0);
         Ok(tell_apart.then_some(WholeKeys(keys)))
     }
@@ -250,6 +252,7 @@ impl Wanted {
             }
             None => (target, dialect.column(&related, &relation.column)),
         };
+
         let order = super::keyset::order_by(&relation.order);
         Wanted { source, on, columns: columns.join(", "), order, is_sum: relation.is_sum }
     }
@@ -354,6 +357,7 @@ mod tests {
             most: usize::MAX,
             is_sum: false,
         };
+
         let mut rows = ValueBuffer::new(2);
         rows.slots.extend([Slot::Integer(1), Slot::Integer(7), Slot::Unreadable, Slot::Null]);
         for whole in [true, false] {

@@ -33,10 +33,12 @@ impl Planner<'_> {
                 ));
             }
         };
+
         let to = match foreign.filter(|key| key.table == target.name) {
             Some(key) => key.to.clone(),
             None => target.single_key(at)?.to_owned(),
         };
+
         let own = self.own(&via);
         let dialect = self.plan.dialect;
         let alias = dialect.quote(RELATED);
@@ -56,6 +58,7 @@ impl Planner<'_> {
             };
             return Ok(Field::Column(self.output(name, output, Shape::Scalar, described)));
         }
+
         // An object's values lie side by side, behind the key that says whether there is one.
         let key = target.column(&to, at)?;
         let key = Select::new(&key.read, dialect.column(&alias, &key.name), false).measured(key.length).within(select);
@@ -69,6 +72,7 @@ impl Planner<'_> {
             let rewrites = rewrites.into_iter().map(|(column, rewrite)| (first + column, rewrite)).collect();
             Output::RewrittenObject { key: first - 1, first: self.add_rewrites(rewrites), len }
         };
+
         Ok(Field::Column(self.output(name, output, Shape::Object(names(target, related, at)?), described)))
     }
 
@@ -99,6 +103,7 @@ impl Planner<'_> {
                 }
             }
         };
+
         let towards = |key: &&ForeignKey| key.table == target.name && key.column != on.column;
         let to = reference(join, target, target.single_key(at), to.as_deref(), towards, "to", at)?;
         let columns = related_columns(self.plan.dialect, target, related, at)?;
@@ -129,6 +134,7 @@ impl Planner<'_> {
             most: RowBounds::default().unmeasured as usize,
             is_sum: false,
         };
+
         let rewrites = self.related_rewrites(target, related, at)?;
         let row = related_described(target, related, &rewrites, at)?;
         Ok(self.relation(name, relation, (rewrites, row), related))
@@ -165,6 +171,7 @@ impl Planner<'_> {
             most: RowBounds::default().unmeasured as usize,
             is_sum: false,
         };
+
         let rewrites = self.related_rewrites(target, related, at)?;
         let row = related_described(target, related, &rewrites, at)?;
         Ok(self.relation(name, relation, (rewrites, row), related))
@@ -309,6 +316,7 @@ fn reference(
             None => Ok(ForeignKey { column, table: target.name.clone(), to: target_key?.to_owned() }),
         };
     }
+
     let fitting: Vec<&ForeignKey> = holder.foreign_keys.iter().filter(fits).collect();
     match &fitting[..] {
         [key] => Ok((*key).clone()),
@@ -345,6 +353,7 @@ fn related_order(
             order.push(KeyColumn { sql, bind: "?".into(), operator: None, descending, nullable });
         }
     };
+
     for by in &related.order {
         match (by.column.strip_prefix("through."), join) {
             (Some(name), Some(join)) => {
@@ -365,15 +374,19 @@ fn related_order(
             }
         }
     }
+
     for name in &table.key {
         push(RELATED, name, false, false);
     }
+
     if let Some(join) = join.filter(|_| !own) {
         join.key.iter().for_each(|name| push(JOIN, name, false, false));
     }
+
     if order.is_empty() {
         let message = format!("`{}` has no key to order related rows by", table.name);
         return Err(Complaint::new(at, message, "name columns with `order = [\"…\"]`"));
     }
+
     Ok((order, own))
 }

@@ -240,6 +240,7 @@ fn batch(plan: &Plan, mut rows: ValueBuffer, lists: Vec<Lists>) -> Result<RowBat
             });
         }
     }
+
     Ok(RowBatch::of(plan.key.len(), out, items))
 }
 

@@ -109,16 +109,19 @@ impl<'a> Writer<'a> {
             self.push(&format!("(\n{condition}\n)"));
             next = " AND ";
         }
+
         if !range.is_empty() {
             self.push(next);
             next = " AND ";
         }
+
         for piece in range {
             match piece {
                 Piece::Sql(sql) => self.push(sql),
                 Piece::Key(index) => self.bind(&self.plan.order[*index].bind, Bind::Key(*index)),
             }
         }
+
         for condition in conditions {
             self.push(next);
             self.condition(condition);
@@ -132,12 +135,14 @@ impl<'a> Writer<'a> {
             // Only declared filters are let in; a condition on anything else is never true.
             return self.push("1 = 0");
         };
+
         let column = &plan.filter_columns[at];
         let operand = plan.filters[at].operand;
         if condition.operator == Operator::In && condition.values.is_empty() {
             // Nothing is in an empty list, for which not every database has a text.
             return self.push("1 = 0");
         }
+
         self.push(&column.sql);
         let sign = match condition.operator {
             Operator::Eq => "=",
@@ -157,6 +162,7 @@ impl<'a> Writer<'a> {
             }
             Operator::In => return self.list(column, &condition.values, operand),
         };
+
         self.push(&format!(" {} ", comparison(column.operator.as_deref(), sign)));
         for text in &condition.values {
             self.bind(&column.bind, Bind::Value(text, operand));

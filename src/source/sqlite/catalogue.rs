@@ -21,6 +21,7 @@ fn read_tables(connection: &Connection) -> Result<Vec<Table>> {
         "SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
          AND type IN ('table', 'view', 'virtual') ORDER BY name",
     )?;
+
     let names = list.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?)))?;
     let mut tables = vec![];
     for name in names {
@@ -39,6 +40,7 @@ fn read_tables(connection: &Connection) -> Result<Vec<Table>> {
             Err(error) => return Err(error),
         }
     }
+
     Ok(tables)
 }
 
@@ -86,6 +88,7 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool,
             ..TableColumn::plain(column_name)
         });
     }
+
     key.sort();
     let mut key: Vec<String> = key.into_iter().map(|(_, name)| name).collect();
     let (indexed, key_has_index) = indexes(connection, &name)?;
@@ -98,6 +101,7 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool,
             column.is_typed |= is_rowid;
         }
     }
+
     // Elsewhere SQLite lets key columns be NULL, and many rows with it; the rowid then tells them apart.
     let key_can_be_null = columns.iter().any(|column| column.nullable && key.contains(&column.name));
     if kind == "table" && !without_rowid && !is_rowid {
@@ -119,9 +123,11 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool,
             }
         }
     }
+
     if kind != "table" {
         key.clear();
     }
+
     let foreign_keys = foreign_keys(connection, &name)?;
     // VACUUM may renumber rowids that no column holds, and then changes the schema's version.
     let unstable = columns.iter().any(|column| !column.declared && key.contains(&column.name));
@@ -193,6 +199,7 @@ fn resolve_references(tables: &mut [Table]) {
         };
         key.to = to.cloned().unwrap_or_default();
     }
+
     for table in tables {
         table.foreign_keys.retain(|key| !key.to.is_empty());
     }

@@ -159,12 +159,15 @@ impl Sqlite {
                 .remedy("write the value itself")
                 .into());
         }
+
         if let Some(alone) = select::condition_alone(plan) {
             session.connection.prepare(&alone)?;
         }
+
         for relation in &plan.relations {
             session.connection.prepare(&related::sql_for_close_keys(relation))?;
         }
+
         self.0.pool.put_back(session);
         Ok(())
     }
@@ -226,11 +229,13 @@ impl Sqlite {
                 "give the table an INTEGER PRIMARY KEY, or one whose columns are NOT NULL",
             ));
         }
+
         let explained = self.0.pool.take().map_err(Failure::from).and_then(|session| {
             let steps = explain(&session, &plan);
             self.0.pool.put_back(session);
             steps
         });
+
         match explained {
             // Sorting the last columns of an order sorts only rows with equal values before them.
             Ok(steps) if steps.iter().any(|step| step.contains("USE TEMP B-TREE FOR ORDER BY")) => {
@@ -242,6 +247,7 @@ impl Sqlite {
                 complaints.push(Complaint::failed("table", &error));
             }
         }
+
         complaints.extend(self.slow_relations(&plan));
         complaints
     }
@@ -374,6 +380,7 @@ impl Table {
                 }
             }
         };
+
         self.file.pool.run(claim, steps, work).await
     }
 }

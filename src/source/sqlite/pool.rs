@@ -79,6 +79,7 @@ impl Pool {
                 Err(failure) => Err(pool.explained(failure, Instant::now() >= deadline)),
             }
         });
+
         match tokio::time::timeout(self.timeout + GRACE, job).await {
             Ok(Ok(result)) => result,
             // The runtime ends, and this task with it: nothing has failed.
@@ -160,11 +161,13 @@ impl Pool {
             Failure::Sqlite(error) => error,
             Failure::Wide | Failure::NoRoom(_) => return wider_than_it_said(),
         };
+
         if is_in_the_text(&error) {
             return Error::new(Kind::Internal, "SQLite does not take the text of a query")
                 .caused_by(error)
                 .remedy("this is a fault of the program: report it with what the log says");
         }
+
         let remedy = match error.sqlite_error_code() {
             Some(ErrorCode::OperationInterrupted) if late => return self.timed_out(),
             Some(ErrorCode::OperationInterrupted) => "nobody waited for it any more",
@@ -179,6 +182,7 @@ impl Pool {
             }
             _ => "see what `chunkflow check` says",
         };
+
         Error::new(Kind::Unavailable, format!("the database {} cannot be read", self.path.display()))
             .caused_by(error)
             .remedy(remedy)
@@ -200,12 +204,14 @@ fn parse(url: &str) -> Result<(PathBuf, bool)> {
         Error::new(Kind::Config, format!("the SQLite URL {why}"))
             .remedy("write sqlite:FILE, or sqlite:FILE?immutable=1 for a file that never changes")
     };
+
     let rest = url.strip_prefix("sqlite:").ok_or_else(|| refused("does not start with `sqlite:`"))?;
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     let path = path.strip_prefix("//").unwrap_or(path);
     if path.is_empty() || path == ":memory:" {
         return Err(refused("names no file"));
     }
+
     match query {
         "" | "immutable=0" => Ok((Path::new(path).to_owned(), false)),
         "immutable=1" => Ok((Path::new(path).to_owned(), true)),

@@ -45,6 +45,7 @@ pub(super) fn read(session: &mut Session, relation: &Relation, rows: &ValueBuffe
         })?;
         return Ok(whole.then(|| Lists::new(Arc::clone(&table.rows), pairs, rows.count())));
     }
+
     let mut read = ValueBuffer::new(relation.columns.len());
     let wanted = Wanted::rows(&DIALECT, relation);
     let whole = parents.each(&session.connection, relation, &wanted, |row, found| {
@@ -54,6 +55,7 @@ pub(super) fn read(session: &mut Session, relation: &Relation, rows: &ValueBuffe
         }
         Ok(fits(relation, pairs.len() * size_of::<u64>() + read.weight(), rows.count())?)
     })?;
+
     Ok(whole.then(|| Lists::new(Arc::new(read), pairs, rows.count())))
 }
 
@@ -138,6 +140,7 @@ impl Parents {
             classes[known].values.push(value);
             classes[known].places.push(row as u64);
         }
+
         Ok(Parents::Apart(classes))
     }
 
@@ -181,6 +184,7 @@ impl Parents {
                 }
             }
         }
+
         Ok(true)
     }
 }
@@ -219,5 +223,6 @@ fn read_small_table(connection: &Connection, sql: &str, relation: &Relation) -> 
             push(&mut rows, row.get_ref(index + 1)?, select.json)?;
         }
     }
+
     Ok(SmallTable::new(rows, &ids))
 }

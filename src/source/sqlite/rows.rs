@@ -85,6 +85,7 @@ fn read_at_once(session: &mut Session, plan: &Plan, query: &Query, sink: &mut dy
             None => run.shorten()?,
         }
     };
+
     run.hand_over(lists, sink)?;
     Ok(run.ended())
 }
@@ -119,6 +120,7 @@ fn read_range(
             break;
         }
     }
+
     Ok(())
 }
 

@@ -43,6 +43,7 @@ pub(super) fn note_reads(connection: &mut Connection, tables: &mut [Table]) -> R
         columns.retain(|(table, _)| *table != view.name);
         view.reads = Some(ViewReads { columns, doubt });
     }
+
     Ok(())
 }
 

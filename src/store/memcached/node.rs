@@ -114,6 +114,7 @@ impl Node {
             Ok(outcome) => outcome,
             Err(_) => Err(Failure::Broken(io::ErrorKind::TimedOut.into())),
         };
+
         outcome.map_err(|failure| {
             if failure.ends_the_connection() {
                 self.idle().clear();

@@ -113,12 +113,14 @@ impl Connection {
                 request.extend_from_slice(b"\r\n");
             }
         }
+
         self.0.write_all(&request).await?;
 
         let mut replies = std::array::from_fn(|_| Reply::default());
         for reply in &mut replies {
             *reply = self.reply().await?;
         }
+
         Ok(replies)
     }
 
@@ -128,6 +130,7 @@ impl Connection {
         if line.is_empty() {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
+
         let line =
             line.strip_suffix(b"\r\n").and_then(|line| std::str::from_utf8(line).ok()).ok_or(Failure::Garbled)?;
 

@@ -150,6 +150,7 @@ fn meaning(error: &RedisError) -> Option<&'static Meaning> {
     if error.kind() == ErrorKind::AuthenticationFailed {
         return of_code("WRONGPASS");
     }
+
     let code = error.code()?;
     let detail = error.detail().unwrap_or_default();
 
@@ -164,9 +165,11 @@ fn meaning(error: &RedisError) -> Option<&'static Meaning> {
         let inner = MEANINGS.iter().find(|one| detail.contains(&format!("-{} ", one.code)));
         return inner.or_else(|| of_code("ERR"));
     }
+
     if code == "CLUSTERDOWN" && detail.contains("only accepts read") {
         return of_code(READS_ALONE);
     }
+
     of_code(code).or_else(|| of_code("ERR"))
 }
 

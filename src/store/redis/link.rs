@@ -89,6 +89,7 @@ impl Connector {
                 .boxed()
             }
         };
+
         async move {
             match timeout(CONNECT_TO_ANY, connecting).await {
                 Ok(made) => made.map_err(|error| answer::explained(error, false)),
@@ -255,6 +256,7 @@ impl Link {
             let answered = AtomicU64::new(began.elapsed().as_millis() as u64);
             Ok(Arc::new(Live { connection, answered, ended: AtomicBool::new(false) }))
         };
+
         let attempt = attempt.boxed().shared();
         tokio::spawn(attempt.clone());
         ends.newest = Some(attempt.clone());

@@ -50,6 +50,7 @@ pub(super) fn connector(options: &StoreOptions) -> Result<Connector> {
             Error::new(Kind::Config, format!("`tls` of the store is of no use with {scheme}://")).remedy(remedy)
         );
     }
+
     let certificates = options.tls.as_ref().map(certificates).transpose()?;
     if kind.is_empty() && Login::ends_early(rest) {
         return Err(Error::new(Kind::Config, "the user or password in the store's URL has a character that ends it")
@@ -62,6 +63,7 @@ pub(super) fn connector(options: &StoreOptions) -> Result<Connector> {
         "unix" => unix(rest),
         _ => single(url, certificates),
     };
+
     made.map_err(|why| wrong(format!("cannot be read: {why}")))
 }
 
@@ -106,9 +108,11 @@ fn unix(rest: &str) -> Result<Connector, String> {
             _ => return Err(format!("there is no parameter `{name}`; it may have db, user and pass")),
         }
     }
+
     if let Some(user) = user {
         settings = settings.set_username(user);
     }
+
     if let Some(password) = password {
         settings = settings.set_password(password);
     }
@@ -129,9 +133,11 @@ fn cluster(redis: &str, rest: &str, certificates: Option<TlsCertificates>) -> Re
     if let Some((name, _)) = parts.query.first() {
         return Err(format!("there is no parameter `{name}`"));
     }
+
     let url = |(host, port): &(String, u16)| {
         if host.contains(':') { format!("{redis}://[{host}]:{port}") } else { format!("{redis}://{host}:{port}") }
     };
+
     let mut builder = ClusterClientBuilder::new(parts.hosts.iter().map(url))
         .connection_timeout(CONNECT)
         .response_timeout(CONNECT)
@@ -143,12 +149,15 @@ fn cluster(redis: &str, rest: &str, certificates: Option<TlsCertificates>) -> Re
     if let Some(user) = parts.login.user {
         builder = builder.username(user);
     }
+
     if let Some(password) = parts.login.password {
         builder = builder.password(password);
     }
+
     if let Some(certificates) = certificates {
         builder = builder.certs(certificates);
     }
+
     Ok(Connector::Cluster(Box::new(builder.build().map_err(broken)?)))
 }
 
@@ -158,6 +167,7 @@ fn sentinel(is_tls: bool, rest: &str, certificates: Option<TlsCertificates>) -> 
     if name.is_empty() {
         return Err("it does not name what Sentinel watches".into());
     }
+
     let hosts = parts.hosts.into_iter().map(|(host, port)| {
         if is_tls {
             ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
@@ -165,6 +175,7 @@ fn sentinel(is_tls: bool, rest: &str, certificates: Option<TlsCertificates>) -> 
             ConnectionAddr::Tcp(host, port)
         }
     });
+
     let mut builder = SentinelClientBuilder::new(hosts, name, SentinelServerType::Master)
         .map_err(broken)?
         .set_client_to_redis_db(database.parse().map_err(|_| "the database is no number".to_owned())?)
@@ -173,17 +184,21 @@ fn sentinel(is_tls: bool, rest: &str, certificates: Option<TlsCertificates>) -> 
     if is_tls {
         builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
     }
+
     if let Some(certificates) = certificates {
         builder = builder
             .set_client_to_redis_certificates(certificates.clone())
             .set_client_to_sentinel_certificates(certificates);
     }
+
     if let Some(user) = parts.login.user {
         builder = builder.set_client_to_redis_username(user);
     }
+
     if let Some(password) = parts.login.password {
         builder = builder.set_client_to_redis_password(password);
     }
+
     for (name, value) in parts.query {
         builder = match name {
             "sentinel_username" => builder.set_client_to_sentinel_username(value),
@@ -195,6 +210,7 @@ fn sentinel(is_tls: bool, rest: &str, certificates: Option<TlsCertificates>) -> 
             }
         };
     }
+
     Ok(Connector::Sentinel(Arc::new(Mutex::new(builder.build().map_err(broken)?))))
 }
 
@@ -206,6 +222,7 @@ fn certificates(tls: &StoreTls) -> Result<TlsCertificates> {
                 .remedy("write tls = { ca = \"ca.pem\", cert = \"client.pem\", key = \"client.key\" } with PEM files")
         })
     };
+
     let root_cert = tls.ca.as_deref().map(read).transpose()?;
     let client_tls = match (&tls.cert, &tls.key) {
         (Some(cert), Some(key)) => Some(ClientTlsConfig { client_cert: read(cert)?, client_key: read(key)? }),
@@ -218,6 +235,7 @@ fn certificates(tls: &StoreTls) -> Result<TlsCertificates> {
             .remedy("write both: tls = { cert = \"client.pem\", key = \"client.key\" }"));
         }
     };
+
     Ok(TlsCertificates { client_tls, root_cert })
 }
 

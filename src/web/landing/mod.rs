@@ -48,6 +48,7 @@ fn index(chunkflow: &Chunkflow) -> Response<Body> {
         openapi: &'a str,
         resources: Vec<Entry<'a>>,
     }
+
     #[derive(Serialize)]
     struct Entry<'a> {
         name: &'a str,
@@ -57,6 +58,7 @@ fn index(chunkflow: &Chunkflow) -> Response<Body> {
         order: &'a [String],
         filters: Vec<&'a str>,
     }
+
     fn entry(resource: &Resource) -> Entry<'_> {
         let path = path_of(resource.name());
         Entry {
@@ -75,6 +77,7 @@ fn index(chunkflow: &Chunkflow) -> Response<Body> {
         openapi: "/openapi.json",
         resources: resources.iter().map(|resource| entry(resource)).collect(),
     };
+
     let mut response = json(StatusCode::OK, &index);
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
     response

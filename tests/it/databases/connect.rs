@@ -60,6 +60,7 @@ fn tls_checks_what_sslmode_says_and_no_less() {
         let root = root.map_or(String::new(), |root| format!("&sslrootcert={}", root.display()));
         format!("{}?sslmode={mode}{root}", db.url().replace("127.0.0.1", host))
     };
+
     for (host, mode, root) in [
         ("127.0.0.1", "disable", None),
         ("127.0.0.1", "prefer", None),
@@ -70,6 +71,7 @@ fn tls_checks_what_sslmode_says_and_no_less() {
     ] {
         assert_eq!(refused(&url(host, mode, root)), "", "{host} {mode} {root:?}");
     }
+
     for (host, mode, root) in [
         ("127.0.0.1", "verify-full", Some(&*authority)),
         ("localhost", "verify-full", Some(other.path())),
@@ -80,6 +82,7 @@ fn tls_checks_what_sslmode_says_and_no_less() {
         let why = refused(&url(host, mode, root));
         assert!(why.contains("error: chunkflow.toml:2:8") && why.contains("help:"), "{host} {mode} {root:?}: {why}");
     }
+
     let encrypted = Running::config(&config(&url("localhost", "verify-full", Some(&*authority))));
     assert_eq!(encrypted.get("/list").results().len(), 3000);
     let sql = "SELECT count(*) FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) WHERE s.ssl AND a.application_name = 'chunkflow' AND a.datname = current_database()";
@@ -115,6 +118,7 @@ fn a_socket_in_the_file_system_is_a_way_too() {
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%slow%' AND pid <> pg_backend_pid() AND datname = current_database()";
         db.query(sql).unwrap()[0][0].clone()
     };
+
     let client = crate::support::Client::get(slow.address, "/list");
     until("it runs", || active() == "1");
     drop(client);
@@ -155,6 +159,7 @@ fn a_pooler_in_transaction_mode_serves_two_servers_over_one_connection() {
     if rustix::process::getuid().is_root() {
         command.args(["-u", "postgres"]);
     }
+
     let _pooler = Pooler(command.arg(&ini).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     until("the pooler listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     let url = db.url().replace(&format!(":{}/", server.port), &format!(":{port}/"));
@@ -165,6 +170,7 @@ fn a_pooler_in_transaction_mode_serves_two_servers_over_one_connection() {
             assert_eq!(server.get(&format!("/list?id=gt.{round}")).results().len(), 3000 - round);
         }
     }
+
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name <> 'psql' AND datname = current_database() AND pid <> pg_backend_pid()";
     assert_eq!(db.query(sql).unwrap()[0][0], "1", "all went over one connection");
 
@@ -178,6 +184,7 @@ fn a_pooler_in_transaction_mode_serves_two_servers_over_one_connection() {
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%slow%' AND pid <> pg_backend_pid() AND datname = current_database()";
         db.query(sql).unwrap()[0][0].clone()
     };
+
     let client = crate::support::Client::get(server.address, "/list");
     until("it runs", || active() == "1");
     drop(client);

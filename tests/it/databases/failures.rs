@@ -192,6 +192,7 @@ fn a_text_that_a_database_cannot_read_is_a_fault_of_the_server_and_not_an_absenc
          BEGIN EXECUTE 'SELEC 1'; RETURN id; END $$;
          CREATE VIEW held AS SELECT torn(id) AS id FROM item;",
     );
+
     let mariadb = crate::servers::mariadb();
     mariadb.execute(
         "CREATE TABLE item (id INTEGER PRIMARY KEY); INSERT INTO item VALUES (1);
@@ -204,6 +205,7 @@ fn a_text_that_a_database_cannot_read_is_a_fault_of_the_server_and_not_an_absenc
          DELIMITER ;
          CREATE VIEW held AS SELECT torn(id) AS id FROM item;",
     );
+
     for db in [postgres, mariadb] {
         let server = db.serve("table = \"held\"\nkey = [\"id\"]");
         for target in ["/list", "/list?limit=1", "/list?id=eq.1", "/list.csv"] {

@@ -136,6 +136,7 @@ fn what_is_too_large_is_null_wherever_it_stands_and_nothing_else_is() {
         [unmeasured, 3, 3],
         [unmeasured / 2, unmeasured / 2, unmeasured / 2],
     ];
+
     let mut random = fastrand::Rng::with_seed(17);
     for _ in 0..20 {
         let mut one = || match random.u8(..4) {
@@ -224,6 +225,7 @@ fn family(db: &Db, key: &str) {
     for id in 1..=40 {
         db.execute_later(&format!("INSERT INTO parent VALUES ({quoted}{id:02}{quoted}, 'body');"));
     }
+
     for (at, (parent, bytes)) in RELATED.iter().enumerate() {
         let id = at + 1;
         let note = text(db, *bytes);
@@ -232,6 +234,7 @@ fn family(db: &Db, key: &str) {
             "INSERT INTO child VALUES ({id}, {parent}, {note}); INSERT INTO link VALUES ({id}, {parent}, {id});"
         ));
     }
+
     db.execute_now();
 }
 

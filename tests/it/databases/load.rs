@@ -41,6 +41,7 @@ fn slow_readers_hold_no_connection_and_one_more_gets_its_first_chunk() {
         std::thread::sleep(std::time::Duration::from_millis(300));
         reads() == before && db.query("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'chunkflow' AND datname = current_database() AND state <> 'idle'").unwrap()[0][0] == "0"
     });
+
     assert!(connections(&db) <= 4);
     assert_eq!(ids(&server.get("/list?id=gt.19990").results()).len(), 10, "a cold request is served meanwhile");
     drop(slow);
@@ -57,11 +58,13 @@ fn cold_clients_share_each_query_however_many_they_are() {
         let sql = "SELECT s.calls, s.rows FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = current_database() AND query LIKE 'SELECT \"public\".\"item\"%'";
         db.query(sql).unwrap().concat().iter().map(|n| n.parse().unwrap()).collect()
     };
+
     let mut clients: Vec<Client> = (0..50).map(|_| Client::get(server.address, "/list")).collect();
     for client in &mut clients {
         let reply = client.read_reply("GET");
         assert!(reply.whole && reply.results().len() == 5_000);
     }
+
     let rows: u64 = counted().iter().skip(1).step_by(2).sum();
     // Each row once; the first query is told apart by its text.
     assert_eq!(rows, 5_000, "{:?}", counted());
@@ -151,6 +154,7 @@ fn one_client_with_many_filtered_lists_leaves_others_their_turn() {
     db.execute(
         "CREATE VIEW slow AS SELECT id, name FROM item WHERE (SELECT pg_advisory_xact_lock_shared(7)::text) = ''",
     );
+
     let text = db.config("table = \"item\"")
         + "\n[resources.slow]\ndatabase = \"main\"\ntable = \"slow\"\nkey = [\"id\"]\nfilters = [\"id\"]\n";
     let server = Running::config(&text);
@@ -162,6 +166,7 @@ fn one_client_with_many_filtered_lists_leaves_others_their_turn() {
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()";
         db.query(sql).unwrap()[0][0].clone()
     };
+
     until("as many as may read", || waiting() == "3");
     assert_eq!(server.get("/list").results().len(), 100, "of four turns one is left to lists without filters");
     assert_eq!(waiting(), "3");
@@ -187,12 +192,14 @@ fn turns_at_a_database_go_round_by_the_address_that_asks() {
             "[resources.{view}]\ndatabase = \"main\"\ntable = \"{view}\"\nkey = [\"id\"]\nfilters = [\"id\"]\n"
         );
     }
+
     let server = Running::config(&(text + "[server]\ntrusted_proxies = [\"127.0.0.1/32\"]\n"));
     let ask = |address: &str, target: &str| {
         let mut client = Client::connect(server.address);
         client.send("GET", target, "HTTP/1.1", &[("host", "localhost"), ("x-forwarded-for", address)]);
         client
     };
+
     let reads = || {
         let sql = "SELECT CASE WHEN query LIKE '%other%' THEN 'other' ELSE 'slow' END FROM pg_stat_activity
             WHERE wait_event = 'advisory' AND query NOT LIKE '%pg_advisory_lock(7)%' AND datname = current_database()";
@@ -219,6 +226,7 @@ fn turns_at_a_database_go_round_by_the_address_that_asks() {
         until("the next reads", || !reads().is_empty());
         turns.extend(reads());
     }
+
     assert_eq!(turns, ["slow", "other"], "the other is second in turn, before eighteen that came before it");
     drop(lock);
     for client in &mut clients {

@@ -38,6 +38,7 @@ fn every_type_of_mariadb_is_json_that_says_what_its_client_says() {
             POINT(1, 3), 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a10', '192.168.0.10', '2001:db8::2');
          INSERT INTO item (id, f, g, vc, n, u8, ti) VALUES (5, 0.1, 0.30000000000000004, 'Q\"\\\\E', 1.5000000001, 9223372036854775807, '-00:00:01'), (6, 0.2, 0.3, 'A ', 1.4999999999, 18446744073709551614, '100:00:00');",
     );
+
     let rows = rows(&db, "table = \"item\"");
     for (name, value) in [
         ("i1", json!(-128)),
@@ -74,6 +75,7 @@ fn every_type_of_mariadb_is_json_that_says_what_its_client_says() {
     ] {
         assert_eq!(rows[0][name], value, "{name}");
     }
+
     let body = String::from_utf8(db.serve("table = \"item\"").get("/list").body).unwrap();
     let nines = "9".repeat(65);
     assert!(body.contains(&format!("\"n\":-1234567890.0000000001,\"big\":{nines}")), "{body}");
@@ -96,6 +98,7 @@ fn text_keys_of_mariadb_go_on_behind_every_row_whatever_the_collation() {
         "latin1_swedish_ci",
         "latin1_bin",
     ];
+
     for collation in collations {
         let db = mariadb();
         let charset = collation.split('_').next().unwrap();
@@ -268,9 +271,11 @@ fn a_filter_is_compared_as_its_column_s_type_or_refused() {
          INSERT INTO item VALUES (1, '2026-01-01', '2026-01-01 10:00:00.5', '2026-01-01 10:00:00.5', '100:00:00', 1.25, 0.1, 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'a\\\\b', 'z', '1'),
             (18446744073709551615, '2026-01-02', '2026-01-02', '2026-01-02', '-01:00:00', 1.26, 0.2, 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12', 'a%b', 'a', '2');",
     );
+
     let server = db.serve(
         "table = \"item\"\nfilters = [\"id\", \"d\", \"dt\", \"ts\", \"ti\", \"n\", \"f\", \"u\", \"name\", \"e\"]",
     );
+
     for (filter, found) in [
         ("id=eq.18446744073709551615", 1),
         ("id=gt.18446744073709551614", 1),
@@ -295,6 +300,7 @@ fn a_filter_is_compared_as_its_column_s_type_or_refused() {
     ] {
         assert_eq!(server.get(&format!("/list?{filter}")).results().len(), found, "{filter}");
     }
+
     for filter in [
         "d=eq.soon",
         "d=gt.2026-1-1",
@@ -322,13 +328,16 @@ fn check_tells_an_order_that_an_index_gives_from_one_that_is_sorted() {
          CREATE TABLE bare (id INT PRIMARY KEY, item_id INT);
          INSERT INTO item VALUES (1, 1, 1, 1), (1, 2, NULL, 2);",
     );
+
     let order = |order: &str| advice(&db, &format!("table = \"item\"\norder = [{order}]"));
     for given in ["", "\"a\", \"b\"", "\"-a\", \"-b\", \"-id\"", "\"b\", \"-a\"", "\"-b\", \"a\", \"-id\""] {
         assert_eq!(order(given), "", "{given}");
     }
+
     for sorted in ["\"a\"", "\"a\", \"-b\"", "\"b\", \"a\"", "\"-a\", \"id\""] {
         assert!(order(sorted).contains("no index gives the order"), "{sorted}: {}", order(sorted));
     }
+
     assert!(order("\"c\"").contains("can be NULL") && !order("\"c\"").contains("no index"), "{}", order("\"c\""));
     let related = |table: &str| {
         advice(
@@ -338,6 +347,7 @@ fn check_tells_an_order_that_an_index_gives_from_one_that_is_sorted() {
             ),
         )
     };
+
     assert_eq!(related("note"), "");
     assert!(related("bare").contains("CREATE INDEX"), "{}", related("bare"));
 }

@@ -94,6 +94,7 @@ fn the_same_list_is_the_same_json_from_every_database() {
         assert_eq!(body.len(), 1500, "{}", db.name());
         bodies.push((db.name(), body));
     }
+
     let (_, first) = &bodies[0];
     assert_eq!(first[2]["categories"].as_array().unwrap().len(), 3);
     assert_eq!(first[2]["parent"], json!({"id": 1, "title": "title 1 é"}));
@@ -159,11 +160,13 @@ fn check_names_the_heirs_and_partitions_that_lack_an_index_and_its_remedies_mend
          CREATE TABLE visit_1 PARTITION OF visit FOR VALUES FROM (1) TO (100);
          CREATE TABLE visit_2 PARTITION OF visit FOR VALUES FROM (100) TO (200)",
     );
+
     let config = db.config(
         "table = \"item\"\norder = [\"-made\"]\nkey = [\"id\"]\n[resources.list.fields]\nid = \"id\"\nmade = \"made\"\n\
          comments = { from = \"comment\", on = \"item_id\", column = \"text\" }\n\
          visits = { from = \"visit\", on = \"item_id\", column = \"id\" }\n",
     );
+
     let told = crate::support::checked(&config);
     let remedies: Vec<&str> =
         told.lines().filter_map(|line| line.split_once("help: ")).map(|(_, remedy)| remedy).collect();

@@ -29,6 +29,7 @@ fn only_the_database_that_the_url_names_is_served_unasked() {
     other.execute(
         "CREATE TABLE secret_plan (id INT PRIMARY KEY, text VARCHAR(9)); INSERT INTO secret_plan VALUES (1, 'x');",
     );
+
     // A database that differs in its case alone is another one, and so is one that a foreign key leads to.
     let twin = own.url().rsplit_once('/').unwrap().1.to_uppercase();
     own.execute(&format!(
@@ -73,6 +74,7 @@ fn names_that_differ_in_their_case_alone_are_told_apart() {
         "CREATE TABLE item (\"K\" int, k int, \"Case\" text, PRIMARY KEY (\"K\", k)); INSERT INTO item SELECT i / 10, i % 10, 'x' || i FROM generate_series(1, 40) i;
          CREATE TABLE \"Item\" (id int PRIMARY KEY);",
     );
+
     let server = Running::config(&init(&db));
     let found: Vec<String> = super::walk_by(&server, "/item", "Case");
     assert_eq!(found, db.query("SELECT '\"' || \"Case\" || '\"' FROM item ORDER BY \"K\", k").unwrap().concat());
@@ -85,6 +87,7 @@ fn names_that_differ_in_their_case_alone_are_told_apart() {
         ddl += &format!("CREATE TABLE `{name}` (a INT, b INT, id INT, PRIMARY KEY (a, b), KEY by_b (b, a));");
         ddl += &format!("INSERT INTO `{name}` SELECT seq DIV 10, seq % 10, seq FROM seq_1_to_40;");
     }
+
     db.execute(&ddl);
     let server = Running::config(&init(&db));
     for name in ["item", "Item", "ITEM"] {
@@ -104,6 +107,7 @@ fn related_tables_are_looked_for_in_the_resource_s_own_schema_first() {
              INSERT INTO {schema}.line VALUES (1, 1, '{schema}');",
         ));
     }
+
     // One whose bare name leads elsewhere.
     db.execute("CREATE TABLE sales.note (id int PRIMARY KEY, line int REFERENCES public.line); INSERT INTO sales.note VALUES (1, 1)");
     for (table, expected) in [("orders", "public"), ("sales.orders", "sales")] {
@@ -112,6 +116,7 @@ fn related_tables_are_looked_for_in_the_resource_s_own_schema_first() {
         ));
         assert_eq!(server.get("/list").results(), [json!({"id": 1, "lines": [expected], "line": expected})], "{table}");
     }
+
     // And `init` writes what leads to the table that it means.
     let text = init(&db).replace("# line = ", "line = ").replace("    # rows that point here", "#");
     let server = Running::config(&text);
@@ -122,6 +127,7 @@ fn related_tables_are_looked_for_in_the_resource_s_own_schema_first() {
             "{text}"
         );
     }
+
     assert_eq!(server.get("/sales.note").results()[0]["line_row"], json!({"id": 1, "what": "public"}), "{text}");
 }
 
@@ -169,6 +175,7 @@ fn a_text_key_of_sqlite_is_served_and_names_rows_in_relations() {
          INSERT INTO city VALUES (1, 'de'), (2, 'at'), (3, 'de'), (4, NULL);
          CREATE TABLE pair (a TEXT, b INT, PRIMARY KEY (a, b)); INSERT INTO pair VALUES ('x', NULL), ('x', NULL), ('x', 1), (NULL, 1);",
     );
+
     let text = init(&db).replace("# city = ", "city = ").replace("    # rows that point here", "#");
     assert!(!text.contains("rowid\""), "{text}");
     assert_eq!(checked(&text), "");
@@ -233,6 +240,7 @@ fn filtered(db: &Db) -> Vec<(&'static str, &'static str)> {
         ("TIME", "'03:04:05'"),
         ("TIMESTAMP NULL", "'2026-01-02 03:04:05'"),
     ];
+
     let own: &[(&str, &str)] = match db.name() {
         "postgres" => &[
             ("uuid", "'00000000-0000-0000-0000-000000000001'"),
@@ -255,6 +263,7 @@ fn filtered(db: &Db) -> Vec<(&'static str, &'static str)> {
         ],
         _ => &[("ANY", "'a'"), ("DATETIME", "'2026-01-02'"), ("UUID", "'x'"), ("REAL", "1.5")],
     };
+
     usual.iter().chain(own).copied().collect()
 }
 

@@ -28,6 +28,7 @@ fn check(
         let a = a.map_or("NULL".to_owned(), |a| a.to_string());
         db.execute_later(&format!("INSERT INTO item VALUES ({id}, {a}, {}, {});", quoted(b), quoted(c)));
     }
+
     db.execute_now();
     let names: Vec<String> =
         order.iter().map(|(name, down)| format!("\"{}{name}\"", if *down { "-" } else { "" })).collect();

@@ -68,6 +68,7 @@ fn shapes_of_every_kind_are_geojson_or_the_database_s_own_text() {
              INSERT INTO item (id, owner, name, shape) VALUES ({id}, {id} / 3, 'shape {id}', '{srid}{shape}');"
         ));
     }
+
     // Many right ones around them, so that there are runs without any.
     db.execute_later(
         "INSERT INTO item (id, owner, name, shape) SELECT i, 30, 'point ' || i, ST_MakePoint(i, i) FROM generate_series(100, 1500) i;
@@ -75,6 +76,7 @@ fn shapes_of_every_kind_are_geojson_or_the_database_s_own_text() {
          UPDATE item SET spot = shape, many = ARRAY[shape, NULL], place = ROW(name, shape)::place;
          INSERT INTO item (id) VALUES (9999);",
     );
+
     db.execute_now();
 
     let shown = ["shape", "spot", "many", "place"];
@@ -110,6 +112,7 @@ fn shapes_of_every_kind_are_geojson_or_the_database_s_own_text() {
         "table = \"owner\"\n[resources.list.fields]\nid = \"id\"\nshapes = { from = \"item\", column = \"shape\" }\n\
          names = { from = \"item\", columns = [\"name\", \"shape\"] }",
     );
+
     for row in server.get("/list").results() {
         let owner = row["id"].as_u64().unwrap() as usize;
         let related: Vec<&Value> = row["shapes"].as_array().unwrap().iter().collect();
@@ -124,6 +127,7 @@ fn shapes_of_every_kind_are_geojson_or_the_database_s_own_text() {
             _ => {}
         }
     }
+
     assert_eq!(server.get("/list").results()[1]["shapes"][1], expected[4][0]);
     let via = db.serve("table = \"item\"\nkey = [\"id\"]\n[resources.list.fields]\nid = \"id\"\nowner = { via = \"owner\", column = \"id\" }");
     assert_eq!(via.get("/list").results().len(), expected.len());
@@ -167,6 +171,7 @@ fn whatever_raises_in_sql_is_null_or_text_and_every_other_value_stands() {
         value("single", id == 500, json!(id), json!(null));
         value("root", id == 501, json!(1.0), json!(null));
     }
+
     assert_eq!(formless(&server), without);
     let ids: Vec<String> = (1..=1_000).map(|id: i64| id.to_string()).collect();
     assert_eq!(walk(&db.serve("table = \"item\"\nkey = [\"id\"]"), "/list"), ids, "and so row by row");
@@ -238,6 +243,7 @@ fn texts_of_a_postgresql_database_without_an_encoding_are_shown_and_are_keys_wha
          INSERT INTO item SELECT i, convert_from(decode(to_hex(i), 'hex'), 'SQL_ASCII'), NULL, NULL FROM generate_series(32, 255) i;
          UPDATE item SET many = ARRAY[name], doc = ('{\"a\": \"' || name || '\"}')::json WHERE id > 127;",
     );
+
     let server = db.serve("table = \"item\"");
     let rows = server.get("/list").results();
     assert_eq!(rows.len(), 224);

@@ -42,6 +42,7 @@ fn changes(db: &Db) -> Vec<Change> {
     let mut add = |table, list, all: &[&'static str]| {
         changes.extend(all.iter().map(|change| Change { table, list, change }));
     };
+
     match db.name() {
         "postgres" => {
             add(NUMBERED, PLAIN, &[
@@ -115,6 +116,7 @@ fn changes(db: &Db) -> Vec<Change> {
             );
         }
     }
+
     changes
 }
 

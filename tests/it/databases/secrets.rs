@@ -238,12 +238,14 @@ fn views(db: &Db, sql: &str, left_out: &[&str], served_views: &[&str]) {
          CREATE TABLE options (id INTEGER PRIMARY KEY, option_name VARCHAR(20), option_value VARCHAR(20));
          CREATE TABLE city (id INTEGER PRIMARY KEY, name VARCHAR(20));",
     );
+
     execute(db, sql);
     let (text, _, left) = init(db);
     for name in left_out {
         let why = left.iter().find(|(other, _)| other == name).map_or("served", |(_, why)| why);
         assert!(!why.contains("no key") && why != "served", "{} {name}: {why}\n{text}", db.name());
     }
+
     for name in served_views {
         // Only for want of a key, which views do not have.
         let why = left.iter().find(|(other, _)| other == name).map_or("no key", |(_, why)| why);
@@ -310,6 +312,7 @@ fn views_of_postgresql_are_followed_through_rows_functions_and_what_nobody_may_r
         &["whole", "called", "dumped", "roles", "of_auth", "kept", "kept_too", "auth.people", "cron.job"],
         &["doubled", "shown"],
     );
+
     let folder = tempfile::TempDir::new().unwrap();
     let server = Process::serve(&["serve", &db.url()], folder.path());
     for (list, status) in
@@ -328,6 +331,7 @@ fn a_view_over_a_table_that_this_user_may_not_read_is_judged_by_its_names() {
          CREATE VIEW renamed AS SELECT id, encrypted_password AS info FROM hidden.members;
          CREATE VIEW named AS SELECT id, name FROM hidden.members;",
     );
+
     let role = format!("peeker_{}", std::process::id());
     db.execute(&format!("CREATE ROLE {role} LOGIN; GRANT SELECT ON renamed, named TO {role};"));
     let folder = tempfile::TempDir::new().unwrap();
@@ -353,6 +357,7 @@ fn views_of_mariadb_and_sqlite_are_followed_through_functions_and_the_system() {
         &["called", "within"],
         &["said"],
     );
+
     views(
         &sqlite(),
         "CREATE VIEW schema_of AS SELECT rowid AS id, sql AS info FROM sqlite_master;

@@ -64,6 +64,7 @@ fn every_type_of_postgresql_is_json_that_says_what_psql_says() {
     ] {
         assert_eq!(one[name], value, "{name}");
     }
+
     let body = String::from_utf8(db.serve("table = \"item\"").get("/list").body).unwrap();
     assert!(body.contains("\"n\":123456789012345678901234567890.000100,\"n2\":1.50000"), "{body}");
     assert!(body.contains("\"an\":[1.10,null]"), "{body}");
@@ -73,6 +74,7 @@ fn every_type_of_postgresql_is_json_that_says_what_psql_says() {
     {
         assert!(csv.contains(text), "{text} stands as it is in {csv}");
     }
+
     let two = &rows[1];
     assert_eq!(
         [&two["f4"], &two["f8"], &two["n"], &two["d"], &two["ts"], &two["tz"], &two["ai"]],
@@ -86,6 +88,7 @@ fn every_type_of_postgresql_is_json_that_says_what_psql_says() {
             &json!([])
         ]
     );
+
     assert!(rows[2].as_object().unwrap().iter().all(|(name, value)| name == "id" || value.is_null()));
     let columns: Vec<&String> = one.as_object().unwrap().keys().collect();
     orders_are_the_database_s_own(&db, &columns, &["j", "x", "pt"]);

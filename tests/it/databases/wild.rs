@@ -98,9 +98,11 @@ fn a_database_is_served_as_it_is_found_and_what_is_left_out_is_said() {
             assert_eq!(found[0], serde_json::json!({"Id": 1, "id": 2, "ID": 3}));
         }
     }
+
     for list in ["nokey", "auth_user", "members", "artists_and_more", "events_2026", "_HOME_", "__HOME_"] {
         assert_eq!(server.get(&format!("/{list}")).status, 404, "{list}");
     }
+
     // The log says each with why; the process says it before it serves.
     let output = binary(&["init", &db.url()], folder.path()).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -134,12 +136,14 @@ fn what_init_prints_works_unchanged_and_passes_check() {
         String::from_utf8_lossy(&check.stderr),
         String::from_utf8_lossy(&output.stdout)
     );
+
     let server = Process::serve(&["serve"], folder.path());
     let one = |list: &str| server.get(&format!("/{list}")).results().remove(0);
     assert_eq!(
         one("playlist")["track"],
         serde_json::json!([{"track_id": 1, "name": "one"}, {"track_id": 2, "name": "two"}])
     );
+
     assert_eq!(one("track")["album"], serde_json::json!({"album_id": 1, "title": "Let there"}));
     assert_eq!(one("film")["actor"], serde_json::json!([{"actor_id": 1, "last_name": "l"}]));
     let employees = server.get("/employees").results();

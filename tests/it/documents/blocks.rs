@@ -64,6 +64,7 @@ fn blocks() -> Vec<Block> {
             blocks.push(Block { document: document.clone(), line: number, language, is_run: words.len() == 1, text });
         }
     }
+
     blocks
 }
 
@@ -102,11 +103,13 @@ fn whole(part: &str, folder: &Path) -> String {
     if !has("[databases]") {
         text += "[databases]\nmain = \"sqlite:app.sqlite\"\n";
     }
+
     let fields = part.lines().find_map(|line| line.strip_prefix("[resources.")?.strip_suffix(".fields]"));
     let name = fields.unwrap_or("list");
     if !part.lines().any(|line| line.starts_with("[resources.") && !line.contains(".fields]")) {
         text += &format!("[resources.{name}]\ndatabase = \"main\"\ntable = \"item\"\n");
     }
+
     text
 }
 
@@ -172,6 +175,7 @@ fn what_the_documents_have_a_shell_do_works_and_prints_what_they_show() {
     for block in scripts {
         printed(&block, &block.text, &demo, folder.path());
     }
+
     for block in sessions {
         for command in format!("\n{}", block.text).split("\n$ ").skip(1) {
             let (command, shown) = command.split_once('\n').unwrap_or((command, ""));

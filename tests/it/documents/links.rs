@@ -42,6 +42,7 @@ fn each_link_of_a_document_leads_to_a_file_and_a_heading_that_are_there() {
             assert!(there.contains(heading), "{document} links to {target}; its headings are {there:?}");
         }
     }
+
     assert!(links > 100, "{links} links were found");
 }
 

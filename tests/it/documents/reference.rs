@@ -67,6 +67,7 @@ fn tables() -> BTreeMap<String, Vec<Key>> {
             tables.entry(heading.clone()).or_default().push(key);
         }
     }
+
     tables
 }
 
@@ -78,9 +79,11 @@ fn with(header: &str, beside: &[&str], line: &str) -> String {
         ("[databases.main]", vec!["url = \"sqlite:app.sqlite\""]),
         ("[resources.list]", vec!["database = \"main\"", "table = \"item\""]),
     ];
+
     if !sections.iter().any(|(other, _)| *other == header) {
         sections.push((header, beside.to_vec()));
     }
+
     let mut text = String::new();
     for (name, mut lines) in sections {
         // What a line of the whole file says is not said a second time.
@@ -94,6 +97,7 @@ fn with(header: &str, beside: &[&str], line: &str) -> String {
         }
         text += &format!("{name}\n{}\n", lines.join("\n"));
     }
+
     text
 }
 
@@ -202,6 +206,7 @@ fn the_problems_of_the_reference_are_those_that_a_server_can_send() {
         let name = title.to_ascii_uppercase().replace([' ', '-'], "_");
         sources.contains(&format!("StatusCode::{name}"))
     });
+
     let sent: Vec<String> = sent
         .map(|(status, title)| format!("{} {}", status.as_u16(), title.to_ascii_lowercase().replace(' ', "-")))
         .collect();
@@ -246,5 +251,6 @@ fn the_commands_of_the_page_are_those_of_the_program_with_their_options() {
         assert_eq!(told, options(&help(&[&command])), "{command}");
         named.insert(command);
     }
+
     assert_eq!(named, known);
 }

@@ -299,6 +299,7 @@ fn a_file_that_is_no_configuration_is_told_as_what_it_is() {
             told(&ask(folder.path(), "", &[command, "--config", "other.toml"], &[]), 1, parts, command);
         }
     }
+
     std::fs::remove_file(&file).unwrap();
     told(
         &ask(folder.path(), "", &["check", "--config", "other.toml"], &[]),
@@ -306,6 +307,7 @@ fn a_file_that_is_no_configuration_is_told_as_what_it_is() {
         &["other.toml cannot be read", "No such file"],
         "gone",
     );
+
     std::fs::create_dir(&file).unwrap();
     told(
         &ask(folder.path(), "", &["check", "--config", "other.toml"], &[]),

@@ -109,6 +109,7 @@ fn an_address_that_is_taken_is_told_with_its_cause_before_the_remedy() {
         told(&ended, 1, &["cannot listen at", "Address already in use", "another program listens there", by], config);
         assert!(ended.said.find("already in use") < ended.said.find("another program"), "{}", ended.said);
     };
+
     told_in_order(LIST, &["serve", "--listen", &address], "--listen, or `listen` in [server]");
     told_in_order(&format!("{LIST}[admin]\nlisten = \"{address}\"\n"), &["serve"], "`listen` in [admin]");
 
@@ -226,6 +227,7 @@ fn no_part_of_a_file_stays_behind_a_killed_process_or_a_full_disk() {
         let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name.ends_with(".part")).collect::<Vec<_>>()
     };
+
     let export = || binary(&["export", "list", "--output", "list.json"], folder);
 
     // Beyond the limit on a file's size the write fails, and not the process.
@@ -247,6 +249,7 @@ fn no_part_of_a_file_stays_behind_a_killed_process_or_a_full_disk() {
             assert_eq!(parts(), [""; 0], "{signal}");
         }
     }
+
     // Nobody can clean up behind a kill but the next one; what another process writes now stays.
     fs::write(folder.join(".list.json.1.part"), "left").unwrap();
     let held = fs::File::create(folder.join(".list.json.2.part")).unwrap();

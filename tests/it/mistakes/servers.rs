@@ -19,6 +19,7 @@ fn postgresql_says_which_password_database_or_certificate_is_missing() {
         let output = std::process::Command::new("psql").args(["-X", "-q", "-c", sql, &trusted]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
+
     psql("CREATE TABLE item (id int PRIMARY KEY); CREATE ROLE locked LOGIN");
     psql(&format!("ALTER ROLE locked PASSWORD '{MARK} @/'"));
     psql("GRANT SELECT ON item TO locked");
@@ -80,6 +81,7 @@ fn mysql_says_which_password_or_database_is_missing() {
         told(&ask(folder.path(), "", &["init", &url], &[]), 1, &[what, remedy], &url);
         told(&ask(folder.path(), &config(&url), &["check"], &[]), 1, &["chunkflow.toml:2:8: ", what, remedy], &url);
     }
+
     let password = format!("{MARK} @/");
     let url = at("locked", &name);
     told(&ask(folder.path(), "", &["init", &url], &[("MYSQL_PWD", &password)]), 0, &["[resources.item]"], "init");

@@ -153,6 +153,7 @@ fn what_one_user_or_database_was_told_another_does_not_find() {
         configure(folder.path(), &named, &store, "");
         assert_eq!(serve(folder.path()).get("/list").status, 503, "{named}");
     }
+
     configure(folder.path(), &database.named(IDENTITY), &store, "");
     assert_eq!(serve(folder.path()).get("/list").status, 200);
 

@@ -45,12 +45,14 @@ fn rights_that_a_user_of_redis_lacks_are_each_reported_with_what_to_give_it() {
         let words = ["acl", "setuser", "app", "reset", "on", ">s3cret"];
         cli(&redis, &words.into_iter().chain(rights.split(' ')).collect::<Vec<_>>());
     };
+
     for (rights, told) in RIGHTS {
         user(rights);
         // Of a user without both, the one that gives leases back is not come to.
         let told = if rights == "~app:* +get +eval" { &told[..1] } else { told };
         is_wrong(rights, &url, told);
     }
+
     user("~app:* +get +set +eval +del");
     let (well, text) = checked(&url);
     assert!(well, "{text}");
@@ -70,6 +72,7 @@ fn a_redis_that_is_not_what_servers_need_is_reported_with_the_remedy() {
         }
         is_wrong(what, &address(&redis), told);
     };
+
     of("no EVAL", &["--rename-command", "EVAL", "nothing"], &["Redis does not do this", "EVAL"]);
     of("a replica", &["--replicaof", "127.0.0.1", &master.port.to_string()], &["is a replica", "redis+sentinel://"]);
     of("full", &["--maxmemory", "1", "--maxmemory-policy", "noeviction"], &["is full", "volatile-lru"]);

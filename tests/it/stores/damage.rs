@@ -52,6 +52,7 @@ impl Corrupting {
             }
             _ => {}
         }
+
         Chunk::open(&bytes.into(), key, None).map(|chunk| chunk.map(Arc::new))
     }
 }

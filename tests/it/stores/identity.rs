@@ -75,6 +75,7 @@ fn two_users_of_one_database_never_see_each_others_rows() {
          CREATE USER IF NOT EXISTS cf_a@'127.0.0.1'; CREATE USER IF NOT EXISTS cf_b@'127.0.0.1';
          GRANT SELECT, SHOW VIEW ON *.* TO cf_a@'127.0.0.1'; GRANT SELECT, SHOW VIEW ON *.* TO cf_b@'127.0.0.1';",
     );
+
     let servers = ["cf_a", "cf_b"].map(|user| serve("users", &format!("\"{}\"", db.as_user(user).url())));
     assert_eq!(list(&servers[0]), fresh(&["of a"]));
     assert_eq!(list(&servers[1]), fresh(&["of b"]));
@@ -94,6 +95,7 @@ fn a_role_reads_in_the_place_of_each_user_and_its_rows_are_shared() {
          CREATE VIEW item AS SELECT id, COALESCE(CURRENT_ROLE(), 'none') AS name FROM base;
          CREATE ROLE IF NOT EXISTS cf_reader; GRANT SELECT, SHOW VIEW ON *.* TO cf_reader; GRANT cf_reader TO chunkflow@'127.0.0.1';",
     );
+
     let plain = serve("roles", &format!("\"{}\"", db.url()));
     let reader = serve("roles", &format!("{{ url = \"{}\", role = \"cf_reader\" }}", db.url()));
     assert_eq!(list(&plain).0.len(), 1);
@@ -143,12 +145,14 @@ fn a_server_that_is_told_of_another_database_serves_that_one() {
         ));
         db
     };
+
     let a = rows("of a");
     let b = rows("of b");
     let text = |used: &str| {
         config("told", &format!("\"{}\"\nother = \"{}\"", a.url(), b.url()))
             .replace("database = \"main\"", &format!("database = \"{used}\""))
     };
+
     let before = parse(&text("main")).unwrap();
     let after = parse(&text("other")).unwrap();
     let server = Running::of(&before);
@@ -165,6 +169,7 @@ fn a_file_in_the_place_of_another_is_another_database() {
             "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT); INSERT INTO item VALUES (1, '{name}')"
         ))
     };
+
     let one = make("one");
     let other = make("other");
     let database = format!("\"sqlite:{}\"", one.path.display());
@@ -190,6 +195,7 @@ fn a_database_whose_replicas_would_be_others_is_to_be_named_where_the_store_is_s
     for db in [&db, &other] {
         db.execute("CREATE TABLE item (id int PRIMARY KEY, name varchar(20))");
     }
+
     let url = db.url();
     let named = format!("{{ url = \"{url}\", identity = \"shop\" }}");
     let told = checked(&config("replicas", &format!("\"{url}\"")));
@@ -233,6 +239,7 @@ impl Way {
                 });
             }
         });
+
         way
     }
 }

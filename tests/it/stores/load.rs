@@ -129,6 +129,7 @@ fn purged_under_load(store: &str, prefix: &str, between: &[&dyn Fn()]) {
         }
         judged.fetch_add(oldest as u64, Ordering::Relaxed);
     };
+
     thread::scope(|scope| {
         let clients: Vec<_> = (0..4)
             .map(|n| {
@@ -154,6 +155,7 @@ fn purged_under_load(store: &str, prefix: &str, between: &[&dyn Fn()]) {
         ends.store(true, Ordering::Relaxed);
         clients.into_iter().for_each(|client| client.join().unwrap());
     });
+
     assert!(judged.into_inner() > 0);
 }
 

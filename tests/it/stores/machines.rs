@@ -26,6 +26,7 @@ fn keeps_the_promises_and_survives(url: &str, kill: impl FnOnce()) {
         let reply = server.get("/numbers");
         assert!(reply.whole && ids(&reply) == (1..=5_000).collect::<Vec<u64>>());
     };
+
     (0..2).for_each(|_| whole());
     kill();
     let hits = || server.chunkflow.metrics().hits();

@@ -224,6 +224,7 @@ fn one_of_three_memcached_nodes_takes_its_share_with_it_and_no_more() {
         let reply = server.get("/numbers");
         assert!(reply.whole && ids(&reply) == (1..=60_000).collect::<Vec<u64>>());
     };
+
     whole();
     let all = server.chunkflow.metrics().loads();
     let found = || {
@@ -231,6 +232,7 @@ fn one_of_three_memcached_nodes_takes_its_share_with_it_and_no_more() {
         whole();
         hits() - before
     };
+
     until("all are found", || found() >= all);
     nodes[1].order("kill", "killed");
     let some = found();
@@ -256,6 +258,7 @@ fn garbage_under_our_names_is_a_miss_and_never_a_row() {
             _ => drop(cli(&["SET", name, ""])),
         }
     }
+
     let server = serve(&source, options(redis, "garbage", 0), ResourceOptions::default());
     assert_eq!(ids(&server.get("/numbers")), (1..=1_000).collect::<Vec<u64>>());
     assert!(server.chunkflow.metrics().damaged() > 0);
@@ -334,6 +337,7 @@ fn chunks_in_memory_are_purged_through_the_admin_listener() {
     let post = |path: &str, token: &str| {
         ask(address, "POST", path, &[("authorization", token), ("content-length", "0")]).status
     };
+
     assert_eq!(post("/purge/list", "Bearer wrong"), 401);
     assert_eq!(post("/purge/other", "Bearer secret"), 404);
     let (well, text) = said(&["warm"], folder);

@@ -55,6 +55,7 @@ impl Slow {
                 });
             }
         });
+
         slow
     }
 

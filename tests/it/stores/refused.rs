@@ -135,12 +135,14 @@ fn a_cluster_that_only_reads_since_it_is_not_whole_is_read() {
         store.prefix = "refused:".into();
         store.near = 0;
     });
+
     let listed = Listed::over(url);
     let each = |command: &[&str]| {
         for node in &cluster.nodes {
             cli(node, command);
         }
     };
+
     each(&["config", "set", "cluster-allow-reads-when-down", "yes"]);
     // One of 16,384 places for names is nobody's.
     each(&["cluster", "delslots", "7"]);
@@ -156,6 +158,7 @@ fn a_cluster_that_only_reads_since_it_is_not_whole_is_read() {
         // What stood in that place, if anything did, is gone.
         assert!(listed.loads_of("/numbers", ROWS) <= 1, "what is there is found");
     }
+
     let purged = listed.server.block_on(listed.server.purge("numbers")).expect_err("it is refused");
     assert_eq!(purged.kind(), ErrorKind::Refused, "{purged}");
     assert!(purged.to_string().contains("the cluster of Redis is not whole, and takes no writes"), "{purged}");
@@ -172,6 +175,7 @@ fn a_memcached_that_is_full_and_forgets_nothing_can_still_be_read() {
         server.block_on(server.chunkflow.written());
         metrics.hits() - before
     };
+
     until("it is full", || found() > 0 && metrics.store_errors() > 5);
     let taken = found();
     assert!(taken > 0);
@@ -248,6 +252,7 @@ fn a_purge_that_the_store_refuses_or_cannot_take_says_that_it_is_the_store() {
         let reply = ask(admin, "POST", "/purge/list", &[("content-length", "0")]);
         (reply.status, String::from_utf8(reply.body).unwrap())
     };
+
     assert_eq!(purge().0, 204);
 
     cli(&machine, &["config", "set", "min-replicas-to-write", "1"]);

@@ -162,6 +162,7 @@ proptest! {
         let store = Arc::new(Forged {
             next, rows, made: Mutex::default(), handed_out: AtomicU64::new(0), forgotten: AtomicBool::new(false),
         });
+
         let (method, target, coding) = [
             ("GET", "/numbers.ndjson", "identity"),
             ("GET", "/numbers.ndjson", "gzip"),
@@ -236,6 +237,7 @@ fn forged_chunks_in_a_real_redis_that_lead_round_are_found_and_the_next_list_is_
             chunk.next = Some(place(places[to]));
         }
     }
+
     let forgeries: [(&str, Change); 6] = [
         ("itself", |chunk, places| lead_from(chunk, places, 3, 3)),
         ("two", |chunk, places| lead_from(chunk, places, 4, 3)),

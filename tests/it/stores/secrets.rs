@@ -76,12 +76,14 @@ fn a_user_with_no_more_rights_than_the_page_says_can_do_all_and_a_wrong_password
         let (well, text) = run(command);
         assert!(well, "{command:?}: {text}");
     }
+
     let names = |database: &str| cli(&redis, &["-n", database, "--scan"]);
     assert!(
         names("3").lines().count() > 2 && names("3").lines().all(|name| name.starts_with("app:")),
         "{}",
         names("3")
     );
+
     assert!(!names("3").contains("app:l3:"), "leases are given back: {}", names("3"));
     assert_eq!(names("0"), "", "nothing in another database");
     let other = configured(&url("wrong"));
@@ -140,6 +142,7 @@ fn a_redis_that_asks_clients_for_certificates_gets_one_of_a_server_of_a_cluster_
         *arguments.last_mut().unwrap() = "yes".into();
         (arguments, port)
     };
+
     let certain = |url: &str| {
         is_used(&format!("url = \"{url}\"\ntls = {{ ca = \"{ca}\", cert = \"{cert}\", key = \"{key}\" }}"));
         is_refused(&format!("url = \"{url}\"\ntls = {{ ca = \"{ca}\" }}"), "the store does not answer");
@@ -188,6 +191,7 @@ fn a_redis_is_reached_by_its_socket_with_a_user_and_a_database() {
         is_used(&format!("url = \"redis+unix://{login}{path}?{query}\""));
         assert!(names(&query[3..4]) > 2, "{query}");
     }
+
     is_refused(&format!("url = \"redis+unix://app:s3cret@{path}\""), "does not know this user");
     is_refused(&format!("url = \"redis+unix://{path}?database=3\""), "it may have db, user and pass");
     is_refused(&format!("url = \"redis+unix://{path}\"\ntls = {{ ca = \"ca.pem\" }}"), "leave `tls` out");

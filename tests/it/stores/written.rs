@@ -175,6 +175,7 @@ fn no_row_is_read_twice_where_some_chunks_of_a_run_are_at_hand_already() {
         }
         chunks
     });
+
     let store = Counting::new().store().behind(Memory::new(64 << 20));
     // One in three, wherever it stands.
     all.iter().step_by(3).for_each(|chunk| store.near().unwrap().keep_at_hand(chunk, Some(FIRST)));
@@ -214,6 +215,7 @@ fn a_client_that_begins_in_the_middle_of_a_run_leaves_the_chunks_before_to_whoev
         assert_eq!(chunkflow.metrics().hits(), hits, "it got its first chunks from the run");
         slow.collect().await.expect("a whole list");
     });
+
     assert_eq!(chunkflow.metrics().rows_read(), 5_000, "each row once");
 }
 

@@ -58,6 +58,7 @@ fn a_cold_list_is_one_tree_of_request_chunk_load_and_sql_within_its_clients_trac
     ] {
         assert_eq!(request.attribute(name), value, "{name} of {request:?}");
     }
+
     let chunk = collector.one(TRACE, "chunk");
     let load = collector.one(TRACE, "load");
     let sql = collector.one(TRACE, "SELECT");
@@ -80,6 +81,7 @@ fn a_warm_list_is_a_request_alone_of_a_trace_of_its_own_where_it_carries_none() 
     for (id, headers) in [("cold", &[][..]), ("warm", &[]), ("wrong", &[("traceparent", &*wrong)])] {
         assert_eq!(logged.get("/list", &[&[("x-request-id", id)], headers].concat()).status, 200);
     }
+
     let traces = ["cold", "warm", "wrong"].map(|id| line(&logged, id)["trace_id"].as_str().unwrap().to_owned());
     let names = |trace: &str| {
         let request = collector.one(trace, "GET /list");
@@ -87,6 +89,7 @@ fn a_warm_list_is_a_request_alone_of_a_trace_of_its_own_where_it_carries_none() 
         let spans = collector.spans().into_iter().filter(|span| span.trace == trace);
         spans.map(|span| span.name).collect::<Vec<_>>()
     };
+
     assert_eq!(names(&traces[0]), ["GET /list", "chunk", "load", "SELECT item"]);
     assert_eq!(names(&traces[1]), ["GET /list"]);
     assert_eq!(names(&traces[2]), ["GET /list"]);
@@ -112,6 +115,7 @@ fn ask_at_once(collector: &Collector, targets: [&str; 2], found: &str) {
         writer.execute_batch("COMMIT").unwrap();
         both.into_iter().for_each(|one| one.join().unwrap());
     });
+
     // Those that wait in a queue are sent before it ends.
     let mut logged = logged;
     assert!(end(&mut logged).0.success());
@@ -187,6 +191,7 @@ fn calls_of_a_shared_store_are_within_the_load() {
         &collector.one(TRACE, "GET /list"),
         &Span { trace: TRACE.into(), id: "00f067aa0ba902b7".into(), ..Span::default() },
     );
+
     let load = collector.one(TRACE, "load");
     let chunks = collector.wait_for(2, |span| span.name == "chunk");
     within(&compress, &chunks[0]);
@@ -196,6 +201,7 @@ fn calls_of_a_shared_store_are_within_the_load() {
     for put in collector.wait_for(2, |span| span.name == "store.put") {
         assert!([&load.id, &compress.id].contains(&&put.parent), "{put:?}");
     }
+
     for get in collector.wait_for(2, |span| span.name == "store.get") {
         assert!([&load.id, &compress.id].contains(&&get.parent), "{get:?}");
     }
@@ -242,6 +248,7 @@ fn the_last_spans_are_sent_at_the_end_with_what_the_collector_is_to_be_shown() {
         ("OTEL_SERVICE_NAME", "lists"),
         ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test"),
     ];
+
     let traces = format!("traces = \"{}\"\nlog_format = \"json\"", collector.url);
     let mut logged = Logged::with(&traces, &["--log", "debug"], &secret);
     assert_eq!(logged.get("/list", &[]).status, 200);

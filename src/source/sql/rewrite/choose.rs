@@ -36,10 +36,12 @@ pub(in crate::source) fn choose(
         (Values::Django { .. }, None, Some(known)) => guess(column, known, refers, at),
         _ => None,
     };
+
     let to = match base(style, column, at)? {
         Some(base) => To::File(base),
         None => to(style, values, said, known),
     };
+
     let mut labels = style.labels.clone();
     labels.sort();
     let is_same = to == To::Same && labels.is_empty();
@@ -55,6 +57,7 @@ fn said(style: &Style, column: &TableColumn, at: &str) -> Result<Option<ValueTyp
         (None, Some(_)) => (ValueType::Decimal, "decimals"),
         (None, None) => return Ok(None),
     };
+
     match &column.holds {
         Some(known) if !can_be(known.holds, said) => {
             let (name, is, wanted) = (&column.name, known.holds.name(), said.name());
@@ -124,6 +127,7 @@ fn to(style: &Style, values: Values, said: Option<ValueType>, known: Option<&Hol
         Values::Database => (Precision::All, false),
         Values::Django { .. } => (Precision::Milliseconds, true),
     };
+
     let typed = known.filter(|_| as_django);
     let Some(holds) = said.or(typed.map(|known| known.holds)) else { return To::Same };
     match holds {
@@ -180,5 +184,6 @@ fn guess(column: &TableColumn, known: &Holds, refers: bool, at: &str) -> Option<
         ),
         _ => return None,
     };
+
     Some(Complaint::note(at, message, remedy))
 }

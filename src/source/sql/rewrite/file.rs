@@ -56,6 +56,7 @@ impl Base {
         if file.is_empty() {
             return;
         }
+
         out.extend_from_slice(self.origin.as_bytes());
         // Windows' paths.
         let file: Cow<'_, [u8]> = if file.contains(&b'\\') {
@@ -63,6 +64,7 @@ impl Base {
         } else {
             file.into()
         };
+
         let quoted = percent_encode(&file, UNSAFE).to_string();
         let relative = quoted.trim_start_matches('/');
         let is_plain = !relative.split('/').any(|step| matches!(step, "" | "." | ".."));
@@ -80,6 +82,7 @@ impl Base {
         if relative.is_empty() {
             return self.path.clone();
         }
+
         let steps: Vec<&str> = self.path.trim_end_matches('/').split('/').chain(relative.split('/')).collect();
         let last = steps.len() - 1;
         let mut resolved: Vec<&str> = vec![];
@@ -91,9 +94,11 @@ impl Base {
                 step => resolved.push(step),
             }
         }
+
         if matches!(steps[last], "." | "..") {
             resolved.push("");
         }
+
         let joined = resolved.join("/");
         if joined.starts_with('/') { joined } else { format!("/{joined}") }
     }
@@ -110,6 +115,7 @@ mod tests {
             Base::parse(base).unwrap().write(file.as_bytes(), &mut out);
             String::from_utf8(out).unwrap()
         };
+
         // FileSystemStorage(base_url=…).url(…) for each.
         for (file, written) in [
             ("a.png", "/media/a.png"),
@@ -126,6 +132,7 @@ mod tests {
         ] {
             assert_eq!(url("/media/", file), written, "{file}");
         }
+
         assert_eq!(url("/media", "a.png"), "/media/a.png");
         assert_eq!(url("/", "a.png"), "/a.png");
         assert_eq!(url("https://cdn.example.com/m/", "x/../../a.png"), "https://cdn.example.com/a.png");

@@ -57,6 +57,7 @@ impl Rewrite {
             Some(Made::Bytes(form, bytes)) => held.push(form, &bytes)?,
             None => held.push(Form::Formless, &as_text(value))?,
         }
+
         let Some(label) = self.label_of(held) else { return Ok(()) };
         held.slots.pop();
         held.bytes.truncate(from);
@@ -79,6 +80,7 @@ impl Rewrite {
         if serde_json::from_slice::<serde::de::IgnoredAny>(json).is_err() {
             return Ok(None);
         }
+
         let element = Rewrite { of_elements: false, ..self.clone() };
         let mut out = text::Output::default();
         let mut held = ValueBuffer::new(1);
@@ -113,6 +115,7 @@ impl Rewrite {
             element.write(value, &mut held)?;
             text::scalar(held.value(held.slots[0]), &mut out);
         }
+
         Ok(Some(out))
     }
 

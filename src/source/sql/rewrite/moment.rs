@@ -195,6 +195,7 @@ fn offset(reader: &mut Reader<'_>) -> Option<Option<i32>> {
     if reader.0.is_empty() {
         return Some(None);
     }
+
     if reader.take('Z').is_some() {
         return Some(Some(0));
     }
@@ -206,6 +207,7 @@ fn offset(reader: &mut Reader<'_>) -> Option<Option<i32>> {
             -1
         }
     };
+
     let hours = reader.number(2..=2)?;
     let _ = reader.take(':');
     let minutes = if reader.0.is_empty() { 0 } else { reader.number(2..=2)? };
@@ -236,6 +238,7 @@ pub(super) fn interval(text: &str) -> Option<i128> {
         };
         micros += i128::from(number) * days * DAY;
     }
+
     Some(micros)
 }
 
@@ -245,6 +248,7 @@ fn clock(text: &str) -> Option<i128> {
         Some(rest) => (-1, rest),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
     };
+
     let mut reader = Reader(rest);
     let hours: i128 = reader.digits(1..=12)?.parse().ok()?;
     reader.take(':')?;
@@ -255,6 +259,7 @@ fn clock(text: &str) -> Option<i128> {
         Some(()) => micros_of(reader.digits(1..=6)?)?,
         None => 0,
     };
+
     reader.end()?;
     let seconds = hours * 3600 + i128::from(minutes * 60 + seconds);
     Some(sign * (seconds * SECOND + i128::from(micros)))
@@ -303,6 +308,7 @@ mod tests {
         ] {
             assert_eq!(shown(text, Precision::Milliseconds, Zone::Utc).as_deref(), Some(written), "{text}");
         }
+
         let all = |text, zone| shown(text, Precision::All, zone).unwrap();
         assert_eq!(all("2026-01-02 03:04:05.678900", Zone::AsItStands), "2026-01-02T03:04:05.6789");
         assert_eq!(all("2026-01-02 03:04:05Z", Zone::AsItStands), "2026-01-02T03:04:05Z");
@@ -327,6 +333,7 @@ mod tests {
         ] {
             assert_eq!(Moment::parse(text), None, "{text}");
         }
+
         assert_eq!(Day::parse("2026-01-02 00:00:00"), None);
         assert_eq!(TimeOfDay::parse("12:30:00Z"), None);
     }
@@ -347,6 +354,7 @@ mod tests {
             write_duration(interval(text).unwrap(), &mut out);
             assert_eq!(out, written, "{text}");
         }
+
         for text in ["", "x", "1", "1 week", "1:2", "P1D", "infinity", "04:05:06:07"] {
             assert_eq!(interval(text), None, "{text}");
         }

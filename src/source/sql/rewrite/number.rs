@@ -22,10 +22,12 @@ impl Number {
             Some(unsigned) => (true, unsigned),
             None => (false, text.strip_prefix('+').unwrap_or(text)),
         };
+
         let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
             None => (unsigned, 0),
         };
+
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
         let all = || whole.bytes().chain(fraction.bytes());
         if all().next().is_none() || !all().all(|byte| byte.is_ascii_digit()) {
@@ -36,6 +38,7 @@ impl Number {
         if exponent.abs() > MOST_EXPONENT {
             return None;
         }
+
         let digits = format!("{whole}{fraction}");
         Some(Number { negative, digits, exponent }.trimmed())
     }
@@ -117,9 +120,11 @@ impl Number {
         if self.digits.is_empty() {
             self.digits.push('0');
         }
+
         if up {
             self.digits = incremented(&self.digits);
         }
+
         self
     }
 
@@ -237,6 +242,7 @@ mod tests {
         ] {
             assert_eq!(number(text).with_decimals(decimals).plain(), written, "{text}");
         }
+
         assert_eq!(number("12345678901234567").rounded(15).with_decimals(2).plain(), "12345678901234600.00");
         assert_eq!(number("9999999999999999").rounded(15).plain(), "10000000000000000");
         assert_eq!(number("12.50").rounded(15).plain(), "12.50");

@@ -86,6 +86,7 @@ fn labels_are_found_by_what_would_be_shown() {
         labels.sort();
         Rewrite { labels, ..of(to) }
     };
+
     let choices = labelled(To::Same, &[("p", "Published"), ("1", "One"), ("", "None")]);
     assert_eq!(whole(&choices, Value::Text(b"p")), "\"Published\"");
     assert_eq!(whole(&choices, Value::Integer(1)), "\"One\"");
@@ -199,6 +200,7 @@ fn no_two_rewrites_have_the_same_bytes() {
         let labels = labels.iter().map(|(value, label)| ((*value).to_owned(), (*label).to_owned())).collect();
         all.push(Rewrite { labels, ..Rewrite::SAME });
     }
+
     let mut bytes: Vec<Vec<u8>> = all
         .iter()
         .map(|rewrite| {

@@ -155,6 +155,7 @@ impl To {
             To::Bytes => "bytes",
             To::File(_) => "file",
         });
+
         let precision = |precision| if precision == Precision::All { "all" } else { "milliseconds" };
         match self {
             To::Decimal { decimals, fifteen_digits, as_text } => {
@@ -279,6 +280,7 @@ fn uuid(value: Value<'_>) -> Option<Made<'_>> {
         }
         _ => return None,
     };
+
     if digits.len() != 32 || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
@@ -290,5 +292,6 @@ fn uuid(value: Value<'_>) -> Option<Made<'_>> {
         }
         written.push(digit);
     }
+
     Made::text(written)
 }

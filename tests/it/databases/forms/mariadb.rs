@@ -28,12 +28,14 @@ fn mariadb_types() -> Vec<(String, Form, &'static str, Vec<String>)> {
     let mut add = |kind: &str, form, said, values: &[&str]| {
         types.push((kind.to_owned(), form, said, values.iter().map(|value| value.to_string()).collect()));
     };
+
     for kind in ["TINYINT", "SMALLINT", "MEDIUMINT", "INT", "BIGINT", "TINYINT(1)", "INT(11)", "BIGINT(3)"] {
         add(kind, Form::Number, "v", &["-128", "0", "1", "127"]);
         for attribute in ["UNSIGNED", "ZEROFILL", "UNSIGNED ZEROFILL"] {
             add(&format!("{kind} {attribute}"), Form::Number, "v", &["0", "1", "255"]);
         }
     }
+
     add("BIGINT UNSIGNED ZEROFILL", Form::Number, "v", &["18446744073709551615", "7"]);
     add("BOOLEAN", Form::Number, "v", &["TRUE", "FALSE"]);
     for kind in [
@@ -51,6 +53,7 @@ fn mariadb_types() -> Vec<(String, Form, &'static str, Vec<String>)> {
             add(&format!("{kind} {attribute}"), Form::Number, "v", &["0", "0.5", "0.00001"]);
         }
     }
+
     add("DECIMAL(12,2) ZEROFILL", Form::Number, "v", &["1.5", "12345", "1000000000.01", "9999999999.99"]);
     for kind in ["FLOAT", "DOUBLE", "FLOAT(7,3)", "DOUBLE(12,4)", "REAL"] {
         add(kind, Form::Number, "v", &["0", "-0.5", "0.1", "123.25"]);
@@ -58,13 +61,16 @@ fn mariadb_types() -> Vec<(String, Form, &'static str, Vec<String>)> {
             add(&format!("{kind} {attribute}"), Form::Number, "v", &["0", "0.5", "123.25"]);
         }
     }
+
     for bits in [1, 7, 8, 9, 33, 64] {
         add(&format!("BIT({bits})"), Form::Number, "v + 0", &["b'0'", "b'1'"]);
     }
+
     add("BIT(64)", Form::Number, "v + 0", &["~0"]);
     for kind in ["YEAR", "YEAR(4)", "YEAR UNSIGNED ZEROFILL"] {
         add(kind, Form::Number, "v + 0", &["0", "1901", "2155", "'0000'"]);
     }
+
     let texts = ["''", "' a'", "'a\\tb\\\\\"'", "'é'", "'NULL'"];
     for kind in ["CHAR(20)", "VARCHAR(40)", "TINYTEXT", "TEXT", "MEDIUMTEXT", "LONGTEXT"] {
         for attribute in [
@@ -81,11 +87,13 @@ fn mariadb_types() -> Vec<(String, Form, &'static str, Vec<String>)> {
             add(&format!("{kind} {attribute}"), Form::Text, "CONVERT(v USING utf8mb4)", &texts);
         }
     }
+
     add("VARCHAR(40) CHARACTER SET utf8mb4", Form::Text, "v", &["'\u{1d11e}'", "REPEAT('x', 40)"]);
     add("LONGTEXT COMPRESSED", Form::Text, "v", &["REPEAT('x', 100000)"]);
     for kind in ["BINARY(4)", "VARBINARY(40)", "TINYBLOB", "BLOB", "MEDIUMBLOB", "LONGBLOB", "CHAR BYTE"] {
         add(kind, Form::Base64, "v", &["''", "x'00'", "x'ff'"]);
     }
+
     for attribute in ["", "CHARACTER SET latin1", "COLLATE utf8mb4_bin", "CHARACTER SET binary"] {
         add(
             &format!("ENUM('a','','it''s','é\"') {attribute}"),
@@ -100,12 +108,14 @@ fn mariadb_types() -> Vec<(String, Form, &'static str, Vec<String>)> {
             &["''", "'x'", "'x,y,z z'"],
         );
     }
+
     add(
         "DATE",
         Form::Moment("v"),
         "v",
         &["'2026-02-28'", "'0000-00-00'", "'2026-00-10'", "'0001-01-01'", "'9999-12-31'"],
     );
+
     for digits in 0..=6 {
         add(
             &format!("DATETIME({digits})"),
@@ -126,6 +136,7 @@ fn mariadb_types() -> Vec<(String, Form, &'static str, Vec<String>)> {
             &["'838:59:59'", "'-838:59:59'", "'00:00:00'", "'25:00:01.5'", "'-00:00:01'", "'100:00:00.000001'"],
         );
     }
+
     add("JSON", Form::Json, "v", &["'{\"a\": [1,  2]}'", "'[]'", "'null'", "'1.50'"]);
     add("LONGTEXT CHECK (JSON_VALID(v))", Form::Json, "v", &["'{\"a\": 1}'"]);
     add("UUID", Form::Text, "CAST(v AS CHAR)", &["'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'"]);
@@ -149,6 +160,7 @@ fn mariadb_types() -> Vec<(String, Form, &'static str, Vec<String>)> {
             &[&format!("ST_GeomFromText('{shape}')"), &format!("ST_GeomFromText('{shape}', 4326)")],
         );
     }
+
     types
 }
 
@@ -207,6 +219,7 @@ fn every_value_of_every_type_and_attribute_of_mariadb_stands_as_sql_says_it() {
             );
         }
     }
+
     db.execute_now();
     let server = Running::config(&config);
     let mut differences = Differences::default();
@@ -243,6 +256,7 @@ fn every_value_of_every_type_and_attribute_of_mariadb_stands_as_sql_says_it() {
         }
         assert!(columns > 0);
     }
+
     differences.none();
     let dates = types.iter().filter(|(_, form, ..)| matches!(form, Form::Moment(_)));
     let zero = "'0000-00-00'";
@@ -267,6 +281,7 @@ fn padded_numbers_of_mariadb_are_keys_and_join_columns_like_any_other() {
          CREATE TABLE keyed (d DECIMAL(12,2) ZEROFILL PRIMARY KEY, id INT NOT NULL); INSERT IGNORE INTO keyed SELECT d, id FROM item;
          CREATE TABLE child (n INT PRIMARY KEY, d DECIMAL(12,2) ZEROFILL, KEY (d)); INSERT INTO child SELECT id, d FROM item;",
     );
+
     let columns: Vec<String> = ["id", "d", "big", "f", "i", "z"].map(str::to_owned).into();
     orders_are_the_database_s_own(&db, &columns.iter().collect::<Vec<_>>(), &[]);
     let sql = "SELECT id FROM keyed ORDER BY d";
@@ -278,6 +293,7 @@ fn padded_numbers_of_mariadb_are_keys_and_join_columns_like_any_other() {
     let server = db.serve(
         "table = \"keyed\"\nfilters = [\"d\"]\n[resources.list.fields]\nd = \"d\"\nchildren = { from = \"child\", on = \"d\", column = \"n\" }",
     );
+
     let shown: Vec<String> = server
         .get("/list")
         .results()

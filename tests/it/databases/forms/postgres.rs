@@ -193,6 +193,7 @@ fn every_value_of_every_type_of_postgresql_stands_as_sql_says_it() {
         }
         columns_of.push(columns);
     }
+
     db.execute_now();
     let server = Running::config(&config);
     let mut differences = Differences::default();
@@ -210,6 +211,7 @@ fn every_value_of_every_type_of_postgresql_stands_as_sql_says_it() {
             }
         }
     }
+
     differences.none();
     nothing_is_without_a_form(&server, "types of PostgreSQL");
 }

@@ -119,10 +119,12 @@ fn every_value_of_every_declared_type_of_sqlite_stands_as_sql_says_it() {
             "{declared}"
         );
     }
+
     differences.none();
     let strict = File::with(
         "CREATE TABLE item (id INTEGER PRIMARY KEY, i INT, t TEXT, b BLOB, r REAL, a ANY) STRICT; INSERT INTO item VALUES (1, 1, 'x', x'01', 1.5, '7');",
     );
+
     let server = strict.serve("table = \"item\"");
     assert_eq!(server.get("/list").results(), [json!({"id": 1, "i": 1, "t": "x", "b": "AQ==", "r": 1.5, "a": "7"})]);
 }

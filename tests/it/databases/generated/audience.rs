@@ -68,6 +68,7 @@ fn tables(db: &Db, rng: &mut Rng) -> Vec<Table> {
         rows: vec![],
         options: "",
     };
+
     let mut owner = Table {
         name: "owner".into(),
         columns: vec![column("id", id), column("viewer", viewer), column("label", label)],
@@ -76,11 +77,13 @@ fn tables(db: &Db, rng: &mut Rng) -> Vec<Table> {
         rows: vec![],
         options: "",
     };
+
     for n in 0..ROWS {
         let to = rng.usize(..ROWS).to_string();
         item.rows.push(vec![value(rng, k, false), n.to_string(), to, who(rng), value(rng, a, true)]);
         owner.rows.push(vec![n.to_string(), who(rng), value(rng, label, true)]);
     }
+
     vec![item, owner]
 }
 
@@ -127,6 +130,7 @@ fn with_policies(rng: &mut Rng) -> [Side; 2] {
              CREATE POLICY own ON {table} USING (viewer IN (right(current_user::text, 1), 'x'))"
         ));
     }
+
     db.execute(&format!("GRANT SELECT ON item, owner TO {a}; GRANT SELECT ON owner TO {b}; GRANT SELECT (k, n, owner, viewer) ON item TO {b}"));
     let seen = [tables.clone(), fewer(&tables)];
     let mut seen = seen.into_iter();
@@ -153,6 +157,7 @@ fn with_views(rng: &mut Rng) -> [Side; 2] {
             name = table.name
         ));
     }
+
     let [a, b] = ["cf_reads_a", "cf_reads_b"];
     let of = db.database();
     db.execute(&format!(

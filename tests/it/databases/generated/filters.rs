@@ -16,6 +16,7 @@ pub fn hold(db: &Db, tables: &[Table]) {
         let name = &table.name;
         format!("[resources.{name}]\ndatabase = \"main\"\ntable = \"{name}\"\nfields = {{ k = \"k\", n = \"n\" }}\n")
     };
+
     let resources: String = owners.iter().map(resource).collect();
     let server = Running::config(&format!("[databases]\nmain = \"{}\"\n{resources}", db.url()));
 
@@ -47,6 +48,7 @@ pub fn hold(db: &Db, tables: &[Table]) {
         let reply = server.get(&format!("/{}?k=in.()", table.name));
         faults.extend((reply.status != 400 && !reply.results().is_empty()).then(|| format!("{}: in.()", table.name)));
     }
+
     assert!(faults.is_empty(), "{}: {} faults:\n{}", db.name(), faults.len(), faults.join("\n"));
 }
 
@@ -80,6 +82,7 @@ fn beyond(db: &Db, server: &Running, table: &Table) -> Vec<String> {
     for n in &numbers {
         asked.extend(operators.clone().map(|(operator, sign)| (format!("{operator}.{n}"), format!("{sign} {n}"))));
     }
+
     let all = numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     asked.push((format!("in.({all})"), format!("IN ({all})")));
 
@@ -102,6 +105,7 @@ fn beyond(db: &Db, server: &Running, table: &Table) -> Vec<String> {
         let right: Vec<String> = right.into_iter().cloned().collect();
         faults.extend((rows != right).then(|| format!("{name} {sql}: {filter}: {rows:?}, and SQL says {right:?}")));
     }
+
     faults
 }
 
@@ -112,6 +116,7 @@ fn fault(db: &Db, server: &Running, table: &Table, filter: &str, condition: &str
     if reply.status == 400 && body.contains("there is no parameter") {
         return None;
     }
+
     // A type is compared by its own operators, which plain SQL finds only in schemas that are searched.
     let search = if db.name() == "postgres" { "SET search_path = public, ext; " } else { "" };
     let sql = format!(
@@ -119,6 +124,7 @@ fn fault(db: &Db, server: &Running, table: &Table, filter: &str, condition: &str
         quoted(db, &table.name),
         table.columns[0].kind.compared()
     );
+
     let told = |said: &str| Some(format!("{} {}: {filter}: {said}", table.name, table.columns[0].kind.sql));
     match (reply.status, db.query(&sql)) {
         (200, Ok(rows)) => {

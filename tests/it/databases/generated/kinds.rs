@@ -68,16 +68,19 @@ pub fn altered(db: &Db) -> &'static [Kind] {
         kind("text COLLATE \"C\"", &["'a'"], TEXT),
         kind("text COLLATE \"de-x-icu\"", &["'a'"], TEXT),
     ];
+
     const MARIADB: &[Kind] = &[
         kind("VARCHAR(200) COLLATE utf8mb4_bin", &["'a'"], CHARS),
         kind("VARCHAR(200) COLLATE utf8mb4_general_ci", &["'a'"], CHARS),
         kind("VARCHAR(200) COLLATE utf8mb4_unicode_520_ci", &["'a'"], CHARS),
     ];
+
     const SQLITE: &[Kind] = &[
         kind("TEXT", &["'a'"], "?"),
         kind("TEXT COLLATE NOCASE", &["'a'"], "?"),
         kind("TEXT COLLATE RTRIM", &["'a'"], "?"),
     ];
+
     match db.name() {
         "postgres" => POSTGRES,
         "mariadb" => MARIADB,

@@ -45,6 +45,7 @@ pub fn init(db: &Db) -> String {
             text += "chunk_rows = 2\nchunk_bytes = \"1B\"\n";
         }
     }
+
     text
 }
 
@@ -78,6 +79,7 @@ pub fn resources(text: &str) -> Vec<Resource> {
         let table = string(resource.get("table").unwrap().get_ref());
         found.push(Resource { name: name.get_ref().to_string(), table, fields });
     }
+
     found
 }
 
@@ -105,6 +107,7 @@ pub fn expected(db: &Db, all: &[Table], resource: &Resource) -> Vec<Expected> {
             out.extend(cells.map(|(column, shown)| (column.name.clone(), Member::Value(shown.clone()))));
         }
     }
+
     for (name, field) in &resource.fields {
         let (said, columns) = match field {
             Field::Column(column) => {
@@ -129,6 +132,7 @@ pub fn expected(db: &Db, all: &[Table], resource: &Resource) -> Vec<Expected> {
             out.push((name.clone(), member));
         }
     }
+
     out
 }
 
@@ -147,6 +151,7 @@ fn joins<'a>(db: &Db, all: &'a [Table], table: &Table, said: &BTreeMap<String, S
             of(holder, found[0].0)
         }
     };
+
     if let Some(via) = said.get("via") {
         let at = table.column(via).unwrap();
         let target = match said.get("table") {
@@ -155,11 +160,13 @@ fn joins<'a>(db: &Db, all: &'a [Table], table: &Table, said: &BTreeMap<String, S
         };
         return (format!("JOIN {} r ON r.{} = o.{}", quoted(db, &target.name), key(target), of(table, at)), target);
     }
+
     if let Some(from) = said.get("from") {
         let target = named(from);
         let on = pointing(target, &table.name, said.get("on"));
         return (format!("JOIN {} r ON r.{on} = o.{}", quoted(db, &target.name), key(table)), target);
     }
+
     let join = named(&said["through"]);
     let target = named(&said["table"]);
     let on = pointing(join, &table.name, said.get("on"));
@@ -171,6 +178,7 @@ fn joins<'a>(db: &Db, all: &'a [Table], table: &Table, said: &BTreeMap<String, S
         quoted(db, &target.name),
         key(target)
     );
+
     (joins, target)
 }
 
@@ -291,6 +299,7 @@ pub fn same_csv(reply: &Reply, expected: &[Expected], told: &str) {
         let names: Vec<&str> = first.iter().map(|(name, _)| &**name).collect();
         assert_eq!(reader.headers().unwrap(), names, "{told}");
     }
+
     let records: Vec<csv::StringRecord> = reader.records().map(|record| record.unwrap()).collect();
     assert_eq!(records.len(), expected.len(), "{told}: how many records");
     for (record, expected) in records.iter().zip(expected) {

@@ -115,6 +115,7 @@ fn hold(db: &Db, groups: &[Group]) {
             ddl += &format!("INSERT INTO item{at} VALUES ({n}, {value}, {});\n", n % 3);
         }
     }
+
     db.execute(&ddl);
 
     let mut pairs = vec![];
@@ -126,12 +127,14 @@ fn hold(db: &Db, groups: &[Group]) {
         }
         before += group.len();
     }
+
     // What SQL does not compare, nobody asks for.
     let joined = |pair: &Pair| {
         let sql =
             format!("SELECT i.id, o.n FROM item{} i JOIN own{} o ON o.k = i.k ORDER BY i.id, o.k", pair.item, pair.own);
         db.query(&sql).ok()
     };
+
     let pairs: Vec<(Pair, Vec<Vec<String>>)> =
         pairs.into_iter().filter_map(|pair| Some((joined(&pair)?, pair))).map(|(rows, pair)| (pair, rows)).collect();
     let mut config = format!("[databases]\nmain = \"{}\"\n", db.url());
@@ -171,6 +174,7 @@ fn hold(db: &Db, groups: &[Group]) {
             faults.extend((own != expected).then(|| format!("{told}, via: {row}, and SQL says {expected}")));
         }
     }
+
     assert!(faults.is_empty(), "{}: {} faults:\n{}", db.name(), faults.len(), faults.join("\n"));
 }
 

@@ -35,6 +35,7 @@ fn holds(db: &Db, tables: &[Table], limits: &[usize], told: &str) {
     for resource in &configured {
         faults.extend(fault(|| check(server.address, &resource.name, &expected(db, tables, resource), limits)));
     }
+
     drop(server);
 
     let folder = tempfile::TempDir::new().unwrap();
@@ -43,6 +44,7 @@ fn holds(db: &Db, tables: &[Table], limits: &[usize], told: &str) {
         let bare = Resource { fields: vec![], ..resource };
         faults.extend(fault(|| check(server.address, &bare.name, &expected(db, tables, &bare), &limits[..1])));
     }
+
     assert!(faults.is_empty(), "{told}: {} faults:\n{}", faults.len(), faults.join("\n"));
 }
 
@@ -110,6 +112,7 @@ fn every_type(db: &Db) -> Vec<Table> {
             options: "",
         });
     }
+
     tables
 }
 

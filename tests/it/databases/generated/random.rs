@@ -132,6 +132,7 @@ fn schema(rng: &mut Rng, db: &Db) -> Vec<Table> {
         let options = if db.name() == "sqlite" && key.len() > 1 && rng.bool() { " WITHOUT ROWID" } else { "" };
         tables.push(Table { name: name(rng, db, &mut taken, true), columns, key, references, rows, options });
     }
+
     tables
 }
 

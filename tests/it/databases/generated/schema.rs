@@ -50,6 +50,7 @@ impl Table {
             let key: Vec<String> = self.key.iter().map(|index| column(*index)).collect();
             parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
         }
+
         let declared = |reference: &&(usize, usize)| self.columns[reference.0].kind.can_be_referenced();
         for (from, to) in self.references.iter().filter(declared) {
             let target = &all[*to];
@@ -63,10 +64,12 @@ impl Table {
             let index = quoted(db, &format!("ix {number} {}", self.name));
             sql += &format!("CREATE INDEX {index} ON {name} ({});\n", column(*from));
         }
+
         for rows in self.rows.chunks(200) {
             let rows: Vec<String> = rows.iter().map(|row| format!("({})", row.join(", "))).collect();
             sql += &format!("INSERT INTO {name} VALUES {};\n", rows.join(", "));
         }
+
         sql
     }
 
@@ -109,6 +112,7 @@ impl Table {
             self.order(db, "t."),
             quoted(db, &self.name)
         );
+
         let sql = format!(
             "SELECT {}, {} FROM {numbered} {joins} ORDER BY o.chunkflow_row, {}",
             encoded(db, "o.chunkflow_row"),
@@ -123,6 +127,7 @@ impl Table {
             let number: usize = row.remove(0).unwrap().parse().unwrap();
             lists[number - 1].push(row);
         }
+
         lists
     }
 

@@ -73,9 +73,11 @@ impl Right<'_> {
             Some(Some(wrong)) => wrong,
             None => "it can not be any more".to_owned(),
         };
+
         if self.was_whole && self.before.is_some_and(|before| same(reply, &before[cut(before)]).is_none()) {
             return Ok(false);
         }
+
         if self.of_rows
             && let (Some(now), Some(before)) = (self.now, self.before)
         {
@@ -87,6 +89,7 @@ impl Right<'_> {
                 return Ok(false);
             }
         }
+
         Err(wrong)
     }
 }
@@ -173,12 +176,14 @@ impl Asked {
             let from = right.behind(PAGE);
             note("next page", right.holds(&self.server.get(&longer), from..from + 400, same_rows));
         }
+
         // Only JSON was whole in the cache.
         let fresh = Right { was_whole: false, ..*right };
         note("ndjson", fresh.holds(&self.server.get(&format!("{path}.ndjson")), all.clone(), same_rows));
         if !right.of_rows {
             note("csv", fresh.holds(&self.server.get(&format!("{path}.csv")), all.clone(), same_records));
         }
+
         note("again", right.holds(&self.server.get(&path), all, same_rows));
         faults
     }

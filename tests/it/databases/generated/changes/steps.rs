@@ -123,6 +123,7 @@ fn alter(world: &World, rng: &mut Rng, at: usize, name: &str) -> Option<(String,
         "mariadb" => format!("ALTER TABLE {} MODIFY {}", table.name, table.column_ddl(db, place)),
         _ => rebuilt(db, &table, "*"),
     };
+
     if at != OWNER {
         return with(world, at, table, sql);
     }
@@ -132,6 +133,7 @@ fn alter(world: &World, rng: &mut Rng, at: usize, name: &str) -> Option<(String,
         // A view keeps its table as it is.
         _ => format!("DROP VIEW v; {sql}; CREATE VIEW v AS {}", world.view),
     };
+
     let (sql, mut tables, view) = with(world, at, table, sql)?;
     tables[VIEW].columns[1].kind = kind;
     Some((sql, tables, view))

@@ -80,6 +80,7 @@ impl World {
             column("b", any(rng)),
             column("owner", id),
         ];
+
         let mut item = table("item", item, &[0, 1]);
         item.rows = item_rows(&item, rng);
         let mut owner = table("owner", vec![column("id", id), column("label", label)], &[0]);
