@@ -1,4 +1,5 @@
-//! A list inside an axum application: `cargo run --example embed`, then `curl http://127.0.0.1:3000/lists/planets`.
+//! A list inside an axum application: `cargo run --example embed`, then
+//! `curl http://127.0.0.1:3000/lists/planets`.
 
 use std::sync::Arc;
 
@@ -16,7 +17,8 @@ const NAMES: [&str; 8] = ["Mercury", "Venus", "Earth", "Mars", "Jupiter", "Satur
 
 /// The application: its own pages, and lists below `/lists`.
 pub fn app() -> chunkflow::Result<Router> {
-    // Where rows come from: here an array, elsewhere an ORM, another service, a file. The list goes on behind `fetch.after`.
+    // Where rows come from: here an array, elsewhere an ORM, another service, a file. The list goes
+    // on behind `fetch.after`.
     let planets = closure(
         &["position", "name"],
         |planet: &Planet| planet.position,
@@ -29,7 +31,8 @@ pub fn app() -> chunkflow::Result<Router> {
     let resource = Resource::new("planets", Arc::new(planets), ResourceOptions::default())?;
     let chunkflow = Chunkflow::new(Arc::new(Memory::new(64 << 20))).with(resource);
 
-    // `nest_service` and `nest` take the prefix off the path, so that /lists/planets is the resource `planets`.
+    // `nest_service` and `nest` take the prefix off the path, so that /lists/planets is the
+    // resource `planets`.
     let lists = move |request: Request| {
         let chunkflow = chunkflow.clone();
         async move { chunkflow.respond(&request).await.map(Body::new) }

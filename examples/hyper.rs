@@ -1,5 +1,6 @@
 //! A list for each tenant of a program that serves by hyper: `cargo run --example hyper`, then
-//! `curl http://127.0.0.1:3000/acme/orders`, and again, which does not ask the program's own data any more.
+//! `curl http://127.0.0.1:3000/acme/orders`, and again, which does not ask the program's own data
+//! any more.
 
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc};
 
@@ -29,8 +30,9 @@ impl Shop {
     }
 }
 
-/// The orders of one tenant as a list. It is made for each request, and all of them share their chunks: a list is known
-/// by its name, its columns and its version, so the version must name the tenant.
+/// The orders of one tenant as a list. It is made for each request, and all of them share their
+/// chunks: a list is known by its name, its columns and its version, so the version must name the
+/// tenant.
 fn orders(shop: &Arc<Shop>, tenant: &str) -> chunkflow::Result<Resource> {
     if !shop.0.contains_key(tenant) {
         return Err(Error::new(Kind::Missing, "there is no such tenant"));

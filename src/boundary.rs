@@ -2,15 +2,16 @@
 //!
 //! With "the next 50 rows" one insert moves every later boundary, and so renames every later chunk.
 //! Here a boundary depends on the rows since the last boundary only, as in content-defined chunking
-//! (FastCDC, Xia et al., USENIX ATC 2016): after an insert or delete the boundaries fall into step again within a chunk
-//! or two, servers agree without talking, and unchanged rows give the same bytes under the same key.
+//! (FastCDC, Xia et al., USENIX ATC 2016): after an insert or delete the boundaries fall into step
+//! again within a chunk or two, servers agree without talking, and unchanged rows give the same
+//! bytes under the same key.
 //!
-//! Each row fills a share of the chunk. With `T` the text a chunk should hold and `R` its rows, the share is
-//! `1/R`, but no more than `weight/T` after the first chunk, and no less than `weight/C` with `C` the larger of
-//! 96 KiB and `1.5 T`: chunks hold `R` rows or `T` bytes, whichever is larger, and on average never more than
-//! `C`. The chance that a row ends the chunk is its share, times 3/4 until the chunk is full and 5/2 after that
-//! (FastCDC's normalisation); never before a quarter is full, always at four times full. The mean of that is
-//! 1.05 of the target.
+//! Each row fills a share of the chunk. With `T` the text a chunk should hold and `R` its rows, the
+//! share is `1/R`, but no more than `weight/T` after the first chunk, and no less than `weight/C`
+//! with `C` the larger of 96 KiB and `1.5 T`: chunks hold `R` rows or `T` bytes, whichever is
+//! larger, and on average never more than `C`. The chance that a row ends the chunk is its share,
+//! times 3/4 until the chunk is full and 5/2 after that (FastCDC's normalisation); never before a
+//! quarter is full, always at four times full. The mean of that is 1.05 of the target.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -18,7 +19,8 @@ use xxhash_rust::xxh3::xxh3_64;
 const FULL: u64 = 1 << 32;
 const LEAST: u64 = FULL / 4;
 const MOST: u64 = FULL * 4;
-/// However many rows are asked for, a chunk aims at no more text than this, unless more text is asked for.
+/// However many rows are asked for, a chunk aims at no more text than this, unless more text is
+/// asked for.
 const CEILING: u64 = 96 * 1024;
 
 /// What a chunk should hold, on average.
@@ -31,13 +33,15 @@ pub struct Sizes {
 }
 
 impl Default for Sizes {
-    /// 50 rows first, so that the first byte leaves early; then 64 KiB, for few writes and good compression.
+    /// 50 rows first, so that the first byte leaves early; then 64 KiB, for few writes and good
+    /// compression.
     fn default() -> Sizes {
         Sizes { rows: 50, bytes: 64 * 1024 }
     }
 }
 
-/// The hash of a row's key, from its canonical form. Part of the stored form: never to change without a new version.
+/// The hash of a row's key, from its canonical form. Part of the stored form: never to change
+/// without a new version.
 pub(crate) fn key_hash(canonical: &[u8]) -> u64 {
     xxh3_64(canonical)
 }
@@ -56,7 +60,8 @@ impl Boundary {
         Boundary { sizes, first, filled: 0 }
     }
 
-    /// Takes the hash of the next row's key and what the row weighs, in bytes; says whether the row ends the chunk.
+    /// Takes the hash of the next row's key and what the row weighs, in bytes; says whether the row
+    /// ends the chunk.
     pub(crate) fn ends(&mut self, key_hash: u64, weight: usize) -> bool {
         let rows = u64::from(self.sizes.rows.max(1));
         let text = u64::from(self.sizes.bytes.max(1));

@@ -14,14 +14,15 @@ const PLACE: usize = 48 + 4;
 
 /// What a chunk is stored under: everything that shapes its bytes.
 ///
-/// A digest of the resource (16 bytes), one of the list within it (32), the number of rows at which a limit
-/// cuts it (4, little endian; 0: none), and the canonical cursor it starts at. The digests are SHA-256, so that
-/// no request can be made to collide with another.
+/// A digest of the resource (16 bytes), one of the list within it (32), the number of rows at which
+/// a limit cuts it (4, little endian; 0: none), and the canonical cursor it starts at. The digests
+/// are SHA-256, so that no request can be made to collide with another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChunkKey(Bytes);
 
 impl ChunkKey {
-    /// The key of the chunk of `list` that starts at `cursor` and is cut at `cut` rows (0: not cut).
+    /// The key of the chunk of `list` that starts at `cursor` and is cut at `cut` rows (0: not
+    /// cut).
     pub fn new(list: &ListKey, cursor: &Cursor, cut: u32) -> ChunkKey {
         let mut bytes = BytesMut::with_capacity(list.0.len() + 4 + cursor.canonical().len());
         bytes.put_slice(&list.0);
@@ -76,9 +77,9 @@ pub struct Chunk {
     pub rows: u32,
     /// Where the next chunk starts; `None` when the list ends here.
     pub next: Option<Cursor>,
-    /// The rows, as a format wrote them, each behind what stands between two of them (a body's first row goes
-    /// out without that); or a piece of a content coding that decodes to the rows with nothing before the
-    /// first.
+    /// The rows, as a format wrote them, each behind what stands between two of them (a body's
+    /// first row goes out without that); or a piece of a content coding that decodes to the rows
+    /// with nothing before the first.
     pub body: Bytes,
     /// Of what a coded body decodes to; `None` where it is not coded.
     pub(crate) plain: Option<Sum>,
@@ -109,7 +110,8 @@ impl Sum {
 }
 
 impl Chunk {
-    /// So many rows as a format wrote them, the first read at `loaded_at`; `next` is where the list goes on.
+    /// So many rows as a format wrote them, the first read at `loaded_at`; `next` is where the list
+    /// goes on.
     pub fn new(key: ChunkKey, loaded_at: u64, rows: u32, next: Option<Cursor>, body: Bytes) -> Chunk {
         Chunk { key, loaded_at, rows, next, body, plain: None }
     }

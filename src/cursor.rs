@@ -50,7 +50,8 @@ impl Cursor {
     /// The place after the row whose order columns have these values.
     ///
     /// # Errors
-    /// [`Kind::Data`] when the values are longer than 16 KiB, are not single values or cannot be read.
+    /// [`Kind::Data`] when the values are longer than 16 KiB, are not single values or cannot be
+    /// read.
     pub fn after(key: &[Value<'_>]) -> Result<Cursor> {
         let mut bytes = Vec::with_capacity(32);
         encode(key, &mut bytes)?;
@@ -73,7 +74,8 @@ impl Cursor {
         self.0.is_empty()
     }
 
-    /// The row that it is behind, by the columns of its order, for the log: `created="2026-01-01", id=7`.
+    /// The row that it is behind, by the columns of its order, for the log:
+    /// `created="2026-01-01", id=7`.
     pub(crate) fn told(&self, order: &[String]) -> String {
         let named = order.iter().zip(self.values()).map(|(column, value)| {
             let mut json = text::Output::default();

@@ -1,7 +1,7 @@
 //! Cuts rows into chunks as a source reads them.
 //!
-//! Rows beyond a boundary are not thrown away: they begin the next chunk, so that a source may read longer runs of
-//! rows than a chunk holds and no row is read twice.
+//! Rows beyond a boundary are not thrown away: they begin the next chunk, so that a source may read
+//! longer runs of rows than a chunk holds and no row is read twice.
 
 use std::{ops::Range, sync::Arc};
 
@@ -91,7 +91,8 @@ impl Cutter {
         self.pen.flaws.take()
     }
 
-    /// Where to go on reading, and how many rows to ask for; `None` when there is nothing more to read.
+    /// Where to go on reading, and how many rows to ask for; `None` when there is nothing more to
+    /// read.
     pub(crate) fn wants(&self) -> Option<(Cursor, u32)> {
         let open = self.open.as_ref()?;
         let after = Cursor::from_canonical(Bytes::copy_from_slice(&self.last))?;
@@ -101,7 +102,8 @@ impl Cutter {
             // One more than the limit, to know whether the list goes on.
             (cut, rows) if cut > 0 => cut - rows + 1,
             (_, 0) if open.start.is_start() => sizes.rows.saturating_mul(2).clamp(10, RUN),
-            // A list that is read on and on is read in longer runs: each costs the database a plan and a round trip.
+            // A list that is read on and on is read in longer runs: each costs the database a plan
+            // and a round trip.
             (_, 0) => longer,
             (_, rows) => {
                 let row = u32::try_from(open.weight / u64::from(rows)).unwrap_or(u32::MAX).max(1);
@@ -182,8 +184,8 @@ impl Cutter {
         self.out.bytes.capacity() + 256
     }
 
-    /// The key of the chunk that its last rows begin, and when the first of them was read; `None` when every row is
-    /// in a whole one.
+    /// The key of the chunk that its last rows begin, and when the first of them was read; `None`
+    /// when every row is in a whole one.
     pub(crate) fn begun(&self) -> Option<(ChunkKey, u64)> {
         let open = self.open.as_ref().filter(|open| open.rows > 0)?;
         Some((self.list.chunk_key(&open.start, self.cut), open.loaded_at))
@@ -209,8 +211,8 @@ impl Cutter {
     }
 }
 
-/// A chunk's body, which holds no more memory than its bytes. The buffer is kept for the next chunk, unless a
-/// large row has filled it: that is not copied.
+/// A chunk's body, which holds no more memory than its bytes. The buffer is kept for the next
+/// chunk, unless a large row has filled it: that is not copied.
 fn body_of(buffer: &mut Vec<u8>) -> Bytes {
     if buffer.len() < LARGE_BODY {
         return Bytes::copy_from_slice(buffer);

@@ -1,7 +1,7 @@
 //! What the values of a list are, as far as its source knows before it reads them.
 
-/// What the values of a column are in JSON, as far as its source knows it. For descriptions of a list,
-/// and never for reading one.
+/// What the values of a column are in JSON, as far as its source knows it. For descriptions of a
+/// list, and never for reading one.
 ///
 /// A value is of one of the types, or it is too large for a list and stands as `null`
 /// ([`RowBounds`](crate::source::RowBounds)).

@@ -14,8 +14,8 @@ pub enum Kind {
     Config,
     /// The source cannot be reached, or cannot be read, right now.
     Unavailable,
-    /// What the source reads is no longer what it was when it was looked at: a table or its columns. It is
-    /// looked at again by itself; try again shortly.
+    /// What the source reads is no longer what it was when it was looked at: a table or its
+    /// columns. It is looked at again by itself; try again shortly.
     Schema,
     /// The source took longer than its time limit.
     Timeout,
@@ -25,7 +25,8 @@ pub enum Kind {
     Refused,
     /// This one client has too much under way, or asks too often; it must slow down.
     Greedy,
-    /// What the source said cannot be served as a right list: a repeated key, a key out of all bounds.
+    /// What the source said cannot be served as a right list: a repeated key, a key out of all
+    /// bounds.
     Data,
     /// A fault of this program.
     Internal,

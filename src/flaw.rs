@@ -1,7 +1,9 @@
-//! Values that stand in a list otherwise than the database has them: why, how many, and who was told.
+//! Values that stand in a list otherwise than the database has them: why, how many, and who was
+//! told.
 //!
-//! The one rule for what has no form in a list: the row is not lost and the list is not broken. The value
-//! stands as text or as NULL, it is counted, and of each field that has such values there is one warning.
+//! The one rule for what has no form in a list: the row is not lost and the list is not broken. The
+//! value stands as text or as NULL, it is counted, and of each field that has such values there is
+//! one warning.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,7 +19,8 @@ pub enum Flaw {
     TooDeep = 1 << 2,
     /// JSON with a number that clients would read as infinity: it stands as text.
     BeyondDouble = 1 << 3,
-    /// A value that has no form here ([`Value::Formless`](crate::source::Value::Formless)): it stands as text, or is NULL.
+    /// A value that has no form here ([`Value::Formless`](crate::source::Value::Formless)): it
+    /// stands as text, or is NULL.
     NoForm = 1 << 4,
     /// A value that is not read, since it or its row is too large
     /// ([`Value::TooLarge`](crate::source::Value::TooLarge)): it is NULL.

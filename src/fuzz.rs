@@ -1,5 +1,5 @@
-//! What the targets in `fuzz/` call: parsers, each with what must hold of anything. Only a build with `--cfg fuzzing`
-//! has them.
+//! What the targets in `fuzz/` call: parsers, each with what must hold of anything. Only a build
+//! with `--cfg fuzzing` has them.
 
 use std::sync::LazyLock;
 
@@ -14,8 +14,8 @@ static SEALS: LazyLock<Vec<Seal>> = LazyLock::new(|| {
     (0..4).flat_map(seals).collect()
 });
 
-/// Any text is refused as a cursor or comes back as it went, with a secret and without; any bytes are a canonical form
-/// or are not.
+/// Any text is refused as a cursor or comes back as it went, with a secret and without; any bytes
+/// are a canonical form or are not.
 pub fn cursor(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         for seal in SEALS.iter() {

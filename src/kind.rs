@@ -23,7 +23,8 @@ pub(crate) fn names<T>(table: &'static [Kind<T>]) -> String {
     table.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ")
 }
 
-/// That there is no kind of this URL's; it is named only where it is sure to be no part of a password.
+/// That there is no kind of this URL's; it is named only where it is sure to be no part of a
+/// password.
 pub(crate) fn unknown(what: &str, url: &str) -> String {
     let plain = |c: char| c.is_ascii_lowercase() || c == '+';
     let scheme = url.split_once("://").map(|(scheme, _)| scheme);

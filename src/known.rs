@@ -1,9 +1,10 @@
 //! What databases said of themselves, kept in the store that servers share, so that a server which
 //! starts while one is away finds the chunks of its lists.
 //!
-//! It only finds chunks: no SQL is ever made of it. What a list reads beyond them opens the database,
-//! and then the resource is made again, of the database's own catalogue. Only a database that has a
-//! name of the operator's (`identity`) is known in this way, since two stacks may write one URL.
+//! It only finds chunks: no SQL is ever made of it. What a list reads beyond them opens the
+//! database, and then the resource is made again, of the database's own catalogue. Only a database
+//! that has a name of the operator's (`identity`) is known in this way, since two stacks may write
+//! one URL.
 
 use std::{
     collections::HashMap,
@@ -67,7 +68,8 @@ fn is_absence(error: &Error) -> bool {
     [Kind::Unavailable, Kind::Timeout, Kind::Busy].contains(&error.kind())
 }
 
-/// Tries a database that is away again and again, and writes again what it said, for as long as somebody has it.
+/// Tries a database that is away again and again, and writes again what it said, for as long as
+/// somebody has it.
 async fn attend(known: Weak<Known>) {
     let mut written = Instant::now();
     loop {
@@ -210,8 +212,8 @@ impl Database for KnownDatabase {
     }
 }
 
-/// A source of a database that was away when it was asked for. What is read of it opens the database, and then
-/// says that the resource is to be made again.
+/// A source of a database that was away when it was asked for. What is read of it opens the
+/// database, and then says that the resource is to be made again.
 struct Absent {
     known: Arc<Known>,
     said: Said,
@@ -288,8 +290,9 @@ impl Said {
     }
 }
 
-/// What is kept under: the form, which database by its name, who reads it with what session, and what is asked
-/// of it. The host is not part of it, since a database outlasts a move to another, nor is any password.
+/// What is kept under: the form, which database by its name, who reads it with what session, and
+/// what is asked of it. The host is not part of it, since a database outlasts a move to another,
+/// nor is any password.
 fn key(options: &DatabaseOptions, spec: &Spec) -> ChunkKey {
     let mut bytes = Canonical::of("catalogue 1");
     bytes.text(options.identity.as_deref().unwrap_or_default());

@@ -1,14 +1,14 @@
 //! Chunkflow streams a long database list as one HTTP response, put together from cached chunks.
 //!
-//! For the library alone, without the server and its dependencies, use `default-features = false` and the
-//! features you need (`sqlite`).
+//! For the library alone, without the server and its dependencies, use `default-features = false`
+//! and the features you need (`sqlite`).
 //!
 //! > A **resource** is a list with a name. Its **source** hands out rows after a **cursor**. The **loader** cuts them into
 //! > **chunks**, once, and keeps the chunks in a **store**. A **stream** walks the chunks from a cursor to the end, and a
 //! > **format** writes each as bytes.
 //!
-//! Begin with [`Chunkflow`], which answers requests; [`Resource`] and [`closure`] or [`Sqlite`] say what it
-//! answers with, and [`Memory`] keeps the chunks. Behind them stand
+//! Begin with [`Chunkflow`], which answers requests; [`Resource`] and [`closure`] or [`Sqlite`] say
+//! what it answers with, and [`Memory`] keeps the chunks. Behind them stand
 //!
 //! - [`source`]: databases, what a resource asks of a table, and a source of your own;
 //! - [`store`]: stores that servers share, and a store of your own;

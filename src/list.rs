@@ -1,8 +1,9 @@
 //! A list: a resource with its parameters, in one variant.
 //!
-//! A *variant* is everything that shapes bytes: resource, conditions, format, coding, base of links. Its canonical form
-//! is written by hand, and its digest begins the key of each of its chunks. The *places* of a list, where its chunks
-//! begin, are the same in every variant of the same rows.
+//! A *variant* is everything that shapes bytes: resource, conditions, format, coding, base of
+//! links. Its canonical form is written by hand, and its digest begins the key of each of its
+//! chunks. The *places* of a list, where its chunks begin, are the same in every variant of the
+//! same rows.
 
 use std::{
     fmt,
@@ -112,8 +113,8 @@ impl fmt::Debug for List {
 impl List {
     /// The rows of `resource` that fulfil the conditions, in a format.
     ///
-    /// `base` is the scheme and host of absolute links (`https://www.example.com`); it shapes the bytes where there
-    /// are links.
+    /// `base` is the scheme and host of absolute links (`https://www.example.com`); it shapes the
+    /// bytes where there are links.
     pub(crate) fn new(resource: Arc<Resource>, format: Format, mut conditions: Vec<Condition>, base: &str) -> List {
         conditions.sort();
         conditions.dedup();
@@ -143,7 +144,8 @@ impl List {
         }
     }
 
-    /// Whether this is the whole list of the resource in this format and coding, with this base of its links.
+    /// Whether this is the whole list of the resource in this format and coding, with this base of
+    /// its links.
     pub(crate) fn is_whole(
         &self,
         resource: &Arc<Resource>,
@@ -256,7 +258,8 @@ impl List {
         chunk.body.slice(self.between().len().min(chunk.body.len())..)
     }
 
-    /// Takes what stands between two chunks, and the second of them, into the sum of a compressed body.
+    /// Takes what stands between two chunks, and the second of them, into the sum of a compressed
+    /// body.
     pub(crate) fn sum_up(&self, sum: &mut Sum, follows: bool, chunk: &Chunk) {
         let Some(plain) = &chunk.plain else { return };
         if follows {
@@ -270,9 +273,9 @@ impl List {
         chunk.plain.map_or_else(|| self.rows_of(chunk).len() as u64, |plain| plain.bytes)
     }
 
-    /// What a body of so many rows ends with; `sum` is of what came before it. Where it ends before the
-    /// limit that was asked for and before the list does, `rest` is where the list goes on, and how many
-    /// rows of the limit are left.
+    /// What a body of so many rows ends with; `sum` is of what came before it. Where it ends before
+    /// the limit that was asked for and before the list does, `rest` is where the list goes on, and
+    /// how many rows of the limit are left.
     pub(crate) fn end(&self, rows: u64, mut sum: Sum, rest: Option<(&Cursor, u64)>) -> Bytes {
         let encoder = &self.writer().encoder;
         let end = match rest {
@@ -288,7 +291,8 @@ impl List {
         }
     }
 
-    /// What may stand between two rows while the next is long in coming; empty where the format has nothing.
+    /// What may stand between two rows while the next is long in coming; empty where the format has
+    /// nothing.
     pub(crate) fn idle(&self, sum: &mut Sum) -> Bytes {
         let plain = self.writer().encoder.idle();
         match self.coding() {
@@ -306,9 +310,9 @@ impl List {
         Pen { rows: self.writer().encoder.rows(), sealer, link: vec![], flaws: FlawCounts::default() }
     }
 
-    /// Appends a row, from the canonical form of its key and the values of the source's columns, with a pen of
-    /// this list, which counts those that could not be written as they are. Gives what the row weighs where what was
-    /// written tells.
+    /// Appends a row, from the canonical form of its key and the values of the source's columns,
+    /// with a pen of this list, which counts those that could not be written as they are. Gives
+    /// what the row weighs where what was written tells.
     pub(crate) fn write_row(&self, key: &[u8], values: &[Value<'_>], pen: &mut Pen, out: &mut Output) -> Option<usize> {
         let Pen { rows, sealer, link, flaws } = pen;
         let cursor = sealer.as_mut().map_or("", |sealer| sealer.seal(key));
@@ -340,8 +344,8 @@ impl List {
         pen.rows.finish(out);
     }
 
-    /// Writes an absolute URL; where one of its values is NULL or has no form, there is nothing to link to, and
-    /// that is what stands in its place.
+    /// Writes an absolute URL; where one of its values is NULL or has no form, there is nothing to
+    /// link to, and that is what stands in its place.
     fn write_link<'l>(
         &self,
         parts: &[Part],
@@ -380,8 +384,8 @@ mod tests {
     use super::*;
     use crate::source::Operator;
 
-    /// A hash of its own making, so that nobody changes the canonical form without seeing it: a change empties the
-    /// cache of every fleet.
+    /// A hash of its own making, so that nobody changes the canonical form without seeing it: a
+    /// change empties the cache of every fleet.
     #[test]
     fn the_canonical_form_of_a_variant_is_this_one() {
         let condition =

@@ -1,4 +1,5 @@
-//! The server's own paths: what each is for, and the methods that it takes. No list has one of them for its name.
+//! The server's own paths: what each is for, and the methods that it takes. No list has one of them
+//! for its name.
 
 use http::Method;
 

@@ -47,8 +47,8 @@ use crate::{
 pub struct ResourceOptions {
     /// The members of each row, in order; `None`: the source's columns under their own names.
     pub fields: Option<Fields>,
-    /// How long a chunk is fresh. It is refreshed up to a tenth later, each chunk at its own time, so that a
-    /// list's chunks do not expire together.
+    /// How long a chunk is fresh. It is refreshed up to a tenth later, each chunk at its own time,
+    /// so that a list's chunks do not expire together.
     pub ttl: Duration,
     /// How much longer it may be served while it is refreshed, or while the source is away.
     pub stale: Duration,
@@ -58,15 +58,17 @@ pub struct ResourceOptions {
     pub count: bool,
     /// Whether a client that asks for it gets the list compressed.
     pub compress: bool,
-    /// What encrypts the cursors that clients get; `None`: they show the values of the order columns, and who wants to
-    /// can make one up. Give all resources the same, and every server that is to take their cursors.
+    /// What encrypts the cursors that clients get; `None`: they show the values of the order
+    /// columns, and who wants to can make one up. Give all resources the same, and every server
+    /// that is to take their cursors.
     pub secret: Option<Secret>,
     /// What its database is called in metrics; empty where it has no name.
     pub database: String,
 }
 
 impl Default for ResourceOptions {
-    /// Five minutes fresh, an hour stale, 50 rows first and then 64 KiB, no count, compressed on demand, no secret.
+    /// Five minutes fresh, an hour stale, 50 rows first and then 64 KiB, no count, compressed on
+    /// demand, no secret.
     fn default() -> ResourceOptions {
         ResourceOptions {
             fields: None,
@@ -108,8 +110,8 @@ pub struct Resource {
     counts: OnceLock<Counts>,
 }
 
-/// Whether a text can name a resource: any that a path can carry. Clients take `.` and `..` out of paths, and
-/// below `/-/` is the server's own.
+/// Whether a text can name a resource: any that a path can carry. Clients take `.` and `..` out of
+/// paths, and below `/-/` is the server's own.
 pub(crate) fn is_name(text: &str) -> bool {
     !text.is_empty()
         && !text.chars().any(char::is_control)
@@ -148,7 +150,8 @@ impl Resource {
     /// The resource called `name` over `source`.
     ///
     /// # Errors
-    /// [`Kind::Config`] when the name cannot stand in a path, or a field names a column that the source does not have.
+    /// [`Kind::Config`] when the name cannot stand in a path, or a field names a column that the
+    /// source does not have.
     pub fn new(name: &str, source: Arc<dyn Source>, options: ResourceOptions) -> Result<Resource> {
         if !is_name(name) {
             return Err(Error::new(Kind::Config, format!("`{name}` cannot be the name of a resource"))
@@ -247,13 +250,15 @@ impl Resource {
         self.fields.iter().map(|(name, _)| &**name)
     }
 
-    /// What the values of each member are in JSON, as far as the source knows, in the order of the members.
+    /// What the values of each member are in JSON, as far as the source knows, in the order of the
+    /// members.
     pub fn described(&self) -> impl Iterator<Item = (&str, Described)> {
         let names = self.fields.iter().map(|(name, _)| name.as_str());
         names.zip(described(&self.fields, self.source.described()))
     }
 
-    /// Warns that a field has values that stand otherwise than they were, unless that was said already.
+    /// Warns that a field has values that stand otherwise than they were, unless that was said
+    /// already.
     pub(crate) fn warn_of(&self, count: &FlawCount, request: Option<&str>, trace: Option<TraceId>) {
         if self.counts().told.is_first(count.field) {
             let name = &self.fields[count.field].0;
@@ -266,7 +271,8 @@ impl Resource {
         }
     }
 
-    /// Whether rows hold absolute links, so that their bytes depend on the request's scheme and host.
+    /// Whether rows hold absolute links, so that their bytes depend on the request's scheme and
+    /// host.
     pub fn has_links(&self) -> bool {
         self.has_links
     }

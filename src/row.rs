@@ -36,8 +36,8 @@ pub enum Value<'a> {
     Integer(i64),
     /// A double. Formats write NaN and the infinities as NULL.
     Real(f64),
-    /// A number as its decimal digits, exact at any size. Formats write what is no number of JSON (NaN, the
-    /// infinities) as NULL.
+    /// A number as its decimal digits, exact at any size. Formats write what is no number of JSON
+    /// (NaN, the infinities) as NULL.
     Decimal(&'a [u8]),
     /// Text, as the database holds it: UTF-8 is expected, not guaranteed.
     Text(&'a [u8]),
@@ -45,14 +45,14 @@ pub enum Value<'a> {
     Blob(&'a [u8]),
     /// A JSON text of the database, to be embedded if it is valid, else shown as text.
     Json(&'a [u8]),
-    /// JSON that its source has written itself, valid and on one line, with what could not be written as it was: it is
-    /// embedded as it is.
+    /// JSON that its source has written itself, valid and on one line, with what could not be
+    /// written as it was: it is embedded as it is.
     Encoded(&'a [u8], Flaws),
-    /// A value that has no form here: one that the driver's bytes do not tell, or that the database itself cannot make
-    /// JSON. With it comes the database's own text, where there is one.
+    /// A value that has no form here: one that the driver's bytes do not tell, or that the database
+    /// itself cannot make JSON. With it comes the database's own text, where there is one.
     ///
-    /// Formats write the text or NULL, and say so ([`Flaw::NoForm`](crate::source::Flaw::NoForm)). In a key it is a
-    /// failure, since a NULL there would lose rows.
+    /// Formats write the text or NULL, and say so ([`Flaw::NoForm`](crate::source::Flaw::NoForm)).
+    /// In a key it is a failure, since a NULL there would lose rows.
     Formless(Option<&'a [u8]>),
     /// A value that is not read, since it or its row is larger than a row may be
     /// ([`RowBounds`](crate::source::RowBounds)). Formats write NULL, and say so
@@ -117,13 +117,15 @@ pub enum Part {
     Column(usize),
 }
 
-/// The failure of a list in which two rows have the same key: it could not be cut between them without losing one.
+/// The failure of a list in which two rows have the same key: it could not be cut between them
+/// without losing one.
 pub(crate) fn repeated_key() -> Error {
     Error::new(Kind::Data, "two rows have the same key, so that the list cannot be cut without losing one")
         .remedy("name columns that tell the rows apart with `key`")
 }
 
-/// The failure of a list in whose key, or in the column of a join, stands a value that cannot be read.
+/// The failure of a list in whose key, or in the column of a join, stands a value that cannot be
+/// read.
 pub(crate) fn unreadable_key() -> Error {
     Error::new(Kind::Data, "a column of the order or of a join holds a value that cannot be read")
         .remedy("order or join by another column, or by a view that casts it: without its value rows would be lost")

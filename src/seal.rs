@@ -11,8 +11,8 @@
 //! The first form is there where there is no [`Secret`]: it shows the values, and finds accidents
 //! only. The second is AES-SIV (RFC 5297) over the list's fingerprint and the canonical form. It is
 //! deterministic, since cursors stand in cached bytes: the same place has the same text on every
-//! server. It hides the values, and whether two lists are at the same place; not how long the values
-//! are, and not whether two texts of one list are the same place.
+//! server. It hides the values, and whether two lists are at the same place; not how long the
+//! values are, and not whether two texts of one list are the same place.
 
 use std::fmt;
 

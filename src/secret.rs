@@ -1,6 +1,7 @@
 //! A secret of the operator's, and the keys that are made from it.
 //!
-//! Each use has a key of its own, made by HKDF with SHA-256 (RFC 5869), so that none tells anything of another.
+//! Each use has a key of its own, made by HKDF with SHA-256 (RFC 5869), so that none tells anything
+//! of another.
 
 use std::{fmt, sync::Arc};
 
@@ -14,8 +15,9 @@ const SHORTEST: usize = 32;
 /// Texts that are known at once: each costs a try of every cursor that none of them made.
 const MOST: usize = 8;
 
-/// How HKDF is told apart from other programs' use of the same text, and one use from another. Never
-/// to change: cursors that clients hold would be refused, and a fleet's chunks with cursors renamed.
+/// How HKDF is told apart from other programs' use of the same text, and one use from another.
+/// Never to change: cursors that clients hold would be refused, and a fleet's chunks with cursors
+/// renamed.
 const SALT: &[u8] = b"chunkflow secret 1";
 const CURSORS: &[u8] = b"cursors";
 const ID_OF_CURSORS: &[u8] = b"id of cursors";
@@ -23,8 +25,8 @@ const CHUNKS: &[u8] = b"chunks";
 const ID_OF_CHUNKS: &[u8] = b"id of chunks";
 
 /// What only the servers of one deployment know: with it cursors are encrypted
-/// ([`ResourceOptions::secret`](crate::ResourceOptions::secret)), and a shared store's chunks are authenticated
-/// ([`StoreOptions::secret`](crate::store::StoreOptions::secret)).
+/// ([`ResourceOptions::secret`](crate::ResourceOptions::secret)), and a shared store's chunks are
+/// authenticated ([`StoreOptions::secret`](crate::store::StoreOptions::secret)).
 ///
 /// It is made of one text or of several. The first encrypts, and what any of them encrypted is
 /// read: so a secret is replaced without a client noticing. Servers that share a secret take each

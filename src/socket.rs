@@ -14,8 +14,8 @@ const PROBES: u32 = 3;
 /// What was sent and is not acknowledged for so long ends a connection.
 pub(crate) const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// When an idle connection is asked whether it is still there; `idle` seconds at the most, where somebody set a
-/// time for it.
+/// When an idle connection is asked whether it is still there; `idle` seconds at the most, where
+/// somebody set a time for it.
 pub(crate) fn keepalive(idle: Option<Duration>) -> TcpKeepalive {
     let idle = idle.unwrap_or(IDLE).min(IDLE);
     TcpKeepalive::new().with_time(idle).with_interval(INTERVAL).with_retries(PROBES)

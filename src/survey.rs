@@ -1,8 +1,9 @@
-//! What somebody found out about a whole list in memory, for whoever asks next: its chunks need not be looked
-//! up one by one.
+//! What somebody found out about a whole list in memory, for whoever asks next: its chunks need not
+//! be looked up one by one.
 //!
-//! It keeps no chunk's bytes, so that a store's bound on memory holds. And it is only as good as the list's
-//! first chunk, which is looked up each time and so is judged, counted and purged as ever.
+//! It keeps no chunk's bytes, so that a store's bound on memory holds. And it is only as good as
+//! the list's first chunk, which is looked up each time and so is judged, counted and purged as
+//! ever.
 
 use std::{
     ops::Range,
@@ -11,11 +12,12 @@ use std::{
 
 use crate::chunk::Chunk;
 
-/// It holds for so many milliseconds at most; then the chunks are looked up again, and the store learns that
-/// they are wanted.
+/// It holds for so many milliseconds at most; then the chunks are looked up again, and the store
+/// learns that they are wanted.
 const HOLDS: u64 = 1_000;
 
-/// Of so many chunks behind the first something is noted at most: what is left of one that is gone takes some memory.
+/// Of so many chunks behind the first something is noted at most: what is left of one that is gone
+/// takes some memory.
 pub(crate) const MOST: usize = 1_000;
 
 /// What is known of one list. Nobody ever waits for it.
@@ -46,8 +48,8 @@ pub(crate) enum Behind {
     Unknown,
 }
 
-/// Chunks that were in memory one behind the other a moment ago; by default none. It keeps none of them, nor
-/// what is known of the list.
+/// Chunks that were in memory one behind the other a moment ago; by default none. It keeps none of
+/// them, nor what is known of the list.
 #[derive(Debug, Default)]
 pub(crate) struct Trail {
     chunks: Weak<Vec<Weak<Chunk>>>,
@@ -62,8 +64,8 @@ impl Trail {
         Trail { at, ..self }
     }
 
-    /// What is behind this very chunk, while it is in memory and may be served. After `None` the trail has
-    /// ended: where the list goes on by then, it does not know.
+    /// What is behind this very chunk, while it is in memory and may be served. After `None` the
+    /// trail has ended: where the list goes on by then, it does not know.
     pub(crate) fn behind(&mut self, chunk: &Arc<Chunk>, now: impl FnOnce() -> u64) -> Option<Arc<Chunk>> {
         let chunks = self.chunks.upgrade().filter(|_| self.times.contains(&now()));
         let next = chunks.and_then(|chunks| match chunks.get(self.at..self.at + 2)? {
@@ -79,8 +81,8 @@ impl Trail {
 }
 
 impl Survey {
-    /// Notes what was found behind the first chunk: `all` of the list, or more than is gathered. All of it is
-    /// fresh until `fresh_until` at least.
+    /// Notes what was found behind the first chunk: `all` of the list, or more than is gathered.
+    /// All of it is fresh until `fresh_until` at least.
     pub(crate) fn note<'a>(
         &self,
         first: &'a Arc<Chunk>,

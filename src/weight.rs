@@ -1,11 +1,13 @@
 //! What a row weighs: the length of its JSON object, reckoned from its values.
 //!
-//! Boundaries look at weights and never at encoded bytes. So a list has the same places in every format and coding
-//! and for every host, and a format that cannot say how long one row is has them too.
+//! Boundaries look at weights and never at encoded bytes. So a list has the same places in every
+//! format and coding and for every host, and a format that cannot say how long one row is has them
+//! too.
 //!
-//! The weight is the exact length but for two things that are not the same for everybody: a link weighs its parts and a
-//! host of usual length, a cursor about what its values take. Where a row is written as JSON anyway, its columns are
-//! weighed by what was written; a test holds that it comes to the same.
+//! The weight is the exact length but for two things that are not the same for everybody: a link
+//! weighs its parts and a host of usual length, a cursor about what its values take. Where a row is
+//! written as JSON anyway, its columns are weighed by what was written; a test holds that it comes
+//! to the same.
 
 use base64::encoded_len;
 
@@ -24,8 +26,8 @@ pub(crate) struct Scales {
     /// Of the members that are columns: names, colons, and what stands before each.
     names: usize,
     columns: Vec<(usize, Shape)>,
-    /// Of all else: the last brace, and what is the same in each row of the members that are links and
-    /// cursors.
+    /// Of all else: the last brace, and what is the same in each row of the members that are links
+    /// and cursors.
     others: usize,
     parts: Vec<Weighed>,
 }
@@ -73,7 +75,8 @@ impl Scales {
         }
     }
 
-    /// What a row weighs, from the canonical form of its key and the values of the source's columns.
+    /// What a row weighs, from the canonical form of its key and the values of the source's
+    /// columns.
     pub(crate) fn weigh(&self, key: &[u8], values: &[Value<'_>]) -> usize {
         let columns = self.columns.iter().map(|(column, shape)| weight(values[*column], shape));
         self.weigh_written(key, values, self.names + columns.sum::<usize>())
@@ -149,8 +152,8 @@ mod tests {
     use super::*;
     use crate::flaw::Flaws;
 
-    /// Each kind of value with its weight: boundaries are made of them, so none may change without a new version of
-    /// the stored form.
+    /// Each kind of value with its weight: boundaries are made of them, so none may change without
+    /// a new version of the stored form.
     #[test]
     fn these_values_weigh_so_much() {
         let nested = [Value::Integer(1), Value::Text(b"a"), Value::Null, Value::Text(b"bc")];

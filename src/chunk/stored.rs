@@ -17,12 +17,13 @@
 //! 48  …           key, cursor, sections, body, tag; nothing behind them
 //! ```
 //!
-//! The *sections* are room for what later versions know of a chunk: each is its kind (u16), its length
-//! (u32) and so many bytes. Servers pass over kinds that they do not know. The *tag* is the id of a key (16 bytes) and the HMAC-SHA-256
-//! (RFC 2104) under that key of all from byte 8 to the tag.
+//! The *sections* are room for what later versions know of a chunk: each is its kind (u16), its
+//! length (u32) and so many bytes. Servers pass over kinds that they do not know. The *tag* is the
+//! id of a key (16 bytes) and the HMAC-SHA-256 (RFC 2104) under that key of all from byte 8 to the
+//! tag.
 //!
-//! The version stands in the names of a shared store too ([`FORM`]), so that servers of two versions never overwrite
-//! each other's chunks.
+//! The version stands in the names of a shared store too ([`FORM`]), so that servers of two
+//! versions never overwrite each other's chunks.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use hmac::{Hmac, KeyInit, Mac};
@@ -78,12 +79,12 @@ impl Chunk {
         out.freeze()
     }
 
-    /// Reads a stored form back; `None` where there is a secret and none of its keys has sealed it, as while servers
-    /// get a new one. The body is a slice of `bytes`, not a copy.
+    /// Reads a stored form back; `None` where there is a secret and none of its keys has sealed it,
+    /// as while servers get a new one. The body is a slice of `bytes`, not a copy.
     ///
     /// # Errors
-    /// [`Kind::Data`] when it was cut, altered, is of another version, or is not the chunk of `key`: a miss,
-    /// never a row.
+    /// [`Kind::Data`] when it was cut, altered, is of another version, or is not the chunk of
+    /// `key`: a miss, never a row.
     pub fn open(bytes: &Bytes, key: &ChunkKey, secret: Option<&Secret>) -> Result<Option<Chunk>> {
         let (head, _) = bytes.split_at_checked(HEAD).ok_or_else(|| damaged("is cut short"))?;
         let u32_at = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);

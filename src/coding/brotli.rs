@@ -1,4 +1,5 @@
-//! Brotli (RFC 7932): the pieces are runs of meta-blocks that end at a byte and refer to nothing before them.
+//! Brotli (RFC 7932): the pieces are runs of meta-blocks that end at a byte and refer to nothing
+//! before them.
 
 use brotli::enc::BrotliEncoderParams;
 use bytes::{BufMut, Bytes, BytesMut};

@@ -1,5 +1,5 @@
-//! gzip (RFC 1952): one member, whose deflate blocks (RFC 1951) are the pieces. Several members would be
-//! simpler, but many clients stop behind the first.
+//! gzip (RFC 1952): one member, whose deflate blocks (RFC 1951) are the pieces. Several members
+//! would be simpler, but many clients stop behind the first.
 
 use std::cell::RefCell;
 

@@ -1,9 +1,9 @@
 //! Content codings: how a body is compressed, chunk by chunk.
 //!
-//! Each chunk is compressed once and by itself, into a *piece* that may follow any other; a body is a few
-//! bytes, pieces with a few bytes between them, and a few bytes at the end, spliced into one stream of the
-//! coding that every decoder reads to its end. To add one, write a file like `gzip.rs` and give it its row in
-//! [`CODINGS`].
+//! Each chunk is compressed once and by itself, into a *piece* that may follow any other; a body is
+//! a few bytes, pieces with a few bytes between them, and a few bytes at the end, spliced into one
+//! stream of the coding that every decoder reads to its end. To add one, write a file like
+//! `gzip.rs` and give it its row in [`CODINGS`].
 
 mod brotli;
 mod gzip;
@@ -17,8 +17,8 @@ use crate::{chunk::Sum, kind::Kind};
 /// How the bodies of a coding are spliced of pieces.
 ///
 /// # Contract
-/// `begin`, any number of pieces in any order, and `end` are one whole body, which decodes to what they were
-/// made of; a body that is cut anywhere does not decode as whole.
+/// `begin`, any number of pieces in any order, and `end` are one whole body, which decodes to what
+/// they were made of; a body that is cut anywhere does not decode as whole.
 pub(crate) trait Codec: Send + Sync + 'static {
     /// What a body begins with, and these bytes of it.
     fn begin(&self, plain: &[u8]) -> Bytes;
@@ -71,14 +71,15 @@ impl fmt::Debug for Coding {
     }
 }
 
-/// The codings of this build by the name that clients ask for; of two that a client likes equally, the earlier.
+/// The codings of this build by the name that clients ask for; of two that a client likes equally,
+/// the earlier.
 pub(crate) const CODINGS: &[Kind<&dyn Codec>] = &[
     Kind { name: "gzip", example: "Accept-Encoding: gzip", open: &gzip::Gzip },
     Kind { name: "br", example: "Accept-Encoding: br", open: &brotli::Brotli },
 ];
 
-/// The coding that an `Accept-Encoding` header asks for (RFC 9110 §12.5.3), `Ok(None)` for the bytes as they are; an
-/// error where nothing is acceptable.
+/// The coding that an `Accept-Encoding` header asks for (RFC 9110 §12.5.3), `Ok(None)` for the
+/// bytes as they are; an error where nothing is acceptable.
 pub(crate) fn negotiate(accept: &str) -> Result<Option<Coding>, ()> {
     let wishes: Vec<(&str, u16)> = accept.split(',').filter_map(wish).collect();
     if wishes.is_empty() {

@@ -13,14 +13,15 @@ use tokio::sync::oneshot;
 use super::origin::ConfigFile;
 use crate::{config::named_files, server::Reloads};
 
-/// How often the files are looked at. A change is taken over once it has lasted from one look to the next, so that
-/// a file that is still being written is left alone.
+/// How often the files are looked at. A change is taken over once it has lasted from one look to
+/// the next, so that a file that is still being written is left alone.
 ///
-/// Looks, and no inotify: folders of Kubernetes are links that are turned, network file systems tell of nothing,
-/// and a look at three files costs 3 µs.
+/// Looks, and no inotify: folders of Kubernetes are links that are turned, network file systems
+/// tell of nothing, and a look at three files costs 3 µs.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What changes when a file is written, or another takes its place: device, inode, length, and when it was written.
+/// What changes when a file is written, or another takes its place: device, inode, length, and when
+/// it was written.
 type Mark = Option<(u64, u64, u64, i64, i64)>;
 
 /// The configuration, and the files that it names.
@@ -32,7 +33,8 @@ pub(super) struct Files<'a> {
 }
 
 impl<'a> Files<'a> {
-    /// As they are now: before they are read, so that what is written meanwhile is seen at the first look.
+    /// As they are now: before they are read, so that what is written meanwhile is seen at the
+    /// first look.
     pub(super) fn of(file: &'a ConfigFile, environment: &'a dyn Fn(&str) -> Option<String>) -> Files<'a> {
         let mut files = Files { file, environment, paths: [].into(), seen: vec![] };
         files.see();

@@ -147,8 +147,8 @@ async fn export(
     Ok(Written { rows: body.rows(), bytes })
 }
 
-/// Where an export goes. A file gets its name only when it is whole; until then, and after a failure, there is
-/// none, or the old one.
+/// Where an export goes. A file gets its name only when it is whole; until then, and after a
+/// failure, there is none, or the old one.
 enum Target {
     /// Standard output; or what has the name and is no file: a device, a pipe.
     Output(BufWriter<Box<dyn Write>>),
@@ -175,7 +175,8 @@ impl Target {
         let mut options = File::options();
         options.write(true).create_new(true);
         if there.is_some() {
-            // To rename over a file one needs no right to write it; to replace what it holds one should.
+            // To rename over a file one needs no right to write it; to replace what it holds one
+            // should.
             File::options().write(true).open(&name).with_context(unwritable)?;
             options.mode(0o600);
         }
@@ -230,10 +231,11 @@ fn at_the_end_of_links(name: PathBuf) -> PathBuf {
     name
 }
 
-/// Gives a file that nobody else may read yet the owner, the group and the mode of the one that it will replace.
+/// Gives a file that nobody else may read yet the owner, the group and the mode of the one that it
+/// will replace.
 ///
-/// Who may read the new file could read the old one: where this user may not give the file away to that group,
-/// the group and all others keep only what both had.
+/// Who may read the new file could read the old one: where this user may not give the file away to
+/// that group, the group and all others keep only what both had.
 fn take_rights(file: &File, there: &Metadata) -> io::Result<()> {
     let group = Gid::from_raw(there.gid());
     let owner = Uid::from_raw(there.uid());

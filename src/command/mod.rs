@@ -313,8 +313,8 @@ impl Cli {
         self.options.log_format
     }
 
-    /// Runs the command to its end, on threads of its own. Not `async`: all that it waits for would be compiled again
-    /// with the program that has it run.
+    /// Runs the command to its end, on threads of its own. Not `async`: all that it waits for would
+    /// be compiled again with the program that has it run.
     ///
     /// # Errors
     /// What the user is to be told, after which the exit code is 1.

@@ -51,8 +51,9 @@ impl Opener<'_> {
         Ok(Origin::File { file, database: None })
     }
 
-    /// The configuration that was named, else the one in this folder, over this database; without one, all that the
-    /// database has, which may be named by `DATABASE_URL` too. `None` where nothing is named at all.
+    /// The configuration that was named, else the one in this folder, over this database; without
+    /// one, all that the database has, which may be named by `DATABASE_URL` too. `None` where
+    /// nothing is named at all.
     pub(super) fn origin_over(&self, argument: Option<String>) -> Result<Option<Origin>> {
         if let Some(file) = self.file()? {
             return Ok(Some(Origin::File { file, database: argument }));
@@ -163,8 +164,8 @@ impl Opener<'_> {
         Ok(format!("sqlite:{}", database.display()))
     }
 
-    /// Where the demo's file is kept when nobody said where: the user's cache folder, else the folder for
-    /// temporary files.
+    /// Where the demo's file is kept when nobody said where: the user's cache folder, else the
+    /// folder for temporary files.
     fn demo_database(&self, rows: u32) -> Result<PathBuf> {
         let named = |name: &str| (self.process.environment)(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let cache = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")));

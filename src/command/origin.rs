@@ -18,9 +18,9 @@ const LONGEST: u64 = 16 * 1024 * 1024;
 
 /// Where the configuration comes from.
 ///
-/// It is decided once, when the process starts. A reload reads there again or fails, whatever has appeared or
-/// vanished meanwhile: else a file that is moved away would replace what is served by the demo list, or by every
-/// table of a database.
+/// It is decided once, when the process starts. A reload reads there again or fails, whatever has
+/// appeared or vanished meanwhile: else a file that is moved away would replace what is served by
+/// the demo list, or by every table of a database.
 pub(super) enum Origin {
     /// A file, with this URL in the place of its database's.
     File { file: ConfigFile, database: Option<String> },
@@ -116,8 +116,8 @@ impl ConfigFile {
             bail!("the configuration {name} is a folder: name the file in it")
         }
 
-        // To open a pipe is to wait for who writes into it: at the start that is meant (`--config <(…)`), later
-        // nobody does.
+        // To open a pipe is to wait for who writes into it: at the start that is meant
+        // (`--config <(…)`), later nobody does.
         if !found.is_file() && self.was_read.replace(true) {
             bail!("the configuration {name} is no file that can be read again: it is a pipe or a device")
         }

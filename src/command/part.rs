@@ -16,8 +16,8 @@ impl Drop for Part {
     }
 }
 
-/// The path of the part of what will be called `name`, once the parts are gone that killed processes left of it; `None`
-/// where it is no name of a file.
+/// The path of the part of what will be called `name`, once the parts are gone that killed
+/// processes left of it; `None` where it is no name of a file.
 pub(super) fn beside(name: &Path) -> Option<PathBuf> {
     let file = name.file_name()?.to_string_lossy();
     let folder = name.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -38,7 +38,8 @@ pub(super) fn hold(part: &File) {
     let _ = part.try_lock();
 }
 
-/// Whether the process that wrote a part has ended: the kernel gives its lock back then, however it ended.
+/// Whether the process that wrote a part has ended: the kernel gives its lock back then, however it
+/// ended.
 fn is_nobodys(part: &Path) -> bool {
     let locked = || -> io::Result<()> { Ok(File::open(part)?.try_lock()?) };
     locked().is_ok()

@@ -38,8 +38,8 @@ pub(super) struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// Takes the configuration over whenever SIGHUP or the operator asks for it. `_reloads` keeps the
-    /// operator's way open where there is no operator.
+    /// Takes the configuration over whenever SIGHUP or the operator asks for it. `_reloads` keeps
+    /// the operator's way open where there is no operator.
     pub(super) async fn follow(
         mut self,
         reading: &Reading<'_>,

@@ -92,7 +92,8 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
 
     let admin = admin.transpose()?;
     let serves = format!("serving {} at {}", names(&chunkflow), url(scheme, server.listens(), "/"));
-    // Who reads the next line may end the server at once, and has it drain. While it started a signal ended it.
+    // Who reads the next line may end the server at once, and has it drain. While it started a
+    // signal ended it.
     let shutdown = Shutdown::default();
     let signals = tokio::spawn(stop_on_signals(shutdown.clone())?);
     tracing::info!("{serves}");

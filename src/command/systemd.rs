@@ -1,7 +1,9 @@
-//! What systemd and a service say to each other: sockets that are open already, and how the service fares.
+//! What systemd and a service say to each other: sockets that are open already, and how the service
+//! fares.
 //!
 //! <https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html>,
-//! <https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>. Other supervisors say the same.
+//! <https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>. Other supervisors say
+//! the same.
 
 use std::{
     io,
@@ -115,8 +117,8 @@ impl Supervisor {
         self.tell("STOPPING=1\nSTATUS=running streams end");
     }
 
-    /// Says for ever that the service lives, twice as often as it must: each time a task has run, so that threads
-    /// which are all stuck say nothing.
+    /// Says for ever that the service lives, twice as often as it must: each time a task has run,
+    /// so that threads which are all stuck say nothing.
     pub(super) async fn live(&self) {
         let Some(limit) = self.watchdog else { return std::future::pending().await };
         loop {

@@ -1,4 +1,5 @@
-//! The demo's data: a list of tricks for programmers, the same rows each time, with the text that breaks toys.
+//! The demo's data: a list of tricks for programmers, the same rows each time, with the text that
+//! breaks toys.
 
 use std::{
     fs::{self, File},

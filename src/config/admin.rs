@@ -17,7 +17,8 @@ fn usual() -> Listen {
 pub struct AdminConfig {
     /// Where it listens.
     pub listen: Listen,
-    /// What requests must carry as `Authorization: Bearer …`; must be there when it listens beyond loopback.
+    /// What requests must carry as `Authorization: Bearer …`; must be there when it listens beyond
+    /// loopback.
     pub token: Option<String>,
 }
 

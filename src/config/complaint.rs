@@ -2,8 +2,8 @@
 //!
 //! A text may be full of secrets, and it is shown to those who read logs. So of the lines that are
 //! shown every value and comment is masked, known key or not, TOML or not; only the value that a
-//! complaint is about is not, if its key is one whose values tell nothing. And no message holds what
-//! a `${NAME}` stands for.
+//! complaint is about is not, if its key is one whose values tell nothing. And no message holds
+//! what a `${NAME}` stands for.
 
 use std::{error, fmt, ops::Range};
 
@@ -42,7 +42,8 @@ pub(super) struct Discretion {
     pub(super) filled: Vec<(String, String)>,
 }
 
-/// Everything that is wrong with a configuration, in the order of its text, and what is noted beside it.
+/// Everything that is wrong with a configuration, in the order of its text, and what is noted
+/// beside it.
 #[derive(Clone, Debug, Default)]
 pub struct Complaints {
     file: String,
@@ -138,8 +139,8 @@ impl Discretion {
         self.filled.dedup();
     }
 
-    /// A text with `${NAME}` in the place of what was filled in for it, in capitals or not, since databases say
-    /// names in small letters.
+    /// A text with `${NAME}` in the place of what was filled in for it, in capitals or not, since
+    /// databases say names in small letters.
     pub(super) fn unfilled(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for (value, written) in &self.filled {
@@ -164,7 +165,8 @@ fn position(text: &str, at: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
-/// The text with asterisks for all that is no key, of the same length so that places stay right; a place may be `open`.
+/// The text with asterisks for all that is no key, of the same length so that places stay right; a
+/// place may be `open`.
 fn masked(text: &str, open: Option<&Range<usize>>) -> String {
     let tokens: Vec<Token> = Source::new(text).lex().collect();
     let mut masked = String::with_capacity(text.len());
@@ -193,7 +195,8 @@ fn masked(text: &str, open: Option<&Range<usize>>) -> String {
     masked
 }
 
-/// Texts in quotes, and all that is neither these nor punctuation: numbers, words, and what is no TOML.
+/// Texts in quotes, and all that is neither these nor punctuation: numbers, words, and what is no
+/// TOML.
 fn is_text(kind: TokenKind) -> bool {
     matches!(
         kind,
@@ -245,9 +248,9 @@ impl Position {
         self.begun |= !matches!(kind, TokenKind::Whitespace | TokenKind::Newline);
     }
 
-    /// Whether what comes is a key, or a part of one: names with dots between, a `=` behind them and then
-    /// something, or the `]` of a table's name. Alone on its line it may be anything, as may what ends in a
-    /// `=`, as base64 does.
+    /// Whether what comes is a key, or a part of one: names with dots between, a `=` behind them
+    /// and then something, or the `]` of a table's name. Alone on its line it may be anything, as
+    /// may what ends in a `=`, as base64 does.
     fn is_key(&self, text: &str, coming: &[Token]) -> bool {
         let bare = |token: &Token| {
             let name = text.get(token.span().start()..token.span().end()).unwrap_or_default();
@@ -340,8 +343,8 @@ mod tests {
                 at -= 1;
             }
             for part in [&text[..at], &text[at..], &text] {
-                // In a part that begins within a value the mark may be anything, but for a key with something
-                // behind it.
+                // In a part that begins within a value the mark may be anything, but for a key with
+                // something behind it.
                 prop_assert!(!masked(part, None).contains("MARK"), "{}", part);
             }
         }

@@ -1,4 +1,5 @@
-//! A configuration for a database as it is found: what `chunkflow init` prints and `chunkflow serve URL` serves.
+//! A configuration for a database as it is found: what `chunkflow init` prints and
+//! `chunkflow serve URL` serves.
 
 use std::{collections::HashSet, fmt::Write};
 
@@ -42,8 +43,8 @@ struct DraftRelation {
 }
 
 impl Draft {
-    /// Looks at every table of a database. With `relations` the related rows that its foreign keys tell of are
-    /// members too, and what a framework's values would rest on is said.
+    /// Looks at every table of a database. With `relations` the related rows that its foreign keys
+    /// tell of are members too, and what a framework's values would rest on is said.
     pub(crate) async fn of(database: &dyn Database, relations: bool) -> Draft {
         let tables = database.tables();
         let reasons = left_out(&tables);
@@ -82,7 +83,8 @@ impl Draft {
         served.map(|draft| (&*draft.info.name, &*draft.name))
     }
 
-    /// The tables that would not be served, each with why, and with what makes a list of it all the same.
+    /// The tables that would not be served, each with why, and with what makes a list of it all the
+    /// same.
     pub(crate) fn left_out(&self) -> impl Iterator<Item = (&str, String)> {
         self.resources.iter().filter_map(|draft| {
             let why = draft.left_out.as_deref()?;
@@ -272,8 +274,8 @@ fn ends(name: &str, value: &Option<String>) -> String {
     value.as_ref().map_or(String::new(), |value| format!(", {name} = {}", quoted(value)))
 }
 
-/// The name of a table's resource: the table's own, but where that is the server's or cannot stand in a path.
-/// Then it is one that no table has.
+/// The name of a table's resource: the table's own, but where that is the server's or cannot stand
+/// in a path. Then it is one that no table has.
 fn name_of(table: &str, tables: &[TableInfo], others: &[DraftResource]) -> String {
     if is_name(table) && !paths::are_taken_by(table) {
         return table.to_owned();
@@ -288,8 +290,9 @@ fn name_of(table: &str, tables: &[TableInfo], others: &[DraftResource]) -> Strin
     }
 }
 
-/// The related rows that foreign keys tell of, in tables that are `seen`: the row that a column points to, and
-/// the rows behind a join table. Rows that point here can be very many, and are written down but not taken.
+/// The related rows that foreign keys tell of, in tables that are `seen`: the row that a column
+/// points to, and the rows behind a join table. Rows that point here can be very many, and are
+/// written down but not taken.
 fn relations_of(info: &TableInfo, tables: &[TableInfo], seen: &HashSet<&str>) -> Vec<DraftRelation> {
     let mut found: Vec<DraftRelation> = vec![];
     let taken = |found: &[DraftRelation], name: &str| {
@@ -320,7 +323,8 @@ fn relations_of(info: &TableInfo, tables: &[TableInfo], seen: &HashSet<&str>) ->
         for (index, (on, here, _)) in join.references.iter().enumerate().filter(|(_, key)| key.1 == info.name) {
             let (to, there, _) = &join.references[1 - index];
             let Some(target) = named(there).filter(|target| seen.contains(&*target.name)) else { continue };
-            // A table that is joined with itself says twice what is related; which end is which must be said.
+            // A table that is joined with itself says twice what is related; which end is which
+            // must be said.
             let both = (here == there).then(|| (on.clone(), to.clone()));
             let (on, to_column) = both.unzip();
             let field = FieldSpec::Through {

@@ -1,4 +1,5 @@
-//! What stands for a `${NAME}` of the environment, and for a `${file:PATH}`, in a value of the configuration.
+//! What stands for a `${NAME}` of the environment, and for a `${file:PATH}`, in a value of the
+//! configuration.
 
 use std::{
     fmt::Display,
@@ -81,7 +82,8 @@ impl<'e> Surroundings<'e> {
         let line = text.strip_suffix('\n').unwrap_or(text);
         let value = line.strip_suffix('\r').unwrap_or(line);
 
-        // As one is for a moment that is written anew where it stands: a reload must not take that for a password.
+        // As one is for a moment that is written anew where it stands: a reload must not take that
+        // for a password.
         if value.trim().is_empty() {
             let message = format!("the file `{path}` is empty");
             return Err(Missing { message, remedy: "write the value into it" });

@@ -14,8 +14,8 @@ const SCHEMAS: &[&str] = &[
     "drizzle",
 ];
 
-/// Tables of well-known frameworks and applications, with any prefix (`wp_`, `mdl_`, `oc_`) before those with a
-/// `_` in them.
+/// Tables of well-known frameworks and applications, with any prefix (`wp_`, `mdl_`, `oc_`) before
+/// those with a `_` in them.
 #[rustfmt::skip]
 const NAMES: &[&str] = &[
     // Django and its usual companions
@@ -36,8 +36,8 @@ const NAMES: &[&str] = &[
     "__EFMigrationsHistory", "__drizzle_migrations", "typeorm_metadata",
     "__diesel_schema_migrations", "_sqlx_migrations", "goose_db_version",
     "doctrine_migration_versions", "phinxlog", "sqlx_migrations", "refinery_schema_history",
-    // Applications: Metabase, n8n, Airflow, Superset, Keycloak, Sentry, Supabase's storage, MediaWiki,
-    // Nextcloud, ERPNext
+    // Applications: Metabase, n8n, Airflow, Superset, Keycloak, Sentry, Supabase's storage,
+    // MediaWiki, Nextcloud, ERPNext
     "metabase_database", "metabase_cluster_lock", "core_session", "audit_log_entries",
     "credentials_entity", "execution_data", "messenger_messages", "actionscheduler_actions", "actionscheduler_logs",
     "ab_user", "federated_identity", "identity_provider_config", "realm_smtp_config",
@@ -69,7 +69,8 @@ const VALUES: &[&str] = &[
     "value", "values", "val", "wert", "valeur", "valor", "valore", "waarde", "wartosc", "deger",
     "значение", "值", "値",
 ];
-/// What a table of settings is called at its end, and what holds them where it is not called a value.
+/// What a table of settings is called at its end, and what holds them where it is not called a
+/// value.
 #[rustfmt::skip]
 const SETTINGS: &[&str] = &[
     "setting", "settings", "config", "configs", "configuration", "configurations", "option",
@@ -104,7 +105,8 @@ const OF_SESSIONS: &[&str] = &[
     "session_value",
 ];
 
-/// What a table of work, caches and logs is called at its end, and in which columns it keeps what it was given.
+/// What a table of work, caches and logs is called at its end, and in which columns it keeps what
+/// it was given.
 #[rustfmt::skip]
 const WORK: &[&str] = &[
     "job", "jobs", "queue", "queues", "queued", "outbox", "audit", "audits", "log", "logs",
@@ -177,15 +179,16 @@ fn is_key_value(info: &TableInfo) -> bool {
         if of(NAMED, name) {
             names += 1;
         } else if !of(BESIDE, name) && !of(VALUES, name) {
-            // What a thing is like stands beside its name; beside a setting's there is a value and nothing else.
+            // What a thing is like stands beside its name; beside a setting's there is a value and
+            // nothing else.
             return false;
         }
     }
     (1..=2).contains(&names)
 }
 
-/// Whether a name ends in a word, after a separator, a hump (in lower case by now) or a prefix of letters:
-/// `option_value`, `configvalue`.
+/// Whether a name ends in a word, after a separator, a hump (in lower case by now) or a prefix of
+/// letters: `option_value`, `configvalue`.
 fn ends_in(name: &str, word: &str) -> bool {
     let rest = name.trim_end_matches(|c: char| c.is_ascii_digit()).strip_suffix(word);
     rest.is_some_and(|rest| {

@@ -35,7 +35,8 @@ const ENDS: &[&str] =
     &["name", "title", "label", "nom", "nombre", "nome", "naam", "nazwa", "titel", "titre", "titulo", "titolo"];
 /// How those end that name a row, and tell more of a person than a name.
 const LAST: &[&str] = &["username", "login", "nickname", "nick", "handle"];
-/// Parts of names of texts that name nobody, or that people would not have shown beside each thing of theirs.
+/// Parts of names of texts that name nobody, or that people would not have shown beside each thing
+/// of theirs.
 const NEVER: &[&str] = &[
     "mail",
     "phone",
@@ -79,7 +80,8 @@ const NEVER: &[&str] = &[
     "indirizzo",
 ];
 
-/// The column of a table that names its rows for people: a name before any other text, and never an e-mail address.
+/// The column of a table that names its rows for people: a name before any other text, and never an
+/// e-mail address.
 pub(super) fn label(target: &TableInfo) -> Option<String> {
     let texts: Vec<(&String, String)> =
         target.columns.iter().filter(|(_, text)| *text).map(|(name, _)| (name, folded(name))).collect();

@@ -1,5 +1,5 @@
-//! Which tables are not served unless somebody says so, and why: those that hold secrets, by name or
-//! shape, views over these, and those that cannot be lists. On doubt a table is left out.
+//! Which tables are not served unless somebody says so, and why: those that hold secrets, by name
+//! or shape, views over these, and those that cannot be lists. On doubt a table is left out.
 
 use std::collections::HashMap;
 

@@ -49,8 +49,8 @@ impl Listen {
         self.ip().map_or_else(|| "localhost".to_owned(), |address| address.to_string())
     }
 
-    /// Whether others than those on this machine can connect. Who may connect to a Unix socket, its file's mode
-    /// says.
+    /// Whether others than those on this machine can connect. Who may connect to a Unix socket, its
+    /// file's mode says.
     pub(crate) fn is_beyond_here(&self) -> bool {
         self.ip().is_some_and(|address| !address.ip().to_canonical().is_loopback())
     }
@@ -113,7 +113,8 @@ fn unix(path: &str) -> Option<PathBuf> {
     (path.starts_with('/') && names_a_file && path.len() <= LONGEST).then(|| PathBuf::from(path))
 }
 
-/// Reads `listen` and `listen_mode` of a section; `usual` where there is no `listen`, `None` where it is wrong.
+/// Reads `listen` and `listen_mode` of a section; `usual` where there is no `listen`, `None` where
+/// it is wrong.
 pub(super) fn read(section: &mut Section<'_, '_>, usual: &Listen) -> Option<Listen> {
     let mode = mode(section);
     let Some(text) = section.string_like("listen", |port| format!("127.0.0.1:{port}")) else {

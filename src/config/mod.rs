@@ -1,4 +1,5 @@
-//! The configuration: TOML in, everything that is wrong with it out, each with its place and a remedy.
+//! The configuration: TOML in, everything that is wrong with it out, each with its place and a
+//! remedy.
 
 mod admin;
 mod complaint;
@@ -105,7 +106,8 @@ impl fmt::Debug for Config {
 }
 
 impl Text {
-    /// A complaint about the key at `path`, or about the nearest key around it that is written down.
+    /// A complaint about the key at `path`, or about the nearest key around it that is written
+    /// down.
     fn locate(&self, path: &str, message: &str, remedy: &str) -> Located {
         let mut path = path;
         let span = loop {
@@ -124,8 +126,8 @@ impl Text {
 }
 
 impl Config {
-    /// Reads a configuration. `file` is its name for complaints, from whose folder paths go on; `environment`
-    /// gives the values of `${NAME}`, files those of `${file:PATH}`.
+    /// Reads a configuration. `file` is its name for complaints, from whose folder paths go on;
+    /// `environment` gives the values of `${NAME}`, files those of `${file:PATH}`.
     ///
     /// # Errors
     /// Everything that is wrong, at once.
@@ -134,8 +136,8 @@ impl Config {
         if wrong.is_empty() { Ok(config) } else { Err(config.text.complaints(wrong)) }
     }
 
-    /// Reads a configuration, and looks whether what it names is there, right and quick; nothing is served.
-    /// What is wrong in its text does not keep the rest from being looked at.
+    /// Reads a configuration, and looks whether what it names is there, right and quick; nothing is
+    /// served. What is wrong in its text does not keep the rest from being looked at.
     ///
     /// # Errors
     /// Everything that is wrong or slow, at once.
@@ -154,8 +156,8 @@ impl Config {
         Ok(config)
     }
 
-    /// What can be read of a configuration, and what is wrong with its text. What could not be read is as if it
-    /// were not there, or empty.
+    /// What can be read of a configuration, and what is wrong with its text. What could not be read
+    /// is as if it were not there, or empty.
     fn read(file: &str, text: &str, environment: &dyn Fn(&str) -> Option<String>) -> (Config, Vec<Located>) {
         let reader = Reader::new(Surroundings::of(file, environment));
         let (root, errors) = toml::de::DeTable::parse_recoverable(text);
@@ -232,9 +234,9 @@ impl Config {
         self.fill(empty, wrong, Purpose::Once).await
     }
 
-    /// The same for a server that is to start though a database is away. Of a database with an `identity`, what
-    /// it said last is in the store where that is shared; its lists are served as far as their chunks are
-    /// there, and the rest once it answers.
+    /// The same for a server that is to start though a database is away. Of a database with an
+    /// `identity`, what it said last is in the store where that is shared; its lists are served as
+    /// far as their chunks are there, and the rest once it answers.
     ///
     /// # Errors
     /// As [`open`](Config::open), but for such a database.
@@ -244,8 +246,8 @@ impl Config {
         self.fill(empty, wrong, Purpose::Start).await
     }
 
-    /// The same while `running` serves `before`: counters go on, and so do the chunks in memory where store and
-    /// databases are the same.
+    /// The same while `running` serves `before`: counters go on, and so do the chunks in memory
+    /// where store and databases are the same.
     ///
     /// # Errors
     /// As [`open`](Config::open); then nothing has changed.
@@ -306,8 +308,8 @@ impl Config {
         Ok(())
     }
 
-    /// Has the rows of every database within these bounds, and large ones read in this memory, in place of the
-    /// usual ones.
+    /// Has the rows of every database within these bounds, and large ones read in this memory, in
+    /// place of the usual ones.
     pub fn bound_rows(&mut self, bounds: RowBounds, memory: &ReadMemory) {
         for (_, options) in &mut self.databases {
             options.bounds = bounds;
@@ -325,7 +327,8 @@ impl Config {
         !self.store.url.starts_with("memory:")
     }
 
-    /// What [`check`](Config::check) has found to rest on guesses: notes alone, of which nothing is wrong.
+    /// What [`check`](Config::check) has found to rest on guesses: notes alone, of which nothing is
+    /// wrong.
     pub fn guesses(&self) -> &Complaints {
         &self.guesses
     }
@@ -400,8 +403,8 @@ impl Config {
         Ok(database)
     }
 
-    /// Opens every database and makes every resource that can be; what would be slow is added to what is wrong where
-    /// that is the purpose.
+    /// Opens every database and makes every resource that can be; what would be slow is added to
+    /// what is wrong where that is the purpose.
     async fn open_resources(
         &self,
         wrong: &mut Vec<Located>,

@@ -10,8 +10,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{Config, filled::secret_files};
 use crate::{source::root_file, store::StoreTls};
 
-/// Those of `${file:PATH}`, of `tls` in `[store]`, and the certificates that URLs of databases name, as far as the text
-/// can be read. The certificate of `[server]` is not among them: the listener looks at that itself.
+/// Those of `${file:PATH}`, of `tls` in `[store]`, and the certificates that URLs of databases
+/// name, as far as the text can be read. The certificate of `[server]` is not among them: the
+/// listener looks at that itself.
 pub(crate) fn named_files(
     configuration: &str,
     text: &str,
@@ -26,7 +27,8 @@ pub(crate) fn named_files(
     files
 }
 
-/// What stands in the files of a store's `tls`, as digests: with another certificate it is another store.
+/// What stands in the files of a store's `tls`, as digests: with another certificate it is another
+/// store.
 pub(super) fn digests(tls: Option<&StoreTls>) -> Vec<Option<u64>> {
     let digest = |file: &Path| fs::read(file).ok().map(|bytes| xxh3_64(&bytes));
     tls.into_iter().flat_map(StoreTls::files).map(digest).collect()

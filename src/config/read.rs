@@ -60,7 +60,8 @@ impl<'e> Reader<'e> {
         (self.places.into_inner(), self.discretion.into_inner(), self.complaints.into_inner())
     }
 
-    /// A text with its `${NAME}` and `${file:PATH}` filled in; `None`, with a complaint, where that cannot be.
+    /// A text with its `${NAME}` and `${file:PATH}` filled in; `None`, with a complaint, where that
+    /// cannot be.
     fn expand(&self, text: &str, span: &Range<usize>) -> Option<String> {
         let mut out = String::new();
         let mut whole = true;
@@ -150,7 +151,8 @@ impl<'r, 't> Section<'r, 't> {
         let span = if value.get_ref().is_table() { name.span() } else { value.span() };
         self.reader.places.borrow_mut().insert(self.path_of(key), span);
         self.note_discretion(key, value);
-        // An array or text that is not closed has swallowed what stands behind it: it is not this key's value.
+        // An array or text that is not closed has swallowed what stands behind it: it is not this
+        // key's value.
         let swallows = match value.get_ref() {
             DeValue::Array(_) => true,
             DeValue::String(text) => text.contains('\n'),
@@ -159,8 +161,9 @@ impl<'r, 't> Section<'r, 't> {
         if self.reader.is_torn.get() && swallows { None } else { Some(value) }
     }
 
-    /// Notes whether a value may be shown, and what must not be said of it: what reads like an address with
-    /// somebody's name in it stands under the wrong key, where it is under one whose values may be shown.
+    /// Notes whether a value may be shown, and what must not be said of it: what reads like an
+    /// address with somebody's name in it stands under the wrong key, where it is under one whose
+    /// values may be shown.
     fn note_discretion(&self, key: &str, value: &Spanned<DeValue<'_>>) {
         let mut discretion = self.reader.discretion.borrow_mut();
         let address = |text: &str| text.contains("://") || text.contains('@');
@@ -172,10 +175,11 @@ impl<'r, 't> Section<'r, 't> {
         }
     }
 
-    /// What the user most likely meant by a value of another type, as it is written; what is no name or number
-    /// of theirs is not repeated, since it may be a secret.
+    /// What the user most likely meant by a value of another type, as it is written; what is no
+    /// name or number of theirs is not repeated, since it may be a secret.
     fn wrong(&self, value: &Spanned<DeValue<'_>>, key: &str, wanted: &str, example: &str) {
-        // Several values where there is one are not those that this key takes: they may be another key's.
+        // Several values where there is one are not those that this key takes: they may be another
+        // key's.
         if value.get_ref().is_array() {
             self.reader.discretion.borrow_mut().shown.retain(|shown| *shown != value.span());
         }
@@ -247,7 +251,8 @@ impl<'r, 't> Section<'r, 't> {
         filled.unwrap_or_default()
     }
 
-    /// A text that need not be there, but must say something where it is: an empty one would silently guard nothing.
+    /// A text that need not be there, but must say something where it is: an empty one would
+    /// silently guard nothing.
     pub(super) fn filled(&mut self, key: &str, remedy: &str) -> Option<String> {
         let text = self.string(key)?;
         self.says_something(key, &text, remedy).then_some(text)
@@ -403,8 +408,8 @@ impl<'r, 't> Section<'r, 't> {
     /// Complains about every key that nobody asked for.
     pub(super) fn finish(self) {
         let known: Vec<&str> = self.known.iter().map(|key| &**key).collect();
-        // In a text that is no TOML a value may be taken for a key, by a quote too many or a line that is broken: of
-        // such a text only what looks like a key that is known here is told.
+        // In a text that is no TOML a value may be taken for a key, by a quote too many or a line
+        // that is broken: of such a text only what looks like a key that is known here is told.
         let may_be_a_value = |key: &Spanned<_>, name: &str| {
             let is_bare = key.span().len() == name.len();
             let is_slip = suggest::closest(name, known.iter().copied()).is_some();

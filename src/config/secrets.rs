@@ -1,8 +1,8 @@
 //! Whether a column or table holds a secret, judged by its name.
 //!
-//! A name is split into words (`privateKey`, `private_key`, `PRIVATE-KEY` are the same two) and held
-//! against one [vocabulary](super::vocabulary) for all databases. A name like `password_changed_at`
-//! tells of a secret and holds none: its last word says so.
+//! A name is split into words (`privateKey`, `private_key`, `PRIVATE-KEY` are the same two) and
+//! held against one [vocabulary](super::vocabulary) for all databases. A name like
+//! `password_changed_at` tells of a secret and holds none: its last word says so.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,8 @@ use super::vocabulary::{
     PASS_BEHIND, PASS_OTHER, PEOPLE, PHRASES, STEMS, TABLE_ENDS, WHOLE,
 };
 
-/// A phrase of so many letters is found at the end of a longer word too: `clientsecret`, but not `underpass`.
+/// A phrase of so many letters is found at the end of a longer word too: `clientsecret`, but not
+/// `underpass`.
 const LONG: usize = 5;
 
 /// Letters of an ending: a plural, a case.
@@ -56,7 +57,8 @@ impl Vocabulary {
         }
     }
 
-    /// Whether a column may hold a secret. A number of some names cannot: a `token` of that type is counted.
+    /// Whether a column may hold a secret. A number of some names cannot: a `token` of that type is
+    /// counted.
     pub(super) fn is_secret(&self, column: &str, number: bool) -> bool {
         let name = Name::new(column);
         let found = self.found(&name);
@@ -205,7 +207,8 @@ impl Name {
 }
 
 /// The words of a name, folded: parted where there is no letter or digit, where small letters are
-/// followed by a capital one (and before the last of several capitals), and between letters and digits.
+/// followed by a capital one (and before the last of several capitals), and between letters and
+/// digits.
 pub(super) fn words(name: &str) -> Vec<String> {
     let chars: Vec<char> = name.nfc().collect();
     let mut words = vec![];
@@ -232,8 +235,8 @@ pub(super) fn words(name: &str) -> Vec<String> {
     words.iter().map(|word| folded(word)).filter(|word| !word.is_empty()).collect()
 }
 
-/// Letters in lower case and without accents; the wide and narrow forms of letters are the usual ones. All but
-/// letters and digits is gone.
+/// Letters in lower case and without accents; the wide and narrow forms of letters are the usual
+/// ones. All but letters and digits is gone.
 pub(super) fn folded(text: &str) -> String {
     let mut out = String::new();
     for c in text.to_lowercase().nfkd().filter(|c| !is_combining_mark(*c) && c.is_alphanumeric()) {

@@ -63,17 +63,20 @@ pub struct ServerConfig {
     pub max_streams_per_address: usize,
     /// Requests of one address; more get 429. `None`: any number.
     pub request_rate: Option<RequestRate>,
-    /// Bytes a second that a client must take while it is waited for, on the average of `stall_timeout`. 0: any.
+    /// Bytes a second that a client must take while it is waited for, on the average of
+    /// `stall_timeout`. 0: any.
     pub minimum_rate: u64,
     /// A client that takes no byte for so long is cut.
     pub stall_timeout: Duration,
-    /// A request's head must be whole so long after its first byte, and the first byte so long after the connection.
+    /// A request's head must be whole so long after its first byte, and the first byte so long
+    /// after the connection.
     pub header_timeout: Duration,
     /// A connection may be without a request for so long.
     pub idle_timeout: Duration,
     /// How long streams may go on after a signal to stop.
     pub drain: Duration,
-    /// After so long a silence a stream that waits for rows sends something that means nothing; zero: never.
+    /// After so long a silence a stream that waits for rows sends something that means nothing;
+    /// zero: never.
     pub heartbeat: Duration,
     /// The memory that reads of large rows take together, of all databases.
     pub read_memory: ReadMemory,
@@ -85,8 +88,8 @@ pub struct ServerConfig {
     pub access_log: bool,
     /// Whether answers say in `Server-Timing` how long their first bytes took.
     pub server_timing: bool,
-    /// The collector that gets the spans of requests, over OTLP/HTTP: its URL without `/v1/traces`. `None`: they go
-    /// nowhere, unless the environment says where.
+    /// The collector that gets the spans of requests, over OTLP/HTTP: its URL without `/v1/traces`.
+    /// `None`: they go nowhere, unless the environment says where.
     pub traces: Option<String>,
 }
 

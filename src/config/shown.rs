@@ -20,7 +20,8 @@ const SERVER: &[&str] = &[
 ];
 const STORE: &[&str] = &["near", "max_entry", "pack", "prefix"];
 const DATABASE: &[&str] = &["pool", "timeout"];
-/// Keys of a resource: names of tables and columns, and how it is cut and kept. Not `where`, which may hold values.
+/// Keys of a resource: names of tables and columns, and how it is cut and kept. Not `where`, which
+/// may hold values.
 const RESOURCE: &[&str] = &[
     "database",
     "table",
@@ -37,12 +38,14 @@ const RESOURCE: &[&str] = &[
 ];
 /// Keys of a relation. Not `link`, in which anything may stand.
 const RELATION: &[&str] = &["via", "through", "from", "table", "columns", "on", "to", "order", "cursor"];
-/// Keys of a column: its name, and how its values are written. Not `base`, which may be a URL, nor what has labels.
+/// Keys of a column: its name, and how its values are written. Not `base`, which may be a URL, nor
+/// what has labels.
 const COLUMN: &[&str] = &["column", "values", "as", "decimals"];
 /// What follows a framework's name.
 const VALUES: &[&str] = &["framework", "use_tz"];
 
-/// Whether the value of a key may be shown, in the table that these steps lead to. What is not listed here may not.
+/// Whether the value of a key may be shown, in the table that these steps lead to. What is not
+/// listed here may not.
 pub(super) fn may_be_shown(steps: &[String], key: &str) -> bool {
     let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
     match steps[..] {

@@ -1,8 +1,8 @@
 //! Words that say that a column or table holds a secret, and words that say that it does not.
 //!
 //! Names and words are compared folded (see [`secrets`](super::secrets)): lower case, without
-//! accents and separators. So `Mot_de_Passe` is `motdepasse`. A word that is doubtful is here: what is
-//! left out is said in the log, and what is served is not taken back.
+//! accents and separators. So `Mot_de_Passe` is `motdepasse`. A word that is doubtful is here: what
+//! is left out is said in the log, and what is served is not taken back.
 
 /// Found anywhere in a name, also amid other letters: no other word holds them.
 #[rustfmt::skip]
@@ -20,7 +20,8 @@ pub(super) const STEMS: &[&str] = &[
     // Romance languages
     "motdepasse", "motsdepasse", "motpasse", "contraseñ", "contrasen", "contrasinal",
     "palavrapasse", "palavradepasse",
-    // Slavic and Baltic languages, Hungarian, Estonian, Turkish, Vietnamese, Indonesian; Japanese in Latin letters
+    // Slavic and Baltic languages, Hungarian, Estonian, Turkish, Vietnamese, Indonesian; Japanese
+    // in Latin letters
     "lozinka", "slaptažod", "jelszó", "parool", "mậtkhẩu", "katasandi", "gizlianahtar",
     "anshobango", "bimilbeonho",
     // Cyrillic, Greek
@@ -34,7 +35,8 @@ pub(super) const STEMS: &[&str] = &[
     "कूटशब्द", "পাসওয়ার্ড", "รหัสผ่าน",
 ];
 
-/// Found as whole words, one or several in a row; those of six letters and more also at the end of a longer word.
+/// Found as whole words, one or several in a row; those of six letters and more also at the end of
+/// a longer word.
 #[rustfmt::skip]
 pub(super) const PHRASES: &[&str] = &[
     // Passwords
@@ -70,7 +72,8 @@ pub(super) const PHRASES: &[&str] = &[
     "hashedkey", "keydigest", "salthash", "saltvalue", "salthex", "saltkey", "hashsalt", "usersalt",
 ];
 
-/// The same, but as the last words of a name only: `pin_code` is a place, and a `salt_content` one of the sea.
+/// The same, but as the last words of a name only: `pin_code` is a place, and a `salt_content` one
+/// of the sea.
 #[rustfmt::skip]
 pub(super) const LAST: &[&str] = &[
     "pin", "salt", "salts", "nonce", "nonces", "auth", "authorization", "authenticator", "dsn",
@@ -84,7 +87,8 @@ pub(super) const WHOLE: &[&str] = &[
     "keys", "rands", "sess", "clave",
 ];
 
-/// A key is no secret: `sort_key`, `product_key`. With one of [`KEY_KINDS`] before or behind it, it is.
+/// A key is no secret: `sort_key`, `product_key`. With one of [`KEY_KINDS`] before or behind it, it
+/// is.
 #[rustfmt::skip]
 pub(super) const KEYS: &[&str] = &[
     "key", "keys", "schlüssel", "schluessel", "sleutel", "cle", "cles", "clef", "clefs", "clave",

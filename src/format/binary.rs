@@ -1,5 +1,6 @@
-//! A format that is not text, for tests: it keeps the rows of a chunk, and writes them behind its last as one batch,
-//! column by column. A batch is the number of its rows, and each value behind its length, in four bytes each.
+//! A format that is not text, for tests: it keeps the rows of a chunk, and writes them behind its
+//! last as one batch, column by column. A batch is the number of its rows, and each value behind
+//! its length, in four bytes each.
 
 use bytes::Bytes;
 

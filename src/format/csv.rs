@@ -1,9 +1,9 @@
 //! CSV as RFC 4180 has it: a header row, lines ended by CRLF, quotes where they are needed.
 //!
-//! NULL is an empty field and an empty text is `""`, so that the two can be told apart; in a list of one column
-//! both are `""`, since readers skip a line with nothing in it. Related lists stand as JSON text. Where the
-//! resource is counted, the last record is a mark as wide as the header: `_end`, the number of rows, and empty
-//! fields; or `_end N` in the one field.
+//! NULL is an empty field and an empty text is `""`, so that the two can be told apart; in a list
+//! of one column both are `""`, since readers skip a line with nothing in it. Related lists stand
+//! as JSON text. Where the resource is counted, the last record is a mark as wide as the header:
+//! `_end`, the number of rows, and empty fields; or `_end N` in the one field.
 
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ use crate::{
     text,
 };
 
-/// What the mark of a counted list begins with; a value of the first column that does too stands in quotes.
+/// What the mark of a counted list begins with; a value of the first column that does too stands in
+/// quotes.
 const END: &[u8] = b"_end";
 
 #[derive(Clone)]
@@ -174,7 +175,8 @@ mod tests {
         out.bytes
     }
 
-    /// The records behind the header, as a reader that skips empty lines and takes no record of another width has them.
+    /// The records behind the header, as a reader that skips empty lines and takes no record of
+    /// another width has them.
     fn records(body: &[u8]) -> Vec<Vec<String>> {
         let mut reader = ::csv::Reader::from_reader(body);
         reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect()

@@ -1,7 +1,8 @@
 //! Formats: how rows become bytes.
 //!
-//! A format has no memory between chunks, so that chunking is invisible: however the rows are cut, readers get
-//! the same. To add one, write a file like `ndjson.rs` and give it its row in [`FORMATS`].
+//! A format has no memory between chunks, so that chunking is invisible: however the rows are cut,
+//! readers get the same. To add one, write a file like `ndjson.rs` and give it its row in
+//! [`FORMATS`].
 
 #[cfg(test)]
 pub(crate) mod binary;
@@ -24,9 +25,9 @@ use crate::{
 /// Writes the lists of one resource as bytes.
 ///
 /// # Contract
-/// The body of a list is `begin`, the rows of its chunks with `between` between them, and `end`; every method's bytes
-/// depend on its arguments alone. Where rows are long in coming, `idle` may stand anywhere between `begin` and `end`
-/// where no chunk is open.
+/// The body of a list is `begin`, the rows of its chunks with `between` between them, and `end`;
+/// every method's bytes depend on its arguments alone. Where rows are long in coming, `idle` may
+/// stand anywhere between `begin` and `end` where no chunk is open.
 pub(crate) trait Encoder: Send + Sync + 'static {
     /// What stands before the first row.
     fn begin(&self) -> Bytes;
@@ -39,8 +40,9 @@ pub(crate) trait Encoder: Send + Sync + 'static {
         false
     }
 
-    /// Whether a row is a JSON object, of which [`field`](ChunkWriter::field) appends nothing but the member, its name
-    /// and what stands before it: then what it appends is what the row weighs where chunks are cut.
+    /// Whether a row is a JSON object, of which [`field`](ChunkWriter::field) appends nothing but
+    /// the member, its name and what stands before it: then what it appends is what the row weighs
+    /// where chunks are cut.
     fn writes_json(&self) -> bool {
         false
     }
@@ -48,17 +50,19 @@ pub(crate) trait Encoder: Send + Sync + 'static {
     /// What stands between two rows; empty where rows end by themselves.
     fn between(&self) -> Bytes;
 
-    /// What means nothing to a reader, and tells everybody on the way that the list goes on; empty where the
-    /// format has no such thing.
+    /// What means nothing to a reader, and tells everybody on the way that the list goes on; empty
+    /// where the format has no such thing.
     fn idle(&self) -> &'static [u8] {
         b""
     }
 
-    /// What stands behind the last row; with the number of rows in the body where the resource is counted.
+    /// What stands behind the last row; with the number of rows in the body where the resource is
+    /// counted.
     fn end(&self, count: Option<u64>) -> Bytes;
 
-    /// What stands behind the last row in place of `end` where rows have names and a page had no room for
-    /// all that were asked for: clients come back behind this cursor for as many as are `left`.
+    /// What stands behind the last row in place of `end` where rows have names and a page had no
+    /// room for all that were asked for: clients come back behind this cursor for as many as are
+    /// `left`.
     fn pause(&self, _cursor: &str, _left: u64) -> Bytes {
         self.end(None)
     }
@@ -67,9 +71,10 @@ pub(crate) trait Encoder: Send + Sync + 'static {
 /// Writes the rows of a chunk.
 ///
 /// # Contract
-/// A row is `begin_row`, a call of `field` for each member, in order, then `end_row`; behind the last row of each chunk
-/// comes `finish`. A writer may keep rows until `finish`, as one does whose format has batches; it keeps nothing from
-/// one chunk to the next. How rows are cut into chunks then shows in the bytes, and must not show to readers.
+/// A row is `begin_row`, a call of `field` for each member, in order, then `end_row`; behind the
+/// last row of each chunk comes `finish`. A writer may keep rows until `finish`, as one does whose
+/// format has batches; it keeps nothing from one chunk to the next. How rows are cut into chunks
+/// then shows in the bytes, and must not show to readers.
 pub(crate) trait ChunkWriter: Send + 'static {
     /// Begins a row; `cursor` is sealed, or empty where it is not asked for.
     fn begin_row(&mut self, _cursor: &str, _out: &mut Output) {}
@@ -146,7 +151,8 @@ impl fmt::Debug for Format {
     }
 }
 
-/// What a format is: its media type, the other names clients know it by, and how to make its encoder for some members.
+/// What a format is: its media type, the other names clients know it by, and how to make its
+/// encoder for some members.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FormatSpec {
     /// `Content-Type`, with its charset.
@@ -207,8 +213,8 @@ pub(crate) const FORMATS: &[Kind<FormatSpec>] = &[
     },
 ];
 
-/// The format that an `Accept` header asks for (RFC 9110 §12.5.1): the acceptable one with the highest weight, the
-/// earlier one of two with the same; `None` when none is acceptable.
+/// The format that an `Accept` header asks for (RFC 9110 §12.5.1): the acceptable one with the
+/// highest weight, the earlier one of two with the same; `None` when none is acceptable.
 pub(crate) fn negotiate(accept: &str) -> Option<Format> {
     let ranges: Vec<(&str, u16)> = accept.split(',').filter_map(range).collect();
     if ranges.is_empty() {
@@ -221,8 +227,8 @@ pub(crate) fn negotiate(accept: &str) -> Option<Format> {
     (best > 0).then_some(format)
 }
 
-/// The weight that an `Accept` header gives to a media type, in thousandths; where there is no header, the same to
-/// each.
+/// The weight that an `Accept` header gives to a media type, in thousandths; where there is no
+/// header, the same to each.
 pub(crate) fn weight(accept: &str, name: &str) -> u16 {
     let ranges: Vec<(&str, u16)> = accept.split(',').filter_map(range).collect();
     if ranges.is_empty() { 1000 } else { weight_of(name, &ranges) }

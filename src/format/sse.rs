@@ -1,7 +1,7 @@
-//! Server-sent events (WHATWG HTML §9.2): each row is an event whose id is the row's cursor, so that a client
-//! which lost its connection goes on behind the last row it got. The list ends in an event `end`; whoever comes
-//! back with its id is told that there is nothing more. A page that had no room for all rows of its limit ends
-//! in an id alone, by which the client gets the rest.
+//! Server-sent events (WHATWG HTML §9.2): each row is an event whose id is the row's cursor, so
+//! that a client which lost its connection goes on behind the last row it got. The list ends in an
+//! event `end`; whoever comes back with its id is told that there is nothing more. A page that had
+//! no room for all rows of its limit ends in an id alone, by which the client gets the rest.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Whether the clocks of servers that share a store agree: a chunk's age is what the server that reads it makes of the
-//! time that the server which loaded it noted.
+//! Whether the clocks of servers that share a store agree: a chunk's age is what the server that
+//! reads it makes of the time that the server which loaded it noted.
 
 use std::sync::atomic::Ordering;
 
@@ -7,9 +7,9 @@ use super::{Loader, Place};
 use crate::chunk::Chunk;
 
 impl Loader {
-    /// Looks whether a chunk in the shared store is of no use because it was loaded later than now. The server that
-    /// loaded it cannot use those of this one either, which are too old by its clock; it cannot tell that they are not,
-    /// so it is this one that says so.
+    /// Looks whether a chunk in the shared store is of no use because it was loaded later than now.
+    /// The server that loaded it cannot use those of this one either, which are too old by its
+    /// clock; it cannot tell that they are not, so it is this one that says so.
     pub(super) fn compare_clocks(&self, place: &Place, chunk: &Chunk) {
         let ahead = chunk.loaded_at.saturating_sub(self.now()) / 1000;
         if ahead == 0 {

@@ -1,5 +1,5 @@
-//! Compressed chunks: each is made of the plain one, once, away from the threads that serve; the rows behind it
-//! are read meanwhile.
+//! Compressed chunks: each is made of the plain one, once, away from the threads that serve; the
+//! rows behind it are read meanwhile.
 
 use std::{fmt, sync::Arc};
 
@@ -13,12 +13,14 @@ use crate::{
     store::Generation,
 };
 
-/// Chunks that are read and compressed while those before them are sent: for one stream, more than most reads
-/// of a source give, so that it can read on while they are compressed, and for all together.
+/// Chunks that are read and compressed while those before them are sent: for one stream, more than
+/// most reads of a source give, so that it can read on while they are compressed, and for all
+/// together.
 const AHEAD: usize = 16;
 pub(super) const ALL_AHEAD: usize = 512;
 
-/// Chunks that are being read and compressed for one stream, in the order of the list; dropping it ends that.
+/// Chunks that are being read and compressed for one stream, in the order of the list; dropping it
+/// ends that.
 pub(crate) struct Ahead {
     loader: Arc<Loader>,
     /// The generation that they are read in.
@@ -33,8 +35,8 @@ impl fmt::Debug for Ahead {
 }
 
 impl Ahead {
-    /// The chunk at a place, if it is the next of them; else they are given up, since rows have changed in
-    /// between, and it is asked for by itself.
+    /// The chunk at a place, if it is the next of them; else they are given up, since rows have
+    /// changed in between, and it is asked for by itself.
     pub(crate) async fn wait(self: Arc<Ahead>, place: Place) -> Result<Found> {
         let resource = place.key.resource();
         let mut chunks = self.chunks.lock().await;

@@ -177,8 +177,8 @@ impl Loader {
         drop(self.board(self.flights.lock().unpoisoned(), &anew, true));
     }
 
-    /// Begins a flight. With an `interest` of its own (a refresh) it goes on though nobody waits, and asks the
-    /// source at once.
+    /// Begins a flight. With an `interest` of its own (a refresh) it goes on though nobody waits,
+    /// and asks the source at once.
     fn depart(
         self: &Arc<Loader>,
         place: Place,
@@ -204,7 +204,8 @@ impl Loader {
             if outcome.as_ref().is_err_and(|error| error.kind() == Kind::Schema) {
                 place.list.resource().note_outdated();
             }
-            // What a client asks for in vain is no failure of the source's, and one is enough to tell of.
+            // What a client asks for in vain is no failure of the source's, and one is enough to
+            // tell of.
             let told = |error: &&Error| error.kind() == Kind::Invalid || place.list.plain().is_some();
             if let Some(error) = outcome.as_ref().err().filter(|error| !told(error)) {
                 let resource = place.list.resource();

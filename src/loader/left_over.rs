@@ -8,7 +8,8 @@ use std::{
 use super::flight::FlightKey;
 use crate::{chunk::Chunk, cutter::Cutter, store::Generation};
 
-/// They wait for the loads of their chunks so many milliseconds, and there may be so many bytes of them.
+/// They wait for the loads of their chunks so many milliseconds, and there may be so many bytes of
+/// them.
 const AGE: u64 = 10_000;
 const BYTES: usize = 32 * 1024 * 1024;
 
@@ -40,8 +41,8 @@ enum Rows {
 }
 
 impl LeftOver {
-    /// The whole chunk that waits under this key, unless it was read before `since`: then it goes on waiting, for a
-    /// request that began earlier.
+    /// The whole chunk that waits under this key, unless it was read before `since`: then it goes
+    /// on waiting, for a request that began earlier.
     pub(super) fn take_chunk(&mut self, key: &FlightKey, now: u64, since: u64) -> Option<Arc<Chunk>> {
         let Rows::Whole(chunk) = &self.new_enough(key, now, since)?.rows else { return None };
         let chunk = Arc::clone(chunk);

@@ -1,7 +1,7 @@
 //! Gets chunks: from the store, else from the source, once, however many ask.
 //!
-//! A load belongs to the loader and not to whoever asked first: a client that leaves harms nobody else's. When the last
-//! one who waits has left, the load stops.
+//! A load belongs to the loader and not to whoever asked first: a client that leaves harms nobody
+//! else's. When the last one who waits has left, the load stops.
 
 mod clocks;
 mod coded;
@@ -44,11 +44,12 @@ pub(crate) fn system_clock() -> Clock {
     Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
 }
 
-/// A store's answer is waited for so long; then it is a miss. A shared store ends each of its calls, of which
-/// this may be two, sooner.
+/// A store's answer is waited for so long; then it is a miss. A shared store ends each of its
+/// calls, of which this may be two, sooner.
 const STORE_TIMEOUT: Duration = Duration::from_millis(1200);
 
-/// After a refresh that failed, a resource is left alone for so many milliseconds: its stale chunks serve meanwhile.
+/// After a refresh that failed, a resource is left alone for so many milliseconds: its stale chunks
+/// serve meanwhile.
 const REST: u64 = 2_000;
 
 /// Gets chunks: from the store, else from the source, once, however many ask.
@@ -56,7 +57,8 @@ pub(crate) struct Loader {
     store: Store,
     clock: Clock,
     metrics: Arc<Metrics>,
-    /// By the resource's generation too: whoever comes after a purge does not join a load from before it.
+    /// By the resource's generation too: whoever comes after a purge does not join a load from
+    /// before it.
     flights: Mutex<Flights>,
     writes: Arc<Semaphore>,
     /// Whether it was said that clocks differ.
@@ -66,7 +68,8 @@ pub(crate) struct Loader {
     all_ahead: Arc<Semaphore>,
     reads: Mutex<Reads>,
     left_over: Mutex<LeftOver>,
-    /// Until when no chunk of a resource is refreshed, since a refresh of one failed; milliseconds since 1970.
+    /// Until when no chunk of a resource is refreshed, since a refresh of one failed; milliseconds
+    /// since 1970.
     resting: Mutex<HashMap<[u8; 16], u64>>,
 }
 
@@ -77,9 +80,11 @@ pub(crate) struct Demand {
     pub(crate) id: Option<HeaderValue>,
     pub(crate) requester: Requester,
     pub(crate) traced: Traced,
-    /// When it began, in milliseconds since 1970: rows that were read since then are as fresh as it can ask for.
+    /// When it began, in milliseconds since 1970: rows that were read since then are as fresh as it
+    /// can ask for.
     pub(crate) began: u64,
-    /// Whether its loads wait until what they gave can be written to a shared store, rather than that is not written.
+    /// Whether its loads wait until what they gave can be written to a shared store, rather than
+    /// that is not written.
     pub(crate) waits_for_room: bool,
 }
 
@@ -163,8 +168,8 @@ impl Place {
         self.demand.traced.id()
     }
 
-    /// From when on rows must have been read to be as good as those that are read now: since the request began,
-    /// or within the `ttl`. In milliseconds since 1970.
+    /// From when on rows must have been read to be as good as those that are read now: since the
+    /// request began, or within the `ttl`. In milliseconds since 1970.
     fn fresh_since(&self, now: u64) -> u64 {
         let ttl = self.list.resource().options().ttl.as_millis() as u64;
         self.demand.began.min(now.saturating_sub(ttl).saturating_add(1))
@@ -305,14 +310,16 @@ impl Loader {
         self.store.chunks().forget(resource).await
     }
 
-    /// Gets a chunk, or joins or begins a load of it. Needs a tokio runtime where it is not at hand.
+    /// Gets a chunk, or joins or begins a load of it. Needs a tokio runtime where it is not at
+    /// hand.
     pub(crate) fn fetch(self: &Arc<Loader>, place: &Place) -> Fetch {
         if let Some(found) = self.at_hand(place) {
             return Fetch::Ready(found);
         }
 
         let flights = self.flights.lock().unpoisoned();
-        // Again, under the lock: a load that landed in between has put its chunk before it left the map.
+        // Again, under the lock: a load that landed in between has put its chunk before it left the
+        // map.
         if let Some(found) = self.peek(place) {
             drop(flights);
             self.serves(place, found.how);
@@ -351,7 +358,8 @@ impl Loader {
         Some(found)
     }
 
-    /// Counts a chunk that [`peek`](Loader::peek) found and that is served, and has it refreshed if it is stale.
+    /// Counts a chunk that [`peek`](Loader::peek) found and that is served, and has it refreshed if
+    /// it is stale.
     pub(crate) fn serves(self: &Arc<Loader>, place: &Place, how: How) {
         self.count(place, how, true);
         if let How::Stale { due: true, .. } = how {
@@ -398,7 +406,8 @@ impl Loader {
             return None;
         }
 
-        // Of a table that is not any more what it was, what is fresh may be served, and nothing else.
+        // Of a table that is not any more what it was, what is fresh may be served, and nothing
+        // else.
         if age >= ttl && place.list.resource().is_outdated() {
             return None;
         }
@@ -406,8 +415,8 @@ impl Loader {
         let how = if age < ttl {
             How::Fresh((ttl - age) / 1000)
         } else {
-            // A list's chunks are not all refreshed in the same moment: each has its own, up to a tenth of the
-            // ttl later.
+            // A list's chunks are not all refreshed in the same moment: each has its own, up to a
+            // tenth of the ttl later.
             let jitter = (ttl / 10).min(stale).saturating_mul(xxh3_64(&place.key.as_bytes()[16..]) >> 48) >> 16;
             How::Stale { past: (age - ttl) / 1000, due: age >= ttl + jitter }
         };
@@ -469,7 +478,8 @@ impl Loader {
             self.found(place, FoundBy::Miss);
         }
 
-        // Where one chunk is missing the next is too, most of the time: asking for its lease tells that as well.
+        // Where one chunk is missing the next is too, most of the time: asking for its lease tells
+        // that as well.
         place.list.note_cold(lease.is_some());
         let (chunk, run) = self.load(place).await?;
         self.write(place, run, lease).await;

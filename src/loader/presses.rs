@@ -1,8 +1,9 @@
-//! Threads that compress: as many at once as the machine has cores, each one piece of work after the other.
+//! Threads that compress: as many at once as the machine has cores, each one piece of work after
+//! the other.
 //!
-//! A thread that is done takes the next piece itself. Where each piece was a task that waited for a permit, a
-//! turn of an async thread came in between, and on two cores a cold list in gzip took 1.4 times a plain one's
-//! time in place of 1.3.
+//! A thread that is done takes the next piece itself. Where each piece was a task that waited for a
+//! permit, a turn of an async thread came in between, and on two cores a cold list in gzip took 1.4
+//! times a plain one's time in place of 1.3.
 
 use std::{
     collections::VecDeque,
@@ -52,7 +53,8 @@ impl Presses {
         Arc::new(Presses { queue: Mutex::default(), most })
     }
 
-    /// Does something on such a thread. Dropping the future takes it back, if it is not begun. Needs a tokio runtime.
+    /// Does something on such a thread. Dropping the future takes it back, if it is not begun.
+    /// Needs a tokio runtime.
     ///
     /// # Errors
     /// When it panics, or the runtime ends first.
@@ -96,16 +98,16 @@ impl Thread {
             if let Some(work) = work {
                 // Whoever waits for it sees that nothing came of it.
                 let _ = catch_unwind(AssertUnwindSafe(work));
-                // Whoever reads the rows behind comes first: all waits for that. Without it two cores spend 8 %
-                // more time on a cold list in gzip.
+                // Whoever reads the rows behind comes first: all waits for that. Without it two
+                // cores spend 8 % more time on a cold list in gzip.
                 std::thread::yield_now();
             }
         }
         self.begin();
     }
 
-    /// The next piece of work; without one the thread is not counted any more, so that whoever adds some begins
-    /// another.
+    /// The next piece of work; without one the thread is not counted any more, so that whoever adds
+    /// some begins another.
     fn next(&mut self) -> Option<Piece> {
         let mut queue = self.presses.queue.lock().unpoisoned();
         let next = queue.waiting.pop_front();

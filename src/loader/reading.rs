@@ -1,8 +1,9 @@
-//! Reads of the source: one for all loads that want the rows behind the same place of a list, in whatever variant.
+//! Reads of the source: one for all loads that want the rows behind the same place of a list, in
+//! whatever variant.
 //!
-//! A read belongs to no load. It is a task that ends with the last load that wants its rows, down to the database.
-//! What it has read is kept for a moment, for requests of other variants that began before it was over. Each load
-//! encodes the rows for itself.
+//! A read belongs to no load. It is a task that ends with the last load that wants its rows, down
+//! to the database. What it has read is kept for a moment, for requests of other variants that
+//! began before it was over. Each load encodes the rows for itself.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -25,8 +26,8 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// Rows that were read wait so many milliseconds for loads of other variants: those of the last reads of each list, and
-/// of so many bytes.
+/// Rows that were read wait so many milliseconds for loads of other variants: those of the last
+/// reads of each list, and of so many bytes.
 const AGE: u64 = 10_000;
 const READS: usize = 2;
 const BYTES: usize = 16 * 1024 * 1024;
@@ -98,7 +99,8 @@ impl Drop for Interest {
 }
 
 impl Reads {
-    /// A read of the rows behind `after`, at least as many, that was under way when the request began, at `asked`.
+    /// A read of the rows behind `after`, at least as many, that was under way when the request
+    /// began, at `asked`.
     fn find(&self, key: &ReadKey, after: &Cursor, limit: u32, asked: u64) -> Option<Reader> {
         let fits = |shared: &&Shared| shared.read.after == *after && shared.read.limit >= limit;
         let reader = |shared: &Shared| {
@@ -106,7 +108,8 @@ impl Reads {
             if let Some(over) = &shared.read.rows.borrow().over {
                 return (asked <= over.at).then(|| Reader::new(read, None));
             }
-            // Where it is gone, so is the read. It is not dropped here, which would take the lock again.
+            // Where it is gone, so is the read. It is not dropped here, which would take the lock
+            // again.
             shared.interest.upgrade().map(|interest| Reader::new(read, Some(interest)))
         };
         self.lists.get(key)?.iter().filter(fits).find_map(reader)
@@ -202,8 +205,8 @@ impl RowSink for Shares {
 }
 
 impl Loader {
-    /// From the source: rows are read in runs until the chunk is whole. With it come the chunks that are to be
-    /// written to a shared store, itself the first; none where that was done.
+    /// From the source: rows are read in runs until the chunk is whole. With it come the chunks
+    /// that are to be written to a shared store, itself the first; none where that was done.
     pub(super) async fn load(self: &Arc<Loader>, place: &Place) -> Result<(Arc<Chunk>, Vec<Arc<Chunk>>)> {
         let key = (place.key.clone(), place.generation);
         let now = self.now();
@@ -307,7 +310,8 @@ async fn read_source(
     let resource = place.list.resource();
     let counts = resource.counts();
     let mut sink = Shares(sender);
-    // Requests that have come in the same moment are read by the tasks of their connections, and join.
+    // Requests that have come in the same moment are read by the tasks of their connections, and
+    // join.
     tokio::task::yield_now().await;
     let began = Instant::now();
     let run = resource.source().rows(query, &mut sink).await;

@@ -1,4 +1,5 @@
-//! What a loader does for other servers, and leaves to them: leases of loads, and writes to the store that they share.
+//! What a loader does for other servers, and leaves to them: leases of loads, and writes to the
+//! store that they share.
 
 use std::{
     sync::Arc,
@@ -16,9 +17,11 @@ use crate::{
     trace,
 };
 
-/// A load is another server's for so long at most, if that server dies; others load then themselves.
+/// A load is another server's for so long at most, if that server dies; others load then
+/// themselves.
 const LEASE: Duration = Duration::from_secs(3);
-/// How long to wait before looking whether another server has loaded a chunk: at first, and at most.
+/// How long to wait before looking whether another server has loaded a chunk: at first, and at
+/// most.
 const LOOKS: [u64; 2] = [5, 80];
 /// Bytes on their way to a shared store, in KiB; what goes beyond is not written.
 pub(super) const WRITES: usize = 32 * 1024;
@@ -63,7 +66,8 @@ impl Loader {
         });
     }
 
-    /// Each chunk with its share of the room for what is on its way, where there is some or it is waited for.
+    /// Each chunk with its share of the room for what is on its way, where there is some or it is
+    /// waited for.
     async fn with_room(&self, run: Vec<Arc<Chunk>>, waits: bool) -> Vec<Option<(Arc<Chunk>, OwnedSemaphorePermit)>> {
         let share = |chunk: &Arc<Chunk>| (chunk.weight() / 1024 + 1).min(WRITES);
         let mut waited = None;
@@ -88,7 +92,8 @@ impl Loader {
         run.into_iter().map(roomy).collect()
     }
 
-    /// The right to load a chunk among all servers; the chunk itself where another server has loaded it meanwhile.
+    /// The right to load a chunk among all servers; the chunk itself where another server has
+    /// loaded it meanwhile.
     pub(super) async fn lease(
         &self,
         place: &Place,
@@ -98,8 +103,8 @@ impl Loader {
     ) -> Result<Option<LeaseGuard>, Found> {
         // A refresh is for what is there already.
         let serves = |found: &Found| !refresh || matches!(found.how, How::Fresh(_));
-        // Whoever had it may have died, and another may have taken it at the end of its time: that one is
-        // waited for too.
+        // Whoever had it may have died, and another may have taken it at the end of its time: that
+        // one is waited for too.
         let until = Instant::now() + 2 * LEASE;
         let mut pause = LOOKS[0];
         loop {

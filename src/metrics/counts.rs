@@ -119,7 +119,8 @@ impl StoreCounts {
     }
 }
 
-/// Where a resource is counted: its list and its database; and of which of its fields it was warned.
+/// Where a resource is counted: its list and its database; and of which of its fields it was
+/// warned.
 #[derive(Clone, Debug)]
 pub(crate) struct Counts {
     pub(crate) list: Arc<ListCounts>,

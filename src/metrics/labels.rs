@@ -1,4 +1,5 @@
-//! What metrics are counted by: the values of their labels, each of which is there at 0 from the start.
+//! What metrics are counted by: the values of their labels, each of which is there at 0 from the
+//! start.
 
 use std::fmt;
 

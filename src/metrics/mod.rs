@@ -1,7 +1,8 @@
-//! What is counted. The program that makes a [`Chunkflow`](crate::Chunkflow) passes them in; there are no global ones.
+//! What is counted. The program that makes a [`Chunkflow`](crate::Chunkflow) passes them in; there
+//! are no global ones.
 //!
-//! What a chunk on its way is counted by is found beforehand, with its list: there an addition is all there is to
-//! do. `told.rs` names each metric and says what it means.
+//! What a chunk on its way is counted by is found beforehand, with its list: there an addition is
+//! all there is to do. `told.rs` names each metric and says what it means.
 
 mod counts;
 mod exposition;
@@ -36,7 +37,8 @@ use crate::{
 /// Bounds of whole streams: a client may take hours.
 const STREAMS: &[f64] = &[0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0];
 
-/// So many lists that no name leads to are counted each by its own; those that come later are counted together.
+/// So many lists that no name leads to are counted each by its own; those that come later are
+/// counted together.
 const GUESTS: usize = 100;
 
 /// Where those are counted; no resource can be called that.
@@ -110,8 +112,8 @@ impl Metrics {
         Arc::clone(&lists[lists.len() - 1])
     }
 
-    /// Where a list is counted that no name leads to, and its database. Names of both come from whoever makes it, and
-    /// so their number is bounded here.
+    /// Where a list is counted that no name leads to, and its database. Names of both come from
+    /// whoever makes it, and so their number is bounded here.
     pub(crate) fn guest(
         &self,
         name: &str,
@@ -240,12 +242,14 @@ impl Metrics {
         self.store.0.iter().map(|(_, failed)| failed.get()).sum()
     }
 
-    /// Chunks that were not written to a shared store, for want of room for what is on its way to it.
+    /// Chunks that were not written to a shared store, for want of room for what is on its way to
+    /// it.
     pub fn unwritten(&self) -> u64 {
         self.unwritten.get()
     }
 
-    /// Chunks in a shared store that were of no use, since by this server's clock they were loaded in the future.
+    /// Chunks in a shared store that were of no use, since by this server's clock they were loaded
+    /// in the future.
     pub fn other_clock(&self) -> u64 {
         self.other_clock.get()
     }

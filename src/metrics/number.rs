@@ -44,8 +44,8 @@ impl Gauge {
 
 /// How long something took, as counts of durations up to each of some bounds.
 ///
-/// An observation is two atomic additions. The count of all is the sum of the buckets, so that what is told of one
-/// moment never contradicts itself.
+/// An observation is two atomic additions. The count of all is the sum of the buckets, so that what
+/// is told of one moment never contradicts itself.
 #[derive(Debug)]
 pub(crate) struct Histogram {
     /// In seconds, ascending.
@@ -80,8 +80,8 @@ impl Histogram {
         self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect()
     }
 
-    /// The duration that so much of what these buckets hold does not exceed, in seconds, as Prometheus reckons it:
-    /// evenly within a bucket; `None` where they hold nothing.
+    /// The duration that so much of what these buckets hold does not exceed, in seconds, as
+    /// Prometheus reckons it: evenly within a bucket; `None` where they hold nothing.
     #[cfg(feature = "server")]
     pub(crate) fn quantile(&self, buckets: &[u64], share: f64) -> Option<f64> {
         let all: u64 = buckets.iter().sum();

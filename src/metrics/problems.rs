@@ -61,7 +61,8 @@ fn kept(text: &str) -> String {
 }
 
 impl Problems {
-    /// Keeps a problem in the place of the oldest; one that is as one of the last is counted with it.
+    /// Keeps a problem in the place of the oldest; one that is as one of the last is counted with
+    /// it.
     pub(super) fn note(&self, list: &str, database: &str, error: &Error) {
         let what = kept(&error.told());
         let mut last = self.last.lock().unpoisoned();

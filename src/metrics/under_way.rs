@@ -16,7 +16,8 @@ use tokio::sync::Notify;
 use super::{ListCounts, Outcome};
 use crate::unpoisoned::Unpoisoned;
 
-/// Streams are kept in so many places, so that those which begin and end at once hardly wait for each other.
+/// Streams are kept in so many places, so that those which begin and end at once hardly wait for
+/// each other.
 const PLACES: u64 = 16;
 
 /// Streams under way, by a number of each.

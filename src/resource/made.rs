@@ -12,8 +12,8 @@ use crate::{
 pub(crate) type Remake = Arc<dyn Fn() -> BoxFuture<'static, Result<Resource>> + Send + Sync>;
 
 impl Resource {
-    /// The resource called `name` over what `spec` asks of a database. When its table changes it is made again,
-    /// of what is there then; `options` are its options, but for the fields.
+    /// The resource called `name` over what `spec` asks of a database. When its table changes it is
+    /// made again, of what is there then; `options` are its options, but for the fields.
     ///
     /// # Errors
     /// *Everything* that is wrong with it.
@@ -45,8 +45,8 @@ impl Resource {
         Ok(resource)
     }
 
-    /// The same resource, which [`Chunkflow`](crate::Chunkflow) makes again by `remake` once a read has failed
-    /// with [`Kind::Schema`].
+    /// The same resource, which [`Chunkflow`](crate::Chunkflow) makes again by `remake` once a read
+    /// has failed with [`Kind::Schema`].
     #[must_use]
     pub fn made_again_by(self, remake: Remake) -> Resource {
         Resource { remake: Some(remake), ..self }

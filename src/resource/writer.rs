@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use crate::{coding::Coding, format::Encoder};
 
-/// A format's encoder for the rows of one resource, with the bytes that never change: as they are, and in each coding.
+/// A format's encoder for the rows of one resource, with the bytes that never change: as they are,
+/// and in each coding.
 pub(crate) struct Writer {
     pub(crate) encoder: Box<dyn Encoder>,
     plain: Frame,

@@ -49,11 +49,12 @@ impl RowBatch {
         self.counted.is_some()
     }
 
-    /// Adds a row: the values of the order columns, then those of all columns. A list inside a list is NULL.
+    /// Adds a row: the values of the order columns, then those of all columns. A list inside a list
+    /// is NULL.
     ///
     /// # Errors
-    /// [`Kind::Internal`] where these are not as many as the batch has columns; [`Kind::Data`] where the batch
-    /// would hold more than 4 GiB. The batch is of no use then.
+    /// [`Kind::Internal`] where these are not as many as the batch has columns; [`Kind::Data`]
+    /// where the batch would hold more than 4 GiB. The batch is of no use then.
     pub fn push(&mut self, key: &[Value<'_>], values: &[Value<'_>]) -> Result<()> {
         if key.len() != self.key || key.len() + values.len() != self.rows.width {
             return Err(not_as_many());

@@ -12,8 +12,9 @@ use super::{Column, RowBatch, Value};
 use crate::error::{Error, Kind, Result};
 
 impl RowBatch {
-    /// Adds a row that is a JSON object already: the members that are named as the columns are, each as it stands;
-    /// one that is missing is NULL, others are left out. A string is text, so that CSV shows it bare.
+    /// Adds a row that is a JSON object already: the members that are named as the columns are,
+    /// each as it stands; one that is missing is NULL, others are left out. A string is text, so
+    /// that CSV shows it bare.
     ///
     /// # Errors
     /// [`Kind::Data`] where it is no JSON object; those of [`push`](RowBatch::push).

@@ -16,7 +16,8 @@ use crate::{
 /// How much of a client's own name is logged, in bytes.
 const AGENT: usize = 200;
 
-/// A line of the log, written when it is dropped: once the response has ended, or the client has left.
+/// A line of the log, written when it is dropped: once the response has ended, or the client has
+/// left.
 pub(super) struct Line {
     began: Instant,
     fate: Arc<Watch>,

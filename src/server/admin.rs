@@ -1,5 +1,6 @@
-//! What the operator sees and does, on a listener of its own and never on the public one: metrics, the page and
-//! what it reads; forgetting and warming lists, cutting streams, reading the configuration again.
+//! What the operator sees and does, on a listener of its own and never on the public one: metrics,
+//! the page and what it reads; forgetting and warming lists, cutting streams, reading the
+//! configuration again.
 
 use std::{future::poll_fn, pin::Pin, sync::Arc};
 
@@ -61,7 +62,8 @@ fn nothing(path: &str) -> Error {
     Error::new(Kind::Missing, format!("there is no `{path}` here")).remedy(paths::told(OPERATOR))
 }
 
-/// 204 once no stream that begins here gets what was read before; other servers follow within two seconds.
+/// 204 once no stream that begins here gets what was read before; other servers follow within two
+/// seconds.
 async fn purge(chunkflow: &Chunkflow, name: &str) -> Result<Response<Body>> {
     let name = &*resource_of(name)?;
     chunkflow.purge(&*named(chunkflow, name)?).await.map_err(not_purged)?;
@@ -79,8 +81,8 @@ fn not_purged(error: Error) -> Error {
     Error::new(Kind::Refused, format!("the store did not take the purge: {}", error.told())).remedy(remedy)
 }
 
-/// Begins to load all of a list, as JSON; 202 once its first chunk is there. It goes on until it is whole, is cut, or
-/// the listener ends.
+/// Begins to load all of a list, as JSON; 202 once its first chunk is there. It goes on until it is
+/// whole, is cut, or the listener ends.
 async fn warm(chunkflow: &Chunkflow, shared: &Shared, name: &str, uri: &Uri) -> Result<Response<Body>> {
     #[derive(Serialize)]
     struct Warming<'a> {
@@ -162,7 +164,8 @@ fn cut(chunkflow: &Chunkflow, stream: &str) -> Result<Response<Body>> {
     Ok(no_content())
 }
 
-/// Has the configuration read again; 200 once requests get the new one, 400 with every complaint where it is wrong.
+/// Has the configuration read again; 200 once requests get the new one, 400 with every complaint
+/// where it is wrong.
 async fn reload(shared: &Shared) -> Response<Body> {
     #[derive(Serialize)]
     struct Reloaded {

@@ -1,8 +1,9 @@
-//! How many connections and streams there may be, in all and for one address, and how often an address may ask.
+//! How many connections and streams there may be, in all and for one address, and how often an
+//! address may ask.
 //!
-//! An address is an IPv4 address or an IPv6 network of 64 bits, which is what one client is given. A trusted
-//! proxy has any number of connections; what it passes on counts for the address that it names, or for its own
-//! where it names none.
+//! An address is an IPv4 address or an IPv6 network of 64 bits, which is what one client is given.
+//! A trusted proxy has any number of connections; what it passes on counts for the address that it
+//! names, or for its own where it names none.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -23,8 +24,8 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// Addresses whose rate is remembered; beyond it, those whose rate has recovered are forgotten, and if that is
-/// not enough the rest share one.
+/// Addresses whose rate is remembered; beyond it, those whose rate has recovered are forgotten, and
+/// if that is not enough the rest share one.
 const ADDRESSES: usize = 65_536;
 
 /// Open files that are kept for what is no client: databases, stores, listeners.
@@ -34,8 +35,8 @@ const FEWEST_FILES: usize = 24;
 /// Rejections under way at once at most; beyond them a connection is just closed.
 const REJECTIONS: usize = 256;
 
-/// How many connections the limit on open files leaves room for: without a file left, nobody could be told that
-/// there is none.
+/// How many connections the limit on open files leaves room for: without a file left, nobody could
+/// be told that there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Room {
     connections: usize,
@@ -98,10 +99,12 @@ pub(super) struct Place {
 }
 
 impl Count {
-    /// A place among at most `all`, and where there is an address, among at most `each` of it; 0: any number.
+    /// A place among at most `all`, and where there is an address, among at most `each` of it; 0:
+    /// any number.
     ///
     /// # Errors
-    /// [`Kind::Busy`] when there are too many in all, [`Kind::Greedy`] when the address has too many.
+    /// [`Kind::Busy`] when there are too many in all, [`Kind::Greedy`] when the address has too
+    /// many.
     pub(super) fn enter(
         self: &Arc<Self>,
         what: &str,

@@ -25,8 +25,8 @@ enum Spoken {
     Http2OverTls(Box<TlsStream<Watched>>),
 }
 
-/// Serves a connection until it ends, is idle for too long, waits for its client for too long, or `draining`
-/// comes and its last response is out. Dropping the future cuts it, visibly.
+/// Serves a connection until it ends, is idle for too long, waits for its client for too long, or
+/// `draining` comes and its last response is out. Dropping the future cuts it, visibly.
 pub(super) async fn serve(
     stream: Transport,
     peer: Peer,
@@ -60,8 +60,8 @@ async fn greet(mut stream: Transport, tls: Option<TlsAcceptor>, watch: &Arc<Watc
     Ok(if http2 { Spoken::Http2OverTls(io) } else { Spoken::Http1OverTls(io) })
 }
 
-/// Reads until it is clear whether the client begins with HTTP/2's preface, as one does that knows what
-/// is spoken here.
+/// Reads until it is clear whether the client begins with HTTP/2's preface, as one does that knows
+/// what is spoken here.
 async fn begin(stream: &mut Transport) -> io::Result<Bytes> {
     let mut begun = BytesMut::with_capacity(READ);
     loop {

@@ -7,10 +7,10 @@
 //!   source that fails, a time limit, the end of the server, a panic.
 //! - Any other ends with a FIN, and what the client still sends is read for a while.
 //!
-//! A FIN from the client says that no more requests come, and nothing else: what it has asked for it
-//! gets. Only an answer that has not begun is given up a moment later, since most clients that close
-//! before the first byte have left. One that has begun goes on for as long as writes succeed: the
-//! system of a client that has left answers them with a reset.
+//! A FIN from the client says that no more requests come, and nothing else: what it has asked for
+//! it gets. Only an answer that has not begun is given up a moment later, since most clients that
+//! close before the first byte have left. One that has begun goes on for as long as writes succeed:
+//! the system of a client that has left answers them with a reset.
 
 use std::{io, time::Duration};
 
@@ -37,8 +37,8 @@ const LOOK: Duration = Duration::from_millis(2);
 
 /// Ends a connection that owes nothing.
 ///
-/// Closing it with bytes unread would reset it, and the client could lose the end of its answer (RFC
-/// 9112 §9.6): so they are read until the client closes its half too.
+/// Closing it with bytes unread would reset it, and the client could lose the end of its answer
+/// (RFC 9112 §9.6): so they are read until the client closes its half too.
 ///
 /// # Errors
 /// When the client has left.
@@ -60,8 +60,8 @@ pub(super) fn close(transport: &mut Transport, owes: bool) {
     }
 }
 
-/// Whether the system resets the connection when the socket is closed, by whoever: a process that is
-/// killed closes its sockets too.
+/// Whether the system resets the connection when the socket is closed, by whoever: a process that
+/// is killed closes its sockets too.
 pub(super) fn reset_at_close(transport: &Transport, resets: bool) {
     if let Transport::Tcp(socket) = transport {
         let _ = SockRef::from(socket).set_linger(resets.then_some(Duration::ZERO));

@@ -1,4 +1,5 @@
-//! What proxies say of those they pass on: `Forwarded` (RFC 7239) and the `X-Forwarded-*` before it.
+//! What proxies say of those they pass on: `Forwarded` (RFC 7239) and the `X-Forwarded-*` before
+//! it.
 //!
 //! A client can send any of these too. So all that is read here is worth as much as the peer that
 //! sent it, and in each field only what stands last was written by that peer.
@@ -25,7 +26,8 @@ pub(super) struct Element {
 ///
 /// A comma or semicolon in quotes parts nothing. A client that leaves a quote open, so that it
 /// swallows what the proxy adds behind it, has sent a field of no right form, which says nothing.
-/// Values without quotes may hold what a token may not (`:`, `[`), since proxies write addresses so.
+/// Values without quotes may hold what a token may not (`:`, `[`), since proxies write addresses
+/// so.
 pub(super) fn elements(field: &[u8]) -> Option<Vec<Element>> {
     let mut rest = field;
     let mut all = vec![];
@@ -99,7 +101,8 @@ fn pair(text: &[u8]) -> Option<Pair<'_>> {
     None
 }
 
-/// The client of each hop, the farthest first, as the proxies on the way say; `None` where one does not say it.
+/// The client of each hop, the farthest first, as the proxies on the way say; `None` where one does
+/// not say it.
 pub(super) fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     // Most proxies add to this one, and pass on what a client says in the other.
     if headers.contains_key("x-forwarded-for") {
@@ -115,8 +118,8 @@ pub(super) fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     fields.flat_map(of_field).collect()
 }
 
-/// What a proxy says that its client asked for. Of several proxies the last, which is the one that is trusted,
-/// is believed.
+/// What a proxy says that its client asked for. Of several proxies the last, which is the one that
+/// is trusted, is believed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Asked<'a> {
     pub(super) scheme: Option<Cow<'a, str>>,
@@ -139,7 +142,8 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`; ports may be made up (`:_a`).
+/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`; ports may be
+/// made up (`:_a`).
 fn address(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?.trim();
     if let Some(rest) = text.strip_prefix('[') {
@@ -151,8 +155,8 @@ fn address(text: &[u8]) -> Option<IpAddr> {
     text.parse().ok().or_else(|| with_port().map(IpAddr::from))
 }
 
-/// Reads any bytes as `Forwarded`, for the fuzz target: what is read, written as the RFC says, is read as the
-/// same again.
+/// Reads any bytes as `Forwarded`, for the fuzz target: what is read, written as the RFC says, is
+/// read as the same again.
 #[cfg(any(fuzzing, test))]
 pub(crate) fn fuzz_forwarded(bytes: &[u8]) {
     let Some(read) = elements(bytes) else { return };
@@ -241,7 +245,8 @@ mod tests {
                 elements.into_iter().filter(|element| *element != Element::default()).collect();
             prop_assert_eq!(super::elements(written(&known).as_bytes()), Some(known));
 
-            // The last hop is the one that the proxy adds, or is not told: never one that the client makes up.
+            // The last hop is the one that the proxy adds, or is not told: never one that the
+            // client makes up.
             for added in ["for=192.0.2.1", "for=\"192.0.2.1\"", "for=\"[2001:db8::1]:4711\";proto=http;host=\"a\""] {
                 let field = format!("{before}, {added}");
                 if let Some(all) = super::elements(field.as_bytes()) {

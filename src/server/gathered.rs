@@ -1,7 +1,8 @@
 //! Many small writes as one: for whoever writes each frame by itself.
 //!
-//! HTTP/2's frames have 16 KiB unless the client takes larger ones. A call of the kernel for each costs more
-//! than a copy of it, and over TLS, whose records hold 16 KiB too, a frame and its head would be two records.
+//! HTTP/2's frames have 16 KiB unless the client takes larger ones. A call of the kernel for each
+//! costs more than a copy of it, and over TLS, whose records hold 16 KiB too, a frame and its head
+//! would be two records.
 
 use std::{
     future::{Future, poll_fn},
@@ -17,8 +18,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// As many bytes as are gathered before they are written. What is as large by itself is not copied.
 const FULL: usize = 64 * 1024;
 
-/// What is written waits until there is enough of it, or until [`Gathered::sending`] is through with what wrote
-/// it. Holds [`FULL`] bytes and one write at most; those are lost when it is dropped.
+/// What is written waits until there is enough of it, or until [`Gathered::sending`] is through
+/// with what wrote it. Holds [`FULL`] bytes and one write at most; those are lost when it is
+/// dropped.
 pub(super) struct Gathered<IO>(Arc<Mutex<Gather<IO>>>);
 
 struct Gather<IO> {
@@ -66,7 +68,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Gathered<IO> {
         self.gather().bytes.is_empty()
     }
 
-    /// A future that writes here, and no more than that: each time it has been polled, what it wrote is sent.
+    /// A future that writes here, and no more than that: each time it has been polled, what it
+    /// wrote is sent.
     pub(super) async fn sending<T>(&self, writes: impl Future<Output = T>) -> T {
         let mut writes = pin!(writes);
         poll_fn(|context| {
@@ -122,7 +125,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gathered<IO> {
             Poll::Pending => false,
         };
         gather.closed |= ended;
-        // It is polled again whenever something is written, and then tells whether the client has left.
+        // It is polled again whenever something is written, and then tells whether the client has
+        // left.
         if ended && gather.goes_on { Poll::Pending } else { poll }
     }
 }

@@ -17,9 +17,9 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Guards the operator's listener.
 ///
-/// Without a token all who can connect are on this machine, and so is a browser that shows a page of somebody else:
-/// what comes from other sites is refused, and so is every name that is not this machine's, since such a page may
-/// have its own name lead here (DNS rebinding).
+/// Without a token all who can connect are on this machine, and so is a browser that shows a page
+/// of somebody else: what comes from other sites is refused, and so is every name that is not this
+/// machine's, since such a page may have its own name lead here (DNS rebinding).
 pub(super) struct Guard {
     token: Option<String>,
 }
@@ -76,9 +76,9 @@ impl Guard {
     }
 }
 
-/// Whether no page of another site had a browser send the request. Simple requests need no leave of the server
-/// (CORS), so that a page could purge or reload; browsers say with each where it comes from, and other programs
-/// say nothing.
+/// Whether no page of another site had a browser send the request. Simple requests need no leave of
+/// the server (CORS), so that a page could purge or reload; browsers say with each where it comes
+/// from, and other programs say nothing.
 fn is_from_here<B>(request: &Request<B>, origin: &str) -> bool {
     let host = |origin: &str| {
         let (scheme, host) = origin.split_once("://")?;
@@ -93,8 +93,8 @@ fn is_from_here<B>(request: &Request<B>, origin: &str) -> bool {
     headers.get_all(header::ORIGIN).iter().all(is_own) && headers.get_all(SEC_FETCH_SITE).iter().all(is_same)
 }
 
-/// Whether the request carries the token. Digests are compared, so that the time says nothing about how much of
-/// it was right.
+/// Whether the request carries the token. Digests are compared, so that the time says nothing about
+/// how much of it was right.
 fn carries<B>(request: &Request<B>, token: &str) -> bool {
     let given = request.headers().get(header::AUTHORIZATION);
     let given = given.and_then(|value| value.to_str().ok()?.split_once(' '));

@@ -185,8 +185,8 @@ impl Now {
     }
 }
 
-/// Takes heads off these bytes as one piece and byte by byte, for the fuzz target: both are the same, and
-/// nothing panics.
+/// Takes heads off these bytes as one piece and byte by byte, for the fuzz target: both are the
+/// same, and nothing panics.
 #[cfg(any(fuzzing, test))]
 pub(crate) fn fuzz_head(bytes: &[u8]) {
     let heads = |step: usize| {

@@ -1,8 +1,8 @@
 //! HTTP/1: one connection, one response after the other (RFC 9112).
 //!
-//! Heads are parsed by `httparse`. The rest is here and not hyper's, since it is the path of a warm chunk: as
-//! many chunks as the socket takes go out by one call of the kernel, and a wait for the client is one that can
-//! be timed.
+//! Heads are parsed by `httparse`. The rest is here and not hyper's, since it is the path of a warm
+//! chunk: as many chunks as the socket takes go out by one call of the kernel, and a wait for the
+//! client is one that can be timed.
 
 use std::{
     future::{Future, pending, poll_fn},
@@ -54,7 +54,8 @@ pub(super) async fn serve(
     let mut watchdog = pin!(watch.expired(&config));
     let connection = Connection::new(io, Arc::clone(&watch));
     tokio::select! {
-        // In this order: what the watchdog lets the connection ask the kernel is asked in the same turn.
+        // In this order: what the watchdog lets the connection ask the kernel is asked in the same
+        // turn.
         biased;
         wait = &mut watchdog => match wait {
             Wait::Idle => {}
@@ -156,8 +157,8 @@ impl<IO: Socket> Connection<IO> {
         .await
     }
 
-    /// Waits for the next request; `None` when there is none to come, or the server is about to stop. Who has
-    /// just connected has a moment for the `first`.
+    /// Waits for the next request; `None` when there is none to come, or the server is about to
+    /// stop. Who has just connected has a moment for the `first`.
     async fn ask(
         &mut self,
         mut draining: Pin<&mut impl Future<Output = ()>>,
@@ -202,8 +203,8 @@ impl<IO: Socket> Connection<IO> {
         }
     }
 
-    /// Ready when the client has left. What it sends meanwhile waits for its turn, as far as there is
-    /// room; behind its end a read tells whether it has left since.
+    /// Ready when the client has left. What it sends meanwhile waits for its turn, as far as there
+    /// is room; behind its end a read tells whether it has left since.
     fn poll_left(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         while self.came.len() < head::BYTES {
             let read = pin!(self.read()).poll(context);
@@ -219,7 +220,8 @@ impl<IO: Socket> Connection<IO> {
         Poll::Pending
     }
 
-    /// Sends a response, and lets go of the permit once its body has ended; whether the connection goes on behind it.
+    /// Sends a response, and lets go of the permit once its body has ended; whether the connection
+    /// goes on behind it.
     async fn respond(
         &mut self,
         response: Response<Body>,
@@ -252,7 +254,8 @@ impl<IO: Socket> Connection<IO> {
 
         let mut answer = Answer { running: Some((body, permit)), framing, lead, cut: false };
 
-        // Where the end of the connection is the body's, the end of this process must not look like it.
+        // Where the end of the connection is the body's, the end of this process must not look like
+        // it.
         let by_close = framing == Framing::Close;
         if by_close {
             ending::reset_at_close(self.io.transport(), true);

@@ -1,7 +1,7 @@
 //! HTTP/2: one connection, many streams, and limits on each of them.
 //!
-//! It stands on `h2` itself: hyper waits for a client's window where nobody can time it, and cannot reset one
-//! stream that stalls.
+//! It stands on `h2` itself: hyper waits for a client's window where nobody can time it, and cannot
+//! reset one stream that stalls.
 
 use std::{
     future::{pending, poll_fn},
@@ -46,8 +46,8 @@ const WINDOW: u32 = 65_535;
 const PASSED_OVER: usize = 16 * 1024;
 /// Bytes of a stream that are lined up for the socket. They are the store's own, and not copied.
 const LINED_UP: usize = 256 * 1024;
-/// Streams of which the client sent nonsense, or that it took back before they were looked at; one more ends
-/// the connection.
+/// Streams of which the client sent nonsense, or that it took back before they were looked at; one
+/// more ends the connection.
 const NONSENSE: usize = 64;
 const TAKEN_BACK: usize = 20;
 /// What is lined up before a failure has so long to reach the socket; the reset would overtake it.
@@ -125,7 +125,8 @@ pub(super) async fn serve(
     }
 }
 
-/// Ready once something is so. Nobody tells it of that: it is looked at whenever the connection moves.
+/// Ready once something is so. Nobody tells it of that: it is looked at whenever the connection
+/// moves.
 async fn until(so: impl Fn() -> bool) {
     poll_fn(|_| if so() { Poll::Ready(()) } else { Poll::Pending }).await;
 }
@@ -135,8 +136,8 @@ fn is_sent<IO: AsyncRead + AsyncWrite + Unpin>(io: &Gathered<IO>, watch: &Watch)
     io.is_sent() && !watch.lasts(Wait::Socket)
 }
 
-/// The streams under way. When it is dropped, however that comes, it notes whether they or their last
-/// bytes are owed.
+/// The streams under way. When it is dropped, however that comes, it notes whether they or their
+/// last bytes are owed.
 struct Open<IO: AsyncRead + AsyncWrite + Unpin> {
     streams: JoinSet<()>,
     io: Gathered<IO>,
@@ -182,7 +183,8 @@ struct Stream {
 }
 
 impl Stream {
-    /// Answers a request. Nothing is returned: whatever goes wrong, the client sees it as a reset of the stream.
+    /// Answers a request. Nothing is returned: whatever goes wrong, the client sees it as a reset
+    /// of the stream.
     async fn answer(self, site: Arc<Site>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let bodiless = request.method() == Method::HEAD;
         let (head, rest) = request.into_parts();
@@ -196,8 +198,8 @@ impl Stream {
 
         let (response, _permit) = tokio::select! {
             biased;
-            // A client that takes longer for its request has its answer all the same, and one that asked
-            // wrongly needs none.
+            // A client that takes longer for its request has its answer all the same, and one that
+            // asked wrongly needs none.
             (answer, passed) = answered => match passed {
                 Ok(Err(_)) => return,
                 _ => answer,
@@ -324,8 +326,8 @@ async fn forsaken(closed: signal::Receiver<bool>) {
     sleep(PATIENCE).await;
 }
 
-/// Waits for the end of a request, or for so many bytes of its body, which nobody reads: only the end shows
-/// whether it is well-formed (RFC 9113 §8.1.1). What came is given back to the windows.
+/// Waits for the end of a request, or for so many bytes of its body, which nobody reads: only the
+/// end shows whether it is well-formed (RFC 9113 §8.1.1). What came is given back to the windows.
 ///
 /// # Errors
 /// Where it is not, and h2 has reset its stream; where the client took it back.

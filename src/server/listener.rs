@@ -1,4 +1,5 @@
-//! The socket that a server listens at: made here, or inherited from the supervisor that started the process.
+//! The socket that a server listens at: made here, or inherited from the supervisor that started
+//! the process.
 
 use std::{
     fs::{self, Metadata, Permissions},
@@ -55,7 +56,8 @@ impl Bound {
             Listen::Unix { path, mode } => {
                 make_room(path)?;
                 let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-                // The file is born with no more than this; the umask may take some of it, so it is said again.
+                // The file is born with no more than this; the umask may take some of it, so it is
+                // said again.
                 fchmod(&socket, Mode::from_raw_mode(*mode))?;
                 socket.bind(&SockAddr::unix(path)?)?;
                 let file = SocketFile::of(path)?;

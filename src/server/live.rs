@@ -37,9 +37,9 @@ impl Live {
 
 /// Gives a running server another configuration.
 ///
-/// Requests that come from then on get it, on old connections too; streams under way end with what they began
-/// with. The address stays, whatever the new configuration says, and a connection keeps the time limits that it
-/// began with.
+/// Requests that come from then on get it, on old connections too; streams under way end with what
+/// they began with. The address stays, whatever the new configuration says, and a connection keeps
+/// the time limits that it began with.
 #[derive(Clone)]
 pub struct Reload(pub(super) Arc<Live>);
 
@@ -63,8 +63,8 @@ impl Reload {
     }
 }
 
-/// A configuration that is right and serves nobody yet: of several listeners all are prepared before the first
-/// takes over.
+/// A configuration that is right and serves nobody yet: of several listeners all are prepared
+/// before the first takes over.
 #[must_use]
 pub struct Prepared {
     live: Arc<Live>,

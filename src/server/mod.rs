@@ -63,16 +63,19 @@ pub use crate::config::{
 };
 use crate::web::Chunkflow;
 
-/// After an accept that failed for want of something (files, memory), others get time to give it back.
+/// After an accept that failed for want of something (files, memory), others get time to give it
+/// back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Bytes that the kernel holds for a connection and has not sent. With less than a few writes, it costs throughput.
+/// Bytes that the kernel holds for a connection and has not sent. With less than a few writes, it
+/// costs throughput.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 1024 * 1024;
-/// The congestion control that every Linux has and lets everybody choose (tcp(7)): it sends as soon as the
-/// window allows, where `bbr` waits.
+/// The congestion control that every Linux has and lets everybody choose (tcp(7)): it sends as soon
+/// as the window allows, where `bbr` waits.
 #[cfg(target_os = "linux")]
 const WITHIN: &[u8] = b"reno";
-/// How long a server that is told to stop goes on to say that it is not ready, before nobody can ask any more.
+/// How long a server that is told to stop goes on to say that it is not ready, before nobody can
+/// ask any more.
 const NOTICE: Duration = Duration::from_millis(500);
 /// That connections cannot be accepted is said so often: clients must not fill the log.
 const COMPLAIN: Duration = Duration::from_secs(10);
@@ -126,10 +129,12 @@ impl Shutdown {
 }
 
 impl Server {
-    /// Listens at the configured address. Port 0 takes any free port; see [`address`](Server::address).
+    /// Listens at the configured address. Port 0 takes any free port; see
+    /// [`address`](Server::address).
     ///
     /// # Errors
-    /// When the address cannot be listened at, or the certificate is of no use. Needs a tokio runtime.
+    /// When the address cannot be listened at, or the certificate is of no use. Needs a tokio
+    /// runtime.
     pub fn bind(config: ServerConfig, chunkflow: Chunkflow) -> io::Result<Server> {
         let bound = Bound::at(&config.listen)?;
         Server::at(bound, config, chunkflow)
@@ -153,7 +158,8 @@ impl Server {
     /// Listens for the operator: `/metrics`.
     ///
     /// # Errors
-    /// As [`bind`](Server::bind); and when there is no token where the socket is bound beyond loopback.
+    /// As [`bind`](Server::bind); and when there is no token where the socket is bound beyond
+    /// loopback.
     pub fn bind_admin(admin: AdminConfig, chunkflow: Chunkflow) -> io::Result<Server> {
         let bound = Bound::at(&admin.listen)?;
         Server::at_for_operator(bound, admin, chunkflow)
@@ -286,7 +292,8 @@ impl Server {
     }
 }
 
-/// Looks now and then whether the certificate has changed, and takes samples for the operator's charts.
+/// Looks now and then whether the certificate has changed, and takes samples for the operator's
+/// charts.
 async fn follow(live: &Live) {
     loop {
         tokio::time::sleep(tls::LOOK).await;
@@ -313,14 +320,15 @@ fn prepare(stream: &TcpStream, peer: SocketAddr, config: &ServerConfig) {
     #[cfg(target_os = "linux")]
     {
         let socket = SockRef::from(stream);
-        // A peer that vanished is noticed even while nothing is read from it; the watchdog comes first.
+        // A peer that vanished is noticed even while nothing is read from it; the watchdog comes
+        // first.
         let _ = socket.set_tcp_user_timeout(Some(config.stall_timeout * 2));
-        // A client that takes little holds little: what the kernel keeps beyond what is on its way to the
-        // client. It also makes a slow client's progress visible in small steps. The window, and so the speed
-        // over long distances, stays the kernel's affair.
+        // A client that takes little holds little: what the kernel keeps beyond what is on its way
+        // to the client. It also makes a slow client's progress visible in small steps. The window,
+        // and so the speed over long distances, stays the kernel's affair.
         let _ = socket.set_tcp_notsent_lowat(UNSENT);
-        // Within one machine, as to a proxy on it, there is no congestion; what `bbr` waits for it costs half
-        // of the speed.
+        // Within one machine, as to a proxy on it, there is no congestion; what `bbr` waits for it
+        // costs half of the speed.
         if stream.local_addr().is_ok_and(|own| on_one_machine(own.ip(), peer.ip())) {
             let _ = socket.set_tcp_congestion(WITHIN);
         }

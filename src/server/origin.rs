@@ -61,7 +61,8 @@ pub(super) struct Hosts {
     trusts_unix: bool,
     own: String,
     port: u16,
-    /// Whether nobody named hosts: then loopback's names are allowed too, and every port, since ports may be mapped.
+    /// Whether nobody named hosts: then loopback's names are allowed too, and every port, since
+    /// ports may be mapped.
     any_port: bool,
 }
 
@@ -85,8 +86,8 @@ impl Hosts {
         }
     }
 
-    /// Checks the host that a request [names](host); says what its absolute links begin with: scheme and
-    /// host.
+    /// Checks the host that a request [names](host); says what its absolute links begin with:
+    /// scheme and host.
     pub(super) fn check<'a, B>(
         &'a self,
         named: Option<&'a str>,
@@ -119,15 +120,16 @@ impl Hosts {
         Ok(self.public_url.as_deref().map_or_else(|| Cow::Owned([scheme, "://", &host].concat()), Cow::Borrowed))
     }
 
-    /// The address that a request counts for: the farthest one that is vouched for. That is the peer's; or, where the
-    /// peer is a trusted proxy, the one that it names, and so on as long as the named one is trusted too. A proxy that
-    /// names nobody stands for its clients itself.
+    /// The address that a request counts for: the farthest one that is vouched for. That is the
+    /// peer's; or, where the peer is a trusted proxy, the one that it names, and so on as long as
+    /// the named one is trusted too. A proxy that names nobody stands for its clients itself.
     pub(super) fn client<B>(&self, request: &Request<B>, peer: Remote) -> IpAddr {
         let mut client = peer.ip().to_canonical();
         if !self.believes(peer) {
             return client;
         }
-        // From the last hop back; all that stands before the first that is not trusted may be made up.
+        // From the last hop back; all that stands before the first that is not trusted may be made
+        // up.
         for hop in hops(request.headers()).into_iter().rev() {
             let Some(hop) = hop else { break };
             client = hop.to_canonical();
@@ -159,8 +161,8 @@ fn lower_case(text: Cow<'_, str>) -> Cow<'_, str> {
 /// The host that a request names, by its line or its one `Host` field.
 ///
 /// # Errors
-/// When it names no right one, or two; when HTTP/1.1 leaves the field out, which it may never (RFC 9112
-/// §3.2).
+/// When it names no right one, or two; when HTTP/1.1 leaves the field out, which it may never (RFC
+/// 9112 §3.2).
 pub(super) fn host<B>(request: &Request<B>) -> Result<Option<&str>> {
     let named = named(request)?;
     if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
@@ -186,7 +188,8 @@ fn host_of(ip: IpAddr) -> String {
     }
 }
 
-/// A host without its port, and the port; what is no port stays with the host, and so matches nothing.
+/// A host without its port, and the port; what is no port stays with the host, and so matches
+/// nothing.
 fn split_port(host: &str) -> (&str, Option<u16>) {
     match host.rsplit_once(':').map(|(name, port)| (name, port.parse())) {
         Some((name, Ok(port))) => (name, Some(port)),

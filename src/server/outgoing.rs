@@ -18,8 +18,8 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// Bytes of one write, about. Fewer cost more calls of the kernel, and turns between it and the client; with
-/// more, a client that stalls would hold more.
+/// Bytes of one write, about. Fewer cost more calls of the kernel, and turns between it and the
+/// client; with more, a client that stalls would hold more.
 const WRITE: usize = 512 * 1024;
 /// Bytes that are lined up for a client that takes less.
 const LEAST: usize = 128 * 1024;
@@ -48,8 +48,8 @@ impl Socket for Watched {
 pub(super) struct Outgoing {
     queue: VecDeque<Bytes>,
     bytes: usize,
-    /// As many bytes are lined up, and one frame: after a write that the socket did not take whole, no more
-    /// than twice what it took.
+    /// As many bytes are lined up, and one frame: after a write that the socket did not take whole,
+    /// no more than twice what it took.
     room: usize,
 }
 
@@ -62,8 +62,9 @@ impl Outgoing {
         self.queue.is_empty()
     }
 
-    /// Lines up what a body has at hand behind `lead`, each frame as a chunk where it goes out in chunks: some
-    /// clients look at a chunk only when all of it is there. Says how the body ended, once it has.
+    /// Lines up what a body has at hand behind `lead`, each frame as a chunk where it goes out in
+    /// chunks: some clients look at a chunk only when all of it is there. Says how the body ended,
+    /// once it has.
     pub(super) fn gather(
         &mut self,
         context: &mut Context<'_>,
@@ -111,8 +112,8 @@ impl Outgoing {
         ended
     }
 
-    /// Lines up these bytes, if there are any. No copy: many leads share one buffer, which is used again once
-    /// they are written.
+    /// Lines up these bytes, if there are any. No copy: many leads share one buffer, which is used
+    /// again once they are written.
     fn push(&mut self, lead: &mut BytesMut) {
         if !lead.is_empty() {
             self.bytes += lead.len();
@@ -158,8 +159,8 @@ impl Outgoing {
     }
 }
 
-/// Appends the line that begins a chunk of so many bytes (RFC 9112 §7.1). By hand: `write!` was a sixth of what
-/// a long list costs above the kernel.
+/// Appends the line that begins a chunk of so many bytes (RFC 9112 §7.1). By hand: `write!` was a
+/// sixth of what a long list costs above the kernel.
 fn write_size(lead: &mut BytesMut, bytes: usize) {
     let digits = (usize::BITS - bytes.leading_zeros()).div_ceil(4).max(1) as usize;
     let mut line = [0; usize::BITS as usize / 4 + 2];
@@ -197,8 +198,8 @@ mod tests {
         }
     }
 
-    /// A socket that takes so many bytes at a time, over and over; 0: none now. It notes what it was given and
-    /// what it took.
+    /// A socket that takes so many bytes at a time, over and over; 0: none now. It notes what it
+    /// was given and what it took.
     struct Taking(Vec<usize>, Vec<u8>, Vec<(usize, usize)>);
 
     impl Taking {

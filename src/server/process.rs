@@ -6,7 +6,8 @@ use std::{fs, str::FromStr};
 
 use crate::metrics::Exposition;
 
-/// Ticks of a second in `/proc/PID/stat`: Linux has told programs 100 since 2.4, also where the kernel itself ticks faster.
+/// Ticks of a second in `/proc/PID/stat`: Linux has told programs 100 since 2.4, also where the
+/// kernel itself ticks faster.
 const TICKS: f64 = 100.0;
 
 /// Writes the build and the process: what the system does not tell is left out.

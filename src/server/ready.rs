@@ -31,8 +31,9 @@ pub(super) fn health() -> Response<Body> {
     json(StatusCode::OK, &Health { ok: true, away: vec![], checks: None })
 }
 
-/// Whether requests are taken; with `?verbose` also what that is judged by. A database that is away makes no server
-/// unready: its lists are served as far as their chunks are in the store, and the other lists are.
+/// Whether requests are taken; with `?verbose` also what that is judged by. A database that is away
+/// makes no server unready: its lists are served as far as their chunks are in the store, and the
+/// other lists are.
 pub(super) fn answer<B>(request: &Request<B>, ready: bool, chunkflow: &Chunkflow) -> Response<Body> {
     let away: Vec<&str> = chunkflow.away().collect();
     let asked = |query: &str| query.split('&').any(|pair| ["verbose", "verbose="].contains(&pair));

@@ -269,7 +269,8 @@ fn probe<B>(request: &Request<B>) -> Option<&'static OwnPath> {
     [Own::Health, Own::Ready].contains(&own.own).then_some(own)
 }
 
-/// Says how long the first bytes took, and how they were come by (<https://www.w3.org/TR/server-timing/>).
+/// Says how long the first bytes took, and how they were come by
+/// (<https://www.w3.org/TR/server-timing/>).
 fn add_timing(response: &mut Response<Body>, began: Instant) {
     let first = match response.body().first() {
         None => "",

@@ -1,5 +1,5 @@
-//! TLS on the public listener: 1.2 and 1.3, HTTP/2 or HTTP/1.1 by ALPN, and a certificate that may change while
-//! it runs.
+//! TLS on the public listener: 1.2 and 1.3, HTTP/2 or HTTP/1.1 by ALPN, and a certificate that may
+//! change while it runs.
 
 use std::{
     fs, io,
@@ -66,7 +66,8 @@ impl Tls {
         Ok(Tls { files: files.clone(), seen: Mutex::new(seen), pair, acceptor: TlsAcceptor::from(Arc::new(config)) })
     }
 
-    /// When the first of the certificates expires that are shown, in seconds since 1970; 0 where none says it.
+    /// When the first of the certificates expires that are shown, in seconds since 1970; 0 where
+    /// none says it.
     pub(super) fn expires(&self) -> i64 {
         let pair = Arc::clone(&self.pair.0.read().unpoisoned());
         let ends = pair.cert.iter().filter_map(|certificate| {
@@ -80,9 +81,9 @@ impl Tls {
         self.acceptor.clone()
     }
 
-    /// Takes a new certificate over if the files have changed; handshakes that are made and streams under way
-    /// are not touched. A pair that is broken is logged, and the one before goes on: for a moment it is only
-    /// half written.
+    /// Takes a new certificate over if the files have changed; handshakes that are made and streams
+    /// under way are not touched. A pair that is broken is logged, and the one before goes on: for
+    /// a moment it is only half written.
     pub(super) async fn look(&self) {
         let files = self.files.clone();
         let seen = *self.seen.lock().unpoisoned();

@@ -48,9 +48,10 @@ pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
 
 /// A Unix socket whose closing is a reset until [`take_kept`](UnixSocket::take_kept).
 ///
-/// The kernel has no `SO_LINGER` for it, but a client of a socket that is closed with bytes unread gets `ECONNRESET`
-/// behind what was written to it (`unix_release_sock`, Linux), and otherwise an end of file. So the last byte that
-/// came is left in the kernel: a process that is killed in the middle of an answer looks broken too.
+/// The kernel has no `SO_LINGER` for it, but a client of a socket that is closed with bytes unread
+/// gets `ECONNRESET` behind what was written to it (`unix_release_sock`, Linux), and otherwise an
+/// end of file. So the last byte that came is left in the kernel: a process that is killed in the
+/// middle of an answer looks broken too.
 #[derive(Debug)]
 pub(super) struct UnixSocket {
     stream: UnixStream,
@@ -86,7 +87,8 @@ impl UnixSocket {
     }
 }
 
-/// Reads what has come since, and leaves its last byte in the kernel. 0 at the end, where the byte before stays.
+/// Reads what has come since, and leaves its last byte in the kernel. 0 at the end, where the byte
+/// before stays.
 fn receive(stream: &UnixStream, kept: &mut bool, buffer: &mut [u8]) -> io::Result<usize> {
     let there = ioctl_fionread(stream)?;
     let new = usize::try_from(there).unwrap_or(usize::MAX).saturating_sub(usize::from(*kept));

@@ -1,7 +1,8 @@
 //! Limits on a connection's waits: for a client that takes nothing, or a request that does not end.
 //!
-//! A timer for each wait would cost more than a warm chunk. Here the connection and its socket note when
-//! something began to wait for the client, and a watchdog beside the connection looks at the notes.
+//! A timer for each wait would cost more than a warm chunk. Here the connection and its socket note
+//! when something began to wait for the client, and a watchdog beside the connection looks at the
+//! notes.
 
 use std::{
     io,
@@ -47,7 +48,8 @@ pub(super) struct Watch {
     ask: AtomicBool,
     /// Whether the client has not all of an answer.
     owes: AtomicBool,
-    /// Whether the connection carries many streams, so that what is read has a [`Watch::fair`] measure.
+    /// Whether the connection carries many streams, so that what is read has a [`Watch::fair`]
+    /// measure.
     many: AtomicBool,
     read: AtomicU64,
     written: AtomicU64,
@@ -96,9 +98,9 @@ impl Watch {
         self.waits[wait as usize].load(Ordering::Relaxed) != 0
     }
 
-    /// Notes what was read. With HTTP/2, false when it is far more than requests and what is sent to the client
-    /// can need: a flood of pings, settings, empty frames or whatever else, each of which costs work and asks
-    /// for nothing.
+    /// Notes what was read. With HTTP/2, false when it is far more than requests and what is sent
+    /// to the client can need: a flood of pings, settings, empty frames or whatever else, each of
+    /// which costs work and asks for nothing.
     fn fair(&self, read: usize) -> bool {
         const FREE: u64 = 256 * 1024;
         const EACH: u64 = 96 * 1024;
@@ -108,8 +110,8 @@ impl Watch {
         }
         let requests = self.requests.load(Ordering::Relaxed);
         let written = self.written.load(Ordering::Relaxed);
-        // Clients open windows for each KiB or so, and some ask for signs of life every few seconds: one byte
-        // for each millisecond.
+        // Clients open windows for each KiB or so, and some ask for signs of life every few
+        // seconds: one byte for each millisecond.
         read <= FREE + requests * EACH + written / 8 + self.now()
     }
 
@@ -143,7 +145,8 @@ impl Watch {
 
     /// Ends when a wait has lasted longer than its limit, at most a quarter later.
     ///
-    /// It must be awaited in the connection's own task: each of its looks also lets a write that waits ask the kernel.
+    /// It must be awaited in the connection's own task: each of its looks also lets a write that
+    /// waits ask the kernel.
     pub(super) async fn expired(&self, config: &ServerConfig) -> Wait {
         let wait = self.longest(config).await;
         self.expired.store(true, Ordering::Relaxed);
@@ -181,7 +184,8 @@ impl Watch {
     }
 }
 
-/// Until so many bytes are written the kernel is asked for the bytes of a segment at each write, then once for as many.
+/// Until so many bytes are written the kernel is asked for the bytes of a segment at each write,
+/// then once for as many.
 const SETTLES: u64 = 4 * 1024 * 1024;
 
 /// A socket that notes what it waits for.
@@ -210,7 +214,8 @@ impl Watched {
         &self.stream
     }
 
-    /// The bytes of a segment, as the kernel said lately: it grows with the client's window at first.
+    /// The bytes of a segment, as the kernel said lately: it grows with the client's window at
+    /// first.
     pub(super) fn segment(&mut self) -> usize {
         let written = self.watch.written.load(Ordering::Relaxed);
         if written < SETTLES || written >= self.segment.1 + SETTLES {
@@ -222,9 +227,9 @@ impl Watched {
 
     /// Notes how a write went.
     ///
-    /// The kernel calls a socket writable once a third of its buffer is free, hundreds of KiB; a client that
-    /// takes steadily and slowly would seem to take nothing for minutes. So `send` asks now and then whether it
-    /// takes anything at all.
+    /// The kernel calls a socket writable once a third of its buffer is free, hundreds of KiB; a
+    /// client that takes steadily and slowly would seem to take nothing for minutes. So `send` asks
+    /// now and then whether it takes anything at all.
     fn wrote(
         &self,
         poll: Poll<io::Result<usize>>,

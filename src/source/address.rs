@@ -1,5 +1,5 @@
-//! Addresses of databases as people write them: what is taken for one that a driver reads, and what to write in the
-//! place of one that none does.
+//! Addresses of databases as people write them: what is taken for one that a driver reads, and what
+//! to write in the place of one that none does.
 //!
 //! What is shown of an address never holds its password, whatever is wrong with it.
 
@@ -68,7 +68,8 @@ pub(crate) fn read(text: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
-/// The file that a URL names whose certificates a database's own must come from: as libpq calls it, or MySQL's client.
+/// The file that a URL names whose certificates a database's own must come from: as libpq calls it,
+/// or MySQL's client.
 #[cfg(feature = "server")]
 pub(crate) fn root_file(url: &str) -> Option<PathBuf> {
     let (_, query) = url.split_once('?')?;
@@ -80,8 +81,8 @@ pub(crate) fn root_file(url: &str) -> Option<PathBuf> {
     query.split('&').filter_map(named).next_back()
 }
 
-/// The same URL with the password that the environment has for it, as libpq (`PGPASSWORD`) and MySQL's client
-/// (`MYSQL_PWD`) take it, where the URL has none.
+/// The same URL with the password that the environment has for it, as libpq (`PGPASSWORD`) and
+/// MySQL's client (`MYSQL_PWD`) take it, where the URL has none.
 #[cfg(feature = "server")]
 pub(crate) fn with_password(url: &str, environment: &dyn Fn(&str) -> Option<String>) -> String {
     let encoded = |name: &str| {
@@ -112,8 +113,8 @@ pub(crate) fn with_password(url: &str, environment: &dyn Fn(&str) -> Option<Stri
     added().unwrap_or_else(|| url.to_owned())
 }
 
-/// Whether the user or password of what follows a scheme has a character that would end it: then parts of a
-/// password are taken for a host, and asked for by its name.
+/// Whether the user or password of what follows a scheme has a character that would end it: then
+/// parts of a password are taken for a host, and asked for by its name.
 fn unescaped(rest: &str) -> bool {
     let rest = rest.strip_prefix("//").unwrap_or(rest);
     let Some(user) = userinfo(rest) else { return false };
@@ -156,7 +157,8 @@ fn names_file(text: &str) -> bool {
     is_file(text) || ends || ["./", "../", "/", "~/"].iter().any(|begin| text.starts_with(begin))
 }
 
-/// What is wrong with a SQLite URL of three slashes, which SQLAlchemy and Rails read as a path from this folder.
+/// What is wrong with a SQLite URL of three slashes, which SQLAlchemy and Rails read as a path from
+/// this folder.
 fn elsewhere(rest: &str) -> Option<Error> {
     let path = rest.strip_prefix("//")?.split('?').next()?;
     let here = path.strip_prefix('/')?;
@@ -194,7 +196,8 @@ fn mistaken(text: &str) -> Error {
     Error::new(Kind::Config, kind::unknown("database", text)).remedy(remedy)
 }
 
-/// The kind here that a scheme of other programs means: `postgresql+psycopg2`, `mysql2`, or a slip of the pen.
+/// The kind here that a scheme of other programs means: `postgresql+psycopg2`, `mysql2`, or a slip
+/// of the pen.
 fn meant(scheme: &str) -> Option<&'static str> {
     let scheme = scheme.to_ascii_lowercase();
     let base = scheme.split('+').next().unwrap_or_default();

@@ -33,20 +33,22 @@ pub struct Fetch<K> {
     pub after: Option<K>,
     /// Rows at most; fewer mean that the list ends.
     pub limit: usize,
-    /// What each row must fulfil: conditions on the columns that are declared by [`Closure::filters`].
+    /// What each row must fulfil: conditions on the columns that are declared by
+    /// [`Closure::filters`].
     pub conditions: Arc<[Condition]>,
 }
 
 /// A source over a closure.
 ///
-/// `fetch` returns the rows behind a key, in the order of the keys; fewer than it is asked for mean that the list
-/// ends. `key` says what identifies a row: a number, a text, or a tuple of several. No two rows may have the same, and
-/// the closure's order must be theirs. A row is written as the object that serde makes of it: the members named in
-/// `columns`, null where one is missing.
+/// `fetch` returns the rows behind a key, in the order of the keys; fewer than it is asked for mean
+/// that the list ends. `key` says what identifies a row: a number, a text, or a tuple of several.
+/// No two rows may have the same, and the closure's order must be theirs. A row is written as the
+/// object that serde makes of it: the members named in `columns`, null where one is missing.
 ///
-/// An error of `fetch` fails the load: the request is answered with 500, and its text is in the log. One that is an
-/// [`Error`] of this crate says by its kind what the client is told: [`Kind::Unavailable`] that the source cannot be
-/// reached, for instance. The future is dropped when nobody waits for its rows any more.
+/// An error of `fetch` fails the load: the request is answered with 500, and its text is in the
+/// log. One that is an [`Error`] of this crate says by its kind what the client is told:
+/// [`Kind::Unavailable`] that the source cannot be reached, for instance. The future is dropped
+/// when nobody waits for its rows any more.
 ///
 /// ```
 /// use chunkflow::Fetch;
@@ -91,10 +93,10 @@ impl Closure {
     /// A source over a closure that gives whole batches: of values of every kind, of rows that are
     /// [JSON already](RowBatch::push_object), with keys of several columns.
     ///
-    /// `columns` are the columns of its rows, `order` the names of those that are the key, which stand first in each
-    /// row of a batch. The closure is asked as a [`Source`] is, and gives the rows behind [`Query::after`], whose
-    /// values are those of a key; fewer than [`Query::limit`] mean that the list ends. Its errors are as those of
-    /// [`closure`].
+    /// `columns` are the columns of its rows, `order` the names of those that are the key, which
+    /// stand first in each row of a batch. The closure is asked as a [`Source`] is, and gives the
+    /// rows behind [`Query::after`], whose values are those of a key; fewer than [`Query::limit`]
+    /// mean that the list ends. Its errors are as those of [`closure`].
     pub fn of_batches<F, Fut, E>(columns: Vec<Column>, order: &[&str], fetch: F) -> Closure
     where
         F: Fn(Query) -> Fut + Send + Sync + 'static,
@@ -123,14 +125,15 @@ impl Closure {
         }
     }
 
-    /// The same source with other limits on fetches at once, on those who wait, and on the time of one.
+    /// The same source with other limits on fetches at once, on those who wait, and on the time of
+    /// one.
     #[must_use]
     pub fn limits(self, limits: GateLimits, timeout: Duration) -> Closure {
         Closure { gate: Gate::new(limits), timeout, ..self }
     }
 
-    /// The same source with a version, which is empty at first: chunks of another version are not read. Change it
-    /// when what the closure gives changes: its code is known to nobody else.
+    /// The same source with a version, which is empty at first: chunks of another version are not
+    /// read. Change it when what the closure gives changes: its code is known to nobody else.
     #[must_use]
     pub fn version(self, version: impl Into<String>) -> Closure {
         Closure { version: version.into(), ..self }
@@ -142,8 +145,8 @@ impl Closure {
         Closure { filters, ..self }
     }
 
-    /// The same source, asked for at most so many rows at once. Without it a list that is read on is asked for up to
-    /// 4,000.
+    /// The same source, asked for at most so many rows at once. Without it a list that is read on
+    /// is asked for up to 4,000.
     #[must_use]
     pub fn longest_run(self, rows: u32) -> Closure {
         Closure { longest_run: rows.max(1), ..self }

@@ -10,8 +10,8 @@ use crate::{
     row::{Column, RowSink},
 };
 
-/// A source whose query holds what nobody should read in a log: its failures are told without their cause,
-/// since a database's own words repeat the query or a part of it.
+/// A source whose query holds what nobody should read in a log: its failures are told without their
+/// cause, since a database's own words repeat the query or a part of it.
 pub(crate) fn discreet(source: Arc<dyn Source>) -> Arc<dyn Source> {
     Arc::new(Discreet(source))
 }

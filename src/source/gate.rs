@@ -1,9 +1,10 @@
-//! The gate of a database: a bound on its reads, on those who wait, and on how long; and whose turn is next.
+//! The gate of a database: a bound on its reads, on those who wait, and on how long; and whose turn
+//! is next.
 //!
-//! Turns go round by requester, as in fair queuing (Nagle, RFC 970): a client with forty loads in the
-//! queue waits for its own and not others for it. Lists with filters cost the database more, and each
-//! is a list of its own that nobody shares, so they never take the last turn: where there are two
-//! turns or more, one is left for lists without.
+//! Turns go round by requester, as in fair queuing (Nagle, RFC 970): a client with forty loads in
+//! the queue waits for its own and not others for it. Lists with filters cost the database more,
+//! and each is a list of its own that nobody shares, so they never take the last turn: where there
+//! are two turns or more, one is left for lists without.
 
 use std::{
     collections::VecDeque,
@@ -41,7 +42,8 @@ impl Default for GateLimits {
     }
 }
 
-/// Whom a read is for, so that turns can go round: a number for each client, 0 for nobody in particular.
+/// Whom a read is for, so that turns can go round: a number for each client, 0 for nobody in
+/// particular.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Requester(pub u64);
 
@@ -171,7 +173,8 @@ impl Gate {
         }
     }
 
-    /// Sees that one more may wait. Of a full queue the longest line gives way, if it is longer than the newcomer's.
+    /// Sees that one more may wait. Of a full queue the longest line gives way, if it is longer
+    /// than the newcomer's.
     fn make_room(&self, queue: &mut Queue, requester: Requester) -> Result<()> {
         let waiting: usize = queue.lines.iter().map(Line::len).sum();
         if waiting < self.limits.waiting {
@@ -224,7 +227,8 @@ impl Queue {
         ticket
     }
 
-    /// The next read that may begin now, and whether it has filters. Its requester goes to the end of the round.
+    /// The next read that may begin now, and whether it has filters. Its requester goes to the end
+    /// of the round.
     fn next(&mut self) -> Option<(Waiting, bool)> {
         let may_filter = self.may_begin(true);
         let fits = |line: &Line| !line.plain.is_empty() || (may_filter && !line.filtered.is_empty());
@@ -279,7 +283,8 @@ impl Drop for Turn {
         }
         drop(queue);
 
-        // Not under the lock: a turn that comes back from one who has left is dropped here, and passed on.
+        // Not under the lock: a turn that comes back from one who has left is dropped here, and
+        // passed on.
         for (next, turn) in begun {
             let _ = next.turn.send(Ok(turn));
         }

@@ -1,9 +1,9 @@
 //! The bound on a row, and on the memory that reads of large rows take together.
 //!
-//! A read gives up as soon as a row turns out to be wider than [`RowBounds::unmeasured`]. Then the database is
-//! asked how long the row's values are, what is too large is left out, and the rest is read once there is
-//! [room](ReadMemory) for it. So small rows cost nothing here: neither a length in their queries nor a place in
-//! a queue.
+//! A read gives up as soon as a row turns out to be wider than [`RowBounds::unmeasured`]. Then the
+//! database is asked how long the row's values are, what is too large is left out, and the rest is
+//! read once there is [room](ReadMemory) for it. So small rows cost nothing here: neither a length
+//! in their queries nor a place in a queue.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,22 +20,24 @@ const MIB: u64 = 1024 * 1024;
 pub struct RowBounds {
     /// A value beyond this stands as NULL.
     pub value: u64,
-    /// In a row beyond this its largest values stand as NULL, until the rest fits. A related list counts as one value.
+    /// In a row beyond this its largest values stand as NULL, until the rest fits. A related list
+    /// counts as one value.
     pub row: u64,
     /// A row up to this is read without its length being asked for, and without waiting for room.
     pub unmeasured: u64,
 }
 
 impl Default for RowBounds {
-    /// 64 MiB for a value and for a related list, 128 MiB for a row; 8 MiB are read without further ado.
+    /// 64 MiB for a value and for a related list, 128 MiB for a row; 8 MiB are read without further
+    /// ado.
     fn default() -> RowBounds {
         RowBounds { value: 64 * MIB, row: 128 * MIB, unmeasured: 8 * MIB }
     }
 }
 
 impl RowBounds {
-    /// The lengths of a row's values that must be left out: those beyond the bound, then the largest until the
-    /// rest fits.
+    /// The lengths of a row's values that must be left out: those beyond the bound, then the
+    /// largest until the rest fits.
     #[cfg(any(feature = "sql", test))]
     pub(crate) fn left_out(&self, lengths: &[u64]) -> Vec<usize> {
         let mut out: Vec<usize> = (0..lengths.len()).filter(|&at| lengths[at] > self.value).collect();
@@ -49,11 +51,12 @@ impl RowBounds {
     }
 }
 
-/// The memory that reads of large rows may take together: those of all databases that are opened with the same one.
+/// The memory that reads of large rows may take together: those of all databases that are opened
+/// with the same one.
 ///
-/// A read of a row of some bytes counts as [`FACTOR`](ReadMemory::FACTOR) times that: the driver's buffers, the
-/// values, their encoded form. Who finds no room waits, in the order of coming, without a connection; one that
-/// needs more than there is takes all of it.
+/// A read of a row of some bytes counts as [`FACTOR`](ReadMemory::FACTOR) times that: the driver's
+/// buffers, the values, their encoded form. Who finds no room waits, in the order of coming,
+/// without a connection; one that needs more than there is takes all of it.
 #[derive(Clone, Debug)]
 pub struct ReadMemory {
     free: Arc<Semaphore>,

@@ -1,8 +1,8 @@
 //! Sources: where rows come from.
 //!
-//! A source hands out rows after a cursor, in the list's order, into a sink. To add a kind of database, write a
-//! file like `closure.rs`, or a folder like `sqlite`, and give it its row in `DATABASES`; what SQL databases
-//! share is in `sql`.
+//! A source hands out rows after a cursor, in the list's order, into a sink. To add a kind of
+//! database, write a file like `closure.rs`, or a folder like `sqlite`, and give it its row in
+//! `DATABASES`; what SQL databases share is in `sql`.
 
 mod address;
 mod closure;
@@ -73,10 +73,11 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Where the rows of one resource come from.
 ///
 /// # Contract
-/// - The order of rows is total: no two rows have equal key values, and the order of two rows never changes while their
-///   key values do not.
+/// - The order of rows is total: no two rows have equal key values, and the order of two rows never
+///   changes while their key values do not.
 /// - [`rows`](Source::rows) hands out the rows after a cursor, as they stood at one moment.
-/// - All of it is safe to call from many tasks at once; how many reads run at once is bounded by the implementation.
+/// - All of it is safe to call from many tasks at once; how many reads run at once is bounded by
+///   the implementation.
 pub trait Source: Send + Sync + 'static {
     /// The columns of each row, in the order in which a sink gets their values.
     fn columns(&self) -> &[Column];
@@ -89,26 +90,27 @@ pub trait Source: Send + Sync + 'static {
         &[]
     }
 
-    /// What the values of each column are in JSON, in the order of the columns, as far as that is known
-    /// without a read; none by default. For descriptions of the list only.
+    /// What the values of each column are in JSON, in the order of the columns, as far as that is
+    /// known without a read; none by default. For descriptions of the list only.
     fn described(&self) -> &[Described] {
         &[]
     }
 
-    /// Everything about the source that shapes its rows, as bytes: two sources with the same fingerprint hand
-    /// out the same rows.
+    /// Everything about the source that shapes its rows, as bytes: two sources with the same
+    /// fingerprint hand out the same rows.
     fn fingerprint(&self) -> Vec<u8>;
 
-    /// What the values of a cursor stand for, as bytes: of two sources with the same, each takes the other's
-    /// cursors. That is the database, the table, and the columns of the order with how they are compared. By
-    /// default all that shapes the rows, so that any change refuses older cursors.
+    /// What the values of a cursor stand for, as bytes: of two sources with the same, each takes
+    /// the other's cursors. That is the database, the table, and the columns of the order with how
+    /// they are compared. By default all that shapes the rows, so that any change refuses older
+    /// cursors.
     fn places(&self) -> Vec<u8> {
         self.fingerprint()
     }
 
-    /// Whether a cursor that a client brings can be the place of a row: whether its values are of the types of
-    /// the order's columns. Where it is not, [`rows`](Source::rows) is never asked for what is behind it. By
-    /// default any is.
+    /// Whether a cursor that a client brings can be the place of a row: whether its values are of
+    /// the types of the order's columns. Where it is not, [`rows`](Source::rows) is never asked for
+    /// what is behind it. By default any is.
     fn takes(&self, _place: &Cursor) -> bool {
         true
     }
@@ -121,15 +123,17 @@ pub trait Source: Send + Sync + 'static {
 
     /// Hands the rows that `query` asks for to `sink`, in order.
     ///
-    /// Dropping the future stops the work in the database too. On an error nobody uses what the sink took.
+    /// Dropping the future stops the work in the database too. On an error nobody uses what the
+    /// sink took.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`] or [`ErrorKind::Busy`] as the source fared;
-    /// [`ErrorKind::Schema`] when what is read is not what the fingerprint says any more; the sink's own error
-    /// as it is.
+    /// [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`] or [`ErrorKind::Busy`] as the source
+    /// fared; [`ErrorKind::Schema`] when what is read is not what the fingerprint says any more;
+    /// the sink's own error as it is.
     fn rows<'a>(&'a self, query: Query, sink: &'a mut dyn RowSink) -> BoxFuture<'a, Result<Run>>;
 
-    /// About how many rows a query without a cursor would hand out, for progress bars; `None` when unknown.
+    /// About how many rows a query without a cursor would hand out, for progress bars; `None` when
+    /// unknown.
     fn count<'a>(&'a self, _conditions: Arc<[Condition]>) -> BoxFuture<'a, Option<u64>> {
         Box::pin(std::future::ready(None))
     }
@@ -140,7 +144,8 @@ pub trait Source: Send + Sync + 'static {
 pub struct Presence {
     /// Whether its database has not answered yet.
     pub is_away: bool,
-    /// Whether its columns, order and filters are known: where they are not, no request can be understood.
+    /// Whether its columns, order and filters are known: where they are not, no request can be
+    /// understood.
     pub is_known: bool,
 }
 
@@ -188,8 +193,8 @@ pub struct Filter {
     pub column: String,
     /// What its values must look like.
     pub operand: Operand,
-    /// The whole numbers that the column can hold, where it is known that it holds nothing else: what
-    /// is beyond is never bound.
+    /// The whole numbers that the column can hold, where it is known that it holds nothing else:
+    /// what is beyond is never bound.
     pub range: Option<RangeInclusive<i128>>,
 }
 
@@ -212,7 +217,8 @@ pub enum Operand {
     Text,
 }
 
-/// What a row must fulfil: `column operator values`. Values are always bound, never spliced into SQL.
+/// What a row must fulfil: `column operator values`. Values are always bound, never spliced into
+/// SQL.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Condition {
@@ -250,8 +256,8 @@ pub enum Operator {
     Like,
 }
 
-/// The source of a resource, and how its members come from the source's columns; or *everything* that is wrong
-/// with what was asked.
+/// The source of a resource, and how its members come from the source's columns; or *everything*
+/// that is wrong with what was asked.
 pub(crate) type MadeSource = Result<(Arc<dyn Source>, Fields), Vec<Complaint>>;
 
 /// A database that is open: it knows its tables, and resources over them are made by
@@ -263,11 +269,12 @@ pub trait Database: Sealed + Send + Sync + 'static {
     /// *Everything* that is wrong with the specification.
     fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, MadeSource>;
 
-    /// Looks at the tables again, so that the sources it makes from now on are of what is there. However many ask at
-    /// once, it looks once.
+    /// Looks at the tables again, so that the sources it makes from now on are of what is there.
+    /// However many ask at once, it looks once.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`] or [`ErrorKind::Busy`] as the database fares.
+    /// [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`] or [`ErrorKind::Busy`] as the database
+    /// fares.
     fn look_again(&self) -> BoxFuture<'_, Result<()>>;
 
     /// How its connections fare.
@@ -280,8 +287,8 @@ pub trait Database: Sealed + Send + Sync + 'static {
     /// The tables and views that can be read.
     fn tables(&self) -> Vec<TableInfo>;
 
-    /// What would be slow about a resource that this database can serve, and what is guessed of it, each with
-    /// its remedy.
+    /// What would be slow about a resource that this database can serve, and what is guessed of it,
+    /// each with its remedy.
     fn explain<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Vec<Complaint>>;
 }
 
@@ -306,11 +313,13 @@ pub struct DatabaseOptions {
     pub pool: usize,
     /// Time limit of one read.
     pub timeout: Duration,
-    /// Which database it is, in place of what it says itself: chunks outlast a move to another one of the same name.
+    /// Which database it is, in place of what it says itself: chunks outlast a move to another one
+    /// of the same name.
     pub identity: Option<String>,
     /// The role that reads, in place of the user of the URL.
     pub role: Option<String>,
-    /// Whether rows depend on neither user nor session, so that chunks are shared among all of them.
+    /// Whether rows depend on neither user nor session, so that chunks are shared among all of
+    /// them.
     pub share: bool,
     /// How large its rows may be.
     pub bounds: RowBounds,
@@ -368,7 +377,8 @@ pub(crate) const DATABASES: &[Kind<OpenDatabase>] = &[
 /// Opens the database of a URL.
 ///
 /// # Errors
-/// [`ErrorKind::Config`] when this build has no such kind; what the kind says when it cannot be opened.
+/// [`ErrorKind::Config`] when this build has no such kind; what the kind says when it cannot be
+/// opened.
 pub async fn open_database(options: &DatabaseOptions) -> Result<Arc<dyn Database>> {
     let url = address::read(&options.url)?;
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::style::{Style, Values};
 
-/// A resource as it is written down: a table, which of its rows, in which order, and the members of each row.
+/// A resource as it is written down: a table, which of its rows, in which order, and the members of
+/// each row.
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Spec {
@@ -24,9 +25,11 @@ pub struct Spec {
     pub filters: Option<Vec<String>>,
     /// In whose form values are written, where a column's own style does not say it.
     pub values: Values,
-    /// Whether a value that is too large ([`RowBounds`](crate::source::RowBounds)) fails the list; else it stands as NULL.
+    /// Whether a value that is too large ([`RowBounds`](crate::source::RowBounds)) fails the list;
+    /// else it stands as NULL.
     pub fails_when_too_large: bool,
-    /// Whether the condition holds what no message may say: failures are told without the database's own words.
+    /// Whether the condition holds what no message may say: failures are told without the
+    /// database's own words.
     pub is_discreet: bool,
 }
 
@@ -190,8 +193,8 @@ impl Complaint {
         Complaint { is_note: true, ..Complaint::new(at, message, remedy) }
     }
 
-    /// Leaves out what the database itself says, which may repeat the query or a part of it. It stands behind a
-    /// colon; names of tables and columns stand before it, in backquotes.
+    /// Leaves out what the database itself says, which may repeat the query or a part of it. It
+    /// stands behind a colon; names of tables and columns stand before it, in backquotes.
     pub(crate) fn withhold(&mut self) {
         let quoted = self.message.starts_with("SQLite ")
             || self.message.starts_with("PostgreSQL ")
@@ -255,7 +258,8 @@ impl TableInfo {
 /// What a view reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ViewReads {
-    /// Tables and views, each with a column of it; an empty one where only its rows count, and `None` for all of them.
+    /// Tables and views, each with a column of it; an empty one where only its rows count, and
+    /// `None` for all of them.
     pub columns: Vec<(String, Option<String>)>,
     /// Why it may read more than that.
     pub doubt: Option<String>,

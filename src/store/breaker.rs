@@ -154,7 +154,8 @@ impl Breaker {
         self.now() >= self.rests_until.load(Ordering::Relaxed)
     }
 
-    /// Lets a call through, or says why not: an error of this kind, with the last failure as its cause.
+    /// Lets a call through, or says why not: an error of this kind, with the last failure as its
+    /// cause.
     fn enter(&self, kind: Kind) -> Result<Pass<'_>> {
         if !self.is_open() {
             return Ok(Pass { breaker: self, probes: false });

@@ -21,16 +21,17 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// The share of a shard at least: an entry heavier than its shard is never kept. Chunks are 384 KiB at the most
-/// by default, and 6 MiB where the configuration asks for the largest.
+/// The share of a shard at least: an entry heavier than its shard is never kept. Chunks are 384 KiB
+/// at the most by default, and 6 MiB where the configuration asks for the largest.
 const SHARD: u64 = 16 * 1024 * 1024;
 const SHARDS: u64 = 16;
 
-/// A store in memory. The bound holds at every moment: what is put evicts what is least wanted at once.
+/// A store in memory. The bound holds at every moment: what is put evicts what is least wanted at
+/// once.
 ///
-/// Chunks heavier than the whole store, or than its shard (16 MiB, where the store is that large), are not
-/// kept. The lifetime of a chunk is not enforced here, since the loader judges every chunk by its own age; room
-/// is made by need.
+/// Chunks heavier than the whole store, or than its shard (16 MiB, where the store is that large),
+/// are not kept. The lifetime of a chunk is not enforced here, since the loader judges every chunk
+/// by its own age; room is made by need.
 #[derive(Debug)]
 pub struct Memory {
     chunks: Cache<ChunkKey, Arc<Chunk>, ByBytes, DefaultHashBuilder, Evicts>,

@@ -1,7 +1,9 @@
-//! Values packed by LZ4 on their way to a store that many servers share, where that makes them smaller.
+//! Values packed by LZ4 on their way to a store that many servers share, where that makes them
+//! smaller.
 //!
-//! A packed value is `ckl1`, the length of what it unpacks to (u32, little endian), and one LZ4 block. Any
-//! other value is as it was written, so that servers which pack and servers which do not read each other's.
+//! A packed value is `ckl1`, the length of what it unpacks to (u32, little endian), and one LZ4
+//! block. Any other value is as it was written, so that servers which pack and servers which do not
+//! read each other's.
 
 use std::time::Duration;
 
@@ -60,7 +62,8 @@ impl<R: Remote> Remote for Packed<R> {
     fn take<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Duration, other: &'a str) -> BoxFuture<'a, Result<Taken>> {
         Box::pin(async move {
             let Taken { ours, there } = self.0.take(name, bytes, keep, other).await?;
-            // The lease is taken whatever is there: what does not unpack is no chunk, and will be replaced.
+            // The lease is taken whatever is there: what does not unpack is no chunk, and will be
+            // replaced.
             Ok(Taken { ours, there: there.map(|there| unpack(there.clone()).unwrap_or(there)) })
         })
     }

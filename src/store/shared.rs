@@ -1,10 +1,12 @@
-//! A store that other servers share, over anything that keeps bytes under names for a time: Redis, Memcached.
+//! A store that other servers share, over anything that keeps bytes under names for a time: Redis,
+//! Memcached.
 //!
-//! Names are short and regular: `PREFIXc3:{DIGEST}` a chunk, `PREFIXl3:{DIGEST}` the lease of its load,
-//! `PREFIXg:RESOURCE` a resource's generation. The 3 is the version of the stored form, so that servers of two versions
-//! never meet under a name; generations are for all. The digest is of the whole key and the generation, so that a
-//! purge is one new generation: chunks of an older one are never read again, whoever writes them when, and fade
-//! by their time. The full key stands in the entry and is compared on read.
+//! Names are short and regular: `PREFIXc3:{DIGEST}` a chunk, `PREFIXl3:{DIGEST}` the lease of its
+//! load, `PREFIXg:RESOURCE` a resource's generation. The 3 is the version of the stored form, so
+//! that servers of two versions never meet under a name; generations are for all. The digest is of
+//! the whole key and the generation, so that a purge is one new generation: chunks of an older one
+//! are never read again, whoever writes them when, and fade by their time. The full key stands in
+//! the entry and is compared on read.
 
 use std::{
     sync::{Arc, Weak},
@@ -25,10 +27,10 @@ use crate::{
 /// A call is waited for so long, but for one that writes a chunk, for which nobody waits.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What keeps bytes for many servers. Names are ASCII and at most 250 bytes long; what stands in braces
-/// in a name says which names belong on one machine. Each call ends within [`PATIENCE`], and at once
-/// where the machine that it would ask failed lately; [`set`](Remote::set) when it is its turn and a
-/// little later. A connection over which a call failed is not used again.
+/// What keeps bytes for many servers. Names are ASCII and at most 250 bytes long; what stands in
+/// braces in a name says which names belong on one machine. Each call ends within [`PATIENCE`], and
+/// at once where the machine that it would ask failed lately; [`set`](Remote::set) when it is its
+/// turn and a little later. A connection over which a call failed is not used again.
 pub(super) trait Remote: Send + Sync + 'static {
     /// The bytes under a name.
     fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>>;
@@ -36,17 +38,20 @@ pub(super) trait Remote: Send + Sync + 'static {
     /// Keeps bytes under a name for so long at most; waits behind others that do so.
     fn set<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Duration) -> BoxFuture<'a, Result<()>>;
 
-    /// Keeps bytes under a name where nothing is, and then looks what is under another on the same machine.
+    /// Keeps bytes under a name where nothing is, and then looks what is under another on the same
+    /// machine.
     fn take<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Duration, other: &'a str) -> BoxFuture<'a, Result<Taken>>;
 
     /// Forgets what is under a name if it is exactly this.
     fn give_back<'a>(&'a self, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>>;
 
-    /// What is under a name in each place that keeps copies for itself, where it answers; an error where none does.
+    /// What is under a name in each place that keeps copies for itself, where it answers; an error
+    /// where none does.
     fn copies<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Option<Bytes>>>>;
 
-    /// Keeps a number under a name without end, in each of those places where there is a smaller one or none;
-    /// an error where none takes it. Of two who do so at once, the larger number stays.
+    /// Keeps a number under a name without end, in each of those places where there is a smaller
+    /// one or none; an error where none takes it. Of two who do so at once, the larger number
+    /// stays.
     fn raise_copies<'a>(&'a self, name: &'a str, number: u64) -> BoxFuture<'a, Result<()>>;
 
     /// The largest value that it takes, in bytes.
@@ -92,8 +97,8 @@ impl Shared {
         shared
     }
 
-    /// Asks what a resource's generation is; a place that lost it, or led by a replica that had not heard of
-    /// it, is told again.
+    /// Asks what a resource's generation is; a place that lost it, or led by a replica that had not
+    /// heard of it, is told again.
     async fn ask(&self, resource: &[u8; 16]) -> Result<Generation> {
         let name = self.generation_name(resource);
         let said = |copy: &Option<Bytes>| copy.as_deref().map_or(Generation(0), |bytes| Generation(number_in(bytes)));
@@ -128,7 +133,8 @@ impl Shared {
     }
 }
 
-/// The number that these bytes are the text of, below 2⁵³, as a script in Redis has them exactly; 0 for any others.
+/// The number that these bytes are the text of, below 2⁵³, as a script in Redis has them exactly; 0
+/// for any others.
 pub(super) fn number_in(bytes: &[u8]) -> u64 {
     let number = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
     number.filter(|number| *number < 1 << 53).unwrap_or(0)
@@ -176,8 +182,8 @@ impl Chunks for Shared {
     fn forget<'a>(&'a self, resource: &'a [u8; 16]) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-            // Later than any before, whichever server's clock that was. One that is larger by then is of a
-            // purge that came after this one began.
+            // Later than any before, whichever server's clock that was. One that is larger by then
+            // is of a purge that came after this one began.
             let next = Generation(now.max(self.ask(resource).await?.0 + 1));
             self.remote.raise_copies(&self.generation_name(resource), next.0).await?;
             self.known.learn(resource, next);

@@ -1,4 +1,5 @@
-//! What a server does with a store, done once with a list that no server has: for `chunkflow check`.
+//! What a server does with a store, done once with a list that no server has: for
+//! `chunkflow check`.
 
 use std::{
     sync::Arc,
@@ -28,8 +29,8 @@ const MEETINGS: u32 = 4;
 /// What is written fades after this.
 const KEEP: Duration = Duration::from_secs(10);
 
-/// Everything that keeps servers from using this store, each with what to do about it; nothing where it is in this
-/// process.
+/// Everything that keeps servers from using this store, each with what to do about it; nothing
+/// where it is in this process.
 pub(crate) async fn trial(store: &Store, options: &StoreOptions) -> Vec<Error> {
     if store.agreement().is_none() {
         return vec![];
@@ -65,8 +66,8 @@ pub(crate) async fn trial(store: &Store, options: &StoreOptions) -> Vec<Error> {
     wrong.0
 }
 
-/// Waits until a store answers: the first connection, over TLS to each node of a cluster, may take longer to come
-/// about than a call waits for it.
+/// Waits until a store answers: the first connection, over TLS to each node of a cluster, may take
+/// longer to come about than a call waits for it.
 ///
 /// # Errors
 /// What it said in the last of several calls, or in the first that was an answer.
@@ -128,7 +129,8 @@ async fn try_chunk(chunks: &dyn Chunks, agreement: &dyn Agreement, chunk: &Arc<C
 
     let lease = wrong.note(agreement.lease(&chunk.key, generation, KEEP).await);
     if wrong.note(chunks.put(Arc::clone(chunk), KEEP, generation).await).is_some() {
-        // More than once: calls take turns at several connections, which a balancer may lead to several stores.
+        // More than once: calls take turns at several connections, which a balancer may lead to
+        // several stores.
         for _ in 0..LOOKS {
             let found = wrong.note(chunks.get(&chunk.key, generation).await);
             if found.is_some_and(|found| found.as_ref() != Some(chunk)) {

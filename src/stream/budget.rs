@@ -1,4 +1,5 @@
-//! A bound on the bytes that streams hold together. Nobody ever waits for room: who finds none does with less.
+//! A bound on the bytes that streams hold together. Nobody ever waits for room: who finds none does
+//! with less.
 
 use std::sync::{
     Arc,

@@ -1,8 +1,8 @@
 //! A stream walks the chunks of a list from a cursor to the end, as the body of one response.
 //!
-//! It is a sequence of finished buffers: nothing of a warm chunk is encoded or copied here. While a chunk goes
-//! out, the next one is being fetched; never more than one, but for what a compressed list has read ahead. A
-//! failure ends the body with an error, and so visibly.
+//! It is a sequence of finished buffers: nothing of a warm chunk is encoded or copied here. While a
+//! chunk goes out, the next one is being fetched; never more than one, but for what a compressed
+//! list has read ahead. A failure ends the body with an error, and so visibly.
 
 mod budget;
 mod page;
@@ -58,14 +58,16 @@ pub(crate) struct Ask {
     pub(crate) traced: Traced,
     /// When that was.
     pub(crate) began: Instant,
-    /// After so long a silence something is sent that means nothing, where the format has it; zero: never.
+    /// After so long a silence something is sent that means nothing, where the format has it; zero:
+    /// never.
     pub(crate) heartbeat: Duration,
-    /// Whether it is for what is left in a shared store: then nothing is read faster than that takes it.
+    /// Whether it is for what is left in a shared store: then nothing is read faster than that
+    /// takes it.
     pub(crate) warms: bool,
 }
 
-/// What an operator sees of a stream. A list that goes out at once is over before it could be seen, and costs
-/// nothing here.
+/// What an operator sees of a stream. A list that goes out at once is over before it could be seen,
+/// and costs nothing here.
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server has an operator"))]
 struct Seen {
     /// Who asks, if that is known.
@@ -224,8 +226,8 @@ impl Stream {
         &self.tally
     }
 
-    /// Has an operator see how far it has come, once there is time for that; `fate` knows why it is dropped
-    /// before its end.
+    /// Has an operator see how far it has come, once there is time for that; `fate` knows why it is
+    /// dropped before its end.
     #[cfg(feature = "server")]
     pub(crate) fn show(&mut self, client: Option<IpAddr>, fate: Option<Arc<dyn Fate>>) {
         self.seen = Some(Seen { client, fate, under_way: None });
@@ -325,7 +327,8 @@ impl Stream {
         }
     }
 
-    /// Ends in a failure, since the chunks lead back to a place that was passed; first they are forgotten.
+    /// Ends in a failure, since the chunks lead back to a place that was passed; first they are
+    /// forgotten.
     fn turn_back(&mut self) {
         let forgotten = round::forget(Arc::clone(&self.loader), Arc::clone(&self.list));
         self.next = Next::Waiting(Box::pin(async { Err(forgotten.await) }));
@@ -367,15 +370,16 @@ impl Stream {
         self.counted = self.tally.bytes;
     }
 
-    /// Lines up the end of the body; of a page that had no room for all rows of its limit, with where
-    /// the list goes on and how many of them are left.
+    /// Lines up the end of the body; of a page that had no room for all rows of its limit, with
+    /// where the list goes on and how many of them are left.
     fn end(&mut self, rest: Option<(&Cursor, u64)>) {
         let end = self.list.end(self.tally.rows, self.sum, rest);
         self.line_up(end);
         self.next = Next::Ended;
     }
 
-    /// Lines up a frame, unless it is empty: nobody would ask for it, and the stream would seem unfinished.
+    /// Lines up a frame, unless it is empty: nobody would ask for it, and the stream would seem
+    /// unfinished.
     fn line_up(&mut self, frame: Bytes) {
         if !frame.is_empty() {
             self.frames.push_back(frame);
@@ -408,8 +412,8 @@ impl Body for Stream {
                     return Poll::Ready(None);
                 }
                 Next::Failed(_, told @ false) => {
-                    // hyper loses what it has buffered when an error follows a frame in the same poll: let it
-                    // write first.
+                    // hyper loses what it has buffered when an error follows a frame in the same
+                    // poll: let it write first.
                     *told = true;
                     context.waker().wake_by_ref();
                     return Poll::Pending;

@@ -1,8 +1,8 @@
 //! Pages: what a `limit` asks of a list.
 //!
-//! A page is gathered before its first byte, so that its head can say where the list goes on. Whether
-//! it does never depends on what is in memory, on the format or on the coding: a page that is not the
-//! last always says so. Only how many rows it holds depends on their weight.
+//! A page is gathered before its first byte, so that its head can say where the list goes on.
+//! Whether it does never depends on what is in memory, on the format or on the coding: a page that
+//! is not the last always says so. Only how many rows it holds depends on their weight.
 
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ use crate::{
 
 /// A page ends behind the chunk with which its rows weigh so many bytes.
 ///
-/// With one chunk more it stays within what a stream with a length may hold, unless single rows weigh
-/// as much.
+/// With one chunk more it stays within what a stream with a length may hold, unless single rows
+/// weigh as much.
 const FULL: u64 = (WHOLE - 512 * 1024) as u64;
 
 /// How far a page has come.
@@ -67,7 +67,8 @@ impl Page {
         u64::from(chunk.rows) <= self.left()
     }
 
-    /// The same place, cut where the limit ends the page: what to ask for where a chunk does not fit.
+    /// The same place, cut where the limit ends the page: what to ask for where a chunk does not
+    /// fit.
     fn cut_off(&self, place: &Place) -> Place {
         // It holds fewer rows than a chunk.
         place.cut_at(u32::try_from(self.left()).unwrap_or(u32::MAX))
@@ -101,11 +102,11 @@ impl Page {
         found
     }
 
-    /// Where to look whether any row is behind it, once its limit has ended it; `None` where that is
-    /// known already.
+    /// Where to look whether any row is behind it, once its limit has ended it; `None` where that
+    /// is known already.
     ///
-    /// A chunk that was cut knows it. One whose last row happens to be the page's may end where its read
-    /// ended: then the first chunk of the page behind it tells.
+    /// A chunk that was cut knows it. One whose last row happens to be the page's may end where its
+    /// read ended: then the first chunk of the page behind it tells.
     pub(super) fn unsure(&self, list: &Arc<List>, next: &Cursor) -> Option<Place> {
         let unsure = self.left() == 0 && !self.cut;
         unsure.then(|| Page::new(self.limit, self.demand.clone()).place(list, next.clone()))

@@ -16,10 +16,10 @@ use crate::{
 /// Forgetting the chunks takes so long at most; then the stream ends all the same.
 const FORGETTING: Duration = Duration::from_secs(3);
 
-/// The way that a stream has taken, in constant memory (Brent, An improved Monte Carlo factorization
-/// algorithm, BIT 20, 1980): each place is compared with one that was passed before, and that is
-/// replaced after 1, 2, 4, … places. Where `n` different places lead into a round, it is found after
-/// at most `3 n` steps.
+/// The way that a stream has taken, in constant memory (Brent, An improved Monte Carlo
+/// factorization algorithm, BIT 20, 1980): each place is compared with one that was passed before,
+/// and that is replaced after 1, 2, 4, … places. Where `n` different places lead into a round, it
+/// is found after at most `3 n` steps.
 #[derive(Clone, Debug)]
 pub(super) struct Way {
     passed: Cursor,

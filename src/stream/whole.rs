@@ -1,4 +1,5 @@
-//! Lists that are all in memory: they go out with their length, or at least without a look-up for each chunk.
+//! Lists that are all in memory: they go out with their length, or at least without a look-up for
+//! each chunk.
 
 use std::sync::Arc;
 
@@ -13,8 +14,8 @@ use crate::{
     survey::{self, Behind},
 };
 
-/// What is known of a stream that nobody has begun: how its first chunk would be come by, its length, and where
-/// its limit ends it.
+/// What is known of a stream that nobody has begun: how its first chunk would be come by, its
+/// length, and where its limit ends it.
 #[derive(Debug, Default)]
 pub(crate) struct Glimpse {
     pub(crate) first: Option<How>,
@@ -108,8 +109,9 @@ impl Stream {
         self.length = Some(self.lined_up() as u64);
     }
 
-    /// Finds out whether all the rest is at hand; if so, it is lined up and the body's length is known. `first`
-    /// is the first chunk where the whole list is asked for: what is found behind it is noted.
+    /// Finds out whether all the rest is at hand; if so, it is lined up and the body's length is
+    /// known. `first` is the first chunk where the whole list is asked for: what is found behind it
+    /// is noted.
     pub(super) fn measure(&mut self, first: Option<&Arc<Chunk>>) {
         let rest = match self.rest_at_hand() {
             Rest::All(rest) => rest,
@@ -157,8 +159,8 @@ impl Stream {
         self.list.survey().note(first, rest, all, self.loader.now(), oldest.saturating_add(ttl));
     }
 
-    /// Notes a list that is too much to be gathered, as far as it is at hand and fresh, and goes along that;
-    /// `rest` is what is known behind the first chunk.
+    /// Notes a list that is too much to be gathered, as far as it is at hand and fresh, and goes
+    /// along that; `rest` is what is known behind the first chunk.
     fn note_trail(&mut self, first: &Arc<Chunk>, rest: Vec<(Option<Place>, Found)>) {
         let fresh = |found: Found| matches!(found.how, How::Fresh(_)).then_some(found.chunk);
         let behind = |chunk: &Arc<Chunk>| {

@@ -1,17 +1,17 @@
 //! JSON texts of a database, embedded in a list.
 //!
-//! What is embedded must be read by every client, or one value would spoil the whole list: it is valid, in
-//! UTF-8, on one line, nested no deeper than most parsers allow, and has no number that would be read as
-//! infinity. Everything else stands as text. Digits beyond a double's precision stay, and so do members of one
-//! name: parsers agree to take them.
+//! What is embedded must be read by every client, or one value would spoil the whole list: it is
+//! valid, in UTF-8, on one line, nested no deeper than most parsers allow, and has no number that
+//! would be read as infinity. Everything else stands as text. Digits beyond a double's precision
+//! stay, and so do members of one name: parsers agree to take them.
 
 use std::borrow::Cow;
 
 use super::{Output, beyond_ascii, escape, plain_prefix, string};
 use crate::flaw::Flaw;
 
-/// The levels of a JSON text that is embedded. A list adds five around it: its own object and array, the row's,
-/// and those of a related list.
+/// The levels of a JSON text that is embedded. A list adds five around it: its own object and
+/// array, the row's, and those of a related list.
 const LEVELS: usize = 128;
 
 /// A number with so few digits and no exponent is within a double's range.
@@ -47,8 +47,9 @@ fn valid<'a>(text: &'a [u8], out: &mut Output) -> Option<Cow<'a, str>> {
     Some(text)
 }
 
-/// Appends a valid JSON text on one line: without white space between its tokens, with what [`string`] escapes
-/// escaped, and with half surrogate pairs, which strict clients refuse, as U+FFFD.
+/// Appends a valid JSON text on one line: without white space between its tokens, with what
+/// [`string`] escapes escaped, and with half surrogate pairs, which strict clients refuse, as
+/// U+FFFD.
 ///
 /// # Errors
 /// Why it cannot be embedded; what was appended until then is of no use.
@@ -152,7 +153,8 @@ enum Surrogate {
     Pair,
 }
 
-/// Whether an escape sequence is a surrogate, and whether its other half follows; `None` for every other escape.
+/// Whether an escape sequence is a surrogate, and whether its other half follows; `None` for every
+/// other escape.
 fn surrogate(escaped: &[u8]) -> Option<Surrogate> {
     let unit = |escaped: &[u8]| {
         let digits = escaped.strip_prefix(b"\\u")?.get(..4)?;
@@ -168,7 +170,8 @@ fn surrogate(escaped: &[u8]) -> Option<Surrogate> {
     }
 }
 
-/// Embeds any bytes as a JSON column's, for fuzzing: what comes of it is JSON that every client reads.
+/// Embeds any bytes as a JSON column's, for fuzzing: what comes of it is JSON that every client
+/// reads.
 #[cfg(any(fuzzing, test))]
 pub(crate) fn fuzz_json(text: &[u8]) {
     let mut out = Output::default();

@@ -1,8 +1,8 @@
 //! Rows and values as JSON text, for every format and source that needs it.
 //!
-//! Text is scanned 16 bytes at a time for what cannot stand as it is; plain ASCII is one copy. Beside what JSON
-//! demands, U+007F to U+009F, U+2028 and U+2029 are escaped: clients that split lines by Unicode's rules would
-//! cut NDJSON there.
+//! Text is scanned 16 bytes at a time for what cannot stand as it is; plain ASCII is one copy.
+//! Beside what JSON demands, U+007F to U+009F, U+2028 and U+2029 are escaped: clients that split
+//! lines by Unicode's rules would cut NDJSON there.
 
 mod json;
 
@@ -21,7 +21,8 @@ use crate::{
 pub(crate) struct Output {
     /// The bytes so far; an encoder only appends.
     pub(crate) bytes: Vec<u8>,
-    /// What values stand otherwise than they were; an encoder only adds, and who calls it takes them out.
+    /// What values stand otherwise than they were; an encoder only adds, and who calls it takes
+    /// them out.
     pub(crate) flaws: Flaws,
 }
 
@@ -137,8 +138,8 @@ fn null(out: &mut Output) {
     out.bytes.extend_from_slice(b"null");
 }
 
-/// The digits of a decimal number, where they are one of JSON; NaN and the infinities are none, and everything
-/// else that is none has no form here.
+/// The digits of a decimal number, where they are one of JSON; NaN and the infinities are none, and
+/// everything else that is none has no form here.
 pub(crate) fn decimal<'a>(digits: &'a [u8], out: &mut Output) -> Option<&'a [u8]> {
     if is_number(digits) {
         return Some(digits);

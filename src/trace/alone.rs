@@ -1,5 +1,5 @@
-//! What stands in the place of `remote` in a build without OpenTelemetry: the log tells of traces, and spans are the
-//! embedding program's affair.
+//! What stands in the place of `remote` in a build without OpenTelemetry: the log tells of traces,
+//! and spans are the embedding program's affair.
 
 use http::HeaderMap;
 use tracing::Span;

@@ -1,7 +1,9 @@
-//! Traces: which trace a request belongs to, for its lines in the log, and the spans of what is done for it.
+//! Traces: which trace a request belongs to, for its lines in the log, and the spans of what is
+//! done for it.
 //!
-//! Spans are `tracing`'s, of target `chunkflow::trace` and level DEBUG: a program with a subscriber of its own gets
-//! them too. Where nobody wants them none is made, and what is near at hand has none in any case.
+//! Spans are `tracing`'s, of target `chunkflow::trace` and level DEBUG: a program with a subscriber
+//! of its own gets them too. Where nobody wants them none is made, and what is near at hand has
+//! none in any case.
 
 mod parent;
 #[cfg(not(feature = "otlp"))]
@@ -37,8 +39,8 @@ pub(crate) struct Trace {
     begun: OnceLock<Traced>,
 }
 
-/// What is done for a request, as its trace has it; by default it has none. It is carried to each chunk, and so is
-/// one word.
+/// What is done for a request, as its trace has it; by default it has none. It is carried to each
+/// chunk, and so is one word.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Traced(Option<Arc<Part>>);
 
@@ -78,7 +80,8 @@ impl Trace {
         wanted.then(|| Arc::new(Trace { parent, begun: OnceLock::new() }))
     }
 
-    /// Which trace it is, as far as is known: one that begins here has its id once its first span is made.
+    /// Which trace it is, as far as is known: one that begins here has its id once its first span
+    /// is made.
     #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server has an access log"))]
     pub(crate) fn id(&self) -> Option<TraceId> {
         let begun = self.begun.get().and_then(Traced::id);

@@ -47,8 +47,8 @@ impl Parent {
         Parent::read(only.as_bytes())
     }
 
-    /// Reads a field: `00-TRACE-SPAN-FLAGS`. Of a version that is not known yet, what stands in these places is
-    /// read, and of the flags the first bit (§4.3).
+    /// Reads a field: `00-TRACE-SPAN-FLAGS`. Of a version that is not known yet, what stands in
+    /// these places is read, and of the flags the first bit (§4.3).
     fn read(field: &[u8]) -> Option<Parent> {
         let (known, behind) = field.split_at_checked(LENGTH)?;
         let dashes = [2, 35, 52].iter().all(|at| known[*at] == b'-');
@@ -90,8 +90,8 @@ fn hexadecimal<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// What tracing systems add for themselves, which is passed on as it is: all fields as one list, as many of its
-/// members from the left as there is room for.
+/// What tracing systems add for themselves, which is passed on as it is: all fields as one list, as
+/// many of its members from the left as there is room for.
 #[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "spans alone carry it on"))]
 pub(crate) fn state(headers: &HeaderMap) -> String {
     let fields = headers.get_all("tracestate").iter().filter_map(|field| field.to_str().ok());
@@ -110,8 +110,8 @@ pub(crate) fn state(headers: &HeaderMap) -> String {
     state
 }
 
-/// Reads any bytes as a `traceparent`, for the fuzz target: what is read, written as version 00, is read as the
-/// same again.
+/// Reads any bytes as a `traceparent`, for the fuzz target: what is read, written as version 00, is
+/// read as the same again.
 #[cfg(any(fuzzing, test))]
 pub(crate) fn fuzz_traceparent(bytes: &[u8]) {
     let Some(parent) = Parent::read(bytes) else { return };

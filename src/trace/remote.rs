@@ -16,8 +16,8 @@ use super::{Parent, TraceId, parent};
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server sends them itself"))]
 pub(crate) const SENDS: bool = true;
 
-/// Takes a new span of a request into its client's trace, unless it is within a span of the embedding program
-/// already, and starts it. Says which trace it is in.
+/// Takes a new span of a request into its client's trace, unless it is within a span of the
+/// embedding program already, and starts it. Says which trace it is in.
 pub(super) fn begin(span: &Span, parent: Option<Parent>, headers: &HeaderMap) -> Option<TraceId> {
     if span.is_disabled() {
         return None;

@@ -1,9 +1,9 @@
-//! The spans, each with its fields: by the conventions of OpenTelemetry where those have a name for what is told
-//! (<https://opentelemetry.io/docs/specs/semconv/>).
+//! The spans, each with its fields: by the conventions of OpenTelemetry where those have a name for
+//! what is told (<https://opentelemetry.io/docs/specs/semconv/>).
 //!
-//! Each names what it is within, since loads belong to no task of a request's; what a request has no span for
-//! has none either. A span ends when this module says so, not when the last handle of it is gone: what it began
-//! may go on.
+//! Each names what it is within, since loads belong to no task of a request's; what a request has
+//! no span for has none either. A span ends when this module says so, not when the last handle of
+//! it is gone: what it began may go on.
 
 use std::{fmt::Display, net::IpAddr};
 
@@ -67,7 +67,8 @@ impl Asked<'_> {
     }
 }
 
-/// The span of a request for which there is no answer yet: where there never is one, its client has left.
+/// The span of a request for which there is no answer yet: where there never is one, its client has
+/// left.
 pub(crate) struct Unanswered(Span);
 
 impl Unanswered {

@@ -22,7 +22,8 @@ use crate::{
     metrics::{Fate, Way as UnderWay},
 };
 
-/// The body of a response. A body that ends with an error is a cut list; the server must make that visible.
+/// The body of a response. A body that ends with an error is a cut list; the server must make that
+/// visible.
 #[derive(Debug)]
 pub struct Body(Inner);
 
@@ -38,15 +39,16 @@ impl Body {
         Body(Inner::Bytes(Bytes::new()))
     }
 
-    /// Calls `then` when the body is dropped, if it is a stream: with what it did, however it ended.
+    /// Calls `then` when the body is dropped, if it is a stream: with what it did, however it
+    /// ended.
     pub fn on_end(&mut self, then: impl FnOnce(&Tally) + Send + 'static) {
         if let Inner::Stream(stream) = &mut self.0 {
             stream.on_end(then);
         }
     }
 
-    /// Has a stream break its silence after so long at most, where its format has a way to: the answer to
-    /// a write is all that tells of some clients whether they are still there.
+    /// Has a stream break its silence after so long at most, where its format has a way to: the
+    /// answer to a write is all that tells of some clients whether they are still there.
     #[cfg(feature = "server")]
     pub(crate) fn probe(&mut self, every: Duration) {
         if let Inner::Stream(stream) = &mut self.0 {
@@ -63,7 +65,8 @@ impl Body {
         }
     }
 
-    /// Has an operator see a stream, once there is time for that; `fate` knows why it is dropped before its end.
+    /// Has an operator see a stream, once there is time for that; `fate` knows why it is dropped
+    /// before its end.
     #[cfg(feature = "server")]
     pub(crate) fn show(&mut self, client: Option<IpAddr>, fate: Option<Arc<dyn Fate>>) {
         if let Inner::Stream(stream) = &mut self.0 {
@@ -89,7 +92,8 @@ impl Body {
         }
     }
 
-    /// How many rows the frames so far belong to, counting the chunk that goes out whole; 0 where the body is no list.
+    /// How many rows the frames so far belong to, counting the chunk that goes out whole; 0 where
+    /// the body is no list.
     pub fn rows(&self) -> u64 {
         match &self.0 {
             Inner::Bytes(_) => 0,

@@ -19,7 +19,8 @@ use crate::{
 /// The address of the server where nothing better is known.
 const NOWHERE: &str = "/";
 
-/// What was made last, in each version. Hosts are no part of it, so that nobody makes many by inventing some.
+/// What was made last, in each version. Hosts are no part of it, so that nobody makes many by
+/// inventing some.
 #[derive(Default)]
 pub(super) struct Description {
     usual: ArcSwapOption<Made>,

@@ -1,7 +1,8 @@
 //! Failures as `EventSource` needs them.
 //!
 //! It comes back by itself after a stream that ends, but gives up for good at any status but 200
-//! (WHATWG HTML §9.2.3). So a failure that will pass is an empty stream that says when to come back.
+//! (WHATWG HTML §9.2.3). So a failure that will pass is an empty stream that says when to come
+//! back.
 
 use std::future::Future;
 

@@ -1,4 +1,5 @@
-//! What there is to see of the machine, as metrics: what it counts, and how its databases and its store fare.
+//! What there is to see of the machine, as metrics: what it counts, and how its databases and its
+//! store fare.
 
 use std::sync::Arc;
 
@@ -12,8 +13,9 @@ use crate::{
 type OfPool = fn(&PoolState) -> u64;
 
 impl Chunkflow {
-    /// The same, with a database whose connections are told of in [`exposition`](Chunkflow::exposition). Give its
-    /// resources the same name in [`ResourceOptions::database`](crate::ResourceOptions::database).
+    /// The same, with a database whose connections are told of in
+    /// [`exposition`](Chunkflow::exposition). Give its resources the same name in
+    /// [`ResourceOptions::database`](crate::ResourceOptions::database).
     #[must_use]
     pub fn with_database(mut self, name: &str, database: Arc<dyn Database>) -> Chunkflow {
         self.0.loader.metrics().database(name);
@@ -42,8 +44,8 @@ impl Chunkflow {
         self.0.databases.iter().map(|(name, database)| (&**name, database))
     }
 
-    /// All metrics as text: [`Chunkflow::metrics`], and the state of databases and store. What is known of a process
-    /// is for the server to add.
+    /// All metrics as text: [`Chunkflow::metrics`], and the state of databases and store. What is
+    /// known of a process is for the server to add.
     pub fn exposition(&self, format: MetricsFormat) -> String {
         let mut exposition = Exposition::new(format);
         self.expose(&mut exposition);

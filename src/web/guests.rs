@@ -1,5 +1,5 @@
-//! Resources that no name leads to: they are made for one request, or for some. What is kept of them is for the next
-//! that is equal, and has a bound; nothing of it keeps the resource.
+//! Resources that no name leads to: they are made for one request, or for some. What is kept of
+//! them is for the next that is equal, and has a bound; nothing of it keeps the resource.
 
 use std::{fmt, sync::Arc, time::Duration};
 

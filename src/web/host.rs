@@ -7,11 +7,12 @@ use crate::error::{Error, Kind, Result};
 /// The host that a request names; `None` where it names none.
 ///
 /// A request line that names one decides, as it says where the request was meant to go; what `Host`
-/// says then is nothing to HTTP/1.1 (RFC 9112 §3.2.2), but may not differ in HTTP/2 (RFC 9113 §8.3.1).
+/// says then is nothing to HTTP/1.1 (RFC 9112 §3.2.2), but may not differ in HTTP/2 (RFC 9113
+/// §8.3.1).
 ///
 /// # Errors
-/// When there is more than one `Host` field, or one that can be no host, whatever the line says (RFC
-/// 9112 §3.2).
+/// When there is more than one `Host` field, or one that can be no host, whatever the line says
+/// (RFC 9112 §3.2).
 pub(crate) fn named<B>(request: &Request<B>) -> Result<Option<&str>> {
     let mut fields = request.headers().get_all(header::HOST).iter();
     let field = fields.next().map(|field| field.to_str().unwrap_or("?"));

@@ -67,14 +67,15 @@ use crate::{
     trace::Traced,
 };
 
-/// Bytes that streams with a known length may hold in memory together; beyond it streams go out without a length.
+/// Bytes that streams with a known length may hold in memory together; beyond it streams go out
+/// without a length.
 const WHOLE_BUDGET: usize = 256 * 1024 * 1024;
 
 /// Proxies cut a silence of 60 seconds.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// The scheme and host that absolute links begin with (`https://www.example.com`). A program that knows better than
-/// the `Host` header puts one into the request's extensions.
+/// The scheme and host that absolute links begin with (`https://www.example.com`). A program that
+/// knows better than the `Host` header puts one into the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(pub String);
 
@@ -146,16 +147,17 @@ impl Chunkflow {
         }))
     }
 
-    /// The same with another time after which a stream that waits for rows sends something that means nothing:
-    /// white space between two rows of JSON or NDJSON, a comment of server-sent events. Zero: never.
+    /// The same with another time after which a stream that waits for rows sends something that
+    /// means nothing: white space between two rows of JSON or NDJSON, a comment of server-sent
+    /// events. Zero: never.
     #[must_use]
     pub fn with_heartbeat(mut self, heartbeat: Duration) -> Chunkflow {
         Arc::make_mut(&mut self.0).heartbeat = heartbeat;
         self
     }
 
-    /// The same with or without the page that stands at `/` for browsers; without it they too get JSON there.
-    /// By default it is there.
+    /// The same with or without the page that stands at `/` for browsers; without it they too get
+    /// JSON there. By default it is there.
     #[must_use]
     pub fn with_landing(mut self, has_page: bool) -> Chunkflow {
         Arc::make_mut(&mut self.0).landing = Landing::new(has_page);
@@ -172,7 +174,8 @@ impl Chunkflow {
         self
     }
 
-    /// The same store, loads under way and counters, without a resource: for resources that take the place of these.
+    /// The same store, loads under way and counters, without a resource: for resources that take
+    /// the place of these.
     #[must_use]
     pub fn without_resources(&self) -> Chunkflow {
         Chunkflow(Arc::new(Inner {
@@ -185,8 +188,8 @@ impl Chunkflow {
         }))
     }
 
-    /// The resources of the moment, in the order in which they were given. One whose table changes is made
-    /// again, and then is another.
+    /// The resources of the moment, in the order in which they were given. One whose table changes
+    /// is made again, and then is another.
     pub fn resources(&self) -> Vec<Arc<Resource>> {
         self.0.slots.iter().map(|slot| Arc::clone(&slot.now())).collect()
     }
@@ -210,15 +213,17 @@ impl Chunkflow {
         self.0.loader.metrics()
     }
 
-    /// Answers a request for `/RESOURCE` or `/RESOURCE.EXTENSION`; for `/`, which says what resources
-    /// there are, to browsers by a page and to others as JSON; and for `/openapi.json`.
+    /// Answers a request for `/RESOURCE` or `/RESOURCE.EXTENSION`; for `/`, which says what
+    /// resources there are, to browsers by a page and to others as JSON; and for `/openapi.json`.
     ///
-    /// Returns once the first chunk is in hand, so that a source that is down is a 503 and not a cut list.
-    /// Every failure is an `application/problem+json` response, but for what passes where `EventSource` asks:
-    /// that is told to come back. Needs a tokio runtime; dropping the future or the body stops the work.
+    /// Returns once the first chunk is in hand, so that a source that is down is a 503 and not a
+    /// cut list. Every failure is an `application/problem+json` response, but for what passes where
+    /// `EventSource` asks: that is told to come back. Needs a tokio runtime; dropping the future or
+    /// the body stops the work.
     ///
-    /// An [`Origin`] in the request's extensions is what absolute links begin with, a [`Requester`] whom loads count
-    /// for, a [`Format`] what a path without an extension is answered in, whatever `Accept` says.
+    /// An [`Origin`] in the request's extensions is what absolute links begin with, a [`Requester`]
+    /// whom loads count for, a [`Format`] what a path without an extension is answered in, whatever
+    /// `Accept` says.
     pub fn respond<B>(&self, request: &Request<B>) -> impl Future<Output = Response<Body>> + Send + use<B> {
         let origin = origin(request);
         let front = self.front(request, origin);
@@ -231,17 +236,20 @@ impl Chunkflow {
         }
     }
 
-    /// Answers a request for a list that no path here leads to: of a resource that is made for this request, or of one
-    /// for which the program has paths of its own. Everything else is as [`respond`](Chunkflow::respond) says;
-    /// of the address only the query is looked at, so that nothing is a 404 here.
+    /// Answers a request for a list that no path here leads to: of a resource that is made for this
+    /// request, or of one for which the program has paths of its own. Everything else is as
+    /// [`respond`](Chunkflow::respond) says; of the address only the query is looked at, so that
+    /// nothing is a 404 here.
     ///
-    /// Two resources with the same name, source and fields have the same chunks and loads, however often they are
-    /// made; of a source that is what [`Source::fingerprint`](crate::source::Source::fingerprint) says. **What a closure
-    /// holds is no part of that**: where it shapes the rows (a tenant, a user, a search), say so by
+    /// Two resources with the same name, source and fields have the same chunks and loads, however
+    /// often they are made; of a source that is what
+    /// [`Source::fingerprint`](crate::source::Source::fingerprint) says. **What a closure holds is
+    /// no part of that**: where it shapes the rows (a tenant, a user, a search), say so by
     /// [`Closure::version`](crate::source::Closure::version), or one client gets another's rows.
     ///
-    /// Nothing is kept of the resource but its chunks, and where it is counted: by its name for the first hundred
-    /// names, and together as `-/others` beyond. One whose table has changed is made again for this request alone.
+    /// Nothing is kept of the resource but its chunks, and where it is counted: by its name for the
+    /// first hundred names, and together as `-/others` beyond. One whose table has changed is made
+    /// again for this request alone.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -283,25 +291,26 @@ impl Chunkflow {
         }
     }
 
-    /// Forgets the chunks of a resource, on every server that shares the store: at once here, elsewhere within
-    /// two seconds. No stream that begins after that holds rows that were read before.
+    /// Forgets the chunks of a resource, on every server that shares the store: at once here,
+    /// elsewhere within two seconds. No stream that begins after that holds rows that were read
+    /// before.
     ///
     /// # Errors
-    /// When the store fails, and then the chunks may still be there; [`Kind::Unavailable`] while nobody knows what the
-    /// resource is.
+    /// When the store fails, and then the chunks may still be there; [`Kind::Unavailable`] while
+    /// nobody knows what the resource is.
     pub async fn purge(&self, resource: &Resource) -> Result<()> {
         is_known(resource)?;
         self.0.loader.forget(&resource.digest()).await
     }
 
-    /// The generation of a resource's chunks, which changes when they are purged; `None` where the store has not said
-    /// it.
+    /// The generation of a resource's chunks, which changes when they are purged; `None` where the
+    /// store has not said it.
     pub fn generation(&self, resource: &Resource) -> Option<Generation> {
         self.0.loader.generation(&resource.digest())
     }
 
-    /// The resources whose database has not answered since the start: they are served as far as their chunks
-    /// are in the store.
+    /// The resources whose database has not answered since the start: they are served as far as
+    /// their chunks are in the store.
     pub fn away(&self) -> impl Iterator<Item = &str> {
         let away = self.0.slots.iter().filter(|slot| slot.now().source().presence().is_away);
         away.map(|slot| slot.name())
@@ -399,7 +408,8 @@ pub(crate) fn path_of(name: &str) -> String {
 /// Whether requests for a resource can be understood.
 ///
 /// # Errors
-/// [`Kind::Unavailable`] where its database has been away since the start, and what it is has not been kept.
+/// [`Kind::Unavailable`] where its database has been away since the start, and what it is has not
+/// been kept.
 fn is_known(resource: &Resource) -> Result<()> {
     if resource.source().presence().is_known {
         return Ok(());

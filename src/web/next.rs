@@ -9,8 +9,8 @@ use crate::{cursor::Cursor, seal::Seal};
 /// What would end the link, or cannot stand in a field's value; all else is as the client sent it.
 const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`');
 
-/// Says where the list goes on, if it does: by a link relative to the request's own path, which stays
-/// right where a proxy or an application serves the list under another.
+/// Says where the list goes on, if it does: by a link relative to the request's own path, which
+/// stays right where a proxy or an application serves the list under another.
 pub(super) fn add_link(headers: &mut HeaderMap, query: Option<&str>, goes_on: Option<&Cursor>, seal: &Seal) {
     let Some(cursor) = goes_on else { return };
     let pairs = query.unwrap_or_default().split('&');

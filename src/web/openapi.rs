@@ -1,7 +1,8 @@
 //! The lists as OpenAPI 3.1 describes an interface (<https://spec.openapis.org/oas/v3.1.1>).
 //!
-//! Clients are generated from it, so each schema takes every row that the list can show. OpenAPI 3.1
-//! has no words for a stream of objects; 3.2 has, and is written where `?openapi=3.2` asks for it.
+//! Clients are generated from it, so each schema takes every row that the list can show. OpenAPI
+//! 3.1 has no words for a stream of objects; 3.2 has, and is written where `?openapi=3.2` asks for
+//! it.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -108,9 +109,9 @@ fn info() -> Json {
     ])
 }
 
-/// A name for the rows of each list, by which a generator can call a type and a function: letters, digits and single
-/// `_` between them. No two are alike in their letters and digits without regard to case, since generators
-/// put names into the form of their language.
+/// A name for the rows of each list, by which a generator can call a type and a function: letters,
+/// digits and single `_` between them. No two are alike in their letters and digits without regard
+/// to case, since generators put names into the form of their language.
 fn schema_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut taken = HashSet::from(["problem".to_owned()]);
     let unique = |name: &str| {

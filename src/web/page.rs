@@ -1,7 +1,8 @@
-//! A page for a browser: two files put together, without a build step, that asks for nothing of other servers.
+//! A page for a browser: two files put together, without a build step, that asks for nothing of
+//! other servers.
 //!
-//! Its policy (Content Security Policy Level 3, W3C) names its own script and style by their hashes,
-//! so that a browser runs nothing else, also where a row or a name holds a script.
+//! Its policy (Content Security Policy Level 3, W3C) names its own script and style by their
+//! hashes, so that a browser runs nothing else, also where a row or a name holds a script.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -10,7 +11,8 @@ use sha2::{Digest, Sha256};
 
 use super::{Body, reply::insert_always};
 
-/// What pages begin with: the head of the document, and what they look like together. It ends within `<style>`.
+/// What pages begin with: the head of the document, and what they look like together. It ends
+/// within `<style>`.
 const HEAD: &str = include_str!("head.html");
 
 /// A page as it is sent.
@@ -20,7 +22,8 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// The page that goes on with this: the rest of its only `<style>`, a title, and a body with one `<script>`.
+    /// The page that goes on with this: the rest of its only `<style>`, a title, and a body with
+    /// one `<script>`.
     pub(crate) fn new(rest: &str) -> Page {
         let text = whole(rest);
         let mut headers = HeaderMap::new();

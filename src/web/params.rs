@@ -27,7 +27,8 @@ pub(super) struct Params {
     pub(super) conditions: Vec<Condition>,
 }
 
-/// Reads a query string against what the resource allows; anything unknown is an error that says what is allowed.
+/// Reads a query string against what the resource allows; anything unknown is an error that says
+/// what is allowed.
 pub(super) fn parse(query: &str, resource: &Resource) -> Result<Params> {
     let mut params = Params { after: Cursor::start(), limit: None, conditions: vec![] };
     let mut seen = (false, false);
@@ -55,8 +56,8 @@ pub(super) fn parse(query: &str, resource: &Resource) -> Result<Params> {
 }
 
 impl Params {
-    /// Goes on behind the event with this id; where it says how many rows are left of a limit, to no
-    /// more than those.
+    /// Goes on behind the event with this id; where it says how many rows are left of a limit, to
+    /// no more than those.
     pub(super) fn resume(&mut self, id: &str, resource: &Resource) -> Result<()> {
         let (place, left) = match id.split_once(LEFT) {
             Some((place, left)) => (place, Some(limit(left)?)),
@@ -158,8 +159,8 @@ fn condition(name: &str, value: &str, filters: &[Filter]) -> Result<Condition> {
     Ok(within(Condition { column: name.to_owned(), operator, values }, filter))
 }
 
-/// The same condition where a value is beyond the whole numbers that the column can hold, and so can
-/// not be bound as one: every value there is on the same side of it.
+/// The same condition where a value is beyond the whole numbers that the column can hold, and so
+/// can not be bound as one: every value there is on the same side of it.
 fn within(mut condition: Condition, filter: &Filter) -> Condition {
     let Some(range) = &filter.range else { return condition };
     let side = |text: &String| match whole(text) {

@@ -1,4 +1,5 @@
-//! Lists that were asked for without filters, kept so that the next request for one need not make it again.
+//! Lists that were asked for without filters, kept so that the next request for one need not make
+//! it again.
 
 use std::sync::{Arc, RwLock};
 

@@ -86,8 +86,8 @@ struct Details<'a> {
 }
 
 impl Problem {
-    /// The response. What caused the failure inside (a driver's words, a file's path) is for the log and not
-    /// for clients.
+    /// The response. What caused the failure inside (a driver's words, a file's path) is for the
+    /// log and not for clients.
     pub(crate) fn response(&self) -> Response<Body> {
         let internal = self.status.is_server_error();
         let (detail, remedy) = match self.error.kind() {
@@ -163,7 +163,8 @@ pub(crate) fn not_taken(own: &OwnPath, method: &Method) -> Response<Body> {
     Problem { status: StatusCode::METHOD_NOT_ALLOWED, error, allow: Some(own.methods) }.response()
 }
 
-/// A response without a body, which nobody keeps either: a shared cache would end everybody's events with one client's.
+/// A response without a body, which nobody keeps either: a shared cache would end everybody's
+/// events with one client's.
 pub(crate) fn no_content() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;

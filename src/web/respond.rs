@@ -27,7 +27,8 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 impl Chunkflow {
-    /// Answers a request for a list, where the scheme and host that absolute links begin with are known, and who asks.
+    /// Answers a request for a list, where the scheme and host that absolute links begin with are
+    /// known, and who asks.
     pub(crate) fn respond_from<B>(
         &self,
         request: &Request<B>,
@@ -38,7 +39,8 @@ impl Chunkflow {
         self.answer(found, request, origin, asker)
     }
 
-    /// The same, where it is known already for which list, and in which format if something says it.
+    /// The same, where it is known already for which list, and in which format if something says
+    /// it.
     pub(super) fn answer<B>(
         &self,
         found: Result<(Arc<Slot>, Option<Format>), Problem>,
@@ -164,7 +166,8 @@ impl Chunkflow {
         with(headers, Body::empty())
     }
 
-    /// The resource of a path, and the format its extension names. An exact name wins over a name with an extension.
+    /// The resource of a path, and the format its extension names. An exact name wins over a name
+    /// with an extension.
     fn find(&self, path: &str) -> Result<(&Arc<Slot>, Option<Format>), Problem> {
         let name = resource_of(path)?;
         if let Some(slot) = self.slot(&name) {
@@ -215,7 +218,8 @@ impl AskedList {
     async fn answer(mut self, inner: &Inner) -> Result<Response<Body>, Problem> {
         let begun = Stream::begin(&inner.loader, self.ask.clone(), &inner.budget).await;
         let stream = match begun {
-            // Nothing has gone out yet, so that the list of the table as it is now is as good an answer.
+            // Nothing has gone out yet, so that the list of the table as it is now is as good an
+            // answer.
             Err(error) if error.kind() == Kind::Schema => {
                 self.ask = self.anew(inner).await.ok_or(error)?;
                 Stream::begin(&inner.loader, self.ask.clone(), &inner.budget).await?
@@ -238,7 +242,8 @@ impl AskedList {
         Ok(with(headers, Body::from(stream)))
     }
 
-    /// The same of the resource as it is made again; `None` where it is not, or its cursors or filters are others.
+    /// The same of the resource as it is made again; `None` where it is not, or its cursors or
+    /// filters are others.
     async fn anew(&self, inner: &Inner) -> Option<Ask> {
         let old = &self.ask.list;
         self.slot.renewed(&inner.recent).await;
@@ -316,7 +321,8 @@ pub(super) fn heads() -> Vec<HeaderMap> {
     Format::all().map(head).collect()
 }
 
-/// With a length, a proxy may hold the list for slow clients; without one it is to pass on what comes.
+/// With a length, a proxy may hold the list for slow clients; without one it is to pass on what
+/// comes.
 fn known_length(headers: &mut HeaderMap, length: Option<u64>) {
     match length {
         Some(length) => headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length)),

@@ -25,7 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) struct Slot {
     name: String,
     now: ArcSwap<Resource>,
-    /// Whether it is there for more than one request, so that lists of its resource are kept for the next.
+    /// Whether it is there for more than one request, so that lists of its resource are kept for
+    /// the next.
     pub(super) lasts: bool,
     renewal: Mutex<Renewal>,
 }
@@ -78,15 +79,16 @@ impl Slot {
         self.now.load()
     }
 
-    /// Waits until the resource is made again, for a moment at most. It goes on being made though nobody waits,
-    /// for as long as there is the slot.
+    /// Waits until the resource is made again, for a moment at most. It goes on being made though
+    /// nobody waits, for as long as there is the slot.
     pub(super) async fn renewed(self: &Arc<Slot>, recent: &Arc<Recent>) {
         let Some(mut ends) = self.renew(recent) else { return };
         // Nothing is ever sent: the channel closes.
         let _ = tokio::time::timeout(PATIENCE, ends.changed()).await;
     }
 
-    /// Joins the task that makes the resource again, or begins it; `None` where there is nothing to do now.
+    /// Joins the task that makes the resource again, or begins it; `None` where there is nothing to
+    /// do now.
     fn renew(self: &Arc<Slot>, recent: &Arc<Recent>) -> Option<watch::Receiver<()>> {
         let mut renewal = self.renewal();
         if let Some(task) = renewal.task.as_ref().filter(|task| !task.handle.is_finished()) {

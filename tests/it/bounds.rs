@@ -1,4 +1,5 @@
-//! Bounds on what one client may have and do: connections, streams, requests, and how slowly it may take.
+//! Bounds on what one client may have and do: connections, streams, requests, and how slowly it may
+//! take.
 
 use std::{
     io::{Read, Write},

@@ -99,7 +99,8 @@ impl Client {
     pub fn with_buffer(address: SocketAddr, bytes: usize) -> Client {
         let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(bytes).unwrap();
-        // As on a network: loopback's segments of 64 KiB would go only when there is room for a whole one.
+        // As on a network: loopback's segments of 64 KiB would go only when there is room for a
+        // whole one.
         socket.set_tcp_mss(1448).unwrap();
         socket.connect(&address.into()).unwrap();
         Client::over(socket.into())
@@ -150,7 +151,8 @@ impl Client {
         }
     }
 
-    /// Waits until what has come of a chunked body passes; false if the connection ended first. Takes nothing.
+    /// Waits until what has come of a chunked body passes; false if the connection ended first.
+    /// Takes nothing.
     pub fn wait_for_body(&mut self, passes: impl Fn(&[u8]) -> bool) -> bool {
         loop {
             let head = self.pending.windows(4).position(|window| window == b"\r\n\r\n");

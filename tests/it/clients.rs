@@ -1,5 +1,6 @@
 //! Real clients, each a small program in `tests/clients` that answers requests of its input (see
-//! `tests/clients/verdict.py`). To add one: such a program, its row here, and its Debian package in `./test`.
+//! `tests/clients/verdict.py`). To add one: such a program, its row here, and its Debian package in
+//! `./test`.
 
 use std::{
     io::{BufRead, BufReader, Write},

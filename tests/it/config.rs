@@ -204,7 +204,8 @@ fn the_example_configuration_is_right_and_shows_the_defaults() {
     };
 
     let as_it_is = shown(text);
-    // What is commented out shows its default, but where it says another, or stands for a column of somebody's.
+    // What is commented out shows its default, but where it says another, or stands for a column of
+    // somebody's.
     let (text, _) = text.split_once("# [admin]").unwrap();
     let others = ["main", "key", "public_url", "author", "comments", "place", "price", "status", "image"];
     let defaults = text.lines().filter_map(|line| {

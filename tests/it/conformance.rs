@@ -1,5 +1,5 @@
-//! HTTP/2 as RFC 9113 and RFC 7541 have it: what comes of each mistake that a client can make, and of what only
-//! looks like one.
+//! HTTP/2 as RFC 9113 and RFC 7541 have it: what comes of each mistake that a client can make, and
+//! of what only looks like one.
 
 use std::time::Duration;
 
@@ -11,11 +11,12 @@ use crate::{
     support::{Numbers, Running, numbers_app, serve_numbers, until},
 };
 
-/// A section of a standard and what it demands, frames after a right beginning, and the codes that may come, of
-/// the connection or of the stream; none where nothing is wrong.
+/// A section of a standard and what it demands, frames after a right beginning, and the codes that
+/// may come, of the connection or of the stream; none where nothing is wrong.
 type Case = (&'static str, Vec<u8>, &'static [u32]);
 
-/// Sends each of the cases over a connection of its own, behind a request that was answered if there is one.
+/// Sends each of the cases over a connection of its own, behind a request that was answered if
+/// there is one.
 fn check(answered: Option<&str>, cases: Vec<Case>) {
     let source = Numbers::held_back(50, 1);
     let server = serve_numbers(&source);
@@ -242,7 +243,8 @@ fn heads_that_cannot_be_unpacked_end_the_connection() {
     );
 }
 
-/// RFC 9113 §8.1.1: what only the end of a request shows. Its list is warm, and could be sent before that.
+/// RFC 9113 §8.1.1: what only the end of a request shows. Its list is warm, and could be sent
+/// before that.
 #[test]
 fn a_request_that_shows_at_its_end_that_it_is_malformed_is_reset_and_not_answered() {
     let server = serve_numbers(&Numbers::new(50, 1));

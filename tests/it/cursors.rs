@@ -267,7 +267,8 @@ fn a_made_up_cursor_with_a_value_that_its_column_cannot_have_is_a_bad_request() 
             for value in wrong(column) {
                 let reply = behind(&server, &forged(&real, &Cursor::after(&[value, Value::Integer(1)]).unwrap()));
                 let told = String::from_utf8_lossy(&reply.body);
-                // Each value has a type of its own in SQLite, and so a place in the order of every column; but for NaN.
+                // Each value has a type of its own in SQLite, and so a place in the order of every
+                // column; but for NaN.
                 let placed =
                     db.name() == "sqlite" && value != Value::Null && !matches!(value, Value::Real(n) if n.is_nan());
                 assert_eq!(reply.status, if placed { 200 } else { 400 }, "{} {column} {value:?}: {told}", db.name());

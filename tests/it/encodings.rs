@@ -229,7 +229,8 @@ fn chunks_compressed_from_stale_rows_are_refreshed_once_and_then_at_rest() {
     });
 
     let server = Running::start(ServerConfig::default(), numbers_app(&source, options, hands.clock()));
-    // The first chunk is gone when those behind it are stale, so that the stream reads ahead and finds these.
+    // The first chunk is gone when those behind it are stale, so that the stream reads ahead and
+    // finds these.
     assert_eq!(ids(&server.get("/numbers?limit=60")).len(), 60);
     hands.advance(seconds(140));
     assert_eq!(ids(&server.get("/numbers")).len(), 2_000);

@@ -1,4 +1,5 @@
-//! How connections end: a whole answer with a FIN, any other with a reset, whatever the client's half does.
+//! How connections end: a whole answer with a FIN, any other with a reset, whatever the client's
+//! half does.
 
 use std::{
     io::{Read, Write},

@@ -1,5 +1,5 @@
-//! A way to a server that a test can break, as firewalls, switches and dead machines do: connections fall
-//! silent, names lead elsewhere.
+//! A way to a server that a test can break, as firewalls, switches and dead machines do:
+//! connections fall silent, names lead elsewhere.
 
 use std::{
     io::{Read, Write},
@@ -22,7 +22,8 @@ pub struct Firewall {
 struct State {
     /// The ports that new connections are passed on to, in turn.
     leads_to: Mutex<Vec<u16>>,
-    /// Of each connection so far, whether it was dropped: both ends hear nothing more, and nothing of that.
+    /// Of each connection so far, whether it was dropped: both ends hear nothing more, and nothing
+    /// of that.
     silent: Mutex<Vec<Arc<AtomicBool>>>,
     /// Bytes a second that a client may send; 0: any number.
     rate: AtomicUsize,
@@ -53,8 +54,8 @@ impl Firewall {
         *self.state.leads_to.lock().unwrap() = vec![port];
     }
 
-    /// Every connection that there is falls silent: what is sent into it is lost, and neither end is told. New
-    /// ones work.
+    /// Every connection that there is falls silent: what is sent into it is lost, and neither end
+    /// is told. New ones work.
     pub fn silence(&self) {
         self.silence_but(0);
     }
@@ -107,7 +108,8 @@ fn pass(state: &Arc<State>, client: TcpStream) {
     }
 }
 
-/// Passes on what comes, until an end closes; once it is silent, an end that closes is not told of either.
+/// Passes on what comes, until an end closes; once it is silent, an end that closes is not told of
+/// either.
 fn copy(mut from: TcpStream, mut to: TcpStream, silent: &AtomicBool, listens: Option<&State>) {
     let mut some = [0; 65536];
     let mut was_asked = false;

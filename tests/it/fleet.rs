@@ -1,5 +1,5 @@
-//! A fleet under load, as its operator meets it: two servers over one store, while clients ask both. Each command, each
-//! part of the page and each panel of the dashboard is used once.
+//! A fleet under load, as its operator meets it: two servers over one store, while clients ask
+//! both. Each command, each part of the page and each panel of the dashboard is used once.
 
 use std::{
     fs,

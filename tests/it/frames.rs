@@ -1,4 +1,5 @@
-//! An HTTP/2 client that sends frames as a test wants them, right or wrong, and sees each frame that comes.
+//! An HTTP/2 client that sends frames as a test wants them, right or wrong, and sees each frame
+//! that comes.
 
 use std::{
     io::{Read, Write},

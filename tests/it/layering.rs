@@ -60,7 +60,8 @@ fn code(text: &str) -> String {
     code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// The first words after `crate::` or `super::` in a file's own code, `use crate::{a, b::c}` included.
+/// The first words after `crate::` or `super::` in a file's own code, `use crate::{a, b::c}`
+/// included.
 fn words_behind(path: &str, text: &str) -> Vec<String> {
     let code = code(text);
     let mut found = vec![];
@@ -115,7 +116,8 @@ fn passed_on(text: &str) -> BTreeMap<String, String> {
     found
 }
 
-/// The modules of a file's imports from the crate: by their own names, or by names that `lib.rs` passes on.
+/// The modules of a file's imports from the crate: by their own names, or by names that `lib.rs`
+/// passes on.
 fn imports(text: &str, passed_on: &BTreeMap<String, String>) -> Vec<String> {
     let words = words_behind("crate::", text).into_iter();
     words
@@ -129,7 +131,8 @@ fn imports(text: &str, passed_on: &BTreeMap<String, String>) -> Vec<String> {
         .collect()
 }
 
-/// The modules of its own folder that a file imports from, also by names that their `mod.rs` passes on.
+/// The modules of its own folder that a file imports from, also by names that their `mod.rs` passes
+/// on.
 fn beside(folder: &str, text: &str, sources: &BTreeMap<String, String>) -> BTreeSet<String> {
     let files = sources.keys().filter_map(|file| file.strip_prefix(&format!("{folder}/")));
     let modules: BTreeSet<&str> = files.map(|file| file.split(['/', '.']).next().unwrap_or_default()).collect();
@@ -165,7 +168,8 @@ fn imports_point_one_way() {
     }
 }
 
-/// The modules that the tables of kinds in a folder's `mod.rs` name: `open: gzip::open`, `open: &gzip::Gzip`.
+/// The modules that the tables of kinds in a folder's `mod.rs` name: `open: gzip::open`,
+/// `open: &gzip::Gzip`.
 fn kinds(text: &str) -> BTreeSet<String> {
     let code = code(text);
     let rows = code.split("Kind {").skip(1).filter_map(|row| row.split('}').next());

@@ -1,4 +1,5 @@
-//! What Redis runs as on several machines, and over TLS: a cluster, Sentinel, an authority that signs certificates.
+//! What Redis runs as on several machines, and over TLS: a cluster, Sentinel, an authority that
+//! signs certificates.
 
 use std::{
     path::{Path, PathBuf},

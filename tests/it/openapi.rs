@@ -1,4 +1,5 @@
-//! `/openapi.json`: valid, true of each row, and of use to a generator of clients (`tests/openapi`).
+//! `/openapi.json`: valid, true of each row, and of use to a generator of clients
+//! (`tests/openapi`).
 
 use std::process::Command;
 

@@ -1,4 +1,5 @@
-//! Pages: with a `limit` each page that is not the last says where the list goes on, whatever is in memory.
+//! Pages: with a `limit` each page that is not the last says where the list goes on, whatever is in
+//! memory.
 
 use std::collections::BTreeSet;
 
@@ -60,8 +61,8 @@ fn row_of(data: &str) -> Option<u64> {
     serde_json::from_str::<serde_json::Value>(data).unwrap()["id"].as_u64()
 }
 
-/// Walks a list of `rows` rows of so many bytes by pages of `limit`: cold, warm and with every other page at
-/// hand, each in another version of HTTP. All walks have the same pages.
+/// Walks a list of `rows` rows of so many bytes by pages of `limit`: cold, warm and with every
+/// other page at hand, each in another version of HTTP. All walks have the same pages.
 fn walk_all_ways(rows: u64, width: usize, limit: u64, formats: &[&str], codings: &[&str]) {
     let server = serve_numbers(&Numbers::new(rows, width));
     let mut turn = 0;

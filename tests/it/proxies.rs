@@ -1,5 +1,6 @@
-//! Behind real proxies: each promise goes through the table of them. What a proxy takes away stands in the table too, and fails here
-//! when it is no longer so. The client is curl, which says by its exit code whether it believes that a body is whole.
+//! Behind real proxies: each promise goes through the table of them. What a proxy takes away stands
+//! in the table too, and fails here when it is no longer so. The client is curl, which says by its
+//! exit code whether it believes that a body is whole.
 
 use std::{
     fmt::Debug,
@@ -65,7 +66,8 @@ const PROXY: Proxy = Proxy {
     width: 100,
 };
 
-/// Varnish asks for gzip whatever its clients take, and unpacks that for those who take none: 32 KiB at a time, without a length.
+/// Varnish asks for gzip whatever its clients take, and unpacks that for those who take none: 32
+/// KiB at a time, without a length.
 const VARNISH: Proxy = Proxy { name: "Varnish", kind: Kind::Varnish, settings: "", head: false, width: 1_000, ..PROXY };
 
 const PROXIES: [Proxy; 16] = [
@@ -139,7 +141,8 @@ impl Before {
         Asked { curl: command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), body: vec![] }
     }
 
-    /// Asks for a list, cuts it when rows of it are here or at once, and sees what the client makes of that.
+    /// Asks for a list, cuts it when rows of it are here or at once, and sees what the client makes
+    /// of that.
     fn cut(&self, encoding: &str, when: When, cut: impl FnOnce()) -> Cut {
         let mut asked = self.curl("/numbers", encoding, &[]);
         if when == When::RowsAreHere {
@@ -152,7 +155,8 @@ impl Before {
         assert!(!body.ends_with(b"]}"), "nothing was cut off: {} bytes, {error}", body.len());
         match code {
             0 => Hidden,
-            // Over HTTP/1.1 a reset shows as 18 or 56, or 52 where nothing came before; h2o passes on the half of a chunk.
+            // Over HTTP/1.1 a reset shows as 18 or 56, or 52 where nothing came before; h2o passes
+            // on the half of a chunk.
             18 | 52 | 56 | 92 => Seen,
             // A proxy that has passed nothing on yet answers that it failed.
             22 if error.contains("returned error: 5") => Seen,
@@ -199,8 +203,8 @@ impl Asked {
     }
 }
 
-/// A server in front of a server: passes the beginning of an answer on, waits for an order, and then closes the connection as the kernel
-/// does for a process that is killed.
+/// A server in front of a server: passes the beginning of an answer on, waits for an order, and
+/// then closes the connection as the kernel does for a process that is killed.
 fn killed(origin: SocketAddr) -> (SocketAddr, mpsc::Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -216,7 +220,8 @@ fn killed(origin: SocketAddr) -> (SocketAddr, mpsc::Sender<()>) {
     (address, order)
 }
 
-/// Passes on the beginning of the answer to one request. A proxy that only looks whether somebody listens asks for nothing.
+/// Passes on the beginning of the answer to one request. A proxy that only looks whether somebody
+/// listens asks for nothing.
 fn pass_on_until_told(mut client: TcpStream, origin: SocketAddr, orders: &Mutex<mpsc::Receiver<()>>) {
     let mut request = [0; 8_192];
     let length = client.read(&mut request).unwrap_or(0);
@@ -320,7 +325,8 @@ fn a_server_that_is_killed_in_mid_stream_is_seen_behind_proxies_but_for_http_1_0
             let waits = proxy.waits_for_chunks && encoding != "identity";
             let when = if waits { When::AtOnce } else { When::RowsAreHere };
             let stream = before.cut(encoding, when, kill);
-            // Once more with the whole list at hand: now it has a length, and a proxy may wait for more of it.
+            // Once more with the whole list at hand: now it has a length, and a proxy may wait for
+            // more of it.
             let get = || ask(server.address, "GET", "/numbers", &[("accept-encoding", encoding)]);
             get();
             let length = get().header("content-length").parse::<u64>().unwrap();
@@ -375,7 +381,8 @@ fn head_reads_nothing_behind_proxies() {
     each(&PROXIES, seen, |proxy| [proxy.head; 3]);
 }
 
-/// The fields that nginx sets for its server, of each block of a page that passes requests on to Chunkflow.
+/// The fields that nginx sets for its server, of each block of a page that passes requests on to
+/// Chunkflow.
 fn set_by_nginx(page: &str) -> impl Iterator<Item = String> {
     let blocks = page.split("proxy_pass http://chunkflow").skip(1);
     blocks.map(|block| {

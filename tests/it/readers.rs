@@ -1,4 +1,5 @@
-//! What lists hold is read by the parsers that people have: strict ones, each a small program in `tests/readers`.
+//! What lists hold is read by the parsers that people have: strict ones, each a small program in
+//! `tests/readers`.
 
 use std::{
     fmt::Write as _,
@@ -237,9 +238,9 @@ fn whatever_json_columns_hold_strict_parsers_read_the_list() {
             assert_eq!(stands_as_text, !embedded, "{}: {text:.60} in {shown:.60}", db.name());
         }
 
-        // In each of the two formats: six values, and what is the matter with each of three related lists, one
-        // of them in two ways; half surrogate pairs in two values and in one related list. Both fields of
-        // related rows show them.
+        // In each of the two formats: six values, and what is the matter with each of three related
+        // lists, one of them in two ways; half surrogate pairs in two values and in one related
+        // list. Both fields of related rows show them.
         let metrics = server.chunkflow.metrics();
         assert_eq!(metrics.values_without_form(), 2 * (6 + 2 * 4), "{}", db.name());
         assert_eq!(metrics.mended_text(), 2 * (2 + 2), "{}", db.name());

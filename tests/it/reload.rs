@@ -170,7 +170,8 @@ fn a_reload_never_takes_the_token_off_a_socket_that_is_bound_beyond_loopback() {
         assert_eq!(ask(admin, "GET", "/metrics", &[]).status, 401, "{listen}: the token stays");
     }
 
-    // Without [admin] the socket stays until a restart, and what guards it too; what it tells is of what is served.
+    // Without [admin] the socket stays until a restart, and what guards it too; what it tells is of
+    // what is served.
     write("", "other");
     let said = reload().json()["reloaded"].as_str().unwrap().to_owned();
     assert!(said.contains("the address of [admin] changes only with a restart"), "{said}");

@@ -1,4 +1,5 @@
-//! Lists that are cut and go on behind the last whole row; streams that say something while rows are long in coming.
+//! Lists that are cut and go on behind the last whole row; streams that say something while rows
+//! are long in coming.
 
 use std::{
     process::{Command, Stdio},
@@ -14,7 +15,8 @@ use crate::support::{Client, Numbers, Reply, Running, ask, ids, numbered, number
 /// An event: its id, its kind and its data.
 pub type Event = (String, String, String);
 
-/// Reads a stream of events as WHATWG HTML §9.2.6 has it; what is not ended by an empty line is no event.
+/// Reads a stream of events as WHATWG HTML §9.2.6 has it; what is not ended by an empty line is no
+/// event.
 pub fn events(body: &str) -> Vec<Event> {
     let mut events = vec![];
     let mut event = Event::default();
@@ -56,8 +58,8 @@ fn each_row_is_an_event_and_the_list_ends_in_one_of_its_own() {
     let data: Vec<Value> = events.iter().map(|event| serde_json::from_str(&event.2).unwrap()).collect();
     assert_eq!(data, rows);
     assert_eq!((&*end.1, &*end.2), ("end", "{\"count\":1000}"));
-    // Whoever comes back behind the end is told not to come again, and whoever comes from elsewhere that this
-    // is no place.
+    // Whoever comes back behind the end is told not to come again, and whoever comes from elsewhere
+    // that this is no place.
     let over = get(&server, "/list", Some(&end.0));
     // A cache that kept it would end everybody's events.
     assert_eq!((over.status, over.header("cache-control")), (204, "no-store"));

@@ -86,7 +86,8 @@ fn a_file_that_holds_no_value_is_told_and_a_reload_goes_on_with_the_one_before()
     let redis = Server::start(Kind::Redis);
     cli(&redis, &["acl", "setuser", "app", "on", ">s3cret", "~*", "+@all"]);
     let file = crate::support::numbered(ROWS as u64);
-    // The configuration is not where the server is started, and its paths go on from its own folder.
+    // The configuration is not where the server is started, and its paths go on from its own
+    // folder.
     let configured = file.folder.path().join("etc");
     fs::create_dir(&configured).unwrap();
     let secret = configured.join("store");

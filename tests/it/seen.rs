@@ -1,4 +1,5 @@
-//! What an operator sees: metrics, as Prometheus and its tools read them, and what stands in `deploy/` for them.
+//! What an operator sees: metrics, as Prometheus and its tools read them, and what stands in
+//! `deploy/` for them.
 
 use std::{
     collections::BTreeSet,
@@ -195,7 +196,8 @@ fn families(text: &str) -> BTreeSet<String> {
     named.map(str::to_owned).collect()
 }
 
-/// The queries of the dashboard, with its variables filled in: for these instances, by a regular expression.
+/// The queries of the dashboard, with its variables filled in: for these instances, by a regular
+/// expression.
 pub fn dashboard_of(instances: &str) -> Vec<String> {
     let dashboard: Value = serde_json::from_str(&deployed("grafana-dashboard.json")).unwrap();
     let mut queries = vec![];

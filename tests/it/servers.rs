@@ -35,8 +35,8 @@ pub enum Kind {
     Prometheus,
 }
 
-/// A running server. It ends when this is dropped, and when the tests end, however they do: its script reads
-/// the end of its input.
+/// A running server. It ends when this is dropped, and when the tests end, however they do: its
+/// script reads the end of its input.
 pub struct Server {
     pub kind: Kind,
     pub port: u16,
@@ -56,7 +56,8 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// A script, which ends what it started once its input has ended: to kill it would leave that alone.
+/// A script, which ends what it started once its input has ended: to kill it would leave that
+/// alone.
 struct Awaited(Child);
 
 impl Drop for Awaited {
@@ -249,7 +250,8 @@ impl Db {
         self.query(sql).map(drop)
     }
 
-    /// The rows of a query, each value as the database's own client prints it: `psql`, `mariadb`, `sqlite3`'s library.
+    /// The rows of a query, each value as the database's own client prints it: `psql`, `mariadb`,
+    /// `sqlite3`'s library.
     pub fn query(&self, sql: &str) -> Result<Vec<Vec<String>>, String> {
         match &self.server {
             Where::File(file) => {
@@ -293,7 +295,8 @@ impl Db {
     }
 }
 
-/// PostgreSQL's client itself: Debian's `psql` is a script that looks for it, and takes longer than the client does.
+/// PostgreSQL's client itself: Debian's `psql` is a script that looks for it, and takes longer than
+/// the client does.
 fn psql() -> &'static Path {
     static PSQL: OnceLock<PathBuf> = OnceLock::new();
     PSQL.get_or_init(|| {

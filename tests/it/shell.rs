@@ -70,7 +70,8 @@ fn each_shell_has_completions_and_each_command_a_page_for_man() {
     }
 }
 
-/// How a command ends whose reader of standard output, and of standard error, is gone before it says a word.
+/// How a command ends whose reader of standard output, and of standard error, is gone before it
+/// says a word.
 fn unheard(arguments: &[&str], folder: &std::path::Path) -> [Option<i32>; 2] {
     let unread = || {
         let (reader, writer) = std::io::pipe().unwrap();

@@ -26,8 +26,8 @@ fn sockets_to(port: u16) -> Vec<Socket> {
     copies.map(Socket::from).filter(leads_there).collect()
 }
 
-/// Each connection there is asked whether it is still there after half a minute, and gives up what nobody
-/// acknowledges; the driver of MySQL leaves that to the time limit of a read.
+/// Each connection there is asked whether it is still there after half a minute, and gives up what
+/// nobody acknowledges; the driver of MySQL leaves that to the time limit of a read.
 fn are_prepared(ports: &[u16], gives_up: bool, what: &str) {
     let sockets: Vec<Socket> = ports.iter().flat_map(|port| sockets_to(*port)).collect();
     assert!(!sockets.is_empty(), "{what}: no connection");

@@ -1,5 +1,5 @@
-//! A steady load of streams on two servers that share a store, while something happens to the store. Tests use
-//! it with short times, `benches/fleet.rs` with long ones.
+//! A steady load of streams on two servers that share a store, while something happens to the
+//! store. Tests use it with short times, `benches/fleet.rs` with long ones.
 
 #![allow(dead_code, reason = "tests and the benchmark each look at some of it")]
 
@@ -39,7 +39,8 @@ pub struct Figures {
     pub queries: u64,
     /// What one server alone takes for the list.
     pub queries_once: u64,
-    /// The most connections that were seen at the database, of two servers with a pool of four each.
+    /// The most connections that were seen at the database, of two servers with a pool of four
+    /// each.
     pub connections: usize,
     /// From the end of what happened until both servers find all chunks again.
     pub back: Duration,
@@ -228,7 +229,8 @@ pub fn serve(db: &Db, url: &str, near: &str) -> Running {
     Running::config(&format!("{text}[store]\nurl = \"{url}\"\nnear = \"{near}\"\n"))
 }
 
-/// Has clients ask two servers over a store for a list, again and again, while something happens to the store.
+/// Has clients ask two servers over a store for a list, again and again, while something happens to
+/// the store.
 fn under_load(url: &str, near: &str, plan: Plan, happens: impl FnOnce()) -> Figures {
     let db = counted_list(plan.rows);
     let expected = db.serve("table = \"item\"").get("/list").body;

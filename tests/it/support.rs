@@ -204,7 +204,8 @@ pub fn binary(arguments: &[&str], folder: &Path) -> Command {
     command
 }
 
-/// What a command says that should end by itself; one that goes on is ended, and that is no success.
+/// What a command says that should end by itself; one that goes on is ended, and that is no
+/// success.
 pub fn output_in_time(command: &mut Command) -> std::process::Output {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let began = std::time::Instant::now();
@@ -263,7 +264,8 @@ pub fn numbered(rows: u64) -> File {
 
 // ----------------------------------------------------------------------------------------------------------------- source
 
-/// A list of the numbers from 1 to `rows`, whose reads are counted and wait for permits of the test.
+/// A list of the numbers from 1 to `rows`, whose reads are counted and wait for permits of the
+/// test.
 pub struct Numbers {
     pub rows: u64,
     /// Bytes of text in each row.
@@ -408,8 +410,8 @@ pub fn ids(reply: &Reply) -> Vec<u64> {
     reply.results().iter().map(|row| row["id"].as_u64().unwrap()).collect()
 }
 
-/// The text of another place in the list that this text of a cursor is from: anybody can make it where there is
-/// no secret.
+/// The text of another place in the list that this text of a cursor is from: anybody can make it
+/// where there is no secret.
 pub fn forged(real: &str, place: &chunkflow::source::Cursor) -> String {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     let real = URL_SAFE_NO_PAD.decode(real).unwrap();

@@ -146,7 +146,8 @@ fn only_what_is_safe_today_is_spoken() {
         assert!(fine && said.contains("Verify return code: 0 (ok)"), "{version}: {said}");
     }
 
-    // A certificate that goes with old ciphers too; and with the same one, a server that takes anything.
+    // A certificate that goes with old ciphers too; and with the same one, a server that takes
+    // anything.
     let older = TempDir::new().unwrap();
     let tls = Some(certificate_of(older.path(), "localhost", &["-newkey", "rsa:2048"]));
     let config = ServerConfig::default().with(|server| server.tls = tls);

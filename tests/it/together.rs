@@ -1,4 +1,5 @@
-//! A list that is asked for in several formats, codings and for several hosts at once: its rows are read once.
+//! A list that is asked for in several formats, codings and for several hosts at once: its rows are
+//! read once.
 
 use std::{
     collections::BTreeSet,
@@ -277,7 +278,8 @@ fn what_nobody_asks_for_any_more_is_not_written_in_that_format() {
         chunks.into_iter().map(|chunk| chunk.unwrap().unwrap()).partition(|c| is_json(c));
     assert!(json.len() > 50, "{}", json.len());
     assert!((1..json.len() / 2).contains(&csv.len()), "{} chunks of CSV, {} of JSON", csv.len(), json.len());
-    // Who leaves in mid-read takes along the rows that begin the next chunk, where nobody waits for that yet.
+    // Who leaves in mid-read takes along the rows that begin the next chunk, where nobody waits for
+    // that yet.
     let handed = source.handed.load(Ordering::SeqCst);
     assert!((20_000..20_500).contains(&handed), "{handed}");
 }

@@ -145,7 +145,8 @@ fn what_a_killed_server_left_is_replaced_and_nothing_else_is() {
     let next = Process::over(file, "");
     assert!(ask(&next.path("lists.sock"), &get("/list", "HTTP/1.1")).0.contains("\"id\":5"));
 
-    // Beside a server that runs, over a file, a folder, a link to a file, and where there is no folder.
+    // Beside a server that runs, over a file, a folder, a link to a file, and where there is no
+    // folder.
     let serve = |socket: &Path| {
         let listen = format!("unix:{}", socket.display());
         let output = output_in_time(&mut binary(&["serve", "--listen", &listen, "--config", "x.toml"], &folder));
@@ -302,7 +303,8 @@ fn nginx_as_it_comes_sees_that_the_server_behind_a_unix_socket_was_killed() {
     let mut server = Process::start("", 300_000);
     let folder = server.file.folder.path().to_owned();
     let port = crate::servers::free_port();
-    // HTTP/1.0 to the server, where the end of the connection is the body's: over TCP such a list looks whole.
+    // HTTP/1.0 to the server, where the end of the connection is the body's: over TCP such a list
+    // looks whole.
     let at = folder.display();
     let temporary: String =
         ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|one| format!("{one}_temp_path {at}/{one};")).concat();

@@ -248,7 +248,8 @@ fn lists_that_are_known_to_be_in_memory_are_the_same_bytes_in_every_format_and_c
 #[test]
 fn of_a_list_whose_chunks_went_out_of_memory_no_chunk_is_missing() {
     for (rows, room) in [(4_000, 2 << 20), (16_000, 8 << 20)] {
-        // So small a store that other lists drive this one out of it; time stands, so that notes hold.
+        // So small a store that other lists drive this one out of it; time stands, so that notes
+        // hold.
         let store = Arc::new(Memory::new(room));
         let hands = Hands::default();
         let app = Chunkflow::with_clock(store, hands.clock(), Arc::new(Metrics::default()));

@@ -1,5 +1,5 @@
-//! Whether spans are sent, and where: the configuration says it, and before it OpenTelemetry's own variables
-//! (<https://opentelemetry.io/docs/specs/otel/protocol/exporter/>).
+//! Whether spans are sent, and where: the configuration says it, and before it OpenTelemetry's own
+//! variables (<https://opentelemetry.io/docs/specs/otel/protocol/exporter/>).
 
 #[cfg(feature = "otlp")]
 mod otlp;

@@ -1,8 +1,9 @@
 //! Spans on their way to a collector, over OTLP/HTTP (<https://opentelemetry.io/docs/specs/otlp/>).
 //!
-//! They wait in a queue with a bound for a thread of their own, which sends them in batches: a collector that is
-//! away, slow or silent costs spans, and nobody's time. The SDK reads OpenTelemetry's standard variables itself:
-//! `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_TRACES_SAMPLER`, `OTEL_BSP_*` and so on.
+//! They wait in a queue with a bound for a thread of their own, which sends them in batches: a
+//! collector that is away, slow or silent costs spans, and nobody's time. The SDK reads
+//! OpenTelemetry's standard variables itself: `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_TRACES_SAMPLER`,
+//! `OTEL_BSP_*` and so on.
 
 use std::{
     fmt,
@@ -67,7 +68,8 @@ impl Traces {
         S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
     {
         let layer = OpenTelemetryLayer::new(self.clone());
-        // Of a span it is told when it was left last; where in the source it began and on which thread is noise.
+        // Of a span it is told when it was left last; where in the source it began and on which
+        // thread is noise.
         let layer = layer.with_tracked_inactivity(false).with_context_activation(false);
         let layer = layer.with_location(false).with_threads(false).with_target(false);
         layer.with_filter(Wanted(self.clone()))

@@ -1,5 +1,5 @@
-//! Rows of which a value has made a query fail, read with care: in a transaction of its own, which such a
-//! failure does not end.
+//! Rows of which a value has made a query fail, read with care: in a transaction of its own, which
+//! such a failure does not end.
 
 use futures_util::TryStreamExt;
 use mysql_async::{Conn, Row, prelude::Queryable};
@@ -25,8 +25,8 @@ use crate::{
     },
 };
 
-/// Reads a few rows into the sink, where there is room for rows of so many bytes; says how that went, and what
-/// the transaction saw, which is still to be compared.
+/// Reads a few rows into the sink, where there is room for rows of so many bytes; says how that
+/// went, and what the transaction saw, which is still to be compared.
 pub(super) async fn read(
     conn: &mut Conn,
     proof: &Proof,

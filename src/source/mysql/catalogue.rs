@@ -1,4 +1,5 @@
-//! What MySQL and MariaDB say of their tables (<https://dev.mysql.com/doc/refman/8.4/en/information-schema.html>).
+//! What MySQL and MariaDB say of their tables
+//! (<https://dev.mysql.com/doc/refman/8.4/en/information-schema.html>).
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -18,12 +19,13 @@ use crate::source::{
     sql::catalogue::{Catalogue, ForeignKey, Holds, Table, TableColumn, tell_apart},
 };
 
-/// A related table up to this size, in rows and bytes as they are estimated, may be read whole for a run of rows.
+/// A related table up to this size, in rows and bytes as they are estimated, may be read whole for
+/// a run of rows.
 const SMALL_TABLE: (i64, i64) = (256, 32 * 1024);
 
-/// The tables of every database, since a configuration may name another one's; those of the URL's own are told
-/// apart. Names that differ in their case alone are different names where files' names are, and must not lie
-/// mixed with one another.
+/// The tables of every database, since a configuration may name another one's; those of the URL's
+/// own are told apart. Names that differ in their case alone are different names where files' names
+/// are, and must not lie mixed with one another.
 const TABLES: &str = "
 SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, TABLE_COMMENT,
     IF(@@lower_case_table_names = 0, BINARY TABLE_SCHEMA = BINARY DATABASE(), TABLE_SCHEMA = DATABASE()),
@@ -59,7 +61,8 @@ pub(super) type Extras = HashMap<String, Extra>;
 pub(super) struct Extra {
     /// About how many bytes a row has; 0 where that is not known.
     pub(super) row_length: usize,
-    /// Each index that has an order: its columns, and whether it has the larger values of each first.
+    /// Each index that has an order: its columns, and whether it has the larger values of each
+    /// first.
     pub(super) indexes: Vec<Vec<(String, bool)>>,
 }
 
@@ -91,8 +94,8 @@ pub(super) async fn read(conn: &mut Conn, server: &ServerFacts) -> Result<(Catal
 
     if server.is_mariadb {
         for place in texts {
-            // MariaDB's JSON is a text with a check, which information_schema hides from those who have rights
-            // on single tables.
+            // MariaDB's JSON is a text with a check, which information_schema hides from those who
+            // have rights on single tables.
             let created = conn.query_first::<Row, _>(format!("SHOW CREATE TABLE {}", tables[place].sql)).await;
             let created = created.ok().flatten().and_then(|row| text(&row, 1)).unwrap_or_default();
             for column in &mut tables[place].columns {
@@ -204,8 +207,8 @@ fn range(kind: &str, unsigned: bool) -> Option<RangeInclusive<i128>> {
     Some(if unsigned { 0..=2 * half - 1 } else { -half..=half - 1 })
 }
 
-/// A column, and how it is read and compared such that the comparison is the order's own: a value that is bound has the
-/// column's type, since MySQL compares a number with a text as doubles.
+/// A column, and how it is read and compared such that the comparison is the order's own: a value
+/// that is bound has the column's type, since MySQL compares a number with a text as doubles.
 fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
     let nullable = is_set(row, 3);
     let declared = !is_set(row, 10);
@@ -245,7 +248,8 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
         "decimal" => {
             let precision = whole(row, 8).unwrap_or(65);
             let scale = whole(row, 9).unwrap_or(0);
-            // With all the decimals there is room for, so that what a request compares with is not rounded.
+            // With all the decimals there is room for, so that what a request compares with is not
+            // rounded.
             let scale = (65 - (precision - scale)).clamp(scale, 30.max(scale));
             let bind = format!("CAST(? AS DECIMAL(65,{scale}))");
             TableColumn { operand: Some(Operand::Number), kind: bind.clone(), bind, ..plain }
@@ -295,7 +299,8 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
                 "time" => "CAST(? AS TIME(6))",
                 _ => "CAST(? AS DATETIME(6))",
             };
-            // A key is the text of what is there, also where that is no date; in a list such a date is NULL.
+            // A key is the text of what is there, also where that is no date; in a list such a date
+            // is NULL.
             let why = (!server.keeps_zero_dates && kind != "time")
                 .then_some("this server does not compare dates that are none");
             let read_key = "CAST(? AS CHAR)".into();
@@ -322,8 +327,8 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
     }
 }
 
-/// What the values of a type are. Django has a `tinyint(1)` for truth values and a `char(32)` for UUIDs alone,
-/// and a `bigint` for spans of time too.
+/// What the values of a type are. Django has a `tinyint(1)` for truth values and a `char(32)` for
+/// UUIDs alone, and a `bigint` for spans of time too.
 fn holds(kind: &str, full: &str) -> Option<Holds> {
     Some(match kind {
         "tinyint" if full.starts_with("tinyint(1)") => Holds::new(ValueType::Boolean),
@@ -356,10 +361,11 @@ fn charset(collation: &str) -> &str {
     collation.split_once('_').map_or(collation, |(charset, _)| charset)
 }
 
-/// The collation by which a text of the first is compared with one of the second, where both are columns': the
-/// binary one of a character set, and Unicode's of different ones (<https://mariadb.com/kb/en/coercibility/>,
-/// <https://dev.mysql.com/doc/refman/8.4/en/charset-collation-coercibility.html>). Others are not compared;
-/// ours wins then.
+/// The collation by which a text of the first is compared with one of the second, where both are
+/// columns': the binary one of a character set, and Unicode's of different ones
+/// (<https://mariadb.com/kb/en/coercibility/>,
+/// <https://dev.mysql.com/doc/refman/8.4/en/charset-collation-coercibility.html>). Others are not
+/// compared; ours wins then.
 pub(super) fn compared_by<'a>(one: &'a str, other: &'a str) -> &'a str {
     let is_unicode = |collation: &str| charset(collation).starts_with("utf") || charset(collation) == "ucs2";
     let is_binary = |collation: &str| collation.ends_with("_bin");
@@ -372,8 +378,8 @@ pub(super) fn compared_by<'a>(one: &'a str, other: &'a str) -> &'a str {
     if gives_way { other } else { one }
 }
 
-/// Whether every text of a character set comes back from UTF-8 as it was: tried with each code of one and two
-/// bytes. Others have several codes for a character, or codes for none.
+/// Whether every text of a character set comes back from UTF-8 as it was: tried with each code of
+/// one and two bytes. Others have several codes for a character, or codes for none.
 fn is_whole(charset: &str) -> bool {
     matches!(
         charset,

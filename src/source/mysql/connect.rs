@@ -1,4 +1,5 @@
-//! Connections to MySQL and MariaDB: the URL, TLS, the session's settings, and the way to stop what a connection does.
+//! Connections to MySQL and MariaDB: the URL, TLS, the session's settings, and the way to stop what
+//! a connection does.
 
 use std::{
     fs,
@@ -30,10 +31,11 @@ use crate::{
 const CONNECT: Duration = Duration::from_secs(5);
 /// How many statements a connection keeps prepared, for itself and at the server.
 const STATEMENTS: usize = 64;
-/// Sorting looks at so many bytes of a text's weights, or it would put texts that are equal up to there in any
-/// order: more than any key has, which [`MAX_CURSOR`](crate::MAX_CURSOR) bounds.
+/// Sorting looks at so many bytes of a text's weights, or it would put texts that are equal up to
+/// there in any order: more than any key has, which [`MAX_CURSOR`](crate::MAX_CURSOR) bounds.
 const MAX_SORT_LENGTH: usize = 256 * 1024;
-/// Room for fifteen rows of four such texts: with less the server refuses to sort. It is taken only while it sorts.
+/// Room for fifteen rows of four such texts: with less the server refuses to sort. It is taken only
+/// while it sorts.
 const SORT_BUFFER: usize = 16 * 1024 * 1024;
 
 /// Everything that is needed to connect.
@@ -81,7 +83,8 @@ impl ServerFacts {
         }
     }
 
-    /// The user that the server takes us for, as SQL: the account, the name that was given, and the roles that are on.
+    /// The user that the server takes us for, as SQL: the account, the name that was given, and the
+    /// roles that are on.
     pub(super) fn user(&self) -> &'static str {
         if self.is_mariadb || self.version >= (8, 0, 0) {
             "CURRENT_USER(), SUBSTRING_INDEX(USER(), '@', 1), COALESCE(CURRENT_ROLE(), 'NONE')"
@@ -116,8 +119,8 @@ impl Mode {
 }
 
 impl Connector {
-    /// Reads `mysql://USER:PASSWORD@HOST:PORT/DATABASE` with `ssl-mode` and `ssl-ca` as MySQL's client has
-    /// them, and what else the driver's own URLs may say
+    /// Reads `mysql://USER:PASSWORD@HOST:PORT/DATABASE` with `ssl-mode` and `ssl-ca` as MySQL's
+    /// client has them, and what else the driver's own URLs may say
     /// (<https://docs.rs/mysql_async/latest/mysql_async/struct.OptsBuilder.html>).
     ///
     /// # Errors
@@ -154,7 +157,8 @@ impl Connector {
         };
 
         let own = parsed.ssl_opts().cloned();
-        // Not by the socket that the server has on its own machine, which is another way than the URL says.
+        // Not by the socket that the server has on its own machine, which is another way than the
+        // URL says.
         let builder = OptsBuilder::from_opts(parsed)
             .prefer_socket(false)
             .stmt_cache_size(STATEMENTS)
@@ -163,7 +167,8 @@ impl Connector {
         let (ssl, plain_will_do) = match (mode, own) {
             (None, Some(own)) => (Some(own), false),
             (mode, _) => {
-                // MySQL's client checks the chain too where there is a certificate to check it with.
+                // MySQL's client checks the chain too where there is a certificate to check it
+                // with.
                 let usual = if root.is_some() { Mode::VerifyCa } else { Mode::Preferred };
                 let mode = mode.unwrap_or(usual);
                 (tls(mode, root.as_deref())?, mode == Mode::Preferred)
@@ -193,8 +198,8 @@ impl Connector {
         self.connection_for(self.most).await
     }
 
-    /// The same, which takes packets of so many bytes. The driver looks at how long one is before it reads it,
-    /// and ends the connection where it is longer.
+    /// The same, which takes packets of so many bytes. The driver looks at how long one is before
+    /// it reads it, and ends the connection where it is longer.
     pub(super) async fn connection_for(&self, most: u64) -> Result<Session> {
         match tokio::time::timeout(CONNECT, self.session(most)).await {
             Ok(Ok(session)) => Ok(session),
@@ -205,8 +210,8 @@ impl Connector {
 
     async fn session(&self, most: u64) -> Result<Session, MysqlError> {
         let mut conn = self.conn(most).await?;
-        // What shapes results, whatever the server's defaults are. Dates that are none, or partly zero, are
-        // what they are.
+        // What shapes results, whatever the server's defaults are. Dates that are none, or partly
+        // zero, are what they are.
         conn.query_drop(format!(
             "SET NAMES utf8mb4, SESSION sql_mode = 'ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', \
              max_sort_length = {MAX_SORT_LENGTH}, sort_buffer_size = GREATEST(@@sort_buffer_size, {SORT_BUFFER}), sql_auto_is_null = 0, sql_big_selects = 1, \
@@ -257,7 +262,8 @@ impl Connector {
             _ => return Conn::new(bounded(&self.plain)).await,
         };
 
-        // The driver asks for the process's provider, which there is none of where several are built in.
+        // The driver asks for the process's provider, which there is none of where several are
+        // built in.
         if CryptoProvider::get_default().is_none() {
             let _ = aws_lc_rs::default_provider().install_default();
         }
@@ -287,8 +293,8 @@ impl Connector {
     async fn kill(&self, session: &Session) -> Result<(), Failure> {
         let mut other = self.session(self.most).await?;
         let id = session.conn.id();
-        // Ids are counted up from a server's start: behind a balancer, or after a restart, this one may be
-        // somebody else's.
+        // Ids are counted up from a server's start: behind a balancer, or after a restart, this one
+        // may be somebody else's.
         if other.server == session.server && other.conn.id() > id {
             match other.conn.query_drop(format!("KILL QUERY {id}")).await {
                 // It has gone by itself.
@@ -359,7 +365,8 @@ fn tls(mode: Mode, root: Option<&str>) -> Result<Option<SslOpts>> {
         Mode::Preferred | Mode::Required => {
             return Ok(Some(SslOpts::default().with_danger_accept_invalid_certs(true)));
         }
-        // 0.37.1 looks at the name all the same: https://github.com/blackbeam/mysql_async/issues/404, mended behind it.
+        // 0.37.1 looks at the name all the same:
+        // https://github.com/blackbeam/mysql_async/issues/404, mended behind it.
         Mode::VerifyCa => true,
         Mode::VerifyIdentity => false,
     };

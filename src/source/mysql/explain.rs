@@ -79,8 +79,9 @@ fn of_relation(relation: &Relation) -> String {
 /// What would be slow.
 pub(super) async fn slow(pool: &Arc<Pool>, plan: &Plan, catalogue: &Catalogue, extra: &Extra) -> Vec<Complaint> {
     let mut complaints = advice::of_plan(plan);
-    // The optimizer sorts a table with few rows whatever its indexes, so it is asked only where none of them
-    // gives the order: it may know better, of a view or of a condition that is a column's one value.
+    // The optimizer sorts a table with few rows whatever its indexes, so it is asked only where
+    // none of them gives the order: it may know better, of a view or of a condition that is a
+    // column's one value.
     if !has_index(plan, catalogue, extra) {
         match sorts(pool, plan).await {
             Ok(true) => complaints.push(advice::unindexed_order(plan, std::slice::from_ref(&plan.table))),
@@ -104,7 +105,8 @@ pub(super) async fn slow(pool: &Arc<Pool>, plan: &Plan, catalogue: &Catalogue, e
     complaints
 }
 
-/// Whether an index gives the order, in one direction or the other. Behind an index's own columns lie the key's.
+/// Whether an index gives the order, in one direction or the other. Behind an index's own columns
+/// lie the key's.
 fn has_index(plan: &Plan, catalogue: &Catalogue, extra: &Extra) -> bool {
     let key = catalogue.tables.iter().find(|table| table.sql == plan.table).map_or(&[][..], |table| &table.key);
     let wanted: Vec<(&str, bool)> = plan

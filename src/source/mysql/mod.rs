@@ -1,7 +1,7 @@
 //! MySQL and MariaDB: connections that each serve one read at a time, in a transaction of its own.
 //!
-//! Dropping a query does not stop it at the server, and the connection would be busy with it: a read that is
-//! given up is stopped from another connection, and its own is never used again.
+//! Dropping a query does not stop it at the server, and the connection would be busy with it: a
+//! read that is given up is stopped from another connection, and its own is never used again.
 
 mod careful;
 mod catalogue;
@@ -104,7 +104,8 @@ impl Mysql {
     /// Each resource made from it shares the connections and the gate.
     ///
     /// # Errors
-    /// [`Kind::Config`] when the URL cannot be read; [`Kind::Unavailable`] when the server does not let us in.
+    /// [`Kind::Config`] when the URL cannot be read; [`Kind::Unavailable`] when the server does not
+    /// let us in.
     pub async fn open(options: &DatabaseOptions) -> Result<Mysql> {
         let limits = GateLimits { reads: options.pool.max(1), ..GateLimits::default() };
         let connector = Connector::new(&options.url, options.timeout, options.role.as_deref())?;
@@ -134,7 +135,8 @@ async fn look(pool: &Arc<Pool>) -> Result<Look> {
             let read = catalogue::read(conn, &server).await?;
             let before = std::mem::replace(&mut columns, proof::all_columns(conn).await?);
             tries += 1;
-            // What was the same before and behind it was so meanwhile. What was not, each source finds out.
+            // What was the same before and behind it was so meanwhile. What was not, each source
+            // finds out.
             if columns == before || tries == TRIES {
                 break read;
             }
@@ -287,7 +289,8 @@ impl Driver for Server {
         params::checked(plan, conditions)
     }
 
-    /// A large row comes over a connection of its own, which takes long packets and is not used again.
+    /// A large row comes over a connection of its own, which takes long packets and is not used
+    /// again.
     async fn lease(&self, query: &Query, room: Option<&Room>) -> Result<Lease<Connector>> {
         match room {
             Some(_) => self.pool.lease_made(query.claim(), self.for_wide_rows()).await,
@@ -436,8 +439,8 @@ impl Failure {
     }
 }
 
-/// Whether the server says that the same read may be tried again: a row that changed under it, a lock that it waited for
-/// too long, or a deadlock.
+/// Whether the server says that the same read may be tried again: a row that changed under it, a
+/// lock that it waited for too long, or a deadlock.
 fn will_pass(error: &mysql_async::Error) -> bool {
     matches!(error, mysql_async::Error::Server(error) if matches!(error.code, 1020 | 1205 | 1213))
 }
@@ -495,7 +498,8 @@ fn explained(error: mysql_async::Error, conditions: &[Condition]) -> Error {
             .remedy("GRANT SELECT ON the table TO the user"),
         // Collations that do not go together, values out of their type's range.
         1267 | 1271 | 1292 | 1366 | 1525 | 1690 if !conditions.is_empty() => {
-            // What MySQL says may quote a value of a row, of a column that is not shown: it is for the log.
+            // What MySQL says may quote a value of a row, of a column that is not shown: it is for
+            // the log.
             return Error::new(Kind::Invalid, "a filter's value does not fit its column")
                 .remedy("write it as MySQL writes a value of the column's type")
                 .caused_by(error);

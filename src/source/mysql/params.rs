@@ -1,4 +1,5 @@
-//! Values on their way to MySQL: typed, where a type decides how they are compared, else as text that SQL casts.
+//! Values on their way to MySQL: typed, where a type decides how they are compared, else as text
+//! that SQL casts.
 
 use std::sync::Arc;
 
@@ -59,7 +60,8 @@ pub(super) fn positional(params: Vec<Param>) -> Params {
     if params.is_empty() { Params::Empty } else { Params::Positional(params) }
 }
 
-/// The conditions with times as MySQL reads them. What it cannot read would be NULL to it, and no row equal or greater.
+/// The conditions with times as MySQL reads them. What it cannot read would be NULL to it, and no
+/// row equal or greater.
 ///
 /// # Errors
 /// [`Kind::Invalid`] for a value that is not of its column's type.

@@ -25,8 +25,8 @@ pub(super) struct Proof {
     pub(super) stamp: Stamp,
 }
 
-/// The SQL that says what a transaction sees of these tables. Of each it names the columns with their types, so
-/// that a change is seen whatever it came from.
+/// The SQL that says what a transaction sees of these tables. Of each it names the columns with
+/// their types, so that a change is seen whatever it came from.
 pub(super) fn saw(tables: &[&Table], server: &ServerFacts, told: &Told, options: &DatabaseOptions) -> String {
     let mut who = vec![];
     if options.identity.is_none() && told.own.is_some() {

@@ -1,8 +1,8 @@
 //! One read of MySQL: a run of rows with their related lists, as they stood at one moment.
 //!
-//! All of it is one transaction with a consistent snapshot, which says at its end what it saw of the tables'
-//! definitions. (Tables without transactions, MyISAM's and Aria's, have no moments: what changes between two
-//! statements is seen.)
+//! All of it is one transaction with a consistent snapshot, which says at its end what it saw of
+//! the tables' definitions. (Tables without transactions, MyISAM's and Aria's, have no moments:
+//! what changes between two statements is seen.)
 
 use std::{fmt::Write, sync::Arc};
 
@@ -40,9 +40,9 @@ const SMALL_TABLE: usize = 256;
 pub(super) const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
 pub(super) const COMMIT: &str = "COMMIT";
 
-/// Reads one run into the sink; says whether the list ends with it, and what the transaction saw, which is
-/// still to be compared. Where the rows are those before one that is too wide, that is `None`: the connection
-/// has ended, and another must say it.
+/// Reads one run into the sink; says whether the list ends with it, and what the transaction saw,
+/// which is still to be compared. Where the rows are those before one that is too wide, that is
+/// `None`: the connection has ended, and another must say it.
 pub(super) async fn read(
     conn: &mut Conn,
     proof: &Proof,
@@ -84,7 +84,8 @@ pub(super) async fn read(
                 }
             }
         }
-        // What is left of the result, which the limit bounds, is read and forgotten: nothing else can be asked before.
+        // What is left of the result, which the limit bounds, is read and forgotten: nothing else
+        // can be asked before.
         match found.drop_result().await {
             Err(error) if run.passes() && is_too_wide(&error) => {
                 run.hand_over(vec![], sink)?;
@@ -136,7 +137,8 @@ pub(super) async fn list(conn: &mut Conn, relation: &Relation, rows: &ValueBuffe
     let (condition, params) = match keys.are_close() {
         true => ("BETWEEN ? AND ?".to_owned(), vec![Param::Int(keys.ends().0), Param::Int(keys.ends().1)]),
         false => {
-            // Lists of a few lengths only, or each would be a statement of its own; once more the last key is no other.
+            // Lists of a few lengths only, or each would be a statement of its own; once more the
+            // last key is no other.
             let mut params: Vec<Param> = keys.all().map(Param::Int).collect();
             params.resize(params.len().next_power_of_two(), Param::Int(keys.ends().1));
             (format!("IN (?{})", ", ?".repeat(params.len() - 1)), params)
@@ -182,8 +184,9 @@ async fn by_places(conn: &mut Conn, relation: &Relation, rows: &ValueBuffer) -> 
 /// The related rows of keys that only SQL can compare, each with the place of its key.
 pub(super) fn joined(relation: &Relation, wanted: &Wanted, keys: usize) -> String {
     let Wanted { source, on, columns, .. } = wanted;
-    // A key has the parent column's type, character set and collation. The last is said, and would win where a
-    // column's own gives way to that of the other column: then it is made a text of that one.
+    // A key has the parent column's type, character set and collation. The last is said, and would
+    // win where a column's own gives way to that of the other column: then it is made a text of
+    // that one.
     let parent = &relation.parent_column;
     let mut key = fill(&parent.kind, "?");
     if let (Some(own), Some(other)) = (&parent.collation, &relation.pointing_column.collation) {
@@ -227,8 +230,8 @@ impl<'a> Related<'a> {
         Lists::new(Arc::new(self.held), self.pairs, self.count)
     }
 
-    /// Takes all rows of a result, whose first column says to which row of the run each belongs; false when
-    /// they are too much.
+    /// Takes all rows of a result, whose first column says to which row of the run each belongs;
+    /// false when they are too much.
     async fn collect(
         &mut self,
         mut result: Found<'_>,

@@ -1,7 +1,8 @@
 //! What the views of a MySQL or MariaDB database read.
 //!
-//! Neither says which columns a view reads, but both keep its query with every name in backquotes and
-//! every `*` written out. So each name in it counts, as a table's and as a column's of each table there.
+//! Neither says which columns a view reads, but both keep its query with every name in backquotes
+//! and every `*` written out. So each name in it counts, as a table's and as a column's of each
+//! table there.
 
 use mysql_async::{Conn, Error, Row, prelude::Queryable};
 
@@ -25,7 +26,8 @@ pub(super) async fn note_reads(conn: &mut Conn, tables: &mut [Table]) -> Result<
     Ok(())
 }
 
-/// These tables, with the views that the views among them read: another query behind one changes its rows.
+/// These tables, with the views that the views among them read: another query behind one changes
+/// its rows.
 pub(super) fn with_views_behind<'a>(mut used: Vec<&'a Table>, all: &'a [Table]) -> Vec<&'a Table> {
     let mut at = 0;
     while let Some(table) = used.get(at) {
@@ -79,8 +81,8 @@ fn database(table: &Table) -> &str {
     table.full_name.split_once('.').map_or("", |(database, _)| database)
 }
 
-/// The names in a query as the server keeps it, and whether functions that somebody has written, or that read
-/// files, are called; `None` where a name or text does not end.
+/// The names in a query as the server keeps it, and whether functions that somebody has written, or
+/// that read files, are called; `None` where a name or text does not end.
 fn names(definition: &str) -> Option<(Vec<String>, bool)> {
     let mut names: Vec<String> = vec![];
     let mut calls = definition.to_ascii_lowercase().contains("load_file(");

@@ -77,7 +77,8 @@ impl Wire {
             (Wire::Json, Value::Bytes(bytes)) => return held.push(Form::Json, bytes),
             (Wire::Blob, Value::Bytes(bytes)) => return held.push(Form::Blob, bytes),
             (_, Value::Bytes(bytes)) => return held.push(Form::Text, bytes),
-            // A date that is none, as MySQL has it where a date is missing or known in part. Keys are read as text.
+            // A date that is none, as MySQL has it where a date is missing or known in part. Keys
+            // are read as text.
             (_, Value::Date(_, 0, ..) | Value::Date(_, _, 0, ..)) => held.slots.push(Slot::Unreadable),
             (wire, &Value::Date(year, month, day, hour, minute, second, micros)) => {
                 let out = &mut held.bytes;

@@ -1,5 +1,5 @@
-//! Rows of which a value has made a query fail, read with care: each query behind a savepoint, so that the
-//! snapshot outlives it.
+//! Rows of which a value has made a query fail, read with care: each query behind a savepoint, so
+//! that the snapshot outlives it.
 
 use std::pin::pin;
 
@@ -26,8 +26,8 @@ use crate::{
     },
 };
 
-/// Reads a few rows into the sink, where there is room for rows of so many bytes; says how that went, and what
-/// the transaction saw, which is still to be compared.
+/// Reads a few rows into the sink, where there is room for rows of so many bytes; says how that
+/// went, and what the transaction saw, which is still to be compared.
 pub(super) async fn read(
     client: &Client,
     proof: &Proof,

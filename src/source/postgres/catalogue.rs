@@ -36,10 +36,10 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND
     AND has_schema_privilege(n.oid, 'USAGE') AND has_any_column_privilege(c.oid, 'SELECT')
 ORDER BY n.nspname, c.relname";
 
-/// Each column with its type: of a domain the type below it. A type is named as what it is in `pg_type`, not as
-/// SQL's grammar writes it: `character` there is `character(1)`, while `bpchar` has any length. Types whose own
-/// operators the session does not see, since their schema is not searched, are named with them: they sort by
-/// those, and would be compared by others.
+/// Each column with its type: of a domain the type below it. A type is named as what it is in
+/// `pg_type`, not as SQL's grammar writes it: `character` there is `character(1)`, while `bpchar`
+/// has any length. Types whose own operators the session does not see, since their schema is not
+/// searched, are named with them: they sort by those, and would be compared by others.
 const COLUMNS: &str = "
 WITH RECURSIVE base (oid, base) AS (
     SELECT oid, oid FROM pg_type WHERE typtype <> 'd'
@@ -106,7 +106,8 @@ pub(super) async fn read(client: &Client) -> Result<Catalogue, tokio_postgres::E
         table.indexed.extend(names.first().cloned());
         let nullable = |name: &String| table.columns.iter().any(|column| column.name == *name && column.nullable);
         let can_be_null = names.iter().any(nullable);
-        // A materialized view has no NOT NULL; that its rows are told apart is then checked as they are read.
+        // A materialized view has no NOT NULL; that its rows are told apart is then checked as they
+        // are read.
         if unique && table.key.is_empty() && (table.is_view || !can_be_null) {
             table.key = names;
             table.key_can_be_null = can_be_null;
@@ -173,8 +174,9 @@ fn column(row: &Row) -> TableColumn {
     let wire = Type::from_oid(base as u32).as_ref().and_then(Wire::of);
     let as_text = "?::text".to_owned();
     let is_text = is_enum || matches!(&*type_name, "citext" | "char");
-    // PostgreSQL's own types (FirstNormalObjectId in access/transam.h) and ranges: as JSON they would be texts
-    // in quotes. So would those of an extension, but for one that has a JSON form of its own.
+    // PostgreSQL's own types (FirstNormalObjectId in access/transam.h) and ranges: as JSON they
+    // would be texts in quotes. So would those of an extension, but for one that has a JSON form of
+    // its own.
     let is_own = base < 16_384 || (class == "b" && !row.get::<_, bool>(12));
     let has_text = is_text || matches!(&*class, "r" | "m") || (is_own && category != "A" && !is_composite);
     let (read, read_key) = match wire {
@@ -184,7 +186,8 @@ fn column(row: &Row) -> TableColumn {
         None => ("to_json(?)".to_owned(), as_text),
     };
 
-    // A number where its text would not come back: a byte that is no character, a name of several functions.
+    // A number where its text would not come back: a byte that is no character, a name of several
+    // functions.
     let number = match base {
         _ if base == i64::from(Type::CHAR.oid()) => Some("int4"),
         _ if NAMES_OF_OBJECTS.contains(&&*type_name) => Some("oid"),
@@ -196,8 +199,9 @@ fn column(row: &Row) -> TableColumn {
         None => (read_key, format!("?::{of_type}")),
     };
 
-    // A domain over an enum has none of an enum's operators, but its values are in their order: it is cast where it is
-    // compared, and not where it is ordered by, so that its index serves for both.
+    // A domain over an enum has none of an enum's operators, but its values are in their order: it
+    // is cast where it is compared, and not where it is ordered by, so that its index serves for
+    // both.
     let operator = match operators {
         Some(schema) => Some(format!("OPERATOR({schema}.?)")),
         None => (is_enum && is_domain).then(|| format!("::{of_type} ?")),
@@ -244,8 +248,8 @@ fn column(row: &Row) -> TableColumn {
     }
 }
 
-/// What the values of a type with this name are, or the elements of an array, whose type's name is that of
-/// theirs behind `_`.
+/// What the values of a type with this name are, or the elements of an array, whose type's name is
+/// that of theirs behind `_`.
 fn holds(type_name: &str, is_text: bool) -> Option<Holds> {
     let element = type_name.strip_prefix('_');
     let moments = |has_offset| Holds { has_offset: Some(has_offset), ..Holds::new(ValueType::DateTime) };

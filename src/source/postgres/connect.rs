@@ -52,8 +52,8 @@ pub(super) struct Connector {
     targets: Vec<Target>,
     role: Role,
     begin: String,
-    /// The same for a database without an encoding, whose texts are any bytes: asked for as UTF-8 one that is
-    /// not would fail its row.
+    /// The same for a database without an encoding, whose texts are any bytes: asked for as UTF-8
+    /// one that is not would fail its row.
     begin_with_bytes: String,
     /// Whether the database has none, as its server said when it was connected to.
     has_bytes: AtomicBool,
@@ -113,8 +113,9 @@ impl Role {
 }
 
 impl Connector {
-    /// Reads `postgres://…` as libpq does (<https://www.postgresql.org/docs/current/libpq-connect.html>):
-    /// several hosts, `sslmode`, `sslrootcert`, `target_session_attrs`, `connect_timeout`, …
+    /// Reads `postgres://…` as libpq does
+    /// (<https://www.postgresql.org/docs/current/libpq-connect.html>): several hosts, `sslmode`,
+    /// `sslrootcert`, `target_session_attrs`, `connect_timeout`, …
     ///
     /// # Errors
     /// [`Kind::Config`], never with the URL's password.
@@ -176,8 +177,8 @@ impl Connector {
         };
 
         config.ssl_mode(ssl);
-        // Settings of the transaction, not of the session: behind a pooler the next transaction may be another
-        // client's.
+        // Settings of the transaction, not of the session: behind a pooler the next transaction may
+        // be another client's.
         let reader = reader.map_or(String::new(), |reader| format!("; SET LOCAL ROLE {}", DIALECT.quote(reader)));
         let begin = format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {}; SET LOCAL TimeZone = 'UTC'; \
@@ -203,8 +204,8 @@ impl Connector {
         if self.has_bytes.load(Ordering::Relaxed) { &self.begin_with_bytes } else { &self.begin }
     }
 
-    /// Makes a connection to the first host that answers and is what it must be, driven by a task of its own
-    /// that ends with the client.
+    /// Makes a connection to the first host that answers and is what it must be, driven by a task
+    /// of its own that ends with the client.
     ///
     /// # Errors
     /// What the last host said; also when a host takes the connection and then says nothing.
@@ -292,7 +293,8 @@ impl Connector {
         };
         let socket = connected.map_err(unreachable)?;
         if let Socket::Tcp(stream) = &socket {
-            // Sooner than the two hours of most systems: a host that vanished is noticed while nothing is asked of it.
+            // Sooner than the two hours of most systems: a host that vanished is noticed while
+            // nothing is asked of it.
             let idle = self.config.get_keepalives().then(|| self.config.get_keepalives_idle());
             let keepalive = idle.map(|idle| socket::keepalive(Some(idle)));
             socket::prepare(stream, keepalive).map_err(unreachable)?;
@@ -300,8 +302,8 @@ impl Connector {
         Ok(Stream { socket, waits, framing: Framing::off(&MessageBound::new(0)) })
     }
 
-    /// Stops what a connection does at the server. It may come too late, or not at all: the connection must not
-    /// be used again.
+    /// Stops what a connection does at the server. It may come too late, or not at all: the
+    /// connection must not be used again.
     async fn cancel(&self, connection: &Connection) {
         let cancelled = tokio::time::timeout(CONNECT, async {
             // A pooler forgets a request whose sender does not wait for the end of the connection.
@@ -342,8 +344,8 @@ impl Connect for Connector {
         if connection.client.is_closed() {
             return None;
         }
-        // Most reads are over in a moment, and a connection costs more than that. Its answer says that nothing
-        // is before it.
+        // Most reads are over in a moment, and a connection costs more than that. Its answer says
+        // that nothing is before it.
         match tokio::time::timeout(MOMENT, connection.client.batch_execute("ROLLBACK")).await {
             Ok(Ok(())) => Some(connection),
             _ => {

@@ -32,8 +32,8 @@ pub(super) struct Prepared {
     pub(super) behind: Vec<String>,
 }
 
-/// Has PostgreSQL read the queries, so that what it does not take is known at the start; `None` where the
-/// tables are not any more as they were seen.
+/// Has PostgreSQL read the queries, so that what it does not take is known at the start; `None`
+/// where the tables are not any more as they were seen.
 pub(super) async fn prepare(
     pool: &Arc<Pool>,
     plan: &Plan,
@@ -134,7 +134,8 @@ pub(super) async fn slow(pool: &Arc<Pool>, plan: &Plan) -> Vec<Complaint> {
 async fn look(client: &Client, begin: &str, plan: &Plan) -> Result<Vec<Complaint>, Failure> {
     let mut complaints = vec![];
     client.batch_execute(begin).await?;
-    // A table with few rows is looked through and sorted whatever its indexes: what matters is what could be done.
+    // A table with few rows is looked through and sorted whatever its indexes: what matters is what
+    // could be done.
     client
         .batch_execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off")
         .await?;
@@ -176,7 +177,8 @@ async fn look(client: &Client, begin: &str, plan: &Plan) -> Result<Vec<Complaint
     Ok(complaints)
 }
 
-/// A table, and those that inherit from it, each of which has indexes of its own. Partitions have their table's.
+/// A table, and those that inherit from it, each of which has indexes of its own. Partitions have
+/// their table's.
 const FAMILY: &str = "
 WITH RECURSIVE family (id) AS (
     SELECT to_regclass($1)::oid
@@ -185,7 +187,8 @@ WITH RECURSIVE family (id) AS (
 SELECT nspname::text, relname::text FROM family JOIN pg_class c ON c.oid = id JOIN pg_namespace n ON n.oid = relnamespace
 ORDER BY c.oid";
 
-/// The tables that want an index where a plan is slow: of a table with heirs, those that the plan looks through.
+/// The tables that want an index where a plan is slow: of a table with heirs, those that the plan
+/// looks through.
 async fn to_index(client: &Client, table: &str, steps: &[Step]) -> Result<Vec<String>, Failure> {
     let found = client.query_typed(FAMILY, &[(&table, Type::TEXT)]).await?;
     let family: Vec<String> = found.iter().map(|row| catalogue::sql_name(row.get(0), row.get(1))).collect();
@@ -205,7 +208,8 @@ struct Step {
 }
 
 impl Step {
-    /// Whether it reads all of a table, or of an heir or partition of it, whose aliases have numbers.
+    /// Whether it reads all of a table, or of an heir or partition of it, whose aliases have
+    /// numbers.
     fn looks_through(&self, alias: &str) -> bool {
         let is_number = |rest: &str| rest.strip_prefix('_').is_some_and(|number| number.parse::<u32>().is_ok());
         let is_named = self.alias.strip_prefix(alias).is_some_and(|rest| rest.is_empty() || is_number(rest));

@@ -1,8 +1,9 @@
 //! The messages of a connection as they come, so that a row is refused before it is held.
 //!
-//! The driver holds each message whole before anybody can see how long it is. Each begins with its kind, a
-//! byte, and its length (<https://www.postgresql.org/docs/current/protocol-message-formats.html>); this looks
-//! at those as bytes come from the socket, behind TLS, and fails the connection at the first message that is
+//! The driver holds each message whole before anybody can see how long it is. Each begins with its
+//! kind, a byte, and its length
+//! (<https://www.postgresql.org/docs/current/protocol-message-formats.html>); this looks at those
+//! as bytes come from the socket, behind TLS, and fails the connection at the first message that is
 //! too long.
 
 use std::{
@@ -20,7 +21,8 @@ use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 
 use crate::source::BoxFuture;
 
-/// How long the messages of a connection may be, and whether one was longer. Shared by who reads and what drives it.
+/// How long the messages of a connection may be, and whether one was longer. Shared by who reads
+/// and what drives it.
 #[derive(Debug)]
 pub(super) struct MessageBound {
     most: AtomicU64,
@@ -88,8 +90,8 @@ impl Framing {
         Framing { state: State::Answer, ..Framing::off(bound) }
     }
 
-    /// Looks at bytes that have come, and says how many of them are to be read: all, or those before a message
-    /// that is too long.
+    /// Looks at bytes that have come, and says how many of them are to be read: all, or those
+    /// before a message that is too long.
     fn pass(&mut self, all: &[u8]) -> usize {
         let mut bytes = all;
         // Where the head of the message begins, if that is here.
@@ -154,7 +156,8 @@ impl Framing {
         within
     }
 
-    /// Reads from a stream, and looks at what has come. What came before a message that is too long is read first.
+    /// Reads from a stream, and looks at what has come. What came before a message that is too long
+    /// is read first.
     pub(super) fn poll_read(
         &mut self,
         stream: Pin<&mut impl AsyncRead>,

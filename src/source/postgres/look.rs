@@ -26,8 +26,8 @@ pub(super) struct Look {
 #[derive(Clone, Debug)]
 pub(super) struct Relation {
     pub(super) oid: u32,
-    /// Whether `LOCK TABLE` takes it: not a materialized view, not a foreign table, nor one of which only some
-    /// columns may be read.
+    /// Whether `LOCK TABLE` takes it: not a materialized view, not a foreign table, nor one of
+    /// which only some columns may be read.
     pub(super) locks: bool,
     /// The collation of each column that has one.
     pub(super) collations: HashMap<String, u32>,
@@ -46,14 +46,16 @@ SELECT c.oid::int8, n.nspname::text, c.relname::text, c.relkind IN ('r', 'p', 'v
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'";
 
-/// What a view's rule reads. What came with the server (FirstNormalObjectId in access/transam.h) does not change.
+/// What a view's rule reads. What came with the server (FirstNormalObjectId in access/transam.h)
+/// does not change.
 const BEHIND: &str = "
 SELECT DISTINCT r.ev_class::int8, d.refobjid::int8 FROM pg_rewrite r
     JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass
 WHERE d.refobjid <> r.ev_class AND d.refobjid >= 16384 AND r.ev_class >= 16384
 ORDER BY 1, 2";
 
-/// Each column with its full type. Types and collations have their schemas where a search path would not find them.
+/// Each column with its full type. Types and collations have their schemas where a search path
+/// would not find them.
 const DECLARED: &str = "
 SELECT a.attrelid::int8, a.attname::text, format_type(a.atttypid, a.atttypmod) || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END,
     a.attcollation::int8

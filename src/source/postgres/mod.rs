@@ -1,7 +1,8 @@
 //! PostgreSQL: connections that each serve one read at a time, in a transaction of its own.
 //!
-//! Dropping a query does not stop it at the server, and the connection would be busy with it: a read that is
-//! given up is cancelled by a request of its own, and its connection is never used again.
+//! Dropping a query does not stop it at the server, and the connection would be busy with it: a
+//! read that is given up is cancelled by a request of its own, and its connection is never used
+//! again.
 
 mod careful;
 mod catalogue;
@@ -97,7 +98,8 @@ impl Postgres {
     /// Each resource made from it shares the connections and the gate.
     ///
     /// # Errors
-    /// [`Kind::Config`] when the URL cannot be read; [`Kind::Unavailable`] when the server does not let us in.
+    /// [`Kind::Config`] when the URL cannot be read; [`Kind::Unavailable`] when the server does not
+    /// let us in.
     pub async fn open(options: &DatabaseOptions) -> Result<Postgres> {
         let limits = GateLimits { reads: options.pool.max(1), ..GateLimits::default() };
         let connector = Connector::new(&options.url, options.timeout, options.role.as_deref())?;
@@ -368,7 +370,8 @@ impl Failure {
     }
 }
 
-/// Whether the server says that the same read may be tried again: what a standby replays was in its way, or a deadlock.
+/// Whether the server says that the same read may be tried again: what a standby replays was in its
+/// way, or a deadlock.
 fn will_pass(error: &tokio_postgres::Error) -> bool {
     let codes = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::TRANSACTION_ROLLBACK];
     error.code().is_some_and(|code| codes.contains(code))
@@ -396,9 +399,11 @@ fn explained(error: tokio_postgres::Error, query: Option<&Query>) -> Error {
             Error::new(Kind::Internal, "PostgreSQL does not take the text of a query")
                 .remedy("this is a fault of the program: report it with what the log says")
         }
-        // A value that a request brought along is not of the column's type; a division by zero is the operator's own.
+        // A value that a request brought along is not of the column's type; a division by zero is
+        // the operator's own.
         ("22", code) if code != "22012" && filtered => {
-            // What PostgreSQL says may quote a value of a row, of a column that is not shown: it is for the log.
+            // What PostgreSQL says may quote a value of a row, of a column that is not shown: it is
+            // for the log.
             return Error::new(Kind::Invalid, "a filter's value does not fit its column")
                 .remedy("write it as PostgreSQL writes a value of the column's type")
                 .caused_by(database.to_string());

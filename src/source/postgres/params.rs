@@ -1,6 +1,8 @@
-//! Values on their way to PostgreSQL: as text, whose type the server infers from what they are compared with.
+//! Values on their way to PostgreSQL: as text, whose type the server infers from what they are
+//! compared with.
 //!
-//! So a key of any type, a numeric of any size or a timestamp, comes back as exactly the value that was read.
+//! So a key of any type, a numeric of any size or a timestamp, comes back as exactly the value that
+//! was read.
 
 use std::fmt::Write;
 

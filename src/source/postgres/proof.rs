@@ -46,7 +46,8 @@ pub(super) struct Ground {
 }
 
 impl Ground {
-    /// That of the tables of a plan; `begin` opens a transaction. `uses` says which columns are used.
+    /// That of the tables of a plan; `begin` opens a transaction. `uses` says which columns are
+    /// used.
     pub(super) fn new(look: &Look, tables: &[&Table], begin: &str, options: &DatabaseOptions) -> Ground {
         let known = || tables.iter().filter_map(|table| Some((*table, look.relations.get(&table.sql)?)));
         let mut behind = BTreeSet::new();
@@ -82,7 +83,8 @@ impl Ground {
         }
     }
 
-    /// Opens a transaction in which the tables stay as they are; false, where they are not as they were seen.
+    /// Opens a transaction in which the tables stay as they are; false, where they are not as they
+    /// were seen.
     pub(super) async fn enter(&self, client: &Client, look: &Look) -> Result<bool, Failure> {
         client.batch_execute(&self.begin).await?;
         let now = versions(client, Some(&self.oids)).await?;
@@ -109,7 +111,8 @@ impl Ground {
     }
 }
 
-/// What a transaction says that it saw. It is cheap: one look into an index of the catalogue, and calls of functions.
+/// What a transaction says that it saw. It is cheap: one look into an index of the catalogue, and
+/// calls of functions.
 fn saw(
     look: &Look,
     tables: &[&Table],
@@ -128,11 +131,13 @@ fn saw(
         says.extend(["current_user", "session_user"].map(str::to_owned));
     }
 
-    // A name that leads to another table shows by its number, and so the numbers below may be constants.
+    // A name that leads to another table shows by its number, and so the numbers below may be
+    // constants.
     says.extend(tables.iter().map(|table| format!("to_regclass({})::oid", literal(&table.sql))));
     let own = tables.iter().filter_map(|table| Some(look.relations.get(&table.sql)?.oid));
     let all: Vec<u32> = own.chain(behind.iter().copied()).collect();
-    // A row that changes has a transaction's number that none had before, so their order does not matter.
+    // A row that changes has a transaction's number that none had before, so their order does not
+    // matter.
     says.push(format!("(SELECT array_agg(xmin) FROM pg_attribute WHERE attrelid IN ({}) AND attnum > 0)", list(&all)));
     if !views.is_empty() {
         says.push(format!("(SELECT array_agg(xmin) FROM pg_rewrite WHERE ev_class IN ({}))", list(views)));

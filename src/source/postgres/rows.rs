@@ -1,8 +1,9 @@
 //! One read of PostgreSQL: a run of rows with their related lists, as they stood at one moment.
 //!
-//! All of it is one transaction, `REPEATABLE READ READ ONLY`, whose settings are its own, so that a pooler may
-//! give each transaction another connection; and all of it goes in unnamed statements. What does not wait for
-//! an answer is sent without waiting: a list without relations takes one round trip, one with relations two.
+//! All of it is one transaction, `REPEATABLE READ READ ONLY`, whose settings are its own, so that a
+//! pooler may give each transaction another connection; and all of it goes in unnamed statements.
+//! What does not wait for an answer is sent without waiting: a list without relations takes one
+//! round trip, one with relations two.
 
 use std::{
     pin::{Pin, pin},
@@ -43,13 +44,13 @@ use crate::{
 /// A related table with more rows is joined, and not read whole.
 const SMALL_TABLE: usize = 256;
 
-/// By the first and the last key of a run. They are whole numbers of any size, whatever the size of those they
-/// are compared with.
+/// By the first and the last key of a run. They are whole numbers of any size, whatever the size of
+/// those they are compared with.
 pub(super) const BETWEEN: &str = "BETWEEN $1::int8 AND $2::int8";
 
-/// Reads one run into the sink; says whether the list ends with it, and what the transaction saw, which is
-/// still to be compared. Where the rows are those before one that is too wide, that is `None`: the connection
-/// has ended, and another must say it.
+/// Reads one run into the sink; says whether the list ends with it, and what the transaction saw,
+/// which is still to be compared. Where the rows are those before one that is too wide, that is
+/// `None`: the connection has ended, and another must say it.
 pub(super) async fn read(
     client: &Client,
     proof: &Proof,
@@ -220,7 +221,8 @@ async fn related(client: &Client, plan: &Plan, rows: &ValueBuffer) -> Result<Opt
 enum Parents {
     /// By their keys in SQL's `WHERE`, which come back as whole numbers.
     Keys(WholeKeys),
-    /// By a join with the keys, since only SQL can say which are equal: the rows of the run that have one.
+    /// By a join with the keys, since only SQL can say which are equal: the rows of the run that
+    /// have one.
     Places(Vec<u64>),
 }
 
@@ -258,7 +260,8 @@ pub(super) async fn list(client: &Client, relation: &Relation, rows: &ValueBuffe
         let ids = ids?;
         match table {
             Some(table) => return named(relation, keys, &table, ids, rows.count()).await,
-            // It has grown. What was asked for is not read; the answer to the next question comes behind it.
+            // It has grown. What was asked for is not read; the answer to the next question comes
+            // behind it.
             None => drop(ids),
         }
     }
@@ -273,8 +276,9 @@ pub(super) async fn list(client: &Client, relation: &Relation, rows: &ValueBuffe
     collect(relation, &parents, found, rows.count()).await
 }
 
-/// The related rows of keys that only SQL can compare, each with the place of its key. The keys come as texts,
-/// since an array of arrays would be one array, and each is made a value of the parent column's type.
+/// The related rows of keys that only SQL can compare, each with the place of its key. The keys
+/// come as texts, since an array of arrays would be one array, and each is made a value of the
+/// parent column's type.
 pub(super) fn joined(relation: &Relation, wanted: &Wanted) -> String {
     let Wanted { source, on, columns, .. } = wanted;
     let column = &relation.parent_column;

@@ -71,7 +71,8 @@ fn roots(file: Option<&str>) -> Result<RootCertStore> {
     if store.is_empty() { Err(unreadable("it holds no certificate".into())) } else { Ok(store) }
 }
 
-/// Checks less than a browser would: no name, or nothing but that the server holds the key of its own certificate.
+/// Checks less than a browser would: no name, or nothing but that the server holds the key of its
+/// own certificate.
 #[derive(Debug)]
 struct Lenient {
     provider: Arc<CryptoProvider>,

@@ -1,8 +1,9 @@
-//! What the views of a PostgreSQL database read (<https://www.postgresql.org/docs/current/catalog-pg-depend.html>).
+//! What the views of a PostgreSQL database read
+//! (<https://www.postgresql.org/docs/current/catalog-pg-depend.html>).
 //!
-//! A view's query is kept as a rule, which depends on each column that stands in it, renamed or not,
-//! wherever it stands. A row as a whole (`to_jsonb(users)`) is no dependency on its columns: it is
-//! seen in the query's own form, as a variable with the number 0.
+//! A view's query is kept as a rule, which depends on each column that stands in it, renamed or
+//! not, wherever it stands. A row as a whole (`to_jsonb(users)`) is no dependency on its columns:
+//! it is seen in the query's own form, as a variable with the number 0.
 
 use std::collections::HashMap;
 
@@ -19,9 +20,9 @@ FROM pg_rewrite r JOIN pg_class v ON v.oid = r.ev_class
     LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid AND d.refobjsubid > 0
 WHERE r.ev_type = '1' AND v.oid >= 16384 AND v.relkind IN ('v', 'm') AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
 
-/// What may be read beyond that: rows as a whole; tables of the system, on which nothing depends; functions
-/// that may read what they like, but for those of extensions that say they change nothing; functions of
-/// PostgreSQL that take SQL, names of tables or files, or show settings.
+/// What may be read beyond that: rows as a whole; tables of the system, on which nothing depends;
+/// functions that may read what they like, but for those of extensions that say they change
+/// nothing; functions of PostgreSQL that take SQL, names of tables or files, or show settings.
 const DOUBTS: &str = r"
 SELECT r.ev_class::int8, r.ev_action::text ~ ':varattno 0 ',
     EXISTS (SELECT FROM regexp_matches(r.ev_action::text, ':relid ([0-9]+)', 'g') m WHERE m[1]::int8 BETWEEN 1 AND 16383),
@@ -36,7 +37,8 @@ SELECT r.ev_class::int8, r.ev_action::text ~ ':varattno 0 ',
 FROM pg_rewrite r JOIN pg_class v ON v.oid = r.ev_class JOIN pg_namespace n ON n.oid = v.relnamespace
 WHERE r.ev_type = '1' AND v.relkind IN ('v', 'm') AND n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema'";
 
-/// Notes for each view which columns of which tables it reads; `places` says where the table with an oid is.
+/// Notes for each view which columns of which tables it reads; `places` says where the table with
+/// an oid is.
 pub(super) async fn note_reads(
     client: &Client,
     tables: &mut [Table],

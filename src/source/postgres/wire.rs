@@ -1,8 +1,8 @@
 //! PostgreSQL's binary wire forms → values.
 //!
-//! Each type's form is what its `…_send` function writes (src/backend/utils/adt of PostgreSQL's sources); all
-//! numbers are big endian. Dates and times become the text of RFC 3339, which PostgreSQL reads back as the same
-//! value.
+//! Each type's form is what its `…_send` function writes (src/backend/utils/adt of PostgreSQL's
+//! sources); all numbers are big endian. Dates and times become the text of RFC 3339, which
+//! PostgreSQL reads back as the same value.
 
 use std::{
     io::Write,
@@ -97,8 +97,8 @@ impl Wire {
         Ok(())
     }
 
-    /// The value of these bytes, or what the bytes are that it appended to `out`; `None` where they are not of
-    /// this form.
+    /// The value of these bytes, or what the bytes are that it appended to `out`; `None` where they
+    /// are not of this form.
     fn decode(self, raw: &[u8], out: &mut Vec<u8>) -> Option<Read> {
         let integer = |n: i64| Some(Read::Slot(Slot::Integer(n)));
         match self {
@@ -189,7 +189,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Digits in base 10,000, the first of which stands for `10000^weight`, and how many decimals to show.
+/// Digits in base 10,000, the first of which stands for `10000^weight`, and how many decimals to
+/// show.
 fn numeric(raw: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let mut reader = Reader(raw);
     let count = reader.i16()?;
@@ -205,7 +206,8 @@ fn numeric(raw: &[u8], out: &mut Vec<u8>) -> Option<()> {
     }
 
     let digits = reader.take(usize::try_from(count).ok()? * 2)?;
-    // The digits of 10000^place, as the sender has them: below 10,000, and none where there are only zeros.
+    // The digits of 10000^place, as the sender has them: below 10,000, and none where there are
+    // only zeros.
     let group = |place: i32| {
         let at = usize::try_from(weight - place).ok().and_then(|at| digits.get(at * 2..at * 2 + 2));
         at.map_or(0, |raw| i64::from(u16::from_be_bytes([raw[0], raw[1]]) % 10_000))
@@ -259,7 +261,8 @@ fn four(n: i64, out: &mut Vec<u8>) {
     two(n % 100, out);
 }
 
-/// Writes the date so many days after 2000-01-01, and says whether it is before our era, which is told at the end.
+/// Writes the date so many days after 2000-01-01, and says whether it is before our era, which is
+/// told at the end.
 fn day(days: i64, out: &mut Vec<u8>) -> bool {
     let (year, month, day) = civil(days + 10_957);
     let before = year <= 0;
@@ -276,8 +279,8 @@ fn day(days: i64, out: &mut Vec<u8>) -> bool {
     before
 }
 
-/// Year, month and day of the day so many days after 1970-01-01, in the proleptic Gregorian calendar
-/// (<https://howardhinnant.github.io/date_algorithms.html>, `civil_from_days`).
+/// Year, month and day of the day so many days after 1970-01-01, in the proleptic Gregorian
+/// calendar (<https://howardhinnant.github.io/date_algorithms.html>, `civil_from_days`).
 fn civil(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
@@ -354,7 +357,8 @@ fn inet(raw: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// As PostgreSQL shows it (`inet_net_ntop`): what ends in an address of IPv4 behind zeros alone shows that.
+/// As PostgreSQL shows it (`inet_net_ntop`): what ends in an address of IPv4 behind zeros alone
+/// shows that.
 fn ipv6(address: Ipv6Addr, out: &mut Vec<u8>) -> Option<()> {
     match address.segments() {
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 => {
@@ -366,8 +370,8 @@ fn ipv6(address: Ipv6Addr, out: &mut Vec<u8>) -> Option<()> {
     }
 }
 
-/// Dimensions, the elements' type, length and first index of each dimension, then the elements. What could not
-/// be written as it was is said.
+/// Dimensions, the elements' type, length and first index of each dimension, then the elements.
+/// What could not be written as it was is said.
 fn array(raw: &[u8], out: &mut Vec<u8>) -> Option<Flaws> {
     let mut reader = Reader(raw);
     let dimensions = reader.i32()?;

@@ -1,4 +1,5 @@
-//! What is slow or doubtful about a resource, and what to do about it: the same words for every database.
+//! What is slow or doubtful about a resource, and what to do about it: the same words for every
+//! database.
 
 use super::{
     keyset::KeyColumn,
@@ -11,7 +12,8 @@ pub(in crate::source) fn of_plan(plan: &Plan) -> Vec<Complaint> {
     nullable_order(plan).chain(plan.guesses.iter().cloned()).collect()
 }
 
-/// Columns of the order that can be NULL. Those of a key that the table has by itself are what they are.
+/// Columns of the order that can be NULL. Those of a key that the table has by itself are what they
+/// are.
 fn nullable_order(plan: &Plan) -> impl Iterator<Item = Complaint> {
     let (first, last) =
         if plan.dialect.null_is_greatest { ("descending", "ascending") } else { ("ascending", "descending") };

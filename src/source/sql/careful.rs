@@ -1,13 +1,14 @@
-//! Rows that are read with care: of which a value makes the database fail (a shape that has no GeoJSON, a cast or an
-//! expression that raises), or is so large that it must be measured first.
+//! Rows that are read with care: of which a value makes the database fail (a shape that has no
+//! GeoJSON, a cast or an expression that raises), or is so large that it must be measured first.
 //!
-//! No value fails a row. A run that a value has failed is read again, a few rows at a time: first how long the
-//! values are, then the keys, then the columns, in halves until those are known that fail; and of these each
-//! value by itself, by its row's key. A value that the database cannot give in its own form is asked for as
-//! text, and is a value without a form ([`Value::Formless`]) either way: counted, and in a key or join column a
-//! failure. A value that is too large, or the largest of a row that is ([`RowBounds`](crate::RowBounds)), is
-//! not asked for at all. All of it is one snapshot, so that the pieces are of the same rows. It costs many
-//! small queries, but only where a query has failed or rows are wide.
+//! No value fails a row. A run that a value has failed is read again, a few rows at a time: first
+//! how long the values are, then the keys, then the columns, in halves until those are known that
+//! fail; and of these each value by itself, by its row's key. A value that the database cannot give
+//! in its own form is asked for as text, and is a value without a form ([`Value::Formless`]) either
+//! way: counted, and in a key or join column a failure. A value that is too large, or the largest
+//! of a row that is ([`RowBounds`](crate::RowBounds)), is not asked for at all. All of it is one
+//! snapshot, so that the pieces are of the same rows. It costs many small queries, but only where a
+//! query has failed or rows are wide.
 
 use super::{
     catalogue::fill,
@@ -26,8 +27,8 @@ use crate::{
     source::Query,
 };
 
-/// So many rows are read with care by one read, fewer where they have so many values that each alone would take
-/// too long.
+/// So many rows are read with care by one read, fewer where they have so many values that each
+/// alone would take too long.
 const ROWS: usize = 16;
 const VALUES: usize = 512;
 
@@ -39,8 +40,8 @@ pub(in crate::source) trait Snapshot: Send {
     /// Why a query failed.
     type Failure: From<Error> + From<NeedsRoom> + Send;
 
-    /// Adds the rows of a statement to `held`; `selects` are its columns, and `after` are the key values that
-    /// it compares with.
+    /// Adds the rows of a statement to `held`; `selects` are its columns, and `after` are the key
+    /// values that it compares with.
     fn ask(
         &mut self,
         statement: &Statement<'_>,
@@ -50,8 +51,8 @@ pub(in crate::source) trait Snapshot: Send {
         held: &mut ValueBuffer,
     ) -> impl Future<Output = Answer<(), Self::Failure>> + Send;
 
-    /// A related list of some rows; `None` where it is too much for so many. One that is more than the relation
-    /// may have for one row is an inner error too.
+    /// A related list of some rows; `None` where it is too much for so many. One that is more than
+    /// the relation may have for one row is an inner error too.
     fn lists(
         &mut self,
         relation: &Relation,
@@ -225,8 +226,8 @@ impl<S: Snapshot> Reader<'_, S> {
         }
     }
 
-    /// The rows with the values of their keys, and NULL for all others. Without those nothing can be read: a
-    /// value of a key that fails them fails the load.
+    /// The rows with the values of their keys, and NULL for all others. Without those nothing can
+    /// be read: a value of a key that fails them fails the load.
     async fn keys(&mut self) -> Result<ValueBuffer, S::Failure> {
         let needed = self.needed();
         let found = self.columns(&needed).await??;
@@ -244,7 +245,8 @@ impl<S: Snapshot> Reader<'_, S> {
     /// Gives up where there is no room for so many bytes.
     fn take_room(&self, bytes: u64) -> Result<(), NeedsRoom> {
         match bytes {
-            // Half of it, so that a driver that takes as much surely takes this with what is around it.
+            // Half of it, so that a driver that takes as much surely takes this with what is around
+            // it.
             _ if bytes <= (self.plan.bounds.unmeasured / 2).max(self.room) => Ok(()),
             bytes => Err(NeedsRoom(bytes)),
         }
@@ -391,9 +393,9 @@ impl<S: Snapshot> Reader<'_, S> {
         Ok(Some(lists))
     }
 
-    /// The related list of one row, of which at least one value makes the database fail: in that list all
-    /// values of its column stand as text, or are not read, so that what stands there depends on this row
-    /// alone.
+    /// The related list of one row, of which at least one value makes the database fail: in that
+    /// list all values of its column stand as text, or are not read, so that what stands there
+    /// depends on this row alone.
     async fn careful_list(
         &mut self,
         mut relation: Relation,
@@ -462,8 +464,8 @@ fn as_text(plan: &Plan, select: &Select) -> Select {
     Select { sql: text, bare: select.bare.clone(), ..Select::default() }.measured(plan.dialect.length)
 }
 
-/// Why a list fails that is to fail where the value at this place among a row's is too large. The first of
-/// `keys` is the row's; it is for the log alone.
+/// Why a list fails that is to fail where the value at this place among a row's is too large. The
+/// first of `keys` is the row's; it is for the log alone.
 fn too_large(plan: &Plan, place: usize, bytes: u64, keys: &ValueBuffer) -> Result<Error, Error> {
     let shows = |output: &Output| match *output {
         Output::Select(select) => select == place,

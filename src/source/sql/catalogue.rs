@@ -26,7 +26,8 @@ pub(in crate::source) struct Table {
     pub(in crate::source) full_name: String,
     /// The schema; empty where there are none.
     pub(in crate::source) schema: String,
-    /// Whether it is another database's than the one that was asked for, so that only its name leads to it.
+    /// Whether it is another database's than the one that was asked for, so that only its name
+    /// leads to it.
     pub(in crate::source) elsewhere: bool,
     /// What the database's own documentation of it says.
     pub(in crate::source) comment: Option<String>,
@@ -43,8 +44,8 @@ pub(in crate::source) struct Table {
     pub(in crate::source) foreign_keys: Vec<ForeignKey>,
     /// The leading column of each index.
     pub(in crate::source) indexed: Vec<String>,
-    /// Where the key is one that a maintenance of the database may change: what changes with it (SQLite's
-    /// schema version).
+    /// Where the key is one that a maintenance of the database may change: what changes with it
+    /// (SQLite's schema version).
     pub(in crate::source) unstable_key: Option<i64>,
     /// What it reads, where it is a view; why it cannot be read, where it cannot.
     pub(in crate::source) reads: Option<ViewReads>,
@@ -55,11 +56,13 @@ pub(in crate::source) struct Table {
 pub(in crate::source) struct TableColumn {
     pub(in crate::source) name: String,
     pub(in crate::source) nullable: bool,
-    /// What a filter's value must look like; `None` where the database could not compare it as its type says.
+    /// What a filter's value must look like; `None` where the database could not compare it as its
+    /// type says.
     pub(in crate::source) operand: Option<Operand>,
     /// How its value is selected: SQL with one `?` in the column's place.
     pub(in crate::source) read: String,
-    /// How its value is selected as part of a key, so that it can be bound again; the same with one `?`.
+    /// How its value is selected as part of a key, so that it can be bound again; the same with one
+    /// `?`.
     pub(in crate::source) read_key: String,
     /// How a value is bound that is compared with it: SQL with one `?`.
     pub(in crate::source) bind: String,
@@ -67,20 +70,22 @@ pub(in crate::source) struct TableColumn {
     pub(in crate::source) bind_key: Option<String>,
     /// Why it cannot be part of an order.
     pub(in crate::source) unordered: Option<&'static str>,
-    /// The type by which values are compared with it: SQLite's affinity (empty: values as they are), elsewhere
-    /// what makes a value of that type of what `read_key` has read, as SQL with one `?`. It is the column's own
-    /// type, with no length or precision that could cut the value.
+    /// The type by which values are compared with it: SQLite's affinity (empty: values as they
+    /// are), elsewhere what makes a value of that type of what `read_key` has read, as SQL with one
+    /// `?`. It is the column's own type, with no length or precision that could cut the value.
     pub(in crate::source) kind: String,
-    /// How its values are compared, where signs alone do not say it: the template of [`comparison`].
+    /// How its values are compared, where signs alone do not say it: the template of
+    /// [`comparison`].
     pub(in crate::source) operator: Option<String>,
     /// The whole numbers that it can hold, where it can hold nothing else.
     pub(in crate::source) range: Option<RangeInclusive<i128>>,
-    /// Whether its values are whole numbers that compare as such with those of every other such column.
+    /// Whether its values are whole numbers that compare as such with those of every other such
+    /// column.
     pub(in crate::source) whole: bool,
     /// How its texts are compared, as SQL for `COLLATE`, where it must be said.
     pub(in crate::source) collation: Option<String>,
-    /// The column made such that it tells apart what the primary key tells apart, where it does not by itself:
-    /// SQL with one `?`.
+    /// The column made such that it tells apart what the primary key tells apart, where it does not
+    /// by itself: SQL with one `?`.
     pub(in crate::source) as_in_key: Option<String>,
     /// The column made such that it tells apart all values that differ: SQL with one `?`.
     pub(in crate::source) exact: Option<String>,
@@ -92,10 +97,11 @@ pub(in crate::source) struct TableColumn {
     pub(in crate::source) is_typed: bool,
     /// What its values are by its type; `None` where that does not say it.
     pub(in crate::source) holds: Option<Holds>,
-    /// How many bytes a value has as it is read: SQL with a `?` in its place; empty where its type has no large values.
+    /// How many bytes a value has as it is read: SQL with a `?` in its place; empty where its type
+    /// has no large values.
     pub(in crate::source) length: &'static str,
-    /// Its type and collation as the catalogue has them, with all that shapes or orders its values: text that is
-    /// another when they are.
+    /// Its type and collation as the catalogue has them, with all that shapes or orders its values:
+    /// text that is another when they are.
     pub(in crate::source) declared_as: String,
     /// Whether it is part of the table's declaration and not, like SQLite's rowid, beside it.
     pub(in crate::source) declared: bool,
@@ -131,7 +137,8 @@ impl TableColumn {
         }
     }
 
-    /// How many bytes a value has as it is read for a key; empty where its type has no large values.
+    /// How many bytes a value has as it is read for a key; empty where its type has no large
+    /// values.
     pub(in crate::source) fn key_length(&self, dialect: &Dialect) -> &'static str {
         // In another form than usual it is text.
         if self.length.is_empty() || self.read == self.read_key { self.length } else { dialect.length }
@@ -174,8 +181,8 @@ pub(in crate::source) fn fill(template: &str, sql: &str) -> String {
     format!("{before}{sql}{after}")
 }
 
-/// A sign of comparison, `=` or `>`, as SQL: `operator` is how a type's own operators are named where the signs
-/// alone would find others, as SQL with one `?` in the sign's place.
+/// A sign of comparison, `=` or `>`, as SQL: `operator` is how a type's own operators are named
+/// where the signs alone would find others, as SQL with one `?` in the sign's place.
 pub(in crate::source) fn comparison(operator: Option<&str>, sign: &str) -> String {
     operator.map_or_else(|| sign.to_owned(), |operator| fill(operator, sign))
 }
@@ -212,7 +219,8 @@ impl Catalogue {
         self.tables.iter().filter(|table| !table.elsewhere).map(info).collect()
     }
 
-    /// The table that a resource over `near` calls by this name: one of its own schema before others.
+    /// The table that a resource over `near` calls by this name: one of its own schema before
+    /// others.
     pub(in crate::source) fn related(&self, name: &str, near: &Table, at: &str) -> Result<&Table, Complaint> {
         let beside = format!("{}.{name}", near.schema);
         let own = |table: &&Table| table.schema == near.schema && table.full_name == beside;
@@ -248,8 +256,8 @@ impl Table {
         })
     }
 
-    /// How a column of this table is written here that stands as SQL, or another place, would have it: `id
-    /// DESC`, `item.id`, `through.id`, `"id"`.
+    /// How a column of this table is written here that stands as SQL, or another place, would have
+    /// it: `id DESC`, `item.id`, `through.id`, `"id"`.
     fn meant(&self, name: &str) -> Option<String> {
         let (words, descending) = match name.trim().rsplit_once(char::is_whitespace) {
             Some((words, way)) if way.eq_ignore_ascii_case("desc") => (words, true),
@@ -281,8 +289,8 @@ impl Table {
         self.columns.iter().filter(|column| column.declared)
     }
 
-    /// The columns of the table's declaration that identify a row; what is beside it, SQLite's rowid, where
-    /// there are none.
+    /// The columns of the table's declaration that identify a row; what is beside it, SQLite's
+    /// rowid, where there are none.
     pub(in crate::source) fn declared_key(&self) -> Vec<&str> {
         let declared = |name: &&str| self.declared().any(|column| column.name == *name);
         let all = || self.key.iter().map(String::as_str);
@@ -308,8 +316,9 @@ impl Table {
     }
 }
 
-/// Gives tables whose names are alike, since there are dots in them, the names that SQL has for them: `a.b` may
-/// be a table or a table `b` of the schema `a`. To be done before anything refers to them by name.
+/// Gives tables whose names are alike, since there are dots in them, the names that SQL has for
+/// them: `a.b` may be a table or a table `b` of the schema `a`. To be done before anything refers
+/// to them by name.
 pub(in crate::source) fn tell_apart(tables: &mut [Table]) {
     let mut count: HashMap<String, usize> = HashMap::new();
     for table in &*tables {
@@ -323,7 +332,8 @@ pub(in crate::source) fn tell_apart(tables: &mut [Table]) {
     }
 }
 
-/// By the exact name, else by the one name that differs in case only, as SQL compares unquoted names.
+/// By the exact name, else by the one name that differs in case only, as SQL compares unquoted
+/// names.
 fn by_name<'a, T>(all: &'a [T], name: &str, of: impl Fn(&T) -> &String) -> Option<&'a T> {
     all.iter().find(|one| of(one) == name).or_else(|| {
         let mut alike = all.iter().filter(|one| of(one).eq_ignore_ascii_case(name));

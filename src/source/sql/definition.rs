@@ -76,12 +76,14 @@ impl Identity {
 pub(in crate::source) struct Definition {
     /// All of it.
     pub(in crate::source) bytes: Vec<u8>,
-    /// What the values of a cursor stand for: the database by its name, the table, and how its rows are ordered.
+    /// What the values of a cursor stand for: the database by its name, the table, and how its rows
+    /// are ordered.
     pub(in crate::source) places: Vec<u8>,
 }
 
 impl Definition {
-    /// What tells it from others. Nothing of a condition, which may hold a secret, can be read from it.
+    /// What tells it from others. Nothing of a condition, which may hold a secret, can be read from
+    /// it.
     pub(in crate::source) fn digest(&self) -> Vec<u8> {
         Sha256::digest(&self.bytes).to_vec()
     }
@@ -153,8 +155,8 @@ fn text_of(plan: &Plan) -> String {
     all.join("\n")
 }
 
-/// What a cursor's values stand for: rows of this table, by columns of these types and collations. What else a
-/// list shows may change without a client's place being lost.
+/// What a cursor's values stand for: rows of this table, by columns of these types and collations.
+/// What else a list shows may change without a client's place being lost.
 fn places(plan: &Plan, catalogue: &Catalogue, database: &str) -> Vec<u8> {
     let table = catalogue.tables.iter().find(|table| table.sql == plan.table);
     let declared = |name: &str| {
@@ -196,7 +198,8 @@ fn write_plan(plan: &Plan, bytes: &mut Canonical) {
         parts.into_iter().for_each(|part| bytes.number(part));
     });
 
-    // Where there are none there is nothing of them, not even their number: the outputs have said so.
+    // Where there are none there is nothing of them, not even their number: the outputs have said
+    // so.
     for rewrites in [&plan.rewrites].into_iter().chain(&plan.related_rewrites).filter(|some| !some.is_empty()) {
         bytes.each(rewrites.iter(), |bytes, (of, rewrite)| {
             bytes.number(*of);
@@ -227,7 +230,8 @@ fn write_plan(plan: &Plan, bytes: &mut Canonical) {
     bytes.flag(plan.unproven);
     bytes.flag(plan.is_view);
     bytes.maybe(plan.unstable_key, |bytes, version| bytes.text(&version.to_string()));
-    // Said only where it is unusual, so that what is usual has the key that it had before it could be said.
+    // Said only where it is unusual, so that what is usual has the key that it had before it could
+    // be said.
     if plan.fails_when_too_large || plan.bounds != RowBounds::default() {
         bytes.flag(plan.fails_when_too_large);
         bytes.number(plan.bounds.value as usize);

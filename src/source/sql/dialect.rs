@@ -7,11 +7,13 @@ pub(in crate::source) struct Dialect {
     pub(in crate::source) quote: char,
     /// Whether parameters are `$1`, `$2` and not `?`.
     pub(in crate::source) numbered: bool,
-    /// Whether NULL sorts behind every value when ascending, and before every value when descending.
+    /// Whether NULL sorts behind every value when ascending, and before every value when
+    /// descending.
     pub(in crate::source) null_is_greatest: bool,
     /// Whether `(a, b) > (x, y)` is answered by one range of an index.
     pub(in crate::source) compares_rows: bool,
-    /// How to test whether a value is in a list that is one parameter; `None`: each value is a parameter.
+    /// How to test whether a value is in a list that is one parameter; `None`: each value is a
+    /// parameter.
     pub(in crate::source) in_list: Option<&'static str>,
     /// Whether columns of different collations cannot be compared unless one is said.
     pub(in crate::source) collations_must_agree: bool,

@@ -100,9 +100,9 @@ pub(in crate::source) trait Driver: Send + Sync + 'static {
     /// Gives the connection of a read back that is whole; one in `room` was for it alone.
     fn give_back(lease: Lease<Self::Connect>, room: Option<&Room>);
 
-    /// Reads one run into the sink; says whether the list ends with it, and what was seen, which is still to be
-    /// compared. That is `None` where the connection has ended at a row that is too wide, behind those that
-    /// were handed on.
+    /// Reads one run into the sink; says whether the list ends with it, and what was seen, which is
+    /// still to be compared. That is `None` where the connection has ended at a row that is too
+    /// wide, behind those that were handed on.
     fn attempt(
         &self,
         connection: &mut Connection<Self>,
@@ -113,7 +113,8 @@ pub(in crate::source) trait Driver: Send + Sync + 'static {
         progress: &mut Progress,
     ) -> impl Future<Output = Result<(bool, Option<Self::Stamp>), Self::Failure>> + Send;
 
-    /// The same a few rows at a time, where a value has failed it or rows are wide, in room for so many bytes.
+    /// The same a few rows at a time, where a value has failed it or rows are wide, in room for so
+    /// many bytes.
     fn attempt_with_care(
         &self,
         connection: &mut Connection<Self>,

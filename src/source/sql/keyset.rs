@@ -1,10 +1,11 @@
 //! The rows after a cursor, as SQL text: pure, with no database near.
 //!
-//! The rows after the key values `(x, y)` in the order `(a, b)` are two ranges, one behind the other: `a = x
-//! AND b > y`, then `a > x`. Each has equal values first and one range last, which an index on `(a, b)` answers
-//! without reading a row in vain, whatever the mix of directions; the usual `a > x OR (a = x AND b > y)` does
-//! not. Where all columns have one direction and none can be NULL, some databases answer `(a, b) > (x, y)` by
-//! one range, and one query is better than two. NULL has the rank that the database gives it.
+//! The rows after the key values `(x, y)` in the order `(a, b)` are two ranges, one behind the
+//! other: `a = x AND b > y`, then `a > x`. Each has equal values first and one range last, which an
+//! index on `(a, b)` answers without reading a row in vain, whatever the mix of directions; the
+//! usual `a > x OR (a = x AND b > y)` does not. Where all columns have one direction and none can
+//! be NULL, some databases answer `(a, b) > (x, y)` by one range, and one query is better than two.
+//! NULL has the rank that the database gives it.
 
 use super::{catalogue::comparison, dialect::Dialect};
 use crate::{cursor::Cursor, row::Value};
@@ -16,7 +17,8 @@ pub(in crate::source) struct KeyColumn {
     pub(in crate::source) sql: String,
     /// How a value is bound that is compared with it: text with one `?`.
     pub(in crate::source) bind: String,
-    /// How its values are compared, where signs alone do not say it: the template of [`comparison`].
+    /// How its values are compared, where signs alone do not say it: the template of
+    /// [`comparison`].
     pub(in crate::source) operator: Option<String>,
     /// Whether larger values come first.
     pub(in crate::source) descending: bool,
@@ -36,7 +38,8 @@ pub(in crate::source) enum Piece {
 /// One of the ranges that make up the rest of a list: a condition, empty for all rows.
 pub(in crate::source) type Range = Vec<Piece>;
 
-/// The ranges after the row with these key values, in the order in which to read them; all rows where `after` is empty.
+/// The ranges after the row with these key values, in the order in which to read them; all rows
+/// where `after` is empty.
 pub(in crate::source) fn ranges(dialect: &Dialect, order: &[KeyColumn], after: &[Value<'_>]) -> Vec<Range> {
     if after.is_empty() {
         return vec![vec![]];

@@ -1,12 +1,14 @@
-//! How long the values of some rows are: which of them are read at once, what is left out, and how much memory
-//! that takes.
+//! How long the values of some rows are: which of them are read at once, what is left out, and how
+//! much memory that takes.
 
 use super::{plan::Plan, width::RUN_BYTES};
 
-/// A value of a related row counts as so many bytes at least, since a list may have millions of small ones.
+/// A value of a related row counts as so many bytes at least, since a list may have millions of
+/// small ones.
 const RELATED_VALUE: u64 = 16;
 
-/// How many bytes the values of some rows have: of each row those of its selects, then those of its related lists.
+/// How many bytes the values of some rows have: of each row those of its selects, then those of its
+/// related lists.
 pub(in crate::source) struct Lengths {
     width: usize,
     bytes: Vec<u64>,
@@ -38,7 +40,8 @@ impl Lengths {
         self.of(row).iter().sum()
     }
 
-    /// How many of the first rows are read at once: one, where it is wide or something of it is left out.
+    /// How many of the first rows are read at once: one, where it is wide or something of it is
+    /// left out.
     pub(in crate::source) fn batch(&self, plan: &Plan, rows: usize) -> usize {
         let is_whole = |row: usize| plan.bounds.left_out(self.of(row)).is_empty();
         let mut bytes = 0;

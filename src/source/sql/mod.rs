@@ -1,7 +1,8 @@
-//! What sources over SQL databases share: names resolved, the text of queries, rows held on their way, related lists.
+//! What sources over SQL databases share: names resolved, the text of queries, rows held on their
+//! way, related lists.
 //!
-//! A database turns its own catalogue into a [`catalogue::Catalogue`], says how it writes SQL with a
-//! [`dialect::Dialect`], and reads what [`select`] writes; the rest is here.
+//! A database turns its own catalogue into a [`catalogue::Catalogue`], says how it writes SQL with
+//! a [`dialect::Dialect`], and reads what [`select`] writes; the rest is here.
 
 pub(super) mod advice;
 pub(super) mod careful;

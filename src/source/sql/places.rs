@@ -1,8 +1,8 @@
 //! Which values of a cursor can be a row's.
 //!
 //! Without a secret anybody can make up a cursor. A value of another type would be an error in one
-//! database, some number or NULL in another, and the list behind it some list or none: it is refused
-//! before any database is asked.
+//! database, some number or NULL in another, and the list behind it some list or none: it is
+//! refused before any database is asked.
 
 use super::catalogue::TableColumn;
 use crate::{row::Value, source::Operand};

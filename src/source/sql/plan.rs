@@ -37,7 +37,8 @@ pub(in crate::source) struct Plan {
     pub(in crate::source) order_names: Vec<String>,
     /// The type of each order column.
     pub(in crate::source) order_types: Vec<KeyType>,
-    /// How many columns of it, the first ones, the configuration names; the others are the table's own key.
+    /// How many columns of it, the first ones, the configuration names; the others are the table's
+    /// own key.
     pub(in crate::source) order_named: usize,
     /// Values that are not shown as they are: of which select, and what becomes of them.
     pub(in crate::source) rewrites: Vec<(usize, Rewrite)>,
@@ -57,7 +58,8 @@ pub(in crate::source) struct Plan {
     pub(in crate::source) filters: Vec<Filter>,
     /// Each of them as SQL.
     pub(in crate::source) filter_columns: Vec<FilterColumn>,
-    /// Whether only the configuration says that the key tells rows apart, so that it must be checked.
+    /// Whether only the configuration says that the key tells rows apart, so that it must be
+    /// checked.
     pub(in crate::source) unproven: bool,
     /// Whether the table is a view, which has no indexes and no NOT NULL of its own.
     pub(in crate::source) is_view: bool,
@@ -115,7 +117,8 @@ impl Select {
         Select { sql: fill(template, &column), bare: column, json, length: String::new() }
     }
 
-    /// The same, whose length is told by SQL with a `?` in the value's place; none where that is empty.
+    /// The same, whose length is told by SQL with a `?` in the value's place; none where that is
+    /// empty.
     pub(in crate::source) fn measured(self, template: &str) -> Select {
         Select { length: template.replace('?', &self.sql), ..self }
     }
@@ -132,26 +135,29 @@ impl Select {
 pub(in crate::source) enum Output {
     /// The value of a select.
     Select(usize),
-    /// An object of `len` selects from `first` on, or NULL where the select before them, the related row's key,
-    /// is NULL.
+    /// An object of `len` selects from `first` on, or NULL where the select before them, the
+    /// related row's key, is NULL.
     Object { first: usize, len: usize },
     /// A related list.
     Relation(usize),
     /// What a rewrite has made of the value of a select.
     Rewritten(usize),
-    /// An object of `len` rewrites from `first` on, or NULL where the select `key`, the related row's key, is NULL.
+    /// An object of `len` rewrites from `first` on, or NULL where the select `key`, the related
+    /// row's key, is NULL.
     RewrittenObject { key: usize, first: usize, len: usize },
 }
 
 /// A related list: which rows belong to a row, and what to take from them.
 #[derive(Clone, Debug)]
 pub(in crate::source) struct Relation {
-    /// The select whose value the related rows point to, and its column: values are compared by its type and collation.
+    /// The select whose value the related rows point to, and its column: values are compared by its
+    /// type and collation.
     pub(in crate::source) parent: usize,
     pub(in crate::source) parent_column: TableColumn,
     /// The column that points to it: the join table's where there is one.
     pub(in crate::source) pointing_column: TableColumn,
-    /// Whether all columns that are compared are declared as whole numbers, so that values can be compared outside SQL.
+    /// Whether all columns that are compared are declared as whole numbers, so that values can be
+    /// compared outside SQL.
     pub(in crate::source) whole: bool,
     /// The join table between, if there is one.
     pub(in crate::source) join: Option<Join>,
@@ -183,7 +189,7 @@ pub(in crate::source) struct Join {
     pub(in crate::source) on: String,
     /// Its column that points to the related table.
     pub(in crate::source) to: String,
-    /// What follows where that is compared with the related table's column: its collation, where the two have
-    /// different ones.
+    /// What follows where that is compared with the related table's column: its collation, where
+    /// the two have different ones.
     pub(in crate::source) collate: String,
 }

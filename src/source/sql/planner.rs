@@ -1,5 +1,5 @@
-//! From what a resource asks for to what to select: names resolved, complaints collected. What is related is
-//! found in `relations`.
+//! From what a resource asks for to what to select: names resolved, complaints collected. What is
+//! related is found in `relations`.
 
 use super::{
     catalogue::{Catalogue, Table, fill},
@@ -104,7 +104,8 @@ impl<'a> Planner<'a> {
     fn order(&mut self) {
         let mut order = self.spec.order.clone();
         let declared = !self.spec.key.is_empty();
-        // The table's own key stands behind a declared one, which may not be as unique as is thought.
+        // The table's own key stands behind a declared one, which may not be as unique as is
+        // thought.
         let key: Vec<&String> = self.spec.key.iter().chain(&self.table.key).collect();
         if key.is_empty() {
             self.complaints.push(Complaint::new(
@@ -114,8 +115,8 @@ impl<'a> Planner<'a> {
             ));
         }
 
-        // Names may be written in another case, and two columns may differ in nothing else: what is compared is
-        // the column.
+        // Names may be written in another case, and two columns may differ in nothing else: what is
+        // compared is the column.
         let table = self.table;
         let spelled =
             |name: &str| table.column(name, "").map_or_else(|_| name.to_owned(), |column| column.name.clone());
@@ -154,7 +155,8 @@ impl<'a> Planner<'a> {
                 self.complaints.push(Complaint::new(at, message, "order by another column, or make a view of it"));
                 continue;
             }
-            // What the key tells apart must differ in the order too, whatever the column's own collation.
+            // What the key tells apart must differ in the order too, whatever the column's own
+            // collation.
             let is_key = |keys: &[String]| keys.iter().any(|key| spelled(key) == name);
             let usual = column.bind_key.as_ref().unwrap_or(&column.bind);
             let (made, bind) = match (&column.exact, &column.as_in_key) {
@@ -272,11 +274,11 @@ impl<'a> Planner<'a> {
         Ok(Field::Link(parts))
     }
 
-    /// The columns that a request may filter by where the configuration names none: those of the key
-    /// and of indexes, but only where a field shows the column. By a filter, and above all by `like`,
-    /// a value is found out letter by letter; of a value that each row shows nothing is left to find
-    /// out. A column in a link, in a relation or in the order alone is not shown, nor is one of which
-    /// several values have one label.
+    /// The columns that a request may filter by where the configuration names none: those of the
+    /// key and of indexes, but only where a field shows the column. By a filter, and above all by
+    /// `like`, a value is found out letter by letter; of a value that each row shows nothing is
+    /// left to find out. A column in a link, in a relation or in the order alone is not shown, nor
+    /// is one of which several values have one label.
     fn usual_filters(&self) -> Vec<String> {
         let same = |one: &str, other: &str| match (self.table.column(one, ""), self.table.column(other, "")) {
             (Ok(one), Ok(other)) => one.name == other.name,

@@ -1,7 +1,7 @@
 //! Connections that wait for work, and the gate that bounds how many there are.
 //!
-//! A connection serves one read at a time. Whatever is doubtful about one ends it: a driver's pool, which mends
-//! connections and hands them on, is more than that needs.
+//! A connection serves one read at a time. Whatever is doubtful about one ends it: a driver's pool,
+//! which mends connections and hands them on, is more than that needs.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard},
@@ -28,7 +28,8 @@ pub(in crate::source) trait Connect: Send + Sync + 'static {
     /// Whether a connection was lost, as far as is known without asking.
     fn is_lost(connection: &Self::Connection) -> bool;
 
-    /// Stops what a connection does at the server; gives it back where it has nothing left to do. Bounded in time.
+    /// Stops what a connection does at the server; gives it back where it has nothing left to do.
+    /// Bounded in time.
     fn stop(&self, connection: Self::Connection) -> impl Future<Output = Option<Self::Connection>> + Send;
 
     /// Ends a connection for which the server does nothing any more. Bounded in time.
@@ -131,7 +132,8 @@ impl<C: Connect> Lease<C> {
         }
     }
 
-    /// Ends the connection, whose server does nothing for it any more: it has answered with an error, or has gone.
+    /// Ends the connection, whose server does nothing for it any more: it has answered with an
+    /// error, or has gone.
     pub(in crate::source) fn end(mut self) {
         if let Some((connection, turn)) = self.held.take() {
             tokio::spawn(async move {
@@ -148,7 +150,8 @@ impl<C: Connect> Drop for Lease<C> {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let pool = Arc::clone(&self.pool);
         runtime.spawn(async move {
-            // The turn is kept so long: the bound is on what the database does, not on who waits for it.
+            // The turn is kept so long: the bound is on what the database does, not on who waits
+            // for it.
             let _turn = turn;
             if let Some(connection) = pool.connector.stop(connection).await {
                 pool.idle().push(connection);

@@ -1,4 +1,5 @@
-//! Related lists of a run of rows: by which keys they are found, how many are held, and which belong to which row.
+//! Related lists of a run of rows: by which keys they are found, how many are held, and which
+//! belong to which row.
 
 use std::sync::Arc;
 
@@ -71,8 +72,8 @@ impl Lists {
         self.pairs.len() * (size_of::<u64>() + self.rows.weight() / self.rows.count().max(1))
     }
 
-    /// Says of a column of the related rows that its texts are of values without a form, or that nothing of it
-    /// was read.
+    /// Says of a column of the related rows that its texts are of values without a form, or that
+    /// nothing of it was read.
     pub(in crate::source) fn mark_formless(&mut self, column: usize, unread: bool) {
         let rows = Arc::make_mut(&mut self.rows);
         if unread {
@@ -115,7 +116,8 @@ pub(in crate::source) fn pair(row: u64, place: usize) -> u64 {
     row << 32 | place as u64
 }
 
-/// Whether so many bytes of related rows may be held for a run of `rows` rows; if not, the run is made shorter.
+/// Whether so many bytes of related rows may be held for a run of `rows` rows; if not, the run is
+/// made shorter.
 ///
 /// # Errors
 /// When there is but one row, and its related rows are more than is read without being measured.
@@ -127,8 +129,8 @@ pub(in crate::source) fn fits(relation: &Relation, bytes: usize, rows: usize) ->
     }
 }
 
-/// The relation that says how large the lists of another are: of each, how many bytes its rows have, and how many
-/// rows there are.
+/// The relation that says how large the lists of another are: of each, how many bytes its rows
+/// have, and how many rows there are.
 pub(in crate::source) fn measure(dialect: &Dialect, relation: &Relation) -> Relation {
     let lengths = relation.columns.iter().map(|select| match &*select.length {
         "" => "0".to_owned(),
@@ -145,9 +147,9 @@ pub(in crate::source) fn measure(dialect: &Dialect, relation: &Relation) -> Rela
     }
 }
 
-/// The keys of a run's rows, where all are whole numbers that can be compared outside SQL, and no two are equal
-/// (rows with the same key each have the same related rows, and only SQL's join says so): sorted, each with its
-/// row.
+/// The keys of a run's rows, where all are whole numbers that can be compared outside SQL, and no
+/// two are equal (rows with the same key each have the same related rows, and only SQL's join says
+/// so): sorted, each with its row.
 pub(in crate::source) struct WholeKeys(Vec<(i64, u64)>);
 
 impl WholeKeys {
@@ -180,7 +182,8 @@ impl WholeKeys {
         (self.0[0].0, self.0[self.0.len() - 1].0)
     }
 
-    /// Whether the keys lie so close that the range between the first and the last holds few others.
+    /// Whether the keys lie so close that the range between the first and the last holds few
+    /// others.
     pub(in crate::source) fn are_close(&self) -> bool {
         let (first, last) = self.ends();
         last.checked_sub(first).is_some_and(|span| span <= CLOSE * self.0.len() as i64)
@@ -286,7 +289,8 @@ impl Wanted {
         }
     }
 
-    /// A table of all rows of a small related table: its ids, then its columns, in the relation's order.
+    /// A table of all rows of a small related table: its ids, then its columns, in the relation's
+    /// order.
     pub(in crate::source) fn all(dialect: &Dialect, relation: &Relation, most: usize) -> String {
         let related = dialect.quote(RELATED);
         let id = dialect.column(&related, &relation.column);
@@ -300,7 +304,8 @@ impl Wanted {
 /// Ids above this are not looked up by their place.
 const DENSE: i64 = 65_536;
 
-/// A related table that is small enough to be held: its rows in the relation's order, found by their ids.
+/// A related table that is small enough to be held: its rows in the relation's order, found by
+/// their ids.
 pub(in crate::source) struct SmallTable {
     pub(in crate::source) rows: Arc<ValueBuffer>,
     /// The place of the row with this id, plus one; 0 where there is none.
@@ -308,7 +313,8 @@ pub(in crate::source) struct SmallTable {
 }
 
 impl SmallTable {
-    /// The table of these rows; `None` where the ids are not small whole numbers that tell the rows apart.
+    /// The table of these rows; `None` where the ids are not small whole numbers that tell the rows
+    /// apart.
     pub(in crate::source) fn new(rows: ValueBuffer, ids: &[Option<i64>]) -> Option<SmallTable> {
         let mut places: Vec<u32> = vec![];
         for (place, id) in ids.iter().enumerate() {

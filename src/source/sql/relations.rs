@@ -1,5 +1,5 @@
-//! Related rows of a resource: which tables and columns they are joined by, as the foreign keys or the
-//! configuration say.
+//! Related rows of a resource: which tables and columns they are joined by, as the foreign keys or
+//! the configuration say.
 
 use super::{
     catalogue::{ForeignKey, Table},
@@ -17,8 +17,8 @@ use crate::{
 };
 
 impl Planner<'_> {
-    /// The one related row that a column points to: scalar subqueries, so that the operator's condition sees
-    /// one table only.
+    /// The one related row that a column points to: scalar subqueries, so that the operator's
+    /// condition sees one table only.
     pub(super) fn via(&mut self, name: &str, via: &str, related: &Related, at: &str) -> Result<Field, Complaint> {
         let via = self.table.column(via, at)?.name.clone();
         let foreign = self.table.foreign_keys.iter().find(|key| key.column == via);
@@ -177,7 +177,8 @@ impl Planner<'_> {
         Ok(self.relation(name, relation, (rewrites, row), related))
     }
 
-    /// What becomes of the columns of related rows, by their places: of all of them where one is not shown as it is.
+    /// What becomes of the columns of related rows, by their places: of all of them where one is
+    /// not shown as it is.
     fn related_rewrites(
         &mut self,
         target: &Table,
@@ -197,7 +198,8 @@ impl Planner<'_> {
         Ok(rewrites.into_iter().map(|rewrite| rewrite.unwrap_or(Rewrite::SAME)).enumerate().collect())
     }
 
-    /// The reference of `holder` to the resource's own table, whose key is the one that the resource names.
+    /// The reference of `holder` to the resource's own table, whose key is the one that the
+    /// resource names.
     fn towards_own(
         &self,
         holder: &Table,
@@ -212,8 +214,8 @@ impl Planner<'_> {
         reference(holder, self.table, key, named, fits, "on", at)
     }
 
-    /// What follows where a column is compared with the one that it points to: the collation of that, where the
-    /// two have different ones and the database would take neither.
+    /// What follows where a column is compared with the one that it points to: the collation of
+    /// that, where the two have different ones and the database would take neither.
     fn collate(&self, target: &Table, to: &str, holder: &Table, column: &str) -> String {
         let collation = |table: &Table, name: &str| table.column(name, "").ok()?.collation.clone();
 
@@ -241,8 +243,8 @@ impl Planner<'_> {
     }
 }
 
-/// Whether a value of `column` is equal to one value of `to` at most: a key, of the same type and compared in
-/// the same way.
+/// Whether a value of `column` is equal to one value of `to` at most: a key, of the same type and
+/// compared in the same way.
 fn is_one(target: &Table, to: &str, holder: &Table, column: &str) -> bool {
     let (Ok(to), Ok(column)) = (target.column(to, ""), holder.column(column, "")) else { return false };
     let is_key = target.declared_key() == [&*to.name] && !target.key_can_be_null && to.as_in_key.is_none();
@@ -336,8 +338,8 @@ fn reference(
     }
 }
 
-/// The order of related rows, and whether it needs the related table's columns alone. It always ends in a key, so that
-/// the same rows always stand in the same order.
+/// The order of related rows, and whether it needs the related table's columns alone. It always
+/// ends in a key, so that the same rows always stand in the same order.
 fn related_order(
     dialect: &Dialect,
     table: &Table,

@@ -1,7 +1,8 @@
-//! A run of rows as it is read: which ranges it is read from, where it ends, and how it is given to a sink.
+//! A run of rows as it is read: which ranges it is read from, where it ends, and how it is given to
+//! a sink.
 //!
-//! The drivers feed it: each asks what [`RunReader::wants`], adds the rows that come, reads the related lists of
-//! those that are to be handed on, and hands them on.
+//! The drivers feed it: each asks what [`RunReader::wants`], adds the rows that come, reads the
+//! related lists of those that are to be handed on, and hands them on.
 
 use super::{
     keyset::{self, Range},
@@ -20,7 +21,8 @@ use crate::{
     source::{Query, Room},
 };
 
-/// Rows that nothing else is needed for are handed on in batches of so many, while the database sends the next.
+/// Rows that nothing else is needed for are handed on in batches of so many, while the database
+/// sends the next.
 const BATCH: usize = 64;
 
 /// How an attempt went, as far as it came.
@@ -90,8 +92,8 @@ impl<'a> RunReader<'a> {
         &self.after
     }
 
-    /// Rows at most: one more where nobody has proven the key, since the first row that is not handed on must not
-    /// have the key of the last that is.
+    /// Rows at most: one more where nobody has proven the key, since the first row that is not
+    /// handed on must not have the key of the last that is.
     fn most(&self) -> usize {
         self.query.limit as usize + usize::from(self.plan.unproven)
     }
@@ -111,8 +113,8 @@ impl<'a> RunReader<'a> {
         self.ranges.as_slice().is_empty()
     }
 
-    /// Takes note of a row whose values were added, of so many bytes as they came. False where the run is long enough:
-    /// the rows behind it are not to be read.
+    /// Takes note of a row whose values were added, of so many bytes as they came. False where the
+    /// run is long enough: the rows behind it are not to be read.
     pub(in crate::source) fn added(&mut self, bytes: usize, sink: &mut dyn RowSink) -> Result<bool, Error> {
         self.progress.rows += 1;
         self.progress.bytes += bytes;
@@ -152,7 +154,8 @@ impl<'a> RunReader<'a> {
         Ok(())
     }
 
-    /// Leaves out three quarters of the rows, whose related lists are too much: they are the first of the next run.
+    /// Leaves out three quarters of the rows, whose related lists are too much: they are the first
+    /// of the next run.
     pub(in crate::source) fn shorten(&mut self) -> Result<(), Error> {
         self.ended = false;
         let rows = (self.rows.count() / 4).max(1);
@@ -258,8 +261,8 @@ fn json_as_text(slot: Slot) -> Slot {
     }
 }
 
-/// Leaves out all rows but the first ones. The first that is left out must have another key than the last that
-/// stays, or it would not be found behind it.
+/// Leaves out all rows but the first ones. The first that is left out must have another key than
+/// the last that stays, or it would not be found behind it.
 pub(in crate::source) fn cut(plan: &Plan, rows: &mut ValueBuffer, count: usize) -> Result<(), Error> {
     if plan.unproven && count > 0 && count < rows.count() {
         let key = |row: usize| {

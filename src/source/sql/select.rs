@@ -61,15 +61,16 @@ pub(in crate::source) fn count<'a>(plan: &'a Plan, conditions: &'a [Condition]) 
     writer.statement
 }
 
-/// A query that the database takes only if the operator's condition stands by itself: one that closes what it
-/// has not opened is a whole condition between parentheses, `id = 1) OR (1 = 1`, and would let in what the
-/// other conditions keep out.
+/// A query that the database takes only if the operator's condition stands by itself: one that
+/// closes what it has not opened is a whole condition between parentheses, `id = 1) OR (1 = 1`, and
+/// would let in what the other conditions keep out.
 pub(in crate::source) fn condition_alone(plan: &Plan) -> Option<String> {
     let condition = plan.condition.as_ref()?;
     Some(format!("SELECT CASE WHEN\n{condition}\nTHEN 1 END FROM {}", plan.table))
 }
 
-/// A pattern of a request as one of SQL: `*` stands for any characters, and so may `%`; `_` for one.
+/// A pattern of a request as one of SQL: `*` stands for any characters, and so may `%`; `_` for
+/// one.
 fn pattern(text: &str) -> String {
     text.replace('*', "%")
 }

@@ -1,9 +1,10 @@
 //! The rows of one resource, over the driver of a database server.
 //!
-//! A read may take several attempts: what each failure is a sign of the driver says, and what follows from it is here.
-//! A connection that was lost while it was idle costs nothing. Where the tables may have changed they are
-//! looked at again, once. What the database says may be tried again is tried again, and what a value has
-//! failed, or is wide, is read with care, in the room that it needs. All else is told.
+//! A read may take several attempts: what each failure is a sign of the driver says, and what
+//! follows from it is here. A connection that was lost while it was idle costs nothing. Where the
+//! tables may have changed they are looked at again, once. What the database says may be tried
+//! again is tried again, and what a value has failed, or is wide, is read with care, in the room
+//! that it needs. All else is told.
 
 use std::{
     sync::{Arc, RwLock},
@@ -39,7 +40,8 @@ pub(in crate::source) struct Table<D: Driver> {
     definition: Definition,
     /// That of the last look at the tables.
     proof: RwLock<Arc<D::Proof>>,
-    /// About how many bytes a row has, as the last read found, or the server says; 0 where that is not known.
+    /// About how many bytes a row has, as the last read found, or the server says; 0 where that is
+    /// not known.
     width: Width,
     wide_ahead: WideAhead,
 }
@@ -137,7 +139,8 @@ impl<D: Driver> Source for Table<D> {
 /// Reads one run into the sink; says whether the list ends with it, and how the last attempt went.
 ///
 /// # Errors
-/// What the driver says of a failure; [`Kind::Schema`](crate::Kind::Schema) where the tables have changed.
+/// What the driver says of a failure; [`Kind::Schema`](crate::Kind::Schema) where the tables have
+/// changed.
 async fn read<D: Driver>(table: &Table<D>, mut query: Query, sink: &mut dyn RowSink) -> Result<(bool, Progress)> {
     let driver = &*table.driver;
     let pool = driver.pool();
@@ -183,7 +186,8 @@ async fn read<D: Driver>(table: &Table<D>, mut query: Query, sink: &mut dyn RowS
                         driver.saw(&proof).await?
                     }
                 };
-                // What was read is right where the same is seen once more, and is what it was made of.
+                // What was read is right where the same is seen once more, and is what it was made
+                // of.
                 if saw != *D::stamp(&proof) && *D::stamp(&*table.look_again(noticed).await?) != saw {
                     return Err(changed());
                 }

@@ -1,14 +1,15 @@
-//! Reads that the database itself says may be tried again: a conflict with what a standby replays, a
-//! deadlock, a file that is locked for a moment.
+//! Reads that the database itself says may be tried again: a conflict with what a standby replays,
+//! a deadlock, a file that is locked for a moment.
 //!
-//! A read is tried again as long as no row of it was handed on; where rows were, it ends behind them,
-//! and the next run of the list is the next try.
+//! A read is tried again as long as no row of it was handed on; where rows were, it ends behind
+//! them, and the next run of the list is the next try.
 
 use std::{ops::Range, time::Duration};
 
 /// How often one read is tried again.
 const AGAIN: u32 = 2;
-/// Between two tries, in milliseconds: any of these, so that reads which failed together do not come back together.
+/// Between two tries, in milliseconds: any of these, so that reads which failed together do not
+/// come back together.
 const PAUSE: Range<u64> = 20..100;
 
 /// The tries that a read has left.

@@ -10,12 +10,13 @@ use crate::{
 /// A run ends early when its rows take so much memory.
 pub(in crate::source) const RUN_BYTES: usize = 1024 * 1024;
 
-/// Why a read gives up: a row, or its related rows, is wider than is read without being measured. It is read
-/// [carefully](super::careful) then.
+/// Why a read gives up: a row, or its related rows, is wider than is read without being measured.
+/// It is read [carefully](super::careful) then.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::source) struct Wide;
 
-/// Why a read gives up: it needs room for rows of so many bytes, and has less. It is tried again with as much.
+/// Why a read gives up: it needs room for rows of so many bytes, and has less. It is tried again
+/// with as much.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::source) struct NeedsRoom(pub(in crate::source) u64);
 
@@ -42,8 +43,9 @@ impl WideAhead {
     }
 }
 
-/// About how many bytes a row of a list has, as far as is known: 0 where it is not. Where a driver cannot stop
-/// a result in the middle, so few rows are asked for that a run of them is bounded in bytes.
+/// About how many bytes a row of a list has, as far as is known: 0 where it is not. Where a driver
+/// cannot stop a result in the middle, so few rows are asked for that a run of them is bounded in
+/// bytes.
 #[derive(Debug, Default)]
 pub(in crate::source) struct Width(AtomicUsize);
 

@@ -1,5 +1,5 @@
-//! Rows of which a value has made a query fail, read with care. SQLite answers at once, so that nothing here
-//! ever waits.
+//! Rows of which a value has made a query fail, read with care. SQLite answers at once, so that
+//! nothing here ever waits.
 
 use futures_util::FutureExt;
 
@@ -23,7 +23,8 @@ use crate::{
     },
 };
 
-/// Reads a few rows into the sink, within a transaction, where there is room for rows of so many bytes.
+/// Reads a few rows into the sink, within a transaction, where there is room for rows of so many
+/// bytes.
 pub(super) fn read(
     session: &mut Session,
     plan: &Plan,

@@ -28,7 +28,8 @@ fn read_tables(connection: &Connection) -> Result<Vec<Table>> {
         let (name, kind, without_rowid, is_strict): (String, String, bool, bool) = name?;
         match table(connection, name.clone(), &kind, without_rowid, is_strict) {
             Ok(table) => tables.push(table),
-            // A view of a table or function that is gone, or a module that is not here: the rest can be read.
+            // A view of a table or function that is gone, or a module that is not here: the rest
+            // can be read.
             Err(error) if kind != "table" => {
                 tracing::debug!(%kind, name, %error, "SQLite cannot read it");
                 let sql = DIALECT.quote(&name);
@@ -102,7 +103,8 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool,
         }
     }
 
-    // Elsewhere SQLite lets key columns be NULL, and many rows with it; the rowid then tells them apart.
+    // Elsewhere SQLite lets key columns be NULL, and many rows with it; the rowid then tells them
+    // apart.
     let key_can_be_null = columns.iter().any(|column| column.nullable && key.contains(&column.name));
     if kind == "table" && !without_rowid && !is_rowid {
         let free = ["rowid", "_rowid_", "oid"]
@@ -152,7 +154,8 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool,
     })
 }
 
-/// The leading column of each index that holds all rows, and whether one of them is the primary key's.
+/// The leading column of each index that holds all rows, and whether one of them is the primary
+/// key's.
 fn indexes(connection: &Connection, table: &str) -> Result<(Vec<String>, bool)> {
     let mut list = connection.prepare(
         "SELECT i.name, l.origin FROM pragma_index_list(?1) AS l, pragma_index_info(l.name) AS i \
@@ -164,7 +167,8 @@ fn indexes(connection: &Connection, table: &str) -> Result<(Vec<String>, bool)> 
     Ok((found.into_iter().map(|(name, _)| name).collect(), key))
 }
 
-/// The foreign keys of one column; `to` is empty where the declaration leaves it to the other table's key.
+/// The foreign keys of one column; `to` is empty where the declaration leaves it to the other
+/// table's key.
 fn foreign_keys(connection: &Connection, table: &str) -> Result<Vec<ForeignKey>> {
     let mut list = connection.prepare(
         "SELECT \"from\", \"table\", coalesce(\"to\", '') FROM pragma_foreign_key_list(?1) \
@@ -179,7 +183,8 @@ fn declared_key(table: &Table) -> Vec<String> {
     table.declared_key().into_iter().map(str::to_owned).collect()
 }
 
-/// Spells the names in foreign keys as the tables they point to do, and drops those that point nowhere.
+/// Spells the names in foreign keys as the tables they point to do, and drops those that point
+/// nowhere.
 fn resolve_references(tables: &mut [Table]) {
     let known: Vec<(String, Vec<String>, Vec<String>)> = tables
         .iter()
@@ -205,8 +210,8 @@ fn resolve_references(tables: &mut [Table]) {
     }
 }
 
-/// The columns that a table's declaration checks to be JSON, as Django's does: `CHECK ((JSON_VALID("doc") OR
-/// "doc" IS NULL))`.
+/// The columns that a table's declaration checks to be JSON, as Django's does:
+/// `CHECK ((JSON_VALID("doc") OR "doc" IS NULL))`.
 fn checked_as_json(created: &str) -> Vec<String> {
     let lower = created.to_ascii_lowercase();
     let name = |at: usize| {
@@ -218,8 +223,8 @@ fn checked_as_json(created: &str) -> Vec<String> {
         };
         Some(argument[1..].split(close).next()?.to_owned())
     };
-    // A check of the whole table is one of its columns too; what is behind a comment or within a text does no
-    // harm, since what is no JSON stands as text.
+    // A check of the whole table is one of its columns too; what is behind a comment or within a
+    // text does no harm, since what is no JSON stands as text.
     lower.match_indices("json_valid").filter_map(|(at, found)| name(at + found.len())).collect()
 }
 
@@ -254,8 +259,8 @@ fn affinity(declared: &str) -> &'static str {
     }
 }
 
-/// What the values of a declared type are; SQLite itself keeps any in it. Django has a `char(32)` for UUIDs
-/// alone, and a `bigint` for spans of time too.
+/// What the values of a declared type are; SQLite itself keeps any in it. Django has a `char(32)`
+/// for UUIDs alone, and a `bigint` for spans of time too.
 fn holds(declared: &str) -> Option<Holds> {
     let declared = declared.trim().to_ascii_lowercase();
     let (name, arguments) = declared.split_once('(').unwrap_or((&declared, ""));
@@ -289,7 +294,8 @@ fn decimals(arguments: &str) -> Option<u8> {
     }
 }
 
-/// What a filter's value must look like, so that the column's affinity converts it as it converted what is stored.
+/// What a filter's value must look like, so that the column's affinity converts it as it converted
+/// what is stored.
 fn operand(declared: &str) -> Option<Operand> {
     let words = declared.to_ascii_uppercase();
     match affinity(declared) {

@@ -10,7 +10,8 @@ pub(super) fn will_pass(error: &Error) -> bool {
     error.sqlite_error_code().is_some_and(|code| passing.contains(&code))
 }
 
-/// Whether SQLite could not read the text of a query; modules have syntax of their own, which stands in values.
+/// Whether SQLite could not read the text of a query; modules have syntax of their own, which
+/// stands in values.
 pub(super) fn is_in_the_text(error: &Error) -> bool {
     let signs = ["syntax error", "unrecognized token"];
     match error {
@@ -21,8 +22,8 @@ pub(super) fn is_in_the_text(error: &Error) -> bool {
     }
 }
 
-/// Whether a value has made a query fail as it ran, or is too wide: SQLite's words for it are an error without
-/// a code of its own, a type that does not fit, and a text or blob that is too long.
+/// Whether a value has made a query fail as it ran, or is too wide: SQLite's words for it are an
+/// error without a code of its own, a type that does not fit, and a text or blob that is too long.
 pub(super) fn is_of_a_value(failure: &Failure) -> bool {
     let error = match failure {
         Failure::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => error,

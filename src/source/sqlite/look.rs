@@ -15,7 +15,8 @@ use crate::source::sql::{
     definition::Told,
 };
 
-/// A file, by its device, its number there, and the time of its birth in nanoseconds: numbers are used again.
+/// A file, by its device, its number there, and the time of its birth in nanoseconds: numbers are
+/// used again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct FileId {
     device: u64,
@@ -51,7 +52,8 @@ impl FileId {
     }
 }
 
-/// What tells this machine from others: its own name for itself (machine-id(5)), or that of its running kernel.
+/// What tells this machine from others: its own name for itself (machine-id(5)), or that of its
+/// running kernel.
 fn machine() -> String {
     let named = ["/etc/machine-id", "/var/lib/dbus/machine-id", "/proc/sys/kernel/random/boot_id"];
     let mut names = named.into_iter().filter_map(|file| fs::read_to_string(file).ok());
@@ -95,8 +97,8 @@ impl Look {
 }
 
 /// The version of a file's schema, which every change of it makes another
-/// (<https://www.sqlite.org/pragma.html#pragma_schema_version>); so does `VACUUM`, which may give rows other
-/// rowids.
+/// (<https://www.sqlite.org/pragma.html#pragma_schema_version>); so does `VACUUM`, which may give
+/// rows other rowids.
 pub(super) fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))
 }

@@ -1,7 +1,8 @@
 //! SQLite files: a pool of read-only connections, each read on a thread of its own.
 //!
-//! A read is stopped by SQLite's progress handler, which looks at a flag of *that* read: an interrupt
-//! (`sqlite3_interrupt`) that comes late would stop the next read of the connection instead.
+//! A read is stopped by SQLite's progress handler, which looks at a flag of *that* read: an
+//! interrupt (`sqlite3_interrupt`) that comes late would stop the next read of the connection
+//! instead.
 
 mod careful;
 mod catalogue;
@@ -69,7 +70,8 @@ pub(super) const DIALECT: Dialect = Dialect {
     no_escape: "",
 };
 
-/// How many steps of SQLite's machine pass between two looks at the flag and the clock; about 0.1 ms.
+/// How many steps of SQLite's machine pass between two looks at the flag and the clock; about 0.1
+/// ms.
 const STEPS: i32 = 2000;
 /// The same where a step can take long, since a pattern is matched in it.
 const STEPS_WITH_PATTERNS: i32 = 50;
@@ -112,7 +114,8 @@ pub(super) fn open(options: &DatabaseOptions) -> BoxFuture<'_, Result<Arc<dyn Da
 impl Sqlite {
     /// Opens `sqlite:FILE` or `sqlite:FILE?immutable=1`, and reads what tables there are.
     ///
-    /// `timeout` is the time limit of one read. Each resource made from it shares the pool and the gate.
+    /// `timeout` is the time limit of one read. Each resource made from it shares the pool and the
+    /// gate.
     ///
     /// # Errors
     /// [`Kind::Unavailable`] when the file cannot be read as a database.
@@ -365,7 +368,8 @@ impl Table {
                 let read = rows::read(session, &reader, &query, bytes, &mut batches, proven);
                 trace::read(&span, read.is_ok());
                 match read {
-                    // Rows are handed on behind the last that can be locked; and one that has waited long is late.
+                    // Rows are handed on behind the last that can be locked; and one that has
+                    // waited long is late.
                     Err(Failure::Sqlite(error))
                         if will_pass(&error)
                             && began.elapsed() < file.pool.timeout / 2

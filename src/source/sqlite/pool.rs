@@ -49,7 +49,8 @@ impl Pool {
         self.idle.lock().unpoisoned().len()
     }
 
-    /// Does `work` on a connection, on a thread for it; stops it at the time limit and when the future is dropped.
+    /// Does `work` on a connection, on a thread for it; stops it at the time limit and when the
+    /// future is dropped.
     pub(super) async fn run<T: Send + 'static>(
         self: &Arc<Pool>,
         claim: Claim,
@@ -62,7 +63,8 @@ impl Pool {
         let pool = Arc::clone(self);
         let deadline = Instant::now() + self.timeout;
         let job = tokio::task::spawn_blocking(move || {
-            // A read that is stuck keeps its turn: the bound is on reads, not on those who wait for them.
+            // A read that is stuck keeps its turn: the bound is on reads, not on those who wait for
+            // them.
             let _turn = turn;
             let mut session = pool.take()?;
             let flag = Arc::clone(&stopped);
@@ -102,7 +104,8 @@ impl Pool {
         self.open()
     }
 
-    /// Keeps a connection for the next read, which must not be stopped by what stopped the last one.
+    /// Keeps a connection for the next read, which must not be stopped by what stopped the last
+    /// one.
     pub(super) fn put_back(&self, mut session: Session) {
         let as_new = session.connection.progress_handler(0, None::<fn() -> bool>).map_err(Failure::from);
         if as_new.and_then(|()| session.unbound_values()).is_err() {
@@ -118,7 +121,8 @@ impl Pool {
     pub(super) fn open(&self) -> Result<Session> {
         let file = self.identity()?;
         let session = self.connect(file).map_err(|error| self.explained(error.into(), false))?;
-        // Between the two looks the file may have been replaced, and which of them was opened nobody knows.
+        // Between the two looks the file may have been replaced, and which of them was opened
+        // nobody knows.
         if self.identity()? == file {
             Ok(session)
         } else {

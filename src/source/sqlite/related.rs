@@ -1,8 +1,9 @@
 //! Related lists for a run of rows, each by one query.
 //!
-//! By `BETWEEN` the first and last key where the keys lie close, else by the keys themselves. A small related
-//! table is held with its connection for as long as `PRAGMA data_version` says that nobody has changed the
-//! file, so that a join table's ids become names without a look-up in SQLite: never a name of another moment.
+//! By `BETWEEN` the first and last key where the keys lie close, else by the keys themselves. A
+//! small related table is held with its connection for as long as `PRAGMA data_version` says that
+//! nobody has changed the file, so that a join table's ids become names without a look-up in
+//! SQLite: never a name of another moment.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -28,8 +29,8 @@ use crate::{
 const SMALL_TABLE: usize = 4096;
 const SMALL_BYTES: usize = 1024 * 1024;
 
-/// Reads one related list for a run of rows; `None` when it is more than a run may hold, and there is more than
-/// one row to leave out.
+/// Reads one related list for a run of rows; `None` when it is more than a run may hold, and there
+/// is more than one row to leave out.
 pub(super) fn read(session: &mut Session, relation: &Relation, rows: &ValueBuffer) -> Result<Option<Lists>, Failure> {
     let parents = Parents::new(relation, rows)?;
     let mut pairs = vec![];
@@ -74,8 +75,8 @@ enum Parents {
     Apart(Vec<Class>),
 }
 
-/// Keys of one class, and the row of each. Texts are held as blobs, which need not be UTF-8, and become texts
-/// again in SQL.
+/// Keys of one class, and the row of each. Texts are held as blobs, which need not be UTF-8, and
+/// become texts again in SQL.
 struct Class {
     kind: ClassKind,
     values: Vec<Owned>,
@@ -90,8 +91,8 @@ enum ClassKind {
 }
 
 impl Class {
-    /// A key as SQL, with the affinity of the parent's column and without changing the value: `CAST` to the
-    /// affinity's own type would make 5 of 5.5 and a text of a blob.
+    /// A key as SQL, with the affinity of the parent's column and without changing the value:
+    /// `CAST` to the affinity's own type would make 5 of 5.5 and a text of a blob.
     fn key(&self, column: &TableColumn) -> String {
         let value = "chunkflow_keys.value";
         let key = match (self.kind, &*column.kind) {
@@ -144,8 +145,9 @@ impl Parents {
         Ok(Parents::Apart(classes))
     }
 
-    /// Gives each related row with the row of the run it belongs to, for as long as `take` says true; says
-    /// whether it did to the end. The queries name first what tells the parent, then the columns.
+    /// Gives each related row with the row of the run it belongs to, for as long as `take` says
+    /// true; says whether it did to the end. The queries name first what tells the parent, then the
+    /// columns.
     fn each(
         &self,
         connection: &Connection,
@@ -189,7 +191,8 @@ impl Parents {
     }
 }
 
-/// The related table as it stands in this transaction, if it is small and its ids are; held until the file changes.
+/// The related table as it stands in this transaction, if it is small and its ids are; held until
+/// the file changes.
 fn small_table(session: &mut Session, relation: &Relation) -> Result<Option<Arc<SmallTable>>, Failure> {
     if !relation.small || relation.join.is_none() || !relation.own_order || !relation.whole {
         return Ok(None);

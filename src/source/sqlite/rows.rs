@@ -1,6 +1,7 @@
 //! One read of a SQLite file: a run of rows with their related lists, as they stood at one moment.
 //!
-//! The rows come first, by one query for each key range; then each related list by one query for the whole run.
+//! The rows come first, by one query for each key range; then each related list by one query for
+//! the whole run.
 
 use rusqlite::Connection;
 
@@ -25,8 +26,8 @@ use crate::{
     },
 };
 
-/// Reads one run into the sink, once `proven` has said that the file is what it is thought to be; says whether
-/// the list ends with it.
+/// Reads one run into the sink, once `proven` has said that the file is what it is thought to be;
+/// says whether the list ends with it.
 pub(super) fn read(
     session: &mut Session,
     reader: &Reader,
@@ -64,15 +65,16 @@ fn read_in_transaction(
     }
 }
 
-/// Reads a run whose rows are neither wide nor have a value that fails a query. Nothing is handed on before all
-/// of it is read.
+/// Reads a run whose rows are neither wide nor have a value that fails a query. Nothing is handed
+/// on before all of it is read.
 fn read_at_once(session: &mut Session, plan: &Plan, query: &Query, sink: &mut dyn RowSink) -> Result<bool, Failure> {
     session.bound_values(widest_value(plan))?;
     let mut progress = Progress::default();
     let mut run = RunReader::new(plan, query, &mut progress).at_once();
     while let Some((statement, left)) = run.wants() {
         match read_range(&session.connection, plan, &statement, left, &mut run, sink) {
-            // The rows before the one whose value has failed the query are right; the next read begins there.
+            // The rows before the one whose value has failed the query are right; the next read
+            // begins there.
             Err(failure) if run.has_rows() && is_of_a_value(&failure) => run.stop(),
             read => read?,
         }
@@ -90,8 +92,8 @@ fn read_at_once(session: &mut Session, plan: &Plan, query: &Query, sink: &mut dy
     Ok(run.ended())
 }
 
-/// The longest value that a run may have, such that a row of such values is no wider than a row may be, or
-/// eight times that.
+/// The longest value that a run may have, such that a row of such values is no wider than a row may
+/// be, or eight times that.
 fn widest_value(plan: &Plan) -> u64 {
     plan.bounds.unmeasured / plan.selects.len().clamp(1, 8) as u64
 }

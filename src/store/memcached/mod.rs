@@ -1,9 +1,9 @@
 //! Memcached, several nodes of it, by its meta protocol.
 //!
 //! `memcached://HOST:PORT,HOST:PORT`. A chunk and its lease are on one node, by rendezvous hashing
-//! (Thaler and Ravishankar, 1998): of the nodes that do not rest, so that the share of one that is down
-//! goes to the others until it is back. What is without a share of its own, the generations, every node
-//! keeps: two servers that see different nodes as down lose no purge.
+//! (Thaler and Ravishankar, 1998): of the nodes that do not rest, so that the share of one that is
+//! down goes to the others until it is back. What is without a share of its own, the generations,
+//! every node keeps: two servers that see different nodes as down lose no purge.
 
 mod node;
 mod wire;
@@ -53,8 +53,8 @@ pub(super) fn open(options: &StoreOptions) -> Result<Store> {
 }
 
 impl Memcached {
-    /// The node of a name: of what stands in its braces, so that a chunk and its lease are together. One that rests
-    /// is passed over, unless all do.
+    /// The node of a name: of what stands in its braces, so that a chunk and its lease are
+    /// together. One that rests is passed over, unless all do.
     fn node(&self, name: &str) -> &Arc<Node> {
         let tag = name.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or(name, |(tag, _)| tag);
         let weight =

@@ -22,7 +22,8 @@ use crate::{
 
 const CONNECT: Duration = Duration::from_millis(300);
 const CONNECTIONS: usize = 16;
-/// So many chunks are on their way to a node at once; the time limit of the others begins when it is their turn,
+/// So many chunks are on their way to a node at once; the time limit of the others begins when it
+/// is their turn,
 const WRITES: usize = 4;
 /// and is this, since nobody waits for them and the way may be slow.
 const CHUNK: Duration = Duration::from_secs(2);
@@ -49,8 +50,8 @@ impl Node {
         })
     }
 
-    /// Whether it is left alone for now. After each rest somebody who asks this has it tried, and waits for that no
-    /// more than anybody else.
+    /// Whether it is left alone for now. After each rest somebody who asks this has it tried, and
+    /// waits for that no more than anybody else.
     pub(super) fn rests(self: &Arc<Node>) -> bool {
         if !self.health.rests() {
             return false;
@@ -91,8 +92,8 @@ impl Node {
         self.idle.lock().unpoisoned()
     }
 
-    /// One exchange, within its time limit. A connection over which it fails is ended, and with it all that are
-    /// idle: they may be as silent, and the address may lead elsewhere by now.
+    /// One exchange, within its time limit. A connection over which it fails is ended, and with it
+    /// all that are idle: they may be as silent, and the address may lead elsewhere by now.
     async fn exchange<const N: usize>(&self, commands: [Command; N], patience: Duration) -> Result<[Reply; N]> {
         let deadline = Instant::now() + patience;
         let asked = async {

@@ -28,7 +28,8 @@ impl Command {
         Command { line: format!("mg {name} v c"), value: None }
     }
 
-    /// Keeps a value for so long, in whole seconds and one at least; without end for no time at all.
+    /// Keeps a value for so long, in whole seconds and one at least; without end for no time at
+    /// all.
     pub(super) fn set(name: &str, value: Bytes, keep: Duration) -> Command {
         let seconds = if keep.is_zero() { 0 } else { keep.as_secs().clamp(1, LONGEST) };
         Command { line: format!("ms {name} {} T{seconds}", value.len()), value: Some(value) }

@@ -1,5 +1,5 @@
-//! What a Redis says when it does not do what it was asked: whether the store failed, refused, or is
-//! not the one that was meant, and what to do about it.
+//! What a Redis says when it does not do what it was asked: whether the store failed, refused, or
+//! is not the one that was meant, and what to do about it.
 
 use redis::{ErrorKind, RedisError};
 
@@ -141,8 +141,8 @@ const MEANINGS: [Meaning; 17] = [
     },
 ];
 
-/// A cluster that is not whole may be told to serve what it has (`cluster-allow-reads-when-down`), and says so by
-/// the code of one that serves nothing.
+/// A cluster that is not whole may be told to serve what it has (`cluster-allow-reads-when-down`),
+/// and says so by the code of one that serves nothing.
 const READS_ALONE: &str = "CLUSTERDOWN, but for reads";
 
 /// What an error means; nothing where it is no answer.
@@ -177,14 +177,14 @@ fn of_code(code: &str) -> Option<&'static Meaning> {
     MEANINGS.iter().find(|one| one.code == code)
 }
 
-/// Whether the connection over which this came is of no use any more: it broke, or leads to a server
-/// that is not what it was.
+/// Whether the connection over which this came is of no use any more: it broke, or leads to a
+/// server that is not what it was.
 pub(super) fn ends_the_connection(error: &RedisError) -> bool {
     meaning(error).is_none_or(|meaning| meaning.elsewhere)
 }
 
-/// The error for a call. One that Redis answered to a write is a refusal, unless it would not be read
-/// either.
+/// The error for a call. One that Redis answered to a write is a refusal, unless it would not be
+/// read either.
 pub(super) fn explained(error: RedisError, writes: bool) -> Error {
     let Some(meaning) = meaning(&error) else {
         return Error::new(Kind::Unavailable, "Redis failed").caused_by(error);

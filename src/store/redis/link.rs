@@ -1,7 +1,8 @@
 //! Connections to Redis, shared by all callers and replaced once a call over one of them failed.
 //!
 //! The driver's own manager of connections replaces one only when the socket says that it is closed
-//! (redis 1.8.1): one that fell silent, as behind a firewall that forgot it, would be used for ever.
+//! (redis 1.8.1): one that fell silent, as behind a firewall that forgot it, would be used for
+//! ever.
 
 use std::{
     future::ready,
@@ -39,8 +40,8 @@ const ASKS: usize = 3;
 pub(super) const CONNECT: Duration = Duration::from_secs(1);
 /// A cluster's or Sentinel's machines are asked one after the other.
 const CONNECT_TO_ANY: Duration = Duration::from_secs(10);
-/// A chunk that is written is waited for so long: nobody waits for it, and the way to the store may be
-/// slow.
+/// A chunk that is written is waited for so long: nobody waits for it, and the way to the store may
+/// be slow.
 const CHUNK: Duration = Duration::from_secs(2);
 
 /// What a connection is made by.
@@ -120,7 +121,8 @@ struct Line(Mutex<Ends>);
 #[derive(Default)]
 struct Ends {
     newest: Option<Attempt>,
-    /// A cluster's connection that is being replaced. Most of its nodes may be well, and are asked over it meanwhile.
+    /// A cluster's connection that is being replaced. Most of its nodes may be well, and are asked
+    /// over it meanwhile.
     former: Option<Arc<Live>>,
 }
 
@@ -151,8 +153,8 @@ impl Call {
     }
 }
 
-/// The way to a Redis: connections that take turns, and one for the chunks that are written, so that
-/// nobody waits behind those.
+/// The way to a Redis: connections that take turns, and one for the chunks that are written, so
+/// that nobody waits behind those.
 pub(super) struct Link {
     connector: Connector,
     asks: Vec<Line>,
@@ -177,8 +179,8 @@ impl Link {
     /// The answers to commands that go out together, within the call's time limit.
     ///
     /// # Errors
-    /// [`Kind::Refused`] where Redis refused to write, and can be read all the same. What was asked may
-    /// have been done if there was no answer.
+    /// [`Kind::Refused`] where Redis refused to write, and can be read all the same. What was asked
+    /// may have been done if there was no answer.
     pub(super) async fn exchange(&self, commands: &Pipeline, call: Call) -> Result<Vec<Value>> {
         let deadline = Instant::now() + call.patience();
         let line = self.line(call);
@@ -263,8 +265,8 @@ impl Link {
         Ends::meanwhile(&ends.former, attempt)
     }
 
-    /// Nobody uses this connection again, nor any other that has not answered since then: what this one met, they
-    /// did too.
+    /// Nobody uses this connection again, nor any other that has not answered since then: what this
+    /// one met, they did too.
     fn give_up(&self, live: &Live, since: u64) {
         live.ended.store(true, Ordering::Relaxed);
         for other in self.asks.iter().chain([&self.writes]).filter_map(Line::live) {
@@ -276,7 +278,8 @@ impl Link {
 }
 
 impl Ends {
-    /// The connection that is being replaced, if it may serve until the new one is there; else that.
+    /// The connection that is being replaced, if it may serve until the new one is there; else
+    /// that.
     fn meanwhile(
         former: &Option<Arc<Live>>,
         attempt: Attempt,

@@ -21,7 +21,8 @@ use crate::{error::Result, source::BoxFuture};
 
 /// Larger values hold up a server that does one thing at a time.
 const LARGEST: usize = 8 * 1024 * 1024;
-/// So many chunks are on their way at once; the time limit of the others begins when it is their turn.
+/// So many chunks are on their way at once; the time limit of the others begins when it is their
+/// turn.
 const WRITES: usize = 4;
 /// Of two who write a number at once, the larger stays. What is none, or larger than
 /// [`number_in`](super::shared::number_in) takes, is garbage and goes.

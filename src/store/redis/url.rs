@@ -27,7 +27,8 @@ const EXAMPLES: &str = "write redis://HOST:PORT/DB, redis+unix:///PATH?db=DB, re
      redis+sentinel://HOST:PORT,HOST:PORT/NAME, with `rediss` for TLS, and with USER:PASSWORD@ before the hosts where \
      they are needed";
 
-/// Between two tries of a call that a cluster says may be tried again, in milliseconds, at least and at most.
+/// Between two tries of a call that a cluster says may be tried again, in milliseconds, at least
+/// and at most.
 const RETRY_PAUSE: (u64, u64) = (20, 120);
 
 /// What makes connections to where the options say.
@@ -122,7 +123,8 @@ fn unix(rest: &str) -> Result<Connector, String> {
     Ok(Connector::Single(Box::new(Client::open(quiet(info)).map_err(broken)?)))
 }
 
-/// Without a word of which library it is: proxies that do not know the command close the connection.
+/// Without a word of which library it is: proxies that do not know the command close the
+/// connection.
 fn quiet(info: ConnectionInfo) -> ConnectionInfo {
     let settings = info.redis_settings().clone().set_skip_set_lib_name();
     info.set_redis_settings(settings)
@@ -142,7 +144,8 @@ fn cluster(redis: &str, rest: &str, certificates: Option<TlsCertificates>) -> Re
         .connection_timeout(CONNECT)
         .response_timeout(CONNECT)
         .tcp_settings(tcp())
-        // The driver's own pauses are longer than a call may take, which then never says why it failed.
+        // The driver's own pauses are longer than a call may take, which then never says why it
+        // failed.
         .min_retry_wait(RETRY_PAUSE.0)
         .max_retry_wait(RETRY_PAUSE.1)
         .retries(2);
@@ -258,8 +261,8 @@ struct Login {
 }
 
 impl Login {
-    /// Whether what stands before the last `@` would end before it: then a part of a password is taken for a host, and
-    /// asked for by its name.
+    /// Whether what stands before the last `@` would end before it: then a part of a password is
+    /// taken for a host, and asked for by its name.
     fn ends_early(rest: &str) -> bool {
         rest.rsplit_once('@').is_some_and(|(login, _)| login.contains(['/', '?', '#']))
     }

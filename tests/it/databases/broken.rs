@@ -1,11 +1,12 @@
-//! Files of SQLite in which something cannot be read, as other programs leave them: the rest of them can.
+//! Files of SQLite in which something cannot be read, as other programs leave them: the rest of
+//! them can.
 
 use std::process::Command;
 
 use crate::support::{File, Process, binary};
 
-/// What makes a thing that a program without its functions, collations and modules cannot read, and which
-/// table or view that is; or one that can be read all the same.
+/// What makes a thing that a program without its functions, collations and modules cannot read, and
+/// which table or view that is; or one that can be read all the same.
 const MADE: &[(&str, &str, bool)] = &[
     (
         "CREATE TABLE gone (id INTEGER PRIMARY KEY, x); CREATE VIEW over AS SELECT id, x FROM gone; DROP TABLE gone",

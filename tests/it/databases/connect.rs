@@ -163,7 +163,8 @@ fn a_pooler_in_transaction_mode_serves_two_servers_over_one_connection() {
     let _pooler = Pooler(command.arg(&ini).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     until("the pooler listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     let url = db.url().replace(&format!(":{}/", server.port), &format!(":{port}/"));
-    // Each reads in turn over the same connection of the server's: nothing of the one may be left behind for the other.
+    // Each reads in turn over the same connection of the server's: nothing of the one may be left
+    // behind for the other.
     let servers = [Running::config(&config(&url)), Running::config(&config(&url))];
     for round in 0..5 {
         for server in &servers {

@@ -62,7 +62,8 @@ fn a_server_that_hangs_is_a_timeout_and_everything_goes_on_when_it_does() {
     assert_eq!(server.get("/list").results().len(), ROWS);
 }
 
-/// A table whose row `bad` fails a read with an error that says "try again", the first `times` times.
+/// A table whose row `bad` fails a read with an error that says "try again", the first `times`
+/// times.
 fn failing_for_a_moment(bad: u32, times: u32) -> Db {
     let db = postgres();
     db.execute(&format!(
@@ -112,8 +113,8 @@ fn a_read_that_the_database_says_may_be_tried_again_is_tried_again_twice() {
     }
 }
 
-/// A table whose row `bad` fails a read with the error `code`, on each connection whose number is less than
-/// `least` says.
+/// A table whose row `bad` fails a read with the error `code`, on each connection whose number is
+/// less than `least` says.
 fn failing_on_connections(machine: &'static Server, code: u16, bad: u32) -> Db {
     let db = machine.database();
     db.execute(&format!(
@@ -140,13 +141,14 @@ fn a_read_that_mariadb_says_may_be_tried_again_is_tried_again_twice() {
     let machine: &'static Server = Box::leak(Box::new(Server::start(Kind::MariaDb)));
     let resources = ["table = \"item\"\nwhere = \"passes(id)\"", "table = \"held\"\nkey = [\"id\"]"];
     let cases = [(1, 2, true), (1, 3, false), (400, 2, true)];
-    // A deadlock, a lock that was waited for too long, and a row that has changed since it was read.
+    // A deadlock, a lock that was waited for too long, and a row that has changed since it was
+    // read.
     for (code, (bad, times, passes)) in [1213, 1205, 1020].into_iter().flat_map(|code| cases.map(|case| (code, case))) {
         for resource in resources {
             let db = failing_on_connections(machine, code, bad);
             let server = db.serve(resource);
-            // The first try is by a connection of before, each further one by a new one: what has failed is not
-            // used again.
+            // The first try is by a connection of before, each further one by a new one: what has
+            // failed is not used again.
             let newest = || db.query("SELECT CONNECTION_ID()").unwrap()[0][0].parse::<u32>().unwrap();
             let before = newest() + 1;
             db.execute(&format!("UPDATE least SET connection = {before} + {times}"));

@@ -2,8 +2,8 @@
 
 use crate::servers::every_kind;
 
-/// Each case: the fields, and which columns may be filtered by. `id`, `token`, `pin` and `owner` are
-/// the key or have an index; `note` has none.
+/// Each case: the fields, and which columns may be filtered by. `id`, `token`, `pin` and `owner`
+/// are the key or have an index; `note` has none.
 const CASES: &[(&str, &[&str])] = &[
     ("", &["id", "token", "pin", "owner"]),
     ("fields = { id = \"id\", note = \"note\" }", &["id"]),

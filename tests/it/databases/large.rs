@@ -1,8 +1,8 @@
-//! A row has a bound: what is too large is NULL, counted and told of, or fails its list; and reads of large
-//! rows take no more memory together than they may.
+//! A row has a bound: what is too large is NULL, counted and told of, or fails its list; and reads
+//! of large rows take no more memory together than they may.
 //!
-//! The bounds are lowered where nothing but the rule is meant. One test has the true ones, and looks at the
-//! memory of a process.
+//! The bounds are lowered where nothing but the rule is meant. One test has the true ones, and
+//! looks at the memory of a process.
 
 use std::time::Duration;
 
@@ -79,7 +79,8 @@ fn json_text(db: &Db, bytes: usize) -> String {
     }
 }
 
-/// What stands in a list for a text, bytes and JSON of these lengths, where those that `stays` says are not NULL.
+/// What stands in a list for a text, bytes and JSON of these lengths, where those that `stays` says
+/// are not NULL.
 fn shown(lengths: [usize; 3], stays: [bool; 3]) -> Value {
     let x = |bytes: usize| Value::from("x".repeat(bytes));
     let zeros = |bytes: usize| {
@@ -448,7 +449,8 @@ fn four_requests_at_once_for_rows_at_the_bounds_and_of_300_mb_stay_within_the_me
         let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         let peak: usize = peak.trim().trim_end_matches(" kB").parse().unwrap();
-        // 512 MiB to read in, and of each stream two chunks, of 64 MiB and of as many bytes in base64.
+        // 512 MiB to read in, and of each stream two chunks, of 64 MiB and of as many bytes in
+        // base64.
         assert!(peak * KIB < (512 + 4 * (64 + 86) + 64) * MIB, "{}: {} MiB", db.name(), peak / KIB);
 
         let log = server.kill();

@@ -1,4 +1,5 @@
-//! Names lead to the tables and columns that have them, however alike they are, and a condition stays within its own.
+//! Names lead to the tables and columns that have them, however alike they are, and a condition
+//! stays within its own.
 
 use serde_json::json;
 
@@ -30,7 +31,8 @@ fn only_the_database_that_the_url_names_is_served_unasked() {
         "CREATE TABLE secret_plan (id INT PRIMARY KEY, text VARCHAR(9)); INSERT INTO secret_plan VALUES (1, 'x');",
     );
 
-    // A database that differs in its case alone is another one, and so is one that a foreign key leads to.
+    // A database that differs in its case alone is another one, and so is one that a foreign key
+    // leads to.
     let twin = own.url().rsplit_once('/').unwrap().1.to_uppercase();
     own.execute(&format!(
         "CREATE DATABASE `{twin}`; CREATE TABLE `{twin}`.upper_only (id INT PRIMARY KEY);

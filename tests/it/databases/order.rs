@@ -1,4 +1,5 @@
-//! Properties of order: every row once, as the database itself sorts, whatever the order and wherever it is cut.
+//! Properties of order: every row once, as the database itself sorts, whatever the order and
+//! wherever it is cut.
 
 use proptest::{prelude::*, test_runner::TestRunner};
 

@@ -1,5 +1,5 @@
-//! No value fails a row: what a database cannot give in its own form stands as its text or as NULL, is counted,
-//! and the rest of the list is as it would be without it.
+//! No value fails a row: what a database cannot give in its own form stands as its text or as NULL,
+//! is counted, and the rest of the list is as it would be without it.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,8 @@ fn formless(server: &Running) -> u64 {
 const TRY_JSON: &str = "CREATE FUNCTION try_json(value anyelement) RETURNS text LANGUAGE plpgsql AS $$
     BEGIN RETURN to_json(value)::text; EXCEPTION WHEN OTHERS THEN RETURN NULL; END $$;";
 
-/// Shapes of PostGIS: of every type, with and without further dimensions, empty, and within each other.
+/// Shapes of PostGIS: of every type, with and without further dimensions, empty, and within each
+/// other.
 const SHAPES: [&str; 31] = [
     "POINT(1 2)",
     "POINT Z (1 2 3)",
@@ -133,7 +134,8 @@ fn shapes_of_every_kind_are_geojson_or_the_database_s_own_text() {
     assert_eq!(via.get("/list").results().len(), expected.len());
 }
 
-/// A view of the numbers from 1 to 1,000, of which each column raises in its own rows, and in its own way.
+/// A view of the numbers from 1 to 1,000, of which each column raises in its own rows, and in its
+/// own way.
 const RAISING: &str = "
     CREATE TYPE mood AS ENUM ('sad', 'happy');
     CREATE FUNCTION mood_json(value mood) RETURNS json LANGUAGE plpgsql IMMUTABLE AS $$

@@ -1,14 +1,15 @@
 //! What well-known applications keep from others is not served unasked, and all else is.
 //!
-//! Small schemas of the same shape as theirs, written for these tests: what matters is how tables and
-//! columns are called, and which stand together.
+//! Small schemas of the same shape as theirs, written for these tests: what matters is how tables
+//! and columns are called, and which stand together.
 
 use crate::{
     servers::{Db, every_kind, mariadb, postgres, sqlite},
     support::{Process, binary},
 };
 
-/// Tables that must be left out, each as its columns behind the key `id`. A `#` before a column makes it a number.
+/// Tables that must be left out, each as its columns behind the key `id`. A `#` before a column
+/// makes it a number.
 const LEFT_OUT: &[(&str, &str)] = &[
     // WordPress, under a prefix of its owner's
     ("blog_users", "user_login user_pass user_nicename user_email user_activation_key #user_status"),
@@ -62,8 +63,8 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("session_activations", "session_id user_agent ip"),
     ("user_auth_tokens", "auth_token prev_auth_token client_ip"),
     ("site_settings", "name #data_type value"),
-    // Keycloak, Odoo, ERPNext, Shopware, PrestaShop, MediaWiki, phpBB, Nextcloud, Ghost, Airflow, Superset,
-    // Grafana, Sentry
+    // Keycloak, Odoo, ERPNext, Shopware, PrestaShop, MediaWiki, phpBB, Nextcloud, Ghost, Airflow,
+    // Superset, Grafana, Sentry
     ("credential", "salt type secret_data credential_data"),
     ("client", "client_id name secret"),
     ("realm_attribute", "name realm_id value"),

@@ -94,7 +94,8 @@ fn every_type_of_postgresql_is_json_that_says_what_psql_says() {
     orders_are_the_database_s_own(&db, &columns, &["j", "x", "pt"]);
 }
 
-/// Every column can be ordered by, or is one of those that say why not; each order goes on behind each row.
+/// Every column can be ordered by, or is one of those that say why not; each order goes on behind
+/// each row.
 pub fn orders_are_the_database_s_own(db: &Db, columns: &[&String], unordered: &[&str]) {
     for column in columns {
         for (order, sql) in

@@ -5,7 +5,8 @@ use crate::{
     support::{Process, binary},
 };
 
-/// Modelled on the well-known samples: a music shop, a film rental, employees, flights; and what real ones grow.
+/// Modelled on the well-known samples: a music shop, a film rental, employees, flights; and what
+/// real ones grow.
 const WILD: &str = r#"
 CREATE TABLE artist (artist_id int PRIMARY KEY, name varchar(120));
 COMMENT ON TABLE artist IS E'Who made the records\n[not] = "toml"';

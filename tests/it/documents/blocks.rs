@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use super::{documents, read};
 use crate::support::{Process, binary};
 
-/// Blocks that a test of their own runs: the document, the language, and the file of the test, which
-/// names the document.
+/// Blocks that a test of their own runs: the document, the language, and the file of the test,
+/// which names the document.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("docs/coming-from-a-web-framework.md", "nginx", "tests/it/proxies.rs"),
     ("docs/proxies.md", "nginx", "tests/it/proxies.rs"),
@@ -143,7 +143,8 @@ fn the_json_of_the_documents_is_json_and_the_index_is_that_of_the_demo() {
     }
 }
 
-/// What a shell prints that runs some commands beside the demo, at the address that the documents show.
+/// What a shell prints that runs some commands beside the demo, at the address that the documents
+/// show.
 fn printed(block: &Block, commands: &str, demo: &Process, folder: &Path) -> String {
     let home = folder.join("home");
     fs::create_dir_all(&home).unwrap();

@@ -1,4 +1,5 @@
-//! What the documents say is true: their links lead somewhere, their code runs, and the reference is whole.
+//! What the documents say is true: their links lead somewhere, their code runs, and the reference
+//! is whole.
 
 mod blocks;
 mod links;

@@ -20,8 +20,8 @@ struct Key {
     bounds: String,
 }
 
-/// The heading of each table of keys, and where in a configuration its keys stand: the header of the
-/// section, and what must be there beside a key.
+/// The heading of each table of keys, and where in a configuration its keys stand: the header of
+/// the section, and what must be there beside a key.
 const SECTIONS: &[(&str, &str, &[&str])] = &[
     ("The whole file", "", &[]),
     ("`[databases]`", "[databases.main]", &["url = \"sqlite:app.sqlite\""]),

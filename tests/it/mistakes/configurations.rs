@@ -5,7 +5,8 @@ use super::{ask, folder, told};
 const HEAD: &str =
     "[databases]\nmain = \"sqlite:app.sqlite\"\n[resources.item]\ndatabase = \"main\"\ntable = \"item\"\n";
 
-/// What stands behind the head, from line 6 on; where the complaint is, what is said, and the remedy.
+/// What stands behind the head, from line 6 on; where the complaint is, what is said, and the
+/// remedy.
 const MISTAKES: &[(&str, &str, &str, &str)] = &[
     // Times, sizes, numbers, truths: what was meant, as it is written.
     ("ttl = 300", "6:7", "`ttl` is integer, not a text", "ttl = \"300s\""),

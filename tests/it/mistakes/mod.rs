@@ -1,5 +1,5 @@
-//! What people get wrong at first: each mistake is answered with what is wrong, where, and what to do; never
-//! with a secret.
+//! What people get wrong at first: each mistake is answered with what is wrong, where, and what to
+//! do; never with a secret.
 
 mod addresses;
 mod configurations;

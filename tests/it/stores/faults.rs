@@ -1,15 +1,17 @@
-//! What happens to a store while it is used all the time. The figures of longer runs are in docs/stores.md.
+//! What happens to a store while it is used all the time. The figures of longer runs are in
+//! docs/stores.md.
 
 use std::time::Duration;
 
 use crate::steady::{self, Figures, Plan};
 
 const PLAN: Plan = Plan { clients: 4, rows: 4_000, time: Duration::from_secs(2) };
-/// Two calls of the store, another server's lease, the turn at the database, the read: each has its limit.
+/// Two calls of the store, another server's lease, the turn at the database, the read: each has its
+/// limit.
 const LIMIT: Duration = Duration::from_millis(2 * 1_200 + 3_000 + 10_000 + 10_000);
 
-/// Every stream was the list, none waited for longer than all limits together, and the database was asked by no
-/// more than it allows. (That both servers found all chunks again was waited for.)
+/// Every stream was the list, none waited for longer than all limits together, and the database was
+/// asked by no more than it allows. (That both servers found all chunks again was waited for.)
 fn nobody_noticed(figures: &Figures) {
     println!("{figures:?}");
     assert!(figures.errors.is_empty() && figures.streams > 0, "{figures:?}");

@@ -16,7 +16,8 @@ fn url_of_store() -> String {
     url(Server::shared(Kind::Redis))
 }
 
-/// A configuration of `/list` over a database, as it stands in `[databases]`, with chunks in the Redis of all tests.
+/// A configuration of `/list` over a database, as it stands in `[databases]`, with chunks in the
+/// Redis of all tests.
 fn config(prefix: &str, database: &str) -> String {
     format!(
         "[databases]\nmain = {database}\n\n[store]\nurl = \"{}\"\nprefix = \"{prefix}:\"\n\n\
@@ -181,7 +182,8 @@ fn a_file_in_the_place_of_another_is_another_database() {
     std::fs::rename(&other.path, &one.path).unwrap();
     let second = serve("files", &database);
     assert_eq!(list(&second), fresh(&["other"]));
-    // And a server that runs meanwhile: what it has may be served for its time, never with rows of the other.
+    // And a server that runs meanwhile: what it has may be served for its time, never with rows of
+    // the other.
     let purged = first.block_on(first.purge("list"));
     purged.unwrap();
     until("it notices", || first.get("/list").status == 200);

@@ -105,7 +105,8 @@ fn a_server_that_is_killed_while_it_loads_costs_the_others_its_lease_and_the_dat
 /// A purge is seen on every server within this: a look each second, and its calls.
 const SEEN: Duration = Duration::from_secs(2);
 
-/// Purges a list on two servers under a load, now on one, now on the other; `between` is done before each purge.
+/// Purges a list on two servers under a load, now on one, now on the other; `between` is done
+/// before each purge.
 fn purged_under_load(store: &str, prefix: &str, between: &[&dyn Fn()]) {
     let db = counted_list(1_000);
     db.execute("ALTER TABLE item ADD version int NOT NULL DEFAULT 0");

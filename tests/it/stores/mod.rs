@@ -215,7 +215,8 @@ fn one_of_three_memcached_nodes_takes_its_share_with_it_and_no_more() {
     let hosts: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
     let url = format!("memcached://{}", hosts.join(","));
     let source = Numbers::new(60_000, 60);
-    // Chunks larger than what is read at once for one that is missing: otherwise its rows are the next chunk's too.
+    // Chunks larger than what is read at once for one that is missing: otherwise its rows are the
+    // next chunk's too.
     let large =
         ResourceOptions::default().with(|options| options.sizes = chunkflow::Sizes { rows: 50, bytes: 200_000 });
     let server = serve(&source, StoreOptions::new(url).with(|store| store.near = 0), large);

@@ -1,5 +1,5 @@
-//! What else can stand between servers and what they share: a store slower than the database, clocks that differ, nodes
-//! that are dead.
+//! What else can stand between servers and what they share: a store slower than the database,
+//! clocks that differ, nodes that are dead.
 
 use std::{
     sync::{Arc, Mutex},

@@ -1,4 +1,5 @@
-//! Stored chunks that lead back to one where a stream was before: somebody forged them. No stream goes round for ever.
+//! Stored chunks that lead back to one where a stream was before: somebody forged them. No stream
+//! goes round for ever.
 
 use std::{
     collections::HashMap,
@@ -196,8 +197,8 @@ proptest! {
     }
 }
 
-/// The entries of chunks in a real Redis below a prefix, by their names, each with where its key stands and
-/// where the next place.
+/// The entries of chunks in a real Redis below a prefix, by their names, each with where its key
+/// stands and where the next place.
 fn entries(redis: &mut redis::Connection, prefix: &str) -> HashMap<String, Vec<u8>> {
     let names: Vec<String> = redis.keys(format!("{prefix}c3:*")).unwrap();
     names.into_iter().map(|name| (name.clone(), redis.get(&name).unwrap())).collect()

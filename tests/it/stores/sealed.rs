@@ -1,4 +1,5 @@
-//! Chunks in a store that others may write to: with a secret, only what a server wrote that knows it is read.
+//! Chunks in a store that others may write to: with a secret, only what a server wrote that knows
+//! it is read.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -37,7 +38,8 @@ fn what_a_server_wrote_that_does_not_know_the_secret_is_passed_over_without_a_wo
     assert_eq!((loads, server.chunkflow.metrics().damaged()), (chunks, 0));
     assert_eq!(walked(&source, sealed("sealed", &[SECRET])).1, 0, "those of a server that knows it are read");
 
-    // As one is replaced: the new one is made known to all servers before any of them writes with it.
+    // As one is replaced: the new one is made known to all servers before any of them writes with
+    // it.
     let new = "another secret of thirty-two bytes or more";
     assert_eq!(walked(&source, sealed("sealed", &[SECRET, new])).1, 0);
     assert_eq!(walked(&source, sealed("sealed", &[new, SECRET])).1, 0);

@@ -17,8 +17,8 @@ fn configured(url: &str) -> File {
     file
 }
 
-/// The store at this URL takes chunks and gives them back where the authority is trusted, and is refused where
-/// another is.
+/// The store at this URL takes chunks and gives them back where the authority is trusted, and is
+/// refused where another is.
 fn is_checked(url: &str, authority: &Authority) {
     let file = configured(url);
     let run = |command: &str, trusted: &Path| said_with(&[command], file.folder.path(), &[("SSL_CERT_FILE", trusted)]);

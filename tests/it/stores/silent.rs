@@ -1,5 +1,5 @@
-//! Connections to a store that fall silent, and servers that are not any more what they were when they were
-//! connected to.
+//! Connections to a store that fall silent, and servers that are not any more what they were when
+//! they were connected to.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::{
 };
 
 const ROWS: u64 = 5_000;
-/// So many lists are asked for after connections fell silent: what is lost is found missing by the first, and
-/// written again.
+/// So many lists are asked for after connections fell silent: what is lost is found missing by the
+/// first, and written again.
 const LISTS: usize = 3;
 
 fn options(url: &str, prefix: &str) -> StoreOptions {

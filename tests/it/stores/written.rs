@@ -273,7 +273,8 @@ fn who_joins_a_load_gets_no_row_that_was_read_before_it_began_and_is_past_its_tt
         let read_from = || source.reads.lock().unwrap().clone();
 
         runtime().block_on(async {
-            // The last chunk that the first reads have made is begun, and waits for the rest of its rows.
+            // The last chunk that the first reads have made is begun, and waits for the rest of its
+            // rows.
             source.permits.add_permits(2);
             let mut first = ask(&chunkflow, "/list").await;
             let mut text = String::new();

@@ -119,7 +119,8 @@ impl To {
         }
     }
 
-    /// What values are that are described in this way as they are. One that is not what it should be stands as text.
+    /// What values are that are described in this way as they are. One that is not what it should
+    /// be stands as text.
     pub(super) fn described(&self, before: Described) -> Described {
         match self {
             To::Same => before,

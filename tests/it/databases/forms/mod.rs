@@ -1,5 +1,5 @@
-//! Every type of each database with every attribute it takes: what stands in the list is what SQL itself says,
-//! and nothing is without a form.
+//! Every type of each database with every attribute it takes: what stands in the list is what SQL
+//! itself says, and nothing is without a form.
 
 mod mariadb;
 mod postgres;
@@ -25,7 +25,8 @@ fn nothing_is_without_a_form(server: &Running, what: &str) {
 struct Differences(Vec<String>);
 
 impl Differences {
-    /// Compares what is shown with what SQL says, both JSON: digit by digit, but for `float`s and the order of members.
+    /// Compares what is shown with what SQL says, both JSON: digit by digit, but for `float`s and
+    /// the order of members.
     fn compare(&mut self, shown: &str, expected: &str, float: bool, what: &str) {
         let number = |text: &str| text.parse::<f64>().ok().filter(|_| float);
         let value = |text: &str| serde_json::from_str::<Value>(text).ok().filter(|value| !value.is_number());

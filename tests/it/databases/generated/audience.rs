@@ -1,5 +1,6 @@
-//! Two users of one database, and two databases at one address, behind two servers with one store: what a user
-//! may not see never comes, whichever of the servers is asked, in any order, cold and warm.
+//! Two users of one database, and two databases at one address, behind two servers with one store:
+//! what a user may not see never comes, whichever of the servers is asked, in any order, cold and
+//! warm.
 
 use std::path::{Path, PathBuf};
 
@@ -50,8 +51,8 @@ impl File {
     }
 }
 
-/// Rows of `item (k, n, owner, viewer, a)` and `owner (id, viewer, label)`. A row is for `a`, for `b`, or for
-/// both, `x`.
+/// Rows of `item (k, n, owner, viewer, a)` and `owner (id, viewer, label)`. A row is for `a`, for
+/// `b`, or for both, `x`.
 fn tables(db: &Db, rng: &mut Rng) -> Vec<Table> {
     let all: Vec<&'static Kind> = kinds::of(db).iter().collect();
     let id = whole(db);

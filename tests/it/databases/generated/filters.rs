@@ -1,4 +1,5 @@
-//! A filter compares as its column's own type: what it finds is what plain SQL finds by the same text.
+//! A filter compares as its column's own type: what it finds is what plain SQL finds by the same
+//! text.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -23,7 +24,8 @@ pub fn hold(db: &Db, tables: &[Table]) {
     let mut faults = vec![];
     for table in owners {
         let kind = table.columns[0].kind;
-        // A short number is compared as the short number that its digits are, as documented; the client's are long.
+        // A short number is compared as the short number that its digits are, as documented; the
+        // client's are long.
         if kind.sql == "FLOAT" {
             continue;
         }
@@ -117,7 +119,8 @@ fn fault(db: &Db, server: &Running, table: &Table, filter: &str, condition: &str
         return None;
     }
 
-    // A type is compared by its own operators, which plain SQL finds only in schemas that are searched.
+    // A type is compared by its own operators, which plain SQL finds only in schemas that are
+    // searched.
     let search = if db.name() == "postgres" { "SET search_path = public, ext; " } else { "" };
     let sql = format!(
         "{search}SELECT n FROM {} WHERE {} {condition} ORDER BY k",

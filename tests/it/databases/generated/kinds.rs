@@ -1,5 +1,5 @@
-//! The types of columns that a list may be ordered by, filtered by and joined by, each with values and how they
-//! are shown.
+//! The types of columns that a list may be ordered by, filtered by and joined by, each with values
+//! and how they are shown.
 
 use crate::servers::Db;
 
@@ -9,7 +9,8 @@ pub struct Kind {
     pub sql: &'static str,
     /// Values as SQL's literals, none equal to another.
     pub values: &'static [&'static str],
-    /// Texts that a request may compare with beside the values': too long, refused by a domain, or alike.
+    /// Texts that a request may compare with beside the values': too long, refused by a domain, or
+    /// alike.
     pub probes: &'static [&'static str],
     /// A value as the list shows it, as text in SQL, with `?` in the column's place.
     pub shown: &'static str,
@@ -29,7 +30,8 @@ const fn probed(
 }
 
 impl Kind {
-    /// The column `k` as plain SQL compares it: PostgreSQL has no operators for a domain over an enum.
+    /// The column `k` as plain SQL compares it: PostgreSQL has no operators for a domain over an
+    /// enum.
     pub fn compared(&self) -> &'static str {
         if self.sql == "feeling" { r#"k::"odd Schema"."my ""mood""""# } else { "k" }
     }
@@ -45,8 +47,8 @@ impl Kind {
         }
     }
 
-    /// Whether a column may be declared to point to a key of this type: PostgreSQL's check of foreign keys does
-    /// not know arrays whose elements have a length, nor domains over enums.
+    /// Whether a column may be declared to point to a key of this type: PostgreSQL's check of
+    /// foreign keys does not know arrays whose elements have a length, nor domains over enums.
     pub fn can_be_referenced(&self) -> bool {
         !["char(3)[]", "feeling"].contains(&self.sql)
     }

@@ -28,7 +28,8 @@ pub enum Field {
     Related(BTreeMap<String, String>, Vec<String>),
 }
 
-/// What `chunkflow init` prints, with the relations that it prints but does not take, and in small chunks.
+/// What `chunkflow init` prints, with the relations that it prints but does not take, and in small
+/// chunks.
 pub fn init(db: &Db) -> String {
     let folder = tempfile::TempDir::new().unwrap();
     let output = binary(&["init", &db.url()], folder.path()).output().unwrap();
@@ -188,7 +189,8 @@ pub fn path(name: &str) -> String {
     format!("/{}", utf8_percent_encode(name, RESERVED))
 }
 
-/// Asks for a list in every format and by pages, twice each, and holds what comes against what plain SQL says.
+/// Asks for a list in every format and by pages, twice each, and holds what comes against what
+/// plain SQL says.
 pub fn check(address: SocketAddr, resource: &str, expected: &[Expected], limits: &[usize]) {
     let path = path(resource);
     for round in ["cold", "warm"] {

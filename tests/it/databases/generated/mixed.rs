@@ -1,4 +1,5 @@
-//! Columns of different types are related where SQL's `=` between the two says so, and nowhere else.
+//! Columns of different types are related where SQL's `=` between the two says so, and nowhere
+//! else.
 
 use std::collections::BTreeMap;
 
@@ -59,7 +60,8 @@ const MARIADB: &[Group] = &[
         ("BIGINT", &["0", "7", "-1", "9007199254740993"]),
         ("BIGINT UNSIGNED", &["7", "18446744073709551615"]),
         ("DECIMAL(10,2)", &["7.00", "7.5", "0"]),
-        // Not one that is no double: whether it is equal depends on the index that MariaDB finds it by.
+        // Not one that is no double: whether it is equal depends on the index that MariaDB finds it
+        // by.
         ("DOUBLE", &["7", "7.5"]),
         ("FLOAT", &["7", "0.5"]),
         ("BIT(9)", &["7", "500"]),

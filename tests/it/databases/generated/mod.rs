@@ -1,5 +1,6 @@
-//! Lists of schemas that are made up: whatever the types of keys and the ways that rows are related, zero
-//! configuration and what `init` prints give exactly what plain SQL gives, whole and by pages, cold and warm.
+//! Lists of schemas that are made up: whatever the types of keys and the ways that rows are
+//! related, zero configuration and what `init` prints give exactly what plain SQL gives, whole and
+//! by pages, cold and warm.
 
 mod audience;
 mod changes;
@@ -21,7 +22,8 @@ use crate::{
     support::{Process, Running},
 };
 
-/// Serves a database by what `init` prints of it, and as it is found, and holds every list against plain SQL.
+/// Serves a database by what `init` prints of it, and as it is found, and holds every list against
+/// plain SQL.
 fn holds(db: &Db, tables: &[Table], limits: &[usize], told: &str) {
     let text = init(db);
     let configured = resources(&text);
@@ -70,7 +72,8 @@ fn whole(db: &Db) -> &'static Kind {
     kinds::of(db).iter().find(|kind| kind.sql.starts_with(name) && !kind.sql.contains('[')).unwrap()
 }
 
-/// For each type: a table whose key it is, one that points there, and one that joins it with numbers.
+/// For each type: a table whose key it is, one that points there, and one that joins it with
+/// numbers.
 fn every_type(db: &Db) -> Vec<Table> {
     let id = whole(db);
     let numbered = |n: usize| n.to_string();

@@ -64,8 +64,8 @@ pub fn value(rng: &mut Rng, kind: &Kind, nullable: bool) -> String {
     if nullable && rng.u8(..4) == 0 { "NULL".into() } else { (*rng.choice(kind.values).unwrap()).into() }
 }
 
-/// Tables with keys of one to three columns, some of them pointing to others; empty ones, a wide one, one with
-/// huge rows and a long one.
+/// Tables with keys of one to three columns, some of them pointing to others; empty ones, a wide
+/// one, one with huge rows and a long one.
 fn schema(rng: &mut Rng, db: &Db) -> Vec<Table> {
     let all = kinds::of(db);
     let id = whole(db);

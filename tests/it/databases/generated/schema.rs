@@ -95,8 +95,8 @@ impl Table {
         read(db, &sql, &self.blobs(db, &all))
     }
 
-    /// The rows that belong to each row, by a join as anybody would write it. `joins` may name the row as `o`,
-    /// and must name the related one `r`.
+    /// The rows that belong to each row, by a join as anybody would write it. `joins` may name the
+    /// row as `o`, and must name the related one `r`.
     pub fn related(
         &self,
         db: &Db,

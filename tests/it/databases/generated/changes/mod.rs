@@ -1,6 +1,6 @@
-//! Schemas that change while their lists are asked for. From the first read after a change on, every whole
-//! answer is what plain SQL gives now, or what was whole in the cache: never some of each. A walk by pages that
-//! crosses the change is refused, or right.
+//! Schemas that change while their lists are asked for. From the first read after a change on,
+//! every whole answer is what plain SQL gives now, or what was whole in the cache: never some of
+//! each. A walk by pages that crosses the change is refused, or right.
 
 mod steps;
 mod world;
@@ -38,8 +38,8 @@ struct Right<'a> {
 }
 
 impl Right<'_> {
-    /// Which row is the first behind a page of so many of before: where the view shows others, that behind
-    /// their last number.
+    /// Which row is the first behind a page of so many of before: where the view shows others, that
+    /// behind their last number.
     fn behind(&self, page: usize) -> usize {
         let number = |row: &Expected| match &row[..] {
             [(name, Member::Value(Some(id))), _] if name == "id" => id.parse::<i64>().ok(),
@@ -53,8 +53,8 @@ impl Right<'_> {
         found.unwrap_or(page)
     }
 
-    /// Whether an answer is what the list is now; what is wrong, where it is neither that, nor what it may be
-    /// still, nor a refusal.
+    /// Whether an answer is what the list is now; what is wrong, where it is neither that, nor what
+    /// it may be still, nor a refusal.
     fn holds(
         &self,
         reply: &Reply,
@@ -148,7 +148,8 @@ impl Asked {
         }
     }
 
-    /// Asks for all lists right behind a change, and then until they are what they are now; what was wrong.
+    /// Asks for all lists right behind a change, and then until they are what they are now; what
+    /// was wrong.
     fn follow(&mut self, resources: &[Resource], rights: &[Right<'_>], told: &str) -> Vec<String> {
         let mut faults = vec![];
         for (at, (resource, right)) in resources.iter().zip(rights).enumerate() {

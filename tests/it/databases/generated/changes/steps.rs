@@ -11,13 +11,15 @@ use super::{
 };
 use crate::servers::Db;
 
-/// What changes a database: SQL, and what its tables and its view are then. None where there is no such change.
+/// What changes a database: SQL, and what its tables and its view are then. None where there is no
+/// such change.
 pub type Make = fn(&World, &mut Rng) -> Option<(String, Vec<Table>, &'static str)>;
 
 pub struct Change {
     pub what: &'static str,
     pub make: Make,
-    /// Whether it is no change of a definition, so that rows of before and after may stand in one list.
+    /// Whether it is no change of a definition, so that rows of before and after may stand in one
+    /// list.
     pub of_rows: bool,
     /// Whether no list but one by rowid may notice.
     pub unnoticed: bool,

@@ -112,7 +112,8 @@ impl World {
         text
     }
 
-    /// Whether SQLite's rowid is in the order of a list, so that any change of the schema makes it another.
+    /// Whether SQLite's rowid is in the order of a list, so that any change of the schema makes it
+    /// another.
     pub fn is_by_rowid(&self, list: &Resource) -> bool {
         let table = self.tables.iter().find(|table| table.name == list.table).unwrap();
         let declared = |at: &usize| table.columns[*at].kind.sql.contains("NOT NULL");
