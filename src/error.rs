@@ -24,7 +24,7 @@ pub enum Kind {
     /// A store refused to write. It can be read all the same.
     Refused,
     /// This one client has too much under way, or asks too often; it must slow down.
-    Greedy,
+    RateLimited,
     /// What the source said cannot be served as a right list: a repeated key, a key out of all
     /// bounds.
     Data,

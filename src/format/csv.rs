@@ -116,13 +116,13 @@ impl Csv {
     }
 
     fn text(&self, index: usize, text: &[u8], out: &mut Output) {
-        let mended;
+        let replaced;
         let text = match std::str::from_utf8(text) {
             Ok(_) => text,
             Err(_) => {
                 out.flaws.add(Flaw::NotUtf8);
-                mended = String::from_utf8_lossy(text).into_owned();
-                mended.as_bytes()
+                replaced = String::from_utf8_lossy(text).into_owned();
+                replaced.as_bytes()
             }
         };
         if index == 0 && text.starts_with(END) {

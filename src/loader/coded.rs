@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 
 use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc};
 
-use super::{Fetch, Found, How, Loader, Place};
+use super::{Fetch, Found, Loader, Place, Provenance};
 use crate::{
     chunk::{Chunk, ChunkKey, Sum},
     coding::Coding,
@@ -68,23 +68,23 @@ impl Loader {
             (None, true) => (self.fetch_fresh(&place.plain()).wait().await?, true),
             (None, false) => match self.fetch(&place.plain()) {
                 Fetch::Ready(found) => {
-                    let at_hand = found.how != How::Loaded;
+                    let at_hand = found.provenance != Provenance::Loaded;
                     (found, at_hand)
                 }
                 Fetch::Waiting(waiter) => (waiter.wait().await?, false),
             },
         };
 
-        place.list.note_cold(matches!(found.how, How::Loaded | How::Joined));
-        let ahead = (place.reads_on && !at_hand).then(|| self.read_ahead(place, &found));
-        let chunk = self.press(place, coding, &found.chunk).await?;
+        place.list.note_cold(matches!(found.provenance, Provenance::Loaded | Provenance::Joined));
+        let ahead = (place.reads_on && !at_hand).then(|| self.compress_ahead(place, &found));
+        let chunk = self.compress(place, coding, &found.chunk).await?;
         self.keep_at_hand(place, &chunk);
         self.write(place, vec![Arc::clone(&chunk)], None).await;
-        Ok(Found { chunk, how: found.how, ahead })
+        Ok(Found { chunk, provenance: found.provenance, ahead })
     }
 
     /// Begins to read and compress the chunks behind one, in its generation.
-    fn read_ahead(self: &Arc<Loader>, place: &Place, found: &Found) -> Arc<Ahead> {
+    fn compress_ahead(self: &Arc<Loader>, place: &Place, found: &Found) -> Arc<Ahead> {
         let (sender, receiver) = mpsc::channel(AHEAD);
         let loader = Arc::clone(self);
         let list = Arc::clone(&place.list);
@@ -116,14 +116,14 @@ impl Loader {
     }
 
     /// Compresses a chunk, away from the threads that serve.
-    async fn press(&self, place: &Place, coding: Coding, plain: &Arc<Chunk>) -> Result<Arc<Chunk>> {
+    async fn compress(&self, place: &Place, coding: Coding, plain: &Arc<Chunk>) -> Result<Arc<Chunk>> {
         let (key, plain, rows) = (place.key.clone(), Arc::clone(plain), place.plain().list.rows_of(plain));
-        let press = move || {
+        let compress = move || {
             let body = coding.codec().piece(&rows);
             let sum = Some(Sum::of(&rows));
             Arc::new(Chunk { key, body, plain: sum, next: plain.next.clone(), ..*plain })
         };
-        let chunk = self.presses.run(press).await?;
+        let chunk = self.compressors.run(compress).await?;
         self.metrics.compressed.inc();
         Ok(chunk)
     }

@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::watch;
 use tracing::{Instrument, Span, field::display};
 
-use super::{Fetch, Found, How, Loader, Place, REST};
+use super::{Fetch, Found, Loader, Place, Provenance, REST};
 use crate::{
     chunk::ChunkKey,
     error::{Error, Kind, Result},
@@ -57,7 +57,7 @@ impl Joined {
     /// such rows only within their `ttl`.
     fn takes(&self, found: &Found) -> bool {
         let read_at = found.chunk.loaded_at;
-        let loaded = matches!(found.how, How::Loaded | How::Joined);
+        let loaded = matches!(found.provenance, Provenance::Loaded | Provenance::Joined);
         !loaded || read_at >= self.began || read_at >= self.place.fresh_since(self.loader.now())
     }
 }
@@ -83,9 +83,10 @@ impl Waiter {
 
             let Some(joined) = &self.joined else { return Ok(found) };
             if joined.takes(&found) {
-                let how = if found.how == How::Loaded { How::Joined } else { found.how };
+                let provenance =
+                    if found.provenance == Provenance::Loaded { Provenance::Joined } else { found.provenance };
                 // What is read behind it is for the request that began the load.
-                return Ok(Found { how, ahead: None, ..found });
+                return Ok(Found { provenance, ahead: None, ..found });
             }
             match joined.loader.fetch(&joined.place) {
                 Fetch::Ready(found) => return Ok(found),
@@ -115,7 +116,7 @@ impl Place {
 /// Tells a span what came of a load or of the wait for it, and ends it.
 fn trace_outcome(span: &Span, outcome: &Result<Found>) {
     if let Ok(found) = outcome {
-        trace::found(span, found.how.name(), found.chunk.rows);
+        trace::found(span, found.provenance.name(), found.chunk.rows);
     }
     trace::went(span, outcome.as_ref());
 }
@@ -139,7 +140,7 @@ impl Loader {
             }
             Entry::Vacant(vacant) => {
                 let now = (self.clock)();
-                let read = self.left_over.lock().unpoisoned().take_chunk(vacant.key(), now, place.fresh_since(now));
+                let read = self.read_ahead.lock().unpoisoned().take_chunk(vacant.key(), now, place.fresh_since(now));
                 if let Some(chunk) = read {
                     if !refresh {
                         self.found(&place, FoundBy::Miss);
@@ -220,7 +221,7 @@ impl Loader {
                 let trace_id = place.trace().map(display);
                 tracing::warn!(id, trace_id, resource = resource.name(), %error, refresh, "a load failed");
             }
-            let stale = matches!(&outcome, Ok(Found { how: How::Stale { due: true, .. }, .. }));
+            let stale = matches!(&outcome, Ok(Found { provenance: Provenance::Stale { due: true, .. }, .. }));
             drop(landing);
             flight.landed.send_replace(Some(outcome));
             drop(interest);

@@ -5,9 +5,9 @@
 
 mod clocks;
 mod coded;
+mod compressors;
 mod flight;
-mod left_over;
-mod presses;
+mod read_ahead;
 mod reading;
 mod sharing;
 
@@ -22,7 +22,9 @@ use tokio::{sync::Semaphore, time::error::Elapsed};
 use tracing::{Instrument, Span};
 use xxhash_rust::xxh3::xxh3_64;
 
-use self::{coded::ALL_AHEAD, flight::Flights, left_over::LeftOver, presses::Presses, reading::Reads, sharing::WRITES};
+use self::{
+    coded::ALL_AHEAD, compressors::Compressors, flight::Flights, read_ahead::ReadAhead, reading::Reads, sharing::WRITES,
+};
 pub(crate) use self::{coded::Ahead, flight::Waiter};
 use crate::{
     chunk::{Chunk, ChunkKey},
@@ -63,11 +65,11 @@ pub(crate) struct Loader {
     writes: Arc<Semaphore>,
     /// Whether it was said that clocks differ.
     clocks_differ: AtomicBool,
-    presses: Arc<Presses>,
+    compressors: Arc<Compressors>,
     /// How many chunks may be read ahead of those that are compressed.
     all_ahead: Arc<Semaphore>,
     reads: Mutex<Reads>,
-    left_over: Mutex<LeftOver>,
+    read_ahead: Mutex<ReadAhead>,
     /// Until when no chunk of a resource is refreshed, since a refresh of one failed; milliseconds
     /// since 1970.
     resting: Mutex<HashMap<[u8; 16], u64>>,
@@ -189,18 +191,18 @@ impl Place {
     }
 }
 
-/// A chunk and how it was come by.
+/// A chunk and where it came from.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) chunk: Arc<Chunk>,
-    pub(crate) how: How,
+    pub(crate) provenance: Provenance,
     /// The chunks that are read behind it already, for as long as this is held.
     pub(crate) ahead: Option<Arc<Ahead>>,
 }
 
-/// How a chunk was come by.
+/// Where a chunk came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum How {
+pub(crate) enum Provenance {
     /// From the store, fresh for so many seconds more.
     Fresh(u64),
     /// From the store, so many seconds past its time; due: the time for its refresh has come too.
@@ -211,14 +213,14 @@ pub(crate) enum How {
     Joined,
 }
 
-impl How {
+impl Provenance {
     /// What spans call it.
     fn name(self) -> &'static str {
         match self {
-            How::Fresh(_) => "store",
-            How::Stale { .. } => "stale",
-            How::Loaded => "source",
-            How::Joined => "joined",
+            Provenance::Fresh(_) => "store",
+            Provenance::Stale { .. } => "stale",
+            Provenance::Loaded => "source",
+            Provenance::Joined => "joined",
         }
     }
 }
@@ -258,10 +260,10 @@ impl Loader {
             flights: Mutex::default(),
             writes: Arc::new(Semaphore::new(WRITES)),
             clocks_differ: AtomicBool::new(false),
-            presses: Presses::new(),
+            compressors: Compressors::new(),
             all_ahead: Arc::new(Semaphore::new(ALL_AHEAD)),
             reads: Mutex::default(),
-            left_over: Mutex::default(),
+            read_ahead: Mutex::default(),
             resting: Mutex::default(),
         }
     }
@@ -322,7 +324,7 @@ impl Loader {
         // map.
         if let Some(found) = self.peek(place) {
             drop(flights);
-            self.serves(place, found.how);
+            self.serves(place, found.provenance);
             return Fetch::Ready(found);
         }
 
@@ -338,7 +340,7 @@ impl Loader {
 
     /// Gets a chunk that is fresh, or joins or begins a load of it.
     fn fetch_fresh(self: &Arc<Loader>, place: &Place) -> Fetch {
-        match self.peek(place).filter(|found| matches!(found.how, How::Fresh(_))) {
+        match self.peek(place).filter(|found| matches!(found.provenance, Provenance::Fresh(_))) {
             Some(found) => Fetch::Ready(found),
             None => self.board(self.flights.lock().unpoisoned(), place, true),
         }
@@ -348,29 +350,29 @@ impl Loader {
     fn loaded(&self, place: &Place, chunk: Arc<Chunk>) -> Found {
         place.list.resource().counts().list.loads.inc();
         self.keep_at_hand(place, &chunk);
-        Found { chunk, how: How::Loaded, ahead: None }
+        Found { chunk, provenance: Provenance::Loaded, ahead: None }
     }
 
     /// A chunk in memory that may still be served; a stale one is refreshed behind the scenes.
     fn at_hand(self: &Arc<Loader>, place: &Place) -> Option<Found> {
         let found = self.peek(place)?;
-        self.serves(place, found.how);
+        self.serves(place, found.provenance);
         Some(found)
     }
 
     /// Counts a chunk that [`peek`](Loader::peek) found and that is served, and has it refreshed if
     /// it is stale.
-    pub(crate) fn serves(self: &Arc<Loader>, place: &Place, how: How) {
-        self.count(place, how, true);
-        if let How::Stale { due: true, .. } = how {
+    pub(crate) fn serves(self: &Arc<Loader>, place: &Place, provenance: Provenance) {
+        self.count(place, provenance, true);
+        if let Provenance::Stale { due: true, .. } = provenance {
             self.refresh(place);
         }
     }
 
     /// Counts a chunk that was found, near or far.
-    fn count(&self, place: &Place, how: How, near: bool) {
-        let by = match how {
-            How::Stale { .. } => FoundBy::Stale,
+    fn count(&self, place: &Place, provenance: Provenance, near: bool) {
+        let by = match provenance {
+            Provenance::Stale { .. } => FoundBy::Stale,
             _ if near => FoundBy::Near,
             _ => FoundBy::Far,
         };
@@ -384,7 +386,7 @@ impl Loader {
     /// A chunk in memory that may still be served, without any work.
     pub(crate) fn peek(&self, place: &Place) -> Option<Found> {
         let chunk = self.store.near()?.at_hand(&place.key)?;
-        self.judged(place, chunk)
+        self.freshness(place, chunk)
     }
 
     /// Keeps a chunk at hand, if nobody has purged its resource since its place was asked for.
@@ -395,7 +397,7 @@ impl Loader {
     }
 
     /// The chunk with how it would be served; `None` when it is too old.
-    fn judged(&self, place: &Place, chunk: Arc<Chunk>) -> Option<Found> {
+    fn freshness(&self, place: &Place, chunk: Arc<Chunk>) -> Option<Found> {
         let options = place.list.resource().options();
         let now = (self.clock)();
         let ttl = options.ttl.as_millis() as u64;
@@ -412,16 +414,16 @@ impl Loader {
             return None;
         }
 
-        let how = if age < ttl {
-            How::Fresh((ttl - age) / 1000)
+        let provenance = if age < ttl {
+            Provenance::Fresh((ttl - age) / 1000)
         } else {
             // A list's chunks are not all refreshed in the same moment: each has its own, up to a
             // tenth of the ttl later.
             let jitter = (ttl / 10).min(stale).saturating_mul(xxh3_64(&place.key.as_bytes()[16..]) >> 48) >> 16;
-            How::Stale { past: (age - ttl) / 1000, due: age >= ttl + jitter }
+            Provenance::Stale { past: (age - ttl) / 1000, due: age >= ttl + jitter }
         };
 
-        Some(Found { chunk, how, ahead: None })
+        Some(Found { chunk, provenance, ahead: None })
     }
 
     async fn obtain(self: &Arc<Loader>, place: &Place, refresh: bool) -> Result<Found> {
@@ -488,7 +490,7 @@ impl Loader {
 
     /// Counts a chunk that was found in the store.
     fn counted(&self, place: &Place, found: Found) -> Found {
-        self.count(place, found.how, self.is_here());
+        self.count(place, found.provenance, self.is_here());
         found
     }
 
@@ -501,7 +503,7 @@ impl Loader {
         self.metrics.store.took(Call::Get, began.elapsed());
         trace_call(&span, &answered);
         match answered {
-            Ok(answer) => self.sound(place, answer),
+            Ok(answer) => self.accept(place, answer),
             Err(_) => {
                 self.metrics.store.failed(Call::Get);
                 None
@@ -510,7 +512,7 @@ impl Loader {
     }
 
     /// What a store answered, if it may be served; whatever is wrong with it is counted.
-    fn sound(&self, place: &Place, answer: Result<Option<Arc<Chunk>>>) -> Option<Found> {
+    fn accept(&self, place: &Place, answer: Result<Option<Arc<Chunk>>>) -> Option<Found> {
         let chunk = match answer {
             Ok(chunk) => chunk?,
             Err(error) if error.kind() == Kind::Data => {
@@ -529,7 +531,7 @@ impl Loader {
             return None;
         }
 
-        let found = self.judged(place, Arc::clone(&chunk));
+        let found = self.freshness(place, Arc::clone(&chunk));
         if found.is_none() {
             self.compare_clocks(place, &chunk);
         }

@@ -212,11 +212,11 @@ impl Loader {
         let now = self.now();
         let since = place.fresh_since(now);
         let begun = {
-            let mut left_over = self.left_over.lock().unpoisoned();
-            if let Some(chunk) = left_over.take_chunk(&key, now, since) {
+            let mut read_ahead = self.read_ahead.lock().unpoisoned();
+            if let Some(chunk) = read_ahead.take_chunk(&key, now, since) {
                 return Ok((chunk, vec![]));
             }
-            left_over.take_begun(&key, now, since)
+            read_ahead.take_begun(&key, now, since)
         };
 
         let cutter = || Box::new(Cutter::new(Arc::clone(&place.list), place.cursor.clone(), place.cut));
@@ -228,10 +228,10 @@ impl Loader {
 
         let chunks = cutter.made();
 
-        let mut left_over = self.left_over.lock().unpoisoned();
-        left_over.put(place.generation, &chunks[1..]);
+        let mut read_ahead = self.read_ahead.lock().unpoisoned();
+        read_ahead.put(place.generation, &chunks[1..]);
         if place.cut == 0 {
-            left_over.put_begun(place.generation, cutter);
+            read_ahead.put_begun(place.generation, cutter);
         }
 
         Ok((Arc::clone(&chunks[0]), chunks))

@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 
-use super::{Found, How, Loader, Place, STORE_TIMEOUT};
+use super::{Found, Loader, Place, Provenance, STORE_TIMEOUT};
 use crate::{
     chunk::{Chunk, ChunkKey},
     metrics::Call,
@@ -102,7 +102,7 @@ impl Loader {
         refresh: bool,
     ) -> Result<Option<LeaseGuard>, Found> {
         // A refresh is for what is there already.
-        let serves = |found: &Found| !refresh || matches!(found.how, How::Fresh(_));
+        let serves = |found: &Found| !refresh || matches!(found.provenance, Provenance::Fresh(_));
         // Whoever had it may have died, and another may have taken it at the end of its time: that
         // one is waited for too.
         let until = Instant::now() + 2 * LEASE;
@@ -116,7 +116,7 @@ impl Loader {
                     let agreement = Arc::clone(agreement);
                     let guard = LeaseGuard { agreement, key: place.key.clone(), generation, token: Some(token) };
                     // Whoever had it may have just written what it was for.
-                    return match self.sound(place, there).filter(serves) {
+                    return match self.accept(place, there).filter(serves) {
                         Some(found) => {
                             place.list.note_cold(false);
                             Err(found)

@@ -59,7 +59,7 @@ pub struct Metrics {
     pub(crate) damaged: Counter,
     pub(crate) unwritten: Counter,
     pub(crate) other_clock: Counter,
-    pub(crate) mended_text: Counter,
+    pub(crate) replaced_utf8: Counter,
     pub(crate) values_without_form: Counter,
     pub(crate) connections: Gauge,
     pub(crate) streams: Gauge,
@@ -86,7 +86,7 @@ impl Default for Metrics {
             damaged: Counter::default(),
             unwritten: Counter::default(),
             other_clock: Counter::default(),
-            mended_text: Counter::default(),
+            replaced_utf8: Counter::default(),
             values_without_form: Counter::default(),
             connections: Gauge::default(),
             streams: Gauge::default(),
@@ -141,7 +141,7 @@ impl Metrics {
     /// Counts values that stand otherwise than they were.
     pub(crate) fn note_flaw(&self, count: &FlawCount) {
         let counter = match count.flaw {
-            Flaw::NotUtf8 => &self.mended_text,
+            Flaw::NotUtf8 => &self.replaced_utf8,
             _ => &self.values_without_form,
         };
         counter.add(count.values);
@@ -255,8 +255,8 @@ impl Metrics {
     }
 
     /// Values of text that were not UTF-8 and got U+FFFD.
-    pub fn mended_text(&self) -> u64 {
-        self.mended_text.get()
+    pub fn replaced_utf8(&self) -> u64 {
+        self.replaced_utf8.get()
     }
 
     /// Values that have no form here, and stand as text or NULL.

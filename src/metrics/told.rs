@@ -104,7 +104,7 @@ impl Metrics {
         for (name, help, counter) in [
             ("chunkflow_loads_abandoned_total", "Loads given up because nobody waited", &self.abandoned),
             ("chunkflow_compressed_chunks_total", "Chunks compressed", &self.compressed),
-            ("chunkflow_mended_text_total", "Values with text that was not UTF-8", &self.mended_text),
+            ("chunkflow_mended_text_total", "Values with text that was not UTF-8", &self.replaced_utf8),
             (
                 "chunkflow_values_without_form_total",
                 "Values shown as text or null for want of a form",

@@ -93,7 +93,7 @@ pub(super) struct Count {
 
 /// One that is counted, for as long as it lives.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Permit {
     count: Arc<Count>,
     address: Option<IpAddr>,
 }
@@ -103,7 +103,7 @@ impl Count {
     /// any number.
     ///
     /// # Errors
-    /// [`Kind::Busy`] when there are too many in all, [`Kind::Greedy`] when the address has too
+    /// [`Kind::Busy`] when there are too many in all, [`Kind::RateLimited`] when the address has too
     /// many.
     pub(super) fn enter(
         self: &Arc<Self>,
@@ -111,9 +111,9 @@ impl Count {
         all: usize,
         address: Option<IpAddr>,
         each: usize,
-    ) -> Result<Place> {
+    ) -> Result<Permit> {
         // It leaves again when it is dropped, so also where the address has too many.
-        let mut place = Place { count: Arc::clone(self), address: None };
+        let mut place = Permit { count: Arc::clone(self), address: None };
         if self.all.fetch_add(1, Ordering::Relaxed) >= all {
             return Err(Error::new(Kind::Busy, format!("too many {what} are under way")));
         }
@@ -122,7 +122,7 @@ impl Count {
             let mut counts = self.each.lock().unpoisoned();
             let count = counts.entry(address).or_default();
             if *count >= each {
-                return Err(Error::new(Kind::Greedy, format!("this address has too many {what} under way")));
+                return Err(Error::new(Kind::RateLimited, format!("this address has too many {what} under way")));
             }
             *count += 1;
             place.address = Some(address);
@@ -132,7 +132,7 @@ impl Count {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.count.all.fetch_sub(1, Ordering::Relaxed);
         let Some(address) = self.address else { return };
@@ -162,7 +162,7 @@ impl Rates {
     /// Notes a request.
     ///
     /// # Errors
-    /// [`Kind::Greedy`] when the address asks too often.
+    /// [`Kind::RateLimited`] when the address asks too often.
     pub(super) fn ask(&self, address: IpAddr) -> Result<()> {
         if self.limiter.len() >= ADDRESSES {
             self.prune();
@@ -171,7 +171,7 @@ impl Rates {
         let address = if full { Ipv4Addr::UNSPECIFIED.into() } else { client(address) };
         self.limiter.check_key(&address).map_err(|early| {
             let wait = early.wait_time_from(DefaultClock::default().now()).as_secs() + 1;
-            Error::new(Kind::Greedy, format!("this address asks too often; there is room for it in {wait} s"))
+            Error::new(Kind::RateLimited, format!("this address asks too often; there is room for it in {wait} s"))
                 .retry_in(wait)
         })
     }
@@ -205,7 +205,7 @@ mod tests {
         let address = |last| Some(IpAddr::from([192, 0, 2, last]));
         let enter = |last| count.enter("streams", 3, address(last), 2);
         let kept = (enter(1).unwrap(), enter(1).unwrap());
-        assert_eq!(enter(1).unwrap_err().kind(), Kind::Greedy);
+        assert_eq!(enter(1).unwrap_err().kind(), Kind::RateLimited);
         let other = enter(2).unwrap();
         assert_eq!(enter(3).unwrap_err().kind(), Kind::Busy);
         drop(other);
@@ -223,7 +223,7 @@ mod tests {
         assert!(rates.limiter.len() <= ADDRESSES + 1);
         assert_eq!(
             rates.ask(Ipv4Addr::new(192, 0, 2, 1).into()).unwrap_err().kind(),
-            Kind::Greedy,
+            Kind::RateLimited,
             "the rest share one"
         );
     }

@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     NOTICE,
-    bounds::Place,
+    bounds::Permit,
     ending::{self, PATIENCE},
     head::{self, Asked, Framing, Refusal},
     live::Live,
@@ -85,7 +85,7 @@ pub(super) async fn cut(way: Option<Arc<Way>>) {
 /// An answer on its way.
 struct Answer {
     /// Until its body has ended.
-    running: Option<(Body, Option<Place>)>,
+    running: Option<(Body, Option<Permit>)>,
     framing: Framing,
     /// What goes out before the next bytes of the body.
     lead: BytesMut,
@@ -225,7 +225,7 @@ impl<IO: Socket> Connection<IO> {
     async fn respond(
         &mut self,
         response: Response<Body>,
-        permit: Option<Place>,
+        permit: Option<Permit>,
         version: Version,
         bodiless: bool,
         keeps: bool,

@@ -26,8 +26,8 @@ use tokio::{
 };
 
 use super::{
+    coalesced::Coalesced,
     ending::PATIENCE,
-    gathered::Gathered,
     head, http1,
     live::Live,
     origin::Peer,
@@ -63,7 +63,7 @@ pub(super) async fn serve(
     draining: impl Future<Output = ()>,
 ) {
     watch.many();
-    let mut io = Gathered::new(io);
+    let mut io = Coalesced::new(io);
     let handshake = io.sending(settings().handshake::<_, Bytes>(io.clone()));
     let Ok(Ok(mut connection)) = timeout(config.header_timeout, handshake).await else { return };
     io.go_on();
@@ -132,7 +132,7 @@ async fn until(so: impl Fn() -> bool) {
 }
 
 /// Whether the socket has all that was written for it.
-fn is_sent<IO: AsyncRead + AsyncWrite + Unpin>(io: &Gathered<IO>, watch: &Watch) -> bool {
+fn is_sent<IO: AsyncRead + AsyncWrite + Unpin>(io: &Coalesced<IO>, watch: &Watch) -> bool {
     io.is_sent() && !watch.lasts(Wait::Socket)
 }
 
@@ -140,7 +140,7 @@ fn is_sent<IO: AsyncRead + AsyncWrite + Unpin>(io: &Gathered<IO>, watch: &Watch)
 /// last bytes are owed.
 struct Open<IO: AsyncRead + AsyncWrite + Unpin> {
     streams: JoinSet<()>,
-    io: Gathered<IO>,
+    io: Coalesced<IO>,
     watch: Arc<Watch>,
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    route::{Door, Site},
+    route::{Audience, Site},
     shared::Shared,
 };
 use crate::{
@@ -49,7 +49,7 @@ impl Reload {
     /// # Errors
     /// When the certificate is of no use.
     pub fn prepare(&self, config: ServerConfig, chunkflow: Chunkflow) -> io::Result<Prepared> {
-        let site = Site::new(chunkflow, config, Door::Public, &self.0.shared)?;
+        let site = Site::new(chunkflow, config, Audience::Public, &self.0.shared)?;
         Ok(Prepared { live: Arc::clone(&self.0), site })
     }
 

@@ -3,10 +3,10 @@
 mod access;
 mod admin;
 mod bounds;
+mod coalesced;
 mod connection;
 mod ending;
 mod forwarded;
-mod gathered;
 mod guard;
 mod head;
 mod history;
@@ -53,7 +53,7 @@ use self::{
     listener::{Bound, Listener},
     live::Live,
     origin::{Peer, Remote},
-    route::{Door, Site},
+    route::{Audience, Site},
     shared::Shared,
     tls::Tls,
     transport::Transport,
@@ -151,7 +151,7 @@ impl Server {
 
     fn at(bound: Bound, config: ServerConfig, chunkflow: Chunkflow) -> io::Result<Server> {
         let shared = Shared::new(bound.listens().clone());
-        let site = Site::new(chunkflow, config, Door::Public, &shared)?;
+        let site = Site::new(chunkflow, config, Audience::Public, &shared)?;
         Server::listen(bound, shared, site)
     }
 

@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response};
 use super::{
     access::Line,
     admin,
-    bounds::{self, Place, Rates},
+    bounds::{self, Permit, Rates},
     guard::Guard,
     origin::{Hosts, Peer, Remote, host},
     ready,
@@ -24,7 +24,7 @@ use super::{
 use crate::{
     config::{AdminConfig, ServerConfig},
     error::{Error, Kind, Result},
-    loader::How,
+    loader::Provenance,
     metrics::{Fate, Metrics, Refused},
     paths::{self, Own, OwnPath, PUBLIC},
     source::Requester,
@@ -42,12 +42,12 @@ pub(super) struct Site {
     pub(super) tls: Option<Tls>,
     hosts: Hosts,
     rates: Option<Rates>,
-    door: Door,
+    audience: Audience,
     shared: Arc<Shared>,
 }
 
 /// Whom a listener is for.
-pub(super) enum Door {
+pub(super) enum Audience {
     /// Everybody: the lists.
     Public,
     /// The operator.
@@ -60,7 +60,7 @@ impl Site {
     pub(super) fn new(
         chunkflow: Chunkflow,
         mut config: ServerConfig,
-        door: Door,
+        audience: Audience,
         shared: &Arc<Shared>,
     ) -> io::Result<Site> {
         config.max_connections = bounds::connections(config.max_connections);
@@ -70,7 +70,7 @@ impl Site {
             hosts: Hosts::new(&config, &shared.listens),
             rates: config.request_rate.map(Rates::new),
             config: Arc::new(config),
-            door,
+            audience,
             shared: Arc::clone(shared),
         };
         site.note_certificate();
@@ -79,7 +79,7 @@ impl Site {
 
     /// Takes note of when the certificate of the public listener expires.
     pub(super) fn note_certificate(&self) {
-        if matches!(self.door, Door::Public) {
+        if matches!(self.audience, Audience::Public) {
             let expires = self.tls.as_ref().map_or(0, Tls::expires);
             self.chunkflow.metrics().certificate.set(expires);
         }
@@ -87,7 +87,7 @@ impl Site {
 
     /// Takes a sample for the operator's charts.
     pub(super) fn sample(&self) {
-        if matches!(self.door, Door::Admin(_)) {
+        if matches!(self.audience, Audience::Admin(_)) {
             self.shared.operator.sample(&self.chunkflow);
         }
     }
@@ -95,7 +95,7 @@ impl Site {
     /// Has a connection of a client counted, for as long as this lives; the operator's are not.
     pub(super) fn counted(&self) -> Option<Counted> {
         let metrics = self.chunkflow.metrics();
-        matches!(self.door, Door::Public).then(|| Counted::new(metrics))
+        matches!(self.audience, Audience::Public).then(|| Counted::new(metrics))
     }
 
     /// What the operator is answered with, at the address that the socket is bound to.
@@ -110,14 +110,14 @@ impl Site {
             max_connections: 64,
             ..ServerConfig::default()
         };
-        Site::new(chunkflow, config, Door::Admin(guard), shared)
+        Site::new(chunkflow, config, Audience::Admin(guard), shared)
     }
 
     /// A place for a connection.
     ///
     /// # Errors
     /// When there are too many, in all or of its address.
-    pub(super) fn admit(&self, peer: Remote) -> Result<Place> {
+    pub(super) fn admit(&self, peer: Remote) -> Result<Permit> {
         let all = self.config.max_connections;
         let each = self.config.max_connections_per_address;
         let peer = (!self.hosts.believes(peer)).then(|| peer.ip());
@@ -127,7 +127,7 @@ impl Site {
 
     /// Counts a refusal: in all, or of one address.
     fn refuses(&self, error: &Error, in_all: Refused, of_one: Refused) {
-        let why = if error.kind() == Kind::Greedy { of_one } else { in_all };
+        let why = if error.kind() == Kind::RateLimited { of_one } else { in_all };
         self.chunkflow.metrics().refused(why);
     }
 
@@ -138,7 +138,7 @@ impl Site {
         request: Request<B>,
         peer: Peer,
         fate: &Arc<Watch>,
-    ) -> (Response<Body>, Option<Place>) {
+    ) -> (Response<Body>, Option<Permit>) {
         let began = Instant::now();
         let id = self.request_id(&request);
         let client = self.hosts.client(&request, peer.address);
@@ -149,9 +149,9 @@ impl Site {
         let probe = probe(&request).is_some();
         let (mut response, permit) = match host(&request) {
             Err(error) => (problem(error), None),
-            Ok(named) => match (&self.door, self.hosts.check(named, &request, peer)) {
-                (Door::Admin(guard), Err(error)) => (guard.refused_host(error), None),
-                (Door::Public, Err(error)) if !probe => {
+            Ok(named) => match (&self.audience, self.hosts.check(named, &request, peer)) {
+                (Audience::Admin(guard), Err(error)) => (guard.refused_host(error), None),
+                (Audience::Public, Err(error)) if !probe => {
                     self.chunkflow.metrics().refused(Refused::Host);
                     (problem(error), None)
                 }
@@ -186,8 +186,8 @@ impl Site {
         origin: &str,
         client: IpAddr,
         asked: (&HeaderValue, Option<Arc<Trace>>, Instant),
-    ) -> (Response<Body>, Option<Place>) {
-        if let Door::Admin(guard) = &self.door {
+    ) -> (Response<Body>, Option<Permit>) {
+        if let Audience::Admin(guard) = &self.audience {
             return match guard.check(request, origin) {
                 Ok(()) => (admin::answer(&self.chunkflow, &self.shared, request).await, None),
                 Err(refused) => (*refused, None),
@@ -219,7 +219,7 @@ impl Site {
         origin: &str,
         client: IpAddr,
         (id, trace, began): (&HeaderValue, Option<Arc<Trace>>, Instant),
-    ) -> Result<(Response<Body>, Option<Place>)> {
+    ) -> Result<(Response<Body>, Option<Permit>)> {
         let each = self.config.max_streams_per_address;
         if let Some(rates) = &self.rates {
             rates.ask(client).inspect_err(|error| self.refuses(error, Refused::Rate, Refused::Rate))?;
@@ -274,10 +274,10 @@ fn probe<B>(request: &Request<B>) -> Option<&'static OwnPath> {
 fn add_timing(response: &mut Response<Body>, began: Instant) {
     let first = match response.body().first() {
         None => "",
-        Some(How::Fresh(_)) => ";desc=hit",
-        Some(How::Stale { .. }) => ";desc=stale",
-        Some(How::Loaded) => ";desc=loaded",
-        Some(How::Joined) => ";desc=joined",
+        Some(Provenance::Fresh(_)) => ";desc=hit",
+        Some(Provenance::Stale { .. }) => ";desc=stale",
+        Some(Provenance::Loaded) => ";desc=loaded",
+        Some(Provenance::Joined) => ";desc=joined",
     };
     let milliseconds = began.elapsed().as_secs_f64() * 1e3;
     let value = format!("first{first};dur={milliseconds:.3}");

@@ -130,7 +130,7 @@ impl Gate {
     /// # Errors
     /// [`Kind::Busy`] when too many wait already, or when the wait was too long.
     pub(crate) async fn turn(&self, claim: Claim) -> Result<Turn> {
-        let (_place, receiver) = {
+        let (_slot, receiver) = {
             let mut queue = self.queue.lock().unpoisoned();
             if queue.may_begin(claim.filtered) {
                 return Ok(queue.begin(&self.queue, claim.filtered));
@@ -139,7 +139,7 @@ impl Gate {
             self.make_room(&mut queue, claim.requester)?;
             let (turn, receiver) = oneshot::channel();
             let ticket = queue.enter(claim, turn);
-            (Place { queue: &self.queue, ticket }, receiver)
+            (QueueSlot { queue: &self.queue, ticket }, receiver)
         };
 
         match tokio::time::timeout(self.limits.wait, receiver).await {
@@ -292,12 +292,12 @@ impl Drop for Turn {
 }
 
 /// A place in the queue, left on drop.
-struct Place<'a> {
+struct QueueSlot<'a> {
     queue: &'a Mutex<Queue>,
     ticket: u64,
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueueSlot<'_> {
     fn drop(&mut self) {
         self.queue.lock().unpoisoned().leave(self.ticket);
     }

@@ -18,15 +18,15 @@ impl Budget {
 
 /// What one stream has of it; given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct Share {
     budget: Arc<Budget>,
     bytes: usize,
 }
 
-impl Held {
+impl Share {
     /// Nothing yet.
-    pub(super) fn new(budget: &Arc<Budget>) -> Held {
-        Held { budget: Arc::clone(budget), bytes: 0 }
+    pub(super) fn new(budget: &Arc<Budget>) -> Share {
+        Share { budget: Arc::clone(budget), bytes: 0 }
     }
 
     /// Takes so many bytes more; false, and nothing is taken, where there are fewer.
@@ -38,7 +38,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for Share {
     fn drop(&mut self) {
         self.budget.0.fetch_add(self.bytes, Ordering::Relaxed);
     }
@@ -51,12 +51,12 @@ mod tests {
     #[test]
     fn no_more_is_taken_than_there_is_and_all_is_given_back() {
         let budget = Budget::new(100);
-        let mut one = Held::new(&budget);
-        let mut other = Held::new(&budget);
+        let mut one = Share::new(&budget);
+        let mut other = Share::new(&budget);
         assert!(one.take(60) && !other.take(41) && other.take(40) && !one.take(1));
         drop(one);
         assert!(other.take(60));
         drop(other);
-        assert!(Held::new(&budget).take(100));
+        assert!(Share::new(&budget).take(100));
     }
 }

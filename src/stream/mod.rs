@@ -26,13 +26,13 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
 pub(crate) use self::budget::Budget;
-use self::{budget::Held, round::Way};
+use self::{budget::Share, round::Way};
 use crate::{
     chunk::{Chunk, Sum},
     cursor::Cursor,
     error::{Error, Kind, Result},
     list::List,
-    loader::{Ahead, Demand, Fetch, Found, How, Loader, Place},
+    loader::{Ahead, Demand, Fetch, Found, Loader, Place, Provenance},
     metrics::{Fate, FoundBy, Outcome, Tally, Way as UnderWay},
     source::{BoxFuture, Requester},
     survey::Trail,
@@ -102,7 +102,7 @@ pub(crate) struct Stream {
     /// The place behind the last row of a page, where the list goes on.
     goes_on: Option<Cursor>,
     /// How the first chunk was come by; `None` where none was asked for.
-    first: Option<How>,
+    first: Option<Provenance>,
     began: Instant,
     tally: Tally,
     /// How many of its bytes are counted.
@@ -115,7 +115,7 @@ pub(crate) struct Stream {
     /// When the silence has been long enough; set while a chunk is waited for.
     silence: Option<Pin<Box<Sleep>>>,
     /// Its bytes of the budget.
-    held: Held,
+    held: Share,
     /// Whether its first chunk came, so that it counts as a stream.
     begun: bool,
     on_end: Option<OnEnd>,
@@ -165,7 +165,7 @@ impl Stream {
             sum: Sum::default(),
             heartbeat: ask.heartbeat,
             silence: None,
-            held: Held::new(budget),
+            held: Share::new(budget),
             begun: false,
             on_end: None,
             list: ask.list,
@@ -181,7 +181,7 @@ impl Stream {
             let whole = ask.after.is_start();
             stream.go_to(ask.after, None);
             let found = stream.arrival().await?;
-            stream.first = Some(found.how);
+            stream.first = Some(found.provenance);
 
             if whole {
                 stream.take_whole(found);
@@ -198,7 +198,7 @@ impl Stream {
     }
 
     /// How the first chunk was come by.
-    pub(crate) fn first(&self) -> Option<How> {
+    pub(crate) fn first(&self) -> Option<Provenance> {
         self.first
     }
 
@@ -274,7 +274,7 @@ impl Stream {
         let chunk = self.trail.behind(chunk, || self.loader.now())?;
         self.list.resource().counts().list.found(FoundBy::Near).inc();
         // For how long is only told of a first chunk.
-        Some(Found { chunk, how: How::Fresh(0), ahead: None })
+        Some(Found { chunk, provenance: Provenance::Fresh(0), ahead: None })
     }
 
     fn poll_arrival(&mut self, context: &mut Context<'_>) -> Poll<Result<Found>> {
@@ -315,7 +315,7 @@ impl Stream {
 
     /// Lines up a chunk's bytes, and what follows it.
     fn take(&mut self, found: Found) {
-        self.note(found.how);
+        self.note(found.provenance);
         self.pass(&found.chunk);
         match &found.chunk.next {
             Some(next) if !self.way.goes_on_to(next) => self.turn_back(),
@@ -334,10 +334,10 @@ impl Stream {
         self.next = Next::Waiting(Box::pin(async { Err(forgotten.await) }));
     }
 
-    fn note(&mut self, how: How) {
-        match how {
-            How::Fresh(_) | How::Stale { .. } => self.tally.hits += 1,
-            How::Loaded | How::Joined => self.tally.loads += 1,
+    fn note(&mut self, provenance: Provenance) {
+        match provenance {
+            Provenance::Fresh(_) | Provenance::Stale { .. } => self.tally.hits += 1,
+            Provenance::Loaded | Provenance::Joined => self.tally.loads += 1,
         }
     }
 

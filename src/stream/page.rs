@@ -124,8 +124,8 @@ impl Stream {
 
         while let Some(cursor) = next.take() {
             let found = page.next(&self.loader, &self.list, cursor).await?;
-            self.first = self.first.or(Some(found.how));
-            self.note(found.how);
+            self.first = self.first.or(Some(found.provenance));
+            self.note(found.provenance);
             self.pass(&found.chunk);
             next.clone_from(&found.chunk.next);
 

@@ -9,16 +9,16 @@ use super::{Ask, Next, Stream, WHOLE, page::Page, round::Way};
 use crate::{
     chunk::{Chunk, Sum},
     cursor::Cursor,
-    loader::{Demand, Found, How, Loader, Place},
+    loader::{Demand, Found, Loader, Place, Provenance},
     metrics::FoundBy,
     survey::{self, Behind},
 };
 
-/// What is known of a stream that nobody has begun: how its first chunk would be come by, its
+/// What is known of a stream that nobody has begun: where its first chunk would come from, its
 /// length, and where its limit ends it.
 #[derive(Debug, Default)]
 pub(crate) struct Glimpse {
-    pub(crate) first: Option<How>,
+    pub(crate) first: Option<Provenance>,
     pub(crate) length: Option<u64>,
     pub(crate) goes_on: Option<Cursor>,
 }
@@ -39,8 +39,8 @@ impl Stream {
                 Some(page) => page.peek(loader, list, cursor),
                 None => loader.peek(&Place::new(Arc::clone(list), cursor, 0)),
             };
-            let Some(Found { chunk, how, .. }) = peeked else { return glimpse };
-            glimpse.first = glimpse.first.or(Some(how));
+            let Some(Found { chunk, provenance, .. }) = peeked else { return glimpse };
+            glimpse.first = glimpse.first.or(Some(provenance));
             bytes += list.frames(&chunk, rows > 0).iter().map(Bytes::len).sum::<usize>();
             rows += u64::from(chunk.rows);
 
@@ -98,7 +98,7 @@ impl Stream {
     /// Lines up a list of which all is at hand and fresh.
     fn take_all(&mut self, first: &Found, rest: &[Arc<Chunk>]) {
         self.frames.reserve(2 * rest.len() + 3);
-        self.note(first.how);
+        self.note(first.provenance);
         self.pass(&first.chunk);
         for chunk in rest {
             self.pass(chunk);
@@ -132,9 +132,9 @@ impl Stream {
 
         for (place, found) in rest {
             if let Some(place) = place {
-                self.loader.serves(&place, found.how);
+                self.loader.serves(&place, found.provenance);
             }
-            self.note(found.how);
+            self.note(found.provenance);
             self.pass(&found.chunk);
             if found.chunk.next.is_none() {
                 self.end(None);
@@ -162,7 +162,7 @@ impl Stream {
     /// Notes a list that is too much to be gathered, as far as it is at hand and fresh, and goes
     /// along that; `rest` is what is known behind the first chunk.
     fn note_trail(&mut self, first: &Arc<Chunk>, rest: Vec<(Option<Place>, Found)>) {
-        let fresh = |found: Found| matches!(found.how, How::Fresh(_)).then_some(found.chunk);
+        let fresh = |found: Found| matches!(found.provenance, Provenance::Fresh(_)).then_some(found.chunk);
         let behind = |chunk: &Arc<Chunk>| {
             let place = Place::new(Arc::clone(&self.list), chunk.next.clone()?, 0);
             self.loader.peek(&place).and_then(fresh)

@@ -18,7 +18,7 @@ use crate::{
 };
 #[cfg(feature = "server")]
 use crate::{
-    loader::How,
+    loader::Provenance,
     metrics::{Fate, Way as UnderWay},
 };
 
@@ -85,7 +85,7 @@ impl Body {
 
     /// How its first chunk was come by, where it is a stream.
     #[cfg(feature = "server")]
-    pub(crate) fn first(&self) -> Option<How> {
+    pub(crate) fn first(&self) -> Option<Provenance> {
         match &self.0 {
             Inner::Bytes(_) => None,
             Inner::Stream(stream) => stream.first(),

@@ -34,7 +34,7 @@ impl From<Error> for Problem {
             Kind::Invalid => StatusCode::BAD_REQUEST,
             Kind::Missing => StatusCode::NOT_FOUND,
             Kind::Unavailable | Kind::Busy | Kind::Refused | Kind::Schema => StatusCode::SERVICE_UNAVAILABLE,
-            Kind::Greedy => StatusCode::TOO_MANY_REQUESTS,
+            Kind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Kind::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Kind::Config | Kind::Data | Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
@@ -91,7 +91,7 @@ impl Problem {
     pub(crate) fn response(&self) -> Response<Body> {
         let internal = self.status.is_server_error();
         let (detail, remedy) = match self.error.kind() {
-            Kind::Busy | Kind::Greedy => (self.error.message(), Some("try again after `Retry-After` seconds")),
+            Kind::Busy | Kind::RateLimited => (self.error.message(), Some("try again after `Retry-After` seconds")),
             Kind::Refused => (self.error.message(), self.error.advice()),
             Kind::Unavailable => ("the source of this list cannot be reached", Some("try again shortly")),
             Kind::Schema => (

@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Kind, Result},
     format::{self, END_OF_LIST, FORMATS, Format},
     list::List,
-    loader::How,
+    loader::Provenance,
     metrics::Refused,
     resource::Resource,
     stream::{Ask, Stream},
@@ -331,14 +331,14 @@ fn known_length(headers: &mut HeaderMap, length: Option<u64>) {
 }
 
 /// RFC 9211, for the first chunk, if there is one.
-fn first_status(first: Option<How>) -> HeaderValue {
+fn first_status(first: Option<Provenance>) -> HeaderValue {
     first.map_or(HeaderValue::from_static("chunkflow; fwd=miss"), status_value)
 }
 
 /// RFC 9211, for a chunk.
-fn status_value(how: How) -> HeaderValue {
-    let value = match how {
-        How::Fresh(left) => {
+fn status_value(provenance: Provenance) -> HeaderValue {
+    let value = match provenance {
+        Provenance::Fresh(left) => {
             // By hand: it is part of every warm answer.
             const BEGIN: &[u8; 20] = b"chunkflow; hit; ttl=";
             let mut value = [0; BEGIN.len() + 20];
@@ -349,9 +349,9 @@ fn status_value(how: How) -> HeaderValue {
             value[BEGIN.len()..end].copy_from_slice(digits);
             return HeaderValue::from_bytes(&value[..end]).expect("ASCII");
         }
-        How::Stale { past, .. } => format!("chunkflow; hit; ttl=-{past}; detail=stale"),
-        How::Loaded => return HeaderValue::from_static("chunkflow; fwd=miss; stored"),
-        How::Joined => return HeaderValue::from_static("chunkflow; fwd=miss; collapsed"),
+        Provenance::Stale { past, .. } => format!("chunkflow; hit; ttl=-{past}; detail=stale"),
+        Provenance::Loaded => return HeaderValue::from_static("chunkflow; fwd=miss; stored"),
+        Provenance::Joined => return HeaderValue::from_static("chunkflow; fwd=miss; collapsed"),
     };
 
     HeaderValue::try_from(value).expect("ASCII")

@@ -243,7 +243,7 @@ fn whatever_json_columns_hold_strict_parsers_read_the_list() {
         // list. Both fields of related rows show them.
         let metrics = server.chunkflow.metrics();
         assert_eq!(metrics.values_without_form(), 2 * (6 + 2 * 4), "{}", db.name());
-        assert_eq!(metrics.mended_text(), 2 * (2 + 2), "{}", db.name());
+        assert_eq!(metrics.replaced_utf8(), 2 * (2 + 2), "{}", db.name());
     }
 }
 
@@ -272,7 +272,7 @@ fn invalid_utf_8_within_json_is_replaced_and_the_json_stays_json() {
         [json!({"id": 1, "doc": {"a": "\u{fffd}"}}), json!({"id": 2, "doc": "{a\u{fffd}"})]
     );
     let metrics = server.chunkflow.metrics();
-    assert_eq!([metrics.mended_text(), metrics.values_without_form()], [2, 1]);
+    assert_eq!([metrics.replaced_utf8(), metrics.values_without_form()], [2, 1]);
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn every_kind_of_value_is_written_as_the_contract_says() {
 
     assert_eq!(text, format!("{{\"results\":[{}]}}", expected.join(",")));
     let metrics = server.chunkflow.metrics();
-    assert_eq!(metrics.mended_text(), 1, "texts that were not UTF-8 are counted");
+    assert_eq!(metrics.replaced_utf8(), 1, "texts that were not UTF-8 are counted");
     assert_eq!(metrics.values_without_form(), 1, "and what is no JSON in a column of JSON");
 }
 

@@ -253,7 +253,7 @@ fn texts_of_a_postgresql_database_without_an_encoding_are_shown_and_are_keys_wha
     let last = &rows[223];
     assert_eq!([&last["id"], &last["name"], &last["many"]], [&json!(255), &json!("\u{fffd}"), &json!(["\u{fffd}"])]);
     assert_eq!(last["doc"], json!({"a": "\u{fffd}"}));
-    assert_eq!(server.chunkflow.metrics().mended_text(), 3 * 128);
+    assert_eq!(server.chunkflow.metrics().replaced_utf8(), 3 * 128);
     assert_eq!(formless(&server), 0);
     let ids: Vec<String> = (32..=255).map(|id: i32| id.to_string()).collect();
     assert_eq!(walk(&server, "/list"), ids);

@@ -269,7 +269,7 @@ fn every_value_of_every_type_and_attribute_of_mariadb_stands_as_sql_says_it() {
         .sum();
     let metrics = server.chunkflow.metrics();
     assert_eq!(metrics.values_without_form(), none as u64, "only dates that are none have no form");
-    assert_eq!(metrics.mended_text(), 0);
+    assert_eq!(metrics.replaced_utf8(), 0);
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn raw_values(server: &Running, list: &str) -> Vec<String> {
 
 fn nothing_is_without_a_form(server: &Running, what: &str) {
     let metrics = server.chunkflow.metrics();
-    assert_eq!([metrics.values_without_form(), metrics.mended_text()], [0, 0], "{what}");
+    assert_eq!([metrics.values_without_form(), metrics.replaced_utf8()], [0, 0], "{what}");
 }
 
 /// Values that are not what SQL says, all of them: a test of many types says everything at once.

@@ -110,7 +110,7 @@ fn every_value_of_every_declared_type_of_sqlite_stands_as_sql_says_it() {
                 }
             }
             let metrics = server.chunkflow.metrics();
-            assert_eq!([metrics.values_without_form(), metrics.mended_text()], [not_json, 0], "{declared}");
+            assert_eq!([metrics.values_without_form(), metrics.replaced_utf8()], [not_json, 0], "{declared}");
         }
         let order = db.serve("table = \"item\"\norder = [\"v\"]\nfields = { id = \"id\" }");
         assert_eq!(

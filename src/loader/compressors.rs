@@ -23,7 +23,7 @@ use crate::{
 const TURN: usize = 32;
 
 /// Work that waits, and how many threads there are for it.
-pub(super) struct Presses {
+pub(super) struct Compressors {
     queue: Mutex<Queue>,
     most: usize,
 }
@@ -47,10 +47,10 @@ impl Drop for Wanted {
     }
 }
 
-impl Presses {
-    pub(super) fn new() -> Arc<Presses> {
+impl Compressors {
+    pub(super) fn new() -> Arc<Compressors> {
         let most = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Arc::new(Presses { queue: Mutex::default(), most })
+        Arc::new(Compressors { queue: Mutex::default(), most })
     }
 
     /// Does something on such a thread. Dropping the future takes it back, if it is not begun.
@@ -59,7 +59,7 @@ impl Presses {
     /// # Errors
     /// When it panics, or the runtime ends first.
     pub(super) async fn run<T: Send + 'static>(
-        self: &Arc<Presses>,
+        self: &Arc<Compressors>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
         let (sender, receiver) = oneshot::channel();
@@ -69,20 +69,20 @@ impl Presses {
         receiver.await.map_err(|_| Error::new(Kind::Internal, "a chunk was not compressed"))
     }
 
-    fn add(self: &Arc<Presses>, piece: Piece) {
+    fn add(self: &Arc<Compressors>, piece: Piece) {
         let mut queue = self.queue.lock().unpoisoned();
         queue.waiting.push_back(piece);
         if queue.threads < self.most {
             queue.threads += 1;
             drop(queue);
-            Thread { presses: Arc::clone(self), retired: false }.begin();
+            Thread { compressors: Arc::clone(self), retired: false }.begin();
         }
     }
 }
 
 /// A thread that is counted. It may be dropped without having worked, where the runtime ends.
 struct Thread {
-    presses: Arc<Presses>,
+    compressors: Arc<Compressors>,
     retired: bool,
 }
 
@@ -109,7 +109,7 @@ impl Thread {
     /// The next piece of work; without one the thread is not counted any more, so that whoever adds
     /// some begins another.
     fn next(&mut self) -> Option<Piece> {
-        let mut queue = self.presses.queue.lock().unpoisoned();
+        let mut queue = self.compressors.queue.lock().unpoisoned();
         let next = queue.waiting.pop_front();
         if next.is_none() {
             queue.threads -= 1;
@@ -124,7 +124,7 @@ impl Drop for Thread {
         if self.retired {
             return;
         }
-        let mut queue = self.presses.queue.lock().unpoisoned();
+        let mut queue = self.compressors.queue.lock().unpoisoned();
         queue.threads -= 1;
         if queue.threads == 0 {
             // There is no thread for these. Whoever waits for them sees that, and may ask again.
@@ -146,11 +146,11 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn no_more_threads_work_at_once_than_there_are_cores_and_all_work_is_done() {
-        let presses = Arc::new(Presses { queue: Mutex::default(), most: 2 });
+        let compressors = Arc::new(Compressors { queue: Mutex::default(), most: 2 });
         let now = Arc::new(AtomicUsize::new(0));
         let peak = Arc::new(AtomicUsize::new(0));
         let work = (0..100).map(|n| {
-            let presses = Arc::clone(&presses);
+            let compressors = Arc::clone(&compressors);
             let now = Arc::clone(&now);
             let peak = Arc::clone(&peak);
             tokio::spawn(async move {
@@ -160,7 +160,7 @@ mod tests {
                     now.fetch_sub(1, Ordering::SeqCst);
                     n
                 };
-                presses.run(work).await
+                compressors.run(work).await
             })
         });
 
@@ -173,14 +173,14 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_panics_is_an_error_and_work_that_nobody_waits_for_is_not_begun() {
-        let presses = Arc::new(Presses { queue: Mutex::default(), most: 1 });
-        assert!(presses.run(|| panic!("of the test")).await.is_err());
+        let compressors = Arc::new(Compressors { queue: Mutex::default(), most: 1 });
+        assert!(compressors.run(|| panic!("of the test")).await.is_err());
         let (go, wait) = std::sync::mpsc::channel();
         let (at_work, is_at_work) = tokio::sync::oneshot::channel();
-        let busy = presses.run(move || (at_work.send(()), wait.recv()));
+        let busy = compressors.run(move || (at_work.send(()), wait.recv()));
         let begun = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&begun);
-        let unwanted = presses.run(move || count.fetch_add(1, Ordering::SeqCst));
+        let unwanted = compressors.run(move || count.fetch_add(1, Ordering::SeqCst));
         tokio::select! {
             biased;
             _ = async { tokio::join!(busy, unwanted) } => panic!("the first one waits"),
@@ -188,34 +188,36 @@ mod tests {
         }
 
         go.send(()).unwrap();
-        assert_eq!(presses.run(|| 7).await.unwrap(), 7, "threads go on");
+        assert_eq!(compressors.run(|| 7).await.unwrap(), 7, "threads go on");
         assert_eq!(begun.load(Ordering::SeqCst), 0);
     }
 
     #[tokio::test]
     async fn where_the_last_thread_never_works_whoever_waits_is_told_and_the_next_is_served() {
-        let presses = Arc::new(Presses { queue: Mutex::new(Queue { threads: 1, ..Queue::default() }), most: 1 });
-        let mut waiting = std::pin::pin!(presses.run(|| 6));
+        let compressors =
+            Arc::new(Compressors { queue: Mutex::new(Queue { threads: 1, ..Queue::default() }), most: 1 });
+        let mut waiting = std::pin::pin!(compressors.run(|| 6));
         tokio::select! {
             biased;
             _ = &mut waiting => panic!("there is no thread"),
             () = tokio::task::yield_now() => {}
         }
-        drop(Thread { presses: Arc::clone(&presses), retired: false });
+        drop(Thread { compressors: Arc::clone(&compressors), retired: false });
         assert!(waiting.await.is_err());
-        assert_eq!(presses.run(|| 7).await.unwrap(), 7);
+        assert_eq!(compressors.run(|| 7).await.unwrap(), 7);
     }
 
     #[tokio::test]
     async fn what_work_holds_is_given_back_with_the_wait_for_it() {
-        let presses = Arc::new(Presses { queue: Mutex::new(Queue { threads: 1, ..Queue::default() }), most: 1 });
+        let compressors =
+            Arc::new(Compressors { queue: Mutex::new(Queue { threads: 1, ..Queue::default() }), most: 1 });
         let rows = Arc::new(());
         let held = Arc::clone(&rows);
         tokio::select! {
             biased;
-            _ = presses.run(move || drop(held)) => panic!("there is no thread"),
+            _ = compressors.run(move || drop(held)) => panic!("there is no thread"),
             () = tokio::task::yield_now() => {}
         }
-        assert_eq!((Arc::strong_count(&rows), presses.queue.lock().unpoisoned().waiting.len()), (1, 1));
+        assert_eq!((Arc::strong_count(&rows), compressors.queue.lock().unpoisoned().waiting.len()), (1, 1));
     }
 }

@@ -18,10 +18,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// As many bytes as are gathered before they are written. What is as large by itself is not copied.
 const FULL: usize = 64 * 1024;
 
-/// What is written waits until there is enough of it, or until [`Gathered::sending`] is through
+/// What is written waits until there is enough of it, or until [`Coalesced::sending`] is through
 /// with what wrote it. Holds [`FULL`] bytes and one write at most; those are lost when it is
 /// dropped.
-pub(super) struct Gathered<IO>(Arc<Mutex<Gather<IO>>>);
+pub(super) struct Coalesced<IO>(Arc<Mutex<Gather<IO>>>);
 
 struct Gather<IO> {
     io: IO,
@@ -34,15 +34,15 @@ struct Gather<IO> {
     goes_on: bool,
 }
 
-impl<IO> Clone for Gathered<IO> {
+impl<IO> Clone for Coalesced<IO> {
     fn clone(&self) -> Self {
-        Gathered(Arc::clone(&self.0))
+        Coalesced(Arc::clone(&self.0))
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> Gathered<IO> {
-    pub(super) fn new(io: IO) -> Gathered<IO> {
-        Gathered(Arc::new(Mutex::new(Gather {
+impl<IO: AsyncRead + AsyncWrite + Unpin> Coalesced<IO> {
+    pub(super) fn new(io: IO) -> Coalesced<IO> {
+        Coalesced(Arc::new(Mutex::new(Gather {
             io,
             bytes: vec![],
             sent: 0,
@@ -113,7 +113,7 @@ impl<IO: AsyncWrite + Unpin> Gather<IO> {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gathered<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Coalesced<IO> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let gather = &mut *self.gather();
         let before = buffer.filled().len();
@@ -131,7 +131,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gathered<IO> {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gathered<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Coalesced<IO> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }
@@ -217,10 +217,10 @@ mod tests {
         }
     }
 
-    fn pair(room: usize) -> (Gathered<Counted>, DuplexStream, Arc<Mutex<Vec<usize>>>) {
+    fn pair(room: usize) -> (Coalesced<Counted>, DuplexStream, Arc<Mutex<Vec<usize>>>) {
         let (near, far) = duplex(room);
         let writes = Arc::default();
-        (Gathered::new(Counted(near, Arc::clone(&writes))), far, writes)
+        (Coalesced::new(Counted(near, Arc::clone(&writes))), far, writes)
     }
 
     #[tokio::test]

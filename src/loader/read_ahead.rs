@@ -15,7 +15,7 @@ const BYTES: usize = 32 * 1024 * 1024;
 
 /// What was read and waits, each chunk under its own key; the oldest make room.
 #[derive(Default)]
-pub(super) struct LeftOver {
+pub(super) struct ReadAhead {
     waiting: HashMap<FlightKey, Waiting>,
     /// The keys, in the order in which they came.
     order: BTreeMap<u64, FlightKey>,
@@ -40,7 +40,7 @@ enum Rows {
     Begun(Box<Cutter>),
 }
 
-impl LeftOver {
+impl ReadAhead {
     /// The whole chunk that waits under this key, unless it was read before `since`: then it goes
     /// on waiting, for a request that began earlier.
     pub(super) fn take_chunk(&mut self, key: &FlightKey, now: u64, since: u64) -> Option<Arc<Chunk>> {
