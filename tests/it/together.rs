@@ -278,10 +278,9 @@ fn what_nobody_asks_for_any_more_is_not_written_in_that_format() {
         chunks.into_iter().map(|chunk| chunk.unwrap().unwrap()).partition(|c| is_json(c));
     assert!(json.len() > 50, "{}", json.len());
     assert!((1..json.len() / 2).contains(&csv.len()), "{} chunks of CSV, {} of JSON", csv.len(), json.len());
-    // Who leaves in mid-read takes along the rows that begin the next chunk, where nobody waits for
-    // that yet.
+    // A read that only the client waited for that left is given up, and another begins: one run at most.
     let handed = source.handed.load(Ordering::SeqCst);
-    assert!((20_000..20_500).contains(&handed), "{handed}");
+    assert!((20_000..=24_000).contains(&handed), "{handed}");
 }
 
 #[test]
