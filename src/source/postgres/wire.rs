@@ -375,6 +375,7 @@ fn ipv6(address: Ipv6Addr, out: &mut Vec<u8>) -> Option<()> {
 fn array(raw: &[u8], out: &mut Vec<u8>) -> Option<Flaws> {
     let mut reader = Reader(raw);
     let dimensions = reader.i32()?;
+    let _has_nulls = reader.i32()?;
     let element = reader.i32()? as u32;
     let wire = Type::from_oid(element).as_ref().and_then(Wire::of)?;
     if !(0..=6).contains(&dimensions) {
