@@ -43,6 +43,10 @@ pub(super) async fn answer<B>(chunkflow: &Chunkflow, shared: &Shared, request: &
         return not_taken(own, request.method());
     }
 
+    if let Err(error) = understood(own.own, &uri) {
+        return problem(error);
+    }
+
     let answered = match own.own {
         Own::Home => return Page::new(PAGE).response(),
         Own::Metrics => return metrics(chunkflow, request),
@@ -60,6 +64,26 @@ pub(super) async fn answer<B>(chunkflow: &Chunkflow, shared: &Shared, request: &
 
 fn nothing(path: &str) -> Error {
     Error::new(Kind::Missing, format!("there is no `{path}` here")).remedy(paths::told(OPERATOR))
+}
+
+/// That the query of a request which does something asks for nothing that is not done.
+fn understood(own: Own, uri: &Uri) -> Result<()> {
+    let (known, remedy): (&[&str], _) = match own {
+        Own::Purge => (&[], "leave it out: a purge forgets all chunks of the resource"),
+        Own::Warm => (&["host"], "`host` may stand there, with the scheme and host of links"),
+        Own::Cut | Own::Reload => (&[], "leave it out"),
+        _ => return Ok(()),
+    };
+
+    let names = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    let mut names = names.map(|pair| pair.split('=').next().unwrap_or_default());
+    match names.find(|name| !known.contains(name)) {
+        Some(name) => {
+            let name = percent_decode_str(name).decode_utf8_lossy();
+            Err(Error::new(Kind::Invalid, format!("`{name}` in the query is not understood here")).remedy(remedy))
+        }
+        None => Ok(()),
+    }
 }
 
 /// 204 once no stream that begins here gets what was read before; other servers follow within two

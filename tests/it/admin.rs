@@ -368,3 +368,27 @@ fn each_path_of_the_operators_says_which_methods_it_takes() {
     let remedy = reply.json()["remedy"].to_string();
     assert!(reply.status == 404 && remedy.contains("POST /purge/RESOURCE; POST /warm/RESOURCE"), "{remedy}");
 }
+
+#[test]
+fn a_request_to_purge_warm_cut_or_reload_that_asks_for_more_is_refused_and_does_nothing() {
+    let mut operated = Operated::start(None);
+    for target in [
+        "/purge/list?id=eq.1",
+        "/purge/list?organisation_id",
+        "/purge/list?%69d=eq.1&",
+        "/warm/list?limit=5",
+        "/warm/list?host=http://localhost&limit=5",
+        "/cut/1?stream=2",
+        "/reload?now",
+    ] {
+        let reply = crate::support::ask(operated.admin, "POST", target, &[]);
+        assert_eq!(reply.status, 400, "{target}");
+        assert!(reply.json()["detail"].as_str().unwrap().contains("is not understood here"), "{target}");
+    }
+    assert!(operated.is_untouched());
+
+    for target in ["/purge/list?", "/purge/list"] {
+        assert_eq!(crate::support::ask(operated.admin, "POST", target, &[]).status, 204, "{target}");
+        assert!(!operated.is_untouched(), "{target}");
+    }
+}
