@@ -26,10 +26,9 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// Rows that were read wait so many milliseconds for loads of other variants: those of the last
-/// reads of each list, and of so many bytes.
+/// The rows of the last read of each list wait so many milliseconds for loads of other variants,
+/// as far as those of all lists have no more bytes.
 const AGE: u64 = 10_000;
-const READS: usize = 2;
 const BYTES: usize = 16 * 1024 * 1024;
 /// So many rows are encoded before another task has its turn.
 const TURN: usize = 256;
@@ -115,14 +114,15 @@ impl Reads {
         self.lists.get(key)?.iter().filter(fits).find_map(reader)
     }
 
-    /// Keeps the rows of a read that is over, as far as there is room.
+    /// Keeps the rows of a read that is over in place of the one before, as far as there is room.
     fn keep(&mut self, key: ReadKey, read: Arc<Read>, bytes: usize) {
+        let before = self.over.iter().position(|(other, ..)| *other == key);
+        if let Some(before) = before.and_then(|at| self.over.remove(at)) {
+            self.forget(&before);
+        }
+
         self.over.push_back((key, read, bytes));
         self.bytes += bytes;
-        if self.over.iter().filter(|(other, ..)| *other == key).count() > READS {
-            let oldest = self.over.iter().position(|(other, ..)| *other == key);
-            oldest.and_then(|at| self.over.remove(at)).into_iter().for_each(|over| self.forget(&over));
-        }
         while self.bytes > BYTES
             && let Some(over) = self.over.pop_front()
         {
@@ -367,14 +367,14 @@ mod tests {
     }
 
     #[test]
-    fn of_each_list_the_last_two_reads_are_kept_for_ten_seconds_and_sixteen_mebibytes_of_all() {
+    fn of_each_list_the_last_read_is_kept_for_ten_seconds_and_sixteen_mebibytes_of_all() {
         let mut reads = Reads::default();
         for after in 0..5 {
             keep(&mut reads, 1, after, 1_000);
         }
 
-        assert_eq!([2, 3, 4].map(|after| has(&reads, 1, after)), [false, true, true]);
-        assert_eq!((reads.bytes, reads.lists.len(), reads.over.len()), (2_000, 1, 2));
+        assert_eq!([2, 3, 4].map(|after| has(&reads, 1, after)), [false, false, true]);
+        assert_eq!((reads.bytes, reads.lists.len(), reads.over.len()), (1_000, 1, 1));
 
         for list in 2..100 {
             keep(&mut reads, list, 0, 1 << 20);
