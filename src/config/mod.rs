@@ -3,6 +3,7 @@
 
 mod admin;
 mod complaint;
+mod cors;
 mod draft;
 mod filled;
 mod known;
@@ -30,6 +31,7 @@ use std::{
 pub use self::{
     admin::AdminConfig,
     complaint::Complaints,
+    cors::Cors,
     listen::Listen,
     resource::ResourceConfig,
     server::{LogFormat, RequestRate, ServerConfig},

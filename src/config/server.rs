@@ -9,6 +9,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
+    cors::Cors,
     listen::{self, Listen},
     read::Section,
     tls::TlsFiles,
@@ -82,6 +83,8 @@ pub struct ServerConfig {
     pub read_memory: ReadMemory,
     /// Whether browsers get a page at `/`; else they too get JSON.
     pub landing: bool,
+    /// Pages of which other origins may read answers; `None`: of none.
+    pub cors: Option<Cors>,
     /// How log lines are written.
     pub log_format: LogFormat,
     /// Whether each request has a line in the log.
@@ -116,6 +119,7 @@ impl Default for ServerConfig {
             heartbeat: Duration::from_secs(15),
             read_memory: ReadMemory::default(),
             landing: true,
+            cors: None,
             log_format: LogFormat::Text,
             access_log: true,
             server_timing: false,
@@ -162,6 +166,7 @@ impl ServerConfig {
             heartbeat: section.duration("heartbeat").unwrap_or(usual.heartbeat),
             read_memory: section.size("read_memory").map_or(usual.read_memory, ReadMemory::new),
             landing: section.boolean("landing").unwrap_or(usual.landing),
+            cors: section.section("cors").map(Cors::read),
             log_format: log_format(&mut section).unwrap_or(usual.log_format),
             access_log: section.boolean("access_log").unwrap_or(usual.access_log),
             server_timing: section.boolean("server_timing").unwrap_or(usual.server_timing),

@@ -5,6 +5,7 @@ mod admin;
 mod bounds;
 mod coalesced;
 mod connection;
+mod cors;
 mod ending;
 mod forwarded;
 mod guard;
@@ -59,7 +60,7 @@ use self::{
     transport::Transport,
 };
 pub use crate::config::{
-    AdminConfig, Complaints, Config, Listen, LogFormat, RequestRate, ResourceConfig, ServerConfig, TlsFiles,
+    AdminConfig, Complaints, Config, Cors, Listen, LogFormat, RequestRate, ResourceConfig, ServerConfig, TlsFiles,
 };
 use crate::web::Chunkflow;
 

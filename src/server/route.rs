@@ -14,6 +14,7 @@ use super::{
     access::Line,
     admin,
     bounds::{self, Permit, Rates},
+    cors::CrossOrigin,
     guard::Guard,
     origin::{Hosts, Peer, Remote, host},
     ready,
@@ -43,6 +44,7 @@ pub(super) struct Site {
     hosts: Hosts,
     rates: Option<Rates>,
     audience: Audience,
+    cross_origin: Option<CrossOrigin>,
     shared: Arc<Shared>,
 }
 
@@ -69,6 +71,7 @@ impl Site {
             tls: config.tls.as_ref().map(Tls::open).transpose()?,
             hosts: Hosts::new(&config, &shared.listens),
             rates: config.request_rate.map(Rates::new),
+            cross_origin: config.cors.as_ref().map(CrossOrigin::new),
             config: Arc::new(config),
             audience,
             shared: Arc::clone(shared),
@@ -147,9 +150,11 @@ impl Site {
         let line = logs.then(|| Line::new(&request, began, (id.clone(), trace.clone()), (peer.address, client), fate));
         // An orchestrator that asks for health knows the server by its address.
         let probe = probe(&request).is_some();
-        let (mut response, permit) = match host(&request) {
-            Err(error) => (problem(error), None),
-            Ok(named) => match (&self.audience, self.hosts.check(named, &request, peer)) {
+        let preflight = self.cross_origin.as_ref().and_then(|cross_origin| cross_origin.preflight(&request));
+        let (mut response, permit) = match (preflight, host(&request)) {
+            (Some(answer), _) => (answer, None),
+            (None, Err(error)) => (problem(error), None),
+            (None, Ok(named)) => match (&self.audience, self.hosts.check(named, &request, peer)) {
                 (Audience::Admin(guard), Err(error)) => (guard.refused_host(error), None),
                 (Audience::Public, Err(error)) if !probe => {
                     self.chunkflow.metrics().refused(Refused::Host);
@@ -168,6 +173,10 @@ impl Site {
         }
 
         response.headers_mut().insert(X_REQUEST_ID, id);
+        if let Some(cross_origin) = &self.cross_origin {
+            cross_origin.mark(request.headers(), response.headers_mut());
+        }
+
         if let Some(line) = line {
             line.answered(&mut response);
         }

@@ -285,9 +285,9 @@ await fetch("/done?" + encodeURIComponent(read));
     )
 }
 
-/// Serves a page on loopback, and tells what is asked for under `/done`.
-fn somebody_else(page: String) -> (u16, Receiver<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+/// Serves a page on loopback at a port, 0 for any, and tells what is asked for under `/done`.
+pub fn somebody_else(page: String, port: u16) -> (u16, Receiver<String>) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let (tell, told) = channel();
     std::thread::spawn(move || {
@@ -310,7 +310,7 @@ fn somebody_else(page: String) -> (u16, Receiver<String>) {
     (port, told)
 }
 
-fn chromium(folder: &std::path::Path) -> Command {
+pub fn chromium(folder: &std::path::Path) -> Command {
     // It ends by itself, should nobody be here to see to that.
     let mut command = Command::new("timeout");
     command.args([
@@ -332,7 +332,7 @@ fn chromium(folder: &std::path::Path) -> Command {
 fn a_page_in_a_browser_on_this_machine_can_neither_purge_nor_reload_nor_read() {
     let mut operated = Operated::start(None);
     let folder = tempfile::TempDir::new().unwrap();
-    let (port, done) = somebody_else(attack(operated.admin));
+    let (port, done) = somebody_else(attack(operated.admin), 0);
     let mut browser = chromium(folder.path()).arg(format!("http://evil.example:{port}/")).spawn().unwrap();
     let read = done.recv_timeout(STUCK);
     let _ = Command::new("kill").arg(browser.id().to_string()).status();

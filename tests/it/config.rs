@@ -297,6 +297,21 @@ fn a_key_that_guards_something_is_never_empty() {
     for (section, key, values) in [
         ("server", "allowed_hosts", &["[]", "[\"\"]", "[\"${EMPTY}\"]"][..]),
         ("server", "trusted_proxies", &["[\"\"]", "[\"${EMPTY}\"]"]),
+        (
+            "server",
+            "cors",
+            &["{}", "{ origins = [] }", "{ origins = [\"\"] }", "{ origins = [\"*\", \"https://a.example\"] }"],
+        ),
+        (
+            "server",
+            "cors",
+            &[
+                "{ origins = [\"*\"], credentials = true }",
+                "{ origins = [\"https://a.example/\"] }",
+                "{ origins = [\"a.example\"] }",
+                "{ origins = [\"null\"] }",
+            ],
+        ),
         ("server", "tls", &["{}", "{ cert = \" \", key = \"${EMPTY}\" }"]),
         ("resources.a", "fields", &["{}"]),
     ] {

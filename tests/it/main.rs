@@ -9,6 +9,7 @@ mod clients;
 mod command;
 mod config;
 mod conformance;
+mod cors;
 mod cursors;
 mod databases;
 mod deployed;

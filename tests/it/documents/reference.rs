@@ -37,6 +37,7 @@ const SECTIONS: &[(&str, &str, &[&str])] = &[
     ("`[store] tls`", "[store.tls]", &["ca = \"ca.pem\""]),
     ("`[server]`", "[server]", &[]),
     ("`[server] tls`", "[server.tls]", &["cert = \"cert.pem\"", "key = \"key.pem\""]),
+    ("`[server] cors`", "[server.cors]", &["origins = [\"https://app.example.com\"]"]),
     ("`[admin]`", "[admin]", &[]),
 ];
 
