@@ -185,6 +185,9 @@ impl Run {
     }
 }
 
+/// The parameters of every list, which no filter can be called.
+pub(crate) const PARAMETERS: [&str; 3] = ["limit", "after", "download"];
+
 /// A column that a request may filter by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

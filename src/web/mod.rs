@@ -3,6 +3,7 @@
 mod asker;
 mod body;
 mod description;
+mod download;
 mod events;
 mod exposition;
 mod guests;

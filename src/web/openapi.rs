@@ -15,7 +15,7 @@ use crate::{
     format::FORMATS,
     kind::names,
     resource::Resource,
-    source::{Filter, Operand},
+    source::{Filter, Operand, PARAMETERS},
 };
 
 /// A version of OpenAPI.
@@ -135,7 +135,7 @@ fn schema_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
 
 fn operation(resource: &Resource, name: &str, version: Version) -> Json {
     let filters = resource.source().filters().iter().map(filter);
-    let usual = ["limit", "after"].map(|name| refers_to("parameters", name));
+    let usual = PARAMETERS.map(|name| refers_to("parameters", name));
     let responses =
         [("400", "Invalid"), ("404", "Missing"), ("406", "NotAcceptable"), ("429", "Busy"), ("503", "Away")];
     let mut answers = vec![("200".to_owned(), rows(resource, name, version))];
@@ -300,11 +300,17 @@ fn components(schemas: Vec<(String, Json)>) -> Json {
         ("description", "A cursor that this list has handed out, in `Link` or in a member: the rows behind it.".into()),
         ("schema", text()),
     ]);
+    let download = object([
+        ("name", "download".into()),
+        ("in", "query".into()),
+        ("description", "The name of a file that a browser saves the list as; empty: that of the list.".into()),
+        ("schema", text()),
+    ]);
     let header = |description: &str| object([("description", description.into()), ("schema", text())]);
 
     object([
         ("schemas", Json::Object(schemas)),
-        ("parameters", object([("limit", limit), ("after", after)])),
+        ("parameters", object([("limit", limit), ("after", after), ("download", download)])),
         (
             "headers",
             object([

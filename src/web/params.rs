@@ -1,15 +1,16 @@
-//! The query string: `limit`, `after`, and filters as PostgREST writes them.
+//! The query string: `limit`, `after`, `download`, and filters as PostgREST writes them.
 
 use std::{borrow::Cow, cmp::Ordering};
 
 use percent_encoding::percent_decode_str;
 
+use super::download;
 use crate::{
     cursor::Cursor,
     error::{Error, Kind, Result},
     format::LEFT,
     resource::Resource,
-    source::{Condition, Filter, Operand, Operator},
+    source::{Condition, Filter, Operand, Operator, PARAMETERS},
     suggest,
 };
 
@@ -25,13 +26,15 @@ pub(super) struct Params {
     pub(super) after: Cursor,
     pub(super) limit: Option<u64>,
     pub(super) conditions: Vec<Condition>,
+    /// The name of the file that the list is to be saved as: empty where the server chooses it.
+    pub(super) download: Option<String>,
 }
 
 /// Reads a query string against what the resource allows; anything unknown is an error that says
 /// what is allowed.
 pub(super) fn parse(query: &str, resource: &Resource) -> Result<Params> {
-    let mut params = Params { after: Cursor::start(), limit: None, conditions: vec![] };
-    let mut seen = (false, false);
+    let mut params = Params { after: Cursor::start(), limit: None, conditions: vec![], download: None };
+    let mut seen = (false, false, false);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let name = decode(name)?;
@@ -44,6 +47,10 @@ pub(super) fn parse(query: &str, resource: &Resource) -> Result<Params> {
             "after" => {
                 once(&mut seen.1, "after")?;
                 params.after = cursor(&value, resource)?;
+            }
+            "download" => {
+                once(&mut seen.2, "download")?;
+                params.download = Some(download::name(&value)?);
             }
             _ => params.conditions.push(condition(&name, &value, resource.source().filters())?),
         }
@@ -116,7 +123,7 @@ fn limit(text: &str) -> Result<u64> {
 
 fn condition(name: &str, value: &str, filters: &[Filter]) -> Result<Condition> {
     let filter = filters.iter().find(|filter| filter.column == name).ok_or_else(|| {
-        let mut allowed = vec!["limit", "after"];
+        let mut allowed = PARAMETERS.to_vec();
         allowed.extend(filters.iter().map(|filter| &*filter.column));
         invalid(format!("there is no parameter `{name}`")).remedy(suggest::remedy("parameters", name, &allowed))
     })?;

@@ -5,7 +5,7 @@ use std::{borrow::Cow, future::Future, sync::Arc};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 
 use super::{
-    Asker, Body, Chunkflow, Inner, host, is_known, next, params,
+    Asker, Body, Chunkflow, Inner, download, host, is_known, next, params,
     reply::{self, Problem, no_content},
     resource_of,
     slot::Slot,
@@ -147,12 +147,15 @@ impl Chunkflow {
             warms: false,
         };
 
+        let disposition = params.download.map(|name| download::disposition(&name, resource, format));
         if method == Method::HEAD {
-            return Ok(Asked::Said(self.head(&ask, format, request.uri())));
+            let mut response = self.head(&ask, format, request.uri());
+            response.headers_mut().extend(disposition.map(|value| (header::CONTENT_DISPOSITION, value)));
+            return Ok(Asked::Said(response));
         }
 
         let query = ask.limit.and_then(|_| request.uri().query()).map(str::to_owned);
-        Ok(Asked::List(AskedList { ask, slot, format, query }))
+        Ok(Asked::List(AskedList { ask, slot, format, query, disposition }))
     }
 
     /// What GET would say, as far as it is known without any work.
@@ -212,6 +215,8 @@ struct AskedList {
     format: Format,
     /// Where there is a limit: what a link to the next page is made of.
     query: Option<String>,
+    /// Where the list is to be saved as a file.
+    disposition: Option<HeaderValue>,
 }
 
 impl AskedList {
@@ -239,6 +244,7 @@ impl AskedList {
         headers.insert(CACHE_STATUS, first_status(stream.first()));
         known_length(&mut headers, stream.length());
         next::add_link(&mut headers, self.query.as_deref(), stream.goes_on(), resource.seal());
+        headers.extend(self.disposition.map(|value| (header::CONTENT_DISPOSITION, value)));
         Ok(with(headers, Body::from(stream)))
     }
 

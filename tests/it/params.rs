@@ -1,4 +1,4 @@
-//! `limit`, `after` and filters.
+//! `limit`, `after`, `download` and filters.
 
 use crate::support::{File, Numbers, Running, ids, numbered, serve_numbers};
 
@@ -94,4 +94,39 @@ fn filters_with_lists_of_every_length_are_one_statement() {
         let list: Vec<String> = (1..=length).map(|id| (id * 3).to_string()).collect();
         assert_eq!(ids(&server.get(&format!("/list?id=in.({})", list.join(",")))).len(), length);
     }
+}
+
+#[test]
+fn a_list_is_saved_under_its_own_name_or_the_one_that_is_asked_for() {
+    let file = numbered(10);
+    let server = file.serve("table = \"item\"");
+    let named = |target: &str| server.get(target).header("content-disposition").to_owned();
+    for (target, expected) in [
+        ("/list?download", r#"attachment; filename="list.json""#),
+        ("/list.csv?download=", r#"attachment; filename="list.csv""#),
+        ("/list.ndjson?limit=3&download=items+of+today.txt", r#"attachment; filename="items of today.txt""#),
+        (
+            "/list?download=a%22b%5B1%5D.json",
+            r#"attachment; filename="a_b[1].json"; filename*=UTF-8''a%22b%5B1%5D.json"#,
+        ),
+        (
+            "/list?download=%E2%82%AC%20rates.json",
+            r#"attachment; filename="_ rates.json"; filename*=UTF-8''%E2%82%AC%20rates.json"#,
+        ),
+        ("/list?limit=3", ""),
+    ] {
+        assert_eq!(named(target), expected, "{target}");
+        let head = crate::support::ask(server.address, "HEAD", target, &[]);
+        assert_eq!(head.header("content-disposition"), expected, "{target}");
+    }
+
+    let page = server.get("/list?download=page.json&limit=3");
+    assert!(page.header("link").starts_with("<?download=page.json&limit=3&after="), "{}", page.header("link"));
+
+    for wrong in ["download=a/b", "download=..%5Cb", "download=..", "download=a%0Ab", "download=a&download=b"] {
+        let reply = server.get(&format!("/list?{wrong}"));
+        assert_eq!((reply.status, reply.header("content-disposition")), (400, ""), "{wrong}");
+    }
+    assert_eq!(server.get(&format!("/list?download={}", "a".repeat(256))).status, 400);
+    assert_eq!(server.get("/nothing?download").header("content-disposition"), "", "a problem is no file");
 }

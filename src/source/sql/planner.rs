@@ -12,7 +12,7 @@ use super::{
 use crate::{
     described::Described,
     row::{Column, Field, Fields, Part, Shape},
-    source::{ColumnSpec, Complaint, FieldSpec, Filter, OrderBy, RowBounds, Spec},
+    source::{ColumnSpec, Complaint, FieldSpec, Filter, OrderBy, PARAMETERS, RowBounds, Spec},
 };
 
 /// Resolves a specification, or says everything that is wrong with it.
@@ -302,7 +302,7 @@ impl<'a> Planner<'a> {
             let column = self.table.column(&name, "filters");
             let Some(column) = self.kept(column) else { continue };
             let why = match column.operand {
-                _ if ["limit", "after"].contains(&&*column.name) => "is a parameter of every list",
+                _ if PARAMETERS.contains(&&*column.name) => "is a parameter of every list",
                 None => "has no declared type to compare by",
                 Some(_) => "",
             };
