@@ -1,5 +1,5 @@
-//! Whether the clocks of servers that share a store agree: a chunk's age is what the server that
-//! reads it makes of the time that the server which loaded it noted.
+//! Whether the clocks of servers that share a store agree. One server notes the time of a load by
+//! its clock, and another takes the chunk's age by its own.
 
 use std::sync::atomic::Ordering;
 
@@ -7,9 +7,9 @@ use super::{Loader, Place};
 use crate::chunk::Chunk;
 
 impl Loader {
-    /// Looks whether a chunk in the shared store is of no use because it was loaded later than now.
-    /// The server that loaded it cannot use those of this one either, which are too old by its
-    /// clock; it cannot tell that they are not, so it is this one that says so.
+    /// Warns when a chunk in the shared store is refused because its load is noted as later than
+    /// now. The server that loaded it refuses this server's chunks too, as too old, but cannot tell
+    /// that a clock is the cause. So this server warns.
     pub(super) fn compare_clocks(&self, place: &Place, chunk: &Chunk) {
         let ahead = chunk.loaded_at.saturating_sub(self.now()) / 1000;
         if ahead == 0 {

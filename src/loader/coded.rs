@@ -1,5 +1,5 @@
-//! Compressed chunks: each is made of the plain one, once, away from the threads that serve; the
-//! rows behind it are read meanwhile.
+//! Compressed chunks. Each is made once from the plain chunk, on threads that serve no connection;
+//! meanwhile the rows behind it are read.
 
 use std::{fmt, sync::Arc};
 
@@ -13,14 +13,14 @@ use crate::{
     store::Generation,
 };
 
-/// Chunks that are read and compressed while those before them are sent: for one stream, more than
-/// most reads of a source give, so that it can read on while they are compressed, and for all
-/// together.
+/// Chunks that are read and compressed before their stream needs them: at most `AHEAD` for one
+/// stream and `ALL_AHEAD` for all. `AHEAD` is more than most reads of a source give, so that the
+/// next read begins while chunks are compressed.
 const AHEAD: usize = 16;
 pub(super) const ALL_AHEAD: usize = 512;
 
-/// Chunks that are being read and compressed for one stream, in the order of the list; dropping it
-/// ends that.
+/// Chunks that are being read and compressed for one stream, in the order of the list. Dropping it
+/// stops that.
 pub(crate) struct Ahead {
     loader: Arc<Loader>,
     /// The generation that they are read in.
@@ -35,8 +35,8 @@ impl fmt::Debug for Ahead {
 }
 
 impl Ahead {
-    /// The chunk at a place, if it is the next of them; else they are given up, since rows have
-    /// changed in between, and it is asked for by itself.
+    /// The chunk at a place. If the next chunk here is another one, since rows have changed in
+    /// between, all of them are dropped and the loader fetches this one alone.
     pub(crate) async fn wait(self: Arc<Ahead>, place: Place) -> Result<Found> {
         let resource = place.key.resource();
         let mut chunks = self.chunks.lock().await;
@@ -56,7 +56,7 @@ impl Ahead {
 }
 
 impl Loader {
-    /// From the store, else made of the plain chunk, wherever that comes from.
+    /// From the store, else compressed from the plain chunk, which may itself come from anywhere.
     pub(super) async fn coded(self: &Arc<Loader>, place: &Place, coding: Coding, refresh: bool) -> Result<Found> {
         let ask = !refresh && place.plain_chunk.is_none() && !place.list.is_cold();
         if ask && let Some(found) = self.stored(place).await {
@@ -83,7 +83,7 @@ impl Loader {
         Ok(Found { chunk, provenance: found.provenance, ahead })
     }
 
-    /// Begins to read and compress the chunks behind one, in its generation.
+    /// Begins to read and compress the chunks behind this one, in the same generation.
     fn compress_ahead(self: &Arc<Loader>, place: &Place, found: &Found) -> Arc<Ahead> {
         let (sender, receiver) = mpsc::channel(AHEAD);
         let loader = Arc::clone(self);
@@ -93,7 +93,7 @@ impl Loader {
         let generation = place.generation;
         tokio::spawn(async move {
             while let Some(cursor) = next {
-                // Without room it ends, and whoever needs the next chunk asks for it.
+                // Without room the task ends; the stream then fetches the next chunk itself.
                 let Ok(room) = Arc::clone(&loader.all_ahead).try_acquire_owned() else { return };
                 let Ok(slot) = sender.reserve().await else { return };
                 let place = Place::new(Arc::clone(&list), cursor, 0).asked_by(demand.clone());
@@ -115,7 +115,7 @@ impl Loader {
         Arc::new(Ahead { loader: Arc::clone(self), generation, chunks: Mutex::new(receiver) })
     }
 
-    /// Compresses a chunk, away from the threads that serve.
+    /// Compresses a chunk on a thread that serves no connection.
     async fn compress(&self, place: &Place, coding: Coding, plain: &Arc<Chunk>) -> Result<Arc<Chunk>> {
         let (key, plain, rows) = (place.key.clone(), Arc::clone(plain), place.plain().list.rows_of(plain));
         let compress = move || {

@@ -1,4 +1,5 @@
-//! Flights: loads under way, which whoever comes meanwhile joins.
+//! Flights: loads under way. Each is a "single flight": the first request for a chunk begins its
+//! load, and all that come before it is over join it.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -18,8 +19,7 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// The chunk, and the generation that it is loaded in, as far as that was known when its load
-/// began.
+/// The chunk, and the generation that it is loaded in if that was known when the load began.
 pub(super) type FlightKey = (ChunkKey, Option<Generation>);
 
 /// A load under way.
@@ -27,23 +27,23 @@ pub(super) type FlightKey = (ChunkKey, Option<Generation>);
 pub(super) struct Flight {
     /// When it began, in milliseconds since 1970.
     began: u64,
-    /// Who waits for it holds a receiver.
+    /// Every waiting task holds a receiver.
     landed: watch::Sender<Option<Result<Found>>>,
     span: Span,
 }
 
-/// All of them.
+/// All flights.
 pub(super) type Flights = HashMap<FlightKey, Arc<Flight>>;
 
 /// Waits for a chunk that is under way; dropping it gives up the wait.
 pub(crate) struct Waiter {
     receiver: watch::Receiver<Option<Result<Found>>>,
-    /// Where somebody else was first.
+    /// Set if another request began the load.
     joined: Option<Box<Joined>>,
     span: Span,
 }
 
-/// A load that somebody else began, and what it was joined for.
+/// A load that another request began, and what this one asked for.
 struct Joined {
     loader: Arc<Loader>,
     place: Place,
@@ -53,8 +53,8 @@ struct Joined {
 
 impl Joined {
     /// Whether a chunk is new enough for the request that joined. A load may take rows that were
-    /// read before it began, for a request that is older than they are; a request that joins takes
-    /// such rows only within their `ttl`.
+    /// read before it began, if the request that began it is older than they are. A request that
+    /// joins takes such rows only within their `ttl`.
     fn takes(&self, found: &Found) -> bool {
         let read_at = found.chunk.loaded_at;
         let loaded = matches!(found.provenance, Provenance::Loaded | Provenance::Joined);
@@ -63,7 +63,7 @@ impl Joined {
 }
 
 impl Waiter {
-    /// Whether somebody else was first.
+    /// Whether another request began the load.
     pub(super) fn has_joined(&self) -> bool {
         self.joined.is_some()
     }
@@ -85,7 +85,7 @@ impl Waiter {
             if joined.takes(&found) {
                 let provenance =
                     if found.provenance == Provenance::Loaded { Provenance::Joined } else { found.provenance };
-                // What is read behind it is for the request that began the load.
+                // The chunks read ahead are for the request that began the load.
                 return Ok(Found { provenance, ahead: None, ..found });
             }
             match joined.loader.fetch(&joined.place) {
@@ -97,12 +97,12 @@ impl Waiter {
 }
 
 impl Place {
-    /// The span of a wait for it; nobody waits for a refresh.
+    /// The span of a wait for this place; none for a refresh, since nobody waits for that.
     fn chunk_span(&self, refresh: bool) -> Span {
         if refresh { Span::none() } else { trace::chunk(self.around(), self.list.resource().name()) }
     }
 
-    /// The span of its load, within that of the wait for which it is begun.
+    /// The span of the load of this place, inside the span of the wait that began it.
     fn load_span(&self, waits: &Span, refresh: bool) -> Span {
         let within = if waits.is_disabled() { self.around() } else { waits };
         let resource = self.list.resource().name();
@@ -113,7 +113,7 @@ impl Place {
     }
 }
 
-/// Tells a span what came of a load or of the wait for it, and ends it.
+/// Records on a span what a load, or a wait for it, gave; then ends the span.
 fn trace_outcome(span: &Span, outcome: &Result<Found>) {
     if let Ok(found) = outcome {
         trace::found(span, found.provenance.name(), found.chunk.rows);
@@ -122,7 +122,7 @@ fn trace_outcome(span: &Span, outcome: &Result<Found>) {
 }
 
 impl Loader {
-    /// Gets a chunk that was read with others before it, or joins or begins its load.
+    /// Takes a chunk that was read ahead; else joins the chunk's load, or begins it.
     pub(super) fn board(
         self: &Arc<Loader>,
         mut flights: MutexGuard<'_, Flights>,
@@ -159,8 +159,8 @@ impl Loader {
         }
     }
 
-    /// The place in the generation of this moment, as far as it is known, unless it was decided
-    /// with what it is made of.
+    /// The place with the generation of this moment, as far as that is known. A generation that the
+    /// place already has, from the plain chunk, stays.
     fn decided(&self, place: &Place) -> Place {
         let generation = place.generation.or_else(|| self.generation(&place.key.resource()));
         Place { generation, ..place.clone() }
@@ -172,14 +172,14 @@ impl Loader {
         if self.resting.lock().unpoisoned().get(&resource).is_some_and(|until| (self.clock)() < *until) {
             return;
         }
-        // What it was made of is as old as it is.
+        // The plain chunk that it was made of is as old, and would be stale too.
         let anew = Place { generation: None, plain_chunk: None, ..place.clone() };
-        // The flight has an interest of its own.
+        // `board` has given the flight a receiver of its own.
         drop(self.board(self.flights.lock().unpoisoned(), &anew, true));
     }
 
     /// Begins a flight. With an `interest` of its own (a refresh) it goes on though nobody waits,
-    /// and asks the source at once.
+    /// and skips the store.
     fn depart(
         self: &Arc<Loader>,
         place: Place,
@@ -205,8 +205,8 @@ impl Loader {
             if outcome.as_ref().is_err_and(|error| error.kind() == Kind::Schema) {
                 place.list.resource().note_outdated();
             }
-            // What a client asks for in vain is no failure of the source's, and one is enough to
-            // tell of.
+            // A client's invalid request is no failure of the source. Of a compressed chunk's
+            // failure the load of the plain chunk tells already.
             let told = |error: &&Error| error.kind() == Kind::Invalid || place.list.plain().is_some();
             if let Some(error) = outcome.as_ref().err().filter(|error| !told(error)) {
                 let resource = place.list.resource();
@@ -232,7 +232,7 @@ impl Loader {
     }
 }
 
-/// Takes a flight out of the map, however it ends.
+/// Takes a flight out of the map when it ends, in every case.
 struct Landing<'a> {
     loader: &'a Loader,
     key: &'a FlightKey,
@@ -240,7 +240,7 @@ struct Landing<'a> {
 }
 
 impl Landing<'_> {
-    /// Ends when nobody waits for the flight any more; nobody can join it after that.
+    /// Returns when nobody waits for the flight any more; nobody can join it after that.
     async fn unwanted(&self) {
         loop {
             self.flight.landed.closed().await;

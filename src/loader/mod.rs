@@ -1,7 +1,7 @@
-//! Gets chunks: from the store, else from the source, once, however many ask.
+//! Gets chunks: from the store, else from the source, once for all requests that ask at once.
 //!
-//! A load belongs to the loader and not to whoever asked first: a client that leaves harms nobody
-//! else's. When the last one who waits has left, the load stops.
+//! A load belongs to the loader, not to the request that began it. A client that leaves does not
+//! end a load that others wait for; when the last of them has left, the load stops.
 
 mod clocks;
 mod coded;
@@ -38,7 +38,7 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// Tells the time: milliseconds since 1970. Passed in, so that tests can turn it.
+/// Tells the time in milliseconds since 1970. Passed in, so that tests can set it.
 pub(crate) type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// The system's clock.
@@ -46,52 +46,52 @@ pub(crate) fn system_clock() -> Clock {
     Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
 }
 
-/// A store's answer is waited for so long; then it is a miss. A shared store ends each of its
-/// calls, of which this may be two, sooner.
+/// The loader waits this long for a store's answer; then the chunk counts as a miss. A shared store
+/// ends each of its calls sooner, and one answer takes at most two calls.
 const STORE_TIMEOUT: Duration = Duration::from_millis(1200);
 
-/// After a refresh that failed, a resource is left alone for so many milliseconds: its stale chunks
-/// serve meanwhile.
+/// After a failed refresh no chunk of the resource is refreshed for this many milliseconds. Its
+/// stale chunks serve meanwhile.
 const REST: u64 = 2_000;
 
-/// Gets chunks: from the store, else from the source, once, however many ask.
+/// Gets chunks: from the store, else from the source, once for all requests that ask at once.
 pub(crate) struct Loader {
     store: Store,
     clock: Clock,
     metrics: Arc<Metrics>,
-    /// By the resource's generation too: whoever comes after a purge does not join a load from
-    /// before it.
+    /// The key holds the resource's generation too: a request after a purge does not join a load
+    /// from before it.
     flights: Mutex<Flights>,
     writes: Arc<Semaphore>,
-    /// Whether it was said that clocks differ.
+    /// Whether the log has said that clocks differ.
     clocks_differ: AtomicBool,
     compressors: Arc<Compressors>,
-    /// How many chunks may be read ahead of those that are compressed.
+    /// How many chunks may be read ahead, for all streams of compressed lists together.
     all_ahead: Arc<Semaphore>,
     reads: Mutex<Reads>,
     read_ahead: Mutex<ReadAhead>,
-    /// Until when no chunk of a resource is refreshed, since a refresh of one failed; milliseconds
-    /// since 1970.
+    /// Until when no chunk of a resource is refreshed after a failed refresh, in milliseconds since
+    /// 1970.
     resting: Mutex<HashMap<[u8; 16], u64>>,
 }
 
 /// The request that a place is fetched for.
 #[derive(Clone, Debug)]
 pub(crate) struct Demand {
-    /// What the log calls it, if it has a name there.
+    /// The request's id in the log, if it has one.
     pub(crate) id: Option<HeaderValue>,
     pub(crate) requester: Requester,
     pub(crate) traced: Traced,
-    /// When it began, in milliseconds since 1970: rows that were read since then are as fresh as it
-    /// can ask for.
+    /// When the request began, in milliseconds since 1970. Rows that were read since then are fresh
+    /// enough for it.
     pub(crate) began: u64,
-    /// Whether its loads wait until what they gave can be written to a shared store, rather than
-    /// that is not written.
+    /// Whether its loads wait for room to write their chunks to a shared store. Without room,
+    /// others leave them unwritten.
     pub(crate) waits_for_room: bool,
 }
 
 impl Default for Demand {
-    /// That of no request: of what was read before, only what is within its `ttl` will do.
+    /// No request: it takes rows that were read before only within their `ttl`.
     fn default() -> Demand {
         Demand {
             id: None,
@@ -111,14 +111,14 @@ pub(crate) struct Place {
     cut: u32,
     key: ChunkKey,
     demand: Demand,
-    /// Whether the chunk behind it is wanted too.
+    /// Whether the chunks behind it are wanted too.
     reads_on: bool,
-    /// The generation that it is fetched in, decided when it is asked for; `None` before that, and
-    /// where the store has not said it.
+    /// The generation that it is fetched in, decided by the fetch. `None` before that, and where
+    /// the store has not said it.
     generation: Option<Generation>,
-    /// What it is made of where it is compressed, if that is here already.
+    /// For a compressed place: the plain chunk to compress, if that is here already.
     plain_chunk: Option<Found>,
-    /// The load that it is fetched within, where it is.
+    /// The load that it is fetched for, if any.
     within: Traced,
 }
 
@@ -140,17 +140,17 @@ impl Place {
         Place { reads_on: true, ..self }
     }
 
-    /// The same place, where it is fetched within a load.
+    /// The same place, fetched as a part of the load of this span.
     fn within(self, span: &Span) -> Place {
         Place { within: self.demand.traced.within(span), ..self }
     }
 
-    /// The span that it is fetched within: a load's, else the request's.
+    /// The span to put its own spans in: the load's, else the request's.
     fn around(&self) -> &Span {
         if self.within.span().is_disabled() { self.demand.traced.span() } else { self.within.span() }
     }
 
-    /// The same place, cut at so many rows.
+    /// The same place, cut after this many rows.
     pub(crate) fn cut_at(&self, rows: u32) -> Place {
         Place::new(Arc::clone(&self.list), self.cursor.clone(), rows).asked_by(self.demand.clone())
     }
@@ -160,7 +160,7 @@ impl Place {
         self.cut > 0
     }
 
-    /// The name that the log has for the request which it is fetched for.
+    /// The id in the log of the request that it is fetched for.
     fn request(&self) -> Option<&str> {
         self.demand.id.as_ref()?.to_str().ok()
     }
@@ -170,21 +170,21 @@ impl Place {
         self.demand.traced.id()
     }
 
-    /// From when on rows must have been read to be as good as those that are read now: since the
-    /// request began, or within the `ttl`. In milliseconds since 1970.
+    /// The earliest time at which its rows may have been read: the request's beginning, or one
+    /// `ttl` ago, if that is earlier. In milliseconds since 1970.
     fn fresh_since(&self, now: u64) -> u64 {
         let ttl = self.list.resource().options().ttl.as_millis() as u64;
         self.demand.began.min(now.saturating_sub(ttl).saturating_add(1))
     }
 
-    /// The same place in the list that is not compressed, in the same generation.
+    /// The same place in the plain list, in the same generation.
     fn plain(&self) -> Place {
         let list = Arc::clone(self.list.plain().unwrap_or(&self.list));
         let plain = Place::new(list, self.cursor.clone(), self.cut).asked_by(self.demand.clone());
         Place { within: self.within.clone(), generation: self.generation, ..plain }
     }
 
-    /// For how long its chunks are kept.
+    /// For how long the store keeps its chunks.
     fn keep(&self) -> Duration {
         let options = self.list.resource().options();
         options.ttl.saturating_add(options.stale)
@@ -196,25 +196,25 @@ impl Place {
 pub(crate) struct Found {
     pub(crate) chunk: Arc<Chunk>,
     pub(crate) provenance: Provenance,
-    /// The chunks that are read behind it already, for as long as this is held.
+    /// The chunks being read ahead behind this one. Dropping it stops that.
     pub(crate) ahead: Option<Arc<Ahead>>,
 }
 
 /// Where a chunk came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Provenance {
-    /// From the store, fresh for so many seconds more.
+    /// From the store; it stays fresh for this many seconds.
     Fresh(u64),
-    /// From the store, so many seconds past its time; due: the time for its refresh has come too.
+    /// From the store, this many seconds past its `ttl`. If `due`, it is time to refresh it.
     Stale { past: u64, due: bool },
     /// From the source.
     Loaded,
-    /// From a load that was under way already.
+    /// From a load that another request began.
     Joined,
 }
 
 impl Provenance {
-    /// What spans call it.
+    /// Its name in spans.
     fn name(self) -> &'static str {
         match self {
             Provenance::Fresh(_) => "store",
@@ -227,9 +227,9 @@ impl Provenance {
 
 /// The answer to a request for a chunk.
 pub(crate) enum Fetch {
-    /// It was at hand.
+    /// The chunk was at hand.
     Ready(Found),
-    /// It is under way.
+    /// A load of the chunk is under way.
     Waiting(Waiter),
 }
 
@@ -242,7 +242,7 @@ impl Fetch {
     }
 }
 
-/// Tells a span how a store answered, if it did in time, and ends it.
+/// Records on a span the answer of a store, or its timeout; then ends the span.
 fn trace_call<T>(span: &Span, answered: &Result<Result<T>, Elapsed>) {
     match answered {
         Ok(answer) => trace::went(span, answer.as_ref()),
@@ -268,7 +268,7 @@ impl Loader {
         }
     }
 
-    /// What it counts.
+    /// The counters of this loader.
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
@@ -278,7 +278,7 @@ impl Loader {
         (self.clock)()
     }
 
-    /// Waits until all that was to be written to a shared store is, or cannot be.
+    /// Waits until every pending write to a shared store has succeeded or failed.
     pub(crate) async fn written(&self) {
         let _ = self.writes.acquire_many(WRITES as u32).await;
     }
@@ -302,7 +302,7 @@ impl Loader {
         self.store.agreement().is_none()
     }
 
-    /// The generation of a resource, as far as is known.
+    /// The generation of a resource, if the loader knows it.
     pub(crate) fn generation(&self, resource: &[u8; 16]) -> Option<Generation> {
         self.store.chunks().known_generation(resource)
     }
@@ -312,16 +312,16 @@ impl Loader {
         self.store.chunks().forget(resource).await
     }
 
-    /// Gets a chunk, or joins or begins a load of it. Needs a tokio runtime where it is not at
-    /// hand.
+    /// Gets a chunk, or joins or begins a load of it. Needs a tokio runtime where the chunk is not
+    /// at hand.
     pub(crate) fn fetch(self: &Arc<Loader>, place: &Place) -> Fetch {
         if let Some(found) = self.at_hand(place) {
             return Fetch::Ready(found);
         }
 
         let flights = self.flights.lock().unpoisoned();
-        // Again, under the lock: a load that landed in between has put its chunk before it left the
-        // map.
+        // Look again under the lock: a load puts its chunk in memory before it leaves the map, and
+        // may have done both in between.
         if let Some(found) = self.peek(place) {
             drop(flights);
             self.serves(place, found.provenance);
@@ -346,7 +346,7 @@ impl Loader {
         }
     }
 
-    /// A chunk of rows that the source gave, kept at hand.
+    /// Counts a load and keeps its chunk at hand.
     fn loaded(&self, place: &Place, chunk: Arc<Chunk>) -> Found {
         place.list.resource().counts().list.loads.inc();
         self.keep_at_hand(place, &chunk);
@@ -360,8 +360,8 @@ impl Loader {
         Some(found)
     }
 
-    /// Counts a chunk that [`peek`](Loader::peek) found and that is served, and has it refreshed if
-    /// it is stale.
+    /// Counts a chunk that [`peek`](Loader::peek) found and the caller serves; begins its refresh
+    /// if that is due.
     pub(crate) fn serves(self: &Arc<Loader>, place: &Place, provenance: Provenance) {
         self.count(place, provenance, true);
         if let Provenance::Stale { due: true, .. } = provenance {
@@ -369,7 +369,7 @@ impl Loader {
         }
     }
 
-    /// Counts a chunk that was found, near or far.
+    /// Counts a chunk that was found in memory (`near`) or in a shared store.
     fn count(&self, place: &Place, provenance: Provenance, near: bool) {
         let by = match provenance {
             Provenance::Stale { .. } => FoundBy::Stale,
@@ -383,33 +383,32 @@ impl Loader {
         place.list.resource().counts().list.found(by).inc();
     }
 
-    /// A chunk in memory that may still be served, without any work.
+    /// A chunk in memory that may still be served. Counts nothing and begins no load.
     pub(crate) fn peek(&self, place: &Place) -> Option<Found> {
         let chunk = self.store.near()?.at_hand(&place.key)?;
         self.freshness(place, chunk)
     }
 
-    /// Keeps a chunk at hand, if nobody has purged its resource since its place was asked for.
+    /// Keeps a chunk in memory, unless its resource was purged since its place was asked for.
     fn keep_at_hand(&self, place: &Place, chunk: &Arc<Chunk>) {
         if let Some(near) = self.store.near() {
             near.keep_at_hand(chunk, place.generation);
         }
     }
 
-    /// The chunk with how it would be served; `None` when it is too old.
+    /// The chunk, and whether it is fresh or stale; `None` when it is too old to be served.
     fn freshness(&self, place: &Place, chunk: Arc<Chunk>) -> Option<Found> {
         let options = place.list.resource().options();
         let now = (self.clock)();
         let ttl = options.ttl.as_millis() as u64;
         let stale = options.stale.as_millis() as u64;
         let age = now.saturating_sub(chunk.loaded_at);
-        // A chunk from the future is from a clock that cannot be trusted: see `clocks`.
+        // A load time in the future comes from a wrong clock: see `clocks`.
         if chunk.loaded_at > now.saturating_add(ttl) || age >= ttl.saturating_add(stale) {
             return None;
         }
 
-        // Of a table that is not any more what it was, what is fresh may be served, and nothing
-        // else.
+        // Once the table's columns have changed, stale chunks of it are not served.
         if age >= ttl && place.list.resource().is_outdated() {
             return None;
         }
@@ -417,8 +416,8 @@ impl Loader {
         let provenance = if age < ttl {
             Provenance::Fresh((ttl - age) / 1000)
         } else {
-            // A list's chunks are not all refreshed in the same moment: each has its own, up to a
-            // tenth of the ttl later.
+            // Each chunk of a list has a time of its own for its refresh, up to a tenth of the
+            // `ttl` later. So they are not all refreshed at once.
             let jitter = (ttl / 10).min(stale).saturating_mul(xxh3_64(&place.key.as_bytes()[16..]) >> 48) >> 16;
             Provenance::Stale { past: (age - ttl) / 1000, due: age >= ttl + jitter }
         };
@@ -434,8 +433,8 @@ impl Loader {
         }
     }
 
-    /// The place with its generation, which the store is asked for where it is not known. A store
-    /// that does not answer is not used for this place.
+    /// The place with its generation. Where it is not known, the store is asked; if the store does
+    /// not answer, this place is fetched without it.
     async fn in_its_generation(&self, place: &Place) -> Place {
         let mut place = place.clone();
         if place.generation.is_none() {
@@ -467,7 +466,7 @@ impl Loader {
             _ => None,
         };
 
-        // Whoever gives no lease, for want of room, may yet have the chunk.
+        // No lease was given, for instance for want of memory; the store may still have the chunk.
         if lease.is_none()
             && !ask
             && !refresh
@@ -480,8 +479,8 @@ impl Loader {
             self.found(place, FoundBy::Miss);
         }
 
-        // Where one chunk is missing the next is too, most of the time: asking for its lease tells
-        // that as well.
+        // Where one chunk is missing, the next mostly is too. The request for its lease also says
+        // whether the store has it, so the store need not be asked before.
         place.list.note_cold(lease.is_some());
         let (chunk, run) = self.load(place).await?;
         self.write(place, run, lease).await;
@@ -511,7 +510,7 @@ impl Loader {
         }
     }
 
-    /// What a store answered, if it may be served; whatever is wrong with it is counted.
+    /// The chunk that a store answered with, if it may be served. Damage and failures are counted.
     fn accept(&self, place: &Place, answer: Result<Option<Arc<Chunk>>>) -> Option<Found> {
         let chunk = match answer {
             Ok(chunk) => chunk?,

@@ -1,4 +1,4 @@
-//! Rows that were read beyond a boundary: whole chunks, and the rows that begin the next.
+//! Rows that were read beyond the end of a chunk: whole chunks, and the first rows of the next one.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,12 +8,12 @@ use std::{
 use super::flight::FlightKey;
 use crate::{chunk::Chunk, cutter::Cutter, store::Generation};
 
-/// They wait for the loads of their chunks so many milliseconds, and there may be so many bytes of
-/// them.
+/// They are kept for the loads of their chunks: at most this many milliseconds, and at most this
+/// many bytes.
 const AGE: u64 = 10_000;
 const BYTES: usize = 32 * 1024 * 1024;
 
-/// What was read and waits, each chunk under its own key; the oldest make room.
+/// Rows that were read ahead, each chunk under its own key. The oldest make room.
 #[derive(Default)]
 pub(super) struct ReadAhead {
     waiting: HashMap<FlightKey, Waiting>,
@@ -24,7 +24,7 @@ pub(super) struct ReadAhead {
 }
 
 struct Waiting {
-    /// Its place in the order.
+    /// Its key in `order`.
     came: u64,
     /// When its first row was read, in milliseconds since 1970.
     read_at: u64,
@@ -41,8 +41,8 @@ enum Rows {
 }
 
 impl ReadAhead {
-    /// The whole chunk that waits under this key, unless it was read before `since`: then it goes
-    /// on waiting, for a request that began earlier.
+    /// Takes the whole chunk under this key, unless it was read before `since`. Then it stays, for
+    /// a request that began earlier.
     pub(super) fn take_chunk(&mut self, key: &FlightKey, now: u64, since: u64) -> Option<Arc<Chunk>> {
         let Rows::Whole(chunk) = &self.new_enough(key, now, since)?.rows else { return None };
         let chunk = Arc::clone(chunk);
@@ -50,7 +50,7 @@ impl ReadAhead {
         Some(chunk)
     }
 
-    /// The same of the rows that begin a chunk.
+    /// Takes the first rows of the chunk under this key, on the same terms.
     pub(super) fn take_begun(&mut self, key: &FlightKey, now: u64, since: u64) -> Option<Box<Cutter>> {
         let Rows::Begun(_) = &self.new_enough(key, now, since)?.rows else { return None };
         match self.remove(key)?.rows {
@@ -59,7 +59,7 @@ impl ReadAhead {
         }
     }
 
-    /// What waits under a key, if it was not read before `since`.
+    /// What is kept under a key, if it was not read before `since`.
     fn new_enough(&mut self, key: &FlightKey, now: u64, since: u64) -> Option<&Waiting> {
         while self.oldest().is_some_and(|oldest| now.saturating_sub(self.waiting[&oldest].read_at) >= AGE) {
             self.remove_oldest();
@@ -67,7 +67,7 @@ impl ReadAhead {
         self.waiting.get(key).filter(|waiting| waiting.read_at >= since)
     }
 
-    /// Keeps whole chunks of this generation.
+    /// Keeps these chunks, read in this generation.
     pub(super) fn put(&mut self, generation: Option<Generation>, chunks: &[Arc<Chunk>]) {
         for chunk in chunks {
             let key = (chunk.key.clone(), generation);
@@ -75,7 +75,7 @@ impl ReadAhead {
         }
     }
 
-    /// Keeps the rows that a cutter has begun a chunk with, if there are some.
+    /// Keeps the first rows of a cutter's next chunk, if there are any.
     pub(super) fn put_begun(&mut self, generation: Option<Generation>, cutter: Box<Cutter>) {
         if let Some((key, read_at)) = cutter.begun() {
             self.keep((key, generation), read_at, cutter.weight(), Rows::Begun(cutter));

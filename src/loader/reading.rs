@@ -1,9 +1,9 @@
-//! Reads of the source: one for all loads that want the rows behind the same place of a list, in
-//! whatever variant.
+//! Reads of the source. One read serves all loads that want the rows behind the same place of a
+//! list, in every variant.
 //!
-//! A read belongs to no load. It is a task that ends with the last load that wants its rows, down
-//! to the database. What it has read is kept for a moment, for requests of other variants that
-//! began before it was over. Each load encodes the rows for itself.
+//! A read belongs to no single load. It is a task, and ends, down to the database, when the last
+//! load that wants its rows has ended. Its rows are kept for a moment, for requests for other
+//! variants that began before the read was over. Each load encodes the rows for itself.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -26,21 +26,21 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// The rows of the last read of each list wait so many milliseconds for loads of other variants,
-/// as far as those of all lists have no more bytes.
+/// Rows that were read are kept for other variants: for at most `AGE` milliseconds, of the last read
+/// of each list, and at most `BYTES` of all lists.
 const AGE: u64 = 10_000;
 const BYTES: usize = 16 * 1024 * 1024;
-/// So many rows are encoded before another task has its turn.
+/// A load encodes this many rows before it yields to another task.
 const TURN: usize = 256;
 
-/// A list, whatever the variant, in one generation.
+/// A list, the same for all its variants, in one generation.
 type ReadKey = (ListKey, Option<Generation>);
 
 /// All reads that loads may share.
 #[derive(Default)]
 pub(super) struct Reads {
     lists: HashMap<ReadKey, Vec<Shared>>,
-    /// Those that are over, in the order in which they ended, and their bytes.
+    /// Reads that are over, in the order in which they ended, with their bytes.
     over: VecDeque<(ReadKey, Arc<Read>, usize)>,
     bytes: usize,
 }
@@ -48,19 +48,19 @@ pub(super) struct Reads {
 /// A read, as loads find it.
 struct Shared {
     read: Arc<Read>,
-    /// What the loads hold that wait for it.
+    /// Shared by the loads that wait for it; gone when the last of them is.
     interest: Weak<Interest>,
 }
 
-/// The rows behind a place.
+/// A read of the rows behind a place.
 struct Read {
     after: Cursor,
-    /// Rows at most.
+    /// At most this many rows.
     limit: u32,
-    /// When it began, in milliseconds since 1970: no row of it is older.
+    /// When it began, in milliseconds since 1970: none of its rows was read earlier.
     began: u64,
     rows: watch::Receiver<Rows>,
-    /// That of the load that began it.
+    /// The span of the load that began it.
     span: Span,
 }
 
@@ -79,7 +79,7 @@ struct Over {
     ended: Result<bool>,
 }
 
-/// Ends a read when the last load drops it.
+/// Ends a read when the last load drops this.
 struct Interest {
     loader: Arc<Loader>,
     key: ReadKey,
@@ -98,8 +98,8 @@ impl Drop for Interest {
 }
 
 impl Reads {
-    /// A read of the rows behind `after`, at least as many, that was under way when the request
-    /// began, at `asked`.
+    /// A read of at least `limit` rows behind `after` that was still under way at `asked`, when the
+    /// request began.
     fn find(&self, key: &ReadKey, after: &Cursor, limit: u32, asked: u64) -> Option<Reader> {
         let fits = |shared: &&Shared| shared.read.after == *after && shared.read.limit >= limit;
         let reader = |shared: &Shared| {
@@ -107,14 +107,14 @@ impl Reads {
             if let Some(over) = &shared.read.rows.borrow().over {
                 return (asked <= over.at).then(|| Reader::new(read, None));
             }
-            // Where it is gone, so is the read. It is not dropped here, which would take the lock
-            // again.
+            // Without an `Interest` the read has ended too. Nor may one be dropped here: its drop
+            // takes the lock again.
             shared.interest.upgrade().map(|interest| Reader::new(read, Some(interest)))
         };
         self.lists.get(key)?.iter().filter(fits).find_map(reader)
     }
 
-    /// Keeps the rows of a read that is over in place of the one before, as far as there is room.
+    /// Keeps the rows of a read that is over, in place of the list's last, within the bounds.
     fn keep(&mut self, key: ReadKey, read: Arc<Read>, bytes: usize) {
         let before = self.over.iter().position(|(other, ..)| *other == key);
         if let Some(before) = before.and_then(|at| self.over.remove(at)) {
@@ -130,7 +130,7 @@ impl Reads {
         }
     }
 
-    /// Forgets what has waited long enough.
+    /// Forgets the reads that are older than `AGE`.
     fn forget_old(&mut self, now: u64) {
         while self.over.front().is_some_and(|(_, read, _)| now.saturating_sub(read.began) >= AGE)
             && let Some(over) = self.over.pop_front()
@@ -167,7 +167,7 @@ impl Reader {
         Reader { rows: read.rows.clone(), read, taken: 0, _interest: interest }
     }
 
-    /// The next rows; or, behind the last, whether the list ends with them.
+    /// The next rows, or at the end whether the list ends with them.
     async fn next(&mut self) -> Result<Next> {
         loop {
             {
@@ -205,8 +205,8 @@ impl RowSink for Shares {
 }
 
 impl Loader {
-    /// From the source: rows are read in runs until the chunk is whole. With it come the chunks
-    /// that are to be written to a shared store, itself the first; none where that was done.
+    /// Loads a chunk from the source: reads rows, in runs, until the chunk is whole. Beside it come
+    /// the chunks to write to a shared store, this one first; none if they were written already.
     pub(super) async fn load(self: &Arc<Loader>, place: &Place) -> Result<(Arc<Chunk>, Vec<Arc<Chunk>>)> {
         let key = (place.key.clone(), place.generation);
         let now = self.now();
@@ -268,7 +268,7 @@ impl Loader {
         Ok(())
     }
 
-    /// The rows behind `after`: of a read that another load has begun, else of a new one.
+    /// A reader of the rows behind `after`: of a read that another load began, else of a new one.
     fn reader(self: &Arc<Loader>, place: &Place, after: &Cursor, limit: u32) -> Reader {
         let key = (*place.list.places(), place.generation);
         let now = self.now();
@@ -310,7 +310,7 @@ async fn read_source(
     let resource = place.list.resource();
     let counts = resource.counts();
     let mut sink = Shares(sender);
-    // Requests that have come in the same moment are read by the tasks of their connections, and
+    // Let the tasks of other connections parse requests that came in the same moment, so that they
     // join.
     tokio::task::yield_now().await;
     let began = Instant::now();
@@ -329,9 +329,9 @@ async fn read_source(
         counts.list.rows_read.add(rows as u64);
     }
 
-    // Under the lock, so that a load finds it under way or over.
+    // Under the lock, so that a load finds the read either under way or over.
     let mut reads = loader.reads.lock().unpoisoned();
-    // Other reads may wait for the room that large rows take.
+    // Large rows count against the memory that other reads may wait for, so they are not kept.
     if run.is_ok() && !is_counted {
         reads.keep(key, read, bytes);
     } else {

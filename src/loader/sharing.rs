@@ -1,5 +1,5 @@
-//! What a loader does for other servers, and leaves to them: leases of loads, and writes to the
-//! store that they share.
+//! What servers that share a store do for each other: leases, so that one of them loads a chunk,
+//! and writes to the store.
 
 use std::{
     sync::Arc,
@@ -17,21 +17,22 @@ use crate::{
     trace,
 };
 
-/// A load is another server's for so long at most, if that server dies; others load then
-/// themselves.
+/// Another server's lease of a load lasts at most this long. If that server dies, others load after
+/// that.
 const LEASE: Duration = Duration::from_secs(3);
-/// How long to wait before looking whether another server has loaded a chunk: at first, and at
-/// most.
+/// Milliseconds between looks whether another server has loaded a chunk: the first pause, and the
+/// longest.
 const LOOKS: [u64; 2] = [5, 80];
-/// Bytes on their way to a shared store, in KiB; what goes beyond is not written.
+/// KiB that may be on their way to a shared store; chunks beyond that are not written.
 pub(super) const WRITES: usize = 32 * 1024;
 
 impl Loader {
-    /// Writes the chunks of a run to a shared store behind the scenes, the first one last, and then
-    /// gives up the lease of that: a server that waits for it goes on to the next, and is to find
-    /// that there. Chunks beyond the bound on what is on its way are not written, unless the demand
-    /// waits for room; nor is one whose generation the store has not said, since nobody would find
-    /// it.
+    /// Writes the chunks of a run to a shared store in the background, the first one last, and then
+    /// releases the lease of the first. A server that waits for the first chunk goes on to the
+    /// second at once, and so finds it there.
+    ///
+    /// Chunks for which there is no room are not written, unless the demand waits for room. Nor are
+    /// chunks whose generation the store has not said: nobody would find them.
     pub(super) async fn write(&self, place: &Place, run: Vec<Arc<Chunk>>, lease: Option<LeaseGuard>) {
         let Some(generation) = place.generation.filter(|_| !self.is_here()) else { return };
         let keep = place.keep();
@@ -43,7 +44,7 @@ impl Loader {
         let metrics = Arc::clone(&self.metrics);
         let within = place.around().clone();
 
-        // One task for all of them, which leaves the other threads to the next run.
+        // One task writes them all, which leaves the other threads to the next run.
         tokio::spawn(async move {
             let put = async |(chunk, room)| {
                 let began = Instant::now();
@@ -66,8 +67,8 @@ impl Loader {
         });
     }
 
-    /// Each chunk with its share of the room for what is on its way, where there is some or it is
-    /// waited for.
+    /// Each chunk with its share of the room for pending writes. `None` for a chunk without room,
+    /// which can only be if the run does not wait for room.
     async fn with_room(&self, run: Vec<Arc<Chunk>>, waits: bool) -> Vec<Option<(Arc<Chunk>, OwnedSemaphorePermit)>> {
         let share = |chunk: &Arc<Chunk>| (chunk.weight() / 1024 + 1).min(WRITES);
         let mut waited = None;
@@ -92,8 +93,8 @@ impl Loader {
         run.into_iter().map(roomy).collect()
     }
 
-    /// The right to load a chunk among all servers; the chunk itself where another server has
-    /// loaded it meanwhile.
+    /// Takes the lease to load a chunk, among all servers. `Err` is the chunk itself, if another
+    /// server has loaded it meanwhile.
     pub(super) async fn lease(
         &self,
         place: &Place,
@@ -101,10 +102,10 @@ impl Loader {
         generation: Generation,
         refresh: bool,
     ) -> Result<Option<LeaseGuard>, Found> {
-        // A refresh is for what is there already.
+        // A refresh is not served by the stale chunk that is there already.
         let serves = |found: &Found| !refresh || matches!(found.provenance, Provenance::Fresh(_));
-        // Whoever had it may have died, and another may have taken it at the end of its time: that
-        // one is waited for too.
+        // The holder may have died, and another server may have taken the lease when it ran out. So
+        // this waits for two leases.
         let until = Instant::now() + 2 * LEASE;
         let mut pause = LOOKS[0];
         loop {
@@ -115,7 +116,7 @@ impl Loader {
                 Ok(Ok(Lease::Ours { token, there })) => {
                     let agreement = Arc::clone(agreement);
                     let guard = LeaseGuard { agreement, key: place.key.clone(), generation, token: Some(token) };
-                    // Whoever had it may have just written what it was for.
+                    // The last holder may have just written the chunk.
                     return match self.accept(place, there).filter(serves) {
                         Some(found) => {
                             place.list.note_cold(false);
@@ -146,9 +147,9 @@ impl Loader {
 pub(super) struct LeaseGuard {
     agreement: Arc<dyn Agreement>,
     key: ChunkKey,
-    /// Where it was taken.
+    /// The generation that it was taken in.
     generation: Generation,
-    /// Until it is given back.
+    /// `None` once it is given back.
     token: Option<u64>,
 }
 
@@ -160,7 +161,7 @@ impl LeaseGuard {
         let token = self.token.take();
         async move {
             if let Some(token) = token {
-                // If that fails it ends by its time.
+                // If the release fails, the lease ends when its time is over.
                 let _ = agreement.release(&key, generation, token).await;
             }
         }

@@ -1,12 +1,12 @@
-//! A bound on the bytes that streams hold together. Nobody ever waits for room: who finds none does
-//! with less.
+//! A bound on the bytes that streams hold together. Nothing waits for room: a stream that finds
+//! none holds less.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// How many bytes are still to be had.
+/// How many bytes are still free.
 #[derive(Debug)]
 pub(crate) struct Budget(AtomicUsize);
 
@@ -16,7 +16,7 @@ impl Budget {
     }
 }
 
-/// What one stream has of it; given back when it is dropped.
+/// The part that one stream has taken; given back on drop.
 #[derive(Debug)]
 pub(super) struct Share {
     budget: Arc<Budget>,
@@ -24,12 +24,12 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// Nothing yet.
+    /// A share of no bytes.
     pub(super) fn new(budget: &Arc<Budget>) -> Share {
         Share { budget: Arc::clone(budget), bytes: 0 }
     }
 
-    /// Takes so many bytes more; false, and nothing is taken, where there are fewer.
+    /// Takes this many bytes more. False, with nothing taken, if fewer are free.
     pub(super) fn take(&mut self, bytes: usize) -> bool {
         let less = |left: usize| left.checked_sub(bytes);
         let taken = self.budget.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();

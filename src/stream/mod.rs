@@ -1,8 +1,8 @@
 //! A stream walks the chunks of a list from a cursor to the end, as the body of one response.
 //!
-//! It is a sequence of finished buffers: nothing of a warm chunk is encoded or copied here. While a
-//! chunk goes out, the next one is being fetched; never more than one, but for what a compressed
-//! list has read ahead. A failure ends the body with an error, and so visibly.
+//! It is a sequence of finished buffers: a warm chunk is neither encoded nor copied here. While a
+//! chunk goes out, the stream fetches the next one; only a compressed list reads further ahead. A
+//! failure ends the body with an error, so that the client sees it.
 
 mod budget;
 mod page;
@@ -39,10 +39,10 @@ use crate::{
     trace::{self, Traced},
 };
 
-/// A list whose chunks are all at hand goes out with its length, up to so many bytes.
+/// A list whose chunks are all at hand, and have at most this many bytes, is sent with its length.
 const WHOLE: usize = 4 * 1024 * 1024;
 
-/// After so many bytes those that were sent are counted: not with each chunk.
+/// Sent bytes are added to the counters each time this many have gone out, not for each chunk.
 const COUNTED: u64 = 1024 * 1024;
 
 /// What a request asks of a list.
@@ -51,28 +51,27 @@ pub(crate) struct Ask {
     pub(crate) list: Arc<List>,
     pub(crate) after: Cursor,
     pub(crate) limit: Option<u64>,
-    /// Who asks.
+    /// The requester whom its loads count for.
     pub(crate) requester: Requester,
-    /// What the log calls the request, if it has a name there.
+    /// The request's id in the log, if it has one.
     pub(crate) id: Option<HeaderValue>,
     pub(crate) traced: Traced,
-    /// When that was.
+    /// When the request began.
     pub(crate) began: Instant,
-    /// After so long a silence something is sent that means nothing, where the format has it; zero:
+    /// After this long without a byte the stream sends a heartbeat, if the format has one. Zero:
     /// never.
     pub(crate) heartbeat: Duration,
-    /// Whether it is for what is left in a shared store: then nothing is read faster than that
-    /// takes it.
+    /// Whether it only fills a shared store: then it reads no faster than that store takes chunks.
     pub(crate) warms: bool,
 }
 
-/// What an operator sees of a stream. A list that goes out at once is over before it could be seen,
-/// and costs nothing here.
+/// A stream as the operator sees it. A list that goes out at once is never shown: it is over too
+/// soon.
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server has an operator"))]
 struct Seen {
-    /// Who asks, if that is known.
+    /// The client's address, if it is known.
     client: Option<IpAddr>,
-    /// What knows why it is dropped before its end.
+    /// Knows why the stream was dropped before its end.
     fate: Option<Arc<dyn Fate>>,
     under_way: Option<Arc<UnderWay>>,
 }
@@ -94,29 +93,29 @@ pub(crate) struct Stream {
     demand: Demand,
     frames: VecDeque<Bytes>,
     next: Next,
-    /// Which places it has passed, so that it ends where chunks lead back.
+    /// The places that it has passed, so that it ends if chunks lead back to one.
     way: Way,
-    /// Where the next chunks are known.
+    /// The next chunks, where they are noted already.
     trail: Trail,
     length: Option<u64>,
-    /// The place behind the last row of a page, where the list goes on.
+    /// The cursor behind the last row of a page, where the list goes on.
     goes_on: Option<Cursor>,
-    /// How the first chunk was come by; `None` where none was asked for.
+    /// Where the first chunk came from; `None` if none was asked for.
     first: Option<Provenance>,
     began: Instant,
     tally: Tally,
-    /// How many of its bytes are counted.
+    /// How many of its bytes are in the counters.
     counted: u64,
-    /// Where an operator sees how far it has come.
+    /// Where the operator sees its progress.
     seen: Option<Seen>,
-    /// Of what a compressed body decodes to, so far.
+    /// The checksum, so far, of what a compressed body decodes to.
     sum: Sum,
     heartbeat: Duration,
-    /// When the silence has been long enough; set while a chunk is waited for.
+    /// When the next heartbeat is due; set while the stream waits for a chunk.
     silence: Option<Pin<Box<Sleep>>>,
-    /// Its bytes of the budget.
+    /// Its share of the budget.
     held: Share,
-    /// Whether its first chunk came, so that it counts as a stream.
+    /// Whether its first chunk came; only then does it count as a stream.
     begun: bool,
     on_end: Option<OnEnd>,
 }
@@ -137,11 +136,11 @@ impl fmt::Debug for Stream {
 }
 
 impl Stream {
-    /// Begins a stream: returns with the first chunk in hand, or with why there is none.
+    /// Begins a stream. Returns with the first chunk in hand, or with the error.
     ///
     /// `budget` bounds the bytes that streams with a known length hold in memory.
     pub(crate) async fn begin(loader: &Arc<Loader>, ask: Ask, budget: &Arc<Budget>) -> Result<Box<Stream>> {
-        // Boxed at once: it would be moved many times on its way into a response.
+        // Boxed at once: otherwise it would be moved many times on its way into a response.
         let mut stream = Box::new(Stream {
             loader: Arc::clone(loader),
             demand: Demand {
@@ -197,12 +196,12 @@ impl Stream {
         Ok(stream)
     }
 
-    /// How the first chunk was come by.
+    /// Where the first chunk came from.
     pub(crate) fn first(&self) -> Option<Provenance> {
         self.first
     }
 
-    /// Where the list goes on behind a page; `None` behind the last, and where there is no limit.
+    /// The cursor of the next page; `None` behind the last page, and without a limit.
     pub(crate) fn goes_on(&self) -> Option<&Cursor> {
         self.goes_on.as_ref()
     }
@@ -212,7 +211,7 @@ impl Stream {
         self.length
     }
 
-    /// Breaks a silence after so long at most, where it may be broken at all.
+    /// Sends a heartbeat after at most this long, if heartbeats are on.
     #[cfg(feature = "server")]
     pub(crate) fn probe(&mut self, every: Duration) {
         if !self.heartbeat.is_zero() {
@@ -226,14 +225,14 @@ impl Stream {
         &self.tally
     }
 
-    /// Has an operator see how far it has come, once there is time for that; `fate` knows why it is
-    /// dropped before its end.
+    /// Shows the stream to the operator once it lasts long enough to be seen. `fate` knows why it
+    /// is dropped before its end.
     #[cfg(feature = "server")]
     pub(crate) fn show(&mut self, client: Option<IpAddr>, fate: Option<Arc<dyn Fate>>) {
         self.seen = Some(Seen { client, fate, under_way: None });
     }
 
-    /// What an operator sees of it from now on, if it is shown.
+    /// The stream as the operator sees it from now on, if it is shown.
     #[cfg(feature = "server")]
     pub(crate) fn under_way(&mut self) -> Option<Arc<UnderWay>> {
         let seen = self.seen.as_mut()?;
@@ -246,13 +245,13 @@ impl Stream {
         Some(Arc::clone(under_way))
     }
 
-    /// The list that it is of.
+    /// Its list.
     #[cfg(feature = "server")]
     pub(crate) fn list(&self) -> &Arc<List> {
         &self.list
     }
 
-    /// Calls `then` when the stream has ended, however it did.
+    /// Calls `then` when the stream has ended, whether it failed or not.
     pub(crate) fn on_end(&mut self, then: impl FnOnce(&Tally) + Send + 'static) {
         self.on_end = Some(Box::new(then));
     }
@@ -269,11 +268,11 @@ impl Stream {
         };
     }
 
-    /// What is behind this chunk, where it is known and need not be looked up.
+    /// The chunk that follows this one, if it is noted and needs no look-up.
     fn along_trail(&mut self, chunk: &Arc<Chunk>) -> Option<Found> {
         let chunk = self.trail.behind(chunk, || self.loader.now())?;
         self.list.resource().counts().list.found(FoundBy::Near).inc();
-        // For how long is only told of a first chunk.
+        // Only of a first chunk is it asked how long it stays fresh.
         Some(Found { chunk, provenance: Provenance::Fresh(0), ahead: None })
     }
 
@@ -292,7 +291,7 @@ impl Stream {
         }
     }
 
-    /// Ready when the silence has been long enough, and something is lined up that breaks it.
+    /// Ready when a heartbeat is due and lined up.
     fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.heartbeat.is_zero() {
             return Poll::Pending;
@@ -327,8 +326,8 @@ impl Stream {
         }
     }
 
-    /// Ends in a failure, since the chunks lead back to a place that was passed; first they are
-    /// forgotten.
+    /// Ends in a failure, since the chunks lead back to a place that was passed. Before that the
+    /// chunks are forgotten.
     fn turn_back(&mut self) {
         let forgotten = round::forget(Arc::clone(&self.loader), Arc::clone(&self.list));
         self.next = Next::Waiting(Box::pin(async { Err(forgotten.await) }));
@@ -353,7 +352,7 @@ impl Stream {
         self.tally.rows += u64::from(chunk.rows);
     }
 
-    /// Notes how far it has come, where others may see it.
+    /// Notes the progress that the operator sees.
     fn note_sent(&mut self) {
         if let Some(Seen { under_way: Some(under_way), .. }) = &self.seen {
             under_way.rows.store(self.tally.rows, Ordering::Relaxed);
@@ -364,22 +363,22 @@ impl Stream {
         }
     }
 
-    /// Counts the bytes that were sent since they were counted last.
+    /// Adds the bytes sent since the last count to the counters.
     fn count_sent(&mut self) {
         self.list.resource().counts().list.sent.add(self.tally.bytes - self.counted);
         self.counted = self.tally.bytes;
     }
 
-    /// Lines up the end of the body; of a page that had no room for all rows of its limit, with
-    /// where the list goes on and how many of them are left.
+    /// Lines up the end of the body. Where a page could not hold all rows of its limit, that end
+    /// says where the list goes on and how many of the rows are left.
     fn end(&mut self, rest: Option<(&Cursor, u64)>) {
         let end = self.list.end(self.tally.rows, self.sum, rest);
         self.line_up(end);
         self.next = Next::Ended;
     }
 
-    /// Lines up a frame, unless it is empty: nobody would ask for it, and the stream would seem
-    /// unfinished.
+    /// Lines up a frame, unless it is empty: an empty frame would never be polled, and the stream
+    /// would seem unfinished.
     fn line_up(&mut self, frame: Bytes) {
         if !frame.is_empty() {
             self.frames.push_back(frame);
@@ -412,8 +411,8 @@ impl Body for Stream {
                     return Poll::Ready(None);
                 }
                 Next::Failed(_, told @ false) => {
-                    // hyper loses what it has buffered when an error follows a frame in the same
-                    // poll: let it write first.
+                    // hyper drops what it has buffered when an error follows a frame in the same
+                    // poll, so let it write first.
                     *told = true;
                     context.waker().wake_by_ref();
                     return Poll::Pending;

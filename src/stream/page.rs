@@ -1,8 +1,8 @@
 //! Pages: what a `limit` asks of a list.
 //!
-//! A page is gathered before its first byte, so that its head can say where the list goes on.
-//! Whether it does never depends on what is in memory, on the format or on the coding: a page that
-//! is not the last always says so. Only how many rows it holds depends on their weight.
+//! A page is gathered before its first byte, so that the response's head can say where the list
+//! goes on. Every page but the last says so, no matter what is in memory and which format or coding
+//! it has. Only the number of its rows depends on their weight.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use crate::{
     loader::{Demand, Found, Loader, Place},
 };
 
-/// A page ends behind the chunk with which its rows weigh so many bytes.
+/// A page ends with the chunk that brings its rows to this many bytes.
 ///
-/// With one chunk more it stays within what a stream with a length may hold, unless single rows
-/// weigh as much.
+/// With one chunk more it stays within what a stream with a length may hold, unless single rows are
+/// as large as that.
 const FULL: u64 = (WHOLE - 512 * 1024) as u64;
 
-/// How far a page has come.
+/// The progress of a page.
 #[derive(Clone, Debug)]
 pub(super) struct Page {
     limit: u64,
@@ -38,17 +38,17 @@ impl Page {
         Page { limit, demand, rows: 0, bytes: 0, cut: false }
     }
 
-    /// Rows that the limit still allows.
+    /// How many rows the limit still allows.
     pub(super) fn left(&self) -> u64 {
         self.limit - self.rows
     }
 
-    /// Whether it ends here, though the list may go on.
+    /// Whether the page ends here, even if the list goes on.
     pub(super) fn is_full(&self) -> bool {
         self.left() == 0 || self.bytes >= FULL
     }
 
-    /// Takes in a chunk, all of whose rows the limit allows.
+    /// Adds a chunk; the limit must allow all of its rows.
     fn take(&mut self, list: &List, chunk: &Chunk) {
         self.rows += u64::from(chunk.rows);
         self.bytes += list.plain_bytes(chunk);
@@ -56,25 +56,25 @@ impl Page {
 
     /// The place of its next chunk.
     fn place(&self, list: &Arc<List>, cursor: Cursor) -> Place {
-        // A chunk surely larger than the limit is not worth loading whole.
+        // A chunk that is surely larger than the limit is not loaded whole.
         let least = u64::from(list.resource().options().sizes.rows / 4);
         let cut = if self.left() < least { self.left() as u32 } else { 0 };
         Place::new(Arc::clone(list), cursor, cut).asked_by(self.demand.clone())
     }
 
-    /// Whether the limit allows all rows of a chunk.
+    /// Whether the limit allows all rows of this chunk.
     fn fits(&self, chunk: &Chunk) -> bool {
         u64::from(chunk.rows) <= self.left()
     }
 
-    /// The same place, cut where the limit ends the page: what to ask for where a chunk does not
+    /// The same place, cut where the limit ends the page. Asked for where a whole chunk does not
     /// fit.
     fn cut_off(&self, place: &Place) -> Place {
-        // It holds fewer rows than a chunk.
+        // That is fewer rows than a chunk has.
         place.cut_at(u32::try_from(self.left()).unwrap_or(u32::MAX))
     }
 
-    /// Takes in its next chunk.
+    /// Fetches and adds the page's next chunk.
     async fn next(&mut self, loader: &Arc<Loader>, list: &Arc<List>, cursor: Cursor) -> Result<Found> {
         let place = self.place(list, cursor);
         self.cut = place.is_cut();
@@ -88,7 +88,7 @@ impl Page {
         Ok(found)
     }
 
-    /// Takes in its next chunk, if that is in memory.
+    /// Adds the page's next chunk, if that is in memory.
     pub(super) fn peek(&mut self, loader: &Loader, list: &Arc<List>, cursor: Cursor) -> Option<Found> {
         let place = self.place(list, cursor);
         self.cut = place.is_cut();
@@ -102,10 +102,11 @@ impl Page {
         found
     }
 
-    /// Where to look whether any row is behind it, once its limit has ended it; `None` where that
+    /// Once the limit has ended the page: the place to ask whether a row follows. `None` where that
     /// is known already.
     ///
-    /// A chunk that was cut knows it. One whose last row happens to be the page's may end where its
+    /// A chunk that was cut knows it. A chunk whose last row is also the page's last may end only
+    /// because its read did. Then the first chunk of the next page tells.
     /// read ended: then the first chunk of the page behind it tells.
     pub(super) fn unsure(&self, list: &Arc<List>, next: &Cursor) -> Option<Place> {
         let unsure = self.left() == 0 && !self.cut;
@@ -114,10 +115,10 @@ impl Page {
 }
 
 impl Stream {
-    /// Lines up the page that begins here, whole, and finds out where the list goes on.
+    /// Lines up the whole page that begins here, and finds out where the list goes on.
     ///
     /// # Errors
-    /// When a chunk cannot be had: no page is better than one that ends there without a word.
+    /// When a chunk cannot be had: no page is better than one that ends early without saying so.
     pub(super) async fn gather(&mut self, after: Cursor, limit: u64) -> Result<()> {
         let mut page = Page::new(limit, self.demand.clone());
         let mut next = Some(after).filter(|_| limit > 0);
@@ -132,7 +133,7 @@ impl Stream {
             if next.as_ref().is_some_and(|next| !self.way.goes_on_to(next)) {
                 return Err(round::forget(Arc::clone(&self.loader), Arc::clone(&self.list)).await);
             }
-            // Without room for more the page ends early, but never without a row.
+            // Without room for more, the page ends early, but never without a row.
             if page.is_full() || !self.held.take(found.chunk.body.len()) {
                 break;
             }

@@ -1,8 +1,9 @@
-//! Chunks that lead back to one where a stream was before.
+//! Detects chunks that lead back to a place that the stream has passed.
 //!
-//! Each chunk says where the next begins, always behind itself in the list's order, so that no list
-//! goes round. Stored chunks that were forged, or put together from several lists, can: the stream
-//! would never end. Only the database knows the order, but that a place comes again is seen here.
+//! Each chunk says where the next one begins, always further on in the list's order, so no list
+//! goes round. But stored chunks that were forged, or mixed up from several lists, can; such a
+//! stream would never end. Only the database knows the order, but a place that comes twice is seen
+//! here.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,13 +14,13 @@ use crate::{
     loader::Loader,
 };
 
-/// Forgetting the chunks takes so long at most; then the stream ends all the same.
+/// Forgetting the chunks takes at most this long; then the stream ends anyway.
 const FORGETTING: Duration = Duration::from_secs(3);
 
-/// The way that a stream has taken, in constant memory (Brent, An improved Monte Carlo
-/// factorization algorithm, BIT 20, 1980): each place is compared with one that was passed before,
-/// and that is replaced after 1, 2, 4, … places. Where `n` different places lead into a round, it
-/// is found after at most `3 n` steps.
+/// The places that a stream has passed, in constant memory (Brent, An improved Monte Carlo
+/// factorization algorithm, BIT 20, 1980). Each place is compared with one noted before; after 1,
+/// 2, 4, … places the noted one is replaced. Where `n` different places lead into a round, the
+/// round is found after at most `3 n` steps.
 #[derive(Clone, Debug)]
 pub(super) struct Way {
     passed: Cursor,
@@ -28,12 +29,12 @@ pub(super) struct Way {
 }
 
 impl Way {
-    /// From the place where a stream begins.
+    /// A way from the place where a stream begins.
     pub(super) fn from(start: Cursor) -> Way {
         Way { passed: start, steps: 0, replaced_after: 1 }
     }
 
-    /// Goes on to the next place; false where that was passed before.
+    /// Goes on to the next place. False if a repeat is seen.
     pub(super) fn goes_on_to(&mut self, next: &Cursor) -> bool {
         if *next == self.passed {
             return false;
@@ -49,8 +50,8 @@ impl Way {
     }
 }
 
-/// Forgets all chunks of the list's resource, since nobody can tell which of them are wrong, and
-/// gives the failure that ends the stream: who asks again gets rows from the source.
+/// Forgets all chunks of the list's resource, since nobody can tell which are wrong, and returns
+/// the error that ends the stream. The next request gets rows from the source.
 pub(super) async fn forget(loader: Arc<Loader>, list: Arc<List>) -> Error {
     let resource = list.resource();
     loader.metrics().damaged.inc();

@@ -1,4 +1,4 @@
-//! Lists that are all in memory: they go out with their length, or at least without a look-up for
+//! Lists that are all in memory. They are sent with their length, or at least without a look-up for
 //! each chunk.
 
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use crate::{
     survey::{self, Behind},
 };
 
-/// What is known of a stream that nobody has begun: where its first chunk would come from, its
-/// length, and where its limit ends it.
+/// What is known of a stream before it begins: where its first chunk would come from, its length,
+/// and where its limit ends it.
 #[derive(Debug, Default)]
 pub(crate) struct Glimpse {
     pub(crate) first: Option<Provenance>,
@@ -24,7 +24,7 @@ pub(crate) struct Glimpse {
 }
 
 impl Stream {
-    /// What the head of the response would say, as far as it is known without any work.
+    /// What the head of the response would say, as far as that is known without a load.
     pub(crate) fn glimpse(loader: &Loader, ask: &Ask) -> Glimpse {
         let list = &ask.list;
         let mut page = ask.limit.map(|limit| Page::new(limit, Demand::default()));
@@ -44,7 +44,7 @@ impl Stream {
             bytes += list.frames(&chunk, rows > 0).iter().map(Bytes::len).sum::<usize>();
             rows += u64::from(chunk.rows);
 
-            // Where chunks lead back, GET fails.
+            // Where chunks lead back, a GET fails.
             if chunk.next.as_ref().is_some_and(|next| !way.goes_on_to(next)) {
                 return glimpse;
             }
@@ -71,7 +71,7 @@ impl Stream {
         glimpse
     }
 
-    /// Lines up the first chunk of a whole list, and with it all others where they are at hand.
+    /// Lines up the first chunk of a whole list; with it all others, if they are at hand.
     pub(super) fn take_whole(&mut self, first: Found) {
         match self.list.survey().behind(&first.chunk, self.loader.now()) {
             Behind::All(rest) if self.hold_all(rest.iter()) => self.take_all(&first, &rest),
@@ -87,7 +87,8 @@ impl Stream {
                 }
             }
             _ => {
-                // A list with filters is made for each request: nobody would find a note.
+                // A list with filters is made anew for each request: nobody would find a note on
+                // it.
                 let noted = self.list.conditions().is_empty().then(|| Arc::clone(&first.chunk));
                 self.take(first);
                 self.measure(noted.as_ref());
@@ -95,7 +96,7 @@ impl Stream {
         }
     }
 
-    /// Lines up a list of which all is at hand and fresh.
+    /// Lines up a list whose chunks are all at hand and fresh.
     fn take_all(&mut self, first: &Found, rest: &[Arc<Chunk>]) {
         self.frames.reserve(2 * rest.len() + 3);
         self.note(first.provenance);
@@ -109,9 +110,9 @@ impl Stream {
         self.length = Some(self.lined_up() as u64);
     }
 
-    /// Finds out whether all the rest is at hand; if so, it is lined up and the body's length is
-    /// known. `first` is the first chunk where the whole list is asked for: what is found behind it
-    /// is noted.
+    /// Finds out whether the rest of the list is at hand. If so, lines it up; then the body's
+    /// length is known. `first` is the first chunk, if the whole list is asked for: what follows it
+    /// is then noted.
     pub(super) fn measure(&mut self, first: Option<&Arc<Chunk>>) {
         let rest = match self.rest_at_hand() {
             Rest::All(rest) => rest,
@@ -144,12 +145,13 @@ impl Stream {
         self.length = Some(self.lined_up() as u64);
     }
 
-    /// Takes room in the budget for the chunks behind the first; false where there is none.
+    /// Reserves room in the budget for the chunks behind the first; false if there is too little.
     fn hold_all<'a>(&mut self, rest: impl Iterator<Item = &'a Arc<Chunk>>) -> bool {
         self.held.take(rest.map(|chunk| chunk.body.len()).sum())
     }
 
-    /// Notes what is at hand behind the first chunk, until the oldest of it is not fresh any more.
+    /// Notes the chunks at hand behind the first one. The note holds until the oldest of them is
+    /// not fresh any more.
     fn note_behind<'a, R>(&self, first: &'a Arc<Chunk>, rest: R, all: bool)
     where
         R: ExactSizeIterator<Item = &'a Arc<Chunk>> + Clone,
@@ -159,8 +161,8 @@ impl Stream {
         self.list.survey().note(first, rest, all, self.loader.now(), oldest.saturating_add(ttl));
     }
 
-    /// Notes a list that is too much to be gathered, as far as it is at hand and fresh, and goes
-    /// along that; `rest` is what is known behind the first chunk.
+    /// Notes a list that is too large to be gathered, as far as it is at hand and fresh, and
+    /// follows that note. `rest` is what is known behind the first chunk.
     fn note_trail(&mut self, first: &Arc<Chunk>, rest: Vec<(Option<Place>, Found)>) {
         let fresh = |found: Found| matches!(found.provenance, Provenance::Fresh(_)).then_some(found.chunk);
         let behind = |chunk: &Arc<Chunk>| {
@@ -182,7 +184,7 @@ impl Stream {
         }
     }
 
-    /// The chunks from here to the end of the list, if all of them are in memory.
+    /// The chunks from here to the end of the list, if all are in memory.
     fn rest_at_hand(&self) -> Rest {
         let mut rest = vec![];
         let mut bytes = self.lined_up();
@@ -213,12 +215,13 @@ impl Stream {
     }
 }
 
-/// What is in memory of the rest of a list; a place beside each chunk that was not asked for yet.
+/// What is in memory of the rest of a list. A chunk comes with its place if it was looked up just
+/// now.
 enum Rest {
     /// All of it.
     All(Vec<(Option<Place>, Found)>),
-    /// Its beginning, which is too much already.
+    /// Its beginning, which is too large already.
     TooLong(Vec<(Option<Place>, Found)>),
-    /// Not all.
+    /// Not all of it.
     Unknown,
 }
