@@ -9,7 +9,7 @@ use crate::cursor::Cursor;
 /// The version of the stored form.
 pub(crate) const FORM: char = '3';
 
-/// Where in a key the cursor stands that the chunk starts at.
+/// The offset in a key of the cursor that the chunk starts at.
 const PLACE: usize = 48 + 4;
 
 /// What a chunk is stored under: everything that shapes its bytes.
@@ -77,15 +77,15 @@ pub struct Chunk {
     pub rows: u32,
     /// Where the next chunk starts; `None` when the list ends here.
     pub next: Option<Cursor>,
-    /// The rows, as a format wrote them, each behind what stands between two of them (a body's
-    /// first row goes out without that); or a piece of a content coding that decodes to the rows
-    /// with nothing before the first.
+    /// The rows, as a format wrote them. Each row begins with what separates two rows; a body's
+    /// first row is sent without that. Or, for a coded chunk, a piece of a content coding: it
+    /// decodes to the rows, with no separator before the first.
     pub body: Bytes,
-    /// Of what a coded body decodes to; `None` where it is not coded.
+    /// The checksum of what a coded body decodes to; `None` if it is not coded.
     pub(crate) plain: Option<Sum>,
 }
 
-/// CRC-32 (IEEE) and length of some bytes.
+/// The CRC-32 (IEEE) and the length of some bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sum {
     /// The checksum.
@@ -100,7 +100,7 @@ impl Sum {
         Sum { crc: crc32fast::hash(bytes), bytes: bytes.len() as u64 }
     }
 
-    /// Takes in what follows.
+    /// Appends the sum of the bytes that follow.
     pub(crate) fn add(&mut self, next: &Sum) {
         let hasher = |sum: &Sum| crc32fast::Hasher::new_with_initial_len(sum.crc, sum.bytes);
         let mut all = hasher(self);
@@ -110,8 +110,8 @@ impl Sum {
 }
 
 impl Chunk {
-    /// So many rows as a format wrote them, the first read at `loaded_at`; `next` is where the list
-    /// goes on.
+    /// `rows` rows as a format wrote them, the first read at `loaded_at`. The list goes on at
+    /// `next`.
     pub fn new(key: ChunkKey, loaded_at: u64, rows: u32, next: Option<Cursor>, body: Bytes) -> Chunk {
         Chunk { key, loaded_at, rows, next, body, plain: None }
     }

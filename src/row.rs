@@ -22,7 +22,7 @@ use crate::{
     flaw::Flaws,
 };
 
-/// One value of a row, borrowed from where the driver left it.
+/// One value of a row, borrowed from the driver's memory.
 ///
 /// Values are typed one by one, not by column: SQLite types each value by itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,39 +30,40 @@ use crate::{
 pub enum Value<'a> {
     /// SQL's NULL.
     Null,
-    /// A truth value.
+    /// True or false.
     Bool(bool),
     /// A whole number, exact.
     Integer(i64),
     /// A double. Formats write NaN and the infinities as NULL.
     Real(f64),
-    /// A number as its decimal digits, exact at any size. Formats write what is no number of JSON
-    /// (NaN, the infinities) as NULL.
+    /// A number as its decimal digits, exact at any size. Formats write NaN and the infinities as
+    /// NULL.
     Decimal(&'a [u8]),
-    /// Text, as the database holds it: UTF-8 is expected, not guaranteed.
+    /// Text, as the database holds it. It should be UTF-8, but need not be.
     Text(&'a [u8]),
     /// Bytes that are not text.
     Blob(&'a [u8]),
-    /// A JSON text of the database, to be embedded if it is valid, else shown as text.
+    /// A JSON text from the database. Formats embed it if it is valid, else write it as text.
     Json(&'a [u8]),
-    /// JSON that its source has written itself, valid and on one line, with what could not be
-    /// written as it was: it is embedded as it is.
+    /// JSON that the source has written, valid and on one line, with the flaws of values in it.
+    /// Formats embed it as it is.
     Encoded(&'a [u8], Flaws),
-    /// A value that has no form here: one that the driver's bytes do not tell, or that the database
-    /// itself cannot make JSON. With it comes the database's own text, where there is one.
+    /// A value that this crate has no type for: the driver's bytes do not tell it, or the database
+    /// cannot make JSON of it. It holds the database's own text, if there is one.
     ///
-    /// Formats write the text or NULL, and say so ([`Flaw::NoForm`](crate::source::Flaw::NoForm)).
-    /// In a key it is a failure, since a NULL there would lose rows.
+    /// Formats write the text or NULL, and report it
+    /// ([`Flaw::NoForm`](crate::source::Flaw::NoForm)). In a key it is an error, since a NULL there
+    /// would lose rows.
     Formless(Option<&'a [u8]>),
-    /// A value that is not read, since it or its row is larger than a row may be
-    /// ([`RowBounds`](crate::source::RowBounds)). Formats write NULL, and say so
-    /// ([`Flaw::TooLarge`](crate::source::Flaw::TooLarge)). In a key it is a failure.
+    /// A value that was not read, because it or its row is larger than a row may be
+    /// ([`RowBounds`](crate::source::RowBounds)). Formats write NULL and report it
+    /// ([`Flaw::TooLarge`](crate::source::Flaw::TooLarge)). In a key it is an error.
     TooLarge,
-    /// The values of a column whose [`Shape`] is not [`Shape::Scalar`], row after row.
+    /// The values of a column whose [`Shape`] is not [`Shape::Scalar`], one after the other.
     List(&'a [Value<'a>]),
 }
 
-/// How the values of a column are to be read.
+/// How to read the values of a column.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Shape {
@@ -70,18 +71,18 @@ pub enum Shape {
     Scalar,
     /// A [`Value::List`] of single values.
     List,
-    /// A [`Value::List`] with one value for each name, or [`Value::Null`].
+    /// A [`Value::List`] with one value for each name; or [`Value::Null`].
     Object(Vec<String>),
-    /// A [`Value::List`] that repeats the names: value `i` belongs to name `i % names.len()`.
+    /// A [`Value::List`] of several objects: value `i` belongs to name `i % names.len()`.
     Objects(Vec<String>),
 }
 
-/// A column of a source or a member of a format's rows: its name and the shape of its values.
+/// A column of a source, or a member of a format's rows: its name and the shape of its values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
-    /// The name, as it stands in the output.
+    /// The name in the output.
     pub name: String,
-    /// How its values are to be read.
+    /// How to read its values.
     pub shape: Shape,
 }
 
@@ -92,15 +93,15 @@ impl Column {
     }
 }
 
-/// One member of a resource's rows, and where it comes from.
+/// One member of a resource's rows, and its origin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Field {
-    /// The source's column with this index, as it is.
+    /// The source's column with this index, unchanged.
     Column(usize),
     /// An absolute URL: the request's scheme and host, then these parts.
     Link(Vec<Part>),
-    /// The row's cursor, sealed: what `after` takes to go on behind it.
+    /// The row's sealed cursor: with it as `after`, the list goes on behind this row.
     Cursor,
 }
 
@@ -111,21 +112,19 @@ pub(crate) type Fields = Vec<(String, Field)>;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Part {
-    /// Text that stands as it is.
+    /// Literal text.
     Literal(String),
     /// The value of the source's column with this index, percent-encoded.
     Column(usize),
 }
 
-/// The failure of a list in which two rows have the same key: it could not be cut between them
-/// without losing one.
+/// The error of a list in which two rows have the same key: a cut between them would lose one.
 pub(crate) fn repeated_key() -> Error {
     Error::new(Kind::Data, "two rows have the same key, so that the list cannot be cut without losing one")
         .remedy("name columns that tell the rows apart with `key`")
 }
 
-/// The failure of a list in whose key, or in the column of a join, stands a value that cannot be
-/// read.
+/// The error of a list with an unreadable value in its key, or in the column of a join.
 pub(crate) fn unreadable_key() -> Error {
     Error::new(Kind::Data, "a column of the order or of a join holds a value that cannot be read")
         .remedy("order or join by another column, or by a view that casts it: without its value rows would be lost")

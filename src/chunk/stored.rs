@@ -18,8 +18,8 @@
 //! ```
 //!
 //! The *sections* are room for what later versions know of a chunk: each is its kind (u16), its
-//! length (u32) and so many bytes. Servers pass over kinds that they do not know. The *tag* is the
-//! id of a key (16 bytes) and the HMAC-SHA-256 (RFC 2104) under that key of all from byte 8 to the
+//! length (u32) and that many bytes. Servers skip kinds that they do not know. The *tag* is the id
+//! of a key (16 bytes), then the HMAC-SHA-256 (RFC 2104) under that key of all bytes from 8 to the
 //! tag.
 //!
 //! The version stands in the names of a shared store too ([`FORM`]), so that servers of two
@@ -46,7 +46,8 @@ const TAG: usize = ID + 32;
 const SECTION_HEAD: usize = 2 + 4;
 
 impl Chunk {
-    /// The stored form; with a secret, such that only servers which know it can have made it.
+    /// The stored form. With a secret, it is tagged: only a server with the secret can have made
+    /// it.
     pub fn seal(&self, secret: Option<&Secret>) -> Bytes {
         let next = self.next.as_ref().map_or(&[][..], |next| next.canonical());
         let keys = secret.map(Secret::newest);
@@ -79,8 +80,8 @@ impl Chunk {
         out.freeze()
     }
 
-    /// Reads a stored form back; `None` where there is a secret and none of its keys has sealed it,
-    /// as while servers get a new one. The body is a slice of `bytes`, not a copy.
+    /// Reads a stored form. `None` if there is a secret and none of its keys made the tag, as while
+    /// servers get a new secret. The body is a slice of `bytes`, not a copy.
     ///
     /// # Errors
     /// [`Kind::Data`] when it was cut, altered, is of another version, or is not the chunk of
@@ -147,7 +148,7 @@ fn damaged(why: &str) -> Error {
     Error::new(Kind::Data, format!("a stored chunk {why}"))
 }
 
-/// That each section is as long as it says.
+/// Checks that each section is as long as it says.
 fn check_sections(mut bytes: &[u8]) -> Result<()> {
     while !bytes.is_empty() {
         let (head, rest) = bytes.split_at_checked(SECTION_HEAD).ok_or_else(|| damaged("has a section cut short"))?;
@@ -163,10 +164,10 @@ fn mac(keys: &Keys, bytes: &[u8]) -> Hmac<Sha256> {
     mac
 }
 
-/// Whether a key of the secret's made the tag; false where it has none of their ids.
+/// Whether one of the secret's keys made the tag; false if the tag has none of their ids.
 ///
 /// # Errors
-/// [`Kind::Data`] where the tag has the id of a key that did not make it.
+/// [`Kind::Data`] if the tag has the id of one of the keys, but that key did not make it.
 fn is_authentic(secret: &Secret, bytes: &[u8], tag: &[u8]) -> Result<bool> {
     let Some((id, code)) = tag.split_at_checked(ID) else { return Ok(false) };
     let Some(keys) = secret.keys().iter().find(|keys| keys.id_of_chunks == id) else { return Ok(false) };
@@ -236,7 +237,7 @@ mod tests {
 
     #[test]
     fn an_entry_of_the_form_before_is_refused() {
-        // As version 0.2.0 wrote it: its key, cursor and body are right.
+        // The form of version 0.2.0, with the right key, cursor and body.
         let key = chunk(1, true, vec![]).key;
         let mut old = b"ckf2".to_vec();
         old.extend([0; 4]);
@@ -258,7 +259,7 @@ mod tests {
         assert_eq!(read(&stored, &["b", "a"]).unwrap(), Some(chunk.clone()), "a secret is replaced step by step");
         assert_eq!(open(&stored, &chunk.key).unwrap(), chunk, "and taken away");
 
-        // While servers get one, or another, they load themselves and say nothing.
+        // While servers get a first or a new secret, they load chunks themselves and log nothing.
         assert_eq!(read(&stored, &["b"]).unwrap(), None);
         assert_eq!(read(&chunk.seal(None), &["a"]).unwrap(), None);
 

@@ -1,4 +1,5 @@
-//! Rows on their way from a source to formats: owned and packed, so that several may encode them.
+//! Rows on their way from a source to formats. They are owned and packed, so that several formats
+//! can encode them.
 
 use std::{any::Any, fmt, ops::Range, sync::Arc};
 
@@ -19,27 +20,27 @@ use crate::error::{Error, Kind, Result};
 /// ```
 #[derive(Clone)]
 pub struct RowBatch {
-    /// How many of a row's values, the first ones, are its key.
+    /// How many of a row's values are its key; they come first.
     key: usize,
     rows: ValueBuffer,
-    /// The values of all lists, in the order of the rows.
+    /// The values of all list values, in the order of the rows.
     items: Vec<Slot>,
-    /// What counts the memory that it takes.
+    /// Keeps the batch's memory counted until it is dropped.
     counted: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl RowBatch {
-    /// No rows yet, of so many order columns and so many columns.
+    /// An empty batch, for rows of `key` order columns and `columns` columns.
     pub fn new(key: usize, columns: usize) -> RowBatch {
         RowBatch::of(key, ValueBuffer::new(key + columns), vec![])
     }
 
-    /// The rows of a buffer, in each of which the first `key` values are the key.
+    /// The rows of a buffer. The first `key` values of each are its key.
     pub(crate) fn of(key: usize, rows: ValueBuffer, items: Vec<Slot>) -> RowBatch {
         RowBatch { key, rows, items, counted: None }
     }
 
-    /// The same rows, which hold what counts their memory until the last of them is dropped.
+    /// The same rows; the batch holds `counted` until it is dropped.
     pub(crate) fn counted_by(self, counted: Arc<dyn Any + Send + Sync>) -> RowBatch {
         RowBatch { counted: Some(counted), ..self }
     }
@@ -53,8 +54,9 @@ impl RowBatch {
     /// is NULL.
     ///
     /// # Errors
-    /// [`Kind::Internal`] where these are not as many as the batch has columns; [`Kind::Data`]
-    /// where the batch would hold more than 4 GiB. The batch is of no use then.
+    /// [`Kind::Internal`] if there are more or fewer values than the batch has columns;
+    /// [`Kind::Data`] if the batch would hold more than 4 GiB. The batch must not be used after
+    /// that.
     pub fn push(&mut self, key: &[Value<'_>], values: &[Value<'_>]) -> Result<()> {
         if key.len() != self.key || key.len() + values.len() != self.rows.width {
             return Err(not_as_many());
@@ -77,10 +79,10 @@ impl RowBatch {
         Ok(())
     }
 
-    /// That its rows have so many order columns and so many columns.
+    /// Checks that its rows have this many order columns and columns.
     ///
     /// # Errors
-    /// [`Kind::Internal`] where they have not.
+    /// [`Kind::Internal`] if they have not.
     pub(crate) fn check(&self, key: usize, columns: usize) -> Result<()> {
         if self.key == key && self.rows.width == key + columns { Ok(()) } else { Err(not_as_many()) }
     }
@@ -90,7 +92,7 @@ impl RowBatch {
         self.rows.count()
     }
 
-    /// Whether it has none.
+    /// Whether it has no row.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -100,13 +102,13 @@ impl RowBatch {
         self.rows.weight() + self.items.len() * size_of::<Slot>()
     }
 
-    /// Calls `take` with each of some rows, in order: its key, and the values of its columns.
+    /// Calls `take` with each row of a range, in order: its key, and the values of its columns.
     ///
     /// # Errors
-    /// That of `take`, after which no other row is given.
+    /// The error of `take`, after which no further row is given.
     ///
     /// # Panics
-    /// Where there are not so many rows.
+    /// If the batch has fewer rows.
     pub fn each(
         &self,
         rows: Range<usize>,
@@ -115,7 +117,7 @@ impl RowBatch {
         let width = self.rows.width;
         let slots = &self.rows.slots[rows.start * width..rows.end * width];
 
-        // The lists of neighbouring rows lie beside each other.
+        // Adjacent rows have adjacent lists.
         let bounds =
             slots.iter().filter_map(|slot| if let Slot::List(from, to) = slot { Some((*from, *to)) } else { None });
         let items = bounds.reduce(|all, list| (all.0, list.1)).unwrap_or((0, 0));
@@ -148,7 +150,7 @@ fn not_as_many() -> Error {
     Error::new(Kind::Internal, "a source gave a row that has not as many values as columns")
 }
 
-/// A list of the items from one to before another.
+/// A list of the items from `from` up to but not including `to`.
 ///
 /// # Errors
 /// As [`ValueBuffer::close`].
@@ -159,7 +161,7 @@ pub(crate) fn list(from: usize, to: usize) -> Result<Slot> {
     }
 }
 
-/// Where a source puts its rows, in order, as it reads them.
+/// Takes a source's rows, in order, as the source reads them.
 pub trait RowSink: Send {
     /// Takes the next rows.
     ///

@@ -1,4 +1,4 @@
-//! Values copied out of a driver, row after row: their bytes lie in one buffer.
+//! Values copied out of a driver, row after row, with their bytes in one buffer.
 
 use super::Value;
 use crate::{
@@ -24,13 +24,13 @@ pub(crate) enum Slot {
     Bytes(Form, u32, u32),
     /// A value that cannot be read.
     Unreadable,
-    /// A value that is not read, since it or its row is too large.
+    /// A value that was not read, because it or its row is too large.
     TooLarge,
-    /// Values of a [`RowBatch`](super::RowBatch)'s items, from one to before another.
+    /// A range of the items of a [`RowBatch`](super::RowBatch); the end is not included.
     List(u32, u32),
 }
 
-/// What bytes of the buffer are.
+/// The type of a value whose bytes are in the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Text,
@@ -38,12 +38,12 @@ pub(crate) enum Form {
     Blob,
     Decimal,
     Encoded(Flaws),
-    /// The database's own text of a value that has no form here.
+    /// The database's own text of a value that this crate has no type for.
     Formless,
 }
 
 impl Slot {
-    /// The same value, whose bytes have moved so far.
+    /// The same value, with its bytes moved by this much.
     pub(crate) fn moved(self, by: u32) -> Slot {
         match self {
             Slot::Bytes(form, from, to) => Slot::Bytes(form, from + by, to + by),
@@ -52,7 +52,7 @@ impl Slot {
     }
 }
 
-/// The failure of a run whose values' places are beyond what a [`Slot`] holds.
+/// The error of a run with more bytes than a [`Slot`] can address.
 pub(super) fn too_much() -> Error {
     Error::new(Kind::Data, "a run of rows holds more than 4 GiB").remedy("leave out the column with the huge values")
 }
@@ -62,7 +62,7 @@ impl ValueBuffer {
         ValueBuffer { width, slots: vec![], bytes: vec![] }
     }
 
-    /// One value, which has no bytes.
+    /// One value without bytes.
     pub(crate) fn of(slot: Slot) -> ValueBuffer {
         ValueBuffer { slots: vec![slot], ..ValueBuffer::new(1) }
     }
@@ -78,7 +78,7 @@ impl ValueBuffer {
         self.close(form, from)
     }
 
-    /// Adds as the next value what was written to the buffer since it was `from` bytes long.
+    /// Adds a value: its bytes are those written to the buffer since it was `from` bytes long.
     pub(crate) fn close(&mut self, form: Form, from: usize) -> Result<(), Error> {
         match (u32::try_from(from), u32::try_from(self.bytes.len())) {
             (Ok(from), Ok(to)) => {
@@ -89,7 +89,7 @@ impl ValueBuffer {
         }
     }
 
-    /// Adds a single value; a list is NULL.
+    /// Adds a single value; a list becomes NULL.
     ///
     /// # Errors
     /// As [`close`](ValueBuffer::close).
@@ -113,7 +113,7 @@ impl ValueBuffer {
         Ok(())
     }
 
-    /// Appends bytes to the buffer, for [`Slot`]s that are moved by what this gives.
+    /// Appends bytes to the buffer. Returns by how much [`Slot`]s of these bytes are to be moved.
     ///
     /// # Errors
     /// As [`close`](ValueBuffer::close).
@@ -146,7 +146,7 @@ impl ValueBuffer {
         }
     }
 
-    /// Adds a value of other rows.
+    /// Adds a value of another buffer.
     ///
     /// # Errors
     /// As [`close`](ValueBuffer::close).
@@ -172,7 +172,8 @@ impl ValueBuffer {
         Ok(held)
     }
 
-    /// Says of a column that its texts are the database's own, of values that have no form here.
+    /// Marks the texts of a column as the database's own, of values that this crate has no type
+    /// for.
     pub(crate) fn mark_formless(&mut self, column: usize) {
         for slot in self.slots.iter_mut().skip(column).step_by(self.width) {
             if let Slot::Bytes(form, ..) = slot {
@@ -181,7 +182,7 @@ impl ValueBuffer {
         }
     }
 
-    /// Says of a column that its values cannot be read.
+    /// Marks all values of a column as unreadable.
     pub(crate) fn mark_unreadable(&mut self, column: usize) {
         let width = self.width;
         self.slots.iter_mut().skip(column).step_by(width).for_each(|slot| *slot = Slot::Unreadable);
@@ -192,12 +193,12 @@ impl ValueBuffer {
         self.bytes.len() + self.slots.len() * size_of::<Slot>()
     }
 
-    /// Forgets all rows but the first ones.
+    /// Drops all rows but the first `rows`.
     pub(crate) fn truncate(&mut self, rows: usize) {
         self.slots.truncate(rows * self.width);
     }
 
-    /// Forgets all rows, and keeps the memory.
+    /// Drops all rows, and keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.slots.clear();
         self.bytes.clear();

@@ -12,12 +12,12 @@ use super::{Column, RowBatch, Value};
 use crate::error::{Error, Kind, Result};
 
 impl RowBatch {
-    /// Adds a row that is a JSON object already: the members that are named as the columns are,
-    /// each as it stands; one that is missing is NULL, others are left out. A string is text, so
-    /// that CSV shows it bare.
+    /// Adds a row that is a JSON object already. Each column takes the member of its name, as it
+    /// stands; a missing one is NULL, and other members are left out. A string becomes text, so
+    /// that CSV shows it without JSON's quotes.
     ///
     /// # Errors
-    /// [`Kind::Data`] where it is no JSON object; those of [`push`](RowBatch::push).
+    /// [`Kind::Data`] if it is no JSON object; else as [`push`](RowBatch::push).
     pub fn push_object(&mut self, key: &[Value<'_>], columns: &[Column], object: &str) -> Result<()> {
         let members: Members<'_> = serde_json::from_str(object).map_err(unwritable)?;
         let raw: Vec<Option<&str>> = columns.iter().map(|column| members.raw(&column.name)).collect();
@@ -35,12 +35,12 @@ impl RowBatch {
     }
 }
 
-/// The failure of a row that serde cannot write, or that is no object.
+/// The error of a row that serde cannot write, or that is no object.
 pub(crate) fn unwritable(error: serde_json::Error) -> Error {
     Error::new(Kind::Data, "a row cannot be written as a JSON object").caused_by(error)
 }
 
-/// The members of a JSON object, as they stand in its text.
+/// The members of a JSON object, each with its JSON text.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl Members<'_> {

@@ -1,5 +1,5 @@
-//! Circuit breakers: what fails is left alone, and tried now and then (half-open; Nygard, *Release
-//! It!*, 2007).
+//! Circuit breakers: after several failures in a row a machine is left alone, and one call now and
+//! then tries it (half-open; Nygard, *Release It!*, 2007).
 
 use std::{
     future::Future,
@@ -16,12 +16,12 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// So many failures one after the other, and it rests.
+/// After this many failures in a row the machine is left alone ("rests").
 const FAILURES: u32 = 5;
 const SHORTEST_REST: u64 = 500;
 const LONGEST_REST: u64 = 4_000;
 
-/// Whether a machine answers, and whether it takes writes. Each has a breaker of its own, since a
+/// Whether a machine answers, and whether it takes writes. Each has its own breaker, since a
 /// machine that refuses writes can still be read.
 pub(super) struct Health {
     answers: Breaker,
@@ -45,25 +45,25 @@ impl Default for Health {
 }
 
 impl Health {
-    /// A call that writes nothing, unless the machine rests.
+    /// Makes a call that only reads, unless the machine rests.
     pub(super) async fn read<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         let pass = self.answers.enter(Kind::Unavailable)?;
         let answer = call.await;
 
-        // Any answer says that the machine is there, a refusal too.
+        // Any answer, even a refusal, shows that the machine is there.
         let failure = answer.as_ref().err().filter(|error| is_failure(error));
         pass.leave(failure);
         answer
     }
 
-    /// A call that writes, unless the machine or writes to it rest.
+    /// Makes a call that writes, unless the machine rests, or only writes to it do.
     pub(super) async fn write<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         let pass = self.takes.enter(Kind::Refused)?;
         self.written(pass, call).await
     }
 
-    /// A call that writes, unless the machine rests: somebody waits for it, so it is tried though
-    /// other writes were refused lately.
+    /// Makes a call that writes, unless the machine rests. Somebody waits for this write, so it is
+    /// tried even if other writes were refused lately.
     pub(super) async fn insist<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         let pass = Pass { breaker: &self.takes, probes: false };
         self.written(pass, call).await
@@ -72,7 +72,7 @@ impl Health {
     async fn written<T>(&self, pass: Pass<'_>, call: impl Future<Output = Result<T>>) -> Result<T> {
         let answer = self.read(call).await;
 
-        // A machine that does not answer says nothing of whether it takes writes.
+        // No answer at all does not tell whether the machine takes writes.
         match &answer {
             Ok(_) => pass.leave(None),
             Err(error) if error.kind() == Kind::Refused => pass.leave(Some(error)),
@@ -81,12 +81,12 @@ impl Health {
         answer
     }
 
-    /// Whether calls are kept from the machine, but for one now and then.
+    /// Whether calls are kept from the machine, except one now and then.
     pub(super) fn rests(&self) -> bool {
         self.answers.is_open()
     }
 
-    /// Whether it has rested for long enough, and nobody is trying it yet.
+    /// Whether its rest is over and no call tries it yet.
     #[cfg(feature = "memcached")]
     pub(super) fn may_be_tried(&self) -> bool {
         self.answers.rest_is_over() && !self.answers.probing.load(Ordering::Relaxed)
@@ -94,7 +94,7 @@ impl Health {
 }
 
 impl FarState {
-    /// How so many machines fare.
+    /// The state of these machines together.
     pub(super) fn of<'a>(machines: impl IntoIterator<Item = &'a Health>) -> FarState {
         let mut state = FarState::default();
         for health in machines {
@@ -110,20 +110,20 @@ fn is_failure(error: &Error) -> bool {
     matches!(error.kind(), Kind::Unavailable | Kind::Timeout | Kind::Internal)
 }
 
-/// Keeps calls from what failed several times in a row, and lets one through now and then.
+/// Stops calls after several failures in a row, and lets one through now and then.
 struct Breaker {
     words: Words,
-    /// Failures one after the other.
+    /// How many calls failed in a row.
     failures: AtomicU32,
-    /// The last of them.
+    /// The last failure.
     last: Mutex<Option<Error>>,
-    /// Until when nothing is asked, in milliseconds since `began`.
+    /// No call is made until then, in milliseconds since `began`.
     rests_until: AtomicU64,
     probing: AtomicBool,
     began: OnceLock<Instant>,
 }
 
-/// What a caller and the log are told.
+/// The messages for callers and for the log.
 struct Words {
     rests: &'static str,
     opens: &'static str,
@@ -154,8 +154,7 @@ impl Breaker {
         self.now() >= self.rests_until.load(Ordering::Relaxed)
     }
 
-    /// Lets a call through, or says why not: an error of this kind, with the last failure as its
-    /// cause.
+    /// Lets a call through, or refuses it: with an error of this kind, caused by the last failure.
     fn enter(&self, kind: Kind) -> Result<Pass<'_>> {
         if !self.is_open() {
             return Ok(Pass { breaker: self, probes: false });
@@ -173,15 +172,15 @@ impl Breaker {
     }
 }
 
-/// The right to make one call. Dropped without a word, as when nobody waits for the call any more,
-/// it says nothing of the machine, and another may probe.
+/// The right to make one call. If it is dropped without `leave`, as when the caller has gone, the
+/// call counts neither as success nor as failure, and another call may probe.
 struct Pass<'a> {
     breaker: &'a Breaker,
     probes: bool,
 }
 
 impl Pass<'_> {
-    /// Says how the call went.
+    /// Records whether the call failed.
     fn leave(self, failure: Option<&Error>) {
         let breaker = self.breaker;
         let Some(error) = failure else {

@@ -1,17 +1,16 @@
-//! Generations, as one process remembers them.
+//! What one process remembers of generations.
 //!
-//! The rule, for each place that remembers one: **a generation is forgotten only when no chunk of
-//! an older one can be found under it**. Otherwise a purge would be undone.
+//! The rule for each place that remembers a generation: **it is forgotten only when no chunk of an
+//! older generation can be found any more**. Otherwise forgetting would undo a purge.
 //!
-//! - In a store that servers share its name is kept without end: no server knows for how long the
-//!   others keep chunks. A store that loses the name all the same is told again by a server that
-//!   remembers it.
-//! - A server remembers it ([`Known`]) until the longest `keep` of the resource's chunks has gone
-//!   by since it was last asked for or last changed. By then chunks of an older generation have
-//!   faded, so that it may be lost in the store too; what the server holds near of the resource is
-//!   forgotten with it, since a purge would not be seen any more.
+//! - A shared store keeps the name of a generation without an end: no server knows for how long the
+//!   others keep chunks. If the store loses the name, a server that remembers it writes it again.
+//! - A server remembers it ([`Known`]) since it was last asked for or changed, for the longest
+//!   `keep` of the resource's chunks. By then chunks of older generations have expired, so the
+//!   store may lose the name too. The server then also drops the resource's chunks from its memory,
+//!   since it would not see a purge any more.
 //! - In memory (`Purges`, in `memory.rs`) a purge removes the chunks themselves. Only a load under
-//!   way could bring an older one back, and its generation is older than any that was forgotten.
+//!   way could bring an old chunk back, and its generation is older than any that was forgotten.
 
 use std::{
     collections::HashMap,
@@ -22,22 +21,22 @@ use std::{
 use super::{Generation, OnPurge};
 use crate::unpoisoned::Unpoisoned;
 
-/// For so long at least a resource is remembered: also one that is purged by a server which does
-/// not serve it.
+/// A resource is remembered for at least this long, even one that this server does not serve, if it
+/// is purged here.
 const LEAST: Duration = Duration::from_secs(600);
 
-/// The generations that a server knows of a store that it shares with others.
+/// The generations that a server knows of a shared store.
 #[derive(Default)]
 pub(super) struct Known {
     of: Mutex<HashMap<[u8; 16], Asked>>,
     on_purge: Mutex<Vec<OnPurge>>,
 }
 
-/// A resource that was asked for.
+/// A resource that this server has asked for.
 struct Asked {
-    /// `None` where the store has not said it yet.
+    /// `None` until the store has answered.
     generation: Option<Generation>,
-    /// The longest that chunks of it are kept.
+    /// The longest time for which its chunks are kept.
     keep: Duration,
     /// When it was last asked for, or changed.
     last: Instant,
@@ -48,7 +47,7 @@ impl Known {
         self.of.lock().unpoisoned()
     }
 
-    /// Calls `tell` with each resource whose generation becomes another or is forgotten.
+    /// Calls `tell` with each resource whose generation changes or is forgotten.
     pub(super) fn on_purge(&self, tell: OnPurge) {
         self.on_purge.lock().unpoisoned().push(tell);
     }
@@ -59,7 +58,7 @@ impl Known {
         }
     }
 
-    /// The generation that somebody asks for, if the store has said it.
+    /// The generation of a resource, if the store has said it. Counts as asking for it.
     pub(super) fn get(&self, resource: &[u8; 16]) -> Option<Generation> {
         let mut of = self.of();
         let asked = of.get_mut(resource)?;
@@ -67,7 +66,7 @@ impl Known {
         asked.generation
     }
 
-    /// Remembers a resource, whose chunks are kept for so long, though the store may not answer
+    /// Remembers a resource whose chunks are kept for `keep`, even if the store does not answer
     /// now.
     pub(super) fn remember(&self, resource: &[u8; 16], keep: Duration) {
         let mut of = self.of();
@@ -76,15 +75,15 @@ impl Known {
         asked.last = Instant::now();
     }
 
-    /// The larger of this generation and the one that is known.
+    /// The larger of `said` and the generation that is known.
     pub(super) fn at_least(&self, resource: &[u8; 16], said: Generation) -> Generation {
         let known = self.of().get(resource).and_then(|asked| asked.generation);
         known.map_or(said, |known| known.max(said))
     }
 
-    /// Takes note of a generation. A later one than was known is a purge. So may be the first: what
-    /// was kept near before it was known is of no generation that anybody knows. An older one is of
-    /// a store that forgot.
+    /// Notes a generation. If it is later than the known one, the resource was purged. The first
+    /// one is told as a purge too, since nobody knows the generation of chunks that were kept in
+    /// memory before it. An older one comes from a store that has forgotten, and is ignored.
     pub(super) fn learn(&self, resource: &[u8; 16], generation: Generation) {
         let is_news = {
             let mut of = self.of();
@@ -101,7 +100,7 @@ impl Known {
         }
     }
 
-    /// The resources that are remembered at this moment; the others are forgotten.
+    /// The resources that are remembered at this moment. Forgets those whose time is over.
     pub(super) fn resources(&self, now: Instant) -> Vec<[u8; 16]> {
         let is_over = |asked: &mut Asked| now.saturating_duration_since(asked.last) >= asked.keep;
         let (forgotten, resources) = {
@@ -145,7 +144,7 @@ mod tests {
         known.remember(&LIST, Duration::from_secs(60));
         known.learn(&LIST, Generation(7));
         assert_eq!(told.load(Ordering::Relaxed), 1, "the first may be a purge");
-        // By a server that does not serve it.
+        // A purge by a server that does not serve the resource.
         known.learn(&OTHER, Generation(9));
 
         let then = Instant::now() + keep - Duration::from_secs(60);

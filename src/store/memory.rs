@@ -21,17 +21,17 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// The share of a shard at least: an entry heavier than its shard is never kept. Chunks are 384 KiB
-/// at the most by default, and 6 MiB where the configuration asks for the largest.
+/// The smallest shard, in bytes. An entry heavier than its shard is never kept. Chunks are at most
+/// 384 KiB by default, and 6 MiB with the largest setting.
 const SHARD: u64 = 16 * 1024 * 1024;
 const SHARDS: u64 = 16;
 
-/// A store in memory. The bound holds at every moment: what is put evicts what is least wanted at
-/// once.
+/// A store in memory. The bound holds at every moment: adding a chunk evicts the least useful ones
+/// at once.
 ///
-/// Chunks heavier than the whole store, or than its shard (16 MiB, where the store is that large),
-/// are not kept. The lifetime of a chunk is not enforced here, since the loader judges every chunk
-/// by its own age; room is made by need.
+/// A chunk heavier than the whole store, or than its shard (at least 16 MiB, in a store that
+/// large), is not kept. Chunks do not expire here, since the loader checks the age of each; they
+/// leave when others need the room.
 #[derive(Debug)]
 pub struct Memory {
     chunks: Cache<ChunkKey, Arc<Chunk>, ByBytes, DefaultHashBuilder, Evicts>,
@@ -39,16 +39,16 @@ pub struct Memory {
     purges: Mutex<Purges>,
 }
 
-/// So many purged resources have numbers of their own.
+/// How many purged resources have a number of their own.
 const PURGES: usize = 4096;
 
-/// Purges, numbered one after the other: the generation of a resource is the number of its last.
-/// Those long ago have one number in common, as has each resource that was never purged.
+/// Purges, numbered in order. The generation of a resource is the number of its last purge.
+/// Resources that were purged long ago or never share one number.
 #[derive(Debug, Default)]
 struct Purges {
     of: HashMap<[u8; 16], u64>,
     last: u64,
-    /// The number of all others: of none of them was it ever larger.
+    /// The number of all other resources; none of them ever had a larger one.
     others: u64,
 }
 
@@ -77,7 +77,7 @@ impl Weighter<ChunkKey, Arc<Chunk>> for ByBytes {
     }
 }
 
-/// Counts what makes room for others. That is given back behind the lock of its shard.
+/// Counts evicted chunks. Their memory is freed after the lock of their shard.
 #[derive(Clone, Debug, Default)]
 struct Evicts(Arc<AtomicU64>);
 
@@ -102,7 +102,7 @@ pub(super) fn open(options: &StoreOptions) -> Result<Store> {
 }
 
 impl Memory {
-    /// A store of at most so many bytes.
+    /// A store of at most this many bytes.
     pub fn new(bytes: u64) -> Memory {
         let shards = (bytes / SHARD).clamp(1, SHARDS);
         let options = OptionsBuilder::new()
@@ -128,7 +128,7 @@ impl Memory {
         self.chunks.retain(|key, _| !key.is_of(resource));
     }
 
-    /// How many bytes it holds now.
+    /// How many bytes its chunks take now.
     pub fn bytes(&self) -> u64 {
         self.chunks.weight()
     }
@@ -169,7 +169,7 @@ impl Near for Memory {
             return;
         }
         self.keep(chunk);
-        // Forgetting in between has missed this one.
+        // A purge since the first look has missed this chunk.
         if self.known_generation(&resource) != generation {
             self.chunks.remove(&chunk.key);
         }

@@ -1,9 +1,9 @@
 //! Stores: where chunks are kept.
 //!
 //! A store may forget anything at any time and knows nothing of rows. It has three parts
-//! ([`Chunks`], [`Near`], [`Agreement`]) and implements those that apply to it. To add one, write a
-//! file like `memory.rs` and give it its row in `STORES`. [`promises`] is the suite that every
-//! one of them must pass, one outside of the crate too (`examples/own_store.rs`).
+//! ([`Chunks`], [`Near`], [`Agreement`]) and implements those that apply to it. To add a store,
+//! write a file like `memory.rs` and add its row to `STORES`. Every store must pass the suite
+//! [`promises`], also one outside of the crate (`examples/own_store.rs`).
 
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod breaker;
@@ -42,8 +42,8 @@ use crate::{
     secret::Secret,
 };
 
-/// A store, by its parts: its chunks, those in this process's memory, and how servers that share it
-/// agree.
+/// A store by its parts: its chunks, those of them in this process's memory, and the agreement
+/// between the servers that share it.
 #[derive(Clone)]
 pub struct Store {
     chunks: Arc<dyn Chunks>,
@@ -52,18 +52,17 @@ pub struct Store {
 }
 
 impl Store {
-    /// A store that is in this process's memory and nowhere else: nothing is written elsewhere, and
-    /// no load agreed on.
+    /// A store in this process's memory only: loads need no agreement with other servers.
     pub fn here(store: Arc<impl Chunks + Near>) -> Store {
         Store { chunks: Arc::clone(&store) as _, near: Some(store), agreement: None }
     }
 
-    /// A store that other servers share.
+    /// A store that several servers share.
     pub fn shared(store: Arc<impl Chunks + Agreement>) -> Store {
         Store { chunks: Arc::clone(&store) as _, near: None, agreement: Some(store) }
     }
 
-    /// This store behind one in memory, which keeps chunks that were asked for.
+    /// This store with memory in front of it, which keeps the chunks that were asked for.
     pub fn behind(self, near: Memory) -> Store {
         let near = Arc::new(near);
         if let Some(agreement) = &self.agreement {
@@ -79,12 +78,12 @@ impl Store {
         &*self.chunks
     }
 
-    /// What of them is in this process's memory, if it keeps any there.
+    /// The part of it in this process's memory, if it has one.
     pub fn near(&self) -> Option<&dyn Near> {
         self.near.as_deref()
     }
 
-    /// How servers agree that share it; `None` where it is in this process only.
+    /// The agreement between servers that share it; `None` if it is in this process only.
     pub fn agreement(&self) -> Option<&Arc<dyn Agreement>> {
         self.agreement.as_ref()
     }
@@ -102,35 +101,34 @@ impl From<Arc<Memory>> for Store {
     }
 }
 
-/// How a store is opened.
+/// How to open a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreOptions {
-    /// Where it is. May hold a password.
+    /// The URL of the store. It may hold a password.
     pub url: String,
     /// Bytes of memory in front of a shared store; 0: none.
     pub near: u64,
-    /// What stands before every name in a shared store.
+    /// The prefix of every name in a shared store.
     pub prefix: String,
-    /// The largest entry of a shared store, in bytes; `None`: what it takes.
+    /// The largest entry of a shared store, in bytes; `None`: the most that the store takes.
     pub max_entry: Option<usize>,
-    /// Whether chunks are packed by LZ4 in a shared store, where they are not compressed already.
+    /// Whether chunks that are not compressed already are packed by LZ4 in a shared store.
     pub pack: bool,
-    /// What certificates a store over TLS is asked with.
+    /// The certificates for a store over TLS.
     pub tls: Option<StoreTls>,
-    /// What chunks are authenticated with in a shared store: what servers wrote that do not know it
-    /// is passed over.
+    /// Authenticates chunks in a shared store: chunks by servers without this secret are ignored.
     pub secret: Option<Secret>,
 }
 
 /// Certificates for a store over TLS, as PEM files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreTls {
-    /// The authorities that the store's certificate may come from; `None`: those of the system.
+    /// The authorities that may sign the store's certificate; `None`: those of the system.
     pub ca: Option<PathBuf>,
-    /// The certificate that this program shows, followed by those between it and the root.
+    /// The certificate of this program, followed by those between it and the root.
     pub cert: Option<PathBuf>,
-    /// The private key of that.
+    /// The private key of `cert`.
     pub key: Option<PathBuf>,
 }
 
@@ -143,7 +141,7 @@ impl StoreTls {
 }
 
 impl StoreOptions {
-    /// The store at `url`, with 64 MiB in front of it where it is shared.
+    /// The store at `url`. A shared store gets 64 MiB of memory in front of it.
     pub fn new(url: impl Into<String>) -> StoreOptions {
         let prefix = "chunkflow:".to_owned();
         StoreOptions { url: url.into(), near: 64 << 20, prefix, max_entry: None, pack: false, tls: None, secret: None }
@@ -180,7 +178,7 @@ pub(crate) const STORES: &[Kind<OpenStore>] = &[
     Kind { name: "memcached", example: "memcached://host1:11211,host2:11211", open: memcached::open },
 ];
 
-/// A shared store with memory in front of it, as the options say.
+/// A shared store with memory in front of it, according to the options.
 #[cfg(any(feature = "redis", feature = "memcached"))]
 fn share(remote: impl shared::Remote, options: &StoreOptions) -> Store {
     let remote: Box<dyn shared::Remote> =
@@ -192,8 +190,7 @@ fn share(remote: impl shared::Remote, options: &StoreOptions) -> Store {
     }
 }
 
-/// Opens a store. One that is shared is connected to when it is first asked, and needs a tokio
-/// runtime.
+/// Opens a store. A shared one is connected to when it is first asked, and needs a tokio runtime.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] when this build has no such kind or the URL is wrong.

@@ -1,9 +1,8 @@
-//! Values packed by LZ4 on their way to a store that many servers share, where that makes them
-//! smaller.
+//! Packs values by LZ4 for a shared store, if that makes them smaller.
 //!
-//! A packed value is `ckl1`, the length of what it unpacks to (u32, little endian), and one LZ4
-//! block. Any other value is as it was written, so that servers which pack and servers which do not
-//! read each other's.
+//! A packed value is `ckl1`, the length of the unpacked value (u32, little endian), and one LZ4
+//! block. Any other value is stored as it was written, so that servers with and without packing
+//! read each other's chunks.
 
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use crate::{
 
 const MAGIC: &[u8; 4] = b"ckl1";
 const HEAD: usize = 8;
-/// No value unpacks to more, whatever it says of itself.
+/// The largest unpacked value, in bytes; one that claims more is refused.
 const LARGEST: usize = 64 * 1024 * 1024;
 
 /// A [`Remote`] whose values are packed.
@@ -31,7 +30,7 @@ fn pack(bytes: Bytes) -> Bytes {
     packed[..4].copy_from_slice(MAGIC);
     packed[4..HEAD].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
     match lz4_flex::block::compress_into(&bytes, &mut packed[HEAD..]) {
-        // What is compressed already stays as it is.
+        // A value that LZ4 makes less than an eighth smaller stays as it is.
         Ok(length) if HEAD + length < bytes.len() - bytes.len() / 8 => Bytes::copy_from_slice(&packed[..HEAD + length]),
         _ => bytes,
     }
@@ -62,8 +61,8 @@ impl<R: Remote> Remote for Packed<R> {
     fn take<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Duration, other: &'a str) -> BoxFuture<'a, Result<Taken>> {
         Box::pin(async move {
             let Taken { ours, there } = self.0.take(name, bytes, keep, other).await?;
-            // The lease is taken whatever is there: what does not unpack is no chunk, and will be
-            // replaced.
+            // The lease is taken either way: a value that cannot be unpacked is no chunk, and the
+            // load will replace it.
             Ok(Taken { ours, there: there.map(|there| unpack(there.clone()).unwrap_or(there)) })
         })
     }

@@ -1,4 +1,4 @@
-//! What every store promises, as one suite that runs against any of them.
+//! What every store promises, as one suite that any store can be run against.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,13 +9,13 @@ use crate::{
     row::Value,
 };
 
-/// Chunks are kept, and leases held, for longer than the suite runs.
+/// For longer than the suite runs, so that no chunk and no lease expires in it.
 const KEEP: Duration = Duration::from_secs(60);
 /// The resource that is purged.
 const LIST: [u8; 16] = [1; 16];
 
-/// Runs the promises of [`Chunks`], [`Near`] and [`Agreement`] against an empty store of at least 1
-/// MiB, as far as it has those parts.
+/// Tests an empty store of at least 1 MiB against the promises of [`Chunks`], [`Near`] and
+/// [`Agreement`], for the parts that it has.
 ///
 /// # Panics
 /// When a promise does not hold; the message says which.

@@ -1,12 +1,12 @@
-//! A store that other servers share, over anything that keeps bytes under names for a time: Redis,
-//! Memcached.
+//! A store that several servers share, over any server that keeps bytes under names for a time:
+//! Redis, Memcached.
 //!
 //! Names are short and regular: `PREFIXc3:{DIGEST}` a chunk, `PREFIXl3:{DIGEST}` the lease of its
 //! load, `PREFIXg:RESOURCE` a resource's generation. The 3 is the version of the stored form, so
-//! that servers of two versions never meet under a name; generations are for all. The digest is of
-//! the whole key and the generation, so that a purge is one new generation: chunks of an older one
-//! are never read again, whoever writes them when, and fade by their time. The full key stands in
-//! the entry and is compared on read.
+//! that servers of two versions never use the same name; generations have no version. The digest
+//! covers the whole key and the generation. So a purge only needs a new generation: chunks of older
+//! ones are never read again, even if a server still writes one, and expire in time. The full key
+//! stands in the entry and is compared on read.
 
 use std::{
     sync::{Arc, Weak},
@@ -24,52 +24,50 @@ use crate::{
     source::BoxFuture,
 };
 
-/// A call is waited for so long, but for one that writes a chunk, for which nobody waits.
+/// The time limit of a call, but for one that writes a chunk: no request waits for that.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What keeps bytes for many servers. Names are ASCII and at most 250 bytes long; what stands in
-/// braces in a name says which names belong on one machine. Each call ends within [`PATIENCE`], and
-/// at once where the machine that it would ask failed lately; [`set`](Remote::set) when it is its
-/// turn and a little later. A connection over which a call failed is not used again.
+/// Keeps bytes for many servers. Names are ASCII and at most 250 bytes long; names with the same
+/// text in braces belong on one machine. Each call ends within [`PATIENCE`], and at once if its
+/// machine failed lately. Only [`set`](Remote::set) may take longer: it waits its turn first. A
+/// connection on which a call failed is not used again.
 pub(super) trait Remote: Send + Sync + 'static {
     /// The bytes under a name.
     fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>>;
 
-    /// Keeps bytes under a name for so long at most; waits behind others that do so.
+    /// Keeps bytes under a name for at most `keep`. Waits behind other calls of this.
     fn set<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Duration) -> BoxFuture<'a, Result<()>>;
 
-    /// Keeps bytes under a name where nothing is, and then looks what is under another on the same
-    /// machine.
+    /// Keeps bytes under a name if it has none, and then reads another name on the same machine.
     fn take<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Duration, other: &'a str) -> BoxFuture<'a, Result<Taken>>;
 
-    /// Forgets what is under a name if it is exactly this.
+    /// Deletes a name if its value is exactly these bytes.
     fn give_back<'a>(&'a self, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>>;
 
-    /// What is under a name in each place that keeps copies for itself, where it answers; an error
-    /// where none does.
+    /// The value of a name in each place that keeps a copy of its own, from those that answer; an
+    /// error if none does.
     fn copies<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Option<Bytes>>>>;
 
-    /// Keeps a number under a name without end, in each of those places where there is a smaller
-    /// one or none; an error where none takes it. Of two who do so at once, the larger number
-    /// stays.
+    /// Keeps a number under a name without end, in each of those places that has none or a smaller
+    /// one. An error if none takes it. Of two writes at once, the larger number stays.
     fn raise_copies<'a>(&'a self, name: &'a str, number: u64) -> BoxFuture<'a, Result<()>>;
 
     /// The largest value that it takes, in bytes.
     fn largest(&self) -> usize;
 
-    /// How its machines fare.
+    /// The state of its machines.
     fn state(&self) -> FarState;
 }
 
-/// What [`Remote::take`] came to.
+/// The outcome of [`Remote::take`].
 pub(super) struct Taken {
-    /// Whether nothing was under the name.
+    /// Whether the name had no value and has this one now.
     pub(super) ours: bool,
-    /// What is under the other.
+    /// The value of the other name.
     pub(super) there: Option<Bytes>,
 }
 
-/// How often generations are looked at: a purge is seen everywhere within this and one call.
+/// How often the server looks at generations: a purge is seen everywhere within this and one call.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A [`Remote`] as a store.
@@ -77,13 +75,13 @@ pub(super) struct Shared {
     remote: Box<dyn Remote>,
     prefix: String,
     largest: usize,
-    /// What chunks are authenticated with.
+    /// Authenticates chunks.
     secret: Option<Secret>,
     known: Known,
 }
 
 impl Shared {
-    /// Needs a tokio runtime: a task of it looks at the generations, until the store is dropped.
+    /// Needs a tokio runtime: its task looks at the generations until the store is dropped.
     pub(super) fn new(remote: Box<dyn Remote>, options: &StoreOptions) -> Arc<Shared> {
         let largest = options.max_entry.unwrap_or(usize::MAX).min(remote.largest());
         let shared = Arc::new(Shared {
@@ -97,8 +95,8 @@ impl Shared {
         shared
     }
 
-    /// Asks what a resource's generation is; a place that lost it, or led by a replica that had not
-    /// heard of it, is told again.
+    /// Asks for a resource's generation. Writes it again where a place has lost it, or is led by a
+    /// replica that had not heard of it.
     async fn ask(&self, resource: &[u8; 16]) -> Result<Generation> {
         let name = self.generation_name(resource);
         let said = |copy: &Option<Bytes>| copy.as_deref().map_or(Generation(0), |bytes| Generation(number_in(bytes)));
@@ -106,14 +104,14 @@ impl Shared {
         let largest = copies.iter().copied().max().unwrap_or(Generation(0));
         let generation = self.known.at_least(resource, largest);
         if copies.iter().any(|copy| *copy < generation) {
-            // Somebody may purge meanwhile: what that writes is larger, and stays.
+            // A purge at the same moment writes a larger number, which stays.
             self.remote.raise_copies(&name, generation.0).await?;
         }
         self.known.learn(resource, generation);
         Ok(generation)
     }
 
-    /// What is stored, if it checks out.
+    /// The stored chunk, if its checks pass.
     fn opened(&self, bytes: Option<Bytes>, key: &ChunkKey) -> Result<Option<Arc<Chunk>>> {
         let Some(bytes) = bytes else { return Ok(None) };
         Ok(Chunk::open(&bytes, key, self.secret.as_ref())?.map(Arc::new))
@@ -123,7 +121,7 @@ impl Shared {
         format!("{}g:{}", self.prefix, hex(resource))
     }
 
-    /// The name of a chunk (`c`) or of the lease of its load (`l`).
+    /// The name of a chunk (`c`), or of the lease of its load (`l`).
     fn name(&self, what: char, key: &ChunkKey, generation: Generation) -> String {
         let mut digest = Sha256::new();
         digest.update(generation.0.to_le_bytes());
@@ -133,8 +131,8 @@ impl Shared {
     }
 }
 
-/// The number that these bytes are the text of, below 2⁵³, as a script in Redis has them exactly; 0
-/// for any others.
+/// The number in this text, if it is below 2⁵³: a Redis script is exact up to there. 0 for any
+/// other bytes.
 pub(super) fn number_in(bytes: &[u8]) -> u64 {
     let number = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
     number.filter(|number| *number < 1 << 53).unwrap_or(0)
@@ -146,7 +144,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-/// Looks at the generations of all resources that are remembered, for as long as there is a store.
+/// Looks at the generations of all remembered resources, until the store is dropped.
 async fn look(shared: Weak<Shared>) {
     loop {
         tokio::time::sleep(LOOK).await;
@@ -182,8 +180,8 @@ impl Chunks for Shared {
     fn forget<'a>(&'a self, resource: &'a [u8; 16]) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-            // Later than any before, whichever server's clock that was. One that is larger by then
-            // is of a purge that came after this one began.
+            // Later than any before, by every server's clock. If a larger one is there when this is
+            // written, its purge began after this one.
             let next = Generation(now.max(self.ask(resource).await?.0 + 1));
             self.remote.raise_copies(&self.generation_name(resource), next.0).await?;
             self.known.learn(resource, next);
@@ -193,7 +191,7 @@ impl Chunks for Shared {
 
     fn generation<'a>(&'a self, resource: &'a [u8; 16], keep: Duration) -> BoxFuture<'a, Result<Generation>> {
         Box::pin(async move {
-            // If there is no answer now, the question is asked again until there is.
+            // Remembered first: if the store does not answer now, `look` asks again until it does.
             self.known.remember(resource, keep);
             match self.known.get(resource) {
                 Some(known) => Ok(known),

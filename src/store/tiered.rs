@@ -9,9 +9,9 @@ use crate::{
     source::BoxFuture,
 };
 
-/// Keeps near what was got from afar, bounded in bytes. A chunk is as old near as it is far, since
-/// its age stands in it; what is purged afar is forgotten here as soon as the far store knows
-/// ([`Store::behind`](super::Store::behind)).
+/// Keeps chunks from the far store in memory, bounded in bytes. A chunk carries its load time, so
+/// its age is the same in both. Once the far store knows of a purge, the resource is forgotten here
+/// too ([`Store::behind`](super::Store::behind)).
 pub(super) struct Tiered {
     pub(super) near: Arc<Memory>,
     pub(super) far: Arc<dyn Chunks>,
@@ -33,7 +33,8 @@ impl Chunks for Tiered {
     }
 
     fn put<'a>(&'a self, chunk: Arc<Chunk>, keep: Duration, generation: Generation) -> BoxFuture<'a, Result<()>> {
-        // The loader keeps those near that are asked for; here only an older one is replaced.
+        // The loader puts chunks that were asked for in memory; here only an older version is
+        // replaced.
         if self.near.at_hand(&chunk.key).is_some() {
             self.keep_at_hand(&chunk, Some(generation));
         }
@@ -66,7 +67,7 @@ impl Near for Tiered {
             return;
         }
         self.near.keep(chunk);
-        // A purge in between has forgotten everything but this.
+        // A purge since the first look has missed this chunk.
         if self.far.known_generation(&resource) != generation {
             self.near.forget_now(&resource);
         }

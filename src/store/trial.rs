@@ -1,5 +1,5 @@
-//! What a server does with a store, done once with a list that no server has: for
-//! `chunkflow check`.
+//! Tries once all that a server does with a store, with a list that no server has: for `chunkflow
+//! check`.
 
 use std::{
     sync::Arc,
@@ -14,29 +14,29 @@ use crate::{
     row::Value,
 };
 
-/// The digest of that list. Its generation is all that a trial leaves behind.
+/// The digest of that list. A trial leaves nothing behind but its generation.
 const LIST: &[u8; 16] = b"chunkflow check ";
-/// So many chunks, which a cluster and the nodes of a Memcached have among them.
+/// How many chunks: enough that each node of a cluster or a Memcached gets some.
 const CHUNKS: i64 = 24;
-/// The largest chunk that is usual, in bytes: see `boundary`.
+/// The largest usual chunk, in bytes: see `boundary`.
 const LARGEST: usize = 384 * 1024;
-/// What stands around a chunk's body in the store.
+/// Bytes around a chunk's body in the store.
 const AROUND: usize = 1024;
-/// So often what was written is looked for.
+/// How often each written chunk is looked for.
 const LOOKS: usize = 2;
-/// So often a store is asked until it answers.
+/// How many calls a store has to answer one of.
 const MEETINGS: u32 = 4;
-/// What is written fades after this.
+/// Written chunks expire after this.
 const KEEP: Duration = Duration::from_secs(10);
 
-/// Everything that keeps servers from using this store, each with what to do about it; nothing
-/// where it is in this process.
+/// All reasons why servers could not use this store, each with a remedy. None for a store in this
+/// process.
 pub(crate) async fn trial(store: &Store, options: &StoreOptions) -> Vec<Error> {
     if store.agreement().is_none() {
         return vec![];
     }
 
-    // What is near would answer for what is far.
+    // Without memory in front, which would answer for the far store.
     let far = match open_store(&StoreOptions { near: 0, ..options.clone() }) {
         Ok(far) => far,
         Err(error) => return vec![error],
@@ -53,7 +53,7 @@ pub(crate) async fn trial(store: &Store, options: &StoreOptions) -> Vec<Error> {
     for n in 0..CHUNKS {
         let bytes = if n == 0 { largest } else { 100 };
         try_chunk(far.chunks(), &**agreement, &chunk(bytes), &mut wrong).await;
-        // More of the same is no news, and too much of it has the store left alone.
+        // Further chunks would fail alike, and after too many failures the store is left alone.
         if !wrong.0.is_empty() {
             break;
         }
@@ -66,11 +66,11 @@ pub(crate) async fn trial(store: &Store, options: &StoreOptions) -> Vec<Error> {
     wrong.0
 }
 
-/// Waits until a store answers: the first connection, over TLS to each node of a cluster, may take
-/// longer to come about than a call waits for it.
+/// Waits until a store answers. The first connection, over TLS to each node of a cluster, may take
+/// longer than the time limit of a call.
 ///
 /// # Errors
-/// What it said in the last of several calls, or in the first that was an answer.
+/// The error of the last call, or of the first call that did not time out.
 pub(crate) async fn meet(store: &Store) -> Result<()> {
     let key = chunk(0).key.clone();
     let mut answer = look_for(store.chunks(), &key).await;
@@ -83,14 +83,14 @@ pub(crate) async fn meet(store: &Store) -> Result<()> {
     answer.map(drop)
 }
 
-/// Looks for a chunk that was never written, and gives the generation in which it did.
+/// Looks for a chunk that was never written. Returns the generation in which it looked.
 async fn look_for(chunks: &dyn Chunks, key: &ChunkKey) -> Result<Generation> {
     let generation = chunks.generation(LIST, KEEP).await?;
     chunks.get(key, generation).await?;
     Ok(generation)
 }
 
-/// What is wrong, each thing once.
+/// What is wrong, each message once.
 #[derive(Default)]
 struct Wrong(Vec<Error>);
 
@@ -111,7 +111,7 @@ fn is_silent(error: &Error) -> bool {
     matches!(error.kind(), Kind::Unavailable | Kind::Timeout)
 }
 
-/// A chunk of so many bytes that cannot be packed, under a name of its own.
+/// A chunk of this many bytes that LZ4 cannot pack, under a key of its own.
 fn chunk(bytes: usize) -> Arc<Chunk> {
     let mut list = [0; 48];
     list[..16].copy_from_slice(LIST);
@@ -122,15 +122,15 @@ fn chunk(bytes: usize) -> Arc<Chunk> {
     Arc::new(Chunk { key, loaded_at: now, rows: 1, next: None, body: body.into(), plain: None })
 }
 
-/// Looks for a chunk, takes the lease of its load, writes it, finds it, and gives the lease back.
+/// Looks for a chunk, takes the lease of its load, writes it, finds it, and releases the lease.
 async fn try_chunk(chunks: &dyn Chunks, agreement: &dyn Agreement, chunk: &Arc<Chunk>, wrong: &mut Wrong) {
-    // Where it cannot be read nothing else will do.
+    // If the store cannot be read, nothing else will work.
     let Some(generation) = wrong.note(look_for(chunks, &chunk.key).await) else { return };
 
     let lease = wrong.note(agreement.lease(&chunk.key, generation, KEEP).await);
     if wrong.note(chunks.put(Arc::clone(chunk), KEEP, generation).await).is_some() {
-        // More than once: calls take turns at several connections, which a balancer may lead to
-        // several stores.
+        // More than once: calls take turns on several connections, which a load balancer may spread
+        // over several stores.
         for _ in 0..LOOKS {
             let found = wrong.note(chunks.get(&chunk.key, generation).await);
             if found.is_some_and(|found| found.as_ref() != Some(chunk)) {

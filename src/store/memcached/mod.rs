@@ -1,9 +1,9 @@
-//! Memcached, several nodes of it, by its meta protocol.
+//! Memcached: one node or several, over its meta protocol.
 //!
-//! `memcached://HOST:PORT,HOST:PORT`. A chunk and its lease are on one node, by rendezvous hashing
-//! (Thaler and Ravishankar, 1998): of the nodes that do not rest, so that the share of one that is
-//! down goes to the others until it is back. What is without a share of its own, the generations,
-//! every node keeps: two servers that see different nodes as down lose no purge.
+//! `memcached://HOST:PORT,HOST:PORT`. Rendezvous hashing (Thaler and Ravishankar, 1998) picks the
+//! node of a chunk and its lease among the nodes that do not rest: the share of a node that is down
+//! goes to the others until it is back. Generations are kept on every node, so that a purge is not
+//! lost when two servers see different nodes as down.
 
 mod node;
 mod wire;
@@ -27,14 +27,15 @@ use crate::{
     source::BoxFuture,
 };
 
-/// Memcached takes values of 1 MiB, and above half of that in pieces of its slabs.
+/// Memcached takes values of up to 1 MiB, and splits those above half of that over several of its
+/// slabs.
 const LARGEST: usize = 512 * 1024;
-/// A number that others change meanwhile is looked at so often.
+/// How many times a write of a number is tried while other servers change it.
 const RAISES: usize = 8;
 
 struct Memcached(Vec<Arc<Node>>);
 
-/// Opens `memcached://…`; connections are made when they are first needed.
+/// Opens `memcached://…`. Connections are made when they are first needed.
 pub(super) fn open(options: &StoreOptions) -> Result<Store> {
     let hosts = options.url.strip_prefix("memcached://").unwrap_or_default();
     let addresses: Vec<&str> = hosts.trim_end_matches('/').split(',').collect();
@@ -53,8 +54,8 @@ pub(super) fn open(options: &StoreOptions) -> Result<Store> {
 }
 
 impl Memcached {
-    /// The node of a name: of what stands in its braces, so that a chunk and its lease are
-    /// together. One that rests is passed over, unless all do.
+    /// The node for a name. Only the part in braces counts, so that a chunk and its lease are on
+    /// one node. Nodes that rest are skipped, unless all do.
     fn node(&self, name: &str) -> &Arc<Node> {
         let tag = name.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or(name, |(tag, _)| tag);
         let weight =
@@ -69,7 +70,8 @@ impl Node {
         Ok(self.read(Command::get(name)).await?.value)
     }
 
-    /// Writes a number where a smaller one is, or none. Of two who write at once, the larger stays.
+    /// Writes a number, unless a number at least as large is there. Of two writes at once, the
+    /// larger number stays.
     async fn raise(&self, name: &str, number: u64) -> Result<()> {
         let bytes = Bytes::from(number.to_string());
         for _ in 0..RAISES {

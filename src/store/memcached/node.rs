@@ -1,4 +1,4 @@
-//! One Memcached: connections to it, each for one exchange at a time, and what becomes of them.
+//! One Memcached node: its connections, each with one exchange at a time, and how they end.
 
 use std::{
     io,
@@ -22,17 +22,18 @@ use crate::{
 
 const CONNECT: Duration = Duration::from_millis(300);
 const CONNECTIONS: usize = 16;
-/// So many chunks are on their way to a node at once; the time limit of the others begins when it
-/// is their turn,
+/// At most this many chunks are on their way to a node at once. A waiting chunk's time limit begins
+/// only when its turn comes,
 const WRITES: usize = 4;
-/// and is this, since nobody waits for them and the way may be slow.
+/// and is this long: no request waits for the write, and the network may be slow.
 const CHUNK: Duration = Duration::from_secs(2);
 
 const META: &str = "it must be Memcached 1.6 or later, without a proxy that does not pass meta commands on";
 
 pub(super) struct Node {
     pub(super) address: String,
-    /// Connections on which nothing is asked. The address is looked up for each: it may have moved.
+    /// Connections without an exchange under way. Each new one looks the address up again, since
+    /// the node may have moved.
     idle: Mutex<Vec<Connection>>,
     room: Semaphore,
     writes: Semaphore,
@@ -50,8 +51,8 @@ impl Node {
         })
     }
 
-    /// Whether it is left alone for now. After each rest somebody who asks this has it tried, and
-    /// waits for that no more than anybody else.
+    /// Whether the node is left alone for now. When its rest is over, the first call of this starts
+    /// a task that tries the node; the caller does not wait for that.
     pub(super) fn rests(self: &Arc<Node>) -> bool {
         if !self.health.rests() {
             return false;
@@ -73,7 +74,7 @@ impl Node {
         Ok(reply)
     }
 
-    /// Writes though other writes were refused lately.
+    /// Writes, even if other writes were refused lately.
     pub(super) async fn insist(&self, command: Command) -> Result<Reply> {
         let [reply] = self.health.insist(self.exchange([command], PATIENCE)).await?;
         Ok(reply)
@@ -92,8 +93,8 @@ impl Node {
         self.idle.lock().unpoisoned()
     }
 
-    /// One exchange, within its time limit. A connection over which it fails is ended, and with it
-    /// all that are idle: they may be as silent, and the address may lead elsewhere by now.
+    /// One exchange, within its time limit. If it fails on a connection, that one and all idle ones
+    /// are closed: they may be dead too, and the address may lead elsewhere by now.
     async fn exchange<const N: usize>(&self, commands: [Command; N], patience: Duration) -> Result<[Reply; N]> {
         let deadline = Instant::now() + patience;
         let asked = async {
@@ -101,7 +102,8 @@ impl Node {
             let known = self.idle().pop();
             if let Some(mut connection) = known {
                 match connection.exchange(&commands).await {
-                    // It was closed while it was idle: that is no failure of the node.
+                    // The node closed the connection while it was idle, which is no failure of the
+                    // node.
                     Err(Failure::Broken(_)) => self.idle().clear(),
                     outcome => return self.kept(connection, outcome),
                 }
@@ -124,7 +126,7 @@ impl Node {
         })
     }
 
-    /// Keeps a connection on which nothing is under way for the next exchange.
+    /// After a success keeps the connection for the next exchange.
     fn kept<T>(&self, connection: Connection, outcome: Result<T, Failure>) -> Result<T, Failure> {
         if outcome.is_ok() {
             self.idle().push(connection);
@@ -140,7 +142,7 @@ impl Node {
     }
 }
 
-/// The error for a call.
+/// The error that a call returns for this failure.
 fn explained(address: &str, failure: Failure) -> Error {
     let error = |kind, what: &str| Error::new(kind, format!("Memcached at {address} {what}"));
     match failure {

@@ -1,4 +1,4 @@
-//! Memcached's meta protocol, as much of it as is needed
+//! The part of Memcached's meta protocol that is used here
 //! (<https://github.com/memcached/memcached/blob/master/doc/protocol.txt>).
 
 use std::{fmt::Write as _, io, time::Duration};
@@ -9,11 +9,11 @@ use tokio::{
     net::TcpStream,
 };
 
-/// A line of an answer is no longer.
+/// The longest line of an answer, in bytes.
 const LINE: u64 = 4096;
-/// No value that anybody wrote is longer.
+/// The longest value, in bytes: no server writes a longer one.
 const VALUE: usize = 64 * 1024 * 1024;
-/// Longer times are read as dates.
+/// The longest time in seconds; the protocol reads larger numbers as dates.
 const LONGEST: u64 = 30 * 24 * 3600;
 
 /// A command: its line, and the value that comes with it.
@@ -23,36 +23,35 @@ pub(super) struct Command {
 }
 
 impl Command {
-    /// The value under a name, and its version.
+    /// Asks for the value under a name, and its version.
     pub(super) fn get(name: &str) -> Command {
         Command { line: format!("mg {name} v c"), value: None }
     }
 
-    /// Keeps a value for so long, in whole seconds and one at least; without end for no time at
-    /// all.
+    /// Keeps a value for `keep`, in whole seconds and at least one; zero means without end.
     pub(super) fn set(name: &str, value: Bytes, keep: Duration) -> Command {
         let seconds = if keep.is_zero() { 0 } else { keep.as_secs().clamp(1, LONGEST) };
         Command { line: format!("ms {name} {} T{seconds}", value.len()), value: Some(value) }
     }
 
-    /// The same, where there is none yet.
+    /// The same, only if the name has no value yet.
     pub(super) fn where_none(mut self) -> Command {
         self.line.push_str(" ME");
         self
     }
 
-    /// The same, where the value is still of this version.
+    /// The same, only if the value still has this version.
     pub(super) fn where_still(mut self, version: u64) -> Command {
         let _ = write!(self.line, " C{version}");
         self
     }
 
-    /// Forgets a value of this version.
+    /// Deletes a value, if it has this version.
     pub(super) fn delete(name: &str, version: u64) -> Command {
         Command { line: format!("md {name} C{version}"), value: None }
     }
 
-    /// Asks for an answer and nothing else.
+    /// Asks for an answer and does nothing else.
     pub(super) fn nothing() -> Command {
         Command { line: "mn".into(), value: None }
     }
@@ -61,27 +60,27 @@ impl Command {
 /// An answer.
 #[derive(Debug, Default)]
 pub(super) struct Reply {
-    /// Whether what was to be written or forgotten is.
+    /// Whether the write or the delete was done.
     pub(super) is_done: bool,
     pub(super) value: Option<Bytes>,
     pub(super) version: Option<u64>,
 }
 
-/// Why there is none.
+/// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The connection broke, or nothing came in time.
+    /// The connection broke, or no answer came in time.
     Broken(io::Error),
-    /// What came is not of this protocol.
+    /// The answer is not of this protocol.
     Garbled,
-    /// The command is not known there.
+    /// The node does not know the command.
     Unknown(String),
     /// The node cannot do it now.
     Refused(String),
 }
 
 impl Failure {
-    /// Whether the connections to this node are of no use any more.
+    /// Whether connections to this node must be closed.
     pub(super) fn ends_the_connection(&self) -> bool {
         !matches!(self, Failure::Refused(_))
     }
@@ -93,7 +92,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// A connection. After a failure it is not to be used again: answers may still be under way.
+/// A connection. It must not be used again after a failure: late answers may still come.
 pub(super) struct Connection(BufReader<TcpStream>);
 
 impl Connection {
@@ -101,7 +100,7 @@ impl Connection {
         Connection(BufReader::new(stream))
     }
 
-    /// Sends commands together, and reads the answer to each.
+    /// Sends these commands together and reads an answer to each.
     pub(super) async fn exchange<const N: usize>(&mut self, commands: &[Command; N]) -> Result<[Reply; N], Failure> {
         let length: usize =
             commands.iter().map(|one| one.line.len() + one.value.as_ref().map_or(0, Bytes::len) + 4).sum();

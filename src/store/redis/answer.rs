@@ -1,16 +1,16 @@
-//! What a Redis says when it does not do what it was asked: whether the store failed, refused, or
-//! is not the one that was meant, and what to do about it.
+//! What an error of Redis means: the store failed, it refused, or it is the wrong server; and what
+//! to do about it.
 
 use redis::{ErrorKind, RedisError};
 
 use crate::error::{Error, Kind};
 
-/// What an error says, by the code that stands before it.
+/// What an error means, found by the code at its beginning.
 struct Meaning {
     code: &'static str,
-    /// Whether another server may be behind the same name by now, so that the connection ends.
+    /// Whether another server may have the same name by now, so that the connection must be closed.
     elsewhere: bool,
-    /// Whether it can be read all the same.
+    /// Whether the server can still be read.
     read: bool,
     message: &'static str,
     remedy: &'static str,
@@ -141,11 +141,11 @@ const MEANINGS: [Meaning; 17] = [
     },
 ];
 
-/// A cluster that is not whole may be told to serve what it has (`cluster-allow-reads-when-down`),
-/// and says so by the code of one that serves nothing.
+/// A cluster that has lost slots may be set to serve reads (`cluster-allow-reads-when-down`). It
+/// uses the same code as a cluster that serves nothing.
 const READS_ALONE: &str = "CLUSTERDOWN, but for reads";
 
-/// What an error means; nothing where it is no answer.
+/// What an error means; `None` if it is no answer.
 fn meaning(error: &RedisError) -> Option<&'static Meaning> {
     if error.kind() == ErrorKind::AuthenticationFailed {
         return of_code("WRONGPASS");
@@ -154,7 +154,8 @@ fn meaning(error: &RedisError) -> Option<&'static Meaning> {
     let code = error.code()?;
     let detail = error.detail().unwrap_or_default();
 
-    // What a script met has a code of its own, which servers say in their own ways.
+    // An error inside a script has the code `ERR`, and the inner code stands in a place that
+    // differs by server.
     if code == "ERR" {
         if detail.contains("while the cluster is down and readonly") {
             return of_code(READS_ALONE);
@@ -177,14 +178,14 @@ fn of_code(code: &str) -> Option<&'static Meaning> {
     MEANINGS.iter().find(|one| one.code == code)
 }
 
-/// Whether the connection over which this came is of no use any more: it broke, or leads to a
-/// server that is not what it was.
+/// Whether the connection must be closed after this error: it broke, or its server has changed
+/// roles.
 pub(super) fn ends_the_connection(error: &RedisError) -> bool {
     meaning(error).is_none_or(|meaning| meaning.elsewhere)
 }
 
-/// The error for a call. One that Redis answered to a write is a refusal, unless it would not be
-/// read either.
+/// The error that a call returns. If Redis answered a write with an error, that is a refusal,
+/// unless it would not be read either.
 pub(super) fn explained(error: RedisError, writes: bool) -> Error {
     let Some(meaning) = meaning(&error) else {
         return Error::new(Kind::Unavailable, "Redis failed").caused_by(error);

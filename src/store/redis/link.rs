@@ -1,8 +1,8 @@
-//! Connections to Redis, shared by all callers and replaced once a call over one of them failed.
+//! Connections to Redis, shared by all callers. A connection is replaced once a call on it failed.
 //!
-//! The driver's own manager of connections replaces one only when the socket says that it is closed
-//! (redis 1.8.1): one that fell silent, as behind a firewall that forgot it, would be used for
-//! ever.
+//! The driver's own connection manager replaces a connection only when the socket reports its end
+//! (redis 1.8.1). One that fell silent, for instance behind a firewall that forgot it, would be
+//! used for ever.
 
 use std::{
     future::ready,
@@ -33,25 +33,25 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// One connection with a large value on it holds up the others' answers: so many take turns where
-/// somebody waits for them.
+/// Calls that somebody waits for take turns on this many connections, since a large value on one
+/// delays the other answers there.
 const ASKS: usize = 3;
-/// How long a connection may take to come about.
+/// The time limit for making a connection.
 pub(super) const CONNECT: Duration = Duration::from_secs(1);
-/// A cluster's or Sentinel's machines are asked one after the other.
+/// The same for a cluster or Sentinel, whose machines are tried one after the other.
 const CONNECT_TO_ANY: Duration = Duration::from_secs(10);
-/// A chunk that is written is waited for so long: nobody waits for it, and the way to the store may
-/// be slow.
+/// The time limit for writing a chunk. It is longer, since no request waits for the write and the
+/// network may be slow.
 const CHUNK: Duration = Duration::from_secs(2);
 
-/// What a connection is made by.
+/// Makes connections.
 pub(super) enum Connector {
     Single(Box<Client>),
     Cluster(Box<ClusterClient>),
     Sentinel(Arc<tokio::sync::Mutex<SentinelClient>>),
 }
 
-/// A connection of one kind or the other.
+/// A connection to one server or to a cluster.
 #[derive(Clone)]
 enum Connection {
     Plain(MultiplexedConnection),
@@ -70,7 +70,7 @@ impl Connection {
 
 impl Connector {
     fn connect(&self) -> BoxFuture<'static, Result<Connection>> {
-        // An answer is waited for as long as each call says.
+        // The driver sets no limit for answers: each call has its own.
         let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
         let connecting = match self {
             Connector::Single(client) => {
@@ -101,17 +101,17 @@ impl Connector {
     }
 }
 
-/// A connection, and what became of it.
+/// A connection and its state.
 struct Live {
     connection: Connection,
-    /// When it last answered, in milliseconds since the link began.
+    /// When it last answered, in milliseconds since the link was made.
     answered: AtomicU64,
-    /// Whether it is not to be used any more.
+    /// Whether it must not be used again.
     ended: AtomicBool,
 }
 
-/// A connection that comes about or is there. It comes about though nobody waits for it any more:
-/// there may be machines to be passed over that do not answer.
+/// A connection that is being made or is there. It is made to the end though no call waits any
+/// more: it may take long to pass over machines that do not answer.
 type Attempt = Shared<BoxFuture<'static, Result<Arc<Live>>>>;
 
 /// One of the connections of a link.
@@ -121,8 +121,8 @@ struct Line(Mutex<Ends>);
 #[derive(Default)]
 struct Ends {
     newest: Option<Attempt>,
-    /// A cluster's connection that is being replaced. Most of its nodes may be well, and are asked
-    /// over it meanwhile.
+    /// For a cluster: the connection that is being replaced. Calls use it meanwhile, since most of
+    /// the cluster's nodes may be well.
     former: Option<Arc<Live>>,
 }
 
@@ -131,19 +131,19 @@ impl Line {
         self.0.lock().unpoisoned()
     }
 
-    /// The connection, if it is there and was not given up.
+    /// The connection, if it is made and was not given up.
     fn live(&self) -> Option<Arc<Live>> {
         let live = self.ends().newest.as_ref()?.peek()?.as_ref().ok()?.clone();
         (!live.ended.load(Ordering::Relaxed)).then_some(live)
     }
 }
 
-/// What a call is for.
+/// The purpose of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
     Read,
     Write,
-    /// Writes a chunk, for which nobody waits.
+    /// Writes a chunk; no request waits for it.
     Chunk,
 }
 
@@ -153,8 +153,8 @@ impl Call {
     }
 }
 
-/// The way to a Redis: connections that take turns, and one for the chunks that are written, so
-/// that nobody waits behind those.
+/// Connections to a Redis: several that take turns, and one only for writing chunks, so that no
+/// request waits behind those.
 pub(super) struct Link {
     connector: Connector,
     asks: Vec<Line>,
@@ -165,7 +165,8 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(connector: Connector) -> Link {
-        // A cluster's connection is one for each of its nodes, and Sentinel is asked for each anew.
+        // A cluster's connection has one socket for each node already, and each of Sentinel's asks
+        // Sentinel anew.
         let asks = if matches!(connector, Connector::Single(_)) { ASKS } else { 1 };
         Link {
             connector,
@@ -176,17 +177,17 @@ impl Link {
         }
     }
 
-    /// The answers to commands that go out together, within the call's time limit.
+    /// Sends commands together and returns their answers, within the call's time limit.
     ///
     /// # Errors
-    /// [`Kind::Refused`] where Redis refused to write, and can be read all the same. What was asked
-    /// may have been done if there was no answer.
+    /// [`Kind::Refused`] if Redis refused to write but can still be read. If no answer came, the
+    /// commands may have been carried out all the same.
     pub(super) async fn exchange(&self, commands: &Pipeline, call: Call) -> Result<Vec<Value>> {
         let deadline = Instant::now() + call.patience();
         let line = self.line(call);
         let late = || Error::new(Kind::Timeout, "the store did not answer in time");
 
-        // A connection that was lost while it was idle is replaced without a word, once.
+        // A connection that broke while idle is replaced silently, once.
         let mut again = true;
         loop {
             let was_there = line.live().is_some();
@@ -210,7 +211,7 @@ impl Link {
                 }
                 Err(error) => {
                     if answer::ends_the_connection(&error) {
-                        // A server that is not what it was is that for every connection to it.
+                        // If the server has changed roles, that holds for every connection to it.
                         self.give_up(&live, if is_broken(&error) { began } else { u64::MAX });
                     }
                     if again && was_there && is_broken(&error) {
@@ -235,7 +236,7 @@ impl Link {
         self.began.elapsed().as_millis() as u64
     }
 
-    /// The connection of a line, made first where there is none.
+    /// The connection of a line; makes it if there is none.
     fn live(&self, line: &Line) -> impl Future<Output = Result<Arc<Live>>> + use<> {
         let mut ends = line.ends();
         let newest = ends.newest.as_ref().map(|attempt| (attempt.clone(), attempt.peek().cloned()));
@@ -265,8 +266,8 @@ impl Link {
         Ends::meanwhile(&ends.former, attempt)
     }
 
-    /// Nobody uses this connection again, nor any other that has not answered since then: what this
-    /// one met, they did too.
+    /// Gives up this connection, and every other that has not answered since `since`: it met the
+    /// same fault.
     fn give_up(&self, live: &Live, since: u64) {
         live.ended.store(true, Ordering::Relaxed);
         for other in self.asks.iter().chain([&self.writes]).filter_map(Line::live) {
@@ -278,8 +279,8 @@ impl Link {
 }
 
 impl Ends {
-    /// The connection that is being replaced, if it may serve until the new one is there; else
-    /// that.
+    /// The connection that is being replaced, if it may serve until the new one is made; else the
+    /// new one.
     fn meanwhile(
         former: &Option<Arc<Live>>,
         attempt: Attempt,
@@ -291,7 +292,7 @@ impl Ends {
     }
 }
 
-/// Whether the connection broke, rather than an answer came.
+/// Whether the connection broke and no answer came.
 fn is_broken(error: &RedisError) -> bool {
     error.is_io_error() || error.is_connection_dropped()
 }

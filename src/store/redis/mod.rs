@@ -19,13 +19,13 @@ use super::{
 };
 use crate::{error::Result, source::BoxFuture};
 
-/// Larger values hold up a server that does one thing at a time.
+/// The largest value, in bytes. Redis does one thing at a time, and a larger value holds it up.
 const LARGEST: usize = 8 * 1024 * 1024;
-/// So many chunks are on their way at once; the time limit of the others begins when it is their
-/// turn.
+/// At most this many chunks are on their way at once. A waiting chunk's time limit begins only when
+/// its turn comes.
 const WRITES: usize = 4;
-/// Of two who write a number at once, the larger stays. What is none, or larger than
-/// [`number_in`](super::shared::number_in) takes, is garbage and goes.
+/// Of two writes of a number at once, the larger number stays. A value that
+/// [`number_in`](super::shared::number_in) does not take for a number is garbage and is replaced.
 const RAISE: &str = "local there = redis.call('get', KEYS[1])
     there = there and there:match('^%d+$') and tonumber(there) or 0
     if there < tonumber(ARGV[1]) or there >= 9007199254740992 then redis.call('set', KEYS[1], ARGV[1]) end
@@ -38,16 +38,16 @@ struct Redis {
     writes: Semaphore,
 }
 
-/// Opens `redis://…` and its kinds; a connection is made when it is first needed.
+/// Opens `redis://…` and its kinds. Connections are made when they are first needed.
 pub(super) fn open(options: &StoreOptions) -> Result<Store> {
-    // rediss asks for the process's; another may have been chosen already.
+    // rediss uses the process's default provider; another one may have been installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let link = Link::new(url::connector(options)?);
     let redis = Redis { link, health: Health::default(), writes: Semaphore::new(WRITES) };
     Ok(share(redis, options))
 }
 
-/// A command by itself, which is taken.
+/// A pipeline of one command; takes the command out of `command`.
 fn alone(command: &mut Cmd) -> Pipeline {
     let mut commands = Pipeline::with_capacity(1);
     commands.add_command(command.take());
@@ -76,7 +76,7 @@ impl Remote for Redis {
 
     fn set<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Duration) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            // With room for all of it, a chunk is copied once less.
+            // With the whole size reserved, the chunk is copied once less.
             let mut command = Cmd::with_capacity(5, name.len() + bytes.len() + 32);
             command.arg("SET").arg(name).arg(&bytes[..]).arg("PX").arg(milliseconds(keep));
             let commands = alone(&mut command);

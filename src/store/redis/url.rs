@@ -1,10 +1,9 @@
-//! What a URL of Redis says.
+//! The URLs of Redis.
 //!
 //! `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `redis+unix:///PATH[?db=DB]`,
 //! `redis+cluster://[USER:PASSWORD@]HOST:PORT,HOST:PORT`,
-//! `redis+sentinel://[USER:PASSWORD@]HOST:PORT,HOST:PORT/NAME[/DB][?sentinel_username=…&sentinel_password=…]`;
-//! with `rediss` for `redis` over TLS, certificates checked against the system's roots (or
-//! `SSL_CERT_FILE`), or those that the options name.
+//! `rediss` in place of `redis` means TLS. Certificates are checked against the system's roots (or
+//! `SSL_CERT_FILE`), or against those that the options name.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -27,11 +26,10 @@ const EXAMPLES: &str = "write redis://HOST:PORT/DB, redis+unix:///PATH?db=DB, re
      redis+sentinel://HOST:PORT,HOST:PORT/NAME, with `rediss` for TLS, and with USER:PASSWORD@ before the hosts where \
      they are needed";
 
-/// Between two tries of a call that a cluster says may be tried again, in milliseconds, at least
-/// and at most.
+/// The pause before a cluster's call is tried again, in milliseconds: the shortest and the longest.
 const RETRY_PAUSE: (u64, u64) = (20, 120);
 
-/// What makes connections to where the options say.
+/// Makes the connector that the options ask for.
 pub(super) fn connector(options: &StoreOptions) -> Result<Connector> {
     let wrong = |why: String| Error::new(Kind::Config, format!("the URL of the store {why}")).remedy(EXAMPLES);
     let url = &*options.url;
@@ -68,7 +66,7 @@ pub(super) fn connector(options: &StoreOptions) -> Result<Connector> {
     made.map_err(|why| wrong(format!("cannot be read: {why}")))
 }
 
-/// What the driver says of a URL may hold the password.
+/// The driver's message about a URL may hold the password, so it is not shown.
 fn broken(error: RedisError) -> String {
     format!("{:?}", error.kind())
 }
@@ -80,7 +78,7 @@ fn tcp() -> TcpSettings {
     settings
 }
 
-/// A URL of one server, which the driver reads.
+/// A URL of one server, parsed by the driver.
 fn single(url: &str, certificates: Option<TlsCertificates>) -> Result<Connector, String> {
     let info = quiet(url.into_connection_info().map_err(broken)?).set_tcp_settings(tcp());
     let client = match certificates {
@@ -90,7 +88,7 @@ fn single(url: &str, certificates: Option<TlsCertificates>) -> Result<Connector,
     Ok(Connector::Single(Box::new(client.map_err(broken)?)))
 }
 
-/// `redis+unix:///PATH?db=1&user=…&pass=…`, also with the names that other clients have for these.
+/// `redis+unix:///PATH?db=1&user=…&pass=…`, also with the parameter names of other clients.
 fn unix(rest: &str) -> Result<Connector, String> {
     let (login, rest) = Login::before(rest);
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -123,7 +121,7 @@ fn unix(rest: &str) -> Result<Connector, String> {
     Ok(Connector::Single(Box::new(Client::open(quiet(info)).map_err(broken)?)))
 }
 
-/// Without a word of which library it is: proxies that do not know the command close the
+/// Does not send the library's name and version: proxies that do not know the command close the
 /// connection.
 fn quiet(info: ConnectionInfo) -> ConnectionInfo {
     let settings = info.redis_settings().clone().set_skip_set_lib_name();
@@ -144,8 +142,8 @@ fn cluster(redis: &str, rest: &str, certificates: Option<TlsCertificates>) -> Re
         .connection_timeout(CONNECT)
         .response_timeout(CONNECT)
         .tcp_settings(tcp())
-        // The driver's own pauses are longer than a call may take, which then never says why it
-        // failed.
+        // The driver's own pauses are longer than a call's time limit, which then would never say
+        // why it failed.
         .min_retry_wait(RETRY_PAUSE.0)
         .max_retry_wait(RETRY_PAUSE.1)
         .retries(2);
@@ -217,7 +215,7 @@ fn sentinel(is_tls: bool, rest: &str, certificates: Option<TlsCertificates>) -> 
     Ok(Connector::Sentinel(Arc::new(Mutex::new(builder.build().map_err(broken)?))))
 }
 
-/// The certificates that files hold.
+/// The certificates in these files.
 fn certificates(tls: &StoreTls) -> Result<TlsCertificates> {
     let read = |file: &Path| {
         fs::read(file).map_err(|error| {
@@ -261,13 +259,13 @@ struct Login {
 }
 
 impl Login {
-    /// Whether what stands before the last `@` would end before it: then a part of a password is
-    /// taken for a host, and asked for by its name.
+    /// Whether the host part would begin before the last `@`, because of a `/`, `?` or `#` in the
+    /// password. Then a part of the password would be taken for a host, and looked up.
     fn ends_early(rest: &str) -> bool {
         rest.rsplit_once('@').is_some_and(|(login, _)| login.contains(['/', '?', '#']))
     }
 
-    /// The login before the last `@`, and what is behind it.
+    /// The login before the last `@`, and the rest behind it.
     fn before(rest: &str) -> (Login, &str) {
         let Some((login, rest)) = rest.rsplit_once('@') else { return (Login::default(), rest) };
         let (user, password) = login.split_once(':').unwrap_or((login, ""));
@@ -276,7 +274,7 @@ impl Login {
     }
 }
 
-/// The parts of a URL with several hosts, behind its scheme.
+/// The parts behind the scheme of a URL with several hosts.
 #[derive(Debug, PartialEq, Eq)]
 struct Parts<'a> {
     login: Login,
