@@ -1,7 +1,7 @@
-//! Addresses of databases as people write them: what is taken for one that a driver reads, and what
-//! to write in the place of one that none does.
+//! Addresses of databases as people write them: those that a driver reads, and what to write in
+//! place of those that none does.
 //!
-//! What is shown of an address never holds its password, whatever is wrong with it.
+//! A message about an address never holds its password, no matter what is wrong with the address.
 
 use std::path::Path;
 #[cfg(feature = "server")]
@@ -13,7 +13,7 @@ use crate::{
     kind, suggest,
 };
 
-/// What other programs call these databases.
+/// The names of these databases in other programs.
 const OTHERS: &[(&str, &str)] = &[
     ("pg", "postgres"),
     ("pgsql", "postgres"),
@@ -26,14 +26,14 @@ const OTHERS: &[(&str, &str)] = &[
     ("spatialite", "sqlite"),
     ("file", "sqlite"),
 ];
-/// The keys of libpq's `key=value` form that an address is made of.
+/// The keys that mark a text as libpq's `key=value` form.
 const WORDS: &[&str] = &["host", "hostaddr", "port", "dbname", "user", "password", "sslmode", "service"];
-/// How files of SQLite are called.
+/// The endings of SQLite's files.
 const ENDINGS: &[&str] = &[".sqlite", ".sqlite3", ".db", ".db3", ".s3db", ".sl3"];
-/// What stands where a password was.
+/// Shown in place of a password.
 const PASSWORD: &str = "PASSWORD";
 
-/// The URL that a text means: a URL as it is, a file's name as SQLite's.
+/// The URL of a text: a URL stays as it is, the name of a file becomes one of SQLite.
 ///
 /// # Errors
 /// [`Kind::Config`] with what to write instead.
@@ -68,8 +68,7 @@ pub(crate) fn read(text: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
-/// The file that a URL names whose certificates a database's own must come from: as libpq calls it,
-/// or MySQL's client.
+/// The file of root certificates that a URL names, in libpq's or in MySQL's parameter.
 #[cfg(feature = "server")]
 pub(crate) fn root_file(url: &str) -> Option<PathBuf> {
     let (_, query) = url.split_once('?')?;
@@ -81,8 +80,8 @@ pub(crate) fn root_file(url: &str) -> Option<PathBuf> {
     query.split('&').filter_map(named).next_back()
 }
 
-/// The same URL with the password that the environment has for it, as libpq (`PGPASSWORD`) and
-/// MySQL's client (`MYSQL_PWD`) take it, where the URL has none.
+/// The same URL. If it has no password, it gets the one of the environment: `PGPASSWORD` as in
+/// libpq, `MYSQL_PWD` as in MySQL's client.
 #[cfg(feature = "server")]
 pub(crate) fn with_password(url: &str, environment: &dyn Fn(&str) -> Option<String>) -> String {
     let encoded = |name: &str| {
@@ -113,29 +112,29 @@ pub(crate) fn with_password(url: &str, environment: &dyn Fn(&str) -> Option<Stri
     added().unwrap_or_else(|| url.to_owned())
 }
 
-/// Whether the user or password of what follows a scheme has a character that would end it: then
-/// parts of a password are taken for a host, and asked for by its name.
+/// Whether the user or password holds a character that must be escaped. Otherwise a part of the
+/// password would be taken for a host, and looked up.
 fn unescaped(rest: &str) -> bool {
     let rest = rest.strip_prefix("//").unwrap_or(rest);
     let Some(user) = userinfo(rest) else { return false };
     let ends = |c: char| "@/?#[]".contains(c) || c.is_whitespace();
-    // Without a password it is a host with a path, and the `@` stands in that.
+    // Without a password this is a host with a path, and the `@` belongs to the path.
     (begins_with_password(user) || user.contains('@')) && user.contains(ends)
 }
 
-/// What stands before the host, as far as that can be told.
+/// The part before the host, as far as that can be told.
 fn userinfo(rest: &str) -> Option<&str> {
     let last = rest.rfind('@')?;
     let query = rest[..last].find('?').filter(|query| rest[*query..last].contains('='));
     let end = match query {
         None => last,
-        // The last one may be of a query's value, or of a password that looks like a query.
+        // The last `@` may belong to a query's value, or to a password that looks like a query.
         Some(query) => rest[..query].rfind('@').or_else(|| begins_with_password(rest).then_some(last))?,
     };
     Some(&rest[..end])
 }
 
-/// Whether a user and a password come first, and not a host and its port.
+/// Whether the text begins with a user and a password, not with a host and its port.
 fn begins_with_password(rest: &str) -> bool {
     let begin = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let after = begin.split_once(':').map(|(_, after)| after);
@@ -157,8 +156,8 @@ fn names_file(text: &str) -> bool {
     is_file(text) || ends || ["./", "../", "/", "~/"].iter().any(|begin| text.starts_with(begin))
 }
 
-/// What is wrong with a SQLite URL of three slashes, which SQLAlchemy and Rails read as a path from
-/// this folder.
+/// The error for a SQLite URL with three slashes, which SQLAlchemy and Rails read as a path
+/// relative to the current folder.
 fn elsewhere(rest: &str) -> Option<Error> {
     let path = rest.strip_prefix("//")?.split('?').next()?;
     let here = path.strip_prefix('/')?;
@@ -170,7 +169,7 @@ fn elsewhere(rest: &str) -> Option<Error> {
     Some(Error::new(Kind::Config, message).remedy(format!("write sqlite:{here}")))
 }
 
-/// What is wrong with what is no URL of a database here, and what to write.
+/// The error for a text that is no URL of a database here, with what to write.
 fn mistaken(text: &str) -> Error {
     if let Some(url) = words(text) {
         return Error::new(Kind::Config, "the database is given in libpq's words, and not as a URL")
@@ -196,8 +195,8 @@ fn mistaken(text: &str) -> Error {
     Error::new(Kind::Config, kind::unknown("database", text)).remedy(remedy)
 }
 
-/// The kind here that a scheme of other programs means: `postgresql+psycopg2`, `mysql2`, or a slip
-/// of the pen.
+/// The kind that a scheme means, if it is of another program (`postgresql+psycopg2`, `mysql2`) or
+/// misspelled.
 fn meant(scheme: &str) -> Option<&'static str> {
     let scheme = scheme.to_ascii_lowercase();
     let base = scheme.split('+').next().unwrap_or_default();
@@ -208,12 +207,13 @@ fn meant(scheme: &str) -> Option<&'static str> {
     other.filter(|here| kind::find(DATABASES, here).is_some()).or_else(known).or_else(near)
 }
 
-/// A URL as it should be written, without its password and its query.
+/// The URL to write, without its password and its query.
 fn shown(scheme: &str, rest: &str) -> String {
     let rest = rest.strip_prefix("//").unwrap_or(rest);
     if scheme == "sqlite" {
         let path = rest.split('?').next().unwrap_or_default();
-        // From this folder, as SQLAlchemy and Rails write it, where it is there.
+        // The path relative to this folder, as SQLAlchemy and Rails write it, if there is such a
+        // file.
         let here = path.strip_prefix('/').filter(|here| is_file(here) || !Path::new(path).exists());
         return format!("sqlite:{}", here.unwrap_or(path));
     }
@@ -223,9 +223,9 @@ fn shown(scheme: &str, rest: &str) -> String {
     let place = place.split('?').next().unwrap_or_default();
     let plain =
         |text: &&str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._~:,/[]%".contains(c));
-    // A secret in a query may have an `@`, and what follows that looks like a host.
+    // A secret in a query may hold an `@`, and the text behind that looks like a host.
     let query_is_harmless = !["pass", "pwd", "secret"].iter().any(|word| rest.to_ascii_lowercase().contains(word));
-    // Where the `@` is missing, what looks like a port is a password.
+    // Without an `@`, what looks like a port may be a password.
     let place_is_harmless = user.map_or(!begins_with_password(rest), |_| query_is_harmless);
     let place = Some(place).filter(plain).filter(|_| place_is_harmless).unwrap_or("HOST/DATABASE");
     let name = user.and_then(|user| user.split([':', '/', '?', '#', '@']).next()).filter(plain);
@@ -236,7 +236,7 @@ fn shown(scheme: &str, rest: &str) -> String {
     }
 }
 
-/// The URL that libpq's words mean; `None` where they are none.
+/// The URL for libpq's `key=value` form; `None` if the text is not of that form.
 fn words(text: &str) -> Option<String> {
     let pairs: Vec<(&str, &str)> = text.split_whitespace().filter_map(|word| word.split_once('=')).collect();
     let of = |wanted: &str| {
@@ -256,7 +256,7 @@ fn words(text: &str) -> Option<String> {
     let port = of("port").filter(plain).map(|port| format!(":{port}")).unwrap_or_default();
     let database = of("dbname").filter(plain).unwrap_or("DATABASE");
     let mode = of("sslmode").filter(plain).map(|mode| format!("?sslmode={mode}")).unwrap_or_default();
-    // A folder of sockets is no part of a URL.
+    // A folder of sockets cannot stand in a URL.
     if host.starts_with('/') {
         let joined = if mode.is_empty() { "?" } else { "&" };
         return Some(format!("postgres://{user}/{database}{mode}{joined}host={host}"));

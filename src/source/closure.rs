@@ -1,4 +1,4 @@
-//! Sources over closures: rows of any type that serde can write, or batches of rows.
+//! Sources over closures, which give rows of any type that serde can write, or batches of rows.
 
 use std::{error, fmt, future::Future, sync::Arc, time::Duration};
 
@@ -29,26 +29,25 @@ pub struct Closure {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Fetch<K> {
-    /// The key of the last row that was seen; `None` at the start.
+    /// The key of the last row that was read; `None` at the start.
     pub after: Option<K>,
-    /// Rows at most; fewer mean that the list ends.
+    /// At most this many rows; if the closure returns fewer, the list ends.
     pub limit: usize,
-    /// What each row must fulfil: conditions on the columns that are declared by
-    /// [`Closure::filters`].
+    /// The conditions that each row must meet, on the columns declared by [`Closure::filters`].
     pub conditions: Arc<[Condition]>,
 }
 
 /// A source over a closure.
 ///
-/// `fetch` returns the rows behind a key, in the order of the keys; fewer than it is asked for mean
-/// that the list ends. `key` says what identifies a row: a number, a text, or a tuple of several.
-/// No two rows may have the same, and the closure's order must be theirs. A row is written as the
-/// object that serde makes of it: the members named in `columns`, null where one is missing.
+/// `fetch` returns the rows behind a key, in the order of the keys. If it returns fewer than the
+/// limit, the list ends. `key` returns what identifies a row: a number, a text, or a tuple of
+/// several. No two rows may have the same key, and `fetch` must sort by it. A row is written as the
+/// object that serde makes of it, with the members named in `columns`; a missing one is null.
 ///
-/// An error of `fetch` fails the load: the request is answered with 500, and its text is in the
-/// log. One that is an [`Error`] of this crate says by its kind what the client is told:
-/// [`Kind::Unavailable`] that the source cannot be reached, for instance. The future is dropped
-/// when nobody waits for its rows any more.
+/// An error of `fetch` fails the load: the request is answered with 500, and the log has the
+/// error's text. An [`Error`] of this crate chooses the answer by its kind, for instance
+/// [`Kind::Unavailable`] for a source that cannot be reached. The future is dropped when nobody
+/// waits for its rows any more.
 ///
 /// ```
 /// use chunkflow::Fetch;
@@ -90,13 +89,13 @@ where
 }
 
 impl Closure {
-    /// A source over a closure that gives whole batches: of values of every kind, of rows that are
-    /// [JSON already](RowBatch::push_object), with keys of several columns.
+    /// A source over a closure that returns whole batches. Their rows may have values of every
+    /// kind, keys of several columns, or be [JSON already](RowBatch::push_object).
     ///
-    /// `columns` are the columns of its rows, `order` the names of those that are the key, which
-    /// stand first in each row of a batch. The closure is asked as a [`Source`] is, and gives the
-    /// rows behind [`Query::after`], whose values are those of a key; fewer than [`Query::limit`]
-    /// mean that the list ends. Its errors are as those of [`closure`].
+    /// `columns` are the columns of its rows. `order` names the columns of the key, which come
+    /// first in each row of a batch. The closure is asked as a [`Source`] is: it returns the rows
+    /// behind [`Query::after`], whose values are a key. If it returns fewer than [`Query::limit`],
+    /// the list ends. Its errors are treated as those of [`closure`].
     pub fn of_batches<F, Fut, E>(columns: Vec<Column>, order: &[&str], fetch: F) -> Closure
     where
         F: Fn(Query) -> Fut + Send + Sync + 'static,
@@ -125,28 +124,28 @@ impl Closure {
         }
     }
 
-    /// The same source with other limits on fetches at once, on those who wait, and on the time of
-    /// one.
+    /// The same source with other limits: on fetches at once, on fetches that wait, and on the time
+    /// of one.
     #[must_use]
     pub fn limits(self, limits: GateLimits, timeout: Duration) -> Closure {
         Closure { gate: Gate::new(limits), timeout, ..self }
     }
 
-    /// The same source with a version, which is empty at first: chunks of another version are not
-    /// read. Change it when what the closure gives changes: its code is known to nobody else.
+    /// The same source with a version, which is empty at first. Chunks of another version are not
+    /// used. Change it when the closure's rows change: this crate cannot see the closure's code.
     #[must_use]
     pub fn version(self, version: impl Into<String>) -> Closure {
         Closure { version: version.into(), ..self }
     }
 
-    /// The same source with columns that requests may filter by: the closure gets their conditions.
+    /// The same source with columns that requests may filter by. The closure gets the conditions.
     #[must_use]
     pub fn filters(self, filters: Vec<Filter>) -> Closure {
         Closure { filters, ..self }
     }
 
-    /// The same source, asked for at most so many rows at once. Without it a list that is read on
-    /// is asked for up to 4,000.
+    /// The same source, asked for at most this many rows at once. Without this bound, a list that
+    /// is read on is asked for up to 4,000.
     #[must_use]
     pub fn longest_run(self, rows: u32) -> Closure {
         Closure { longest_run: rows.max(1), ..self }
@@ -196,14 +195,14 @@ impl fmt::Debug for Closure {
     }
 }
 
-/// The key that a place stands for; `None` at the start.
+/// The key of a query's place; `None` at the start.
 fn key_of<K: DeserializeOwned>(query: &Query) -> Result<Option<K>> {
     let Some(Value::Text(key)) = query.after.values().next() else { return Ok(None) };
     let key = serde_json::from_slice(key);
     key.map(Some).map_err(|error| Error::new(Kind::Invalid, "the cursor holds no key of this list").caused_by(error))
 }
 
-/// The failure of a fetch, in its own words unless it is one of this crate's.
+/// The error of a failed fetch: this crate's own stays as it is, any other is wrapped.
 fn failed(error: impl Into<Box<dyn error::Error + Send + Sync>>) -> Error {
     match error.into().downcast::<Error>() {
         Ok(own) => *own,

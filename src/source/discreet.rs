@@ -1,4 +1,4 @@
-//! A source whose failures do not repeat what its database says.
+//! A source that keeps its database's words out of its errors.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::{
     row::{Column, RowSink},
 };
 
-/// A source whose query holds what nobody should read in a log: its failures are told without their
-/// cause, since a database's own words repeat the query or a part of it.
+/// A source whose query holds secrets. Its errors are passed on without their cause, since a
+/// database's message may repeat a part of the query.
 pub(crate) fn discreet(source: Arc<dyn Source>) -> Arc<dyn Source> {
     Arc::new(Discreet(source))
 }

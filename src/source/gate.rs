@@ -1,10 +1,10 @@
-//! The gate of a database: a bound on its reads, on those who wait, and on how long; and whose turn
-//! is next.
+//! The gate of a database. It bounds how many reads run at once, how many wait and for how long,
+//! and decides which is next.
 //!
 //! Turns go round by requester, as in fair queuing (Nagle, RFC 970): a client with forty loads in
-//! the queue waits for its own and not others for it. Lists with filters cost the database more,
-//! and each is a list of its own that nobody shares, so they never take the last turn: where there
-//! are two turns or more, one is left for lists without.
+//! the queue delays only itself. Lists with filters cost the database more, and hardly anybody
+//! shares one. So they never take the last turn: where there are two turns or more, one is left for
+//! lists without filters.
 
 use std::{
     collections::VecDeque,
@@ -27,48 +27,49 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct GateLimits {
-    /// Reads at once.
+    /// How many reads run at once.
     pub reads: usize,
-    /// Reads that may wait for their turn; one more is refused at once.
+    /// How many reads may wait for their turn; one more is refused at once.
     pub waiting: usize,
     /// How long a read may wait.
     pub wait: Duration,
 }
 
 impl Default for GateLimits {
-    /// Four reads at once, a thousand in the queue, ten seconds.
+    /// Four reads at once, a thousand waiting, ten seconds for each.
     fn default() -> GateLimits {
         GateLimits { reads: 4, waiting: 1000, wait: Duration::from_secs(10) }
     }
 }
 
-/// Whom a read is for, so that turns can go round: a number for each client, 0 for nobody in
+/// Whom a read is for, so that turns can go round: a number for each client; 0 for no client in
 /// particular.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Requester(pub u64);
 
-/// What a read asks a turn for.
+/// What a read tells the gate.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Claim {
     /// Whom it is for.
     pub requester: Requester,
-    /// Whether it has conditions of a request, and so rows that hardly anybody else asks for.
+    /// Whether it has a request's conditions, and so rows that hardly anybody else asks for.
     pub filtered: bool,
 }
 
-/// How a database's connections fare at one moment.
+/// The state of a database's connections at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PoolState {
-    /// Reads at once, at most.
+    /// How many reads may run at once.
     pub max: u64,
-    /// Reads under way.
+    /// How many reads run.
     pub in_use: u64,
-    /// Reads that wait for their turn.
+    /// How many reads wait for their turn.
     pub waiting: u64,
-    /// Connections, idle ones included.
+    /// How many connections are open, idle ones included.
     pub connections: u64,
-    /// Reads that were tried again since the start, as the database itself said they may be.
+    /// How many reads were tried again since the start, after an error that passes by the
+    /// database's own account.
     pub retries: u64,
 }
 
@@ -87,18 +88,18 @@ pub(crate) struct Turn {
     filtered: bool,
 }
 
-/// Whose turn it is, and who waits.
+/// Which read is next, and which wait.
 #[derive(Debug)]
 struct Queue {
     free: usize,
-    /// How many turns lists with filters may still take.
+    /// How many turns reads with filters may still take.
     free_for_filtered: usize,
-    /// One line for each requester who waits; the first is served next.
+    /// One line for each requester with waiting reads; the first line is served next.
     lines: VecDeque<Line>,
     next_ticket: u64,
 }
 
-/// The reads of one requester that wait, those without filters apart.
+/// The waiting reads of one requester, those without filters apart.
 #[derive(Debug, Default)]
 struct Line {
     requester: Requester,
@@ -128,7 +129,7 @@ impl Gate {
     /// Waits for a turn, which lasts until it is dropped. Dropping the future leaves the queue.
     ///
     /// # Errors
-    /// [`Kind::Busy`] when too many wait already, or when the wait was too long.
+    /// [`Kind::Busy`] when too many reads wait already, or this one has waited too long.
     pub(crate) async fn turn(&self, claim: Claim) -> Result<Turn> {
         let (_slot, receiver) = {
             let mut queue = self.queue.lock().unpoisoned();
@@ -149,13 +150,13 @@ impl Gate {
         }
     }
 
-    /// Takes note that a read is tried again.
+    /// Counts a read that is tried again.
     #[cfg_attr(not(feature = "sql"), allow(dead_code, reason = "only databases say that a read may be tried again"))]
     pub(in crate::source) fn note_retry(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How the reads fare; `idle` connections wait for one.
+    /// The state of the reads, with `idle` connections that are not in use.
     #[cfg_attr(not(feature = "sql"), allow(dead_code, reason = "only databases tell of it"))]
     pub(in crate::source) fn state(&self, idle: usize) -> PoolState {
         let (free, waiting) = {
@@ -173,8 +174,8 @@ impl Gate {
         }
     }
 
-    /// Sees that one more may wait. Of a full queue the longest line gives way, if it is longer
-    /// than the newcomer's.
+    /// Makes room for one more in the queue. If it is full, the newest read of the longest line is
+    /// refused, if that line is longer than the newcomer's own.
     fn make_room(&self, queue: &mut Queue, requester: Requester) -> Result<()> {
         let waiting: usize = queue.lines.iter().map(Line::len).sum();
         if waiting < self.limits.waiting {
@@ -184,7 +185,7 @@ impl Gate {
         let own = queue.lines.iter().find(|line| line.requester == requester).map_or(0, Line::len);
         let longest = queue.lines.iter_mut().max_by_key(|line| line.len()).filter(|line| line.len() > own + 1);
         let newest = longest.and_then(Line::take_newest).ok_or_else(too_many)?;
-        // It may have left meanwhile, and then nobody needs to know.
+        // If that read has left meanwhile, nobody hears of it.
         let _ = newest.turn.send(Err(too_many()));
         Ok(())
     }
@@ -199,7 +200,7 @@ fn too_many() -> Error {
 }
 
 impl Queue {
-    /// Whether there is a turn for such a read. Where there is one, nobody waits who could have it.
+    /// Whether a read of this kind may begin. If so, no read that could begin waits.
     fn may_begin(&self, filtered: bool) -> bool {
         self.free > 0 && (!filtered || self.free_for_filtered > 0)
     }
@@ -283,8 +284,8 @@ impl Drop for Turn {
         }
         drop(queue);
 
-        // Not under the lock: a turn that comes back from one who has left is dropped here, and
-        // passed on.
+        // Not under the lock: if a read has left meanwhile, its turn comes back, is dropped here
+        // and goes to the next.
         for (next, turn) in begun {
             let _ = next.turn.send(Ok(turn));
         }
@@ -403,7 +404,7 @@ mod tests {
                         _ if !running.is_empty() => drop(running.remove(requester as usize % running.len())),
                         _ => {}
                     }
-                    // A turn that is handed on may come back and be handed on again.
+                    // A turn may come back and be handed on again.
                     for _ in 0..2 {
                         let mut still = vec![];
                         for (mut one, filtered) in std::mem::take(&mut waiting) {

@@ -1,9 +1,9 @@
 //! The bound on a row, and on the memory that reads of large rows take together.
 //!
-//! A read gives up as soon as a row turns out to be wider than [`RowBounds::unmeasured`]. Then the
-//! database is asked how long the row's values are, what is too large is left out, and the rest is
-//! read once there is [room](ReadMemory) for it. So small rows cost nothing here: neither a length
-//! in their queries nor a place in a queue.
+//! A read gives up as soon as a row turns out to be wider than [`RowBounds::unmeasured`]. It then
+//! asks the database how long the row's values are and leaves out those that are too large. Once
+//! there is [room](ReadMemory) for the rest, it reads that. So small rows cost nothing here: no
+//! length in their queries, and no place in a queue.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,35 +14,36 @@ use crate::error::{Error, Kind, Result};
 
 const MIB: u64 = 1024 * 1024;
 
-/// How large a row may be, in bytes as SQL's `octet_length` counts them.
+/// How large a row may be, in bytes as counted by SQL's `octet_length`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RowBounds {
-    /// A value beyond this stands as NULL.
+    /// A larger value becomes NULL.
     pub value: u64,
-    /// In a row beyond this its largest values stand as NULL, until the rest fits. A related list
-    /// counts as one value.
+    /// In a larger row the largest values become NULL, until the rest fits. A related list counts
+    /// as one value.
     pub row: u64,
-    /// A row up to this is read without its length being asked for, and without waiting for room.
+    /// A row of at most this size is read without asking for its length, and without waiting for
+    /// room.
     pub unmeasured: u64,
 }
 
 impl Default for RowBounds {
-    /// 64 MiB for a value and for a related list, 128 MiB for a row; 8 MiB are read without further
-    /// ado.
+    /// 64 MiB for a value and for a related list, 128 MiB for a row, and 8 MiB for a row that is
+    /// read without asking.
     fn default() -> RowBounds {
         RowBounds { value: 64 * MIB, row: 128 * MIB, unmeasured: 8 * MIB }
     }
 }
 
 impl RowBounds {
-    /// The lengths of a row's values that must be left out: those beyond the bound, then the
-    /// largest until the rest fits.
+    /// The indexes of the values that must be left out: those beyond the bound, then the largest
+    /// until the rest fits.
     #[cfg(any(feature = "sql", test))]
     pub(crate) fn left_out(&self, lengths: &[u64]) -> Vec<usize> {
         let mut out: Vec<usize> = (0..lengths.len()).filter(|&at| lengths[at] > self.value).collect();
         let mut rest: Vec<usize> = (0..lengths.len()).filter(|at| !out.contains(at)).collect();
-        // Of equal ones the first stays.
+        // Of values of one length, the first ones stay.
         rest.sort_by_key(|&at| lengths[at]);
         while rest.iter().map(|&at| lengths[at]).sum::<u64>() > self.row {
             out.extend(rest.pop());
@@ -51,12 +52,12 @@ impl RowBounds {
     }
 }
 
-/// The memory that reads of large rows may take together: those of all databases that are opened
-/// with the same one.
+/// The memory that reads of large rows may take together. Clones share it: it bounds all databases
+/// that were opened with one of them.
 ///
-/// A read of a row of some bytes counts as [`FACTOR`](ReadMemory::FACTOR) times that: the driver's
-/// buffers, the values, their encoded form. Who finds no room waits, in the order of coming,
-/// without a connection; one that needs more than there is takes all of it.
+/// A read of a row counts as [`FACTOR`](ReadMemory::FACTOR) times the row's bytes: the driver's
+/// buffers, the values, their encoded form. A read without room waits its turn, and holds no
+/// connection meanwhile. A read that needs more than all of it takes all of it.
 #[derive(Clone, Debug)]
 pub struct ReadMemory {
     free: Arc<Semaphore>,
@@ -64,10 +65,10 @@ pub struct ReadMemory {
     wait: Duration,
 }
 
-/// Room is given out in pieces of so many bytes, so that a semaphore can count them.
+/// Room is counted in pieces of this many bytes, so that a semaphore can hold the number.
 const PIECE: u64 = 4096;
 
-/// The right to hold a large row while it is read, until it is dropped.
+/// Room for a large row while it is read; given back on drop.
 #[derive(Debug)]
 pub struct Room {
     bytes: u64,
@@ -75,25 +76,25 @@ pub struct Room {
 }
 
 impl ReadMemory {
-    /// How many times a row's bytes a read of it takes.
+    /// A read of a row takes up to this many times the row's bytes.
     pub const FACTOR: u64 = 4;
 
-    /// So many bytes, for which a read waits as long as for its turn at the database.
+    /// A bound of this many bytes. A read waits for room as long as for its turn at the database.
     pub fn new(bytes: u64) -> ReadMemory {
         let bytes = bytes.clamp(PIECE, PIECE * u64::from(u32::MAX));
         let free = Arc::new(Semaphore::new((bytes / PIECE) as usize));
         ReadMemory { free, bytes, wait: GateLimits::default().wait }
     }
 
-    /// The same, where a read waits so long.
+    /// The same bound; a read waits this long.
     pub fn waiting(self, wait: Duration) -> ReadMemory {
         ReadMemory { wait, ..self }
     }
 
-    /// Waits for room to read rows of so many bytes. Dropping the future leaves the queue.
+    /// Waits for room to read rows of this many bytes. Dropping the future leaves the queue.
     ///
     /// # Errors
-    /// [`Kind::Busy`] when the wait was too long.
+    /// [`Kind::Busy`] when the wait is too long.
     pub async fn room(&self, bytes: u64) -> Result<Room> {
         let pieces = (bytes.saturating_mul(Self::FACTOR)).min(self.bytes) / PIECE;
         let permit = Arc::clone(&self.free).acquire_many_owned(pieces.max(1) as u32);
@@ -107,7 +108,7 @@ impl ReadMemory {
 }
 
 impl Default for ReadMemory {
-    /// 512 MiB: the largest row, read by one read at a time.
+    /// 512 MiB: enough for one read of the largest row at a time.
     fn default() -> ReadMemory {
         ReadMemory::new(512 * MIB)
     }
@@ -122,7 +123,7 @@ impl PartialEq for ReadMemory {
 impl Eq for ReadMemory {}
 
 impl Room {
-    /// For how many bytes of rows.
+    /// The bytes of rows that it is for.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -1,8 +1,8 @@
 //! Sources: where rows come from.
 //!
 //! A source hands out rows after a cursor, in the list's order, into a sink. To add a kind of
-//! database, write a file like `closure.rs`, or a folder like `sqlite`, and give it its row in
-//! `DATABASES`; what SQL databases share is in `sql`.
+//! database, write a file like `closure.rs`, or a folder like `sqlite`, and add its row to
+//! `DATABASES`. The parts that SQL databases share are in `sql`.
 
 mod address;
 mod closure;
@@ -76,8 +76,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// - The order of rows is total: no two rows have equal key values, and the order of two rows never
 ///   changes while their key values do not.
 /// - [`rows`](Source::rows) hands out the rows after a cursor, as they stood at one moment.
-/// - All of it is safe to call from many tasks at once; how many reads run at once is bounded by
-///   the implementation.
+/// - All methods are safe to call from many tasks at once. The implementation bounds how many reads
+///   run at once.
 pub trait Source: Send + Sync + 'static {
     /// The columns of each row, in the order in which a sink gets their values.
     fn columns(&self) -> &[Column];
@@ -90,32 +90,31 @@ pub trait Source: Send + Sync + 'static {
         &[]
     }
 
-    /// What the values of each column are in JSON, in the order of the columns, as far as that is
-    /// known without a read; none by default. For descriptions of the list only.
+    /// The JSON type of each column's values, in the order of the columns, as far as that is known
+    /// without a read; none by default. Only descriptions of the list use it.
     fn described(&self) -> &[Described] {
         &[]
     }
 
-    /// Everything about the source that shapes its rows, as bytes: two sources with the same
-    /// fingerprint hand out the same rows.
+    /// All that shapes the source's rows, as bytes: two sources with the same fingerprint hand out
+    /// the same rows.
     fn fingerprint(&self) -> Vec<u8>;
 
-    /// What the values of a cursor stand for, as bytes: of two sources with the same, each takes
-    /// the other's cursors. That is the database, the table, and the columns of the order with how
-    /// they are compared. By default all that shapes the rows, so that any change refuses older
-    /// cursors.
+    /// The meaning of a cursor's values, as bytes: two sources with the same bytes take each
+    /// other's cursors. These are the database, the table, and the order's columns with their
+    /// collations. By default the whole fingerprint, so that any change refuses older cursors.
     fn places(&self) -> Vec<u8> {
         self.fingerprint()
     }
 
-    /// Whether a cursor that a client brings can be the place of a row: whether its values are of
-    /// the types of the order's columns. Where it is not, [`rows`](Source::rows) is never asked for
-    /// what is behind it. By default any is.
+    /// Whether a client's cursor can be the place of a row: its values must be of the types of the
+    /// order's columns. If it cannot, [`rows`](Source::rows) is not called with it. By default any
+    /// cursor can.
     fn takes(&self, _place: &Cursor) -> bool {
         true
     }
 
-    /// What is there of it. By default all.
+    /// Whether the source's database and columns are there. By default both are.
     #[doc(hidden)]
     fn presence(&self) -> Presence {
         Presence { is_away: false, is_known: true }
@@ -123,29 +122,28 @@ pub trait Source: Send + Sync + 'static {
 
     /// Hands the rows that `query` asks for to `sink`, in order.
     ///
-    /// Dropping the future stops the work in the database too. On an error nobody uses what the
-    /// sink took.
+    /// Dropping the future stops the work in the database too. After an error nobody uses the rows
+    /// that the sink took.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`] or [`ErrorKind::Busy`] as the source
-    /// fared; [`ErrorKind::Schema`] when what is read is not what the fingerprint says any more;
-    /// the sink's own error as it is.
+    /// [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`] or [`ErrorKind::Busy`] for the state of
+    /// the database; [`ErrorKind::Schema`] when the tables have changed and no longer match the
+    /// fingerprint; an error of the sink unchanged.
     fn rows<'a>(&'a self, query: Query, sink: &'a mut dyn RowSink) -> BoxFuture<'a, Result<Run>>;
 
-    /// About how many rows a query without a cursor would hand out, for progress bars; `None` when
-    /// unknown.
+    /// Roughly how many rows a query without a cursor would hand out, for progress bars; `None`
+    /// when unknown.
     fn count<'a>(&'a self, _conditions: Arc<[Condition]>) -> BoxFuture<'a, Option<u64>> {
         Box::pin(std::future::ready(None))
     }
 }
 
-/// What is there of a source whose database may be away since the start.
+/// What is known of a source whose database may have been away since the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Presence {
     /// Whether its database has not answered yet.
     pub is_away: bool,
-    /// Whether its columns, order and filters are known: where they are not, no request can be
-    /// understood.
+    /// Whether its columns, order and filters are known; without them no request can be understood.
     pub is_known: bool,
 }
 
@@ -153,18 +151,18 @@ pub struct Presence {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Query {
-    /// Where to begin.
+    /// The cursor behind which to begin.
     pub after: Cursor,
-    /// How many rows at most; a source may stop earlier to bound its memory.
+    /// At most this many rows; a source may stop earlier to bound its memory.
     pub limit: u32,
-    /// What each row must fulfil, beside what the resource itself demands.
+    /// Conditions that each row must meet, besides those of the resource itself.
     pub conditions: Arc<[Condition]>,
-    /// Whom it is for: who began the load, of all that wait for it.
+    /// The requester whose turn at the database it takes: the one that began the load.
     pub requester: Requester,
 }
 
 impl Query {
-    /// What it asks a database's gate for.
+    /// What it tells a database's gate.
     pub(crate) fn claim(&self) -> Claim {
         Claim { requester: self.requester, filtered: !self.conditions.is_empty() }
     }
@@ -174,12 +172,12 @@ impl Query {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Run {
-    /// Whether there is no row behind the last one handed out.
+    /// Whether the list ends behind the last row handed out.
     pub ended: bool,
 }
 
 impl Run {
-    /// A read behind whose last row there is none, or there may be some.
+    /// A read whose list ends behind its last row (`ended`), or may go on.
     pub fn new(ended: bool) -> Run {
         Run { ended }
     }
@@ -194,21 +192,21 @@ pub(crate) const PARAMETERS: [&str; 3] = ["limit", "after", "download"];
 pub struct Filter {
     /// The column's name, in the database and in the request.
     pub column: String,
-    /// What its values must look like.
+    /// The syntax of its values.
     pub operand: Operand,
-    /// The whole numbers that the column can hold, where it is known that it holds nothing else:
-    /// what is beyond is never bound.
+    /// The whole numbers that the column can hold, if it can hold nothing else. A number outside is
+    /// never sent to the database.
     pub range: Option<RangeInclusive<i128>>,
 }
 
 impl Filter {
-    /// A filter on a column of such values.
+    /// A filter on a column with such values.
     pub fn new(column: impl Into<String>, operand: Operand) -> Filter {
         Filter { column: column.into(), operand, range: None }
     }
 }
 
-/// What a filter's values must look like; anything else is refused before it reaches the database.
+/// The syntax of a filter's values; any other is refused before it reaches the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Operand {
@@ -220,8 +218,7 @@ pub enum Operand {
     Text,
 }
 
-/// What a row must fulfil: `column operator values`. Values are always bound, never spliced into
-/// SQL.
+/// What a row must meet: `column operator values`. Values are always bound, never spliced into SQL.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Condition {
@@ -229,7 +226,8 @@ pub struct Condition {
     pub column: String,
     /// How to compare.
     pub operator: Operator,
-    /// What to compare with: one value; any number for [`Operator::In`]; none for the NULL tests.
+    /// The values to compare with: one, or any number for [`Operator::In`], or none for the NULL
+    /// tests.
     pub values: Vec<String>,
 }
 
@@ -259,31 +257,30 @@ pub enum Operator {
     Like,
 }
 
-/// The source of a resource, and how its members come from the source's columns; or *everything*
-/// that is wrong with what was asked.
+/// A resource's source and fields; or *everything* that is wrong with the specification.
 pub(crate) type MadeSource = Result<(Arc<dyn Source>, Fields), Vec<Complaint>>;
 
-/// A database that is open: it knows its tables, and resources over them are made by
-/// [`Resource::of`](crate::Resource::of). Only this crate has kinds of it.
+/// An open database. It knows its tables; [`Resource::of`](crate::Resource::of) makes resources
+/// over them. Only this crate can implement it.
 pub trait Database: Sealed + Send + Sync + 'static {
-    /// Makes the source of a resource, and says how its members come from the source's columns.
+    /// Makes the source of a resource, and maps the source's columns to the resource's members.
     ///
     /// # Errors
     /// *Everything* that is wrong with the specification.
     fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, MadeSource>;
 
-    /// Looks at the tables again, so that the sources it makes from now on are of what is there.
-    /// However many ask at once, it looks once.
+    /// Looks at the tables again. Sources made from now on see the tables as they are. Calls at the
+    /// same moment share one look.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`] or [`ErrorKind::Busy`] as the database
-    /// fares.
+    /// [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`] or [`ErrorKind::Busy`] for the state of
+    /// the database.
     fn look_again(&self) -> BoxFuture<'_, Result<()>>;
 
-    /// How its connections fare.
+    /// The state of its connections.
     fn pool(&self) -> PoolState;
 
-    /// What it is known by in the keys of chunks.
+    /// How the keys of chunks identify it.
     #[doc(hidden)]
     fn known_by(&self) -> KnownBy;
 
@@ -295,38 +292,37 @@ pub trait Database: Sealed + Send + Sync + 'static {
     fn explain<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Vec<Complaint>>;
 }
 
-/// What a database is known by.
+/// How a database is identified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KnownBy {
-    /// A name that was given, or an identity of its own, which its standbys have too.
+    /// By a given name, or by an identity of its own, which its standbys share.
     Itself,
-    /// The identity of its server: each standby has another.
+    /// By the identity of its server, which its standbys do not share.
     Server,
-    /// Its address alone, which may be another database's tomorrow.
+    /// By its address alone, which may be another database's tomorrow.
     Address,
 }
 
-/// How a database is opened and how hard it may be worked.
+/// How to open a database, and how much work to give it.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DatabaseOptions {
-    /// Where it is. May hold a password: never to be shown.
+    /// Its URL. It may hold a password: never show it.
     pub url: String,
-    /// Connections at most, and so reads at once.
+    /// At most this many connections, and so reads at once.
     pub pool: usize,
-    /// Time limit of one read.
+    /// The time limit of one read.
     pub timeout: Duration,
-    /// Which database it is, in place of what it says itself: chunks outlast a move to another one
-    /// of the same name.
+    /// A name for the database, in place of its own identity. With the same name, chunks stay valid
+    /// when the data moves to another database.
     pub identity: Option<String>,
-    /// The role that reads, in place of the user of the URL.
+    /// The role to read with, in place of the URL's user.
     pub role: Option<String>,
-    /// Whether rows depend on neither user nor session, so that chunks are shared among all of
-    /// them.
+    /// Whether rows depend on neither user nor session, so that all users share chunks.
     pub share: bool,
     /// How large its rows may be.
     pub bounds: RowBounds,
-    /// The memory that reads of large rows may take, shared with all databases that have the same.
+    /// The memory for reads of large rows, shared with all databases that were given the same.
     pub memory: ReadMemory,
 }
 
@@ -380,8 +376,8 @@ pub(crate) const DATABASES: &[Kind<OpenDatabase>] = &[
 /// Opens the database of a URL.
 ///
 /// # Errors
-/// [`ErrorKind::Config`] when this build has no such kind; what the kind says when it cannot be
-/// opened.
+/// [`ErrorKind::Config`] when this build has no such kind; the database's own error when it cannot
+/// be opened.
 pub async fn open_database(options: &DatabaseOptions) -> Result<Arc<dyn Database>> {
     let url = address::read(&options.url)?;
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);

@@ -1,4 +1,4 @@
-//! What keeps other crates from kinds of database of their own, so that there can be more to one.
+//! Keeps other crates from implementing `Database`, so that its trait can grow.
 
-/// Only databases of this crate have it.
+/// Only databases of this crate implement it.
 pub trait Sealed {}

@@ -1,4 +1,4 @@
-//! What a resource asks of a table, before anyone has looked at the database.
+//! What a resource asks of a table, before the database was looked at.
 
 use std::fmt;
 
@@ -6,30 +6,29 @@ use serde::Serialize;
 
 use super::style::{Style, Values};
 
-/// A resource as it is written down: a table, which of its rows, in which order, and the members of
+/// The specification of a resource: a table, which of its rows, in which order, and the members of
 /// each row.
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Spec {
     /// The table or view.
     pub table: String,
-    /// Which rows: a condition in the database's SQL, as the operator wrote it.
+    /// Which rows: a condition in the database's SQL, written by the operator.
     pub condition: Option<String>,
-    /// The order; the key is added as the tie-breaker.
+    /// The order. The key is added to it, so that it is total.
     pub order: Vec<OrderBy>,
-    /// Columns that identify a row, where the database does not say (views).
+    /// Columns that identify a row, where the database does not know them (views).
     pub key: Vec<String>,
     /// The members of each row, in order; `None`: every column under its own name.
     pub fields: Option<Vec<(String, FieldSpec)>>,
     /// Columns that requests may filter by; `None`: the key and indexed columns that a field shows.
     pub filters: Option<Vec<String>>,
-    /// In whose form values are written, where a column's own style does not say it.
+    /// The format of values, for columns whose style does not choose one.
     pub values: Values,
     /// Whether a value that is too large ([`RowBounds`](crate::source::RowBounds)) fails the list;
-    /// else it stands as NULL.
+    /// else it becomes NULL.
     pub fails_when_too_large: bool,
-    /// Whether the condition holds what no message may say: failures are told without the
-    /// database's own words.
+    /// Whether the condition holds secrets: errors are then passed on without the database's words.
     pub is_discreet: bool,
 }
 
@@ -48,7 +47,7 @@ impl Spec {
 }
 
 impl fmt::Debug for Spec {
-    /// Without the condition, which may hold what was filled in from the environment.
+    /// Without the condition, which may hold values from the environment.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Spec")
             .field("table", &self.table)
@@ -86,7 +85,7 @@ impl OrderBy {
     }
 }
 
-/// Where a member of a row comes from.
+/// The origin of a row's member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum FieldSpec {
@@ -94,7 +93,7 @@ pub enum FieldSpec {
     Column(ColumnSpec),
     /// An absolute URL with `{column}` in it.
     Link(String),
-    /// The row's cursor: what `after` takes to go on behind it.
+    /// The row's cursor: with it as `after`, the list goes on behind this row.
     Cursor,
     /// One related row, by a column of this table.
     Via {
@@ -107,28 +106,29 @@ pub enum FieldSpec {
     Through {
         /// The join table.
         through: String,
-        /// Its column that points to this table, where its foreign keys do not say.
+        /// Its column that points to this table; needed if the foreign keys do not say it.
         on: Option<String>,
-        /// Its column that points to the related table, where its foreign keys do not say.
+        /// Its column that points to the related table; needed if the foreign keys do not say it.
         to: Option<String>,
         /// The related rows.
         related: Related,
     },
     /// Many related rows that point to this table.
     From {
-        /// The column of the related table that points here, where its foreign keys do not say.
+        /// The column of the related table that points here; needed if the foreign keys do not say
+        /// it.
         on: Option<String>,
         /// The related rows.
         related: Related,
     },
 }
 
-/// A column, and how its values are written.
+/// A column, and the style of its values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ColumnSpec {
     /// Its name.
     pub name: String,
-    /// How its values are written.
+    /// The style of its values.
     pub style: Style,
 }
 
@@ -146,7 +146,7 @@ impl From<String> for ColumnSpec {
     }
 }
 
-/// What to take from related rows.
+/// Which table and columns related rows are taken from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Related {
@@ -154,7 +154,7 @@ pub struct Related {
     pub table: Option<String>,
     /// Its columns.
     pub columns: Vec<ColumnSpec>,
-    /// Whether each row is an object of `columns`, and not the bare value of the one column.
+    /// Whether each row becomes an object of `columns`; else it is the value of its only column.
     pub object: bool,
     /// The order of related rows; the related table's key when empty.
     pub order: Vec<OrderBy>,
@@ -178,7 +178,7 @@ pub struct Complaint {
     pub message: String,
     /// What to do.
     pub remedy: String,
-    /// Whether nothing is wrong or slow, and what is shown rests on a guess.
+    /// Whether this is only a note: nothing is wrong or slow, but something is guessed.
     pub is_note: bool,
 }
 
@@ -193,7 +193,7 @@ impl Complaint {
         Complaint { is_note: true, ..Complaint::new(at, message, remedy) }
     }
 
-    /// Leaves out what the database itself says, which may repeat the query or a part of it. It
+    /// Leaves out the database's own message, which may repeat a part of the query. That message
     /// stands behind a colon; names of tables and columns stand before it, in backquotes.
     pub(crate) fn withhold(&mut self) {
         let quoted = self.message.starts_with("SQLite ")
@@ -206,7 +206,7 @@ impl Complaint {
         }
     }
 
-    /// A complaint that a database failed when it was asked about the key `at`.
+    /// A complaint that the database failed when asked about the key `at`.
     #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
     pub(crate) fn failed(at: impl Into<String>, error: &crate::Error) -> Complaint {
         use crate::Kind;
@@ -221,7 +221,7 @@ impl Complaint {
     }
 }
 
-/// What a database says of a table or view.
+/// What a database knows about a table or view.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableInfo {
     /// Its name, as [`Spec::table`] takes it.
@@ -230,26 +230,26 @@ pub struct TableInfo {
     pub full_name: String,
     /// The schema; empty where there are none.
     pub schema: String,
-    /// What the database's own documentation of it says.
+    /// Its comment in the database.
     pub comment: Option<String>,
     /// Its columns, and whether each holds text.
     pub columns: Vec<(String, bool)>,
-    /// The columns that identify a row; empty where the database knows of none.
+    /// The columns that identify a row; empty if the database knows none.
     pub key: Vec<String>,
-    /// Its references of one column: column, table, and column there.
+    /// Its foreign keys of one column: the column, the table and the column there.
     pub references: Vec<(String, String, String)>,
     /// Whether it is a view.
     pub is_view: bool,
-    /// Whether it is a part of another table.
+    /// Whether it is a partition or another part of a table.
     pub is_part: bool,
-    /// Those of its columns that hold numbers, truth values or moments.
+    /// Its columns with numbers, truth values or times.
     pub numbers: Vec<String>,
-    /// What it reads, where it is a view and the database says so.
+    /// What it reads, if it is a view and the database tells.
     pub reads: Option<ViewReads>,
 }
 
 impl TableInfo {
-    /// Whether a column holds numbers, truth values or moments, by its type.
+    /// Whether a column holds numbers, truth values or times, by its type.
     pub fn is_number(&self, column: &str) -> bool {
         self.numbers.iter().any(|number| number == column)
     }
@@ -258,8 +258,8 @@ impl TableInfo {
 /// What a view reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ViewReads {
-    /// Tables and views, each with a column of it; an empty one where only its rows count, and
-    /// `None` for all of them.
+    /// Tables and views, each with a column that is read: an empty name where only the rows count,
+    /// `None` for all columns.
     pub columns: Vec<(String, Option<String>)>,
     /// Why it may read more than that.
     pub doubt: Option<String>,

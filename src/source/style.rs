@@ -1,31 +1,30 @@
-//! How a column's values are written, as the configuration says.
+//! How a column's values are written, from the configuration.
 
 use serde::Serialize;
 
 /// How the values of a column are written; by default as the database has them.
 ///
-/// `holds` says what a column's values *are*, where its type does not; `values` says in whose form
-/// such values are written. `labels` and `base` make other texts of them.
+/// `holds` says what a column's values *are*, where its type does not; `values` chooses the format
+/// for them. `labels` and `base` turn them into other texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Style {
-    /// In whose form; `None`: in that of what is around the column, its relation or its resource.
+    /// The format; `None`: that of the relation or resource around the column.
     pub values: Option<Values>,
-    /// What they are, where the column's type does not say it.
+    /// What the values are, if the column's type does not say it.
     pub holds: Option<ValueType>,
-    /// How many digits behind the point decimal numbers have.
+    /// How many decimals decimal numbers are written with.
     pub decimals: Option<u8>,
-    /// What stands in the place of a value; one without a label stays as it is.
+    /// Texts in place of values; a value without a label stays as it is.
     pub labels: Vec<(String, String)>,
-    /// What paths of files are relative to: a path or URL that ends in `/`.
+    /// Put before paths of files: a path or URL that ends in `/`.
     pub base: Option<String>,
 }
 
 impl Style {
-    /// Decimal places at most: more than any database keeps.
+    /// The largest number of decimals: more than any database keeps.
     pub const MOST_DECIMALS: u8 = 100;
 
-    /// Whether the value itself can be told from what is shown: not where two values have one
-    /// label.
+    /// Whether each value can be told from its text: not if two values have one label.
     pub fn tells_values_apart(&self) -> bool {
         let mut shown: Vec<&str> = self.labels.iter().map(|(_, label)| &**label).collect();
         shown.sort_unstable();
@@ -33,7 +32,7 @@ impl Style {
     }
 }
 
-/// Whose form values are written in.
+/// The format of values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum Values {
@@ -42,7 +41,7 @@ pub enum Values {
     Database,
     /// As `json.dumps(list(queryset.values()), cls=DjangoJSONEncoder)` does.
     Django {
-        /// The setting `USE_TZ`: whether moments without an offset are those of UTC, and say so.
+        /// The setting `USE_TZ`: whether times without an offset are in UTC, and are written so.
         use_tz: bool,
     },
 }
@@ -51,7 +50,7 @@ impl Values {
     /// All names in a configuration.
     pub const NAMES: &[&str] = &["database", "django"];
 
-    /// Those with this name.
+    /// The format with this name.
     pub fn named(name: &str) -> Option<Values> {
         match name {
             "database" => Some(Values::Database),
@@ -79,7 +78,7 @@ pub enum ValueType {
     Date,
     /// Times of day.
     Time,
-    /// Moments.
+    /// Dates with a time of day.
     DateTime,
     /// Spans of time: intervals, or whole numbers of microseconds.
     Duration,

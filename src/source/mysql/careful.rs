@@ -1,5 +1,5 @@
-//! Rows of which a value has made a query fail, read with care: in a transaction of its own, which
-//! such a failure does not end.
+//! Reads rows with care after a value has failed a query. It uses a transaction of its own, which
+//! such an error does not end.
 
 use futures_util::TryStreamExt;
 use mysql_async::{Conn, Row, prelude::Queryable};
@@ -25,8 +25,8 @@ use crate::{
     },
 };
 
-/// Reads a few rows into the sink, where there is room for rows of so many bytes; says how that
-/// went, and what the transaction saw, which is still to be compared.
+/// Reads a few rows into the sink, with room for rows of `room` bytes. Returns how that went, and
+/// what the transaction saw, which the caller must still compare.
 pub(super) async fn read(
     conn: &mut Conn,
     proof: &Proof,
@@ -35,7 +35,7 @@ pub(super) async fn read(
     room: u64,
     sink: &mut dyn RowSink,
 ) -> Result<(Done, Stamp), Failure> {
-    // It ends a transaction that is open.
+    // This ends an open transaction.
     conn.query_drop(BEGIN).await?;
     let done = careful::read(&mut Snapshot(conn), plan, query, room, sink).await?;
     let saw = read_stamp(conn, &proof.sql).await?;
@@ -43,7 +43,7 @@ pub(super) async fn read(
     Ok((done, saw))
 }
 
-/// Whether a value has made a query fail, or is too wide.
+/// Whether a value has failed a query, or is too wide.
 pub(super) fn is_of_a_value(failure: &Failure) -> bool {
     match failure {
         Failure::Mysql(error) => is_error_of_a_value(error),

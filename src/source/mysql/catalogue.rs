@@ -1,4 +1,4 @@
-//! What MySQL and MariaDB say of their tables
+//! Reads the tables of MySQL and MariaDB from the catalogue
 //! (<https://dev.mysql.com/doc/refman/8.4/en/information-schema.html>).
 
 use std::{
@@ -19,13 +19,13 @@ use crate::source::{
     sql::catalogue::{Catalogue, ForeignKey, Holds, Table, TableColumn, tell_apart},
 };
 
-/// A related table up to this size, in rows and bytes as they are estimated, may be read whole for
-/// a run of rows.
+/// A related table of at most this size, in estimated rows and bytes, may be read whole for a run
+/// of rows.
 const SMALL_TABLE: (i64, i64) = (256, 32 * 1024);
 
-/// The tables of every database, since a configuration may name another one's; those of the URL's
-/// own are told apart. Names that differ in their case alone are different names where files' names
-/// are, and must not lie mixed with one another.
+/// The tables of every database, since a configuration may name one of another; those of the URL's
+/// own database are marked. Names that differ only in case are sorted apart: they are different
+/// names on servers whose file names are case-sensitive.
 const TABLES: &str = "
 SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, TABLE_COMMENT,
     IF(@@lower_case_table_names = 0, BINARY TABLE_SCHEMA = BINARY DATABASE(), TABLE_SCHEMA = DATABASE()),
@@ -41,7 +41,7 @@ FROM information_schema.COLUMNS
 WHERE TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')
 ORDER BY BINARY TABLE_SCHEMA, BINARY TABLE_NAME, ORDINAL_POSITION";
 
-/// Each column of each index, the primary key's first.
+/// Each column of each index, the primary key first.
 const INDEXES: &str = "
 SELECT TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, NON_UNIQUE = 0, COLUMN_NAME, SUB_PART IS NULL, COLLATION = 'D', INDEX_TYPE
 FROM information_schema.STATISTICS
@@ -54,15 +54,14 @@ FROM information_schema.KEY_COLUMN_USAGE
 WHERE REFERENCED_TABLE_NAME IS NOT NULL AND TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')
 ORDER BY BINARY TABLE_SCHEMA, BINARY TABLE_NAME, CONSTRAINT_NAME, ORDINAL_POSITION";
 
-/// What the tables of a catalogue have beside what all databases have: by their names as SQL.
+/// What this catalogue knows of tables beyond the common part, by the tables' names as SQL.
 pub(super) type Extras = HashMap<String, Extra>;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Extra {
-    /// About how many bytes a row has; 0 where that is not known.
+    /// The average length of a row in bytes; 0 if unknown.
     pub(super) row_length: usize,
-    /// Each index that has an order: its columns, and whether it has the larger values of each
-    /// first.
+    /// Each ordered index: its columns, and whether each is descending.
     pub(super) indexes: Vec<Vec<(String, bool)>>,
 }
 
@@ -94,8 +93,8 @@ pub(super) async fn read(conn: &mut Conn, server: &ServerFacts) -> Result<(Catal
 
     if server.is_mariadb {
         for place in texts {
-            // MariaDB's JSON is a text with a check, which information_schema hides from those who
-            // have rights on single tables.
+            // MariaDB's JSON is a text with a check. information_schema hides the check from users
+            // with rights on single tables only.
             let created = conn.query_first::<Row, _>(format!("SHOW CREATE TABLE {}", tables[place].sql)).await;
             let created = created.ok().flatten().and_then(|row| text(&row, 1)).unwrap_or_default();
             for column in &mut tables[place].columns {
@@ -133,7 +132,7 @@ pub(super) async fn read(conn: &mut Conn, server: &ServerFacts) -> Result<(Catal
     Ok((Catalogue { dialect: &DIALECT, tables }, extras))
 }
 
-/// A database's name and a table's.
+/// The names of a database and a table.
 fn table_name(row: &Row, at: usize) -> Option<(String, String)> {
     text(row, at).zip(text(row, at + 1))
 }
@@ -152,7 +151,7 @@ fn table(row: &Row, (database, name): &(String, String)) -> Table {
         full_name,
         schema: database.clone(),
         elsewhere: !is_set(row, 4),
-        // A view's comment says that it is a view.
+        // For a view the server puts the word VIEW here.
         comment: text(row, 3).filter(|comment| !comment.is_empty() && !is_view),
         is_view,
         is_small: !is_view && within(5, SMALL_TABLE.0) && within(6, SMALL_TABLE.1),
@@ -160,9 +159,9 @@ fn table(row: &Row, (database, name): &(String, String)) -> Table {
     }
 }
 
-/// Takes note of an index, of which each row is a column.
+/// Adds an index; each row is one of its columns.
 fn add_index(table: &mut Table, extra: &mut Extra, rows: &[Row]) {
-    // An index may be over an expression, or over the beginning of a text.
+    // An index may be over an expression, or over the beginning of a text; neither counts.
     let named = |row: &Row| text(row, 4).filter(|_| is_set(row, 5));
     let whole_columns: Vec<(String, bool)> =
         rows.iter().map_while(|row| named(row).map(|name| (name, is_set(row, 6)))).collect();
@@ -180,7 +179,7 @@ fn add_index(table: &mut Table, extra: &mut Extra, rows: &[Row]) {
     }
 }
 
-/// MySQL's JSON, and MariaDB's.
+/// A JSON column, of MySQL or MariaDB.
 fn json(name: String, nullable: bool, declared: bool) -> TableColumn {
     TableColumn {
         nullable,
@@ -193,7 +192,7 @@ fn json(name: String, nullable: bool, declared: bool) -> TableColumn {
     }
 }
 
-/// The whole numbers of a type.
+/// The range of a type of whole numbers.
 fn range(kind: &str, unsigned: bool) -> Option<RangeInclusive<i128>> {
     let bits = match kind {
         "tinyint" => 8,
@@ -207,8 +206,8 @@ fn range(kind: &str, unsigned: bool) -> Option<RangeInclusive<i128>> {
     Some(if unsigned { 0..=2 * half - 1 } else { -half..=half - 1 })
 }
 
-/// A column, and how it is read and compared such that the comparison is the order's own: a value
-/// that is bound has the column's type, since MySQL compares a number with a text as doubles.
+/// A column, with the SQL to read and compare it. A bound value is cast to the column's type, so
+/// that comparisons agree with the order: MySQL compares a number with a text as doubles.
 fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
     let nullable = is_set(row, 3);
     let declared = !is_set(row, 10);
@@ -222,7 +221,7 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
     );
 
     let holds = holds(&kind, &full);
-    // The others have fewer bytes than a row may have.
+    // Values of other types are always shorter than a row may be.
     let length = match &*kind {
         "varchar" | "text" | "mediumtext" | "longtext" | "varbinary" | "blob" | "mediumblob" | "longblob" | "json"
         | "vector" | "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
@@ -236,11 +235,12 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
         "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "bit" | "year" => {
             let bits = kind == "bit";
             let unsigned = bits || full.contains("unsigned");
-            // A year is compared with a number of two digits as one of this century or the last.
+            // Excluded, since MySQL compares a year with a two-digit number as a year of this
+            // century or the last.
             let whole = kind != "year";
             let range = range(&kind, unsigned);
             let kind = if unsigned { "CAST(? AS UNSIGNED)" } else { "CAST(? AS SIGNED)" }.into();
-            // Bits that come out of a subquery come as digits, and say that they are bits.
+            // Bits from a subquery arrive as digits, though the column's type says bits.
             let read = || if bits { "CAST(? AS UNSIGNED)".to_owned() } else { "?".to_owned() };
             let operand = Some(Operand::Integer);
             TableColumn { operand, read: read(), read_key: read(), kind, whole, range, ..plain }
@@ -248,14 +248,14 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
         "decimal" => {
             let precision = whole(row, 8).unwrap_or(65);
             let scale = whole(row, 9).unwrap_or(0);
-            // With all the decimals there is room for, so that what a request compares with is not
-            // rounded.
+            // With as many decimals as possible, so that a request's value is not rounded.
             let scale = (65 - (precision - scale)).clamp(scale, 30.max(scale));
             let bind = format!("CAST(? AS DECIMAL(65,{scale}))");
             TableColumn { operand: Some(Operand::Number), kind: bind.clone(), bind, ..plain }
         }
         "float" => {
-            // A short number is shown by its own digits, and bound as the double that it is.
+            // A FLOAT is written with its own shortest digits, but bound as the double that equals
+            // it.
             let bind = if server.is_mariadb || server.version >= (8, 0, 17) { "CAST(? AS FLOAT)" } else { "(? + 0e0)" };
             let read_key = "(? + 0e0)".into();
             TableColumn { operand: Some(Operand::Number), read_key, bind: bind.into(), kind: bind.into(), ..plain }
@@ -264,7 +264,8 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
         "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "enum" | "set" => {
             let charset = text(row, 6).unwrap_or_default();
             let collation = text(row, 7).unwrap_or_default();
-            // Bound text is made text of the column's character set, and compared by its collation.
+            // A bound text is converted to the column's character set, and compared by its
+            // collation.
             let as_column = |value: &str| as_text(value, &collation);
             let text = TableColumn {
                 operand: Some(Operand::Text),
@@ -279,7 +280,7 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
                     let exact = Some("CAST(CONVERT(? USING utf8mb4) AS BINARY)".into());
                     TableColumn { kind: as_column("?"), exact, ..text }
                 }
-                // As the bytes that it is, which UTF-8 would not give back.
+                // Read as bytes, since UTF-8 would not give the text back.
                 false => {
                     let (bytes, bind) = (|| "HEX(?)".to_owned(), as_column("UNHEX(?)"));
                     let kind = bind.clone();
@@ -288,7 +289,7 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
                 }
             }
         }
-        // Their digits, since bound text is UTF-8.
+        // Read as hexadecimal digits, since bound text is UTF-8.
         "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
             let bind = "UNHEX(?)".to_owned();
             TableColumn { read_key: "HEX(?)".into(), kind: bind.clone(), bind, ..plain }
@@ -299,8 +300,8 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
                 "time" => "CAST(? AS TIME(6))",
                 _ => "CAST(? AS DATETIME(6))",
             };
-            // A key is the text of what is there, also where that is no date; in a list such a date
-            // is NULL.
+            // A key is the stored text, even if that is no valid date; in a list such a date is
+            // NULL.
             let why = (!server.keeps_zero_dates && kind != "time")
                 .then_some("this server does not compare dates that are none");
             let read_key = "CAST(? AS CHAR)".into();
@@ -327,8 +328,8 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
     }
 }
 
-/// What the values of a type are. Django has a `tinyint(1)` for truth values and a `char(32)` for
-/// UUIDs alone, and a `bigint` for spans of time too.
+/// What the values of a type are. Django uses `tinyint(1)` only for truth values and `char(32)`
+/// only for UUIDs, but `bigint` for durations too.
 fn holds(kind: &str, full: &str) -> Option<Holds> {
     Some(match kind {
         "tinyint" if full.starts_with("tinyint(1)") => Holds::new(ValueType::Boolean),
@@ -352,7 +353,7 @@ fn holds(kind: &str, full: &str) -> Option<Holds> {
     })
 }
 
-/// A text as one of this collation, and of the character set that its name begins with.
+/// A text converted to this collation, and to the character set that its name begins with.
 pub(super) fn as_text(value: &str, collation: &str) -> String {
     format!("CONVERT({value} USING {}) COLLATE {}", DIALECT.quote(charset(collation)), DIALECT.quote(collation))
 }
@@ -361,11 +362,11 @@ fn charset(collation: &str) -> &str {
     collation.split_once('_').map_or(collation, |(charset, _)| charset)
 }
 
-/// The collation by which a text of the first is compared with one of the second, where both are
-/// columns': the binary one of a character set, and Unicode's of different ones
+/// The collation by which MySQL compares a text of the first with one of the second, if both are
+/// columns: the binary one within a character set, and Unicode's of two sets
 /// (<https://mariadb.com/kb/en/coercibility/>,
-/// <https://dev.mysql.com/doc/refman/8.4/en/charset-collation-coercibility.html>). Others are not
-/// compared; ours wins then.
+/// <https://dev.mysql.com/doc/refman/8.4/en/charset-collation-coercibility.html>). MySQL refuses
+/// other pairs; then the first is taken.
 pub(super) fn compared_by<'a>(one: &'a str, other: &'a str) -> &'a str {
     let is_unicode = |collation: &str| charset(collation).starts_with("utf") || charset(collation) == "ucs2";
     let is_binary = |collation: &str| collation.ends_with("_bin");
@@ -378,8 +379,8 @@ pub(super) fn compared_by<'a>(one: &'a str, other: &'a str) -> &'a str {
     if gives_way { other } else { one }
 }
 
-/// Whether every text of a character set comes back from UTF-8 as it was: tried with each code of
-/// one and two bytes. Others have several codes for a character, or codes for none.
+/// Whether every text of a character set comes back unchanged from UTF-8: tested with each code of
+/// one and two bytes. Other sets have several codes for one character, or codes for none.
 fn is_whole(charset: &str) -> bool {
     matches!(
         charset,

@@ -1,5 +1,4 @@
-//! Connections to MySQL and MariaDB: the URL, TLS, the session's settings, and the way to stop what
-//! a connection does.
+//! Connections to MySQL and MariaDB: the URL, TLS, the session's settings, and how to stop a query.
 
 use std::{
     fs,
@@ -27,54 +26,54 @@ use crate::{
     },
 };
 
-/// How long a connection may take to come about, and a query to be stopped.
+/// The time limit for making a connection, and for stopping a query.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How many statements a connection keeps prepared, for itself and at the server.
+/// How many prepared statements a connection keeps, here and at the server.
 const STATEMENTS: usize = 64;
-/// Sorting looks at so many bytes of a text's weights, or it would put texts that are equal up to
-/// there in any order: more than any key has, which [`MAX_CURSOR`](crate::MAX_CURSOR) bounds.
+/// How many bytes of a text's weights MySQL sorts by; texts that are equal up to there have no
+/// order. It is more than any key has, which [`MAX_CURSOR`](crate::MAX_CURSOR) bounds.
 const MAX_SORT_LENGTH: usize = 256 * 1024;
-/// Room for fifteen rows of four such texts: with less the server refuses to sort. It is taken only
-/// while it sorts.
+/// Room for fifteen rows of four such texts: with less the server refuses to sort. The server takes
+/// it only while it sorts.
 const SORT_BUFFER: usize = 16 * 1024 * 1024;
 
-/// Everything that is needed to connect.
+/// All settings needed to connect.
 pub(super) struct Connector {
     plain: Opts,
     secure: Option<Opts>,
-    /// Whether to go on without TLS where there is none.
+    /// Whether to connect without TLS if the server has none.
     plain_will_do: bool,
-    /// Whether there was none the last time.
+    /// Whether the server had no TLS the last time.
     plain_at_once: AtomicBool,
-    /// How many bytes a packet may have, unless it is known to be longer.
+    /// How many bytes a packet may have, unless a longer one is expected.
     most: u64,
     /// The time limit of a statement.
     timeout: Duration,
     database: String,
-    /// The role that reads.
+    /// The role to read with.
     role: Option<String>,
 }
 
-/// A connection, and what is known of its server.
+/// A connection, and facts about its server.
 pub(super) struct Session {
     pub(super) conn: Conn,
     pub(super) server: ServerFacts,
 }
 
-/// What tells a server from another, and what it can do.
+/// What tells one server from another, and what a server can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ServerFacts {
     name: String,
     pub(super) is_mariadb: bool,
     pub(super) version: (u16, u16, u16),
-    /// Whether it takes dates that are partly zero as what they are.
+    /// Whether it takes dates that are partly zero unchanged.
     pub(super) keeps_zero_dates: bool,
     /// Whether it is a MariaDB that has a `server_uid`.
     has_uid: bool,
 }
 
 impl ServerFacts {
-    /// The server's own identity and the database, as SQL.
+    /// SQL for the server's own identity and the database.
     pub(super) fn own_identity(&self) -> &'static str {
         match (self.is_mariadb, self.has_uid) {
             (false, _) => "@@server_uuid, DATABASE()",
@@ -83,8 +82,8 @@ impl ServerFacts {
         }
     }
 
-    /// The user that the server takes us for, as SQL: the account, the name that was given, and the
-    /// roles that are on.
+    /// SQL for the user as the server sees it: the account, the name that was given, and the active
+    /// roles.
     pub(super) fn user(&self) -> &'static str {
         if self.is_mariadb || self.version >= (8, 0, 0) {
             "CURRENT_USER(), SUBSTRING_INDEX(USER(), '@', 1), COALESCE(CURRENT_ROLE(), 'NONE')"
@@ -94,7 +93,7 @@ impl ServerFacts {
     }
 }
 
-/// How well the server's certificate is looked at, as `--ssl-mode` of MySQL's client says.
+/// How the server's certificate is checked, as `--ssl-mode` of MySQL's client has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Disabled,
@@ -119,12 +118,12 @@ impl Mode {
 }
 
 impl Connector {
-    /// Reads `mysql://USER:PASSWORD@HOST:PORT/DATABASE` with `ssl-mode` and `ssl-ca` as MySQL's
-    /// client has them, and what else the driver's own URLs may say
+    /// Reads `mysql://USER:PASSWORD@HOST:PORT/DATABASE`, with `ssl-mode` and `ssl-ca` as in MySQL's
+    /// client and the parameters of the driver's own URLs
     /// (<https://docs.rs/mysql_async/latest/mysql_async/struct.OptsBuilder.html>).
     ///
     /// # Errors
-    /// [`Kind::Config`], never with the URL's password.
+    /// [`Kind::Config`], without the URL's password.
     pub(super) fn new(url: &str, timeout: Duration, role: Option<&str>) -> Result<Connector> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let rest = base.split_once(':').map_or("", |(_, rest)| rest);
@@ -157,8 +156,8 @@ impl Connector {
         };
 
         let own = parsed.ssl_opts().cloned();
-        // Not by the socket that the server has on its own machine, which is another way than the
-        // URL says.
+        // Not over the server's socket on its own machine, to which the driver would switch: the
+        // URL names another way.
         let builder = OptsBuilder::from_opts(parsed)
             .prefer_socket(false)
             .stmt_cache_size(STATEMENTS)
@@ -167,8 +166,7 @@ impl Connector {
         let (ssl, plain_will_do) = match (mode, own) {
             (None, Some(own)) => (Some(own), false),
             (mode, _) => {
-                // MySQL's client checks the chain too where there is a certificate to check it
-                // with.
+                // MySQL's client checks the chain here too, if it has a root certificate.
                 let usual = if root.is_some() { Mode::VerifyCa } else { Mode::Preferred };
                 let mode = mode.unwrap_or(usual);
                 (tls(mode, root.as_deref())?, mode == Mode::Preferred)
@@ -188,7 +186,7 @@ impl Connector {
         })
     }
 
-    /// The same, with connections that take no packet of more bytes.
+    /// The same, with connections that take packets of at most this many bytes.
     pub(super) fn bounded(self, most: u64) -> Connector {
         Connector { most, ..self }
     }
@@ -198,8 +196,8 @@ impl Connector {
         self.connection_for(self.most).await
     }
 
-    /// The same, which takes packets of so many bytes. The driver looks at how long one is before
-    /// it reads it, and ends the connection where it is longer.
+    /// The same, for packets of at most `most` bytes. The driver looks at a packet's length before
+    /// it reads the packet, and closes the connection if it is longer.
     pub(super) async fn connection_for(&self, most: u64) -> Result<Session> {
         match tokio::time::timeout(CONNECT, self.session(most)).await {
             Ok(Ok(session)) => Ok(session),
@@ -210,8 +208,8 @@ impl Connector {
 
     async fn session(&self, most: u64) -> Result<Session, MysqlError> {
         let mut conn = self.conn(most).await?;
-        // What shapes results, whatever the server's defaults are. Dates that are none, or partly
-        // zero, are what they are.
+        // Settings that shape results, so that the server's defaults do not matter. Dates that are
+        // no dates, or partly zero, are passed on unchanged.
         conn.query_drop(format!(
             "SET NAMES utf8mb4, SESSION sql_mode = 'ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', \
              max_sort_length = {MAX_SORT_LENGTH}, sort_buffer_size = GREATEST(@@sort_buffer_size, {SORT_BUFFER}), sql_auto_is_null = 0, sql_big_selects = 1, \
@@ -262,8 +260,8 @@ impl Connector {
             _ => return Conn::new(bounded(&self.plain)).await,
         };
 
-        // The driver asks for the process's provider, which there is none of where several are
-        // built in.
+        // The driver uses the process's default provider, and there is none if several are compiled
+        // in.
         if CryptoProvider::get_default().is_none() {
             let _ = aws_lc_rs::default_provider().install_default();
         }
@@ -277,7 +275,7 @@ impl Connector {
         }
     }
 
-    /// Stops what a connection does at the server, and ends it.
+    /// Stops the query of a connection at the server, and closes the connection.
     async fn cancel(&self, session: Session) {
         match tokio::time::timeout(CONNECT, self.kill(&session)).await {
             Ok(Ok(())) => {}
@@ -293,11 +291,11 @@ impl Connector {
     async fn kill(&self, session: &Session) -> Result<(), Failure> {
         let mut other = self.session(self.most).await?;
         let id = session.conn.id();
-        // Ids are counted up from a server's start: behind a balancer, or after a restart, this one
-        // may be somebody else's.
+        // Ids count up from a server's start. Behind a load balancer, or after a restart, this id
+        // may belong to another client.
         if other.server == session.server && other.conn.id() > id {
             match other.conn.query_drop(format!("KILL QUERY {id}")).await {
-                // It has gone by itself.
+                // The connection has ended already.
                 Err(MysqlError::Server(error)) if error.code == 1094 => {}
                 killed => killed?,
             }
@@ -306,7 +304,7 @@ impl Connector {
         Ok(())
     }
 
-    /// What is known of the database without asking.
+    /// What is known of the database without a connection.
     pub(super) fn told(&self) -> Told {
         let opts = &self.plain;
         let address = format!("{:?} {} {} {}", opts.socket(), opts.ip_or_hostname(), opts.tcp_port(), self.database);
@@ -319,7 +317,7 @@ pub(super) fn has_no_tls(error: &MysqlError) -> bool {
     matches!(error, MysqlError::Driver(DriverError::NoClientSslFlagFromServer))
 }
 
-/// Whether TLS did not come about, for a certificate that is not trusted or another reason.
+/// Whether TLS failed, because of an untrusted certificate or for another reason.
 pub(super) fn tls_failed(error: &MysqlError) -> bool {
     match error {
         MysqlError::Io(IoError::Tls(_)) => true,
@@ -328,9 +326,9 @@ pub(super) fn tls_failed(error: &MysqlError) -> bool {
     }
 }
 
-/// Ends a connection in an orderly way, or else at once.
+/// Closes a connection properly, or at once if that takes too long.
 async fn end(session: Session) {
-    // Not by a drop, which would read the rest of a result, however long that takes.
+    // A drop would first read the rest of a result, which may take long.
     let _ = tokio::time::timeout(Duration::from_secs(1), session.conn.disconnect()).await;
 }
 
@@ -365,7 +363,8 @@ fn tls(mode: Mode, root: Option<&str>) -> Result<Option<SslOpts>> {
         Mode::Preferred | Mode::Required => {
             return Ok(Some(SslOpts::default().with_danger_accept_invalid_certs(true)));
         }
-        // 0.37.1 looks at the name all the same:
+        // Version 0.37.1 checks the name all the same
+        // (https://github.com/blackbeam/mysql_async/issues/404); later versions do not.
         // https://github.com/blackbeam/mysql_async/issues/404, mended behind it.
         Mode::VerifyCa => true,
         Mode::VerifyIdentity => false,

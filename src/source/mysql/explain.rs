@@ -1,4 +1,4 @@
-//! What MySQL says it would do for a resource's queries.
+//! What MySQL's EXPLAIN says about a resource's queries.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// Has MySQL read the queries, so that what it does not take is known at the start.
+/// Has MySQL prepare the queries, so that errors in them show at the start.
 pub(super) async fn prepare(pool: &Arc<Pool>, plan: &Plan) -> Result<(), Vec<Complaint>> {
     let told = |at: &str, error: &Error| vec![Complaint::failed(at, error)];
     let mut lease = pool.lease(Claim::default()).await.map_err(|error| told("table", &error))?;
@@ -54,7 +54,7 @@ async fn try_queries(conn: &mut Conn, plan: &Plan) -> Result<(), (&'static str, 
     for range in [Range::new()].into_iter().chain(keyset::ranges(&DIALECT, &plan.order, &key)) {
         let statement = select::rows(plan, &range, &[]);
         let known = conn.prep(&*statement.text).await.map_err(|error| (at, error.into()))?;
-        // One that the operator's condition brings along would take the place of ours.
+        // A `?` in the operator's condition would take the place of one of our values.
         if usize::from(known.num_params()) != statement.binds.len() {
             return Err((at, Error::new(Kind::Config, "the condition has a parameter, `?`").into()));
         }
@@ -76,12 +76,12 @@ fn of_relation(relation: &Relation) -> String {
     if relation.whole { wanted.by("BETWEEN ? AND ?") } else { rows::joined(relation, &wanted, 2) }
 }
 
-/// What would be slow.
+/// What would be slow about the queries.
 pub(super) async fn slow(pool: &Arc<Pool>, plan: &Plan, catalogue: &Catalogue, extra: &Extra) -> Vec<Complaint> {
     let mut complaints = advice::of_plan(plan);
-    // The optimizer sorts a table with few rows whatever its indexes, so it is asked only where
-    // none of them gives the order: it may know better, of a view or of a condition that is a
-    // column's one value.
+    // The optimizer sorts a table with few rows even if an index has the order. So it is asked only
+    // if no index has: it may know better about a view, or about a condition that fixes a column's
+    // value.
     if !has_index(plan, catalogue, extra) {
         match sorts(pool, plan).await {
             Ok(true) => complaints.push(advice::unindexed_order(plan, std::slice::from_ref(&plan.table))),
@@ -105,8 +105,8 @@ pub(super) async fn slow(pool: &Arc<Pool>, plan: &Plan, catalogue: &Catalogue, e
     complaints
 }
 
-/// Whether an index gives the order, in one direction or the other. Behind an index's own columns
-/// lie the key's.
+/// Whether an index has the order, in one direction or the other. Every index ends in the columns
+/// of the primary key.
 fn has_index(plan: &Plan, catalogue: &Catalogue, extra: &Extra) -> bool {
     let key = catalogue.tables.iter().find(|table| table.sql == plan.table).map_or(&[][..], |table| &table.key);
     let wanted: Vec<(&str, bool)> = plan
@@ -131,7 +131,7 @@ fn has_index(plan: &Plan, catalogue: &Catalogue, extra: &Extra) -> bool {
         })
 }
 
-/// Whether rows are sorted to be read in order.
+/// Whether the server sorts the rows before it reads them in order.
 async fn sorts(pool: &Arc<Pool>, plan: &Plan) -> Result<bool, Error> {
     let mut lease = pool.lease(Claim::default()).await?;
     let statement = select::rows(plan, &Range::new(), &[]);
@@ -140,7 +140,7 @@ async fn sorts(pool: &Arc<Pool>, plan: &Plan) -> Result<bool, Error> {
     match tokio::time::timeout(pool.timeout(), steps).await {
         Ok(Ok(steps)) => {
             lease.give_back();
-            // What is special is said in the last column.
+            // The last column of EXPLAIN holds the remarks.
             let special = |row: &Row| wire::text(row, row.len().saturating_sub(1)).unwrap_or_default();
             Ok(steps.iter().any(|row| special(row).contains("filesort")))
         }

@@ -1,7 +1,7 @@
 //! MySQL and MariaDB: connections that each serve one read at a time, in a transaction of its own.
 //!
-//! Dropping a query does not stop it at the server, and the connection would be busy with it: a
-//! read that is given up is stopped from another connection, and its own is never used again.
+//! Dropping a query does not stop it at the server, and the connection would stay busy. So a read
+//! that is given up is stopped over another connection, and its own connection is never used again.
 
 mod careful;
 mod catalogue;
@@ -51,12 +51,12 @@ use crate::{
     row::{Fields, RowSink},
 };
 
-/// How MySQL writes SQL.
+/// MySQL's dialect of SQL.
 pub(super) const DIALECT: Dialect = Dialect {
     quote: '`',
     numbered: false,
     null_is_greatest: false,
-    // Its index ranges are not of rows.
+    // MySQL does not use an index range for a comparison of rows.
     compares_rows: false,
     in_list: None,
     collations_must_agree: false,
@@ -65,32 +65,32 @@ pub(super) const DIALECT: Dialect = Dialect {
     length: "LENGTH(?)",
     sum: "CAST(SUM(?) AS SIGNED)",
     no_text: "CAST(NULL AS CHAR)",
-    // It has no way to say so; patterns double their backslashes.
+    // MySQL cannot turn the escape character off, so patterns double their backslashes.
     no_escape: "",
 };
 
 type Pool = pool::Pool<Connector>;
 
-/// A source, or a look, is made anew so often, where tables change while it is made.
+/// How often a source or a look is made before it gives up, while tables change meanwhile.
 const TRIES: usize = 5;
 
 /// A MySQL or MariaDB database.
 pub struct Mysql(Arc<Server>);
 
-/// What its sources share.
+/// What the sources of one database share.
 struct Server {
     pool: Arc<Pool>,
     options: DatabaseOptions,
     looked: Looked<Look>,
 }
 
-/// What was seen of a database.
+/// One look at a database.
 struct Look {
     catalogue: Catalogue,
     extras: Extras,
     server: ServerFacts,
     told: Told,
-    /// What it says of each table's columns, by the table's name.
+    /// The column definitions of each table, by the table's name.
     columns: HashMap<String, Stamp>,
 }
 
@@ -99,13 +99,13 @@ pub(super) fn open(options: &DatabaseOptions) -> BoxFuture<'_, Result<Arc<dyn Da
 }
 
 impl Mysql {
-    /// Connects to `mysql://…`, and reads what tables there are.
+    /// Connects to `mysql://…`, and reads the list of tables.
     ///
-    /// Each resource made from it shares the connections and the gate.
+    /// All resources made from it share the connections and the gate.
     ///
     /// # Errors
-    /// [`Kind::Config`] when the URL cannot be read; [`Kind::Unavailable`] when the server does not
-    /// let us in.
+    /// [`Kind::Config`] when the URL cannot be read; [`Kind::Unavailable`] when the server refuses
+    /// the connection or does not answer.
     pub async fn open(options: &DatabaseOptions) -> Result<Mysql> {
         let limits = GateLimits { reads: options.pool.max(1), ..GateLimits::default() };
         let connector = Connector::new(&options.url, options.timeout, options.role.as_deref())?;
@@ -135,8 +135,8 @@ async fn look(pool: &Arc<Pool>) -> Result<Look> {
             let read = catalogue::read(conn, &server).await?;
             let before = std::mem::replace(&mut columns, proof::all_columns(conn).await?);
             tries += 1;
-            // What was the same before and behind it was so meanwhile. What was not, each source
-            // finds out.
+            // Columns that are the same before and after the look did not change in between. Other
+            // changes are found by each source for itself.
             if columns == before || tries == TRIES {
                 break read;
             }
@@ -175,11 +175,11 @@ impl Server {
     /// Makes a connection that takes the widest row.
     async fn for_wide_rows(&self) -> Result<Session> {
         let bounds = &self.options.bounds;
-        // Beside a row's values stand their lengths.
+        // Besides a row's values, their lengths are sent.
         self.pool.connector().connection_for(bounds.row + bounds.unmeasured).await
     }
 
-    /// What a transaction sees that reads nothing.
+    /// What a transaction that reads no rows sees of the definitions.
     async fn read_stamp(&self, sql: &str) -> Result<Stamp> {
         let mut lease = self.pool.lease(Claim::default()).await?;
         let saw = proof::read_stamp(&mut lease.connection().conn, sql);
@@ -266,7 +266,7 @@ impl Driver for Server {
             });
             let known: usize = used.iter().filter_map(|table| look.columns.get(&table.full_name)).map(Vec::len).sum();
             let views = used.iter().filter(|table| table.is_view).count();
-            // Beside the columns there is a line of who reads, and one for each view.
+            // Besides one line for each column there is one for the user, and one for each view.
             if same && stamp.len() == known + views + 1 {
                 explain::prepare(&self.pool, &plan).await?;
                 let behind: Vec<String> = if views > 0 { stamp[..].to_vec() } else { vec![] };
@@ -289,7 +289,7 @@ impl Driver for Server {
         params::checked(plan, conditions)
     }
 
-    /// A large row comes over a connection of its own, which takes long packets and is not used
+    /// A large row is read over a connection of its own, which takes long packets and is not used
     /// again.
     async fn lease(&self, query: &Query, room: Option<&Room>) -> Result<Lease<Connector>> {
         match room {
@@ -345,7 +345,7 @@ impl Driver for Server {
     fn signs(failure: &Failure) -> Signs {
         let doubtful = failure.may_be_the_schemas();
         let Failure::Mysql(error) = failure else {
-            // The server still sends rows.
+            // The server is still sending rows.
             let wide = matches!(failure, Failure::Wide);
             return Signs { doubtful, wide, needs_room: failure.needs_room(), ..Signs::default() };
         };
@@ -379,9 +379,9 @@ impl Driver for Server {
 enum Failure {
     Mysql(mysql_async::Error),
     Own(Error),
-    /// What is read is wider than is read without being measured.
+    /// A row is wider than a read without measuring may be.
     Wide,
-    /// There is no room for so many bytes.
+    /// The read needs room for this many bytes.
     NoRoom(u64),
 }
 
@@ -414,12 +414,12 @@ impl Failure {
         if let Failure::NoRoom(bytes) = self { Some(*bytes) } else { None }
     }
 
-    /// Whether the server says that a table changed behind a transaction's back.
+    /// Whether the error says that a table has changed since the transaction began.
     fn is_the_schemas(&self) -> bool {
         matches!(self, Failure::Mysql(mysql_async::Error::Server(error)) if error.code == 1412)
     }
 
-    /// Whether it may come of a table that is not what it was, and not only of what was asked.
+    /// Whether a changed table may be the cause, and not only the request.
     fn may_be_the_schemas(&self) -> bool {
         match self {
             Failure::Mysql(mysql_async::Error::Server(error)) => {
@@ -439,22 +439,22 @@ impl Failure {
     }
 }
 
-/// Whether the server says that the same read may be tried again: a row that changed under it, a
-/// lock that it waited for too long, or a deadlock.
+/// Whether the server says that the same read may be tried again: a row changed under it, it waited
+/// too long for a lock, or there was a deadlock.
 fn will_pass(error: &mysql_async::Error) -> bool {
     matches!(error, mysql_async::Error::Server(error) if matches!(error.code, 1020 | 1205 | 1213))
 }
 
-/// Whether a connection was lost, and not a query refused.
+/// Whether the connection was lost, as opposed to a refused query.
 fn is_lost(error: &mysql_async::Error) -> bool {
     match error {
-        // The server shuts down; the connection was killed; it was idle for too long.
+        // The server shuts down, the connection was killed, or it was idle for too long.
         mysql_async::Error::Server(error) => matches!(error.code, 1053 | 1077 | 1079 | 1927 | 4031),
         error => error.is_fatal(),
     }
 }
 
-/// What a failure of MySQL's means to the caller
+/// The error for the caller, from MySQL's
 /// (<https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>).
 fn explained(error: mysql_async::Error, conditions: &[Condition]) -> Error {
     let server = match &error {
@@ -496,10 +496,10 @@ fn explained(error: mysql_async::Error, conditions: &[Condition]) -> Error {
         1049 => Error::new(Kind::Unavailable, "MySQL has no such database").remedy("see the database's URL"),
         1142 | 1143 => Error::new(Kind::Unavailable, "MySQL does not let this user read the table")
             .remedy("GRANT SELECT ON the table TO the user"),
-        // Collations that do not go together, values out of their type's range.
+        // Collations that cannot be compared, or values out of their type's range.
         1267 | 1271 | 1292 | 1366 | 1525 | 1690 if !conditions.is_empty() => {
-            // What MySQL says may quote a value of a row, of a column that is not shown: it is for
-            // the log.
+            // MySQL's message may quote a value of a row, from a column that is not shown. So it
+            // goes to the log only.
             return Error::new(Kind::Invalid, "a filter's value does not fit its column")
                 .remedy("write it as MySQL writes a value of the column's type")
                 .caused_by(error);

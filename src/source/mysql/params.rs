@@ -1,5 +1,5 @@
-//! Values on their way to MySQL: typed, where a type decides how they are compared, else as text
-//! that SQL casts.
+//! Values on their way to MySQL. They are typed where the type decides how MySQL compares them;
+//! others are text that the SQL casts.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ pub(super) fn value(value: Value<'_>) -> Param {
     }
 }
 
-/// Digits, as a whole number where they are one: with a text MySQL would compare doubles.
+/// Digits; bound as a whole number if they are one, since MySQL would compare a text as a double.
 fn number(digits: &[u8]) -> Param {
     let text = std::str::from_utf8(digits).unwrap_or_default();
     match (text.parse(), text.parse()) {
@@ -41,15 +41,15 @@ fn number(digits: &[u8]) -> Param {
     }
 }
 
-/// What a statement binds, for the rows after a key.
+/// The parameters of a statement for the rows behind a key.
 pub(super) fn of(statement: &Statement<'_>, after: &[Value<'_>], limit: usize) -> Params {
     let param = |bind: &Bind<'_>| match bind {
         Bind::Key(index) => value(after[*index]),
         Bind::Value(text, Operand::Text) => Param::Bytes((*text).into()),
         Bind::Value(text, _) => number(text.as_bytes()),
-        // Its lists are a parameter for each value.
+        // Never used: in MySQL's dialect each value of a list is a parameter of its own.
         Bind::List(..) => Param::NULL,
-        // `\` is a character like any other.
+        // `\` has no special meaning in a request's pattern.
         Bind::Pattern(pattern) => Param::Bytes(pattern.replace('\\', "\\\\").into()),
         Bind::Limit => Param::Int(limit as i64),
     };
@@ -60,8 +60,8 @@ pub(super) fn positional(params: Vec<Param>) -> Params {
     if params.is_empty() { Params::Empty } else { Params::Positional(params) }
 }
 
-/// The conditions with times as MySQL reads them. What it cannot read would be NULL to it, and no
-/// row equal or greater.
+/// The conditions, with times in MySQL's syntax. A value that MySQL cannot read would be NULL, and
+/// no row would match.
 ///
 /// # Errors
 /// [`Kind::Invalid`] for a value that is not of its column's type.
@@ -91,7 +91,7 @@ pub(super) fn checked(plan: &Plan, conditions: &Arc<[Condition]>) -> Result<Arc<
     Ok(made.into())
 }
 
-/// Digits between separators, so many of each.
+/// The numbers between separators, if each has a number of digits in its range.
 fn parts<const N: usize>(
     text: &str,
     separator: char,
@@ -108,11 +108,11 @@ fn parts<const N: usize>(
 
 fn date(text: &str) -> Option<String> {
     let [_, month, day] = parts(text, '-', [4..=4, 2..=2, 2..=2])?;
-    // A date that is partly zero is one that a column may hold.
+    // A column may hold a date that is partly zero.
     (month <= 12 && day <= 31).then(|| text.to_owned())
 }
 
-/// A time of day or of days, with up to six decimals.
+/// A time of day, or a duration, with up to six decimals.
 fn clock(text: &str, hours: std::ops::RangeInclusive<usize>, most: u32) -> Option<()> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let [hour, minute, second] = parts(whole, ':', [hours, 2..=2, 2..=2])?;

@@ -1,9 +1,9 @@
-//! What each read proves: that the tables, the database and the user are those that its source was
-//! made from.
+//! Each read proves that the tables, the database and the user are those that its source was made
+//! from.
 //!
-//! A transaction keeps a table's definition as it is from its first use of the table on
-//! (<https://dev.mysql.com/doc/refman/8.4/en/metadata-locking.html>), so that what it sees of the
-//! definition behind the rows is what they were read by.
+//! From its first use of a table on, a transaction keeps the table's definition
+//! (<https://dev.mysql.com/doc/refman/8.4/en/metadata-locking.html>). So the definition that it
+//! sees after the rows is the one that the rows were read with.
 
 use std::collections::HashMap;
 
@@ -18,15 +18,15 @@ use crate::source::{
 /// What a read saw, row by row.
 pub(super) type Stamp = Vec<String>;
 
-/// How a read says what it saw, and what that must be.
+/// The query for what a read saw, and the expected answer.
 #[derive(Debug)]
 pub(super) struct Proof {
     pub(super) sql: String,
     pub(super) stamp: Stamp,
 }
 
-/// The SQL that says what a transaction sees of these tables. Of each it names the columns with
-/// their types, so that a change is seen whatever it came from.
+/// The SQL for what a transaction sees of these tables. It names each column with its type, so that
+/// it shows any change, no matter what caused it.
 pub(super) fn saw(tables: &[&Table], server: &ServerFacts, told: &Told, options: &DatabaseOptions) -> String {
     let mut who = vec![];
     if options.identity.is_none() && told.own.is_some() {
@@ -57,11 +57,11 @@ pub(super) fn saw(tables: &[&Table], server: &ServerFacts, told: &Told, options:
     says.join(" UNION ALL ")
 }
 
-/// A column with its type, as a line of what was seen.
+/// A column and its type, as one line.
 const COLUMN: &str = "CONCAT_WS(' ', TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION, COLUMN_NAME, COLUMN_TYPE, \
     COALESCE(CHARACTER_SET_NAME, '-'), COALESCE(COLLATION_NAME, '-'), IS_NULLABLE)";
 
-/// The columns of all tables, as transactions see them, by the tables' names.
+/// The columns of all tables, as a transaction sees them, by the tables' names.
 pub(super) async fn all_columns(conn: &mut Conn) -> Result<HashMap<String, Stamp>, mysql_async::Error> {
     let sql = format!(
         "SELECT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME), {COLUMN} FROM information_schema.COLUMNS \
@@ -76,14 +76,14 @@ pub(super) async fn all_columns(conn: &mut Conn) -> Result<HashMap<String, Stamp
     Ok(columns)
 }
 
-/// Says what a transaction sees.
+/// Reads what a transaction sees.
 pub(super) async fn read_stamp(conn: &mut Conn, sql: &str) -> Result<Stamp, mysql_async::Error> {
     let mut seen: Stamp = conn.query::<Row, _>(sql).await?.iter().map(|row| text(row, 0).unwrap_or_default()).collect();
     seen.sort();
     Ok(seen)
 }
 
-/// A text as SQL, whatever it holds.
+/// Any text as an SQL literal.
 fn literal(text: &str) -> String {
     let dialect = Dialect { quote: '\'', ..super::DIALECT };
     dialect.quote(&text.replace('\\', "\\\\"))

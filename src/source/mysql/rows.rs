@@ -1,8 +1,8 @@
 //! One read of MySQL: a run of rows with their related lists, as they stood at one moment.
 //!
-//! All of it is one transaction with a consistent snapshot, which says at its end what it saw of
-//! the tables' definitions. (Tables without transactions, MyISAM's and Aria's, have no moments:
-//! what changes between two statements is seen.)
+//! It is one transaction with a consistent snapshot. At its end it says what it saw of the tables'
+//! definitions. (Tables without transactions, as in MyISAM and Aria, have no snapshot: changes
+//! between two statements are seen.)
 
 use std::{fmt::Write, sync::Arc};
 
@@ -31,18 +31,18 @@ use crate::{
     },
 };
 
-/// So many keys are compared by one statement, of which each is a `SELECT`.
+/// One statement compares at most this many keys; each of them is a `SELECT` in it.
 const KEYS: usize = 128;
-/// A related table with more rows is joined, and not read whole.
+/// A related table with more rows is joined, not read whole.
 const SMALL_TABLE: usize = 256;
 
-/// What opens and closes a transaction.
+/// Opens and ends a transaction.
 pub(super) const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
 pub(super) const COMMIT: &str = "COMMIT";
 
-/// Reads one run into the sink; says whether the list ends with it, and what the transaction saw,
-/// which is still to be compared. Where the rows are those before one that is too wide, that is
-/// `None`: the connection has ended, and another must say it.
+/// Reads one run into the sink. Returns whether the list ends with it, and what the transaction
+/// saw, which the caller must still compare. The latter is `None` if the run ended before a row
+/// that is too wide: the connection has been closed, and another must ask.
 pub(super) async fn read(
     conn: &mut Conn,
     proof: &Proof,
@@ -66,7 +66,7 @@ pub(super) async fn read(
                         run.hand_over(vec![], sink)?;
                         return Ok((false, None));
                     }
-                    // The rows that came before the failure are right; the next read begins there.
+                    // The rows before the failure are right; the next read begins behind them.
                     Err(error)
                         if run.passes() && run.has_rows() && (is_error_of_a_value(&error) || will_pass(&error)) =>
                     {
@@ -84,8 +84,8 @@ pub(super) async fn read(
                 }
             }
         }
-        // What is left of the result, which the limit bounds, is read and forgotten: nothing else
-        // can be asked before.
+        // The rest of the result, which the limit bounds, is read and dropped: no other query can
+        // be sent before.
         match found.drop_result().await {
             Err(error) if run.passes() && is_too_wide(&error) => {
                 run.hand_over(vec![], sink)?;
@@ -110,14 +110,14 @@ pub(super) async fn read(
     Ok((run.ended(), Some(saw)))
 }
 
-/// How many rows fulfil the conditions.
+/// How many rows meet the conditions.
 pub(super) async fn count(conn: &mut Conn, plan: &Plan, conditions: &[Condition]) -> Result<Option<u64>, Failure> {
     let statement = select::count(plan, conditions);
     let row: Option<Row> = conn.exec_first(&*statement.text, params::of(&statement, &[], 0)).await?;
     Ok(row.and_then(|row| wire::whole(&row, 0)).and_then(|count| u64::try_from(count).ok()))
 }
 
-/// All related lists of a run; `None` when one of them is too much.
+/// All related lists of a run; `None` if one of them is too large.
 async fn related(conn: &mut Conn, plan: &Plan, rows: &ValueBuffer) -> Result<Option<Vec<Lists>>, Failure> {
     let mut lists = Vec::with_capacity(plan.relations.len());
     if rows.count() == 0 {
@@ -137,8 +137,8 @@ pub(super) async fn list(conn: &mut Conn, relation: &Relation, rows: &ValueBuffe
     let (condition, params) = match keys.are_close() {
         true => ("BETWEEN ? AND ?".to_owned(), vec![Param::Int(keys.ends().0), Param::Int(keys.ends().1)]),
         false => {
-            // Lists of a few lengths only, or each would be a statement of its own; once more the
-            // last key is no other.
+            // The number of parameters is a power of two, since each number needs a statement of
+            // its own. Repeating the last key changes nothing.
             let mut params: Vec<Param> = keys.all().map(Param::Int).collect();
             params.resize(params.len().next_power_of_two(), Param::Int(keys.ends().1));
             (format!("IN (?{})", ", ?".repeat(params.len() - 1)), params)
@@ -161,14 +161,14 @@ pub(super) async fn list(conn: &mut Conn, relation: &Relation, rows: &ValueBuffe
     Ok(related.collect(found, keys.finder()).await?.then(|| related.lists()))
 }
 
-/// By a join with the keys, since only SQL can say which are equal.
+/// Finds related rows by a join with the keys, since only SQL can tell which keys are equal.
 async fn by_places(conn: &mut Conn, relation: &Relation, rows: &ValueBuffer) -> Result<Option<Lists>, Failure> {
     let known: Vec<(usize, Slot)> = keys_of(relation, rows)?.filter(|(_, slot)| !matches!(slot, Slot::Null)).collect();
     let wanted = Wanted::rows(&DIALECT, relation);
     let mut related = Related::new(relation, rows.count());
     for some in known.chunks(KEYS) {
         let mut params: Vec<Param> = some.iter().map(|(_, slot)| params::value(rows.value(*slot))).collect();
-        // Of a few lengths only; NULL is equal to nothing.
+        // Again a power of two; NULL equals nothing.
         params.resize(params.len().next_power_of_two(), Param::NULL);
         let sql = joined(relation, &wanted, params.len());
         let found = conn.exec_iter(sql, params::positional(params)).await?;
@@ -181,12 +181,13 @@ async fn by_places(conn: &mut Conn, relation: &Relation, rows: &ValueBuffer) -> 
     Ok(Some(related.lists()))
 }
 
-/// The related rows of keys that only SQL can compare, each with the place of its key.
+/// A query for the related rows of keys that only SQL can compare. Each row comes with the number
+/// of its key.
 pub(super) fn joined(relation: &Relation, wanted: &Wanted, keys: usize) -> String {
     let Wanted { source, on, columns, .. } = wanted;
-    // A key has the parent column's type, character set and collation. The last is said, and would
-    // win where a column's own gives way to that of the other column: then it is made a text of
-    // that one.
+    // A key has the parent column's type, character set and collation. A collation that is named
+    // wins, even where the column's own would give way to that of the other column. In that case
+    // the key is cast to the other's.
     let parent = &relation.parent_column;
     let mut key = fill(&parent.kind, "?");
     if let (Some(own), Some(other)) = (&parent.collation, &relation.pointing_column.collation) {
@@ -198,8 +199,8 @@ pub(super) fn joined(relation: &Relation, wanted: &Wanted, keys: usize) -> Strin
 
     let mut table = format!("SELECT 1 AS place, {key} AS chunkflow_key");
     for place in 2..=keys {
-        // Not `VALUES`, in which MariaDB (10.11) forgets what is bound.
-        // Writing to memory does not fail.
+        // Not `VALUES`, in which MariaDB (10.11) loses bound values.
+        // Writing to memory cannot fail.
         let _ = write!(table, " UNION ALL SELECT {place}, {key}");
     }
 
@@ -212,7 +213,7 @@ pub(super) fn joined(relation: &Relation, wanted: &Wanted, keys: usize) -> Strin
 
 type Found<'a> = QueryResult<'a, 'static, BinaryProtocol>;
 
-/// Related rows as they come.
+/// Related rows while they are read.
 struct Related<'a> {
     relation: &'a Relation,
     /// How many rows the run has.
@@ -230,8 +231,8 @@ impl<'a> Related<'a> {
         Lists::new(Arc::new(self.held), self.pairs, self.count)
     }
 
-    /// Takes all rows of a result, whose first column says to which row of the run each belongs;
-    /// false when they are too much.
+    /// Takes all rows of a result, whose first column tells which row of the run each belongs to.
+    /// False if they are too large.
     async fn collect(
         &mut self,
         mut result: Found<'_>,
@@ -260,7 +261,7 @@ impl<'a> Related<'a> {
     }
 }
 
-/// Related rows as ids of a small table, as they come.
+/// Related rows as ids of a small table, while they are read.
 async fn named(
     relation: &Relation,
     keys: &WholeKeys,
@@ -288,7 +289,7 @@ async fn named(
     Ok(fit?.then(|| Lists::new(Arc::clone(&table.rows), pairs, count)))
 }
 
-/// A small table as it stands in this transaction; `None` when it is not small any more.
+/// A small table in this transaction's snapshot; `None` if it is not small any more.
 async fn small_table(conn: &mut Conn, relation: &Relation) -> Result<Option<SmallTable>, Failure> {
     let sql = Wanted::all(&DIALECT, relation, SMALL_TABLE + 1);
     let mut held = ValueBuffer::new(relation.columns.len());

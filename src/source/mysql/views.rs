@@ -1,8 +1,8 @@
 //! What the views of a MySQL or MariaDB database read.
 //!
-//! Neither says which columns a view reads, but both keep its query with every name in backquotes
-//! and every `*` written out. So each name in it counts, as a table's and as a column's of each
-//! table there.
+//! Neither database lists the columns that a view reads. But both keep the view's query with every
+//! name in backquotes and every `*` written out. So each name in it counts: as a table, and as a
+//! column of each table of the query.
 
 use mysql_async::{Conn, Error, Row, prelude::Queryable};
 
@@ -26,8 +26,8 @@ pub(super) async fn note_reads(conn: &mut Conn, tables: &mut [Table]) -> Result<
     Ok(())
 }
 
-/// These tables, with the views that the views among them read: another query behind one changes
-/// its rows.
+/// These tables, and the views behind the views among them: a change in one of those changes the
+/// rows too.
 pub(super) fn with_views_behind<'a>(mut used: Vec<&'a Table>, all: &'a [Table]) -> Vec<&'a Table> {
     let mut at = 0;
     while let Some(table) = used.get(at) {
@@ -48,7 +48,7 @@ fn reads(definition: &str, view: &Table, tables: &[Table]) -> ViewReads {
     }
 
     let Some((names, calls)) = names(definition) else { return of_doubt("what it reads cannot be told") };
-    // A table of another database is named with it.
+    // A table of another database is named with its database.
     let beside = |table: &Table| {
         database(table) == database(view) || names.iter().any(|name| name.eq_ignore_ascii_case(database(table)))
     };
@@ -61,7 +61,7 @@ fn reads(definition: &str, view: &Table, tables: &[Table]) -> ViewReads {
     for name in &names {
         let has = |table: &Table| table.columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
         columns.extend(there.iter().filter(|table| has(table)).map(|table| (table.name.clone(), Some(name.clone()))));
-        // A table that this user may not read, or a column of one.
+        // A table or column that this user may not read.
         if !there.iter().any(|table| is_called(table, name)) && !there.iter().any(|table| has(table)) && !has(view) {
             columns.push((name.clone(), Some(name.clone())));
         }
@@ -81,8 +81,8 @@ fn database(table: &Table) -> &str {
     table.full_name.split_once('.').map_or("", |(database, _)| database)
 }
 
-/// The names in a query as the server keeps it, and whether functions that somebody has written, or
-/// that read files, are called; `None` where a name or text does not end.
+/// The names in a query as the server keeps it, and whether it calls stored functions or functions
+/// that read files. `None` if a name or text does not end.
 fn names(definition: &str) -> Option<(Vec<String>, bool)> {
     let mut names: Vec<String> = vec![];
     let mut calls = definition.to_ascii_lowercase().contains("load_file(");

@@ -1,4 +1,4 @@
-//! Values as MySQL sends them in its binary form, made what they are in a list.
+//! Decodes MySQL's binary values into those of a list.
 
 use std::io::Write;
 
@@ -13,10 +13,10 @@ use crate::{
     source::sql::plan::Select,
 };
 
-/// The number of the character set that stands for bytes.
+/// The number of the character set for bytes.
 const BINARY: u16 = 63;
 
-/// How the values of a column are to be read.
+/// How to read the values of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wire {
     Plain,
@@ -48,7 +48,7 @@ impl Wire {
             | ColumnType::MYSQL_TYPE_VARCHAR
             | ColumnType::MYSQL_TYPE_VAR_STRING
             | ColumnType::MYSQL_TYPE_STRING => match column.character_set() == BINARY {
-                // What is an ENUM or a SET by its declaration is text, whatever else it is.
+                // A column declared ENUM or SET is text, even with the character set of bytes.
                 true if !column.flags().intersects(ColumnFlags::ENUM_FLAG | ColumnFlags::SET_FLAG) => Wire::Blob,
                 _ => Wire::Text,
             },
@@ -66,7 +66,7 @@ impl Wire {
             (_, Value::UInt(n)) => return number(*n, held),
             (_, Value::Double(n)) => held.slots.push(Slot::Real(*n)),
             (_, Value::Float(n)) => {
-                // The shortest digits of the short number, not of the double that is nearest to it.
+                // The shortest digits of the 32-bit number, not of the double next to it.
                 return held.push(Form::Decimal, zmij::Buffer::new().format(*n).as_bytes());
             }
             (Wire::Bit, Value::Bytes(bytes)) => match bits(bytes) {
@@ -77,8 +77,7 @@ impl Wire {
             (Wire::Json, Value::Bytes(bytes)) => return held.push(Form::Json, bytes),
             (Wire::Blob, Value::Bytes(bytes)) => return held.push(Form::Blob, bytes),
             (_, Value::Bytes(bytes)) => return held.push(Form::Text, bytes),
-            // A date that is none, as MySQL has it where a date is missing or known in part. Keys
-            // are read as text.
+            // MySQL's date for a missing or partial date, which is no date. Keys are read as text.
             (_, Value::Date(_, 0, ..) | Value::Date(_, _, 0, ..)) => held.slots.push(Slot::Unreadable),
             (wire, &Value::Date(year, month, day, hour, minute, second, micros)) => {
                 let out = &mut held.bytes;
@@ -106,14 +105,14 @@ impl Wire {
     }
 }
 
-/// How the values of a row are to be read; `selects` stand at the end of it.
+/// How to read the values of a row whose last columns are `selects`.
 pub(super) fn wires(row: &Row, selects: &[Select]) -> Vec<Wire> {
     let columns = row.columns_ref();
     let unread = columns.len().saturating_sub(selects.len());
     columns[unread..].iter().zip(selects).map(|(column, select)| Wire::of(column, select.json)).collect()
 }
 
-/// Adds the last values of a row, and says how many bytes they had.
+/// Adds the last values of a row; returns their bytes.
 pub(super) fn push(row: &Row, wires: &[Wire], held: &mut ValueBuffer) -> Result<usize> {
     let unread = row.len().saturating_sub(wires.len());
     let mut size = 0;
@@ -133,7 +132,7 @@ pub(super) fn whole(row: &Row, index: usize) -> Option<i64> {
         Value::Bytes(bytes) if row.columns_ref()[index].column_type() == ColumnType::MYSQL_TYPE_BIT => {
             i64::try_from(bits(bytes)?).ok()
         }
-        // As text, where a query was not prepared.
+        // A query that was not prepared gets text.
         Value::Bytes(bytes) => std::str::from_utf8(bytes).ok()?.parse().ok(),
         _ => None,
     }
@@ -151,7 +150,7 @@ fn malformed() -> Error {
     Error::new(Kind::Data, "MySQL sent a value in a form that is not its type's")
 }
 
-/// Decimal digits as a number has them: `ZEROFILL` pads them with zeros.
+/// The digits without the zeros that `ZEROFILL` puts before them.
 fn without_padding(digits: &[u8]) -> &[u8] {
     let whole = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
     let zeros = digits[..whole].iter().take_while(|byte| **byte == b'0').count();
@@ -176,7 +175,7 @@ fn two(n: u32, out: &mut Vec<u8>) {
     out.extend([b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8]);
 }
 
-/// A time with as many decimals as it needs.
+/// A time, with as many decimals as it needs.
 fn time(hours: u32, minutes: u8, seconds: u8, micros: u32, out: &mut Vec<u8>) -> Result<()> {
     if hours < 100 {
         two(hours, out)

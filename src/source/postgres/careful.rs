@@ -1,5 +1,5 @@
-//! Rows of which a value has made a query fail, read with care: each query behind a savepoint, so
-//! that the snapshot outlives it.
+//! Reads rows with care after a value has failed a query. Each query runs behind a savepoint, so
+//! that an error does not end the snapshot.
 
 use std::pin::pin;
 
@@ -26,8 +26,8 @@ use crate::{
     },
 };
 
-/// Reads a few rows into the sink, where there is room for rows of so many bytes; says how that
-/// went, and what the transaction saw, which is still to be compared.
+/// Reads a few rows into the sink, with room for rows of `room` bytes. Returns how that went, and
+/// what the transaction saw, which the caller must still compare.
 pub(super) async fn read(
     client: &Client,
     proof: &Proof,
@@ -42,18 +42,18 @@ pub(super) async fn read(
     Ok((done, read_stamp(client, &proof.end).await?))
 }
 
-/// A transaction behind a savepoint.
+/// A transaction with a savepoint.
 struct Snapshot<'a>(&'a Client);
 
 impl Snapshot<'_> {
-    /// Goes back behind the savepoint where a value has made the query fail.
+    /// Rolls back to the savepoint if a value has failed the query.
     async fn answer<T>(&self, result: Result<T, Failure>) -> Answer<T, Failure> {
         match result {
             Err(Failure::Postgres(error)) if is_error_of_a_value(&error) => {
                 self.0.batch_execute("ROLLBACK TO SAVEPOINT chunkflow").await?;
                 Ok(Err(error.into()))
             }
-            // What is left of its answer is not read.
+            // The rest of the answer is not read.
             Err(Failure::Wide) => Ok(Err(Failure::Wide)),
             result => result.map(Ok),
         }

@@ -1,4 +1,5 @@
-//! What PostgreSQL says of its tables (<https://www.postgresql.org/docs/current/catalogs.html>).
+//! Reads PostgreSQL's tables from the catalogue
+//! (<https://www.postgresql.org/docs/current/catalogs.html>).
 
 use std::{collections::HashMap, ops::RangeInclusive};
 
@@ -10,10 +11,10 @@ use crate::source::{
     sql::catalogue::{Catalogue, ForeignKey, Holds, Table, TableColumn, tell_apart},
 };
 
-/// A related table up to this size, in bytes on disk, may be read whole for a run of rows.
+/// A related table of at most this size, in bytes on disk, may be read whole for a run of rows.
 const SMALL_TABLE: i64 = 32 * 1024;
 
-/// Types whose text is the name of an object, and whose value is its number.
+/// Types that are written as an object's name but stored as its number.
 const NAMES_OF_OBJECTS: &[&str] = &[
     "regclass",
     "regcollation",
@@ -36,10 +37,10 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND
     AND has_schema_privilege(n.oid, 'USAGE') AND has_any_column_privilege(c.oid, 'SELECT')
 ORDER BY n.nspname, c.relname";
 
-/// Each column with its type: of a domain the type below it. A type is named as what it is in
-/// `pg_type`, not as SQL's grammar writes it: `character` there is `character(1)`, while `bpchar`
-/// has any length. Types whose own operators the session does not see, since their schema is not
-/// searched, are named with them: they sort by those, and would be compared by others.
+/// Each column with its type; for a domain, the type below it. A type has its name in `pg_type`,
+/// not the one of SQL's grammar: there, `character` is `character(1)`, while `bpchar` has any
+/// length. If a type's own operators are in a schema that the session does not search, they are
+/// named too: the order uses them, and a plain operator would compare differently.
 const COLUMNS: &str = "
 WITH RECURSIVE base (oid, base) AS (
     SELECT oid, oid FROM pg_type WHERE typtype <> 'd'
@@ -63,7 +64,7 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND
     AND a.attnum > 0 AND NOT a.attisdropped AND has_column_privilege(c.oid, a.attnum, 'SELECT')
 ORDER BY a.attrelid, a.attnum";
 
-/// Indexes over columns alone that hold all rows.
+/// Indexes over plain columns that hold all rows.
 const INDEXES: &str = "
 SELECT i.indrelid::int8, i.indisprimary, i.indisunique AND i.indimmediate, (i.indkey::int2[])[0:i.indnkeyatts - 1]::text
 FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -85,7 +86,7 @@ pub(super) async fn read(client: &Client) -> Result<Catalogue, tokio_postgres::E
     }
 
     tell_apart(&mut tables);
-    // Columns by their numbers, which have gaps.
+    // By number, since the numbers have gaps.
     let mut columns: HashMap<(i64, i64), String> = HashMap::new();
     for row in client.query_typed(COLUMNS, &[]).await? {
         let oid: i64 = row.get(0);
@@ -99,15 +100,15 @@ pub(super) async fn read(client: &Client) -> Result<Catalogue, tokio_postgres::E
         let (oid, unique): (i64, bool) = (row.get(0), row.get(2));
         let Some(table) = places.get(&oid).map(|place| &mut tables[*place]) else { continue };
         let numbers: String = row.get(3);
-        // `{1,2}`, or `[0:1]={1,2}` where an array counts from zero.
+        // `{1,2}`; or `[0:1]={1,2}`, where an array counts from zero.
         let numbers = numbers.rsplit(['{', '}']).nth(1).unwrap_or_default().split(',');
         let names = numbers.map(|number| columns.get(&(oid, number.parse().ok()?)).cloned());
         let Some(names) = names.collect::<Option<Vec<String>>>() else { continue };
         table.indexed.extend(names.first().cloned());
         let nullable = |name: &String| table.columns.iter().any(|column| column.name == *name && column.nullable);
         let can_be_null = names.iter().any(nullable);
-        // A materialized view has no NOT NULL; that its rows are told apart is then checked as they
-        // are read.
+        // A materialized view has no NOT NULL; whether its key identifies rows is checked while
+        // they are read.
         if unique && table.key.is_empty() && (table.is_view || !can_be_null) {
             table.key = names;
             table.key_can_be_null = can_be_null;
@@ -151,7 +152,7 @@ fn table(row: &Row) -> Table {
     }
 }
 
-/// The whole numbers of a type.
+/// The range of a type of whole numbers.
 fn range(wire: &Wire) -> Option<RangeInclusive<i128>> {
     match wire {
         Wire::Int2 => Some(i16::MIN.into()..=i16::MAX.into()),
@@ -174,9 +175,9 @@ fn column(row: &Row) -> TableColumn {
     let wire = Type::from_oid(base as u32).as_ref().and_then(Wire::of);
     let as_text = "?::text".to_owned();
     let is_text = is_enum || matches!(&*type_name, "citext" | "char");
-    // PostgreSQL's own types (FirstNormalObjectId in access/transam.h) and ranges: as JSON they
-    // would be texts in quotes. So would those of an extension, but for one that has a JSON form of
-    // its own.
+    // For PostgreSQL's own types (FirstNormalObjectId in access/transam.h) and for ranges, JSON
+    // would only be the text in quotes. So it would for a type of an extension, unless that has its
+    // own JSON form.
     let is_own = base < 16_384 || (class == "b" && !row.get::<_, bool>(12));
     let has_text = is_text || matches!(&*class, "r" | "m") || (is_own && category != "A" && !is_composite);
     let (read, read_key) = match wire {
@@ -186,8 +187,8 @@ fn column(row: &Row) -> TableColumn {
         None => ("to_json(?)".to_owned(), as_text),
     };
 
-    // A number where its text would not come back: a byte that is no character, a name of several
-    // functions.
+    // A number, where the text would not be read back: a byte that is no character, or a name that
+    // several functions share.
     let number = match base {
         _ if base == i64::from(Type::CHAR.oid()) => Some("int4"),
         _ if NAMES_OF_OBJECTS.contains(&&*type_name) => Some("oid"),
@@ -199,9 +200,8 @@ fn column(row: &Row) -> TableColumn {
         None => (read_key, format!("?::{of_type}")),
     };
 
-    // A domain over an enum has none of an enum's operators, but its values are in their order: it
-    // is cast where it is compared, and not where it is ordered by, so that its index serves for
-    // both.
+    // A domain over an enum has no operators of its own, but its values are in the enum's order. It
+    // is cast where it is compared, but not in ORDER BY, so that its index can be used.
     let operator = match operators {
         Some(schema) => Some(format!("OPERATOR({schema}.?)")),
         None => (is_enum && is_domain).then(|| format!("::{of_type} ?")),
@@ -212,14 +212,14 @@ fn column(row: &Row) -> TableColumn {
         Some(Wire::Float4 | Wire::Float8 | Wire::Numeric) => Some(Operand::Number),
         Some(Wire::Json | Wire::Jsonb | Wire::Array | Wire::Bytea) => None,
         Some(_) => Some(Operand::Text),
-        // Composite types, ranges, geometry and types of the user's have no obvious text.
+        // Composite types, ranges, geometry and user-defined types have no obvious text.
         None if is_text || matches!(&*category, "D" | "T" | "I" | "V") => Some(Operand::Text),
         None => None,
     };
 
     let length = match wire {
         Some(Wire::Text | Wire::Bytea) => DIALECT.length,
-        // Longer as text, or as it is sent.
+        // The longer of its text and its binary form.
         Some(Wire::Array) => "greatest(octet_length((?)::text), octet_length(array_send(?)))::int8",
         Some(Wire::Json | Wire::Jsonb) | None => "octet_length((?)::text)::int8",
         Some(_) => "",
@@ -233,7 +233,8 @@ fn column(row: &Row) -> TableColumn {
         holds: holds(&type_name, is_text),
         read,
         read_key,
-        // The server finds the type out by what a value is compared with, but for that of a row.
+        // The server infers a bound value's type from the column it is compared with, but not that
+        // of a row.
         bind: if is_composite { kind.clone() } else { "?".to_owned() },
         bind_key: number.map(|_| kind.clone()),
         kind,
@@ -248,8 +249,8 @@ fn column(row: &Row) -> TableColumn {
     }
 }
 
-/// What the values of a type with this name are, or the elements of an array, whose type's name is
-/// that of theirs behind `_`.
+/// What the values of a type are, by the type's name; for an array, whose type's name begins with
+/// `_`, what its elements are.
 fn holds(type_name: &str, is_text: bool) -> Option<Holds> {
     let element = type_name.strip_prefix('_');
     let moments = |has_offset| Holds { has_offset: Some(has_offset), ..Holds::new(ValueType::DateTime) };

@@ -1,4 +1,4 @@
-//! Connections to PostgreSQL: the URL, TLS, and the way to stop what a connection does.
+//! Connections to PostgreSQL: the URL, TLS, and how to stop a query.
 
 use std::{
     io,
@@ -39,25 +39,25 @@ use crate::{
     },
 };
 
-/// How long a connection may take to come about, on each host.
+/// The time limit for a connection to each host.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long a read that is given up may go on to its end.
+/// A read that is given up may run this much longer before it is cancelled.
 const MOMENT: Duration = Duration::from_millis(50);
 const PORT: u16 = 5432;
 
-/// Everything that is needed to connect.
+/// All settings needed to connect.
 pub(super) struct Connector {
     config: Config,
     tls: MakeRustlsConnect,
     targets: Vec<Target>,
     role: Role,
     begin: String,
-    /// The same for a database without an encoding, whose texts are any bytes: asked for as UTF-8
-    /// one that is not would fail its row.
+    /// `begin` for a database without an encoding. Its texts may be any bytes, and one that is not
+    /// UTF-8 would fail its row if it were asked for as UTF-8.
     begin_with_bytes: String,
-    /// Whether the database has none, as its server said when it was connected to.
+    /// Whether the database has no encoding, as its server said on connecting.
     has_bytes: AtomicBool,
-    /// What of the URL reaches the session, and so could be asked for by a policy or a view.
+    /// The parts of the URL that a policy or a view could read from the session.
     session: Vec<String>,
 }
 
@@ -65,19 +65,19 @@ pub(super) struct Connector {
 #[derive(Clone, Debug)]
 struct Target {
     host: Host,
-    /// The address, where the URL has one beside the name.
+    /// The address, if the URL has one besides the name.
     address: Option<IpAddr>,
     port: u16,
 }
 
-/// A connection, and which of the hosts it goes to.
+/// A connection, and which host it goes to.
 pub(super) struct Connection {
     pub(super) client: Client,
     pub(super) bound: Arc<MessageBound>,
     target: usize,
 }
 
-/// What a host must be (`target_session_attrs`).
+/// The role that a host must have (`target_session_attrs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Any,
@@ -118,7 +118,7 @@ impl Connector {
     /// `sslrootcert`, `target_session_attrs`, `connect_timeout`, …
     ///
     /// # Errors
-    /// [`Kind::Config`], never with the URL's password.
+    /// [`Kind::Config`], without the URL's password.
     pub(super) fn new(url: &str, timeout: Duration, reader: Option<&str>) -> Result<Connector> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let mut kept = vec![];
@@ -135,7 +135,7 @@ impl Connector {
                             .remedy("use any, primary, standby, prefer-standby, read-write or read-only")
                     })?;
                 }
-                // Of no use to a reader, and refused by poolers.
+                // No use to a reader, and poolers refuse it.
                 Some(("options", _)) => {
                     return Err(Error::new(Kind::Config, "`options` in the database's URL is not passed on")
                         .remedy("set it for the role: ALTER ROLE … SET …"));
@@ -165,7 +165,7 @@ impl Connector {
         let (ssl, check) = match mode.as_deref().unwrap_or("prefer") {
             "disable" => (SslMode::Disable, Check::Nothing),
             "allow" | "prefer" => (SslMode::Prefer, Check::Nothing),
-            // libpq checks the chain here too where there is a root certificate.
+            // libpq checks the chain here too, if it has a root certificate.
             "require" if root.is_some() => (SslMode::Require, Check::Chain),
             "require" => (SslMode::Require, Check::Nothing),
             "verify-ca" => (SslMode::Require, Check::Chain),
@@ -199,16 +199,16 @@ impl Connector {
         })
     }
 
-    /// What opens a transaction.
+    /// The SQL that opens a transaction.
     pub(super) fn begin(&self) -> &str {
         if self.has_bytes.load(Ordering::Relaxed) { &self.begin_with_bytes } else { &self.begin }
     }
 
-    /// Makes a connection to the first host that answers and is what it must be, driven by a task
-    /// of its own that ends with the client.
+    /// Connects to the first host that answers and has the wanted role. A task drives the
+    /// connection and ends with the client.
     ///
     /// # Errors
-    /// What the last host said; also when a host takes the connection and then says nothing.
+    /// The error of the last host; also when a host accepts the connection and then says nothing.
     async fn connection(&self) -> Result<Connection> {
         let mut order: Vec<usize> = (0..self.targets.len()).collect();
         if self.config.get_load_balance_hosts() == LoadBalanceHosts::Random {
@@ -276,7 +276,7 @@ impl Connector {
         Ok(Connection { client, bound, target })
     }
 
-    /// The name that a host's certificate must have.
+    /// The name that a host's certificate must be for.
     fn name(&self, target: usize) -> &str {
         match &self.targets[target].host {
             Host::Tcp(name) => name,
@@ -293,8 +293,8 @@ impl Connector {
         };
         let socket = connected.map_err(unreachable)?;
         if let Socket::Tcp(stream) = &socket {
-            // Sooner than the two hours of most systems: a host that vanished is noticed while
-            // nothing is asked of it.
+            // Sooner than the two hours of most systems, so that a vanished host is noticed while
+            // the connection is idle.
             let idle = self.config.get_keepalives().then(|| self.config.get_keepalives_idle());
             let keepalive = idle.map(|idle| socket::keepalive(Some(idle)));
             socket::prepare(stream, keepalive).map_err(unreachable)?;
@@ -302,11 +302,11 @@ impl Connector {
         Ok(Stream { socket, waits, framing: Framing::off(&MessageBound::new(0)) })
     }
 
-    /// Stops what a connection does at the server. It may come too late, or not at all: the
-    /// connection must not be used again.
+    /// Stops the query of a connection at the server. The request may come too late or get lost, so
+    /// the connection must not be used again.
     async fn cancel(&self, connection: &Connection) {
         let cancelled = tokio::time::timeout(CONNECT, async {
-            // A pooler forgets a request whose sender does not wait for the end of the connection.
+            // A pooler drops the request unless the sender waits for the end of the connection.
             let stream = self.stream(connection.target, true).await?;
             let mut tls = self.tls.clone();
             let tls = MakeTlsConnect::<Stream>::make_tls_connect(&mut tls, self.name(connection.target));
@@ -321,7 +321,7 @@ impl Connector {
         }
     }
 
-    /// What is known of the database without asking.
+    /// What is known of the database without a connection.
     pub(super) fn told(&self) -> Told {
         let address = format!("{:?} {:?}", self.targets, self.config.get_dbname());
         let name = format!("postgres {}", self.config.get_dbname().unwrap_or_default());
@@ -344,8 +344,8 @@ impl Connect for Connector {
         if connection.client.is_closed() {
             return None;
         }
-        // Most reads are over in a moment, and a connection costs more than that. Its answer says
-        // that nothing is before it.
+        // Most reads end within this time, and a new connection costs more. The answer also shows
+        // that no earlier query is still running.
         match tokio::time::timeout(MOMENT, connection.client.batch_execute("ROLLBACK")).await {
             Ok(Ok(())) => Some(connection),
             _ => {
@@ -356,7 +356,7 @@ impl Connect for Connector {
     }
 
     async fn end(_: Connection) {
-        // The task that drives it ends with its client.
+        // The connection's task ends with its client.
     }
 }
 
@@ -364,7 +364,7 @@ fn unreachable(error: io::Error) -> Error {
     unreached(error.to_string())
 }
 
-/// A right that is missing before anything was asked is the right to be there.
+/// If a right is missing before any query, it is the right to connect.
 fn refused_entry(error: Error) -> Error {
     match std::error::Error::source(&error) {
         Some(cause) if cause.to_string().contains("permission denied for database") => {
@@ -380,7 +380,7 @@ fn socket_in(folder: &Path, port: u16) -> std::path::PathBuf {
     folder.join(format!(".s.PGSQL.{port}"))
 }
 
-/// The hosts of a URL; one port stands for all of them.
+/// The hosts of a URL; a single port is for all of them.
 fn targets(config: &Config) -> Result<Vec<Target>> {
     let hosts = config.get_hosts();
     let addresses = config.get_hostaddrs();
@@ -404,21 +404,21 @@ fn targets(config: &Config) -> Result<Vec<Target>> {
     Ok((0..count).map(target).collect())
 }
 
-/// A way to a server.
+/// A socket to a server.
 enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-/// The same, which at its shutdown may wait for the server to end first.
+/// A socket that may wait, at its shutdown, for the server to close first.
 pub(super) struct Stream {
     socket: Socket,
     waits: bool,
-    /// Where messages begin, as long as there is no TLS.
+    /// Tracks message boundaries, as long as there is no TLS.
     framing: Framing,
 }
 
-/// Calls a method of whichever socket it is.
+/// Calls a method of either socket.
 macro_rules! socket {
     ($stream:expr, $method:ident $(, $argument:expr)*) => {
         match &mut $stream.socket {

@@ -1,4 +1,4 @@
-//! What PostgreSQL says it would do for a resource's queries.
+//! What PostgreSQL's EXPLAIN says about a resource's queries.
 
 use std::sync::Arc;
 
@@ -25,15 +25,15 @@ use crate::{
     },
 };
 
-/// What was found about a source when PostgreSQL had read its queries.
+/// What was found about a source while PostgreSQL parsed its queries.
 pub(super) struct Prepared {
     pub(super) proof: Proof,
-    /// What stands behind its views.
+    /// The definitions of the views behind its own.
     pub(super) behind: Vec<String>,
 }
 
-/// Has PostgreSQL read the queries, so that what it does not take is known at the start; `None`
-/// where the tables are not any more as they were seen.
+/// Has PostgreSQL parse the queries, so that errors in them show at the start. `None` if the tables
+/// have changed since they were seen.
 pub(super) async fn prepare(
     pool: &Arc<Pool>,
     plan: &Plan,
@@ -81,7 +81,7 @@ async fn try_queries(
 
     let at = if plan.condition.is_some() { "where" } else { "table" };
     let statement = select::rows(plan, &Range::new(), &[]);
-    // The only parameter is the limit: one that the operator's condition brings along is an error.
+    // The limit is the only parameter: one in the operator's condition is an error.
     explain(client, &statement.text, Param::of(&statement, &[], 1))
         .await
         .map_err(|failure| (at.to_owned(), failure))?;
@@ -99,13 +99,13 @@ async fn try_queries(
     Ok(Some(Prepared { proof, behind }))
 }
 
-/// Whether a name is not there any more.
+/// Whether the error says that a name does not exist any more.
 fn is_gone(error: &tokio_postgres::Error) -> bool {
     let gone = [SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_COLUMN, SqlState::INVALID_SCHEMA_NAME];
     error.code().is_some_and(|code| gone.contains(code))
 }
 
-/// What would be slow.
+/// What would be slow about the queries.
 pub(super) async fn slow(pool: &Arc<Pool>, plan: &Plan) -> Vec<Complaint> {
     let mut complaints = advice::of_plan(plan);
     let found = async {
@@ -134,14 +134,14 @@ pub(super) async fn slow(pool: &Arc<Pool>, plan: &Plan) -> Vec<Complaint> {
 async fn look(client: &Client, begin: &str, plan: &Plan) -> Result<Vec<Complaint>, Failure> {
     let mut complaints = vec![];
     client.batch_execute(begin).await?;
-    // A table with few rows is looked through and sorted whatever its indexes: what matters is what
-    // could be done.
+    // With few rows PostgreSQL scans and sorts a table even if it has a fitting index. What matters
+    // is what it could do.
     client
         .batch_execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off")
         .await?;
     let first = select::rows(plan, &Range::new(), &[]);
     let mut steps = explain(client, &first.text, Param::of(&first, &[], 1)).await?;
-    // The key alone: a value beside it may be one that the database cannot give.
+    // Only the key: another column may hold a value that the database cannot convert.
     let selects: Vec<Select> = plan.key.iter().map(|select| plan.selects[*select].clone()).collect();
     let keys = select::columns(plan, &selects, &Range::new(), &[]);
     let mut key = ValueBuffer::new(selects.len());
@@ -158,7 +158,7 @@ async fn look(client: &Client, begin: &str, plan: &Plan) -> Result<Vec<Complaint
         }
     }
 
-    // An incremental sort sorts only rows with equal values before.
+    // An incremental sort only sorts among rows with equal leading values.
     if steps.iter().any(|step| step.kind == "Sort") {
         let tables = to_index(client, &plan.table, &steps).await?;
         complaints.push(advice::unindexed_order(plan, &tables));
@@ -177,8 +177,8 @@ async fn look(client: &Client, begin: &str, plan: &Plan) -> Result<Vec<Complaint
     Ok(complaints)
 }
 
-/// A table, and those that inherit from it, each of which has indexes of its own. Partitions have
-/// their table's.
+/// A table and the tables that inherit from it, each with indexes of its own. A partition has the
+/// indexes of its table.
 const FAMILY: &str = "
 WITH RECURSIVE family (id) AS (
     SELECT to_regclass($1)::oid
@@ -187,8 +187,8 @@ WITH RECURSIVE family (id) AS (
 SELECT nspname::text, relname::text FROM family JOIN pg_class c ON c.oid = id JOIN pg_namespace n ON n.oid = relnamespace
 ORDER BY c.oid";
 
-/// The tables that want an index where a plan is slow: of a table with heirs, those that the plan
-/// looks through.
+/// The tables that need an index for a slow plan: for a table with heirs, those that the plan
+/// scans.
 async fn to_index(client: &Client, table: &str, steps: &[Step]) -> Result<Vec<String>, Failure> {
     let found = client.query_typed(FAMILY, &[(&table, Type::TEXT)]).await?;
     let family: Vec<String> = found.iter().map(|row| catalogue::sql_name(row.get(0), row.get(1))).collect();
@@ -208,8 +208,7 @@ struct Step {
 }
 
 impl Step {
-    /// Whether it reads all of a table, or of an heir or partition of it, whose aliases have
-    /// numbers.
+    /// Whether it scans a table, or an heir or partition of it, whose alias has a number.
     fn looks_through(&self, alias: &str) -> bool {
         let is_number = |rest: &str| rest.strip_prefix('_').is_some_and(|number| number.parse::<u32>().is_ok());
         let is_named = self.alias.strip_prefix(alias).is_some_and(|rest| rest.is_empty() || is_number(rest));

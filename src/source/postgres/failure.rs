@@ -1,11 +1,11 @@
-//! What PostgreSQL's failures are signs of.
+//! Classifies PostgreSQL's errors.
 
-/// Whether a value has made a query fail, and not the query itself, the server, the connection or
-/// what its user may do (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
-/// Functions raise what they like, so this is what is left.
+/// Whether a value has failed a query, as opposed to the query itself, the server, the connection
+/// or a missing right (<https://www.postgresql.org/docs/current/errcodes-appendix.html>). A
+/// function may raise any code, so these are all codes but those.
 pub(super) fn is_error_of_a_value(error: &tokio_postgres::Error) -> bool {
     let Some(code) = error.code().map(|code| code.code()) else { return false };
-    // Damaged tables and indexes; a query behind one that has failed.
+    // Damaged tables and indexes; a query in a transaction that has failed already.
     match code {
         "XX001" | "XX002" => false,
         "25P02" => true,

@@ -1,10 +1,10 @@
-//! The messages of a connection as they come, so that a row is refused before it is held.
+//! Looks at the messages of a connection as they arrive, to refuse a row before it is in memory.
 //!
-//! The driver holds each message whole before anybody can see how long it is. Each begins with its
+//! The driver holds each message whole before anybody can see its length. A message begins with its
 //! kind, a byte, and its length
-//! (<https://www.postgresql.org/docs/current/protocol-message-formats.html>); this looks at those
-//! as bytes come from the socket, behind TLS, and fails the connection at the first message that is
-//! too long.
+//! (<https://www.postgresql.org/docs/current/protocol-message-formats.html>). This module reads
+//! both as the bytes come from the socket, after TLS, and fails the connection at the first message
+//! that is too long.
 
 use std::{
     io,
@@ -21,8 +21,8 @@ use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 
 use crate::source::BoxFuture;
 
-/// How long the messages of a connection may be, and whether one was longer. Shared by who reads
-/// and what drives it.
+/// How long the messages of a connection may be, and whether one was longer. The reader and the
+/// task that drives the connection share it.
 #[derive(Debug)]
 pub(super) struct MessageBound {
     most: AtomicU64,
@@ -34,18 +34,18 @@ impl MessageBound {
         Arc::new(MessageBound { most: AtomicU64::new(bytes), is_exceeded: AtomicBool::new(false) })
     }
 
-    /// From now on messages may have so many bytes.
+    /// From now on a message may have this many bytes.
     pub(super) fn set(&self, bytes: u64) {
         self.most.store(bytes, Ordering::Relaxed);
     }
 
-    /// Whether a message was longer: then the connection has ended.
+    /// Whether a message was longer. The connection has then ended.
     pub(super) fn is_exceeded(&self) -> bool {
         self.is_exceeded.load(Ordering::Acquire)
     }
 }
 
-/// Where the messages begin in what comes.
+/// Finds where messages begin in the bytes that arrive.
 #[derive(Debug)]
 pub(super) struct Framing {
     bound: Arc<MessageBound>,
@@ -54,19 +54,19 @@ pub(super) struct Framing {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// Not looked at: it is not the server's words, but TLS's.
+    /// Not looked at: the bytes are TLS's, not PostgreSQL's.
     Off,
-    /// One byte is expected first, which says whether there will be TLS.
+    /// The next byte is the server's answer whether it speaks TLS.
     Answer,
-    /// So many bytes of a message's head are here.
+    /// This many bytes of a message's head have arrived.
     Head([u8; 5], usize),
-    /// So many bytes of a message are still to come.
+    /// This many bytes of a message are still to come.
     Body(u64),
-    /// A message was too long: nothing more is read.
+    /// A message was too long; nothing more is read.
     Failed,
 }
 
-/// What stands before a message: its kind and its length, which counts itself.
+/// The head of a message: its kind, then its length, which includes the length field.
 const HEAD: usize = 5;
 const LENGTH: u64 = 4;
 
@@ -80,21 +80,21 @@ impl Framing {
         Framing { bound: Arc::clone(bound), state: State::Off }
     }
 
-    /// Messages from the first byte on.
+    /// For a connection that begins with messages.
     pub(super) fn at_once(bound: &Arc<MessageBound>) -> Framing {
         Framing { state: State::Head([0; HEAD], 0), ..Framing::off(bound) }
     }
 
-    /// The answer to the question for TLS, then either that or messages.
+    /// For a connection that begins with the server's answer about TLS.
     pub(super) fn behind_answer(bound: &Arc<MessageBound>) -> Framing {
         Framing { state: State::Answer, ..Framing::off(bound) }
     }
 
-    /// Looks at bytes that have come, and says how many of them are to be read: all, or those
-    /// before a message that is too long.
+    /// Looks at bytes that have arrived. Returns how many of them may be read: all, or those before
+    /// a message that is too long.
     fn pass(&mut self, all: &[u8]) -> usize {
         let mut bytes = all;
-        // Where the head of the message begins, if that is here.
+        // Where the current message's head begins, if it does in these bytes.
         let mut begin = 0;
         while let Some(&first) = bytes.first() {
             if matches!(self.state, State::Head(_, 0)) {
@@ -135,7 +135,8 @@ impl Framing {
         if matches!(self.state, State::Failed) { begin } else { all.len() }
     }
 
-    /// What comes behind the messages that are here whole, of bytes that begin with one.
+    /// Skips the messages that are whole in these bytes, which begin with a message. Returns the
+    /// rest.
     fn behind_whole<'a>(&self, mut bytes: &'a [u8]) -> &'a [u8] {
         let most = self.bound.most.load(Ordering::Relaxed);
         while let Some(([_, length @ ..], rest)) = bytes.split_first_chunk::<HEAD>() {
@@ -156,8 +157,8 @@ impl Framing {
         within
     }
 
-    /// Reads from a stream, and looks at what has come. What came before a message that is too long
-    /// is read first.
+    /// Reads from a stream and looks at the bytes. Those before a message that is too long are
+    /// still delivered.
     pub(super) fn poll_read(
         &mut self,
         stream: Pin<&mut impl AsyncRead>,
@@ -177,7 +178,7 @@ impl Framing {
     }
 }
 
-/// A stream behind TLS whose messages are bounded.
+/// A TLS stream with bounded messages.
 pub(super) struct Bounded<T> {
     stream: T,
     framing: Framing,
@@ -210,7 +211,7 @@ impl<T: TlsStream + Unpin> TlsStream for Bounded<T> {
     }
 }
 
-/// A way to TLS, behind which messages are bounded.
+/// Makes TLS connections with bounded messages.
 pub(super) struct BoundedTls<C> {
     pub(super) connect: C,
     pub(super) bound: Arc<MessageBound>,

@@ -1,5 +1,5 @@
-//! A look at a PostgreSQL database: its catalogue, who it is and takes us for, and the versions of
-//! its rows that say so. All of it is of one moment.
+//! A look at a PostgreSQL database: its catalogue, its identity, the user that it sees, and the
+//! versions of the catalogue's rows. All of it is from one snapshot.
 
 use std::collections::HashMap;
 
@@ -8,17 +8,17 @@ use tokio_postgres::Client;
 use super::catalogue;
 use crate::source::sql::{catalogue::Catalogue, definition::Told};
 
-/// What was seen.
+/// The result of a look.
 pub(super) struct Look {
     pub(super) catalogue: Catalogue,
     pub(super) told: Told,
-    /// What each table is to the database, by its name as SQL.
+    /// Each table and view, by its name as SQL.
     pub(super) relations: HashMap<String, Relation>,
     /// The versions of the catalogue's rows about each table or view.
     pub(super) versions: Versions,
-    /// What stands behind each view: tables and other views.
+    /// The tables and views that each view reads.
     pub(super) behind: HashMap<u32, Vec<u32>>,
-    /// How the version of a collation is asked for, by the collation.
+    /// The SQL for the version of each collation, by the collation.
     pub(super) collations: HashMap<u32, String>,
 }
 
@@ -26,17 +26,17 @@ pub(super) struct Look {
 #[derive(Clone, Debug)]
 pub(super) struct Relation {
     pub(super) oid: u32,
-    /// Whether `LOCK TABLE` takes it: not a materialized view, not a foreign table, nor one of
-    /// which only some columns may be read.
+    /// Whether `LOCK TABLE` takes it. Not if it is a materialized view or a foreign table, or if
+    /// this user may read only some of its columns.
     pub(super) locks: bool,
     /// The collation of each column that has one.
     pub(super) collations: HashMap<String, u32>,
 }
 
-/// The versions of rows of the catalogue, by the table they are about.
+/// Versions of the catalogue's rows, by the table that they are about.
 pub(super) type Versions = HashMap<u32, Vec<String>>;
 
-/// Every change of a column or of a view writes a row anew.
+/// Every change of a column or a view writes a new row.
 const VERSIONS: &str = "
 SELECT attrelid::int8, string_agg(attnum || ' ' || xmin, ',' ORDER BY attnum) FROM pg_attribute WHERE attnum > 0{a} GROUP BY attrelid
 UNION ALL SELECT ev_class::int8, 'rule ' || string_agg(xmin::text, ',' ORDER BY oid) FROM pg_rewrite WHERE true{r} GROUP BY ev_class";
@@ -46,23 +46,23 @@ SELECT c.oid::int8, n.nspname::text, c.relname::text, c.relkind IN ('r', 'p', 'v
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'";
 
-/// What a view's rule reads. What came with the server (FirstNormalObjectId in access/transam.h)
-/// does not change.
+/// The tables and views that a view's rule reads. Those that came with the server
+/// (FirstNormalObjectId in access/transam.h) do not change, and are left out.
 const BEHIND: &str = "
 SELECT DISTINCT r.ev_class::int8, d.refobjid::int8 FROM pg_rewrite r
     JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass
 WHERE d.refobjid <> r.ev_class AND d.refobjid >= 16384 AND r.ev_class >= 16384
 ORDER BY 1, 2";
 
-/// Each column with its full type. Types and collations have their schemas where a search path
-/// would not find them.
+/// Each column with its full type. Types and collations are named with their schema if the search
+/// path does not have it.
 const DECLARED: &str = "
 SELECT a.attrelid::int8, a.attname::text, format_type(a.atttypid, a.atttypmod) || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END,
     a.attcollation::int8
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.oid >= 16384 AND a.attnum > 0 AND NOT a.attisdropped";
 
-/// Collations of columns; `100` is the database's own (DEFAULT_COLLATION_OID).
+/// Collations of columns; `100` is the database's default (DEFAULT_COLLATION_OID).
 const COLLATIONS: &str = "
 SELECT co.oid::int8, quote_ident(n.nspname) || '.' || quote_ident(co.collname), pg_collation_actual_version(co.oid)
 FROM pg_collation co JOIN pg_namespace n ON n.oid = co.collnamespace
@@ -70,13 +70,13 @@ WHERE co.oid IN (SELECT attcollation FROM pg_attribute WHERE attrelid >= 16384)"
 
 const DEFAULT: u32 = 100;
 
-/// Who the database is, and who reads it.
+/// The identity of the database, and its user.
 const FACTS: &str = "
 SELECT current_setting('server_version_num')::int8, d.oid::int8, d.datcollate::text, current_user::text, session_user::text,
     has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
 FROM pg_database d WHERE d.datname = current_database()";
 
-/// Looks, in a transaction that `begin` opens. `told` has what is known without asking.
+/// Looks, in a transaction that `begin` opens. `told` holds what is known without a query.
 pub(super) async fn look(client: &Client, begin: &str, mut told: Told) -> Result<Look, tokio_postgres::Error> {
     client.batch_execute(begin).await?;
     let mut catalogue = catalogue::read(client).await?;
@@ -110,7 +110,7 @@ pub(super) async fn look(client: &Client, begin: &str, mut told: Told) -> Result
         }
         own_version = match version {
             150_000.. => format!("pg_database_collation_actual_version({database})"),
-            // Before, the database's own is always the C library's.
+            // In older versions the default collation is always the C library's.
             _ => "(SELECT pg_collation_actual_version(c.oid) FROM pg_collation c, pg_database d \
                   WHERE d.datname = current_database() AND c.collprovider = 'c' AND c.collcollate = d.datcollate LIMIT 1)"
                 .to_owned(),
@@ -158,7 +158,7 @@ pub(super) async fn look(client: &Client, begin: &str, mut told: Told) -> Result
     Ok(Look { catalogue, told, relations, versions, behind, collations })
 }
 
-/// The versions of what the catalogue says of these tables; of all, without.
+/// The versions of the catalogue's rows about these tables, or about all (`None`).
 pub(super) async fn versions(client: &Client, of: Option<&[u32]>) -> Result<Versions, tokio_postgres::Error> {
     let one_of = |column: &str| of.map_or(String::new(), |oids| format!(" AND {column} IN ({})", list(oids)));
     let sql = VERSIONS.replace("{a}", &one_of("attrelid")).replace("{r}", &one_of("ev_class"));
@@ -171,7 +171,7 @@ pub(super) async fn versions(client: &Client, of: Option<&[u32]>) -> Result<Vers
     Ok(versions)
 }
 
-/// Numbers of tables, as SQL; at least one.
+/// Numbers of tables, as an SQL list; there must be at least one.
 pub(super) fn list(oids: &[u32]) -> String {
     let texts: Vec<String> = oids.iter().map(u32::to_string).collect();
     if texts.is_empty() { "0".to_owned() } else { texts.join(", ") }

@@ -1,8 +1,7 @@
 //! PostgreSQL: connections that each serve one read at a time, in a transaction of its own.
 //!
-//! Dropping a query does not stop it at the server, and the connection would be busy with it: a
-//! read that is given up is cancelled by a request of its own, and its connection is never used
-//! again.
+//! Dropping a query does not stop it at the server, and the connection would stay busy. So a read
+//! that is given up is cancelled by a request of its own, and its connection is never used again.
 
 mod careful;
 mod catalogue;
@@ -57,7 +56,7 @@ use crate::{
     row::RowSink,
 };
 
-/// How PostgreSQL writes SQL.
+/// PostgreSQL's dialect of SQL.
 pub(super) const DIALECT: Dialect = Dialect {
     quote: '"',
     numbered: true,
@@ -75,13 +74,13 @@ pub(super) const DIALECT: Dialect = Dialect {
 
 type Pool = pool::Pool<Connector>;
 
-/// A source is made anew so often, where its tables change while it is made.
+/// How often a source is made before it gives up, while its tables change meanwhile.
 const TRIES: usize = 5;
 
 /// A PostgreSQL database.
 pub struct Postgres(Arc<Server>);
 
-/// What its sources share.
+/// What the sources of one database share.
 struct Server {
     pool: Arc<Pool>,
     options: DatabaseOptions,
@@ -93,13 +92,13 @@ pub(super) fn open(options: &DatabaseOptions) -> BoxFuture<'_, Result<Arc<dyn Da
 }
 
 impl Postgres {
-    /// Connects to `postgres://…`, and reads what tables there are.
+    /// Connects to `postgres://…`, and reads the list of tables.
     ///
-    /// Each resource made from it shares the connections and the gate.
+    /// All resources made from it share the connections and the gate.
     ///
     /// # Errors
-    /// [`Kind::Config`] when the URL cannot be read; [`Kind::Unavailable`] when the server does not
-    /// let us in.
+    /// [`Kind::Config`] when the URL cannot be read; [`Kind::Unavailable`] when the server refuses
+    /// the connection or does not answer.
     pub async fn open(options: &DatabaseOptions) -> Result<Postgres> {
         let limits = GateLimits { reads: options.pool.max(1), ..GateLimits::default() };
         let connector = Connector::new(&options.url, options.timeout, options.role.as_deref())?;
@@ -166,7 +165,7 @@ impl Database for Postgres {
 
 /// How many bytes a message may have.
 fn widest(bounds: &RowBounds, with_care: bool) -> u64 {
-    // Beside a row's values stand their lengths, and JSON in its binary form has a byte more.
+    // Besides a row's values their lengths are sent, and binary JSON has one byte more.
     if with_care { bounds.row + bounds.unmeasured } else { bounds.unmeasured }
 }
 
@@ -315,9 +314,9 @@ impl Driver for Server {
 enum Failure {
     Postgres(tokio_postgres::Error),
     Own(Error),
-    /// What is read is wider than is read without being measured.
+    /// A row is wider than a read without measuring may be.
     Wide,
-    /// There is no room for so many bytes.
+    /// The read needs room for this many bytes.
     NoRoom(u64),
 }
 
@@ -346,7 +345,7 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
-    /// Whether it may come of a table that is not what it was, and not only of what was asked.
+    /// Whether a changed table may be the cause, and not only the request.
     fn may_be_the_schemas(&self) -> bool {
         match self {
             Failure::Postgres(error) => {
@@ -370,20 +369,20 @@ impl Failure {
     }
 }
 
-/// Whether the server says that the same read may be tried again: what a standby replays was in its
-/// way, or a deadlock.
+/// Whether the server says that the same read may be tried again: a standby's replay was in its
+/// way, or there was a deadlock.
 fn will_pass(error: &tokio_postgres::Error) -> bool {
     let codes = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::TRANSACTION_ROLLBACK];
     error.code().is_some_and(|code| codes.contains(code))
 }
 
-/// Whether a connection was lost, and not a query refused.
+/// Whether the connection was lost, as opposed to a refused query.
 fn is_lost(error: &tokio_postgres::Error) -> bool {
     let ended = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::IDLE_SESSION_TIMEOUT];
     error.is_closed() || error.code().is_none_or(|code| ended.contains(code) || code.code().starts_with("08"))
 }
 
-/// What a failure of PostgreSQL's means to the caller
+/// The error for the caller, from PostgreSQL's
 /// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 fn explained(error: tokio_postgres::Error, query: Option<&Query>) -> Error {
     let Some(database) = error.as_db_error() else {
@@ -394,16 +393,16 @@ fn explained(error: tokio_postgres::Error, query: Option<&Query>) -> Error {
     let (filtered, placed) =
         query.map_or((false, false), |query| (!query.conditions.is_empty(), !query.after.is_start()));
     let made = match (&code[..2], code) {
-        // Some types call a value's text wrong by the same code, and then no place in the query's.
+        // Some types use this code for a wrong value too, but then without a position in the query.
         ("42", "42601") if database.position().is_some() => {
             Error::new(Kind::Internal, "PostgreSQL does not take the text of a query")
                 .remedy("this is a fault of the program: report it with what the log says")
         }
-        // A value that a request brought along is not of the column's type; a division by zero is
-        // the operator's own.
+        // A request's value is not of the column's type. A division by zero is in the operator's
+        // own SQL.
         ("22", code) if code != "22012" && filtered => {
-            // What PostgreSQL says may quote a value of a row, of a column that is not shown: it is
-            // for the log.
+            // PostgreSQL's message may quote a value of a row, from a column that is not shown. So
+            // it goes to the log only.
             return Error::new(Kind::Invalid, "a filter's value does not fit its column")
                 .remedy("write it as PostgreSQL writes a value of the column's type")
                 .caused_by(database.to_string());
@@ -434,7 +433,7 @@ fn explained(error: tokio_postgres::Error, query: Option<&Query>) -> Error {
     made.caused_by(database.to_string())
 }
 
-/// What to do where nothing of PostgreSQL's own was heard; the driver has no kinds for these.
+/// The error when no answer of PostgreSQL came, with a remedy; the driver has no kinds for these.
 fn unreached(why: String) -> Error {
     let known: [(&str, &str, &str); 5] = [
         (
@@ -473,7 +472,7 @@ fn unreached(why: String) -> Error {
     Error::new(Kind::Unavailable, message).remedy(remedy).caused_by(why)
 }
 
-/// An error with all that caused it.
+/// An error with all its causes.
 fn chain(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(cause) => format!("{error}: {}", chain(cause)),

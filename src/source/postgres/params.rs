@@ -1,8 +1,8 @@
-//! Values on their way to PostgreSQL: as text, whose type the server infers from what they are
-//! compared with.
+//! Values on their way to PostgreSQL. They are sent as text; the server infers their type from what
+//! they are compared with.
 //!
-//! So a key of any type, a numeric of any size or a timestamp, comes back as exactly the value that
-//! was read.
+//! So a key of any type, such as a numeric of any size or a timestamp, goes back as exactly the
+//! value that was read.
 
 use std::fmt::Write;
 
@@ -13,7 +13,7 @@ use crate::{
     source::sql::select::{Bind, Statement},
 };
 
-/// A parameter, as its type's input function reads it.
+/// A parameter, as the input function of its type reads it.
 #[derive(Debug)]
 pub(super) struct Param(Vec<u8>);
 
@@ -35,7 +35,7 @@ impl ToSql for Param {
 }
 
 impl Param {
-    /// A single value; nothing is ever compared with NULL.
+    /// A single value; NULL is never compared with.
     pub(super) fn value(value: Value<'_>) -> Param {
         Param(match value {
             Value::Null | Value::List(_) | Value::Formless(_) | Value::TooLarge => vec![],
@@ -46,7 +46,7 @@ impl Param {
             Value::Blob(bytes) => {
                 let mut text = String::from("\\x");
                 for byte in bytes {
-                    // Writing to memory does not fail.
+                    // Writing to memory cannot fail.
                     let _ = write!(text, "{byte:02x}");
                 }
                 text.into()
@@ -61,7 +61,7 @@ impl Param {
             if index > 0 {
                 text.push(b',');
             }
-            // In quotes nothing has a meaning but quotes and backslashes, and NULL is a text.
+            // Within quotes only quotes and backslashes are special, and NULL is a text.
             text.push(b'"');
             for &byte in &value.0 {
                 if matches!(byte, b'"' | b'\\') {
@@ -76,7 +76,7 @@ impl Param {
         Param(text)
     }
 
-    /// What a statement binds, for the rows after a key.
+    /// The parameters of a statement for the rows behind a key.
     pub(super) fn of(statement: &Statement<'_>, after: &[Value<'_>], limit: usize) -> Vec<(Param, Type)> {
         let param = |bind: &Bind<'_>| match bind {
             Bind::Key(index) => Param::value(after[*index]),

@@ -1,12 +1,13 @@
-//! What each read proves: that the tables, the database and the user are those that its source was
-//! made from.
+//! Each read proves that the tables, the database and the user are those that its source was made
+//! from.
 //!
-//! A transaction locks its tables before it takes its snapshot, so that what it sees of the
-//! catalogue is what its queries are read by, and no table that was written anew meanwhile looks
-//! empty to it. Behind the rows it says which versions of the catalogue's rows it saw. What cannot
-//! be locked (materialized views, foreign tables, tables of which some columns only may be read)
-//! is looked at once more by a transaction of its own behind the read's end: what was the same
-//! before and after did not change between.
+//! A transaction locks its tables before it takes its snapshot. So it sees the catalogue that its
+//! queries are run with, and no table that was rewritten meanwhile looks empty to it. After the
+//! rows it says which versions of the catalogue's rows it saw.
+//!
+//! Some relations cannot be locked: materialized views, foreign tables, and tables of which the
+//! user may read only some columns. A second transaction looks at these after the read: what is the
+//! same before and after did not change in between.
 
 use std::collections::BTreeSet;
 
@@ -27,17 +28,17 @@ use crate::{
 /// What a read saw: the values of one row.
 pub(super) type Stamp = Vec<Option<String>>;
 
-/// How a read proves what it saw, and what that must be.
+/// How a read proves what it saw, and the expected answer.
 #[derive(Debug)]
 pub(super) struct Proof {
-    /// What opens the transaction, and locks.
+    /// The SQL that opens the transaction and locks the tables.
     pub(super) begin: String,
-    /// What ends it, and says what it saw.
+    /// The SQL that ends the transaction and says what it saw.
     pub(super) end: String,
     pub(super) stamp: Stamp,
 }
 
-/// The tables of a source and what is behind them, as they were seen.
+/// The tables of a source and the relations behind them, as a look saw them.
 pub(super) struct Ground {
     oids: Vec<u32>,
     views: Vec<u32>,
@@ -46,8 +47,7 @@ pub(super) struct Ground {
 }
 
 impl Ground {
-    /// That of the tables of a plan; `begin` opens a transaction. `uses` says which columns are
-    /// used.
+    /// The ground of a plan's tables; `begin` is the SQL that opens a transaction.
     pub(super) fn new(look: &Look, tables: &[&Table], begin: &str, options: &DatabaseOptions) -> Ground {
         let known = || tables.iter().filter_map(|table| Some((*table, look.relations.get(&table.sql)?)));
         let mut behind = BTreeSet::new();
@@ -83,15 +83,15 @@ impl Ground {
         }
     }
 
-    /// Opens a transaction in which the tables stay as they are; false, where they are not as they
-    /// were seen.
+    /// Opens a transaction in which the tables cannot change. False if they have changed since the
+    /// look.
     pub(super) async fn enter(&self, client: &Client, look: &Look) -> Result<bool, Failure> {
         client.batch_execute(&self.begin).await?;
         let now = versions(client, Some(&self.oids)).await?;
         Ok(self.oids.iter().all(|oid| now.get(oid) == look.versions.get(oid)))
     }
 
-    /// The definitions of the views, in an order that is the same everywhere.
+    /// The definitions of the views, always in the same order.
     pub(super) async fn behind(&self, client: &Client) -> Result<Vec<String>, Failure> {
         if self.views.is_empty() {
             return Ok(vec![]);
@@ -104,14 +104,14 @@ impl Ground {
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
-    /// Ends the transaction.
+    /// Ends the transaction; what it saw becomes the expected answer.
     pub(super) async fn leave(self, client: &Client) -> Result<Proof, Failure> {
         let stamp = read_stamp(client, &self.end).await?;
         Ok(Proof { begin: self.begin, end: self.end, stamp })
     }
 }
 
-/// What a transaction says that it saw. It is cheap: one look into an index of the catalogue, and
+/// The SQL for what a transaction saw. It is cheap: one look-up in an index of the catalogue, and
 /// calls of functions.
 fn saw(
     look: &Look,
@@ -123,7 +123,7 @@ fn saw(
 ) -> String {
     let mut says: Vec<String> = vec![];
     if options.identity.is_none() && look.told.own.is_some() {
-        // The path of a file holds the number of the database.
+        // The file's path holds the number of the database.
         says.extend(["(pg_control_system()).system_identifier", "pg_relation_filepath(1259)"].map(str::to_owned));
     }
 
@@ -131,12 +131,11 @@ fn saw(
         says.extend(["current_user", "session_user"].map(str::to_owned));
     }
 
-    // A name that leads to another table shows by its number, and so the numbers below may be
-    // constants.
+    // If a name leads to another table, its number changes; so the numbers below may be constants.
     says.extend(tables.iter().map(|table| format!("to_regclass({})::oid", literal(&table.sql))));
     let own = tables.iter().filter_map(|table| Some(look.relations.get(&table.sql)?.oid));
     let all: Vec<u32> = own.chain(behind.iter().copied()).collect();
-    // A row that changes has a transaction's number that none had before, so their order does not
+    // A changed row gets the number of a new transaction, so the order of the numbers does not
     // matter.
     says.push(format!("(SELECT array_agg(xmin) FROM pg_attribute WHERE attrelid IN ({}) AND attnum > 0)", list(&all)));
     if !views.is_empty() {
@@ -159,23 +158,23 @@ fn saw(
     format!("SELECT {}", says.join(", "))
 }
 
-/// A text as SQL.
+/// A text as an SQL literal.
 fn literal(text: &str) -> String {
     let dialect = Dialect { quote: '\'', ..super::DIALECT };
     let quoted = dialect.quote(text);
-    // A backslash is one, whatever `standard_conforming_strings` says.
+    // A backslash must stay one, with either setting of `standard_conforming_strings`.
     if text.contains('\\') { format!("E{}", quoted.replace('\\', "\\\\")) } else { quoted }
 }
 
-/// Ends a transaction, and says what it saw.
+/// Ends a transaction, and returns what it saw.
 ///
 /// # Errors
-/// Where something changed while what cannot be locked was read.
+/// If something that cannot be locked changed during the read.
 pub(super) async fn read_stamp(client: &Client, end: &str) -> Result<Stamp, Failure> {
     stamp_of(client.simple_query(end).await?)
 }
 
-/// What a transaction said that it saw.
+/// What a transaction saw, from its answers.
 pub(super) fn stamp_of(said: Vec<SimpleQueryMessage>) -> Result<Stamp, Failure> {
     let row = |message| match message {
         SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect()),

@@ -1,8 +1,9 @@
 //! One read of PostgreSQL: a run of rows with their related lists, as they stood at one moment.
 //!
-//! All of it is one transaction, `REPEATABLE READ READ ONLY`, whose settings are its own, so that a
-//! pooler may give each transaction another connection; and all of it goes in unnamed statements.
-//! What does not wait for an answer is sent without waiting: a list without relations takes one
+//! It is one transaction, `REPEATABLE READ READ ONLY`, with settings of its own and unnamed
+//! statements only, so that a pooler may give each transaction another connection. Requests that
+//! need no answer of an earlier one are sent without waiting: a list without relations takes one
+//! round trip, one with relations two.
 //! round trip, one with relations two.
 
 use std::{
@@ -41,16 +42,16 @@ use crate::{
     },
 };
 
-/// A related table with more rows is joined, and not read whole.
+/// A related table with more rows is joined, not read whole.
 const SMALL_TABLE: usize = 256;
 
-/// By the first and the last key of a run. They are whole numbers of any size, whatever the size of
-/// those they are compared with.
+/// By the first and the last key of a run. Both are int8; the column they are compared with may
+/// have another size.
 pub(super) const BETWEEN: &str = "BETWEEN $1::int8 AND $2::int8";
 
-/// Reads one run into the sink; says whether the list ends with it, and what the transaction saw,
-/// which is still to be compared. Where the rows are those before one that is too wide, that is
-/// `None`: the connection has ended, and another must say it.
+/// Reads one run into the sink. Returns whether the list ends with it, and what the transaction
+/// saw, which the caller must still compare. The latter is `None` if the run ended before a row
+/// that is too wide: the connection has been closed, and another must ask.
 pub(super) async fn read(
     client: &Client,
     proof: &Proof,
@@ -64,7 +65,7 @@ pub(super) async fn read(
     let mut begun = Some(client.batch_execute(&proof.begin));
     let mut commit = pin!(future::maybe_done(client.simple_query(&proof.end)));
     let mut committing = false;
-    // Whether the transaction has failed, of a value or for a moment.
+    // Whether an error has ended the transaction after rows that are right.
     let mut failed = false;
 
     while let Some((statement, left)) = run.wants() {
@@ -92,7 +93,7 @@ pub(super) async fn read(
                     run.hand_over(vec![], sink)?;
                     return Ok((false, None));
                 }
-                // The rows that came before the failure are right; the next read begins there.
+                // The rows before the failure are right; the next read begins behind them.
                 Err(error) if run.passes() && run.has_rows() && (is_error_of_a_value(&error) || will_pass(&error)) => {
                     run.stop();
                     failed = true;
@@ -116,7 +117,7 @@ pub(super) async fn read(
     };
 
     if failed {
-        // What it would have seen another sees: what is the same behind it was so before.
+        // A new transaction proves the read: what is the same after it was the same before.
         run.hand_over(lists, sink)?;
         client.batch_execute("ROLLBACK").await?;
         client.batch_execute(&proof.begin).await?;
@@ -130,23 +131,23 @@ pub(super) async fn read(
     run.hand_over(lists, sink)?;
     commit.as_mut().await;
     match commit.take_output().transpose() {
-        // It came behind the rows that were handed on.
+        // The message that was too long came after the rows that were handed on.
         Err(_) if run.passes() && bound.is_exceeded() => Ok((false, None)),
         said => Ok((run.ended(), Some(stamp_of(said?.unwrap_or_default())?))),
     }
 }
 
-/// Has a request sent, without waiting for its answer.
+/// Sends a request without waiting for its answer.
 async fn send(mut request: Pin<&mut impl Future<Output = ()>>) {
     std::future::poll_fn(|context| {
-        // Its first poll sends it.
+        // The first poll sends it.
         let _ = request.as_mut().poll(context);
         Poll::Ready(())
     })
     .await;
 }
 
-/// How many rows fulfil the conditions.
+/// How many rows meet the conditions.
 pub(super) async fn count(
     client: &Client,
     begin: &str,
@@ -165,7 +166,7 @@ pub(super) async fn count(
     Ok(rows.first().and_then(|row| integer(row, 0)).and_then(|count| u64::try_from(count).ok()))
 }
 
-/// A value as it came.
+/// A value's bytes, as they came.
 struct Raw<'a>(Option<&'a [u8]>);
 
 impl<'a> FromSql<'a> for Raw<'a> {
@@ -182,7 +183,7 @@ impl<'a> FromSql<'a> for Raw<'a> {
     }
 }
 
-/// Adds the values of a row, `wires` of which are found out at the first one.
+/// Adds the values of a row. At the first row it also finds out their `wires`.
 pub(super) fn push(row: &Row, wires: &mut Vec<Wire>, held: &mut ValueBuffer) -> Result<(), Failure> {
     let unread = row.columns().len() - held.width;
     if wires.is_empty() {
@@ -208,7 +209,7 @@ fn integer(row: &Row, index: usize) -> Option<i64> {
     }
 }
 
-/// All related lists of a run, asked for at once; `None` when one of them is too much.
+/// All related lists of a run, asked for at once; `None` if one of them is too large.
 async fn related(client: &Client, plan: &Plan, rows: &ValueBuffer) -> Result<Option<Vec<Lists>>, Failure> {
     if rows.count() == 0 {
         return Ok(Some(vec![]));
@@ -219,10 +220,10 @@ async fn related(client: &Client, plan: &Plan, rows: &ValueBuffer) -> Result<Opt
 
 /// How the related rows of a run are found.
 enum Parents {
-    /// By their keys in SQL's `WHERE`, which come back as whole numbers.
+    /// By their keys in a `WHERE`; the rows come back with the keys, as whole numbers.
     Keys(WholeKeys),
-    /// By a join with the keys, since only SQL can say which are equal: the rows of the run that
-    /// have one.
+    /// By a join with the keys, since only SQL can tell which are equal. Holds the rows of the run
+    /// that have a key.
     Places(Vec<u64>),
 }
 
@@ -255,13 +256,12 @@ pub(super) async fn list(client: &Client, relation: &Relation, rows: &ValueBuffe
         let table = Wanted::all(&DIALECT, relation, SMALL_TABLE + 1);
         let ids = client.query_typed_raw(&ids, params());
         let (table, ids) = future::join(small_table(client, relation, &table), ids).await;
-        // In the order in which they were asked for: behind one that fails all others do.
+        // In the order of the requests: after one that fails, all others fail.
         let table = table?;
         let ids = ids?;
         match table {
             Some(table) => return named(relation, keys, &table, ids, rows.count()).await,
-            // It has grown. What was asked for is not read; the answer to the next question comes
-            // behind it.
+            // The table has grown. These ids are not read; the next answer comes after them.
             None => drop(ids),
         }
     }
@@ -276,9 +276,9 @@ pub(super) async fn list(client: &Client, relation: &Relation, rows: &ValueBuffe
     collect(relation, &parents, found, rows.count()).await
 }
 
-/// The related rows of keys that only SQL can compare, each with the place of its key. The keys
-/// come as texts, since an array of arrays would be one array, and each is made a value of the
-/// parent column's type.
+/// A query for the related rows of keys that only SQL can compare. Each row comes with the number
+/// of its key. The keys are sent as texts, since an array of arrays would be one array, and each is
+/// cast to the parent column's type.
 pub(super) fn joined(relation: &Relation, wanted: &Wanted) -> String {
     let Wanted { source, on, columns, .. } = wanted;
     let column = &relation.parent_column;
@@ -292,7 +292,7 @@ pub(super) fn joined(relation: &Relation, wanted: &Wanted) -> String {
     )
 }
 
-/// Related rows as they come.
+/// Collects related rows.
 async fn collect(
     relation: &Relation,
     parents: &Parents,
@@ -320,7 +320,7 @@ async fn collect(
     Ok(Some(Lists::new(Arc::new(held), pairs, count)))
 }
 
-/// Related rows as ids of a small table, as they come.
+/// Collects related rows as ids of a small table.
 async fn named(
     relation: &Relation,
     keys: &WholeKeys,
@@ -342,7 +342,7 @@ async fn named(
     Ok(Some(Lists::new(Arc::clone(&table.rows), pairs, count)))
 }
 
-/// A small table as it stands in this transaction; `None` when it is not small any more.
+/// A small table in this transaction's snapshot; `None` if it is not small any more.
 async fn small_table(client: &Client, relation: &Relation, sql: &str) -> Result<Option<SmallTable>, Failure> {
     let mut held = ValueBuffer::new(relation.columns.len());
     let mut wires = vec![];

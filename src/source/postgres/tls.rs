@@ -1,4 +1,4 @@
-//! TLS as libpq's `sslmode` has it: what is checked of the server's certificate.
+//! TLS with libpq's `sslmode`: how the server's certificate is checked.
 
 use std::{fs, sync::Arc};
 
@@ -14,7 +14,7 @@ use rustls::{
 
 use crate::error::{Error, Kind, Result};
 
-/// What libpq's `sslmode` asks of the server's certificate.
+/// What libpq's `sslmode` checks of the server's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Check {
     Nothing,
@@ -22,7 +22,7 @@ pub(super) enum Check {
     ChainAndName,
 }
 
-/// The settings that check so much, against the certificates of a file or of the system.
+/// The settings for this check, with root certificates from a file or from the system.
 pub(super) fn config(check: Check, root: Option<&str>) -> Result<ClientConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let broken = |error: rustls::Error| Error::new(Kind::Config, "TLS cannot be set up").caused_by(error);
@@ -71,8 +71,8 @@ fn roots(file: Option<&str>) -> Result<RootCertStore> {
     if store.is_empty() { Err(unreadable("it holds no certificate".into())) } else { Ok(store) }
 }
 
-/// Checks less than a browser would: no name, or nothing but that the server holds the key of its
-/// own certificate.
+/// Checks less than a browser: not the name, or only that the server holds the key of its
+/// certificate.
 #[derive(Debug)]
 struct Lenient {
     provider: Arc<CryptoProvider>,

@@ -1,9 +1,9 @@
 //! What the views of a PostgreSQL database read
 //! (<https://www.postgresql.org/docs/current/catalog-pg-depend.html>).
 //!
-//! A view's query is kept as a rule, which depends on each column that stands in it, renamed or
-//! not, wherever it stands. A row as a whole (`to_jsonb(users)`) is no dependency on its columns:
-//! it is seen in the query's own form, as a variable with the number 0.
+//! A view's query is kept as a rule, which depends on each column that occurs in it, even under
+//! another name. A whole row (`to_jsonb(users)`) is no dependency on its columns. It shows in the
+//! query's stored form, as a variable with the number 0.
 
 use std::collections::HashMap;
 
@@ -20,9 +20,9 @@ FROM pg_rewrite r JOIN pg_class v ON v.oid = r.ev_class
     LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid AND d.refobjsubid > 0
 WHERE r.ev_type = '1' AND v.oid >= 16384 AND v.relkind IN ('v', 'm') AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
 
-/// What may be read beyond that: rows as a whole; tables of the system, on which nothing depends;
-/// functions that may read what they like, but for those of extensions that say they change
-/// nothing; functions of PostgreSQL that take SQL, names of tables or files, or show settings.
+/// What may be read beyond the dependencies: whole rows; system tables, on which nothing depends;
+/// functions, unless their extension says that they change nothing; functions of PostgreSQL that
+/// take SQL or names of tables or files, or that show settings.
 const DOUBTS: &str = r"
 SELECT r.ev_class::int8, r.ev_action::text ~ ':varattno 0 ',
     EXISTS (SELECT FROM regexp_matches(r.ev_action::text, ':relid ([0-9]+)', 'g') m WHERE m[1]::int8 BETWEEN 1 AND 16383),
@@ -37,8 +37,8 @@ SELECT r.ev_class::int8, r.ev_action::text ~ ':varattno 0 ',
 FROM pg_rewrite r JOIN pg_class v ON v.oid = r.ev_class JOIN pg_namespace n ON n.oid = v.relnamespace
 WHERE r.ev_type = '1' AND v.relkind IN ('v', 'm') AND n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema'";
 
-/// Notes for each view which columns of which tables it reads; `places` says where the table with
-/// an oid is.
+/// Notes for each view which columns of which tables it reads. `places` gives the index of the
+/// table with an oid.
 pub(super) async fn note_reads(
     client: &Client,
     tables: &mut [Table],
@@ -65,9 +65,9 @@ pub(super) async fn note_reads(
         let schema: String = row.get(2);
         let name: String = row.get(3);
         let column: Option<String> = row.get(4);
-        // Without a column a table is only joined or counted, where no row is taken as a whole.
+        // Without a column the table is only joined or counted, unless a row is taken as a whole.
         let column = column.or_else(|| Some(String::new())).filter(|_| !whole.get(&view).is_some_and(|whole| *whole));
-        // What this user may not read has no place, and a view may read it all the same.
+        // A view may read a table that this user may not, and that therefore is not in the list.
         let table = places.get(&oid).map_or(format!("{schema}.{name}"), |place| tables[*place].name.clone());
         if let Some(reads) = places.get(&view).and_then(|place| tables[*place].reads.as_mut()) {
             reads.columns.push((table, column));

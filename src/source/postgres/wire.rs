@@ -1,7 +1,7 @@
-//! PostgreSQL's binary wire forms → values.
+//! Decodes PostgreSQL's binary values.
 //!
-//! Each type's form is what its `…_send` function writes (src/backend/utils/adt of PostgreSQL's
-//! sources); all numbers are big endian. Dates and times become the text of RFC 3339, which
+//! The form of each type is what its `…_send` function writes (src/backend/utils/adt of
+//! PostgreSQL's sources); all numbers are big endian. Dates and times become RFC 3339 text, which
 //! PostgreSQL reads back as the same value.
 
 use std::{
@@ -18,7 +18,7 @@ use crate::{
     text,
 };
 
-/// How the values of a column come over the wire.
+/// The binary form of a column's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wire {
     Bool,
@@ -39,12 +39,12 @@ pub(super) enum Wire {
     Timestamp,
     TimestampTz,
     Inet,
-    /// An array, whose elements name their type themselves.
+    /// An array; it names the type of its elements itself.
     Array,
 }
 
 impl Wire {
-    /// The form of a type; `None` where values must be made text or JSON by the server.
+    /// The form of a type; `None` if the server must turn values into text or JSON.
     pub(super) fn of(ty: &Type) -> Option<Wire> {
         Some(match *ty {
             Type::BOOL => Wire::Bool,
@@ -55,7 +55,7 @@ impl Wire {
             Type::FLOAT4 => Wire::Float4,
             Type::FLOAT8 => Wire::Float8,
             Type::NUMERIC => Wire::Numeric,
-            // Not `"char"`, whose bytes need not be text.
+            // Without `"char"`, whose byte need not be text.
             Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME => Wire::Text,
             Type::BYTEA => Wire::Bytea,
             Type::UUID => Wire::Uuid,
@@ -73,7 +73,7 @@ impl Wire {
         })
     }
 
-    /// Adds a value to `held`; bytes that are not of this form are a value that cannot be read.
+    /// Adds a value to `held`. Bytes that are not of this form become a value that cannot be read.
     ///
     /// # Errors
     /// As [`ValueBuffer::close`].
@@ -97,8 +97,8 @@ impl Wire {
         Ok(())
     }
 
-    /// The value of these bytes, or what the bytes are that it appended to `out`; `None` where they
-    /// are not of this form.
+    /// The value of these bytes; or the type of the bytes that this appended to `out`. `None` if
+    /// they are not of this form.
     fn decode(self, raw: &[u8], out: &mut Vec<u8>) -> Option<Read> {
         let integer = |n: i64| Some(Read::Slot(Slot::Integer(n)));
         match self {
@@ -109,7 +109,7 @@ impl Wire {
             Wire::Oid => return integer(u32::from_be_bytes(fixed(raw)?).into()),
             Wire::Float8 => return Some(Read::Slot(Slot::Real(f64::from_be_bytes(fixed(raw)?)))),
             Wire::Float4 => {
-                // The shortest digits of the short number, not of the double that is nearest to it.
+                // The shortest digits of the 32-bit number, not of the double next to it.
                 let n = f32::from_be_bytes(fixed(raw)?);
                 out.extend_from_slice(zmij::Buffer::new().format(n).as_bytes());
                 return Some(Read::Bytes(Form::Decimal));
@@ -127,7 +127,7 @@ impl Wire {
                 return Some(Read::Bytes(Form::Json));
             }
             Wire::Jsonb => {
-                // A version byte stands before the text.
+                // A version byte comes before the text.
                 out.extend_from_slice(raw.strip_prefix(&[1])?);
                 return Some(Read::Bytes(Form::Json));
             }
@@ -148,10 +148,10 @@ impl Wire {
     }
 }
 
-/// What came of bytes.
+/// A decoded value.
 enum Read {
     Slot(Slot),
-    /// Bytes were appended, which are this.
+    /// The bytes that were appended are of this type.
     Bytes(Form),
 }
 
@@ -189,7 +189,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Digits in base 10,000, the first of which stands for `10000^weight`, and how many decimals to
+/// Digits in base 10,000, the first of which counts `10000^weight`, and the number of decimals to
 /// show.
 fn numeric(raw: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let mut reader = Reader(raw);
@@ -206,8 +206,7 @@ fn numeric(raw: &[u8], out: &mut Vec<u8>) -> Option<()> {
     }
 
     let digits = reader.take(usize::try_from(count).ok()? * 2)?;
-    // The digits of 10000^place, as the sender has them: below 10,000, and none where there are
-    // only zeros.
+    // The digits of 10000^place: all are below 10,000, and the sender leaves zeros at the ends out.
     let group = |place: i32| {
         let at = usize::try_from(weight - place).ok().and_then(|at| digits.get(at * 2..at * 2 + 2));
         at.map_or(0, |raw| i64::from(u16::from_be_bytes([raw[0], raw[1]]) % 10_000))
@@ -235,7 +234,7 @@ fn numeric(raw: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// Writing to memory does not fail.
+/// Writing to memory cannot fail.
 fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) -> Option<()> {
     out.write_fmt(text).ok()
 }
@@ -261,8 +260,8 @@ fn four(n: i64, out: &mut Vec<u8>) {
     two(n % 100, out);
 }
 
-/// Writes the date so many days after 2000-01-01, and says whether it is before our era, which is
-/// told at the end.
+/// Writes the date that is `days` days after 2000-01-01. Returns whether it is BC, which the caller
+/// writes at the end.
 fn day(days: i64, out: &mut Vec<u8>) -> bool {
     let (year, month, day) = civil(days + 10_957);
     let before = year <= 0;
@@ -279,7 +278,7 @@ fn day(days: i64, out: &mut Vec<u8>) -> bool {
     before
 }
 
-/// Year, month and day of the day so many days after 1970-01-01, in the proleptic Gregorian
+/// Year, month and day of the date `days` days after 1970-01-01, in the proleptic Gregorian
 /// calendar (<https://howardhinnant.github.io/date_algorithms.html>, `civil_from_days`).
 fn civil(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
@@ -325,7 +324,7 @@ fn time(micros: i64, out: &mut Vec<u8>) {
     }
 }
 
-/// A moment in microseconds since 2000-01-01.
+/// A time in microseconds since 2000-01-01.
 fn timestamp(micros: i64, zone: &str, out: &mut Vec<u8>) {
     const DAY: i64 = 86_400_000_000;
     match micros {
@@ -343,22 +342,21 @@ fn timestamp(micros: i64, zone: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// Family, bits, whether it is a `cidr`, and the address.
+/// The address family, the bits of the mask, whether it is a `cidr`, and the address.
 fn inet(raw: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let [_, bits, is_cidr, _, address @ ..] = raw else { return None };
     match address.len() {
         4 => write(out, format_args!("{}", Ipv4Addr::from(fixed::<4>(address)?)))?,
         _ => ipv6(Ipv6Addr::from(fixed::<16>(address)?), out)?,
     }
-    // As PostgreSQL shows it: an `inet` without its mask where that is the whole address.
+    // As in PostgreSQL: an `inet` without its mask, if that covers the whole address.
     if usize::from(*bits) < address.len() * 8 || *is_cidr != 0 {
         write(out, format_args!("/{bits}"))?;
     }
     Some(())
 }
 
-/// As PostgreSQL shows it (`inet_net_ntop`): what ends in an address of IPv4 behind zeros alone
-/// shows that.
+/// As in PostgreSQL (`inet_net_ntop`): an IPv4 address behind zeros only is written as one.
 fn ipv6(address: Ipv6Addr, out: &mut Vec<u8>) -> Option<()> {
     match address.segments() {
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 => {
@@ -370,8 +368,8 @@ fn ipv6(address: Ipv6Addr, out: &mut Vec<u8>) -> Option<()> {
     }
 }
 
-/// Dimensions, the elements' type, length and first index of each dimension, then the elements.
-/// What could not be written as it was is said.
+/// The dimensions, the elements' type, the length and first index of each dimension, then the
+/// elements. Returns the flaws of elements that could not be written as they are.
 fn array(raw: &[u8], out: &mut Vec<u8>) -> Option<Flaws> {
     let mut reader = Reader(raw);
     let dimensions = reader.i32()?;
@@ -460,7 +458,7 @@ mod tests {
     proptest! {
         #[test]
         fn numbers_in_base_ten_thousand_keep_every_digit(whole in "[1-9][0-9]{0,40}|0", fraction in "[0-9]{0,20}", negative: bool) {
-            // As numeric_send would write it.
+            // As numeric_send writes it.
             let padded_whole = format!("{whole:0>width$}", width = whole.len().div_ceil(4) * 4);
             let padded = format!("{padded_whole}{fraction:0<width$}", width = fraction.len().div_ceil(4) * 4);
             let groups: Vec<i16> = padded.as_bytes().chunks(4).map(|group| std::str::from_utf8(group).unwrap().parse().unwrap()).collect();

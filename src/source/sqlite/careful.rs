@@ -1,5 +1,5 @@
-//! Rows of which a value has made a query fail, read with care. SQLite answers at once, so that
-//! nothing here ever waits.
+//! Reads rows with care after a value has failed a query. SQLite answers at once, so nothing here
+//! ever waits.
 
 use futures_util::FutureExt;
 
@@ -23,8 +23,7 @@ use crate::{
     },
 };
 
-/// Reads a few rows into the sink, within a transaction, where there is room for rows of so many
-/// bytes.
+/// Reads a few rows into the sink, within a transaction, with room for rows of `room` bytes.
 pub(super) fn read(
     session: &mut Session,
     plan: &Plan,
@@ -32,7 +31,7 @@ pub(super) fn read(
     room: u64,
     sink: &mut dyn RowSink,
 ) -> Result<Done, Failure> {
-    // Lengths are found without the values, and no value is read that is too long.
+    // Measuring does not load values, and a value that is too long is never read.
     session.unbound_values()?;
     let read = careful::read(&mut Snapshot(session), plan, query, room, sink).now_or_never();
     read.unwrap_or_else(|| Err(Error::new(Kind::Internal, "SQLite was waited for").into()))
@@ -56,7 +55,7 @@ impl Snapshot<'_> {
         limit: usize,
         held: &mut ValueBuffer,
     ) -> Answer<(), Failure> {
-        // A statement that SQLite does not take is no fault of a value.
+        // If SQLite cannot prepare a statement, no value is the cause.
         let mut prepared = self.0.connection.prepare_cached(&statement.text)?;
         bind(&mut Binder::new(&mut prepared), &statement.binds, after, limit)?;
         let mut found = prepared.raw_query();

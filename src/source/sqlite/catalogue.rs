@@ -1,4 +1,4 @@
-//! What a SQLite file says of its tables (<https://www.sqlite.org/pragma.html>).
+//! Reads the tables of a SQLite file (<https://www.sqlite.org/pragma.html>).
 
 use rusqlite::{Connection, Result, params};
 
@@ -28,8 +28,8 @@ fn read_tables(connection: &Connection) -> Result<Vec<Table>> {
         let (name, kind, without_rowid, is_strict): (String, String, bool, bool) = name?;
         match table(connection, name.clone(), &kind, without_rowid, is_strict) {
             Ok(table) => tables.push(table),
-            // A view of a table or function that is gone, or a module that is not here: the rest
-            // can be read.
+            // A view of a table or function that is gone, or a module that is missing: the rest can
+            // be read.
             Err(error) if kind != "table" => {
                 tracing::debug!(%kind, name, %error, "SQLite cannot read it");
                 let sql = DIALECT.quote(&name);
@@ -79,10 +79,11 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool,
                 collation(connection, &name, &column_name)
             ),
             exact: Some("? COLLATE BINARY".to_owned()),
-            // Any value may be in any column. Neither its type nor its length has SQLite read it.
+            // Any value may be in any column. SQLite reads neither the type nor the length of one
+            // from its bytes.
             length: "CASE WHEN typeof(?) IN ('text', 'blob') THEN octet_length(?) END",
             text: affinity(&declared) == "TEXT",
-            // What is put into a column for texts becomes one, or is bytes, which are shown as one.
+            // A value in a TEXT column is text, or bytes, which are shown as text.
             is_typed: kind == "table" && (is_strict || affinity(&declared) == "TEXT"),
             json: is_json,
             holds: if is_json { Some(Holds::new(ValueType::Json)) } else { holds(&declared) },
@@ -103,8 +104,7 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool,
         }
     }
 
-    // Elsewhere SQLite lets key columns be NULL, and many rows with it; the rowid then tells them
-    // apart.
+    // Other key columns may be NULL in SQLite, even in many rows; the rowid then identifies them.
     let key_can_be_null = columns.iter().any(|column| column.nullable && key.contains(&column.name));
     if kind == "table" && !without_rowid && !is_rowid {
         let free = ["rowid", "_rowid_", "oid"]
@@ -154,8 +154,7 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool,
     })
 }
 
-/// The leading column of each index that holds all rows, and whether one of them is the primary
-/// key's.
+/// The first column of each index that holds all rows, and whether the primary key has an index.
 fn indexes(connection: &Connection, table: &str) -> Result<(Vec<String>, bool)> {
     let mut list = connection.prepare(
         "SELECT i.name, l.origin FROM pragma_index_list(?1) AS l, pragma_index_info(l.name) AS i \
@@ -167,8 +166,8 @@ fn indexes(connection: &Connection, table: &str) -> Result<(Vec<String>, bool)> 
     Ok((found.into_iter().map(|(name, _)| name).collect(), key))
 }
 
-/// The foreign keys of one column; `to` is empty where the declaration leaves it to the other
-/// table's key.
+/// The foreign keys of one column. `to` is empty if the declaration leaves it to the other table's
+/// key.
 fn foreign_keys(connection: &Connection, table: &str) -> Result<Vec<ForeignKey>> {
     let mut list = connection.prepare(
         "SELECT \"from\", \"table\", coalesce(\"to\", '') FROM pragma_foreign_key_list(?1) \
@@ -183,8 +182,7 @@ fn declared_key(table: &Table) -> Vec<String> {
     table.declared_key().into_iter().map(str::to_owned).collect()
 }
 
-/// Spells the names in foreign keys as the tables they point to do, and drops those that point
-/// nowhere.
+/// Spells the names in foreign keys as the tables themselves do, and drops keys to missing tables.
 fn resolve_references(tables: &mut [Table]) {
     let known: Vec<(String, Vec<String>, Vec<String>)> = tables
         .iter()
@@ -210,8 +208,8 @@ fn resolve_references(tables: &mut [Table]) {
     }
 }
 
-/// The columns that a table's declaration checks to be JSON, as Django's does:
-/// `CHECK ((JSON_VALID("doc") OR "doc" IS NULL))`.
+/// The columns that a table's declaration checks to be JSON, as Django's does: `CHECK
+/// ((JSON_VALID("doc") OR "doc" IS NULL))`.
 fn checked_as_json(created: &str) -> Vec<String> {
     let lower = created.to_ascii_lowercase();
     let name = |at: usize| {
@@ -223,18 +221,19 @@ fn checked_as_json(created: &str) -> Vec<String> {
         };
         Some(argument[1..].split(close).next()?.to_owned())
     };
-    // A check of the whole table is one of its columns too; what is behind a comment or within a
-    // text does no harm, since what is no JSON stands as text.
+    // A check of the whole table counts for its column too. A match in a comment or a text does no
+    // harm, since a value that is no JSON is written as text.
     lower.match_indices("json_valid").filter_map(|(at, found)| name(at + found.len())).collect()
 }
 
-/// The collation of a column; of a view's, which SQLite does not tell, the usual one.
+/// The collation of a column; SQLite does not tell that of a view's column, which is taken as the
+/// default.
 fn collation(connection: &Connection, table: &str, column: &str) -> String {
     let told = connection.column_metadata(Some("main"), table, column).ok().and_then(|told| told.1?.into_string().ok());
     told.unwrap_or_else(|| "BINARY".to_owned())
 }
 
-/// The collation of a column in the primary key's index, where it is not the column's own.
+/// The collation of a column in the primary key's index, if it differs from the column's own.
 fn key_collation(connection: &Connection, table: &str, column: &str) -> Result<Option<String>> {
     let mut found = connection.prepare_cached(
         "SELECT i.coll FROM pragma_index_list(?1) AS l, pragma_index_xinfo(l.name) AS i \
@@ -246,7 +245,7 @@ fn key_collation(connection: &Connection, table: &str, column: &str) -> Result<O
     Ok(told.filter(|told| !told.eq_ignore_ascii_case(&own)))
 }
 
-/// SQLite's affinity of a declared type, as a name that `CAST` takes; empty for none.
+/// SQLite's affinity of a declared type, by a name that `CAST` takes; empty for none.
 fn affinity(declared: &str) -> &'static str {
     let declared = declared.to_ascii_uppercase();
     let has = |words: &[&str]| words.iter().any(|word| declared.contains(word));
@@ -259,8 +258,8 @@ fn affinity(declared: &str) -> &'static str {
     }
 }
 
-/// What the values of a declared type are; SQLite itself keeps any in it. Django has a `char(32)`
-/// for UUIDs alone, and a `bigint` for spans of time too.
+/// What the values of a declared type are, though SQLite keeps any value in it. Django uses
+/// `char(32)` only for UUIDs, but `bigint` for durations too.
 fn holds(declared: &str) -> Option<Holds> {
     let declared = declared.trim().to_ascii_lowercase();
     let (name, arguments) = declared.split_once('(').unwrap_or((&declared, ""));
@@ -285,7 +284,7 @@ fn holds(declared: &str) -> Option<Holds> {
     })
 }
 
-/// The decimals of `(10, 2)`; a precision alone is one of whole numbers.
+/// The decimals of `(10, 2)`; with a precision alone there are none.
 fn decimals(arguments: &str) -> Option<u8> {
     match arguments.split_once(',') {
         Some((_, decimals)) => decimals.trim().parse().ok(),
@@ -294,8 +293,8 @@ fn decimals(arguments: &str) -> Option<u8> {
     }
 }
 
-/// What a filter's value must look like, so that the column's affinity converts it as it converted
-/// what is stored.
+/// The syntax of a filter's value, such that the column's affinity converts it as it converted the
+/// stored values.
 fn operand(declared: &str) -> Option<Operand> {
     let words = declared.to_ascii_uppercase();
     match affinity(declared) {
@@ -303,7 +302,7 @@ fn operand(declared: &str) -> Option<Operand> {
         "REAL" => Some(Operand::Number),
         "NUMERIC" if words.contains("BOOL") => Some(Operand::Integer),
         "NUMERIC" if words.contains("NUM") || words.contains("DEC") => Some(Operand::Number),
-        // DATE and the like hold text.
+        // A DATE column or the like holds text.
         "TEXT" | "NUMERIC" => Some(Operand::Text),
         _ => None,
     }

@@ -1,29 +1,29 @@
-//! What SQLite's failures are signs of.
+//! Classifies SQLite's errors.
 
 use rusqlite::{Error, ErrorCode};
 
 use super::session::Failure;
 
-/// Whether the same read may be tried again: another connection held the file for a moment.
+/// Whether the same read may be tried again: another connection had locked the file for a moment.
 pub(super) fn will_pass(error: &Error) -> bool {
     let passing = [ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked, ErrorCode::FileLockingProtocolFailed];
     error.sqlite_error_code().is_some_and(|code| passing.contains(&code))
 }
 
-/// Whether SQLite could not read the text of a query; modules have syntax of their own, which
-/// stands in values.
+/// Whether SQLite could not parse a query. Modules parse values too, and their syntax errors do not
+/// count.
 pub(super) fn is_in_the_text(error: &Error) -> bool {
     let signs = ["syntax error", "unrecognized token"];
     match error {
         Error::SqlInputError { msg, .. } => signs.iter().any(|sign| msg.contains(sign)),
-        // This one has no place in the text.
+        // This error has no position in the text.
         Error::SqliteFailure(_, Some(message)) => message == "incomplete input",
         _ => false,
     }
 }
 
-/// Whether a value has made a query fail as it ran, or is too wide: SQLite's words for it are an
-/// error without a code of its own, a type that does not fit, and a text or blob that is too long.
+/// Whether a value has failed a running query, or is too wide. SQLite reports it as an error
+/// without a code of its own, as a type that does not fit, or as a text or blob that is too long.
 pub(super) fn is_of_a_value(failure: &Failure) -> bool {
     let error = match failure {
         Failure::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => error,

@@ -1,4 +1,4 @@
-//! A look at a SQLite file: which file it is, and what tables there are, at one moment.
+//! A look at a SQLite file: its identity and its tables, at one moment.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -15,8 +15,7 @@ use crate::source::sql::{
     definition::Told,
 };
 
-/// A file, by its device, its number there, and the time of its birth in nanoseconds: numbers are
-/// used again.
+/// A file's device, its number there, and its birth in nanoseconds, since numbers are used again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct FileId {
     device: u64,
@@ -39,7 +38,7 @@ impl FileId {
         }
     }
 
-    /// Which database it is, among those of all machines.
+    /// The identity of the database among those of all machines.
     pub(super) fn told(&self, path: &Path) -> Told {
         let FileId { device, number, born } = self;
         let place = format!("{} {device} {number}", machine());
@@ -52,8 +51,7 @@ impl FileId {
     }
 }
 
-/// What tells this machine from others: its own name for itself (machine-id(5)), or that of its
-/// running kernel.
+/// An id of this machine: its machine-id(5), else the boot id of its kernel.
 fn machine() -> String {
     let named = ["/etc/machine-id", "/var/lib/dbus/machine-id", "/proc/sys/kernel/random/boot_id"];
     let mut names = named.into_iter().filter_map(|file| fs::read_to_string(file).ok());
@@ -63,12 +61,12 @@ fn machine() -> String {
 /// What a read proves: the file, and the version of its schema.
 pub(super) type Stamp = (FileId, i64);
 
-/// What was seen.
+/// The result of a look.
 #[derive(Debug)]
 pub(super) struct Look {
     pub(super) catalogue: Catalogue,
     pub(super) stamp: Stamp,
-    /// What made each table and view.
+    /// The CREATE statement of each table and view.
     made_by: HashMap<String, String>,
 }
 
@@ -83,7 +81,8 @@ impl Look {
         Ok(Look { catalogue, stamp: (file, version), made_by })
     }
 
-    /// What made the views among these tables, and all that their texts name.
+    /// The CREATE statements of the views among these tables, and of everything that these
+    /// statements name.
     pub(super) fn behind(&self, tables: &[&Table]) -> Vec<String> {
         let mut next: Vec<&str> = tables.iter().filter(|table| table.is_view).map(|table| &*table.name).collect();
         let mut seen = BTreeSet::new();
@@ -96,9 +95,9 @@ impl Look {
     }
 }
 
-/// The version of a file's schema, which every change of it makes another
-/// (<https://www.sqlite.org/pragma.html#pragma_schema_version>); so does `VACUUM`, which may give
-/// rows other rowids.
+/// The version of a file's schema. Each change of the schema changes it
+/// (<https://www.sqlite.org/pragma.html#pragma_schema_version>), and so does `VACUUM`, which may
+/// give rows other rowids.
 pub(super) fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))
 }

@@ -1,8 +1,7 @@
 //! SQLite files: a pool of read-only connections, each read on a thread of its own.
 //!
-//! A read is stopped by SQLite's progress handler, which looks at a flag of *that* read: an
-//! interrupt (`sqlite3_interrupt`) that comes late would stop the next read of the connection
-//! instead.
+//! SQLite's progress handler stops a read: it looks at a flag of *that* read. An interrupt
+//! (`sqlite3_interrupt`) that comes late would stop the connection's next read instead.
 
 mod careful;
 mod catalogue;
@@ -52,16 +51,16 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// How SQLite writes SQL.
+/// SQLite's dialect of SQL.
 pub(super) const DIALECT: Dialect = Dialect {
     quote: '"',
     numbered: false,
     null_is_greatest: false,
-    // It answers a comparison of rows by the first column alone.
+    // SQLite uses only the first column of an index for a comparison of rows.
     compares_rows: false,
     in_list: Some(" IN rarray(?)"),
     collations_must_agree: false,
-    // It reads the tables of a cross join in the order in which they stand.
+    // SQLite keeps the order of tables in a cross join.
     join: "CROSS JOIN",
     as_text: "CAST(? AS TEXT)",
     length: "octet_length(?)",
@@ -70,16 +69,16 @@ pub(super) const DIALECT: Dialect = Dialect {
     no_escape: "",
 };
 
-/// How many steps of SQLite's machine pass between two looks at the flag and the clock; about 0.1
-/// ms.
+/// How many steps of SQLite's virtual machine pass between two looks at the flag and the clock;
+/// about 0.1 ms.
 const STEPS: i32 = 2000;
-/// The same where a step can take long, since a pattern is matched in it.
+/// The same for queries that match patterns, where one step can take long.
 const STEPS_WITH_PATTERNS: i32 = 50;
 
 /// A SQLite file.
 pub struct Sqlite(Arc<File>);
 
-/// What its sources share.
+/// What the sources of one file share.
 struct File {
     pool: Arc<Pool>,
     options: DatabaseOptions,
@@ -97,7 +96,7 @@ impl File {
         Definition::new(plan, &look.catalogue, &identity, &look.behind(&used))
     }
 
-    /// Looks again, in a transaction; the next source is made of what is seen.
+    /// Looks again, in a transaction. Sources made from now on use the result.
     fn look_again(&self, session: &mut Session) -> Result<Arc<Look>, Failure> {
         let seen = Arc::new(Look::new(&mut session.connection, session.file)?);
         *self.looked.write().unpoisoned() = Arc::clone(&seen);
@@ -112,9 +111,9 @@ pub(super) fn open(options: &DatabaseOptions) -> BoxFuture<'_, Result<Arc<dyn Da
 }
 
 impl Sqlite {
-    /// Opens `sqlite:FILE` or `sqlite:FILE?immutable=1`, and reads what tables there are.
+    /// Opens `sqlite:FILE` or `sqlite:FILE?immutable=1`, and reads the list of tables.
     ///
-    /// `timeout` is the time limit of one read. Each resource made from it shares the pool and the
+    /// `timeout` is the time limit of one read. All resources made from it share the pool and the
     /// gate.
     ///
     /// # Errors
@@ -153,7 +152,7 @@ impl Sqlite {
         }
     }
 
-    /// Has SQLite read the first query, so that what it does not take is known at the start.
+    /// Has SQLite prepare the first query, so that errors in it show at the start.
     fn prepare(&self, plan: &Plan) -> Result<(), Failure> {
         let session = self.0.pool.take()?;
         let parameters = session.connection.prepare(&select::rows(plan, &Range::new(), &[]).text)?.parameter_count();
@@ -223,7 +222,7 @@ impl Sqlite {
         let look = self.0.looked();
         let Ok((plan, _)) = self.plan(spec, &look) else { return vec![] };
         let mut complaints = advice::of_plan(&plan);
-        // Beside a key whose columns can be NULL it tells only those rows apart in which they are.
+        // Beside a key with nullable columns, the rowid only matters for rows with NULL in the key.
         let alone = look.catalogue.table(&spec.table, "").is_ok_and(|table| table.key.len() == 1);
         if plan.unstable_key.is_some() && alone {
             complaints.push(Complaint::new(
@@ -240,7 +239,8 @@ impl Sqlite {
         });
 
         match explained {
-            // Sorting the last columns of an order sorts only rows with equal values before them.
+            // If only the last columns are sorted, SQLite sorts among rows with equal leading
+            // values.
             Ok(steps) if steps.iter().any(|step| step.contains("USE TEMP B-TREE FOR ORDER BY")) => {
                 complaints.push(advice::unindexed_order(&plan, std::slice::from_ref(&plan.table)));
             }
@@ -255,7 +255,7 @@ impl Sqlite {
         complaints
     }
 
-    /// Related lists whose rows are found by looking through the whole table.
+    /// Relations whose related rows are found by a scan of the whole table.
     fn slow_relations(&self, plan: &Plan) -> Vec<Complaint> {
         let slow = |relation: &Relation| {
             let steps = self.steps(&related::sql_for_close_keys(relation)).unwrap_or_default();
@@ -271,7 +271,7 @@ impl Sqlite {
             .collect()
     }
 
-    /// What SQLite says it would do for a query.
+    /// SQLite's query plan, step by step.
     fn steps(&self, sql: &str) -> Result<Vec<String>, Failure> {
         let session = self.0.pool.take()?;
         let steps = query_plan(&session, sql)?;
@@ -280,7 +280,7 @@ impl Sqlite {
     }
 }
 
-/// What SQLite says it would do for the first query and for one that goes on from a row.
+/// SQLite's query plan for the first query and for one that goes on behind a row.
 fn explain(session: &Session, plan: &Plan) -> Result<Vec<String>, Failure> {
     let key = vec![crate::row::Value::Integer(0); plan.order.len()];
     let mut steps = vec![];
@@ -315,15 +315,14 @@ struct Reader {
     spec: Spec,
     plan: Plan,
     definition: Definition,
-    /// The file and the version of its schema under which the definition was last seen to be this.
+    /// The file and schema version for which the definition was last found to be this one.
     proven: Mutex<Stamp>,
     wide_ahead: WideAhead,
 }
 
 impl Reader {
-    /// Proves in the read's own transaction that the definition is what is there. Where the schema
-    /// has changed each read looks for itself: none waits for another, whose look may be at another
-    /// moment.
+    /// Proves, in the read's own transaction, that the definition still holds. After a change of
+    /// the schema each read looks for itself: another read's look may be of another moment.
     fn prove(&self, session: &mut Session, file: &File) -> Result<(), Failure> {
         let stamp = (session.file, schema_version(&session.connection)?);
         if *self.proven() == stamp {
@@ -345,11 +344,11 @@ impl Reader {
     }
 }
 
-/// The rows of a read, and how it ended; or for how many bytes it needs room.
+/// The rows of a read and how it ended; or how many bytes of room it needs.
 type Read = Result<(Vec<RowBatch>, Run), NeedsRoom>;
 
 impl Table {
-    /// Reads a run, in so much room.
+    /// Reads a run with this room.
     async fn read(&self, query: Query, room: Option<Arc<Room>>) -> Result<Read> {
         let file = Arc::clone(&self.file);
         let reader = Arc::clone(&self.reader);
@@ -360,7 +359,7 @@ impl Table {
             let span = traced::span(&within, "sqlite", &reader.plan, &query);
             let mut tries = Tries::default();
             let began = Instant::now();
-            // The thread holds it, though nobody may wait for it any more.
+            // The thread keeps the room, even when nobody waits for it any more.
             let bytes = room.as_ref().map_or(0, |room| room.bytes());
             loop {
                 let mut batches = vec![];
@@ -368,8 +367,8 @@ impl Table {
                 let read = rows::read(session, &reader, &query, bytes, &mut batches, proven);
                 trace::read(&span, read.is_ok());
                 match read {
-                    // Rows are handed on behind the last that can be locked; and one that has
-                    // waited long is late.
+                    // A locked file fails a read before any row is handed on, so it may be tried
+                    // again, unless it has waited for long already.
                     Err(Failure::Sqlite(error))
                         if will_pass(&error)
                             && began.elapsed() < file.pool.timeout / 2
@@ -440,7 +439,7 @@ impl Source for Table {
                         return Ok(run);
                     }
                     Err(NeedsRoom(bytes)) => {
-                        // Without what it had: that may be all there is.
+                        // Give back the smaller room first: it may be all there is.
                         drop(room.take());
                         room = Some(Arc::new(self.file.options.memory.room(bytes).await?));
                     }
@@ -460,7 +459,7 @@ impl Source for Table {
     }
 }
 
-/// How many steps may pass between two looks at the clock.
+/// How many steps pass between two looks at the clock.
 fn steps(conditions: &[Condition]) -> i32 {
     let patterns = conditions.iter().any(|condition| condition.operator == Operator::Like);
     if patterns { STEPS_WITH_PATTERNS } else { STEPS }

@@ -1,4 +1,4 @@
-//! What a statement's places are filled with.
+//! Values for a statement's parameters.
 
 use std::rc::Rc;
 

@@ -24,11 +24,11 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// How much longer than its time limit a read is waited for before it is given up as stuck.
+/// How long after its time limit a read is given up as stuck.
 const GRACE: Duration = Duration::from_secs(1);
 const STATEMENTS: usize = 128;
 
-/// Connections that wait for work, and the gate that bounds how many there are.
+/// Idle connections, and the gate that bounds how many reads there are.
 pub(super) struct Pool {
     pub(super) path: PathBuf,
     immutable: bool,
@@ -38,19 +38,19 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// No connection yet, to the file of `sqlite:FILE` or `sqlite:FILE?immutable=1`.
+    /// A pool without a connection yet, for `sqlite:FILE` or `sqlite:FILE?immutable=1`.
     pub(super) fn new(url: &str, timeout: Duration, gate: Gate) -> Result<Pool> {
         let (path, immutable) = parse(url)?;
         Ok(Pool { path, immutable, timeout, gate, idle: Mutex::default() })
     }
 
-    /// How many connections wait for work.
+    /// How many connections are idle.
     pub(super) fn idle(&self) -> usize {
         self.idle.lock().unpoisoned().len()
     }
 
-    /// Does `work` on a connection, on a thread for it; stops it at the time limit and when the
-    /// future is dropped.
+    /// Does `work` with a connection, on a thread for it. The time limit stops the work, and so
+    /// does dropping the future.
     pub(super) async fn run<T: Send + 'static>(
         self: &Arc<Pool>,
         claim: Claim,
@@ -63,7 +63,7 @@ impl Pool {
         let pool = Arc::clone(self);
         let deadline = Instant::now() + self.timeout;
         let job = tokio::task::spawn_blocking(move || {
-            // A read that is stuck keeps its turn: the bound is on reads, not on those who wait for
+            // A stuck read keeps its turn: the bound is on running reads, even if nobody waits for
             // them.
             let _turn = turn;
             let mut session = pool.take()?;
@@ -84,7 +84,7 @@ impl Pool {
 
         match tokio::time::timeout(self.timeout + GRACE, job).await {
             Ok(Ok(result)) => result,
-            // The runtime ends, and this task with it: nothing has failed.
+            // The runtime is shutting down and ends this task too; nothing has failed.
             Ok(Err(ended)) if ended.is_cancelled() => std::future::pending().await,
             Ok(Err(panic)) => Err(Error::new(Kind::Internal, "reading rows failed").caused_by(panic)),
             Err(_) => Err(self.timed_out()),
@@ -104,8 +104,7 @@ impl Pool {
         self.open()
     }
 
-    /// Keeps a connection for the next read, which must not be stopped by what stopped the last
-    /// one.
+    /// Keeps a connection for the next read, without the stop flag and limits of the last one.
     pub(super) fn put_back(&self, mut session: Session) {
         let as_new = session.connection.progress_handler(0, None::<fn() -> bool>).map_err(Failure::from);
         if as_new.and_then(|()| session.unbound_values()).is_err() {
@@ -121,8 +120,8 @@ impl Pool {
     pub(super) fn open(&self) -> Result<Session> {
         let file = self.identity()?;
         let session = self.connect(file).map_err(|error| self.explained(error.into(), false))?;
-        // Between the two looks the file may have been replaced, and which of them was opened
-        // nobody knows.
+        // The file may have been replaced between the two looks; then nobody knows which one was
+        // opened.
         if self.identity()? == file {
             Ok(session)
         } else {
@@ -158,7 +157,7 @@ impl Pool {
             .remedy("give the order an index (`chunkflow check` says which), or the database a longer `timeout`")
     }
 
-    /// An error of the driver in the caller's terms.
+    /// The error for the caller, from a failure of the driver.
     pub(super) fn explained(&self, failure: Failure, late: bool) -> Error {
         let error = match failure {
             Failure::Own(error) => return error,
@@ -193,7 +192,7 @@ impl Pool {
     }
 }
 
-/// Tells a read to stop when whoever waits for it is gone.
+/// Stops a read when the task that waits for it is gone.
 struct StopOnDrop(Arc<AtomicBool>);
 
 impl Drop for StopOnDrop {
@@ -202,7 +201,7 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// The path of a `sqlite:` URL, and whether the file is said never to change.
+/// The path of a `sqlite:` URL, and whether the file is declared immutable.
 fn parse(url: &str) -> Result<(PathBuf, bool)> {
     let refused = |why: &str| {
         Error::new(Kind::Config, format!("the SQLite URL {why}"))

@@ -1,9 +1,9 @@
 //! Related lists for a run of rows, each by one query.
 //!
-//! By `BETWEEN` the first and last key where the keys lie close, else by the keys themselves. A
-//! small related table is held with its connection for as long as `PRAGMA data_version` says that
-//! nobody has changed the file, so that a join table's ids become names without a look-up in
-//! SQLite: never a name of another moment.
+//! The query uses `BETWEEN` the first and last key if the keys lie close, else the keys themselves.
+//! A connection keeps a small related table in memory until `PRAGMA data_version` says that the
+//! file has changed. So the ids of a join table become names without a look-up in SQLite, and
+//! always names of the same snapshot.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -25,12 +25,12 @@ use crate::{
     },
 };
 
-/// A related table with more rows or bytes is joined instead of held.
+/// A related table with more rows or bytes is joined, not kept.
 const SMALL_TABLE: usize = 4096;
 const SMALL_BYTES: usize = 1024 * 1024;
 
-/// Reads one related list for a run of rows; `None` when it is more than a run may hold, and there
-/// is more than one row to leave out.
+/// Reads one related list for a run of rows. `None` if it is more than a run may hold, and the run
+/// can be made shorter.
 pub(super) fn read(session: &mut Session, relation: &Relation, rows: &ValueBuffer) -> Result<Option<Lists>, Failure> {
     let parents = Parents::new(relation, rows)?;
     let mut pairs = vec![];
@@ -60,23 +60,23 @@ pub(super) fn read(session: &mut Session, relation: &Relation, rows: &ValueBuffe
     Ok(whole.then(|| Lists::new(Arc::new(read), pairs, rows.count())))
 }
 
-/// The query by which a relation's rows are found for keys that lie close, for `EXPLAIN`.
+/// The query for related rows of keys that lie close, for `EXPLAIN`.
 pub(super) fn sql_for_close_keys(relation: &Relation) -> String {
     Wanted { order: String::new(), ..Wanted::rows(&DIALECT, relation) }.by(BETWEEN)
 }
 
 const BETWEEN: &str = "BETWEEN ?1 AND ?2";
 
-/// The keys of a run's rows, by which related rows are found.
+/// The keys of a run's rows.
 enum Parents {
     /// Whole numbers that lie close.
     Close(WholeKeys),
-    /// Anything else: by the classes of values, since SQL compares each in its own way.
+    /// Other keys, by the class of their values, since SQL compares each class in its own way.
     Apart(Vec<Class>),
 }
 
-/// Keys of one class, and the row of each. Texts are held as blobs, which need not be UTF-8, and
-/// become texts again in SQL.
+/// Keys of one class, and the row of each. Texts are kept as blobs, since they need not be UTF-8;
+/// the SQL turns them into texts again.
 struct Class {
     kind: ClassKind,
     values: Vec<Owned>,
@@ -91,8 +91,8 @@ enum ClassKind {
 }
 
 impl Class {
-    /// A key as SQL, with the affinity of the parent's column and without changing the value:
-    /// `CAST` to the affinity's own type would make 5 of 5.5 and a text of a blob.
+    /// A key as SQL, with the affinity of the parent's column and its value unchanged. `CAST` to
+    /// the affinity's own type would turn 5.5 into 5, and a blob into a text.
     fn key(&self, column: &TableColumn) -> String {
         let value = "chunkflow_keys.value";
         let key = match (self.kind, &*column.kind) {
@@ -104,7 +104,7 @@ impl Class {
         format!("({key}) COLLATE {}", column.collation.as_deref().unwrap_or("BINARY"))
     }
 
-    /// Related rows of these keys, compared as the parent's column would be.
+    /// Related rows of these keys, compared as the parent's column is.
     fn sql(&self, relation: &Relation, wanted: &Wanted) -> String {
         let Wanted { source, on, columns, .. } = wanted;
         format!(
@@ -145,8 +145,8 @@ impl Parents {
         Ok(Parents::Apart(classes))
     }
 
-    /// Gives each related row with the row of the run it belongs to, for as long as `take` says
-    /// true; says whether it did to the end. The queries name first what tells the parent, then the
+    /// Gives `take` each related row, with the index of its row in the run, until it returns false.
+    /// Returns whether it never did. The queries select what tells the parent first, then the
     /// columns.
     fn each(
         &self,
@@ -191,7 +191,7 @@ impl Parents {
     }
 }
 
-/// The related table as it stands in this transaction, if it is small and its ids are; held until
+/// The related table in this transaction's snapshot, if it is small and has usable ids. Kept until
 /// the file changes.
 fn small_table(session: &mut Session, relation: &Relation) -> Result<Option<Arc<SmallTable>>, Failure> {
     if !relation.small || relation.join.is_none() || !relation.own_order || !relation.whole {

@@ -1,6 +1,6 @@
 //! One read of a SQLite file: a run of rows with their related lists, as they stood at one moment.
 //!
-//! The rows come first, by one query for each key range; then each related list by one query for
+//! First come the rows, by one query for each key range; then each related list, by one query for
 //! the whole run.
 
 use rusqlite::Connection;
@@ -26,8 +26,8 @@ use crate::{
     },
 };
 
-/// Reads one run into the sink, once `proven` has said that the file is what it is thought to be;
-/// says whether the list ends with it.
+/// Reads one run into the sink, after `proven` has checked that the file is the expected one.
+/// Returns whether the list ends with it.
 pub(super) fn read(
     session: &mut Session,
     reader: &Reader,
@@ -38,10 +38,10 @@ pub(super) fn read(
 ) -> Result<bool, Failure> {
     session.connection.execute_batch("BEGIN")?;
     let result = proven(session).and_then(|()| read_in_transaction(session, reader, query, room, sink));
-    // Nothing was written, so how the transaction ends makes no difference; that it ends does.
+    // The transaction wrote nothing, so COMMIT or ROLLBACK does not matter, but it must end.
     let ended = session.connection.execute_batch("COMMIT");
     let result = result?;
-    // Rows were handed on by then, so that it is no failure after which a read is tried again.
+    // Rows were handed on by now, so this error must not make the read be tried again.
     ended.map_err(|error| Error::new(Kind::Unavailable, "SQLite did not end a transaction").caused_by(error))?;
     Ok(result)
 }
@@ -65,16 +65,16 @@ fn read_in_transaction(
     }
 }
 
-/// Reads a run whose rows are neither wide nor have a value that fails a query. Nothing is handed
-/// on before all of it is read.
+/// Reads a run without wide rows and without values that fail a query. Hands rows on only after all
+/// are read.
 fn read_at_once(session: &mut Session, plan: &Plan, query: &Query, sink: &mut dyn RowSink) -> Result<bool, Failure> {
     session.bound_values(widest_value(plan))?;
     let mut progress = Progress::default();
     let mut run = RunReader::new(plan, query, &mut progress).at_once();
     while let Some((statement, left)) = run.wants() {
         match read_range(&session.connection, plan, &statement, left, &mut run, sink) {
-            // The rows before the one whose value has failed the query are right; the next read
-            // begins there.
+            // The rows before the one whose value failed the query are right; the next read begins
+            // behind them.
             Err(failure) if run.has_rows() && is_of_a_value(&failure) => run.stop(),
             read => read?,
         }
@@ -92,8 +92,8 @@ fn read_at_once(session: &mut Session, plan: &Plan, query: &Query, sink: &mut dy
     Ok(run.ended())
 }
 
-/// The longest value that a run may have, such that a row of such values is no wider than a row may
-/// be, or eight times that.
+/// The longest value that a run may have, in bytes. A row of at most eight columns is then within
+/// `unmeasured`.
 fn widest_value(plan: &Plan) -> u64 {
     plan.bounds.unmeasured / plan.selects.len().clamp(1, 8) as u64
 }
@@ -126,7 +126,7 @@ fn read_range(
     Ok(())
 }
 
-/// All related lists of a run; `None` when one of them is too much.
+/// All related lists of a run; `None` if one of them is too large.
 fn lists(session: &mut Session, plan: &Plan, rows: &ValueBuffer) -> Result<Option<Vec<Lists>>, Failure> {
     if rows.count() == 0 {
         return Ok(Some(vec![]));
@@ -134,7 +134,7 @@ fn lists(session: &mut Session, plan: &Plan, rows: &ValueBuffer) -> Result<Optio
     plan.relations.iter().map(|relation| related::read(session, relation, rows)).collect()
 }
 
-/// How many rows fulfil the conditions.
+/// How many rows meet the conditions.
 pub(super) fn count(connection: &Connection, plan: &Plan, conditions: &[Condition]) -> Result<u64, Failure> {
     let Statement { text, binds } = select::count(plan, conditions);
     let mut statement = connection.prepare_cached(&text)?;

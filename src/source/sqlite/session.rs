@@ -1,4 +1,4 @@
-//! A connection to a SQLite file, and values on their way in and out of it.
+//! A connection to a SQLite file, and the values that go in and out of it.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -23,9 +23,9 @@ use crate::{
 pub(super) enum Failure {
     Sqlite(rusqlite::Error),
     Own(Error),
-    /// What is read is wider than is read without being measured.
+    /// A row is wider than a read without measuring may be.
     Wide,
-    /// There is no room for so many bytes.
+    /// The read needs room for this many bytes.
     NoRoom(u64),
 }
 
@@ -53,23 +53,23 @@ impl From<Error> for Failure {
     }
 }
 
-/// A connection and the small related tables it holds.
+/// A connection and the small related tables that it keeps.
 pub(super) struct Session {
     pub(super) connection: Connection,
-    /// Which file it was opened on: a file that was put in its place is another database.
+    /// The file that it was opened on; a file put in its place is another database.
     pub(super) file: FileId,
     pub(super) held: HashMap<String, (i64, Option<Arc<SmallTable>>)>,
 }
 
 impl Session {
-    /// Has statements fail that meet a text or blob of more bytes, before it is read.
+    /// From now on a statement fails if it meets a text or blob of more bytes, before it is read.
     pub(super) fn bound_values(&self, bytes: u64) -> Result<(), Failure> {
         let most = i32::try_from(bytes).unwrap_or(i32::MAX);
         self.connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, most)?;
         Ok(())
     }
 
-    /// Has statements take all that SQLite does.
+    /// From now on statements take values as long as SQLite can have.
     pub(super) fn unbound_values(&self) -> Result<(), Failure> {
         self.bound_values(u64::MAX)
     }
@@ -93,7 +93,7 @@ impl<'a, 'c> Binder<'a, 'c> {
     }
 }
 
-/// A value as it was read, bound as exactly that.
+/// A value that was read; bound as exactly that value.
 pub(super) struct Bound<'a>(pub(super) Value<'a>);
 
 impl ToSql for Bound<'_> {

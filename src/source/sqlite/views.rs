@@ -1,4 +1,4 @@
-//! What the views of a SQLite file read, as SQLite itself says while it prepares them
+//! What the views of a SQLite file read, as SQLite reports it while it prepares them
 //! (<https://www.sqlite.org/c3ref/set_authorizer.html>).
 
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// Columns of tables, as they are told one by one.
+/// Columns of tables, reported one by one.
 type Found = Arc<Mutex<Vec<(String, Option<String>)>>>;
 
 /// Notes for each view which columns of which tables it reads, also through other views.

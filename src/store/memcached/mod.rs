@@ -136,7 +136,7 @@ impl Remote for Memcached {
     }
 }
 
-/// What those nodes said that answered; an error where none did.
+/// The answers of the nodes that answered; an error if none did.
 fn some<T>(answers: Vec<Result<T>>) -> Result<Vec<T>> {
     let mut failure = None;
     let said: Vec<T> =
