@@ -1,5 +1,5 @@
-//! What is slow or doubtful about a resource, and what to do about it: the same words for every
-//! database.
+//! Complaints about what is slow or doubtful in a resource, with remedies, in the same words for
+//! every database.
 
 use super::{
     keyset::KeyColumn,
@@ -7,13 +7,12 @@ use super::{
 };
 use crate::source::Complaint;
 
-/// What a plan itself shows: a doubtful order, and what is guessed of its columns.
+/// Complaints that the plan alone shows: a doubtful order, and guesses about its columns.
 pub(in crate::source) fn of_plan(plan: &Plan) -> Vec<Complaint> {
     nullable_order(plan).chain(plan.guesses.iter().cloned()).collect()
 }
 
-/// Columns of the order that can be NULL. Those of a key that the table has by itself are what they
-/// are.
+/// Columns of the order that can be NULL, without those of the table's own key.
 fn nullable_order(plan: &Plan) -> impl Iterator<Item = Complaint> {
     let (first, last) =
         if plan.dialect.null_is_greatest { ("descending", "ascending") } else { ("ascending", "descending") };
@@ -28,7 +27,7 @@ fn nullable_order(plan: &Plan) -> impl Iterator<Item = Complaint> {
     })
 }
 
-/// An order that no index gives, for want of one on each of these tables.
+/// An order that no index has; `tables` are those that need one.
 pub(in crate::source) fn unindexed_order(plan: &Plan, tables: &[String]) -> Complaint {
     let columns: Vec<String> = plan
         .order
@@ -49,7 +48,7 @@ pub(in crate::source) fn unindexed_order(plan: &Plan, tables: &[String]) -> Comp
     Complaint::new("order", message, remedy)
 }
 
-/// A related list whose rows are found by looking through each of these tables.
+/// A related list whose rows are found by a scan of each of these tables.
 pub(in crate::source) fn unindexed_relation(plan: &Plan, relation: usize, tables: &[String]) -> Complaint {
     let at = relation_key(plan, relation);
     let relation = &plan.relations[relation];
@@ -70,19 +69,19 @@ pub(in crate::source) fn looked_up(relation: &Relation) -> &String {
     relation.join.as_ref().map_or(&relation.table, |join| &join.table)
 }
 
-/// The key of the configuration that a relation comes from.
+/// The configuration's key for a relation.
 pub(in crate::source) fn relation_key(plan: &Plan, relation: usize) -> String {
     let column = plan.outputs.iter().position(|output| *output == Output::Relation(relation));
     column.map_or("fields".to_owned(), |column| format!("fields.{}", plan.columns[column].name))
 }
 
-/// What gives each of these tables, which are SQL already, an index.
+/// SQL that creates an index on each of these tables; their names are SQL already.
 fn indexes(plan: &Plan, tables: &[String], what: &str, columns: &str) -> String {
     let index = |table: &String| format!("CREATE INDEX {} ON {table} ({columns})", index_name(plan, table, what));
     tables.iter().map(index).collect::<Vec<_>>().join("; ")
 }
 
-/// A name for an index of a table, which is SQL already.
+/// The name of an index on a table whose name is SQL already.
 fn index_name(plan: &Plan, table: &str, what: &str) -> String {
     let quote = plan.dialect.quote;
     let bare = table.trim_end_matches(quote);

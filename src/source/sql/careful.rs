@@ -1,14 +1,16 @@
-//! Rows that are read with care: of which a value makes the database fail (a shape that has no
-//! GeoJSON, a cast or an expression that raises), or is so large that it must be measured first.
+//! Reads rows with care: rows with a value that makes the database fail (a shape without GeoJSON, a
+//! cast or an expression that raises), and rows so large that they must be measured first.
 //!
-//! No value fails a row. A run that a value has failed is read again, a few rows at a time: first
-//! how long the values are, then the keys, then the columns, in halves until those are known that
-//! fail; and of these each value by itself, by its row's key. A value that the database cannot give
-//! in its own form is asked for as text, and is a value without a form ([`Value::Formless`]) either
-//! way: counted, and in a key or join column a failure. A value that is too large, or the largest
-//! of a row that is ([`RowBounds`](crate::RowBounds)), is not asked for at all. All of it is one
-//! snapshot, so that the pieces are of the same rows. It costs many small queries, but only where a
-//! query has failed or rows are wide.
+//! No value fails a row. If a value has failed a run, the run is read again, a few rows at a time.
+//! First come the lengths of the values, then the keys, then the columns. The columns are split in
+//! halves until those that fail are known; these are read value by value, by the key of each row. A
+//! value that the database cannot give in its own form is asked for as text. Either way it has no
+//! form here ([`Value::Formless`]): it is counted, and in a key or join column it is an error. A
+//! value that is too large is not asked for at all; nor are the largest of a row that is too large
+//! ([`RowBounds`](crate::RowBounds)).
+//!
+//! All queries share one snapshot, so that the pieces are of the same rows. They are many, but only
+//! where a query has failed or rows are wide.
 
 use super::{
     catalogue::fill,
@@ -27,21 +29,21 @@ use crate::{
     source::Query,
 };
 
-/// So many rows are read with care by one read, fewer where they have so many values that each
-/// alone would take too long.
+/// A careful read takes at most this many rows. It takes fewer if they have so many values that
+/// reading each alone would take too long.
 const ROWS: usize = 16;
 const VALUES: usize = 512;
 
-/// What a database answered; the inner error is one that a value has caused.
+/// A database's answer. The inner error is one that a value has caused.
 pub(in crate::source) type Answer<T, F> = Result<Result<T, F>, F>;
 
-/// A database within a snapshot, in which a query that a value has failed does no harm.
+/// A snapshot of a database in which a query may fail without ending it.
 pub(in crate::source) trait Snapshot: Send {
     /// Why a query failed.
     type Failure: From<Error> + From<NeedsRoom> + Send;
 
-    /// Adds the rows of a statement to `held`; `selects` are its columns, and `after` are the key
-    /// values that it compares with.
+    /// Adds the rows of a statement to `held`. `selects` are its columns, `after` the key values
+    /// that it compares with.
     fn ask(
         &mut self,
         statement: &Statement<'_>,
@@ -51,8 +53,8 @@ pub(in crate::source) trait Snapshot: Send {
         held: &mut ValueBuffer,
     ) -> impl Future<Output = Answer<(), Self::Failure>> + Send;
 
-    /// A related list of some rows; `None` where it is too much for so many. One that is more than
-    /// the relation may have for one row is an inner error too.
+    /// A related list of some rows; `None` if it is too large for that many. A list that is too
+    /// large for even one row is an inner error.
     fn lists(
         &mut self,
         relation: &Relation,
@@ -65,11 +67,11 @@ pub(in crate::source) trait Snapshot: Send {
 pub(in crate::source) struct Done {
     /// Whether the list ends with its rows.
     pub(in crate::source) ended: bool,
-    /// Whether the rows ahead are wide too, as far as they were looked at.
+    /// Whether the rows ahead are wide too, as far as the read has looked.
     pub(in crate::source) wide_ahead: bool,
 }
 
-/// Reads a few rows into the sink, where there is `room` for rows of so many bytes.
+/// Reads a few rows into the sink, with room for rows of `room` bytes.
 pub(in crate::source) async fn read<S: Snapshot>(
     snapshot: &mut S,
     plan: &Plan,
@@ -114,7 +116,7 @@ pub(in crate::source) async fn read<S: Snapshot>(
     };
 
     hand_over(plan, values, lists, sink)?;
-    // The next row, or else the last one, stands for what is ahead.
+    // The first row that was not read; if there is none, the last row stands for those ahead.
     let next = if rows < found { rows } else { rows.saturating_sub(1) };
     let wide_ahead = found > 0 && lengths.sum(next) > plan.bounds.unmeasured;
     Ok(Done { ended: ends_here && rows == found, wide_ahead })
@@ -124,14 +126,14 @@ struct Reader<'a, S> {
     snapshot: &'a mut S,
     plan: &'a Plan,
     query: &'a Query,
-    /// How many rows are asked for.
+    /// How many rows to ask for.
     rows: usize,
-    /// For how many bytes of rows there is room.
+    /// The bytes of rows that there is room for.
     room: u64,
 }
 
 impl<S: Snapshot> Reader<'_, S> {
-    /// The rows, with these columns.
+    /// The rows, with these selects.
     async fn ask(&mut self, selects: &[Select]) -> Answer<ValueBuffer, S::Failure> {
         let after: Vec<Value<'_>> = self.query.after.values().collect();
         let mut held = ValueBuffer::new(selects.len());
@@ -148,13 +150,13 @@ impl<S: Snapshot> Reader<'_, S> {
         Ok(Ok(held))
     }
 
-    /// The same, with some columns of the plan.
+    /// The rows, with some columns of the plan.
     async fn columns(&mut self, columns: &[usize]) -> Answer<ValueBuffer, S::Failure> {
         let selects: Vec<Select> = columns.iter().map(|column| self.plan.selects[*column].clone()).collect();
         self.ask(&selects).await
     }
 
-    /// How long the values are; related lists are not measured yet.
+    /// The lengths of the values; related lists are measured later.
     async fn lengths(&mut self) -> Result<Lengths, S::Failure> {
         let selects = &self.plan.selects;
         let mut lengths = Lengths::new(self.plan, self.rows);
@@ -183,7 +185,7 @@ impl<S: Snapshot> Reader<'_, S> {
         Ok(lengths)
     }
 
-    /// How long the related lists of some rows are.
+    /// Measures the related lists of some rows.
     async fn measure_lists(&mut self, rows: &ValueBuffer, lengths: &mut Lengths) -> Result<(), S::Failure> {
         for (at, relation) in self.plan.relations.iter().enumerate().filter(|_| rows.count() > 0) {
             let place = self.plan.selects.len() + at;
@@ -203,7 +205,7 @@ impl<S: Snapshot> Reader<'_, S> {
         Ok(())
     }
 
-    /// The columns that are never left out: without their values rows would be lost.
+    /// The columns that are always read: without their values rows would be lost.
     fn needed(&self) -> Vec<usize> {
         let mut needed = self.plan.key.clone();
         needed.extend(self.plan.relations.iter().map(|relation| relation.parent));
@@ -212,7 +214,8 @@ impl<S: Snapshot> Reader<'_, S> {
         needed
     }
 
-    /// Sees that no row is asked for whose key cannot be read; says whether there is such a row.
+    /// Asks for no row whose key is too long to be read, nor for those behind it. Returns whether
+    /// there is one.
     fn stop_before_long_keys(&mut self, lengths: &Lengths) -> Result<bool, Error> {
         let needed = self.needed();
         let is_long = |row: &usize| needed.iter().any(|at| lengths.of(*row)[*at] > self.plan.bounds.unmeasured);
@@ -226,8 +229,8 @@ impl<S: Snapshot> Reader<'_, S> {
         }
     }
 
-    /// The rows with the values of their keys, and NULL for all others. Without those nothing can
-    /// be read: a value of a key that fails them fails the load.
+    /// The rows with their key values, and NULL for all others. A key value that fails this query
+    /// fails the load.
     async fn keys(&mut self) -> Result<ValueBuffer, S::Failure> {
         let needed = self.needed();
         let found = self.columns(&needed).await??;
@@ -242,17 +245,17 @@ impl<S: Snapshot> Reader<'_, S> {
         Ok(keys)
     }
 
-    /// Gives up where there is no room for so many bytes.
+    /// Gives up if there is no room for this many bytes.
     fn take_room(&self, bytes: u64) -> Result<(), NeedsRoom> {
         match bytes {
-            // Half of it, so that a driver that takes as much surely takes this with what is around
-            // it.
+            // Half of it, since a driver that takes that much must also take the protocol's bytes
+            // around it.
             _ if bytes <= (self.plan.bounds.unmeasured / 2).max(self.room) => Ok(()),
             bytes => Err(NeedsRoom(bytes)),
         }
     }
 
-    /// All values of the rows with these keys, without those that are left out of the first.
+    /// All values of the rows with these keys, except those of the first row that are left out.
     async fn values(
         &mut self,
         keys: &ValueBuffer,
@@ -311,7 +314,7 @@ impl<S: Snapshot> Reader<'_, S> {
         Ok(rows)
     }
 
-    /// The values of a column of which at least one makes the database fail.
+    /// The values of a column, at least one of which makes the database fail.
     async fn one_by_one(&mut self, column: usize, keys: &ValueBuffer) -> Result<ValueBuffer, S::Failure> {
         let select = self.plan.selects[column].clone();
         let text = as_text(self.plan, &select);
@@ -365,7 +368,7 @@ impl<S: Snapshot> Reader<'_, S> {
         Ok(self.snapshot.ask(&statement, selects, &key, 1, &mut held).await?.map(|()| held))
     }
 
-    /// All related lists; `None` where the rows must be fewer for them.
+    /// All related lists; `None` if there must be fewer rows for them.
     async fn lists(
         &mut self,
         rows: &ValueBuffer,
@@ -380,7 +383,7 @@ impl<S: Snapshot> Reader<'_, S> {
                 continue;
             }
             let most = if lengths.unknown[place] { self.plan.bounds.value as usize } else { usize::MAX };
-            // Not by the whole of a small table, in which a value may be another row's.
+            // Without the small table read as a whole, since another row's value in it could fail.
             let relation = Relation { small: false, most, ..relation.clone() };
             match self.snapshot.lists(&relation, rows).await? {
                 Ok(Some(list)) => lists.push(list),
@@ -393,9 +396,9 @@ impl<S: Snapshot> Reader<'_, S> {
         Ok(Some(lists))
     }
 
-    /// The related list of one row, of which at least one value makes the database fail: in that
-    /// list all values of its column stand as text, or are not read, so that what stands there
-    /// depends on this row alone.
+    /// The related list of one row, with at least one value that makes the database fail. All
+    /// values of such a column become text, or are not read, so that the list depends on this row
+    /// alone.
     async fn careful_list(
         &mut self,
         mut relation: Relation,
@@ -417,7 +420,7 @@ impl<S: Snapshot> Reader<'_, S> {
             }
         }
 
-        // What could not be measured is too large where it turns out to be.
+        // A list that could not be measured before is too large if it turns out to be.
         let sums = self.snapshot.lists(&measure(self.plan.dialect, &relation), row).await?;
         let bytes = sums.ok().flatten().and_then(|lists| lists.sums(0)?.next()).unwrap_or(0);
         if bytes > self.plan.bounds.value {
@@ -439,12 +442,12 @@ impl<S: Snapshot> Reader<'_, S> {
     }
 }
 
-/// The length of a value, in its place.
+/// A select of the value's length, in place of the value.
 fn length_of(select: &Select) -> Select {
     Select { sql: select.length.clone(), ..Select::default() }
 }
 
-/// A length; of NULL there is none.
+/// A length; 0 for NULL.
 fn whole(value: Value<'_>) -> u64 {
     match value {
         Value::Integer(n) => u64::try_from(n).unwrap_or(0),
@@ -458,14 +461,14 @@ fn key_of(plan: &Plan, keys: &ValueBuffer, row: usize) -> Result<Cursor, Error> 
     Cursor::after(&values.collect::<Vec<_>>())
 }
 
-/// A column as the database's own text of it.
+/// A column as the database's own text.
 fn as_text(plan: &Plan, select: &Select) -> Select {
     let text = fill(plan.dialect.as_text, &select.bare);
     Select { sql: text, bare: select.bare.clone(), ..Select::default() }.measured(plan.dialect.length)
 }
 
-/// Why a list fails that is to fail where the value at this place among a row's is too large. The
-/// first of `keys` is the row's; it is for the log alone.
+/// The error of a list that must fail for a value that is too large, at this index among a row's
+/// values. The row is the first of `keys`; its key goes to the log only.
 fn too_large(plan: &Plan, place: usize, bytes: u64, keys: &ValueBuffer) -> Result<Error, Error> {
     let shows = |output: &Output| match *output {
         Output::Select(select) => select == place,
@@ -498,7 +501,7 @@ fn mebibytes(bytes: u64) -> String {
     }
 }
 
-/// The snapshot was none: a table without transactions.
+/// The error if the snapshot was none, as for a table without transactions.
 fn changed() -> Error {
     Error::new(Kind::Unavailable, "rows changed while they were read one by one").remedy("try again")
 }

@@ -1,4 +1,4 @@
-//! What a database says of its tables. Identifiers in SQL come from here only.
+//! A database's tables, as its catalogue describes them. All identifiers in SQL come from here.
 
 use std::{collections::HashMap, ops::RangeInclusive};
 
@@ -18,36 +18,36 @@ pub(in crate::source) struct Catalogue {
 /// A table or view.
 #[derive(Clone, Debug, Default)]
 pub(in crate::source) struct Table {
-    /// The name, with its schema before it where that is not the usual one.
+    /// The name; with the schema before it, if that is not the default one.
     pub(in crate::source) name: String,
-    /// The same as SQL.
+    /// The name as SQL.
     pub(in crate::source) sql: String,
-    /// The same with its schema, where it has one.
+    /// The name with its schema, if it has one.
     pub(in crate::source) full_name: String,
     /// The schema; empty where there are none.
     pub(in crate::source) schema: String,
-    /// Whether it is another database's than the one that was asked for, so that only its name
-    /// leads to it.
+    /// Whether it is in another database than the connection's, so that only its full name finds
+    /// it.
     pub(in crate::source) elsewhere: bool,
-    /// What the database's own documentation of it says.
+    /// Its comment in the database.
     pub(in crate::source) comment: Option<String>,
     pub(in crate::source) is_view: bool,
-    /// Whether it is a part of another table.
+    /// Whether it is a partition or another part of a table.
     pub(in crate::source) is_part: bool,
     /// Whether it may be read whole for a run of rows of another table.
     pub(in crate::source) is_small: bool,
     pub(in crate::source) columns: Vec<TableColumn>,
-    /// The columns that identify a row; empty where the database knows of none.
+    /// The columns that identify a row; empty if the database knows none.
     pub(in crate::source) key: Vec<String>,
-    /// Whether the database lets key columns be NULL, and so rows be alike in them.
+    /// Whether the database lets key columns be NULL, so that several rows may share a key.
     pub(in crate::source) key_can_be_null: bool,
     pub(in crate::source) foreign_keys: Vec<ForeignKey>,
-    /// The leading column of each index.
+    /// The first column of each index.
     pub(in crate::source) indexed: Vec<String>,
-    /// Where the key is one that a maintenance of the database may change: what changes with it
-    /// (SQLite's schema version).
+    /// If the database's maintenance may change the key: a value that changes with it (SQLite's
+    /// schema version).
     pub(in crate::source) unstable_key: Option<i64>,
-    /// What it reads, where it is a view; why it cannot be read, where it cannot.
+    /// For a view: what it reads, or why that is not known.
     pub(in crate::source) reads: Option<ViewReads>,
 }
 
@@ -56,59 +56,57 @@ pub(in crate::source) struct Table {
 pub(in crate::source) struct TableColumn {
     pub(in crate::source) name: String,
     pub(in crate::source) nullable: bool,
-    /// What a filter's value must look like; `None` where the database could not compare it as its
-    /// type says.
+    /// The syntax of a filter's value; `None` if the database could not compare it by the column's
+    /// type.
     pub(in crate::source) operand: Option<Operand>,
-    /// How its value is selected: SQL with one `?` in the column's place.
+    /// How to select its value: SQL with one `?` in the column's place.
     pub(in crate::source) read: String,
-    /// How its value is selected as part of a key, so that it can be bound again; the same with one
-    /// `?`.
+    /// How to select its value as part of a key, so that it can be bound again: SQL with one `?`.
     pub(in crate::source) read_key: String,
-    /// How a value is bound that is compared with it: SQL with one `?`.
+    /// How to bind a value that is compared with it: SQL with one `?`.
     pub(in crate::source) bind: String,
-    /// The same for what `read_key` has read, where that is not what a request compares with.
+    /// The same for a value of `read_key`, if that differs from what a request compares with.
     pub(in crate::source) bind_key: Option<String>,
-    /// Why it cannot be part of an order.
+    /// Why it cannot be part of an order, if it cannot.
     pub(in crate::source) unordered: Option<&'static str>,
-    /// The type by which values are compared with it: SQLite's affinity (empty: values as they
-    /// are), elsewhere what makes a value of that type of what `read_key` has read, as SQL with one
-    /// `?`. It is the column's own type, with no length or precision that could cut the value.
+    /// The type by which values are compared with it. In SQLite the affinity (empty: values stay as
+    /// they are). Elsewhere SQL with one `?` that makes a `read_key` value one of the column's
+    /// type, without a length or precision that could cut it.
     pub(in crate::source) kind: String,
-    /// How its values are compared, where signs alone do not say it: the template of
-    /// [`comparison`].
+    /// The template for [`comparison`], if plain signs would not find the type's operators.
     pub(in crate::source) operator: Option<String>,
-    /// The whole numbers that it can hold, where it can hold nothing else.
+    /// The range of whole numbers that it can hold, if it can hold nothing else.
     pub(in crate::source) range: Option<RangeInclusive<i128>>,
-    /// Whether its values are whole numbers that compare as such with those of every other such
-    /// column.
+    /// Whether its values are whole numbers that compare as such with those of every other column
+    /// with this set.
     pub(in crate::source) whole: bool,
-    /// How its texts are compared, as SQL for `COLLATE`, where it must be said.
+    /// The collation of its texts, as SQL for `COLLATE`, if it must be given.
     pub(in crate::source) collation: Option<String>,
-    /// The column made such that it tells apart what the primary key tells apart, where it does not
-    /// by itself: SQL with one `?`.
+    /// The column such that it tells apart what the primary key tells apart, if it does not by
+    /// itself: SQL with one `?`.
     pub(in crate::source) as_in_key: Option<String>,
-    /// The column made such that it tells apart all values that differ: SQL with one `?`.
+    /// The column such that it tells all different values apart: SQL with one `?`.
     pub(in crate::source) exact: Option<String>,
-    /// Whether its type is one for text.
+    /// Whether its type is one of texts.
     pub(in crate::source) text: bool,
     /// Whether its texts are JSON.
     pub(in crate::source) json: bool,
     /// Whether each of its values is of its type: SQLite keeps any value in most columns.
     pub(in crate::source) is_typed: bool,
-    /// What its values are by its type; `None` where that does not say it.
+    /// What its values are, if its type says so.
     pub(in crate::source) holds: Option<Holds>,
-    /// How many bytes a value has as it is read: SQL with a `?` in its place; empty where its type
-    /// has no large values.
+    /// A value's length in bytes as it is read: SQL with one `?`. Empty if its type has no large
+    /// values.
     pub(in crate::source) length: &'static str,
-    /// Its type and collation as the catalogue has them, with all that shapes or orders its values:
-    /// text that is another when they are.
+    /// Its type and collation in the catalogue, with all that shapes or orders its values: a text
+    /// that changes when they do.
     pub(in crate::source) declared_as: String,
-    /// Whether it is part of the table's declaration and not, like SQLite's rowid, beside it.
+    /// Whether the table declares it; SQLite's rowid is not declared.
     pub(in crate::source) declared: bool,
 }
 
 impl TableColumn {
-    /// A column that is read, compared and bound as it is.
+    /// A column that is read, compared and bound unchanged.
     pub(in crate::source) fn plain(name: String) -> TableColumn {
         let same = || "?".to_owned();
         TableColumn {
@@ -137,14 +135,13 @@ impl TableColumn {
         }
     }
 
-    /// How many bytes a value has as it is read for a key; empty where its type has no large
-    /// values.
+    /// A value's length in bytes as it is read for a key; empty if its type has no large values.
     pub(in crate::source) fn key_length(&self, dialect: &Dialect) -> &'static str {
-        // In another form than usual it is text.
+        // If it is read in another form for a key, that form is text.
         if self.length.is_empty() || self.read == self.read_key { self.length } else { dialect.length }
     }
 
-    /// Whether its type is one for numbers, truth values or moments.
+    /// Whether its type is one of numbers, truth values or times.
     fn is_number(&self) -> bool {
         let type_name = self.kind.strip_prefix("CAST(? AS ").unwrap_or(&self.kind).to_ascii_lowercase();
         let moments = ["bool", "date", "time", "interval"];
@@ -153,19 +150,19 @@ impl TableColumn {
     }
 }
 
-/// What values of a column are by its type.
+/// What the values of a column are, by its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::source) struct Holds {
     pub(in crate::source) holds: ValueType,
-    /// Whether arrays of them.
+    /// Whether they are arrays of these values.
     pub(in crate::source) is_array: bool,
-    /// How many decimals numbers are meant to have, where the type says it and the values do not.
+    /// How many decimals numbers should have, if the type says it and the values do not show it.
     pub(in crate::source) decimals: Option<u8>,
     /// Whether decimal numbers are kept as doubles.
     pub(in crate::source) as_doubles: bool,
-    /// Whether moments have an offset, where the type says so.
+    /// Whether times have an offset, if the type says it.
     pub(in crate::source) has_offset: Option<bool>,
-    /// What frameworks keep in columns of this type too.
+    /// What else frameworks keep in columns of this type.
     pub(in crate::source) perhaps: Option<ValueType>,
 }
 
@@ -175,19 +172,19 @@ impl Holds {
     }
 }
 
-/// Puts SQL into the place that a template has for it.
+/// Puts SQL into a template's place for it.
 pub(in crate::source) fn fill(template: &str, sql: &str) -> String {
     let (before, after) = template.split_once('?').unwrap_or((template, ""));
     format!("{before}{sql}{after}")
 }
 
-/// A sign of comparison, `=` or `>`, as SQL: `operator` is how a type's own operators are named
-/// where the signs alone would find others, as SQL with one `?` in the sign's place.
+/// A comparison, `=` or `>`, as SQL. `operator` is a template with one `?` for the sign, for types
+/// whose operators the plain sign would not find.
 pub(in crate::source) fn comparison(operator: Option<&str>, sign: &str) -> String {
     operator.map_or_else(|| sign.to_owned(), |operator| fill(operator, sign))
 }
 
-/// A reference from `column` to `to` of `table`.
+/// A reference from `column` to the column `to` of `table`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) struct ForeignKey {
     pub(in crate::source) column: String,
@@ -196,7 +193,7 @@ pub(in crate::source) struct ForeignKey {
 }
 
 impl Catalogue {
-    /// What there is in the database that was asked for, for those who look for lists to make.
+    /// The tables of the connection's own database, to make lists of.
     pub(in crate::source) fn tables(&self) -> Vec<TableInfo> {
         let info = |table: &Table| TableInfo {
             name: table.name.clone(),
@@ -219,8 +216,7 @@ impl Catalogue {
         self.tables.iter().filter(|table| !table.elsewhere).map(info).collect()
     }
 
-    /// The table that a resource over `near` calls by this name: one of its own schema before
-    /// others.
+    /// The table of this name, for a resource over `near`: one in the same schema comes first.
     pub(in crate::source) fn related(&self, name: &str, near: &Table, at: &str) -> Result<&Table, Complaint> {
         let beside = format!("{}.{name}", near.schema);
         let own = |table: &&Table| table.schema == near.schema && table.full_name == beside;
@@ -235,7 +231,7 @@ impl Catalogue {
     pub(in crate::source) fn table(&self, name: &str, at: &str) -> Result<&Table, Complaint> {
         let full = |table: &&Table| table.full_name == name;
         let found = by_name(&self.tables, name, |table| &table.name).or_else(|| self.tables.iter().find(full));
-        // As SQL writes it, where names with dots in them are alike.
+        // Also by its name as SQL, if other names are ambiguous because of dots in them.
         found.or_else(|| self.tables.iter().find(|table| table.sql == name)).ok_or_else(|| {
             let names: Vec<&str> = self.tables.iter().map(|table| &*table.name).collect();
             Complaint::new(at, format!("no table or view `{name}`"), suggest::remedy("tables", name, &names))
@@ -256,8 +252,8 @@ impl Table {
         })
     }
 
-    /// How a column of this table is written here that stands as SQL, or another place, would have
-    /// it: `id DESC`, `item.id`, `through.id`, `"id"`.
+    /// The right spelling of a column that was written as SQL or for another place: `id DESC`,
+    /// `item.id`, `through.id`, `"id"`.
     fn meant(&self, name: &str) -> Option<String> {
         let (words, descending) = match name.trim().rsplit_once(char::is_whitespace) {
             Some((words, way)) if way.eq_ignore_ascii_case("desc") => (words, true),
@@ -284,13 +280,12 @@ impl Table {
         self.columns.iter().any(|column| column.name == name && column.whole)
     }
 
-    /// The columns of the table's declaration.
+    /// The columns that the table declares.
     pub(in crate::source) fn declared(&self) -> impl Iterator<Item = &TableColumn> {
         self.columns.iter().filter(|column| column.declared)
     }
 
-    /// The columns of the table's declaration that identify a row; what is beside it, SQLite's
-    /// rowid, where there are none.
+    /// The declared columns that identify a row; without any, SQLite's rowid.
     pub(in crate::source) fn declared_key(&self) -> Vec<&str> {
         let declared = |name: &&str| self.declared().any(|column| column.name == *name);
         let all = || self.key.iter().map(String::as_str);
@@ -298,7 +293,7 @@ impl Table {
         if found.is_empty() { all().collect() } else { found }
     }
 
-    /// The one column that identifies a row, where there is one.
+    /// The one column that identifies a row, if there is just one.
     pub(in crate::source) fn single_key(&self, at: &str) -> Result<&str, Complaint> {
         match self.declared_key()[..] {
             [column] => Ok(column),
@@ -316,9 +311,9 @@ impl Table {
     }
 }
 
-/// Gives tables whose names are alike, since there are dots in them, the names that SQL has for
-/// them: `a.b` may be a table or a table `b` of the schema `a`. To be done before anything refers
-/// to them by name.
+/// Names tables by their SQL names if their plain names are equal because of dots: `a.b` may be a
+/// table, or the table `b` of the schema `a`. Must be called before anything refers to them by
+/// name.
 pub(in crate::source) fn tell_apart(tables: &mut [Table]) {
     let mut count: HashMap<String, usize> = HashMap::new();
     for table in &*tables {
@@ -332,8 +327,8 @@ pub(in crate::source) fn tell_apart(tables: &mut [Table]) {
     }
 }
 
-/// By the exact name, else by the one name that differs in case only, as SQL compares unquoted
-/// names.
+/// Finds by the exact name, else by the only name that differs in case alone, as SQL compares
+/// unquoted names.
 fn by_name<'a, T>(all: &'a [T], name: &str, of: impl Fn(&T) -> &String) -> Option<&'a T> {
     all.iter().find(|one| of(one) == name).or_else(|| {
         let mut alike = all.iter().filter(|one| of(one).eq_ignore_ascii_case(name));

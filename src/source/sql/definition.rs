@@ -1,6 +1,6 @@
 //! The definition of a list: everything in the configuration, the catalogue and the session that
-//! shapes its rows or says how they are ordered. Chunks are kept under it, and a read that finds
-//! another one fails.
+//! shapes or orders its rows. Chunks are kept under it, and a read that finds another definition
+//! fails.
 
 use sha2::{Digest, Sha256};
 
@@ -16,36 +16,36 @@ use crate::{
     source::{Complaint, DatabaseOptions, KnownBy, Operand, RowBounds},
 };
 
-/// What a database says of itself, and of the session that a source has there.
+/// What a database tells about itself and about a source's session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::source) struct Told {
-    /// The database's own identity, the same on its standbys; `None` where it has none that can be
-    /// read.
+    /// The database's own identity, which its standbys share; `None` if it has none that this user
+    /// may read.
     pub(in crate::source) own: Option<String>,
-    /// Where it is, without user and password.
+    /// Its address, without user and password.
     pub(in crate::source) address: String,
-    /// Whether `own` is the server's, so that each of its standbys has another.
+    /// Whether `own` identifies the server, so that standbys have others.
     pub(in crate::source) own_is_the_servers: bool,
-    /// Its name there.
+    /// The database's name at that address.
     pub(in crate::source) name: String,
-    /// The user that it takes us for.
+    /// The user, as the database sees it.
     pub(in crate::source) user: String,
-    /// What else of the URL reaches the session.
+    /// Other parts of the URL that reach the session.
     pub(in crate::source) session: Vec<String>,
 }
 
-/// Which database it is and who reads it, as keys hold it.
+/// The identity of a database and its reader, for keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) struct Identity {
     bytes: Vec<u8>,
     /// The database's name, which its replicas share.
     name: String,
-    /// What of all this says which database it is.
+    /// How it is identified.
     pub(in crate::source) known_by: KnownBy,
 }
 
 impl Identity {
-    /// What the configuration says, else what the database does.
+    /// From the configuration, else from the database.
     pub(in crate::source) fn new(options: &DatabaseOptions, told: &Told) -> Identity {
         let (database, known_by) = match (&options.identity, &told.own) {
             (Some(named), _) => (["named", named], KnownBy::Itself),
@@ -71,24 +71,22 @@ impl Identity {
     }
 }
 
-/// A definition, as bytes that are the same wherever it is.
+/// A definition, as bytes that are the same on every server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) struct Definition {
-    /// All of it.
+    /// The whole definition.
     pub(in crate::source) bytes: Vec<u8>,
-    /// What the values of a cursor stand for: the database by its name, the table, and how its rows
-    /// are ordered.
+    /// The meaning of a cursor's values: the database's name, the table, and the order of its rows.
     pub(in crate::source) places: Vec<u8>,
 }
 
 impl Definition {
-    /// What tells it from others. Nothing of a condition, which may hold a secret, can be read from
-    /// it.
+    /// A digest that identifies it. It reveals nothing of a condition, which may hold a secret.
     pub(in crate::source) fn digest(&self) -> Vec<u8> {
         Sha256::digest(&self.bytes).to_vec()
     }
 
-    /// The definition of a plan. `behind` is what stands behind the views that it reads.
+    /// The definition of a plan. `behind` are the definitions of the views that it reads.
     pub(in crate::source) fn new(
         plan: &Plan,
         catalogue: &Catalogue,
@@ -114,32 +112,32 @@ impl Definition {
     }
 }
 
-/// The tables that a plan reads: each whose name stands in its SQL.
+/// The tables that a plan reads: those whose names occur in its SQL.
 pub(in crate::source) fn tables<'a>(plan: &Plan, catalogue: &'a Catalogue) -> Vec<&'a Table> {
     let text = text_of(plan);
     catalogue.tables.iter().filter(|table| text.contains(&table.sql)).collect()
 }
 
-/// Whether a plan uses a column: its name stands in the SQL, where names are quoted. The operator's
-/// own condition may name it as it likes.
+/// Whether a plan uses a column: its quoted name occurs in the SQL, or its name in the operator's
+/// condition, quoted or not.
 fn is_used(plan: &Plan, text: &str, table: &Table, name: &str) -> bool {
     let in_condition = |condition: &String| condition.to_lowercase().contains(&name.to_lowercase());
     text.contains(&plan.dialect.quote(name))
         || (table.sql == plan.table && plan.condition.as_ref().is_some_and(in_condition))
 }
 
-/// A list whose table is not what it was.
+/// The error of a list whose table has changed.
 pub(in crate::source) fn changed() -> Error {
     Error::new(Kind::Schema, "the table has changed since it was looked at").retry_in(1)
 }
 
-/// The same, where no list can be made of what is there now.
+/// The same, if no list can be made of the table as it is now.
 pub(in crate::source) fn not_made(complaints: Vec<Complaint>) -> Error {
     let told: Vec<String> = complaints.iter().map(|one| format!("{} ({})", one.message, one.remedy)).collect();
     changed().caused_by(told.join("; "))
 }
 
-/// All names of a plan, as its SQL has them.
+/// All names of a plan, as in its SQL.
 fn text_of(plan: &Plan) -> String {
     let quote = |name: &str| plan.dialect.quote(name);
     let mut all = vec![plan.table.clone()];
@@ -155,8 +153,8 @@ fn text_of(plan: &Plan) -> String {
     all.join("\n")
 }
 
-/// What a cursor's values stand for: rows of this table, by columns of these types and collations.
-/// What else a list shows may change without a client's place being lost.
+/// The meaning of a cursor's values: rows of this table, by columns of these types and collations.
+/// Changes to other columns of the list leave clients' cursors valid.
 fn places(plan: &Plan, catalogue: &Catalogue, database: &str) -> Vec<u8> {
     let table = catalogue.tables.iter().find(|table| table.sql == plan.table);
     let declared = |name: &str| {
@@ -198,8 +196,7 @@ fn write_plan(plan: &Plan, bytes: &mut Canonical) {
         parts.into_iter().for_each(|part| bytes.number(part));
     });
 
-    // Where there are none there is nothing of them, not even their number: the outputs have said
-    // so.
+    // Nothing is written for none, not even a count: the outputs show it already.
     for rewrites in [&plan.rewrites].into_iter().chain(&plan.related_rewrites).filter(|some| !some.is_empty()) {
         bytes.each(rewrites.iter(), |bytes, (of, rewrite)| {
             bytes.number(*of);
@@ -230,8 +227,8 @@ fn write_plan(plan: &Plan, bytes: &mut Canonical) {
     bytes.flag(plan.unproven);
     bytes.flag(plan.is_view);
     bytes.maybe(plan.unstable_key, |bytes, version| bytes.text(&version.to_string()));
-    // Said only where it is unusual, so that what is usual has the key that it had before it could
-    // be said.
+    // Written only if unusual, so that usual lists keep the keys from before these settings
+    // existed.
     if plan.fails_when_too_large || plan.bounds != RowBounds::default() {
         bytes.flag(plan.fails_when_too_large);
         bytes.number(plan.bounds.value as usize);
@@ -252,7 +249,7 @@ fn write_key(bytes: &mut Canonical, column: &KeyColumn) {
     bytes.flag(column.nullable);
 }
 
-/// Without what only says how it is read: that a table is small today shapes no row.
+/// Without what only concerns the reading: whether a table is small does not shape its rows.
 fn write_relation(bytes: &mut Canonical, relation: &Relation) {
     bytes.number(relation.parent);
     for column in [&relation.parent_column, &relation.pointing_column] {

@@ -1,8 +1,8 @@
-//! What the values of columns are in JSON, by what the catalogue says of them.
+//! The JSON types of columns' values, from the catalogue.
 //!
-//! What is said here holds for each value that a list shows, since clients are generated from it:
-//! where a type leaves room for more (NaN is `null`, a date may be the text `infinity`, and SQLite
-//! keeps any value in most columns), the description does too.
+//! Clients are generated from these types, so they must cover each value that a list shows. Where a
+//! type allows more (NaN becomes `null`, a date may be the text `infinity`, SQLite keeps any value
+//! in most columns), the JSON types do too.
 
 use super::{
     catalogue::{Holds, TableColumn},
@@ -16,7 +16,7 @@ use crate::{
     source::{Operand, ValueType},
 };
 
-/// What a column's values are, as they are or rewritten.
+/// The JSON type of a column's values, after its rewrite if it has one.
 pub(super) fn described(column: &TableColumn, rewrite: Option<&Rewrite>) -> Described {
     let as_it_is = || if column.is_typed { by_type(column) } else { of_any_type(column) };
     let shown = rewrite.map_or_else(as_it_is, |rewrite| rewrite.described(as_it_is()));
@@ -24,7 +24,7 @@ pub(super) fn described(column: &TableColumn, rewrite: Option<&Rewrite>) -> Desc
     if column.nullable { shown.or(Null) } else { shown }
 }
 
-/// Where the column's type says what each value is.
+/// If the column's type says what each value is.
 fn by_type(column: &TableColumn) -> Described {
     let Some(holds) = column.holds else { return Described::default() };
     if holds.is_array {
@@ -35,15 +35,15 @@ fn by_type(column: &TableColumn) -> Described {
 
 fn by_holds(holds: Holds, operand: Option<Operand>) -> Described {
     match holds.holds {
-        // Where a number is compared with it, the database has no type for truth values.
+        // If it is compared with numbers, the database has no type for truth values.
         ValueType::Boolean if operand == Some(Operand::Integer) => Described::of(&[Integer]),
         ValueType::Boolean => Described::of(&[Boolean]),
         ValueType::Integer => Described::of(&[Integer]),
-        // NaN and the infinities are no numbers of JSON.
+        // NaN and the infinities are no JSON numbers.
         ValueType::Decimal | ValueType::Float => Described::of(&[Number, Null]),
         ValueType::Uuid => Described { format: Some("uuid"), ..Described::of(&[String]) },
         ValueType::Bytes => Described { is_base64: true, ..Described::of(&[String]) },
-        // No `format` of moments: PostgreSQL has `infinity`, MySQL has days that are none.
+        // Times get no `format`: PostgreSQL has `infinity`, and MySQL has dates that are none.
         ValueType::Text | ValueType::Date | ValueType::Time | ValueType::DateTime | ValueType::Duration => {
             Described::of(&[String])
         }
@@ -51,7 +51,7 @@ fn by_holds(holds: Holds, operand: Option<Operand>) -> Described {
     }
 }
 
-/// Where any value may be in any column (<https://www.sqlite.org/datatype3.html>).
+/// If any value may be in any column (<https://www.sqlite.org/datatype3.html>).
 fn of_any_type(column: &TableColumn) -> Described {
     if column.json { Described::default() } else { Described::of(&[Integer, Number, String, Null]) }
 }

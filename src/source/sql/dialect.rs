@@ -1,33 +1,31 @@
-//! How a database writes SQL, as far as databases differ.
+//! The differences in how databases write SQL.
 
-/// A database's way of writing.
+/// One database's way of writing SQL.
 #[derive(Debug)]
 pub(in crate::source) struct Dialect {
-    /// What stands around a name.
+    /// The quotation mark around names.
     pub(in crate::source) quote: char,
-    /// Whether parameters are `$1`, `$2` and not `?`.
+    /// Whether parameters are `$1`, `$2` instead of `?`.
     pub(in crate::source) numbered: bool,
-    /// Whether NULL sorts behind every value when ascending, and before every value when
-    /// descending.
+    /// Whether NULL comes after all values in ascending order, and before them in descending order.
     pub(in crate::source) null_is_greatest: bool,
-    /// Whether `(a, b) > (x, y)` is answered by one range of an index.
+    /// Whether the database answers `(a, b) > (x, y)` by one range of an index.
     pub(in crate::source) compares_rows: bool,
-    /// How to test whether a value is in a list that is one parameter; `None`: each value is a
-    /// parameter.
+    /// How to test for a value in a list that is one parameter; `None`: each value is a parameter.
     pub(in crate::source) in_list: Option<&'static str>,
-    /// Whether columns of different collations cannot be compared unless one is said.
+    /// Whether columns of different collations can be compared only if one is named.
     pub(in crate::source) collations_must_agree: bool,
-    /// The join of a join table with the related table behind it.
+    /// How to join a join table with the related table.
     pub(in crate::source) join: &'static str,
-    /// How a value is made the database's own text: SQL with one `?`.
+    /// How to turn a value into the database's own text: SQL with one `?`.
     pub(in crate::source) as_text: &'static str,
-    /// How many bytes a text has: SQL with one `?`.
+    /// The bytes of a text: SQL with one `?`.
     pub(in crate::source) length: &'static str,
-    /// The sum of whole numbers as one: SQL with one `?`.
+    /// The sum of whole numbers, as a whole number: SQL with one `?`.
     pub(in crate::source) sum: &'static str,
-    /// A text that is NULL.
+    /// A NULL of the type text.
     pub(in crate::source) no_text: &'static str,
-    /// What a pattern is followed by, so that `\` is a character like any other.
+    /// Follows a pattern, so that `\` has no special meaning in it.
     pub(in crate::source) no_escape: &'static str,
 }
 
@@ -39,7 +37,7 @@ impl Dialect {
         format!("{quote}{doubled}{quote}")
     }
 
-    /// A column of a table or alias that is SQL already.
+    /// A column of a table or alias whose name is SQL already.
     pub(in crate::source) fn column(&self, table: &str, name: &str) -> String {
         format!("{table}.{}", self.quote(name))
     }

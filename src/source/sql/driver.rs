@@ -1,4 +1,4 @@
-//! What a driver of a database server does for the tables that are read through it.
+//! What a database server's driver does for the tables that are read with it.
 
 use std::{
     fmt,
@@ -20,62 +20,62 @@ use crate::{
     source::{Complaint, Condition, DatabaseOptions, Query, Room, Spec},
 };
 
-/// A connection of a driver's.
+/// A connection of a driver.
 pub(in crate::source) type Connection<D> = <<D as Driver>::Connect as Connect>::Connection;
 
-/// What a source is made of.
+/// The parts of a source.
 pub(in crate::source) struct Made<P> {
     pub(in crate::source) plan: Plan,
     pub(in crate::source) fields: Fields,
     pub(in crate::source) definition: Definition,
     pub(in crate::source) proof: P,
-    /// About how many bytes the server says that a row has; 0 where it does not.
+    /// The server's estimate of a row's bytes; 0 if it has none.
     pub(in crate::source) row_length: usize,
 }
 
-/// What a failure is a sign of.
+/// What an error indicates.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::source) struct Signs {
-    /// The connection was lost, and no query was refused.
+    /// The connection was lost; the server refused no query.
     pub(in crate::source) lost: bool,
-    /// The server has answered, and does nothing for the connection any more.
+    /// The server has answered and has stopped its work for the connection.
     pub(in crate::source) over: bool,
     /// The server says that a table changed.
     pub(in crate::source) changed: bool,
-    /// It may come of a table that has changed, and not only of what was asked.
+    /// A changed table may be the cause, and not only the request.
     pub(in crate::source) doubtful: bool,
-    /// The server says that the same may be tried again.
+    /// The server says that the same read may be tried again.
     pub(in crate::source) passing: bool,
     /// A value has failed the query.
     pub(in crate::source) of_a_value: bool,
-    /// A row, or what belongs to it, is wider than is read without being measured.
+    /// A row, or its related rows, is wider than a read without measuring may be.
     pub(in crate::source) wide: bool,
-    /// There must be room for rows of so many bytes.
+    /// The read needs room for rows of this many bytes.
     pub(in crate::source) needs_room: Option<u64>,
 }
 
-/// A database server, as its driver reads it.
+/// A database server, as read by its driver.
 pub(in crate::source) trait Driver: Send + Sync + 'static {
-    /// How its connections come about.
+    /// Makes its connections.
     type Connect: Connect;
-    /// Why an attempt failed.
+    /// The error of a failed attempt.
     type Failure: fmt::Debug + Send;
     /// How a read proves what it saw.
     type Proof: Send + Sync;
     /// What it saw.
     type Stamp: PartialEq + Send + Sync;
 
-    /// How it compares values that are bound.
+    /// How it compares bound values.
     const TYPING: Typing;
 
     fn pool(&self) -> &Arc<Pool<Self::Connect>>;
 
     fn options(&self) -> &DatabaseOptions;
 
-    /// What OpenTelemetry calls this kind of database.
+    /// OpenTelemetry's name for this kind of database.
     fn system(connection: &Connection<Self>) -> &'static str;
 
-    /// Makes what a source is made of, from a look at the tables that began after `noticed`.
+    /// Makes the parts of a source, from a look at the tables that began after `noticed`.
     ///
     /// # Errors
     /// *Everything* that is wrong with the specification.
@@ -85,24 +85,24 @@ pub(in crate::source) trait Driver: Send + Sync + 'static {
         noticed: Option<Instant>,
     ) -> impl Future<Output = Result<Made<Self::Proof>, Vec<Complaint>>> + Send;
 
-    /// What a read must see.
+    /// What each read must see.
     fn stamp(proof: &Self::Proof) -> &Self::Stamp;
 
-    /// Conditions as it can bind their values.
+    /// The conditions, with values in the form that the database binds.
     ///
     /// # Errors
-    /// [`Kind::Invalid`](crate::Kind::Invalid) for what it cannot compare with.
+    /// [`Kind::Invalid`](crate::Kind::Invalid) for a value that cannot be compared with the column.
     fn bindable(plan: &Plan, conditions: &Arc<[Condition]>) -> Result<Arc<[Condition]>>;
 
-    /// Waits for a turn and a connection, for a row of any width where there is `room` for one.
+    /// Waits for a turn and a connection. With `room` the connection takes a row of any width.
     fn lease(&self, query: &Query, room: Option<&Room>) -> impl Future<Output = Result<Lease<Self::Connect>>> + Send;
 
-    /// Gives the connection of a read back that is whole; one in `room` was for it alone.
+    /// Gives back the connection of a read that succeeded. With `room` it was for that read only.
     fn give_back(lease: Lease<Self::Connect>, room: Option<&Room>);
 
-    /// Reads one run into the sink; says whether the list ends with it, and what was seen, which is
-    /// still to be compared. That is `None` where the connection has ended at a row that is too
-    /// wide, behind those that were handed on.
+    /// Reads one run into the sink. Returns whether the list ends with it, and what the read saw,
+    /// which the caller must still compare. The latter is `None` if the connection was closed at a
+    /// row that is too wide, after the rows before it were handed on.
     fn attempt(
         &self,
         connection: &mut Connection<Self>,
@@ -113,8 +113,8 @@ pub(in crate::source) trait Driver: Send + Sync + 'static {
         progress: &mut Progress,
     ) -> impl Future<Output = Result<(bool, Option<Self::Stamp>), Self::Failure>> + Send;
 
-    /// The same a few rows at a time, where a value has failed it or rows are wide, in room for so
-    /// many bytes.
+    /// The same, a few rows at a time, after a value has failed a run or for wide rows, with room
+    /// for this many bytes.
     fn attempt_with_care(
         &self,
         connection: &mut Connection<Self>,
@@ -125,10 +125,10 @@ pub(in crate::source) trait Driver: Send + Sync + 'static {
         sink: &mut dyn RowSink,
     ) -> impl Future<Output = Result<(Done, Self::Stamp), Self::Failure>> + Send;
 
-    /// What a transaction sees that reads nothing.
+    /// What a transaction that reads no rows sees.
     fn saw(&self, proof: &Self::Proof) -> impl Future<Output = Result<Self::Stamp>> + Send;
 
-    /// How many rows fulfil the conditions.
+    /// How many rows meet the conditions.
     fn count(
         &self,
         connection: &mut Connection<Self>,
@@ -138,9 +138,9 @@ pub(in crate::source) trait Driver: Send + Sync + 'static {
 
     fn signs(failure: &Self::Failure) -> Signs;
 
-    /// A failure in the caller's terms.
+    /// The error for the caller.
     fn explained(failure: Self::Failure, query: &Query) -> Error;
 
-    /// That a read took too long.
+    /// The error of a read that took too long.
     fn timed_out(timeout: Duration) -> Error;
 }

@@ -1,11 +1,11 @@
-//! The rows after a cursor, as SQL text: pure, with no database near.
+//! SQL conditions for the rows after a cursor. Pure text; no database is asked.
 //!
-//! The rows after the key values `(x, y)` in the order `(a, b)` are two ranges, one behind the
-//! other: `a = x AND b > y`, then `a > x`. Each has equal values first and one range last, which an
-//! index on `(a, b)` answers without reading a row in vain, whatever the mix of directions; the
-//! usual `a > x OR (a = x AND b > y)` does not. Where all columns have one direction and none can
-//! be NULL, some databases answer `(a, b) > (x, y)` by one range, and one query is better than two.
-//! NULL has the rank that the database gives it.
+//! The rows after the key values `(x, y)` in the order `(a, b)` are two ranges, one after the
+//! other: `a = x AND b > y`, then `a > x`. Each range has equalities first and one inequality last.
+//! An index on `(a, b)` answers that without reading a row in vain, for any mix of directions; it
+//! cannot for the usual `a > x OR (a = x AND b > y)`. If all columns have one direction and none
+//! can be NULL, some databases answer `(a, b) > (x, y)` by one range, and one query is better than
+//! two. NULL sorts where the database sorts it.
 
 use super::{catalogue::comparison, dialect::Dialect};
 use crate::{cursor::Cursor, row::Value};
@@ -15,10 +15,9 @@ use crate::{cursor::Cursor, row::Value};
 pub(in crate::source) struct KeyColumn {
     /// The column as SQL: quoted and qualified.
     pub(in crate::source) sql: String,
-    /// How a value is bound that is compared with it: text with one `?`.
+    /// How to bind a value that is compared with it: SQL with one `?`.
     pub(in crate::source) bind: String,
-    /// How its values are compared, where signs alone do not say it: the template of
-    /// [`comparison`].
+    /// The template for [`comparison`], if plain signs would not find the type's operators.
     pub(in crate::source) operator: Option<String>,
     /// Whether larger values come first.
     pub(in crate::source) descending: bool,
@@ -26,26 +25,25 @@ pub(in crate::source) struct KeyColumn {
     pub(in crate::source) nullable: bool,
 }
 
-/// A piece of a condition.
+/// A part of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) enum Piece {
-    /// Text that stands as it is.
+    /// Literal SQL.
     Sql(String),
-    /// The key value with this place in the cursor.
+    /// The key value at this index of the cursor.
     Key(usize),
 }
 
-/// One of the ranges that make up the rest of a list: a condition, empty for all rows.
+/// A condition for one range of a list's remaining rows; empty for all rows.
 pub(in crate::source) type Range = Vec<Piece>;
 
-/// The ranges after the row with these key values, in the order in which to read them; all rows
-/// where `after` is empty.
+/// The ranges after the row with these key values, in reading order; all rows if `after` is empty.
 pub(in crate::source) fn ranges(dialect: &Dialect, order: &[KeyColumn], after: &[Value<'_>]) -> Vec<Range> {
     if after.is_empty() {
         return vec![vec![]];
     }
 
-    // The signs of a comparison of rows are those of every column.
+    // A comparison of rows uses one sign for all columns.
     let alike =
         |column: &KeyColumn| column.descending == order[0].descending && !column.nullable && column.operator.is_none();
     let one_way = order.iter().all(alike);
@@ -81,7 +79,7 @@ fn row_comparison(order: &[KeyColumn]) -> Range {
     range
 }
 
-/// What lies beyond a value in one column.
+/// The rows beyond a value of one column.
 fn beyond(dialect: &Dialect, order: &[KeyColumn], at: usize, value: Value<'_>) -> Vec<Range> {
     let KeyColumn { sql, operator, descending, nullable, .. } = &order[at];
     let is = |what: &str| vec![Piece::Sql(format!("{sql} IS {what}"))];
@@ -110,7 +108,7 @@ pub(in crate::source) fn exactly(order: &[KeyColumn], key: &Cursor) -> Range {
     range
 }
 
-/// That a column has the value with this place in the cursor.
+/// A column equals the value at this index of the cursor.
 fn equal(column: &KeyColumn, at: usize, value: Value<'_>) -> Range {
     match value {
         Value::Null => vec![Piece::Sql(format!("{} IS NULL", column.sql))],

@@ -1,4 +1,4 @@
-//! What a database was seen to be, looked at again when a read finds that it has changed.
+//! The last look at a database; repeated when a read finds that the database has changed.
 
 use std::{
     sync::{Arc, RwLock},
@@ -9,15 +9,15 @@ use tokio::{sync::Mutex, time::sleep};
 
 use crate::{error::Result, unpoisoned::Unpoisoned};
 
-/// Looks begin so far apart: while tables change again and again, the database is not read for
-/// nothing else.
+/// The shortest time between two looks, so that tables that change all the time do not keep the
+/// database busy with looks.
 const APART: Duration = Duration::from_millis(200);
 
 /// The last look at a database, shared by all its sources.
 #[derive(Debug)]
 pub(in crate::source) struct Looked<T> {
     last: RwLock<Look<T>>,
-    /// ValueBuffer by the one that looks.
+    /// Held by the task that looks.
     turn: Mutex<()>,
 }
 
@@ -28,20 +28,21 @@ struct Look<T> {
 }
 
 impl<T> Looked<T> {
-    /// What was seen by a look that began at `began`.
+    /// The result of a look that began at `began`.
     pub(in crate::source) fn new(seen: T, began: Instant) -> Looked<T> {
         Looked { last: RwLock::new(Look { seen: Arc::new(seen), began }), turn: Mutex::default() }
     }
 
-    /// What was seen last.
+    /// The result of the last look.
     pub(in crate::source) fn last(&self) -> Arc<T> {
         Arc::clone(&self.last.read().unpoisoned().seen)
     }
 
-    /// What a look shows that began after `noticed`. However many ask, one looks for all of them.
+    /// The result of a look that began after `noticed`. Tasks that ask at the same moment share one
+    /// look.
     ///
     /// # Errors
-    /// Those of `look`; then the last look stays.
+    /// The error of `look`; the last result then stays.
     pub(in crate::source) async fn after(
         &self,
         noticed: Instant,

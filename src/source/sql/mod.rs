@@ -1,8 +1,8 @@
-//! What sources over SQL databases share: names resolved, the text of queries, rows held on their
-//! way, related lists.
+//! What sources over SQL databases share: resolving names, the text of queries, buffers of rows,
+//! related lists.
 //!
-//! A database turns its own catalogue into a [`catalogue::Catalogue`], says how it writes SQL with
-//! a [`dialect::Dialect`], and reads what [`select`] writes; the rest is here.
+//! A database turns its own catalogue into a [`catalogue::Catalogue`], describes its SQL in a
+//! [`dialect::Dialect`], and runs the queries of [`select`]. All else is here.
 
 pub(super) mod advice;
 pub(super) mod careful;

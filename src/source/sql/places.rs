@@ -1,20 +1,20 @@
-//! Which values of a cursor can be a row's.
+//! Checks whether a cursor's values can be those of a row.
 //!
-//! Without a secret anybody can make up a cursor. A value of another type would be an error in one
-//! database, some number or NULL in another, and the list behind it some list or none: it is
-//! refused before any database is asked.
+//! Without a secret anybody can make up a cursor. A value of a wrong type is an error in one
+//! database, and some number or NULL in another, so the list would go on from anywhere. Such a
+//! cursor is refused before the database is asked.
 
 use super::catalogue::TableColumn;
 use crate::{row::Value, source::Operand};
 
-/// What a database makes of a value that is not of the type of what it is compared with.
+/// How a database treats a value that is not of the type it is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::source) enum Typing {
-    /// It refuses it, and its numbers have NaN and the infinities (PostgreSQL).
+    /// As an error; its numbers have NaN and the infinities (PostgreSQL).
     Strict,
-    /// It makes a value of the type of it, or NULL (MySQL).
+    /// It converts the value to the type, or to NULL (MySQL).
     Coerced,
-    /// Each value has a type of its own, and a place in every order (SQLite).
+    /// Each value has its own type, and a place in every order (SQLite).
     Dynamic,
 }
 
@@ -31,10 +31,10 @@ impl KeyType {
         KeyType { kind: column.kind.clone(), collation: column.collation.clone(), operand: column.operand }
     }
 
-    /// Whether a value that is not NULL can be one of the column.
+    /// Whether a value other than NULL can be one of this column.
     pub(in crate::source) fn takes(&self, value: Value<'_>, typing: Typing) -> bool {
         if typing == Typing::Dynamic {
-            // There is no NaN in SQLite: it would be NULL.
+            // SQLite has no NaN: it would become NULL.
             return !matches!(value, Value::Real(n) if n.is_nan());
         }
 
@@ -53,7 +53,8 @@ impl KeyType {
         }
     }
 
-    /// Whether MySQL's cast of a text to the column's type is no NULL, as far as its signs tell.
+    /// Whether MySQL can cast a text to the column's type without getting NULL, as far as the
+    /// characters show.
     fn casts(&self, text: &[u8]) -> bool {
         let of_time = ["CAST(? AS DATE)", "CAST(? AS DATETIME", "CAST(? AS TIME"];
         if of_time.iter().any(|cast| self.kind.starts_with(cast)) {
@@ -66,7 +67,7 @@ impl KeyType {
     }
 }
 
-/// Whether a text is of digits, one at least, and of these signs.
+/// Whether a text has only digits, at least one, and these signs.
 fn is_number(text: &[u8], signs: &[u8]) -> bool {
     text.iter().any(u8::is_ascii_digit) && text.iter().all(|byte| byte.is_ascii_digit() || signs.contains(byte))
 }

@@ -14,9 +14,9 @@ use crate::{
     source::{Complaint, Filter, RowBounds},
 };
 
-/// The alias of a related table inside a query; no table of a user is called so.
+/// The alias of a related table in a query; no user's table has this name.
 pub(in crate::source) const RELATED: &str = "chunkflow_related";
-/// The alias of a join table inside a query.
+/// The alias of a join table in a query.
 pub(in crate::source) const JOIN: &str = "chunkflow_join";
 
 /// What a source selects.
@@ -33,37 +33,38 @@ pub(in crate::source) struct Plan {
     pub(in crate::source) order: Vec<KeyColumn>,
     /// The selects that hold the order columns.
     pub(in crate::source) key: Vec<usize>,
-    /// The order as a user would write it.
+    /// The order, in the syntax of the configuration.
     pub(in crate::source) order_names: Vec<String>,
     /// The type of each order column.
     pub(in crate::source) order_types: Vec<KeyType>,
-    /// How many columns of it, the first ones, the configuration names; the others are the table's
+    /// How many of its columns the configuration names; they come first. The others are the table's
     /// own key.
     pub(in crate::source) order_named: usize,
-    /// Values that are not shown as they are: of which select, and what becomes of them.
+    /// Selects whose values are rewritten, and how.
     pub(in crate::source) rewrites: Vec<(usize, Rewrite)>,
-    /// What those rest on of which the column's type does not say what it holds.
+    /// Notes on the rewrites that rest on a guess of what a column holds.
     pub(in crate::source) guesses: Vec<Complaint>,
     /// Related lists, each read by a query of its own for a whole run of rows.
     pub(in crate::source) relations: Vec<Relation>,
-    /// What becomes of each one's columns, by their places; empty where all are shown as they are.
+    /// The rewrites of each relation's columns, by their indexes; empty if all values are shown as
+    /// they are.
     pub(in crate::source) related_rewrites: Vec<Vec<(usize, Rewrite)>>,
-    /// How the source's columns are made of selects and relations.
+    /// How the source's columns are made from selects and relations.
     pub(in crate::source) outputs: Vec<Output>,
     /// The source's columns, one for each output.
     pub(in crate::source) columns: Vec<Column>,
-    /// What the values of each are in JSON.
+    /// The JSON type of each column.
     pub(in crate::source) described: Vec<Described>,
     /// The columns that requests may filter by.
     pub(in crate::source) filters: Vec<Filter>,
-    /// Each of them as SQL.
+    /// Each filter's column as SQL.
     pub(in crate::source) filter_columns: Vec<FilterColumn>,
-    /// Whether only the configuration says that the key tells rows apart, so that it must be
+    /// Whether only the configuration says that the key identifies rows, so that it must be
     /// checked.
     pub(in crate::source) unproven: bool,
     /// Whether the table is a view, which has no indexes and no NOT NULL of its own.
     pub(in crate::source) is_view: bool,
-    /// What changes when the keys of rows may have changed though the rows did not.
+    /// A value that changes when keys may have changed though the rows did not.
     pub(in crate::source) unstable_key: Option<i64>,
     /// How large a row may be.
     pub(in crate::source) bounds: RowBounds,
@@ -94,9 +95,9 @@ impl Plan {
 pub(in crate::source) struct FilterColumn {
     /// The column as SQL: quoted and qualified.
     pub(in crate::source) sql: String,
-    /// How a value is bound that is compared with it: text with one `?`.
+    /// How to bind a value that is compared with it: SQL with one `?`.
     pub(in crate::source) bind: String,
-    /// How its values are compared, where signs alone do not say it.
+    /// The template for a comparison, if plain signs would not find the type's operators.
     pub(in crate::source) operator: Option<String>,
 }
 
@@ -104,92 +105,91 @@ pub(in crate::source) struct FilterColumn {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::source) struct Select {
     pub(in crate::source) sql: String,
-    /// The same without what makes the value one that is read here.
+    /// The same without the conversion to a form that is read here.
     pub(in crate::source) bare: String,
     pub(in crate::source) json: bool,
-    /// How many bytes the value has, as SQL; empty where its type has no large values.
+    /// The value's length in bytes, as SQL; empty if its type has no large values.
     pub(in crate::source) length: String,
 }
 
 impl Select {
-    /// A column that is SQL already, made what is read here by a template with one `?`.
+    /// A select of a column, which is SQL already, by a template with one `?`.
     pub(in crate::source) fn new(template: &str, column: String, json: bool) -> Select {
         Select { sql: fill(template, &column), bare: column, json, length: String::new() }
     }
 
-    /// The same, whose length is told by SQL with a `?` in the value's place; none where that is
-    /// empty.
+    /// The same, with a template for the value's length; no length if it is empty.
     pub(in crate::source) fn measured(self, template: &str) -> Select {
         Select { length: template.replace('?', &self.sql), ..self }
     }
 
-    /// The same within a query of its own.
+    /// The same, inside a query of its own.
     pub(in crate::source) fn within(&self, query: impl Fn(&str) -> String) -> Select {
         let length = if self.length.is_empty() { String::new() } else { query(&self.length) };
         Select { sql: query(&self.sql), bare: query(&self.bare), json: self.json, length }
     }
 }
 
-/// How a column of the source is made.
+/// How to make a column of the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::source) enum Output {
     /// The value of a select.
     Select(usize),
-    /// An object of `len` selects from `first` on, or NULL where the select before them, the
-    /// related row's key, is NULL.
+    /// An object of `len` selects from `first` on. NULL if the select before them, the related
+    /// row's key, is NULL.
     Object { first: usize, len: usize },
     /// A related list.
     Relation(usize),
-    /// What a rewrite has made of the value of a select.
+    /// A rewritten value of a select.
     Rewritten(usize),
-    /// An object of `len` rewrites from `first` on, or NULL where the select `key`, the related
-    /// row's key, is NULL.
+    /// An object of `len` rewrites from `first` on. NULL if the select `key`, the related row's
+    /// key, is NULL.
     RewrittenObject { key: usize, first: usize, len: usize },
 }
 
-/// A related list: which rows belong to a row, and what to take from them.
+/// A related list: which rows belong to a row, and what to read of them.
 #[derive(Clone, Debug)]
 pub(in crate::source) struct Relation {
-    /// The select whose value the related rows point to, and its column: values are compared by its
-    /// type and collation.
+    /// The select whose value the related rows point to, and its column, whose type and collation
+    /// the comparison uses.
     pub(in crate::source) parent: usize,
     pub(in crate::source) parent_column: TableColumn,
-    /// The column that points to it: the join table's where there is one.
+    /// The column that points to it; of the join table, if there is one.
     pub(in crate::source) pointing_column: TableColumn,
-    /// Whether all columns that are compared are declared as whole numbers, so that values can be
-    /// compared outside SQL.
+    /// Whether all compared columns are declared as whole numbers, so that values can be compared
+    /// outside SQL.
     pub(in crate::source) whole: bool,
-    /// The join table between, if there is one.
+    /// The join table, if there is one.
     pub(in crate::source) join: Option<Join>,
     /// The related table, as SQL.
     pub(in crate::source) table: String,
-    /// The related table's column: what the join table points to, or what points to the parent.
+    /// The related table's column that the join table points to, or that points to the parent.
     pub(in crate::source) column: String,
-    /// What to take, over the related table's alias, and under which names.
+    /// The columns to read, over the related table's alias, and their names.
     pub(in crate::source) columns: Vec<Select>,
     pub(in crate::source) names: Vec<String>,
     /// The order, as SQL over the aliases.
     pub(in crate::source) order: Vec<KeyColumn>,
     /// Whether the related table may be read whole.
     pub(in crate::source) small: bool,
-    /// Whether the order is over the related table's columns alone.
+    /// Whether the order uses only the related table's columns.
     pub(in crate::source) own_order: bool,
-    /// How many bytes one row's list may take, unless it was measured.
+    /// How many bytes the list of one row may take, unless it was measured.
     pub(in crate::source) most: usize,
-    /// Whether it asks for one row for each list, of which the columns are sums.
+    /// Whether it reads one row of sums for each list.
     pub(in crate::source) is_sum: bool,
 }
 
 /// A join table.
 #[derive(Clone, Debug)]
 pub(in crate::source) struct Join {
-    /// As SQL.
+    /// The name as SQL.
     pub(in crate::source) table: String,
     /// Its column that points to the parent.
     pub(in crate::source) on: String,
     /// Its column that points to the related table.
     pub(in crate::source) to: String,
-    /// What follows where that is compared with the related table's column: its collation, where
-    /// the two have different ones.
+    /// Follows a comparison of `to` with the related table's column: a collation, if the two
+    /// columns have different ones.
     pub(in crate::source) collate: String,
 }

@@ -1,5 +1,5 @@
-//! From what a resource asks for to what to select: names resolved, complaints collected. What is
-//! related is found in `relations`.
+//! Turns a resource's specification into a plan: resolves names, collects complaints. `relations`
+//! does the related rows.
 
 use super::{
     catalogue::{Catalogue, Table, fill},
@@ -15,7 +15,7 @@ use crate::{
     source::{ColumnSpec, Complaint, FieldSpec, Filter, OrderBy, PARAMETERS, RowBounds, Spec},
 };
 
-/// Resolves a specification, or says everything that is wrong with it.
+/// Resolves a specification, or returns everything that is wrong with it.
 pub(in crate::source) fn plan(spec: &Spec, catalogue: &Catalogue) -> Result<(Plan, Fields), Vec<Complaint>> {
     let table = catalogue.table(&spec.table, "table").map_err(|complaint| vec![complaint])?;
     let mut planner = Planner::new(spec, table, catalogue);
@@ -25,7 +25,7 @@ pub(in crate::source) fn plan(spec: &Spec, catalogue: &Catalogue) -> Result<(Pla
     if planner.complaints.is_empty() { Ok((planner.plan, fields)) } else { Err(planner.complaints) }
 }
 
-/// A plan as it comes about, and what is wrong with it.
+/// A plan that is being made, and the complaints so far.
 pub(super) struct Planner<'a> {
     pub(super) spec: &'a Spec,
     pub(super) table: &'a Table,
@@ -65,7 +65,7 @@ impl<'a> Planner<'a> {
         Planner { spec, table, catalogue, plan, complaints: vec![] }
     }
 
-    /// Keeps a complaint; `None` where there was one.
+    /// Keeps a complaint. `None` if there was one.
     fn kept<T>(&mut self, result: Result<T, Complaint>) -> Option<T> {
         result.map_err(|complaint| self.complaints.push(complaint)).ok()
     }
@@ -93,7 +93,7 @@ impl<'a> Planner<'a> {
         Ok(self.select(select))
     }
 
-    /// The same, such that its value can be bound again.
+    /// The same, in a form that can be bound again.
     pub(super) fn select_key(&mut self, name: &str, at: &str) -> Result<usize, Complaint> {
         let column = self.table.column(name, at)?;
         let length = column.key_length(self.plan.dialect);
@@ -104,8 +104,8 @@ impl<'a> Planner<'a> {
     fn order(&mut self) {
         let mut order = self.spec.order.clone();
         let declared = !self.spec.key.is_empty();
-        // The table's own key stands behind a declared one, which may not be as unique as is
-        // thought.
+        // The table's own key comes after a declared one, which may be less unique than its author
+        // thinks.
         let key: Vec<&String> = self.spec.key.iter().chain(&self.table.key).collect();
         if key.is_empty() {
             self.complaints.push(Complaint::new(
@@ -115,8 +115,8 @@ impl<'a> Planner<'a> {
             ));
         }
 
-        // Names may be written in another case, and two columns may differ in nothing else: what is
-        // compared is the column.
+        // Names may be written in another case, and two columns may differ in case only. So columns
+        // are compared, not names.
         let table = self.table;
         let spelled =
             |name: &str| table.column(name, "").map_or_else(|_| name.to_owned(), |column| column.name.clone());
@@ -155,12 +155,12 @@ impl<'a> Planner<'a> {
                 self.complaints.push(Complaint::new(at, message, "order by another column, or make a view of it"));
                 continue;
             }
-            // What the key tells apart must differ in the order too, whatever the column's own
-            // collation.
+            // Rows with different keys must differ in the order too, even if the column's own
+            // collation equates them.
             let is_key = |keys: &[String]| keys.iter().any(|key| spelled(key) == name);
             let usual = column.bind_key.as_ref().unwrap_or(&column.bind);
             let (made, bind) = match (&column.exact, &column.as_in_key) {
-                // What was read as it lies there is compared as it is.
+                // A value that was read unchanged is compared unchanged.
                 (Some(exact), _) if self.plan.unproven && is_key(&self.spec.key) => {
                     (exact.as_str(), column.bind_key.as_ref().map_or(&*column.bind, |_| "?"))
                 }
@@ -170,7 +170,7 @@ impl<'a> Planner<'a> {
             let sql = fill(made, &own);
             let bind = bind.to_owned();
             let nullable = column.nullable;
-            // As another text than it is, it is compared as texts are.
+            // If it is compared as another text, the type's own operator does not apply.
             let operator = column.operator.clone().filter(|_| made == "?");
             let length = column.key_length(self.plan.dialect);
             let select = Select::new(&column.read_key, own, false).measured(length);
@@ -214,7 +214,7 @@ impl<'a> Planner<'a> {
         fields
     }
 
-    /// Adds a column of the source and gives the field that shows it.
+    /// Adds a column of the source. Returns its index.
     pub(super) fn output(&mut self, name: &str, output: Output, shape: Shape, described: Described) -> usize {
         self.plan.outputs.push(output);
         self.plan.described.push(described);
@@ -233,7 +233,7 @@ impl<'a> Planner<'a> {
         Ok(Field::Column(self.output(name, output, Shape::Scalar, described)))
     }
 
-    /// What becomes of a column's values, where they are not shown as they are.
+    /// The rewrite of a column's values, if they are not shown as they are.
     pub(super) fn rewrite(&mut self, table: &Table, spec: &ColumnSpec, at: &str) -> Result<Option<Rewrite>, Complaint> {
         let column = table.column(&spec.name, at)?;
         let refers = table.key.contains(&column.name) || table.foreign_keys.iter().any(|key| key.column == column.name);
@@ -242,7 +242,7 @@ impl<'a> Planner<'a> {
         Ok(choice.rewrite)
     }
 
-    /// Adds rewrites of selects, and gives the place of the first.
+    /// Adds rewrites of selects. Returns the index of the first.
     pub(super) fn add_rewrites(&mut self, rewrites: Vec<(usize, Rewrite)>) -> usize {
         let first = self.plan.rewrites.len();
         self.plan.rewrites.extend(rewrites);
@@ -274,11 +274,11 @@ impl<'a> Planner<'a> {
         Ok(Field::Link(parts))
     }
 
-    /// The columns that a request may filter by where the configuration names none: those of the
-    /// key and of indexes, but only where a field shows the column. By a filter, and above all by
-    /// `like`, a value is found out letter by letter; of a value that each row shows nothing is
-    /// left to find out. A column in a link, in a relation or in the order alone is not shown, nor
-    /// is one of which several values have one label.
+    /// The columns that a request may filter by if the configuration names none: those of the key
+    /// and of indexes, if a field shows the column. By filters, above all by `like`, a client can
+    /// find out a value letter by letter; if each row shows the value, there is nothing to find
+    /// out. A column that is only in a link, a relation or the order is not shown. Nor is one with
+    /// the same label for several values.
     fn usual_filters(&self) -> Vec<String> {
         let same = |one: &str, other: &str| match (self.table.column(one, ""), self.table.column(other, "")) {
             (Ok(one), Ok(other)) => one.name == other.name,
@@ -324,7 +324,7 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// Literal text of a link, with what a path cannot hold percent-encoded.
+/// Literal text of a link, with characters that a path cannot hold percent-encoded.
 fn literal(text: &str) -> String {
     use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
     const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`');

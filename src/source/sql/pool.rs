@@ -1,7 +1,7 @@
-//! Connections that wait for work, and the gate that bounds how many there are.
+//! Idle connections, and the gate that bounds how many reads there are.
 //!
-//! A connection serves one read at a time. Whatever is doubtful about one ends it: a driver's pool,
-//! which mends connections and hands them on, is more than that needs.
+//! A connection serves one read at a time, and any doubt about a connection ends it. A driver's own
+//! pool, which repairs connections and hands them on, would do more than is needed.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard},
@@ -14,10 +14,10 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// How much longer than its time limit a read is waited for before it is stopped from here.
+/// How long after its time limit a read is stopped from here.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How connections of a database come about and end.
+/// Makes and ends a database's connections.
 pub(in crate::source) trait Connect: Send + Sync + 'static {
     /// A connection.
     type Connection: Send + 'static;
@@ -25,14 +25,14 @@ pub(in crate::source) trait Connect: Send + Sync + 'static {
     /// Makes a connection.
     fn connect(&self) -> impl Future<Output = Result<Self::Connection>> + Send;
 
-    /// Whether a connection was lost, as far as is known without asking.
+    /// Whether a connection was lost, as far as is known without asking the server.
     fn is_lost(connection: &Self::Connection) -> bool;
 
-    /// Stops what a connection does at the server; gives it back where it has nothing left to do.
-    /// Bounded in time.
+    /// Stops a connection's query at the server. Returns the connection if it is idle then. Bounded
+    /// in time.
     fn stop(&self, connection: Self::Connection) -> impl Future<Output = Option<Self::Connection>> + Send;
 
-    /// Ends a connection for which the server does nothing any more. Bounded in time.
+    /// Ends a connection that is idle at the server. Bounded in time.
     fn end(connection: Self::Connection) -> impl Future<Output = ()> + Send;
 }
 
@@ -50,13 +50,13 @@ impl<C: Connect> Pool<C> {
         Pool { connector, timeout, gate: Gate::new(limits), idle: Mutex::default() }
     }
 
-    /// How its connections fare.
+    /// The state of its connections.
     pub(in crate::source) fn state(&self) -> PoolState {
         let idle = self.idle().len();
         self.gate.state(idle)
     }
 
-    /// Takes note that a read is tried again.
+    /// Counts a read that is tried again.
     pub(in crate::source) fn note_retry(&self) {
         self.gate.note_retry();
     }
@@ -70,12 +70,12 @@ impl<C: Connect> Pool<C> {
         self.timeout
     }
 
-    /// How long a read is waited for.
+    /// How long to wait for a read.
     pub(in crate::source) fn patience(&self) -> Duration {
         self.timeout + GRACE
     }
 
-    /// Waits for a turn, and takes an idle connection or makes one.
+    /// Waits for a turn; then takes an idle connection, or makes one.
     pub(in crate::source) async fn lease(self: &Arc<Pool<C>>, claim: Claim) -> Result<Lease<C>> {
         let turn = self.gate.turn(claim).await?;
         let idle = self.idle().pop();
@@ -86,7 +86,7 @@ impl<C: Connect> Pool<C> {
         Ok(Lease { pool: Arc::clone(self), held: Some((connection, turn)), reused })
     }
 
-    /// Ends the connections that wait for work: the server may have gone, and all of them with it.
+    /// Ends all idle connections: the server may have gone, and they with it.
     pub(in crate::source) fn forget_idle(&self) {
         let idle = std::mem::take(&mut *self.idle());
         idle.into_iter().for_each(|connection| drop(tokio::spawn(C::end(connection))));
@@ -112,11 +112,11 @@ impl<C: Connect> Pool<C> {
     }
 }
 
-/// A connection, with the turn to use it. On drop what it does is stopped at the server.
+/// A connection, with the turn to use it. On drop its query is stopped at the server.
 pub(in crate::source) struct Lease<C: Connect> {
     pool: Arc<Pool<C>>,
     held: Option<(C::Connection, Turn)>,
-    /// Whether it has served before.
+    /// Whether it has served another read before.
     pub(in crate::source) reused: bool,
 }
 
@@ -125,15 +125,15 @@ impl<C: Connect> Lease<C> {
         &mut self.held.as_mut().expect("held until it is given back, ended or dropped").0
     }
 
-    /// Keeps the connection, which has nothing left to do, for the next read.
+    /// Keeps the connection for the next read; it must be idle.
     pub(in crate::source) fn give_back(mut self) {
         if let Some((connection, _turn)) = self.held.take() {
             self.pool.idle().push(connection);
         }
     }
 
-    /// Ends the connection, whose server does nothing for it any more: it has answered with an
-    /// error, or has gone.
+    /// Ends the connection, which is idle at the server: that has answered with an error, or has
+    /// gone.
     pub(in crate::source) fn end(mut self) {
         if let Some((connection, turn)) = self.held.take() {
             tokio::spawn(async move {
@@ -150,8 +150,8 @@ impl<C: Connect> Drop for Lease<C> {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let pool = Arc::clone(&self.pool);
         runtime.spawn(async move {
-            // The turn is kept so long: the bound is on what the database does, not on who waits
-            // for it.
+            // The turn is kept until then: the bound is on the database's work, even if nobody
+            // waits for it.
             let _turn = turn;
             if let Some(connection) = pool.connector.stop(connection).await {
                 pool.idle().push(connection);

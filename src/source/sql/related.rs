@@ -1,5 +1,5 @@
-//! Related lists of a run of rows: by which keys they are found, how many are held, and which
-//! belong to which row.
+//! Related lists of a run of rows: the keys that find them, how many are held, and which row each
+//! belongs to.
 
 use std::sync::Arc;
 
@@ -15,24 +15,25 @@ use crate::{
     row::{Form, Slot, Value, ValueBuffer, unreadable_key},
 };
 
-/// The related rows of a run take so much memory; where there are more, the run is made shorter.
+/// The most memory for a run's related rows, in bytes. A run with more is made shorter.
 const RELATED_BYTES: usize = 4 * 1024 * 1024;
-/// Keys lie close when their range is at most so many times their number.
+/// Keys lie close if their range is at most this many times their number.
 const CLOSE: i64 = 4;
 
 /// The related lists of a run: which related rows belong to which row.
 pub(in crate::source) struct Lists {
     rows: Arc<ValueBuffer>,
-    /// Row of the run in the upper half, place among the related rows in the lower; sorted.
+    /// The row of the run in the upper half, the index of the related row in the lower half;
+    /// sorted.
     pairs: Vec<u64>,
-    /// Where each row's values begin; one more than there are rows.
+    /// Where each row's values begin, and where the last row's end.
     starts: Vec<usize>,
-    /// Whether nothing was read, since the one list there is is too large.
+    /// Whether nothing was read, since the only list is too large.
     pub(in crate::source) is_too_large: bool,
 }
 
 impl Lists {
-    /// The lists of `count` rows, of [`pair`]s.
+    /// The lists of `count` rows, from [`pair`]s.
     pub(in crate::source) fn new(rows: Arc<ValueBuffer>, mut pairs: Vec<u64>, count: usize) -> Lists {
         if !pairs.is_sorted() {
             pairs.sort_unstable();
@@ -53,7 +54,8 @@ impl Lists {
         Lists { is_too_large: true, ..Lists::new(Arc::new(ValueBuffer::new(1)), vec![], 1) }
     }
 
-    /// Of lists of [sums](Relation::is_sum), the sums of one row's list; `None` where it is empty.
+    /// For a relation of [sums](Relation::is_sum): the sums of one row's list; `None` if it is
+    /// empty.
     pub(in crate::source) fn sums(&self, row: usize) -> Option<impl Iterator<Item = u64>> {
         let pair = self.pairs.get(self.starts[row] / self.rows.width).filter(|pair| *pair >> 32 == row as u64)?;
         Some(self.rows.row(*pair as u32 as usize).map(|value| match value {
@@ -62,18 +64,18 @@ impl Lists {
         }))
     }
 
-    /// Where the values of one row's list lie among all [`slots`](Lists::slots).
+    /// The range of one row's list among all [`slots`](Lists::slots).
     pub(in crate::source) fn range(&self, row: usize) -> std::ops::Range<usize> {
         self.starts[row]..self.starts[row + 1]
     }
 
-    /// About how many bytes they take in a list.
+    /// Roughly how many bytes they take in a list.
     pub(in crate::source) fn weight(&self) -> usize {
         self.pairs.len() * (size_of::<u64>() + self.rows.weight() / self.rows.count().max(1))
     }
 
-    /// Says of a column of the related rows that its texts are of values without a form, or that
-    /// nothing of it was read.
+    /// Marks a column of the related rows: its texts are of values without a form, or it was not
+    /// read (`unread`).
     pub(in crate::source) fn mark_formless(&mut self, column: usize, unread: bool) {
         let rows = Arc::make_mut(&mut self.rows);
         if unread {
@@ -95,7 +97,7 @@ impl Lists {
         self.pairs.iter().flat_map(row).copied()
     }
 
-    /// The same values where they are not shown as they are.
+    /// The values, rewritten.
     ///
     /// # Errors
     /// As [`ValueBuffer::close`].
@@ -111,16 +113,16 @@ impl Lists {
     }
 }
 
-/// That the related row at `place` belongs to the row `row` of the run.
+/// The related row at `place` belongs to the row `row` of the run.
 pub(in crate::source) fn pair(row: u64, place: usize) -> u64 {
     row << 32 | place as u64
 }
 
-/// Whether so many bytes of related rows may be held for a run of `rows` rows; if not, the run is
+/// Whether this many bytes of related rows may be held for a run of `rows` rows. If not, the run is
 /// made shorter.
 ///
 /// # Errors
-/// When there is but one row, and its related rows are more than is read without being measured.
+/// When there is only one row, and its related rows are wider than a read without measuring may be.
 pub(in crate::source) fn fits(relation: &Relation, bytes: usize, rows: usize) -> Result<bool, Wide> {
     match rows {
         _ if bytes <= RELATED_BYTES.min(relation.most) => Ok(true),
@@ -129,8 +131,8 @@ pub(in crate::source) fn fits(relation: &Relation, bytes: usize, rows: usize) ->
     }
 }
 
-/// The relation that says how large the lists of another are: of each, how many bytes its rows
-/// have, and how many rows there are.
+/// A relation that measures the lists of another: for each list the bytes of its rows, and how many
+/// rows it has.
 pub(in crate::source) fn measure(dialect: &Dialect, relation: &Relation) -> Relation {
     let lengths = relation.columns.iter().map(|select| match &*select.length {
         "" => "0".to_owned(),
@@ -147,9 +149,9 @@ pub(in crate::source) fn measure(dialect: &Dialect, relation: &Relation) -> Rela
     }
 }
 
-/// The keys of a run's rows, where all are whole numbers that can be compared outside SQL, and no
-/// two are equal (rows with the same key each have the same related rows, and only SQL's join says
-/// so): sorted, each with its row.
+/// The keys of a run's rows, sorted, each with its row. Only for whole numbers that can be compared
+/// outside SQL, no two of them equal: only SQL's join gives the same related rows to several rows
+/// with one key.
 pub(in crate::source) struct WholeKeys(Vec<(i64, u64)>);
 
 impl WholeKeys {
@@ -182,8 +184,7 @@ impl WholeKeys {
         (self.0[0].0, self.0[self.0.len() - 1].0)
     }
 
-    /// Whether the keys lie so close that the range between the first and the last holds few
-    /// others.
+    /// Whether the range between the first and the last key holds few other keys.
     pub(in crate::source) fn are_close(&self) -> bool {
         let (first, last) = self.ends();
         last.checked_sub(first).is_some_and(|span| span <= CLOSE * self.0.len() as i64)
@@ -199,7 +200,7 @@ impl WholeKeys {
         let keys = &self.0;
         let mut at = 0;
         move |key| {
-            // Mostly the same row as before or the next one.
+            // Mostly the same row as before, or the next one.
             while keys.get(at).is_some_and(|known| known.0 < key) {
                 at += 1;
             }
@@ -214,7 +215,7 @@ impl WholeKeys {
 /// The values that a run's related rows point to, each with its row.
 ///
 /// # Errors
-/// [`Kind::Data`] where one of them cannot be read: its row would seem to have no related rows.
+/// [`Kind::Data`] if one of them cannot be read: its row would seem to have no related rows.
 pub(in crate::source) fn keys_of(
     relation: &Relation,
     rows: &ValueBuffer,
@@ -227,11 +228,11 @@ pub(in crate::source) fn keys_of(
     Ok(slots.enumerate())
 }
 
-/// What is selected of related rows, as SQL.
+/// What to select of related rows, as SQL.
 pub(in crate::source) struct Wanted {
-    /// The related table, behind its join table if there is one.
+    /// The related table, joined to its join table if there is one.
     pub(in crate::source) source: String,
-    /// The column of it that points to the parent.
+    /// Its column that points to the parent.
     pub(in crate::source) on: String,
     pub(in crate::source) columns: String,
     pub(in crate::source) order: String,
@@ -260,7 +261,7 @@ impl Wanted {
         Wanted { source, on, columns: columns.join(", "), order, is_sum: relation.is_sum }
     }
 
-    /// The ids of related rows, as the join table has them.
+    /// The ids of related rows, from the join table.
     pub(in crate::source) fn ids(dialect: &Dialect, relation: &Relation) -> Option<Wanted> {
         let join = relation.join.as_ref()?;
         let alias = dialect.quote(JOIN);
@@ -273,14 +274,14 @@ impl Wanted {
         })
     }
 
-    /// By a condition on the column that points to the parent.
+    /// The query with a condition on the column that points to the parent.
     pub(in crate::source) fn by(&self, condition: &str) -> String {
         let Wanted { source, on, columns, order, .. } = self;
         let end = if order.is_empty() && !self.is_sum { String::new() } else { self.end(on) };
         format!("SELECT {on}, {columns} FROM {source} WHERE {on} {condition}{end}")
     }
 
-    /// What a query ends in whose lists are told apart by this expression.
+    /// The end of a query in which this expression identifies the list.
     pub(in crate::source) fn end(&self, list: &str) -> String {
         match &*self.order {
             _ if self.is_sum => format!(" GROUP BY {list}"),
@@ -289,8 +290,7 @@ impl Wanted {
         }
     }
 
-    /// A table of all rows of a small related table: its ids, then its columns, in the relation's
-    /// order.
+    /// A query for all rows of a small related table: ids, then columns, in the relation's order.
     pub(in crate::source) fn all(dialect: &Dialect, relation: &Relation, most: usize) -> String {
         let related = dialect.quote(RELATED);
         let id = dialect.column(&related, &relation.column);
@@ -301,20 +301,18 @@ impl Wanted {
     }
 }
 
-/// Ids above this are not looked up by their place.
+/// Larger ids are not looked up by index.
 const DENSE: i64 = 65_536;
 
-/// A related table that is small enough to be held: its rows in the relation's order, found by
-/// their ids.
+/// A related table small enough to be held: its rows in the relation's order, found by id.
 pub(in crate::source) struct SmallTable {
     pub(in crate::source) rows: Arc<ValueBuffer>,
-    /// The place of the row with this id, plus one; 0 where there is none.
+    /// The index of the row with this id, plus one; 0 for none.
     places: Vec<u32>,
 }
 
 impl SmallTable {
-    /// The table of these rows; `None` where the ids are not small whole numbers that tell the rows
-    /// apart.
+    /// The table of these rows; `None` unless the ids are small whole numbers that identify rows.
     pub(in crate::source) fn new(rows: ValueBuffer, ids: &[Option<i64>]) -> Option<SmallTable> {
         let mut places: Vec<u32> = vec![];
         for (place, id) in ids.iter().enumerate() {
@@ -334,7 +332,7 @@ impl SmallTable {
         self.places.get(usize::try_from(id).ok()?)?.checked_sub(1).map(|place| place as usize)
     }
 
-    /// About how many bytes one of its rows takes in a list.
+    /// Roughly how many bytes one of its rows takes in a list.
     pub(in crate::source) fn row_weight(&self) -> usize {
         size_of::<u64>() + self.rows.weight() / self.rows.count().max(1)
     }

@@ -1,5 +1,5 @@
-//! Related rows of a resource: which tables and columns they are joined by, as the foreign keys or
-//! the configuration say.
+//! Related rows of a resource: the tables and columns to join, from the foreign keys or the
+//! configuration.
 
 use super::{
     catalogue::{ForeignKey, Table},
@@ -17,8 +17,8 @@ use crate::{
 };
 
 impl Planner<'_> {
-    /// The one related row that a column points to: scalar subqueries, so that the operator's
-    /// condition sees one table only.
+    /// The one related row that a column points to. It is read by scalar subqueries, so that the
+    /// operator's condition sees one table only.
     pub(super) fn via(&mut self, name: &str, via: &str, related: &Related, at: &str) -> Result<Field, Complaint> {
         let via = self.table.column(via, at)?.name.clone();
         let foreign = self.table.foreign_keys.iter().find(|key| key.column == via);
@@ -48,7 +48,7 @@ impl Planner<'_> {
         let select = |sql: &str| format!("(SELECT {sql} FROM {} AS {alias} WHERE {matched}{first})", target.sql);
         let columns = related_columns(dialect, target, related, at)?;
         let rewrites = self.related_rewrites(target, related, at)?;
-        // There may be no related row.
+        // The related row may be missing.
         let described = related_described(target, related, &rewrites, at)?.or(JsonType::Null);
         if !related.object {
             let select = self.select(columns[0].within(select));
@@ -59,7 +59,7 @@ impl Planner<'_> {
             return Ok(Field::Column(self.output(name, output, Shape::Scalar, described)));
         }
 
-        // An object's values lie side by side, behind the key that says whether there is one.
+        // An object's values lie side by side, after the key that says whether there is an object.
         let key = target.column(&to, at)?;
         let key = Select::new(&key.read, dialect.column(&alias, &key.name), false).measured(key.length).within(select);
         self.plan.selects.push(key);
@@ -177,8 +177,8 @@ impl Planner<'_> {
         Ok(self.relation(name, relation, (rewrites, row), related))
     }
 
-    /// What becomes of the columns of related rows, by their places: of all of them where one is
-    /// not shown as it is.
+    /// The rewrites of related rows' columns, by their indexes: for all of them if one is
+    /// rewritten.
     fn related_rewrites(
         &mut self,
         target: &Table,
@@ -187,7 +187,7 @@ impl Planner<'_> {
     ) -> Result<Vec<(usize, Rewrite)>, Complaint> {
         let mut rewrites = vec![];
         for (place, column) in related.columns.iter().enumerate() {
-            // Of several columns each stands at a place of its own.
+            // Each of several columns has an index in the configuration.
             let at = if related.object { format!("{at}.columns.{place}") } else { at.to_owned() };
             rewrites.push(self.rewrite(target, column, &at)?);
         }
@@ -198,8 +198,7 @@ impl Planner<'_> {
         Ok(rewrites.into_iter().map(|rewrite| rewrite.unwrap_or(Rewrite::SAME)).enumerate().collect())
     }
 
-    /// The reference of `holder` to the resource's own table, whose key is the one that the
-    /// resource names.
+    /// The reference from `holder` to the resource's own table, to the key that the resource names.
     fn towards_own(
         &self,
         holder: &Table,
@@ -214,8 +213,8 @@ impl Planner<'_> {
         reference(holder, self.table, key, named, fits, "on", at)
     }
 
-    /// What follows where a column is compared with the one that it points to: the collation of
-    /// that, where the two have different ones and the database would take neither.
+    /// Follows a comparison of a column with the one that it points to: the latter's collation, if
+    /// the two differ and the database would choose neither.
     fn collate(&self, target: &Table, to: &str, holder: &Table, column: &str) -> String {
         let collation = |table: &Table, name: &str| table.column(name, "").ok()?.collation.clone();
 
@@ -243,22 +242,22 @@ impl Planner<'_> {
     }
 }
 
-/// Whether a value of `column` is equal to one value of `to` at most: a key, of the same type and
-/// compared in the same way.
+/// Whether a value of `column` equals at most one value of `to`: a key of the same type and
+/// collation.
 fn is_one(target: &Table, to: &str, holder: &Table, column: &str) -> bool {
     let (Ok(to), Ok(column)) = (target.column(to, ""), holder.column(column, "")) else { return false };
     let is_key = target.declared_key() == [&*to.name] && !target.key_can_be_null && to.as_in_key.is_none();
     is_key && to.kind == column.kind && to.collation == column.collation
 }
 
-/// The first row of those that fulfil a condition.
+/// Ends a query so that it returns only the first matching row.
 fn first_of(dialect: &Dialect, table: &Table, alias: &str) -> String {
     let key: Vec<String> = table.key.iter().map(|name| dialect.column(alias, name)).collect();
     let order = if key.is_empty() { String::new() } else { format!(" ORDER BY {}", key.join(", ")) };
     format!("{order} LIMIT 1")
 }
 
-/// What is taken of a related row, in JSON: one value, or an object.
+/// The JSON type of a related row: one value, or an object.
 fn related_described(
     target: &Table,
     related: &Related,
@@ -300,7 +299,7 @@ fn related_columns(dialect: &Dialect, table: &Table, related: &Related, at: &str
     related.columns.iter().map(select).collect()
 }
 
-/// The foreign key of `holder` that points to `target`, or the column that the user named for it.
+/// The foreign key from `holder` to `target`, or the column that the configuration names for it.
 fn reference(
     holder: &Table,
     target: &Table,
@@ -338,8 +337,8 @@ fn reference(
     }
 }
 
-/// The order of related rows, and whether it needs the related table's columns alone. It always
-/// ends in a key, so that the same rows always stand in the same order.
+/// The order of related rows, and whether it uses only the related table's columns. It always ends
+/// in a key, so that the same rows are always in the same order.
 fn related_order(
     dialect: &Dialect,
     table: &Table,

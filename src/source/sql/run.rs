@@ -1,8 +1,8 @@
-//! A run of rows as it is read: which ranges it is read from, where it ends, and how it is given to
-//! a sink.
+//! One run of rows while it is read: its key ranges, where it ends, and how its rows reach the
+//! sink.
 //!
-//! The drivers feed it: each asks what [`RunReader::wants`], adds the rows that come, reads the
-//! related lists of those that are to be handed on, and hands them on.
+//! The drivers use it. Each driver runs the statements of [`RunReader::wants`] and adds the rows
+//! that come. Then it reads the related lists of the rows that are left, and hands these on.
 
 use super::{
     keyset::{self, Range},
@@ -21,42 +21,42 @@ use crate::{
     source::{Query, Room},
 };
 
-/// Rows that nothing else is needed for are handed on in batches of so many, while the database
-/// sends the next.
+/// Rows that need nothing else are handed on in batches of this many, while the database sends
+/// more.
 const BATCH: usize = 64;
 
-/// How an attempt went, as far as it came.
+/// How far an attempt has come.
 #[derive(Debug, Default)]
 pub(in crate::source) struct Progress {
-    /// Rows that came, and their bytes.
+    /// How many rows came, and their bytes.
     pub(in crate::source) rows: usize,
     pub(in crate::source) bytes: usize,
-    /// Rows that the sink has taken, of those that came.
+    /// How many of these rows the sink has taken.
     pub(in crate::source) handed: usize,
-    /// About how many bytes of related rows belong to a row.
+    /// Roughly how many bytes of related rows each row has.
     pub(in crate::source) related: usize,
 }
 
 impl Progress {
-    /// About how many bytes a row has, with those of its related rows; `None` where none came.
+    /// Roughly how many bytes a row has, with its related rows; `None` if no row came.
     pub(in crate::source) fn width(&self) -> Option<usize> {
-        // Of related rows twice as much may be held.
+        // Half, since twice as many bytes of related rows may be held.
         self.bytes.checked_div(self.rows).map(|width| width + self.related / 2)
     }
 }
 
-/// One run of rows, as far as it has come.
+/// One run of rows while it is read.
 pub(in crate::source) struct RunReader<'a> {
     plan: &'a Plan,
     query: &'a Query,
     after: Vec<Value<'a>>,
     ranges: std::vec::IntoIter<Range>,
-    /// Rows that are not handed on yet: a driver adds the values of each.
+    /// Rows not yet handed on; a driver adds the values of each row here.
     pub(in crate::source) rows: ValueBuffer,
     pub(in crate::source) progress: &'a mut Progress,
     /// Whether rows are handed on as they come.
     passes: bool,
-    /// Whether the run goes as far as its limit and the list let it.
+    /// Whether only the limit or the end of the list ends the run.
     is_whole: bool,
     ended: bool,
 }
@@ -77,12 +77,12 @@ impl<'a> RunReader<'a> {
         }
     }
 
-    /// The same, where no row is handed on before all of them are read.
+    /// The same, but hands rows on only after all are read.
     pub(in crate::source) fn at_once(self) -> RunReader<'a> {
         RunReader { passes: false, ..self }
     }
 
-    /// Whether rows are handed on as they come, and no related lists are read.
+    /// Whether rows are handed on as they come, since they have no related lists.
     pub(in crate::source) fn passes(&self) -> bool {
         self.passes
     }
@@ -92,13 +92,13 @@ impl<'a> RunReader<'a> {
         &self.after
     }
 
-    /// Rows at most: one more where nobody has proven the key, since the first row that is not
-    /// handed on must not have the key of the last that is.
+    /// At most this many rows. One more than the limit if the key is unproven: the first row that
+    /// is not handed on must not have the key of the last that is.
     fn most(&self) -> usize {
         self.query.limit as usize + usize::from(self.plan.unproven)
     }
 
-    /// The statement to ask next, and how many rows at most.
+    /// The next statement, and the most rows to read from it.
     pub(in crate::source) fn wants(&mut self) -> Option<(Statement<'a>, usize)> {
         let left = self.most() - self.progress.rows;
         if !self.is_whole || left == 0 {
@@ -108,13 +108,13 @@ impl<'a> RunReader<'a> {
         Some((select::rows(self.plan, &range, &self.query.conditions), left))
     }
 
-    /// Whether the statement that was given last is the last one.
+    /// Whether the last statement that was given is the run's last.
     pub(in crate::source) fn is_at_last_range(&self) -> bool {
         self.ranges.as_slice().is_empty()
     }
 
-    /// Takes note of a row whose values were added, of so many bytes as they came. False where the
-    /// run is long enough: the rows behind it are not to be read.
+    /// Counts a row whose values were added and which came as `bytes` bytes. False if the run is
+    /// long enough: no further row may be added.
     pub(in crate::source) fn added(&mut self, bytes: usize, sink: &mut dyn RowSink) -> Result<bool, Error> {
         self.progress.rows += 1;
         self.progress.bytes += bytes;
@@ -130,19 +130,19 @@ impl<'a> RunReader<'a> {
         Ok(!is_enough)
     }
 
-    /// Whether there are rows to hand on where the next one fails its query.
+    /// Whether there are rows to hand on if the next row fails its query.
     pub(in crate::source) fn has_rows(&self) -> bool {
         self.progress.rows > usize::from(self.plan.unproven)
     }
 
-    /// Ends the run behind the rows that came: the next one begins there.
+    /// Ends the run behind the rows that came; the next run begins there.
     pub(in crate::source) fn stop(&mut self) {
         self.is_whole = false;
-        // Of a row that was begun.
+        // Drops the values of an unfinished row.
         self.rows.truncate(self.rows.count());
     }
 
-    /// Says that no more rows come; what is left of them then is to be handed on.
+    /// Called after the last row; the rows that are left are then to be handed on.
     pub(in crate::source) fn end(&mut self) -> Result<(), Error> {
         let limit = self.query.limit as usize;
         self.ended = self.is_whole && self.progress.rows < limit;
@@ -154,8 +154,8 @@ impl<'a> RunReader<'a> {
         Ok(())
     }
 
-    /// Leaves out three quarters of the rows, whose related lists are too much: they are the first
-    /// of the next run.
+    /// Drops three quarters of the rows, since their related lists are too large. The next run
+    /// begins with these rows.
     pub(in crate::source) fn shorten(&mut self) -> Result<(), Error> {
         self.ended = false;
         let rows = (self.rows.count() / 4).max(1);
@@ -174,7 +174,7 @@ impl<'a> RunReader<'a> {
     }
 }
 
-/// A sink whose rows take up room for as long as they are there.
+/// A sink whose batches hold their room until they are dropped.
 pub(in crate::source) struct InRoom<'a> {
     pub(in crate::source) sink: &'a mut dyn RowSink,
     pub(in crate::source) room: &'a Option<Arc<Room>>,
@@ -189,7 +189,7 @@ impl RowSink for InRoom<'_> {
     }
 }
 
-/// Gives rows with their related lists to a sink.
+/// Hands rows with their related lists to a sink.
 pub(in crate::source) fn hand_over(
     plan: &Plan,
     rows: ValueBuffer,
@@ -202,7 +202,7 @@ pub(in crate::source) fn hand_over(
     sink.take(batch(plan, rows, lists)?)
 }
 
-/// The rows as the source's columns have them.
+/// The rows in the source's columns.
 fn batch(plan: &Plan, mut rows: ValueBuffer, lists: Vec<Lists>) -> Result<RowBatch, Error> {
     let rewritten = rewritten(&rows, &plan.rewrites)?;
     let mut out = ValueBuffer::new(plan.key.len() + plan.outputs.len());
@@ -247,13 +247,13 @@ fn batch(plan: &Plan, mut rows: ValueBuffer, lists: Vec<Lists>) -> Result<RowBat
     Ok(RowBatch::of(plan.key.len(), out, items))
 }
 
-/// Adds bytes to a buffer; gives the values that they are of, as they stand there.
+/// Appends bytes to a buffer. Returns their values' slots, moved to where the bytes are.
 fn moved_to(out: &mut ValueBuffer, bytes: &[u8], slots: impl Iterator<Item = Slot>) -> Result<Vec<Slot>, Error> {
     let by = out.append(bytes)?;
     Ok(slots.map(|slot| slot.moved(by)).collect())
 }
 
-/// In a key a JSON text is compared as the text it is.
+/// In a key a JSON text is compared as text.
 fn json_as_text(slot: Slot) -> Slot {
     match slot {
         Slot::Bytes(Form::Json, from, to) => Slot::Bytes(Form::Text, from, to),
@@ -261,8 +261,8 @@ fn json_as_text(slot: Slot) -> Slot {
     }
 }
 
-/// Leaves out all rows but the first ones. The first that is left out must have another key than
-/// the last that stays, or it would not be found behind it.
+/// Drops all rows but the first `count`. The first dropped row must have another key than the last
+/// one that stays; otherwise the next run would not find it.
 pub(in crate::source) fn cut(plan: &Plan, rows: &mut ValueBuffer, count: usize) -> Result<(), Error> {
     if plan.unproven && count > 0 && count < rows.count() {
         let key = |row: usize| {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::source::{Condition, Operand, Operator};
 
-/// A query: its text, and its parameters in the order in which they stand there.
+/// A query: its text, and its parameters in the order of the text.
 #[derive(Debug)]
 pub(in crate::source) struct Statement<'a> {
     pub(in crate::source) text: String,
@@ -20,19 +20,19 @@ pub(in crate::source) struct Statement<'a> {
 /// What is bound to a parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) enum Bind<'a> {
-    /// The key value with this place in the cursor.
+    /// The key value at this index of the cursor.
     Key(usize),
     /// A filter's value.
     Value(&'a str, Operand),
-    /// A filter's values, as one parameter.
+    /// All values of a filter, as one parameter.
     List(&'a [String], Operand),
-    /// A filter's pattern, as SQL has it.
+    /// A filter's pattern, in SQL's syntax.
     Pattern(String),
-    /// How many rows at most.
+    /// The most rows.
     Limit,
 }
 
-/// The rows of one key range that fulfil the conditions.
+/// The rows of one key range that meet the conditions.
 pub(in crate::source) fn rows<'a>(plan: &'a Plan, range: &Range, conditions: &'a [Condition]) -> Statement<'a> {
     columns(plan, &plan.selects, range, conditions)
 }
@@ -54,28 +54,27 @@ pub(in crate::source) fn columns<'a>(
     writer.statement
 }
 
-/// How many rows fulfil the conditions.
+/// How many rows meet the conditions.
 pub(in crate::source) fn count<'a>(plan: &'a Plan, conditions: &'a [Condition]) -> Statement<'a> {
     let mut writer = Writer::new(plan, format!("SELECT count(*) FROM {}", plan.table));
     writer.conditions(&vec![], conditions);
     writer.statement
 }
 
-/// A query that the database takes only if the operator's condition stands by itself: one that
-/// closes what it has not opened is a whole condition between parentheses, `id = 1) OR (1 = 1`, and
-/// would let in what the other conditions keep out.
+/// A query that the database accepts only if the operator's condition is complete. A condition like
+/// `id = 1) OR (1 = 1`, which closes a parenthesis that it has not opened, is valid between
+/// parentheses. It would let rows in that the other conditions exclude.
 pub(in crate::source) fn condition_alone(plan: &Plan) -> Option<String> {
     let condition = plan.condition.as_ref()?;
     Some(format!("SELECT CASE WHEN\n{condition}\nTHEN 1 END FROM {}", plan.table))
 }
 
-/// A pattern of a request as one of SQL: `*` stands for any characters, and so may `%`; `_` for
-/// one.
+/// A request's pattern as SQL's: `*` and `%` stand for any characters, `_` for one.
 fn pattern(text: &str) -> String {
     text.replace('*', "%")
 }
 
-/// How the parameter with this number, counted from one, is written.
+/// The parameter with this number, counted from one, as SQL.
 pub(in crate::source) fn parameter(dialect: &Dialect, number: usize) -> String {
     if dialect.numbered { format!("${number}") } else { "?".to_owned() }
 }
@@ -94,7 +93,7 @@ impl<'a> Writer<'a> {
         self.statement.text.push_str(sql);
     }
 
-    /// Writes a parameter; `template` is text with one `?` in its place.
+    /// Writes a parameter; `template` is SQL with one `?` in its place.
     fn bind(&mut self, template: &str, bind: Bind<'a>) {
         self.statement.binds.push(bind);
         let (before, after) = template.split_once('?').unwrap_or((template, ""));
@@ -133,14 +132,14 @@ impl<'a> Writer<'a> {
     fn condition(&mut self, condition: &'a Condition) {
         let plan = self.plan;
         let Some(at) = plan.filters.iter().position(|filter| filter.column == condition.column) else {
-            // Only declared filters are let in; a condition on anything else is never true.
+            // Only declared filters are allowed; a condition on any other column is never true.
             return self.push("1 = 0");
         };
 
         let column = &plan.filter_columns[at];
         let operand = plan.filters[at].operand;
         if condition.operator == Operator::In && condition.values.is_empty() {
-            // Nothing is in an empty list, for which not every database has a text.
+            // No value is in an empty list, for which not every database has a syntax.
             return self.push("1 = 0");
         }
 
@@ -171,7 +170,8 @@ impl<'a> Writer<'a> {
     }
 
     fn list(&mut self, column: &FilterColumn, values: &'a [String], operand: Operand) {
-        // One text for lists of every length, or a cache of statements would hold one for each.
+        // One text for lists of every length; otherwise a cache of statements would hold one for
+        // each length.
         if let Some(in_list) = self.plan.dialect.in_list {
             let equal = comparison(column.operator.as_deref(), "=");
             return self.bind(&in_list.replacen('=', &equal, 1), Bind::List(values, operand));

@@ -1,10 +1,14 @@
 //! The rows of one resource, over the driver of a database server.
 //!
-//! A read may take several attempts: what each failure is a sign of the driver says, and what
-//! follows from it is here. A connection that was lost while it was idle costs nothing. Where the
-//! tables may have changed they are looked at again, once. What the database says may be tried
-//! again is tried again, and what a value has failed, or is wide, is read with care, in the room
-//! that it needs. All else is told.
+//! A read may take several attempts. The driver says what an error indicates; what to do then is
+//! decided here:
+//!
+//! - A connection that was lost while idle is replaced.
+//! - If the tables may have changed, they are looked at again, once.
+//! - An error that passes by the database's own account is tried again.
+//! - A run that a value has failed, or with wide rows, is read with care, in the room that it
+//!   needs.
+//! - Every other error is returned.
 
 use std::{
     sync::{Arc, RwLock},
@@ -38,16 +42,15 @@ pub(in crate::source) struct Table<D: Driver> {
     spec: Spec,
     plan: Plan,
     definition: Definition,
-    /// That of the last look at the tables.
+    /// The proof from the last look at the tables.
     proof: RwLock<Arc<D::Proof>>,
-    /// About how many bytes a row has, as the last read found, or the server says; 0 where that is
-    /// not known.
+    /// Roughly how many bytes a row has: from the last read, else from the server; 0 if unknown.
     width: Width,
     wide_ahead: WideAhead,
 }
 
 impl<D: Driver> Table<D> {
-    /// Makes the source of a resource, and says how its members come from the source's columns.
+    /// Makes the source of a resource, and maps the source's columns to its members.
     pub(in crate::source) async fn made(driver: &Arc<D>, spec: &Spec) -> MadeSource {
         let Made { plan, fields, definition, proof, row_length } = driver.made(spec, None).await?;
         let table = Table {
@@ -66,10 +69,10 @@ impl<D: Driver> Table<D> {
         Arc::clone(&self.proof.read().unpoisoned())
     }
 
-    /// Looks at the tables again, since what was noticed then may come of another definition.
+    /// Looks at the tables again, since what was noticed then may come from another definition.
     ///
     /// # Errors
-    /// [`Kind::Schema`](crate::Kind::Schema), where rows are not any more what they were.
+    /// [`Kind::Schema`](crate::Kind::Schema), if the definition has changed.
     async fn look_again(&self, noticed: Instant) -> Result<Arc<D::Proof>> {
         let made = self.driver.made(&self.spec, Some(noticed)).await.map_err(not_made)?;
         if made.definition != self.definition {
@@ -136,10 +139,11 @@ impl<D: Driver> Source for Table<D> {
     }
 }
 
-/// Reads one run into the sink; says whether the list ends with it, and how the last attempt went.
+/// Reads one run into the sink. Returns whether the list ends with it, and the last attempt's
+/// progress.
 ///
 /// # Errors
-/// What the driver says of a failure; [`Kind::Schema`](crate::Kind::Schema) where the tables have
+/// The driver's error for a failure; [`Kind::Schema`](crate::Kind::Schema) if the tables have
 /// changed.
 async fn read<D: Driver>(table: &Table<D>, mut query: Query, sink: &mut dyn RowSink) -> Result<(bool, Progress)> {
     let driver = &*table.driver;
@@ -148,7 +152,7 @@ async fn read<D: Driver>(table: &Table<D>, mut query: Query, sink: &mut dyn RowS
     let mut proof = table.proof();
     let mut looked = false;
     let mut tries = Tries::default();
-    // Whether a value has made the database fail, or rows are wide.
+    // Whether a value has failed the run, or rows are wide.
     let mut with_care = table.wide_ahead.get();
     let mut room: Option<Arc<Room>> = None;
 
@@ -186,8 +190,8 @@ async fn read<D: Driver>(table: &Table<D>, mut query: Query, sink: &mut dyn RowS
                         driver.saw(&proof).await?
                     }
                 };
-                // What was read is right where the same is seen once more, and is what it was made
-                // of.
+                // The rows are right only if a new look sees the same as the read did, and that is
+                // what the source was made from.
                 if saw != *D::stamp(&proof) && *D::stamp(&*table.look_again(noticed).await?) != saw {
                     return Err(changed());
                 }
@@ -202,12 +206,12 @@ async fn read<D: Driver>(table: &Table<D>, mut query: Query, sink: &mut dyn RowS
         } else {
             drop(lease);
         }
-        // The server ended it while it was idle, as it does when it restarts.
+        // The server closed the connection while it was idle, as it does when it restarts.
         if signs.lost && reused && progress.rows == 0 {
             pool.forget_idle();
             continue;
         }
-        // A client that asks for what does not fit a column must not have the catalogue read.
+        // A client whose value does not fit a column must not cause a read of the catalogue.
         if !looked && (signs.changed || (signs.doubtful && !holds(driver, &proof).await)) {
             proof = table.look_again(noticed).await?;
             looked = true;
@@ -228,18 +232,18 @@ async fn read<D: Driver>(table: &Table<D>, mut query: Query, sink: &mut dyn RowS
             continue;
         }
         if let Some(bytes) = signs.needs_room {
-            // Without a connection: others may read meanwhile.
+            // Waits without a connection, so that others may read meanwhile.
             drop(room.take());
             room = Some(Arc::new(driver.options().memory.room(bytes).await?));
             continue;
         }
         if signs.wide && with_care && room.is_none() {
-            // It could not be measured.
+            // The row could not be measured.
             room = Some(Arc::new(driver.options().memory.room(table.plan.bounds.value).await?));
             continue;
         }
         if (signs.of_a_value || signs.wide) && !with_care && progress.handed == 0 {
-            // The rows before the one that has failed the query are read by themselves.
+            // The rows before the one that failed the query are read on their own first.
             with_care = !(1..query.limit as usize).contains(&progress.rows);
             query.limit = if with_care { query.limit } else { progress.rows as u32 };
             progress = Progress::default();
@@ -249,7 +253,7 @@ async fn read<D: Driver>(table: &Table<D>, mut query: Query, sink: &mut dyn RowS
     }
 }
 
-/// Whether a transaction sees what a proof says.
+/// Whether a transaction sees what a proof expects.
 async fn holds<D: Driver>(driver: &D, proof: &D::Proof) -> bool {
     driver.saw(proof).await.is_ok_and(|saw| saw == *D::stamp(proof))
 }

@@ -1,18 +1,18 @@
-//! Reads that the database itself says may be tried again: a conflict with what a standby replays,
-//! a deadlock, a file that is locked for a moment.
+//! Reads that the database itself says may be tried again, after a conflict with a standby's
+//! replay, a deadlock, or a file that was locked for a moment.
 //!
-//! A read is tried again as long as no row of it was handed on; where rows were, it ends behind
-//! them, and the next run of the list is the next try.
+//! A read is tried again only if none of its rows was handed on. Otherwise it ends behind those
+//! rows, and the next run of the list is the next try.
 
 use std::{ops::Range, time::Duration};
 
-/// How often one read is tried again.
+/// How many times one read is tried again.
 const AGAIN: u32 = 2;
-/// Between two tries, in milliseconds: any of these, so that reads which failed together do not
-/// come back together.
+/// The pause between two tries, in milliseconds; random, so that reads that failed together do not
+/// return together.
 const PAUSE: Range<u64> = 20..100;
 
-/// The tries that a read has left.
+/// How many tries a read has left.
 #[derive(Debug)]
 pub(in crate::source) struct Tries(u32);
 
@@ -25,7 +25,7 @@ impl Default for Tries {
 impl Iterator for Tries {
     type Item = Duration;
 
-    /// How long to wait before the next try; `None` where there were enough.
+    /// How long to wait before the next try; `None` after the last one.
     fn next(&mut self) -> Option<Duration> {
         self.0 = self.0.checked_sub(1)?;
         Some(Duration::from_millis(fastrand::u64(PAUSE)))

@@ -1,5 +1,4 @@
-//! Which rewrite a column gets: by what the configuration says and, where that says nothing, by the
-//! column's type.
+//! Chooses a column's rewrite: by the configuration, else by the column's type.
 
 use super::{
     Rewrite, To,
@@ -11,17 +10,17 @@ use crate::source::{
     sql::catalogue::{Holds, TableColumn},
 };
 
-/// What becomes of a column's values.
+/// The rewrite of a column's values.
 #[derive(Debug, Default)]
 pub(in crate::source) struct Choice {
-    /// `None`: they are shown as the database has them.
+    /// `None`: the values are shown as the database has them.
     pub(in crate::source) rewrite: Option<Rewrite>,
-    /// What it rests on, where that is no more than a guess.
+    /// A note, if the choice rests on a guess.
     pub(in crate::source) guess: Option<Complaint>,
 }
 
-/// Chooses by a column's style; `around` is whose form values have where that does not say it. A
-/// column that `refers` to rows is no span of time.
+/// Chooses by a column's style. `around` is the format for values whose style names none. A column
+/// that `refers` to rows is never a duration.
 pub(in crate::source) fn choose(
     style: &Style,
     around: Values,
@@ -50,7 +49,7 @@ pub(in crate::source) fn choose(
     Ok(Choice { rewrite: (!is_same).then_some(rewrite), guess })
 }
 
-/// What the configuration says that the values are, where the column's type can hold them.
+/// What the values are by the configuration, if the column's type can hold that.
 fn said(style: &Style, column: &TableColumn, at: &str) -> Result<Option<ValueType>, Complaint> {
     let (said, key) = match (style.holds, style.decimals) {
         (Some(said), _) => (said, "as"),
@@ -91,7 +90,7 @@ const ALL: [ValueType; 12] = [
     ValueType::Bytes,
 ];
 
-/// Whether values that a column's type is for can be those of another type.
+/// Whether the values of one type can be those of another.
 fn can_be(known: ValueType, said: ValueType) -> bool {
     use ValueType::*;
     known == said
@@ -131,7 +130,7 @@ fn to(style: &Style, values: Values, said: Option<ValueType>, known: Option<&Hol
     let typed = known.filter(|_| as_django);
     let Some(holds) = said.or(typed.map(|known| known.holds)) else { return To::Same };
     match holds {
-        // Of a type for them they are what they are.
+        // A column whose type is for these values needs no rewrite.
         ValueType::Integer | ValueType::Text | ValueType::Json | ValueType::Bytes if said.is_none() => match typed {
             Some(Holds { perhaps: Some(ValueType::Uuid), .. }) => To::Uuid { is_sure: false },
             _ => To::Same,
@@ -155,7 +154,7 @@ fn to(style: &Style, values: Values, said: Option<ValueType>, known: Option<&Hol
     }
 }
 
-/// `has_offset` is whether the column's type is one of moments with an offset, where it says so.
+/// `has_offset`: whether the column's times have an offset, if its type says it.
 fn zone(values: Values, has_offset: Option<bool>) -> Zone {
     match (values, has_offset) {
         (Values::Database, _) | (_, Some(false)) => Zone::AsItStands,
@@ -164,7 +163,7 @@ fn zone(values: Values, has_offset: Option<bool>) -> Zone {
     }
 }
 
-/// What a column's values are taken for in spite of a type that does not say it.
+/// What a column's values are guessed to be, if its type does not say it.
 fn guess(column: &TableColumn, known: &Holds, refers: bool, at: &str) -> Option<Complaint> {
     let name = &column.name;
     let (message, remedy) = match known.perhaps {

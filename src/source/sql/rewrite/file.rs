@@ -1,10 +1,11 @@
-//! Paths of files, made the URLs that Django's storages make of them.
+//! Turns paths of files into URLs, as Django's storages do.
 
 use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
-/// What Python's `quote` encodes with the signs that Django's `filepath_to_uri` leaves as they are.
+/// What Python's `quote` encodes, without the characters that Django's `filepath_to_uri` leaves
+/// alone.
 const UNSAFE: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'.')
@@ -17,17 +18,17 @@ const UNSAFE: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b')')
     .remove(b'\'');
 
-/// What paths are relative to.
+/// The URL or path that paths are relative to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) struct Base {
-    /// Scheme and host, where it has them.
+    /// Scheme and host, if it has them.
     origin: String,
     /// The path, which begins and ends with `/`.
     path: String,
 }
 
 impl Base {
-    /// Reads `/media/` or `https://cdn.example.com/media/`; `None` for what is neither.
+    /// Reads `/media/` or `https://cdn.example.com/media/`; `None` for anything else.
     pub(super) fn parse(text: &str) -> Option<Base> {
         let scheme = ["https://", "http://", "//"].into_iter().find(|scheme| text.starts_with(scheme));
         let host = scheme.map_or(0, |scheme| {
@@ -50,15 +51,15 @@ impl Base {
         format!("{}{}", self.origin, self.path)
     }
 
-    /// Appends the URL of a file: its path percent-encoded, behind the base. Of no path there is no
-    /// URL.
+    /// Appends the URL of a file: the base, then the file's path, percent-encoded. An empty path
+    /// has no URL.
     pub(super) fn write(&self, file: &[u8], out: &mut Vec<u8>) {
         if file.is_empty() {
             return;
         }
 
         out.extend_from_slice(self.origin.as_bytes());
-        // Windows' paths.
+        // A Windows path.
         let file: Cow<'_, [u8]> = if file.contains(&b'\\') {
             file.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte }).collect::<Vec<u8>>().into()
         } else {
@@ -76,8 +77,7 @@ impl Base {
         }
     }
 
-    /// As Python's `urljoin`: without steps to the same folder or the one above (RFC 3986 §5.2.4),
-    /// nor empty ones between.
+    /// As Python's `urljoin`: without `.`, `..` (RFC 3986 §5.2.4) and empty segments.
     fn joined(&self, relative: &str) -> String {
         if relative.is_empty() {
             return self.path.clone();

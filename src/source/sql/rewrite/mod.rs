@@ -1,8 +1,8 @@
-//! What becomes of a column's values where they are not shown as the database has them.
+//! Rewrites of a column's values that are not shown as the database has them.
 //!
-//! A rewrite is chosen once for a column, when its list is planned, and is done column by column
-//! behind the read: lists without one do not pass here. Keys, filters and joins are of the values
-//! as they are.
+//! A rewrite is chosen once for a column, when its list is planned. It is done column by column
+//! after the read; lists without one do not pass here. Keys, filters and joins use the original
+//! values.
 
 mod choose;
 mod file;
@@ -22,22 +22,22 @@ use crate::{
     text,
 };
 
-/// What becomes of a column's values.
+/// How to rewrite a column's values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) struct Rewrite {
     to: To,
-    /// Whether values are arrays, and this is of their elements.
+    /// Whether values are arrays whose elements are rewritten.
     of_elements: bool,
-    /// What stands in the place of what would be shown, sorted by that.
+    /// Labels in place of rewritten values, sorted by the values.
     labels: Vec<(String, String)>,
 }
 
 impl Rewrite {
-    /// The rewrite of a column that stands beside others that have one.
+    /// No change, for a column beside others with a rewrite.
     pub(in crate::source) const SAME: Rewrite = Rewrite { to: To::Same, of_elements: false, labels: vec![] };
 
-    /// Adds what becomes of a value. One that is not what it should be has no form here: it stands
-    /// as text.
+    /// Adds a rewritten value. A value that is not of the expected type has no form here: it
+    /// becomes text.
     ///
     /// # Errors
     /// As [`ValueBuffer::close`].
@@ -74,8 +74,7 @@ impl Rewrite {
         found.ok().map(|at| &*self.labels[at].1)
     }
 
-    /// A JSON array with each of its elements rewritten; `None` where it is not one of single
-    /// values.
+    /// A JSON array with each element rewritten; `None` if its elements are not single values.
     fn elements(&self, json: &[u8]) -> Result<Option<text::Output>, Error> {
         if serde_json::from_slice::<serde::de::IgnoredAny>(json).is_err() {
             return Ok(None);
@@ -119,7 +118,7 @@ impl Rewrite {
         Ok(Some(out))
     }
 
-    /// What values are that are described in this way as they are.
+    /// The JSON type after the rewrite; `before` is the one without it.
     pub(in crate::source) fn described(&self, before: Described) -> Described {
         if self.of_elements {
             return Described::of(&[JsonType::Array]);
@@ -128,7 +127,7 @@ impl Rewrite {
         if self.labels.is_empty() { made } else { Described { format: None, ..made.or(JsonType::String) } }
     }
 
-    /// Appends all that it is.
+    /// Appends all that shapes it.
     pub(in crate::source) fn write_to(&self, bytes: &mut Canonical) {
         self.to.write_to(bytes);
         bytes.flag(self.of_elements);
@@ -139,7 +138,7 @@ impl Rewrite {
     }
 }
 
-/// The length of the JSON string that a text begins with.
+/// The length of the JSON string at the beginning of a text.
 fn string_length(json: &[u8]) -> usize {
     let mut at = 1;
     while let Some(byte) = json.get(at) {
@@ -152,7 +151,7 @@ fn string_length(json: &[u8]) -> usize {
     json.len()
 }
 
-/// Columns of a run of rows, rewritten: one behind the other in each row.
+/// Rewritten columns of a run of rows, side by side in each row.
 ///
 /// # Errors
 /// As [`ValueBuffer::close`].

@@ -1,9 +1,8 @@
-//! Dates, times, moments and spans of time: read from the text that a database has, and written as
-//! RFC 3339 or ISO 8601.
+//! Dates, times and durations: read from a database's text, written in RFC 3339 or ISO 8601.
 
 use std::fmt::{self, Write};
 
-/// The bytes of a text, from the front.
+/// The bytes of a text, read from the front.
 struct Reader<'a>(&'a str);
 
 impl<'a> Reader<'a> {
@@ -12,7 +11,7 @@ impl<'a> Reader<'a> {
         Some(())
     }
 
-    /// A number of so many digits.
+    /// A number with a number of digits in this range.
     fn number(&mut self, digits: std::ops::RangeInclusive<usize>) -> Option<u32> {
         self.digits(digits)?.parse().ok()
     }
@@ -32,7 +31,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A day of the years 1 to 9999.
+/// A date in the years 1 to 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Day {
     year: u32,
@@ -76,12 +75,12 @@ impl fmt::Display for Day {
     }
 }
 
-/// How many digits of a second are shown.
+/// How many digits of a second are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::source) enum Precision {
     /// As many as there are.
     All,
-    /// Three, or none where there is no fraction of a second at all; what is behind them is cut.
+    /// Three, cut and not rounded; none if there is no fraction of a second.
     Milliseconds,
 }
 
@@ -95,7 +94,7 @@ pub(super) struct TimeOfDay {
 }
 
 impl TimeOfDay {
-    /// Reads `12:30`, `12:30:00` or `12:30:00.123456`; what is behind microseconds is left out.
+    /// Reads `12:30`, `12:30:00` or `12:30:00.123456`; digits beyond microseconds are dropped.
     pub(super) fn parse(text: &str) -> Option<TimeOfDay> {
         let mut reader = Reader(text);
         let time = TimeOfDay::read(&mut reader)?;
@@ -120,7 +119,7 @@ impl TimeOfDay {
     }
 
     pub(super) fn write(&self, precision: Precision, out: &mut String) {
-        // Writing to memory does not fail.
+        // Writing to memory cannot fail.
         let _ = write!(out, "{:02}:{:02}:{:02}", self.hour, self.minute, self.second);
         if self.micros == 0 {
             return;
@@ -137,23 +136,23 @@ impl TimeOfDay {
     }
 }
 
-/// The microseconds of the digits behind a second's point.
+/// The microseconds of a fraction's digits.
 fn micros_of(digits: &str) -> Option<u32> {
     format!("{:0<6}", &digits[..digits.len().min(6)]).parse().ok()
 }
 
-/// Where a moment is.
+/// How time zones are treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::source) enum Zone {
-    /// As it stands there: with an offset or without.
+    /// Unchanged, with or without an offset.
     AsItStands,
-    /// One without an offset is of UTC.
+    /// A time without an offset is in UTC.
     Utc,
-    /// One of UTC is shown without an offset.
+    /// A time in UTC is written without an offset.
     Naive,
 }
 
-/// A moment, with its offset in minutes where it has one.
+/// A date and time, with its offset in minutes if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Moment {
     day: Day,
@@ -162,7 +161,7 @@ pub(super) struct Moment {
 }
 
 impl Moment {
-    /// Reads `2026-01-02 03:04:05.678901`, with `T` or an offset too.
+    /// Reads `2026-01-02 03:04:05.678901`, also with `T` or an offset.
     pub(super) fn parse(text: &str) -> Option<Moment> {
         let mut reader = Reader(text);
         let day = Day::read(&mut reader)?;
@@ -175,7 +174,7 @@ impl Moment {
     }
 
     pub(super) fn write(&self, precision: Precision, zone: Zone, out: &mut String) {
-        // Writing to memory does not fail.
+        // Writing to memory cannot fail.
         let _ = write!(out, "{}T", self.day);
         self.time.write(precision, out);
         match (self.offset, zone) {
@@ -218,8 +217,8 @@ fn offset(reader: &mut Reader<'_>) -> Option<Option<i32>> {
 const SECOND: i128 = 1_000_000;
 const DAY: i128 = 24 * 3600 * SECOND;
 
-/// A span of time in microseconds, from what PostgreSQL calls an interval: `1 year 2 mons -3 days
-/// +04:05:06.789`. A month has 30 days and a year 365, as the drivers of Python have it.
+/// A duration in microseconds, from PostgreSQL's text of an interval: `1 year 2 mons -3 days
+/// +04:05:06.789`. A month has 30 days and a year 365, as in Python's drivers.
 pub(super) fn interval(text: &str) -> Option<i128> {
     let mut words = text.split_ascii_whitespace().peekable();
     words.peek()?;
@@ -265,7 +264,7 @@ fn clock(text: &str) -> Option<i128> {
     Some(sign * (seconds * SECOND + i128::from(micros)))
 }
 
-/// Writes a span of time as Django's `duration_iso_string` does: `-P1DT02H03M04.500000S`.
+/// Writes a duration as Django's `duration_iso_string` does: `-P1DT02H03M04.500000S`.
 pub(super) fn write_duration(micros: i128, out: &mut String) {
     let sign = if micros < 0 { "-" } else { "" };
     let micros = micros.unsigned_abs();
@@ -275,7 +274,7 @@ pub(super) fn write_duration(micros: i128, out: &mut String) {
     let fraction = rest % 1_000_000;
     let hours = seconds / 3600;
     let minutes = seconds / 60 % 60;
-    // Writing to memory does not fail.
+    // Writing to memory cannot fail.
     let _ = write!(out, "{sign}P{days}DT{hours:02}H{minutes:02}M{:02}", seconds % 60);
     if fraction > 0 {
         let _ = write!(out, ".{fraction:06}");

@@ -1,13 +1,12 @@
-//! Decimal numbers: read from any text, rounded half to even, and written as JSON or as Python
-//! does.
+//! Decimal numbers: read from any text, rounded half to even, written as in JSON or as in Python.
 
 use std::fmt::Write;
 
-/// Exponents beyond this are no column's; written out they would be texts of megabytes.
+/// The largest exponent that is read; a number with a larger one would be written as megabytes.
 const MOST_EXPONENT: i64 = 20_000;
 
 /// A decimal number: a sign, digits without leading zeros (`0` for zero), and the power of ten of
-/// the last one.
+/// the last digit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Number {
     negative: bool,
@@ -16,7 +15,7 @@ pub(super) struct Number {
 }
 
 impl Number {
-    /// Reads `-12.50` or `1.5e-7`; `None` for everything that is no number.
+    /// Reads `-12.50` or `1.5e-7`; `None` for a text that is no number.
     pub(super) fn parse(text: &str) -> Option<Number> {
         let (negative, unsigned) = match text.strip_prefix('-') {
             Some(unsigned) => (true, unsigned),
@@ -43,12 +42,12 @@ impl Number {
         Some(Number { negative, digits, exponent }.trimmed())
     }
 
-    /// A double by its first 15 digits, which are those that SQLite promises to keep.
+    /// A double by its first 15 digits, which SQLite promises to keep.
     pub(super) fn of_fifteen_digits(n: f64) -> Option<Number> {
         Number::parse(&format!("{n:.14e}"))
     }
 
-    /// A double by the fewest digits that tell it from all others.
+    /// A double by the fewest digits that identify it.
     pub(super) fn shortest(n: f64) -> Option<Number> {
         let number = Number::parse(zmij::Buffer::new().format(n))?;
         Some(number.without_zeros())
@@ -60,7 +59,7 @@ impl Number {
         self
     }
 
-    /// Without zeros at its end.
+    /// Without trailing zeros.
     fn without_zeros(mut self) -> Number {
         while self.digits.len() > 1 && self.digits.ends_with('0') {
             self.digits.pop();
@@ -72,7 +71,7 @@ impl Number {
         self
     }
 
-    /// Without zeros at the end of its fraction.
+    /// Without trailing zeros of its fraction.
     pub(super) fn trimmed_fraction(self) -> Number {
         if self.exponent >= 0 {
             return self;
@@ -81,26 +80,26 @@ impl Number {
         if trimmed.exponent > 0 { trimmed.with_exponent(0) } else { trimmed }
     }
 
-    /// Rounded to so many digits, where it has more.
+    /// Rounded to at most this many digits.
     pub(super) fn rounded(self, most: usize) -> Number {
         match self.digits.len().checked_sub(most) {
             Some(dropped) if dropped > 0 => {
                 let exponent = self.exponent + dropped as i64;
                 let rounded = self.with_exponent(exponent);
-                // 9.99 has become 10.0.
+                // Rounding may add a digit: 9.99 has become 10.0.
                 if rounded.digits.len() > most { rounded.with_exponent(exponent + 1) } else { rounded }
             }
             _ => self,
         }
     }
 
-    /// With so many digits behind the point.
+    /// With this many decimals.
     pub(super) fn with_decimals(self, decimals: u8) -> Number {
         self.with_exponent(-i64::from(decimals))
     }
 
-    /// The same number, or the nearest one, whose last digit has this power of ten; of two that are
-    /// as near the even one.
+    /// The same number, or the nearest, whose last digit has this power of ten. Of two that are
+    /// equally near, the even one.
     fn with_exponent(mut self, exponent: i64) -> Number {
         let dropped = exponent - self.exponent;
         self.exponent = exponent;
@@ -128,7 +127,7 @@ impl Number {
         self
     }
 
-    /// The digits as they stand in a number of JSON: without an exponent.
+    /// The digits as in a JSON number, without an exponent.
     pub(super) fn plain(&self) -> String {
         let sign = if self.negative { "-" } else { "" };
         let Number { digits, exponent, .. } = self;
@@ -144,8 +143,8 @@ impl Number {
     }
 
     /// As Python's `str(Decimal)` (<https://docs.python.org/3/library/decimal.html>,
-    /// `to-scientific-string` of the General Decimal Arithmetic Specification): with an exponent
-    /// where it is large, or the number very small.
+    /// `to-scientific-string` of the General Decimal Arithmetic Specification): with an exponent if
+    /// the number's own is positive, or the number is very small.
     pub(super) fn as_python_decimal(&self) -> String {
         let before_point = self.exponent + self.digits.len() as i64;
         if self.exponent <= 0 && before_point > -6 {
@@ -154,7 +153,7 @@ impl Number {
         self.scientific(before_point - 1, 1)
     }
 
-    /// As Python's `repr(float)`: the fewest digits, with an exponent from 1e16 on and below 1e-4.
+    /// As Python's `repr(float)`: the fewest digits; with an exponent from 1e16 on, and below 1e-4.
     pub(super) fn as_python_float(&self) -> String {
         let number = self.clone().without_zeros();
         let exponent = number.exponent + number.digits.len() as i64 - 1;
@@ -165,14 +164,14 @@ impl Number {
         if plain.contains('.') { plain } else { format!("{plain}.0") }
     }
 
-    /// With the point behind the first digit and an exponent of so many digits at least.
+    /// With the point after the first digit, and an exponent of at least `width` digits.
     fn scientific(&self, exponent: i64, width: usize) -> String {
         let sign = if self.negative { "-" } else { "" };
         let (first, rest) = self.digits.split_at(1);
         let point = if rest.is_empty() { "" } else { "." };
         let way = if exponent < 0 { '-' } else { '+' };
         let mut written = format!("{sign}{first}{point}{rest}E{way}");
-        // Writing to memory does not fail.
+        // Writing to memory cannot fail.
         let _ = write!(written, "{:0width$}", exponent.unsigned_abs());
         written
     }
@@ -201,7 +200,7 @@ mod tests {
 
     #[test]
     fn decimals_are_written_as_pythons_str_writes_them() {
-        // str(Decimal("…")) for each.
+        // Expected: str(Decimal("…")) in Python.
         for (text, written) in [
             ("1.50", "1.50"),
             ("-0.00", "-0.00"),
@@ -221,7 +220,7 @@ mod tests {
 
     #[test]
     fn decimals_are_rounded_half_to_even() {
-        // Decimal("…").quantize(Decimal("0.01")) for each.
+        // Expected: Decimal("…").quantize(Decimal("0.01")) in Python.
         for (text, decimals, written) in [
             ("1.5", 2, "1.50"),
             ("1", 2, "1.00"),
@@ -250,8 +249,8 @@ mod tests {
 
     #[test]
     fn a_double_has_the_fifteen_digits_that_sqlite_keeps() {
-        // Context(prec=15).create_decimal_from_float(…).quantize(…) for each; a half goes to the
-        // even digit.
+        // Expected: Context(prec=15).create_decimal_from_float(…).quantize(…) in Python. A half
+        // goes to the even digit.
         for (n, decimals, written) in [
             (1_000_000_000_000.125, 2, "1000000000000.12"),
             (1_000_000_000_000.375, 2, "1000000000000.38"),

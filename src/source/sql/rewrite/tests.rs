@@ -1,4 +1,4 @@
-//! What becomes of values, one by one.
+//! Tests of single values.
 
 use proptest::prelude::*;
 
@@ -13,7 +13,7 @@ fn of(to: To) -> Rewrite {
     Rewrite { to, ..Rewrite::SAME }
 }
 
-/// What is shown in place of a value, as JSON, and whether it counts as one without a form.
+/// The rewritten value as JSON, and whether it counts as one without a form.
 fn shown(rewrite: &Rewrite, value: Value<'_>) -> (String, bool) {
     let mut held = ValueBuffer::new(1);
     rewrite.write(value, &mut held).unwrap();
@@ -72,7 +72,7 @@ fn a_uuid_has_hyphens_whatever_the_database_keeps() {
     ] {
         assert_eq!(whole(&uuid, value), written);
     }
-    // What may be one, and is none, is any text.
+    // A column that only may hold UUIDs may hold any text.
     let perhaps = of(To::Uuid { is_sure: false });
     assert_eq!(whole(&perhaps, Value::Text(b"0123abcd456789ef0123456789abcdef")), written);
     assert_eq!(whole(&perhaps, Value::Text(b"a text")), "\"a text\"");
@@ -93,7 +93,7 @@ fn labels_are_found_by_what_would_be_shown() {
     assert_eq!(whole(&choices, Value::Text(b"")), "\"None\"");
     assert_eq!(whole(&choices, Value::Text(b"other")), "\"other\"");
     assert_eq!(whole(&choices, Value::Integer(2)), "2");
-    // The same of a truth value, whatever the database has for one.
+    // The same for a truth value, in each form that databases use.
     let truths = labelled(To::Boolean, &[("true", "yes"), ("false", "no")]);
     for value in [Value::Integer(1), Value::Bool(true), Value::Text(b"t")] {
         assert_eq!(whole(&truths, value), "\"yes\"");

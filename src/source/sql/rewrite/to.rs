@@ -1,4 +1,4 @@
-//! What single values are made: by their type, as JSON or a framework has them.
+//! Rewrites of single values, by type, into JSON's or a framework's form.
 
 use std::borrow::Cow;
 
@@ -15,20 +15,20 @@ use crate::{
     row::{Form, Value},
 };
 
-/// SQLite keeps so many digits of a number with a point.
+/// How many digits SQLite keeps of a number with a point.
 const DIGITS_OF_A_DOUBLE: usize = 15;
 
-/// What values are made.
+/// The form to rewrite values into.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum To {
     Same,
     Integer,
     Decimal {
-        /// Digits behind the point, where they are not the value's own.
+        /// Digits after the point; `None`: those of the value.
         decimals: Option<u8>,
-        /// Whether whole numbers too have as many digits as a double.
+        /// Whether whole numbers too have at most the digits of a double.
         fifteen_digits: bool,
-        /// Whether as a text, as Python writes it.
+        /// Whether it becomes a text, as Python writes it.
         as_text: bool,
     },
     Float,
@@ -39,7 +39,7 @@ pub(super) enum To {
     DateTime(Precision, Zone),
     Duration,
     Uuid {
-        /// Whether a value that is none has no form here; else it may be any text.
+        /// Whether a value that is no UUID has no form here; else it may be any text.
         is_sure: bool,
     },
     Json,
@@ -47,7 +47,7 @@ pub(super) enum To {
     File(Base),
 }
 
-/// What a value has become.
+/// A rewritten value.
 pub(super) enum Made<'a> {
     Value(Value<'a>),
     Bytes(Form, Vec<u8>),
@@ -64,7 +64,7 @@ impl Made<'_> {
 }
 
 impl To {
-    /// What becomes of a value; `None` where it is not what it should be.
+    /// The rewritten value; `None` if the value is not of the expected type.
     pub(super) fn make<'a>(&self, value: Value<'a>) -> Option<Made<'a>> {
         let same = Some(Made::Value(value));
         match self {
@@ -119,8 +119,8 @@ impl To {
         }
     }
 
-    /// What values are that are described in this way as they are. One that is not what it should
-    /// be stands as text.
+    /// The JSON type after the rewrite; `before` is the one without it. A value that is not of the
+    /// expected type becomes text.
     pub(super) fn described(&self, before: Described) -> Described {
         match self {
             To::Same => before,
@@ -132,12 +132,12 @@ impl To {
             To::Uuid { is_sure: true } => Described::of(&[JsonType::String]),
             To::Uuid { is_sure: false } | To::File(_) => before.or(JsonType::String),
             To::Json => Described::default(),
-            // What was no text stays what it was.
+            // A value that was no text stays what it was.
             To::Bytes => Described { is_base64: false, ..before.or(JsonType::String) },
         }
     }
 
-    /// Appends all that it is.
+    /// Appends all that shapes it.
     pub(super) fn write_to(&self, bytes: &mut Canonical) {
         bytes.text(match self {
             To::Same => "same",
@@ -187,7 +187,7 @@ fn utf8(value: Value<'_>) -> Option<&str> {
     }
 }
 
-/// A single value as text, as it would stand in a list.
+/// A single value as text, as it would be written in a list.
 pub(super) fn as_text(value: Value<'_>) -> Cow<'_, [u8]> {
     match value {
         Value::Null | Value::List(_) | Value::Formless(None) | Value::TooLarge => Cow::Borrowed(b""),
@@ -203,7 +203,7 @@ pub(super) fn as_text(value: Value<'_>) -> Cow<'_, [u8]> {
     }
 }
 
-/// A value as a number; `None` where it is none.
+/// A value as a number; `None` if it is none.
 fn number(value: Value<'_>) -> Option<Number> {
     match value {
         Value::Bool(truth) => Number::parse(if truth { "1" } else { "0" }),
@@ -226,7 +226,7 @@ fn integer(value: Value<'_>) -> Option<Made<'_>> {
     }
 }
 
-/// NaN and the infinities are no numbers of JSON, and have names in Python.
+/// NaN and the infinities are no JSON numbers; Python has names for them.
 fn decimal(value: Value<'_>, decimals: Option<u8>, fifteen_digits: bool, as_text: bool) -> Option<Made<'_>> {
     match value {
         Value::Real(n) if !n.is_finite() => return Some(Made::Value(value)),
@@ -269,7 +269,7 @@ fn boolean(value: Value<'_>) -> Option<Made<'_>> {
     Some(Made::Value(Value::Bool(truth)))
 }
 
-/// 32 hexadecimal digits, wherever hyphens stand between them, or 16 bytes.
+/// 32 hexadecimal digits, with hyphens anywhere between them, or 16 bytes.
 fn uuid(value: Value<'_>) -> Option<Made<'_>> {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let digits: Vec<u8> = match value {
