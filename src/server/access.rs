@@ -13,24 +13,23 @@ use crate::{
     web::Body,
 };
 
-/// How much of a client's own name is logged, in bytes.
+/// How many bytes of a client's `User-Agent` are logged.
 const AGENT: usize = 200;
 
-/// A line of the log, written when it is dropped: once the response has ended, or the client has
-/// left.
+/// A line of the log. It is written on drop: when the response has ended, or the client has left.
 pub(super) struct Line {
     began: Instant,
     fate: Arc<Watch>,
-    /// Who is connected.
+    /// The other end of the connection.
     peer: Remote,
-    /// Who asks: where the peer is a trusted proxy, the one that it names.
+    /// The client: the peer, or the client that a trusted proxy names.
     client: IpAddr,
     agent: Option<HeaderValue>,
     id: HeaderValue,
     trace: Option<Arc<Trace>>,
     method: Method,
     uri: Uri,
-    /// `None`: the client left before there was a response.
+    /// `None` if the client left before there was a response.
     answered: Option<Answered>,
     tally: Option<Tally>,
 }
@@ -38,14 +37,15 @@ pub(super) struct Line {
 /// What is known once there is a response.
 struct Answered {
     status: StatusCode,
-    /// When its first bytes were in hand, in milliseconds.
+    /// When its first bytes were ready, in milliseconds.
     first_ms: f64,
     format: Option<&'static str>,
     error: Option<Error>,
 }
 
 impl Line {
-    /// Begun before the work, so that a client who leaves before its first byte has its line too.
+    /// Made before the work begins, so that a client that leaves before the first byte has a line
+    /// too.
     pub(super) fn new<B>(
         request: &Request<B>,
         began: Instant,
@@ -68,7 +68,7 @@ impl Line {
         }
     }
 
-    /// Takes note of the response; that of a list has the line written at its end.
+    /// Notes the response. For a list, the line is written at the end of its stream.
     pub(super) fn answered(mut self, response: &mut Response<Body>) {
         self.answered = Some(Answered {
             status: response.status(),
@@ -100,7 +100,7 @@ impl Drop for Line {
         let user_agent = user_agent.as_deref();
 
         let Some(Answered { status, first_ms, format, error }) = &self.answered else {
-            // What the end of the server cuts had as long as this line says.
+            // There was no response: the outcome is that of the connection.
             let outcome = self.fate.now();
             tracing::info!(
                 target: "chunkflow::access",

@@ -1,6 +1,5 @@
-//! What the operator sees and does, on a listener of its own and never on the public one: metrics,
-//! the page and what it reads; forgetting and warming lists, cutting streams, reading the
-//! configuration again.
+//! The operator's listener, apart from the public one: metrics, the page and its data; purging and
+//! warming lists, cutting streams, reloading the configuration.
 
 use std::{future::poll_fn, pin::Pin, sync::Arc};
 
@@ -22,21 +21,22 @@ use crate::{
     web::{Body, Chunkflow, Page, is_host, json, no_content, not_taken, problem, resource_of},
 };
 
-/// The operator's page, behind the head that it has in common with the lists' page.
+/// The operator's page, without the beginning that it shares with other pages.
 const PAGE: &str = include_str!("page/admin.html");
 
-/// Lists that are warmed at once.
+/// How many lists are warmed at once.
 const WARMS: usize = 4;
 
-/// Whether a request is for the page itself, which holds no secret: it asks for the token.
+/// Whether a request is for the page itself. The page holds no secret; its script asks for the
+/// token.
 pub(super) fn is_for_page<B>(request: &Request<B>) -> bool {
     paths::find(OPERATOR, request.uri().path())
         .is_some_and(|(own, _)| own.own == Own::Home && own.takes(request.method()))
 }
 
-/// Answers a request to the admin listener that its guard let pass.
+/// Answers a request to the admin listener that its guard has let through.
 pub(super) async fn answer<B>(chunkflow: &Chunkflow, shared: &Shared, request: &Request<B>) -> Response<Body> {
-    // What is needed of the request, which itself is not to be held while a store is waited for.
+    // A copy of what is needed, so that the request is not held while a store is waited for.
     let uri = request.uri().clone();
     let Some((own, name)) = paths::find(OPERATOR, uri.path()) else { return problem(nothing(uri.path())) };
     if !own.takes(request.method()) {
@@ -66,7 +66,7 @@ fn nothing(path: &str) -> Error {
     Error::new(Kind::Missing, format!("there is no `{path}` here")).remedy(paths::told(OPERATOR))
 }
 
-/// That the query of a request which does something asks for nothing that is not done.
+/// Checks that the query of a request asks for nothing that the request does not do.
 fn understood(own: Own, uri: &Uri) -> Result<()> {
     let (known, remedy): (&[&str], _) = match own {
         Own::Purge => (&[], "leave it out: a purge forgets all chunks of the resource"),
@@ -86,8 +86,7 @@ fn understood(own: Own, uri: &Uri) -> Result<()> {
     }
 }
 
-/// 204 once no stream that begins here gets what was read before; other servers follow within two
-/// seconds.
+/// 204 when no stream that begins here gets rows read before; on other servers within two seconds.
 async fn purge(chunkflow: &Chunkflow, name: &str) -> Result<Response<Body>> {
     let name = &*resource_of(name)?;
     chunkflow.purge(&*named(chunkflow, name)?).await.map_err(not_purged)?;
@@ -99,14 +98,14 @@ fn named(chunkflow: &Chunkflow, name: &str) -> Result<Arc<Resource>> {
     chunkflow.resource(name).ok_or_else(|| Error::new(Kind::Missing, format!("there is no resource `{name}`")))
 }
 
-/// A purge that failed, as the operator is told: it is the store that did not take it, and why.
+/// The error of a failed purge for the operator: the store did not take it, and why.
 fn not_purged(error: Error) -> Error {
     let remedy = error.advice().unwrap_or("see that the store runs, and purge again").to_owned();
     Error::new(Kind::Refused, format!("the store did not take the purge: {}", error.told())).remedy(remedy)
 }
 
-/// Begins to load all of a list, as JSON; 202 once its first chunk is there. It goes on until it is
-/// whole, is cut, or the listener ends.
+/// Begins to load a whole list, as JSON; 202 when its first chunk is there. It ends with the list,
+/// when it is cut, or with the listener.
 async fn warm(chunkflow: &Chunkflow, shared: &Shared, name: &str, uri: &Uri) -> Result<Response<Body>> {
     #[derive(Serialize)]
     struct Warming<'a> {
@@ -140,10 +139,10 @@ async fn warm(chunkflow: &Chunkflow, shared: &Shared, name: &str, uri: &Uri) -> 
     Ok(json(StatusCode::ACCEPTED, &Warming { warming: name }))
 }
 
-/// Takes a body to its end, for what that leaves in the store.
+/// Reads a body to its end, to fill the store.
 async fn passed(mut body: Body) {
     while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-        // A list that is all in memory would never let others have their turn.
+        // A list that is all in memory would never let other tasks run.
         tokio::task::yield_now().await;
     }
 }
@@ -155,7 +154,7 @@ async fn is_cut(under_way: Option<Arc<Way>>) {
     }
 }
 
-/// What links of a list begin with: `public_url`, or what the request names as `host`.
+/// The beginning of a list's links: `public_url`, or the `host` parameter of the request.
 fn base(chunkflow: &Chunkflow, resource: &Resource, uri: &Uri) -> Result<String> {
     if !resource.has_links() {
         return Ok(String::new());
@@ -178,7 +177,7 @@ fn base(chunkflow: &Chunkflow, resource: &Resource, uri: &Uri) -> Result<String>
     Ok(base)
 }
 
-/// 204 where there is such a stream; its client sees that it is cut.
+/// 204 if there is such a stream; its client sees that it is cut.
 fn cut(chunkflow: &Chunkflow, stream: &str) -> Result<Response<Body>> {
     let number = stream.parse().ok();
     if !number.is_some_and(|number| chunkflow.metrics().under_way.cut(number)) {
@@ -188,8 +187,8 @@ fn cut(chunkflow: &Chunkflow, stream: &str) -> Result<Response<Body>> {
     Ok(no_content())
 }
 
-/// Has the configuration read again; 200 once requests get the new one, 400 with every complaint
-/// where it is wrong.
+/// Reloads the configuration; 200 when requests get the new one, 400 with every complaint if it is
+/// wrong.
 async fn reload(shared: &Shared) -> Response<Body> {
     #[derive(Serialize)]
     struct Reloaded {

@@ -1,9 +1,9 @@
-//! How many connections and streams there may be, in all and for one address, and how often an
-//! address may ask.
+//! Bounds on connections and streams, in all and for each address, and on each address's rate of
+//! requests.
 //!
-//! An address is an IPv4 address or an IPv6 network of 64 bits, which is what one client is given.
-//! A trusted proxy has any number of connections; what it passes on counts for the address that it
-//! names, or for its own where it names none.
+//! An address is an IPv4 address or an IPv6 network of 64 bits, since that is what one client is
+//! given. A trusted proxy may have any number of connections. Its requests count for the address
+//! that it names, or for its own if it names none.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -24,19 +24,19 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// Addresses whose rate is remembered; beyond it, those whose rate has recovered are forgotten, and
-/// if that is not enough the rest share one.
+/// How many addresses' rates are remembered. Beyond that, those whose rate has recovered are
+/// forgotten; if that is not enough, further addresses share one rate.
 const ADDRESSES: usize = 65_536;
 
-/// Open files that are kept for what is no client: databases, stores, listeners.
+/// Open files kept for databases, stores and listeners.
 const OTHER_FILES: usize = 128;
-/// Without so many a server would do nothing else than wait for files.
+/// With fewer a server would only wait for files.
 const FEWEST_FILES: usize = 24;
-/// Rejections under way at once at most; beyond them a connection is just closed.
+/// How many rejections may be sent at once; beyond that a connection is just closed.
 const REJECTIONS: usize = 256;
 
-/// How many connections the limit on open files leaves room for: without a file left, nobody could
-/// be told that there is none.
+/// How many connections the limit on open files leaves room for, and how many rejections. Without a
+/// spare file no client could be told that the server is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Room {
     connections: usize,
@@ -50,7 +50,7 @@ impl Room {
         Room { connections: files.saturating_sub(others).max(1), rejections }
     }
 
-    /// What there is; everything where there is no limit.
+    /// The room in this process, and its limit on open files.
     fn here() -> (Room, usize) {
         use rustix::process::{Resource, getrlimit};
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -59,7 +59,7 @@ impl Room {
     }
 }
 
-/// As many connections as are configured, or as the limit on open files leaves room for.
+/// The configured number of connections, or fewer if the limit on open files has no room for them.
 pub(super) fn connections(configured: usize) -> usize {
     let (Room { connections: most, .. }, files) = Room::here();
     if configured > most {
@@ -71,7 +71,7 @@ pub(super) fn connections(configured: usize) -> usize {
     configured.min(most)
 }
 
-/// As many rejections as may be under way at once.
+/// How many rejections may be sent at once.
 pub(super) fn rejections() -> usize {
     Room::here().0.rejections
 }
@@ -84,14 +84,14 @@ pub(super) fn client(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Counts of what is under way, in all and by address.
+/// Counts what is under way, in all and for each address.
 #[derive(Debug, Default)]
 pub(super) struct Count {
     all: AtomicUsize,
     each: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// One that is counted, for as long as it lives.
+/// One unit of a count, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
     count: Arc<Count>,
@@ -99,11 +99,11 @@ pub(super) struct Permit {
 }
 
 impl Count {
-    /// A place among at most `all`, and where there is an address, among at most `each` of it; 0:
-    /// any number.
+    /// Takes a permit if fewer than `all` are taken and, with an address, fewer than `each` for it;
+    /// 0: no bound.
     ///
     /// # Errors
-    /// [`Kind::Busy`] when there are too many in all, [`Kind::RateLimited`] when the address has too
+    /// [`Kind::Busy`] if too many are taken in all, [`Kind::RateLimited`] if the address has too
     /// many.
     pub(super) fn enter(
         self: &Arc<Self>,
@@ -112,7 +112,7 @@ impl Count {
         address: Option<IpAddr>,
         each: usize,
     ) -> Result<Permit> {
-        // It leaves again when it is dropped, so also where the address has too many.
+        // Dropped again, and so given back, if the address has too many.
         let mut place = Permit { count: Arc::clone(self), address: None };
         if self.all.fetch_add(1, Ordering::Relaxed) >= all {
             return Err(Error::new(Kind::Busy, format!("too many {what} are under way")));
@@ -159,7 +159,7 @@ impl Rates {
         Rates { limiter, pruned: Mutex::default() }
     }
 
-    /// Notes a request.
+    /// Counts a request.
     ///
     /// # Errors
     /// [`Kind::RateLimited`] when the address asks too often.

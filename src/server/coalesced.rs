@@ -1,8 +1,8 @@
-//! Many small writes as one: for whoever writes each frame by itself.
+//! Joins many small writes into one, for a writer that writes each frame on its own.
 //!
-//! HTTP/2's frames have 16 KiB unless the client takes larger ones. A call of the kernel for each
-//! costs more than a copy of it, and over TLS, whose records hold 16 KiB too, a frame and its head
-//! would be two records.
+//! HTTP/2 frames have 16 KiB unless the client takes larger ones. A system call for each costs more
+//! than a copy of it. Over TLS, whose records hold 16 KiB too, a frame and its head would be two
+//! records.
 
 use std::{
     future::{Future, poll_fn},
@@ -15,21 +15,22 @@ use std::{
 use crate::unpoisoned::Unpoisoned;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// As many bytes as are gathered before they are written. What is as large by itself is not copied.
+/// Bytes are gathered up to this many and then written. A single write of at least this many is not
+/// copied.
 const FULL: usize = 64 * 1024;
 
-/// What is written waits until there is enough of it, or until [`Coalesced::sending`] is through
-/// with what wrote it. Holds [`FULL`] bytes and one write at most; those are lost when it is
-/// dropped.
+/// Gathers writes until there are [`FULL`] bytes, or until [`Coalesced::sending`] has polled the
+/// writer. Holds at most [`FULL`] bytes and one write; these are lost on drop.
 pub(super) struct Coalesced<IO>(Arc<Mutex<Gather<IO>>>);
 
 struct Gather<IO> {
     io: IO,
     bytes: Vec<u8>,
-    /// How many of them the socket has.
+    /// How many of the bytes the socket has taken.
     sent: usize,
     failed: bool,
-    /// Whether the client has closed its half, and whether that is kept from whoever reads.
+    /// Whether the client has closed its half; and (`goes_on`) whether the reader must not see
+    /// that.
     closed: bool,
     goes_on: bool,
 }
@@ -52,8 +53,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Coalesced<IO> {
         })))
     }
 
-    /// From now on reading never comes to an end: a client that has closed its half is still to be
-    /// answered, which `h2` would not do.
+    /// From now on the reader never sees the end: a client that has closed its half still gets its
+    /// answer, which `h2` would not send.
     pub(super) fn go_on(&self) {
         self.gather().goes_on = true;
     }
@@ -63,22 +64,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Coalesced<IO> {
         self.gather().closed
     }
 
-    /// Whether the socket has all that was gathered.
+    /// Whether the socket has taken all that was gathered.
     pub(super) fn is_sent(&self) -> bool {
         self.gather().bytes.is_empty()
     }
 
-    /// A future that writes here, and no more than that: each time it has been polled, what it
-    /// wrote is sent.
+    /// Polls a future that writes here and does nothing else. After each poll, what it wrote is
+    /// sent.
     pub(super) async fn sending<T>(&self, writes: impl Future<Output = T>) -> T {
         let mut writes = pin!(writes);
         poll_fn(|context| {
             let poll = writes.as_mut().poll(context);
             let mut gather = self.gather();
             match gather.poll_send(context) {
-                // Idle connections hold no room.
+                // An idle connection keeps no buffer.
                 Poll::Ready(Ok(())) => gather.bytes = vec![],
-                // Whoever wrote it learns of it by what it does next.
+                // The writer sees the failure at its next read or write.
                 Poll::Ready(Err(_)) if !std::mem::replace(&mut gather.failed, true) => context.waker().wake_by_ref(),
                 _ => {}
             }
@@ -87,7 +88,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Coalesced<IO> {
         .await
     }
 
-    /// Nobody else waits for it: one task both writes and sends.
+    /// The lock is free: one task both writes and sends.
     fn gather(&self) -> MutexGuard<'_, Gather<IO>> {
         self.0.lock().unpoisoned()
     }
@@ -120,13 +121,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Coalesced<IO> {
         let poll = Pin::new(&mut gather.io).poll_read(context, buffer);
         let ended = match &poll {
             Poll::Ready(Ok(())) => buffer.filled().len() == before,
-            // Over TLS: without a word, as many clients do.
+            // Over TLS many clients close without `close_notify`.
             Poll::Ready(Err(error)) => error.kind() == io::ErrorKind::UnexpectedEof,
             Poll::Pending => false,
         };
         gather.closed |= ended;
-        // It is polled again whenever something is written, and then tells whether the client has
-        // left.
+        // The reader is polled again when something is written, and then finds out whether the
+        // client has left.
         if ended && gather.goes_on { Poll::Pending } else { poll }
     }
 }
@@ -170,7 +171,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Coalesced<IO> {
         true
     }
 
-    /// Does nothing: the end of a frame is no reason to send.
+    /// Does nothing: bytes are sent by `sending`, not at the end of each frame.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(self.gather().usable())
     }
@@ -261,7 +262,7 @@ mod tests {
         let mut some = [0; 1000];
         far.read_exact(&mut some).await.unwrap();
         drop(far);
-        // The failure reaches whoever writes.
+        // The writer sees the failure.
         writing.await;
         assert!(taken.get() >= FULL);
     }

@@ -1,4 +1,4 @@
-//! One connection: what it speaks. HTTP/1 and HTTP/2 have files of their own.
+//! One connection and its protocol. HTTP/1 and HTTP/2 have files of their own.
 
 use std::{future::Future, io, sync::Arc};
 
@@ -14,10 +14,10 @@ use super::{
     watch::{Watch, Watched},
 };
 
-/// What is read at first.
+/// Bytes of the first read.
 const READ: usize = 2 * 1024;
 
-/// What a connection speaks, as its first bytes or ALPN tell.
+/// The protocol, from the first bytes or ALPN.
 enum Spoken {
     Http1(Watched),
     Http2(Watched),
@@ -25,8 +25,9 @@ enum Spoken {
     Http2OverTls(Box<TlsStream<Watched>>),
 }
 
-/// Serves a connection until it ends, is idle for too long, waits for its client for too long, or
-/// `draining` comes and its last response is out. Dropping the future cuts it, visibly.
+/// Serves a connection. It ends when its client closes it, when it is idle for too long or waits
+/// for its client for too long, or when `draining` completes and the last response is sent.
+/// Dropping the future cuts it, visibly to the client.
 pub(super) async fn serve(
     stream: Transport,
     peer: Peer,
@@ -36,7 +37,7 @@ pub(super) async fn serve(
 ) {
     let watch = Watch::new(&live.shared.cuts);
     let config = Arc::clone(&live.site().config);
-    // rustls has no limit on this wait.
+    // rustls sets no limit on this wait.
     match timeout(config.header_timeout, greet(stream, tls, &watch)).await {
         Ok(Ok(Spoken::Http1(io))) => http1::serve(io, peer, live, config, watch, draining).await,
         Ok(Ok(Spoken::Http2(io))) => http2::serve(io, peer, live, config, watch, draining).await,
@@ -47,7 +48,7 @@ pub(super) async fn serve(
     }
 }
 
-/// Waits for the first bytes, and with TLS for the handshake.
+/// Waits for the first bytes; with TLS, for the handshake.
 async fn greet(mut stream: Transport, tls: Option<TlsAcceptor>, watch: &Arc<Watch>) -> io::Result<Spoken> {
     let Some(tls) = tls else {
         let begun = begin(&mut stream).await?;
@@ -60,8 +61,8 @@ async fn greet(mut stream: Transport, tls: Option<TlsAcceptor>, watch: &Arc<Watc
     Ok(if http2 { Spoken::Http2OverTls(io) } else { Spoken::Http1OverTls(io) })
 }
 
-/// Reads until it is clear whether the client begins with HTTP/2's preface, as one does that knows
-/// what is spoken here.
+/// Reads until it is clear whether the client begins with HTTP/2's preface, as a client with prior
+/// knowledge does.
 async fn begin(stream: &mut Transport) -> io::Result<Bytes> {
     let mut begun = BytesMut::with_capacity(READ);
     loop {

@@ -1,8 +1,8 @@
-//! What proxies say of those they pass on: `Forwarded` (RFC 7239) and the `X-Forwarded-*` before
-//! it.
+//! What proxies say about the requests they pass on: `Forwarded` (RFC 7239) and the older
+//! `X-Forwarded-*`.
 //!
-//! A client can send any of these too. So all that is read here is worth as much as the peer that
-//! sent it, and in each field only what stands last was written by that peer.
+//! A client can send these fields too. So they are worth only as much as the peer that sent them,
+//! and in each field only the last entry was written by that peer.
 
 use std::{
     borrow::Cow,
@@ -13,21 +13,21 @@ use http::HeaderMap;
 
 const LEGACY: [&str; 3] = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
 
-/// One element of `Forwarded`: what one proxy says of the request that it got.
+/// One element of `Forwarded`: what one proxy says about the request that it got.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Element {
-    /// Who made the request: an address, perhaps with a port, or a word for one that is not told.
+    /// The client of that proxy: an address, perhaps with a port, or a word that hides it.
     pub(super) client: Option<String>,
     pub(super) host: Option<String>,
     pub(super) scheme: Option<String>,
 }
 
-/// The elements of one `Forwarded` field (RFC 7239 §4); `None` where it has another form.
+/// The elements of a `Forwarded` field (RFC 7239 §4); `None` if it is malformed.
 ///
-/// A comma or semicolon in quotes parts nothing. A client that leaves a quote open, so that it
-/// swallows what the proxy adds behind it, has sent a field of no right form, which says nothing.
-/// Values without quotes may hold what a token may not (`:`, `[`), since proxies write addresses
-/// so.
+/// A comma or semicolon in quotes separates nothing. A client may leave a quote open to swallow
+/// what the proxy adds behind it; such a field is malformed, and says nothing. Values without
+/// quotes may hold characters that a token may not (`:`, `[`), since proxies write addresses that
+/// way.
 pub(super) fn elements(field: &[u8]) -> Option<Vec<Element>> {
     let mut rest = field;
     let mut all = vec![];
@@ -41,8 +41,8 @@ pub(super) fn elements(field: &[u8]) -> Option<Vec<Element>> {
     }
 }
 
-/// The element that a field begins with, and what is behind it: nothing, or a comma and more. Of
-/// lists with an empty element (RFC 9110 §5.6.1) there is none.
+/// The first element of a field, and the rest behind it: nothing, or a comma and more. The element
+/// is `None` if it is empty (RFC 9110 §5.6.1).
 fn element(field: &[u8]) -> Option<(Option<Element>, &[u8])> {
     let mut element = Element::default();
     let mut seen: Vec<&[u8]> = vec![];
@@ -72,10 +72,10 @@ fn element(field: &[u8]) -> Option<(Option<Element>, &[u8])> {
     }
 }
 
-/// A name, its value, and what is behind them.
+/// A name, its value, and the rest of the text.
 type Pair<'a> = (&'a [u8], Cow<'a, [u8]>, &'a [u8]);
 
-/// `name=value` or `name="value"`, and what is behind it.
+/// `name=value` or `name="value"`, and the rest of the text.
 fn pair(text: &[u8]) -> Option<Pair<'_>> {
     let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     let (name, value) = text.split_at(text.iter().position(|byte| !is_token(byte))?);
@@ -101,10 +101,10 @@ fn pair(text: &[u8]) -> Option<Pair<'_>> {
     None
 }
 
-/// The client of each hop, the farthest first, as the proxies on the way say; `None` where one does
-/// not say it.
+/// The client of each hop, the farthest first, as the proxies say; `None` for a proxy that does not
+/// say it.
 pub(super) fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    // Most proxies add to this one, and pass on what a client says in the other.
+    // Most proxies add to this field, and pass on a client's `Forwarded` unchanged.
     if headers.contains_key("x-forwarded-for") {
         let fields = headers.get_all("x-forwarded-for").iter();
         return fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b',')).map(address).collect();
@@ -118,8 +118,8 @@ pub(super) fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     fields.flat_map(of_field).collect()
 }
 
-/// What a proxy says that its client asked for. Of several proxies the last, which is the one that
-/// is trusted, is believed.
+/// What a proxy says that its client asked for. Of several proxies the last counts: only that one
+/// is trusted.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Asked<'a> {
     pub(super) scheme: Option<Cow<'a, str>>,
@@ -128,7 +128,7 @@ pub(super) struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     pub(super) fn read(headers: &'a HeaderMap) -> Asked<'a> {
-        // A proxy that sets any of these passes on what its client says in `Forwarded`.
+        // A proxy that sets one of these passes on a client's `Forwarded` unchanged.
         if LEGACY.iter().any(|name| headers.contains_key(*name)) {
             let last = |name: &str| {
                 let value = headers.get_all(name).iter().next_back()?.to_str().ok()?;
@@ -142,8 +142,8 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`; ports may be
-/// made up (`:_a`).
+/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`; a port may be
+/// obfuscated (`:_a`).
 fn address(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?.trim();
     if let Some(rest) = text.strip_prefix('[') {
@@ -155,8 +155,8 @@ fn address(text: &[u8]) -> Option<IpAddr> {
     text.parse().ok().or_else(|| with_port().map(IpAddr::from))
 }
 
-/// Reads any bytes as `Forwarded`, for the fuzz target: what is read, written as the RFC says, is
-/// read as the same again.
+/// Reads any bytes as `Forwarded`, for the fuzz target: elements that are read, and written as the
+/// RFC says, must be read as the same again.
 #[cfg(any(fuzzing, test))]
 pub(crate) fn fuzz_forwarded(bytes: &[u8]) {
     let Some(read) = elements(bytes) else { return };
@@ -224,7 +224,7 @@ mod tests {
             "for=a\"b\"",
             "for=a;for=b",
             "for=a;FOR=b",
-            // An open quote that swallows what the proxy adds, bare or in quotes.
+            // An open quote that swallows what the proxy adds, with or without quotes.
             "for=\"evil, for=192.0.2.1",
             "for=\"evil, for=\"[2001:db8::1]\"",
             "x=\"\\, for=\"192.0.2.1\"",
@@ -245,8 +245,8 @@ mod tests {
                 elements.into_iter().filter(|element| *element != Element::default()).collect();
             prop_assert_eq!(super::elements(written(&known).as_bytes()), Some(known));
 
-            // The last hop is the one that the proxy adds, or is not told: never one that the
-            // client makes up.
+            // The last hop is the one that the proxy adds, or unknown; never one that the client
+            // makes up.
             for added in ["for=192.0.2.1", "for=\"192.0.2.1\"", "for=\"[2001:db8::1]:4711\";proto=http;host=\"a\""] {
                 let field = format!("{before}, {added}");
                 if let Some(all) = super::elements(field.as_bytes()) {

@@ -1,4 +1,4 @@
-//! Who may ask the operator's listener.
+//! Which requests the operator's listener accepts.
 
 use std::io;
 
@@ -12,23 +12,24 @@ use crate::{
     web::{Body, refusal},
 };
 
-/// What a browser says of where a request comes from (<https://www.w3.org/TR/fetch-metadata/>).
+/// A browser's statement of where a request comes from (<https://www.w3.org/TR/fetch-metadata/>).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Guards the operator's listener.
 ///
-/// Without a token all who can connect are on this machine, and so is a browser that shows a page
-/// of somebody else: what comes from other sites is refused, and so is every name that is not this
-/// machine's, since such a page may have its own name lead here (DNS rebinding).
+/// Without a token only this machine can connect. But a browser on it may show a foreign page, so
+/// requests from other sites are refused. So are all host names but this machine's own, since a
+/// foreign page may let its own name resolve to this address (DNS rebinding).
 pub(super) struct Guard {
     token: Option<String>,
 }
 
 impl Guard {
-    /// For the address that the socket is bound to: a configuration may say another one by now.
+    /// For the address that the socket is bound to, which may differ from the configuration's by
+    /// now.
     ///
     /// # Errors
-    /// When there is no token where one is needed, or an empty one.
+    /// When a token is needed and there is none, or it is empty.
     pub(super) fn new(token: Option<String>, bound: &Listen) -> io::Result<Guard> {
         let wrong = match &token {
             None if bound.is_beyond_here() => format!(
@@ -42,20 +43,21 @@ impl Guard {
 
     /// The hosts that requests may name; `None`: loopback names and the listener's own address.
     pub(super) fn hosts(&self) -> Option<Vec<String>> {
-        // The token is what a page of somebody else does not have, by whichever name it comes.
+        // A foreign page does not have the token, so with one every name is allowed.
         self.token.as_ref().map(|_| vec!["*".to_owned()])
     }
 
-    /// Why a host is not answered to.
+    /// The response to a host that is not allowed.
     pub(super) fn refused_host(&self, error: Error) -> Response<Body> {
         let remedy = "ask for localhost or 127.0.0.1, or set `token` in [admin]";
         refusal(StatusCode::BAD_REQUEST, error.remedy(remedy))
     }
 
-    /// Lets a request to `origin`, scheme and host, pass; one for the page itself needs no token.
+    /// Checks a request to `origin` (scheme and host). A request for the page itself needs no
+    /// token.
     ///
     /// # Errors
-    /// The response to one that may not.
+    /// The response to a request that is refused.
     pub(super) fn check<B>(&self, request: &Request<B>, origin: &str) -> Result<(), Box<Response<Body>>> {
         if !is_from_here(request, origin) {
             let error = Error::new(Kind::Invalid, "pages of other sites are not answered here");
@@ -76,13 +78,13 @@ impl Guard {
     }
 }
 
-/// Whether no page of another site had a browser send the request. Simple requests need no leave of
-/// the server (CORS), so that a page could purge or reload; browsers say with each where it comes
-/// from, and other programs say nothing.
+/// Whether no page of another site caused the request. A page may send simple requests without
+/// asking the server (CORS), and so could purge or reload. Browsers state the origin of each
+/// request; other programs state none.
 fn is_from_here<B>(request: &Request<B>, origin: &str) -> bool {
     let host = |origin: &str| {
         let (scheme, host) = origin.split_once("://")?;
-        // Behind a proxy the page may have come by https.
+        // Behind a proxy the page may have been loaded by https.
         ["http", "https"].contains(&scheme).then(|| host.to_ascii_lowercase())
     };
     let own = host(origin);
@@ -93,8 +95,8 @@ fn is_from_here<B>(request: &Request<B>, origin: &str) -> bool {
     headers.get_all(header::ORIGIN).iter().all(is_own) && headers.get_all(SEC_FETCH_SITE).iter().all(is_same)
 }
 
-/// Whether the request carries the token. Digests are compared, so that the time says nothing about
-/// how much of it was right.
+/// Whether the request carries the token. Digests are compared, so that the time taken does not
+/// tell how much of it was right.
 fn carries<B>(request: &Request<B>, token: &str) -> bool {
     let given = request.headers().get(header::AUTHORIZATION);
     let given = given.and_then(|value| value.to_str().ok()?.split_once(' '));

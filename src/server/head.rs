@@ -1,4 +1,4 @@
-//! Heads of HTTP/1: a request's out of bytes, a response's into them (RFC 9112).
+//! Heads of HTTP/1: parses a request's, writes a response's (RFC 9112).
 
 use std::{cell::RefCell, mem::MaybeUninit, time::SystemTime};
 
@@ -12,30 +12,30 @@ pub(super) const BYTES: usize = 16 * 1024;
 /// The most fields of a head.
 const FIELDS: usize = 100;
 
-/// A request as far as it matters here. What it may have for a body is not read.
+/// A request, as far as it is used. Its body is not read.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) request: Request<()>,
-    /// Whether the client would go on with the connection.
+    /// Whether the client wants to keep the connection.
     pub(super) keeps: bool,
-    /// Whether a body follows: then nobody can tell where the next request begins.
+    /// Whether a body follows; then it is unknown where the next request begins.
     pub(super) bodied: bool,
 }
 
-/// Why a head is none: what to answer before the connection ends.
+/// The answer to a malformed head; the connection then ends.
 pub(super) type Refusal = (StatusCode, Error);
 
-/// Takes the head of a request off what came; `None` while it is not whole.
+/// Takes a request's head off the bytes that came; `None` while it is not complete.
 ///
 /// # Errors
-/// When it is none, or larger than is read.
+/// When it is malformed, or too large.
 pub(super) fn take(came: &mut BytesMut) -> Result<Option<Asked>, Refusal> {
     let empty = came.iter().take_while(|byte| b"\r\n".contains(byte)).count();
     came.advance(empty);
     match end(came) {
         Some(end) if end <= BYTES => read(came.split_to(end)).map(Some),
         None if came.len() < BYTES => {
-            // What cannot become a request is refused at once, as the hello of TLS.
+            // Bytes that cannot become a request, such as a TLS hello, are refused at once.
             let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
             httparse::Request::new(&mut []).parse_with_uninit_headers(came, &mut fields).map_err(refusal)?;
             Ok(None)
@@ -44,7 +44,7 @@ pub(super) fn take(came: &mut BytesMut) -> Result<Option<Asked>, Refusal> {
     }
 }
 
-/// Where the first empty line ends.
+/// The end of the first empty line.
 fn end(came: &[u8]) -> Option<usize> {
     let mut line = 0;
     while let Some(length) = came[line..].iter().position(|byte| *byte == b'\n') {
@@ -108,7 +108,7 @@ fn malformed() -> Refusal {
     (StatusCode::BAD_REQUEST, error.remedy("send one, as RFC 9112 says; is the scheme right, http or https?"))
 }
 
-/// What is said to a client that closed its half within a head.
+/// The answer to a client that closed its half within a head.
 pub(super) fn unfinished() -> Refusal {
     let error = Error::new(Kind::Invalid, "the request ends within its head");
     (StatusCode::BAD_REQUEST, error.remedy("send all of it, and an empty line behind it"))
@@ -119,16 +119,16 @@ fn too_large() -> Refusal {
     (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Error::new(Kind::Invalid, message).remedy("send a smaller one"))
 }
 
-/// How the end of a response's body is told.
+/// How a client can tell the end of a response's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// There is none.
+    /// There is no body.
     Empty,
     /// By its length.
     Length,
     /// By the last chunk (RFC 9112 §7.1).
     Chunked,
-    /// By the end of the connection, as HTTP/1.0 has it.
+    /// By the end of the connection, as in HTTP/1.0.
     Close,
 }
 
@@ -164,7 +164,7 @@ fn line(text: &mut BytesMut, name: &str, value: &[u8]) {
     text.extend_from_slice(value);
 }
 
-/// The date of responses, written once a second by each thread.
+/// The current date for responses; each thread formats it once a second.
 struct Now {
     second: u64,
     text: String,
@@ -185,8 +185,8 @@ impl Now {
     }
 }
 
-/// Takes heads off these bytes as one piece and byte by byte, for the fuzz target: both are the
-/// same, and nothing panics.
+/// Parses these bytes at once and byte by byte, for the fuzz target: both must give the same, and
+/// nothing may panic.
 #[cfg(any(fuzzing, test))]
 pub(crate) fn fuzz_head(bytes: &[u8]) {
     let heads = |step: usize| {

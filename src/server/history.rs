@@ -1,4 +1,4 @@
-//! The last minutes, as small charts show them.
+//! The last minutes, for the operator's small charts.
 
 use std::{
     collections::VecDeque,
@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use crate::metrics::{Histogram, Metrics};
 
-/// Samples that are kept: with one each two seconds, five minutes.
+/// How many samples are kept: one every two seconds for five minutes.
 const SAMPLES: usize = 150;
-/// Samples are so far apart at least.
+/// The shortest time between two samples.
 const APART: Duration = Duration::from_secs(1);
 
-/// What was counted at one moment.
+/// The counters at one moment.
 #[derive(Debug)]
 struct Counted {
     at: Instant,
@@ -27,14 +27,14 @@ struct Counted {
 /// What happened between two moments.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Sample {
-    /// Streams under way, at its end.
+    /// Streams under way at its end.
     streams: u64,
-    /// Time to the first byte, in seconds: that of half of the requests, and of 99 of 100.
+    /// Seconds to the first byte: the median and the 99th percentile of the requests.
     p50: Option<f64>,
     p99: Option<f64>,
-    /// Bytes sent in a second.
+    /// Bytes sent per second.
     bytes: f64,
-    /// The share of chunks that were at hand; none where nobody asked for one.
+    /// The share of chunks that were at hand; `None` if none was asked for.
     hits: Option<f64>,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Takes a sample of what happened since the one before.
+    /// Takes a sample of what happened since the last one.
     pub(super) fn sample(&mut self, metrics: &Metrics) {
         let found = metrics.hits() + metrics.stale();
         let now = Counted {
@@ -93,7 +93,7 @@ impl History {
     }
 }
 
-/// Half and 99 of 100 of all that a histogram holds, in seconds.
+/// The median and the 99th percentile of a histogram, in seconds.
 pub(super) fn halves_and_most(histogram: &Histogram) -> (Option<f64>, Option<f64>) {
     let buckets = histogram.buckets();
     (histogram.quantile(&buckets, 0.5), histogram.quantile(&buckets, 0.99))

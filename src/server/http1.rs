@@ -1,8 +1,8 @@
 //! HTTP/1: one connection, one response after the other (RFC 9112).
 //!
-//! Heads are parsed by `httparse`. The rest is here and not hyper's, since it is the path of a warm
-//! chunk: as many chunks as the socket takes go out by one call of the kernel, and a wait for the
-//! client is one that can be timed.
+//! Heads are parsed by `httparse`. The rest is here and not hyper's, since every warm chunk takes
+//! this path: one system call sends as many chunks as the socket takes, and each wait for the
+//! client has a time limit.
 
 use std::{
     future::{Future, pending, poll_fn},
@@ -38,7 +38,7 @@ use crate::{
     web::{Body, problem, refusal},
 };
 
-/// What is read at a time.
+/// Bytes of one read.
 const READ: usize = 2 * 1024;
 /// Room for a head, and for the framing of many frames.
 const LEAD: usize = 1024;
@@ -54,8 +54,8 @@ pub(super) async fn serve(
     let mut watchdog = pin!(watch.expired(&config));
     let connection = Connection::new(io, Arc::clone(&watch));
     tokio::select! {
-        // In this order: what the watchdog lets the connection ask the kernel is asked in the same
-        // turn.
+        // In this order: the watchdog may let the connection ask the kernel, and the connection
+        // must do so in the same poll.
         biased;
         wait = &mut watchdog => match wait {
             Wait::Idle => {}
@@ -67,14 +67,14 @@ pub(super) async fn serve(
     }
 }
 
-/// Refuses a connection, without reading what was asked.
+/// Refuses a connection without reading its request.
 pub(super) async fn reject(stream: Transport, why: Error) {
     let watch = Watch::new(&Arc::default());
     let connection = Connection::new(Watched::new(stream, Arc::clone(&watch)), watch);
     let _ = timeout(2 * PATIENCE, connection.refuse(problem(why))).await;
 }
 
-/// Ends once the operator has a stream cut.
+/// Completes when the operator cuts the stream.
 pub(super) async fn cut(way: Option<Arc<Way>>) {
     match way {
         Some(way) => way.is_cut().await,
@@ -82,12 +82,12 @@ pub(super) async fn cut(way: Option<Arc<Way>>) {
     }
 }
 
-/// An answer on its way.
+/// An answer that is being sent.
 struct Answer {
-    /// Until its body has ended.
+    /// `None` once the body has ended.
     running: Option<(Body, Option<Permit>)>,
     framing: Framing,
-    /// What goes out before the next bytes of the body.
+    /// Bytes to send before the body's next bytes.
     lead: BytesMut,
     cut: bool,
 }
@@ -95,9 +95,9 @@ struct Answer {
 struct Connection<IO> {
     io: IO,
     watch: Arc<Watch>,
-    /// What the client sent and is not looked at yet; at most a head.
+    /// Bytes from the client that are not parsed yet; at most a head.
     came: BytesMut,
-    /// Whether the client has closed its half, so that no more comes.
+    /// Whether the client has closed its half, so that nothing more comes.
     closed: bool,
     outgoing: Outgoing,
 }
@@ -136,7 +136,7 @@ impl<IO: Socket> Connection<IO> {
         }
     }
 
-    /// Waits for an answer while its client does.
+    /// Waits for an answer as long as the client does.
     async fn wait<T>(&mut self, answer: impl Future<Output = T>) -> io::Result<T> {
         let mut answer = pin!(answer);
         let mut patience = None;
@@ -157,8 +157,8 @@ impl<IO: Socket> Connection<IO> {
         .await
     }
 
-    /// Waits for the next request; `None` when there is none to come, or the server is about to
-    /// stop. Who has just connected has a moment for the `first`.
+    /// Waits for the next request. `None` if none will come, or the server is about to stop; a new
+    /// connection still has a moment for its `first` request.
     async fn ask(
         &mut self,
         mut draining: Pin<&mut impl Future<Output = ()>>,
@@ -190,21 +190,21 @@ impl<IO: Socket> Connection<IO> {
         }
     }
 
-    /// Reads more of what the client sends; 0 at its end.
+    /// Reads more from the client; 0 at the end.
     async fn read(&mut self) -> io::Result<usize> {
         if self.came.capacity() - self.came.len() < READ / 4 {
             self.came.reserve(READ);
         }
         let room = head::BYTES - self.came.len();
         match self.io.read_buf(&mut (&mut self.came).limit(room)).await {
-            // Over TLS: without a word, as many clients do.
+            // Over TLS many clients close without `close_notify`.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
             read => read,
         }
     }
 
-    /// Ready when the client has left. What it sends meanwhile waits for its turn, as far as there
-    /// is room; behind its end a read tells whether it has left since.
+    /// Ready when the client has left. Meanwhile its next requests are read, up to the size of a
+    /// head. After the client's FIN a failing read tells that it has left since.
     fn poll_left(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         while self.came.len() < head::BYTES {
             let read = pin!(self.read()).poll(context);
@@ -220,8 +220,8 @@ impl<IO: Socket> Connection<IO> {
         Poll::Pending
     }
 
-    /// Sends a response, and lets go of the permit once its body has ended; whether the connection
-    /// goes on behind it.
+    /// Sends a response, and drops the permit when its body has ended. Returns whether the
+    /// connection can be used again.
     async fn respond(
         &mut self,
         response: Response<Body>,
@@ -254,14 +254,14 @@ impl<IO: Socket> Connection<IO> {
 
         let mut answer = Answer { running: Some((body, permit)), framing, lead, cut: false };
 
-        // Where the end of the connection is the body's, the end of this process must not look like
-        // it.
+        // If the end of the connection is the end of the body, the end of this process must look
+        // different.
         let by_close = framing == Framing::Close;
         if by_close {
             ending::reset_at_close(self.io.transport(), true);
         }
 
-        // What goes out at once is over before an operator could see it.
+        // An answer that goes out at once would be over before the operator could see it.
         if let Poll::Ready(sent) = poll_fn(|context| Poll::Ready(self.poll_send(context, &mut answer))).await {
             sent?;
         } else {
@@ -322,13 +322,13 @@ impl<IO: Socket> Connection<IO> {
         left.map(Err)
     }
 
-    /// Answers what is no request, or nothing at all, and ends.
+    /// Answers a malformed request, or none, and ends the connection.
     async fn refuse(mut self, response: Response<Body>) -> io::Result<()> {
         self.respond(response, None, Version::HTTP_11, false, false).await?;
         self.finish().await
     }
 
-    /// Ends the connection behind its last answer.
+    /// Ends the connection after its last answer.
     async fn finish(mut self) -> io::Result<()> {
         self.watch.end(Wait::Head);
         ending::finish(&mut self.io).await

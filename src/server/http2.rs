@@ -1,7 +1,7 @@
 //! HTTP/2: one connection, many streams, and limits on each of them.
 //!
-//! It stands on `h2` itself: hyper waits for a client's window where nobody can time it, and cannot
-//! reset one stream that stalls.
+//! Built on `h2` directly: hyper waits for a client's window without a time limit, and cannot reset
+//! a single stream that stalls.
 
 use std::{
     future::{pending, poll_fn},
@@ -36,21 +36,24 @@ use super::{
 };
 use crate::{config::ServerConfig, metrics::Way, web::Body};
 
-/// What a client that knows the server speaks HTTP/2 begins with.
+/// The first bytes of a client that knows the server speaks HTTP/2.
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Streams of one connection at once.
+/// How many streams of one connection may be open at once.
 const STREAMS: u32 = 100;
-/// Bytes that may be sent to a server that reads no bodies: as few as the protocol allows.
+/// The window for clients' bytes, in bytes. The server reads no bodies, so it is as small as the
+/// protocol allows.
 const WINDOW: u32 = 65_535;
-/// Bytes of a request's body that are waited for before it is answered.
+/// How many bytes of a request's body are waited for before the request is answered.
 const PASSED_OVER: usize = 16 * 1024;
-/// Bytes of a stream that are lined up for the socket. They are the store's own, and not copied.
+/// How many bytes of a stream are lined up for the socket. They are the store's own memory, not
+/// copies.
 const LINED_UP: usize = 256 * 1024;
-/// Streams of which the client sent nonsense, or that it took back before they were looked at; one
-/// more ends the connection.
+/// How many streams a client may send malformed (`NONSENSE`), or reset before they are looked at
+/// (`TAKEN_BACK`); one more ends the connection.
 const NONSENSE: usize = 64;
 const TAKEN_BACK: usize = 20;
-/// What is lined up before a failure has so long to reach the socket; the reset would overtake it.
+/// How long bytes that were lined up before a failure have to reach the socket; the reset would
+/// overtake them.
 const FLUSH: Duration = Duration::from_millis(1);
 
 /// Serves a connection; ends as [`super::connection::serve`] says.
@@ -102,7 +105,7 @@ pub(super) async fn serve(
             () = until(|| io.is_closed()), if !*closed.borrow() => {
                 closed.send_replace(true);
             }
-            // Nobody is there to say more, and all is said.
+            // The client sends no more, and all answers are sent.
             () = until(|| io.is_closed() && is_sent(&io, &watch)), if open.streams.is_empty() => {
                 drop(open);
                 let _ = io.shutdown().await;
@@ -125,19 +128,19 @@ pub(super) async fn serve(
     }
 }
 
-/// Ready once something is so. Nobody tells it of that: it is looked at whenever the connection
-/// moves.
+/// Ready once `so` holds. Nothing wakes it for that: it is checked whenever the connection is
+/// polled.
 async fn until(so: impl Fn() -> bool) {
     poll_fn(|_| if so() { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
-/// Whether the socket has all that was written for it.
+/// Whether the socket has taken everything written for it.
 fn is_sent<IO: AsyncRead + AsyncWrite + Unpin>(io: &Coalesced<IO>, watch: &Watch) -> bool {
     io.is_sent() && !watch.lasts(Wait::Socket)
 }
 
-/// The streams under way. When it is dropped, however that comes, it notes whether they or their
-/// last bytes are owed.
+/// The streams under way. On drop, in every case, it notes whether they or their last bytes are
+/// owed.
 struct Open<IO: AsyncRead + AsyncWrite + Unpin> {
     streams: JoinSet<()>,
     io: Coalesced<IO>,
@@ -164,16 +167,16 @@ fn settings() -> Builder {
     builder
 }
 
-/// How fast a client takes a stream, while it is waited for.
+/// How fast a client takes a stream while the server waits for it.
 #[derive(Default)]
 struct Pace {
     waited: Duration,
     taken: u64,
-    /// Where it is told why a stream ends.
+    /// Where it is noted why a stream ends.
     under_way: Option<Arc<Way>>,
 }
 
-/// What one stream needs of its connection.
+/// What a stream needs from its connection.
 struct Stream {
     peer: Peer,
     config: Arc<ServerConfig>,
@@ -183,12 +186,12 @@ struct Stream {
 }
 
 impl Stream {
-    /// Answers a request. Nothing is returned: whatever goes wrong, the client sees it as a reset
-    /// of the stream.
+    /// Answers a request. There is no error to return: the client sees every failure as a reset of
+    /// the stream.
     async fn answer(self, site: Arc<Site>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let bodiless = request.method() == Method::HEAD;
         let (head, rest) = request.into_parts();
-        // Together: whoever lets the server wait has a place among the streams, or none.
+        // Joined, so that a client that is slow to end its request keeps its permit meanwhile.
         let answered = async {
             tokio::join!(
                 site.answer(Request::from_parts(head, ()), self.peer, &self.watch),
@@ -198,8 +201,8 @@ impl Stream {
 
         let (response, _permit) = tokio::select! {
             biased;
-            // A client that takes longer for its request has its answer all the same, and one that
-            // asked wrongly needs none.
+            // A client that is too slow to end its request is answered all the same. One whose
+            // request is malformed gets no answer.
             (answer, passed) = answered => match passed {
                 Ok(Err(_)) => return,
                 _ => answer,
@@ -238,7 +241,7 @@ impl Stream {
         }
     }
 
-    /// Sends a body as fast as its client takes it, and to its end, or resets the stream.
+    /// Sends a body to its end, as fast as the client takes it, or resets the stream.
     async fn send(&self, mut body: Body, way: &mut SendStream<Bytes>) {
         let mut pace = Pace { under_way: body.under_way(), ..Pace::default() };
         let mut closed = pin!(is_closed(self.closed.clone()));
@@ -277,7 +280,7 @@ impl Stream {
         }
     }
 
-    /// Sends bytes piece by piece, as there is room; false when the stream is over.
+    /// Sends bytes piece by piece, as the client's window allows; false when the stream is over.
     async fn send_bytes(&self, mut bytes: Bytes, last: bool, pace: &mut Pace, way: &mut SendStream<Bytes>) -> bool {
         let stall = self.config.stall_timeout;
         while !bytes.is_empty() {
@@ -293,7 +296,7 @@ impl Stream {
             if pace.waited >= stall || room == 0 {
                 let slow =
                     room == 0 || (pace.taken as f64) < self.config.minimum_rate as f64 * pace.waited.as_secs_f64();
-                // Where the socket is full, what the connection takes is watched there.
+                // If the socket is full, the watchdog of the connection decides.
                 if slow && !self.watch.lasts(Wait::Socket) {
                     tracing::info!(peer = %self.peer.address, "a stream was not taken for too long and is reset");
                     pace.under_way.iter().for_each(|under_way| under_way.stalls());
@@ -312,7 +315,7 @@ impl Stream {
     }
 }
 
-/// Ends when the client has closed its half.
+/// Completes when the client has closed its half.
 async fn is_closed(mut closed: signal::Receiver<bool>) {
     if closed.wait_for(|closed| *closed).await.is_err() {
         // The connection is over, and this stream with it.
@@ -320,17 +323,18 @@ async fn is_closed(mut closed: signal::Receiver<bool>) {
     }
 }
 
-/// Ends when a client that has closed its half has waited for long enough.
+/// Completes when a client that has closed its half has waited long enough.
 async fn forsaken(closed: signal::Receiver<bool>) {
     is_closed(closed).await;
     sleep(PATIENCE).await;
 }
 
-/// Waits for the end of a request, or for so many bytes of its body, which nobody reads: only the
-/// end shows whether it is well-formed (RFC 9113 §8.1.1). What came is given back to the windows.
+/// Waits for the end of a request, or for [`PASSED_OVER`] bytes of its body, which nobody reads.
+/// Only the end shows whether it is well-formed (RFC 9113 §8.1.1). The bytes are given back to the
+/// windows.
 ///
 /// # Errors
-/// Where it is not, and h2 has reset its stream; where the client took it back.
+/// If it is malformed, and h2 has reset its stream; or if the client has reset it.
 async fn pass_over(mut rest: RecvStream) -> Result<(), h2::Error> {
     let mut left = PASSED_OVER;
     while !rest.is_end_stream() {

@@ -1,5 +1,4 @@
-//! The socket that a server listens at: made here, or inherited from the supervisor that started
-//! the process.
+//! The listening socket: made here, or inherited from the supervisor that started the process.
 
 use std::{
     fs::{self, Metadata, Permissions},
@@ -24,16 +23,16 @@ use crate::config::Listen;
 
 const BACKLOG: i32 = 4096;
 
-/// A socket that listens already, as systemd hands it to a service that it starts.
+/// A socket that is listening already, as systemd hands it to a service.
 #[derive(Debug)]
 pub(crate) enum Inherited {
-    /// An address of the internet.
+    /// An Internet socket.
     Tcp(StdTcpListener),
-    /// A Unix socket. Its file is the supervisor's, and stays when the server ends.
+    /// A Unix socket. Its file belongs to the supervisor, and stays when the server ends.
     Unix(StdUnixListener),
 }
 
-/// A socket with an address, to which nobody can connect yet.
+/// A socket bound to an address, but not listening yet.
 pub(super) struct Bound {
     socket: Socket,
     listens: Listen,
@@ -43,7 +42,7 @@ pub(super) struct Bound {
 
 impl Bound {
     /// # Errors
-    /// When nobody can listen there.
+    /// When the address cannot be bound.
     pub(super) fn at(listen: &Listen) -> io::Result<Bound> {
         match listen {
             Listen::Ip(address) => {
@@ -56,8 +55,8 @@ impl Bound {
             Listen::Unix { path, mode } => {
                 make_room(path)?;
                 let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-                // The file is born with no more than this; the umask may take some of it, so it is
-                // said again.
+                // The file is created with at most this mode. The umask may remove some bits, so
+                // the mode is set again below.
                 fchmod(&socket, Mode::from_raw_mode(*mode))?;
                 socket.bind(&SockAddr::unix(path)?)?;
                 let file = SocketFile::of(path)?;
@@ -106,10 +105,10 @@ fn local_address(socket: &Socket) -> io::Result<Listen> {
     ip().or_else(unix).ok_or_else(|| io::Error::other("the socket has neither an address of the internet nor a file"))
 }
 
-/// Takes the file of a socket away that nobody listens at, as a server that was killed leaves it.
+/// Removes the file of a socket without a listener, which a killed server leaves behind.
 ///
 /// # Errors
-/// When somebody listens there, or the file is none of a socket.
+/// When a process listens there, or the file is no socket.
 fn make_room(path: &Path) -> io::Result<()> {
     let there = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -121,7 +120,7 @@ fn make_room(path: &Path) -> io::Result<()> {
     }
 
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // A full queue would be waited for, and tells as much: somebody listens.
+    // A full queue would block; it also shows that a process listens.
     socket.set_nonblocking(true)?;
     match socket.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
@@ -131,7 +130,7 @@ fn make_room(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The file of a socket, gone when it is dropped, unless another has taken its place.
+/// The file of a socket; removed on drop, unless another has taken its place.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
@@ -158,18 +157,18 @@ fn marks(there: &Metadata) -> (u64, u64) {
     (there.dev(), there.ino())
 }
 
-/// Where connections come from.
+/// Accepts connections.
 pub(super) enum Listener {
     Tcp(TcpListener),
     Unix {
         listener: UnixListener,
-        /// Gone with the listener.
+        /// Removed with the listener.
         _file: Option<SocketFile>,
     },
 }
 
 impl Listener {
-    /// The next connection. Cancel safe: a connection is lost to nobody.
+    /// The next connection. Cancel safe: no connection is lost.
     pub(super) async fn accept(&self) -> io::Result<(Transport, Remote)> {
         match self {
             Listener::Tcp(listener) => {

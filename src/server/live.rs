@@ -1,4 +1,4 @@
-//! What a listener serves with, and how that is replaced while connections go on.
+//! The site that a listener serves, and how a reload replaces it while connections go on.
 
 use std::{
     io,
@@ -15,7 +15,7 @@ use crate::{
     web::Chunkflow,
 };
 
-/// The site of the moment.
+/// The current site.
 pub(super) struct Live {
     pub(super) shared: Arc<Shared>,
     site: RwLock<Arc<Site>>,
@@ -37,9 +37,9 @@ impl Live {
 
 /// Gives a running server another configuration.
 ///
-/// Requests that come from then on get it, on old connections too; streams under way end with what
-/// they began with. The address stays, whatever the new configuration says, and a connection keeps
-/// the time limits that it began with.
+/// From then on requests get the new one, on old connections too. Streams under way end with the
+/// old one. The listener's address does not change, even if the new configuration has another, and
+/// a connection keeps the time limits that it began with.
 #[derive(Clone)]
 pub struct Reload(pub(super) Arc<Live>);
 
@@ -47,7 +47,7 @@ impl Reload {
     /// For the public listener.
     ///
     /// # Errors
-    /// When the certificate is of no use.
+    /// When the certificate cannot be used.
     pub fn prepare(&self, config: ServerConfig, chunkflow: Chunkflow) -> io::Result<Prepared> {
         let site = Site::new(chunkflow, config, Audience::Public, &self.0.shared)?;
         Ok(Prepared { live: Arc::clone(&self.0), site })
@@ -56,15 +56,15 @@ impl Reload {
     /// For the operator's listener.
     ///
     /// # Errors
-    /// When it would be without a token where the listener is bound beyond loopback.
+    /// When there would be no token though the listener is bound beyond loopback.
     pub fn prepare_admin(&self, admin: &AdminConfig, chunkflow: Chunkflow) -> io::Result<Prepared> {
         let site = Site::for_operator(chunkflow, admin, &self.0.shared)?;
         Ok(Prepared { live: Arc::clone(&self.0), site })
     }
 }
 
-/// A configuration that is right and serves nobody yet: of several listeners all are prepared
-/// before the first takes over.
+/// A valid configuration that does not serve yet: with several listeners, all are prepared before
+/// the first one switches.
 #[must_use]
 pub struct Prepared {
     live: Arc<Live>,
@@ -72,7 +72,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Serves with it from now on.
+    /// From now on requests are served with it.
     pub fn take_over(self) {
         self.live.replace(self.site);
     }

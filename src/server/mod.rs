@@ -1,4 +1,4 @@
-//! The server: an accept loop of its own, with a bound on everything.
+//! The server: its own accept loop, with a bound on everything.
 
 mod access;
 mod admin;
@@ -64,30 +64,30 @@ pub use crate::config::{
 };
 use crate::web::Chunkflow;
 
-/// After an accept that failed for want of something (files, memory), others get time to give it
-/// back.
+/// The pause after a failed accept for want of files or memory, in which other connections may free
+/// some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Bytes that the kernel holds for a connection and has not sent. With less than a few writes, it
-/// costs throughput.
+/// How many unsent bytes the kernel may hold for a connection. Less than a few writes would cost
+/// throughput.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 1024 * 1024;
-/// The congestion control that every Linux has and lets everybody choose (tcp(7)): it sends as soon
-/// as the window allows, where `bbr` waits.
+/// A congestion control that every Linux has and allows everybody to use (tcp(7)). It sends as soon
+/// as the window allows; `bbr` waits.
 #[cfg(target_os = "linux")]
 const WITHIN: &[u8] = b"reno";
-/// How long a server that is told to stop goes on to say that it is not ready, before nobody can
-/// ask any more.
+/// How long a stopping server still answers that it is not ready, before it closes its listener.
 const NOTICE: Duration = Duration::from_millis(500);
-/// That connections cannot be accepted is said so often: clients must not fill the log.
+/// The shortest time between two complaints about failed accepts, so that clients cannot fill the
+/// log.
 const COMPLAIN: Duration = Duration::from_secs(10);
 
-/// A server that listens; [`run`](Server::run) makes it serve.
+/// A listening server; [`run`](Server::run) makes it serve.
 pub struct Server {
     listener: Listener,
     live: Arc<Live>,
 }
 
-/// Tells a server to stop, or to stop at once.
+/// Tells a server to drain, or to stop at once.
 #[derive(Clone, Debug)]
 pub struct Shutdown(signal::Sender<Stage>);
 
@@ -105,17 +105,17 @@ impl Default for Shutdown {
 }
 
 impl Shutdown {
-    /// No new streams from now on; the running ones may go on for the configured time.
+    /// From now on no new streams; running ones may go on for the configured time.
     pub fn drain(&self) {
         self.0.send_if_modified(|stage| std::mem::replace(stage, (*stage).max(Stage::Draining)) == Stage::Serving);
     }
 
-    /// Cuts what still runs.
+    /// Cuts all streams that still run.
     pub fn stop(&self) {
         self.0.send_replace(Stage::Stopped);
     }
 
-    /// Ends once it is told to stop.
+    /// Completes when the server is told to stop.
     pub fn told(&self) -> impl Future<Output = ()> + use<> {
         self.reached(Stage::Draining)
     }
@@ -123,7 +123,7 @@ impl Shutdown {
     fn reached(&self, stage: Stage) -> impl Future<Output = ()> + use<> {
         let mut receiver = self.0.subscribe();
         async move {
-            // The sender lives in the server, so this waits for as long as the server does.
+            // The sender lives as long as the server, so this does not end early.
             let _ = receiver.wait_for(|now| *now >= stage).await;
         }
     }
@@ -134,14 +134,13 @@ impl Server {
     /// [`address`](Server::address).
     ///
     /// # Errors
-    /// When the address cannot be listened at, or the certificate is of no use. Needs a tokio
-    /// runtime.
+    /// When the address cannot be bound, or the certificate cannot be used. Needs a tokio runtime.
     pub fn bind(config: ServerConfig, chunkflow: Chunkflow) -> io::Result<Server> {
         let bound = Bound::at(&config.listen)?;
         Server::at(bound, config, chunkflow)
     }
 
-    /// Listens at a socket that is open already, as systemd hands it to a service that it starts.
+    /// Listens at a socket that is open already, as systemd hands it to a service.
     ///
     /// # Errors
     /// As [`bind`](Server::bind).
@@ -156,10 +155,10 @@ impl Server {
         Server::listen(bound, shared, site)
     }
 
-    /// Listens for the operator: `/metrics`.
+    /// Listens for the operator.
     ///
     /// # Errors
-    /// As [`bind`](Server::bind); and when there is no token where the socket is bound beyond
+    /// As [`bind`](Server::bind); also when there is no token though the socket is bound beyond
     /// loopback.
     pub fn bind_admin(admin: AdminConfig, chunkflow: Chunkflow) -> io::Result<Server> {
         let bound = Bound::at(&admin.listen)?;
@@ -185,27 +184,27 @@ impl Server {
         Ok(Server { listener: bound.listen()?, live: Live::new(shared, site) })
     }
 
-    /// Where it listens.
+    /// Its listening address.
     pub fn listens(&self) -> &Listen {
         &self.live.shared.listens
     }
 
-    /// The address of the internet where it listens; `None` at a Unix socket.
+    /// Its Internet address; `None` for a Unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
         self.live.shared.listens.ip()
     }
 
-    /// What gives it another configuration while it runs.
+    /// A handle to give it another configuration while it runs.
     pub fn reload(&self) -> Reload {
         Reload(Arc::clone(&self.live))
     }
 
-    /// Has `POST /reload` on the operator's listener ask for the configuration to be read again.
+    /// Makes `POST /reload` on the operator's listener ask for a reload of the configuration.
     pub fn ask_for_reloads(&self, reloads: Reloads) {
         let _ = self.live.shared.reloads.set(reloads);
     }
 
-    /// Serves until `shutdown` says otherwise, and returns when every connection has ended.
+    /// Serves until `shutdown` says to stop. Returns when every connection has ended.
     ///
     /// Dropping the future cuts every connection.
     pub async fn run(self, shutdown: Shutdown) {
@@ -222,7 +221,8 @@ impl Server {
                 Some(_) = connections.join_next(), if !connections.is_empty() => continue,
                 () = &mut following => unreachable!("it goes on for ever"),
                 () = &mut draining, if last_call.is_none() => {
-                    // Whoever balances load sees it first; new streams are refused meanwhile.
+                    // Load balancers see that the server is not ready before it stops to listen;
+                    // new streams are refused meanwhile.
                     live.shared.ready.store(false, Ordering::Relaxed);
                     last_call = Some(Instant::now() + NOTICE);
                     continue;
@@ -261,7 +261,7 @@ impl Server {
                         serving.await;
                     });
                 }
-                // There is nobody to tell before a handshake.
+                // Before a TLS handshake no answer can be sent.
                 Err(_) if site.tls.is_some() => {}
                 Err(error) => {
                     if let Ok(turn) = Arc::clone(&rejections).try_acquire_owned() {
@@ -279,7 +279,7 @@ impl Server {
         let began = Instant::now();
         let drained = async { while connections.join_next().await.is_some() {} };
         tokio::select! {
-            // Where there are none, nothing is cut.
+            // First, so that with no connection left nothing is said to be cut.
             biased;
             () = drained => return,
             () = tokio::time::sleep(live.site().config.drain) => {}
@@ -293,7 +293,7 @@ impl Server {
     }
 }
 
-/// Looks now and then whether the certificate has changed, and takes samples for the operator's
+/// From time to time checks the certificate for changes, and takes samples for the operator's
 /// charts.
 async fn follow(live: &Live) {
     loop {
@@ -307,7 +307,7 @@ async fn follow(live: &Live) {
     }
 }
 
-/// Errors of one connection that was gone before it was accepted.
+/// Errors of a connection that its client closed before it was accepted.
 fn is_the_clients(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -316,20 +316,20 @@ fn is_the_clients(error: &io::Error) -> bool {
 }
 
 fn prepare(stream: &TcpStream, peer: SocketAddr, config: &ServerConfig) {
-    // Without it a receiver that delays its acknowledgements sees gaps of 40 ms.
+    // Without this, a receiver that delays its acknowledgements would see gaps of 40 ms.
     let _ = stream.set_nodelay(true);
     #[cfg(target_os = "linux")]
     {
         let socket = SockRef::from(stream);
-        // A peer that vanished is noticed even while nothing is read from it; the watchdog comes
-        // first.
+        // Notices a vanished peer even while nothing is read from it. The watchdog's limit is
+        // shorter.
         let _ = socket.set_tcp_user_timeout(Some(config.stall_timeout * 2));
-        // A client that takes little holds little: what the kernel keeps beyond what is on its way
-        // to the client. It also makes a slow client's progress visible in small steps. The window,
-        // and so the speed over long distances, stays the kernel's affair.
+        // A slow client holds little memory: only what the kernel keeps beyond the bytes in flight.
+        // It also makes a slow client's progress visible in small steps. The window, and so the
+        // speed over long distances, remains the kernel's choice.
         let _ = socket.set_tcp_notsent_lowat(UNSENT);
-        // Within one machine, as to a proxy on it, there is no congestion; what `bbr` waits for it
-        // costs half of the speed.
+        // Within one machine, as to a proxy on it, there is no congestion. There the pauses of
+        // `bbr` would halve the speed.
         if stream.local_addr().is_ok_and(|own| on_one_machine(own.ip(), peer.ip())) {
             let _ = socket.set_tcp_congestion(WITHIN);
         }
@@ -339,7 +339,7 @@ fn prepare(stream: &TcpStream, peer: SocketAddr, config: &ServerConfig) {
     let _ = (config, peer);
 }
 
-/// Whether both ends of a connection are surely on one machine.
+/// Whether both ends of a connection are certainly on one machine.
 #[cfg(target_os = "linux")]
 fn on_one_machine(own: IpAddr, peer: IpAddr) -> bool {
     let own = own.to_canonical();

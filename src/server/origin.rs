@@ -1,4 +1,4 @@
-//! Which host a request is for, and what its absolute links begin with.
+//! The host that a request is for, and the beginning of its absolute links.
 
 use std::{
     borrow::Cow,
@@ -16,17 +16,17 @@ use crate::{
     web::{is_host, named},
 };
 
-/// Who is connected.
+/// The other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Remote {
-    /// From this address.
+    /// An address.
     Ip(SocketAddr),
-    /// Through a Unix socket.
+    /// A Unix socket.
     Unix,
 }
 
 impl Remote {
-    /// The address that requests count for: a peer at a Unix socket is on this machine.
+    /// The address that its requests count for. A peer at a Unix socket counts as this machine.
     pub(super) fn ip(self) -> IpAddr {
         match self {
             Remote::Ip(address) => address.ip(),
@@ -44,25 +44,25 @@ impl fmt::Display for Remote {
     }
 }
 
-/// Who asks, and whether over TLS.
+/// The other end of a connection, and whether it uses TLS.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer {
     pub(super) address: Remote,
     pub(super) secure: bool,
 }
 
-/// The hosts that are allowed, and the peers that are believed.
+/// The allowed hosts, and the peers whose forwarded fields are believed.
 #[derive(Debug)]
 pub(super) struct Hosts {
-    /// `None`: all.
+    /// `None`: all hosts.
     allowed: Option<Vec<String>>,
     public_url: Option<String>,
     trusted: Vec<IpNet>,
     trusts_unix: bool,
     own: String,
     port: u16,
-    /// Whether nobody named hosts: then loopback's names are allowed too, and every port, since
-    /// ports may be mapped.
+    /// Whether the configuration names no hosts. Then loopback names are allowed too, with every
+    /// port, since ports may be mapped.
     any_port: bool,
 }
 
@@ -86,8 +86,8 @@ impl Hosts {
         }
     }
 
-    /// Checks the host that a request [names](host); says what its absolute links begin with:
-    /// scheme and host.
+    /// Checks the host that a request [names](host). Returns the scheme and host that its absolute
+    /// links begin with.
     pub(super) fn check<'a, B>(
         &'a self,
         named: Option<&'a str>,
@@ -98,7 +98,7 @@ impl Hosts {
         let asked = if trusted { Asked::read(request.headers()) } else { Asked::default() };
         let host = match asked.host.or(named.map(Cow::Borrowed)).map(lower_case) {
             Some(host) if is_host(&host) => host,
-            // HTTP/1.0 does not demand one.
+            // HTTP/1.0 does not require a host.
             None if request.version() < Version::HTTP_11 => Cow::Borrowed(&*self.own),
             _ => return Err(no_host()),
         };
@@ -120,16 +120,15 @@ impl Hosts {
         Ok(self.public_url.as_deref().map_or_else(|| Cow::Owned([scheme, "://", &host].concat()), Cow::Borrowed))
     }
 
-    /// The address that a request counts for: the farthest one that is vouched for. That is the
-    /// peer's; or, where the peer is a trusted proxy, the one that it names, and so on as long as
-    /// the named one is trusted too. A proxy that names nobody stands for its clients itself.
+    /// The address that a request counts for: the farthest one that is vouched for. A peer vouches
+    /// for itself; a trusted proxy also for the address that it names, and so on while the named
+    /// address is trusted too. A proxy that names no client counts as the client.
     pub(super) fn client<B>(&self, request: &Request<B>, peer: Remote) -> IpAddr {
         let mut client = peer.ip().to_canonical();
         if !self.believes(peer) {
             return client;
         }
-        // From the last hop back; all that stands before the first that is not trusted may be made
-        // up.
+        // From the last hop back. Entries before the first hop that is not trusted may be made up.
         for hop in hops(request.headers()).into_iter().rev() {
             let Some(hop) = hop else { break };
             client = hop.to_canonical();
@@ -140,7 +139,7 @@ impl Hosts {
         client
     }
 
-    /// Whether what a peer says of its client is believed.
+    /// Whether a peer's forwarded fields are believed.
     pub(super) fn believes(&self, peer: Remote) -> bool {
         match peer {
             Remote::Ip(address) => self.trusts(address.ip()),
@@ -158,11 +157,11 @@ fn lower_case(text: Cow<'_, str>) -> Cow<'_, str> {
     if text.bytes().any(|byte| byte.is_ascii_uppercase()) { text.to_ascii_lowercase().into() } else { text }
 }
 
-/// The host that a request names, by its line or its one `Host` field.
+/// The host of a request, from its line or its one `Host` field.
 ///
 /// # Errors
-/// When it names no right one, or two; when HTTP/1.1 leaves the field out, which it may never (RFC
-/// 9112 §3.2).
+/// When it is malformed, or there are two; when HTTP/1.1 leaves the field out, which it never may
+/// (RFC 9112 §3.2).
 pub(super) fn host<B>(request: &Request<B>) -> Result<Option<&str>> {
     let named = named(request)?;
     if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
@@ -175,7 +174,7 @@ fn no_host() -> Error {
     Error::new(Kind::Invalid, "the request names no right host").remedy("send one `Host` header with a host name")
 }
 
-/// Whether a host's name, without a port, is always this machine's.
+/// Whether a host name, without a port, always means this machine.
 fn is_loopback(name: &str) -> bool {
     let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
     name == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
@@ -188,8 +187,8 @@ fn host_of(ip: IpAddr) -> String {
     }
 }
 
-/// A host without its port, and the port; what is no port stays with the host, and so matches
-/// nothing.
+/// A host without its port, and the port. A port that is no number stays with the host, which then
+/// matches nothing.
 fn split_port(host: &str) -> (&str, Option<u16>) {
     match host.rsplit_once(':').map(|(name, port)| (name, port.parse())) {
         Some((name, Ok(port))) => (name, Some(port)),
@@ -273,7 +272,7 @@ mod tests {
             ([10, 0, 0, 1], "x-forwarded-for", "::ffff:198.51.100.7", "198.51.100.7"),
             ([10, 0, 0, 1], "forwarded", "for=1.1.1.1, for=\"[2001:db8::1]:4711\";proto=https", "2001:db8::1"),
             ([10, 0, 0, 1], "forwarded", "for=1.1.1.1, for=\"198.51.100.7:_a\";x=\",for=1.1.1.1\"", "198.51.100.7"),
-            // Those who name nobody stand for their clients themselves.
+            // A proxy that names no client counts as the client.
             ([10, 0, 0, 1], "forwarded", "for=unknown", "10.0.0.1"),
             ([10, 0, 0, 1], "forwarded", "for=1.1.1.1, for=_hidden, for=10.0.0.2", "10.0.0.2"),
             ([10, 0, 0, 1], "forwarded", "for=\"1.1.1.1, for=198.51.100.7", "10.0.0.1"),

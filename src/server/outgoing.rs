@@ -1,4 +1,4 @@
-//! What is on its way to a socket: a body's frames, not copied, and the framing between them.
+//! Bytes on their way to a socket: a body's frames, not copied, and the framing between them.
 
 use std::{
     collections::VecDeque,
@@ -18,14 +18,14 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// Bytes of one write, about. Fewer cost more calls of the kernel, and turns between it and the
-/// client; with more, a client that stalls would hold more.
+/// Roughly the bytes of one write. With fewer there are more system calls, and more switches
+/// between the server and its client; with more, a stalled client would hold more memory.
 const WRITE: usize = 512 * 1024;
-/// Bytes that are lined up for a client that takes less.
+/// How many bytes are lined up for a slow client.
 const LEAST: usize = 128 * 1024;
-/// As many bytes are copied: a buffer of its own costs the kernel more.
+/// Frames of up to this many bytes are copied: one more buffer costs the kernel more.
 const SMALL: usize = 256;
-/// Buffers of one write.
+/// How many buffers one write may have.
 const SLICES: usize = 64;
 
 impl Socket for Box<TlsStream<Watched>> {
@@ -48,8 +48,8 @@ impl Socket for Watched {
 pub(super) struct Outgoing {
     queue: VecDeque<Bytes>,
     bytes: usize,
-    /// As many bytes are lined up, and one frame: after a write that the socket did not take whole,
-    /// no more than twice what it took.
+    /// How many bytes are lined up, plus one frame. After a write that the socket did not take
+    /// whole: at most twice what it took.
     room: usize,
 }
 
@@ -62,9 +62,9 @@ impl Outgoing {
         self.queue.is_empty()
     }
 
-    /// Lines up what a body has at hand behind `lead`, each frame as a chunk where it goes out in
-    /// chunks: some clients look at a chunk only when all of it is there. Says how the body ended,
-    /// once it has.
+    /// Lines up the frames that a body has at hand, behind `lead`. In chunked framing each frame is
+    /// one chunk: some clients look at a chunk only when it is complete. Returns how the body
+    /// ended, once it has.
     pub(super) fn gather(
         &mut self,
         context: &mut Context<'_>,
@@ -112,8 +112,8 @@ impl Outgoing {
         ended
     }
 
-    /// Lines up these bytes, if there are any. No copy: many leads share one buffer, which is used
-    /// again once they are written.
+    /// Lines up these bytes, if there are any, without a copy: many leads share one buffer, which
+    /// is used again once they are written.
     fn push(&mut self, lead: &mut BytesMut) {
         if !lead.is_empty() {
             self.bytes += lead.len();
@@ -124,7 +124,7 @@ impl Outgoing {
     /// Writes as much as the socket takes at once.
     pub(super) fn poll_write(&mut self, io: &mut impl Socket, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut slices = [IoSlice::new(&[]); SLICES];
-        // Whole segments, where more is to follow: the rest of one would go out by itself.
+        // If more follows, only whole segments: the rest would be sent as a segment of its own.
         let segment = if self.bytes > WRITE { io.segment().clamp(1, WRITE) } else { 1 };
         let mut count = 0;
         let mut left = WRITE / segment * segment;
@@ -159,8 +159,8 @@ impl Outgoing {
     }
 }
 
-/// Appends the line that begins a chunk of so many bytes (RFC 9112 §7.1). By hand: `write!` was a
-/// sixth of what a long list costs above the kernel.
+/// Appends the line that begins a chunk of this many bytes (RFC 9112 §7.1). Written by hand:
+/// `write!` took a sixth of a long list's time outside the kernel.
 fn write_size(lead: &mut BytesMut, bytes: usize) {
     let digits = (usize::BITS - bytes.leading_zeros()).div_ceil(4).max(1) as usize;
     let mut line = [0; usize::BITS as usize / 4 + 2];
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
     use crate::error::Kind;
 
-    /// A body of these frames; `None`: the next one is not there yet.
+    /// A body of these frames; `None`: the next one is not ready yet.
     struct Frames(VecDeque<Option<Result<Bytes>>>);
 
     impl Body for Frames {
@@ -198,8 +198,8 @@ mod tests {
         }
     }
 
-    /// A socket that takes so many bytes at a time, over and over; 0: none now. It notes what it
-    /// was given and what it took.
+    /// A socket that takes these numbers of bytes, over and over; 0: none now. It notes what it was
+    /// given and what it took.
     struct Taking(Vec<usize>, Vec<u8>, Vec<(usize, usize)>);
 
     impl Taking {
@@ -251,7 +251,7 @@ mod tests {
         }
     }
 
-    /// Sends a body to its end as a connection does; whether it ended well.
+    /// Sends a body to its end as a connection does. Returns whether it ended well.
     fn send(mut body: Frames, framing: Framing, lead: &str, socket: &mut Taking) -> bool {
         let mut outgoing = Outgoing::new();
         let mut lead = BytesMut::from(lead);
@@ -269,7 +269,7 @@ mod tests {
         ended.is_some_and(|ended| ended.is_ok())
     }
 
-    /// What a body in chunks decodes to, and whether its last chunk is there.
+    /// Decodes a chunked body. Returns whether its last chunk is there, too.
     fn decoded(mut bytes: &[u8]) -> (Vec<u8>, bool) {
         let mut body = vec![];
         while let Some(end) = bytes.windows(2).position(|two| two == b"\r\n") {

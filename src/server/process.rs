@@ -1,4 +1,4 @@
-//! What is known of the process, by the names that every client library of Prometheus has for it.
+//! Metrics of the process, by the names that every Prometheus client library uses.
 //!
 //! <https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>
 
@@ -6,19 +6,19 @@ use std::{fs, str::FromStr};
 
 use crate::metrics::Exposition;
 
-/// Ticks of a second in `/proc/PID/stat`: Linux has told programs 100 since 2.4, also where the
+/// Ticks per second in `/proc/PID/stat`. Since 2.4 Linux reports 100 to programs, even if the
 /// kernel itself ticks faster.
 const TICKS: f64 = 100.0;
 
-/// Writes the build and the process: what the system does not tell is left out.
+/// Writes the metrics of the build and the process, without those that the system does not tell.
 pub(super) fn expose(to: &mut Exposition) {
     to.gauges("chunkflow_build_info", "The version that runs; always 1");
     to.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
 
     let stat = read("self/stat");
-    // Behind the name, which may hold anything, in parentheses.
+    // The name is in parentheses and may hold anything, so the fields after it are read.
     let fields: Vec<&str> = stat.rsplit_once(')').map_or(vec![], |(_, rest)| rest.split_whitespace().collect());
-    // By their numbers in proc(5), of which the first behind the name is 3.
+    // By their numbers in proc(5); the first field after the name is number 3.
     let field = |number: usize| fields.get(number - 3).and_then(|text| f64::from_str(text).ok());
 
     if let (Some(user), Some(system)) = (field(14), field(15)) {
@@ -42,19 +42,19 @@ pub(super) fn expose(to: &mut Exposition) {
     }
 }
 
-/// A file below `/proc`; empty where there is none.
+/// A file below `/proc`; empty if there is none.
 fn read(file: &str) -> String {
     fs::read_to_string(format!("/proc/{file}")).unwrap_or_default()
 }
 
-/// The number that a line of `/proc/self/status` begins with behind its name.
+/// The number after this name in `/proc/self/status`.
 fn status(name: &str) -> Option<f64> {
     let status = read("self/status");
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// When a process began that did so many ticks after the system.
+/// When the process began, from the ticks between the system's start and its own.
 fn began(ticks: Option<f64>) -> Option<f64> {
     let stat = read("stat");
     let booted: f64 = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
@@ -62,7 +62,7 @@ fn began(ticks: Option<f64>) -> Option<f64> {
 }
 
 fn open_files() -> Option<f64> {
-    // The folder that is read is one of them.
+    // Without the one for the folder that is being read.
     Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as f64)
 }
 

@@ -1,4 +1,4 @@
-//! Whether a server lives (`/healthz`), and whether it is to be sent requests (`/readyz`).
+//! Whether a server is alive (`/healthz`), and whether it should get requests (`/readyz`).
 
 use http::{Request, Response, StatusCode};
 use serde::Serialize;
@@ -11,12 +11,12 @@ struct Health<'a> {
     /// Lists whose database has not answered yet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     away: Vec<&'a str>,
-    /// What was looked at, where the request asks for it.
+    /// The single checks, if the request asks for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     checks: Option<Vec<Check<'a>>>,
 }
 
-/// One thing that was looked at.
+/// One check.
 #[derive(Serialize)]
 struct Check<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,14 +26,14 @@ struct Check<'a> {
     detail: &'static str,
 }
 
-/// The process answers, which is all that is asked.
+/// The process answers; that is all this says.
 pub(super) fn health() -> Response<Body> {
     json(StatusCode::OK, &Health { ok: true, away: vec![], checks: None })
 }
 
-/// Whether requests are taken; with `?verbose` also what that is judged by. A database that is away
-/// makes no server unready: its lists are served as far as their chunks are in the store, and the
-/// other lists are.
+/// Whether the server takes requests; with `?verbose` also each check. A database that is away does
+/// not make the server unready: the chunks of its lists in the store are served, and so are all
+/// other lists.
 pub(super) fn answer<B>(request: &Request<B>, ready: bool, chunkflow: &Chunkflow) -> Response<Body> {
     let away: Vec<&str> = chunkflow.away().collect();
     let asked = |query: &str| query.split('&').any(|pair| ["verbose", "verbose="].contains(&pair));

@@ -36,7 +36,7 @@ use crate::{
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What a server answers with.
+/// What a listener answers requests with.
 pub(super) struct Site {
     chunkflow: Chunkflow,
     pub(super) config: Arc<ServerConfig>,
@@ -48,7 +48,7 @@ pub(super) struct Site {
     shared: Arc<Shared>,
 }
 
-/// Whom a listener is for.
+/// Whom a listener serves.
 pub(super) enum Audience {
     /// Everybody: the lists.
     Public,
@@ -58,7 +58,7 @@ pub(super) enum Audience {
 
 impl Site {
     /// # Errors
-    /// When the certificate is of no use.
+    /// When the certificate cannot be used.
     pub(super) fn new(
         chunkflow: Chunkflow,
         mut config: ServerConfig,
@@ -80,7 +80,7 @@ impl Site {
         Ok(site)
     }
 
-    /// Takes note of when the certificate of the public listener expires.
+    /// Notes for the metrics when the public listener's certificate expires.
     pub(super) fn note_certificate(&self) {
         if matches!(self.audience, Audience::Public) {
             let expires = self.tls.as_ref().map_or(0, Tls::expires);
@@ -95,13 +95,13 @@ impl Site {
         }
     }
 
-    /// Has a connection of a client counted, for as long as this lives; the operator's are not.
+    /// Counts a client's connection until this is dropped; the operator's are not counted.
     pub(super) fn counted(&self) -> Option<Counted> {
         let metrics = self.chunkflow.metrics();
         matches!(self.audience, Audience::Public).then(|| Counted::new(metrics))
     }
 
-    /// What the operator is answered with, at the address that the socket is bound to.
+    /// The site for the operator, at the address that the socket is bound to.
     ///
     /// # Errors
     /// When that address needs a token, and there is none.
@@ -116,10 +116,10 @@ impl Site {
         Site::new(chunkflow, config, Audience::Admin(guard), shared)
     }
 
-    /// A place for a connection.
+    /// Takes a permit for a connection.
     ///
     /// # Errors
-    /// When there are too many, in all or of its address.
+    /// When there are too many, in all or for the address.
     pub(super) fn admit(&self, peer: Remote) -> Result<Permit> {
         let all = self.config.max_connections;
         let each = self.config.max_connections_per_address;
@@ -128,14 +128,14 @@ impl Site {
         entered.inspect_err(|error| self.refuses(error, Refused::Connections, Refused::AddressConnections))
     }
 
-    /// Counts a refusal: in all, or of one address.
+    /// Counts a refusal: one for all clients, or one for an address.
     fn refuses(&self, error: &Error, in_all: Refused, of_one: Refused) {
         let why = if error.kind() == Kind::RateLimited { of_one } else { in_all };
         self.chunkflow.metrics().refused(why);
     }
 
-    /// Answers a request; with a stream comes the permit that it must hold.
-    /// Its fate, while it is sent, is the connection's.
+    /// Answers a request. With a stream comes its permit, to be held until it ends. While it is
+    /// sent, the connection knows its fate.
     pub(super) async fn answer<B>(
         &self,
         request: Request<B>,
@@ -148,7 +148,8 @@ impl Site {
         let trace = Trace::of(request.headers());
         let logs = self.config.access_log && tracing::enabled!(target: "chunkflow::access", tracing::Level::INFO);
         let line = logs.then(|| Line::new(&request, began, (id.clone(), trace.clone()), (peer.address, client), fate));
-        // An orchestrator that asks for health knows the server by its address.
+        // An orchestrator's health check names the server by its address, which need not be an
+        // allowed host.
         let probe = probe(&request).is_some();
         let preflight = self.cross_origin.as_ref().and_then(|cross_origin| cross_origin.preflight(&request));
         let (mut response, permit) = match (preflight, host(&request)) {
@@ -181,7 +182,7 @@ impl Site {
             line.answered(&mut response);
         }
 
-        // Behind the log, where the failure is what it is.
+        // After the log line, which must show the real status.
         if response.status().is_success() || !asks_for_events(&request) {
             return (response, permit);
         }
@@ -221,7 +222,7 @@ impl Site {
         }
     }
 
-    /// What is not for whoever asks after the server's health, and so has bounds.
+    /// Answers a request that the bounds apply to: all but health checks.
     async fn bounded<B>(
         &self,
         request: &Request<B>,
@@ -255,7 +256,7 @@ impl Site {
         Ok((self.chunkflow.respond_from(request, Some(origin), asker).await, place))
     }
 
-    /// The client's own identifier where it is harmless, else a new one.
+    /// The client's own id if it is harmless, else a new one.
     fn request_id<B>(&self, request: &Request<B>) -> HeaderValue {
         let harmless = |value: &&HeaderValue| {
             (1..=128).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic)
@@ -272,13 +273,13 @@ impl Site {
     }
 }
 
-/// The path that a request asks after the server's health by.
+/// The health check that a request is for, if any.
 fn probe<B>(request: &Request<B>) -> Option<&'static OwnPath> {
     let (own, _) = paths::find(PUBLIC, request.uri().path())?;
     [Own::Health, Own::Ready].contains(&own.own).then_some(own)
 }
 
-/// Says how long the first bytes took, and how they were come by
+/// Adds how long the first bytes took, and where they came from
 /// (<https://www.w3.org/TR/server-timing/>).
 fn add_timing(response: &mut Response<Body>, began: Instant) {
     let first = match response.body().first() {
@@ -293,7 +294,7 @@ fn add_timing(response: &mut Response<Body>, began: Instant) {
     response.headers_mut().extend(HeaderValue::try_from(value).ok().map(|value| (SERVER_TIMING, value)));
 }
 
-/// A connection that is counted, for as long as it lives.
+/// A connection that is counted until this is dropped.
 pub(super) struct Counted(Arc<Metrics>);
 
 impl Counted {
@@ -309,7 +310,7 @@ impl Drop for Counted {
     }
 }
 
-/// Whom a load counts for: the client's address.
+/// The requester whom a load counts for: the client's address.
 fn requester(client: IpAddr) -> Requester {
     let address = bounds::client(client);
     let mut hasher = DefaultHasher::new();

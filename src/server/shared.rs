@@ -1,4 +1,4 @@
-//! What lasts as long as a listener, and is not replaced by a reload.
+//! What lives as long as a listener, and survives a reload.
 
 use std::sync::{
     Arc, OnceLock,
@@ -10,18 +10,18 @@ use tokio::sync::{mpsc, oneshot};
 use super::{bounds::Count, status::Operator};
 use crate::config::Listen;
 
-/// Requests to read the configuration again; each is told what came of it.
+/// Requests for a reload; each gets the outcome.
 pub(crate) type Reloads = mpsc::Sender<oneshot::Sender<Result<String, String>>>;
 
-/// What lasts as long as the listener.
+/// What lives as long as the listener.
 pub(super) struct Shared {
     pub(super) listens: Listen,
     pub(super) ready: AtomicBool,
-    /// Whether the time to drain is over, and what still runs is cut.
+    /// Whether the time to drain is over, and running streams are cut.
     pub(super) cuts: Arc<AtomicBool>,
     pub(super) connections: Arc<Count>,
     pub(super) streams: Arc<Count>,
-    /// Request identifiers: a random start, then one more each.
+    /// Ids for requests: a random start, then counted up.
     pub(super) next_id: AtomicU64,
     pub(super) reloads: OnceLock<Reloads>,
     /// What the operator's listener keeps.

@@ -1,4 +1,4 @@
-//! `/status.json`: what the operator's page shows. Each part has a bound.
+//! `/status.json`: the data of the operator's page. Each part is bounded.
 
 use std::{
     sync::{Mutex, atomic::Ordering},
@@ -18,17 +18,17 @@ use crate::{
     web::{Body, Chunkflow, json, path_of},
 };
 
-/// Lists that are told of; the others are counted.
+/// How many lists are shown; the others are only counted.
 const LISTS: usize = 5_000;
-/// Streams that are told of: the oldest.
+/// How many streams are shown: the oldest.
 const STREAMS: usize = 200;
 
-/// What the operator's listener keeps beside what it serves.
+/// What the operator's listener keeps besides what it serves.
 #[derive(Debug)]
 pub(super) struct Operator {
     began: u64,
     history: Mutex<History>,
-    /// Lists that are being warmed; they end with the listener.
+    /// Lists that are being warmed; they stop with the listener.
     pub(super) warms: Mutex<JoinSet<()>>,
 }
 
@@ -59,7 +59,7 @@ struct Status<'a> {
 struct List {
     name: String,
     path: String,
-    /// Whether its rows hold absolute links, and so its chunks a host.
+    /// Whether its rows hold absolute links, so that its chunks depend on the host.
     links: bool,
     away: bool,
     requests: u64,
@@ -99,7 +99,7 @@ struct Stream {
     bytes: u64,
 }
 
-/// Now, in milliseconds since 1970.
+/// The time now, in milliseconds since 1970.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
@@ -111,7 +111,7 @@ impl Operator {
         history.sample(chunkflow.metrics());
     }
 
-    /// What there is to see now.
+    /// The current status.
     pub(super) fn status(&self, chunkflow: &Chunkflow) -> Response<Body> {
         let metrics = chunkflow.metrics();
         let problems = metrics.problems();

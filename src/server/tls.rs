@@ -1,5 +1,5 @@
-//! TLS on the public listener: 1.2 and 1.3, HTTP/2 or HTTP/1.1 by ALPN, and a certificate that may
-//! change while it runs.
+//! TLS on the public listener: 1.2 and 1.3, HTTP/2 or HTTP/1.1 by ALPN. The certificate may change
+//! while the server runs.
 
 use std::{
     fs, io,
@@ -20,10 +20,10 @@ use x509_cert::der::Decode;
 
 use crate::{config::TlsFiles, unpoisoned::Unpoisoned};
 
-/// How often the files are looked at.
+/// How often the files are checked.
 pub(super) const LOOK: Duration = Duration::from_secs(2);
 
-/// What handshakes are made with.
+/// The settings and certificate for handshakes.
 pub(super) struct Tls {
     files: TlsFiles,
     seen: Mutex<Marks>,
@@ -31,7 +31,7 @@ pub(super) struct Tls {
     acceptor: TlsAcceptor,
 }
 
-/// The certificate and key of the moment.
+/// The current certificate and key.
 #[derive(Debug)]
 struct Pair(RwLock<Arc<CertifiedKey>>);
 
@@ -41,7 +41,7 @@ impl ResolvesServerCert for Pair {
     }
 }
 
-/// What changes when a file is written, or another takes its place.
+/// Changes when a file is written or replaced.
 type Marks = [Option<(u64, u64, i64, i64)>; 2];
 
 fn marks(files: &TlsFiles) -> Marks {
@@ -55,7 +55,7 @@ fn marks(files: &TlsFiles) -> Marks {
 impl Tls {
     /// Reads the certificate and its key.
     pub(super) fn open(files: &TlsFiles) -> io::Result<Tls> {
-        // Before they are read: what is written meanwhile is seen at the first look.
+        // Before the files are read, so that a write meanwhile is noticed at the first check.
         let seen = marks(files);
         let pair = Arc::new(Pair(RwLock::new(load(files)?)));
         let provider = Arc::new(aws_lc_rs::default_provider());
@@ -66,7 +66,7 @@ impl Tls {
         Ok(Tls { files: files.clone(), seen: Mutex::new(seen), pair, acceptor: TlsAcceptor::from(Arc::new(config)) })
     }
 
-    /// When the first of the certificates expires that are shown, in seconds since 1970; 0 where
+    /// When the first of the certificates shown to clients expires, in seconds since 1970; 0 if
     /// none says it.
     pub(super) fn expires(&self) -> i64 {
         let pair = Arc::clone(&self.pair.0.read().unpoisoned());
@@ -81,9 +81,9 @@ impl Tls {
         self.acceptor.clone()
     }
 
-    /// Takes a new certificate over if the files have changed; handshakes that are made and streams
-    /// under way are not touched. A pair that is broken is logged, and the one before goes on: for
-    /// a moment it is only half written.
+    /// Switches to a new certificate if the files have changed; finished handshakes and streams
+    /// under way are not affected. A broken pair is logged, and the old one stays: a file may be
+    /// half written for a moment.
     pub(super) async fn look(&self) {
         let files = self.files.clone();
         let seen = *self.seen.lock().unpoisoned();

@@ -1,4 +1,4 @@
-//! What a connection goes over: TCP, or a Unix socket.
+//! The transport of a connection: TCP, or a Unix socket.
 
 use std::{
     io::{self, IoSlice},
@@ -26,7 +26,7 @@ pub(super) enum Transport {
 }
 
 impl Transport {
-    /// The bytes of a segment on the way to the client, where there are any.
+    /// The size of a TCP segment to the client, in bytes; `None` for a Unix socket.
     pub(super) fn segment(&self) -> Option<usize> {
         match self {
             Transport::Tcp(stream) => SockRef::from(stream).tcp_mss().ok().map(|bytes| bytes as usize),
@@ -35,9 +35,9 @@ impl Transport {
     }
 }
 
-/// What a connection is written to and read from.
+/// A connection's reads and writes.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
-    /// The bytes of a segment on the way to the client; 1 where that means nothing.
+    /// The size of a TCP segment to the client, in bytes; 1 where there are none.
     fn segment(&mut self) -> usize {
         1
     }
@@ -46,12 +46,12 @@ pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
     fn transport(&self) -> &Transport;
 }
 
-/// A Unix socket whose closing is a reset until [`take_kept`](UnixSocket::take_kept).
+/// A Unix socket whose closing is a reset until [`take_kept`](UnixSocket::take_kept) is called.
 ///
-/// The kernel has no `SO_LINGER` for it, but a client of a socket that is closed with bytes unread
-/// gets `ECONNRESET` behind what was written to it (`unix_release_sock`, Linux), and otherwise an
-/// end of file. So the last byte that came is left in the kernel: a process that is killed in the
-/// middle of an answer looks broken too.
+/// The kernel has no `SO_LINGER` for it. But when a socket is closed with unread bytes, its client
+/// gets `ECONNRESET` behind what was written (`unix_release_sock`, Linux), and otherwise an end of
+/// file. So the last byte that came is left in the kernel. Even if the process is killed in the
+/// middle of an answer, the client sees that it is cut.
 #[derive(Debug)]
 pub(super) struct UnixSocket {
     stream: UnixStream,
@@ -64,7 +64,7 @@ impl UnixSocket {
         UnixSocket { stream, kept: false }
     }
 
-    /// Takes the byte that was left, so that to close the socket is an end of file.
+    /// Takes the byte that was left, so that closing the socket is an end of file.
     pub(super) fn take_kept(&mut self) {
         if std::mem::take(&mut self.kept) {
             let _ = recv(&self.stream, &mut [0], RecvFlags::DONTWAIT);
@@ -87,8 +87,8 @@ impl UnixSocket {
     }
 }
 
-/// Reads what has come since, and leaves its last byte in the kernel. 0 at the end, where the byte
-/// before stays.
+/// Reads the bytes that came since, and leaves the last one in the kernel. 0 at the end; the last
+/// byte then stays.
 fn receive(stream: &UnixStream, kept: &mut bool, buffer: &mut [u8]) -> io::Result<usize> {
     let there = ioctl_fionread(stream)?;
     let new = usize::try_from(there).unwrap_or(usize::MAX).saturating_sub(usize::from(*kept));
@@ -106,7 +106,7 @@ fn receive(stream: &UnixStream, kept: &mut bool, buffer: &mut [u8]) -> io::Resul
     Ok(read + 1)
 }
 
-/// Whether no more comes: the client has closed its half, or all.
+/// Whether nothing more comes: the client has closed its half, or both.
 fn has_ended(stream: &UnixStream) -> io::Result<bool> {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     let mut looked = [PollFd::new(stream, PollFlags::RDHUP)];

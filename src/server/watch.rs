@@ -1,8 +1,8 @@
-//! Limits on a connection's waits: for a client that takes nothing, or a request that does not end.
+//! Limits on a connection's waits for its client, when that takes no bytes or does not end its
+//! request.
 //!
-//! A timer for each wait would cost more than a warm chunk. Here the connection and its socket note
-//! when something began to wait for the client, and a watchdog beside the connection looks at the
-//! notes.
+//! A timer for each wait would cost more than a warm chunk. Instead the connection and its socket
+//! note when they began to wait, and a watchdog beside the connection reads these notes.
 
 use std::{
     io,
@@ -25,16 +25,16 @@ use crate::{
     metrics::{Fate, Outcome},
 };
 
-/// What a connection can wait for the client with.
+/// What a connection may wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
-    /// A request.
+    /// The next request.
     Idle,
     /// The rest of a request's head.
     Head,
-    /// Bytes that the socket did not take.
+    /// The socket, to take more bytes.
     Socket,
-    /// More bytes than the client took, all the time.
+    /// The client, which took fewer bytes than the minimum rate all the time.
     Rate,
 }
 
@@ -42,21 +42,20 @@ pub(super) enum Wait {
 #[derive(Debug)]
 pub(super) struct Watch {
     began: Instant,
-    /// Since when each [`Wait`] lasts, in milliseconds since `began` plus one; 0: it does not.
+    /// The start of each [`Wait`] in milliseconds since `began`, plus one; 0: not waiting.
     waits: [AtomicU64; 3],
     /// Whether the next write that finds the socket full asks the kernel itself.
     ask: AtomicBool,
-    /// Whether the client has not all of an answer.
+    /// Whether the client has not yet got all of an answer.
     owes: AtomicBool,
-    /// Whether the connection carries many streams, so that what is read has a [`Watch::fair`]
-    /// measure.
+    /// Whether the connection is HTTP/2, whose reads are checked by [`Watch::fair`].
     many: AtomicBool,
     read: AtomicU64,
     written: AtomicU64,
     requests: AtomicU64,
-    /// Whether a wait was too long, so that the connection ends.
+    /// Whether a wait was too long, so that the connection must end.
     expired: AtomicBool,
-    /// Whether the server cuts what still runs.
+    /// Whether the server's shutdown cuts what still runs.
     cuts: Arc<AtomicBool>,
 }
 
@@ -73,7 +72,7 @@ impl Fate for Watch {
 }
 
 impl Watch {
-    /// `cuts`: whether the server cuts what still runs.
+    /// `cuts`: whether the server's shutdown cuts what still runs.
     pub(super) fn new(cuts: &Arc<AtomicBool>) -> Arc<Watch> {
         Arc::new(Watch {
             expired: AtomicBool::new(false),
@@ -89,7 +88,7 @@ impl Watch {
         })
     }
 
-    /// The connection speaks HTTP/2.
+    /// Notes that the connection speaks HTTP/2.
     pub(super) fn many(&self) {
         self.many.store(true, Ordering::Relaxed);
     }
@@ -98,9 +97,9 @@ impl Watch {
         self.waits[wait as usize].load(Ordering::Relaxed) != 0
     }
 
-    /// Notes what was read. With HTTP/2, false when it is far more than requests and what is sent
-    /// to the client can need: a flood of pings, settings, empty frames or whatever else, each of
-    /// which costs work and asks for nothing.
+    /// Counts bytes that were read. On HTTP/2, false if they are far more than the client's
+    /// requests and acknowledgements can need. They are then a flood of pings, settings, empty
+    /// frames or the like, each of which costs work and asks for nothing.
     fn fair(&self, read: usize) -> bool {
         const FREE: u64 = 256 * 1024;
         const EACH: u64 = 96 * 1024;
@@ -110,8 +109,8 @@ impl Watch {
         }
         let requests = self.requests.load(Ordering::Relaxed);
         let written = self.written.load(Ordering::Relaxed);
-        // Clients open windows for each KiB or so, and some ask for signs of life every few
-        // seconds: one byte for each millisecond.
+        // Clients may open windows for each KiB or so, and some send pings every few seconds; these
+        // get one byte for each millisecond.
         read <= FREE + requests * EACH + written / 8 + self.now()
     }
 
@@ -120,7 +119,7 @@ impl Watch {
     }
 
     pub(super) fn begin(&self, wait: Wait) {
-        // Most of the time it lasts already, and the clock need not be asked.
+        // Mostly the wait has begun already, and the clock need not be read.
         if self.waits[wait as usize].load(Ordering::Relaxed) != 0 {
             return;
         }
@@ -131,22 +130,22 @@ impl Watch {
         self.waits[wait as usize].store(0, Ordering::Relaxed);
     }
 
-    /// A request's head is there.
+    /// Notes that a request's head is complete.
     pub(super) fn request(&self) {
         self.end(Wait::Idle);
         self.end(Wait::Head);
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes whether the client is still to get an answer, or the rest of one: see [`ending`].
+    /// Notes whether the client must still get an answer, or the rest of one: see [`ending`].
     pub(super) fn owe(&self, owes: bool) {
         self.owes.store(owes, Ordering::Relaxed);
     }
 
-    /// Ends when a wait has lasted longer than its limit, at most a quarter later.
+    /// Completes when a wait has exceeded its limit, by at most a quarter.
     ///
-    /// It must be awaited in the connection's own task: each of its looks also lets a write that
-    /// waits ask the kernel.
+    /// It must be awaited in the connection's own task: each check also lets a waiting write ask
+    /// the kernel.
     pub(super) async fn expired(&self, config: &ServerConfig) -> Wait {
         let wait = self.longest(config).await;
         self.expired.store(true, Ordering::Relaxed);
@@ -184,17 +183,17 @@ impl Watch {
     }
 }
 
-/// Until so many bytes are written the kernel is asked for the bytes of a segment at each write,
-/// then once for as many.
+/// Up to this many written bytes the kernel is asked for the segment's size at each write; after
+/// that once for each further such amount.
 const SETTLES: u64 = 4 * 1024 * 1024;
 
-/// A socket that notes what it waits for.
+/// A socket that notes its waits.
 pub(super) struct Watched {
     stream: Transport,
     watch: Arc<Watch>,
-    /// What was read of it already, to be read again.
+    /// Bytes that were read already, to be read again first.
     begun: Bytes,
-    /// The bytes of a segment, and how many were written when the kernel said so.
+    /// The segment's size, and how many bytes had been written when the kernel told it.
     segment: (usize, u64),
 }
 
@@ -203,7 +202,7 @@ impl Watched {
         Watched { stream, watch, begun: Bytes::new(), segment: (1, 0) }
     }
 
-    /// The same socket, where these bytes are read first.
+    /// The same socket; these bytes are read from it first.
     pub(super) fn behind(mut self, begun: Bytes) -> Watched {
         self.begun = begun;
         self
@@ -214,8 +213,8 @@ impl Watched {
         &self.stream
     }
 
-    /// The bytes of a segment, as the kernel said lately: it grows with the client's window at
-    /// first.
+    /// The segment's size, as the kernel told it lately. At first it grows with the client's
+    /// window.
     pub(super) fn segment(&mut self) -> usize {
         let written = self.watch.written.load(Ordering::Relaxed);
         if written < SETTLES || written >= self.segment.1 + SETTLES {
@@ -225,11 +224,11 @@ impl Watched {
         self.segment.0
     }
 
-    /// Notes how a write went.
+    /// Notes the outcome of a write.
     ///
-    /// The kernel calls a socket writable once a third of its buffer is free, hundreds of KiB; a
-    /// client that takes steadily and slowly would seem to take nothing for minutes. So `send` asks
-    /// now and then whether it takes anything at all.
+    /// The kernel calls a socket writable only when a third of its buffer is free, which is
+    /// hundreds of KiB. A slow but steady client would seem to take nothing for minutes. So from
+    /// time to time `send` tries whether the socket takes anything at all.
     fn wrote(
         &self,
         poll: Poll<io::Result<usize>>,

@@ -1,4 +1,4 @@
-//! Who asks, as loads and the log know them.
+//! The client behind a request, as loads and the log know it.
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
@@ -9,24 +9,24 @@ use crate::{
     trace::{Asked, Trace, Traced},
 };
 
-/// A longer identifier of a request is not logged.
+/// A longer id of a request is not logged, in bytes.
 const LONGEST_ID: usize = 128;
 
-/// Who asks, and when.
+/// The client behind a request, and when the request came.
 pub(crate) struct Asker {
-    /// Whom loads count for.
+    /// The requester whom loads count for.
     pub(crate) requester: Requester,
-    /// What the log calls the request, if it has a name there.
+    /// The request's id in the log, if it has one.
     pub(crate) id: Option<HeaderValue>,
     pub(crate) began: Instant,
-    /// The client's address, if that is known.
+    /// The client's address, if it is known.
     pub(crate) client: Option<IpAddr>,
     /// The trace of the request, if it has one.
     pub(crate) trace: Option<Arc<Trace>>,
 }
 
 impl Asker {
-    /// Who asks, as far as the request itself tells.
+    /// The client, as far as the request itself tells.
     pub(super) fn of<B>(request: &Request<B>) -> Asker {
         Asker {
             requester: request.extensions().get().copied().unwrap_or_default(),

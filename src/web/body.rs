@@ -22,7 +22,7 @@ use crate::{
     metrics::{Fate, Way as UnderWay},
 };
 
-/// The body of a response. A body that ends with an error is a cut list; the server must make that
+/// The body of a response. If it ends with an error, the list is cut; the server must make that
 /// visible.
 #[derive(Debug)]
 pub struct Body(Inner);
@@ -39,16 +39,16 @@ impl Body {
         Body(Inner::Bytes(Bytes::new()))
     }
 
-    /// Calls `then` when the body is dropped, if it is a stream: with what it did, however it
-    /// ended.
+    /// For a stream: calls `then` with what the stream did when the body is dropped, at its end or
+    /// before.
     pub fn on_end(&mut self, then: impl FnOnce(&Tally) + Send + 'static) {
         if let Inner::Stream(stream) = &mut self.0 {
             stream.on_end(then);
         }
     }
 
-    /// Has a stream break its silence after so long at most, where its format has a way to: the
-    /// answer to a write is all that tells of some clients whether they are still there.
+    /// Makes a stream send a heartbeat after at most `every`, if its format has one. Of some
+    /// clients only the answer to a write tells whether they are still there.
     #[cfg(feature = "server")]
     pub(crate) fn probe(&mut self, every: Duration) {
         if let Inner::Stream(stream) = &mut self.0 {
@@ -56,7 +56,7 @@ impl Body {
         }
     }
 
-    /// What an operator sees of it from now on, if it is a stream that is shown.
+    /// The stream as the operator sees it from now on, if the body is one that is shown.
     #[cfg(feature = "server")]
     pub(crate) fn under_way(&mut self) -> Option<Arc<UnderWay>> {
         match &mut self.0 {
@@ -65,7 +65,7 @@ impl Body {
         }
     }
 
-    /// Has an operator see a stream, once there is time for that; `fate` knows why it is dropped
+    /// Shows a stream to the operator once it lasts long enough. `fate` knows why it is dropped
     /// before its end.
     #[cfg(feature = "server")]
     pub(crate) fn show(&mut self, client: Option<IpAddr>, fate: Option<Arc<dyn Fate>>) {
@@ -74,7 +74,7 @@ impl Body {
         }
     }
 
-    /// The name of the format that a stream is in.
+    /// The name of the stream's format.
     #[cfg(feature = "server")]
     pub(crate) fn format(&self) -> Option<&'static str> {
         match &self.0 {
@@ -83,7 +83,7 @@ impl Body {
         }
     }
 
-    /// How its first chunk was come by, where it is a stream.
+    /// Where its first chunk came from, if it is a stream.
     #[cfg(feature = "server")]
     pub(crate) fn first(&self) -> Option<Provenance> {
         match &self.0 {
@@ -92,8 +92,8 @@ impl Body {
         }
     }
 
-    /// How many rows the frames so far belong to, counting the chunk that goes out whole; 0 where
-    /// the body is no list.
+    /// How many rows were sent so far, with those of the chunk that is being sent; 0 if the body is
+    /// no list.
     pub fn rows(&self) -> u64 {
         match &self.0 {
             Inner::Bytes(_) => 0,

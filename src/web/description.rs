@@ -1,4 +1,4 @@
-//! `/openapi.json`: the description of the lists, kept as it was made until they are others.
+//! `/openapi.json`: the description of the lists, kept until the lists change.
 
 use std::sync::{Arc, Weak};
 
@@ -16,18 +16,18 @@ use crate::{
     resource::Resource,
 };
 
-/// The address of the server where nothing better is known.
+/// The server's address if no better one is known.
 const NOWHERE: &str = "/";
 
-/// What was made last, in each version. Hosts are no part of it, so that nobody makes many by
-/// inventing some.
+/// The last description in each OpenAPI version. It is kept without a host, so that a client cannot
+/// fill memory with invented hosts.
 #[derive(Default)]
 pub(super) struct Description {
     usual: ArcSwapOption<Made>,
     streams: ArcSwapOption<Made>,
 }
 
-/// A description, but for the server's address.
+/// A description without the server's address.
 struct Made {
     /// The lists that it describes.
     of: Vec<Weak<Resource>>,
@@ -52,7 +52,7 @@ impl Description {
         json_text(StatusCode::OK, self.made(chunkflow, version).with_address(origin))
     }
 
-    /// The one of the lists of the moment.
+    /// The description of the current lists.
     fn made(&self, chunkflow: &Chunkflow, version: Version) -> Arc<Made> {
         let resources = chunkflow.resources();
         let kept = match version {
@@ -72,7 +72,7 @@ impl Description {
 impl Made {
     fn new(resources: &[Arc<Resource>], version: Version) -> Made {
         let text = String::from_utf8(pretty(&document(resources, version, NOWHERE))).expect("JSON is UTF-8");
-        // The server stands before all that comes from lists.
+        // The server's address comes before everything about lists.
         let address = format!("\"url\": {}", quoted(NOWHERE));
         let (before, behind) = text.split_once(&address).expect("the server has an address");
         Made {

@@ -1,8 +1,8 @@
-//! Failures as `EventSource` needs them.
+//! Errors for `EventSource`.
 //!
-//! It comes back by itself after a stream that ends, but gives up for good at any status but 200
-//! (WHATWG HTML §9.2.3). So a failure that will pass is an empty stream that says when to come
-//! back.
+//! `EventSource` comes back after a stream ends, but gives up for good at any status but 200
+//! (WHATWG HTML §9.2.3). So an error that will pass is answered with an empty stream that says when
+//! to come back.
 
 use std::future::Future;
 
@@ -14,7 +14,7 @@ use super::{
     respond::{accepted, last_event},
 };
 
-/// What will pass.
+/// The statuses of errors that will pass.
 const PASSES: [StatusCode; 4] = [
     StatusCode::TOO_MANY_REQUESTS,
     StatusCode::BAD_GATEWAY,
@@ -22,7 +22,7 @@ const PASSES: [StatusCode; 4] = [
     StatusCode::GATEWAY_TIMEOUT,
 ];
 
-/// Whether a request is one of `EventSource`'s.
+/// Whether the request comes from `EventSource`, or looks like it.
 pub(crate) fn are_asked_for<B>(request: &Request<B>) -> bool {
     request.method() == Method::GET && wants_events(request.headers())
 }
@@ -31,7 +31,7 @@ fn wants_events(headers: &HeaderMap) -> bool {
     last_event(headers).is_some() || accepted(headers).is_ok_and(|format| format.name() == "sse")
 }
 
-/// Has a request answered as `EventSource` needs it, where it is one of its.
+/// Answers a request; if it is one of `EventSource`, in its terms.
 pub(super) fn answering<B, F>(
     request: &Request<B>,
     answer: F,
@@ -46,7 +46,7 @@ where
     }
 }
 
-/// The response as `EventSource` needs it.
+/// The response in `EventSource`'s terms.
 pub(crate) fn come_back(response: Response<Body>) -> Response<Body> {
     let status = response.status();
     if !PASSES.contains(&status) {

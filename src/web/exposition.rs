@@ -1,5 +1,4 @@
-//! What there is to see of the machine, as metrics: what it counts, and how its databases and its
-//! store fare.
+//! The metrics: the counters, and the state of the databases and the store.
 
 use std::sync::Arc;
 
@@ -9,12 +8,12 @@ use crate::{
     source::{Database, PoolState},
 };
 
-/// The value of a gauge of pools.
+/// Reads one gauge from the state of a pool.
 type OfPool = fn(&PoolState) -> u64;
 
 impl Chunkflow {
-    /// The same, with a database whose connections are told of in
-    /// [`exposition`](Chunkflow::exposition). Give its resources the same name in
+    /// The same with a database whose connections [`exposition`](Chunkflow::exposition) shows. Give
+    /// its resources the same name in
     /// [`ResourceOptions::database`](crate::ResourceOptions::database).
     #[must_use]
     pub fn with_database(mut self, name: &str, database: Arc<dyn Database>) -> Chunkflow {
@@ -25,27 +24,27 @@ impl Chunkflow {
         self
     }
 
-    /// The same, where what absolute links begin with is known.
+    /// The same with a fixed beginning for absolute links.
     #[cfg(feature = "server")]
     pub(crate) fn with_public_url(mut self, url: Option<String>) -> Chunkflow {
         Arc::make_mut(&mut self.0).public_url = url;
         self
     }
 
-    /// What absolute links begin with, where it is not each request's own.
+    /// The beginning of absolute links, if it does not come from each request.
     #[cfg(feature = "server")]
     pub(crate) fn public_url(&self) -> Option<&str> {
         self.0.public_url.as_deref()
     }
 
-    /// The databases, by the names that metrics have for them.
+    /// The databases, by their names in metrics.
     #[cfg(feature = "server")]
     pub(crate) fn databases(&self) -> impl Iterator<Item = (&str, &Arc<dyn Database>)> {
         self.0.databases.iter().map(|(name, database)| (&**name, database))
     }
 
-    /// All metrics as text: [`Chunkflow::metrics`], and the state of databases and store. What is
-    /// known of a process is for the server to add.
+    /// All metrics as text: [`Chunkflow::metrics`], and the state of databases and store. The
+    /// server adds those of the process.
     pub fn exposition(&self, format: MetricsFormat) -> String {
         let mut exposition = Exposition::new(format);
         self.expose(&mut exposition);

@@ -1,5 +1,5 @@
-//! Resources that no name leads to: they are made for one request, or for some. What is kept of
-//! them is for the next that is equal, and has a bound; nothing of it keeps the resource.
+//! Resources without a name here, each made for one request or a few. What is kept of them serves
+//! the next request for an equal one; it is bounded, and does not keep the resource alive.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -15,16 +15,16 @@ use crate::{
     survey::Survey,
 };
 
-/// Resources of which it is kept where they are counted.
+/// For how many resources their counters are kept.
 const RESOURCES: usize = 1000;
 
-/// Lists of which it is kept what is known of their chunks in memory.
+/// For how many lists it is kept which of their chunks are in memory.
 const LISTS: usize = 64;
 
-/// What is kept of resources that no name leads to.
+/// What is kept of resources without a name here.
 pub(super) struct Guests {
     counts: Cache<[u8; 16], Counts>,
-    /// By the `ttl` too: for how long a chunk is fresh shapes no bytes, and so is no part of a key.
+    /// The `ttl` is part of this key but not of a chunk's: it shapes no bytes.
     surveys: Cache<(ListKey, Duration), Arc<Survey>>,
 }
 
@@ -41,7 +41,7 @@ impl fmt::Debug for Guests {
 }
 
 impl Guests {
-    /// Has a resource counted where those are that are equal to it.
+    /// Makes a resource count where equal ones do.
     pub(super) fn count(&self, resource: &Resource, metrics: &Metrics) {
         resource.count_in(|| {
             let digest = resource.digest();
@@ -53,7 +53,7 @@ impl Guests {
         });
     }
 
-    /// The whole list of a resource in a format and coding, with this base of its links.
+    /// The whole list of a resource in a format and coding; its links begin with `base`.
     pub(super) fn list(
         &self,
         resource: &Arc<Resource>,

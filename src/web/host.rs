@@ -1,18 +1,17 @@
-//! The host that a request names: by its line or by its `Host` field.
+//! The host of a request: from its request line or its `Host` field.
 
 use http::{Request, Version, header};
 
 use crate::error::{Error, Kind, Result};
 
-/// The host that a request names; `None` where it names none.
+/// The host that a request names; `None` if it names none.
 ///
-/// A request line that names one decides, as it says where the request was meant to go; what `Host`
-/// says then is nothing to HTTP/1.1 (RFC 9112 §3.2.2), but may not differ in HTTP/2 (RFC 9113
-/// §8.3.1).
+/// A host in the request line decides, since it says where the request was meant to go. HTTP/1.1
+/// then ignores `Host` (RFC 9112 §3.2.2); in HTTP/2 it must not differ (RFC 9113 §8.3.1).
 ///
 /// # Errors
-/// When there is more than one `Host` field, or one that can be no host, whatever the line says
-/// (RFC 9112 §3.2).
+/// When there are several `Host` fields, or one that is no host; also if the line names a host (RFC
+/// 9112 §3.2).
 pub(crate) fn named<B>(request: &Request<B>) -> Result<Option<&str>> {
     let mut fields = request.headers().get_all(header::HOST).iter();
     let field = fields.next().map(|field| field.to_str().unwrap_or("?"));
@@ -25,7 +24,7 @@ pub(crate) fn named<B>(request: &Request<B>) -> Result<Option<&str>> {
     if let Some(line) = line
         && let Some(field) = field
     {
-        // A client that knows no host sends an empty one (RFC 9110 §7.2).
+        // A client that knows no host sends an empty field (RFC 9110 §7.2).
         if !field.is_empty() && !is_host(field) {
             return Err(wrong("the `Host` field of the request is no host"));
         }
@@ -44,7 +43,7 @@ fn wrong(message: &str) -> Error {
     Error::new(Kind::Invalid, message).remedy("send one `Host` header with a host name")
 }
 
-/// Whether a text can stand as host and port in a URL, and nothing else can hide in it.
+/// Whether a text can be the host and port of a URL, and cannot hide anything else there.
 pub(crate) fn is_host(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 255

@@ -1,4 +1,4 @@
-//! Lists over HTTP, without a server: a request in, a response with a streaming body out.
+//! Lists over HTTP, without a server: takes a request, returns a response with a streaming body.
 
 mod asker;
 mod body;
@@ -68,15 +68,15 @@ use crate::{
     trace::Traced,
 };
 
-/// Bytes that streams with a known length may hold in memory together; beyond it streams go out
-/// without a length.
+/// How many bytes streams with a known length may hold in memory together. Beyond that streams are
+/// sent without a length.
 const WHOLE_BUDGET: usize = 256 * 1024 * 1024;
 
-/// Proxies cut a silence of 60 seconds.
+/// Shorter than the 60 seconds of silence after which proxies cut a stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// The scheme and host that absolute links begin with (`https://www.example.com`). A program that
-/// knows better than the `Host` header puts one into the request's extensions.
+/// knows better than the `Host` header puts this into the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(pub String);
 
@@ -115,22 +115,22 @@ struct Inner {
     guests: Arc<Guests>,
     heads: Arc<Vec<HeaderMap>>,
     heartbeat: Duration,
-    /// The databases, by the names that metrics have for them.
+    /// The databases, by their names in metrics.
     databases: Vec<(String, Arc<dyn Database>)>,
     landing: Landing,
     description: Arc<Description>,
-    /// What absolute links begin with, where it is not each request's own.
+    /// The beginning of absolute links, if it does not come from each request.
     #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server warms lists by itself"))]
     public_url: Option<String>,
 }
 
 impl Chunkflow {
-    /// No resources yet, over `store`, with the system's clock.
+    /// Without resources yet, over `store` and the system's clock.
     pub fn new(store: impl Into<Store>) -> Chunkflow {
         Chunkflow::with_clock(store, system_clock(), Arc::default())
     }
 
-    /// The same with a clock and counters of the caller's.
+    /// The same with the caller's clock and counters.
     pub fn with_clock(store: impl Into<Store>, clock: Clock, metrics: Arc<Metrics>) -> Chunkflow {
         let loader = Arc::new(Loader::new(store.into(), clock, metrics));
         Chunkflow(Arc::new(Inner {
@@ -148,24 +148,23 @@ impl Chunkflow {
         }))
     }
 
-    /// The same with another time after which a stream that waits for rows sends something that
-    /// means nothing: white space between two rows of JSON or NDJSON, a comment of server-sent
-    /// events. Zero: never.
+    /// The same with another time after which a stream that waits for rows sends a heartbeat: white
+    /// space between two rows of JSON or NDJSON, a comment of server-sent events. Zero: never.
     #[must_use]
     pub fn with_heartbeat(mut self, heartbeat: Duration) -> Chunkflow {
         Arc::make_mut(&mut self.0).heartbeat = heartbeat;
         self
     }
 
-    /// The same with or without the page that stands at `/` for browsers; without it they too get
-    /// JSON there. By default it is there.
+    /// The same with or without the page at `/`. Without it browsers get JSON there too. By default
+    /// there is a page.
     #[must_use]
     pub fn with_landing(mut self, has_page: bool) -> Chunkflow {
         Arc::make_mut(&mut self.0).landing = Landing::new(has_page);
         self
     }
 
-    /// The same with one resource more; it replaces one of the same name.
+    /// The same with one more resource; it replaces one of the same name.
     #[must_use]
     pub fn with(mut self, resource: Resource) -> Chunkflow {
         let inner = Arc::make_mut(&mut self.0);
@@ -175,8 +174,8 @@ impl Chunkflow {
         self
     }
 
-    /// The same store, loads under way and counters, without a resource: for resources that take
-    /// the place of these.
+    /// A machine with the same store, loads under way and counters, but without resources: to be
+    /// given new ones in place of these.
     #[must_use]
     pub fn without_resources(&self) -> Chunkflow {
         Chunkflow(Arc::new(Inner {
@@ -189,8 +188,8 @@ impl Chunkflow {
         }))
     }
 
-    /// The resources of the moment, in the order in which they were given. One whose table changes
-    /// is made again, and then is another.
+    /// The current resources, in the order in which they were given. When a table changes, its
+    /// resource is replaced by a new one.
     pub fn resources(&self) -> Vec<Arc<Resource>> {
         self.0.slots.iter().map(|slot| Arc::clone(&slot.now())).collect()
     }
@@ -200,7 +199,7 @@ impl Chunkflow {
         self.0.slots.iter().map(|slot| slot.name())
     }
 
-    /// The resource of the moment with this name.
+    /// The current resource with this name.
     pub fn resource(&self, name: &str) -> Option<Arc<Resource>> {
         self.slot(name).map(|slot| Arc::clone(&slot.now()))
     }
@@ -209,22 +208,22 @@ impl Chunkflow {
         self.0.slots.iter().find(|slot| slot.name() == name)
     }
 
-    /// What is counted.
+    /// The counters.
     pub fn metrics(&self) -> &Arc<Metrics> {
         self.0.loader.metrics()
     }
 
-    /// Answers a request for `/RESOURCE` or `/RESOURCE.EXTENSION`; for `/`, which says what
-    /// resources there are, to browsers by a page and to others as JSON; and for `/openapi.json`.
+    /// Answers a request for `/RESOURCE` or `/RESOURCE.EXTENSION`; for `/`, which lists the
+    /// resources, as a page for browsers and as JSON for others; and for `/openapi.json`.
     ///
     /// Returns once the first chunk is in hand, so that a source that is down is a 503 and not a
-    /// cut list. Every failure is an `application/problem+json` response, but for what passes where
-    /// `EventSource` asks: that is told to come back. Needs a tokio runtime; dropping the future or
-    /// the body stops the work.
+    /// cut list. Every failure is an `application/problem+json` response. Only a request of
+    /// `EventSource` is told to come back if the failure will pass. Needs a tokio runtime; dropping
+    /// the future or the body stops the work.
     ///
-    /// An [`Origin`] in the request's extensions is what absolute links begin with, a [`Requester`]
-    /// whom loads count for, a [`Format`] what a path without an extension is answered in, whatever
-    /// `Accept` says.
+    /// The request's extensions may hold an [`Origin`], which absolute links begin with; a
+    /// [`Requester`], whom loads count for; and a [`Format`] for paths without an extension, which
+    /// wins over `Accept`.
     pub fn respond<B>(&self, request: &Request<B>) -> impl Future<Output = Response<Body>> + Send + use<B> {
         let origin = origin(request);
         let front = self.front(request, origin);
@@ -237,20 +236,20 @@ impl Chunkflow {
         }
     }
 
-    /// Answers a request for a list that no path here leads to: of a resource that is made for this
-    /// request, or of one for which the program has paths of its own. Everything else is as
-    /// [`respond`](Chunkflow::respond) says; of the address only the query is looked at, so that
-    /// nothing is a 404 here.
+    /// Answers a request for a list without a path here: of a resource that is made for this
+    /// request, or for which the program has paths of its own. All else is as in
+    /// [`respond`](Chunkflow::respond), but only the query of the address is used, so that nothing
+    /// is a 404.
     ///
-    /// Two resources with the same name, source and fields have the same chunks and loads, however
-    /// often they are made; of a source that is what
-    /// [`Source::fingerprint`](crate::source::Source::fingerprint) says. **What a closure holds is
-    /// no part of that**: where it shapes the rows (a tenant, a user, a search), say so by
+    /// Two resources with the same name, source and fields share chunks and loads, even if each
+    /// request makes its own. Two sources are the same if
+    /// [`Source::fingerprint`](crate::source::Source::fingerprint) is. **What a closure holds is no
+    /// part of that**: if it shapes the rows (a tenant, a user, a search), put it into
     /// [`Closure::version`](crate::source::Closure::version), or one client gets another's rows.
     ///
-    /// Nothing is kept of the resource but its chunks, and where it is counted: by its name for the
-    /// first hundred names, and together as `-/others` beyond. One whose table has changed is made
-    /// again for this request alone.
+    /// Nothing is kept of the resource but its chunks and its counters: the first hundred names
+    /// count by name, all others together as `-/others`. If its table has changed, it is made again
+    /// for this request alone.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -281,7 +280,7 @@ impl Chunkflow {
         events::answering(request, answer)
     }
 
-    /// Answers requests for what is no list, at once: `/` and `/openapi.json`.
+    /// Answers requests for anything but a list, at once: `/` and `/openapi.json`.
     pub(crate) fn front<B>(&self, request: &Request<B>, origin: Option<&str>) -> Option<Response<Body>> {
         let (own, _) = paths::find(PUBLIC, request.uri().path())?;
         match own.own {
@@ -292,26 +291,26 @@ impl Chunkflow {
         }
     }
 
-    /// Forgets the chunks of a resource, on every server that shares the store: at once here,
-    /// elsewhere within two seconds. No stream that begins after that holds rows that were read
+    /// Forgets the chunks of a resource on every server that shares the store: here at once,
+    /// elsewhere within two seconds. A stream that begins after that holds no row that was read
     /// before.
     ///
     /// # Errors
-    /// When the store fails, and then the chunks may still be there; [`Kind::Unavailable`] while
-    /// nobody knows what the resource is.
+    /// When the store fails; the chunks may then still be there. [`Kind::Unavailable`] while the
+    /// resource's definition is unknown, since its database has been away.
     pub async fn purge(&self, resource: &Resource) -> Result<()> {
         is_known(resource)?;
         self.0.loader.forget(&resource.digest()).await
     }
 
-    /// The generation of a resource's chunks, which changes when they are purged; `None` where the
-    /// store has not said it.
+    /// The generation of a resource's chunks, which changes with a purge; `None` if the store has
+    /// not said it.
     pub fn generation(&self, resource: &Resource) -> Option<Generation> {
         self.0.loader.generation(&resource.digest())
     }
 
-    /// The resources whose database has not answered since the start: they are served as far as
-    /// their chunks are in the store.
+    /// The resources whose database has not answered since the start. Only their chunks in the
+    /// store are served.
     pub fn away(&self) -> impl Iterator<Item = &str> {
         let away = self.0.slots.iter().filter(|slot| slot.now().source().presence().is_away);
         away.map(|slot| slot.name())
@@ -332,27 +331,27 @@ impl Chunkflow {
         self.0.loader.meet_store().await
     }
 
-    /// Waits until all chunks that were loaded are written to the store, or cannot be.
+    /// Waits until every loaded chunk is written to the store, or cannot be.
     pub async fn written(&self) {
         self.0.loader.written().await;
     }
 
-    /// Whether chunks are kept in this process only, and not in a store that other servers share.
+    /// Whether chunks are only in this process, and not in a store shared with other servers.
     pub fn is_alone(&self) -> bool {
         self.0.loader.is_here()
     }
 
-    /// All rows of a list as a body, outside any request: for exports.
+    /// All rows of a list as a body, without a request: for exports.
     ///
     /// # Errors
-    /// As the source fares with the first chunk.
+    /// The source's error, if the first chunk fails.
     pub async fn body(&self, resource: &Arc<Resource>, format: Format, base: &str) -> Result<Body> {
         let list = Arc::new(List::new(Arc::clone(resource), format, vec![], base));
         self.whole(list, false).await
     }
 
-    /// The same in a content coding, for the chunks that it leaves in the store: it is
-    /// read no faster than the store takes them, so that it gets all of them.
+    /// The same in a content coding, to fill the store: it is read no faster than the store takes
+    /// the chunks, so that all of them are stored.
     #[cfg(feature = "server")]
     pub(crate) async fn warming(
         &self,
@@ -382,12 +381,12 @@ impl Chunkflow {
     }
 }
 
-/// What absolute links begin with, where the program says it.
+/// The beginning of absolute links, if the program gives it.
 fn origin<B>(request: &Request<B>) -> Option<&str> {
     request.extensions().get().map(|Origin(origin)| &**origin)
 }
 
-/// The name in a path, where it stands percent-encoded as UTF-8.
+/// The name in a path, percent-decoded as UTF-8.
 pub(crate) fn resource_of(path: &str) -> Result<Cow<'_, str>> {
     let name = path.strip_prefix('/').unwrap_or(path);
     if !name.contains('%') {
@@ -406,11 +405,11 @@ pub(crate) fn path_of(name: &str) -> String {
     format!("/{}", utf8_percent_encode(name, PLAIN))
 }
 
-/// Whether requests for a resource can be understood.
+/// Checks that requests for a resource can be understood.
 ///
 /// # Errors
-/// [`Kind::Unavailable`] where its database has been away since the start, and what it is has not
-/// been kept.
+/// [`Kind::Unavailable`] if its database has been away since the start, and no definition of it was
+/// kept.
 fn is_known(resource: &Resource) -> Result<()> {
     if resource.source().presence().is_known {
         return Ok(());

@@ -1,4 +1,4 @@
-//! `Link: <…>; rel="next"`: where a list goes on behind a page (RFC 8288).
+//! `Link: <…>; rel="next"`: the list behind a page (RFC 8288).
 
 use http::{HeaderMap, HeaderValue, header};
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
@@ -6,11 +6,12 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use super::params;
 use crate::{cursor::Cursor, seal::Seal};
 
-/// What would end the link, or cannot stand in a field's value; all else is as the client sent it.
+/// Characters that would end the link or cannot be in a field's value; all else stays as the client
+/// sent it.
 const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`');
 
-/// Says where the list goes on, if it does: by a link relative to the request's own path, which
-/// stays right where a proxy or an application serves the list under another.
+/// Adds a link to where the list goes on, if it does. The link is relative to the request's path,
+/// so that it also holds if a proxy or an application serves the list under another path.
 pub(super) fn add_link(headers: &mut HeaderMap, query: Option<&str>, goes_on: Option<&Cursor>, seal: &Seal) {
     let Some(cursor) = goes_on else { return };
     let pairs = query.unwrap_or_default().split('&');

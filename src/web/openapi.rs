@@ -1,8 +1,7 @@
-//! The lists as OpenAPI 3.1 describes an interface (<https://spec.openapis.org/oas/v3.1.1>).
+//! The OpenAPI description of the lists (<https://spec.openapis.org/oas/v3.1.1>).
 //!
-//! Clients are generated from it, so each schema takes every row that the list can show. OpenAPI
-//! 3.1 has no words for a stream of objects; 3.2 has, and is written where `?openapi=3.2` asks for
-//! it.
+//! Clients are generated from it, so each schema accepts every row that the list can show. OpenAPI
+//! 3.1 cannot describe a stream of objects. 3.2 can; it is written for `?openapi=3.2`.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -27,7 +26,7 @@ pub(super) enum Version {
     Streams,
 }
 
-/// A value of JSON whose members stay in their order, as people read them.
+/// A JSON value whose members keep their order, for readers.
 pub(super) enum Json {
     Text(String),
     Number(u64),
@@ -76,7 +75,7 @@ fn refers_to(kind: &str, name: &str) -> Json {
     object([("$ref", format!("#/components/{kind}/{name}").into())])
 }
 
-/// The description of these lists, by a server at this address.
+/// The description of these lists, for a server at this address.
 pub(super) fn document(resources: &[Arc<Resource>], version: Version, origin: &str) -> Json {
     let names = schema_names(resources.iter().map(|resource| resource.name()));
     let mut paths = vec![];
@@ -109,9 +108,9 @@ fn info() -> Json {
     ])
 }
 
-/// A name for the rows of each list, by which a generator can call a type and a function: letters,
-/// digits and single `_` between them. No two are alike in their letters and digits without regard
-/// to case, since generators put names into the form of their language.
+/// A name for the rows of each list, for a generator's types and functions: letters, digits and
+/// single `_` between them. No two names have the same letters and digits, ignoring case, since
+/// generators change names to the style of their language.
 fn schema_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut taken = HashSet::from(["problem".to_owned()]);
     let unique = |name: &str| {
@@ -174,7 +173,7 @@ fn filter(filter: &Filter) -> Json {
     ])
 }
 
-/// The answer that is a list, in each format.
+/// A list as a response, in each format.
 fn rows(resource: &Resource, name: &str, version: Version) -> Json {
     let row = refers_to("schemas", name);
     let mut members = vec![("results".to_owned(), object([("type", "array".into()), ("items", row)]))];
@@ -214,7 +213,7 @@ fn rows(resource: &Resource, name: &str, version: Version) -> Json {
     ])
 }
 
-/// A line: a row, or what a counted list ends in.
+/// A line: a row, or the end of a counted list.
 fn line(resource: &Resource, name: &str) -> Json {
     let row = refers_to("schemas", name);
     if !resource.options().count {
@@ -239,7 +238,7 @@ fn event(name: &str) -> Json {
     ])
 }
 
-/// What each row is.
+/// The schema of a row.
 fn row_schema(resource: &Resource) -> Json {
     let members = resource.described().map(|(name, described)| (name.to_owned(), described)).collect();
     let row = Described::object(members);
@@ -253,7 +252,7 @@ fn schema(described: &Described) -> Json {
     Json::Object(keywords(described))
 }
 
-/// The keywords of a schema of such values. All members of an object are always there.
+/// The schema's keywords for these values. All members of an object are required.
 fn keywords(described: &Described) -> Vec<(String, Json)> {
     let mut keywords = vec![];
     let mut add = |name: &str, value: Json| keywords.push((name.to_owned(), value));

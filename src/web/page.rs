@@ -1,8 +1,8 @@
-//! A page for a browser: two files put together, without a build step, that asks for nothing of
-//! other servers.
+//! A page for a browser: two files put together, without a build step. It loads nothing from other
+//! servers.
 //!
-//! Its policy (Content Security Policy Level 3, W3C) names its own script and style by their
-//! hashes, so that a browser runs nothing else, also where a row or a name holds a script.
+//! Its policy (Content Security Policy Level 3, W3C) names its script and style by their hashes. So
+//! a browser runs nothing else, even if a row or a name holds a script.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 
 use super::{Body, reply::insert_always};
 
-/// What pages begin with: the head of the document, and what they look like together. It ends
-/// within `<style>`.
+/// The beginning of all pages: the document's head and their common style. It ends within
+/// `<style>`.
 const HEAD: &str = include_str!("head.html");
 
 /// A page as it is sent.
@@ -22,8 +22,8 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// The page that goes on with this: the rest of its only `<style>`, a title, and a body with
-    /// one `<script>`.
+    /// A page with this behind the common beginning: the rest of its only `<style>`, a title, and a
+    /// body with one `<script>`.
     pub(crate) fn new(rest: &str) -> Page {
         let text = whole(rest);
         let mut headers = HeaderMap::new();
@@ -38,7 +38,7 @@ impl Page {
         Page { text: text.into(), headers }
     }
 
-    /// The response that holds it.
+    /// The response with this page.
     pub(crate) fn response(&self) -> Response<Body> {
         let mut response = Response::new(Body::from(self.text.clone()));
         *response.headers_mut() = self.headers.clone();
@@ -46,12 +46,12 @@ impl Page {
     }
 }
 
-/// All of a page that goes on with this.
+/// The whole text of a page.
 pub(super) fn whole(rest: &str) -> String {
     [HEAD, rest].concat()
 }
 
-/// What a page may do: run its own script, and ask the server that it is from.
+/// The policy of a page: it may run its own script, and send requests to its own server.
 fn policy(page: &str) -> String {
     let script = hash_of(page, "script");
     let style = hash_of(page, "style");
@@ -62,7 +62,7 @@ fn policy(page: &str) -> String {
     )
 }
 
-/// The hash of what stands in a page's only element of this name (§2.3.1).
+/// The hash of the content of a page's only element with this name (§2.3.1).
 fn hash_of(page: &str, element: &str) -> String {
     let open = format!("<{element}>");
     let close = format!("</{element}>");

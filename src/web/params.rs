@@ -14,13 +14,14 @@ use crate::{
     suggest,
 };
 
-/// More filters than any honest request has.
+/// The largest number of filters: more than any honest request has.
 const MAX_CONDITIONS: usize = 32;
 const MAX_LIST: usize = 1000;
-/// A pattern's cost is its length times the text's, and no database looks at the clock inside.
+/// The longest pattern, in bytes. Its cost is its length times the text's, and no database checks
+/// its time limit inside.
 const MAX_PATTERN: usize = 128;
 
-/// What a query string asks for.
+/// The contents of a query string.
 #[derive(Debug)]
 pub(super) struct Params {
     pub(super) after: Cursor,
@@ -30,8 +31,7 @@ pub(super) struct Params {
     pub(super) download: Option<String>,
 }
 
-/// Reads a query string against what the resource allows; anything unknown is an error that says
-/// what is allowed.
+/// Reads a query string for a resource. Anything unknown is an error that names what is allowed.
 pub(super) fn parse(query: &str, resource: &Resource) -> Result<Params> {
     let mut params = Params { after: Cursor::start(), limit: None, conditions: vec![], download: None };
     let mut seen = (false, false, false);
@@ -63,8 +63,8 @@ pub(super) fn parse(query: &str, resource: &Resource) -> Result<Params> {
 }
 
 impl Params {
-    /// Goes on behind the event with this id; where it says how many rows are left of a limit, to
-    /// no more than those.
+    /// Goes on behind the event with this id. If the id says how many rows of a limit are left, the
+    /// limit becomes at most that.
     pub(super) fn resume(&mut self, id: &str, resource: &Resource) -> Result<()> {
         let (place, left) = match id.split_once(LEFT) {
             Some((place, left)) => (place, Some(limit(left)?)),
@@ -76,7 +76,7 @@ impl Params {
     }
 }
 
-/// The place in a resource that was handed out as this text.
+/// The cursor that was handed out as this text.
 pub(super) fn cursor(text: &str, resource: &Resource) -> Result<Cursor> {
     let place = resource.seal().unseal(text)?;
     if !resource.source().takes(&place) {
@@ -86,7 +86,7 @@ pub(super) fn cursor(text: &str, resource: &Resource) -> Result<Cursor> {
     Ok(place)
 }
 
-/// Whether a pair of a query string is the place to begin at, however its name is encoded.
+/// Whether a pair of a query string is `after`, with its name encoded in any way.
 pub(super) fn is_after(pair: &str) -> bool {
     decode(pair.split('=').next().unwrap_or_default()).is_ok_and(|name| name == "after")
 }
@@ -95,7 +95,7 @@ fn invalid(message: impl Into<String>) -> Error {
     Error::new(Kind::Invalid, message)
 }
 
-/// Undoes the form encoding of names and values.
+/// Decodes form-encoded names and values.
 fn decode(text: &str) -> Result<Cow<'_, str>> {
     let spaced: Cow<'_, str> = if text.contains('+') { text.replace('+', " ").into() } else { text.into() };
     if !spaced.contains('%') {
@@ -166,8 +166,8 @@ fn condition(name: &str, value: &str, filters: &[Filter]) -> Result<Condition> {
     Ok(within(Condition { column: name.to_owned(), operator, values }, filter))
 }
 
-/// The same condition where a value is beyond the whole numbers that the column can hold, and so
-/// can not be bound as one: every value there is on the same side of it.
+/// The condition for a value beyond the column's range of whole numbers, which cannot be bound as
+/// one. All of the column's values are on one side of it.
 fn within(mut condition: Condition, filter: &Filter) -> Condition {
     let Some(range) = &filter.range else { return condition };
     let side = |text: &String| match whole(text) {
@@ -190,13 +190,13 @@ fn within(mut condition: Condition, filter: &Filter) -> Condition {
         _ => false,
     };
 
-    // NULL is neither greater nor less; and nothing is in an empty list.
+    // Every value or none: NULL is neither greater nor less, and an empty list holds nothing.
     condition.operator = if is_so { Operator::IsNotNull } else { Operator::In };
     condition.values.clear();
     condition
 }
 
-/// A whole number; one that is too large even here, as the largest there is.
+/// A whole number. One beyond even this type becomes the largest or smallest.
 fn whole(text: &str) -> Option<i128> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -206,7 +206,7 @@ fn whole(text: &str) -> Option<i128> {
     Some(text.parse().unwrap_or(largest))
 }
 
-/// Refuses a value that the column could not be compared with.
+/// Refuses a value that cannot be compared with the column.
 fn fits(name: &str, value: &str, operand: Operand) -> Result<()> {
     let number = || value.parse::<f64>().is_ok_and(f64::is_finite);
     let (fits, wanted) = match operand {
@@ -222,7 +222,7 @@ fn fits(name: &str, value: &str, operand: Operand) -> Result<()> {
     }
 }
 
-/// Reads `(a,b,"c,d")`; inside quotes a backslash makes the next character stand for itself.
+/// Reads `(a,b,"c,d")`. Within quotes a backslash makes the next character literal.
 fn list(name: &str, text: &str) -> Result<Vec<String>> {
     let malformed =
         || invalid(format!("the filter `{name}` has no right list")).remedy(format!("write {name}=in.(a,b,\"c,d\")"));
@@ -262,7 +262,7 @@ fn list(name: &str, text: &str) -> Result<Vec<String>> {
     }
 }
 
-/// Reads a filter against one column of each kind, for the fuzz target: it must never panic.
+/// Reads a filter for one column of each kind, for the fuzz target: it must never panic.
 #[cfg(any(fuzzing, test))]
 pub(crate) fn fuzz_filter(text: &str) {
     for operand in [Operand::Integer, Operand::Number, Operand::Text] {

@@ -1,5 +1,4 @@
-//! Lists that were asked for without filters, kept so that the next request for one need not make
-//! it again.
+//! Lists without filters, kept so that the next request for one need not make it again.
 
 use std::sync::{Arc, RwLock};
 
@@ -8,10 +7,12 @@ use crate::{
     {coding::Coding, format::Format, list::List, resource::Resource},
 };
 
-/// Hosts are what makes lists many; whoever invents hosts gets lists made for each request.
+/// How many lists are kept. Only hosts make them many; a client that invents hosts has its lists
+/// made for each request.
 const KEPT: usize = 64;
 
-/// The first lists that were asked for. Nobody ever waits for it: where it is busy, a list is made.
+/// The first lists that were asked for. Nothing waits for its lock: while that is taken, requests
+/// make their lists.
 #[derive(Debug, Default)]
 pub(super) struct Recent(RwLock<Vec<Arc<List>>>);
 
@@ -22,7 +23,7 @@ impl Recent {
         kept.retain(|list| !Arc::ptr_eq(list.resource(), resource));
     }
 
-    /// The whole list of a resource in a format and coding, with this base of its links.
+    /// The whole list of a resource in a format and coding; its links begin with `base`.
     pub(super) fn list(
         &self,
         resource: &Arc<Resource>,

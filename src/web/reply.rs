@@ -16,15 +16,15 @@ use crate::{
 /// The methods of a list.
 pub(super) const ALLOWED: &str = "GET, HEAD, OPTIONS";
 
-/// Seconds after which a client that found no room may ask again, where nothing says it better.
+/// `Retry-After` in seconds for a client that found no room, if the error has no better value.
 pub(super) const RETRY_AFTER: u64 = 2;
 
-/// A failure as a response.
+/// An error as a response.
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
     error: Error,
-    /// The methods that the path takes, where this was another.
+    /// The methods of the path, if the request had another one.
     allow: Option<&'static str>,
 }
 
@@ -64,12 +64,12 @@ pub(super) fn no_coding() -> Problem {
     Problem { status: StatusCode::NOT_ACCEPTABLE, error, allow: None }
 }
 
-/// The response for a failure, by its kind.
+/// The response for an error, with the status of its kind.
 pub fn problem(error: Error) -> Response<Body> {
     Problem::from(error).response()
 }
 
-/// The response for a failure that has a status of its own.
+/// The response for an error with a status of its own.
 #[cfg(feature = "server")]
 pub(crate) fn refusal(status: StatusCode, error: Error) -> Response<Body> {
     Problem { status, error, allow: None }.response()
@@ -86,8 +86,8 @@ struct Details<'a> {
 }
 
 impl Problem {
-    /// The response. What caused the failure inside (a driver's words, a file's path) is for the
-    /// log and not for clients.
+    /// The response. The error's cause (a driver's message, a file's path) goes to the log only,
+    /// not to clients.
     pub(crate) fn response(&self) -> Response<Body> {
         let internal = self.status.is_server_error();
         let (detail, remedy) = match self.error.kind() {
@@ -135,19 +135,19 @@ impl Problem {
     }
 }
 
-/// A small JSON response that nobody keeps.
+/// A small JSON response that caches must not store.
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     json_text(status, pretty(value).into())
 }
 
-/// A value as people read it.
+/// A value as indented JSON.
 pub(super) fn pretty(value: &impl Serialize) -> Vec<u8> {
     let mut text = serde_json::to_vec_pretty(value).expect("plain values can be written");
     text.push(b'\n');
     text
 }
 
-/// The same of a text that is JSON already.
+/// The same for a text that is JSON already.
 pub(super) fn json_text(status: StatusCode, text: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
@@ -156,15 +156,15 @@ pub(super) fn json_text(status: StatusCode, text: Bytes) -> Response<Body> {
     response
 }
 
-/// That a path of the server's own does not take a method.
+/// The response if one of the server's own paths does not take a method.
 pub(crate) fn not_taken(own: &OwnPath, method: &Method) -> Response<Body> {
     let error = Error::new(Kind::Invalid, format!("{method} is not for this path"));
     let error = error.remedy(format!("use {}", own.methods.replace(", ", " or ")));
     Problem { status: StatusCode::METHOD_NOT_ALLOWED, error, allow: Some(own.methods) }.response()
 }
 
-/// A response without a body, which nobody keeps either: a shared cache would end everybody's
-/// events with one client's.
+/// A response without a body. Caches must not store it: a shared cache would end the events of all
+/// clients with it.
 pub(crate) fn no_content() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -173,7 +173,7 @@ pub(crate) fn no_content() -> Response<Body> {
     response
 }
 
-/// The headers that every response has.
+/// Adds the headers of every response.
 pub(super) fn insert_always(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

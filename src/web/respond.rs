@@ -1,4 +1,4 @@
-//! A request for a list in, a response with a streaming body out.
+//! Requests for lists: takes a request, returns a response with a streaming body.
 
 use std::{borrow::Cow, future::Future, sync::Arc};
 
@@ -27,8 +27,8 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 impl Chunkflow {
-    /// Answers a request for a list, where the scheme and host that absolute links begin with are
-    /// known, and who asks.
+    /// Answers a request for a list. `origin` is the scheme and host that absolute links begin
+    /// with, if known.
     pub(crate) fn respond_from<B>(
         &self,
         request: &Request<B>,
@@ -39,8 +39,8 @@ impl Chunkflow {
         self.answer(found, request, origin, asker)
     }
 
-    /// The same, where it is known already for which list, and in which format if something says
-    /// it.
+    /// The same for a list that was found already, with its format if the path or the program names
+    /// one.
     pub(super) fn answer<B>(
         &self,
         found: Result<(Arc<Slot>, Option<Format>), Problem>,
@@ -90,7 +90,7 @@ impl Chunkflow {
         }
     }
 
-    /// What a request asks for; without any work.
+    /// Works out what a request asks for; loads nothing.
     fn asked<B>(
         &self,
         request: &Request<B>,
@@ -158,7 +158,7 @@ impl Chunkflow {
         Ok(Asked::List(AskedList { ask, slot, format, query, disposition }))
     }
 
-    /// What GET would say, as far as it is known without any work.
+    /// The response's head as for GET, as far as it is known without a load.
     fn head(&self, ask: &Ask, format: Format, uri: &Uri) -> Response<Body> {
         let glimpse = Stream::glimpse(&self.0.loader, ask);
         let mut headers = self.0.heads[format.index()].clone();
@@ -169,8 +169,8 @@ impl Chunkflow {
         with(headers, Body::empty())
     }
 
-    /// The resource of a path, and the format its extension names. An exact name wins over a name
-    /// with an extension.
+    /// The resource of a path, and the format of its extension. A resource with the whole name wins
+    /// over one with the name before the extension.
     fn find(&self, path: &str) -> Result<(&Arc<Slot>, Option<Format>), Problem> {
         let name = resource_of(path)?;
         if let Some(slot) = self.slot(&name) {
@@ -203,7 +203,7 @@ fn parts<B>(request: &Request<B>) -> Request<()> {
     parts
 }
 
-/// What a request asks for: something that is said at once, or a list.
+/// What a request asks for: an answer that is ready, or a list.
 enum Asked {
     Said(Response<Body>),
     List(AskedList),
@@ -213,7 +213,7 @@ struct AskedList {
     ask: Ask,
     slot: Arc<Slot>,
     format: Format,
-    /// Where there is a limit: what a link to the next page is made of.
+    /// The request's query if it has a limit, to make a link to the next page.
     query: Option<String>,
     /// Where the list is to be saved as a file.
     disposition: Option<HeaderValue>,
@@ -223,8 +223,7 @@ impl AskedList {
     async fn answer(mut self, inner: &Inner) -> Result<Response<Body>, Problem> {
         let begun = Stream::begin(&inner.loader, self.ask.clone(), &inner.budget).await;
         let stream = match begun {
-            // Nothing has gone out yet, so that the list of the table as it is now is as good an
-            // answer.
+            // Nothing has been sent yet, so the list of the changed table is as good an answer.
             Err(error) if error.kind() == Kind::Schema => {
                 self.ask = self.anew(inner).await.ok_or(error)?;
                 Stream::begin(&inner.loader, self.ask.clone(), &inner.budget).await?
@@ -248,8 +247,8 @@ impl AskedList {
         Ok(with(headers, Body::from(stream)))
     }
 
-    /// The same of the resource as it is made again; `None` where it is not, or its cursors or
-    /// filters are others.
+    /// The same for the resource made again. `None` if it could not be made, or the request's
+    /// cursor or filters do not fit it.
     async fn anew(&self, inner: &Inner) -> Option<Ask> {
         let old = &self.ask.list;
         self.slot.renewed(&inner.recent).await;
@@ -281,17 +280,17 @@ fn with(headers: HeaderMap, body: Body) -> Response<Body> {
     response
 }
 
-/// The id of the last event that a client got which comes back for more (WHATWG HTML §9.2.4).
+/// The id of the last event that a returning client got (WHATWG HTML §9.2.4).
 pub(super) fn last_event(headers: &HeaderMap) -> Option<&str> {
     headers.get("last-event-id")?.to_str().ok().filter(|id| !id.is_empty())
 }
 
-/// The format that the `Accept` headers ask for.
+/// The format that `Accept` asks for.
 pub(super) fn accepted(headers: &HeaderMap) -> Result<Format, Problem> {
     format::negotiate(&joined(headers, &header::ACCEPT)).ok_or_else(reply::not_acceptable)
 }
 
-/// The coding that the `Accept-Encoding` headers ask for; none where there are none.
+/// The coding that `Accept-Encoding` asks for; `None` without that header.
 fn accepted_coding(headers: &HeaderMap) -> Result<Option<Coding>, Problem> {
     coding::negotiate(&joined(headers, &header::ACCEPT_ENCODING)).map_err(|()| reply::no_coding())
 }
@@ -315,7 +314,7 @@ fn base<B>(request: &Request<B>) -> Result<String> {
     }
 }
 
-/// The headers of every list in each format; a copy of them begins each response.
+/// The headers of every list, for each format; each response begins with a copy.
 pub(super) fn heads() -> Vec<HeaderMap> {
     let head = |format: Format| {
         let mut headers = HeaderMap::with_capacity(12);
@@ -327,7 +326,7 @@ pub(super) fn heads() -> Vec<HeaderMap> {
     Format::all().map(head).collect()
 }
 
-/// With a length, a proxy may hold the list for slow clients; without one it is to pass on what
+/// With a length, a proxy may buffer the list for slow clients. Without one it should pass on what
 /// comes.
 fn known_length(headers: &mut HeaderMap, length: Option<u64>) {
     match length {
@@ -336,16 +335,16 @@ fn known_length(headers: &mut HeaderMap, length: Option<u64>) {
     };
 }
 
-/// RFC 9211, for the first chunk, if there is one.
+/// The cache status (RFC 9211) of the first chunk, if there is one.
 fn first_status(first: Option<Provenance>) -> HeaderValue {
     first.map_or(HeaderValue::from_static("chunkflow; fwd=miss"), status_value)
 }
 
-/// RFC 9211, for a chunk.
+/// The cache status (RFC 9211) of a chunk.
 fn status_value(provenance: Provenance) -> HeaderValue {
     let value = match provenance {
         Provenance::Fresh(left) => {
-            // By hand: it is part of every warm answer.
+            // Written by hand, since every warm answer needs it.
             const BEGIN: &[u8; 20] = b"chunkflow; hit; ttl=";
             let mut value = [0; BEGIN.len() + 20];
             let mut digits = itoa::Buffer::new();

@@ -1,4 +1,4 @@
-//! The place of a resource in the machine, where another takes over once its table has changed.
+//! A slot for a resource. When the resource's table changes, the slot gets a new resource.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard},
@@ -15,36 +15,35 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// A resource that could not be made again is tried so much later.
+/// The shortest time between two tries to make a resource again, after the first failed.
 const PAUSE: Duration = Duration::from_secs(1);
-/// A request waits for so long until it is made again.
+/// How long a request waits for that.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A resource of the moment.
+/// A name with its current resource.
 #[derive(Debug)]
 pub(super) struct Slot {
     name: String,
     now: ArcSwap<Resource>,
-    /// Whether it is there for more than one request, so that lists of its resource are kept for
-    /// the next.
+    /// Whether it serves more than one request, so that its lists are kept for the next one.
     pub(super) lasts: bool,
     renewal: Mutex<Renewal>,
 }
 
-/// How making the resource again fares.
+/// The state of making the resource again.
 #[derive(Debug, Default)]
 struct Renewal {
-    /// When it failed.
+    /// When it last failed.
     failed: Option<Instant>,
-    /// The task that does it.
+    /// The task that makes it.
     task: Option<Task>,
 }
 
-/// A task that ends with its owner.
+/// A task that is aborted when this is dropped.
 #[derive(Debug)]
 struct Task {
     handle: AbortHandle,
-    /// Closed once it has ended.
+    /// Closed when the task has ended.
     ends: watch::Receiver<()>,
 }
 
@@ -59,7 +58,7 @@ impl Slot {
         Slot::of(Arc::new(resource), true)
     }
 
-    /// A place for one request, whose resource no name leads to.
+    /// A slot for one request, with a resource that has no name here.
     pub(super) fn for_one_request(resource: &Arc<Resource>) -> Arc<Slot> {
         Slot::of(Arc::clone(resource), false)
     }
@@ -69,26 +68,26 @@ impl Slot {
         Arc::new(Slot { name, now: ArcSwap::new(resource), lasts, renewal: Mutex::default() })
     }
 
-    /// The resource's name, which stays.
+    /// The resource's name, which never changes.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The resource, for the time of a request's beginning.
+    /// The current resource, for a short use.
     pub(super) fn now(&self) -> Guard<Arc<Resource>> {
         self.now.load()
     }
 
-    /// Waits until the resource is made again, for a moment at most. It goes on being made though
-    /// nobody waits, for as long as there is the slot.
+    /// Waits a short time at most until the resource is made again. The task that makes it goes on
+    /// when nobody waits, as long as the slot exists.
     pub(super) async fn renewed(self: &Arc<Slot>, recent: &Arc<Recent>) {
         let Some(mut ends) = self.renew(recent) else { return };
-        // Nothing is ever sent: the channel closes.
+        // Nothing is ever sent; the channel closes.
         let _ = tokio::time::timeout(PATIENCE, ends.changed()).await;
     }
 
-    /// Joins the task that makes the resource again, or begins it; `None` where there is nothing to
-    /// do now.
+    /// Joins or begins the task that makes the resource again; `None` if there is nothing to do
+    /// now.
     fn renew(self: &Arc<Slot>, recent: &Arc<Recent>) -> Option<watch::Receiver<()>> {
         let mut renewal = self.renewal();
         if let Some(task) = renewal.task.as_ref().filter(|task| !task.handle.is_finished()) {
@@ -100,7 +99,7 @@ impl Slot {
         let remake = Remake::clone(outdated.remake().filter(|_| outdated.is_outdated() && !rests)?);
 
         let (ended, ends) = watch::channel(());
-        // The task must not keep its own slot alive.
+        // A weak reference, so that the task does not keep its own slot alive.
         let slot = Arc::downgrade(self);
         let recent = Arc::clone(recent);
         let task = tokio::spawn(async move {
@@ -115,7 +114,7 @@ impl Slot {
         Some(ends)
     }
 
-    /// Puts what was made in the place of what is outdated.
+    /// Replaces the outdated resource with the new one.
     fn take(&self, made: Result<Resource>, outdated: &Arc<Resource>, recent: &Recent) {
         let mut renewal = self.renewal();
         match made {

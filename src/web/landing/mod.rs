@@ -1,5 +1,4 @@
-//! What stands at `/`: a page for people who look around with a browser, and the same for programs
-//! as JSON.
+//! The answer to `/`: a page for people with a browser, and the same as JSON for programs.
 
 use std::sync::Arc;
 
@@ -12,18 +11,18 @@ use crate::{
     resource::Resource,
 };
 
-/// The page, behind the head that it has in common with others.
+/// The page, without the beginning that it shares with other pages.
 const PAGE: &str = include_str!("page.html");
 
-/// What stands at `/`.
+/// The answer to `/`.
 #[derive(Clone)]
 pub(super) struct Landing {
-    /// The page; `None` where browsers get JSON too.
+    /// The page; `None`: browsers get JSON too.
     page: Option<Arc<Page>>,
 }
 
 impl Landing {
-    /// With the page for browsers, or without.
+    /// With or without the page for browsers.
     pub(super) fn new(has_page: bool) -> Landing {
         Landing { page: has_page.then(|| Arc::new(Page::new(PAGE))) }
     }
@@ -40,7 +39,7 @@ impl Landing {
     }
 }
 
-/// What there is here, for programs that look around.
+/// The resources, as JSON for programs.
 fn index(chunkflow: &Chunkflow) -> Response<Body> {
     #[derive(Serialize)]
     struct Index<'a> {
