@@ -1,4 +1,4 @@
-//! Asks the running server, through its `[admin]` listener.
+//! Requests to the running server, through its `[admin]` listener.
 
 use std::{future::poll_fn, pin::Pin, time::Duration};
 
@@ -19,13 +19,13 @@ use crate::{
     web::Body,
 };
 
-/// Far more than the running server says.
+/// More than any answer of the running server, in bytes.
 const LONGEST: usize = 1024 * 1024;
 
-/// Longer than a configuration with databases that do not answer takes to be read.
+/// Longer than the server needs to read a configuration with databases that do not answer.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Posts to a path; the status and body of what is answered.
+/// Posts to a path. Returns the status and body of the response.
 pub(super) async fn post(admin: &AdminConfig, path: &str) -> Result<(StatusCode, Vec<u8>)> {
     let late = || format!("the server at {}, the address of [admin], does not answer in time", admin.listen);
     timeout(PATIENCE, exchange(admin, path)).await.with_context(late)?
@@ -60,7 +60,7 @@ async fn exchange(admin: &AdminConfig, path: &str) -> Result<(StatusCode, Vec<u8
     Ok((head.status, bytes))
 }
 
-/// Begins a connection, which a task of its own drives.
+/// Begins a connection; a task of its own drives it.
 async fn begin(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> hyper::Result<http1::SendRequest<Body>> {

@@ -1,4 +1,4 @@
-//! Looks whether the files of the configuration have changed, for `--watch-config`.
+//! Watches the files of the configuration for changes, for `--watch-config`.
 
 use std::{
     fs, iter,
@@ -13,15 +13,14 @@ use tokio::sync::oneshot;
 use super::origin::ConfigFile;
 use crate::{config::named_files, server::Reloads};
 
-/// How often the files are looked at. A change is taken over once it has lasted from one look to
-/// the next, so that a file that is still being written is left alone.
+/// How often the files are checked. A change counts once it has stayed the same from one check to
+/// the next, so that a file is not read while it is being written.
 ///
-/// Looks, and no inotify: folders of Kubernetes are links that are turned, network file systems
-/// tell of nothing, and a look at three files costs 3 µs.
+/// There is no inotify, for these reasons: Kubernetes replaces symbolic links to folders, network
+/// file systems report nothing, and a check of three files costs only 3 µs.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What changes when a file is written, or another takes its place: device, inode, length, and when
-/// it was written.
+/// Changes when a file is written or replaced: device, inode, length, and time of writing.
 type Mark = Option<(u64, u64, u64, i64, i64)>;
 
 /// The configuration, and the files that it names.
@@ -33,15 +32,15 @@ pub(super) struct Files<'a> {
 }
 
 impl<'a> Files<'a> {
-    /// As they are now: before they are read, so that what is written meanwhile is seen at the
-    /// first look.
+    /// The files as they are now. Called before they are read, so that a write meanwhile is noticed
+    /// at the first check.
     pub(super) fn of(file: &'a ConfigFile, environment: &'a dyn Fn(&str) -> Option<String>) -> Files<'a> {
         let mut files = Files { file, environment, paths: [].into(), seen: vec![] };
         files.see();
         files
     }
 
-    /// Asks for a reload whenever they have changed, for as long as somebody takes the request.
+    /// Asks for a reload whenever they have changed, until nobody takes requests any more.
     pub(super) async fn follow(mut self, reloads: Reloads) {
         let mut before: Option<Vec<Mark>> = None;
         loop {
@@ -57,7 +56,7 @@ impl<'a> Files<'a> {
                 continue;
             }
 
-            // What is refused is not asked for again until it changes.
+            // A refused request is not repeated until the files change again.
             before = None;
             self.see();
             tracing::info!("the configuration has changed");
@@ -68,10 +67,10 @@ impl<'a> Files<'a> {
         }
     }
 
-    /// Takes note of the files that there are by now, and of how they are.
+    /// Notes which files there are now, and their marks.
     fn see(&mut self) {
         let path = self.file.path();
-        // To open a pipe would be to wait for who writes into it.
+        // Opening a pipe would block until there is a writer.
         let is_file = fs::metadata(path).is_ok_and(|found| found.is_file());
         let text = is_file.then(|| fs::read_to_string(path).ok()).flatten().unwrap_or_default();
         let named = named_files(self.file.name(), &text, self.environment);
@@ -85,7 +84,7 @@ fn look(paths: &[PathBuf]) -> Vec<Mark> {
     paths.iter().map(|path| mark(path)).collect()
 }
 
-/// Of what links lead to, so that a link that is turned is a change.
+/// The mark of the file that links lead to, so that a changed link is a change.
 fn mark(file: &Path) -> Mark {
     let found = fs::metadata(file).ok()?;
     Some((found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec()))

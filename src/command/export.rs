@@ -63,10 +63,10 @@ pub(super) async fn run(
     };
 
     let base = config.server.public_url.clone().unwrap_or_else(|| format!("http://{}", config.server.listen.host()));
-    // A bar would be drawn over the list where both go to one terminal.
+    // If both go to one terminal, the bar would be drawn over the list.
     let shows_list = output.is_none() && io::stdout().is_terminal();
     let bar = progress_bar(&resource, name, opener.process.terminal && !shows_list).await;
-    // Before there is a part of a file that a signal would leave behind.
+    // Set up before there is a partial file that a signal would leave behind.
     let stopped = stopped()?;
     let target = Target::open(output)?;
     let told = target.name().map_or_else(String::new, |name| format!(" in {}", name.display()));
@@ -77,7 +77,7 @@ pub(super) async fn run(
                 note(&format!("{name}: {} rows, {} of {format}{told}", HumanCount(written.rows), HumanBytes(written.bytes)));
                 Ok(Exit::Done)
             }
-            // Who reads has seen enough (`| head`), and who asks sees the exit code.
+            // The reader has seen enough (`| head`); the shell sees the exit code.
             Err(error) if is_broken_pipe(&error) => Ok(Exit::Failed),
             Err(error) => Err(error),
         },
@@ -88,7 +88,7 @@ pub(super) async fn run(
     }
 }
 
-/// From now on no signal ends the process by itself; what this gives ends when one wants it to.
+/// From now on signals do not end the process. The returned future completes at the first one.
 fn stopped() -> io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -107,12 +107,12 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// By name, else by the file's extension, else the default.
+/// The format by name, else by the file's extension, else the default.
 fn choose_format(name: Option<&str>, output: Option<&Path>) -> Result<Format, String> {
     let extension = || output.and_then(Path::extension).map(|extension| extension.to_string_lossy());
     let Some(wanted) = name.map(Cow::from).or_else(extension) else { return Ok(Format::JSON) };
     let known = Format::named(&wanted);
-    // A device is called as it is.
+    // A device has no extension that means a format.
     let device =
         || name.is_none() && output.and_then(|output| fs::metadata(output).ok()).is_some_and(|it| !it.is_file());
     known.or_else(|| device().then_some(Format::JSON)).ok_or_else(|| wanted.into_owned())
@@ -147,10 +147,10 @@ async fn export(
     Ok(Written { rows: body.rows(), bytes })
 }
 
-/// Where an export goes. A file gets its name only when it is whole; until then, and after a
-/// failure, there is none, or the old one.
+/// The output of an export. A file gets its name only when it is complete; until then, and after a
+/// failure, there is no file or the old one.
 enum Target {
-    /// Standard output; or what has the name and is no file: a device, a pipe.
+    /// Standard output; or the named device or pipe.
     Output(BufWriter<Box<dyn Write>>),
     File {
         writer: BufWriter<File>,
@@ -162,7 +162,7 @@ enum Target {
 impl Target {
     fn open(output: Option<PathBuf>) -> Result<Target> {
         let Some(name) = output else { return Ok(Target::Output(BufWriter::new(Box::new(io::stdout())))) };
-        // What a link leads to is replaced, and not the link.
+        // If the name is a link, the file that it leads to is replaced, not the link.
         let name = at_the_end_of_links(name);
         let there = fs::metadata(&name).ok();
         let unwritable = || format!("{} cannot be written", name.display());
@@ -175,7 +175,7 @@ impl Target {
         let mut options = File::options();
         options.write(true).create_new(true);
         if there.is_some() {
-            // To rename over a file one needs no right to write it; to replace what it holds one
+            // A rename needs no permission to write the old file, but replacing its contents
             // should.
             File::options().write(true).open(&name).with_context(unwritable)?;
             options.mode(0o600);
@@ -191,7 +191,7 @@ impl Target {
         Ok(Target::File { writer: BufWriter::new(opened), part, name })
     }
 
-    /// The file's name, where it has one.
+    /// The file's name, if it has one.
     fn name(&self) -> Option<&Path> {
         match self {
             Target::Output(_) => None,
@@ -220,10 +220,11 @@ impl Target {
     }
 }
 
-/// The file that a name leads to, there or not; after many links something that is still one.
+/// The file that a name leads to, which need not exist. After too many links the result is still a
+/// link.
 fn at_the_end_of_links(name: PathBuf) -> PathBuf {
     let mut name = name;
-    // As many as Linux follows (path_resolution(7)).
+    // Linux follows as many (path_resolution(7)).
     for _ in 0..40 {
         let Ok(to) = fs::read_link(&name) else { break };
         name = name.parent().unwrap_or(Path::new("")).join(to);
@@ -231,17 +232,17 @@ fn at_the_end_of_links(name: PathBuf) -> PathBuf {
     name
 }
 
-/// Gives a file that nobody else may read yet the owner, the group and the mode of the one that it
-/// will replace.
+/// Gives a file, which nobody else may read yet, the owner, group and mode of the file that it will
+/// replace.
 ///
-/// Who may read the new file could read the old one: where this user may not give the file away to
-/// that group, the group and all others keep only what both had.
+/// Nobody may read the new file who could not read the old one. If this user may not give the file
+/// to that group, the group and all others keep only the permissions that both had.
 fn take_rights(file: &File, there: &Metadata) -> io::Result<()> {
     let group = Gid::from_raw(there.gid());
     let owner = Uid::from_raw(there.uid());
     let has_group = file.metadata()?.gid() == there.gid() || fchown(file, None, Some(group)).is_ok();
     if file.metadata()?.uid() != there.uid() {
-        // Only the superuser may; else it is this user's, as all that this user writes.
+        // Only the superuser may do this; otherwise the file stays this user's.
         let _ = fchown(file, Some(owner), None);
     }
 

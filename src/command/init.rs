@@ -15,7 +15,7 @@ pub(super) async fn run(opener: &Opener<'_>, database: Option<String>) -> Result
         bail!("this database has no table that this user may read")
     }
 
-    // A password that stands in the environment need not stand in the file.
+    // A password in the environment need not be in the file.
     let known = (opener.process.environment)("DATABASE_URL").is_some_and(|known| known == url);
     let text = draft.to_toml(if known { "${DATABASE_URL}" } else { &url });
     say(text.trim_end())?;

@@ -1,4 +1,4 @@
-//! The form of log lines: text for people, JSON for programs.
+//! The format of log lines: text for people, JSON for programs.
 
 use std::{
     fmt,
@@ -24,23 +24,23 @@ use tracing_subscriber::{
 
 use crate::config::LogFormat;
 
-/// Writes log lines in the form of the moment, which a configuration may change.
+/// Writes log lines in the current format, which a configuration may change.
 #[derive(Clone, Debug)]
 pub struct Logs {
-    /// The option, which wins over the configuration.
+    /// The format of the option, which wins over the configuration.
     option: Option<LogFormat>,
     is_json: Arc<AtomicBool>,
     text: Format<Full>,
 }
 
 impl Logs {
-    /// In the form that an option names, else as text until a configuration says otherwise.
+    /// In the format of the option; else as text until a configuration names another.
     pub fn new(option: Option<LogFormat>) -> Logs {
         let is_json = AtomicBool::new(option == Some(LogFormat::Json));
         Logs { option, is_json: Arc::new(is_json), text: tracing_subscriber::fmt::format() }
     }
 
-    /// Goes on in the form that a configuration names, unless an option does.
+    /// Switches to the format of a configuration, unless the option names one.
     pub(super) fn go_on_as(&self, format: LogFormat) {
         let format = self.option.unwrap_or(format);
         self.is_json.store(format == LogFormat::Json, Ordering::Relaxed);
@@ -68,7 +68,7 @@ where
     }
 }
 
-/// The members of a line.
+/// The members of a JSON line.
 struct Members(Map<String, Value>);
 
 impl Members {

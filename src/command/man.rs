@@ -11,7 +11,7 @@ use clap_mangen::{
 
 use super::{Cli, Exit, say};
 
-/// What each page ends with: the codes, signals and files of all commands.
+/// The end of each page: exit codes, signals and files of all commands.
 const ENDS: [(&str, &[(&str, &str)]); 3] = [
     (
         "EXIT STATUS",
@@ -45,7 +45,7 @@ const ENDS: [(&str, &[(&str, &str)]); 3] = [
 
 pub(super) fn run(folder: Option<&Path>) -> Result<Exit> {
     let mut command = Cli::command().disable_help_subcommand(true);
-    // Names of subcommands, and the options that they share, are there once it is built.
+    // Names of subcommands and the shared options exist only after this.
     command.build();
 
     let Some(folder) = folder else {
@@ -63,7 +63,7 @@ pub(super) fn run(folder: Option<&Path>) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The page of a command.
+/// The manual page of a command.
 fn page(command: &clap::Command) -> io::Result<String> {
     let man = Man::new(command.clone()).source(concat!("chunkflow ", env!("CARGO_PKG_VERSION"))).manual("Chunkflow");
     let mut page = vec![];
@@ -79,13 +79,13 @@ fn page(command: &clap::Command) -> io::Result<String> {
     Ok(ascii(&String::from_utf8_lossy(&page)))
 }
 
-/// A page for readers of any locale: groff takes what is not ASCII by its number.
+/// A page for readers of any locale: groff gets characters beyond ASCII by number.
 fn ascii(page: &str) -> String {
     let written = |c: char| if c.is_ascii() { c.to_string() } else { format!("\\[u{:04X}]", u32::from(c)) };
     page.chars().map(written).collect()
 }
 
-/// What a command does, its examples as they are written.
+/// What a command does, with its examples as they are written.
 fn description(command: &clap::Command) -> Roff {
     let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
     let mut roff = Roff::new();

@@ -273,28 +273,29 @@ pub enum Exit {
     Usage,
 }
 
-/// What the process hands to a command.
+/// What the process passes to a command.
 pub struct Process<'a> {
     /// The environment.
     pub environment: &'a dyn Fn(&str) -> Option<String>,
     /// Whether standard error is a terminal.
     pub terminal: bool,
-    /// Whether what is said there may have colours.
+    /// Whether messages there may have colours.
     pub colour: bool,
-    /// How log lines are written.
+    /// Writes the log lines.
     pub logs: &'a Logs,
-    /// Where spans go.
+    /// Sends the spans.
     pub traces: &'a Traces,
     /// Sockets that were open when it started, until a server takes them.
     pub sockets: Cell<Option<Sockets>>,
 }
 
-/// Says on standard error what is no answer. A reader that has gone has seen enough.
+/// Writes a message to standard error. A closed pipe is no error: its reader has seen enough.
 pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Says on standard output what was asked for. A reader that has gone (`| head`) has seen enough.
+/// Writes a result to standard output. A closed pipe (`| head`) is no error: its reader has seen
+/// enough.
 fn say(text: &str) -> anyhow::Result<()> {
     match writeln!(io::stdout(), "{text}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -308,26 +309,27 @@ impl Cli {
         self.options.log
     }
 
-    /// How lines are written, if an option says it.
+    /// The format of log lines, if an option names one.
     pub fn log_format(&self) -> Option<LogFormat> {
         self.options.log_format
     }
 
-    /// Runs the command to its end, on threads of its own. Not `async`: all that it waits for would
-    /// be compiled again with the program that has it run.
+    /// Runs the command to its end, on threads of its own. Not `async`: otherwise everything that
+    /// it awaits would be compiled again with the program that calls it.
     ///
     /// # Errors
-    /// What the user is to be told, after which the exit code is 1.
+    /// A message for the user; the exit code is then 1.
     pub fn run(self, process: Process<'_>) -> anyhow::Result<Exit> {
         let runtime = Builder::new_multi_thread().enable_all().build().context("no threads to run on")?;
         let ended = runtime.block_on(self.obeyed(process));
-        // A read that is stuck in the kernel must not hold up the end.
+        // A read that is stuck in the kernel must not delay the exit.
         runtime.shutdown_background();
         ended
     }
 
     async fn obeyed(self, process: Process<'_>) -> anyhow::Result<Exit> {
-        // Else a file that grows beyond its limit (ulimit -f) ends the process, and not the write.
+        // Otherwise a file that exceeds its limit (ulimit -f) would end the process, instead of
+        // failing the write.
         let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
         let opener = open::Opener { file: self.options.config, process };
         match self.command {
@@ -349,7 +351,7 @@ impl Cli {
 }
 
 impl ServeOptions {
-    /// What the environment says where there was no command, and so no options.
+    /// The options from the environment, when there was no command.
     fn from_environment(process: &Process<'_>) -> ServeOptions {
         ServeOptions {
             listen: (process.environment)("CHUNKFLOW_LISTEN"),

@@ -21,21 +21,21 @@ const DEMO: &str = include_str!("demo.toml");
 const DEMO_NAME: &str = "the demo's configuration";
 const DEMO_URL: &str = "DEMO_DATABASE_URL";
 const DEMO_ROWS: u32 = 350;
-/// What is written for what a database has.
+/// The file name, in complaints, of a configuration generated for a database.
 const FOUND_NAME: &str = "what was found";
 const FOUND_URL: &str = "CHUNKFLOW_DATABASE";
-/// Where many a platform puts the URL of its database.
+/// The variable in which many platforms put the URL of their database.
 const DATABASE_URL: &str = "DATABASE_URL";
 
 /// Finds and reads the configuration for a command.
 pub(super) struct Opener<'a> {
-    /// The file that was named.
+    /// The file that was named, if any.
     pub(super) file: Option<PathBuf>,
     pub(super) process: Process<'a>,
 }
 
 impl Opener<'_> {
-    /// The configuration that was named, else the one in this folder, else the demo's.
+    /// The named configuration, else the one in this folder, else the demo's.
     pub(super) fn origin(&self) -> Result<Origin> {
         match self.file()? {
             Some(file) => Ok(Origin::File { file, database: None }),
@@ -43,7 +43,7 @@ impl Opener<'_> {
         }
     }
 
-    /// The configuration that was named, else the one in this folder; the demo's is none.
+    /// The named configuration, else the one in this folder; never the demo's.
     pub(super) fn own_origin(&self) -> Result<Origin> {
         let Some(file) = self.file()? else {
             bail!("there is no {FILE} in this folder: name the configuration with --config FILE")
@@ -51,9 +51,9 @@ impl Opener<'_> {
         Ok(Origin::File { file, database: None })
     }
 
-    /// The configuration that was named, else the one in this folder, over this database; without
-    /// one, all that the database has, which may be named by `DATABASE_URL` too. `None` where
-    /// nothing is named at all.
+    /// The named configuration, else the one in this folder, with this database. Without a
+    /// configuration, all tables of the database, which `DATABASE_URL` may name too. `None` if
+    /// neither is named.
     pub(super) fn origin_over(&self, argument: Option<String>) -> Result<Option<Origin>> {
         if let Some(file) = self.file()? {
             return Ok(Some(Origin::File { file, database: argument }));
@@ -62,7 +62,7 @@ impl Opener<'_> {
         Ok(self.database(argument)?.map(|url| Origin::Found { url, by }))
     }
 
-    /// The database that the argument names, else `DATABASE_URL`.
+    /// The database of the argument, else of `DATABASE_URL`.
     pub(super) fn database(&self, argument: Option<String>) -> Result<Option<String>> {
         if argument.is_some() {
             return Ok(argument);
@@ -75,7 +75,7 @@ impl Opener<'_> {
         }
     }
 
-    /// The demo's list, over a file in the user's cache folder unless another is named.
+    /// The demo's list, in a file in the user's cache folder unless another file is named.
     pub(super) fn demo(&self, database: Option<PathBuf>, rows: u32) -> Result<Origin> {
         let database = match database {
             Some(database) => database,
@@ -84,12 +84,12 @@ impl Opener<'_> {
         Ok(Origin::Demo { database, rows })
     }
 
-    /// Whether `chunkflow serve` would find a database where the demo is served.
+    /// Whether `chunkflow serve` would use a database here, though the demo is served.
     pub(super) fn passes_over_a_database(&self) -> bool {
         (self.process.environment)(DATABASE_URL).is_some_and(|url| !url.trim().is_empty())
     }
 
-    /// Reads the configuration where it comes from.
+    /// Reads the configuration from its origin.
     pub(super) async fn read(&self, origin: &Origin) -> Result<Config> {
         match origin {
             Origin::File { file, database } => {
@@ -109,7 +109,7 @@ impl Opener<'_> {
         }
     }
 
-    /// The same, with everything that is wrong or slow about it.
+    /// The same, with everything that is wrong or slow in it.
     pub(super) async fn check(&self, origin: &Origin) -> Result<Result<Config, Complaints>> {
         Ok(match origin {
             Origin::File { file, .. } => Config::check(file.name(), &file.text()?, self.process.environment).await,
@@ -123,14 +123,14 @@ impl Opener<'_> {
         })
     }
 
-    /// What a database has.
+    /// A configuration for all that a database has.
     pub(super) async fn draft(&self, url: &str, relations: bool) -> Result<Draft> {
         let url = with_password(url, self.process.environment);
         let database = open_database(&DatabaseOptions::new(url)).await?;
         Ok(Draft::of(&*database, relations).await)
     }
 
-    /// The text of a configuration for all that a database has.
+    /// The text of that configuration.
     async fn found(&self, url: &str) -> Result<String> {
         let draft = self.draft(url, false).await?;
         for (table, why) in draft.left_out() {
@@ -145,12 +145,12 @@ impl Opener<'_> {
         Ok(draft.to_toml(&format!("${{{FOUND_URL}}}")))
     }
 
-    /// What the configuration that was written for a database is filled in with.
+    /// The environment for a configuration generated for a database.
     fn found_environment(&self, url: &str, name: &str) -> Option<String> {
         if name == FOUND_URL { Some(url.to_owned()) } else { (self.process.environment)(name) }
     }
 
-    /// The file that was named, else the one in this folder.
+    /// The named file, else the one in this folder.
     fn file(&self) -> Result<Option<ConfigFile>> {
         match &self.file {
             Some(file) => ConfigFile::named(file).map(Some),
@@ -158,14 +158,14 @@ impl Opener<'_> {
         }
     }
 
-    /// The URL of the demo's database, once it is made.
+    /// The URL of the demo's database; makes the database first.
     fn demo_url(&self, database: &Path, rows: u32) -> Result<String> {
         tricks::make(database, rows, self.process.terminal)?;
         Ok(format!("sqlite:{}", database.display()))
     }
 
-    /// Where the demo's file is kept when nobody said where: the user's cache folder, else the
-    /// folder for temporary files.
+    /// The default place of the demo's file: the user's cache folder, else the folder for temporary
+    /// files.
     fn demo_database(&self, rows: u32) -> Result<PathBuf> {
         let named = |name: &str| (self.process.environment)(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let cache = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")));

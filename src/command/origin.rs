@@ -10,27 +10,27 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-/// The configuration of a folder.
+/// The configuration file of a folder.
 pub(super) const FILE: &str = "chunkflow.toml";
 
-/// Far more than anybody writes.
+/// Larger than any configuration, in bytes.
 const LONGEST: u64 = 16 * 1024 * 1024;
 
 /// Where the configuration comes from.
 ///
-/// It is decided once, when the process starts. A reload reads there again or fails, whatever has
-/// appeared or vanished meanwhile: else a file that is moved away would replace what is served by
-/// the demo list, or by every table of a database.
+/// This is decided once, when the process starts. A reload reads the same place again or fails,
+/// even if files have appeared or vanished meanwhile. Otherwise a file that is moved away would
+/// switch the server to the demo list, or to every table of a database.
 pub(super) enum Origin {
-    /// A file, with this URL in the place of its database's.
+    /// A file; `database` is a URL in place of the one in it.
     File { file: ConfigFile, database: Option<String> },
-    /// All that a database has.
+    /// All tables of a database.
     Found { url: String, by: NamedBy },
-    /// The demo list over this SQLite file, which is made where it is not there.
+    /// The demo list in this SQLite file, which is made if it is missing.
     Demo { database: PathBuf, rows: u32 },
 }
 
-/// Who named a database.
+/// What named a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NamedBy {
     /// The command's argument.
@@ -40,7 +40,7 @@ pub(super) enum NamedBy {
 }
 
 impl Origin {
-    /// The file that can be read again, if it is one.
+    /// The file to read again, if it is one.
     pub(super) fn file(&self) -> Option<&ConfigFile> {
         match self {
             Origin::File { file, .. } if file.path.is_file() => Some(file),
@@ -48,7 +48,7 @@ impl Origin {
         }
     }
 
-    /// What to say about a file that a reload passes over, if there is one.
+    /// A message about a file that a reload ignores, if there is one.
     pub(super) fn passed_over(&self) -> Option<String> {
         let passes = !matches!(self, Origin::File { .. }) && is_there(Path::new(FILE));
         passes.then(|| format!("{FILE} is there now, but this server began with {self}, and stays so until a restart"))
@@ -56,7 +56,7 @@ impl Origin {
 }
 
 impl fmt::Display for Origin {
-    /// Never with the URL of a database, which may hold a password.
+    /// Without the URL of a database, which may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::File { file, database: None } => f.write_str(&file.name),
@@ -74,9 +74,9 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A configuration's file.
+/// The configuration's file.
 pub(super) struct ConfigFile {
-    /// As it was named, for complaints.
+    /// Its name as given, for complaints.
     name: String,
     /// Absolute, so that it stays the same file.
     path: PathBuf,
@@ -90,23 +90,23 @@ impl ConfigFile {
         Ok(ConfigFile { name: name.display().to_string(), path, was_read: Cell::new(false) })
     }
 
-    /// The one in this folder, if there is one.
+    /// The file in this folder, if there is one.
     pub(super) fn here() -> Result<Option<ConfigFile>> {
         let file = Path::new(FILE);
         is_there(file).then(|| ConfigFile::named(file)).transpose()
     }
 
-    /// As it was named.
+    /// Its name as given.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where it is, as an absolute path: the working folder may change.
+    /// Its absolute path, since the working folder may change.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What stands in it now.
+    /// Its current contents.
     pub(super) fn text(&self) -> Result<String> {
         let name = &self.name;
         let unreadable = || format!("the configuration {name} cannot be read");
@@ -116,8 +116,8 @@ impl ConfigFile {
             bail!("the configuration {name} is a folder: name the file in it")
         }
 
-        // To open a pipe is to wait for who writes into it: at the start that is meant
-        // (`--config <(…)`), later nobody does.
+        // Opening a pipe blocks until there is a writer. At the start that is intended (`--config
+        // <(…)`); later there is no writer.
         if !found.is_file() && self.was_read.replace(true) {
             bail!("the configuration {name} is no file that can be read again: it is a pipe or a device")
         }
@@ -140,7 +140,7 @@ impl ConfigFile {
     }
 }
 
-/// Whether something has this name, and be it a link that leads nowhere.
+/// Whether the name exists, even as a link that leads nowhere.
 fn is_there(file: &Path) -> bool {
     !fs::symlink_metadata(file).is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }

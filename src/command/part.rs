@@ -1,4 +1,4 @@
-//! Files that get their names when they are whole.
+//! Files that get their names only when they are complete.
 
 use std::{
     fs::{self, File},
@@ -7,7 +7,7 @@ use std::{
     process,
 };
 
-/// A file that is gone when it is dropped, unless it has another name by then.
+/// A file that is removed on drop, unless it has been renamed.
 pub(super) struct Part(pub(super) PathBuf);
 
 impl Drop for Part {
@@ -16,8 +16,8 @@ impl Drop for Part {
     }
 }
 
-/// The path of the part of what will be called `name`, once the parts are gone that killed
-/// processes left of it; `None` where it is no name of a file.
+/// The path for the partial file of `name`. Removes partial files that killed processes have left.
+/// `None` if `name` is no name of a file.
 pub(super) fn beside(name: &Path) -> Option<PathBuf> {
     let file = name.file_name()?.to_string_lossy();
     let folder = name.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -32,14 +32,14 @@ pub(super) fn beside(name: &Path) -> Option<PathBuf> {
     Some(name.with_file_name(format!(".{file}.{}.part", process::id())))
 }
 
-/// Says that a part is somebody's, for as long as the file is open.
+/// Locks a partial file while it is open, so that other processes know it is in use.
 pub(super) fn hold(part: &File) {
-    // Where a file system has no locks, parts of killed processes stay.
+    // On a file system without locks, partial files of killed processes stay.
     let _ = part.try_lock();
 }
 
-/// Whether the process that wrote a part has ended: the kernel gives its lock back then, however it
-/// ended.
+/// Whether the process that wrote a partial file has ended, in any way: the kernel then has
+/// released its lock.
 fn is_nobodys(part: &Path) -> bool {
     let locked = || -> io::Result<()> { Ok(File::open(part)?.try_lock()?) };
     locked().is_ok()

@@ -1,4 +1,4 @@
-//! Progress bars, where there is a terminal to draw them on.
+//! Progress bars, if there is a terminal for them.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, Prog
 
 use crate::resource::Resource;
 
-/// A bar for a list, called `name`, where there is a terminal to draw it on.
+/// A bar for a list, labelled `name`; hidden without a terminal.
 pub(super) async fn progress_bar(resource: &Resource, name: &str, terminal: bool) -> ProgressBar {
     if !terminal {
         return ProgressBar::hidden();
@@ -20,7 +20,7 @@ pub(super) async fn progress_bar(resource: &Resource, name: &str, terminal: bool
     bar.with_style(with_rate(template)).with_prefix(name.to_owned())
 }
 
-/// A bar's style, in which `{rate}` is rows a second. Indicatif's own has four decimals.
+/// A bar's style in which `{rate}` is rows per second. Indicatif's own rate has four decimals.
 pub(super) fn with_rate(template: &str) -> ProgressStyle {
     let style = ProgressStyle::with_template(template).expect("a right template");
     style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {

@@ -21,7 +21,7 @@ pub(super) async fn run(opener: &Opener<'_>, resource: &str) -> Result<Exit> {
 
     if !config.store.url.starts_with("memory:") {
         let chunkflow = config.open().await?;
-        // A connection may take longer to come about than a purge waits for it.
+        // The first connection may take longer than a purge waits for an answer.
         chunkflow.meet_store().await?;
         let made = chunkflow.resource(resource).context("the resource was not made")?;
         chunkflow.purge(&made).await?;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{Exit, ask, open::Opener, say};
 use crate::paths::{Own, of_operator};
 
-/// What the running server says, whether it has taken the configuration over or not.
+/// The running server's answer, whether it has taken the configuration over or not.
 #[derive(Deserialize)]
 struct Said {
     reloaded: Option<String>,

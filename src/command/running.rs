@@ -1,4 +1,4 @@
-//! What a server serves, and how another configuration takes over.
+//! What a server serves now, and how a reload replaces it.
 
 use std::convert::Infallible;
 
@@ -15,7 +15,7 @@ use crate::{
     web::Chunkflow,
 };
 
-/// How the configuration is read, at the start and by each reload: from one place.
+/// How the configuration is read, at the start and by each reload, from the same place.
 pub(super) struct Reading<'a> {
     pub(super) opener: &'a Opener<'a>,
     pub(super) origin: &'a Origin,
@@ -38,8 +38,8 @@ pub(super) struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// Takes the configuration over whenever SIGHUP or the operator asks for it. `_reloads` keeps
-    /// the operator's way open where there is no operator.
+    /// Reloads the configuration on SIGHUP, and when the operator asks. `_reloads` keeps the
+    /// operator's channel open even without an operator's listener.
     pub(super) async fn follow(
         mut self,
         reading: &Reading<'_>,
@@ -72,16 +72,17 @@ impl Running<'_> {
         }
     }
 
-    /// Reads the configuration and takes it over whole, or not at all.
+    /// Reads the configuration and takes over all of it, or nothing.
     async fn reload(&mut self, reading: &Reading<'_>) -> Result<String> {
         let config = reading.config().await?;
         config.check_tls()?;
         let chunkflow = config.open_after(&self.config, &self.chunkflow).await?;
 
-        // All that may be refused comes before anything that is taken over.
+        // Everything that may be refused comes before anything is taken over.
         let public = self.public.prepare(config.server.clone(), chunkflow.clone())?;
         let operator = self.operator.as_ref().map(|operator| {
-            // Its socket stays until a restart, and so does what guards it where [admin] is gone.
+            // The operator's socket stays until a restart, and so does its guard if [admin] is
+            // gone.
             let admin = config.admin.as_ref().or(self.config.admin.as_ref());
             admin.map(|admin| operator.prepare_admin(admin, chunkflow.clone())).transpose()
         });
@@ -107,7 +108,7 @@ impl Running<'_> {
             }
         }
 
-        // Addresses are compared with those that are listened at.
+        // Later reloads compare with the addresses that are really bound.
         let listen = self.config.server.listen.clone();
         let traces = self.config.server.traces.take();
         let admin = self.config.admin.take().map(|bound| AdminConfig {

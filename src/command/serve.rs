@@ -27,7 +27,7 @@ use crate::{
     store::{STORES, StoreOptions, open_store},
 };
 
-/// Serves what the folder or the options describe, else the demo list.
+/// Serves the configuration of the folder or the options, else the demo list.
 pub(super) async fn bare(opener: &Opener<'_>, options: ServeOptions) -> Result<Exit> {
     let origin = opener.origin()?;
     if matches!(origin, Origin::Demo { .. }) && opener.passes_over_a_database() {
@@ -36,7 +36,7 @@ pub(super) async fn bare(opener: &Opener<'_>, options: ServeOptions) -> Result<E
     serve(opener, &origin, options).await
 }
 
-/// Serves a database too, where one is named.
+/// The same, but with a database if one is named.
 pub(super) async fn run(opener: &Opener<'_>, database: Option<String>, options: ServeOptions) -> Result<Exit> {
     match opener.origin_over(database)? {
         Some(origin) => serve(opener, &origin, options).await,
@@ -44,7 +44,7 @@ pub(super) async fn run(opener: &Opener<'_>, database: Option<String>, options: 
     }
 }
 
-/// Serves a configuration until a signal says otherwise.
+/// Serves a configuration until a signal to stop.
 pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOptions) -> Result<Exit> {
     if let Some(wrong) = options.wrong(&opener.process, origin) {
         note(&format!("error: {wrong}"));
@@ -53,7 +53,7 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
 
     let supervisor = Supervisor::new(&opener.process);
     let (handed, handed_admin) = opener.process.sockets.take().map_or(Ok((None, None)), Sockets::shared_out)?;
-    // Before anything that takes time: without it the signal would end the process.
+    // Before anything that takes time: until then the signal would end the process.
     let hangup = signal(SignalKind::hangup())?;
     tell(origin);
     let watched = origin.file().filter(|_| options.watch_config);
@@ -92,8 +92,8 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
 
     let admin = admin.transpose()?;
     let serves = format!("serving {} at {}", names(&chunkflow), url(scheme, server.listens(), "/"));
-    // Who reads the next line may end the server at once, and has it drain. While it started a
-    // signal ended it.
+    // A program that reads the next line may send a signal at once, and then the server must drain.
+    // During the start a signal just ends the process.
     let shutdown = Shutdown::default();
     let signals = tokio::spawn(stop_on_signals(shutdown.clone())?);
     tracing::info!("{serves}");
@@ -147,7 +147,7 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
     Ok(Exit::Done)
 }
 
-/// What a client asks for; at a Unix socket its file, since URLs have no place for one.
+/// The URL for a client; for a Unix socket its file, since a URL cannot name one.
 fn url(scheme: &str, listens: &Listen, path: &str) -> String {
     match listens {
         Listen::Ip(address) => format!("{scheme}://{address}{path}"),
@@ -155,7 +155,7 @@ fn url(scheme: &str, listens: &Listen, path: &str) -> String {
     }
 }
 
-/// Why an address cannot be listened at, and what to do about it.
+/// The error of an address that cannot be bound, with a remedy.
 fn unbound(listen: &Listen, error: io::Error, by: &str) -> Error {
     let remedy = match error.kind() {
         _ if listen.ip().is_none() => unbound_file(error.kind(), by),
@@ -173,7 +173,7 @@ fn unbound(listen: &Listen, error: io::Error, by: &str) -> Error {
     Error::new(Kind::Config, format!("cannot listen at {listen}")).caused_by(error).remedy(remedy)
 }
 
-/// What to do where a Unix socket cannot be.
+/// The remedy for a Unix socket that cannot be made.
 fn unbound_file(kind: io::ErrorKind, by: &str) -> String {
     match kind {
         io::ErrorKind::AddrInUse => {
@@ -190,7 +190,7 @@ fn unbound_file(kind: io::ErrorKind, by: &str) -> String {
     }
 }
 
-/// Says what is served where nobody wrote a configuration.
+/// Says what is served without a configuration file.
 fn tell(origin: &Origin) {
     match origin {
         Origin::File { .. } => {}
@@ -205,9 +205,10 @@ fn tell(origin: &Origin) {
 }
 
 impl ServeOptions {
-    /// What is wrong with them, if anything is.
+    /// What is wrong with the options, if anything.
     fn wrong(&self, process: &Process<'_>, origin: &Origin) -> Option<String> {
-        // An option that was not given may stand in the environment, where nobody looks first.
+        // If the option was not given, its value came from the environment, where few people look
+        // first.
         let named = |option: &str, variable: &str, value: &str| match (process.environment)(variable) {
             Some(set) if set == value => format!("{variable} in the environment"),
             _ => option.to_owned(),
@@ -228,19 +229,19 @@ impl ServeOptions {
         let by = named("--store", "CHUNKFLOW_STORE", store);
         let scheme = store.split(':').next().unwrap_or_default();
         if kind::find(STORES, scheme).is_none() {
-            // It may hold a password.
+            // The value may hold a password, so it is not shown.
             let unknown = kind::unknown("store", store);
             let example = STORES[0].example;
             let kinds = kind::names(STORES);
             return Some(format!("{by}: {unknown}: write for instance --store {example}; this build has {kinds}"));
         }
 
-        // It is connected to when it is first asked.
+        // A store is connected to when it is first asked, so this only checks its URL.
         let error = open_store(&StoreOptions::new(store)).err()?;
         Some(format!("{by}: {error}"))
     }
 
-    /// The configuration with what the options say in its place.
+    /// The configuration, with the options in place of its values.
     pub(super) fn over(&self, mut config: Config) -> Result<Config> {
         if let Some(listen) = &self.listen {
             config.server.listen = listen.parse().ok().context("no address")?;
@@ -268,7 +269,7 @@ fn stop_on_signals(shutdown: Shutdown) -> std::io::Result<impl Future<Output = (
     })
 }
 
-/// Every connection is an open file; the soft limit of many systems is 1024.
+/// Every connection is an open file, and the soft limit of many systems is 1024.
 fn raise_open_files() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);

@@ -1,9 +1,9 @@
-//! What systemd and a service say to each other: sockets that are open already, and how the service
-//! fares.
+//! The protocol between systemd and a service: sockets that are open already, and the service's
+//! state.
 //!
 //! <https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html>,
-//! <https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>. Other supervisors say
-//! the same.
+//! <https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>. Other supervisors use
+//! the same protocol.
 
 use std::{
     io,
@@ -25,26 +25,26 @@ use rustix::time::{ClockId, clock_gettime};
 use super::Process;
 use crate::server::Inherited;
 
-/// What a socket for `[admin]` is called (`FileDescriptorName=`).
+/// The name of a socket for `[admin]` (`FileDescriptorName=`).
 const ADMIN: &str = "admin";
 
 /// Sockets that were open when the process started.
 pub struct Sockets {
     sockets: Vec<Inherited>,
-    /// `FileDescriptorName=` of each, with colons between.
+    /// The `FileDescriptorName=` of each, separated by colons.
     names: String,
 }
 
 impl Sockets {
-    /// Takes them over, from the environment: once, and before there are threads.
+    /// Takes them over from the environment: once, and before there are threads.
     ///
     /// # Errors
-    /// When one of them is no socket that streams come from.
+    /// When one of them is no stream socket.
     pub fn take(names: Option<String>) -> io::Result<Sockets> {
         let mut handed = ListenFd::from_env();
         let mut sockets = vec![];
         for at in 0..handed.len() {
-            // Where it is of the other kind, it stays to be taken.
+            // A socket of the other kind is left to be taken below.
             let unix = handed.take_unix_listener(at).ok().flatten().map(Inherited::Unix);
             let socket = match unix {
                 Some(socket) => Some(socket),
@@ -58,7 +58,7 @@ impl Sockets {
     /// The socket for the lists, and the one for the operator.
     ///
     /// # Errors
-    /// When there are several for one of them.
+    /// When there are several for one of the two.
     pub(super) fn shared_out(self) -> Result<(Option<Inherited>, Option<Inherited>)> {
         let mut lists = None;
         let mut admin = None;
@@ -77,10 +77,10 @@ impl Sockets {
     }
 }
 
-/// Who started the service and watches over it, if anybody does.
+/// The supervisor that started the service, if there is one.
 pub(super) struct Supervisor {
     socket: Option<UnixDatagram>,
-    /// It must hear from the service this often.
+    /// How often it must hear from the service.
     watchdog: Option<Duration>,
 }
 
@@ -100,25 +100,26 @@ impl Supervisor {
         Supervisor { socket, watchdog: watchdog.map(Duration::from_micros) }
     }
 
-    /// Requests are answered from now on.
+    /// Says that requests are answered from now on.
     pub(super) fn ready(&self, status: &str) {
         self.tell(&format!("READY=1\nSTATUS={}", line(status)));
     }
 
-    /// The configuration is read again; [`ready`](Supervisor::ready) says that this is over.
+    /// Says that the configuration is being read again; [`ready`](Supervisor::ready) says when that
+    /// is over.
     pub(super) fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000;
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
     }
 
-    /// Streams end from now on.
+    /// Says that the server stops and streams come to their end.
     pub(super) fn stopping(&self) {
         self.tell("STOPPING=1\nSTATUS=running streams end");
     }
 
-    /// Says for ever that the service lives, twice as often as it must: each time a task has run,
-    /// so that threads which are all stuck say nothing.
+    /// Says again and again that the service lives, twice as often as required. A task says it, so
+    /// that nothing is said if all threads are stuck.
     pub(super) async fn live(&self) {
         let Some(limit) = self.watchdog else { return std::future::pending().await };
         loop {
@@ -146,12 +147,12 @@ fn connected(address: &str) -> io::Result<UnixDatagram> {
     };
     let socket = UnixDatagram::unbound()?;
     socket.connect_addr(&address)?;
-    // It is told in passing: a full queue must not hold the server up.
+    // A full queue must not block the server.
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
-/// What fits into a line, since each line of a message is a word of its own.
+/// A text on one line, since each line of a message is a variable of its own.
 fn line(text: &str) -> String {
     text.lines().next().unwrap_or_default().chars().take(200).collect()
 }

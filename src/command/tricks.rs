@@ -1,5 +1,5 @@
-//! The demo's data: a list of tricks for programmers, the same rows each time, with the text that
-//! breaks toys.
+//! The demo's data: a list of tricks for programmers, always the same rows, with text that breaks
+//! simple programs.
 
 use std::{
     fs::{self, File},
@@ -141,7 +141,8 @@ const MANNERS: [&str; 8] = [
     "for free",
 ];
 
-/// Titles that break toys; each stands once among the first tricks, and again every thousand.
+/// Titles that break simple programs. Each occurs once among the first tricks, and again in every
+/// thousand.
 const HARD: [&str; 16] = [
     "Say \"quoted\" and 'quoted' and `quoted`",
     "A backslash \\ and a slash / and \\u0041, not escaped",
@@ -161,10 +162,10 @@ const HARD: [&str; 16] = [
     "\u{1}\u{2}\u{3}\u{1f}control\u{10ffff}",
 ];
 
-/// Makes the file, unless it is there already.
+/// Makes the file, unless it exists already.
 ///
 /// # Errors
-/// When there is another file under the name, or it cannot be written.
+/// When another file has the name, or the file cannot be written.
 pub(super) fn make(path: &Path, rows: u32, terminal: bool) -> Result<()> {
     if path.exists() {
         return check(path, rows);
@@ -181,7 +182,7 @@ pub(super) fn make(path: &Path, rows: u32, terminal: bool) -> Result<()> {
     Ok(())
 }
 
-/// Whether a file that is there is the demo's, with so many rows.
+/// Whether an existing file is the demo's, with this many rows.
 fn check(path: &Path, rows: u32) -> Result<()> {
     let look = || -> rusqlite::Result<(i32, i32, u32)> {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
@@ -215,7 +216,7 @@ fn progress_bar(rows: u32, terminal: bool) -> ProgressBar {
 
 fn fill(path: &Path, rows: u32, bar: &ProgressBar) -> rusqlite::Result<()> {
     let mut connection = Connection::open(path)?;
-    // The file gets its name when it is whole, so nothing has to survive a crash.
+    // The file is named only when it is complete, so it need not survive a crash.
     connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536;")?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(SCHEMA)?;
@@ -296,7 +297,7 @@ fn insert<'c>(
     Ok(())
 }
 
-/// NULL, empty, 10 KB long, hard, or of words.
+/// NULL, empty, 10 KB long, one of the hard titles, or made of words.
 fn title(id: u32, dice: &mut Dice) -> Option<String> {
     let words = |dice: &mut Dice| {
         let verb = dice.pick(&VERBS);
@@ -321,7 +322,7 @@ fn title(id: u32, dice: &mut Dice) -> Option<String> {
     }
 }
 
-/// As slugs are made from titles; now and then one that a URL has to encode.
+/// A slug made from the title; now and then one that a URL must encode.
 fn slug(id: u32, title: &Option<String>) -> String {
     match id % 1000 {
         5 => format!("ünïcode & spaces/slash?query#{id}"),

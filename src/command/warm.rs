@@ -22,7 +22,7 @@ pub(super) async fn run(
 ) -> Result<Exit> {
     let mut config = opener.read(&opener.own_origin()?).await?;
     config.bound_reads(reads);
-    // Each chunk passes once: nothing is gained by keeping it here too.
+    // Each chunk passes only once, so memory in front of the store would gain nothing.
     config.store.near = 0;
     let chunkflow = config.open().await?;
     if chunkflow.is_alone() {
@@ -70,7 +70,7 @@ pub(super) async fn run(
                 resource.name()
             );
         }
-        // What is made of the plain chunks finds them in the store.
+        // The plain list comes first, so that the codings find its chunks in the store.
         for (format, coding) in formats.iter().flat_map(|format| codings.iter().map(move |coding| (*format, *coding))) {
             if coding.is_some() && !resource.options().compress {
                 continue;
@@ -95,7 +95,7 @@ pub(super) async fn run(
     let loaded = metrics.loads();
     let compressed = metrics.compressed();
     let failed = metrics.store_errors();
-    // What is compressed was found as it is before.
+    // For each chunk that was compressed, its plain chunk was found; those do not count.
     let there = metrics.hits().saturating_sub(compressed);
     say(&format!("{loaded} chunks loaded, {compressed} compressed, {there} were there"))?;
     if failed > 0 {

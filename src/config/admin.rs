@@ -7,7 +7,7 @@ use super::{
     read::Section,
 };
 
-/// Where it listens unless told otherwise.
+/// The default address.
 fn usual() -> Listen {
     SocketAddr::from(([127, 0, 0, 1], 8081)).into()
 }
@@ -15,9 +15,9 @@ fn usual() -> Listen {
 /// The listener for the operator.
 #[derive(Clone)]
 pub struct AdminConfig {
-    /// Where it listens.
+    /// Its address.
     pub listen: Listen,
-    /// What requests must carry as `Authorization: Bearer …`; must be there when it listens beyond
+    /// What requests must carry as `Authorization: Bearer …`; required if the address is beyond
     /// loopback.
     pub token: Option<String>,
 }

@@ -1,9 +1,9 @@
-//! What is wrong with a configuration, shown where it stands.
+//! Complaints about a configuration, shown with the lines that they are about.
 //!
-//! A text may be full of secrets, and it is shown to those who read logs. So of the lines that are
-//! shown every value and comment is masked, known key or not, TOML or not; only the value that a
-//! complaint is about is not, if its key is one whose values tell nothing. And no message holds
-//! what a `${NAME}` stands for.
+//! A configuration may be full of secrets, and everybody who reads logs sees complaints. So every
+//! value and comment in the shown lines is masked, for known and unknown keys, TOML or not. The
+//! only exception is the value that a complaint is about, if its key never holds a secret. And no
+//! message holds the value of a `${NAME}`.
 
 use std::{error, fmt, ops::Range};
 
@@ -14,16 +14,16 @@ use toml_parser::{
     lexer::{Token, TokenKind},
 };
 
-/// Of a value with fewer letters nothing could be told from others.
+/// Shorter values are not masked in messages: they could not be told from other text.
 const TELLING: usize = 4;
 
-/// One complaint and the bytes of the text that it is about.
+/// One complaint, and the bytes of the text that it is about.
 #[derive(Clone, Debug)]
 pub(super) struct Located {
     pub(super) span: Range<usize>,
     pub(super) message: String,
     pub(super) remedy: String,
-    /// Whether nothing is wrong, and it is only told.
+    /// Whether it is only a note, and nothing is wrong.
     pub(super) is_note: bool,
 }
 
@@ -33,30 +33,29 @@ impl Located {
     }
 }
 
-/// What may be shown of a configuration, and what may not.
+/// What of a configuration may be shown.
 #[derive(Default)]
 pub(super) struct Discretion {
-    /// Where values stand that may be shown.
+    /// Where in the text values stand that may be shown.
     pub(super) shown: Vec<Range<usize>>,
-    /// What has been filled in, and what stands in the text for it.
+    /// Values that were filled in, each with the text written in its place.
     pub(super) filled: Vec<(String, String)>,
 }
 
-/// Everything that is wrong with a configuration, in the order of its text, and what is noted
-/// beside it.
+/// Everything that is wrong with a configuration, in the order of its text, and the notes.
 #[derive(Clone, Debug, Default)]
 pub struct Complaints {
     file: String,
     list: Vec<Shown>,
 }
 
-/// A complaint, as it may be shown.
+/// A complaint, ready to be shown.
 #[derive(Clone, Debug)]
 struct Shown {
-    /// From 1 on; the column counts characters.
+    /// Counted from 1; the column counts characters.
     line: usize,
     column: usize,
-    /// The text with all but keys masked, and places as they are.
+    /// The text with everything but keys masked, and all positions unchanged.
     text: String,
     located: Located,
 }
@@ -77,7 +76,7 @@ impl Complaints {
         Complaints { file: file.to_owned(), list: list.into_iter().map(shown).collect() }
     }
 
-    /// How many things are wrong; a note is of none.
+    /// How many things are wrong; notes do not count.
     pub fn len(&self) -> usize {
         self.list.iter().filter(|one| !one.located.is_note).count()
     }
@@ -87,7 +86,7 @@ impl Complaints {
         self.len() == 0
     }
 
-    /// All of them and all notes, each with the line it is about; in colour for a terminal.
+    /// All complaints and notes, each with the line that it is about; in colour for a terminal.
     pub fn render(&self, colour: bool) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let one = |Shown { line, column, text, located }: &Shown| {
@@ -113,7 +112,7 @@ impl fmt::Display for Complaints {
 impl error::Error for Complaints {}
 
 impl Discretion {
-    /// Notes what was filled in for what is written.
+    /// Notes a value that was filled in for the written text.
     pub(super) fn fill(&mut self, value: &str, written: &str) {
         self.hide(value, written);
         if let Some(path) = value.strip_prefix("sqlite:") {
@@ -122,7 +121,7 @@ impl Discretion {
         self.hide_password(value, written);
     }
 
-    /// Notes the password of a text that is a URL, as it stands there and as drivers say it.
+    /// Notes the password of a URL, as it stands there and as drivers decode it.
     pub(super) fn hide_password(&mut self, text: &str, written: &str) {
         let authority = text.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map(|(user, _)| user);
         if let Some((_, password)) = authority.and_then(|user| user.split_once(':')) {
@@ -131,16 +130,16 @@ impl Discretion {
         }
     }
 
-    /// Notes a text that no message may say.
+    /// Notes a text that no message may contain.
     pub(super) fn hide(&mut self, value: &str, written: &str) {
         self.filled.push((value.to_owned(), written.to_owned()));
-        // The longest first, or a part of it would be taken out and the rest left.
+        // The longest first, so that no text is replaced only in part.
         self.filled.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
         self.filled.dedup();
     }
 
-    /// A text with `${NAME}` in the place of what was filled in for it, in capitals or not, since
-    /// databases say names in small letters.
+    /// A text with each filled-in value replaced by its `${NAME}`. Ignores case, since databases
+    /// report names in lower case.
     pub(super) fn unfilled(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for (value, written) in &self.filled {
@@ -158,15 +157,15 @@ impl Discretion {
     }
 }
 
-/// Line and column of a byte.
+/// The line and column of a byte.
 fn position(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or_default();
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
-/// The text with asterisks for all that is no key, of the same length so that places stay right; a
-/// place may be `open`.
+/// The text with asterisks for everything but keys, of the same length so that positions stay
+/// right. The range `open` is not masked.
 fn masked(text: &str, open: Option<&Range<usize>>) -> String {
     let tokens: Vec<Token> = Source::new(text).lex().collect();
     let mut masked = String::with_capacity(text.len());
@@ -189,14 +188,13 @@ fn masked(text: &str, open: Option<&Range<usize>>) -> String {
         }
     }
 
-    // What the lexer should leave behind is not shown.
+    // Text that the lexer has not reached is masked too.
     let rest = text.get(masked.len()..).unwrap_or_default();
     masked.extend(rest.chars().map(|c| "*".repeat(c.len_utf8())));
     masked
 }
 
-/// Texts in quotes, and all that is neither these nor punctuation: numbers, words, and what is no
-/// TOML.
+/// Quoted texts, and all other tokens but punctuation: numbers, words, and what is no TOML.
 fn is_text(kind: TokenKind) -> bool {
     matches!(
         kind,
@@ -208,16 +206,16 @@ fn is_text(kind: TokenKind) -> bool {
     )
 }
 
-/// Where the tokens of a text have led.
+/// What the tokens so far say about the next one.
 #[derive(Default)]
 struct Position {
-    /// Behind a `=`, up to the end of the line or, in an inline table, to the comma.
+    /// Behind a `=`, up to the end of the line, or to the comma of an inline table.
     value: bool,
-    /// Brackets that are open in a value.
+    /// Brackets that are open in the value.
     open: Vec<TokenKind>,
     /// In the name of a table.
     header: bool,
-    /// Something stood on this line before, and last a dot.
+    /// Something came before on this line, and the last of it was a dot.
     begun: bool,
     dot: bool,
 }
@@ -248,9 +246,9 @@ impl Position {
         self.begun |= !matches!(kind, TokenKind::Whitespace | TokenKind::Newline);
     }
 
-    /// Whether what comes is a key, or a part of one: names with dots between, a `=` behind them
-    /// and then something, or the `]` of a table's name. Alone on its line it may be anything, as
-    /// may what ends in a `=`, as base64 does.
+    /// Whether the next token is a key or a part of one: names with dots between them, then a `=`
+    /// and a value; or names before the `]` of a table's header. A token alone on its line may be
+    /// anything; so may one at the end of a line with a `=`, as in base64.
     fn is_key(&self, text: &str, coming: &[Token]) -> bool {
         let bare = |token: &Token| {
             let name = text.get(token.span().start()..token.span().end()).unwrap_or_default();
@@ -258,7 +256,7 @@ impl Position {
                 || name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
         };
 
-        // No table has a name in quotes alone, and an array has: `["hunter2"]`.
+        // A table's name is never a single quoted text, but an array may be: `["hunter2"]`.
         let quoted = coming.first().is_some_and(|token| token.kind() != TokenKind::Atom);
         if self.value || (self.header && quoted && !self.dot) {
             return false;
@@ -293,7 +291,7 @@ mod tests {
             ("a.b = { url = 'x', n = 12 }\r\n", "a.b = { url = ***, n = ** }\r\n"),
             ("a = [\n 'x', # y\n 'z',\n]\nb = 1", "a = [\n ***, ***\n ***,\n]\nb = *"),
             ("t = \"\"\"\nx = 1\ny\"\"\"\nz = 1", "t = ***\n*****\n****\nz = *"),
-            // What is no TOML.
+            // Not TOML.
             ("token = hunter2", "token = *******"),
             ("token: \"hunter2\"", "****** *********"),
             ("hunter2", "*******"),
@@ -343,8 +341,8 @@ mod tests {
                 at -= 1;
             }
             for part in [&text[..at], &text[at..], &text] {
-                // In a part that begins within a value the mark may be anything, but for a key with
-                // something behind it.
+                // A part of the text may begin within a value. There the mark must never be shown,
+                // except as a key with something behind it.
                 prop_assert!(!masked(part, None).contains("MARK"), "{}", part);
             }
         }

@@ -1,5 +1,5 @@
-//! A configuration for a database as it is found: what `chunkflow init` prints and
-//! `chunkflow serve URL` serves.
+//! A configuration for a database as it is: printed by `chunkflow init`, served by `chunkflow serve
+//! URL`.
 
 use std::{collections::HashSet, fmt::Write};
 
@@ -15,10 +15,10 @@ use crate::{
     text,
 };
 
-/// Columns of the log's example at most.
+/// How many columns the log's example has at most.
 const SHOWN: usize = 8;
 
-/// What would be served, and what not.
+/// What would be served, and what would not.
 pub(crate) struct Draft {
     resources: Vec<DraftResource>,
     /// Whether the tables are Django's.
@@ -29,22 +29,22 @@ struct DraftResource {
     name: String,
     info: TableInfo,
     relations: Vec<DraftRelation>,
-    /// Why it is not served.
+    /// Why it is not served, if it is not.
     left_out: Option<String>,
-    /// What a framework's values would rest on: fields, and what to write of each.
+    /// Fields whose values rest on a guess with a framework's format, and what to write for each.
     hints: Vec<(String, String)>,
 }
 
 struct DraftRelation {
     name: String,
     field: FieldSpec,
-    /// Why it is not taken.
+    /// Why it is left out, if it is.
     off: Option<String>,
 }
 
 impl Draft {
-    /// Looks at every table of a database. With `relations` the related rows that its foreign keys
-    /// tell of are members too, and what a framework's values would rest on is said.
+    /// Looks at every table of a database. With `relations`, foreign keys become members with
+    /// related rows, and guesses about a framework's values are noted.
     pub(crate) async fn of(database: &dyn Database, relations: bool) -> Draft {
         let tables = database.tables();
         let reasons = left_out(&tables);
@@ -77,14 +77,14 @@ impl Draft {
         self.resources.iter().filter(|draft| draft.left_out.is_none()).count()
     }
 
-    /// The tables that would be served under another name than their own, and that name.
+    /// Tables that would be served under another name than their own, with that name.
     pub(crate) fn renamed(&self) -> impl Iterator<Item = (&str, &str)> {
         let served = self.resources.iter().filter(|draft| draft.left_out.is_none() && draft.name != draft.info.name);
         served.map(|draft| (&*draft.info.name, &*draft.name))
     }
 
-    /// The tables that would not be served, each with why, and with what makes a list of it all the
-    /// same.
+    /// Tables that would not be served, each with the reason and with a configuration that serves
+    /// it all the same.
     pub(crate) fn left_out(&self) -> impl Iterator<Item = (&str, String)> {
         self.resources.iter().filter_map(|draft| {
             let why = draft.left_out.as_deref()?;
@@ -116,15 +116,15 @@ const HEAD: &str = "\
 # The URL may hold a password: ${NAME} takes it from the environment.
 ";
 
-/// Writing to memory does not fail.
+/// Writing to memory cannot fail.
 fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
     let _ = writeln!(out, "{text}");
 }
 
 impl DraftResource {
-    /// Leaves out what the database does not take, or answers slowly.
+    /// Leaves out what the database refuses, or would answer slowly.
     async fn try_out(&mut self, database: &dyn Database) {
-        // Each round takes at least one thing away.
+        // Each round leaves out at least one thing.
         while self.left_out.is_none() {
             let spec = self.spec();
             let complaints = match database.source(&spec).await {
@@ -138,7 +138,7 @@ impl DraftResource {
             for complaint in complaints {
                 let why = format!("{} ({})", complaint.message, complaint.remedy);
                 let name = complaint.at.strip_prefix("fields.").unwrap_or_default();
-                // A query that is not taken as a whole may be so for any of its relations.
+                // If the whole query is refused, any of the relations may be the cause.
                 let any = complaint.at == "table";
                 let mut guilty = self
                     .relations
@@ -154,7 +154,7 @@ impl DraftResource {
         }
     }
 
-    /// Finds out of which columns only Django's models say what they hold.
+    /// Finds the columns whose content only Django's models know.
     async fn ask_for_hints(&mut self, database: &dyn Database) {
         let spec = Spec { values: Values::Django { use_tz: true }, ..self.spec() };
         let notes = database.explain(&spec).await.into_iter().filter(|one| one.is_note);
@@ -168,7 +168,7 @@ impl DraftResource {
         Spec { table: self.info.name.clone(), fields: Some(columns.chain(related).collect()), ..Spec::default() }
     }
 
-    /// The resource on one line, with fields that may be seen.
+    /// The resource on one line, with columns that are not secret.
     fn example(&self) -> String {
         let fields = harmless(&self.info).into_iter().take(SHOWN);
         let fields: Vec<String> = fields.map(|name| format!("{} = {}", key(name), quoted(name))).collect();
@@ -236,7 +236,7 @@ fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// A TOML string: JSON's escapes are TOML's too.
+/// A TOML string; JSON's escapes are valid in TOML.
 fn quoted(text: &str) -> String {
     let mut out = text::Output::default();
     text::scalar(Value::Text(text.as_bytes()), &mut out);
@@ -274,8 +274,8 @@ fn ends(name: &str, value: &Option<String>) -> String {
     value.as_ref().map_or(String::new(), |value| format!(", {name} = {}", quoted(value)))
 }
 
-/// The name of a table's resource: the table's own, but where that is the server's or cannot stand
-/// in a path. Then it is one that no table has.
+/// The name for a table's resource: the table's own, unless that is one of the server's paths or
+/// cannot be in a path. Then a name that no table has.
 fn name_of(table: &str, tables: &[TableInfo], others: &[DraftResource]) -> String {
     if is_name(table) && !paths::are_taken_by(table) {
         return table.to_owned();
@@ -290,9 +290,9 @@ fn name_of(table: &str, tables: &[TableInfo], others: &[DraftResource]) -> Strin
     }
 }
 
-/// The related rows that foreign keys tell of, in tables that are `seen`: the row that a column
-/// points to, and the rows behind a join table. Rows that point here can be very many, and are
-/// written down but not taken.
+/// Related rows by foreign keys, in tables that are `seen`: the row that a column points to, and
+/// the rows behind a join table. Rows that point here may be very many; they are written as
+/// comments.
 fn relations_of(info: &TableInfo, tables: &[TableInfo], seen: &HashSet<&str>) -> Vec<DraftRelation> {
     let mut found: Vec<DraftRelation> = vec![];
     let taken = |found: &[DraftRelation], name: &str| {
@@ -305,7 +305,7 @@ fn relations_of(info: &TableInfo, tables: &[TableInfo], seen: &HashSet<&str>) ->
     };
 
     let named = |name: &str| tables.iter().find(|table| table.name == name);
-    // A name alone leads to this table's own schema first.
+    // A name without a schema means this table's own schema first.
     let called = |target: &TableInfo| {
         let beside = format!("{}.{}", info.schema, target.name);
         let other = tables.iter().any(|table| table.full_name == beside && table.name != target.name);
@@ -323,8 +323,8 @@ fn relations_of(info: &TableInfo, tables: &[TableInfo], seen: &HashSet<&str>) ->
         for (index, (on, here, _)) in join.references.iter().enumerate().filter(|(_, key)| key.1 == info.name) {
             let (to, there, _) = &join.references[1 - index];
             let Some(target) = named(there).filter(|target| seen.contains(&*target.name)) else { continue };
-            // A table that is joined with itself says twice what is related; which end is which
-            // must be said.
+            // A table that is joined with itself has two references to it, so both columns must be
+            // named.
             let both = (here == there).then(|| (on.clone(), to.clone()));
             let (on, to_column) = both.unzip();
             let field = FieldSpec::Through {
@@ -352,7 +352,7 @@ fn relations_of(info: &TableInfo, tables: &[TableInfo], seen: &HashSet<&str>) ->
     found
 }
 
-/// Whether a table is there to join two others: two references, and little else.
+/// Whether a table only joins two others: two references, and little else.
 fn joins(info: &TableInfo) -> bool {
     info.references.len() == 2
         && info.references[0].0 != info.references[1].0
@@ -360,9 +360,9 @@ fn joins(info: &TableInfo) -> bool {
         && !info.is_view
 }
 
-/// The key of a related row and what names it for people.
+/// The key of a related row and the column that names it for people.
 fn related(target: &TableInfo, table: Option<String>) -> Related {
-    // SQLite's rowid tells rows apart, and is no column of theirs.
+    // SQLite's rowid identifies rows, but is no declared column.
     let declared = |key: &&String| target.columns.iter().any(|(name, _)| name == *key);
     let mut columns: Vec<String> = target.key.iter().filter(declared).cloned().collect();
     if let Some(label) = label(target).filter(|label| !columns.iter().any(|column| column.eq_ignore_ascii_case(label)))

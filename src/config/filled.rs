@@ -1,5 +1,4 @@
-//! What stands for a `${NAME}` of the environment, and for a `${file:PATH}`, in a value of the
-//! configuration.
+//! The values of `${NAME}`, from the environment, and of `${file:PATH}` in the configuration.
 
 use std::{
     fmt::Display,
@@ -7,17 +6,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// More than any secret or address has.
+/// Larger than any secret or address, in bytes.
 const LONGEST: u64 = 64 * 1024;
 
-/// The files whose values a configuration takes, where its text has them: in comments too.
+/// The files that a configuration takes values from, also those named in comments.
 pub(super) fn secret_files(configuration: &str, text: &str) -> Vec<PathBuf> {
     let folder = folder_of(configuration);
     let behind = text.split("${file:").skip(1).filter_map(|rest| rest.split_once('}'));
     behind.map(|(path, _)| folder.join(path)).collect()
 }
 
-/// The folder from which a configuration's paths go on.
+/// The folder that a configuration's paths are relative to.
 fn folder_of(configuration: &str) -> &Path {
     Path::new(configuration).parent().unwrap_or(Path::new(""))
 }
@@ -25,26 +24,26 @@ fn folder_of(configuration: &str) -> &Path {
 /// Where values come from.
 pub(super) struct Surroundings<'e> {
     environment: &'e dyn Fn(&str) -> Option<String>,
-    /// The folder of the configuration, from which paths go on.
+    /// The folder of the configuration, which paths are relative to.
     folder: &'e Path,
 }
 
-/// Why there is no value, and what to do.
+/// Why there is no value, and the remedy.
 pub(super) struct Missing {
     pub(super) message: String,
     pub(super) remedy: &'static str,
 }
 
 impl<'e> Surroundings<'e> {
-    /// Those of a configuration.
+    /// The surroundings of a configuration.
     pub(super) fn of(configuration: &'e str, environment: &'e dyn Fn(&str) -> Option<String>) -> Surroundings<'e> {
         Surroundings { environment, folder: folder_of(configuration) }
     }
 
-    /// What stands for `${name}`.
+    /// The value of `${name}`.
     ///
     /// # Errors
-    /// Where the variable is not set, or the file cannot be read.
+    /// If the variable is not set, or the file cannot be read.
     pub(super) fn value(&self, name: &str) -> Result<String, Missing> {
         match name.strip_prefix("file:") {
             Some(path) => self.of_file(path),
@@ -55,7 +54,7 @@ impl<'e> Surroundings<'e> {
         }
     }
 
-    /// The text of a file, without the newline at its end; never an empty one.
+    /// The text of a file without the newline at its end; an empty one is an error.
     fn of_file(&self, path: &str) -> Result<String, Missing> {
         let refused =
             |why: &dyn Display, remedy| Missing { message: format!("the file `{path}` cannot be read: {why}"), remedy };
@@ -63,7 +62,7 @@ impl<'e> Surroundings<'e> {
         let see_path = "see its path, which goes on from the folder of this configuration, and its rights";
 
         let about = fs::metadata(&file).map_err(|error| refused(&error, see_path))?;
-        // A pipe would be waited for, and could not be read again by a reload.
+        // A pipe would block, and a reload could not read it again.
         if !about.is_file() {
             return Err(refused(&"it is no regular file", see_path));
         }
@@ -77,12 +76,12 @@ impl<'e> Surroundings<'e> {
         let text = String::from_utf8(bytes)
             .map_err(|_| refused(&"it is not UTF-8", "name a file that holds nothing but the value, as text"))?;
 
-        // What some editors begin a file of UTF-8 with.
+        // Some editors put a byte order mark at the beginning of UTF-8 files.
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let line = text.strip_suffix('\n').unwrap_or(text);
         let value = line.strip_suffix('\r').unwrap_or(line);
 
-        // As one is for a moment that is written anew where it stands: a reload must not take that
+        // A file is empty for a moment while it is rewritten in place; a reload must not take that
         // for a password.
         if value.trim().is_empty() {
             let message = format!("the file `{path}` is empty");

@@ -1,10 +1,10 @@
-//! Tables that hold credentials, sessions, settings or the housekeeping of an application: by shape
-//! where a shape tells, by name where it must be.
+//! Tables that hold credentials, sessions, settings or an application's internal data. They are
+//! recognised by their columns where possible, else by name.
 
 use super::secrets::words;
 use crate::source::TableInfo;
 
-/// Schemas of extensions and platforms: who is who, jobs, keys.
+/// Schemas of extensions and platforms: identities, jobs, keys.
 #[rustfmt::skip]
 const SCHEMAS: &[&str] = &[
     "auth", "vault", "cron", "pgsodium", "pgsodium_masks", "supabase_functions",
@@ -14,8 +14,8 @@ const SCHEMAS: &[&str] = &[
     "drizzle",
 ];
 
-/// Tables of well-known frameworks and applications, with any prefix (`wp_`, `mdl_`, `oc_`) before
-/// those with a `_` in them.
+/// Tables of well-known frameworks and applications. A name with a `_` also matches with any prefix
+/// (`wp_`, `mdl_`, `oc_`).
 #[rustfmt::skip]
 const NAMES: &[&str] = &[
     // Django and its usual companions
@@ -49,28 +49,28 @@ const NAMES: &[&str] = &[
     "plugin_store_rows",
 ];
 
-/// Beginnings of such names.
+/// How the names of such tables begin.
 #[rustfmt::skip]
 const BEGINNINGS: &[&str] = &[
     "oauth_", "oauth2_provider_", "socialaccount_", "otp_", "spatial_ref_sys", "pg_stat_statements",
     "strapi_", "qrtz_", "telescope_", "celery_", "django_celery_beat_", "directus_", "hypopg_",
 ];
 
-/// What a name or key is called beside a value: the end of the column's name.
+/// The end of a column's name that holds a key or name next to a value.
 #[rustfmt::skip]
 const NAMED: &[&str] = &[
     "key", "name", "option", "setting", "param", "parameter", "variable", "var", "property",
     "attribute", "path", "field", "config", "code", "cle", "nom", "clave", "nombre", "chave",
     "schluessel", "schlüssel", "ключ", "键", "键名",
 ];
-/// What the value is called.
+/// Names of columns for the value.
 #[rustfmt::skip]
 const VALUES: &[&str] = &[
     "value", "values", "val", "wert", "valeur", "valor", "valore", "waarde", "wartosc", "deger",
     "значение", "值", "値",
 ];
-/// What a table of settings is called at its end, and what holds them where it is not called a
-/// value.
+/// The end of a settings table's name, and the columns of its values if they are not named as in
+/// `VALUES`.
 #[rustfmt::skip]
 const SETTINGS: &[&str] = &[
     "setting", "settings", "config", "configs", "configuration", "configurations", "option",
@@ -81,7 +81,7 @@ const SETTINGS: &[&str] = &[
 const OF_SETTINGS: &[&str] = &[
     "value", "val", "data", "json", "content", "payload", "serialized", "yaml", "blob",
 ];
-/// What may stand beside the two.
+/// Columns that may stand beside those two.
 #[rustfmt::skip]
 const BESIDE: &[&str] = &[
     "id", "autoload", "type", "scope", "plugin", "environment", "tag", "group", "flags",
@@ -92,7 +92,7 @@ const BESIDE: &[&str] = &[
     "resource", "service",
 ];
 
-/// What a table of sessions is called at its end, and what its rows carry.
+/// The end of a sessions table's name, and the columns of its data.
 #[rustfmt::skip]
 const SESSIONS: &[&str] = &[
     "session", "sessions",
@@ -105,8 +105,7 @@ const OF_SESSIONS: &[&str] = &[
     "session_value",
 ];
 
-/// What a table of work, caches and logs is called at its end, and in which columns it keeps what
-/// it was given.
+/// The end of the name of a table for jobs, caches or logs, and the columns of its data.
 #[rustfmt::skip]
 const WORK: &[&str] = &[
     "job", "jobs", "queue", "queues", "queued", "outbox", "audit", "audits", "log", "logs",
@@ -123,7 +122,7 @@ const OF_WORK: &[&str] = &[
     "variables", "context",
 ];
 
-/// Why a table is known for what nobody should see.
+/// Why a table is known to hold what nobody should see.
 pub(super) fn known(info: &TableInfo) -> Option<String> {
     let (schema, bare) = info.name.rsplit_once('.').unwrap_or(("", &info.name));
     let lower = bare.to_lowercase();
@@ -179,15 +178,15 @@ fn is_key_value(info: &TableInfo) -> bool {
         if of(NAMED, name) {
             names += 1;
         } else if !of(BESIDE, name) && !of(VALUES, name) {
-            // What a thing is like stands beside its name; beside a setting's there is a value and
-            // nothing else.
+            // A table of things has columns that describe each one; a table of settings has only a
+            // name and a value.
             return false;
         }
     }
     (1..=2).contains(&names)
 }
 
-/// Whether a name ends in a word, after a separator, a hump (in lower case by now) or a prefix of
+/// Whether a name ends in a word, after a separator, a change of case (lower case by now) or other
 /// letters: `option_value`, `configvalue`.
 fn ends_in(name: &str, word: &str) -> bool {
     let rest = name.trim_end_matches(|c: char| c.is_ascii_digit()).strip_suffix(word);

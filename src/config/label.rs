@@ -1,9 +1,9 @@
-//! Which column names a row for people.
+//! Finds the column that names a row for people.
 
 use super::secrets::folded;
 use crate::source::TableInfo;
 
-/// Columns that do, the best first.
+/// Names of such columns, the best first.
 const LABELS: &[&str] = &[
     "slug",
     "name",
@@ -30,12 +30,12 @@ const LABELS: &[&str] = &[
     "이름",
     "code",
 ];
-/// How the names of others that do end.
+/// Endings of further such names.
 const ENDS: &[&str] =
     &["name", "title", "label", "nom", "nombre", "nome", "naam", "nazwa", "titel", "titre", "titulo", "titolo"];
-/// How those end that name a row, and tell more of a person than a name.
+/// Endings of names that also identify a row, but tell more about a person than a name does.
 const LAST: &[&str] = &["username", "login", "nickname", "nick", "handle"];
-/// Parts of names of texts that name nobody, or that people would not have shown beside each thing
+/// Parts of names of texts that name nothing, or that people would not want shown beside everything
 /// of theirs.
 const NEVER: &[&str] = &[
     "mail",

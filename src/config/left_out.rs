@@ -1,5 +1,6 @@
-//! Which tables are not served unless somebody says so, and why: those that hold secrets, by name
-//! or shape, views over these, and those that cannot be lists. On doubt a table is left out.
+//! Decides which tables are not served unless the configuration names them, and why: tables with
+//! secrets, by name or columns; views over these; and tables that cannot be lists. In doubt a table
+//! is left out.
 
 use std::collections::HashMap;
 
@@ -12,7 +13,7 @@ pub(super) fn left_out(tables: &[TableInfo]) -> Vec<Option<String>> {
     let judge = Judge { vocabulary: &vocabulary, tables: tables.iter().map(|info| (&*info.name, info)).collect() };
     let mut reasons: Vec<Option<String>> = tables.iter().map(|info| judge.secret(info)).collect();
 
-    // A view may read another that stands behind it: until nothing more is found.
+    // Repeated until nothing more is found, since a view may read a view.
     loop {
         let views = tables.iter().zip(&reasons).filter(|(_, reason)| reason.is_none());
         let more: Vec<(String, String)> = views
@@ -31,7 +32,7 @@ pub(super) fn left_out(tables: &[TableInfo]) -> Vec<Option<String>> {
         }
     }
 
-    // What can be mended comes last: a key would not make a list of what holds secrets.
+    // Reasons that can be remedied come last: a key would not make a table with secrets servable.
     reasons.into_iter().zip(tables).map(|(reason, info)| reason.or_else(|| unfit(info))).collect()
 }
 
@@ -56,7 +57,7 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Why a table may hold secrets: all of it, or one of its columns.
+    /// Why a table may hold secrets: as a whole, or in a column.
     fn secret(&self, info: &TableInfo) -> Option<String> {
         if let Some(reason) = known(info) {
             return Some(reason);
@@ -73,13 +74,14 @@ impl Judge<'_> {
         self.vocabulary.is_secret(column, number) || self.vocabulary.is_secret_of(bare(info), column, number)
     }
 
-    /// Whether a table is called like secrets, and a column of it may hold them.
+    /// Whether a table's name is one of secrets, and a column may hold them.
     fn is_secret_table(&self, info: &TableInfo) -> bool {
         let telling = |(name, _): &(String, bool)| !info.is_number(name) && !self.vocabulary.ends_harmless(name);
         self.vocabulary.is_secret_table(bare(info)) && info.columns.iter().any(telling)
     }
 
-    /// Why what a view reads keeps it from being served. `left` says whether a view is left out.
+    /// Why a view is not served because of what it reads. `left` returns the index of a table or
+    /// view that is left out.
     fn secret_read(&self, reads: &ViewReads, left: impl Fn(&str) -> Option<usize>) -> Option<String> {
         if let Some(doubt) = &reads.doubt {
             return Some(format!("{doubt}; name the fields that may be seen"));
@@ -87,7 +89,7 @@ impl Judge<'_> {
 
         let secret = |table: &str, column: Option<&str>| -> bool {
             let Some(info) = self.tables.get(table) else {
-                // What this user may not read can only be judged by its name.
+                // A table that this user may not read can only be judged by its name.
                 let unseen = TableInfo { name: table.to_owned(), ..TableInfo::default() };
                 let column = column.filter(|column| !column.is_empty());
                 return known(&unseen).is_some()
@@ -111,14 +113,14 @@ impl Judge<'_> {
         Some(format!("it reads {what}, which may hold a secret; name the fields that may be seen"))
     }
 
-    /// The columns of a table that may be seen, as far as their names tell.
+    /// The columns of a table whose names show that they are not secret.
     fn harmless<'i>(&self, info: &'i TableInfo) -> Vec<&'i str> {
         let names = info.columns.iter().map(|(name, _)| &**name);
         names.filter(|name| !self.is_secret(info, name)).collect()
     }
 }
 
-/// The columns of a table that may be seen, as far as their names tell.
+/// The columns of a table whose names show that they are not secret.
 pub(super) fn harmless(info: &TableInfo) -> Vec<&str> {
     let vocabulary = Vocabulary::new();
     Judge { vocabulary: &vocabulary, tables: HashMap::new() }.harmless(info)

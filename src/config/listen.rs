@@ -1,4 +1,4 @@
-//! `listen`: an address of the internet, or a Unix socket.
+//! `listen`: an Internet address or a Unix socket.
 
 use std::{
     fmt,
@@ -9,26 +9,26 @@ use std::{
 
 use super::read::Section;
 
-/// The longest path that the kernel takes for a socket (unix(7)).
+/// The longest path of a socket that the kernel takes, in bytes (unix(7)).
 const LONGEST: usize = 107;
 
-/// Where a listener listens.
+/// The address of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Listen {
-    /// An address of the internet; port 0 takes any free one.
+    /// An Internet address; port 0 takes any free port.
     Ip(SocketAddr),
     /// A Unix socket.
     Unix {
         /// Its absolute path.
         path: PathBuf,
-        /// Which users may connect: those who may write to the file.
+        /// The file's mode: users with write permission may connect.
         mode: u32,
     },
 }
 
 impl Listen {
-    /// The file's mode where nobody says another: the server's user and group.
+    /// The default mode: the server's user and group.
     pub const MODE: u32 = 0o660;
 
     /// A Unix socket that the server's user and group may connect to.
@@ -36,7 +36,7 @@ impl Listen {
         Listen::Unix { path: path.into(), mode: Listen::MODE }
     }
 
-    /// The address of the internet, where it is one.
+    /// The Internet address, if it is one.
     pub fn ip(&self) -> Option<SocketAddr> {
         match self {
             Listen::Ip(address) => Some(*address),
@@ -44,18 +44,18 @@ impl Listen {
         }
     }
 
-    /// What a client on this machine writes into `Host`.
+    /// What a client on this machine puts into `Host`.
     pub fn host(&self) -> String {
         self.ip().map_or_else(|| "localhost".to_owned(), |address| address.to_string())
     }
 
-    /// Whether others than those on this machine can connect. Who may connect to a Unix socket, its
-    /// file's mode says.
+    /// Whether other machines can connect. For a Unix socket they cannot; the file's mode decides
+    /// which users can.
     pub(crate) fn is_beyond_here(&self) -> bool {
         self.ip().is_some_and(|address| !address.ip().to_canonical().is_loopback())
     }
 
-    /// Whether two sockets cannot be at both.
+    /// Whether two sockets cannot be bound to both.
     pub(crate) fn collides(&self, other: &Listen) -> bool {
         match (self, other) {
             (Listen::Ip(one), Listen::Ip(other)) => {
@@ -84,7 +84,7 @@ impl fmt::Display for Listen {
     }
 }
 
-/// A text that is no place to listen at.
+/// The error for a text that is no listening address.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NoListen;
 
@@ -106,15 +106,14 @@ impl FromStr for Listen {
     }
 }
 
-/// The path of a socket, `/run/x.sock` or `///run/x.sock` as in a URL.
+/// The path of a socket: `/run/x.sock`, or `///run/x.sock` as in a URL.
 fn unix(path: &str) -> Option<PathBuf> {
     let path = path.strip_prefix("//").unwrap_or(path);
     let names_a_file = Path::new(path).file_name().is_some() && !path.ends_with('/');
     (path.starts_with('/') && names_a_file && path.len() <= LONGEST).then(|| PathBuf::from(path))
 }
 
-/// Reads `listen` and `listen_mode` of a section; `usual` where there is no `listen`, `None` where
-/// it is wrong.
+/// Reads `listen` and `listen_mode` of a section: `usual` without `listen`, `None` if it is wrong.
 pub(super) fn read(section: &mut Section<'_, '_>, usual: &Listen) -> Option<Listen> {
     let mode = mode(section);
     let Some(text) = section.string_like("listen", |port| format!("127.0.0.1:{port}")) else {
@@ -152,7 +151,7 @@ fn refuse_mode(section: &mut Section<'_, '_>, listen: &Listen) {
     }
 }
 
-/// The mode of the socket's file, in octal digits as chmod has them.
+/// The mode of the socket's file, in octal digits as for chmod.
 fn mode(section: &mut Section<'_, '_>) -> Option<u32> {
     let text = section.string_like("listen_mode", |digits| format!("{digits:0>4}"))?;
     let octal = text.bytes().all(|byte| (b'0'..=b'7').contains(&byte)) && (3..=4).contains(&text.len());
@@ -167,7 +166,7 @@ fn mode(section: &mut Section<'_, '_>) -> Option<u32> {
     mode
 }
 
-/// What was most likely meant by what is no address: a port alone, or a name whose port is missing.
+/// The address that was probably meant: the text is only a port, or a name without a port.
 fn meant(text: &str, usual: &Listen) -> String {
     match text.parse::<u16>() {
         Ok(port) => format!("127.0.0.1:{port}"),

@@ -1,5 +1,5 @@
-//! The configuration: TOML in, everything that is wrong with it out, each with its place and a
-//! remedy.
+//! The configuration: reads TOML and reports everything that is wrong in it, each with its place
+//! and a remedy.
 
 mod admin;
 mod complaint;
@@ -59,18 +59,18 @@ const MEMORY: &str = "memory:256MiB";
 /// What databases are opened for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
-    /// To see what is wrong or slow.
+    /// To find what is wrong or slow.
     Check,
     /// For one command.
     Once,
     /// For a server that starts.
     Start,
-    /// For a server that runs, and goes on as it is where one is away.
+    /// For a running server, which keeps its old configuration if a database is away.
     Reload,
 }
 const URL: &str = "write a URL, for instance \"sqlite:app.sqlite\"";
 
-/// A whole configuration, checked as far as it can be without opening anything.
+/// A whole configuration, checked as far as that is possible without opening anything.
 pub struct Config {
     /// `[server]`
     pub server: ServerConfig,
@@ -78,7 +78,7 @@ pub struct Config {
     pub admin: Option<AdminConfig>,
     /// `[store]`
     pub store: StoreOptions,
-    /// What stood in the files of its `tls`.
+    /// The contents of its `tls` files, as digests.
     store_files: Vec<Option<u64>>,
     /// `[databases]`, by name
     databases: Vec<(String, DatabaseOptions)>,
@@ -88,7 +88,7 @@ pub struct Config {
     guesses: Complaints,
 }
 
-/// The text that the configuration was read from, and where each key stands in it.
+/// The text of the configuration, and where each key is in it.
 #[derive(Default)]
 struct Text {
     file: String,
@@ -98,7 +98,7 @@ struct Text {
 }
 
 impl fmt::Debug for Config {
-    /// Without the text, which may hold passwords, and without what was filled in.
+    /// Without the text and the values that were filled in, which may be passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Config { server, admin, store, store_files: _, databases, resources, text, guesses: _ } = self;
         let file = &text.file;
@@ -108,8 +108,7 @@ impl fmt::Debug for Config {
 }
 
 impl Text {
-    /// A complaint about the key at `path`, or about the nearest key around it that is written
-    /// down.
+    /// A complaint about the key at `path`, or about the nearest key around it that is in the text.
     fn locate(&self, path: &str, message: &str, remedy: &str) -> Located {
         let mut path = path;
         let span = loop {
@@ -128,21 +127,21 @@ impl Text {
 }
 
 impl Config {
-    /// Reads a configuration. `file` is its name for complaints, from whose folder paths go on;
-    /// `environment` gives the values of `${NAME}`, files those of `${file:PATH}`.
+    /// Reads a configuration. `file` is its name in complaints, and paths are relative to its
+    /// folder. `environment` gives the values of `${NAME}`; files give those of `${file:PATH}`.
     ///
     /// # Errors
-    /// Everything that is wrong, at once.
+    /// Everything that is wrong, in one report.
     pub fn parse(file: &str, text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, Complaints> {
         let (config, wrong) = Config::read(file, text, environment);
         if wrong.is_empty() { Ok(config) } else { Err(config.text.complaints(wrong)) }
     }
 
-    /// Reads a configuration, and looks whether what it names is there, right and quick; nothing is
-    /// served. What is wrong in its text does not keep the rest from being looked at.
+    /// Reads a configuration and checks that all it names exists, is right and is fast; serves
+    /// nothing. Errors in its text do not stop the other checks.
     ///
     /// # Errors
-    /// Everything that is wrong or slow, at once.
+    /// Everything that is wrong or slow, in one report.
     pub async fn check(
         file: &str,
         text: &str,
@@ -158,8 +157,8 @@ impl Config {
         Ok(config)
     }
 
-    /// What can be read of a configuration, and what is wrong with its text. What could not be read
-    /// is as if it were not there, or empty.
+    /// The readable part of a configuration, and what is wrong with its text. Values that cannot be
+    /// read are missing or empty.
     fn read(file: &str, text: &str, environment: &dyn Fn(&str) -> Option<String>) -> (Config, Vec<Located>) {
         let reader = Reader::new(Surroundings::of(file, environment));
         let (root, errors) = toml::de::DeTable::parse_recoverable(text);
@@ -226,33 +225,33 @@ impl Config {
         (Config { server, admin, store, store_files, databases, resources, text, guesses }, complaints)
     }
 
-    /// Opens what the configuration names and makes the resources.
+    /// Opens what the configuration names, and makes the resources.
     ///
     /// # Errors
-    /// Everything that is wrong, at once.
+    /// Everything that is wrong, in one report.
     pub async fn open(&self) -> Result<Chunkflow, Complaints> {
         let mut wrong = vec![];
         let empty = self.open_store(&mut wrong).map(Chunkflow::new);
         self.fill(empty, wrong, Purpose::Once).await
     }
 
-    /// The same for a server that is to start though a database is away. Of a database with an
-    /// `identity`, what it said last is in the store where that is shared; its lists are served as
-    /// far as their chunks are there, and the rest once it answers.
+    /// The same, for a server that must start even if a database is away. If that database has an
+    /// `identity` and the store is shared, its definition from before is in the store. Until it
+    /// answers, only the stored chunks of its lists are served.
     ///
     /// # Errors
-    /// As [`open`](Config::open), but for such a database.
+    /// As [`open`](Config::open), except for such a database.
     pub(crate) async fn open_to_serve(&self) -> Result<Chunkflow, Complaints> {
         let mut wrong = vec![];
         let empty = self.open_store(&mut wrong).map(Chunkflow::new);
         self.fill(empty, wrong, Purpose::Start).await
     }
 
-    /// The same while `running` serves `before`: counters go on, and so do the chunks in memory
-    /// where store and databases are the same.
+    /// The same, while `running` serves `before`. Counters go on; chunks in memory are kept if
+    /// store and databases are the same.
     ///
     /// # Errors
-    /// As [`open`](Config::open); then nothing has changed.
+    /// As [`open`](Config::open); nothing has changed then.
     pub async fn open_after(&self, before: &Config, running: &Chunkflow) -> Result<Chunkflow, Complaints> {
         let mut wrong = vec![];
         let is_same_store = self.store == before.store && self.store_files == before.store_files;
@@ -287,18 +286,18 @@ impl Config {
         }
     }
 
-    /// Sees that the server's certificate and key are there and belong together.
+    /// Checks that the server's certificate and key exist and belong together.
     ///
     /// # Errors
-    /// What is wrong with one of them.
+    /// What is wrong with either file.
     pub(crate) fn check_tls(&self) -> Result<(), Complaints> {
         self.wrong_tls().map_or(Ok(()), |wrong| Err(self.text.complaints(vec![wrong])))
     }
 
-    /// Puts another database in the place of the only one, or of the one called `main`.
+    /// Replaces the only database, or the one named `main`.
     ///
     /// # Errors
-    /// When there are several and none is called so.
+    /// When there are several and none has that name.
     pub(crate) fn replace_database(&mut self, url: &str) -> crate::Result<()> {
         let only = self.databases.len() == 1;
         let found = self.databases.iter_mut().find(|(name, _)| only || name == "main");
@@ -310,8 +309,7 @@ impl Config {
         Ok(())
     }
 
-    /// Has the rows of every database within these bounds, and large ones read in this memory, in
-    /// place of the usual ones.
+    /// Sets these bounds on the rows of every database, and this memory for reads of large ones.
     pub fn bound_rows(&mut self, bounds: RowBounds, memory: &ReadMemory) {
         for (_, options) in &mut self.databases {
             options.bounds = bounds;
@@ -319,23 +317,22 @@ impl Config {
         }
     }
 
-    /// Has each database read by so many at once, and no more.
+    /// Sets how many reads of each database may run at once.
     pub(crate) fn bound_reads(&mut self, reads: usize) {
         self.databases.iter_mut().for_each(|(_, options)| options.pool = options.pool.min(reads));
     }
 
-    /// Whether other servers may find the chunks of this one.
+    /// Whether other servers may find this server's chunks.
     fn is_shared(&self) -> bool {
         !self.store.url.starts_with("memory:")
     }
 
-    /// What [`check`](Config::check) has found to rest on guesses: notes alone, of which nothing is
-    /// wrong.
+    /// The notes of [`check`](Config::check) on guesses; nothing is wrong in them.
     pub fn guesses(&self) -> &Complaints {
         &self.guesses
     }
 
-    /// What nobody can find out from here, and so is said and not complained of.
+    /// Notes on what cannot be checked from here.
     pub(crate) fn notes(&self) -> Vec<String> {
         let own = |options: &DatabaseOptions| options.identity.is_none() && !options.url.is_empty();
         let own: Vec<&str> =
@@ -350,7 +347,7 @@ impl Config {
         )]
     }
 
-    /// Adds what is wrong or slow, once everything that can be is opened.
+    /// Opens everything, and adds what is wrong or slow.
     async fn look(&self, wrong: &mut Vec<Located>) {
         wrong.extend(self.wrong_tls());
         if let Some(store) = self.open_store(wrong) {
@@ -381,7 +378,7 @@ impl Config {
             .ok()
     }
 
-    /// Opens a database, for a server so that its lists outlast its absence.
+    /// Opens a database; for a server, in the way that survives the database's absence.
     async fn open_database(
         &self,
         name: &str,
@@ -405,8 +402,8 @@ impl Config {
         Ok(database)
     }
 
-    /// Opens every database and makes every resource that can be; what would be slow is added to
-    /// what is wrong where that is the purpose.
+    /// Opens every database and makes every resource, as far as possible. For a check, adds what
+    /// would be slow to what is wrong.
     async fn open_resources(
         &self,
         wrong: &mut Vec<Located>,
@@ -415,7 +412,7 @@ impl Config {
     ) -> (Vec<(String, Arc<dyn Database>)>, Vec<Resource>) {
         let slow = purpose == Purpose::Check;
         let mut databases: HashMap<&str, Option<Arc<dyn Database>>> = HashMap::new();
-        // What has no name could not be read, and was complained of.
+        // A database without a URL has a complaint already.
         for (name, options) in self.databases.iter().filter(|(_, options)| !options.url.is_empty()) {
             let opened = self.open_database(name, options, purpose, store.as_ref()).await.map_err(|error| {
                 wrong.push(self.text.locate(
@@ -469,7 +466,7 @@ impl Config {
     }
 }
 
-/// What is wrong with a database whose chunks are in a store that others use, and the remedy.
+/// What is wrong with a database whose chunks are in a shared store, and the remedy.
 fn doubtful(known_by: KnownBy) -> Option<(&'static str, &'static str)> {
     match known_by {
         KnownBy::Itself => None,
@@ -504,7 +501,7 @@ fn read_store(mut section: Section<'_, '_>) -> Option<StoreOptions> {
     Some(options)
 }
 
-/// Paths are relative to the folder of the configuration.
+/// Makes paths relative to the configuration's folder.
 fn beside(configuration: &Path, tls: &mut StoreTls) {
     let folder = configuration.parent().unwrap_or(Path::new(""));
     for file in [&mut tls.ca, &mut tls.cert, &mut tls.key].into_iter().flatten() {
@@ -523,7 +520,7 @@ fn read_store_tls(mut section: Section<'_, '_>) -> StoreTls {
     tls
 }
 
-/// A name that, where it stands, must say something.
+/// A name that may be missing, but must not be empty.
 fn named(table: &mut Section<'_, '_>, key: &str) -> Option<String> {
     let name = table.string(key)?;
     if name.trim().is_empty() {

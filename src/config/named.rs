@@ -1,4 +1,4 @@
-//! The files that a configuration names, beside itself, and that are read with it.
+//! The files that a configuration names and that are read with it.
 
 use std::{
     fs,
@@ -10,9 +10,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{Config, filled::secret_files};
 use crate::{source::root_file, store::StoreTls};
 
-/// Those of `${file:PATH}`, of `tls` in `[store]`, and the certificates that URLs of databases
-/// name, as far as the text can be read. The certificate of `[server]` is not among them: the
-/// listener looks at that itself.
+/// The files of `${file:PATH}`, of `tls` in `[store]`, and the certificates named in URLs of
+/// databases, as far as the text can be read. The certificate of `[server]` is not among them: its
+/// listener watches that itself.
 pub(crate) fn named_files(
     configuration: &str,
     text: &str,
@@ -27,8 +27,7 @@ pub(crate) fn named_files(
     files
 }
 
-/// What stands in the files of a store's `tls`, as digests: with another certificate it is another
-/// store.
+/// Digests of a store's `tls` files: with another certificate it counts as another store.
 pub(super) fn digests(tls: Option<&StoreTls>) -> Vec<Option<u64>> {
     let digest = |file: &Path| fs::read(file).ok().map(|bytes| xxh3_64(&bytes));
     tls.into_iter().flat_map(StoreTls::files).map(digest).collect()

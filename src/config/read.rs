@@ -1,4 +1,4 @@
-//! Reads TOML tables key by key, collecting what is wrong instead of stopping at it.
+//! Reads TOML tables key by key, and collects errors instead of stopping at the first.
 
 use std::{
     cell::{Cell, RefCell},
@@ -19,16 +19,16 @@ use super::{
 };
 use crate::{bytes_size, suggest};
 
-/// Far more than anyone means, and far from the end of every clock.
+/// Longer than anybody means, and safe for every clock.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
-/// What a whole reading shares: its surroundings, the complaints, and where each key stands.
+/// Shared by one whole reading: the surroundings, the complaints, and where each key is.
 pub(super) struct Reader<'e> {
     surroundings: Surroundings<'e>,
     complaints: RefCell<Vec<Located>>,
     places: RefCell<HashMap<String, Range<usize>>>,
     discretion: RefCell<Discretion>,
-    /// Whether the text is no TOML, and so values may reach beyond their lines.
+    /// Whether the text is not valid TOML, so that values may reach beyond their lines.
     pub(super) is_torn: Cell<bool>,
 }
 
@@ -55,13 +55,13 @@ impl<'e> Reader<'e> {
         self.places.borrow().get(path).cloned().unwrap_or(0..0)
     }
 
-    /// Where each key stands, what may be shown of the text, and what is wrong with it.
+    /// Where each key is, what of the text may be shown, and what is wrong with it.
     pub(super) fn finish(self) -> (HashMap<String, Range<usize>>, Discretion, Vec<Located>) {
         (self.places.into_inner(), self.discretion.into_inner(), self.complaints.into_inner())
     }
 
-    /// A text with its `${NAME}` and `${file:PATH}` filled in; `None`, with a complaint, where that
-    /// cannot be.
+    /// A text with its `${NAME}` and `${file:PATH}` filled in; `None`, with a complaint, if that
+    /// fails.
     fn expand(&self, text: &str, span: &Range<usize>) -> Option<String> {
         let mut out = String::new();
         let mut whole = true;
@@ -93,17 +93,17 @@ impl<'e> Reader<'e> {
     }
 }
 
-/// A text of a list, or a table in its place.
+/// An entry of a list: a text, or a table in its place.
 pub(super) enum Entry<'r, 't> {
     Text(String),
     Table(Section<'r, 't>),
 }
 
-/// One table; each key is taken once, and what is left at the end is unknown.
+/// One table. Each key is taken once; keys that are left at the end are unknown.
 pub(super) struct Section<'r, 't> {
     reader: &'r Reader<'r>,
     path: String,
-    /// The same in parts: names may have dots.
+    /// The path in parts, since names may have dots.
     steps: Vec<String>,
     span: Range<usize>,
     table: &'t DeTable<'t>,
@@ -129,7 +129,7 @@ impl<'r, 't> Section<'r, 't> {
         self.table.keys().map(|key| key.get_ref().to_string()).collect()
     }
 
-    /// Complains of a key that has no place here.
+    /// Complains about a key that must not be here.
     pub(super) fn refuse(&mut self, key: &str, message: impl Into<String>, remedy: impl Into<String>) {
         self.known.push(key.to_owned());
         self.complain(key, message, remedy);
@@ -143,16 +143,16 @@ impl<'r, 't> Section<'r, 't> {
         self.table.get(key).is_some_and(|value| value.get_ref().is_table())
     }
 
-    /// The value of a key, which is known from now on.
+    /// The value of a key; the key counts as known from now on.
     fn value(&mut self, key: &str) -> Option<&'t Spanned<DeValue<'t>>> {
         self.known.push(key.to_owned());
         let (name, value) = self.table.get_key_value(key)?;
-        // A complaint about a value shows the value; one about a table shows its name.
+        // A complaint about a value shows the value; one about a table shows the table's name.
         let span = if value.get_ref().is_table() { name.span() } else { value.span() };
         self.reader.places.borrow_mut().insert(self.path_of(key), span);
         self.note_discretion(key, value);
-        // An array or text that is not closed has swallowed what stands behind it: it is not this
-        // key's value.
+        // Without its closing bracket or quote, an array or text includes what follows it, and is
+        // not this key's value.
         let swallows = match value.get_ref() {
             DeValue::Array(_) => true,
             DeValue::String(text) => text.contains('\n'),
@@ -161,9 +161,8 @@ impl<'r, 't> Section<'r, 't> {
         if self.reader.is_torn.get() && swallows { None } else { Some(value) }
     }
 
-    /// Notes whether a value may be shown, and what must not be said of it: what reads like an
-    /// address with somebody's name in it stands under the wrong key, where it is under one whose
-    /// values may be shown.
+    /// Notes whether a value may be shown. A value that looks like an address may hold a user's
+    /// name or password under the wrong key, so messages must not contain it.
     fn note_discretion(&self, key: &str, value: &Spanned<DeValue<'_>>) {
         let mut discretion = self.reader.discretion.borrow_mut();
         let address = |text: &str| text.contains("://") || text.contains('@');
@@ -175,11 +174,10 @@ impl<'r, 't> Section<'r, 't> {
         }
     }
 
-    /// What the user most likely meant by a value of another type, as it is written; what is no
-    /// name or number of theirs is not repeated, since it may be a secret.
+    /// Complains about a value of the wrong type, with what was probably meant. The value itself is
+    /// repeated only if it is a name or a number; otherwise it may be a secret.
     fn wrong(&self, value: &Spanned<DeValue<'_>>, key: &str, wanted: &str, example: &str) {
-        // Several values where there is one are not those that this key takes: they may be another
-        // key's.
+        // A list in place of a single value may belong to another key, so it is not shown.
         if value.get_ref().is_array() {
             self.reader.discretion.borrow_mut().shown.retain(|shown| *shown != value.span());
         }
@@ -187,7 +185,7 @@ impl<'r, 't> Section<'r, 't> {
         self.reader.complain(value.span(), message, format!("write for instance {key} = {example}"));
     }
 
-    /// A complaint about the value of a key.
+    /// Adds a complaint about the value of a key.
     pub(super) fn complain(&self, key: &str, message: impl Into<String>, remedy: impl Into<String>) {
         let value = self.table.get(key).map_or_else(|| self.span.clone(), Spanned::span);
         self.reader.complain(value, message, remedy);
@@ -219,7 +217,7 @@ impl<'r, 't> Section<'r, 't> {
         self.string_like(key, |_| "…".to_owned())
     }
 
-    /// A text; `meant` says what it would be for one who wrote a bare number.
+    /// A text. `meant` says what to write instead of a bare number.
     pub(super) fn string_like(&mut self, key: &str, meant: impl Fn(&str) -> String) -> Option<String> {
         let value = self.value(key)?;
         let example = match value.get_ref() {
@@ -231,17 +229,17 @@ impl<'r, 't> Section<'r, 't> {
         None
     }
 
-    /// The text of a key as it is written, with its `${NAME}`: what a message may say of it.
+    /// The text of a key as written, with its `${NAME}`; a message may contain it.
     pub(super) fn written(&self, key: &str) -> &'t str {
         self.table.get(key).and_then(|value| value.get_ref().as_str()).unwrap_or_default()
     }
 
-    /// Whether the text of a key has a `${NAME}` in it.
+    /// Whether a key's text has a `${NAME}`.
     pub(super) fn is_filled(&self, key: &str) -> bool {
         self.written(key).contains("${")
     }
 
-    /// A text that must be there and say something; empty, with a complaint, where it does not.
+    /// A text that must be there and not be empty; empty, with a complaint, if it is not.
     pub(super) fn required(&mut self, key: &str, remedy: &str) -> String {
         if !self.has(key) {
             self.reader.complain(self.span.clone(), format!("`{key}` is missing"), remedy);
@@ -251,8 +249,8 @@ impl<'r, 't> Section<'r, 't> {
         filled.unwrap_or_default()
     }
 
-    /// A text that need not be there, but must say something where it is: an empty one would
-    /// silently guard nothing.
+    /// A text that may be missing but not be empty: an empty token or secret would silently protect
+    /// nothing.
     pub(super) fn filled(&mut self, key: &str, remedy: &str) -> Option<String> {
         let text = self.string(key)?;
         self.says_something(key, &text, remedy).then_some(text)
@@ -283,11 +281,11 @@ impl<'r, 't> Section<'r, 't> {
         Some(texts)
     }
 
-    /// A list of texts, in the place of each of which a table may stand.
+    /// A list of texts or tables.
     pub(super) fn entries(&mut self, key: &str) -> Option<Vec<Entry<'r, 't>>> {
         let value = self.value(key)?;
         let DeValue::Array(array) = value.get_ref() else {
-            // One that is no list is told of as such.
+            // `strings` complains if it is no list.
             return self.strings(key).map(|texts| texts.into_iter().map(Entry::Text).collect());
         };
 
@@ -308,7 +306,7 @@ impl<'r, 't> Section<'r, 't> {
         Some(entries)
     }
 
-    /// One text, or a list of them; none where one of them cannot be read.
+    /// One text or a list of texts; `None` if one of them cannot be read.
     pub(super) fn texts(&mut self, key: &str) -> Option<Vec<String>> {
         match self.table.get(key).map(Spanned::get_ref) {
             Some(DeValue::Array(array)) => {
@@ -377,7 +375,7 @@ impl<'r, 't> Section<'r, 't> {
         within
     }
 
-    /// A span of time that is more than nothing.
+    /// A duration above zero.
     pub(super) fn limit(&mut self, key: &str) -> Option<Duration> {
         let duration = self.duration(key)?;
         if duration.is_zero() {
@@ -390,7 +388,7 @@ impl<'r, 't> Section<'r, 't> {
         self.size_up_to(key, u64::MAX, "")
     }
 
-    /// A size of at most so many bytes, which `largest` writes.
+    /// A size of at most `most` bytes; `largest` is that bound as text.
     pub(super) fn size_up_to(&mut self, key: &str, most: u64, largest: &str) -> Option<u64> {
         let text = self.string_like(key, |number| format!("{number}B"))?;
         let parsed = bytes_size::parse(&text);
@@ -405,11 +403,11 @@ impl<'r, 't> Section<'r, 't> {
         within
     }
 
-    /// Complains about every key that nobody asked for.
+    /// Complains about all keys that were not taken.
     pub(super) fn finish(self) {
         let known: Vec<&str> = self.known.iter().map(|key| &**key).collect();
-        // In a text that is no TOML a value may be taken for a key, by a quote too many or a line
-        // that is broken: of such a text only what looks like a key that is known here is told.
+        // If the text is not valid TOML, an extra quote or a broken line may make a value look like
+        // a key. Then only keys that resemble known ones are reported.
         let may_be_a_value = |key: &Spanned<_>, name: &str| {
             let is_bare = key.span().len() == name.len();
             let is_slip = suggest::closest(name, known.iter().copied()).is_some();
@@ -428,7 +426,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// What to do about text that is no TOML.
+/// The remedy for a text that is not TOML.
 pub(super) fn remedy_of_toml(message: &str) -> &'static str {
     if message.starts_with("duplicate key") {
         "each [table] and each key of it stands once: put what both say into one, or name the second otherwise"

@@ -14,14 +14,14 @@ use crate::{
     source::{ColumnSpec, Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo},
 };
 
-/// A resource as it is written down.
+/// A resource in the configuration.
 #[derive(Clone, Debug)]
 pub struct ResourceConfig {
-    /// Its name, and so its path.
+    /// Its name, which is also its path.
     pub name: String,
-    /// The database of its table, by name.
+    /// The name of its table's database.
     pub database: String,
-    /// What it asks of the table.
+    /// What it reads from the table.
     pub spec: Spec,
     ttl: Duration,
     stale: Duration,
@@ -44,7 +44,8 @@ impl ResourceConfig {
         }
     }
 
-    /// The columns of an order that rows do not show: without a secret, cursors do.
+    /// Complaints about columns of the order that rows do not show but cursors do, if there is no
+    /// secret.
     pub(super) fn hidden_order(&self, order: &[String], tables: &[TableInfo]) -> Vec<Complaint> {
         let Some(fields) = &self.spec.fields else { return vec![] };
         let is_shown = |name: &str| {
@@ -53,7 +54,7 @@ impl ResourceConfig {
             fields.iter().any(|(_, field)| matches!(field, FieldSpec::Column(column) if shows(column)))
         };
 
-        // A row's number in SQLite is no column, and tells nothing but where the row lies.
+        // SQLite's rowid is no column, and tells only where the row is stored.
         let table = tables.iter().find(|table| table.name == self.spec.table);
         let is_column = |name: &str| table.is_none_or(|table| table.columns.iter().any(|(column, _)| column == name));
 
@@ -117,7 +118,7 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
     resource
 }
 
-/// What becomes of a value that is too large.
+/// Whether a value that is too large fails the list.
 fn fails_when_too_large(section: &mut Section<'_, '_>) -> bool {
     match section.string("too_large").as_deref() {
         None | Some("null") => false,
@@ -178,7 +179,7 @@ fn field(name: &str, mut section: Section<'_, '_>) -> Option<FieldSpec> {
     Some(field)
 }
 
-/// What a relation takes; `table` is set where another key has named it already.
+/// The columns of a relation; `table` is set if another key has named the table already.
 fn related(section: &mut Section<'_, '_>, table: Option<String>, list: bool) -> Related {
     let table = match table {
         Some(table) => Some(table),

@@ -1,8 +1,8 @@
-//! Whether a column or table holds a secret, judged by its name.
+//! Decides by its name whether a column or table holds a secret.
 //!
-//! A name is split into words (`privateKey`, `private_key`, `PRIVATE-KEY` are the same two) and
-//! held against one [vocabulary](super::vocabulary) for all databases. A name like
-//! `password_changed_at` tells of a secret and holds none: its last word says so.
+//! A name is split into words (`privateKey`, `private_key`, `PRIVATE-KEY` have the same two). These
+//! are looked up in one [vocabulary](super::vocabulary) for all databases. A name like
+//! `password_changed_at` mentions a secret and holds none, as its last word shows.
 
 use std::collections::HashSet;
 
@@ -13,11 +13,11 @@ use super::vocabulary::{
     PASS_BEHIND, PASS_OTHER, PEOPLE, PHRASES, STEMS, TABLE_ENDS, WHOLE,
 };
 
-/// A phrase of so many letters is found at the end of a longer word too: `clientsecret`, but not
-/// `underpass`.
+/// A phrase of at least this many letters also counts at the end of a longer word: `clientsecret`,
+/// but not `underpass`.
 const LONG: usize = 5;
 
-/// Letters of an ending: a plural, a case.
+/// How many letters an ending may have, for a plural or a case.
 const ENDING: usize = 2;
 
 /// The vocabulary, folded as names are.
@@ -57,8 +57,8 @@ impl Vocabulary {
         }
     }
 
-    /// Whether a column may hold a secret. A number of some names cannot: a `token` of that type is
-    /// counted.
+    /// Whether a column may hold a secret. With some names a number cannot: a numeric `token` is a
+    /// count.
     pub(super) fn is_secret(&self, column: &str, number: bool) -> bool {
         let name = Name::new(column);
         let found = self.found(&name);
@@ -69,25 +69,25 @@ impl Vocabulary {
         })
     }
 
-    /// Whether a column of this table may hold a secret that nothing but the table's name tells of.
+    /// Whether a column may hold a secret only because of the table's name.
     pub(super) fn is_secret_of(&self, table: &str, column: &str, number: bool) -> bool {
         let is_of_people = || Name::new(table).words.iter().any(|word| self.people.contains(word));
         !number && OF_PEOPLE.contains(&&*folded(column)) && is_of_people()
     }
 
-    /// Whether the rows of a table of this name are secrets.
+    /// Whether the rows of a table with this name are secrets.
     pub(super) fn is_secret_table(&self, table: &str) -> bool {
         let name = Name::new(table);
         let stem = self.stem(&name).is_some_and(|stem| !self.is_harmless(&name, stem));
         stem || name.ends().any(|end| self.table_ends.contains(end)) || self.keys(&name).is_some_and(|plural| plural)
     }
 
-    /// Whether what a name calls can be told: its last word is a count, a date, a kind, a title.
+    /// Whether a name's last word shows that it is not secret: a count, a date, a kind, a title.
     pub(super) fn ends_harmless(&self, column: &str) -> bool {
         Name::new(column).words.last().is_some_and(|word| self.is_end(word))
     }
 
-    /// The words of the vocabulary that are in a name, and whether each is one of a number too.
+    /// The vocabulary's words in a name, each with whether a number may be such a secret too.
     fn found(&self, name: &Name) -> Vec<(String, bool)> {
         let mut found: Vec<(String, bool)> = vec![];
         found.extend(self.stem(name).map(|stem| (stem.to_owned(), true)));
@@ -112,8 +112,8 @@ impl Vocabulary {
         found
     }
 
-    /// A stem in one word, or in several of which it begins the first and all but ends the last:
-    /// `mots_de_passes`, and not `access_keyboard`.
+    /// A stem within one word, or across several if it begins with the first and nearly ends with
+    /// the last: `mots_de_passes`, but not `access_keyboard`.
     fn stem(&self, name: &Name) -> Option<&str> {
         let within = |stem: &&String| {
             let over = |run: &str| run.strip_prefix(stem.as_str()).is_some_and(|rest| rest.chars().count() <= ENDING);
@@ -122,7 +122,7 @@ impl Vocabulary {
         self.stems.iter().find(within).map(String::as_str)
     }
 
-    /// Whether there is a key that must be kept, and if so, whether the name ends in several.
+    /// Whether the name has a key that must be kept secret; and if so, whether it ends in a plural.
     fn keys(&self, name: &Name) -> Option<bool> {
         let pair = |one: &String, other: &String| {
             (self.keys.contains(one) && self.key_kinds.contains(other))
@@ -138,12 +138,12 @@ impl Vocabulary {
         found.then(|| name.words.last().is_some_and(|last| last.ends_with("keys")))
     }
 
-    /// Whether a name that has this word tells of a secret only.
+    /// Whether a name with this word only mentions a secret.
     fn is_harmless(&self, name: &Name, found: &str) -> bool {
         let [.., last] = &name.words[..] else { return false };
         let first = &name.words[0];
         let counted = last == "tokens" && COUNTED.contains(&first.as_str());
-        // In one word with what it is the end of: `passwordchangedat`.
+        // The word may also be written together with its ending: `passwordchangedat`.
         let rest = last.split_once(found).map_or(last.as_str(), |(_, rest)| rest);
         let ends = self.is_end(rest)
             || (1..rest.len())
@@ -157,7 +157,7 @@ impl Vocabulary {
     }
 }
 
-/// Whether a name's `pass` is a password: alone, at the end, or with what is done to passwords.
+/// Whether `pass` in a name means a password: alone, at the end, or before a word like `hash`.
 fn is_pass(name: &Name) -> bool {
     let at = |word: &String| word == "pass";
     let Some(at) = name.words.iter().position(at) else { return false };
@@ -169,10 +169,10 @@ fn is_pass(name: &Name) -> bool {
     }
 }
 
-/// A name in words.
+/// A name, split into words.
 struct Name {
     words: Vec<String>,
-    /// All of them without anything between.
+    /// All words together, without separators.
     squeezed: String,
     /// Where each word begins in it, and where the last one ends.
     bounds: Vec<usize>,
@@ -181,7 +181,7 @@ struct Name {
 impl Name {
     fn new(name: &str) -> Name {
         let mut words = words(name);
-        // `token2`, `pin_1`: the number says which, not what.
+        // A number at the end, as in `token2` or `pin_1`, does not matter.
         while words.len() > 1 && words.last().is_some_and(|word| word.bytes().all(|byte| byte.is_ascii_digit())) {
             words.pop();
         }
@@ -193,7 +193,7 @@ impl Name {
         Name { words, squeezed, bounds }
     }
 
-    /// Every run of words, without anything between.
+    /// Every run of words, without separators.
     fn runs(&self) -> impl Iterator<Item = &str> {
         let ends =
             move |from: usize| self.bounds[from + 1..].iter().map(move |to| &self.squeezed[self.bounds[from]..*to]);
@@ -206,9 +206,9 @@ impl Name {
     }
 }
 
-/// The words of a name, folded: parted where there is no letter or digit, where small letters are
-/// followed by a capital one (and before the last of several capitals), and between letters and
-/// digits.
+/// The words of a name, folded. It is split at other characters than letters and digits, where a
+/// capital follows a small letter (and before the last of several capitals), and between letters
+/// and digits.
 pub(super) fn words(name: &str) -> Vec<String> {
     let chars: Vec<char> = name.nfc().collect();
     let mut words = vec![];
@@ -235,8 +235,8 @@ pub(super) fn words(name: &str) -> Vec<String> {
     words.iter().map(|word| folded(word)).filter(|word| !word.is_empty()).collect()
 }
 
-/// Letters in lower case and without accents; the wide and narrow forms of letters are the usual
-/// ones. All but letters and digits is gone.
+/// Lower case without accents; wide and narrow forms become the usual letters. Only letters and
+/// digits are kept.
 pub(super) fn folded(text: &str) -> String {
     let mut out = String::new();
     for c in text.to_lowercase().nfkd().filter(|c| !is_combining_mark(*c) && c.is_alphanumeric()) {

@@ -16,16 +16,16 @@ use super::{
 };
 use crate::{secret::Secret, source::ReadMemory, trace::SENDS, web};
 
-/// How often somebody may do something.
+/// A rate of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestRate {
-    /// So many, also at once.
+    /// This many requests, also all at once,
     pub requests: NonZeroU32,
-    /// In so long.
+    /// in this time.
     pub per: Duration,
 }
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogFormat {
@@ -36,63 +36,63 @@ pub enum LogFormat {
     Json,
 }
 
-/// How the server listens, whom it believes, and its bounds.
+/// The server's address, the proxies that it trusts, and its bounds.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerConfig {
-    /// Where it listens.
+    /// Its address.
     pub listen: Listen,
-    /// The certificate, where it speaks TLS.
+    /// The certificate, if it speaks TLS.
     pub tls: Option<TlsFiles>,
-    /// What absolute links begin with; `None`: scheme and host of the request.
+    /// The beginning of absolute links; `None`: scheme and host of the request.
     pub public_url: Option<String>,
     /// Hosts that requests may name; `None`: loopback names and `listen`'s own; `*`: all.
     pub allowed_hosts: Option<Vec<String>>,
-    /// What encrypts the cursors that clients get; `None`: they show what they hold.
+    /// Encrypts the cursors that clients get; `None`: the cursors show their values.
     pub secret: Option<Secret>,
     /// Peers that may set `Forwarded` and `X-Forwarded-*`.
     pub trusted_proxies: Vec<IpNet>,
     /// Whether peers at a Unix socket may set them too.
     pub trusts_unix: bool,
-    /// Streams at once; one more gets 503.
+    /// How many streams may run at once; one more gets 503.
     pub max_streams: usize,
-    /// Connections at once; one more gets 503.
+    /// How many connections may be open at once; one more gets 503.
     pub max_connections: usize,
-    /// Connections of one address at once, trusted proxies apart; one more gets 429. 0: any number.
+    /// How many connections each address may have, without trusted proxies; one more gets 429. 0:
+    /// any number.
     pub max_connections_per_address: usize,
-    /// Streams of one address at once; one more gets 429. 0: any number.
+    /// How many streams each address may have; one more gets 429. 0: any number.
     pub max_streams_per_address: usize,
-    /// Requests of one address; more get 429. `None`: any number.
+    /// How often each address may ask; beyond that it gets 429. `None`: without a bound.
     pub request_rate: Option<RequestRate>,
-    /// Bytes a second that a client must take while it is waited for, on the average of
-    /// `stall_timeout`. 0: any.
+    /// How many bytes per second a client must take while the server waits for it, averaged over
+    /// `stall_timeout`. 0: without a bound.
     pub minimum_rate: u64,
-    /// A client that takes no byte for so long is cut.
+    /// A client that takes no byte for this long is cut.
     pub stall_timeout: Duration,
-    /// A request's head must be whole so long after its first byte, and the first byte so long
-    /// after the connection.
+    /// The first byte of a request must come this soon after the connection, and the rest of its
+    /// head this soon after the first byte.
     pub header_timeout: Duration,
-    /// A connection may be without a request for so long.
+    /// How long a connection may be without a request.
     pub idle_timeout: Duration,
     /// How long streams may go on after a signal to stop.
     pub drain: Duration,
-    /// After so long a silence a stream that waits for rows sends something that means nothing;
-    /// zero: never.
+    /// After this long without a byte a stream that waits for rows sends a heartbeat; zero: never.
     pub heartbeat: Duration,
-    /// The memory that reads of large rows take together, of all databases.
+    /// The memory for reads of large rows, of all databases together.
     pub read_memory: ReadMemory,
-    /// Whether browsers get a page at `/`; else they too get JSON.
+    /// Whether browsers get a page at `/`; else they get JSON too.
     pub landing: bool,
-    /// Pages of which other origins may read answers; `None`: of none.
+    /// Other origins whose pages may read responses; `None`: no other origin.
     pub cors: Option<Cors>,
-    /// How log lines are written.
+    /// The format of log lines.
     pub log_format: LogFormat,
-    /// Whether each request has a line in the log.
+    /// Whether the log has a line for each request.
     pub access_log: bool,
-    /// Whether answers say in `Server-Timing` how long their first bytes took.
+    /// Whether responses have a `Server-Timing` with the time to their first bytes.
     pub server_timing: bool,
-    /// The collector that gets the spans of requests, over OTLP/HTTP: its URL without `/v1/traces`.
-    /// `None`: they go nowhere, unless the environment says where.
+    /// The collector for the spans of requests, over OTLP/HTTP: its URL without `/v1/traces`.
+    /// `None`: spans are not sent, unless the environment names a collector.
     pub traces: Option<String>,
 }
 
@@ -193,7 +193,7 @@ fn log_format(section: &mut Section<'_, '_>) -> Option<LogFormat> {
     }
 }
 
-/// Whether a text is scheme, host and perhaps a path.
+/// Whether a text is a scheme, a host and perhaps a path.
 fn is_url(text: &str) -> bool {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let host = rest.map(|rest| rest.split('/').next().unwrap_or_default());
@@ -289,7 +289,7 @@ fn parse_rate(text: &str) -> Option<RequestRate> {
     Some(RequestRate { requests: requests.trim().parse().ok()?, per: Duration::from_secs(seconds) })
 }
 
-/// The networks of proxies, and whether `unix:`, the peers at a Unix socket, is among them.
+/// The networks of proxies, and whether `unix:` (peers at a Unix socket) is among them.
 fn trusted_proxies(section: &mut Section<'_, '_>) -> (Vec<IpNet>, bool) {
     let mut nets = vec![];
     let mut unix = false;

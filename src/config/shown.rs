@@ -1,6 +1,6 @@
-//! Which values of a configuration may be shown to those who read its complaints.
+//! Which values of a configuration its complaints may show.
 
-/// Keys of `[server]`: addresses, names, numbers, spans of time.
+/// Keys of `[server]` with addresses, names, numbers and durations.
 const SERVER: &[&str] = &[
     "listen",
     "listen_mode",
@@ -20,8 +20,8 @@ const SERVER: &[&str] = &[
 ];
 const STORE: &[&str] = &["near", "max_entry", "pack", "prefix"];
 const DATABASE: &[&str] = &["pool", "timeout"];
-/// Keys of a resource: names of tables and columns, and how it is cut and kept. Not `where`, which
-/// may hold values.
+/// Keys of a resource: names of tables and columns, sizes and times. Not `where`, which may hold
+/// values.
 const RESOURCE: &[&str] = &[
     "database",
     "table",
@@ -36,16 +36,15 @@ const RESOURCE: &[&str] = &[
     "count",
     "compress",
 ];
-/// Keys of a relation. Not `link`, in which anything may stand.
+/// Keys of a relation. Not `link`, which may hold anything.
 const RELATION: &[&str] = &["via", "through", "from", "table", "columns", "on", "to", "order", "cursor"];
-/// Keys of a column: its name, and how its values are written. Not `base`, which may be a URL, nor
-/// what has labels.
+/// Keys of a column: its name and style. Not `base`, which may be a URL, nor `labels`.
 const COLUMN: &[&str] = &["column", "values", "as", "decimals"];
-/// What follows a framework's name.
+/// Keys of a framework's settings.
 const VALUES: &[&str] = &["framework", "use_tz"];
 
-/// Whether the value of a key may be shown, in the table that these steps lead to. What is not
-/// listed here may not.
+/// Whether the value of a key may be shown, in the table at these steps. A key that is not listed
+/// may not.
 pub(super) fn may_be_shown(steps: &[String], key: &str) -> bool {
     let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
     match steps[..] {

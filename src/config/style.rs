@@ -1,4 +1,4 @@
-//! How the values of columns are written: `values`, `as`, `decimals`, `labels` and `base`.
+//! The style of columns' values: `values`, `as`, `decimals`, `labels` and `base`.
 
 use super::read::{Entry, Section};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     suggest,
 };
 
-/// The keys that are of one column, and so of no relation with several.
+/// Keys for a single column, not for a relation with several.
 const OF_A_COLUMN: [&str; 4] = ["as", "decimals", "labels", "base"];
 
 /// `values = "django"`, or with its settings `values = { framework = "django", use_tz = false }`.
@@ -47,7 +47,7 @@ fn named(section: &Section<'_, '_>, key: &str, name: &str) -> Option<Values> {
     values
 }
 
-/// How the values of a column are written.
+/// The style of a column's values.
 pub(super) fn style(section: &mut Section<'_, '_>) -> Style {
     let holds = holds(section);
     let decimals = section.integer("decimals", 0..=Style::MOST_DECIMALS.into()).map(|decimals| decimals as u8);
@@ -105,7 +105,7 @@ pub(super) fn columns(section: &mut Section<'_, '_>) -> Option<Vec<ColumnSpec>> 
     Some(columns)
 }
 
-/// Complains of what is of one column and stands beside several.
+/// Complains about keys for a single column beside several columns.
 pub(super) fn refuse_of_several(section: &mut Section<'_, '_>) {
     let wrong: Vec<&str> = OF_A_COLUMN.into_iter().filter(|key| section.has(key)).collect();
     for key in wrong {

@@ -33,7 +33,7 @@ impl TlsFiles {
         files
     }
 
-    /// Paths are relative to the folder of the configuration.
+    /// Makes paths relative to the configuration's folder.
     pub(super) fn beside(&mut self, configuration: &Path) {
         let folder = configuration.parent().unwrap_or(Path::new(""));
         for file in [&mut self.cert, &mut self.key] {
@@ -43,15 +43,15 @@ impl TlsFiles {
         }
     }
 
-    /// Whether both could be read.
+    /// Whether both are set.
     pub(super) fn are_named(&self) -> bool {
         [&self.cert, &self.key].iter().all(|file| !file.as_os_str().is_empty())
     }
 
-    /// Reads both files and sees that they belong together.
+    /// Reads both files, and checks that they belong together.
     ///
     /// # Errors
-    /// What is wrong, and with which of the two.
+    /// What is wrong, and with which file.
     pub(crate) fn load(&self) -> Result<CertifiedKey, Complaint> {
         let cert = |why: String| {
             let file = self.cert.display();
@@ -86,7 +86,7 @@ impl TlsFiles {
     }
 }
 
-/// Why a PEM file is of no use. What stands in it is not shown.
+/// Why a PEM file cannot be used; its contents are not shown.
 fn unread(error: &pem::Error) -> String {
     match error {
         pem::Error::Io(error) if error.kind() == io::ErrorKind::NotFound => "is not there".to_owned(),

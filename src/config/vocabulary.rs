@@ -1,13 +1,13 @@
-//! Words that say that a column or table holds a secret, and words that say that it does not.
+//! Words for secrets in the names of columns and tables, and words for harmless ones.
 //!
 //! Names and words are compared folded (see [`secrets`](super::secrets)): lower case, without
-//! accents and separators. So `Mot_de_Passe` is `motdepasse`. A word that is doubtful is here: what
-//! is left out is said in the log, and what is served is not taken back.
+//! accents and separators, so `Mot_de_Passe` is `motdepasse`. A doubtful word is in here: a table
+//! that is left out is reported in the log, but rows that were served cannot be taken back.
 
-/// Found anywhere in a name, also amid other letters: no other word holds them.
+/// Found anywhere in a name, even within a word: no harmless word contains them.
 #[rustfmt::skip]
 pub(super) const STEMS: &[&str] = &[
-    // English, and what is made of it everywhere
+    // English, and words from it in other languages
     "password", "passwd", "passwrd", "pasword", "pswd", "passphrase", "passcrypt", "passhash",
     "passsalt", "pwd", "credential", "apikey", "privatekey", "privkey", "secretkey", "encryptionkey",
     "decryptionkey", "accesskey", "authkey", "sshkey", "accesstoken", "refreshtoken", "authtoken",
@@ -35,7 +35,7 @@ pub(super) const STEMS: &[&str] = &[
     "कूटशब्द", "পাসওয়ার্ড", "รหัสผ่าน",
 ];
 
-/// Found as whole words, one or several in a row; those of six letters and more also at the end of
+/// Found as whole words, one or several in a row; those of five letters and more also at the end of
 /// a longer word.
 #[rustfmt::skip]
 pub(super) const PHRASES: &[&str] = &[
@@ -62,18 +62,18 @@ pub(super) const PHRASES: &[&str] = &[
     "securityquestion", "securityanswer", "secretquestion", "secretanswer", "recoveryquestion",
     "recoveryanswer", "challengeanswer", "questionsecrete", "reponsesecrete", "preguntasecreta",
     "respuestasecreta", "sicherheitsfrage", "sicherheitsantwort", "maidenname",
-    // Who somebody is, and their money
+    // Personal numbers and payment data
     "pinhash", "pinnumber", "cvv", "cvc", "cvn", "ssn", "socialsecurity", "socialsecuritynumber",
     "sozialversicherungsnummer", "aadhaar", "aadhar", "iban", "cardnumber", "cardno", "ccnumber",
     "ccnum", "creditcard", "passportnumber", "passportno", "nationalid",
-    // Where other systems are, with what lets one in
+    // Addresses of other systems, with credentials
     "connstr", "connectionuri", "connectionurl", "databaseurl", "databaseuri", "dburl", "redisurl",
     "amqpurl", "sqlalchemyuri", "webhookurl", "pfx", "pkcs", "p256dh", "creds", "keyhash",
     "hashedkey", "keydigest", "salthash", "saltvalue", "salthex", "saltkey", "hashsalt", "usersalt",
 ];
 
-/// The same, but as the last words of a name only: `pin_code` is a place, and a `salt_content` one
-/// of the sea.
+/// The same, but only as the last words of a name: `pin_code` is a postal code, and `salt_content`
+/// is about the sea.
 #[rustfmt::skip]
 pub(super) const LAST: &[&str] = &[
     "pin", "salt", "salts", "nonce", "nonces", "auth", "authorization", "authenticator", "dsn",
@@ -81,14 +81,14 @@ pub(super) const LAST: &[&str] = &[
     "otpkey", "privatepem", "pemprivate", "keypem", "walletseed", "userhash", "code2fa", "claveusuario", "claveacceso",
 ];
 
-/// The whole name.
+/// Only as the whole name.
 #[rustfmt::skip]
 pub(super) const WHOLE: &[&str] = &[
     "keys", "rands", "sess", "clave",
 ];
 
-/// A key is no secret: `sort_key`, `product_key`. With one of [`KEY_KINDS`] before or behind it, it
-/// is.
+/// A key alone is no secret: `sort_key`, `product_key`. With one of [`KEY_KINDS`] before or after
+/// it, it is.
 #[rustfmt::skip]
 pub(super) const KEYS: &[&str] = &[
     "key", "keys", "schlüssel", "schluessel", "sleutel", "cle", "cles", "clef", "clefs", "clave",
@@ -96,7 +96,7 @@ pub(super) const KEYS: &[&str] = &[
     "klyuch", "kulcs", "cheie", "nyckel", "avain", "anahtar", "anahtari", "kunci", "ключ", "ключи",
 ];
 
-/// What a key is for that must be kept.
+/// Kinds of keys that must be kept secret.
 #[rustfmt::skip]
 pub(super) const KEY_KINDS: &[&str] = &[
     "private", "priv", "secret", "access", "encryption", "encrypt", "encrypted", "enc",
@@ -115,14 +115,14 @@ pub(super) const KEY_KINDS: &[&str] = &[
     "özel", "rahasia", "приватный", "закрытый", "секретный", "доступа", "шифрования",
 ];
 
-/// What stands behind `pass` where it is a password.
+/// Words behind `pass` that show it is a password.
 #[rustfmt::skip]
 pub(super) const PASS_BEHIND: &[&str] = &[
     "crypt", "hash", "word", "wd", "wrd", "phrase", "key", "salt", "md", "sha", "digest", "hint",
     "plain", "text", "enc", "confirm", "confirmation", "verify",
 ];
 
-/// What stands before `pass` where it is none.
+/// Words before `pass` that show it is none.
 #[rustfmt::skip]
 pub(super) const PASS_OTHER: &[&str] = &[
     "boarding", "season", "bus", "ski", "day", "press", "monthly", "annual", "weekly", "travel",
@@ -131,8 +131,8 @@ pub(super) const PASS_OTHER: &[&str] = &[
     "multi", "render", "test", "exam", "course", "did", "will", "by", "can",
 ];
 
-/// The last word of a name that tells of a secret and does not hold it: counts, dates, states, what
-/// it is called, and what points to it.
+/// Last words of names that mention a secret but do not hold it: counts, dates, states, names,
+/// references.
 #[rustfmt::skip]
 pub(super) const HARMLESS_ENDS: &[&str] = &[
     // Counts and measures
@@ -142,7 +142,7 @@ pub(super) const HARMLESS_ENDS: &[&str] = &[
     "rate", "rates", "percent", "percentage", "ratio", "decimals", "bucket", "buckets", "index",
     "position", "rank", "weight", "attempts", "attempt", "failures", "retries", "tries", "interval",
     "iterations", "rounds", "g", "mg", "kg", "ms", "num", "seq", "per",
-    // Moments
+    // Times
     "at", "on", "date", "datetime", "time", "timestamp", "day", "days", "hour", "hours", "minutes",
     "seconds", "age", "ts", "expires", "expire", "expiry", "expiration", "expired", "ttl",
     "lifetime", "validity", "duration", "created", "updated", "update", "modified", "changed",
@@ -153,7 +153,7 @@ pub(super) const HARMLESS_ENDS: &[&str] = &[
     "policy", "policies", "banner", "preferences", "notice", "flag", "flags", "locked", "rotated",
     "rotation", "mode", "permission", "permissions", "scope", "scopes", "role", "roles", "optional",
     "supported", "by",
-    // What it is called, and of which kind it is
+    // Names and kinds
     "type", "types", "kind", "kinds", "format", "algo", "algorithm", "alg", "method", "methods",
     "version", "id", "ids", "pk", "fk", "name", "names", "label", "labels", "title", "titles",
     "description", "descriptions", "symbol", "address", "standard", "contract", "issuer",
@@ -164,7 +164,7 @@ pub(super) const HARMLESS_ENDS: &[&str] = &[
     "quantidade", "aantal", "liczba", "дата",
 ];
 
-/// The first word of such a name: it asks, or counts.
+/// First words of such names: questions and counts.
 #[rustfmt::skip]
 pub(super) const HARMLESS_BEGINNINGS: &[&str] = &[
     "is", "has", "have", "had", "max", "min", "num", "n", "total", "count", "avg", "average", "sum",
@@ -173,25 +173,25 @@ pub(super) const HARMLESS_BEGINNINGS: &[&str] = &[
     "nb",
 ];
 
-/// Before `tokens`, of which somebody counts those that a language model has read and written.
+/// Before `tokens`: those of a language model, which are counted.
 #[rustfmt::skip]
 pub(super) const COUNTED: &[&str] = &[
     "prompt", "completion", "input", "output", "cached", "reasoning", "thinking", "context",
 ];
 
-/// What reads like a secret and is none.
+/// Names that look like secrets and are none.
 #[rustfmt::skip]
 pub(super) const HARMLESS: &[&str] = &[
     "tokenurl", "tokenuri", "tokenendpoint", "secretsanta", "secretballot", "secretshopper",
 ];
 
-/// Secrets of which a harmless end is part: `session_id` is what lets one in.
+/// Secrets that contain a harmless ending: a `session_id` lets its bearer in.
 #[rustfmt::skip]
 pub(super) const EVER: &[&str] = &[
     "sessionid", "nationalid", "webhookurl", "databaseurl",
 ];
 
-/// Secrets that are no numbers: a number of such a name counts, points or says yes or no.
+/// Secrets that are never numbers: a number with such a name is a count, a reference or a flag.
 #[rustfmt::skip]
 pub(super) const NEVER_NUMBERS: &[&str] = &[
     "token", "tokens", "secret", "secrets", "cookie", "cookies", "salt", "salts", "nonce", "nonces",
@@ -201,7 +201,7 @@ pub(super) const NEVER_NUMBERS: &[&str] = &[
     "令牌", "비밀", "秘密", "parol", "pw",
 ];
 
-/// What a table is called whose rows are secrets: its last words, beside [`STEMS`].
+/// Last words of the names of tables whose rows are secrets, besides [`STEMS`].
 #[rustfmt::skip]
 pub(super) const TABLE_ENDS: &[&str] = &[
     "token", "tokens", "secret", "secrets", "otp", "otps", "totp", "hotp", "jwt", "jwts", "nonce",
@@ -211,7 +211,7 @@ pub(super) const TABLE_ENDS: &[&str] = &[
     "webhooks", "cookies", "totps", "passkeys",
 ];
 
-/// What a table of people is called, in which a column `hash` is a password's.
+/// Names of tables of people, in which a column `hash` is of a password.
 #[rustfmt::skip]
 pub(super) const PEOPLE: &[&str] = &[
     "user", "users", "account", "accounts", "admin", "admins", "member", "members", "login",
@@ -220,7 +220,7 @@ pub(super) const PEOPLE: &[&str] = &[
     "kullanici", "пользователь", "пользователи", "用户", "ユーザー", "사용자",
 ];
 
-/// What holds a secret in a table of people, and nothing elsewhere.
+/// Columns that are secret in a table of people, and nowhere else.
 #[rustfmt::skip]
 pub(super) const OF_PEOPLE: &[&str] = &[
     "hash", "hashed", "digest", "crypt", "crypted", "encrypted", "auth", "key", "authentication",

@@ -26,8 +26,8 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// Rows that were read are kept for other variants: for at most `AGE` milliseconds, of the last read
-/// of each list, and at most `BYTES` of all lists.
+/// Rows that were read are kept for other variants: for at most `AGE` milliseconds, only of the
+/// last read of each list, and at most `BYTES` of all lists.
 const AGE: u64 = 10_000;
 const BYTES: usize = 16 * 1024 * 1024;
 /// A load encodes this many rows before it yields to another task.

@@ -1,4 +1,4 @@
-//! What is counted of a list, of a database and of a store.
+//! The counters of a list, of a database and of a store.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,16 +8,17 @@ use super::{
 };
 use crate::{error::Kind, flaw::Told};
 
-/// Bounds of the time to a first byte, and of calls to stores, in seconds.
+/// Histogram bounds for the time to the first byte and for calls to stores, in seconds.
 pub(super) const SHORT: &[f64] =
     &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
-/// Bounds of loads.
+/// Histogram bounds for loads, in seconds.
 pub(super) const LOADS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-/// What is counted of one list.
+/// The counters of one list.
 #[derive(Debug)]
 pub(crate) struct ListCounts {
     pub(super) name: String,
-    /// The names of the formats; requests that have none, since they failed before, come last.
+    /// The names of the formats. Behind them, requests without a format, which failed before it was
+    /// known.
     pub(super) formats: Vec<&'static str>,
     pub(super) requests: Vec<[Counter; CLASSES.len()]>,
     found: [Counter; FoundBy::ALL.len()],
@@ -42,7 +43,7 @@ impl ListCounts {
         }
     }
 
-    /// Counts an answer in the format with this index.
+    /// Counts a response in the format with this index.
     pub(crate) fn answered(&self, format: Option<usize>, status: u16) {
         let last = self.formats.len() - 1;
         let class = match status {
@@ -59,19 +60,19 @@ impl ListCounts {
         &self.name
     }
 
-    /// Requests for it that were answered.
+    /// How many requests for it were answered.
     #[cfg(feature = "server")]
     pub(crate) fn requests(&self) -> u64 {
         self.requests.iter().flatten().map(Counter::get).sum()
     }
 
-    /// The counter of chunks that were found so.
+    /// The counter for chunks found in this way.
     pub(crate) fn found(&self, by: FoundBy) -> &Counter {
         &self.found[by as usize]
     }
 }
 
-/// What is counted of one database.
+/// The counters of one database.
 #[derive(Debug)]
 pub(crate) struct DatabaseCounts {
     pub(super) name: String,
@@ -91,7 +92,7 @@ impl DatabaseCounts {
     }
 }
 
-/// What is counted of the calls to a store.
+/// The counters of the calls to a store.
 #[derive(Debug)]
 pub(crate) struct StoreCounts(pub(super) [(Histogram, Counter); Call::ALL.len()]);
 
@@ -102,13 +103,13 @@ impl Default for StoreCounts {
 }
 
 impl StoreCounts {
-    /// How long looks into it took.
+    /// The durations of its get calls.
     #[cfg(feature = "server")]
     pub(crate) fn gets(&self) -> &Histogram {
         &self.0[Call::Get as usize].0
     }
 
-    /// Counts a call that came back, or was waited for too long.
+    /// Counts a call that has ended or timed out.
     pub(crate) fn took(&self, call: Call, took: Duration) {
         self.0[call as usize].0.observe(took);
     }
@@ -119,8 +120,8 @@ impl StoreCounts {
     }
 }
 
-/// Where a resource is counted: its list and its database; and of which of its fields it was
-/// warned.
+/// The counters of a resource: those of its list and of its database. Also which of its fields it
+/// has warned about.
 #[derive(Clone, Debug)]
 pub(crate) struct Counts {
     pub(crate) list: Arc<ListCounts>,
@@ -129,14 +130,14 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Those of a resource with so many fields, of none of which it was warned.
+    /// The counters of a resource with this many fields, none warned about yet.
     pub(crate) fn new(list: Arc<ListCounts>, database: Arc<DatabaseCounts>, fields: usize) -> Counts {
         Counts { list, database, told: Arc::new(Told::new(fields)) }
     }
 }
 
 impl Default for Counts {
-    /// Nowhere that is told of.
+    /// Counters that are not exposed.
     fn default() -> Counts {
         Counts::new(Arc::new(ListCounts::new("", &[])), Arc::new(DatabaseCounts::new("")), 0)
     }

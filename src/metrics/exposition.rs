@@ -7,7 +7,7 @@ use std::fmt::{Display, Write};
 
 use super::number::Histogram;
 
-/// How metrics are written.
+/// The format of the metrics' text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MetricsFormat {
@@ -18,7 +18,7 @@ pub enum MetricsFormat {
 }
 
 impl MetricsFormat {
-    /// The `Content-Type` of what is written so.
+    /// The `Content-Type` of this format.
     pub fn content_type(self) -> &'static str {
         match self {
             MetricsFormat::Text => "text/plain; version=0.0.4; charset=utf-8",
@@ -26,9 +26,10 @@ impl MetricsFormat {
         }
     }
 
-    /// The format that an `Accept` header asks for; text where it names neither or there is none.
+    /// The format that an `Accept` header asks for; `Text` without a header, or if it names
+    /// neither.
     pub fn negotiate(accept: &str) -> MetricsFormat {
-        // Of those that are asked for alike, the first. What is excluded by `q=0` is not asked for.
+        // Of formats with the same weight the first. `q=0` excludes a format.
         let mut best = (0.0, MetricsFormat::Text);
         for range in accept.split(',') {
             let mut parts = range.split(';').map(str::trim);
@@ -53,12 +54,12 @@ impl MetricsFormat {
 /// A label and its value.
 pub(crate) type Label<'a> = (&'static str, &'a str);
 
-/// Metrics as they are written: families one after the other, each with its samples.
+/// Metrics while they are written: one family after the other, each with its samples.
 #[derive(Debug)]
 pub(crate) struct Exposition {
     format: MetricsFormat,
     text: String,
-    /// The family that samples belong to.
+    /// The family of the next samples.
     family: &'static str,
 }
 
@@ -83,7 +84,7 @@ impl Exposition {
     }
 
     fn family(&mut self, name: &'static str, help: &str, kind: &str) {
-        // OpenMetrics has a family of counters by its name without the suffix of its samples.
+        // In OpenMetrics a family of counters is named without the suffix `_total`.
         let family = match self.format {
             MetricsFormat::OpenMetrics if kind == "counter" => name.trim_end_matches("_total"),
             _ => name,
@@ -97,12 +98,12 @@ impl Exposition {
         self.family = name;
     }
 
-    /// A sample of the family.
+    /// Adds a sample to the family.
     pub(crate) fn sample(&mut self, labels: &[Label<'_>], value: impl Display) {
         self.line("", labels, None, value);
     }
 
-    /// A histogram of the family.
+    /// Adds a histogram to the family.
     pub(crate) fn histogram(&mut self, labels: &[Label<'_>], histogram: &Histogram) {
         let mut count = 0;
         let buckets = histogram.buckets();
@@ -146,7 +147,7 @@ impl Exposition {
         self.text.write_fmt(arguments).expect("writing to a string does not fail");
     }
 
-    /// All of it.
+    /// The whole text.
     pub(crate) fn end(mut self) -> String {
         if self.format == MetricsFormat::OpenMetrics {
             self.text.push_str("# EOF\n");

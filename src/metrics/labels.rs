@@ -1,26 +1,25 @@
-//! What metrics are counted by: the values of their labels, each of which is there at 0 from the
-//! start.
+//! The values of the metrics' labels; each has a sample from the start, with 0.
 
 use std::fmt;
 
 use crate::error::Kind;
 
-/// How a stream ended, as the log says it too.
+/// How a stream ended; the log uses the same words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
     /// The last byte was handed out.
     Complete,
-    /// A failure cut it.
+    /// An error cut it.
     Cut,
     /// The operator cut it.
     Operator,
-    /// It was dropped before its end: the client left.
+    /// It was dropped before its end, because the client left.
     #[default]
     Left,
     /// Its client took nothing, or too little, for too long.
     Stalled,
-    /// The server ended before it did.
+    /// The server's shutdown cut it.
     Shutdown,
 }
 
@@ -46,7 +45,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Why a request or a connection was refused for want of room or leave.
+/// Why a request or a connection was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server has these bounds"))]
 pub(crate) enum Refused {
@@ -99,13 +98,13 @@ impl Refused {
 pub(crate) enum FoundBy {
     /// In this process's memory.
     Near,
-    /// In the store that servers share.
+    /// In the shared store.
     Far,
-    /// In either, past its `ttl`, and sent while it is refreshed.
+    /// In either, past its `ttl`; sent while it is refreshed.
     Stale,
     /// Nowhere: it was loaded.
     Miss,
-    /// Nowhere, and a load of it was under way.
+    /// Nowhere, but a load of it was under way.
     Joined,
 }
 
@@ -123,10 +122,10 @@ impl FoundBy {
     }
 }
 
-/// The classes of statuses.
+/// The classes of HTTP statuses.
 pub(super) const CLASSES: [&str; 3] = ["2xx", "4xx", "5xx"];
 
-/// The kinds of failure of a load, one behind the other for all others.
+/// The kinds of failed loads; the last is for all other kinds.
 pub(super) const FAILURES: [(Kind, &str); 6] = [
     (Kind::Unavailable, "unavailable"),
     (Kind::Timeout, "timeout"),

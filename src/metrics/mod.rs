@@ -1,8 +1,8 @@
-//! What is counted. The program that makes a [`Chunkflow`](crate::Chunkflow) passes them in; there
-//! are no global ones.
+//! The metrics. The program that makes a [`Chunkflow`](crate::Chunkflow) passes them in; none are
+//! global.
 //!
-//! What a chunk on its way is counted by is found beforehand, with its list: there an addition is
-//! all there is to do. `told.rs` names each metric and says what it means.
+//! A list holds its counters, so that a chunk on its way costs only an addition. `told.rs` names
+//! each metric and explains it.
 
 mod counts;
 mod exposition;
@@ -34,22 +34,21 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// Bounds of whole streams: a client may take hours.
+/// Histogram bounds for whole streams, in seconds: a client may take hours.
 const STREAMS: &[f64] = &[0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0];
 
-/// So many lists that no name leads to are counted each by its own; those that come later are
-/// counted together.
+/// How many lists without a name here are counted each for itself; later ones are counted together.
 const GUESTS: usize = 100;
 
-/// Where those are counted; no resource can be called that.
+/// The name for those; no resource can have it.
 const OTHER_GUESTS: &str = "-/others";
 
-/// What the machine counts. Cheap to share: each number is an atomic word.
+/// The counters of one machine. Cheap to share: each number is an atomic word.
 #[derive(Debug)]
 pub struct Metrics {
     lists: Mutex<Vec<Arc<ListCounts>>>,
     databases: Mutex<Vec<Arc<DatabaseCounts>>>,
-    /// How many of the lists came as guests.
+    /// How many lists without a name here have counters.
     guests: AtomicUsize,
     /// Requests that named no list, or were answered before one was looked for.
     pub(crate) no_list: ListCounts,
@@ -67,7 +66,7 @@ pub struct Metrics {
     refused: [Counter; Refused::ALL.len()],
     pub(crate) first_byte: Histogram,
     pub(crate) stream: Histogram,
-    /// When the certificate expires, in seconds since 1970; 0 where there is none.
+    /// When the certificate expires, in seconds since 1970; 0 without one.
     pub(crate) certificate: Gauge,
     problems: Problems,
     pub(crate) under_way: UnderWay,
@@ -102,7 +101,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Where a list is counted, in these formats; the same as before for a name that was there.
+    /// The counters of a list with these formats; a name that is known keeps its counters.
     pub(crate) fn list(&self, name: &str, formats: &[&'static str]) -> Arc<ListCounts> {
         let mut lists = self.lists.lock().unpoisoned();
         if let Some(known) = lists.iter().find(|list| list.name == name) {
@@ -112,8 +111,8 @@ impl Metrics {
         Arc::clone(&lists[lists.len() - 1])
     }
 
-    /// Where a list is counted that no name leads to, and its database. Names of both come from
-    /// whoever makes it, and so their number is bounded here.
+    /// The counters of a list without a name here, and of its database. The program that makes such
+    /// lists chooses both names, so their number is bounded here.
     pub(crate) fn guest(
         &self,
         name: &str,
@@ -128,7 +127,7 @@ impl Metrics {
         (list, self.database(if is_known { database } else { "" }))
     }
 
-    /// Where a database is counted; the same as before for a name that was there.
+    /// The counters of a database; a name that is known keeps its counters.
     pub(crate) fn database(&self, name: &str) -> Arc<DatabaseCounts> {
         let mut databases = self.databases.lock().unpoisoned();
         if let Some(known) = databases.iter().find(|database| database.name == name) {
@@ -138,7 +137,7 @@ impl Metrics {
         Arc::clone(&databases[databases.len() - 1])
     }
 
-    /// Counts values that stand otherwise than they were.
+    /// Counts values that are written otherwise than the database has them.
     pub(crate) fn note_flaw(&self, count: &FlawCount) {
         let counter = match count.flaw {
             Flaw::NotUtf8 => &self.replaced_utf8,
@@ -152,13 +151,13 @@ impl Metrics {
         self.ended[how as usize].inc();
     }
 
-    /// Counts what was refused.
+    /// Counts a refusal.
     #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server has these bounds"))]
     pub(crate) fn refused(&self, why: Refused) {
         self.refused[why as usize].inc();
     }
 
-    /// Counts a load of a list that failed, and keeps why.
+    /// Counts a failed load of a list, and keeps its error.
     pub(crate) fn load_failed(&self, list: &str, counts: &Counts, error: &Error) {
         counts.database.failed(error.kind());
         self.problems.note(list, &counts.database.name, error);
@@ -168,7 +167,7 @@ impl Metrics {
         self.lists.lock().unpoisoned().iter().map(|list| of(list)).sum()
     }
 
-    /// Bytes that were handed to clients, of all lists.
+    /// How many bytes were sent to clients, for all lists.
     #[cfg(feature = "server")]
     pub(crate) fn sent_bytes(&self) -> u64 {
         self.sum(|list| list.sent.get())
@@ -191,7 +190,7 @@ impl Metrics {
         self.found(FoundBy::Stale)
     }
 
-    /// Chunks that were asked for and not found, also where another request loaded them.
+    /// Chunks that were asked for and not found, including those that another request loaded.
     pub fn misses(&self) -> u64 {
         self.found(FoundBy::Miss) + self.joined()
     }
@@ -232,7 +231,7 @@ impl Metrics {
         self.sum(|list| list.rows_read.get())
     }
 
-    /// Stored chunks that were cut, altered or foreign, and so were treated as missing.
+    /// Stored chunks that were cut, altered or another list's, and so treated as missing.
     pub fn damaged(&self) -> u64 {
         self.damaged.get()
     }
@@ -242,24 +241,23 @@ impl Metrics {
         self.store.0.iter().map(|(_, failed)| failed.get()).sum()
     }
 
-    /// Chunks that were not written to a shared store, for want of room for what is on its way to
-    /// it.
+    /// Chunks not written to a shared store, because too much was on its way to it already.
     pub fn unwritten(&self) -> u64 {
         self.unwritten.get()
     }
 
-    /// Chunks in a shared store that were of no use, since by this server's clock they were loaded
-    /// in the future.
+    /// Chunks in a shared store that could not be used, because their load is in the future by this
+    /// server's clock.
     pub fn other_clock(&self) -> u64 {
         self.other_clock.get()
     }
 
-    /// Values of text that were not UTF-8 and got U+FFFD.
+    /// Texts that were not UTF-8 and got U+FFFD.
     pub fn replaced_utf8(&self) -> u64 {
         self.replaced_utf8.get()
     }
 
-    /// Values that have no form here, and stand as text or NULL.
+    /// Values without a form here, written as text or NULL.
     pub fn values_without_form(&self) -> u64 {
         self.values_without_form.get()
     }
@@ -289,12 +287,12 @@ impl Metrics {
         self.ended[Outcome::Left as usize].get()
     }
 
-    /// Streams cut since their client took nothing, or too little, for too long.
+    /// Streams cut because their client took nothing, or too little, for too long.
     pub fn stalled(&self) -> u64 {
         self.ended[Outcome::Stalled as usize].get()
     }
 
-    /// Streams cut by the end of the server.
+    /// Streams cut by the server's shutdown.
     pub fn shutdown(&self) -> u64 {
         self.ended[Outcome::Shutdown as usize].get()
     }

@@ -1,4 +1,4 @@
-//! Numbers that many threads add to: each a few atomic words, without a lock.
+//! Numbers that many threads add to. Each is a few atomic words, without a lock.
 
 use std::{
     sync::atomic::{AtomicI64, AtomicU64, Ordering},
@@ -42,15 +42,15 @@ impl Gauge {
     }
 }
 
-/// How long something took, as counts of durations up to each of some bounds.
+/// A histogram of durations, with counts for each of some bounds.
 ///
-/// An observation is two atomic additions. The count of all is the sum of the buckets, so that what
-/// is told of one moment never contradicts itself.
+/// An observation is two atomic additions. The total count is the sum of the buckets, so that the
+/// numbers read at one moment agree.
 #[derive(Debug)]
 pub(crate) struct Histogram {
     /// In seconds, ascending.
     bounds: &'static [f64],
-    /// Observations up to each bound and beyond the one before; the last is beyond all bounds.
+    /// Observations above the last bound and up to this one; the last bucket is beyond all bounds.
     buckets: Box<[AtomicU64]>,
     nanoseconds: AtomicU64,
 }
@@ -75,13 +75,13 @@ impl Histogram {
         self.bounds
     }
 
-    /// The observations of each bucket by itself, the one beyond all bounds last.
+    /// The observations of each bucket alone; the last bucket is beyond all bounds.
     pub(crate) fn buckets(&self) -> Vec<u64> {
         self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect()
     }
 
-    /// The duration that so much of what these buckets hold does not exceed, in seconds, as
-    /// Prometheus reckons it: evenly within a bucket; `None` where they hold nothing.
+    /// The quantile of these buckets in seconds, computed as in Prometheus: evenly within a bucket.
+    /// `None` if they are empty.
     #[cfg(feature = "server")]
     pub(crate) fn quantile(&self, buckets: &[u64], share: f64) -> Option<f64> {
         let all: u64 = buckets.iter().sum();
@@ -99,7 +99,7 @@ impl Histogram {
         (all > 0).then_some(lower)
     }
 
-    /// The sum of what was observed, in seconds.
+    /// The sum of all observations, in seconds.
     pub(crate) fn sum(&self) -> f64 {
         self.nanoseconds.load(Ordering::Relaxed) as f64 / 1e9
     }

@@ -1,4 +1,4 @@
-//! The last problems, for people to look at; and how reloads went.
+//! The last problems and the last reload, for the operator.
 
 use std::{
     collections::VecDeque,
@@ -13,31 +13,31 @@ use crate::{error::Error, unpoisoned::Unpoisoned};
 
 /// How many problems are kept.
 const KEPT: usize = 20;
-/// How much of each text is kept, in bytes.
+/// How many bytes of each text are kept.
 const LONGEST: usize = 2_000;
 
-/// Something that went wrong, with what to do about it.
+/// A problem, and its remedy.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only the operator's listener shows them"))]
 pub(crate) struct Problem {
-    /// When it was last so, in milliseconds since 1970.
+    /// When it last occurred, in milliseconds since 1970.
     pub(crate) at: u64,
     pub(crate) list: String,
     pub(crate) database: String,
     pub(crate) what: String,
     pub(crate) remedy: String,
-    /// How often in a row.
+    /// How many times in a row.
     pub(crate) times: u64,
 }
 
-/// How a reload went.
+/// The outcome of a reload.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server reloads"))]
 pub(crate) struct Reloaded {
     /// When, in milliseconds since 1970.
     pub(crate) at: u64,
     pub(crate) taken: bool,
-    /// What was said of it.
+    /// Its message.
     pub(crate) told: String,
 }
 
@@ -54,15 +54,15 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
-/// The beginning of a text, as much as is kept.
+/// The beginning of a text, of the length that is kept.
 fn kept(text: &str) -> String {
     let end = (0..=LONGEST.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
     text[..end.unwrap_or(0)].to_owned()
 }
 
 impl Problems {
-    /// Keeps a problem in the place of the oldest; one that is as one of the last is counted with
-    /// it.
+    /// Keeps a problem in place of the oldest. If it is like one of the last, that one's count goes
+    /// up.
     pub(super) fn note(&self, list: &str, database: &str, error: &Error) {
         let what = kept(&error.told());
         let mut last = self.last.lock().unpoisoned();
@@ -88,7 +88,7 @@ impl super::Metrics {
         self.problems.last.lock().unpoisoned().iter().cloned().collect()
     }
 
-    /// Takes note of how a reload went.
+    /// Notes the outcome of a reload.
     pub(crate) fn note_reload(&self, reloaded: &Result<String, String>) {
         let taken = reloaded.is_ok();
         let counter = if taken { &self.problems.reloads } else { &self.problems.refused_reloads };
@@ -98,7 +98,7 @@ impl super::Metrics {
         *self.problems.last_reload.lock().unpoisoned() = Some(Reloaded { at: now(), taken, told: kept(told) });
     }
 
-    /// How the last reload went.
+    /// The outcome of the last reload.
     pub(crate) fn last_reload(&self) -> Option<Reloaded> {
         self.problems.last_reload.lock().unpoisoned().clone()
     }

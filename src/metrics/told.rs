@@ -1,4 +1,4 @@
-//! What each metric is called, and what it means.
+//! The name and help text of each metric.
 
 use super::{
     Call, Exposition, FoundBy, ListCounts, Metrics, Outcome, Refused,
@@ -7,7 +7,7 @@ use super::{
 use crate::unpoisoned::Unpoisoned;
 
 impl Metrics {
-    /// Writes what is counted here. Values of labels that are known are there from the start.
+    /// Writes these metrics. Known values of labels have a sample from the start.
     pub(crate) fn write(&self, to: &mut Exposition) {
         self.write_lists(to);
         self.write_streams(to);

@@ -1,4 +1,4 @@
-//! The streams under way, so that an operator sees them and can cut one.
+//! The streams under way, so that the operator can see them and cut one.
 
 use std::{
     collections::HashMap,
@@ -16,11 +16,11 @@ use tokio::sync::Notify;
 use super::{ListCounts, Outcome};
 use crate::unpoisoned::Unpoisoned;
 
-/// Streams are kept in so many places, so that those which begin and end at once hardly wait for
-/// each other.
+/// How many maps streams are spread over, so that those which begin and end at the same moment
+/// hardly wait for each other.
 const PLACES: u64 = 16;
 
-/// Streams under way, by a number of each.
+/// Streams under way, each by its number.
 #[derive(Debug)]
 pub(crate) struct UnderWay {
     places: [Mutex<HashMap<u64, Arc<Way>>>; PLACES as usize],
@@ -33,9 +33,9 @@ impl Default for UnderWay {
     }
 }
 
-/// What knows why a stream is dropped before its end.
+/// Knows why a stream is dropped before its end.
 pub(crate) trait Fate: Send + Sync {
-    /// Why, if it is dropped now.
+    /// The reason, if it is dropped now.
     fn now(&self) -> Outcome;
 }
 
@@ -55,11 +55,11 @@ pub struct Tally {
     pub outcome: Outcome,
 }
 
-/// How far one stream has come. The stream notes it; nobody waits.
+/// How far one stream has come. The stream updates it without waiting.
 pub(crate) struct Way {
     pub(crate) number: u64,
     pub(crate) list: Arc<ListCounts>,
-    /// Who asks, if that is known.
+    /// The client's address, if it is known.
     #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server shows it"))]
     pub(crate) client: Option<IpAddr>,
     #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server shows it"))]
@@ -79,7 +79,7 @@ impl fmt::Debug for Way {
 }
 
 impl UnderWay {
-    /// Takes a stream in; `fate` knows why it is dropped before its end.
+    /// Adds a stream; `fate` knows why it is dropped before its end.
     #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server shows them"))]
     pub(crate) fn enter(
         &self,
@@ -104,7 +104,7 @@ impl UnderWay {
         way
     }
 
-    /// Lets a stream go that has ended.
+    /// Removes a stream that has ended.
     pub(crate) fn leave(&self, way: &Way) {
         self.place(way.number).lock().unpoisoned().remove(&way.number);
     }
@@ -113,7 +113,7 @@ impl UnderWay {
         &self.places[(number % PLACES) as usize]
     }
 
-    /// The oldest of them, so many at most.
+    /// The oldest streams, at most `most`.
     #[cfg(feature = "server")]
     pub(crate) fn oldest(&self, most: usize) -> Vec<Arc<Way>> {
         let mut all: Vec<Arc<Way>> = vec![];
@@ -125,7 +125,7 @@ impl UnderWay {
         all
     }
 
-    /// Has a stream cut; false where there is none of this number.
+    /// Cuts a stream; false if there is none with this number.
     #[cfg(feature = "server")]
     pub(crate) fn cut(&self, number: u64) -> bool {
         let Some(way) = self.place(number).lock().unpoisoned().get(&number).cloned() else { return false };
@@ -136,7 +136,7 @@ impl UnderWay {
 }
 
 impl Way {
-    /// Why the stream is dropped, if it is dropped now.
+    /// The outcome of the stream if it is dropped now.
     pub(crate) fn fate(&self) -> Outcome {
         if self.is_cut.load(Ordering::Relaxed) {
             return Outcome::Operator;
@@ -147,13 +147,13 @@ impl Way {
         self.fate.as_ref().map_or(Outcome::Left, |fate| fate.now())
     }
 
-    /// Takes note that its client took nothing for too long, and that it is dropped for that.
+    /// Notes that it is dropped because its client took nothing for too long.
     #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server watches clients"))]
     pub(crate) fn stalls(&self) {
         self.is_stalled.store(true, Ordering::Relaxed);
     }
 
-    /// Ends once the stream is to be cut.
+    /// Completes when the stream is to be cut.
     #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server has an operator"))]
     pub(crate) async fn is_cut(&self) {
         self.cut.notified().await;

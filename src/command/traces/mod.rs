@@ -1,5 +1,5 @@
-//! Whether spans are sent, and where: the configuration says it, and before it OpenTelemetry's own
-//! variables (<https://opentelemetry.io/docs/specs/otel/protocol/exporter/>).
+//! Decides whether and where spans are sent: by OpenTelemetry's own variables
+//! (<https://opentelemetry.io/docs/specs/otel/protocol/exporter/>), else by the configuration.
 
 #[cfg(feature = "otlp")]
 mod otlp;
@@ -14,13 +14,13 @@ use crate::{
     trace::SENDS,
 };
 
-/// What a collector's URL is followed by, where it is that of all signals.
+/// Appended to a collector's URL that is for all signals.
 const SIGNAL: &str = "v1/traces";
 
-/// Begins to send spans, where a configuration or the environment says so.
+/// Begins to send spans, if a configuration or the environment asks for it.
 ///
 /// # Errors
-/// When they cannot be sent as they say.
+/// When they cannot be sent in the way asked for.
 pub(super) fn begin(process: &Process<'_>, configured: Option<&str>) -> Result<()> {
     let Some((url, by)) = collector(process.environment, configured) else { return Ok(()) };
     if !SENDS {
@@ -41,14 +41,15 @@ pub(super) fn begin(process: &Process<'_>, configured: Option<&str>) -> Result<(
     let names_service =
         !set("OTEL_SERVICE_NAME").is_empty() || set("OTEL_RESOURCE_ATTRIBUTES").contains("service.name=");
     process.traces.send_to(&url, names_service).map_err(|error| {
-        // What the SDK says may repeat its variables, and one of those may be a secret.
+        // The SDK's message may repeat its variables, and this one may be a secret.
         let error = if error.contains("OTEL_EXPORTER_OTLP_HEADERS") { String::new() } else { format!(": {error}") };
         Error::new(Kind::Config, format!("no spans can be sent to what {by} names{error}"))
             .remedy("name a collector, for instance http://localhost:4318")
     })
 }
 
-/// Where spans go, and what names it; `None` where nothing does, or they are turned off.
+/// The collector's URL, and the setting that names it; `None` if none does, or sending is turned
+/// off.
 fn collector(environment: &dyn Fn(&str) -> Option<String>, configured: Option<&str>) -> Option<(String, &'static str)> {
     const OF_SPANS: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
     const OF_ALL: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";

@@ -1,7 +1,7 @@
 //! Spans on their way to a collector, over OTLP/HTTP (<https://opentelemetry.io/docs/specs/otlp/>).
 //!
-//! They wait in a queue with a bound for a thread of their own, which sends them in batches: a
-//! collector that is away, slow or silent costs spans, and nobody's time. The SDK reads
+//! Spans wait in a bounded queue for a thread of their own, which sends them in batches. If a
+//! collector is away, slow or silent, spans are lost, but nothing waits. The SDK reads
 //! OpenTelemetry's standard variables itself: `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_TRACES_SAMPLER`,
 //! `OTEL_BSP_*` and so on.
 
@@ -31,24 +31,24 @@ use tracing_subscriber::{
 
 use crate::{trace::TARGET, unpoisoned::Unpoisoned};
 
-/// That a collector takes no spans is told so often at most.
+/// How often the log may say that a collector takes no spans.
 const TELL: Duration = Duration::from_secs(300);
 
-/// How long the last spans may take at the end.
+/// How long sending the last spans may take at the end.
 const LAST: Duration = Duration::from_secs(2);
 
-/// Sends spans, once it is told where; until then none is made.
+/// Sends spans once the collector is known; until then no span is made.
 #[derive(Clone, Debug)]
 pub struct Traces(Arc<Later>);
 
-/// A tracer that is there before it is known where its spans go.
+/// A tracer that exists before its collector is known.
 struct Later {
     sending: OnceLock<(SdkTracerProvider, SdkTracer)>,
     idle: SdkTracer,
 }
 
 impl fmt::Debug for Later {
-    /// Without what is sent along, which may be a secret.
+    /// Without the headers, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Traces").field("sends", &self.sending.get().is_some()).finish()
     }
@@ -62,25 +62,25 @@ impl Default for Traces {
 }
 
 impl Traces {
-    /// The layer that takes spans out of a program's subscriber.
+    /// The layer that takes spans from a program's subscriber.
     pub fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
     {
         let layer = OpenTelemetryLayer::new(self.clone());
-        // Of a span it is told when it was left last; where in the source it began and on which
-        // thread is noise.
+        // A span's last exit is recorded at its end; its source location and thread are noise.
         let layer = layer.with_tracked_inactivity(false).with_context_activation(false);
         let layer = layer.with_location(false).with_threads(false).with_target(false);
         layer.with_filter(Wanted(self.clone()))
     }
 
-    /// From now on spans are made, and go to the collector at this URL, the first that is given.
+    /// From now on makes spans and sends them to the collector at this URL. Only the first URL
+    /// counts.
     ///
     /// # Errors
-    /// What the SDK says of the URL, or of its variables.
+    /// The SDK's message about the URL, or about its variables.
     pub(super) fn send_to(&self, url: &str, names_service: bool) -> Result<(), String> {
-        // What sends over TLS takes the process's own.
+        // The TLS sender uses the process's default provider.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let exporter = opentelemetry_otlp::SpanExporter::builder().with_http();
         let exporter = exporter.with_protocol(Protocol::HttpBinary).with_endpoint(url).build();
@@ -100,11 +100,11 @@ impl Traces {
         Ok(())
     }
 
-    /// Sends what is left, as far as there is time.
+    /// Sends the remaining spans, within a time limit.
     pub(in crate::command) async fn end(&self) {
         let Some((provider, _)) = self.0.sending.get().cloned() else { return };
         let last = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(LAST));
-        // Where it does not come to its end, the process has one.
+        // If it does not finish, the process exits anyway.
         let _ = tokio::time::timeout(LAST, last).await;
     }
 }
@@ -118,7 +118,7 @@ impl Tracer for Traces {
     }
 }
 
-/// Lets this program's spans through, once they go somewhere, and nothing else.
+/// Lets only this program's spans through, and these only once they are sent.
 struct Wanted(Traces);
 
 impl Wanted {
@@ -142,19 +142,19 @@ impl<S> Filter<S> for Wanted {
     }
 }
 
-/// Scheme, host and port of a URL: what may be told of it.
+/// Scheme, host and port of a URL: the part that messages may show.
 fn place(url: &str) -> String {
     let uri = url.parse::<http::Uri>().unwrap_or_default();
     format!("{}://{}", uri.scheme_str().unwrap_or("http"), uri.host().unwrap_or_default())
         + &uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default()
 }
 
-/// An exporter that says in the log when its collector takes nothing, and when it does again.
+/// An exporter that logs when its collector takes no spans, and when it takes them again.
 #[derive(Debug)]
 struct Telling {
     exporter: opentelemetry_otlp::SpanExporter,
     to: String,
-    /// Since when it takes nothing, as far as that was told.
+    /// Since when the log has said that it takes none.
     told: Mutex<Option<Instant>>,
 }
 

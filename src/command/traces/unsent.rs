@@ -1,4 +1,4 @@
-//! What stands in the place of `otlp` in a build without it: no span is made, and none is sent.
+//! Replaces `otlp` in a build without it: makes and sends no span.
 
 use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{Layer, layer::Identity, registry::LookupSpan};
@@ -17,7 +17,7 @@ impl Traces {
     }
 
     /// # Errors
-    /// Never: a configuration that asks for it is refused before.
+    /// Never: a configuration that asks for it is refused earlier.
     pub(super) fn send_to(&self, _url: &str, _names_service: bool) -> Result<(), String> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Names of columns and tables as applications have them, and as a generator makes them.
+//! Names of columns and tables, from applications and from a generator.
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,7 @@ use super::*;
 
 static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(Vocabulary::new);
 
-/// Names that tell of a secret, as applications have them.
+/// Names of secrets, from applications.
 const SECRET: &[&str] = &[
     "pwd",
     "pass",
@@ -119,7 +119,7 @@ const SECRET: &[&str] = &[
     "ｐａｓｓｗｏｒｄ",
 ];
 
-/// Names of texts that tell of none.
+/// Names of texts that are no secrets.
 const HARMLESS_NAMES: &[&str] = &[
     "token_count",
     "tokens_used",
@@ -292,7 +292,7 @@ fn no_word_of_the_vocabulary_is_harmless() {
     }
 }
 
-/// Words as a name of one style or another.
+/// Words as one name, in one of several styles.
 fn styled(words: &[String], style: usize) -> String {
     let capital = |word: &String| {
         let mut chars = word.chars();
