@@ -19,29 +19,29 @@ use xxhash_rust::xxh3::xxh3_64;
 const FULL: u64 = 1 << 32;
 const LEAST: u64 = FULL / 4;
 const MOST: u64 = FULL * 4;
-/// However many rows are asked for, a chunk aims at no more text than this, unless more text is
-/// asked for.
+/// The largest aim for a chunk's text, in bytes, even if more rows are asked for; only more `bytes`
+/// raise it.
 const CEILING: u64 = 96 * 1024;
 
-/// What a chunk should hold, on average.
+/// The average contents of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Sizes {
-    /// Rows in the first chunk of a list, and at least so many in the others; at least 1.
+    /// Rows of a list's first chunk, and the least of the others; at least 1.
     pub rows: u32,
-    /// Bytes of text that the others hold at least, on average; 1 leaves it to `rows` alone.
+    /// The least bytes of text of the others, on average; with 1 only `rows` counts.
     pub bytes: u32,
 }
 
 impl Default for Sizes {
-    /// 50 rows first, so that the first byte leaves early; then 64 KiB, for few writes and good
+    /// 50 rows first, so that the first byte is sent early; then 64 KiB, for few writes and good
     /// compression.
     fn default() -> Sizes {
         Sizes { rows: 50, bytes: 64 * 1024 }
     }
 }
 
-/// The hash of a row's key, from its canonical form. Part of the stored form: never to change
-/// without a new version.
+/// The hash of a row's key, from its canonical form. It is part of the stored form and must not
+/// change without a new version.
 pub(crate) fn key_hash(canonical: &[u8]) -> u64 {
     xxh3_64(canonical)
 }
@@ -60,7 +60,7 @@ impl Boundary {
         Boundary { sizes, first, filled: 0 }
     }
 
-    /// Takes the hash of the next row's key and what the row weighs, in bytes; says whether the row
+    /// Takes the hash of the next row's key and the row's weight in bytes. Returns whether the row
     /// ends the chunk.
     pub(crate) fn ends(&mut self, key_hash: u64, weight: usize) -> bool {
         let rows = u64::from(self.sizes.rows.max(1));
@@ -135,7 +135,7 @@ mod tests {
         fn an_edit_changes_a_bounded_few_of_a_thousand_chunks(
             seed: u64, at in 0usize..60_000, edit in 0..3, rows in 10u32..90, bytes in 20usize..400,
         ) {
-            // Keys in steps of two, so that there is room for an insert between any two.
+            // Keys in steps of two, to leave room for an insert between any two.
             let list: Vec<_> = (0..60_000u64).map(|n| (seed / 4 + 2 * n, bytes + (n % 7) as usize)).collect();
             let sizes = Sizes { rows, bytes: (rows as usize * bytes) as u32 };
             let mut edited = list.clone();

@@ -1,4 +1,4 @@
-//! Sizes in bytes as people write them.
+//! Sizes in bytes, as people write them.
 
 /// Reads `64KiB`, `256 MiB`, `1GB` or a plain number of bytes.
 pub(crate) fn parse(text: &str) -> Option<u64> {

@@ -1,16 +1,16 @@
-//! Bytes that digests are made of, written by hand.
+//! Hand-written bytes for digests.
 //!
-//! Each part says how long it is, so that no two lists of parts are alike. Nothing here depends on
-//! how a type prints itself: a field that is renamed must not empty a fleet's cache.
+//! Each part begins with its length, so that different lists of parts never give the same bytes.
+//! Nothing depends on how a type prints itself: renaming a field must not empty a fleet's cache.
 
 use sha2::{Digest, Sha256};
 
-/// Parts, one behind the other.
+/// Parts, one after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Canonical(Vec<u8>);
 
 impl Canonical {
-    /// Begins with what the bytes are for, and in which version.
+    /// Begins with the purpose of the bytes and a version.
     pub(crate) fn of(what: &str) -> Canonical {
         let mut bytes = Canonical::default();
         bytes.text(what);
@@ -34,7 +34,7 @@ impl Canonical {
         self.0.push(truth.into());
     }
 
-    /// A value that may be missing, which is not the same as an empty one.
+    /// A value that may be missing; a missing one differs from an empty one.
     pub(crate) fn maybe<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Canonical, T)) {
         self.flag(value.is_some());
         if let Some(value) = value {
@@ -42,7 +42,7 @@ impl Canonical {
         }
     }
 
-    /// How many there are, then each.
+    /// The number of items, then each.
     pub(crate) fn each<T>(
         &mut self,
         values: impl ExactSizeIterator<Item = T>,
@@ -52,7 +52,7 @@ impl Canonical {
         values.for_each(|value| write(self, value));
     }
 
-    /// The SHA-256 of all.
+    /// The SHA-256 of all bytes.
     pub(crate) fn digest(&self) -> [u8; 32] {
         Sha256::digest(&self.0).into()
     }

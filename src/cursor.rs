@@ -1,8 +1,8 @@
-//! A place in a list: the values of the order columns of the last row that was seen.
+//! A place in a list: the values of the order columns of the last row that was read.
 //!
-//! A cursor is values and not a row's address, so that deleting the row does not lose the place.
-//! Its canonical form never depends on the process, the machine or the driver: chunk keys and
-//! boundaries are made from it. It is a run of values, each a tag byte and its bytes:
+//! A cursor holds values and not a row's address, so that deleting the row does not lose the place.
+//! Chunk keys and boundaries are made from its canonical form, which therefore never depends on the
+//! process, the machine or the driver. It is a series of values, each a tag byte and its bytes:
 //!
 //! ```text
 //! 0            NULL
@@ -24,9 +24,9 @@ use crate::{
     text,
 };
 
-/// The longest canonical form, in bytes; a row with a longer key cannot be a place in a list.
+/// The longest canonical form, in bytes. A row with a longer key cannot be a place in a list.
 pub(crate) const MAX_CURSOR: usize = 16 * 1024;
-/// A row is named in the log by so many characters.
+/// How many characters of a row's key the log shows.
 const LONGEST_TOLD: usize = 200;
 
 /// A place in a list: before its first row, or after the row with these key values.
@@ -50,7 +50,7 @@ impl Cursor {
     /// The place after the row whose order columns have these values.
     ///
     /// # Errors
-    /// [`Kind::Data`] when the values are longer than 16 KiB, are not single values or cannot be
+    /// [`Kind::Data`] if the values are longer than 16 KiB, are not single values or cannot be
     /// read.
     pub fn after(key: &[Value<'_>]) -> Result<Cursor> {
         let mut bytes = Vec::with_capacity(32);
@@ -58,7 +58,7 @@ impl Cursor {
         Ok(Cursor(bytes.into()))
     }
 
-    /// The place whose canonical form this is; `None` when it is not one.
+    /// The place with this canonical form; `None` if it is not one.
     pub fn from_canonical(bytes: Bytes) -> Option<Cursor> {
         let whole = Values(&bytes).try_fold(0, |n, value| value.map(|_| n + 1)).is_some();
         (whole && bytes.len() <= MAX_CURSOR).then_some(Cursor(bytes))
@@ -74,8 +74,8 @@ impl Cursor {
         self.0.is_empty()
     }
 
-    /// The row that it is behind, by the columns of its order, for the log:
-    /// `created="2026-01-01", id=7`.
+    /// The row that it is behind, by the columns of its order, for the log: `created="2026-01-01",
+    /// id=7`.
     pub(crate) fn told(&self, order: &[String]) -> String {
         let named = order.iter().zip(self.values()).map(|(column, value)| {
             let mut json = text::Output::default();
@@ -104,7 +104,7 @@ pub(crate) fn encode(key: &[Value<'_>], out: &mut Vec<u8>) -> Result<()> {
                 out.push(1);
                 out.extend_from_slice(&n.to_be_bytes());
             }
-            // Numbers that are equal have one form, as they have one place in an order.
+            // Equal numbers have one form, since they have one place in an order.
             Value::Real(n) if whole(n).is_some() => {
                 out.push(1);
                 out.extend_from_slice(&whole(n).unwrap_or_default().to_be_bytes());
@@ -131,7 +131,7 @@ pub(crate) fn encode(key: &[Value<'_>], out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// The whole number that a double is, if it is one that an integer holds.
+/// The whole number that equals a double, if an i64 can hold it.
 fn whole(n: f64) -> Option<i64> {
     const BEYOND: f64 = 9_223_372_036_854_775_808.0;
     (n.trunc() == n && (-BEYOND..BEYOND).contains(&n)).then_some(n as i64)
@@ -151,7 +151,7 @@ fn too_long(bytes: usize) -> Error {
         .remedy("order the resource by shorter columns")
 }
 
-/// Reads a canonical form; yields `None` once where it is broken.
+/// Reads a canonical form. Yields `None` once if it is broken.
 struct Values<'a>(&'a [u8]);
 
 impl<'a> Values<'a> {

@@ -1,7 +1,7 @@
 //! Cuts rows into chunks as a source reads them.
 //!
-//! Rows beyond a boundary are not thrown away: they begin the next chunk, so that a source may read
-//! longer runs of rows than a chunk holds and no row is read twice.
+//! Rows beyond a boundary are kept: they begin the next chunk. So a source may read more rows at
+//! once than a chunk holds, and no row is read twice.
 
 use std::{ops::Range, sync::Arc};
 
@@ -18,13 +18,14 @@ use crate::{
     row::{RowBatch, Value, repeated_key},
 };
 
-/// Rows in one read of a source: fewer cost throughput, more delay the first row and gain nothing.
+/// How many rows one read asks the source for. Fewer cost throughput; more delay the first row and
+/// gain nothing.
 const RUN: u32 = 500;
 const LONGEST_RUN: u32 = RUN << 3;
-/// So many bytes are more than a chunk of ordinary rows has.
+/// More bytes than a chunk of ordinary rows has.
 const LARGE_BODY: usize = 1024 * 1024;
 
-/// The chunks of a list from a cursor on, as far as its rows were read.
+/// The chunks of a list from a cursor on, made from the rows read so far.
 pub(crate) struct Cutter {
     list: Arc<List>,
     pen: Pen,
@@ -34,10 +35,10 @@ pub(crate) struct Cutter {
     /// The chunk that is being filled; `None` behind the end of the list, or behind the cut.
     open: Option<Open>,
     done: Vec<Arc<Chunk>>,
-    /// Canonical key of the last row, or of the place to begin; and that of the row at hand.
+    /// The canonical key of the last row, or of the starting place; and that of the current row.
     last: Vec<u8>,
     key: Vec<u8>,
-    /// Whether a row came behind the cut, and so the list goes on.
+    /// Whether a row came behind the cut, so that the list goes on.
     beyond: bool,
     /// When the read under way began, in milliseconds since 1970.
     run_at: u64,
@@ -49,7 +50,7 @@ struct Open {
     start: Cursor,
     boundary: Boundary,
     rows: u32,
-    /// What they weigh together.
+    /// Their weight together.
     weight: u64,
     /// When the read of the first row began, in milliseconds since 1970.
     loaded_at: u64,
@@ -76,22 +77,22 @@ impl Cutter {
         }
     }
 
-    /// Whether a chunk is whole.
+    /// Whether there is a complete chunk.
     pub(crate) fn has_made(&self) -> bool {
         !self.done.is_empty()
     }
 
-    /// Takes out all whole chunks, in order.
+    /// Takes out all complete chunks, in order.
     pub(crate) fn made(&mut self) -> Vec<Arc<Chunk>> {
         std::mem::take(&mut self.done)
     }
 
-    /// Takes out what stands otherwise than it was.
+    /// Takes out the flaws that were counted.
     pub(crate) fn flaws(&mut self) -> impl Iterator<Item = FlawCount> + use<> {
         self.pen.flaws.take()
     }
 
-    /// Where to go on reading, and how many rows to ask for; `None` when there is nothing more to
+    /// Where to go on reading, and how many rows to ask for; `None` if there is nothing more to
     /// read.
     pub(crate) fn wants(&self) -> Option<(Cursor, u32)> {
         let open = self.open.as_ref()?;
@@ -99,10 +100,10 @@ impl Cutter {
         let sizes = self.list.resource().options().sizes;
         let longer = RUN << self.runs.min(3);
         let rows = match (self.cut, open.rows) {
-            // One more than the limit, to know whether the list goes on.
+            // One more than the limit, to learn whether the list goes on.
             (cut, rows) if cut > 0 => cut - rows + 1,
             (_, 0) if open.start.is_start() => sizes.rows.saturating_mul(2).clamp(10, RUN),
-            // A list that is read on and on is read in longer runs: each costs the database a plan
+            // A list that is read on gets longer reads, since each read costs the database a plan
             // and a round trip.
             (_, 0) => longer,
             (_, rows) => {
@@ -114,7 +115,7 @@ impl Cutter {
         Some((after, rows))
     }
 
-    /// Says that the rows which come next are of a read that began at `now`: none of them is older.
+    /// Notes that the next rows are of a read that began at `now`.
     pub(crate) fn begin_run(&mut self, now: u64) {
         self.runs += 1;
         self.run_at = now;
@@ -126,7 +127,7 @@ impl Cutter {
     /// Takes some rows of a batch.
     ///
     /// # Errors
-    /// When they cannot be part of a right list.
+    /// When the rows are not those of a correct list.
     pub(crate) fn take(&mut self, batch: &RowBatch, rows: Range<usize>) -> Result<()> {
         batch.each(rows, |key, values| self.row(key, values))
     }
@@ -159,13 +160,13 @@ impl Cutter {
         Ok(())
     }
 
-    /// Says that the read is over, and whether the list ended with it.
+    /// Notes that the read is over, and whether the list ended with it.
     pub(crate) fn end_run(&mut self, ended: bool) {
         if !ended || self.beyond {
             return;
         }
 
-        // A boundary at the very last row leaves no rows for a next chunk.
+        // After a boundary at the very last row there is no next chunk.
         let nothing_left = self.open.as_ref().is_none_or(|open| open.rows == 0);
         match self.done.last_mut().filter(|_| nothing_left) {
             Some(last) => *last = Arc::new(Chunk { next: None, ..Chunk::clone(last) }),
@@ -174,18 +175,18 @@ impl Cutter {
         self.open = None;
     }
 
-    /// Whether it has taken no row since it stood at this cursor, and has no chunk to give.
+    /// Whether it stands at this cursor, has taken no row since, and has no chunk to give.
     pub(crate) fn stands_at(&self, cursor: &Cursor) -> bool {
         !self.has_made() && self.last == cursor.canonical()[..]
     }
 
-    /// About how many bytes it holds, beside whole chunks.
+    /// Roughly how many bytes it holds, without complete chunks.
     pub(crate) fn weight(&self) -> usize {
         self.out.bytes.capacity() + 256
     }
 
-    /// The key of the chunk that its last rows begin, and when the first of them was read; `None`
-    /// when every row is in a whole one.
+    /// The key of the chunk that the last rows begin, and when its first row was read. `None` if
+    /// every row is in a complete chunk.
     pub(crate) fn begun(&self) -> Option<(ChunkKey, u64)> {
         let open = self.open.as_ref().filter(|open| open.rows > 0)?;
         Some((self.list.chunk_key(&open.start, self.cut), open.loaded_at))
@@ -211,8 +212,8 @@ impl Cutter {
     }
 }
 
-/// A chunk's body, which holds no more memory than its bytes. The buffer is kept for the next
-/// chunk, unless a large row has filled it: that is not copied.
+/// A chunk's body, without unused memory. The buffer is kept for the next chunk; if a large row has
+/// filled it, it becomes the body and is not copied.
 fn body_of(buffer: &mut Vec<u8>) -> Bytes {
     if buffer.len() < LARGE_BODY {
         return Bytes::copy_from_slice(buffer);
@@ -328,7 +329,7 @@ mod tests {
         #[test]
         fn a_chunk_of_any_values_is_within_384_kib_of_json_and_a_row(rows in rows(30_000, 0..60)) {
             let (_, lengths) = cut(List::new(resource(Sizes::default(), None), Format::JSON, vec![], ""), &rows);
-            // Bytes that are no text are six times as long in JSON where they are escaped.
+            // Bytes that are no text are six times as long when escaped in JSON.
             let row = 2 * 6 * 30_000 + 200;
             prop_assert!(lengths.iter().all(|length| *length <= 384 * 1024 + row), "{lengths:?}");
         }

@@ -1,22 +1,22 @@
-//! What the values of a list are, as far as its source knows before it reads them.
+//! The JSON types of a list's values, as far as its source knows them before it reads.
 
-/// What the values of a column are in JSON, as far as its source knows it. For descriptions of a
-/// list, and never for reading one.
+/// The JSON types of a column's values, as far as its source knows them. Used to describe a list,
+/// never to read it.
 ///
-/// A value is of one of the types, or it is too large for a list and stands as `null`
+/// A value is of one of these types, or it is too large for a list and becomes `null`
 /// ([`RowBounds`](crate::source::RowBounds)).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Described {
-    /// The types that values may have; none: any.
+    /// The types that values may have; empty: any type.
     pub types: Vec<JsonType>,
-    /// The `format` of JSON Schema that each text has.
+    /// JSON Schema's `format` of each text.
     pub format: Option<&'static str>,
     /// Whether each text is bytes in base64.
     pub is_base64: bool,
-    /// Of an object: its members, by name, in order.
+    /// For objects: their members, by name, in order.
     pub members: Vec<(String, Described)>,
-    /// Of an array: what stands in it, where that is known.
+    /// For arrays: their elements, if that is known.
     pub items: Option<Box<Described>>,
 }
 
@@ -71,7 +71,7 @@ impl Described {
         self.types.is_empty() || self.types.contains(&other)
     }
 
-    /// The same, where a value may also be of this type.
+    /// The same, but a value may also be of this type.
     #[must_use]
     pub fn or(mut self, other: JsonType) -> Described {
         if !self.takes(other) {

@@ -1,8 +1,8 @@
-//! What can go wrong, by what the caller should do about it.
+//! Errors, classified by what the caller should do about them.
 
 use std::{error, fmt, sync::Arc};
 
-/// The kinds of failure, one for each thing a caller can do about it.
+/// The kinds of error, one for each thing that a caller can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
@@ -14,28 +14,28 @@ pub enum Kind {
     Config,
     /// The source cannot be reached, or cannot be read, right now.
     Unavailable,
-    /// What the source reads is no longer what it was when it was looked at: a table or its
-    /// columns. It is looked at again by itself; try again shortly.
+    /// The source's tables or columns have changed since it looked at them. It looks again on its
+    /// own; try again shortly.
     Schema,
     /// The source took longer than its time limit.
     Timeout,
     /// Too much is under way already; try again shortly.
     Busy,
-    /// A store refused to write. It can be read all the same.
+    /// A store refused to write. It can still be read.
     Refused,
     /// This one client has too much under way, or asks too often; it must slow down.
     RateLimited,
-    /// What the source said cannot be served as a right list: a repeated key, a key out of all
-    /// bounds.
+    /// The source's rows cannot be served as a correct list: for instance a repeated key, or a key
+    /// that is too long.
     Data,
     /// A fault of this program.
     Internal,
 }
 
-/// A failure: what kind, what happened, and what to do about it.
+/// An error: its kind, what happened, and what to do about it.
 ///
-/// Cheap to clone: one failed load is told to everyone who waits for it.
-/// The text never holds a secret and no driver's type leaks from it.
+/// Cheap to clone: one failed load is reported to every request that waits for it. The text never
+/// holds a secret, and no type of a driver leaks from it.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -56,25 +56,25 @@ impl Error {
         Error(Arc::new(Inner { kind, message: message.into(), remedy: None, retry_after: None, source: None }))
     }
 
-    /// The same error with the one thing to do about it.
+    /// The same error with a remedy.
     #[must_use]
     pub fn remedy(self, remedy: impl Into<String>) -> Error {
         self.change(|inner| inner.remedy = Some(remedy.into()))
     }
 
-    /// The same error with what caused it.
+    /// The same error with its cause.
     #[must_use]
     pub fn caused_by(self, source: impl Into<Box<dyn error::Error + Send + Sync>>) -> Error {
         self.change(|inner| inner.source = Some(source.into()))
     }
 
-    /// The same error with the seconds after which there is room again.
+    /// The same error, with the number of seconds until there is room again.
     #[must_use]
     pub fn retry_in(self, seconds: u64) -> Error {
         self.change(|inner| inner.retry_after = Some(seconds))
     }
 
-    /// The same error without what caused it.
+    /// The same error without its cause.
     pub(crate) fn without_cause(self) -> Error {
         Error(Arc::new(Inner {
             kind: self.0.kind,
@@ -85,7 +85,7 @@ impl Error {
         }))
     }
 
-    /// Changes an error that was just made, and so has one owner.
+    /// Changes an error that was just made and therefore has one owner.
     fn change(mut self, edit: impl FnOnce(&mut Inner)) -> Error {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             edit(inner);
@@ -103,12 +103,12 @@ impl Error {
         &self.0.message
     }
 
-    /// After how many seconds there is room again, if that is known.
+    /// How many seconds it takes until there is room again, if that is known.
     pub fn retry_after(&self) -> Option<u64> {
         self.0.retry_after
     }
 
-    /// What happened and its cause, without what to do about it.
+    /// What happened and its cause, without the remedy.
     pub(crate) fn told(&self) -> String {
         match &self.0.source {
             Some(source) => format!("{}: {source}", self.0.message),
@@ -116,7 +116,7 @@ impl Error {
         }
     }
 
-    /// What to do about it, if there is one thing to do.
+    /// The remedy, if there is one.
     pub fn advice(&self) -> Option<&str> {
         self.0.remedy.as_deref()
     }

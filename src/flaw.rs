@@ -1,29 +1,29 @@
-//! Values that stand in a list otherwise than the database has them: why, how many, and who was
-//! told.
+//! Flaws: values that a list shows otherwise than the database has them.
 //!
-//! The one rule for what has no form in a list: the row is not lost and the list is not broken. The
-//! value stands as text or as NULL, it is counted, and of each field that has such values there is
+//! One rule holds for every value without a form in a list: the row is not lost and the list is not
+//! broken. The value becomes text or NULL and is counted, and the log warns once for each field
+//! with such values.
 //! one warning.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Why a value stands in a list otherwise than the database has it.
+/// Why a list shows a value otherwise than the database has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Flaw {
-    /// Text that is not UTF-8, or half a surrogate pair: U+FFFD stands in its place.
+    /// Text that is not UTF-8, or half a surrogate pair: becomes U+FFFD.
     NotUtf8 = 1,
-    /// Text of a JSON column that is not JSON: it stands as text.
+    /// Text of a JSON column that is not JSON: becomes a string.
     NotJson = 1 << 1,
-    /// JSON that is nested deeper than most clients read: it stands as text.
+    /// JSON that is nested deeper than most clients can read: becomes a string.
     TooDeep = 1 << 2,
-    /// JSON with a number that clients would read as infinity: it stands as text.
+    /// JSON with a number that clients would read as infinity: becomes a string.
     BeyondDouble = 1 << 3,
-    /// A value that has no form here ([`Value::Formless`](crate::source::Value::Formless)): it
-    /// stands as text, or is NULL.
+    /// A value without a form here ([`Value::Formless`](crate::source::Value::Formless)): becomes
+    /// text or NULL.
     NoForm = 1 << 4,
-    /// A value that is not read, since it or its row is too large
-    /// ([`Value::TooLarge`](crate::source::Value::TooLarge)): it is NULL.
+    /// A value that was not read, because it or its row is too large
+    /// ([`Value::TooLarge`](crate::source::Value::TooLarge)): becomes NULL.
     TooLarge = 1 << 5,
 }
 
@@ -31,7 +31,7 @@ impl Flaw {
     const ALL: [Flaw; 6] =
         [Flaw::NotUtf8, Flaw::NotJson, Flaw::TooDeep, Flaw::BeyondDouble, Flaw::NoForm, Flaw::TooLarge];
 
-    /// What stands in the list, and why.
+    /// What the list shows instead, and why.
     pub fn told(self) -> &'static str {
         match self {
             Flaw::NotUtf8 => "text that is not UTF-8 has U+FFFD in its place",
@@ -55,17 +55,17 @@ impl Flaws {
     /// No flaw.
     pub const NONE: Flaws = Flaws(0);
 
-    /// Adds one.
+    /// Adds a flaw.
     pub fn add(&mut self, flaw: Flaw) {
         self.0 |= flaw as u8;
     }
 
-    /// Adds all of another set.
+    /// Adds all flaws of another set.
     pub fn add_all(&mut self, flaws: Flaws) {
         self.0 |= flaws.0;
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -76,14 +76,14 @@ impl Flaws {
     }
 }
 
-/// How many values of each field have which flaw. It is bounded by the number of fields.
+/// How many values of each field have which flaw. The number of fields bounds its size.
 #[derive(Debug, Default)]
 pub(crate) struct FlawCounts(Vec<FlawCount>);
 
 /// Values of one field with one flaw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FlawCount {
-    /// The field's place among the resource's fields.
+    /// The field's index in the resource.
     pub(crate) field: usize,
     pub(crate) flaw: Flaw,
     pub(crate) values: u64,
@@ -92,7 +92,7 @@ pub(crate) struct FlawCount {
 }
 
 impl FlawCounts {
-    /// Counts the flaws of one value, of the row with this canonical key.
+    /// Counts the flaws of one value, in the row with this canonical key.
     pub(crate) fn note(&mut self, field: usize, flaws: Flaws, key: &[u8]) {
         for flaw in flaws.iter() {
             match self.0.iter_mut().find(|known| known.field == field && known.flaw == flaw) {
@@ -102,25 +102,25 @@ impl FlawCounts {
         }
     }
 
-    /// Takes what was counted.
+    /// Takes the counts out.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = FlawCount> + use<> {
         std::mem::take(&mut self.0).into_iter()
     }
 }
 
-/// The fields of which it was said already that they have such values.
+/// The fields that the log has warned about.
 #[derive(Debug)]
 pub(crate) struct Told(Vec<AtomicBool>);
 
 impl Told {
-    /// Nothing was said of any of so many fields.
+    /// Without a warning yet, for this many fields.
     pub(crate) fn new(fields: usize) -> Told {
         Told((0..fields).map(|_| AtomicBool::new(false)).collect())
     }
 
-    /// Whether this is the first time that it is asked for this field.
+    /// Whether this is the first call for this field.
     pub(crate) fn is_first(&self, field: usize) -> bool {
-        // Asked for each run of rows with such a value: mostly nothing is written.
+        // Called for each run of rows with such a value, so mostly nothing is written.
         self.0.get(field).is_some_and(|told| !told.load(Ordering::Relaxed) && !told.swap(true, Ordering::Relaxed))
     }
 }

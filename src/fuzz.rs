@@ -1,5 +1,5 @@
-//! What the targets in `fuzz/` call: parsers, each with what must hold of anything. Only a build
-//! with `--cfg fuzzing` has them.
+//! The entry points of the targets in `fuzz/`: parsers, each with what must hold for any input.
+//! Only in builds with `--cfg fuzzing`.
 
 use std::sync::LazyLock;
 
@@ -7,15 +7,15 @@ use bytes::Bytes;
 
 use crate::{cursor::Cursor, seal::Seal, secret::Secret};
 
-/// Of lists of no to three columns: without a secret, with one.
+/// The seals of lists with zero to three columns, with and without a secret.
 static SEALS: LazyLock<Vec<Seal>> = LazyLock::new(|| {
     let secret = Secret::new(&["the secret of the fuzz target, of no server"]).expect("it is long enough");
     let seals = |columns| [None, Some(&secret)].map(|secret| Seal::new(secret, b"list", columns));
     (0..4).flat_map(seals).collect()
 });
 
-/// Any text is refused as a cursor or comes back as it went, with a secret and without; any bytes
-/// are a canonical form or are not.
+/// Any text is refused as a cursor or comes back unchanged, with and without a secret. Any bytes
+/// are a canonical form or are refused.
 pub fn cursor(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         for seal in SEALS.iter() {
@@ -48,18 +48,18 @@ pub fn forwarded(bytes: &[u8]) {
     crate::server::fuzz_forwarded(bytes);
 }
 
-/// Any bytes on a connection are heads of requests, the same ones however they come in pieces.
+/// Any bytes on a connection parse as the same requests' heads, no matter how they are split.
 #[cfg(feature = "server")]
 pub fn head(bytes: &[u8]) {
     crate::server::fuzz_head(bytes);
 }
 
-/// Any bytes of a JSON column are embedded as JSON that every client reads, or stand as text.
+/// Any bytes of a JSON column are embedded as JSON that every client can read, or become a string.
 pub fn json(text: &[u8]) {
     crate::text::fuzz_json(text);
 }
 
-/// What a PostgreSQL server sends as a value of the type with this number is a value or a failure.
+/// Any bytes of a PostgreSQL value of the type with this number are a value or an error.
 #[cfg(feature = "postgres")]
 pub fn postgres_wire(oid: u32, raw: &[u8]) {
     crate::source::fuzz_postgres_wire(oid, raw);

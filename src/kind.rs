@@ -1,13 +1,13 @@
-//! The three things one can add (sources, stores, formats) stand in tables of these.
+//! Rows of the tables of sources, stores and formats: the three things that can be added.
 
-/// One row of a table of kinds: its name, the smallest example of it, and how to get one.
+/// One row of such a table: a name, the smallest example, and how to open it.
 ///
-/// URLs, configuration, error texts and documentation follow from the row.
+/// URLs, configuration, error messages and documentation follow from the row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind<T: 'static> {
-    /// What it is called: a URL's scheme, a path's extension.
+    /// Its name: a URL's scheme, or a path's extension.
     pub(crate) name: &'static str,
-    /// The smallest thing a user can write to get it.
+    /// The shortest text with which a user gets it.
     pub(crate) example: &'static str,
     /// How to open or make one.
     pub(crate) open: T,
@@ -18,13 +18,13 @@ pub(crate) fn find<T>(table: &'static [Kind<T>], name: &str) -> Option<&'static 
     table.iter().find(|kind| kind.name == name)
 }
 
-/// The names in `table`, for an error text: `json, ndjson, csv`.
+/// The names in `table`, for an error message: `json, ndjson, csv`.
 pub(crate) fn names<T>(table: &'static [Kind<T>]) -> String {
     table.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ")
 }
 
-/// That there is no kind of this URL's; it is named only where it is sure to be no part of a
-/// password.
+/// The error message for a URL whose kind is unknown. It names the scheme only if that cannot be a
+/// part of a password.
 pub(crate) fn unknown(what: &str, url: &str) -> String {
     let plain = |c: char| c.is_ascii_lowercase() || c == '+';
     let scheme = url.split_once("://").map(|(scheme, _)| scheme);

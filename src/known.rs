@@ -1,9 +1,10 @@
-//! What databases said of themselves, kept in the store that servers share, so that a server which
-//! starts while one is away finds the chunks of its lists.
+//! Definitions of databases' lists, kept in the shared store. With these a server that starts while
+//! a database is away finds the chunks of its lists.
 //!
-//! It only finds chunks: no SQL is ever made of it. What a list reads beyond them opens the
-//! database, and then the resource is made again, of the database's own catalogue. Only a database
-//! that has a name of the operator's (`identity`) is known in this way, since two stacks may write
+//! A definition only serves to find chunks: no SQL is ever made from it. A read beyond the stored
+//! chunks opens the database, and the resource is then made again from the database's own
+//! catalogue. Only databases to which the operator gave a name (`identity`) have definitions here,
+//! since two deployments may use the same URL.
 //! one URL.
 
 use std::{
@@ -29,19 +30,20 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// A database that is away is tried again so much later.
+/// How long to wait before a database that is away is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// What was said is kept for so long: Memcached takes no more than thirty days.
+/// How long a definition is kept: Memcached allows at most thirty days.
 const KEEP: Duration = Duration::from_secs(28 * 24 * 3600);
-/// And is written so often, since a store may forget.
+/// How often it is written again, since a store may forget it.
 const AGAIN: Duration = Duration::from_secs(3600);
-/// The store is waited for no longer.
+/// How long to wait for the store.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Opens a database whose lists outlast its absence, in this store; and says why, where it is away.
+/// Opens a database whose lists survive its absence, with this store. Also returns why it is away,
+/// if it is.
 ///
 /// # Errors
-/// As [`open_database`]; where it `may_be_away`, not because it is.
+/// As [`open_database`]; but if it `may_be_away`, absence is no error.
 pub(crate) async fn open_known(
     options: &DatabaseOptions,
     store: &Store,
@@ -63,13 +65,13 @@ pub(crate) async fn open_known(
     Ok((Arc::new(KnownDatabase(known)), absence))
 }
 
-/// Whether a database may answer later.
+/// Whether the error means that the database may answer later.
 fn is_absence(error: &Error) -> bool {
     [Kind::Unavailable, Kind::Timeout, Kind::Busy].contains(&error.kind())
 }
 
-/// Tries a database that is away again and again, and writes again what it said, for as long as
-/// somebody has it.
+/// Tries a database that is away again and again, and rewrites its definitions, until the database
+/// is dropped.
 async fn attend(known: Weak<Known>) {
     let mut written = Instant::now();
     loop {
@@ -88,22 +90,23 @@ async fn attend(known: Weak<Known>) {
     }
 }
 
-/// A database whose catalogue is known though it may be away.
+/// A database that may be away, but whose lists' definitions are known.
 struct KnownDatabase(Arc<Known>);
 
 struct Known {
     options: DatabaseOptions,
     store: Store,
-    /// The database, once it has answered.
+    /// The open database, once it has answered.
     database: OnceLock<Arc<dyn Database>>,
-    /// When it was last tried in vain, and why.
+    /// When it was last tried without success, and the error.
     trial: tokio::sync::Mutex<Option<(Instant, Error)>>,
-    /// What it said, as it is written.
+    /// The definitions, as they are written.
     said: Mutex<HashMap<ChunkKey, Arc<Chunk>>>,
 }
 
 impl Known {
-    /// The database. Of those who ask while it is away one tries, and not too often.
+    /// The open database. While it is away, one of the callers tries it, at most once per
+    /// [`PAUSE`].
     async fn opened(&self) -> Result<&Arc<dyn Database>> {
         if let Some(database) = self.database.get() {
             return Ok(database);
@@ -131,7 +134,7 @@ impl Known {
         self.said.lock().unpoisoned()
     }
 
-    /// Notes what the database said of a source, and has it written.
+    /// Notes what the database says about a source, and writes it to the store.
     fn note(self: &Arc<Known>, spec: &Spec, said: &Said) {
         let Ok(body) = serde_json::to_vec(said) else { return };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
@@ -156,7 +159,7 @@ impl Known {
         }
     }
 
-    /// What the database said of a source when it was last seen.
+    /// What the database said about a source before.
     async fn recalled(&self, spec: &Spec) -> Option<Said> {
         let key = key(&self.options, spec);
         let found = async {
@@ -212,8 +215,8 @@ impl Database for KnownDatabase {
     }
 }
 
-/// A source of a database that was away when it was asked for. What is read of it opens the
-/// database, and then says that the resource is to be made again.
+/// A source of a database that was away when the source was made. A read of it opens the database,
+/// and then returns the error that makes the resource anew.
 struct Absent {
     known: Arc<Known>,
     said: Said,
@@ -253,7 +256,7 @@ impl Source for Absent {
     }
 }
 
-/// What is kept of a source: all that names its chunks, and all that a request may say.
+/// What is kept of a source: everything that names its chunks, and what requests may use.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Said {
     columns: Vec<Column>,
@@ -276,7 +279,7 @@ impl Said {
         }
     }
 
-    /// Whether its fields are of its columns: it comes from a store, which may hold anything.
+    /// Whether its fields use only its columns. It comes from a store, which may hold anything.
     fn is_sound(&self) -> bool {
         let is_there = |index: &usize| *index < self.columns.len();
         self.fields.iter().all(|(_, field)| match field {
@@ -290,9 +293,8 @@ impl Said {
     }
 }
 
-/// What is kept under: the form, which database by its name, who reads it with what session, and
-/// what is asked of it. The host is not part of it, since a database outlasts a move to another,
-/// nor is any password.
+/// The key in the store: the form, the database by its name, the reading user and session, and the
+/// specification. Not the host, since a database survives a move to another one, and no password.
 fn key(options: &DatabaseOptions, spec: &Spec) -> ChunkKey {
     let mut bytes = Canonical::of("catalogue 1");
     bytes.text(options.identity.as_deref().unwrap_or_default());
@@ -308,7 +310,7 @@ fn key(options: &DatabaseOptions, spec: &Spec) -> ChunkKey {
     ChunkKey::new(&ListKey(list), &Cursor::start(), 0)
 }
 
-/// What a URL says of the user and the session: all but the host and passwords.
+/// The parts of a URL about user and session: everything but the host and passwords.
 fn session(url: &str) -> Vec<&str> {
     let (scheme, rest) = url.split_once(':').unwrap_or(("", url));
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));

@@ -7,15 +7,15 @@
 //! > **chunks**, once, and keeps the chunks in a **store**. A **stream** walks the chunks from a cursor to the end, and a
 //! > **format** writes each as bytes.
 //!
-//! Begin with [`Chunkflow`], which answers requests; [`Resource`] and [`closure`] or [`Sqlite`] say
-//! what it answers with, and [`Memory`] keeps the chunks. Behind them stand
+//! Begin with [`Chunkflow`], which answers requests. [`Resource`] and [`closure`] or [`Sqlite`]
+//! define the lists that it serves, and [`Memory`] keeps the chunks. The modules:
 //!
 //! - [`source`]: databases, what a resource asks of a table, and a source of your own;
 //! - [`store`]: stores that servers share, and a store of your own;
-//! - [`metrics`]: what is counted;
+//! - [`metrics`]: the counters;
 //! - `server`: the server of the command, and its configuration.
 
-// These panic where the reader has gone.
+// These panic if the reader has gone.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod boundary;

@@ -1,8 +1,8 @@
 //! A list: a resource with its parameters, in one variant.
 //!
-//! A *variant* is everything that shapes bytes: resource, conditions, format, coding, base of
-//! links. Its canonical form is written by hand, and its digest begins the key of each of its
-//! chunks. The *places* of a list, where its chunks begin, are the same in every variant of the
+//! A *variant* is everything that shapes bytes: resource, conditions, format, coding, beginning of
+//! links. Its canonical form is written by hand, and the key of each of its chunks begins with its
+//! digest. The *places* of a list, where its chunks begin, are the same in every variant of the
 //! same rows.
 
 use std::{
@@ -33,13 +33,13 @@ use crate::{
 /// Everything but RFC 3986's unreserved characters.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// What rows of one list are written with: memory and a cipher that are not made anew for each.
+/// State for writing the rows of one list: memory and a cipher that are reused for each row.
 pub(crate) struct Pen {
     rows: Box<dyn ChunkWriter>,
-    /// Where the row's cursor stands in it.
+    /// Makes the row's cursor, if rows contain it.
     sealer: Option<Sealer>,
     link: Vec<u8>,
-    /// Values that stand otherwise than they were, since this was last taken out.
+    /// The flaws of values since they were last taken out.
     pub(crate) flaws: FlawCounts,
 }
 
@@ -51,17 +51,17 @@ pub(crate) struct Variant {
     conditions: Arc<[Condition]>,
     format: Format,
     coding: Option<Coding>,
-    /// What absolute links begin with, scheme and host; empty where there are none.
+    /// The scheme and host of absolute links; empty if there are none.
     base: String,
 }
 
 impl Variant {
-    /// The digest of what the places of the list depend on: its rows and their order.
+    /// The digest of all that the list's places depend on: its rows and their order.
     fn places(&self) -> [u8; 32] {
         canonical_places(self.resource.whole_digest(), &self.conditions).digest()
     }
 
-    /// The digest of all that shapes its bytes.
+    /// The digest of all that shapes the list's bytes.
     fn digest(&self, places: &[u8; 32]) -> [u8; 32] {
         let seal = self.resource.holds_cursors(self.format).then(|| self.resource.seal().fingerprint());
         let coding = self.coding.map_or("identity", Coding::name);
@@ -76,7 +76,7 @@ fn canonical_places(resource: &[u8; 32], conditions: &[Condition]) -> Canonical 
     bytes
 }
 
-/// `seal` is the seal's of the cursors in its rows, where there are some.
+/// `seal` is the fingerprint of the seal, if rows contain their cursors.
 fn canonical_variant(places: &[u8; 32], format: &str, coding: &str, base: &str, seal: Option<&[u8; 32]>) -> Canonical {
     let mut bytes = Canonical::of("chunkflow variant 1");
     bytes.bytes(places);
@@ -87,16 +87,16 @@ fn canonical_variant(places: &[u8; 32], format: &str, coding: &str, base: &str, 
     bytes
 }
 
-/// A resource with its parameters, in one variant: what one series of chunks stands for.
+/// A resource with its parameters, in one variant. All chunks with its key are one series.
 pub(crate) struct List {
     variant: Variant,
     key: ListKey,
-    /// What its places are known by: the same in every format and coding, and for every host.
+    /// Identifies its places: the same in every format and coding, and for every host.
     places: ListKey,
-    /// Whether the chunk that was asked for last was in no store.
+    /// Whether the last chunk that was asked for was in no store.
     cold: AtomicBool,
     survey: OnceLock<Arc<Survey>>,
-    /// Where it is compressed, the same list as it is.
+    /// For a compressed list: the same list uncompressed.
     plain: Option<Arc<List>>,
 }
 
@@ -111,10 +111,10 @@ impl fmt::Debug for List {
 }
 
 impl List {
-    /// The rows of `resource` that fulfil the conditions, in a format.
+    /// The rows of `resource` that meet the conditions, in a format.
     ///
-    /// `base` is the scheme and host of absolute links (`https://www.example.com`); it shapes the
-    /// bytes where there are links.
+    /// `base` is the scheme and host of absolute links (`https://www.example.com`). It shapes the
+    /// bytes only if there are links.
     pub(crate) fn new(resource: Arc<Resource>, format: Format, mut conditions: Vec<Condition>, base: &str) -> List {
         conditions.sort();
         conditions.dedup();
@@ -124,7 +124,7 @@ impl List {
         List::of(variant, &places, None)
     }
 
-    /// The same list in a coding; `None`: as it is.
+    /// The same list in a coding; `None`: uncompressed.
     pub(crate) fn in_coding(self: Arc<List>, coding: Option<Coding>) -> Arc<List> {
         let Some(coding) = coding else { return self };
         let variant = Variant { coding: Some(coding), ..self.variant.clone() };
@@ -144,8 +144,8 @@ impl List {
         }
     }
 
-    /// Whether this is the whole list of the resource in this format and coding, with this base of
-    /// its links.
+    /// Whether this is the whole list of the resource in this format and coding, with links that
+    /// begin with `base`.
     pub(crate) fn is_whole(
         &self,
         resource: &Arc<Resource>,
@@ -165,7 +165,7 @@ impl List {
         self.variant.format.name()
     }
 
-    /// What absolute links begin with; empty where there are none.
+    /// The scheme and host of absolute links; empty if there are none.
     pub(crate) fn base(&self) -> &str {
         &self.variant.base
     }
@@ -175,17 +175,17 @@ impl List {
         self.variant.coding
     }
 
-    /// Where it is compressed, the same list as it is.
+    /// For a compressed list: the same list uncompressed.
     pub(crate) fn plain(&self) -> Option<&Arc<List>> {
         self.plain.as_ref()
     }
 
-    /// Whether the next chunk is hardly in a shared store.
+    /// Whether the next chunk is probably in no store.
     pub(crate) fn is_cold(&self) -> bool {
         self.cold.load(Ordering::Relaxed)
     }
 
-    /// Takes note of whether a chunk was in no store.
+    /// Notes whether a chunk was in no store.
     pub(crate) fn note_cold(&self, cold: bool) {
         self.cold.store(cold, Ordering::Relaxed);
     }
@@ -195,7 +195,7 @@ impl List {
         self.survey.get_or_init(Arc::default)
     }
 
-    /// Has it know what is known to others that are equal, unless it knows something itself.
+    /// Shares the survey of equal lists, unless this list has one already.
     pub(crate) fn share_survey(&self, survey: Arc<Survey>) {
         self.survey.get_or_init(|| survey);
     }
@@ -205,7 +205,7 @@ impl List {
         &self.variant.resource
     }
 
-    /// What each row fulfils, beside what the resource itself demands; in canonical order.
+    /// Conditions on each row besides those of the resource; in canonical order.
     pub(crate) fn conditions(&self) -> &Arc<[Condition]> {
         &self.variant.conditions
     }
@@ -215,12 +215,12 @@ impl List {
         ChunkKey::new(&self.key, cursor, cut)
     }
 
-    /// What it is known by, in its format and coding and for its host.
+    /// Identifies it, in its format and coding and for its host.
     pub(crate) fn key(&self) -> &ListKey {
         &self.key
     }
 
-    /// What its places are known by: the same in every format and coding, and for every host.
+    /// Identifies its places: the same in every format and coding, and for every host.
     pub(crate) fn places(&self) -> &ListKey {
         &self.places
     }
@@ -233,17 +233,18 @@ impl List {
         self.writer().frame(self.coding())
     }
 
-    /// What a body begins with, and the sum of that where it is compressed.
+    /// The beginning of a body, and for a compressed one its checksum.
     pub(crate) fn begin(&self) -> (&Bytes, Sum) {
         (&self.frame().begin, self.coding().map_or_else(Sum::default, |_| Sum::of(&self.writer().frame(None).begin)))
     }
 
-    /// What stands between two rows.
+    /// The bytes between two rows.
     pub(crate) fn between(&self) -> &Bytes {
         &self.frame().between
     }
 
-    /// The buffers of a chunk on their way out, behind others or as the first; either may be empty.
+    /// The buffers to send for a chunk: after other chunks (`follows`), or as the first. Either may
+    /// be empty.
     pub(crate) fn frames(&self, chunk: &Chunk, follows: bool) -> [Bytes; 2] {
         match (self.coding(), follows) {
             _ if chunk.rows == 0 => Default::default(),
@@ -253,13 +254,12 @@ impl List {
         }
     }
 
-    /// The rows of a chunk that is not coded, without what stands before the first.
+    /// The rows of an uncompressed chunk, without the separator before the first.
     pub(crate) fn rows_of(&self, chunk: &Chunk) -> Bytes {
         chunk.body.slice(self.between().len().min(chunk.body.len())..)
     }
 
-    /// Takes what stands between two chunks, and the second of them, into the sum of a compressed
-    /// body.
+    /// Adds the separator before a chunk, and the chunk, to the checksum of a compressed body.
     pub(crate) fn sum_up(&self, sum: &mut Sum, follows: bool, chunk: &Chunk) {
         let Some(plain) = &chunk.plain else { return };
         if follows {
@@ -268,14 +268,14 @@ impl List {
         sum.add(plain);
     }
 
-    /// The bytes of a chunk's rows, before any compression.
+    /// The bytes of a chunk's rows when uncompressed.
     pub(crate) fn plain_bytes(&self, chunk: &Chunk) -> u64 {
         chunk.plain.map_or_else(|| self.rows_of(chunk).len() as u64, |plain| plain.bytes)
     }
 
-    /// What a body of so many rows ends with; `sum` is of what came before it. Where it ends before
-    /// the limit that was asked for and before the list does, `rest` is where the list goes on, and
-    /// how many rows of the limit are left.
+    /// The end of a body with `rows` rows; `sum` is the checksum of what came before. If the body
+    /// ends before both its limit and the list, `rest` is where the list goes on and how many rows
+    /// of the limit are left.
     pub(crate) fn end(&self, rows: u64, mut sum: Sum, rest: Option<(&Cursor, u64)>) -> Bytes {
         let encoder = &self.writer().encoder;
         let end = match rest {
@@ -291,8 +291,7 @@ impl List {
         }
     }
 
-    /// What may stand between two rows while the next is long in coming; empty where the format has
-    /// nothing.
+    /// Bytes to send between two rows while the next is slow to come; empty if the format has none.
     pub(crate) fn idle(&self, sum: &mut Sum) -> Bytes {
         let plain = self.writer().encoder.idle();
         match self.coding() {
@@ -304,15 +303,15 @@ impl List {
         }
     }
 
-    /// What rows are written with, one after the other.
+    /// State for writing rows one after the other.
     pub(crate) fn pen(&self) -> Pen {
         let sealer = self.resource().holds_cursors(self.variant.format).then(|| self.resource().seal().sealer());
         Pen { rows: self.writer().encoder.rows(), sealer, link: vec![], flaws: FlawCounts::default() }
     }
 
-    /// Appends a row, from the canonical form of its key and the values of the source's columns,
-    /// with a pen of this list, which counts those that could not be written as they are. Gives
-    /// what the row weighs where what was written tells.
+    /// Appends a row, from the canonical form of its key and the values of the source's columns.
+    /// The pen must be of this list; it counts flaws. Returns the row's weight, if the written
+    /// bytes tell it.
     pub(crate) fn write_row(&self, key: &[u8], values: &[Value<'_>], pen: &mut Pen, out: &mut Output) -> Option<usize> {
         let Pen { rows, sealer, link, flaws } = pen;
         let cursor = sealer.as_mut().map_or("", |sealer| sealer.seal(key));
@@ -339,13 +338,13 @@ impl List {
         self.writer().encoder.writes_json().then(|| self.resource().scales().weigh_written(key, values, columns))
     }
 
-    /// Appends what is left of a chunk behind its last row.
+    /// Appends the rest of a chunk after its last row.
     pub(crate) fn finish_chunk(&self, pen: &mut Pen, out: &mut Output) {
         pen.rows.finish(out);
     }
 
-    /// Writes an absolute URL; where one of its values is NULL or has no form, there is nothing to
-    /// link to, and that is what stands in its place.
+    /// Writes an absolute URL. If one of its values is NULL or has no form, there is nothing to
+    /// link to, and NULL or that value is written instead.
     fn write_link<'l>(
         &self,
         parts: &[Part],
@@ -384,8 +383,7 @@ mod tests {
     use super::*;
     use crate::source::Operator;
 
-    /// A hash of its own making, so that nobody changes the canonical form without seeing it: a
-    /// change empties the cache of every fleet.
+    /// Fails if the canonical form changes: such a change empties the cache of every fleet.
     #[test]
     fn the_canonical_form_of_a_variant_is_this_one() {
         let condition =

@@ -1,6 +1,6 @@
-//! Arguments → configuration → run.
+//! Parses arguments, sets up logging, and runs the command.
 
-// These panic where the reader has gone; `note` and `say` of the commands do not.
+// These panic if the reader has gone; `note` and `say` of the commands do not.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 use std::{io::IsTerminal, process::ExitCode};
@@ -13,20 +13,20 @@ use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::Sub
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let terminal = std::io::stderr().is_terminal();
-    // What h2 warns of are mistakes of clients, and one of 17 bytes would be a line of 160.
+    // h2 warns of clients' mistakes: one of 17 bytes would make a line of 160.
     let most = if cli.log() >= Level::DEBUG { cli.log() } else { Level::ERROR };
     let which = Targets::new().with_default(cli.log()).with_target("h2", most);
-    // Spans are for those who collect them.
+    // Spans are not for the log.
     let which = which.with_target("chunkflow::trace", LevelFilter::OFF);
     // https://no-color.org
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-    // What becomes of a line that nobody reads (`| head`) is not said on the same standard error.
+    // If nobody reads the lines (`| head`), nothing is said about that on the same standard error.
     let lines = tracing_subscriber::fmt::layer().log_internal_errors(false);
     let logs = Logs::new(cli.log_format());
     let lines = lines.event_format(logs.clone()).with_writer(std::io::stderr).with_ansi(colour);
     let traces = Traces::default();
     tracing_subscriber::registry().with(lines.with_filter(which)).with(traces.layer()).init();
-    // Before there are threads: it takes what it reads out of the environment.
+    // Before there are threads, since it removes variables from the environment.
     let sockets = match Sockets::take(std::env::var("LISTEN_FDNAMES").ok()) {
         Ok(sockets) => sockets,
         Err(error) => {
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         Ok(Exit::Usage) => ExitCode::from(2),
         Err(error) => {
             let told = told(&error);
-            // Complaints about a configuration say so themselves.
+            // Complaints about a configuration have this prefix already.
             let prefix = if told.starts_with("error: ") { "" } else { "error: " };
             note(&format!("{prefix}{told}"));
             ExitCode::FAILURE
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// An error and its causes; one of ours tells its own.
+/// An error and its causes; an error of this crate tells its own.
 fn told(error: &anyhow::Error) -> String {
     let ours = error.chain().position(|cause| cause.is::<chunkflow::Error>()).unwrap_or(usize::MAX);
     error.chain().take(ours.saturating_add(1)).map(ToString::to_string).collect::<Vec<_>>().join(": ")

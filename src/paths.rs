@@ -1,25 +1,25 @@
-//! The server's own paths: what each is for, and the methods that it takes. No list has one of them
-//! for its name.
+//! The server's own paths: what each is for, and its methods. No list can be named like one of
+//! them.
 
 use http::Method;
 
-/// Below it everything is the server's own.
+/// Everything below it belongs to the server.
 pub(crate) const BELOW: &str = "-/";
 
-/// What a path is for.
+/// The purpose of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Own {
-    /// What there is here, for people and programs.
+    /// The list of resources, for people and programs.
     Home,
     /// The description of the lists.
     OpenApi,
     /// Whether the process answers.
     Health,
-    /// Whether it is to be sent requests.
+    /// Whether the server should get requests.
     Ready,
-    /// All that is counted.
+    /// All metrics.
     Metrics,
-    /// What the operator's page shows.
+    /// The data of the operator's page.
     Status,
     /// Reads the configuration again.
     Reload,
@@ -31,13 +31,13 @@ pub(crate) enum Own {
     Cut,
 }
 
-/// A path of the server's own.
+/// One of the server's own paths.
 #[derive(Debug)]
 pub(crate) struct OwnPath {
     pub(crate) own: Own,
-    /// As it stands in a request.
+    /// The path in a request.
     pub(crate) path: &'static str,
-    /// What comes behind it, as messages call that; empty where nothing does.
+    /// The name of what follows the path, in messages; empty if nothing does.
     named: &'static str,
     /// The methods, as `Allow` lists them.
     pub(crate) methods: &'static str,
@@ -46,7 +46,7 @@ pub(crate) struct OwnPath {
 const READ: &str = "GET, HEAD";
 const ACT: &str = "POST";
 
-/// Those beside the lists. The library answers the first two of them.
+/// The paths beside the lists. The library answers the first two; the server answers the others.
 pub(crate) const PUBLIC: &[OwnPath] = &[
     OwnPath { own: Own::Home, path: "/", named: "", methods: READ },
     OwnPath { own: Own::OpenApi, path: "/openapi.json", named: "", methods: READ },
@@ -54,7 +54,7 @@ pub(crate) const PUBLIC: &[OwnPath] = &[
     OwnPath { own: Own::Ready, path: "/readyz", named: "", methods: READ },
 ];
 
-/// Those of the operator's listener.
+/// The paths of the operator's listener.
 pub(crate) const OPERATOR: &[OwnPath] = &[
     OwnPath { own: Own::Home, path: "/", named: "", methods: READ },
     OwnPath { own: Own::Metrics, path: "/metrics", named: "", methods: READ },
@@ -72,24 +72,24 @@ impl OwnPath {
         self.methods.split(", ").any(|one| one == method.as_str())
     }
 
-    /// What a path names behind this one; `None` where it is another.
+    /// The part of a path behind this one; `None` if the path is another.
     fn behind<'p>(&self, path: &'p str) -> Option<&'p str> {
         let rest = path.strip_prefix(self.path)?;
         if self.named.is_empty() { rest.is_empty().then_some(rest) } else { rest.strip_prefix('/') }
     }
 }
 
-/// The row of a path, and what it names behind that.
+/// The row of a path, and what follows it.
 pub(crate) fn find<'p>(table: &'static [OwnPath], path: &'p str) -> Option<(&'static OwnPath, &'p str)> {
     table.iter().find_map(|own| Some((own, own.behind(path)?)))
 }
 
-/// The path of the operator's that does this, without what it names.
+/// The operator's path for this purpose, without what follows it.
 pub(crate) fn of_operator(own: Own) -> &'static str {
     OPERATOR.iter().find(|path| path.own == own).map_or("/", |path| path.path)
 }
 
-/// What a table has, for messages: `GET /metrics; POST /purge/RESOURCE`.
+/// The paths of a table, for messages: `GET /metrics; POST /purge/RESOURCE`.
 pub(crate) fn told(table: &[OwnPath]) -> String {
     let one = |own: &OwnPath| {
         let method = own.methods.split(',').next().unwrap_or_default();
@@ -99,7 +99,7 @@ pub(crate) fn told(table: &[OwnPath]) -> String {
     table.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
-/// Whether a list of this name would stand at a path of the server's own.
+/// Whether a list of this name would be at one of the server's own paths.
 pub(crate) fn are_taken_by(name: &str) -> bool {
     PUBLIC.iter().any(|own| own.path.strip_prefix('/') == Some(name))
 }

@@ -36,7 +36,7 @@ use crate::{
     weight::Scales,
 };
 
-/// What can be set about a resource; the defaults are what an expert would choose.
+/// The settings of a resource; the defaults are what an expert would choose.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -50,19 +50,19 @@ pub struct ResourceOptions {
     /// How long a chunk is fresh. It is refreshed up to a tenth later, each chunk at its own time,
     /// so that a list's chunks do not expire together.
     pub ttl: Duration,
-    /// How much longer it may be served while it is refreshed, or while the source is away.
+    /// How much longer it may be served, while it is refreshed or the source is away.
     pub stale: Duration,
-    /// What a chunk should hold.
+    /// The average contents of a chunk.
     pub sizes: Sizes,
-    /// Whether a body ends in its number of rows.
+    /// Whether a body ends with the number of its rows.
     pub count: bool,
-    /// Whether a client that asks for it gets the list compressed.
+    /// Whether clients that ask for it get the list compressed.
     pub compress: bool,
-    /// What encrypts the cursors that clients get; `None`: they show the values of the order
-    /// columns, and who wants to can make one up. Give all resources the same, and every server
-    /// that is to take their cursors.
+    /// Encrypts the cursors that clients get. `None`: cursors show the values of the order columns,
+    /// and anybody can make one up. Use the same secret for all resources, and on all servers that
+    /// take each other's cursors.
     pub secret: Option<Secret>,
-    /// What its database is called in metrics; empty where it has no name.
+    /// The name of its database in metrics; empty if it has none.
     pub database: String,
 }
 
@@ -92,7 +92,7 @@ impl ResourceOptions {
     }
 }
 
-/// A list with a name: a source, the members of its rows, and how its chunks are kept.
+/// A list with a name: a source, the members of its rows, and the settings of its chunks.
 pub struct Resource {
     name: String,
     source: Arc<dyn Source>,
@@ -106,12 +106,12 @@ pub struct Resource {
     digest: [u8; 32],
     remake: Option<Remake>,
     outdated: AtomicBool,
-    /// Where it is counted; unset while nobody serves it.
+    /// Its counters; unset until it is served.
     counts: OnceLock<Counts>,
 }
 
-/// Whether a text can name a resource: any that a path can carry. Clients take `.` and `..` out of
-/// paths, and below `/-/` is the server's own.
+/// Whether a text can name a resource: any that a path can carry. Clients remove `.` and `..` from
+/// paths, and everything below `/-/` belongs to the server.
 pub(crate) fn is_name(text: &str) -> bool {
     !text.is_empty()
         && !text.chars().any(char::is_control)
@@ -119,7 +119,7 @@ pub(crate) fn is_name(text: &str) -> bool {
         && !text.starts_with(paths::BELOW)
 }
 
-/// What the values of each field are, of what is known of the source's columns.
+/// The JSON types of each field, from what is known of the source's columns.
 fn described(fields: &Fields, known: &[Described]) -> Vec<Described> {
     let column = |index: usize| known.get(index).cloned().unwrap_or_default();
     let link = |parts: &[Part]| {
@@ -147,10 +147,10 @@ impl fmt::Debug for Resource {
 }
 
 impl Resource {
-    /// The resource called `name` over `source`.
+    /// The resource named `name` over `source`.
     ///
     /// # Errors
-    /// [`Kind::Config`] when the name cannot stand in a path, or a field names a column that the
+    /// [`Kind::Config`] when the name cannot be in a path, or a field names a column that the
     /// source does not have.
     pub fn new(name: &str, source: Arc<dyn Source>, options: ResourceOptions) -> Result<Resource> {
         if !is_name(name) {
@@ -202,27 +202,27 @@ impl Resource {
         })
     }
 
-    /// The name, as it stands in the path.
+    /// The name, which is also its path.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where the rows come from.
+    /// The source of its rows.
     pub fn source(&self) -> &Arc<dyn Source> {
         &self.source
     }
 
-    /// Where it is counted: nowhere that is told of, where that was not set.
+    /// Its counters; without any set, counters that are not exposed.
     pub(crate) fn counts(&self) -> &Counts {
         self.counts.get_or_init(Counts::default)
     }
 
-    /// Has it counted here, unless it is counted elsewhere already.
+    /// Sets its counters, unless it has some already.
     pub(crate) fn count_in(&self, counts: impl FnOnce() -> Counts) {
         self.counts.get_or_init(counts);
     }
 
-    /// Its counts among these metrics; `by_name` where it is served by its name.
+    /// Its counters in these metrics; `by_name` if requests find it by its name.
     pub(crate) fn counts_among(&self, metrics: &Metrics, by_name: bool) -> Counts {
         let formats: Vec<&'static str> = Format::all().map(Format::name).collect();
         let (list, database) = if by_name {
@@ -234,13 +234,13 @@ impl Resource {
         Counts::new(list, database, self.fields.len())
     }
 
-    /// Has it counted where the one before it was.
+    /// Makes it use the counters of the resource that it replaces.
     pub(crate) fn count_as(&self, before: &Resource) {
         let Counts { list, database, .. } = before.counts().clone();
         self.count_in(|| Counts::new(list, database, self.fields.len()));
     }
 
-    /// What was set.
+    /// Its settings.
     pub fn options(&self) -> &ResourceOptions {
         &self.options
     }
@@ -250,15 +250,14 @@ impl Resource {
         self.fields.iter().map(|(name, _)| &**name)
     }
 
-    /// What the values of each member are in JSON, as far as the source knows, in the order of the
-    /// members.
+    /// The JSON types of each member, as far as the source knows them, in the order of the members.
     pub fn described(&self) -> impl Iterator<Item = (&str, Described)> {
         let names = self.fields.iter().map(|(name, _)| name.as_str());
         names.zip(described(&self.fields, self.source.described()))
     }
 
-    /// Warns that a field has values that stand otherwise than they were, unless that was said
-    /// already.
+    /// Warns once for each field with values that the list shows otherwise than the database has
+    /// them.
     pub(crate) fn warn_of(&self, count: &FlawCount, request: Option<&str>, trace: Option<TraceId>) {
         if self.counts().told.is_first(count.field) {
             let name = &self.fields[count.field].0;
@@ -277,7 +276,7 @@ impl Resource {
         self.has_links
     }
 
-    /// A cursor as the text that clients hold: what `after` takes.
+    /// A cursor as the text that clients get, and that `after` takes.
     pub fn sealed(&self, cursor: &Cursor) -> String {
         self.seal.seal(cursor)
     }
@@ -285,42 +284,42 @@ impl Resource {
     /// The cursor of such a text.
     ///
     /// # Errors
-    /// [`Kind::Invalid`] when it was not made for this list, or by another secret.
+    /// [`Kind::Invalid`] if it was made for another list, or with another secret.
     pub fn unsealed(&self, text: &str) -> Result<Cursor> {
         self.seal.unseal(text)
     }
 
-    /// What makes texts of its cursors, and takes them back.
+    /// The seal of its cursors.
     pub(crate) fn seal(&self) -> &Seal {
         &self.seal
     }
 
-    /// What weighs its rows where chunks are cut.
+    /// Weighs its rows, for cutting chunks.
     pub(crate) fn scales(&self) -> &Scales {
         &self.scales
     }
 
-    /// Whether the cursors of rows stand in their bytes, in this format.
+    /// Whether rows contain their cursors in this format.
     pub(crate) fn holds_cursors(&self, format: Format) -> bool {
         self.has_cursors || self.writer(format).encoder.names_rows()
     }
 
-    /// The members of each row, and where they come from.
+    /// The members of each row, and their origins.
     pub(crate) fn fields(&self) -> &Fields {
         &self.fields
     }
 
-    /// What writes its rows in a format.
+    /// Writes its rows in a format.
     pub(crate) fn writer(&self, format: Format) -> &Writer {
         &self.writers[format.index()]
     }
 
-    /// Everything about it that shapes the bytes of its rows, as a digest.
+    /// A digest of everything that shapes the bytes of its rows.
     pub(crate) fn whole_digest(&self) -> &[u8; 32] {
         &self.digest
     }
 
-    /// What a store knows the resource by.
+    /// Identifies the resource in a store.
     pub fn digest(&self) -> [u8; 16] {
         self.digest[..16].try_into().expect("sixteen bytes")
     }

@@ -1,18 +1,18 @@
-//! How a cursor becomes the text that clients hold, and how that comes back.
+//! Turns cursors into the text that clients hold, and back.
 //!
-//! A text belongs to one list of one database in one order: where it comes back elsewhere it is
-//! refused. It is base64url (RFC 4648 §5, no padding) of one of
+//! A text belongs to one list of one database in one order; any other list refuses it. It is
+//! base64url (RFC 4648 §5, no padding) of one of
 //!
 //! ```text
 //! 1  the list's fingerprint (8)  the cursor's canonical form  XXH3-64 of all that (8)
 //! 2  synthetic IV (16)           the canonical form, encrypted
 //! ```
 //!
-//! The first form is there where there is no [`Secret`]: it shows the values, and finds accidents
-//! only. The second is AES-SIV (RFC 5297) over the list's fingerprint and the canonical form. It is
-//! deterministic, since cursors stand in cached bytes: the same place has the same text on every
-//! server. It hides the values, and whether two lists are at the same place; not how long the
-//! values are, and not whether two texts of one list are the same place.
+//! The first form is used without a [`Secret`]: it shows the values, and detects only accidental
+//! changes. The second is AES-SIV (RFC 5297) over the list's fingerprint and the canonical form. It
+//! is deterministic, since cached bytes contain cursors: the same place has the same text on every
+//! server. It hides the values, and whether two lists are at the same place. It does not hide how
+//! long the values are, nor whether two texts of one list are the same place.
 
 use std::fmt;
 
@@ -30,17 +30,17 @@ use crate::{
 
 const PLAIN: u8 = 1;
 const ENCRYPTED: u8 = 2;
-/// What stands around a canonical form: as many bytes in both forms.
+/// How many bytes each of the two forms adds to a canonical form.
 const AROUND: usize = 1 + 8 + 8;
-/// The longest text.
+/// The longest text, in characters.
 const LONGEST: usize = (MAX_CURSOR + AROUND) * 4 / 3 + 4;
 
-/// The seal of one list's cursors: it makes texts of them and takes its own texts back.
+/// The seal of one list's cursors: turns them into texts, and its own texts back.
 #[derive(Clone)]
 pub(crate) struct Seal {
     /// The fingerprint of the list.
     list: [u8; 32],
-    /// Columns of its order.
+    /// How many columns its order has.
     columns: usize,
     secret: Option<Secret>,
 }
@@ -52,27 +52,27 @@ impl fmt::Debug for Seal {
 }
 
 impl Seal {
-    /// The seal of the list with this description, whose order has so many columns. Without a
-    /// secret a text is only checked for accidents.
+    /// The seal of the list with this description, whose order has `columns` columns. Without a
+    /// secret, texts are only protected against accidental changes.
     pub(crate) fn new(secret: Option<&Secret>, list: &[u8], columns: usize) -> Seal {
         Seal { list: Sha256::digest(list).into(), columns, secret: secret.cloned() }
     }
 
-    /// The text that clients hold and send back.
+    /// The text for clients.
     pub(crate) fn seal(&self, cursor: &Cursor) -> String {
         let mut sealer = self.sealer();
         sealer.seal(cursor.canonical());
         sealer.text
     }
 
-    /// What seals many cursors, one after the other.
+    /// Seals many cursors, one after the other.
     pub(crate) fn sealer(&self) -> Sealer {
         let newest = self.secret.as_ref().and_then(|secret| secret.keys().first());
         Sealer { list: self.list, cipher: newest.map(cipher), bytes: vec![], text: String::new() }
     }
 
-    /// What a text depends on beside its cursor: of two seals with the same, each makes the other's
-    /// texts. Nothing of a secret can be found out from it.
+    /// What a text depends on besides its cursor: two seals with the same fingerprint make the same
+    /// texts. It reveals nothing about a secret.
     pub(crate) fn fingerprint(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update(self.list);
@@ -87,11 +87,11 @@ impl Seal {
         self.columns == other.columns && self.fingerprint() == other.fingerprint()
     }
 
-    /// The place whose text this is.
+    /// The place of a text.
     ///
     /// # Errors
-    /// [`Kind::Invalid`] when the text was altered, cut, made with a secret that is not known or
-    /// without one where there is one, or belongs to another list or order.
+    /// [`Kind::Invalid`] if the text was altered or cut, was made with an unknown secret (or with
+    /// none, though there is one), or belongs to another list or order.
     pub(crate) fn unseal(&self, text: &str) -> Result<Cursor> {
         if text.len() > LONGEST {
             return Err(refused("is too long"));
@@ -118,7 +118,7 @@ impl Seal {
         }
     }
 
-    /// The canonical form out of a text that is not encrypted.
+    /// The canonical form from a text that is not encrypted.
     fn checked(&self, bytes: &[u8]) -> Result<Bytes> {
         let (sealed, sum) = bytes.split_at(bytes.len() - 8);
         if xxh3_64(sealed).to_be_bytes() != sum {
@@ -130,7 +130,7 @@ impl Seal {
         Ok(Bytes::copy_from_slice(&sealed[9..]))
     }
 
-    /// The canonical form out of a text that one of the secret's keys encrypted for this list.
+    /// The canonical form from a text that one of the secret's keys encrypted for this list.
     fn decrypted(&self, secret: &Secret, bytes: &[u8]) -> Result<Bytes> {
         let (tag, sealed) = bytes[1..].split_at(16);
         let tag = Tag::try_from(tag).expect("sixteen bytes");
@@ -155,7 +155,7 @@ fn cipher(keys: &Keys) -> Box<Aes256Siv> {
     Box::new(Aes256Siv::new(&keys.cursors.into()))
 }
 
-/// Seals the cursors of one list one after the other, in the same memory and with the same cipher.
+/// Seals the cursors of one list one after the other, reusing memory and cipher.
 pub(crate) struct Sealer {
     list: [u8; 32],
     cipher: Option<Box<Aes256Siv>>,
@@ -206,7 +206,7 @@ mod tests {
         Secret::new(texts).unwrap()
     }
 
-    /// The same list without a secret, with one, and with one that was replaced.
+    /// One list's seals: without a secret, with one, and with that one replaced.
     fn seals(columns: usize) -> [Seal; 3] {
         let one = secret(&[TEXT]);
         let two = secret(&[OTHER, TEXT]);

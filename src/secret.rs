@@ -1,7 +1,7 @@
-//! A secret of the operator's, and the keys that are made from it.
+//! The operator's secret, and the keys made from it.
 //!
-//! Each use has a key of its own, made by HKDF with SHA-256 (RFC 5869), so that none tells anything
-//! of another.
+//! Each use has its own key, made by HKDF with SHA-256 (RFC 5869), so that no key reveals anything
+//! about another.
 
 use std::{fmt, sync::Arc};
 
@@ -10,27 +10,28 @@ use sha2::Sha256;
 
 use crate::error::{Error, Kind, Result};
 
-/// A secret has so many bytes at least.
+/// The least number of bytes of a secret.
 const SHORTEST: usize = 32;
-/// Texts that are known at once: each costs a try of every cursor that none of them made.
+/// The largest number of texts. Each one costs a try for every cursor that none of them made.
 const MOST: usize = 8;
 
-/// How HKDF is told apart from other programs' use of the same text, and one use from another.
-/// Never to change: cursors that clients hold would be refused, and a fleet's chunks with cursors
-/// renamed.
+/// Distinguishes these keys from those that other programs make from the same text, and one use
+/// from another. It must never change: the cursors that clients hold would be refused, and a
+/// fleet's chunks with cursors would get new names.
 const SALT: &[u8] = b"chunkflow secret 1";
 const CURSORS: &[u8] = b"cursors";
 const ID_OF_CURSORS: &[u8] = b"id of cursors";
 const CHUNKS: &[u8] = b"chunks";
 const ID_OF_CHUNKS: &[u8] = b"id of chunks";
 
-/// What only the servers of one deployment know: with it cursors are encrypted
-/// ([`ResourceOptions::secret`](crate::ResourceOptions::secret)), and a shared store's chunks are
-/// authenticated ([`StoreOptions::secret`](crate::store::StoreOptions::secret)).
+/// A secret that only the servers of one deployment know. It encrypts cursors
+/// ([`ResourceOptions::secret`](crate::ResourceOptions::secret)) and authenticates chunks in a
+/// shared store ([`StoreOptions::secret`](crate::store::StoreOptions::secret)).
 ///
-/// It is made of one text or of several. The first encrypts, and what any of them encrypted is
-/// read: so a secret is replaced without a client noticing. Servers that share a secret take each
-/// other's cursors. The texts themselves are not kept, and `Debug` shows nothing of them.
+/// It is made from one or more texts. The first one encrypts; cursors that any of them encrypted
+/// are accepted. So a secret can be replaced without a client noticing. Servers with the same
+/// secret accept each other's cursors. The texts themselves are not kept, and `Debug` shows nothing
+/// of them.
 ///
 /// ```
 /// use chunkflow::Secret;
@@ -45,25 +46,25 @@ const ID_OF_CHUNKS: &[u8] = b"id of chunks";
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<[Keys]>);
 
-/// What is made of one text.
+/// The keys made from one text.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Keys {
     /// For AES-256-SIV: one half authenticates, the other encrypts.
     pub(crate) cursors: [u8; 64],
-    /// Says which key that is, and nothing about it.
+    /// Identifies that key and reveals nothing about it.
     pub(crate) id: [u8; 16],
     /// For HMAC-SHA-256 of chunks in a shared store.
     pub(crate) chunks: [u8; 32],
-    /// Says which key that is.
+    /// Identifies that key.
     pub(crate) id_of_chunks: [u8; 16],
 }
 
 impl Secret {
-    /// The secret made of these texts, the newest first.
+    /// The secret from these texts, the newest first.
     ///
     /// # Errors
-    /// [`Kind::Config`] when there is none, when there are more than eight, or when one has fewer
-    /// than 32 bytes.
+    /// [`Kind::Config`] if there is no text, if there are more than eight, or if one has fewer than
+    /// 32 bytes.
     pub fn new(texts: &[impl AsRef<str>]) -> Result<Secret> {
         let refused = |why: &str| {
             Error::new(Kind::Config, format!("the secret {why}"))

@@ -1,27 +1,26 @@
-//! What every socket to a database or a store is told: to notice that the other end is gone. (The
-//! driver of MySQL takes a time for keepalive, and nothing else.)
+//! Options of every socket to a database or a store, to notice that the other end is gone. (The
+//! MySQL driver only takes the time for keepalive.)
 
 use std::time::Duration;
 
 use socket2::TcpKeepalive;
 
-/// A connection on which nothing came is asked whether it is still there after this long,
+/// How long a connection may be silent before the first keepalive probe,
 const IDLE: Duration = Duration::from_secs(30);
-/// and again after this long,
+/// how long until the next probe,
 const INTERVAL: Duration = Duration::from_secs(10);
-/// so many times; then it is lost.
+/// and how many probes are sent before the connection counts as lost.
 const PROBES: u32 = 3;
-/// What was sent and is not acknowledged for so long ends a connection.
+/// A connection is lost if sent data is not acknowledged for this long.
 pub(crate) const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// When an idle connection is asked whether it is still there; `idle` seconds at the most, where
-/// somebody set a time for it.
+/// The keepalive settings; a configured `idle` time may only make the first probe earlier.
 pub(crate) fn keepalive(idle: Option<Duration>) -> TcpKeepalive {
     let idle = idle.unwrap_or(IDLE).min(IDLE);
     TcpKeepalive::new().with_time(idle).with_interval(INTERVAL).with_retries(PROBES)
 }
 
-/// Tells a socket all of this, and to send what it is given at once.
+/// Sets these options on a socket, and sends data without delay.
 #[cfg(any(feature = "postgres", feature = "memcached"))]
 pub(crate) fn prepare(stream: &tokio::net::TcpStream, keepalive: Option<TcpKeepalive>) -> std::io::Result<()> {
     stream.set_nodelay(true)?;

@@ -1,6 +1,6 @@
 //! "Did you mean": the nearest of the names that would have been right.
 
-/// The choice nearest to `word`, if it is near enough to be a slip of the pen.
+/// The choice nearest to `word`, if it is near enough to be a typing error.
 pub(crate) fn closest<'a>(word: &str, choices: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     let distances = choices.into_iter().map(|choice| (strsim::levenshtein(&word, &choice.to_lowercase()), choice));

@@ -1,9 +1,9 @@
-//! What somebody found out about a whole list in memory, for whoever asks next: its chunks need not
-//! be looked up one by one.
+//! What a stream found out about a whole list in memory, for later streams, which then need not
+//! look up its chunks one by one.
 //!
-//! It keeps no chunk's bytes, so that a store's bound on memory holds. And it is only as good as
-//! the list's first chunk, which is looked up each time and so is judged, counted and purged as
-//! ever.
+//! It keeps no chunk's bytes alive, so the store's bound on memory holds. And it only holds for one
+//! first chunk. That chunk is looked up each time, so that its age is checked, its use counted and
+//! a purge noticed as usual.
 
 use std::{
     ops::Range,
@@ -12,26 +12,26 @@ use std::{
 
 use crate::chunk::Chunk;
 
-/// It holds for so many milliseconds at most; then the chunks are looked up again, and the store
-/// learns that they are wanted.
+/// How many milliseconds a survey holds at most. After that the chunks are looked up again, so that
+/// the store learns they are wanted.
 const HOLDS: u64 = 1_000;
 
-/// Of so many chunks behind the first something is noted at most: what is left of one that is gone
-/// takes some memory.
+/// How many chunks behind the first are noted at most, since a note of a chunk that is gone takes
+/// some memory.
 pub(crate) const MOST: usize = 1_000;
 
-/// What is known of one list. Nobody ever waits for it.
+/// What is known of one list. Nothing waits for its lock.
 #[derive(Debug, Default)]
 pub(crate) struct Survey(RwLock<Option<Known>>);
 
-/// What is known of a list with this first chunk, and no other.
+/// What is known of a list while it has this first chunk.
 #[derive(Debug)]
 struct Known {
-    /// The first chunk, and others one behind the other.
+    /// The first chunk, then the others in order.
     chunks: Arc<Vec<Weak<Chunk>>>,
-    /// Whether they are the whole list, and not too much to be gathered.
+    /// Whether these are the whole list, and few enough bytes to be gathered.
     all: bool,
-    /// When those behind the first may be served, in milliseconds since 1970.
+    /// When the chunks behind the first may be served, in milliseconds since 1970.
     times: Range<u64>,
 }
 
@@ -40,32 +40,32 @@ struct Known {
 pub(crate) enum Behind {
     /// All chunks up to the end of the list.
     All(Vec<Arc<Chunk>>),
-    /// More than is gathered; from the first chunk on there is a trail.
+    /// More bytes than may be gathered; the trail begins at the first chunk.
     Trail(Trail),
-    /// More than is gathered.
+    /// More bytes than may be gathered.
     TooLong,
     /// Nothing that still holds.
     Unknown,
 }
 
-/// Chunks that were in memory one behind the other a moment ago; by default none. It keeps none of
-/// them, nor what is known of the list.
+/// Chunks that were in memory one after the other a moment ago; by default none. It keeps neither
+/// the chunks nor the survey alive.
 #[derive(Debug, Default)]
 pub(crate) struct Trail {
     chunks: Weak<Vec<Weak<Chunk>>>,
-    /// Which of them is the next to be left behind.
+    /// The index of the next chunk to pass.
     at: usize,
     times: Range<u64>,
 }
 
 impl Trail {
-    /// The same trail, from the chunk with this index on: 0 is the list's first.
+    /// The same trail from the chunk with this index on; 0 is the list's first.
     pub(crate) fn from(self, at: usize) -> Trail {
         Trail { at, ..self }
     }
 
-    /// What is behind this very chunk, while it is in memory and may be served. After `None` the
-    /// trail has ended: where the list goes on by then, it does not know.
+    /// The chunk behind this one, if it is still in memory and may be served. After `None` the
+    /// trail has ended, and does not know where the list goes on.
     pub(crate) fn behind(&mut self, chunk: &Arc<Chunk>, now: impl FnOnce() -> u64) -> Option<Arc<Chunk>> {
         let chunks = self.chunks.upgrade().filter(|_| self.times.contains(&now()));
         let next = chunks.and_then(|chunks| match chunks.get(self.at..self.at + 2)? {
@@ -81,8 +81,8 @@ impl Trail {
 }
 
 impl Survey {
-    /// Notes what was found behind the first chunk: `all` of the list, or more than is gathered.
-    /// All of it is fresh until `fresh_until` at least.
+    /// Notes the chunks found behind the first one: `all` of the list, or more than may be
+    /// gathered. They are fresh at least until `fresh_until`.
     pub(crate) fn note<'a>(
         &self,
         first: &'a Arc<Chunk>,
@@ -97,11 +97,11 @@ impl Survey {
         }
         let chunks = Arc::new(std::iter::once(first).chain(rest).map(Arc::downgrade).collect());
         let before = self.0.try_write().map(|mut known| known.replace(Known { chunks, all, times }));
-        // Not while others look.
+        // Dropped after the lock is released.
         drop(before);
     }
 
-    /// What is known behind this very chunk.
+    /// What is known behind this chunk.
     pub(crate) fn behind(&self, first: &Arc<Chunk>, now: u64) -> Behind {
         let Ok(known) = self.0.try_read() else { return Behind::Unknown };
         let Some(Known { chunks, all, times }) = &*known else { return Behind::Unknown };

@@ -1,8 +1,8 @@
-//! Locks whose data stays right though a thread that held them has panicked.
+//! Locks whose data stays valid even after a thread has panicked while holding one.
 
 use std::sync::{LockResult, PoisonError};
 
-/// Passes over a lock's poison: what this crate guards is whole between any two statements.
+/// Ignores a lock's poison: the data that this crate guards is valid between any two statements.
 pub(crate) trait Unpoisoned {
     /// The guard, whether or not the lock is poisoned.
     type Guard;

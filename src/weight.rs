@@ -1,13 +1,11 @@
-//! What a row weighs: the length of its JSON object, reckoned from its values.
+//! A row's weight: the length of its JSON object, computed from its values.
 //!
-//! Boundaries look at weights and never at encoded bytes. So a list has the same places in every
-//! format and coding and for every host, and a format that cannot say how long one row is has them
-//! too.
+//! Boundaries depend on weights, never on encoded bytes. So a list has the same places in every
+//! format and coding and for every host, even in a format that cannot tell the length of one row.
 //!
-//! The weight is the exact length but for two things that are not the same for everybody: a link
-//! weighs its parts and a host of usual length, a cursor about what its values take. Where a row is
-//! written as JSON anyway, its columns are weighed by what was written; a test holds that it comes
-//! to the same.
+//! The weight is the exact length, except for two things that differ between clients: a link weighs
+//! its parts and a host of usual length, a cursor roughly what its values take. If a row is written
+//! as JSON anyway, its columns weigh the written bytes; a test checks that both ways give the same.
 
 use base64::encoded_len;
 
@@ -16,25 +14,24 @@ use crate::{
     text::{self, Output},
 };
 
-/// Scheme and host of a link: `https://www.example.com`.
+/// The bytes of a link's scheme and host: `https://www.example.com`.
 const BASE: usize = 23;
-/// What a sealed cursor holds beside its values.
+/// The bytes of a sealed cursor besides its values.
 const SEAL: usize = 24;
 
 /// Weighs the rows of one resource.
 pub(crate) struct Scales {
-    /// Of the members that are columns: names, colons, and what stands before each.
+    /// For members that are columns: the bytes of names, colons, and separators.
     names: usize,
     columns: Vec<(usize, Shape)>,
-    /// Of all else: the last brace, and what is the same in each row of the members that are links
-    /// and cursors.
+    /// For the rest: the last brace, and the constant bytes of links and cursors.
     others: usize,
     parts: Vec<Weighed>,
 }
 
-/// A part of a row, beside columns, whose weight depends on its values.
+/// A part of a row, besides columns, whose weight depends on its values.
 enum Weighed {
-    /// The source's column with this index, within a link.
+    /// The source's column with this index, in a link.
     InLink(usize),
     Cursor,
 }
@@ -75,17 +72,17 @@ impl Scales {
         }
     }
 
-    /// What a row weighs, from the canonical form of its key and the values of the source's
+    /// The weight of a row, from the canonical form of its key and the values of the source's
     /// columns.
     pub(crate) fn weigh(&self, key: &[u8], values: &[Value<'_>]) -> usize {
         let columns = self.columns.iter().map(|(column, shape)| weight(values[*column], shape));
         self.weigh_written(key, values, self.names + columns.sum::<usize>())
     }
 
-    /// The same of a row whose columns were written as JSON: in so many bytes, with their names.
+    /// The same for a row whose columns were written as JSON, with their names, in `columns` bytes.
     pub(crate) fn weigh_written(&self, key: &[u8], values: &[Value<'_>], columns: usize) -> usize {
         let weight = |part: &Weighed| match part {
-            // Without the quotes that a text would have.
+            // Without a text's quotes.
             Weighed::InLink(column) => weight(values[*column], &Shape::Scalar).saturating_sub(2),
             Weighed::Cursor => encoded_len(key.len() + SEAL, false).unwrap_or(usize::MAX) + 2,
         };
@@ -106,7 +103,7 @@ fn weight(value: Value<'_>, shape: &Shape) -> usize {
     }
 }
 
-/// A list or object of so many members: brackets, commas, and what the members weigh.
+/// A list or object of `count` members: brackets, commas, and the members' weights.
 fn list(count: usize, weights: impl Iterator<Item = usize>) -> usize {
     "[]".len() + count.saturating_sub(1) + weights.sum::<usize>()
 }
@@ -133,14 +130,14 @@ fn scalar(value: Value<'_>) -> usize {
     }
 }
 
-/// What a JSON column becomes cannot be told but by writing it.
+/// The weight of a JSON column is only known by writing it.
 fn json_length(value: Value<'_>) -> usize {
     let mut out = Output::default();
     text::scalar(value, &mut out);
     out.bytes.len()
 }
 
-/// How many digits a number has, with its sign.
+/// The digits of a number, with its sign.
 fn digits(n: i64) -> usize {
     usize::from(n < 0) + n.unsigned_abs().checked_ilog10().unwrap_or(0) as usize + 1
 }
@@ -152,8 +149,8 @@ mod tests {
     use super::*;
     use crate::flaw::Flaws;
 
-    /// Each kind of value with its weight: boundaries are made of them, so none may change without
-    /// a new version of the stored form.
+    /// The weight of each kind of value. Boundaries depend on them, so none may change without a
+    /// new version of the stored form.
     #[test]
     fn these_values_weigh_so_much() {
         let nested = [Value::Integer(1), Value::Text(b"a"), Value::Null, Value::Text(b"bc")];

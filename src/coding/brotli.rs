@@ -1,4 +1,4 @@
-//! Brotli (RFC 7932): the pieces are runs of meta-blocks that end at a byte and refer to nothing
+//! Brotli (RFC 7932). The pieces are runs of meta-blocks that end at a byte and refer to nothing
 //! before them.
 
 use brotli::enc::BrotliEncoderParams;
@@ -7,13 +7,13 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::Codec;
 use crate::chunk::Sum;
 
-/// Smaller and faster than at 5; below that it is larger than gzip. 0 and 1 cannot be spliced.
+/// Smaller and faster than 5; lower levels give more bytes than gzip. 0 and 1 cannot be spliced.
 const QUALITY: i32 = 6;
-/// Binary logarithm of the window, which is longer than a chunk is.
+/// The binary logarithm of the window, which is longer than a chunk.
 const WINDOW: i32 = 18;
-/// That window in four bits, then an empty meta-block of metadata, to end at a byte.
+/// The window in four bits, then an empty metadata block, so that it ends at a byte.
 const HEAD: [u8; 2] = [0x63, 0x00];
-/// An empty meta-block that says it is the last.
+/// An empty last meta-block.
 const LAST: u8 = 0x03;
 
 pub(super) struct Brotli;
@@ -28,7 +28,7 @@ impl Codec for Brotli {
             quality: QUALITY,
             lgwin: WINDOW,
             size_hint: plain.len(),
-            // Without head and end, and with no look behind its beginning.
+            // Without head and end, and without references to what comes before.
             bare_stream: true,
             appendable: true,
             catable: true,
@@ -45,7 +45,7 @@ impl Codec for Brotli {
     fn stored(&self, plain: &[u8]) -> Bytes {
         let mut out = BytesMut::with_capacity(plain.len() + 3);
         for block in plain.chunks(1 << 16) {
-            // Not the last; length in four nibbles; uncompressed.
+            // Not the last block; length in four nibbles; uncompressed.
             out.put_uint_le((block.len() as u64 - 1) << 3 | 1 << 19, 3);
             out.put_slice(block);
         }

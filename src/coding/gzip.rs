@@ -1,5 +1,5 @@
-//! gzip (RFC 1952): one member, whose deflate blocks (RFC 1951) are the pieces. Several members
-//! would be simpler, but many clients stop behind the first.
+//! gzip (RFC 1952): one member whose deflate blocks (RFC 1951) are the pieces. A member for each
+//! piece would be simpler, but many clients stop after the first member.
 
 use std::cell::RefCell;
 
@@ -9,15 +9,15 @@ use flate2::{Compress, Compression, FlushCompress};
 use super::Codec;
 use crate::chunk::Sum;
 
-/// A seventh larger than at 6, and twice as fast.
+/// Output a seventh larger than with 6, in half the time.
 const LEVEL: u32 = 3;
-/// No name, no time, nothing of the machine.
+/// Without a name, a time or a system.
 const HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
-/// An empty block that says it is the last.
+/// An empty last block.
 const LAST: [u8; 2] = [0x03, 0x00];
 
 thread_local! {
-    /// A few hundred KiB that need not be made anew for each chunk.
+    /// A few hundred KiB of state, kept so that it is not made for each chunk.
     static DEFLATE: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(LEVEL), false));
 }
 
@@ -34,7 +34,7 @@ impl Codec for Gzip {
             let mut out = Vec::with_capacity(plain.len() / 4 + 64);
             loop {
                 let rest = &plain[deflate.total_in() as usize..];
-                // A full flush ends at a byte, and what follows never looks back behind it.
+                // A full flush ends at a byte, and later data never refers to bytes before it.
                 deflate.compress_vec(rest, &mut out, FlushCompress::Full).expect("compressing does not fail");
                 if deflate.total_in() as usize == plain.len() && out.len() < out.capacity() {
                     out.shrink_to_fit();

@@ -1,9 +1,9 @@
 //! Content codings: how a body is compressed, chunk by chunk.
 //!
-//! Each chunk is compressed once and by itself, into a *piece* that may follow any other; a body is
-//! a few bytes, pieces with a few bytes between them, and a few bytes at the end, spliced into one
-//! stream of the coding that every decoder reads to its end. To add one, write a file like
-//! `gzip.rs` and give it its row in [`CODINGS`].
+//! Each chunk is compressed once, alone, into a *piece* that may follow any other. A body is a few
+//! bytes, pieces with a few bytes between them, and a few bytes at the end. These are spliced into
+//! one stream of the coding, which every decoder reads to its end. To add a coding, write a file
+//! like `gzip.rs` and add its row to [`CODINGS`].
 
 mod brotli;
 mod gzip;
@@ -14,47 +14,48 @@ use bytes::Bytes;
 
 use crate::{chunk::Sum, kind::Kind};
 
-/// How the bodies of a coding are spliced of pieces.
+/// How bodies of a coding are spliced from pieces.
 ///
 /// # Contract
-/// `begin`, any number of pieces in any order, and `end` are one whole body, which decodes to what
-/// they were made of; a body that is cut anywhere does not decode as whole.
+/// `begin`, any number of pieces in any order, and `end` are one complete body. It decodes to the
+/// bytes that the pieces were made from. A body that is cut anywhere does not decode as complete.
 pub(crate) trait Codec: Send + Sync + 'static {
-    /// What a body begins with, and these bytes of it.
+    /// The beginning of a body, which also holds these bytes.
     fn begin(&self, plain: &[u8]) -> Bytes;
 
     /// A piece that holds a chunk's body.
     fn piece(&self, plain: &[u8]) -> Bytes;
 
-    /// A piece that holds a few bytes as they are, at no cost.
+    /// A piece that holds a few bytes uncompressed, at no cost.
     fn stored(&self, plain: &[u8]) -> Bytes;
 
-    /// A piece with the last bytes, and what a body ends with; `sum` is of all that it decodes to.
+    /// A piece with the last bytes, and the end of a body. `sum` is the checksum of all that the
+    /// body decodes to.
     fn end(&self, plain: &[u8], sum: &Sum) -> Bytes;
 }
 
-/// A content coding (RFC 9110 §8.4.1) of this build: a row of [`CODINGS`].
+/// A content coding (RFC 9110 §8.4.1) of this build, as the index of its row in [`CODINGS`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Coding(u8);
 
 impl Coding {
-    /// All of them.
+    /// All codings.
     pub(crate) fn all() -> impl ExactSizeIterator<Item = Coding> {
         (0..CODINGS.len() as u8).map(Coding)
     }
 
-    /// The one with this name.
+    /// The coding with this name.
     #[cfg(feature = "server")]
     pub(crate) fn named(name: &str) -> Option<Coding> {
         Coding::all().find(|coding| coding.name() == name)
     }
 
-    /// What HTTP calls it: `gzip`.
+    /// Its name in HTTP: `gzip`.
     pub(crate) fn name(self) -> &'static str {
         CODINGS[self.index()].name
     }
 
-    /// What makes its bodies.
+    /// Makes its bodies.
     pub(crate) fn codec(self) -> &'static dyn Codec {
         CODINGS[self.index()].open
     }
@@ -71,15 +72,14 @@ impl fmt::Debug for Coding {
     }
 }
 
-/// The codings of this build by the name that clients ask for; of two that a client likes equally,
-/// the earlier.
+/// The codings of this build, by their names in HTTP. Of two with equal weight the first is used.
 pub(crate) const CODINGS: &[Kind<&dyn Codec>] = &[
     Kind { name: "gzip", example: "Accept-Encoding: gzip", open: &gzip::Gzip },
     Kind { name: "br", example: "Accept-Encoding: br", open: &brotli::Brotli },
 ];
 
-/// The coding that an `Accept-Encoding` header asks for (RFC 9110 §12.5.3), `Ok(None)` for the
-/// bytes as they are; an error where nothing is acceptable.
+/// The coding that an `Accept-Encoding` header asks for (RFC 9110 §12.5.3); `Ok(None)` for no
+/// compression, an error if nothing is acceptable.
 pub(crate) fn negotiate(accept: &str) -> Result<Option<Coding>, ()> {
     let wishes: Vec<(&str, u16)> = accept.split(',').filter_map(wish).collect();
     if wishes.is_empty() {
@@ -88,7 +88,7 @@ pub(crate) fn negotiate(accept: &str) -> Result<Option<Coding>, ()> {
 
     let weight = |name: &str| {
         let named = |wished: &str| wishes.iter().find(|(wish, _)| wish.eq_ignore_ascii_case(wished)).map(|wish| wish.1);
-        // RFC 9110 §8.4.1.3 has `x-gzip` mean the same.
+        // `x-gzip` is the same as `gzip` (RFC 9110 §8.4.1.3).
         let old = |wish: &str| matches!(wish.split_at_checked(2), Some(("x-" | "X-", bare)) if bare.eq_ignore_ascii_case(name));
         let old = || wishes.iter().find(|(wish, _)| old(wish)).map(|wish| wish.1);
         named(name).or_else(old).or_else(|| named("*"))
@@ -96,7 +96,7 @@ pub(crate) fn negotiate(accept: &str) -> Result<Option<Coding>, ()> {
 
     let weighed = Coding::all().map(|coding| (coding, weight(coding.name()).unwrap_or(0)));
     let (best, most) = weighed.min_by_key(|&(coding, weight)| (u16::MAX - weight, coding)).ok_or(())?;
-    // Nobody need say that the bytes as they are will do.
+    // `identity` is acceptable unless it is excluded.
     match weight("identity") {
         identity if most > 0 && identity.unwrap_or(0) <= most => Ok(Some(best)),
         Some(0) => Err(()),

@@ -1,6 +1,6 @@
-//! A format that is not text, for tests: it keeps the rows of a chunk, and writes them behind its
-//! last as one batch, column by column. A batch is the number of its rows, and each value behind
-//! its length, in four bytes each.
+//! A binary format for tests. It keeps the rows of a chunk, and writes them after the last one as a
+//! batch, column by column. A batch begins with the number of its rows; each value follows its
+//! length. Both are four bytes long.
 
 use bytes::Bytes;
 
@@ -59,7 +59,7 @@ impl ChunkWriter for Batch {
     }
 }
 
-/// The rows of a body, each the JSON of its values; `None` where it is not whole.
+/// The rows of a body, each as the JSON of its values; `None` if the body is cut.
 pub(crate) fn read(body: &[u8], columns: usize) -> Option<Vec<Vec<String>>> {
     fn number(rest: &mut &[u8]) -> Option<usize> {
         let (number, behind) = rest.split_first_chunk()?;

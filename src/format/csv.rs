@@ -1,9 +1,9 @@
-//! CSV as RFC 4180 has it: a header row, lines ended by CRLF, quotes where they are needed.
+//! CSV (RFC 4180): a header row, lines ended by CRLF, quotes only where needed.
 //!
-//! NULL is an empty field and an empty text is `""`, so that the two can be told apart; in a list
-//! of one column both are `""`, since readers skip a line with nothing in it. Related lists stand
-//! as JSON text. Where the resource is counted, the last record is a mark as wide as the header:
-//! `_end`, the number of rows, and empty fields; or `_end N` in the one field.
+//! NULL is an empty field and an empty text is `""`, so that they differ. In a list of one column
+//! both are `""`, since readers skip empty lines. Related lists are written as JSON. If the
+//! resource is counted, the last record is a mark with as many fields as the header: `_end`, the
+//! number of rows, and empty fields; or `_end N` in the only field.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::{
     text,
 };
 
-/// What the mark of a counted list begins with; a value of the first column that does too stands in
-/// quotes.
+/// The beginning of a counted list's mark. A value of the first column with the same beginning is
+/// quoted.
 const END: &[u8] = b"_end";
 
 #[derive(Clone)]
@@ -94,7 +94,7 @@ impl ChunkWriter for Csv {
                 let mut json = Output::default();
                 text::value(value, &self.shapes[index], &mut json);
                 out.flaws.add_all(json.flaws);
-                // A blob is one base64 text; its JSON quotes are not part of it.
+                // A blob is base64 text, without JSON's quotes.
                 let bare =
                     if matches!(value, Value::Blob(_)) { &json.bytes[1..json.bytes.len() - 1] } else { &json.bytes };
                 quoted(bare, out);
@@ -108,7 +108,7 @@ impl ChunkWriter for Csv {
 }
 
 impl Csv {
-    /// Appends a field with nothing in it.
+    /// Appends an empty field.
     fn nothing(&self, out: &mut Output) {
         if self.shapes.len() == 1 {
             out.bytes.extend_from_slice(b"\"\"");
@@ -132,7 +132,7 @@ impl Csv {
     }
 }
 
-/// Appends a field, in quotes where it needs them.
+/// Appends a field, in quotes if needed.
 fn quoted(text: &[u8], out: &mut Output) {
     if !text.is_empty() && !text.iter().any(|byte| matches!(byte, b',' | b'"' | b'\r' | b'\n')) {
         out.bytes.extend_from_slice(text);
@@ -175,8 +175,8 @@ mod tests {
         out.bytes
     }
 
-    /// The records behind the header, as a reader that skips empty lines and takes no record of
-    /// another width has them.
+    /// The records after the header, as read by a reader that skips empty lines and records of
+    /// another width.
     fn records(body: &[u8]) -> Vec<Vec<String>> {
         let mut reader = ::csv::Reader::from_reader(body);
         reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect()
@@ -205,7 +205,7 @@ mod tests {
                 }
             }
 
-            // What is no mark begins no line as one does.
+            // Only the mark begins a line in this way.
             let lines = body.split(|byte| *byte == b'\n').filter(|line| line.starts_with(END)).count();
             let within = rows.iter().flat_map(|row| &row[..width]).filter(|text| text.contains("\n_end")).count();
             prop_assert!(lines <= 1 + within);

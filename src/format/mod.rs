@@ -1,8 +1,8 @@
 //! Formats: how rows become bytes.
 //!
-//! A format has no memory between chunks, so that chunking is invisible: however the rows are cut,
-//! readers get the same. To add one, write a file like `ndjson.rs` and give it its row in
-//! [`FORMATS`].
+//! A format keeps nothing from one chunk to the next, so that readers get the same list no matter
+//! how its rows are cut into chunks. To add a format, write a file like `ndjson.rs` and add its row
+//! to [`FORMATS`].
 
 #[cfg(test)]
 pub(crate) mod binary;
@@ -25,44 +25,42 @@ use crate::{
 /// Writes the lists of one resource as bytes.
 ///
 /// # Contract
-/// The body of a list is `begin`, the rows of its chunks with `between` between them, and `end`;
-/// every method's bytes depend on its arguments alone. Where rows are long in coming, `idle` may
-/// stand anywhere between `begin` and `end` where no chunk is open.
+/// A list's body is `begin`, the rows of its chunks with `between` between them, and `end`. The
+/// bytes of each method depend only on its arguments. While rows are slow to come, `idle` may be
+/// sent anywhere between `begin` and `end` where no chunk is open.
 pub(crate) trait Encoder: Send + Sync + 'static {
-    /// What stands before the first row.
+    /// The bytes before the first row.
     fn begin(&self) -> Bytes;
 
-    /// A writer of rows, for one chunk after the other.
+    /// A writer of rows, used for one chunk after the other.
     fn rows(&self) -> Box<dyn ChunkWriter>;
 
-    /// Whether a row's cursor stands in it: then [`begin_row`](ChunkWriter::begin_row) gets it.
+    /// Whether a row contains its cursor; [`begin_row`](ChunkWriter::begin_row) then gets it.
     fn names_rows(&self) -> bool {
         false
     }
 
-    /// Whether a row is a JSON object, of which [`field`](ChunkWriter::field) appends nothing but
-    /// the member, its name and what stands before it: then what it appends is what the row weighs
-    /// where chunks are cut.
+    /// Whether a row is a JSON object to which [`field`](ChunkWriter::field) appends only the
+    /// member, its name and the punctuation before it. The bytes that it appends are then the row's
+    /// weight for cutting chunks.
     fn writes_json(&self) -> bool {
         false
     }
 
-    /// What stands between two rows; empty where rows end by themselves.
+    /// The bytes between two rows; empty if each row ends itself.
     fn between(&self) -> Bytes;
 
-    /// What means nothing to a reader, and tells everybody on the way that the list goes on; empty
-    /// where the format has no such thing.
+    /// Bytes without a meaning, sent to show readers and proxies that the list goes on; empty if
+    /// the format has none.
     fn idle(&self) -> &'static [u8] {
         b""
     }
 
-    /// What stands behind the last row; with the number of rows in the body where the resource is
-    /// counted.
+    /// The bytes after the last row; `count` is the number of rows, if the resource is counted.
     fn end(&self, count: Option<u64>) -> Bytes;
 
-    /// What stands behind the last row in place of `end` where rows have names and a page had no
-    /// room for all that were asked for: clients come back behind this cursor for as many as are
-    /// `left`.
+    /// The bytes in place of `end` if rows have ids and a page could not hold all rows of its
+    /// limit. A client comes back with this cursor for the `left` rows.
     fn pause(&self, _cursor: &str, _left: u64) -> Bytes {
         self.end(None)
     }
@@ -71,12 +69,12 @@ pub(crate) trait Encoder: Send + Sync + 'static {
 /// Writes the rows of a chunk.
 ///
 /// # Contract
-/// A row is `begin_row`, a call of `field` for each member, in order, then `end_row`; behind the
-/// last row of each chunk comes `finish`. A writer may keep rows until `finish`, as one does whose
-/// format has batches; it keeps nothing from one chunk to the next. How rows are cut into chunks
-/// then shows in the bytes, and must not show to readers.
+/// A row is `begin_row`, a call of `field` for each member in order, then `end_row`. After the last
+/// row of each chunk comes `finish`. A writer may hold rows back until `finish`, as a format with
+/// batches does. It keeps nothing from one chunk to the next. With batches the bytes show where
+/// chunks were cut, but readers must not notice.
 pub(crate) trait ChunkWriter: Send + 'static {
-    /// Begins a row; `cursor` is sealed, or empty where it is not asked for.
+    /// Begins a row. `cursor` is sealed; empty if the format does not need it.
     fn begin_row(&mut self, _cursor: &str, _out: &mut Output) {}
 
     /// Writes the member `index` of a row.
@@ -85,16 +83,16 @@ pub(crate) trait ChunkWriter: Send + 'static {
     /// Ends a row.
     fn end_row(&mut self, out: &mut Output);
 
-    /// Writes what is left of the chunk.
+    /// Writes the rest of the chunk.
     fn finish(&mut self, _out: &mut Output) {}
 }
 
-/// A member of each row, as a format is told of it.
+/// A member of each row, as a format sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
     /// Its name, and the shape of its values.
     pub(crate) column: Column,
-    /// What its values are, as far as the source knows it before they are read.
+    /// What its values are, as far as the source knows before it reads.
     #[allow(dead_code, reason = "a format of text writes each value by its own type")]
     pub(crate) described: Described,
 }
@@ -105,31 +103,32 @@ impl Member {
     }
 }
 
-/// The id of the event that ends a list, where rows have ids.
+/// The id of the event that ends a list, in formats with ids.
 pub(crate) const END_OF_LIST: &str = "end";
 
-/// What stands in an id between a cursor and the rows that are left of a limit; in no cursor.
+/// Separates, in an id, a cursor from the number of rows that are left of a limit; no cursor
+/// contains it.
 pub(crate) const LEFT: char = '~';
 
-/// A format of this build: a row of `FORMATS`. Their order is that of the table.
+/// A format of this build, as the index of its row in `FORMATS`, by which formats are ordered.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Format(u8);
 
 impl Format {
-    /// JSON, which clients get that wish for nothing else.
+    /// JSON, for clients that ask for no format.
     pub const JSON: Format = Format(0);
 
-    /// All of them.
+    /// All formats.
     pub fn all() -> impl ExactSizeIterator<Item = Format> {
         (0..FORMATS.len() as u8).map(Format)
     }
 
-    /// The one with this name, which is a path's extension.
+    /// The format with this name, which is also a path's extension.
     pub fn named(name: &str) -> Option<Format> {
         Format::all().find(|format| format.name() == name)
     }
 
-    /// What it is called: `json`.
+    /// Its name: `json`.
     pub fn name(self) -> &'static str {
         FORMATS[self.index()].name
     }
@@ -151,15 +150,14 @@ impl fmt::Debug for Format {
     }
 }
 
-/// What a format is: its media type, the other names clients know it by, and how to make its
-/// encoder for some members.
+/// A format's media type, the other names that clients use for it, and its encoder.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FormatSpec {
     /// `Content-Type`, with its charset.
     pub content_type: &'static str,
     /// Media types of `Accept` that mean this format, the registered one first.
     pub accepts: &'static [&'static str],
-    /// Makes the encoder for rows of these members.
+    /// Makes the encoder for rows with these members.
     pub encoder: fn(&[Member]) -> Box<dyn Encoder>,
 }
 
@@ -213,8 +211,8 @@ pub(crate) const FORMATS: &[Kind<FormatSpec>] = &[
     },
 ];
 
-/// The format that an `Accept` header asks for (RFC 9110 §12.5.1): the acceptable one with the
-/// highest weight, the earlier one of two with the same; `None` when none is acceptable.
+/// The format that an `Accept` header asks for (RFC 9110 §12.5.1): the one with the highest weight,
+/// and of equal ones the first. `None` if none is acceptable.
 pub(crate) fn negotiate(accept: &str) -> Option<Format> {
     let ranges: Vec<(&str, u16)> = accept.split(',').filter_map(range).collect();
     if ranges.is_empty() {
@@ -227,8 +225,8 @@ pub(crate) fn negotiate(accept: &str) -> Option<Format> {
     (best > 0).then_some(format)
 }
 
-/// The weight that an `Accept` header gives to a media type, in thousandths; where there is no
-/// header, the same to each.
+/// The weight that an `Accept` header gives a media type, in thousandths; without a header, the
+/// same for all.
 pub(crate) fn weight(accept: &str, name: &str) -> u16 {
     let ranges: Vec<(&str, u16)> = accept.split(',').filter_map(range).collect();
     if ranges.is_empty() { 1000 } else { weight_of(name, &ranges) }
@@ -243,7 +241,7 @@ fn range(text: &str) -> Option<(&str, u16)> {
     Some((name, (weight * 1000.0) as u16))
 }
 
-/// The weight that the most specific matching range gives to a media type.
+/// The weight of a media type, from the most specific range that matches.
 fn weight_of(name: &str, ranges: &[(&str, u16)]) -> u16 {
     let kind = name.split('/').next().unwrap_or_default();
     let specific = |range: &str| match range.split_once('/') {

@@ -1,4 +1,4 @@
-//! One JSON object a line, each line ended by `\n`.
+//! One JSON object per line, each line ended by `\n`.
 
 use std::sync::Arc;
 

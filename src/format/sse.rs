@@ -1,7 +1,8 @@
-//! Server-sent events (WHATWG HTML §9.2): each row is an event whose id is the row's cursor, so
-//! that a client which lost its connection goes on behind the last row it got. The list ends in an
-//! event `end`; whoever comes back with its id is told that there is nothing more. A page that had
-//! no room for all rows of its limit ends in an id alone, by which the client gets the rest.
+//! Server-sent events (WHATWG HTML §9.2). Each row is an event with the row's cursor as its id, so
+//! that a client that lost its connection goes on behind the last row it got. The list ends with an
+//! event `end`; a client that comes back with its id is told that there is nothing more. A page
+//! that could not hold all rows of its limit ends with an id alone, with which the client gets the
+//! rest.
 
 use std::sync::Arc;
 
@@ -43,7 +44,7 @@ impl Encoder for Sse {
         b":\n\n"
     }
 
-    /// An id without an event: `EventSource` comes back with it by itself.
+    /// An id without an event; `EventSource` comes back with it on its own.
     fn pause(&self, cursor: &str, left: u64) -> Bytes {
         format!("id: {cursor}{LEFT}{left}\n\n", LEFT = super::LEFT).into()
     }

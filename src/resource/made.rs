@@ -1,4 +1,4 @@
-//! A resource over a table: how it is made, and made again once the table is another.
+//! Resources over tables: how one is made, and made again when its table changes.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -8,15 +8,16 @@ use crate::{
     source::{BoxFuture, Complaint, Database, Spec, discreet},
 };
 
-/// How a resource is made again, when its table is not any more what it was.
+/// Makes a resource again after its table has changed.
 pub(crate) type Remake = Arc<dyn Fn() -> BoxFuture<'static, Result<Resource>> + Send + Sync>;
 
 impl Resource {
-    /// The resource called `name` over what `spec` asks of a database. When its table changes it is
-    /// made again, of what is there then; `options` are its options, but for the fields.
+    /// The resource named `name`, from a specification for a database. When its table changes, it
+    /// is made again from the table as it is then. `options` are its options, except for the
+    /// fields.
     ///
     /// # Errors
-    /// *Everything* that is wrong with it.
+    /// *Everything* that is wrong with the specification.
     pub async fn of(
         name: &str,
         database: &Arc<dyn Database>,
@@ -45,30 +46,30 @@ impl Resource {
         Ok(resource)
     }
 
-    /// The same resource, which [`Chunkflow`](crate::Chunkflow) makes again by `remake` once a read
+    /// The same resource. [`Chunkflow`](crate::Chunkflow) makes it again by `remake` after a read
     /// has failed with [`Kind::Schema`].
     #[must_use]
     pub fn made_again_by(self, remake: Remake) -> Resource {
         Resource { remake: Some(remake), ..self }
     }
 
-    /// How it is made again.
+    /// Makes it again, if that is possible.
     pub(crate) fn remake(&self) -> Option<&Remake> {
         self.remake.as_ref()
     }
 
-    /// Takes note that a read has found another table than the one it was made of.
+    /// Notes that a read has found the table changed.
     pub(crate) fn note_outdated(&self) {
         self.outdated.store(self.remake.is_some(), Ordering::Relaxed);
     }
 
-    /// Whether it is to be made again.
+    /// Whether it must be made again.
     pub(crate) fn is_outdated(&self) -> bool {
         self.outdated.load(Ordering::Relaxed)
     }
 }
 
-/// What a resource over a table is made of.
+/// What a resource over a table is made from.
 struct Parts {
     name: String,
     database: Arc<dyn Database>,
@@ -76,7 +77,7 @@ struct Parts {
     options: ResourceOptions,
 }
 
-/// Looks at the database again, and makes the resource of what is there.
+/// Looks at the database again, and makes the resource from what is there.
 fn remade(parts: Arc<Parts>) -> BoxFuture<'static, Result<Resource>> {
     Box::pin(async move {
         let Parts { name, database, spec, options } = &*parts;

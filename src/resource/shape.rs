@@ -1,4 +1,4 @@
-//! What the configuration and a request say of a list's bytes, as bytes for its keys.
+//! What the configuration and a request determine of a list's bytes, as bytes for its keys.
 
 use crate::{
     boundary::Sizes,
@@ -30,7 +30,7 @@ pub(crate) fn written(conditions: &[Condition]) -> Vec<u8> {
     bytes.into_bytes()
 }
 
-/// What the configuration says of the bytes of a resource's rows.
+/// What the configuration determines of the bytes of a resource's rows.
 pub(super) fn shape(name: &str, source: &dyn Source, fields: &Fields, columns: &[Column], sizes: Sizes) -> Vec<u8> {
     let mut bytes = Canonical::of("shape 1");
     bytes.text(name);

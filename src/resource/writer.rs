@@ -1,10 +1,10 @@
-//! What writes the rows of a resource in one format.
+//! Writes the rows of a resource in one format.
 
 use bytes::Bytes;
 
 use crate::{coding::Coding, format::Encoder};
 
-/// A format's encoder for the rows of one resource, with the bytes that never change: as they are,
+/// A format's encoder for the rows of one resource, with the bytes that never change: uncompressed
 /// and in each coding.
 pub(crate) struct Writer {
     pub(crate) encoder: Box<dyn Encoder>,
@@ -13,7 +13,7 @@ pub(crate) struct Writer {
     coded: Vec<Frame>,
 }
 
-/// What stands before the first row of a body and between two.
+/// The bytes before the first row of a body, and between two rows.
 pub(crate) struct Frame {
     pub(crate) begin: Bytes,
     pub(crate) between: Bytes,

@@ -1,23 +1,23 @@
-//! JSON texts of a database, embedded in a list.
+//! JSON texts from a database, embedded in a list.
 //!
-//! What is embedded must be read by every client, or one value would spoil the whole list: it is
-//! valid, in UTF-8, on one line, nested no deeper than most parsers allow, and has no number that
-//! would be read as infinity. Everything else stands as text. Digits beyond a double's precision
-//! stay, and so do members of one name: parsers agree to take them.
+//! Every client must be able to read an embedded text, or one value would spoil the whole list. So
+//! it is valid, in UTF-8, on one line, nested no deeper than most parsers allow, and without a
+//! number that would be read as infinity. Any other text is written as a string. Digits beyond a
+//! double's precision stay, and so do members with the same name: parsers accept them.
 
 use std::borrow::Cow;
 
 use super::{Output, beyond_ascii, escape, plain_prefix, string};
 use crate::flaw::Flaw;
 
-/// The levels of a JSON text that is embedded. A list adds five around it: its own object and
+/// How many levels an embedded JSON text may have. A list adds five around it: its own object and
 /// array, the row's, and those of a related list.
 const LEVELS: usize = 128;
 
-/// A number with so few digits and no exponent is within a double's range.
+/// A number with at most this many digits and no exponent is within a double's range.
 const SURELY_FINITE: usize = 308;
 
-/// Appends a JSON text of the database: embedded, else as text.
+/// Appends a JSON text from the database: embedded if possible, else as a string.
 pub(crate) fn json(text: &[u8], out: &mut Output) {
     let start = out.bytes.len();
     let flaw = match valid(text, out) {
@@ -33,7 +33,7 @@ pub(crate) fn json(text: &[u8], out: &mut Output) {
     string(text, out);
 }
 
-/// The text, if it is one JSON value; with U+FFFD where it is not UTF-8.
+/// The text, if it is one JSON value. Bytes that are not UTF-8 become U+FFFD.
 fn valid<'a>(text: &'a [u8], out: &mut Output) -> Option<Cow<'a, str>> {
     let valid = |text: &str| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
     let text = String::from_utf8_lossy(text);
@@ -47,12 +47,11 @@ fn valid<'a>(text: &'a [u8], out: &mut Output) -> Option<Cow<'a, str>> {
     Some(text)
 }
 
-/// Appends a valid JSON text on one line: without white space between its tokens, with what
-/// [`string`] escapes escaped, and with half surrogate pairs, which strict clients refuse, as
-/// U+FFFD.
+/// Appends a valid JSON text on one line, without white space between its tokens. Characters that
+/// [`string`] escapes are escaped, and lone surrogates, which strict clients refuse, become U+FFFD.
 ///
 /// # Errors
-/// Why it cannot be embedded; what was appended until then is of no use.
+/// Why it cannot be embedded; the caller must drop what was appended.
 fn embed(json: &[u8], out: &mut Output) -> Result<(), Flaw> {
     let mut rest = json;
     let mut depth = 0;
@@ -95,7 +94,7 @@ fn embed(json: &[u8], out: &mut Output) -> Result<(), Flaw> {
     Ok(())
 }
 
-/// Whether a double can come near the number.
+/// Whether the number is within a double's range.
 fn is_finite(number: &[u8]) -> bool {
     if number.len() <= SURELY_FINITE && !number.iter().any(|byte| matches!(byte, b'e' | b'E')) {
         return true;
@@ -104,7 +103,7 @@ fn is_finite(number: &[u8]) -> bool {
     number.is_some_and(f64::is_finite)
 }
 
-/// Appends the string whose first quote was taken off, and gives what is behind it.
+/// Appends the rest of a string after its first quote. Returns the text behind the string.
 fn embed_string<'a>(text: &'a [u8], out: &mut Output) -> &'a [u8] {
     let mut rest = text;
     out.bytes.push(b'"');
@@ -133,7 +132,7 @@ fn embed_string<'a>(text: &'a [u8], out: &mut Output) -> &'a [u8] {
     }
 }
 
-/// Appends an escape sequence, and says how long it was.
+/// Appends an escape sequence. Returns its length.
 fn embed_escape(escaped: &[u8], out: &mut Output) -> usize {
     let length = match surrogate(escaped) {
         Some(Surrogate::Half) => {
@@ -153,8 +152,7 @@ enum Surrogate {
     Pair,
 }
 
-/// Whether an escape sequence is a surrogate, and whether its other half follows; `None` for every
-/// other escape.
+/// For a surrogate's escape sequence: whether its other half follows. `None` for any other.
 fn surrogate(escaped: &[u8]) -> Option<Surrogate> {
     let unit = |escaped: &[u8]| {
         let digits = escaped.strip_prefix(b"\\u")?.get(..4)?;
@@ -170,8 +168,8 @@ fn surrogate(escaped: &[u8]) -> Option<Surrogate> {
     }
 }
 
-/// Embeds any bytes as a JSON column's, for fuzzing: what comes of it is JSON that every client
-/// reads.
+/// Embeds any bytes as those of a JSON column, for fuzzing: the result must be JSON that every
+/// client can read.
 #[cfg(any(fuzzing, test))]
 pub(crate) fn fuzz_json(text: &[u8]) {
     let mut out = Output::default();
@@ -195,7 +193,7 @@ mod tests {
         (String::from_utf8(out.bytes).unwrap(), out.flaws)
     }
 
-    /// The flaw of a text that stands as text.
+    /// The flaw of a text that is written as a string.
     fn flaw_of(text: &str) -> Option<Flaw> {
         let (written, flaws) = shown(text.as_bytes());
         let told: Vec<Flaw> = flaws.iter().collect();
@@ -206,7 +204,7 @@ mod tests {
         told.first().copied()
     }
 
-    /// A reader that takes nothing that any client might refuse: how deep the text is.
+    /// The depth of a text, from a reader that accepts nothing that any client might refuse.
     fn strict_depth(text: &str) -> usize {
         let _: serde::de::IgnoredAny = serde_json::from_str(text).unwrap();
         let mut depth = 0;
@@ -224,7 +222,7 @@ mod tests {
             match c {
                 '0'..='9' | '-' | '+' | '.' | 'e' | 'E' => number.push(c),
                 _ => {
-                    // `e` is a letter of `true` and `false` too.
+                    // `e` also occurs in `true` and `false`.
                     if number.contains(|c: char| c.is_ascii_digit()) {
                         assert!(number.parse::<f64>().unwrap().is_finite(), "{number}");
                     }
@@ -243,7 +241,7 @@ mod tests {
         deepest
     }
 
-    /// JSON texts of every kind: as databases that check them store them, and as those that do not.
+    /// JSON texts of every kind: from databases that check them, and from others.
     fn texts() -> impl Strategy<Value = String> {
         let digits = "-?(0|[1-9][0-9]{0,400})(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,5})?";
         let string = "\"([ -!#-\\[\\]-~é\u{85}\u{2028}😀]|\\\\[\"\\\\/bfnrt]|\\\\u[0-9a-fA-F]{4}|\\\\ud[89ab][0-9a-f]{2}\\\\ud[c-f][0-9a-f]{2}){0,8}\"";
@@ -272,7 +270,7 @@ mod tests {
             for text in [&text[..], &text[..text.floor_char_boundary(cut.min(text.len()))]] {
                 let (written, flaws) = shown(text.as_bytes());
                 prop_assert!(strict_depth(&written) <= LEVELS);
-                // Read as a tree, which has a bound of its own, it is what it was.
+                // Parsed as a tree, which has its own limit on depth, it must be unchanged.
                 if flaws.is_empty() && let Ok(tree) = serde_json::from_str::<serde_json::Value>(text) {
                     prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&written).unwrap(), tree);
                 }
@@ -298,7 +296,7 @@ mod tests {
             assert_eq!(flaw_of(&nested(open, close, LEVELS + 1)), Some(Flaw::TooDeep));
             assert_eq!(flaw_of(&nested(open, close, 10_000)), Some(Flaw::TooDeep));
         }
-        // Brackets in texts are none, and levels that were left do not count.
+        // Brackets within texts do not count, nor do levels that have ended.
         assert_eq!(flaw_of(&format!("[{}1]", "[\"[[[\\\"{\"],".repeat(1_000))), None);
     }
 

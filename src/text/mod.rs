@@ -1,7 +1,8 @@
-//! Rows and values as JSON text, for every format and source that needs it.
+//! Writes rows and values as JSON, for the formats and sources that need it.
 //!
-//! Text is scanned 16 bytes at a time for what cannot stand as it is; plain ASCII is one copy.
-//! Beside what JSON demands, U+007F to U+009F, U+2028 and U+2029 are escaped: clients that split
+//! Text is scanned 16 bytes at a time for characters that must be escaped; plain ASCII is one copy.
+//! Besides those that JSON requires, U+007F to U+009F, U+2028 and U+2029 are escaped: clients that
+//! split lines by Unicode's rules would cut NDJSON there.
 //! lines by Unicode's rules would cut NDJSON there.
 
 mod json;
@@ -16,19 +17,19 @@ use crate::{
     row::{Column, Shape, Value},
 };
 
-/// Where an encoder writes: the bytes so far, and what could not be written as it was.
+/// An encoder's output: the bytes so far, and the flaws of values that could not be written as they
+/// are.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
     /// The bytes so far; an encoder only appends.
     pub(crate) bytes: Vec<u8>,
-    /// What values stand otherwise than they were; an encoder only adds, and who calls it takes
-    /// them out.
+    /// The flaws of values so far. An encoder only adds to them; its caller takes them out.
     pub(crate) flaws: Flaws,
 }
 
-/// Writes a row as a JSON object; its members' names are written once, here.
+/// Writes rows as JSON objects; holds the members' names, ready to be written.
 pub(crate) struct Objects {
-    /// What stands before each value, `{"title":` or `,"url":`, and the value's shape.
+    /// The bytes before each value, `{"title":` or `,"url":`, and the value's shape.
     members: Vec<(Vec<u8>, Shape)>,
 }
 
@@ -89,7 +90,7 @@ fn object(names: &[String], values: &[Value<'_>], out: &mut Output) {
     out.bytes.push(b'}');
 }
 
-/// Appends a single value; a list inside a list does not occur and is written as NULL.
+/// Appends a single value. A list inside a list does not occur, and would become NULL.
 pub(crate) fn scalar(value: Value<'_>, out: &mut Output) {
     match value {
         Value::Null | Value::List(_) => null(out),
@@ -126,7 +127,7 @@ pub(crate) fn scalar(value: Value<'_>, out: &mut Output) {
     }
 }
 
-/// Appends bytes in base64. They may be many, so there is no text of them on the way.
+/// Appends bytes in base64. They may be many, so the text is not built in between.
 fn base64(bytes: &[u8], out: &mut Output) {
     let from = out.bytes.len();
     let length = encoded_len(bytes.len(), true).expect("what is in memory is not that long");
@@ -138,8 +139,8 @@ fn null(out: &mut Output) {
     out.bytes.extend_from_slice(b"null");
 }
 
-/// The digits of a decimal number, where they are one of JSON; NaN and the infinities are none, and
-/// everything else that is none has no form here.
+/// The digits of a decimal number, if they are a JSON number. NaN and the infinities are not; any
+/// other text that is none counts as a value without a form here.
 pub(crate) fn decimal<'a>(digits: &'a [u8], out: &mut Output) -> Option<&'a [u8]> {
     if is_number(digits) {
         return Some(digits);
@@ -151,7 +152,7 @@ pub(crate) fn decimal<'a>(digits: &'a [u8], out: &mut Output) -> Option<&'a [u8]
     None
 }
 
-/// Whether decimal digits are a number of JSON (RFC 8259 §6) as they stand.
+/// Whether decimal digits are a JSON number (RFC 8259 §6).
 pub(crate) fn is_number(digits: &[u8]) -> bool {
     let digits = digits.strip_prefix(b"-").unwrap_or(digits);
     let (digits, exponent) = match digits.iter().position(|byte| matches!(byte, b'e' | b'E')) {
@@ -192,7 +193,7 @@ pub(crate) fn string(text: &[u8], out: &mut Output) {
     out.bytes.push(b'"');
 }
 
-/// How long the JSON string of a text is, quotes and all.
+/// The length of a text as a JSON string, with its quotes.
 pub(crate) fn string_length(text: &[u8]) -> usize {
     let mut length = "\"\"".len() + text.len();
     let mut rest = &text[plain_prefix(text)..];
@@ -210,7 +211,7 @@ pub(crate) fn string_length(text: &[u8]) -> usize {
     length
 }
 
-/// How long the escape of a byte of ASCII is.
+/// The length of an ASCII byte's escape sequence.
 fn escape_length(byte: u8) -> usize {
     match byte {
         b'"' | b'\\' | 0x08 | b'\t' | b'\n' | 0x0c | b'\r' => "\\n".len(),
@@ -218,7 +219,7 @@ fn escape_length(byte: u8) -> usize {
     }
 }
 
-/// How long a run of bytes that are all above ASCII is in a JSON string.
+/// The length, in a JSON string, of a run of bytes above ASCII.
 fn beyond_ascii_length(run: &[u8]) -> usize {
     let part_length = |part: std::str::Utf8Chunk<'_>| {
         let valid = part.valid();
@@ -232,12 +233,12 @@ fn beyond_ascii_length(run: &[u8]) -> usize {
     run.utf8_chunks().map(part_length).sum()
 }
 
-/// What JSON escapes beyond ASCII: readers of lines may take it for their end.
+/// Characters beyond ASCII that are escaped, since readers may take them for the end of a line.
 fn is_line_break(c: char) -> bool {
     matches!(c, '\u{80}'..='\u{9f}' | '\u{2028}' | '\u{2029}')
 }
 
-/// Whether there may be a character that [`is_line_break`].
+/// Whether a text may have a character that [`is_line_break`].
 fn splits_lines(text: &str) -> bool {
     text.as_bytes().windows(2).any(|pair| pair[0] == 0xc2 || pair == [0xe2, 0x80])
 }
@@ -249,7 +250,7 @@ fn is_plain(byte: u8) -> bool {
     (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\'
 }
 
-/// How many bytes at the start can stand in a JSON string as they are.
+/// How many bytes at the start can stay as they are in a JSON string.
 fn plain_prefix(text: &[u8]) -> usize {
     let (blocks, _) = text.as_chunks::<16>();
     let whole =
@@ -258,7 +259,7 @@ fn plain_prefix(text: &[u8]) -> usize {
     from + text[from..].iter().position(|&byte| !is_plain(byte)).unwrap_or(text.len() - from)
 }
 
-/// Appends a run of bytes that are all above ASCII.
+/// Appends a run of bytes above ASCII.
 fn beyond_ascii(run: &[u8], out: &mut Output) {
     for part in run.utf8_chunks() {
         let valid = part.valid();

@@ -1,5 +1,5 @@
-//! What stands in the place of `remote` in a build without OpenTelemetry: the log tells of traces,
-//! and spans are the embedding program's affair.
+//! Replaces `remote` in a build without OpenTelemetry. The log has the ids of traces; an embedding
+//! program may collect the spans.
 
 use http::HeaderMap;
 use tracing::Span;
@@ -10,7 +10,7 @@ use super::{Parent, TraceId};
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server sends them itself"))]
 pub(crate) const SENDS: bool = false;
 
-/// The id of a trace that begins here is for that program's subscriber to say.
+/// The id of a trace that begins here: the embedding program's subscriber assigns it.
 pub(super) fn begin(_span: &Span, _parent: Option<Parent>, _headers: &HeaderMap) -> Option<TraceId> {
     None
 }

@@ -1,8 +1,8 @@
-//! Traces: which trace a request belongs to, for its lines in the log, and the spans of what is
-//! done for it.
+//! Traces: the trace of each request, for its log lines, and the spans of the work for it.
 //!
-//! Spans are `tracing`'s, of target `chunkflow::trace` and level DEBUG: a program with a subscriber
-//! of its own gets them too. Where nobody wants them none is made, and what is near at hand has
+//! Spans are `tracing` spans with the target `chunkflow::trace` and level DEBUG, so a program with
+//! its own subscriber gets them too. If nobody collects spans, none are made. Chunks in memory
+//! never have one.
 //! none in any case.
 
 mod parent;
@@ -29,7 +29,7 @@ pub(crate) use self::{
     spans::{Asked, Unanswered, abandoned, chunk, compress, failed, found, get, lease, load, put, streamed, went},
 };
 
-/// What spans are told apart by from other lines.
+/// The target that distinguishes spans from log lines.
 pub(crate) const TARGET: &str = "chunkflow::trace";
 
 /// The trace of a request: its client's, or one that begins here.
@@ -39,12 +39,12 @@ pub(crate) struct Trace {
     begun: OnceLock<Traced>,
 }
 
-/// What is done for a request, as its trace has it; by default it has none. It is carried to each
-/// chunk, and so is one word.
+/// The work for a request, as a part of its trace; by default without a trace. It is carried along
+/// with each chunk, so it is one word.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Traced(Option<Arc<Part>>);
 
-/// A span, and the trace that it is part of, as far as that is known.
+/// A span and its trace, if that is known.
 #[derive(Debug)]
 struct Part {
     id: Option<TraceId>,
@@ -52,18 +52,18 @@ struct Part {
 }
 
 impl Traced {
-    /// Which trace it is.
+    /// The trace's id.
     pub(crate) fn id(&self) -> Option<TraceId> {
         self.0.as_ref()?.id
     }
 
-    /// The span that things are done within.
+    /// The span that the work is in.
     pub(crate) fn span(&self) -> &Span {
         static NONE: Span = Span::none();
         self.0.as_ref().map_or(&NONE, |part| &part.span)
     }
 
-    /// What is done within another span of the trace.
+    /// The same trace, with the work in another of its spans.
     pub(crate) fn within(&self, span: &Span) -> Traced {
         if span.is_disabled() {
             return self.clone();
@@ -73,22 +73,21 @@ impl Traced {
 }
 
 impl Trace {
-    /// `None` where the request names no trace and nobody wants spans.
+    /// `None` if the request names no trace and nobody collects spans.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Arc<Trace>> {
         let parent = Parent::of(headers);
         let wanted = parent.is_some() || spans::is_wanted();
         wanted.then(|| Arc::new(Trace { parent, begun: OnceLock::new() }))
     }
 
-    /// Which trace it is, as far as is known: one that begins here has its id once its first span
-    /// is made.
+    /// The trace's id, if known: a trace that begins here gets one with its first span.
     #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server has an access log"))]
     pub(crate) fn id(&self) -> Option<TraceId> {
         let begun = self.begun.get().and_then(Traced::id);
         begun.or(self.parent.map(|parent| parent.trace))
     }
 
-    /// Begins the span of the request, within that of its client or of the caller.
+    /// Begins the span of the request, within the client's span or the embedding program's.
     pub(crate) fn begin<B>(&self, request: &Request<B>, asked: &Asked<'_>) -> Traced {
         let begin = || {
             let span = asked.span(request);

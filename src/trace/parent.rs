@@ -1,43 +1,44 @@
-//! `traceparent` and `tracestate`: the trace that a request is part of, as its client says
+//! `traceparent` and `tracestate`: the trace that a request is part of, according to its client
 //! (<https://www.w3.org/TR/trace-context-2/>).
 //!
-//! What breaks the rules is as if it were not there: the request begins a trace of its own.
+//! A malformed field is ignored: the request then begins a trace of its own.
 
 use std::fmt;
 
 use http::HeaderMap;
 
-/// The length of a `traceparent` of version 00, and of the part that is read of any later one.
+/// The length of a `traceparent` of version 00; of later versions only as much is read.
 const LENGTH: usize = 55;
 
-/// So much of a `tracestate` is passed on, in bytes.
+/// How many bytes of a `tracestate` are passed on.
 #[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "spans alone carry it on"))]
 const STATE: usize = 512;
 
-/// Which trace something belongs to; never all zeros.
+/// A trace's id; never all zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TraceId(pub(crate) [u8; 16]);
 
 impl fmt::Display for TraceId {
-    /// As `traceparent` has it.
+    /// As in `traceparent`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
-/// The span of another program that a request was sent from.
+/// The span, in another program, that the request was sent from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "the log tells of the trace alone"))]
 pub(crate) struct Parent {
     pub(crate) trace: TraceId,
     /// Never all zeros.
     pub(crate) span: [u8; 8],
-    /// Whether that program keeps the trace (bit 1), and whether the trace's id is random (bit 2).
+    /// Whether that program records the trace (bit 1), and whether the trace's id is random (bit
+    /// 2).
     pub(crate) flags: u8,
 }
 
 impl Parent {
-    /// What a request says; `None` where it says nothing, or several things.
+    /// The parent of a request; `None` if it names none, or several.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Parent> {
         let mut fields = headers.get_all("traceparent").iter();
         let only = fields.next()?;
@@ -47,8 +48,8 @@ impl Parent {
         Parent::read(only.as_bytes())
     }
 
-    /// Reads a field: `00-TRACE-SPAN-FLAGS`. Of a version that is not known yet, what stands in
-    /// these places is read, and of the flags the first bit (§4.3).
+    /// Reads a field: `00-TRACE-SPAN-FLAGS`. Of an unknown version the same positions are read, and
+    /// only the first bit of the flags (§4.3).
     fn read(field: &[u8]) -> Option<Parent> {
         let (known, behind) = field.split_at_checked(LENGTH)?;
         let dashes = [2, 35, 52].iter().all(|at| known[*at] == b'-');
@@ -76,7 +77,7 @@ impl fmt::Display for Parent {
     }
 }
 
-/// Bytes of two digits each, in lower case.
+/// Bytes from two lower-case hexadecimal digits each.
 fn hexadecimal<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
@@ -90,8 +91,8 @@ fn hexadecimal<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// What tracing systems add for themselves, which is passed on as it is: all fields as one list, as
-/// many of its members from the left as there is room for.
+/// The entries of tracing systems, passed on unchanged: all fields as one list, with as many
+/// members from the left as there is room for.
 #[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "spans alone carry it on"))]
 pub(crate) fn state(headers: &HeaderMap) -> String {
     let fields = headers.get_all("tracestate").iter().filter_map(|field| field.to_str().ok());
@@ -110,8 +111,8 @@ pub(crate) fn state(headers: &HeaderMap) -> String {
     state
 }
 
-/// Reads any bytes as a `traceparent`, for the fuzz target: what is read, written as version 00, is
-/// read as the same again.
+/// Reads any bytes as a `traceparent`, for the fuzz target: a field that is read, and written as
+/// version 00, must be read as the same again.
 #[cfg(any(fuzzing, test))]
 pub(crate) fn fuzz_traceparent(bytes: &[u8]) {
     let Some(parent) = Parent::read(bytes) else { return };

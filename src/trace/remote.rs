@@ -1,4 +1,4 @@
-//! Spans within the trace of a request's client, in a build with OpenTelemetry.
+//! Spans within the trace of a request's client, for builds with OpenTelemetry.
 
 use std::str::FromStr;
 
@@ -16,8 +16,8 @@ use super::{Parent, TraceId, parent};
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server sends them itself"))]
 pub(crate) const SENDS: bool = true;
 
-/// Takes a new span of a request into its client's trace, unless it is within a span of the
-/// embedding program already, and starts it. Says which trace it is in.
+/// Puts a request's new span into its client's trace and starts it, unless it is within a span of
+/// the embedding program. Returns the trace's id.
 pub(super) fn begin(span: &Span, parent: Option<Parent>, headers: &HeaderMap) -> Option<TraceId> {
     if span.is_disabled() {
         return None;
@@ -28,10 +28,10 @@ pub(super) fn begin(span: &Span, parent: Option<Parent>, headers: &HeaderMap) ->
     {
         let trace = OtelTraceId::from_bytes(trace.0);
         let id = SpanId::from_bytes(id);
-        // One that is none by the rules of its parts is left behind.
+        // A malformed one is dropped.
         let state = TraceState::from_str(&parent::state(headers)).unwrap_or_default();
         let remote = SpanContext::new(trace, id, TraceFlags::new(flags), true, state);
-        // Without a layer of OpenTelemetry there is nothing to take it into.
+        // This fails without an OpenTelemetry layer, and then nothing is lost.
         let _ = span.set_parent(Context::new().with_remote_span_context(remote));
     }
 

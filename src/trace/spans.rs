@@ -1,9 +1,9 @@
-//! The spans, each with its fields: by the conventions of OpenTelemetry where those have a name for
-//! what is told (<https://opentelemetry.io/docs/specs/semconv/>).
+//! The spans and their fields, named by OpenTelemetry's conventions where those have a name
+//! (<https://opentelemetry.io/docs/specs/semconv/>).
 //!
-//! Each names what it is within, since loads belong to no task of a request's; what a request has
-//! no span for has none either. A span ends when this module says so, not when the last handle of
-//! it is gone: what it began may go on.
+//! Each span names its parent explicitly, since loads do not run in a request's task. Without a
+//! span for the request there are none for its work. This module ends a span explicitly, and not by
+//! the drop of its last handle: work that it began may go on.
 
 use std::{fmt::Display, net::IpAddr};
 
@@ -13,12 +13,12 @@ use tracing::{Level, Span, debug_span, field::Empty};
 use super::{TARGET, Traced};
 use crate::error::Error;
 
-/// Whether anybody wants spans.
+/// Whether anybody collects spans.
 pub(super) fn is_wanted() -> bool {
     tracing::span_enabled!(target: TARGET, Level::DEBUG)
 }
 
-/// A span within another, if there is one, that may fail.
+/// A span that may fail, within another if that exists.
 macro_rules! span_within {
     ($within:expr, $name:literal, $($fields:tt)*) => {
         if $within.is_disabled() {
@@ -31,18 +31,18 @@ macro_rules! span_within {
     };
 }
 
-/// What a request for a list asks, as far as its path says.
+/// A request for a list, as far as its path tells.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked<'a> {
     pub(crate) resource: &'a str,
-    /// Who asks, if that is known.
+    /// The client's address, if it is known.
     pub(crate) client: Option<IpAddr>,
-    /// The scheme and host that its links begin with, if they are known.
+    /// The scheme and host of its links, if they are known.
     pub(crate) origin: Option<&'a str>,
 }
 
 impl Asked<'_> {
-    /// The span of the request. Its query stays out: what it filters by is nobody else's affair.
+    /// The span of the request. It leaves out the query, whose filters may be private.
     pub(super) fn span<B>(&self, request: &Request<B>) -> Span {
         let Asked { resource, client, origin } = self;
         let is_secure = origin.is_some_and(|origin| origin.starts_with("https:"));
@@ -67,8 +67,7 @@ impl Asked<'_> {
     }
 }
 
-/// The span of a request for which there is no answer yet: where there never is one, its client has
-/// left.
+/// The span of a request without a response yet. If there never is one, the client has left.
 pub(crate) struct Unanswered(Span);
 
 impl Unanswered {
@@ -76,7 +75,7 @@ impl Unanswered {
         Unanswered(traced.span().clone())
     }
 
-    /// Notes the head of the answer. A stream ends the span itself, by [`streamed`].
+    /// Notes the head of the response. The span of a stream is ended by [`streamed`].
     pub(crate) fn answered(mut self, status: u16, format: Option<&str>, is_stream: bool) {
         let span = std::mem::replace(&mut self.0, Span::none());
         if span.is_disabled() {
@@ -102,7 +101,7 @@ impl Drop for Unanswered {
     }
 }
 
-/// Notes what a stream did, and ends the span of its request.
+/// Notes the outcome of a stream, and ends the span of its request.
 pub(crate) fn streamed(span: &Span, rows: u64, bytes: u64, outcome: &str, is_cut: bool) {
     if span.is_disabled() {
         return;
@@ -116,12 +115,12 @@ pub(crate) fn streamed(span: &Span, rows: u64, bytes: u64, outcome: &str, is_cut
     ended(span);
 }
 
-/// A chunk that is not near at hand, for as long as it is waited for.
+/// The wait for a chunk that is not in memory.
 pub(crate) fn chunk(within: &Span, resource: &str) -> Span {
     span_within!(within, "chunk", chunkflow.resource = resource, chunkflow.found = Empty, chunkflow.rows = Empty)
 }
 
-/// A load of a chunk, from a shared store or the source: one for all that wait for it.
+/// A load of a chunk from a shared store or the source, for all requests that wait for it.
 pub(crate) fn load(within: &Span, resource: &str, is_refresh: bool) -> Span {
     span_within!(
         within,
@@ -133,7 +132,7 @@ pub(crate) fn load(within: &Span, resource: &str, is_refresh: bool) -> Span {
     )
 }
 
-/// A chunk that is compressed, the wait for the plain one included.
+/// Compressing a chunk, including the wait for the plain chunk.
 pub(crate) fn compress(within: &Span, resource: &str, coding: &str) -> Span {
     span_within!(
         within,
@@ -145,28 +144,28 @@ pub(crate) fn compress(within: &Span, resource: &str, coding: &str) -> Span {
     )
 }
 
-/// A chunk that a shared store is asked for.
+/// A get call to a shared store.
 pub(crate) fn get(within: &Span) -> Span {
     span_within!(within, "store.get", otel.kind = "client")
 }
 
-/// A chunk that is written to a shared store.
+/// A put call to a shared store.
 pub(crate) fn put(within: &Span) -> Span {
     span_within!(within, "store.put", otel.kind = "client")
 }
 
-/// The right to load a chunk among all servers, and the wait for another that has it.
+/// Taking the lease to load a chunk, including the wait for another server that holds it.
 pub(crate) fn lease(within: &Span) -> Span {
     span_within!(within, "lease", otel.kind = "client")
 }
 
-/// The load that this task is in, for those that read for it.
+/// The span of the load that this task runs in, for reads of a source.
 #[cfg_attr(not(feature = "sql"), allow(dead_code, reason = "only databases have spans of their own"))]
 pub(crate) fn current() -> Span {
     if is_wanted() { Span::current() } else { Span::none() }
 }
 
-/// One read of a database. Its text has parameters in place of values.
+/// One read of a database. The query's text has parameters in place of values.
 #[cfg_attr(not(feature = "sql"), allow(dead_code, reason = "only databases have spans of their own"))]
 pub(crate) fn sql(
     within: &Span,
@@ -190,7 +189,8 @@ pub(crate) fn sql(
     )
 }
 
-/// Notes how a read went, and ends its span. Why it failed its load says.
+/// Notes whether a read succeeded, and ends its span. The span of its load has the reason of a
+/// failure.
 #[cfg_attr(not(feature = "sql"), allow(dead_code, reason = "only databases have spans of their own"))]
 pub(crate) fn read(span: &Span, is_done: bool) {
     if !is_done {
@@ -199,13 +199,14 @@ pub(crate) fn read(span: &Span, is_done: bool) {
     ended(span);
 }
 
-/// Notes where a chunk was found, and its rows.
+/// Notes where a chunk was found, and how many rows it has.
 pub(crate) fn found(span: &Span, found: &str, rows: u32) {
     span.record("chunkflow.found", found);
     span.record("chunkflow.rows", rows);
 }
 
-/// Notes that what a span stands for failed, and how. What an error says stays out: the log has it.
+/// Notes that a span's work failed, and the kind of the error. The error's message is only in the
+/// log.
 pub(crate) fn failed(span: &Span, kind: impl Display) {
     if !span.is_disabled() {
         span.record("otel.status_code", "ERROR");
@@ -213,7 +214,7 @@ pub(crate) fn failed(span: &Span, kind: impl Display) {
     }
 }
 
-/// Notes how something went, and ends it.
+/// Notes the outcome of a span's work, and ends the span.
 pub(crate) fn went<T>(span: &Span, outcome: Result<&T, &Error>) {
     if let Err(error) = outcome {
         failed(span, format_args!("{:?}", error.kind()));
@@ -221,14 +222,14 @@ pub(crate) fn went<T>(span: &Span, outcome: Result<&T, &Error>) {
     ended(span);
 }
 
-/// Notes that nobody waited for something any more, and ends it.
+/// Notes that nobody waits for a span's work any more, and ends the span.
 pub(crate) fn abandoned(span: &Span) {
     span.record("chunkflow.found", "abandoned");
     ended(span);
 }
 
-/// Ends what a span stands for now, though others may still hold it, or what it began goes on.
+/// Ends a span now, though others may still hold it, or work that it began goes on.
 fn ended(span: &Span) {
-    // That it was left is what tells its end.
+    // A subscriber takes the last exit as the span's end.
     span.in_scope(|| ());
 }
