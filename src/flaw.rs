@@ -3,7 +3,6 @@
 //! One rule holds for every value without a form in a list: the row is not lost and the list is not
 //! broken. The value becomes text or NULL and is counted, and the log warns once for each field
 //! with such values.
-//! one warning.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -5,7 +5,6 @@
 //! chunks opens the database, and the resource is then made again from the database's own
 //! catalogue. Only databases to which the operator gave a name (`identity`) have definitions here,
 //! since two deployments may use the same URL.
-//! one URL.
 
 use std::{
     collections::HashMap,

@@ -80,8 +80,9 @@ impl Chunk {
         out.freeze()
     }
 
-    /// Reads a stored form. `None` if there is a secret and none of its keys made the tag, as while
-    /// servers get a new secret. The body is a slice of `bytes`, not a copy.
+    /// Reads a stored form. `None` if there is a secret and none of its keys made the tag, for
+    /// instance while servers are being given a new secret. The body is a slice of `bytes`, not a
+    /// copy.
     ///
     /// # Errors
     /// [`Kind::Data`] when it was cut, altered, is of another version, or is not the chunk of

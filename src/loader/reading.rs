@@ -114,7 +114,7 @@ impl Reads {
         self.lists.get(key)?.iter().filter(fits).find_map(reader)
     }
 
-    /// Keeps the rows of a read that is over, in place of the list's last, within the bounds.
+    /// Keeps the rows of a read that is over, in place of the list's last read, within the bounds.
     fn keep(&mut self, key: ReadKey, read: Arc<Read>, bytes: usize) {
         let before = self.over.iter().position(|(other, ..)| *other == key);
         if let Some(before) = before.and_then(|at| self.over.remove(at)) {

@@ -16,7 +16,7 @@ pub(super) fn expose(to: &mut Exposition) {
     to.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
 
     let stat = read("self/stat");
-    // The name is in parentheses and may hold anything, so the fields after it are read.
+    // Reads the fields after the name, which is in parentheses and may hold anything.
     let fields: Vec<&str> = stat.rsplit_once(')').map_or(vec![], |(_, rest)| rest.split_whitespace().collect());
     // By their numbers in proc(5); the first field after the name is number 3.
     let field = |number: usize| fields.get(number - 3).and_then(|text| f64::from_str(text).ok());

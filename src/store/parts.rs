@@ -33,7 +33,7 @@ pub struct Generation(pub u64);
 /// Every future may be dropped before it is done. The store is then as it was before the call, or
 /// as after it.
 pub trait Chunks: Send + Sync + 'static {
-    /// The chunk.
+    /// The chunk under this key.
     ///
     /// Cancel safe: it changes nothing that the caller could see.
     ///

@@ -107,7 +107,6 @@ impl Page {
     ///
     /// A chunk that was cut knows it. A chunk whose last row is also the page's last may end only
     /// because its read did. Then the first chunk of the next page tells.
-    /// read ended: then the first chunk of the page behind it tells.
     pub(super) fn unsure(&self, list: &Arc<List>, next: &Cursor) -> Option<Place> {
         let unsure = self.left() == 0 && !self.cut;
         unsure.then(|| Page::new(self.limit, self.demand.clone()).place(list, next.clone()))

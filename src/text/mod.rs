@@ -3,7 +3,6 @@
 //! Text is scanned 16 bytes at a time for characters that must be escaped; plain ASCII is one copy.
 //! Besides those that JSON requires, U+007F to U+009F, U+2028 and U+2029 are escaped: clients that
 //! split lines by Unicode's rules would cut NDJSON there.
-//! lines by Unicode's rules would cut NDJSON there.
 
 mod json;
 

@@ -3,7 +3,6 @@
 //! Spans are `tracing` spans with the target `chunkflow::trace` and level DEBUG, so a program with
 //! its own subscriber gets them too. If nobody collects spans, none are made. Chunks in memory
 //! never have one.
-//! none in any case.
 
 mod parent;
 #[cfg(not(feature = "otlp"))]

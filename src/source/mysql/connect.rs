@@ -365,7 +365,6 @@ fn tls(mode: Mode, root: Option<&str>) -> Result<Option<SslOpts>> {
         }
         // Version 0.37.1 checks the name all the same
         // (https://github.com/blackbeam/mysql_async/issues/404); later versions do not.
-        // https://github.com/blackbeam/mysql_async/issues/404, mended behind it.
         Mode::VerifyCa => true,
         Mode::VerifyIdentity => false,
     };

@@ -4,7 +4,6 @@
 //! statements only, so that a pooler may give each transaction another connection. Requests that
 //! need no answer of an earlier one are sent without waiting: a list without relations takes one
 //! round trip, one with relations two.
-//! round trip, one with relations two.
 
 use std::{
     pin::{Pin, pin},

@@ -92,8 +92,8 @@ impl<'a> RunReader<'a> {
         &self.after
     }
 
-    /// At most this many rows. One more than the limit if the key is unproven: the first row that
-    /// is not handed on must not have the key of the last that is.
+    /// At most this many rows. If the key is unproven, one more than the limit, to check that the
+    /// first row left out has another key than the last row handed on.
     fn most(&self) -> usize {
         self.query.limit as usize + usize::from(self.plan.unproven)
     }

@@ -110,8 +110,8 @@ struct Live {
     ended: AtomicBool,
 }
 
-/// A connection that is being made or is there. It is made to the end though no call waits any
-/// more: it may take long to pass over machines that do not answer.
+/// A connection that is being made or is there. It is completed even if no call waits any more,
+/// since it may take long to pass over machines that do not answer.
 type Attempt = Shared<BoxFuture<'static, Result<Arc<Live>>>>;
 
 /// One of the connections of a link.

@@ -2,6 +2,8 @@
 //!
 //! `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `redis+unix:///PATH[?db=DB]`,
 //! `redis+cluster://[USER:PASSWORD@]HOST:PORT,HOST:PORT`,
+//! `redis+sentinel://[USER:PASSWORD@]HOST:PORT,HOST:PORT/NAME[/DB][?sentinel_username=…&sentinel_password=…]`.
+//!
 //! `rediss` in place of `redis` means TLS. Certificates are checked against the system's roots (or
 //! `SSL_CERT_FILE`), or against those that the options name.
 
