@@ -402,8 +402,8 @@ impl Config {
         Ok(database)
     }
 
-    /// Opens every database and makes every resource, as far as possible. For a check, adds what
-    /// would be slow to what is wrong.
+    /// Opens every database and makes every resource, as far as possible. A check also adds what
+    /// would be slow to `wrong`.
     async fn open_resources(
         &self,
         wrong: &mut Vec<Located>,

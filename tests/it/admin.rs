@@ -1,4 +1,4 @@
-//! The operator's listener: who may ask it.
+//! The operator's listener: which requests it accepts.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -15,14 +15,14 @@ const TOKEN: &str = "s3cret";
 
 /// Header fields.
 type Fields = Vec<(&'static str, String)>;
-/// Whom to tell what came of a reload.
+/// Where the outcome of a reload is sent.
 type Asked = tokio::sync::oneshot::Sender<Result<String, String>>;
 
 /// A list, and the operator's listener beside it.
 struct Operated {
     server: Running,
     admin: SocketAddr,
-    /// Whoever asked for a reload.
+    /// Requests for a reload.
     reloads: tokio::sync::mpsc::Receiver<Asked>,
 }
 
@@ -50,20 +50,20 @@ impl Operated {
         client.read_reply(method).status
     }
 
-    /// Whether the list's chunks are as they were, and nobody asked for a reload.
+    /// Whether the list's chunks are still there and no reload was asked for.
     fn is_untouched(&mut self) -> bool {
         self.server.get("/list").header("cache-status").contains("hit") && self.reloads.try_recv().is_err()
     }
 }
 
-/// Hosts that lead here by no trick, at every port.
+/// Hosts that really lead here, with every port.
 fn own_hosts(admin: SocketAddr) -> Vec<String> {
     let names = ["localhost", "LocalHost", "127.0.0.1", "127.8.7.6", "[::1]", "[::ffff:127.0.0.1]"];
     let ports = [String::new(), ":80".to_owned(), ":1".to_owned(), format!(":{}", admin.port())];
     names.iter().flat_map(|name| ports.iter().map(move |port| format!("{name}{port}"))).collect()
 }
 
-/// Hosts by which a page of somebody else may come.
+/// Hosts under which a foreign page may reach this listener.
 fn other_hosts(admin: SocketAddr) -> Vec<String> {
     let names = [
         "evil.example",
@@ -89,7 +89,7 @@ fn other_hosts(admin: SocketAddr) -> Vec<String> {
     names.iter().flat_map(|name| [(*name).to_owned(), format!("{name}{port}")]).collect()
 }
 
-/// What browsers say of a page that is not this listener's own.
+/// A browser's header fields for a page that is not this listener's own.
 fn foreign(admin: SocketAddr) -> Vec<Fields> {
     let port = admin.port();
     let origins = [
@@ -108,7 +108,7 @@ fn foreign(admin: SocketAddr) -> Vec<Fields> {
     let mut all: Vec<Fields> = vec![];
     all.extend(origins.iter().map(|origin| vec![("origin", origin.clone())]));
     all.extend(sites.iter().map(|site| vec![("sec-fetch-site", (*site).to_owned())]));
-    // The right one does not excuse the wrong one.
+    // One right field does not excuse a wrong one.
     let own = format!("http://127.0.0.1:{port}");
     all.push(vec![("origin", own.clone()), ("sec-fetch-site", "cross-site".to_owned())]);
     all.push(vec![("origin", "null".to_owned()), ("sec-fetch-site", "same-origin".to_owned())]);
@@ -152,7 +152,7 @@ fn without_a_token_only_this_machines_names_are_answered_to() {
         "HTTP/1.0 need not name one, and no browser speaks it"
     );
 
-    // What proxies say is said by nobody here.
+    // No proxy is trusted here, so forwarded fields do not count.
     let headers = [("host", "evil.example"), ("x-forwarded-host", "localhost"), ("forwarded", "host=localhost")];
     assert_eq!(operated.ask("GET", "/metrics", "HTTP/1.1", &headers), 400);
     assert!(operated.is_untouched());
@@ -189,7 +189,7 @@ fn no_page_of_another_site_is_answered_with_a_token_or_without() {
         assert_eq!(operated.ask("OPTIONS", "/purge/list", "HTTP/1.1", &preflight), 403);
         assert!(operated.is_untouched());
 
-        // Whom a page of this listener asks for, and programs, which say nothing of it.
+        // Requests of this listener's own page, and of programs, which state no origin.
         let origin = format!("http://{own}");
         for headers in
             [&[][..], &[("sec-fetch-site", "none")], &[("sec-fetch-site", "same-origin"), ("origin", &*origin)]]
@@ -241,7 +241,8 @@ fn what_needs_a_token_is_judged_by_the_address_that_the_socket_is_bound_to() {
         for empty in ["", " ", "\t"] {
             assert!(bind(beyond, Some(empty)).err().unwrap().to_string().contains("is empty"), "{beyond}");
         }
-        // Bound there, it needs the token that it has, whatever address a new configuration names.
+        // The listener is bound beyond loopback, so it needs its token, even if a new configuration
+        // names another address.
         let bound = bind(beyond, Some(TOKEN)).unwrap();
         for named in ["127.0.0.1:1", "[::1]:1", beyond] {
             let prepare = |token: Option<&str>| {
@@ -255,7 +256,7 @@ fn what_needs_a_token_is_judged_by_the_address_that_the_socket_is_bound_to() {
     }
 }
 
-/// A page of somebody else that tries all that a page may do unasked, and then says so.
+/// A foreign page that tries everything a page may do unasked, and reports at the end.
 fn attack(admin: SocketAddr) -> String {
     format!(
         r#"<!doctype html><meta charset="utf-8"><title>a page of somebody else</title><body><script type="module">
@@ -285,7 +286,7 @@ await fetch("/done?" + encodeURIComponent(read));
     )
 }
 
-/// Serves a page on loopback at a port, 0 for any, and tells what is asked for under `/done`.
+/// Serves a page on loopback at `port` (0: any). Receives what is requested under `/done`.
 pub fn somebody_else(page: String, port: u16) -> (u16, Receiver<String>) {
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -311,7 +312,7 @@ pub fn somebody_else(page: String, port: u16) -> (u16, Receiver<String>) {
 }
 
 pub fn chromium(folder: &std::path::Path) -> Command {
-    // It ends by itself, should nobody be here to see to that.
+    // `timeout` ends it if this test dies.
     let mut command = Command::new("timeout");
     command.args([
         "60",
@@ -340,7 +341,7 @@ fn a_page_in_a_browser_on_this_machine_can_neither_purge_nor_reload_nor_read() {
     assert!(read.is_ok_and(|read| read.starts_with(' ')), "the page came to its end and read nothing");
     assert!(operated.is_untouched(), "nothing was purged, and no reload asked for");
 
-    // A name of somebody else that leads here, as after a rebinding, and this machine's own.
+    // A foreign name that leads here, as after DNS rebinding, and this machine's own.
     let dump = |host: &str| {
         let url = format!("http://{host}:{}/healthz", operated.admin.port());
         let output = chromium(folder.path()).args(["--dump-dom", &url]).output().unwrap();

@@ -1,5 +1,4 @@
-//! Bounds on what one client may have and do: connections, streams, requests, and how slowly it may
-//! take.
+//! Bounds on one client: its connections, its streams, its requests, and how slowly it may read.
 
 use std::{
     io::{Read, Write},
@@ -62,14 +61,14 @@ fn streams_count_for_the_address_that_a_trusted_proxy_names() {
     assert_eq!(open("192.0.2.1").read_reply("GET").status, 429);
     let _other = open("192.0.2.2");
     until("another address has its own", || server.chunkflow.metrics().joined() == 2);
-    // Without trust the header is nothing; over HTTP/2 too.
+    // The header does not count if the proxy is not trusted; over HTTP/2 neither.
     let server = serve(&source, config);
     let mut client = Frames::connect(server.address, &[]);
     for stream in [1, 3, 5] {
         client.send(&get(stream, "/numbers"));
     }
 
-    // Each has a task of its own, so any of them may come too late.
+    // Each stream has its own task, so any of them may be refused.
     assert_eq!(client.next_of(&[HEADERS]).unwrap().status(), 429);
 }
 
@@ -91,11 +90,11 @@ fn requests_beyond_the_rate_get_429_and_others_and_probes_do_not() {
     assert_eq!(status("192.0.2.1", "/"), 429);
     assert_eq!((status("192.0.2.1", "/healthz"), status("192.0.2.1", "/readyz")), (200, 200));
     assert_eq!(status("192.0.2.2", "/numbers"), 200);
-    // One client has a whole network of 64 bits.
+    // One client has a whole IPv6 network of 64 bits.
     let asked: Vec<u16> = (0..4).map(|at| status(&format!("2001:db8::{at}"), "/numbers")).collect();
     assert_eq!(asked, [200, 200, 200, 429]);
     assert_eq!(status("2001:db8:0:1::1", "/numbers"), 200);
-    // A proxy that names nobody, or nobody that can be told, stands for its clients itself.
+    // A proxy that names no client, or none that can be read, counts as the client.
     let nobody = ["", "unknown", "_hidden", "\"1.1.1.1, for=192.0.2.9"];
     let asked: Vec<u16> = nobody.iter().map(|address| status(address, "/numbers")).collect();
     assert_eq!(asked, [200, 200, 200, 429]);
@@ -106,7 +105,7 @@ fn requests_beyond_the_rate_get_429_and_others_and_probes_do_not() {
 fn a_client_that_takes_less_than_the_minimum_all_the_time_is_cut() {
     let stall = Duration::from_secs(1);
     let pause = Duration::from_millis(50);
-    // Far more than the client below takes.
+    // Far more bytes than the client below reads.
     let config = ServerConfig::default().with(|server| {
         server.stall_timeout = stall;
         server.minimum_rate = 16 << 20;
@@ -195,7 +194,7 @@ fn targets_and_heads_and_bodies_beyond_all_measure_are_refused_unread() {
     let fields: Vec<String> = (0..200).map(|at| format!("x-{at}")).collect();
     let fields: Vec<(&str, &str)> = fields.iter().map(|name| (&**name, "y")).collect();
     assert_eq!(ask(server.address, "GET", "/numbers", &fields).status, 431);
-    // A body of a terabyte is not waited for.
+    // The server does not wait for a body of a terabyte.
     let mut client = Client::connect(server.address);
     client.stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
     client.send("POST", "/numbers", "HTTP/1.1", &[("host", "localhost"), ("content-length", "1000000000000")]);
@@ -237,12 +236,12 @@ fn without_files_for_all_connections_there_are_fewer_and_the_rest_is_told_so() {
         command.current_dir(folder.path()).env("XDG_CACHE_HOME", folder.path()).stdin(std::process::Stdio::null());
         let mut server = Process::spawn(&mut command);
 
-        // More than there are files: nobody is left without an answer or an end.
+        // More connections than files: each still gets an answer or an end.
         let mut all: Vec<Client> = (0..files + 20).map(|_| Client::connect(server.address)).collect();
         let mut served = 0;
         for (n, client) in all.iter_mut().enumerate() {
             let request = format!("GET /tricks?limit={} HTTP/1.1\r\nhost: localhost\r\n\r\n", n % 50 + 1);
-            // One for which there is no room may be gone by now.
+            // A connection that was refused may be closed by now.
             let _ = client.stream.write_all(request.as_bytes());
             served += usize::from(client.wait_for("HTTP/1.1 200"));
         }

@@ -1,4 +1,4 @@
-//! A client that sees every byte, and when it comes.
+//! A client that sees every byte, and when it arrives.
 
 use std::{
     collections::BTreeMap,
@@ -8,13 +8,13 @@ use std::{
 
 use crate::support::{Running, STUCK};
 
-/// A response, as far as it came.
+/// A response, as far as it arrived.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
-    /// Whether the body ended as HTTP says it must.
+    /// Whether the body ended as HTTP requires.
     pub whole: bool,
     /// Whether the connection ended with a reset.
     pub reset: bool,
@@ -95,12 +95,12 @@ impl Client {
         Client::over(TcpStream::connect(address).unwrap())
     }
 
-    /// A client whose kernel takes few bytes for it.
+    /// A client with a small receive buffer.
     pub fn with_buffer(address: SocketAddr, bytes: usize) -> Client {
         let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(bytes).unwrap();
-        // As on a network: loopback's segments of 64 KiB would go only when there is room for a
-        // whole one.
+        // As on a network: a segment of loopback has 64 KiB, and would be sent only when the buffer
+        // has room for all of it.
         socket.set_tcp_mss(1448).unwrap();
         socket.connect(&address.into()).unwrap();
         Client::over(socket.into())
@@ -139,7 +139,7 @@ impl Client {
         }
     }
 
-    /// Waits until `text` has arrived, wherever it stands; false if the connection ended first.
+    /// Waits until `text` has arrived, at any position; false if the connection ended first.
     pub fn wait_for(&mut self, text: &str) -> bool {
         loop {
             if self.pending.windows(text.len()).any(|window| window == text.as_bytes()) {
@@ -151,8 +151,8 @@ impl Client {
         }
     }
 
-    /// Waits until what has come of a chunked body passes; false if the connection ended first.
-    /// Takes nothing.
+    /// Waits until the arrived part of a chunked body passes; false if the connection ended first.
+    /// Consumes nothing.
     pub fn wait_for_body(&mut self, passes: impl Fn(&[u8]) -> bool) -> bool {
         loop {
             let head = self.pending.windows(4).position(|window| window == b"\r\n\r\n");
@@ -165,7 +165,7 @@ impl Client {
         }
     }
 
-    /// Everything that came, to the end of the connection.
+    /// Everything that arrives up to the end of the connection.
     pub fn read_to_end(&mut self) -> (Vec<u8>, bool) {
         while self.fill() {}
         (std::mem::take(&mut self.pending), self.reset)
@@ -236,7 +236,7 @@ impl Client {
     }
 }
 
-/// The data of a chunked body, as far as it came.
+/// The data of a chunked body, as far as it arrived.
 fn chunks_of(mut bytes: &[u8]) -> Vec<u8> {
     let mut body = vec![];
     while let Some(at) = bytes.windows(2).position(|window| window == b"\r\n") {

@@ -1,6 +1,6 @@
-//! Real clients, each a small program in `tests/clients` that answers requests of its input (see
-//! `tests/clients/verdict.py`). To add one: such a program, its row here, and its Debian package in
-//! `./test`.
+//! Real clients. Each is a small program in `tests/clients` that makes the requests given on its
+//! input (see `tests/clients/verdict.py`). To add one, write such a program, add its row here, and
+//! its Debian package to `./test`.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -21,7 +21,7 @@ use crate::{
 
 const ENCODINGS: [&str; 3] = ["identity", "gzip", "br"];
 
-/// The programs, and the encodings that can be asked of them.
+/// The programs, and the encodings that each can ask for.
 const CLIENTS: [(&str, &[&str]); 9] = [
     ("curl", &ENCODINGS),
     ("requests", &ENCODINGS),
@@ -31,13 +31,13 @@ const CLIENTS: [(&str, &[&str]); 9] = [
     ("node-http", &ENCODINGS),
     ("go", &["identity", "gzip"]),
     ("java", &["identity", "gzip"]),
-    // A browser says itself what it takes.
+    // A browser chooses its encodings itself.
     ("chromium", &["gzip"]),
 ];
 
 const ROWS: u64 = 5_000;
 
-/// A running client. It ends when this is dropped, as its input does then.
+/// A running client. Dropping it closes its input, and the client then ends.
 struct Client {
     name: &'static str,
     requests: Option<ChildStdin>,
@@ -48,7 +48,7 @@ struct Client {
 impl Drop for Client {
     fn drop(&mut self) {
         self.requests = None;
-        // In a test that failed it may wait for a server that this would keep from ending.
+        // In a failed test the client may wait for a server that this wait would keep alive.
         if !std::thread::panicking() {
             let _ = self.child.wait();
         }
@@ -99,7 +99,7 @@ impl Client {
     }
 }
 
-/// What a client says of the whole list.
+/// A client's verdict on the whole list.
 fn whole(encoding: &str) -> Value {
     let encoding = Some(encoding).filter(|encoding| *encoding != "identity");
     serde_json::json!({ "rows": ROWS, "sum": ROWS * (ROWS + 1) / 2, "encoding": encoding, "error": null })
@@ -163,7 +163,7 @@ fn go_java_and_chromium_speak_http2_over_tls_and_see_a_reset() {
     for (name, encodings, reset) in [
         ("go", &["identity", "gzip"][..], "stream error: stream ID "),
         ("java", &["identity", "gzip"], "RST_STREAM"),
-        // It tells no more to a page; that it spoke HTTP/2 its program sees to.
+        // A page learns no more than this; its program checks that it spoke HTTP/2.
         ("chromium", &["gzip"], "Failed to fetch"),
     ] {
         let folder = tempfile::TempDir::new().unwrap();
@@ -181,7 +181,7 @@ fn go_java_and_chromium_speak_http2_over_tls_and_see_a_reset() {
             client.ask_for(&url, "whole", encoding);
             let verdict = client.verdict();
             assert_eq!(verdict["rows"], Value::Null, "{name}: the list was cut");
-            // Which is how a cut looks over HTTP/2 only.
+            // Only over HTTP/2 does a cut look like this.
             assert!(verdict["error"].as_str().is_some_and(|error| error.contains(reset)), "{name}: {verdict}");
         }
     }
@@ -201,7 +201,7 @@ fn a_browser_goes_on_by_itself_with_events_that_were_cut_and_has_each_row_once()
     assert_eq!((&verdict["rows"], &verdict["sum"]), (&ROWS.into(), &(ROWS * (ROWS + 1) / 2).into()), "{verdict}");
 }
 
-/// What a browser that listens for events has in the end, however often it had to come back.
+/// The events that a browser has in the end, over all its reconnects.
 fn heard(client: &mut Client) -> Value {
     loop {
         let line = client.line();

@@ -44,7 +44,7 @@ fn an_export_is_what_the_server_streams_in_every_format() {
 fn a_broken_export_leaves_no_file_and_keeps_the_old_one() {
     let file = numbered(50_000);
     let folder = file.folder.path();
-    // A key that comes twice, far behind the first chunk.
+    // A key that occurs twice, far behind the first chunk.
     let sql = "CREATE VIEW bad AS SELECT CASE id WHEN 45000 THEN 44999 ELSE id END AS id, name FROM item";
     file.open().execute_batch(sql).unwrap();
     std::fs::write(folder.join("chunkflow.toml"), file.config("table = \"bad\"\nkey = [\"id\"]")).unwrap();
@@ -98,7 +98,7 @@ fn an_export_never_shows_a_file_to_those_who_could_not_read_the_one_it_replaces(
     std::fs::write(folder.join("chunkflow.toml"), file.config("table = \"item\"")).unwrap();
     let list = folder.join("list.json");
     let export = || binary(&["export", "list", "--output", "list.json"], folder);
-    // By the umask where there is none.
+    // A new file has the mode of the umask.
     assert!(
         std::process::Command::new("sh")
             .args(["-c", "umask 027; exec \"$0\" export list --output list.json"])
@@ -126,7 +126,7 @@ fn an_export_never_shows_a_file_to_those_who_could_not_read_the_one_it_replaces(
         }
     }
 
-    // From its first byte on: the part file is never open to more than the file that it replaces.
+    // From its first byte on, the partial file is never more open than the file that it replaces.
     std::fs::set_permissions(&list, std::fs::Permissions::from_mode(0o600)).unwrap();
     let mut child = export().spawn().unwrap();
     let mut seen = 0;
@@ -172,7 +172,8 @@ fn the_access_log_names_the_client_as_trusted_proxies_do_and_as_nobody_else_does
         let mut server = Process::serve(&["serve", "--log", "info"], folder);
         let reply = crate::support::ask(server.address, "GET", "/list", &[("x-forwarded-for", named)]);
         assert_eq!(reply.status, 200);
-        // A line is written once the answer has ended for the server: the next one waits for that.
+        // The log line is written when the server has ended the response; the next request waits
+        // for that.
         crate::support::ask(server.address, "GET", "/healthz", &[]);
         let log = server.kill().join("\n");
         let line = log.lines().find(|line| line.contains("uri=/list")).unwrap_or_else(|| panic!("{log}"));
@@ -227,7 +228,7 @@ fn sigterm_lets_a_stream_end_and_a_second_one_does_not() {
         until("no new connection is taken", || std::net::TcpStream::connect(server.address).is_err());
         if second {
             term();
-            // What is in the sockets may still be read; the end never comes.
+            // Bytes in the sockets may still be read, but the end never comes.
             assert!(!client.read_reply("GET").whole);
         } else {
             assert!(client.read_reply("GET").whole);
@@ -274,7 +275,7 @@ fn a_client_cannot_fill_the_log() {
     let folder = TempDir::new().unwrap();
     let mut server = Process::serve(&["demo"], folder.path());
     let mut client = Frames::connect(server.address, &[]);
-    // Answers to pings that were never sent.
+    // Acknowledgements of pings that were never sent.
     client.send(&frame(PING, 1, 0, b"nonsense").repeat(200));
     assert!(client.lives());
     let lines = server.kill().len();

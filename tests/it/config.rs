@@ -1,4 +1,4 @@
-//! Every complaint about a configuration has its place and a remedy, and all of them come at once.
+//! Every complaint about a configuration has its place and a remedy, and all are reported at once.
 
 use crate::support::{File, binary, checked, numbered, parse};
 
@@ -204,8 +204,8 @@ fn the_example_configuration_is_right_and_shows_the_defaults() {
     };
 
     let as_it_is = shown(text);
-    // What is commented out shows its default, but where it says another, or stands for a column of
-    // somebody's.
+    // A commented line shows the default, unless it says that it shows another value, or stands for
+    // a user's column.
     let (text, _) = text.split_once("# [admin]").unwrap();
     let others = ["main", "key", "public_url", "author", "comments", "place", "price", "status", "image"];
     let defaults = text.lines().filter_map(|line| {

@@ -1,5 +1,5 @@
-//! HTTP/2 as RFC 9113 and RFC 7541 have it: what comes of each mistake that a client can make, and
-//! of what only looks like one.
+//! HTTP/2 according to RFC 9113 and RFC 7541: the result of each mistake that a client can make,
+//! and of what only looks like a mistake.
 
 use std::time::Duration;
 
@@ -11,12 +11,11 @@ use crate::{
     support::{Numbers, Running, numbers_app, serve_numbers, until},
 };
 
-/// A section of a standard and what it demands, frames after a right beginning, and the codes that
-/// may come, of the connection or of the stream; none where nothing is wrong.
+/// A section of a standard and its requirement; the frames to send after a correct beginning; and
+/// the error codes that are allowed, of the connection or the stream. No codes: nothing is wrong.
 type Case = (&'static str, Vec<u8>, &'static [u32]);
 
-/// Sends each of the cases over a connection of its own, behind a request that was answered if
-/// there is one.
+/// Sends each case over its own connection, after an answered request if there is one.
 fn check(answered: Option<&str>, cases: Vec<Case>) {
     let source = Numbers::held_back(50, 1);
     let server = serve_numbers(&source);
@@ -29,7 +28,7 @@ fn check(answered: Option<&str>, cases: Vec<Case>) {
         }
         let ping = frame(PING, 0, 0, b"are you?");
         client.send(&[&bytes[..], &ping].concat());
-        // An answer to a ping may overtake the reset of a stream; the next one does not.
+        // A ping's answer may overtake the reset of a stream; the answer to the next ping does not.
         let mut pings = 1;
         let answer = loop {
             match client.next() {
@@ -38,13 +37,13 @@ fn check(answered: Option<&str>, cases: Vec<Case>) {
                     3 => break vec![],
                     _ => pings += u32::from(client.send(&ping)),
                 },
-                // A request that is wrong in itself may be answered so.
+                // A malformed request may be answered with 400 instead.
                 Some(frame) if frame.kind == HEADERS && frame.status() == 400 => break vec![PROTOCOL_ERROR],
                 Some(_) => {}
                 None => break vec![u32::MAX],
             }
         };
-        // The general code will do where the standard has one of its own.
+        // The general code is allowed where the standard names a special one.
         let right = |code: &u32| *code == PROTOCOL_ERROR || codes.contains(code);
         if codes.is_empty() != answer.is_empty() || !answer.iter().all(right) {
             wrong.push((what, answer));
@@ -156,7 +155,7 @@ fn mistakes_in_frames_end_what_the_standard_says() {
     check(None, cases);
 }
 
-/// RFC 9113, of frames that are right by themselves.
+/// RFC 9113, for frames that are valid on their own.
 #[test]
 fn frames_in_a_wrong_order_end_what_the_standard_says() {
     let after = |first: &[u8], then: &[u8]| [first, then].concat();
@@ -217,7 +216,7 @@ fn frames_in_a_wrong_order_end_what_the_standard_says() {
     );
 }
 
-/// RFC 7541, of what stands behind a head that is right, or before it.
+/// RFC 7541, for what follows a correct head, or comes before it.
 #[test]
 fn heads_that_cannot_be_unpacked_end_the_connection() {
     let block = |before: &[u8], behind: &[u8]| {
@@ -243,8 +242,8 @@ fn heads_that_cannot_be_unpacked_end_the_connection() {
     );
 }
 
-/// RFC 9113 §8.1.1: what only the end of a request shows. Its list is warm, and could be sent
-/// before that.
+/// RFC 9113 §8.1.1: an error that only the end of a request shows. The list is warm and could be
+/// sent before that.
 #[test]
 fn a_request_that_shows_at_its_end_that_it_is_malformed_is_reset_and_not_answered() {
     let server = serve_numbers(&Numbers::new(50, 1));

@@ -1,4 +1,4 @@
-//! Cursors in the hands of clients: what they show, where they are taken, and where not.
+//! Cursors that clients hold: what they show, and where they are accepted.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -23,7 +23,7 @@ fn with_secret(config: &str, secret: &str) -> String {
     if secret.is_empty() { config.to_owned() } else { format!("[server]\nsecret = {secret}\n\n{config}") }
 }
 
-/// Forty people in the order of a number that rows do not show.
+/// Forty people, ordered by a number that rows do not show.
 fn people() -> File {
     let rows: Vec<String> = (0..40).map(|n| format!("({n}, 'person {n}', '900-{:02}-4711')", (n * 17) % 40)).collect();
     File::with(&format!(
@@ -36,7 +36,7 @@ fn people() -> File {
 const PEOPLE: &str =
     "table = \"person\"\norder = [\"-ssn\"]\n[resources.list.fields]\nname = \"name\"\nplace = { cursor = true }";
 
-/// All cursors that a list hands out: in rows, as ids of events, in links.
+/// All cursors that a list gives out: in rows, as ids of events, in links.
 fn handed_out(server: &Running) -> Vec<String> {
     let mut cursors: Vec<String> = vec![];
     cursors.extend(server.get("/list").results().iter().map(|row| row["place"].as_str().unwrap().to_owned()));
@@ -75,7 +75,7 @@ fn with_a_secret_no_cursor_shows_what_it_holds_and_each_goes_on_behind_its_row()
         assert_eq!((resumed.status, resumed.whole), (200, true));
     }
 
-    // The same place has one text, wherever it stands, since it stands in cached bytes.
+    // The same place always has the same text, since cached bytes contain it.
     assert_eq!(cursors[..40], cursors[40..80]);
     assert_eq!(cursors[..39], cursors[80..]);
 }
@@ -113,7 +113,7 @@ fn with_a_secret_a_cursor_that_no_key_of_it_made_is_a_bad_request_with_a_remedy(
         assert_eq!(takes(server, made_by), 400);
     }
 
-    // Who knows the form and not the secret cannot make one up.
+    // A client that knows the form but not the secret cannot make one up.
     let guess = Cursor::after(&[Value::Text(b"900-20-4711"), Value::Integer(3)]).unwrap();
     let plain = of(&open);
     let encrypted = of(&old);
@@ -122,7 +122,7 @@ fn with_a_secret_a_cursor_that_no_key_of_it_made_is_a_bad_request_with_a_remedy(
         assert_eq!(behind(&old, &made_up).status, 400);
     }
 
-    // And none is altered into another.
+    // Nor can a cursor be altered into another.
     let bytes = URL_SAFE_NO_PAD.decode(&encrypted).unwrap();
     for bit in 0..bytes.len() * 8 {
         let mut altered = bytes.clone();
@@ -159,7 +159,7 @@ fn a_new_secret_is_another_key_for_chunks_that_hold_cursors_and_for_no_others() 
         assert!(loads(&old, target) > 0, "{target}");
     }
 
-    // A server more, one that has begun to rotate, and one that is done with it.
+    // Another server, one that has begun to rotate the secret, and one that has finished.
     let (twin, rotated, new) =
         (serve(format!("{OLD:?}")), serve(format!("[{NEW:?}, {OLD:?}]")), serve(format!("{NEW:?}")));
     for target in others {
@@ -175,7 +175,7 @@ fn a_new_secret_is_another_key_for_chunks_that_hold_cursors_and_for_no_others() 
         assert_eq!(loads(&new, target), 0, "{target}: what the new one sealed is there");
     }
 
-    // What came out of the store is good where it came out.
+    // A cursor from the store's chunks works on every server that serves them.
     for server in [&old, &rotated, &new] {
         let rows = server.get("/named").results();
         let place = rows[1_999]["place"].as_str().unwrap();
@@ -223,7 +223,7 @@ fn a_cursor_of_another_list_database_or_order_is_a_bad_request_in_every_database
                 let reply = server.get(&format!("/{name}?after={cursor}"));
                 assert_eq!(reply.status, 400, "{}: {}", what(changed), String::from_utf8_lossy(&reply.body));
             }
-            // The column becomes another: its values stand elsewhere in another order.
+            // The column gets another type, whose values have other places in another order.
             db.execute(match db.name() {
                 "sqlite" => {
                     "DROP TABLE item; CREATE TABLE item (id INTEGER PRIMARY KEY, name VARCHAR(40) COLLATE NOCASE NOT NULL, size INTEGER NOT NULL)"
@@ -267,13 +267,13 @@ fn a_made_up_cursor_with_a_value_that_its_column_cannot_have_is_a_bad_request() 
             for value in wrong(column) {
                 let reply = behind(&server, &forged(&real, &Cursor::after(&[value, Value::Integer(1)]).unwrap()));
                 let told = String::from_utf8_lossy(&reply.body);
-                // Each value has a type of its own in SQLite, and so a place in the order of every
-                // column; but for NaN.
+                // In SQLite each value has its own type, and so a place in the order of every
+                // column; only NaN has none.
                 let placed =
                     db.name() == "sqlite" && value != Value::Null && !matches!(value, Value::Real(n) if n.is_nan());
                 assert_eq!(reply.status, if placed { 200 } else { 400 }, "{} {column} {value:?}: {told}", db.name());
             }
-            // As many values as columns, and of the last one too.
+            // Only as many values as columns are accepted, and the last one is checked too.
             for key in [vec![], vec![Value::Integer(1); 3], vec![Value::Integer(1)]] {
                 let made_up = forged(&real, &Cursor::after(&key).unwrap());
                 assert_eq!(behind(&server, &made_up).status, if key.is_empty() { 200 } else { 400 }, "{key:?}");
@@ -318,7 +318,7 @@ fn check_complains_of_an_order_that_only_cursors_show_unless_there_is_a_secret()
     assert!(told.contains(hidden) && told.contains("openssl rand -base64 32"), "{told}");
     assert!(told.contains("chunkflow.toml:7:9"), "at the order: {told}");
     assert_eq!(checked(&with_secret(&config, &format!("{OLD:?}"))), "");
-    // Shown as they are, under whichever name, and where every column is.
+    // Shown unchanged, under any name, or with all columns.
     for resource in [
         "table = \"person\"\norder = [\"-ssn\"]",
         "table = \"person\"\norder = [\"-ssn\"]\nfields = { number = \"ssn\", id = \"id\" }",

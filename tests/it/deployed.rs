@@ -1,4 +1,4 @@
-//! The configurations that come with the program: of each, `check` finds nothing wrong.
+//! The configurations that come with the program: `check` finds nothing wrong in any of them.
 
 use crate::{
     servers::{Kind, Server},
@@ -12,7 +12,7 @@ fn of_manifest(text: &str) -> String {
     lines.map(|line| line.strip_prefix("    ").unwrap_or_default().to_owned() + "\n").collect()
 }
 
-/// The first configuration of a document that has this in it.
+/// The first configuration of a document that contains `sign`.
 fn of_document(text: &str, sign: &str) -> String {
     let blocks = text.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("\n```"));
     blocks.map(|(block, _)| block.to_owned()).find(|block| block.contains(sign)).unwrap()
@@ -39,7 +39,7 @@ fn nothing_is_wrong_with_the_configurations_that_come_with_it() {
         ("deploy/kubernetes.yaml", of_manifest(include_str!("../../deploy/kubernetes.yaml"))),
         ("README.md", of_document(readme, "[resources.")),
     ] {
-        // Its own host is there only beside the others of compose.yaml.
+        // The host in it exists only next to the others of compose.yaml.
         let text = text.replace("redis://redis:6379/0", &store);
         let checked = runtime().block_on(chunkflow::server::Config::check(name, &text, &environment));
         let told = checked.err().map(|complaints| complaints.to_string()).unwrap_or_default();
@@ -71,7 +71,7 @@ fn what_packages_are_made_of_is_there_and_what_they_run_can_be_read() {
     let assets = assets.lines().filter_map(|line| line.split('"').nth(1));
     let mut made = 0;
     for source in assets {
-        // `packaging/build` makes the rest.
+        // `packaging/build` makes the other files.
         if source.starts_with("target/package/stage/") {
             made += 1
         } else {

@@ -1,4 +1,4 @@
-//! What stands in a configuration, or is filled in there, is in no complaint, error or log.
+//! No complaint, error or log shows the values of a configuration, or those that are filled in.
 
 use std::io::Read;
 
@@ -9,7 +9,7 @@ use crate::{
     support::{File, binary, until},
 };
 
-/// Lines of a configuration: each value, comment and variable that must not be told has a mark.
+/// Lines of a configuration. Each value, comment and variable that must not be shown has a mark.
 const LINES: &[&str] = &[
     "[server]",
     "listen = \"OPEN\"",
@@ -70,7 +70,7 @@ fn no_complaint_tells_of_what_it_is_not_about_whatever_is_wrong_with_a_text() {
         prop::collection::vec(select(LINES).prop_map(str::to_owned), 0..12),
     ];
 
-    // Characters that are lost or come too much.
+    // Characters that are missing or added.
     let mistakes = prop::collection::vec(
         (any::<prop::sample::Index>(), prop::option::of(select(&['"', '\'', '[', '}', '\n', '#'][..]))),
         0..3,
@@ -89,7 +89,7 @@ fn no_complaint_tells_of_what_it_is_not_about_whatever_is_wrong_with_a_text() {
                 }
             }
             let text: String = text.into_iter().collect();
-            // A mark that is torn apart is none.
+            // A mark that is torn apart does not count.
             let environment = |name: &str| match name {
                 "VARIABLE" => Some("HIDE".to_owned()),
                 "URL" => Some("postgres://app:%48IDE@127.0.0.1:1/x".to_owned()),

@@ -1,5 +1,5 @@
-//! Values as Django writes them: Django itself makes the tables, fills them, and says what its
-//! encoder writes of each row. `tests/django/oracle` is that Django, from Debian's packages.
+//! Values as Django writes them. Django itself makes and fills the tables, and prints what its
+//! encoder writes for each row. `tests/django/oracle` is that Django, from Debian's packages.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use crate::{
     support::{Running, binary, runtime},
 };
 
-/// What the program says to some input.
+/// The program's output for this input.
 fn oracle(arguments: &[&str], input: &str) -> String {
     let mut child = Command::new("tests/django/oracle")
         .args(arguments)
@@ -49,7 +49,7 @@ fn made(db: &Db, naive: bool) -> BTreeMap<String, String> {
     serde_json::from_str(&oracle(&arguments, "")).unwrap()
 }
 
-/// The columns of which only Django's model says what they hold, as a user would write them.
+/// The columns whose content only Django's model knows, as a user would configure them.
 const FIELDS: &[(&str, &str)] = &[
     ("price", "{ column = \"price\", decimals = 2 }"),
     ("fine", "{ column = \"fine\", decimals = 10 }"),
@@ -61,7 +61,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("ident", "{ column = \"ident\", as = \"uuid\" }"),
 ];
 
-/// What `chunkflow init` prints of a database, with `values` and those fields.
+/// The output of `chunkflow init` for a database, with `values` and those fields.
 fn configured(db: &Db, values: &str, fields: &[(&str, &str)]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let output = binary(&["init", &db.url()], folder.path()).output().unwrap();
@@ -75,7 +75,7 @@ fn configured(db: &Db, values: &str, fields: &[(&str, &str)]) -> String {
     text
 }
 
-/// That a list's rows are what Django writes, number by number and text by text.
+/// Asserts that a list's rows are what Django writes, number by number and text by text.
 fn assert_same(expected: &str, body: &[u8], what: &str) {
     let text = String::from_utf8(body.to_vec()).unwrap();
     let rows = text.strip_prefix("{\"results\":").and_then(|text| text.strip_suffix('}')).unwrap_or(&text);
@@ -142,7 +142,7 @@ fn the_same_rows_are_the_same_bytes_from_every_database() {
             let server = Running::config(&configured(&db, "values = \"django\"", FIELDS));
             ["/shop_maker", "/shop_maker.csv", "/shop_tag.ndjson", "/shop_tag.sse?limit=1000"].map(|target| {
                 let text = String::from_utf8(server.get(target).body).unwrap();
-                // An event's id is a cursor, which is of one database.
+                // An event's id is a cursor, which differs between databases.
                 text.lines().filter(|line| !line.starts_with("id:")).collect::<Vec<_>>().join("\n")
             })
         })
@@ -214,7 +214,7 @@ fn fields_of_related_objects_and_lists_are_written_in_the_same_way() {
                     "share": maker.map(|maker| &maker["share"]),
                     "tags": own.values().collect::<Vec<_>>(),
                     "made": own.values().map(|tag| &tag["made"]).collect::<Vec<_>>(),
-                    // Half to even, and a number.
+                    // Rounded half to even; a number.
                     "kept": own.values().map(|tag| (weight(tag) * 10.0).round_ties_even() / 10.0).collect::<Vec<_>>(),
                     "children": children,
                 }),
@@ -302,7 +302,7 @@ fn a_list_in_the_order_of_a_column_that_is_written_otherwise_is_whole() {
             assert_eq!(expected.len(), 201);
             assert_eq!(ids(walk(&django, "/list")), expected, "{} {column}", db.name());
 
-            // Filters are of the column's own values too.
+            // Filters use the column's own values too.
             for filter in [format!("{column}=is.null"), format!("{column}=is.not_null")] {
                 let target = format!("/list?{filter}");
                 assert_eq!(ids(walk(&django, &target)), ids(plain.get(&target).results()), "{} {column}", db.name());
@@ -395,7 +395,7 @@ fn init_hints_at_django_s_values_only_where_its_tables_are() {
     assert!(printed().contains("\n# values = \"django\""));
     assert!(!printed().contains("[resources.item.fields]"), "there is nothing to say of them");
 
-    // With what only the models say, at each such field.
+    // With the hints that only the models give, at each such field.
     db.execute("CREATE TABLE other (id INTEGER PRIMARY KEY, price decimal, span bigint, item bigint)");
     let hint = "\n# price, for Django's values: write { column = \"price\", decimals = 2 }";
     assert!(printed().contains(hint), "{}", printed());

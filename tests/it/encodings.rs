@@ -1,4 +1,4 @@
-//! Compressed bodies: the same list, whichever encoding a client takes it in.
+//! Compressed bodies: the list is the same in every encoding.
 
 use std::{io::Read, time::Duration};
 
@@ -14,7 +14,7 @@ fn get(server: &Running, target: &str, encoding: &str) -> Reply {
     ask(server.address, "GET", target, &[("accept-encoding", encoding)])
 }
 
-/// The reply with its body decoded; an error where that is not whole.
+/// The reply with its body decoded; an error if the body is cut.
 pub fn decoded(mut reply: Reply) -> std::io::Result<Reply> {
     reply.body = decode(reply.header("content-encoding"), &reply.body)?;
     Ok(reply)
@@ -67,7 +67,7 @@ fn every_encoding_decodes_to_the_same_list_in_every_format_at_every_length_cold_
             let target = format!("/list.{format}");
             let expected = identity.get(&target);
             for encoding in ENCODINGS {
-                // Of its own, so that the first request finds nothing.
+                // A server of its own, so that the first request finds nothing.
                 let server = file.serve("table = \"item\"\ncount = true");
                 for how in ["cold", "warm"] {
                     let head = ask(server.address, "HEAD", &target, &[("accept-encoding", encoding)]);
@@ -151,7 +151,7 @@ fn each_row_is_read_once_and_each_chunk_compressed_once_however_many_ask_in_what
     assert_eq!(metrics.compressed(), before, "and never again");
 }
 
-/// What can be told of a gzip body that is still coming.
+/// The decoded part of a gzip body that is still arriving.
 fn so_far(bytes: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(1 << 20);
     if bytes.len() < 10 {
@@ -210,7 +210,7 @@ fn a_compressed_chunk_is_as_old_as_the_plain_one_and_is_refreshed_like_it() {
     }
 
     assert_eq!((reads(), server.chunkflow.metrics().compressed()), (2, 4), "and none is made of what is stale");
-    // Served while the source is away, for as long as was promised.
+    // Served while the source is away, for the promised time.
     source.fail_behind(0, Kind::Unavailable);
     hands.advance(minute * 30);
     assert_eq!(ids(&decoded(get(&server, "/numbers", "gzip")).unwrap()).len(), 10);
@@ -229,8 +229,8 @@ fn chunks_compressed_from_stale_rows_are_refreshed_once_and_then_at_rest() {
     });
 
     let server = Running::start(ServerConfig::default(), numbers_app(&source, options, hands.clock()));
-    // The first chunk is gone when those behind it are stale, so that the stream reads ahead and
-    // finds these.
+    // The first chunk is gone when those behind it are stale. So the stream reads ahead and finds
+    // these.
     assert_eq!(ids(&server.get("/numbers?limit=60")).len(), 60);
     hands.advance(seconds(140));
     assert_eq!(ids(&server.get("/numbers")).len(), 2_000);

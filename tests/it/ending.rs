@@ -1,5 +1,5 @@
-//! How connections end: a whole answer with a FIN, any other with a reset, whatever the client's
-//! half does.
+//! How connections end: after a whole answer with a FIN, otherwise with a reset, whether or not the
+//! client has closed its half.
 
 use std::{
     io::{Read, Write},
@@ -52,7 +52,7 @@ fn begin(server: &Running, version: &str, format: &str, closes: Closes) -> Clien
 
 #[test]
 fn a_whole_answer_ends_in_a_fin_behind_its_last_byte_whenever_the_client_closes_its_half() {
-    // Far more than sockets hold.
+    // Far more bytes than sockets hold.
     let server = serve_numbers(&Numbers::new(60_000, 200));
     for format in FORMATS {
         let expected = server.get(&format!("/numbers.{format}")).body;
@@ -70,7 +70,7 @@ fn a_whole_answer_ends_in_a_fin_behind_its_last_byte_whenever_the_client_closes_
     }
 }
 
-/// What ends an answer before its end.
+/// What cuts an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
     SourceFails,
@@ -80,7 +80,7 @@ enum Cause {
     ServerIsDropped,
 }
 
-/// What is left to read of an answer that is cut, and whether that ends in a reset.
+/// The rest of an answer that is cut, and whether a reset ends it.
 fn cut(cause: Cause, version: &str, format: &str, closes: Closes) -> (Vec<u8>, bool) {
     let source = match cause {
         Cause::SourceFails => Numbers::new(5_000, 200),
@@ -178,7 +178,7 @@ fn an_answer_that_does_not_begin_is_given_up_a_moment_behind_the_fin_and_its_loa
         until("the read has begun", || source.begun() == 1);
         assert_eq!(client.read_to_end(), (vec![], true), "{version}");
         until("it is given up", || source.dropped.load(Ordering::SeqCst) == 1);
-        // One that begins within that moment is whole.
+        // An answer that begins within that moment is sent whole.
         let mut client = Client::connect(server.address);
         client.send("GET", "/numbers", version, &[("host", "localhost")]);
         client.stream.shutdown(Shutdown::Write).unwrap();
@@ -213,7 +213,7 @@ fn a_whole_answer_arrives_though_its_client_still_sends() {
         assert!(reply.whole && !reply.reset && reply.body == expected, "{} bytes", reply.body.len());
     }
 
-    // A body is not read, and its refusal arrives.
+    // A body is not read, but its refusal arrives.
     let mut client = Client::connect(server.address);
     client.send("POST", "/numbers", "HTTP/1.1", &[("host", "localhost"), ("content-length", "200000")]);
     client.stream.write_all(&[b'x'; 200_000]).unwrap();
@@ -243,7 +243,7 @@ fn over_tls_connections_end_the_same() {
                 }
                 client.read_exact(&mut body).unwrap();
                 if closes == Closes::InTheBody {
-                    // Without a word, as many clients do.
+                    // Without `close_notify`, as many clients do.
                     client.sock.shutdown(Shutdown::Write).unwrap();
                 }
                 let ended = client.read_to_end(&mut body);
@@ -276,7 +276,7 @@ fn over_http2_a_client_that_closed_its_half_gets_what_it_has_asked_for() {
     assert_eq!(ended, [1, 3, 5]);
     assert!(!client.reset);
 
-    // Of one that does not begin, and one that is cut.
+    // An answer that never begins, and one that is cut.
     let source = Numbers::held_back(5_000, 200);
     let server = serve_numbers(&source);
     let mut client = Frames::connect(server.address, &[]);
@@ -331,7 +331,7 @@ fn what_the_end_of_the_server_cuts_is_logged_as_that() {
 
 #[test]
 fn a_server_that_nothing_holds_up_cuts_nothing_and_says_so() {
-    // Several ends may be there at once, and any of them may be looked at first.
+    // Several causes may occur at once, and the server may notice any of them first.
     for _ in 0..8 {
         let folder = TempDir::new().unwrap();
         let log = folder.path().join("log");
@@ -340,7 +340,7 @@ fn a_server_that_nothing_holds_up_cuts_nothing_and_says_so() {
         let mut child = command.spawn().unwrap();
         let text = || std::fs::read_to_string(&log).unwrap();
         until("it serves", || text().contains("serving tricks at"));
-        // It hears of signals a moment after it says so.
+        // The process installs its signal handlers a moment after it prints this.
         std::thread::sleep(Duration::from_millis(100));
         for _ in 0..2 {
             let killed = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status();

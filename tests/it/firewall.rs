@@ -1,4 +1,4 @@
-//! A way to a server that a test can break, as firewalls, switches and dead machines do:
+//! A network path to a server that a test can break, as firewalls, switches and dead machines do:
 //! connections fall silent, names lead elsewhere.
 
 use std::{
@@ -20,26 +20,26 @@ pub struct Firewall {
 
 #[derive(Default)]
 struct State {
-    /// The ports that new connections are passed on to, in turn.
+    /// The ports that new connections go to, in turn.
     leads_to: Mutex<Vec<u16>>,
-    /// Of each connection so far, whether it was dropped: both ends hear nothing more, and nothing
-    /// of that.
+    /// For each connection so far, whether it was silenced: then neither end hears anything more,
+    /// nor of the end.
     silent: Mutex<Vec<Arc<AtomicBool>>>,
-    /// Bytes a second that a client may send; 0: any number.
+    /// How many bytes per second a client may send; 0: any number.
     rate: AtomicUsize,
-    /// How many connections somebody has sent something into since they fell silent.
+    /// How many silenced connections something was sent into.
     asked_in_vain: AtomicUsize,
-    /// What clients sent, where it is kept.
+    /// The bytes that clients sent, if they are kept.
     sent: Mutex<Option<Vec<u8>>>,
 }
 
 impl Firewall {
-    /// One that leads to this port; to none yet where that is 0.
+    /// A firewall before this port; 0: before none yet.
     pub fn before(port: u16) -> Firewall {
         Firewall::before_each(&[port])
     }
 
-    /// One that leads to these ports in turn, as a balancer does.
+    /// A firewall before these ports in turn, like a load balancer.
     pub fn before_each(ports: &[u16]) -> Firewall {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let firewall = Firewall { address: listener.local_addr().unwrap(), state: Arc::default() };
@@ -54,18 +54,18 @@ impl Firewall {
         *self.state.leads_to.lock().unwrap() = vec![port];
     }
 
-    /// Every connection that there is falls silent: what is sent into it is lost, and neither end
-    /// is told. New ones work.
+    /// Silences all current connections: what is sent into them is lost, and neither end notices.
+    /// New ones work.
     pub fn silence(&self) {
         self.silence_but(0);
     }
 
-    /// The same, but for so many of them that came first.
+    /// The same, without the `first` connections.
     pub fn silence_but(&self, first: usize) {
         self.state.silent.lock().unwrap().iter().skip(first).for_each(|one| one.store(true, Ordering::SeqCst));
     }
 
-    /// Lets no more bytes a second through from each client.
+    /// Bounds the bytes per second from each client.
     pub fn slow_down(&self, bytes: usize) {
         self.state.rate.store(bytes, Ordering::SeqCst);
     }
@@ -75,7 +75,7 @@ impl Firewall {
         self.state.silent.lock().unwrap().len()
     }
 
-    /// How many connections clients have sent something into since they fell silent.
+    /// How many silenced connections clients have sent something into.
     pub fn asked_in_vain(&self) -> usize {
         self.state.asked_in_vain.load(Ordering::SeqCst)
     }
@@ -108,8 +108,7 @@ fn pass(state: &Arc<State>, client: TcpStream) {
     }
 }
 
-/// Passes on what comes, until an end closes; once it is silent, an end that closes is not told of
-/// either.
+/// Passes bytes on until an end closes. Once silenced, it does not pass on that an end has closed.
 fn copy(mut from: TcpStream, mut to: TcpStream, silent: &AtomicBool, listens: Option<&State>) {
     let mut some = [0; 65536];
     let mut was_asked = false;
@@ -136,7 +135,7 @@ fn copy(mut from: TcpStream, mut to: TcpStream, silent: &AtomicBool, listens: Op
     if !silent.load(Ordering::SeqCst) {
         let _ = to.shutdown(std::net::Shutdown::Write);
     } else {
-        // The other end is held open, as by a machine that is gone.
+        // The other end stays open, as if its machine were gone.
         std::mem::forget(to);
     }
 }

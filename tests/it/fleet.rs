@@ -1,5 +1,5 @@
-//! A fleet under load, as its operator meets it: two servers over one store, while clients ask
-//! both. Each command, each part of the page and each panel of the dashboard is used once.
+//! A fleet under load, as its operator sees it: clients ask two servers with one store. Each
+//! command, each part of the page and each panel of the dashboard is used once.
 
 use std::{
     fs,
@@ -43,7 +43,7 @@ impl Member {
     }
 }
 
-/// What clients ask for.
+/// The requests of the clients.
 const ASKED: [(&str, &str); 6] = [
     ("/short", "gzip"),
     ("/short.ndjson", "br"),
@@ -53,7 +53,7 @@ const ASKED: [(&str, &str); 6] = [
     ("/nowhere", "identity"),
 ];
 
-/// Asks one server after the other, until there is enough.
+/// Asks one server after the other until `enough` is set.
 fn load(fleet: &[Member], enough: &AtomicBool, asked: &AtomicUsize) {
     while !enough.load(Ordering::Relaxed) {
         let number = asked.fetch_add(1, Ordering::Relaxed);
@@ -65,7 +65,7 @@ fn load(fleet: &[Member], enough: &AtomicBool, asked: &AtomicUsize) {
     }
 }
 
-/// A command of the operator's, beside the server.
+/// Runs one of the operator's commands beside the server.
 fn obeys(arguments: &[&str], folder: &Path) -> String {
     let output = binary(arguments, folder).stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -73,7 +73,7 @@ fn obeys(arguments: &[&str], folder: &Path) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &said
 }
 
-/// What the operator does with the page of a server, one of whose streams nobody reads.
+/// Uses the page of a server as an operator does; nobody reads one of the server's streams.
 fn uses_the_page(member: &Member) {
     let mut browser = Browser::start();
     browser.open(member.admin);
@@ -138,7 +138,7 @@ fn an_operator_uses_each_command_each_part_of_the_page_and_each_panel_on_a_fleet
 
             for admin in &admins {
                 let queries = dashboard_of(admin);
-                // What is there only with TLS.
+                // These metrics exist only with TLS.
                 for one in queries.iter().filter(|query| !query.contains("certificate")) {
                     until(&format!("{admin}: {one}"), || {
                         let encoded = percent_encoding::utf8_percent_encode(one, percent_encoding::NON_ALPHANUMERIC);
@@ -156,7 +156,7 @@ fn an_operator_uses_each_command_each_part_of_the_page_and_each_panel_on_a_fleet
         ended.expect("the operator saw and did all of it");
     });
 
-    // Nothing failed, whatever was done meanwhile, but for the stream that the operator cut.
+    // Nothing has failed, except for the stream that the operator cut.
     for (member, cut) in fleet.iter().zip([1.0, 0.0]) {
         let text = metrics(member.admin);
         let ended = |how: &str| value(&text, &format!("chunkflow_streams_ended_total{{how=\"{how}\"}}"));

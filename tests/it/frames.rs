@@ -1,5 +1,5 @@
-//! An HTTP/2 client that sends frames as a test wants them, right or wrong, and sees each frame
-//! that comes.
+//! An HTTP/2 client that sends the frames a test wants, valid or not, and sees each frame that
+//! arrives.
 
 use std::{
     io::{Read, Write},
@@ -51,7 +51,7 @@ impl Frame {
         [DATA, HEADERS].contains(&self.kind) && self.flags & END_STREAM != 0
     }
 
-    /// The error code of a reset or of a farewell.
+    /// The error code of a RST_STREAM or GOAWAY frame.
     pub fn code(&self) -> u32 {
         let at = if self.kind == GOAWAY { 4 } else { 0 };
         u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap())
@@ -62,7 +62,7 @@ impl Frame {
         const KNOWN: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
         match *self.payload {
             [first @ 0x88..=0x8e, ..] => KNOWN[usize::from(first - 0x88)],
-            // A text in Huffman's code, whose digits have five bits or six.
+            // A Huffman-coded text, whose digits have five or six bits.
             [0x48, _, a, b, c, ..] => {
                 let mut bits = u32::from_be_bytes([a, b, c, 0xff]);
                 (0..3).fold(0, |status, _| {
@@ -137,14 +137,14 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// Connects and says what clients begin with.
+    /// Connects and sends a client's preface.
     pub fn connect(address: SocketAddr, pairs: &[(u16, u32)]) -> Frames {
         let mut client = Frames::silent(address);
         client.send(&[PREFACE.to_vec(), settings(pairs)].concat());
         client
     }
 
-    /// Connects and says nothing.
+    /// Connects and sends nothing.
     pub fn silent(address: SocketAddr) -> Frames {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -153,7 +153,7 @@ impl Frames {
         Frames { stream, pending: vec![], reset: false }
     }
 
-    /// Sends bytes, whatever they are; false when the server is gone.
+    /// Sends any bytes; false when the server is gone.
     pub fn send(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
     }
@@ -182,7 +182,7 @@ impl Frames {
         }
     }
 
-    /// The next frame of a kind; others are passed over.
+    /// The next frame of one of these kinds; others are skipped.
     pub fn next_of(&mut self, kinds: &[u8]) -> Option<Frame> {
         loop {
             let frame = self.next()?;
@@ -210,7 +210,7 @@ impl Frames {
         }
     }
 
-    /// The code that the connection is ended with; `None` where it ends without a word.
+    /// The code with which the server ends the connection; `None` if it closes without one.
     pub fn farewell(&mut self) -> Option<u32> {
         self.next_of(&[GOAWAY]).map(|frame| frame.code())
     }

@@ -1,4 +1,4 @@
-//! What hostile HTTP/2 clients come to: each attack has a bound, and others are served meanwhile.
+//! Hostile HTTP/2 clients: each attack meets a bound, and other clients are served meanwhile.
 
 use std::io::ErrorKind;
 
@@ -9,7 +9,7 @@ use crate::{
     support::{Numbers, Running, ids, serve_numbers},
 };
 
-/// More bytes than two sockets take that nobody reads from.
+/// More bytes than two sockets hold when nobody reads.
 const SOME: usize = 16 << 20;
 
 pub fn others_are_served(server: &Running) {
@@ -68,7 +68,7 @@ fn streams_that_the_server_has_to_reset_again_and_again_end_the_connection() {
 fn a_head_is_bounded_however_it_is_sent() {
     let server = serve_numbers(&Numbers::new(50, 1));
     let large = || (0..40).flat_map(|at| field(&format!("x-{at}"), &"y".repeat(1_000)));
-    // In one piece after another: answered, since the client may just not know.
+    // In pieces one after the other these are answered: the client may just not know yet.
     let mut client = Frames::connect(server.address, &[]);
     let block: Vec<u8> = head("GET", "/numbers").into_iter().chain(large()).collect();
     let mut pieces = block.chunks(16_000);
@@ -79,7 +79,7 @@ fn a_head_is_bounded_however_it_is_sent() {
     }
 
     assert_eq!(client.next_of(&[HEADERS, GOAWAY]).unwrap().status(), 431);
-    // Without end, in large pieces and in empty ones.
+    // A head without an end, in large pieces and in empty ones.
     for piece in [field("x", &"y".repeat(16_000)), vec![]] {
         let mut client = Frames::connect(server.address, &[]);
         client.send(&frame(HEADERS, END_STREAM, 1, &head("GET", "/numbers")));
@@ -91,7 +91,7 @@ fn a_head_is_bounded_however_it_is_sent() {
         while client.next().is_some() {}
     }
 
-    // A few bytes that stand for many: a large field in the table, named again and again.
+    // A few bytes that stand for many: a large field in the table, referred to again and again.
     let mut client = Frames::connect(server.address, &[]);
     let mut block = head("GET", "/numbers");
     let mut indexed = field("x", &"y".repeat(3_900));
@@ -127,7 +127,7 @@ fn a_flood_of_frames_that_ask_for_nothing_ends_the_connection() {
             sent += many.len();
             assert!(sent < SOME, "nobody stops {what}");
         }
-        // Ended, and not just left alone.
+        // The connection is closed, not just left alone.
         let ended = reading.join().unwrap().map_err(|error| error.kind());
         assert!(!matches!(ended, Err(ErrorKind::WouldBlock)), "{what}: {ended:?}");
         others_are_served(&server);

@@ -1,4 +1,4 @@
-//! What a client sees: headers, methods, parameters, problems, and how a failure ends.
+//! What a client sees: headers, methods, parameters, problems, and the end of a failed response.
 
 use std::{process::Command, sync::Arc};
 
@@ -75,12 +75,12 @@ fn head_has_the_headers_of_get_and_reads_nothing() {
         assert_eq!(head.header(name), get.header(name), "{name}");
     }
 
-    // The second that it ends with may pass between the two.
+    // The remaining seconds may differ by one between the two.
     for reply in [&head, &get] {
         assert!(reply.header("cache-status").starts_with("chunkflow; hit; ttl="), "{}", reply.header("cache-status"));
     }
 
-    // Of a limited list too, once it is at hand.
+    // Also for a limited list, once it is in memory.
     for target in ["/numbers?limit=5", "/numbers?limit=120", "/numbers?limit=300"] {
         server.get(target);
         let head = ask(server.address, "HEAD", target, &[]);
@@ -90,7 +90,7 @@ fn head_has_the_headers_of_get_and_reads_nothing() {
         }
     }
 
-    // And of one that is too long to be gathered before its first byte.
+    // And for a list too long to be gathered before its first byte.
     let server = serve_numbers(&Numbers::new(3_000, 100));
     server.get("/numbers?limit=1500");
     let head = ask(server.address, "HEAD", "/numbers?limit=1500", &[]);

@@ -72,7 +72,7 @@ fn a_connection_goes_on_for_as_long_as_its_client_wants() {
         assert_eq!(client.read_to_end(), (vec![], false));
     }
 
-    // Where there is no length, only the end of the connection ends an old client's list.
+    // Without a length, an old client sees the end of a list only by the end of the connection.
     let long = serve_numbers(&Numbers::new(30_000, 200));
     let mut client = Client::connect(long.address);
     client.send("GET", "/numbers", "HTTP/1.0", &[("connection", "keep-alive")]);
@@ -98,7 +98,7 @@ fn requests_in_one_piece_or_in_the_smallest_are_answered_one_after_the_other() {
 #[test]
 fn whoever_sends_what_is_no_request_is_told_what_to_do() {
     let server = server();
-    // The second half would be a request by itself.
+    // The second half would be a request of its own.
     let wrong: [&[u8]; 6] = [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"GET /numbers HTTP/1.1\r\nhost : localhost\r\n\r\n",

@@ -1,4 +1,4 @@
-//! HTTP/2: lists by real clients, failures that are seen, and what hostile frames come to.
+//! HTTP/2: lists with real clients, visible failures, and the effect of hostile frames.
 
 use std::{
     io::{Read, Write},
@@ -64,7 +64,7 @@ fn what_a_response_says_is_the_same_as_over_http1() {
             {
                 let found =
                     head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap_or_default();
-                // What stands in memory only since the first request has a length since then.
+                // What is in memory only since the first request has a length only since then.
                 assert!(found == old.header(name) || target == "/numbers", "{method} {target}: {name} {found}");
             }
             assert!(head.contains("\r\ndate: "), "{head}");
@@ -119,7 +119,7 @@ fn a_stream_whose_window_stays_shut_is_reset_and_the_others_go_on() {
     let source = Numbers::new(100_000, 200);
     let config = ServerConfig::default().with(|server| server.stall_timeout = Duration::from_millis(500));
     let server = serve(&source, config);
-    // Shut from the start, and after a while.
+    // The window is closed from the start, or after a while.
     for first in [0, 70_000] {
         let mut client = Frames::connect(server.address, &[(INITIAL_WINDOW, first)]);
         client.send(
@@ -262,7 +262,7 @@ fn a_request_with_a_body_is_answered_and_its_body_is_not_kept() {
     client.send(&get(3, "/numbers"));
     let (body, last) = client.drain(3);
     assert!(last.ends() && body.ends_with(b"]}"));
-    // More than the window, for as long as it may.
+    // Takes more than the window, for as long as it may.
     let mut greedy = Frames::connect(server.address, &[]);
     greedy.send(&frame(HEADERS, END_HEADERS, 1, &head("POST", "/numbers")));
     let mut sent = 0;
@@ -276,7 +276,7 @@ fn a_request_with_a_body_is_answered_and_its_body_is_not_kept() {
 fn what_comes_of_bodies_is_given_back_to_the_connection_while_their_lists_run() {
     let server = serve_numbers(&Numbers::held_back(50, 1));
     let mut client = Frames::connect(server.address, &[]);
-    // Together nearly all of the connection's window; the next body would wait for it.
+    // Together nearly the connection's whole window; the next body would wait for it.
     for stream in [1, 3, 5, 7] {
         client.send(&frame(HEADERS, END_HEADERS, stream, &head("GET", "/numbers")));
         client.send(&frame(DATA, END_STREAM, stream, &[0; 16_000]));
@@ -284,7 +284,7 @@ fn what_comes_of_bodies_is_given_back_to_the_connection_while_their_lists_run() 
     assert_eq!(client.next_of(&[WINDOW_UPDATE, RST_STREAM, GOAWAY]).map(|frame| frame.stream), Some(0));
 }
 
-/// Sends bytes one at a time, so that they come to the server in pieces.
+/// Sends bytes one at a time, so that they reach the server in pieces.
 fn in_pieces(stream: &mut std::net::TcpStream, bytes: &[u8]) {
     stream.set_nodelay(true).unwrap();
     for byte in bytes {
@@ -311,7 +311,7 @@ fn what_is_spoken_is_told_by_first_bytes_that_come_in_pieces() {
         assert_eq!(client.read_reply("GET").status, status, "{method}");
     }
 
-    // As far as the preface goes, and then no further.
+    // Each part of the preface, and then nothing more.
     for length in 1..preface.len() {
         let mut client = Client::connect(server.address);
         in_pieces(&mut client.stream, &preface[..length]);

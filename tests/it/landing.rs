@@ -1,5 +1,5 @@
-//! What stands at `/`: JSON for programs, and a page that Chromium opens as a person would
-//! (`tests/browser/landing`, by WebDriver).
+//! The answer to `/`: JSON for programs, and a page that Chromium opens as a person would
+//! (`tests/browser/landing`, over WebDriver).
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use crate::{
 
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8";
 
-/// What the program says that does with the page what a person does.
+/// Runs the program that uses the page as a person does; returns its report.
 fn person(url: &str, does: &[&str]) -> Value {
     let output = Command::new("timeout")
         .args(["120", "tests/browser/landing", url])
@@ -38,8 +38,8 @@ fn visit(server: &Running, does: &[&str]) -> Value {
     said
 }
 
-/// Nothing serious is found by axe, the console has no complaint but about these, nothing of the
-/// rows ran, and no part of the page is wider than the window.
+/// Asserts that axe finds nothing serious, that the console has only these complaints, that no
+/// script in the rows ran, and that no part of the page is wider than the window.
 fn is_well(said: &Value, complaints: &[&str]) {
     assert_eq!(said["axe"], serde_json::json!([]), "{said}");
     assert_eq!(said["ran"], Value::Null);
@@ -175,7 +175,7 @@ fn a_list_that_is_cut_is_shown_as_cut_and_one_that_is_stopped_as_stopped() {
     source.permits.add_permits(100);
     let said = person(&format!("http://{}/", server.address), &["stream", "0"]);
     is_well(&said, &["net::ERR_"]);
-    // What had come may have gone with the connection; then the stream has failed.
+    // Bytes that had arrived may be lost with the connection; then the stream has failed.
     for run in said["card"]["runs"].as_array().unwrap() {
         assert!(["cut", "failed"].iter().any(|end| run.as_str().unwrap().ends_with(end)), "{said}");
     }

@@ -1,4 +1,4 @@
-//! Imports point one way, and siblings never meet. Read from the sources themselves.
+//! Imports point one way, and siblings never meet. This reads the sources themselves.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-/// From the ground up. A module may import from those before it, and from its own folder.
+/// From the bottom up. A module may import from earlier layers and from its own folder.
 const LAYERS: [&[&str]; 16] = [
     &["error", "flaw", "bytes_size", "canonical", "paths", "socket", "suggest", "unpoisoned"],
     &["row", "secret", "trace", "described"],
@@ -15,9 +15,9 @@ const LAYERS: [&[&str]; 16] = [
     &["chunk", "seal"],
     &["kind", "survey"],
     &["source", "format", "coding"],
-    // A store's futures are boxed as a source's are.
+    // A store's futures are boxed like a source's.
     &["store"],
-    // What a server needs to know of a database that is away.
+    // What a server must know about a database that is away.
     &["known"],
     &["resource"],
     &["list"],
@@ -95,7 +95,7 @@ fn words_behind(path: &str, text: &str) -> Vec<String> {
     found
 }
 
-/// From which module of its own a file passes each name on (`pub use self::module::{Name, …}`).
+/// The module of its own that a file re-exports each name from (`pub use self::module::{Name, …}`).
 fn passed_on(text: &str) -> BTreeMap<String, String> {
     let code = code(text);
     let mut found = BTreeMap::new();
@@ -116,8 +116,8 @@ fn passed_on(text: &str) -> BTreeMap<String, String> {
     found
 }
 
-/// The modules of a file's imports from the crate: by their own names, or by names that `lib.rs`
-/// passes on.
+/// The modules that a file imports from the crate, by their own names or by names that `lib.rs`
+/// re-exports.
 fn imports(text: &str, passed_on: &BTreeMap<String, String>) -> Vec<String> {
     let words = words_behind("crate::", text).into_iter();
     words
@@ -131,8 +131,8 @@ fn imports(text: &str, passed_on: &BTreeMap<String, String>) -> Vec<String> {
         .collect()
 }
 
-/// The modules of its own folder that a file imports from, also by names that their `mod.rs` passes
-/// on.
+/// The modules of its own folder that a file imports from, also by names that their `mod.rs`
+/// re-exports.
 fn beside(folder: &str, text: &str, sources: &BTreeMap<String, String>) -> BTreeSet<String> {
     let files = sources.keys().filter_map(|file| file.strip_prefix(&format!("{folder}/")));
     let modules: BTreeSet<&str> = files.map(|file| file.split(['/', '.']).next().unwrap_or_default()).collect();

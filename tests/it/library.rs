@@ -1,4 +1,4 @@
-//! The library without the server: lists over closures and other sources, mounted by somebody else.
+//! The library without the server: lists over closures and other sources, within another program.
 
 use std::{
     sync::{
@@ -128,10 +128,10 @@ async fn a_closure_that_fails_or_hangs_is_a_problem() {
     assert_eq!(body(&chunkflow, "/unwritable").await.0, 500, "a number is no object");
 }
 
-/// How many rows a closure was asked for, and under which conditions.
+/// How many rows a closure was asked for, and with which conditions.
 type Asked = Vec<(u32, Arc<[Condition]>)>;
 
-/// Seats of a theatre by row and number, as JSON that is finished: their key has two columns.
+/// Seats of a theatre by row and number, as complete JSON; their key has two columns.
 fn seats(asked: Arc<Mutex<Asked>>) -> Closure {
     let columns: Vec<Column> = ["row", "number", "name"].map(Column::scalar).into();
     let shown = columns.clone();
@@ -191,7 +191,7 @@ async fn a_batch_that_has_not_the_columns_of_its_list_fails_the_load() {
     assert_eq!(body(&chunkflow, "/wrong").await.0, 500);
 }
 
-/// What a program's own resource answers to a request, wherever that went.
+/// The answer of a program's own resource to a request, for any path.
 async fn answer(
     chunkflow: &Chunkflow,
     resource: &Arc<Resource>,
@@ -284,7 +284,7 @@ async fn a_resource_that_is_made_for_one_request_leaves_its_chunks_behind_and_no
         let gone = Arc::downgrade(&own);
         assert_eq!(answer(&chunkflow, &own, Request::get("/")).await.0.status, 200);
         drop(own);
-        // The task of its load may be at its end.
+        // The task of its load may just be ending.
         while gone.strong_count() > 0 {
             tokio::task::yield_now().await;
         }

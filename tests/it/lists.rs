@@ -1,11 +1,11 @@
-//! The demo list against an independent reading of the same file.
+//! The demo list, compared with an independent reading of the same file.
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::support::{Process, Reply};
 
-/// What the list must hold, by plain SQL and nothing of the project.
+/// What the list must hold, by plain SQL without any code of the project.
 fn expected(path: &std::path::Path, base: &str) -> Vec<Value> {
     let connection = Connection::open(path).unwrap();
     let names = |join: &str, target: &str, column: &str, id: i64| -> Vec<String> {
@@ -41,7 +41,7 @@ fn expected(path: &std::path::Path, base: &str) -> Vec<Value> {
 
 fn ndjson(reply: &Reply) -> Vec<Value> {
     assert!(reply.whole && (reply.body.is_empty() || reply.body.ends_with(b"\n")));
-    // As a client that splits by Unicode's rules would, whatever the rows hold.
+    // Split as by a client that uses Unicode's rules, with any text in the rows.
     let text = std::str::from_utf8(&reply.body).unwrap();
     let splits = |c: char| {
         matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
@@ -78,7 +78,7 @@ fn the_demo_equals_an_independent_reading_in_all_formats_at_every_length() {
         for _ in 0..2 {
             assert_eq!(ndjson(&server.get("/tricks.ndjson")), expected, "{rows} rows of ndjson");
             let mut as_csv = expected.clone();
-            // CSV has no null; the empty field stands for it.
+            // CSV has no null; it has the empty field.
             as_csv.iter_mut().filter(|row| row["title"].is_null()).for_each(|row| row["title"] = json!(""));
             assert_eq!(csv_rows(&server.get("/tricks.csv")), as_csv, "{rows} rows of csv");
         }

@@ -1,4 +1,4 @@
-//! What the log says of requests, and in which form.
+//! What the log says about requests, and in which format.
 
 use std::{
     fs,
@@ -31,7 +31,7 @@ impl Logged {
         Logged::with(server, arguments, &[])
     }
 
-    /// The same in an environment. What stands in `server` may go on with another section.
+    /// The same with an environment. The text for `server` may begin another section.
     pub fn with(server: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Logged {
         let file = numbered(10);
         let folder = file.folder.path();
@@ -56,7 +56,7 @@ impl Logged {
         fs::read_to_string(&self.log).unwrap()
     }
 
-    /// The first line that holds this, once it is there.
+    /// The first line that contains this, once it is there.
     pub fn line(&self, with: &str) -> String {
         let find = || self.text().lines().find(|line| line.contains(with)).map(str::to_owned);
         until(with, || find().is_some());

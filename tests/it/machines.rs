@@ -1,5 +1,5 @@
-//! What Redis runs as on several machines, and over TLS: a cluster, Sentinel, an authority that
-//! signs certificates.
+//! Redis on several machines, and over TLS: a cluster, Sentinel, an authority that signs
+//! certificates.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,7 +14,7 @@ use crate::{
     support::until,
 };
 
-/// What a Redis answers to a command.
+/// A Redis's answer to a command.
 pub fn cli(server: &Server, arguments: &[&str]) -> String {
     let output = Command::new("redis-cli").args(["-p", &server.port.to_string()]).args(arguments).output().unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -29,7 +29,7 @@ fn run(command: &mut Command) -> String {
 
 // ---------------------------------------------------------------------------------------------------------------- cluster
 
-/// A cluster of three masters, each with a replica where that was asked for.
+/// A cluster of three masters, each with a replica if asked for.
 pub struct Cluster {
     pub nodes: Vec<Server>,
     pub url: String,
@@ -42,7 +42,7 @@ impl Cluster {
         Cluster::join(nodes, "redis", &ports, &["--cluster-replicas", "1"])
     }
 
-    /// Three masters, each of which sends clients to the firewall before it.
+    /// Three masters, each of which redirects clients to the firewall before it.
     pub fn start_behind_firewalls() -> (Cluster, Vec<Firewall>) {
         let start = |_| {
             let firewall = Firewall::before(0);
@@ -59,12 +59,12 @@ impl Cluster {
         (cluster, firewalls)
     }
 
-    /// Three masters that speak TLS, to each other too.
+    /// Three masters that speak TLS, also to each other.
     pub fn start_tls(authority: &Authority) -> Cluster {
         Cluster::start_tls_with(authority, "no")
     }
 
-    /// The same, which ask everybody for a certificate.
+    /// The same, but each client must show a certificate.
     pub fn start_tls_for_clients_with_certificates(authority: &Authority) -> Cluster {
         Cluster::start_tls_with(authority, "yes")
     }
@@ -94,7 +94,7 @@ impl Cluster {
         let addresses: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         run(Command::new("redis-cli").args(["--cluster", "create"]).args(&addresses).args(more).arg("--cluster-yes"));
         let cluster = Cluster { nodes, url: format!("{scheme}+cluster://{}", addresses.join(",")) };
-        // A replica that never was one cannot lead.
+        // A replica that has never synchronised cannot become a master.
         let follows = |node: &Server| !cli(node, &["info", "replication"]).contains("master_link_status:down");
         until("the cluster is one", || cluster.nodes.iter().all(|node| Cluster::is_ready(node) && follows(node)));
         cluster
@@ -104,7 +104,7 @@ impl Cluster {
         cli(node, &["cluster", "info"]).contains("cluster_state:ok")
     }
 
-    /// Kills the first node, which leads, and waits until its replica does.
+    /// Kills the first master, and waits until its replica has taken over.
     pub fn kill_first(&self) {
         self.nodes[0].order("kill", "killed");
         let leads = |node: &&Server| cli(node, &["role"]).starts_with("master");
@@ -112,7 +112,7 @@ impl Cluster {
         until("a replica leads", || rest.iter().filter(leads).count() == 3 && rest.iter().all(Cluster::is_ready));
     }
 
-    /// Moves so many slots from the second master to the third.
+    /// Moves this many slots from the second master to the third.
     pub fn reshard(&self, slots: u32) {
         let id = |node: &Server| cli(node, &["cluster", "myid"]).trim().to_owned();
         let address = format!("127.0.0.1:{}", self.nodes[1].port);
@@ -152,7 +152,7 @@ impl Sentinels {
         Sentinels { master, replica, _sentinels: sentinels, url }
     }
 
-    /// Kills the master, and waits until the replica leads.
+    /// Kills the master, and waits until the replica has taken over.
     pub fn kill_master(&self) {
         self.master.order("kill", "killed");
         until("the replica leads", || cli(&self.replica, &["role"]).starts_with("master"));
@@ -161,7 +161,7 @@ impl Sentinels {
 
 // -------------------------------------------------------------------------------------------------------------------- TLS
 
-/// An authority of this test's own, and a certificate of it for `localhost` and 127.0.0.1.
+/// A certificate authority for this test, and its certificate for `localhost` and 127.0.0.1.
 pub struct Authority {
     folder: TempDir,
 }
@@ -187,7 +187,7 @@ impl Authority {
         Path::new(self.folder.path()).join(name)
     }
 
-    /// What has a Redis speak TLS, and at which port.
+    /// The arguments that make a Redis speak TLS, and its port.
     pub fn arguments(&self) -> (Vec<String>, u16) {
         let port = free_port();
         let file = |name| self.file(name).to_str().unwrap().to_owned();

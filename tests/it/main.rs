@@ -1,4 +1,4 @@
-//! Tests through the socket: each is named as the sentence it proves.
+//! Tests through the socket. Each is named as the sentence that it proves.
 
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "tests say what went wrong by panicking")]
 

@@ -1,4 +1,4 @@
-//! `/openapi.json`: valid, true of each row, and of use to a generator of clients
+//! `/openapi.json` is valid, describes each row correctly, and serves a client generator
 //! (`tests/openapi`).
 
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::{
     support::{Numbers, Running, ask, serve_numbers},
 };
 
-/// What the program says that holds the description against the server.
+/// Runs the program that compares the description with the server; returns its report.
 fn checked(server: &Running, how: &[&str]) -> Value {
     let url = format!("http://{}", server.address);
     let output = Command::new("tests/openapi/check").arg(url).args(how).output().unwrap();
@@ -19,7 +19,7 @@ fn checked(server: &Running, how: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The members of the rows of `/list`, all of whose rows are as described.
+/// The members of the rows of `/list`; checks that all rows match their description.
 fn described(server: &Running) -> Value {
     let said = checked(server, &[]);
     for (path, problems) in said["problems"].as_object().unwrap() {
@@ -54,7 +54,7 @@ fn each_row_of_every_type_of_postgresql_is_as_described() {
         ],
     );
 
-    // NOT NULL, and yet no number.
+    // NOT NULL, but no number.
     db.execute(
         "CREATE TABLE other (id int PRIMARY KEY, f float8 NOT NULL, n numeric NOT NULL, t timestamp NOT NULL);
          INSERT INTO other VALUES (1, 'NaN', 'NaN', 'infinity'), (2, 1, 2, '2026-01-01')",

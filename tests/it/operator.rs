@@ -1,4 +1,4 @@
-//! The operator's page, as a person uses it in Chromium; and what it reads and does.
+//! The operator's page as a person uses it in Chromium, and what it reads and does.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Numbers, Running, STUCK, ask, numbered, serve_numbers, until};
 
-/// A browser that a person sits before; see `tests/clients/browser`.
+/// A browser as a person uses it; see `tests/clients/browser`.
 pub struct Browser {
     orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
@@ -73,7 +73,7 @@ impl Browser {
         self.order(&json!(["evaluate", script]))
     }
 
-    /// Nothing keeps people from using the page, as far as axe finds out.
+    /// Asserts that axe finds nothing that keeps people from using the page.
     pub fn is_accessible(&mut self) {
         let axe = std::fs::read_to_string("target/tools/node_modules/axe-core/axe.min.js");
         self.evaluate(&format!("{};0", axe.expect("./test puts axe there")));
@@ -82,7 +82,7 @@ impl Browser {
         assert_eq!(self.evaluate(serious), json!([]));
     }
 
-    /// Nothing was wrong with the page, and it asked nobody else.
+    /// Asserts that the page had no error and sent requests to no other server.
     pub fn was_quiet(&mut self, admin: SocketAddr, ignored: &str) {
         let said = self.order(&json!(["complaints"]));
         let own = format!("http://{admin}/");
@@ -125,7 +125,7 @@ fn a_person_sees_lists_and_streams_in_a_browser_and_purges_warms_and_cuts() {
     browser.see("numbers");
     browser.see("None since the start");
 
-    // A stream that waits for its database is under way, until it is cut.
+    // A stream that waits for its database is shown as under way until it is cut.
     source.permits.add_permits(1);
     let mut client = Client::get(server.address, "/numbers");
     assert!(client.wait_for("\"id\":1,"));
@@ -150,7 +150,7 @@ fn a_person_sees_lists_and_streams_in_a_browser_and_purges_warms_and_cuts() {
     browser.see("numbers is purged.");
     assert!(!hits(&server, "/numbers"));
 
-    // What fails is told with its remedy.
+    // A failure is shown with its remedy.
     server.block_on(server.purge("numbers")).unwrap();
     source.fail_behind(0, Kind::Unavailable);
     assert_eq!(server.get("/numbers").status, 503);
@@ -185,11 +185,11 @@ fn the_page_asks_for_the_token_and_keeps_it_nowhere() {
     assert!(!kept.as_str().unwrap().contains("s3cret"));
     browser.open(admin);
     browser.see("This listener asks for its token");
-    // Chromium says of each 401 that it is one.
+    // Chromium reports each 401.
     browser.was_quiet(admin, "401");
 }
 
-/// The names of lists that would do harm if they were anything but text.
+/// Names of lists that would do harm if they were anything but text.
 const HOSTILE: [&str; 5] = [
     "<img src=x onerror=\"document.title='harmed'\">",
     "</script><script>document.title='harmed'</script>",
@@ -234,7 +234,7 @@ fn the_page_is_one_file_that_may_ask_nobody_else() {
     assert!(!policy.contains("unsafe"));
     let text = String::from_utf8(page.body.clone()).unwrap();
     assert!(!text.contains("innerHTML"));
-    // A name of XML's, which nobody asks for, and an example.
+    // Without a namespace of XML, which is not loaded, and an example.
     let others = text.replace("http://www.w3.org/2000/svg", "").replace("https://www.example.com", "");
     assert!(!others.contains("://"), "no address of others");
     assert!(!text.contains("numbers"), "it tells nothing");

@@ -1,4 +1,4 @@
-//! Properties of lists over random tables: every row once, in order, however it is cut.
+//! Properties of lists over random tables: every row once and in order, with any cuts.
 
 use std::collections::BTreeSet;
 
@@ -80,8 +80,8 @@ proptest! {
             let row: serde_json::Value = serde_json::from_slice(line).unwrap();
             row["id"].as_i64().or_else(|| row["id"].as_str()?.parse().ok()).unwrap()
         }).collect();
-        // What SQLite itself says, with the same tie-breaker: the key, or the rowid where the key
-        // can be NULL.
+        // SQLite's own answer, with the same tie-breaker: the key, or the rowid if the key can be
+        // NULL.
         let tie = if key.contains("TEXT") { "id, rowid" } else if key == "id INT" { "rowid" } else { "id" };
         let terms: Vec<&str> = terms.iter().map(|term| &**term).chain([tie]).collect();
         let connection = file.open();

@@ -12,10 +12,10 @@ use crate::support::{File, Reply, ask, binary, numbered, until};
 const FILE: &str = "chunkflow.toml";
 const DATABASE: (&str, &str) = ("DATABASE_URL", "sqlite:test.sqlite");
 
-/// The arguments and the environment of a server, and what is to be seen.
+/// The arguments and the environment of a server, and what must be visible.
 type Way = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
 
-/// What comes in the place of a file, by its name, and how it is made.
+/// What replaces a file: its name, and how it is made.
 type Disturbance = (&'static str, fn(&Path));
 
 /// The binary, whose log a test reads.
@@ -48,7 +48,7 @@ impl Logged {
         Logged { child, log, address }
     }
 
-    /// Has it read its configuration again; what it logged about that.
+    /// Reloads the configuration; returns what was logged about it.
     fn reload(&self) -> String {
         let before = fs::read_to_string(&self.log).unwrap().len();
         let process = self.child.id().to_string();
@@ -63,7 +63,7 @@ impl Logged {
     }
 }
 
-/// What may come in the place of a file that is read, each by its name.
+/// Things that may replace a file that is read, each with a name.
 fn disturbances() -> Vec<Disturbance> {
     vec![
         ("gone", |_| {}),
@@ -93,7 +93,7 @@ fn a_reload_without_the_file_is_refused_and_the_old_configuration_goes_on() {
         let config = folder.join(name);
         fs::create_dir(folder.join("here")).unwrap();
         fs::write(&config, file.config("table = \"item\"")).unwrap();
-        // What a server that decided anew would serve.
+        // What a server would serve if it decided anew.
         let server = Logged::start(arguments, folder, &[DATABASE]);
         for (what, put) in disturbances() {
             fs::rename(&config, folder.join("kept")).unwrap();

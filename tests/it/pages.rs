@@ -1,4 +1,4 @@
-//! Pages: with a `limit` each page that is not the last says where the list goes on, whatever is in
+//! Pages: with a `limit`, each page but the last says where the list goes on, no matter what is in
 //! memory.
 
 use std::collections::BTreeSet;
@@ -61,8 +61,8 @@ fn row_of(data: &str) -> Option<u64> {
     serde_json::from_str::<serde_json::Value>(data).unwrap()["id"].as_u64()
 }
 
-/// Walks a list of `rows` rows of so many bytes by pages of `limit`: cold, warm and with every
-/// other page at hand, each in another version of HTTP. All walks have the same pages.
+/// Walks a list of `rows` rows of `width` bytes by pages of `limit`: cold, warm, and with every
+/// other page in memory, each with another version of HTTP. All walks have the same pages.
 fn walk_all_ways(rows: u64, width: usize, limit: u64, formats: &[&str], codings: &[&str]) {
     let server = serve_numbers(&Numbers::new(rows, width));
     let mut turn = 0;
@@ -98,7 +98,7 @@ fn whoever_follows_next_gets_each_row_once_at_every_limit_in_every_format_coding
         let rows = (limit * 4 + 3).min(2_503);
         walk_all_ways(rows, 1, limit, &FORMATS, &CODINGS);
     }
-    // The last page is full, or there is none.
+    // The last page may be full, or there may be none.
     for (rows, limit) in [(100, 50), (99, 3), (1_000, 1_000), (5, 5), (600, 100), (0, 10)] {
         walk_all_ways(rows, 1, limit, &FORMATS, &["identity", "gzip"]);
     }
@@ -213,7 +213,7 @@ fn events_of_a_page_that_ends_early_go_on_to_their_limit_and_no_further() {
         let target = format!("/numbers.sse?limit={limit}");
         let mut rows = vec![];
         let mut last = String::new();
-        // As `EventSource` does: it comes back with the last id, until it is told not to.
+        // As `EventSource` does: it comes back with the last id until it is told to stop.
         loop {
             let reply = ask(server.address, "GET", &target, &[("last-event-id", &last)]);
             if reply.status == 204 {

@@ -1,6 +1,6 @@
-//! Behind real proxies: each promise goes through the table of them. What a proxy takes away stands
-//! in the table too, and fails here when it is no longer so. The client is curl, which says by its
-//! exit code whether it believes that a body is whole.
+//! Behind real proxies. Each promise is tested with every proxy of the table. What a proxy breaks
+//! is in the table too, and a test fails if it works again. The client is curl, whose exit code
+//! says whether it takes a body for whole.
 
 use std::{
     fmt::Debug,
@@ -26,21 +26,21 @@ const ENCODINGS: [&str; 3] = ["identity", "gzip", "br"];
 struct Proxy {
     name: &'static str,
     kind: Kind,
-    /// What it speaks with clients: `http1` or `http2`.
+    /// The protocol that it speaks with clients: `http1` or `http2`.
     http: &'static str,
-    /// What is set about it: directives of nginx's location, statements of Varnish's `vcl_recv`.
+    /// Its settings: directives of nginx's location, statements of Varnish's `vcl_recv`.
     settings: &'static str,
-    /// Whether clients see that a stream's source failed half-way,
+    /// How clients see that a stream's source failed half-way,
     failure: Cut,
-    /// that a stream's connection was closed half-way, as when the server is killed,
+    /// that a stream's connection was closed half-way, as by a killed server,
     crash: Cut,
-    /// and that a list with a length was, in each encoding.
+    /// and that a list with a length was cut, for each encoding.
     short: [Cut; 3],
-    /// Whether a HEAD request stays one.
+    /// Whether it passes a HEAD request on as one.
     head: bool,
-    /// Whether it waits for the end of a chunk of HTTP that is shorter than 32 KiB.
+    /// Whether it waits for the end of an HTTP chunk shorter than 32 KiB.
     waits_for_chunks: bool,
-    /// Bytes of a row that make a first chunk larger than what it holds back for its own work.
+    /// How many bytes a row needs so that the first chunk is larger than what the proxy holds back.
     width: usize,
 }
 
@@ -52,7 +52,7 @@ enum Cut {
 }
 use Cut::{Hidden, Seen};
 
-/// All is well; each row of the table says in what it differs.
+/// A proxy without faults; each row of the table lists the differences.
 const PROXY: Proxy = Proxy {
     name: "nginx, HTTP/1.1 to the server",
     kind: Kind::Nginx,
@@ -66,8 +66,8 @@ const PROXY: Proxy = Proxy {
     width: 100,
 };
 
-/// Varnish asks for gzip whatever its clients take, and unpacks that for those who take none: 32
-/// KiB at a time, without a length.
+/// Varnish always asks for gzip, and decompresses for clients that do not: 32 KiB at a time,
+/// without a length.
 const VARNISH: Proxy = Proxy { name: "Varnish", kind: Kind::Varnish, settings: "", head: false, width: 1_000, ..PROXY };
 
 const PROXIES: [Proxy; 16] = [
@@ -141,12 +141,12 @@ impl Before {
         Asked { curl: command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), body: vec![] }
     }
 
-    /// Asks for a list, cuts it when rows of it are here or at once, and sees what the client makes
-    /// of that.
+    /// Asks for a list and cuts it, at once or when rows have arrived. Returns how the client sees
+    /// that.
     fn cut(&self, encoding: &str, when: When, cut: impl FnOnce()) -> Cut {
         let mut asked = self.curl("/numbers", encoding, &[]);
         if when == When::RowsAreHere {
-            // Some proxies pass nothing on of an answer that they do not have whole.
+            // Some proxies pass on nothing of a response until they have all of it.
             asked.comes("{\"id\":2,");
         }
 
@@ -155,10 +155,10 @@ impl Before {
         assert!(!body.ends_with(b"]}"), "nothing was cut off: {} bytes, {error}", body.len());
         match code {
             0 => Hidden,
-            // Over HTTP/1.1 a reset shows as 18 or 56, or 52 where nothing came before; h2o passes
-            // on the half of a chunk.
+            // Over HTTP/1.1 a reset is 18 or 56, or 52 if nothing came before; h2o passes on half
+            // of a chunk.
             18 | 52 | 56 | 92 => Seen,
-            // A proxy that has passed nothing on yet answers that it failed.
+            // A proxy that has passed nothing on yet answers with an error.
             22 if error.contains("returned error: 5") => Seen,
             _ => panic!("it neither looks whole nor like a cut: curl's {code}, {error}"),
         }
@@ -171,7 +171,7 @@ enum When {
     AtOnce,
 }
 
-/// A request of curl's, and what came of its answer.
+/// A request by curl, and the response.
 struct Asked {
     curl: Child,
     body: Vec<u8>,
@@ -195,7 +195,7 @@ impl Asked {
         true
     }
 
-    /// curl's exit code, the body, and what curl says about it.
+    /// curl's exit code, the body, and curl's message.
     fn end(mut self) -> (i32, Vec<u8>, String) {
         let rest = self.curl.wait_with_output().unwrap();
         self.body.extend(rest.stdout);
@@ -203,8 +203,8 @@ impl Asked {
     }
 }
 
-/// A server in front of a server: passes the beginning of an answer on, waits for an order, and
-/// then closes the connection as the kernel does for a process that is killed.
+/// A server in front of a server. It passes the beginning of a response on, waits for an order, and
+/// then closes the connection as the kernel does for a killed process.
 fn killed(origin: SocketAddr) -> (SocketAddr, mpsc::Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -220,8 +220,8 @@ fn killed(origin: SocketAddr) -> (SocketAddr, mpsc::Sender<()>) {
     (address, order)
 }
 
-/// Passes on the beginning of the answer to one request. A proxy that only looks whether somebody
-/// listens asks for nothing.
+/// Passes on the beginning of the response to one request. A proxy's health check, which only
+/// connects, makes no request.
 fn pass_on_until_told(mut client: TcpStream, origin: SocketAddr, orders: &Mutex<mpsc::Receiver<()>>) {
     let mut request = [0; 8_192];
     let length = client.read(&mut request).unwrap_or(0);
@@ -235,7 +235,7 @@ fn pass_on_until_told(mut client: TcpStream, origin: SocketAddr, orders: &Mutex<
     let mut beginning = [0; 4_000];
     server.read_exact(&mut beginning).unwrap();
     client.write_all(&beginning).unwrap();
-    // Enough for rows to come: within one chunk of HTTP, Varnish passes lots of 16 KiB.
+    // Enough for rows to arrive: Varnish passes pieces of 16 KiB within one HTTP chunk.
     let compressed = String::from_utf8_lossy(&beginning).contains("content-encoding");
     let more = if compressed { 0 } else { 40_000 };
     let _ = std::io::copy(&mut Read::by_ref(&mut server).take(more), &mut client);
@@ -244,7 +244,7 @@ fn pass_on_until_told(mut client: TcpStream, origin: SocketAddr, orders: &Mutex<
     let _ = server.shutdown(Shutdown::Both);
 }
 
-/// Sees each proxy in each encoding, and compares that with the table.
+/// Tests each proxy with each encoding, and compares the results with the table.
 fn each<T: PartialEq + Debug>(proxies: &[Proxy], see: impl Fn(&Proxy) -> [T; 3], expected: impl Fn(&Proxy) -> [T; 3]) {
     let tell = |of: &dyn Fn(&Proxy) -> [T; 3]| {
         proxies.iter().map(|proxy| format!("{}: {:?}\n", proxy.name, of(proxy))).collect::<String>()
@@ -257,7 +257,7 @@ fn each<T: PartialEq + Debug>(proxies: &[Proxy], see: impl Fn(&Proxy) -> [T; 3],
 #[test]
 fn no_proxy_keeps_a_list_or_alters_one() {
     let server = serve_numbers(&Numbers::new(2_500, 2_000));
-    // A list too long for a length, and one that has a length once it is at hand.
+    // A list too long for a length, and one that has a length once it is in memory.
     let lists = ["/numbers", "/numbers?limit=350"].map(|target| (target, server.get(target).body));
     for proxy in PROXIES {
         let before = proxy.before(server.address);
@@ -325,7 +325,7 @@ fn a_server_that_is_killed_in_mid_stream_is_seen_behind_proxies_but_for_http_1_0
             let waits = proxy.waits_for_chunks && encoding != "identity";
             let when = if waits { When::AtOnce } else { When::RowsAreHere };
             let stream = before.cut(encoding, when, kill);
-            // Once more with the whole list at hand: now it has a length, and a proxy may wait for
+            // Again with the whole list in memory: now it has a length, and a proxy may wait for
             // more of it.
             let get = || ask(server.address, "GET", "/numbers", &[("accept-encoding", encoding)]);
             get();
@@ -353,12 +353,12 @@ fn silence_that_nginx_would_end_is_broken_in_time_in_every_encoding() {
             source.permits.add_permits(1);
             let mut asked = before.curl("/numbers", encoding, &[]);
             asked.wait_for("{\"id\":10,");
-            // Twice what nginx waits for.
+            // Twice nginx's time limit.
             thread::sleep(Duration::from_secs(4));
             source.permits.add_permits(10_000);
             let (code, body, error) = asked.end();
             assert_eq!((code, body.ends_with(b"]}")), (expected, expected == 0), "{encoding}: {error}");
-            // That nginx left shows only by what is sent to it.
+            // Only a write shows that nginx has left.
             until("its stream is over", || server.chunkflow.metrics().streams() == 0);
         }
     }
@@ -381,7 +381,7 @@ fn head_reads_nothing_behind_proxies() {
     each(&PROXIES, seen, |proxy| [proxy.head; 3]);
 }
 
-/// The fields that nginx sets for its server, of each block of a page that passes requests on to
+/// The header fields that nginx sets for its server, for each block of a document that proxies to
 /// Chunkflow.
 fn set_by_nginx(page: &str) -> impl Iterator<Item = String> {
     let blocks = page.split("proxy_pass http://chunkflow").skip(1);

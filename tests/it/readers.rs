@@ -1,4 +1,4 @@
-//! What lists hold is read by the parsers that people have: strict ones, each a small program in
+//! Lists are read by the parsers that people use: strict ones, each a small program in
 //! `tests/readers`.
 
 use std::{
@@ -15,7 +15,7 @@ use crate::{
     support::{File, Running, ask},
 };
 
-/// What a program says of a body.
+/// A program's output for a body.
 fn read_with(program: &[&str], body: &[u8]) -> String {
     let cache = concat!(env!("CARGO_MANIFEST_DIR"), "/target/go");
     let mut child = Command::new(program[0])
@@ -62,11 +62,11 @@ fn body(server: &Running, target: &str, coding: &str) -> Vec<u8> {
     plain
 }
 
-/// The records that strict readers find, header and mark included; they all find the same.
+/// The records that strict readers find, including header and mark; all find the same.
 fn records(body: &[u8]) -> Vec<Vec<String>> {
     let mut found: Vec<Vec<Vec<String>>> =
         CSV_READERS.iter().map(|reader| serde_json::from_str(&read_with(reader, body)).unwrap()).collect();
-    // Go's reader makes LF of CRLF, within quotes too.
+    // Go's reader turns CRLF into LF, within quotes too.
     for field in found.iter_mut().flatten().flatten() {
         *field = field.replace("\r\n", "\n");
     }
@@ -75,7 +75,7 @@ fn records(body: &[u8]) -> Vec<Vec<String>> {
     first
 }
 
-/// Texts that CSV files trip over, as SQL.
+/// Texts that break CSV files, as SQL.
 const TEXTS: [&str; 16] = [
     "''",
     "'_end'",
@@ -178,7 +178,7 @@ fn a_counted_list_in_csv_that_was_cut_has_no_mark() {
     );
 }
 
-/// JSON texts that spoil a list, as they stand in a column, and whether they can be embedded.
+/// JSON texts that spoil a list, as they are in a column, and whether they can be embedded.
 fn texts() -> Vec<(String, bool)> {
     let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
     let objects = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
@@ -238,9 +238,9 @@ fn whatever_json_columns_hold_strict_parsers_read_the_list() {
             assert_eq!(stands_as_text, !embedded, "{}: {text:.60} in {shown:.60}", db.name());
         }
 
-        // In each of the two formats: six values, and what is the matter with each of three related
-        // lists, one of them in two ways; half surrogate pairs in two values and in one related
-        // list. Both fields of related rows show them.
+        // In each of the two formats there are six values. Of the three related lists each has a
+        // flaw, and one has two. Lone surrogates are in two values and in one related list. Both
+        // fields of related rows show them.
         let metrics = server.chunkflow.metrics();
         assert_eq!(metrics.values_without_form(), 2 * (6 + 2 * 4), "{}", db.name());
         assert_eq!(metrics.replaced_utf8(), 2 * (2 + 2), "{}", db.name());

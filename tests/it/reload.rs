@@ -1,10 +1,10 @@
-//! The configuration is read again while streams run.
+//! The configuration is reloaded while streams run.
 
 use std::{net::SocketAddr, path::Path, process::Output};
 
 use crate::support::{Client, File, Process, Reply, ask, binary, numbered, until};
 
-/// A server of one list whose configuration a test writes again.
+/// A server with one list, whose configuration a test rewrites.
 struct Server {
     file: File,
     process: Process,
@@ -66,7 +66,7 @@ fn new_requests_get_the_new_lists_and_streams_under_way_end_with_the_old_ones() 
     kept.send("GET", "/other?limit=2", "HTTP/1.1", &[("host", "localhost")]);
     assert_eq!(kept.read_reply("GET").results().len(), 2, "an old connection gets it too");
     assert_eq!(stream.read_reply("GET").results().len(), 200_000, "the stream ended whole");
-    // And the other way.
+    // And back again.
     server.write("", "list");
     let output = server.reload();
     assert!(output.status.success() && said(&output).contains("reloaded: serving list"), "{}", said(&output));
@@ -170,8 +170,8 @@ fn a_reload_never_takes_the_token_off_a_socket_that_is_bound_beyond_loopback() {
         assert_eq!(ask(admin, "GET", "/metrics", &[]).status, 401, "{listen}: the token stays");
     }
 
-    // Without [admin] the socket stays until a restart, and what guards it too; what it tells is of
-    // what is served.
+    // Without [admin] the operator's socket and its guard stay until a restart; it shows what is
+    // served now.
     write("", "other");
     let said = reload().json()["reloaded"].as_str().unwrap().to_owned();
     assert!(said.contains("the address of [admin] changes only with a restart"), "{said}");
@@ -179,7 +179,7 @@ fn a_reload_never_takes_the_token_off_a_socket_that_is_bound_beyond_loopback() {
     assert_eq!(ask(admin, "GET", "/metrics", &[]).status, 401);
     assert_eq!(ask(admin, "POST", "/purge/other", &bearer).status, 204, "it is the new configuration's");
 
-    // Another token is taken over.
+    // Another token takes effect.
     write(&beyond.replace("t0ken", "other"), "list");
     assert_eq!(reload().status, 200);
     assert_eq!((served(), reload().status), ([200, 404], 401));

@@ -1,5 +1,5 @@
-//! Lists that are cut and go on behind the last whole row; streams that say something while rows
-//! are long in coming.
+//! Lists that are cut and go on behind the last whole row; streams that send heartbeats while rows
+//! are slow to come.
 
 use std::{
     process::{Command, Stdio},
@@ -15,8 +15,8 @@ use crate::support::{Client, Numbers, Reply, Running, ask, ids, numbered, number
 /// An event: its id, its kind and its data.
 pub type Event = (String, String, String);
 
-/// Reads a stream of events as WHATWG HTML §9.2.6 has it; what is not ended by an empty line is no
-/// event.
+/// Parses a stream of events as in WHATWG HTML §9.2.6; an event without an empty line at its end
+/// does not count.
 pub fn events(body: &str) -> Vec<Event> {
     let mut events = vec![];
     let mut event = Event::default();
@@ -58,10 +58,10 @@ fn each_row_is_an_event_and_the_list_ends_in_one_of_its_own() {
     let data: Vec<Value> = events.iter().map(|event| serde_json::from_str(&event.2).unwrap()).collect();
     assert_eq!(data, rows);
     assert_eq!((&*end.1, &*end.2), ("end", "{\"count\":1000}"));
-    // Whoever comes back behind the end is told not to come again, and whoever comes from elsewhere
-    // that this is no place.
+    // A client that comes back behind the end is told not to come again; one that comes with a
+    // foreign id is told that this is no place.
     let over = get(&server, "/list", Some(&end.0));
-    // A cache that kept it would end everybody's events.
+    // A cache that stored it would end the events of all clients.
     assert_eq!((over.status, over.header("cache-control")), (204, "no-store"));
     assert_eq!(get(&server, "/list", Some("elsewhere")).status, 400);
 }
@@ -99,7 +99,7 @@ fn a_list_in_any_format_goes_on_behind_the_last_whole_row_by_its_key_or_its_curs
         }
     }
 
-    // In an order that no filter follows, a row's cursor stands in it.
+    // If the order is not one to filter by, rows contain their cursors.
     let fields = "[resources.list.fields]\nname = \"name\"\nplace = { cursor = true }";
     let server = file.serve(&format!("table = \"item\"\norder = [\"-name\"]\nchunk_rows = 10\n{fields}"));
     let rows = server.get("/list").results();
@@ -141,7 +141,7 @@ fn ids_of_csv(text: &str) -> Vec<u64> {
     whole.lines().skip(1).map(|line| line.split(',').next().unwrap().parse().unwrap()).collect()
 }
 
-/// A server whose streams are silent for no longer than a few milliseconds.
+/// A server whose streams send a heartbeat after a few milliseconds of silence.
 fn restless(source: &std::sync::Arc<Numbers>) -> Running {
     let app = numbers_app(source, ResourceOptions::default(), system_clock());
     Running::start(ServerConfig::default(), app.with_heartbeat(Duration::from_millis(5)))
@@ -160,7 +160,7 @@ fn while_rows_are_long_in_coming_what_means_nothing_is_sent_and_the_list_stays_r
             client.send("GET", &format!("/numbers.{format}"), "HTTP/1.1", &headers);
             match encoding {
                 "identity" => assert!(client.wait_for_body(|body| String::from_utf8_lossy(body).contains(idle))),
-                // Blocks that hold it as it is.
+                // Stored blocks, which hold it unchanged.
                 "gzip" => {
                     let length = if format == "sse" { 3 } else { 1 };
                     let block = [0, length, 0, !length, 0xff];
@@ -203,7 +203,7 @@ fn a_failure_behind_silence_is_still_a_cut_and_csv_is_silent_for_it_has_nothing_
     }
 }
 
-/// The program in a language that a page of the docs shows.
+/// The program in this language on a page of the documentation.
 fn snippet(page: &str, language: &str) -> String {
     let text = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
     let (_, rest) = text.split_once(&format!("```{language}\n")).unwrap();
@@ -262,7 +262,7 @@ fn to_event_source_a_failure_that_passes_says_when_to_come_back_and_any_other_is
         }
     }
 
-    // In the middle of its events too, and where the server has no room.
+    // In the middle of its events too, and when the server has no room.
     let source = Numbers::new(5, 1);
     let config = ServerConfig::default().with(|server| server.max_streams = 0);
     let full = Running::start(config, numbers_app(&source, ResourceOptions::default(), system_clock()));
@@ -270,7 +270,7 @@ fn to_event_source_a_failure_that_passes_says_when_to_come_back_and_any_other_is
     let last = events(std::str::from_utf8(&get(&server, "/numbers", None).body).unwrap())[2].0.clone();
     let reply = ask(full.address, "GET", "/numbers.sse", &[("last-event-id", &last)]);
     assert!(reply.status == 200 && reply.body.starts_with(b"retry: 2000\n"));
-    // What was asked wrongly stays wrong.
+    // A wrong request stays wrong.
     assert_eq!(get(&server, "/numbers?limit=x", None).status, 400);
     assert_eq!(get(&server, "/nothing", None).status, 404);
 }

@@ -1,4 +1,4 @@
-//! Secrets that stand in files of their own.
+//! Secrets in files of their own.
 
 use std::{fs, path::Path};
 
@@ -34,7 +34,7 @@ fn passwords_of_database_and_store_change_by_a_reload_and_without_a_restart() {
     let folder = tempfile::TempDir::new().unwrap();
     let secret = |of: &str, value: &str| fs::write(folder.path().join("secrets").join(of), value).unwrap();
     fs::create_dir(folder.path().join("secrets")).unwrap();
-    // As editors and `echo` leave them.
+    // With the newline that editors and `echo` add.
     secret("database", "first-1\n");
     secret("store", "first-2\r\n");
     let admin = crate::servers::free_port();
@@ -64,7 +64,7 @@ fn passwords_of_database_and_store_change_by_a_reload_and_without_a_restart() {
     let (well, said) = command(&["reload"], folder.path());
     assert!(well && said.contains("reloaded"), "{said}");
 
-    // Nothing that came in with the old passwords goes on.
+    // No connection with the old passwords stays open.
     cli(&redis, &["client", "kill", "user", "app"]);
     assert_eq!(server.get("/item?id=gt.5").results().len(), ROWS - 5, "read anew");
     until("the store keeps chunks again", || server.get("/item?id=gt.6").header("cache-status").contains("; hit"));
@@ -86,8 +86,8 @@ fn a_file_that_holds_no_value_is_told_and_a_reload_goes_on_with_the_one_before()
     let redis = Server::start(Kind::Redis);
     cli(&redis, &["acl", "setuser", "app", "on", ">s3cret", "~*", "+@all"]);
     let file = crate::support::numbered(ROWS as u64);
-    // The configuration is not where the server is started, and its paths go on from its own
-    // folder.
+    // The configuration is not in the folder where the server starts; its paths are relative to its
+    // own folder.
     let configured = file.folder.path().join("etc");
     fs::create_dir(&configured).unwrap();
     let secret = configured.join("store");

@@ -1,5 +1,5 @@
-//! What an operator sees: metrics, as Prometheus and its tools read them, and what stands in
-//! `deploy/` for them.
+//! What an operator sees: metrics, as read by Prometheus and its tools, and the files for them in
+//! `deploy/`.
 
 use std::{
     collections::BTreeSet,
@@ -41,13 +41,13 @@ pub fn metrics(admin: SocketAddr) -> String {
     String::from_utf8(reply.body).unwrap()
 }
 
-/// The value of a sample, by its name and labels as they are written.
+/// The value of a sample, by its name and labels as written.
 pub fn value(text: &str, sample: &str) -> f64 {
     let found = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
     found.unwrap_or_else(|| panic!("no `{sample}` in {text}")).parse().unwrap()
 }
 
-/// What a program says of its input; panics where it complains.
+/// A program's output for its input; panics if it complains.
 fn fed(program: &mut Command, input: &str) -> String {
     let mut child = program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
@@ -179,7 +179,7 @@ fn streams_are_counted_by_how_they_ended_and_so_are_refusals() {
     assert_eq!(server.chunkflow.metrics().left(), 1, "and it is nothing else");
 }
 
-/// The names of metrics in a text of any kind.
+/// The names of metrics in any text.
 fn names(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     let families = words.filter(|word| word.starts_with("chunkflow_") || word.starts_with("process_"));
@@ -190,14 +190,14 @@ fn names(text: &str) -> BTreeSet<String> {
     families.map(plain).collect()
 }
 
-/// The metrics that there are.
+/// The metrics that exist.
 fn families(text: &str) -> BTreeSet<String> {
     let named = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
     named.map(str::to_owned).collect()
 }
 
-/// The queries of the dashboard, with its variables filled in: for these instances, by a regular
-/// expression.
+/// The queries of the dashboard, with its variables filled in for these instances (a regular
+/// expression).
 pub fn dashboard_of(instances: &str) -> Vec<String> {
     let dashboard: Value = serde_json::from_str(&deployed("grafana-dashboard.json")).unwrap();
     let mut queries = vec![];
@@ -214,7 +214,7 @@ fn deployed(file: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(file)).unwrap()
 }
 
-/// What the alerts ask, as Prometheus itself understood the file.
+/// The queries of the alerts, as Prometheus itself parsed them.
 fn alerts(prometheus: SocketAddr) -> Vec<(String, String)> {
     let rules = ask(prometheus, "GET", "/api/v1/rules", &[]).json();
     let rules = rules["data"]["groups"][0]["rules"].as_array().unwrap().clone();
@@ -224,7 +224,7 @@ fn alerts(prometheus: SocketAddr) -> Vec<(String, String)> {
 
 #[test]
 fn prometheus_reads_all_metrics_and_each_query_of_the_dashboard_and_the_alerts_answers() {
-    // With all that can be seen: a shared store behind memory, and a certificate.
+    // With everything that can be shown: a shared store behind memory, and a certificate.
     let redis = servers::Server::start(Kind::Redis);
     let file = numbered(3_000);
     let folder = tempfile::TempDir::new().unwrap();
@@ -265,10 +265,10 @@ fn prometheus_reads_all_metrics_and_each_query_of_the_dashboard_and_the_alerts_a
         }
     }
 
-    // The certificate of this test is good for two days.
+    // This test's certificate is valid for two days.
     assert_eq!(fires, ["ChunkflowCertificateExpires"]);
 
-    // Each metric that they ask for is there, and they ask for all there are.
+    // Each metric in the queries exists, and each existing metric is in a query.
     let there = families(&metrics(admin));
     let asked: String = queries.iter().cloned().chain(alerts.into_iter().map(|(_, query)| query + "\n")).collect();
     let asked = names(&asked);
@@ -282,12 +282,12 @@ fn prometheus_reads_all_metrics_and_each_query_of_the_dashboard_and_the_alerts_a
     assert_eq!(undocumented, Vec::<&String>::new(), "docs/operating.md names each metric");
     for document in ["docs/operating.md", "docs/runbook.md"] {
         let named = names(&fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).unwrap());
-        // `process_…` is none of them.
+        // `process_…` does not count.
         let gone: Vec<&String> = named.difference(&there).filter(|name| !name.ends_with('_')).collect();
         assert_eq!(gone, Vec::<&String>::new(), "{document} names no other");
     }
 
-    // The other format says the same.
+    // The other format has the same.
     let accept = [("accept", "application/openmetrics-text")];
     let open = String::from_utf8(ask(admin, "GET", "/metrics", &accept).body).unwrap();
     let samples = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();

@@ -35,8 +35,8 @@ pub enum Kind {
     Prometheus,
 }
 
-/// A running server. It ends when this is dropped, and when the tests end, however they do: its
-/// script reads the end of its input.
+/// A running server. It ends when this is dropped, and when the tests end in any way: its script
+/// reads the end of its input.
 pub struct Server {
     pub kind: Kind,
     pub port: u16,
@@ -56,8 +56,8 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// A script, which ends what it started once its input has ended: to kill it would leave that
-/// alone.
+/// A script that stops its server when its input ends. Killing the script would leave the server
+/// running.
 struct Awaited(Child);
 
 impl Drop for Awaited {
@@ -67,7 +67,7 @@ impl Drop for Awaited {
 }
 
 impl Server {
-    /// A server of this test's own, which it may kill.
+    /// A server for one test, which may kill it.
     pub fn start(kind: Kind) -> Server {
         Server::start_with(kind, &[])
     }
@@ -108,7 +108,7 @@ impl Server {
         server
     }
 
-    /// The server that all tests share which leave it alone.
+    /// The server shared by all tests that leave it running.
     pub fn shared(kind: Kind) -> &'static Server {
         static POSTGRES: OnceLock<Server> = OnceLock::new();
         static MARIADB: OnceLock<Server> = OnceLock::new();
@@ -167,7 +167,7 @@ pub struct Db {
     later: Mutex<String>,
 }
 
-/// All kinds of database, as a suite of promises goes through them.
+/// A database of every kind, for suites of promises.
 pub fn every_kind() -> Vec<Db> {
     vec![sqlite(), postgres(), mariadb()]
 }
@@ -180,7 +180,7 @@ pub fn postgres() -> Db {
     Server::shared(Kind::Postgres).database()
 }
 
-/// One whose texts are any bytes.
+/// A database whose texts may be any bytes.
 pub fn postgres_without_encoding() -> Db {
     Server::shared(Kind::Postgres).database_with("ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
 }
@@ -194,7 +194,7 @@ impl Db {
         Db { server, user: "chunkflow".to_owned(), later: Default::default() }
     }
 
-    /// The same database as another user has it, who needs no password.
+    /// The same database for another user, who needs no password.
     pub fn as_user(&self, user: &str) -> Db {
         let Where::Server(server, name) = &self.server else { unreachable!("a file has no users") };
         Db { user: user.to_owned(), ..Db::new(Where::Server(server, name.clone())) }
@@ -206,7 +206,7 @@ impl Db {
         name
     }
 
-    /// What kind it is, as its URL's scheme says.
+    /// Its kind, which is its URL's scheme.
     pub fn name(&self) -> &'static str {
         match &self.server {
             Where::File(_) => "sqlite",
@@ -241,7 +241,7 @@ impl Db {
         self.later.lock().unwrap().push_str(sql);
     }
 
-    /// Runs all that was kept, in one transaction.
+    /// Runs all statements that were kept, in one transaction.
     pub fn execute_now(&self) {
         self.execute(&format!("BEGIN; {} COMMIT;", std::mem::take(&mut *self.later.lock().unwrap())));
     }
@@ -295,8 +295,8 @@ impl Db {
     }
 }
 
-/// PostgreSQL's client itself: Debian's `psql` is a script that looks for it, and takes longer than
-/// the client does.
+/// PostgreSQL's client itself: Debian's `psql` is a script that looks for it, which takes longer
+/// than the client.
 fn psql() -> &'static Path {
     static PSQL: OnceLock<PathBuf> = OnceLock::new();
     PSQL.get_or_init(|| {
@@ -308,7 +308,7 @@ fn psql() -> &'static Path {
     })
 }
 
-/// What a client prints for the statements of its input.
+/// A client's output for the statements on its input.
 fn run(client: &mut Command, sql: &str) -> Result<String, String> {
     let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();

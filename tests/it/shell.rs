@@ -1,4 +1,4 @@
-//! The commands as a shell and its user see them: help, pages, completions, readers that have gone.
+//! The commands in a shell: help, pages, completions, readers that have gone.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::support::{Ended, ask, binary, numbered, until};
 
-/// The commands that the program's own help lists.
+/// The commands listed by the program's own help.
 fn commands() -> Vec<String> {
     let help = binary(&["--help"], std::env::temp_dir().as_path()).output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
@@ -52,7 +52,7 @@ fn each_shell_has_completions_and_each_command_a_page_for_man() {
         assert!(output.status.success() && script.contains(sign) && script.contains("export"), "{script}");
     }
 
-    // What the shell itself would offer.
+    // The completions that the shell itself would offer.
     let script = "eval \"$($0 completions bash)\"; COMP_WORDS=(chunkflow re); COMP_CWORD=1; \
                   _chunkflow chunkflow re chunkflow; echo \"${COMPREPLY[@]}\"";
     let offered = Command::new("bash").args(["-c", script, env!("CARGO_BIN_EXE_chunkflow")]).output().unwrap();
@@ -70,8 +70,8 @@ fn each_shell_has_completions_and_each_command_a_page_for_man() {
     }
 }
 
-/// How a command ends whose reader of standard output, and of standard error, is gone before it
-/// says a word.
+/// How a command ends if the reader of its standard output, or of its standard error, is gone
+/// before the first line.
 fn unheard(arguments: &[&str], folder: &std::path::Path) -> [Option<i32>; 2] {
     let unread = || {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -156,7 +156,7 @@ fn progress_shows_on_a_terminal_alone_with_rows_and_their_rate() {
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.starts_with("list: 400,000 rows, ") && !said.contains('\x1b'), "{said}");
 
-    // A terminal of `script`, as wide as many are.
+    // A terminal made by `script`, of a usual width.
     let run = format!("stty cols 100; exec {} export list --output list.json", env!("CARGO_BIN_EXE_chunkflow"));
     let mut terminal = Command::new("script");
     terminal.args(["-qec", &run, "/dev/null"]).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped());

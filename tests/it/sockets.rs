@@ -1,4 +1,4 @@
-//! Sockets to stores and databases: they notice by themselves that the other end is gone.
+//! Sockets to stores and databases notice that the other end is gone.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ fn sockets_to(port: u16) -> Vec<Socket> {
     copies.map(Socket::from).filter(leads_there).collect()
 }
 
-/// Each connection there is asked whether it is still there after half a minute, and gives up what
-/// nobody acknowledges; the driver of MySQL leaves that to the time limit of a read.
+/// Each connection has keepalive after half a minute, and fails if sent data is not acknowledged.
+/// The MySQL driver leaves the latter to the time limit of a read.
 fn are_prepared(ports: &[u16], gives_up: bool, what: &str) {
     let sockets: Vec<Socket> = ports.iter().flat_map(|port| sockets_to(*port)).collect();
     assert!(!sockets.is_empty(), "{what}: no connection");

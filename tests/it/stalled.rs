@@ -1,4 +1,4 @@
-//! Thousands of clients that take nothing: what each costs, and that the others are served.
+//! Thousands of clients that read nothing: what each costs, and that the others are served.
 
 use std::{
     fs,
@@ -11,10 +11,10 @@ use crate::{
 };
 
 const READERS: u64 = 2_000;
-/// Memory of the process for each stalled reader, in KiB. It is 29 over HTTP/1.1.
+/// How much memory of the process a stalled reader may take, in KiB. It is 29 over HTTP/1.1.
 const EACH: u64 = 68;
 
-/// Both ends of a connection may be of this process; the soft limit of many systems is 1024.
+/// Both ends of a connection may be in this process, and the soft limit of many systems is 1024.
 fn raise_open_files() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
@@ -36,7 +36,7 @@ impl Server {
         let config = include_str!("../../src/command/demo.toml").replace("${DEMO_DATABASE_URL}", "sqlite:t.sqlite");
         fs::write(folder.path().join("chunkflow.toml"), format!("{config}\n[admin]\nlisten = \"{admin}\"\n")).unwrap();
         let process = Process::serve(&["serve"], folder.path());
-        // All of it is in memory from here on.
+        // From here on all of it is in memory.
         assert!(process.get("/tricks").whole && process.get("/tricks").whole);
         Server { _folder: folder, process, admin }
     }
@@ -54,7 +54,7 @@ impl Server {
         line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
-    /// Connects readers that stall, and sees what they cost.
+    /// Connects readers that stall, and measures what they cost.
     fn hold(&self, connect: impl Fn(SocketAddr) -> TcpStream) {
         let before = self.memory();
         let readers: Vec<TcpStream> = (0..READERS).map(|_| connect(self.process.address)).collect();

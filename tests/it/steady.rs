@@ -1,5 +1,5 @@
-//! A steady load of streams on two servers that share a store, while something happens to the
-//! store. Tests use it with short times, `benches/fleet.rs` with long ones.
+//! A steady load of streams on two servers with a shared store, while something happens to the
+//! store. Tests use short times, `benches/fleet.rs` long ones.
 
 #![allow(dead_code, reason = "tests and the benchmark each look at some of it")]
 
@@ -19,7 +19,7 @@ use crate::{
     support::{Client, Running, until},
 };
 
-/// How much load, and for how long each thing happens.
+/// How much load there is, and how long each fault lasts.
 #[derive(Clone, Copy)]
 pub struct Plan {
     pub clients: usize,
@@ -27,7 +27,7 @@ pub struct Plan {
     pub time: Duration,
 }
 
-/// What was seen.
+/// The results.
 #[derive(Debug)]
 pub struct Figures {
     pub streams: u64,
@@ -35,21 +35,21 @@ pub struct Figures {
     pub errors: Vec<String>,
     pub first_byte: Duration,
     pub longest: Duration,
-    /// Queries of the list at the database, while the load ran.
+    /// Queries of the list in the database while the load ran.
     pub queries: u64,
-    /// What one server alone takes for the list.
+    /// Queries that one server alone needs for the list.
     pub queries_once: u64,
-    /// The most connections that were seen at the database, of two servers with a pool of four
+    /// The largest number of connections seen at the database, from two servers with a pool of four
     /// each.
     pub connections: usize,
-    /// From the end of what happened until both servers find all chunks again.
+    /// The time from the end of the fault until both servers find all chunks again.
     pub back: Duration,
 }
 
-/// What happens under a load, and what is seen.
+/// A fault under load, and its results.
 type Fault = fn(Plan) -> Figures;
 
-/// What can happen to a store.
+/// The faults of a store.
 pub const FAULTS: [(&str, Fault); 14] = [
     ("nothing", nothing),
     ("Redis is killed, and comes back empty", killed),
@@ -117,7 +117,7 @@ pub fn demoted(plan: Plan) -> Figures {
         cli(&master, &["replicaof", "127.0.0.1", &replica.port.to_string()]);
         name.leads_to(replica.port);
         thread::sleep(plan.time);
-        // What is written from now on is found again.
+        // Chunks written from now on are found again.
         cli(&replica, &["flushall"]);
     })
 }
@@ -195,7 +195,7 @@ fn pause_for(server: &Server, time: Duration) {
     server.order("go", "going");
 }
 
-/// A list of so many rows in PostgreSQL, whose queries are counted there.
+/// A list of this many rows in PostgreSQL, which counts the queries.
 pub fn counted_list(rows: u32) -> Db {
     let db = postgres();
     db.execute(&format!(
@@ -206,7 +206,7 @@ pub fn counted_list(rows: u32) -> Db {
     db
 }
 
-/// Queries of a table or view that ended, and the rows that they read, as the database counts them.
+/// Finished queries of a table or view, and the rows that they read, as counted by the database.
 pub fn counted(db: &Db, table: &str) -> (u64, u64) {
     let sql = format!(
         "SELECT coalesce(sum(s.calls), 0), coalesce(sum(s.rows), 0) FROM pg_stat_statements s
@@ -223,13 +223,13 @@ fn connections(db: &Db) -> usize {
     db.query(sql).unwrap()[0][0].parse().unwrap()
 }
 
-/// A server of the list over a shared store, which reads the database on four connections at most.
+/// A server of the list with a shared store, and at most four connections to the database.
 pub fn serve(db: &Db, url: &str, near: &str) -> Running {
     let text = db.config("table = \"item\"\nttl = \"1h\"");
     Running::config(&format!("{text}[store]\nurl = \"{url}\"\nnear = \"{near}\"\n"))
 }
 
-/// Has clients ask two servers over a store for a list, again and again, while something happens to
+/// Clients ask two servers with one store for a list, again and again, while something happens to
 /// the store.
 fn under_load(url: &str, near: &str, plan: Plan, happens: impl FnOnce()) -> Figures {
     let db = counted_list(plan.rows);
@@ -309,7 +309,7 @@ fn under_load(url: &str, near: &str, plan: Plan, happens: impl FnOnce()) -> Figu
     }
 }
 
-/// Ends the load, also when what happens panics.
+/// Ends the load, also if the fault panics.
 struct Ends<'a>(&'a AtomicBool);
 
 impl Drop for Ends<'_> {

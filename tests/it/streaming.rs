@@ -71,7 +71,7 @@ fn two_hundred_clients_on_a_cold_list_load_each_chunk_once() {
     until("the first load has begun", || source.begun() == 1);
     let others: Vec<_> = (0..200).map(|_| Client::get(server.address, "/numbers")).collect();
     until("all have joined it", || server.chunkflow.metrics().joined() == 200);
-    // The one who came first leaves; the load is not theirs.
+    // The client that came first leaves; the load does not belong to it.
     drop(first);
     source.permits.add_permits(10_000);
     let readers = others.into_iter().map(|mut client| std::thread::spawn(move || client.read_reply("GET")));
@@ -114,7 +114,7 @@ fn a_client_that_does_not_read_holds_back_the_source() {
     let server = serve_numbers(&source);
     let mut client = Client::get(server.address, "/numbers");
     assert!(client.wait_for("{\"id\":10,"));
-    // What sockets and hyper take is some megabytes; the list is a gigabyte.
+    // Sockets and hyper take some megabytes; the list is a gigabyte.
     let mut last = 0;
     loop {
         std::thread::sleep(Duration::from_millis(300));
@@ -136,7 +136,7 @@ fn a_client_that_reads_nothing_is_cut_and_one_that_reads_slowly_is_not() {
     let server = Running::start(config, app);
     let stalled = Client::get(server.address, "/numbers");
     let mut slow = Client::get(server.address, "/numbers");
-    // The slow one takes a little all the time until long after the other was cut.
+    // The slow client reads a little all the time, until long after the other was cut.
     let began = Instant::now();
     let mut buffer = vec![0; 1 << 20];
     let mut was_cut = None;
@@ -153,7 +153,7 @@ fn a_client_that_reads_nothing_is_cut_and_one_that_reads_slowly_is_not() {
 
 #[test]
 fn a_client_that_takes_a_little_all_the_time_is_never_cut_however_little() {
-    // So little that the kernel would not call the socket writable within many times the limit.
+    // So little that the kernel would not call the socket writable for many times the limit.
     let stall = Duration::from_secs(3);
     let sip = 8 * 1024;
     let pause = Duration::from_millis(100);
@@ -258,7 +258,7 @@ fn a_stale_chunk_is_refreshed_once_behind_the_scenes() {
 fn memory_stays_flat_while_a_million_rows_pass_a_slow_reader() {
     let folder = tempfile::TempDir::new().unwrap();
     let arguments = ["demo", "--rows", "1000000", "--database", "m.sqlite", "--store", "memory:16MiB", "--log", "warn"];
-    // Making the file takes memory of its own, so another process does that.
+    // Another process makes the file, since that takes memory of its own.
     drop(Process::serve(&["demo", "--rows", "1000000", "--database", "m.sqlite"], folder.path()));
     let server = Process::serve(&arguments[..7], folder.path());
     let peak = || {
@@ -314,7 +314,7 @@ fn a_drain_lets_a_stream_end_and_a_deadline_cuts_it_visibly() {
 #[test]
 fn a_server_that_is_told_to_stop_says_first_that_it_is_not_ready_and_takes_no_new_stream() {
     let server = serve_numbers(&Numbers::new(5, 1));
-    // They are connected already, so that time is no matter.
+    // They are connected before, so that time does not matter.
     let mut clients: Vec<Client> = (0..3).map(|_| Client::connect(server.address)).collect();
     server.shutdown.drain();
     until("no new connection is taken", || std::net::TcpStream::connect(server.address).is_err());

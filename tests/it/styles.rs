@@ -1,5 +1,5 @@
-//! How the values of a column are written: `as`, `decimals`, `labels` and `base`, with the values
-//! of a framework or without.
+//! The style of columns' values: `as`, `decimals`, `labels` and `base`, with and without a
+//! framework's format.
 
 use serde_json::{Value, json};
 
@@ -280,13 +280,13 @@ fn check_notes_the_columns_whose_values_are_guessed_and_nothing_is_wrong() {
 
     assert!(told.contains("{ column = \"price\", decimals = 2 }"), "{told}");
 
-    // Beside what is wrong, at the place of the field.
+    // Beside the errors, at the place of the field.
     let (code, told) =
         run("values = \"django\"\norder = [\"price\"]\n[resources.item.fields]\nprice = \"price\"\nid = \"id\"");
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("note: chunkflow.toml:9:9: ") && told.contains("1 thing to mend"), "{told}");
 
-    // Nothing is guessed of what is said.
+    // Nothing is guessed if the configuration says it.
     let (code, told) = run(
         "values = \"django\"\n[resources.item.fields]\nid = \"id\"\nprice = { column = \"price\", decimals = 2 }
          code = { column = \"code\", as = \"text\" }\nspan = { column = \"span\", as = \"integer\" }\nother = \"other\"\nexact = \"exact\"",

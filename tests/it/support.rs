@@ -1,4 +1,4 @@
-//! Servers on port 0, and a source whose every step a test decides.
+//! Servers on port 0, and a source whose every step a test controls.
 
 use std::{
     io::{BufRead, BufReader},
@@ -32,12 +32,12 @@ pub fn system_clock() -> Clock {
     Arc::new(|| UNIX_EPOCH.elapsed().unwrap().as_millis() as u64)
 }
 
-/// How long anything may take before a test is stuck. Never a measure of speed.
+/// How long anything may take before a test counts as stuck. Never a measure of speed.
 pub const STUCK: Duration = Duration::from_secs(60);
 
 // ---------------------------------------------------------------------------------------------------------------- servers
 
-/// A server in this process, on a runtime of its own, ended when dropped.
+/// A server in this process, on its own runtime; stopped on drop.
 pub struct Running {
     pub address: SocketAddr,
     pub chunkflow: Chunkflow,
@@ -51,14 +51,14 @@ impl Running {
         Running::on(runtime(), server, chunkflow)
     }
 
-    /// Serves what is made on the server's own runtime.
+    /// Serves what `make` makes on the server's own runtime.
     pub fn with(server: ServerConfig, make: impl AsyncFnOnce() -> Chunkflow) -> Running {
         let runtime = runtime();
         let chunkflow = runtime.block_on(make());
         Running::on(runtime, server, chunkflow)
     }
 
-    /// Does something on the server's runtime.
+    /// Runs a future on the server's runtime.
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.as_ref().unwrap().block_on(future)
     }
@@ -77,13 +77,13 @@ impl Running {
         Running { address, chunkflow, shutdown, ended, runtime: Some(runtime) }
     }
 
-    /// Serves what a configuration says; its `listen` is not used.
+    /// Serves a configuration, but not at its `listen`.
     pub fn config(text: &str) -> Running {
         Running::of(&parse(text).unwrap_or_else(|complaints| panic!("{complaints}")))
     }
 
     pub fn of(config: &Config) -> Running {
-        // What drives a database's connections must live as long as the server.
+        // The tasks of database connections must live as long as the server.
         let runtime = runtime();
         let chunkflow = runtime.block_on(config.open()).unwrap_or_else(|complaints| panic!("{complaints}"));
         Running::on(runtime, config.server.clone(), chunkflow)
@@ -115,7 +115,7 @@ pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-/// What `chunkflow check` says of a configuration; nothing where nothing is wrong.
+/// The output of `chunkflow check` for a configuration; empty if nothing is wrong.
 pub fn checked(text: &str) -> String {
     let checked = runtime().block_on(Config::check("chunkflow.toml", text, &|_| None));
     checked.err().map(|complaints| complaints.to_string()).unwrap_or_default()
@@ -125,7 +125,7 @@ pub fn parse(text: &str) -> Result<Config, chunkflow::server::Complaints> {
     Config::parse("chunkflow.toml", text, &|_| None)
 }
 
-/// The binary, serving; killed when dropped.
+/// The binary as a server; killed on drop.
 pub struct Process {
     pub child: Child,
     pub address: SocketAddr,
@@ -133,12 +133,12 @@ pub struct Process {
 }
 
 impl Process {
-    /// Runs the binary with these arguments and waits until it says where it serves.
+    /// Runs the binary with these arguments, and waits until it prints where it serves.
     pub fn serve(arguments: &[&str], folder: &Path) -> Process {
         Process::spawn(&mut binary(arguments, folder))
     }
 
-    /// The same of a command that is made already.
+    /// The same for a command that is made already.
     pub fn spawn(command: &mut Command) -> Process {
         let mut child = command.env("CHUNKFLOW_LISTEN", "127.0.0.1:0").stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -150,7 +150,7 @@ impl Process {
             }
             seen += &(line + "\n");
         };
-        // Somebody must read the log, or the server would wait for it.
+        // The log must be read, or the server would block on it.
         let log = std::thread::spawn(move || lines.map_while(Result::ok).collect());
         Process { child, address, log: Some(log) }
     }
@@ -159,7 +159,7 @@ impl Process {
         ask(self.address, "GET", target, &[])
     }
 
-    /// Kills it; the lines that it logged since it served.
+    /// Kills it; returns the lines that it has logged while serving.
     pub fn kill(&mut self) -> Vec<String> {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -173,7 +173,7 @@ impl Drop for Process {
     }
 }
 
-/// A child process that is ended with the test, also with one that fails.
+/// A child process that is ended with the test, even if the test fails.
 pub struct Ended(pub Child);
 
 impl Ended {
@@ -204,8 +204,8 @@ pub fn binary(arguments: &[&str], folder: &Path) -> Command {
     command
 }
 
-/// What a command says that should end by itself; one that goes on is ended, and that is no
-/// success.
+/// The output of a command that should end on its own. If it does not, it is killed and counts as
+/// failed.
 pub fn output_in_time(command: &mut Command) -> std::process::Output {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let began = std::time::Instant::now();
@@ -220,7 +220,7 @@ pub fn output_in_time(command: &mut Command) -> std::process::Output {
 
 // --------------------------------------------------------------------------------------------------------------- fixtures
 
-/// A SQLite file in a folder that is gone when dropped.
+/// A SQLite file in a folder that is removed on drop.
 pub struct File {
     pub folder: TempDir,
     pub path: PathBuf,
@@ -264,8 +264,7 @@ pub fn numbered(rows: u64) -> File {
 
 // ----------------------------------------------------------------------------------------------------------------- source
 
-/// A list of the numbers from 1 to `rows`, whose reads are counted and wait for permits of the
-/// test.
+/// A list of the numbers from 1 to `rows`. Its reads are counted, and wait for the test's permits.
 pub struct Numbers {
     pub rows: u64,
     /// Bytes of text in each row.
@@ -276,9 +275,9 @@ pub struct Numbers {
     pub begun: AtomicUsize,
     pub dropped: AtomicUsize,
     pub handed: AtomicU64,
-    /// Each read takes a permit; a test that adds few holds the source back.
+    /// Each read takes a permit, so a test with few permits holds the source back.
     pub permits: Arc<Semaphore>,
-    /// Rows behind this one fail to be read, with this kind.
+    /// Rows behind this one cannot be read; the error is of this kind.
     pub fails_behind: Mutex<Option<(u64, Kind)>>,
     /// Where each read began.
     pub reads: Mutex<Vec<i64>>,
@@ -300,7 +299,7 @@ impl Numbers {
         })
     }
 
-    /// The same, with no read allowed until the test adds permits.
+    /// The same, but no read may begin until the test adds permits.
     pub fn held_back(rows: u64, width: usize) -> Arc<Numbers> {
         let numbers = Numbers::new(rows, width);
         numbers.permits.forget_permits(Semaphore::MAX_PERMITS);
@@ -367,7 +366,7 @@ impl Source for Numbers {
     }
 }
 
-/// A clock that a test turns.
+/// A clock that a test sets.
 #[derive(Clone, Default)]
 pub struct Hands(Arc<AtomicU64>);
 
@@ -396,7 +395,7 @@ pub fn serve_numbers(source: &Arc<Numbers>) -> Running {
     )
 }
 
-/// Waits until something is so; fails when it never comes.
+/// Waits until a condition holds; fails if it never does.
 pub fn until(what: &str, mut so: impl FnMut() -> bool) {
     let began = std::time::Instant::now();
     while !so() {
@@ -410,8 +409,8 @@ pub fn ids(reply: &Reply) -> Vec<u64> {
     reply.results().iter().map(|row| row["id"].as_u64().unwrap()).collect()
 }
 
-/// The text of another place in the list that this text of a cursor is from: anybody can make it
-/// where there is no secret.
+/// The text of another place in the same list as this cursor's text. Without a secret anybody can
+/// make it.
 pub fn forged(real: &str, place: &chunkflow::source::Cursor) -> String {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     let real = URL_SAFE_NO_PAD.decode(real).unwrap();
@@ -420,7 +419,7 @@ pub fn forged(real: &str, place: &chunkflow::source::Cursor) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The cursor in a page's link to the next.
+/// The cursor in a page's link to the next page.
 pub fn next_cursor(reply: &Reply) -> String {
     let link = reply.header("link");
     let (_, cursor) = link.split_once("after=").unwrap_or_else(|| panic!("no next page: {link:?}"));

@@ -1,4 +1,4 @@
-//! What systemd sees of a server: readiness, reloads, the watchdog, and sockets that it opened.
+//! What systemd sees of a server: readiness, reloads, the watchdog, and sockets opened by systemd.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::support::{Ended, STUCK, ask, binary, numbered, output_in_time, until};
 
-/// The next message but for signs of life, and how many of these came before it.
+/// The next message that is no sign of life, and how many of those came before it.
 fn next(socket: &UnixDatagram) -> (String, usize) {
     let mut beats = 0;
     loop {
@@ -81,7 +81,7 @@ fn a_server_that_is_not_watched_over_sends_no_signs_of_life() {
     let socket = UnixDatagram::bind(folder.join("notify")).unwrap();
     socket.set_read_timeout(Some(STUCK)).unwrap();
     let mut command = binary(&["serve", "--listen", "127.0.0.1:0"], folder);
-    // Another process is.
+    // The watchdog is for another process.
     command.env("WATCHDOG_USEC", "1000").env("WATCHDOG_PID", "1");
     command.env("NOTIFY_SOCKET", folder.join("notify")).stderr(Stdio::null());
     let server = Ended(command.spawn().unwrap());
@@ -124,7 +124,7 @@ fn sockets_that_were_open_at_the_start_are_served_in_place_of_those_of_the_confi
     let file = numbered(5);
     let folder = file.folder.path();
     let admin = folder.join("admin.sock");
-    // Nobody may listen at what the configuration says: it is taken.
+    // The configured address is taken, so that nobody can listen there.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let text = format!(
         "[server]\nlisten = \"{}\"\n[admin]\nlisten = \"unix:{}\"\n{}",
@@ -139,7 +139,7 @@ fn sockets_that_were_open_at_the_start_are_served_in_place_of_those_of_the_confi
     let mut server =
         Ended(handed_over(folder, &sockets, "chunkflow.socket:admin").stderr(Stdio::null()).spawn().unwrap());
 
-    // Who comes before the server waits in the queue.
+    // A client that comes before the server waits in the queue.
     until("the socket is open", || TcpStream::connect(("127.0.0.1", port)).is_ok());
     let reply = ask(([127, 0, 0, 1], port).into(), "GET", "/list", &[]);
     assert_eq!(reply.results().len(), 5);

@@ -1,4 +1,4 @@
-//! TLS on the public listener, seen by OpenSSL and curl.
+//! TLS on the public listener, tested with OpenSSL and curl.
 
 use std::{
     io::{Read, Write},
@@ -57,7 +57,7 @@ pub fn curl(arguments: &[&str], folder: &Path) -> Output {
     curl.stdin(Stdio::null()).output().unwrap()
 }
 
-/// A client that takes any certificate, over a socket that a test sees.
+/// A client that accepts any certificate, over a socket that a test can use.
 pub fn connect(address: SocketAddr) -> StreamOwned<ClientConnection, TcpStream> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let versions = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
@@ -146,7 +146,7 @@ fn only_what_is_safe_today_is_spoken() {
         assert!(fine && said.contains("Verify return code: 0 (ok)"), "{version}: {said}");
     }
 
-    // A certificate that goes with old ciphers too; and with the same one, a server that takes
+    // A certificate that works with old ciphers too; and with the same one, a server that accepts
     // anything.
     let older = TempDir::new().unwrap();
     let tls = Some(certificate_of(older.path(), "localhost", &["-newkey", "rsa:2048"]));
@@ -167,7 +167,7 @@ fn only_what_is_safe_today_is_spoken() {
     for refused in [
         ["-tls1", "-cipher", old],
         ["-tls1_1", "-cipher", old],
-        // Without forward secrecy, and CBC.
+        // Without forward secrecy, and with CBC.
         ["-tls1_2", "-cipher", "AES128-GCM-SHA256:AES256-SHA:@SECLEVEL=0"],
         ["-tls1_2", "-cipher", "ECDHE-RSA-AES128-SHA:ECDHE-RSA-AES256-SHA384:@SECLEVEL=0"],
     ] {
@@ -199,10 +199,10 @@ fn whoever_has_just_connected_when_the_server_begins_to_stop_is_told_so_over_tls
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // What it thinks of the certificate.
+    // Its messages about the certificate.
     client.stderr.as_mut().unwrap().read_exact(&mut [0; 40]).unwrap();
     server.shutdown.drain();
-    // It hears of that by itself, and then has half a second for those who have just connected.
+    // The server notices the signal, and then still serves new connections for half a second.
     std::thread::sleep(Duration::from_millis(100));
     client.stdin.as_mut().unwrap().write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     let output = client.wait_with_output().unwrap();
@@ -214,7 +214,7 @@ fn handshakes_that_stall_are_cut_and_hold_nobody_up() {
     let folder = TempDir::new().unwrap();
     let config = ServerConfig::default().with(|server| server.header_timeout = Duration::from_secs(2));
     let server = serve_securely(folder.path(), &Numbers::new(5, 1), config);
-    // The beginning of a record that says that more comes, and nothing at all.
+    // The beginning of a record that announces more bytes, and nothing else.
     let stalled = (0..40).map(|at| {
         let mut stream = TcpStream::connect(server.address).unwrap();
         stream.set_read_timeout(Some(crate::support::STUCK)).unwrap();
@@ -297,7 +297,7 @@ fn a_certificate_that_cannot_serve_is_a_complaint_with_its_place() {
         let text =
             format!("[server]\ntls = {{ cert = \"{cert}\", key = \"{key}\" }}\n{}", file.config("table = \"item\""));
         std::fs::write(folder.join("chunkflow.toml"), text).unwrap();
-        // From another folder: the paths are the configuration's.
+        // Run in another folder: paths are relative to the configuration.
         let mut check = crate::support::binary(&["check", "--config"], Path::new("/"));
         let output = check.arg(folder.join("chunkflow.toml")).env("XDG_CACHE_HOME", folder).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);

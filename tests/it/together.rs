@@ -1,5 +1,5 @@
-//! A list that is asked for in several formats, codings and for several hosts at once: its rows are
-//! read once.
+//! A list that is asked for in several formats and codings and for several hosts at once: its rows
+//! are read once.
 
 use std::{
     collections::BTreeSet,
@@ -27,7 +27,7 @@ use crate::{
     support::{Numbers, Running, ids, runtime, until},
 };
 
-/// What is asked for: a path, a coding and a host.
+/// The requests: a path, a coding and a host.
 const ASKED: [(&str, &str, &str); 7] = [
     ("/list", "identity", "one"),
     ("/list", "identity", "another.example.com"),
@@ -56,7 +56,7 @@ fn memory() -> Memory {
     Memory::new(64 << 20)
 }
 
-/// Asks, and reads all of the answer, beside others.
+/// Makes a request and reads the whole response, concurrently with others.
 fn ask(chunkflow: &Chunkflow, (path, coding, host): (&str, &str, &str)) -> JoinHandle<Vec<u8>> {
     let request = Request::get(path).header("host", host).header("accept-encoding", coding).body(()).unwrap();
     let chunkflow = chunkflow.clone();
@@ -66,7 +66,7 @@ fn ask(chunkflow: &Chunkflow, (path, coding, host): (&str, &str, &str)) -> JoinH
     })
 }
 
-/// Waits until so many loads ask the source.
+/// Waits until this many loads ask the source.
 async fn until_they_wait(chunkflow: &Chunkflow, loads: u64) {
     while chunkflow.metrics().misses() < loads {
         tokio::task::yield_now().await;
@@ -85,7 +85,7 @@ fn formats_codings_and_hosts_that_are_asked_for_together_read_each_row_once() {
         let source = Numbers::held_back(5_000, 200);
         let chunkflow = serve(&source, memory());
         let lists: Vec<_> = ASKED.iter().map(|asked| ask(&chunkflow, *asked)).collect();
-        // Compressed lists are made of those that are not.
+        // Compressed lists are made from the plain ones.
         until_they_wait(&chunkflow, 5).await;
         source.permits.add_permits(1_000);
 
@@ -97,7 +97,7 @@ fn formats_codings_and_hosts_that_are_asked_for_together_read_each_row_once() {
     });
 }
 
-/// A source whose read behind a place waits for a permit.
+/// A source whose read behind one place waits for a permit.
 struct HeldAt {
     numbers: Arc<Numbers>,
     place: i64,
@@ -151,7 +151,7 @@ fn who_has_read_as_far_by_itself_joins_the_read_that_goes_on_from_there() {
         while held.waits.load(Ordering::SeqCst) < 1 {
             tokio::task::yield_now().await;
         }
-        // Behind the first read, whose rows are then not for it.
+        // After the first read, whose rows are then not for this request.
         tokio::time::sleep(Duration::from_millis(5)).await;
         let second = ask(&chunkflow, ASKED[3]);
         until_they_wait(&chunkflow, 4).await;

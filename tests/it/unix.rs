@@ -1,4 +1,4 @@
-//! Listening at Unix sockets: the file, who is believed there, and how answers end.
+//! Unix sockets: the file, which peers are believed there, and how answers end.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 use crate::support::{File, Numbers, STUCK, binary, checked, numbered, numbers_app, output_in_time, runtime, until};
 
-/// Asks through a socket; the whole answer, and whether the connection ended by a reset.
+/// Asks through a socket. Returns the whole answer, and whether a reset ended the connection.
 fn ask(socket: &Path, request: &str) -> (String, bool) {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(STUCK)).unwrap();
@@ -45,7 +45,7 @@ fn get(target: &str, version: &str) -> String {
     format!("GET {target} {version}\r\nhost: localhost\r\nconnection: close\r\n\r\n")
 }
 
-/// The binary over sockets of its own, ended when dropped.
+/// The binary with sockets of its own; ended on drop.
 struct Process {
     child: std::process::Child,
     file: File,
@@ -145,7 +145,7 @@ fn what_a_killed_server_left_is_replaced_and_nothing_else_is() {
     let next = Process::over(file, "");
     assert!(ask(&next.path("lists.sock"), &get("/list", "HTTP/1.1")).0.contains("\"id\":5"));
 
-    // Beside a server that runs, over a file, a folder, a link to a file, and where there is no
+    // At the socket of a running server, at a file, a folder, a link to a file, and in a missing
     // folder.
     let serve = |socket: &Path| {
         let listen = format!("unix:{}", socket.display());
@@ -171,7 +171,7 @@ fn what_a_killed_server_left_is_replaced_and_nothing_else_is() {
     assert_eq!(fs::read(folder.join("file")).unwrap(), b"somebody's");
     assert!(ask(&next.path("lists.sock"), &get("/list", "HTTP/1.1")).0.contains("\"id\":5"), "it runs on");
 
-    // A file that took its place is nobody's to remove.
+    // If another file has taken the socket's place, nobody may remove it.
     fs::remove_file(next.path("lists.sock")).unwrap();
     let other = UnixListener::bind(next.path("lists.sock")).unwrap();
     next.signal("-TERM");
@@ -193,7 +193,7 @@ fn a_peer_at_a_unix_socket_counts_as_this_machine_and_is_believed_where_the_conf
     }
 }
 
-/// A server in this process at a socket, and what ends it.
+/// A server in this process at a socket, and a handle to stop it.
 fn serve(source: &Arc<Numbers>, socket: &Path) -> (tokio::runtime::Runtime, Shutdown) {
     let runtime = runtime();
     let app = numbers_app(source, ResourceOptions::default(), system_clock());
@@ -214,7 +214,7 @@ fn a_whole_answer_ends_with_an_end_of_file_and_a_cut_one_with_a_reset_over_unix_
     let source = Numbers::new(60_000, 100);
     let (_runtime, shutdown) = serve(&source, &socket);
     for version in ["HTTP/1.0", "HTTP/1.1"] {
-        // Pipelined and in pieces, with and without the client's own half closed.
+        // Pipelined and in pieces, with the client's half closed or open.
         for closes in [false, true] {
             let mut stream = UnixStream::connect(&socket).unwrap();
             let kept = "GET /numbers?limit=2 HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -251,7 +251,7 @@ fn a_whole_answer_ends_with_an_end_of_file_and_a_cut_one_with_a_reset_over_unix_
         }
     }
 
-    // The end of the server, in the middle of an answer that nobody takes.
+    // The server stops in the middle of an answer that nobody reads.
     let mut stream = UnixStream::connect(&socket).unwrap();
     stream.write_all(get("/numbers", "HTTP/1.0").as_bytes()).unwrap();
     let mut head = [0; 15];
@@ -303,8 +303,8 @@ fn nginx_as_it_comes_sees_that_the_server_behind_a_unix_socket_was_killed() {
     let mut server = Process::start("", 300_000);
     let folder = server.file.folder.path().to_owned();
     let port = crate::servers::free_port();
-    // HTTP/1.0 to the server, where the end of the connection is the body's: over TCP such a list
-    // looks whole.
+    // HTTP/1.0 to the server, where the end of the connection is the end of the body. Over TCP such
+    // a list looks whole.
     let at = folder.display();
     let temporary: String =
         ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|one| format!("{one}_temp_path {at}/{one};")).concat();
@@ -315,7 +315,7 @@ fn nginx_as_it_comes_sees_that_the_server_behind_a_unix_socket_was_killed() {
     );
 
     fs::write(folder.join("nginx.conf"), text).unwrap();
-    // Its worker may be another user, and has to reach the socket.
+    // nginx's worker may be another user, and must reach the socket.
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(server.path("lists.sock"), fs::Permissions::from_mode(0o666)).unwrap();
     let mut nginx = Command::new("nginx");

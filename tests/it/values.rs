@@ -192,7 +192,8 @@ fn a_query_whose_client_has_left_is_stopped_in_sqlite_too() {
     until("the slow query runs", || server.chunkflow.metrics().misses() == 1);
     std::thread::sleep(std::time::Duration::from_millis(100));
     drop(slow);
-    // The only connection is free again long before the ninety billion steps of the slow query.
+    // The only connection is free again, long before the ninety billion steps of the slow query are
+    // done.
     assert_eq!(server.get("/fast?limit=5").results().len(), 5);
     assert_eq!(server.chunkflow.metrics().abandoned(), 1);
 }
@@ -274,7 +275,7 @@ fn a_declared_key_that_repeats_at_the_end_of_a_read_is_a_failure_too() {
     assert_eq!(server.get("/list").status, 500);
     let server = file.serve("table = \"base\"\nkey = [\"n\"]");
     assert_eq!(server.get("/list").results().len(), 1_000, "a table has its own key behind it");
-    // k99 and K99 are equal to the column's collation, and different rows.
+    // k99 and K99 are equal by the column's collation, but are different rows.
     let server = file.serve("table = \"item\"\nkey = [\"s\"]");
     assert_eq!(server.get("/list").results().len(), 1_000);
 }
@@ -293,7 +294,7 @@ fn a_file_replaced_in_mid_stream_is_not_read_any_more_afterwards() {
     }
 }
 
-/// The list read by its `Link`s, so many rows at a time.
+/// The list read by its `Link`s, `step` rows at a time.
 fn by_links(server: &Running, step: usize) -> Vec<serde_json::Value> {
     let mut target = format!("/list?limit={step}");
     let mut rows = vec![];
@@ -347,14 +348,14 @@ fn related_rows_are_those_of_exactly_their_parent() {
     };
 
     let child = "CREATE TABLE comment (n INTEGER PRIMARY KEY, post REFERENCES post (id), text TEXT);";
-    // The collation of the parent's column, whatever index tells of it.
+    // The collation of the parent's column counts, not that of an index.
     let sql = "CREATE TABLE post (n INTEGER PRIMARY KEY, id TEXT COLLATE NOCASE); CREATE UNIQUE INDEX u ON post (id);";
     let rows =
         "INSERT INTO post VALUES (1, 'Ab'), (2, 'x'); INSERT INTO comment VALUES (1, 'ab', 'one'), (2, 'X', 'two');";
     assert_eq!(comments(&format!("{sql} {child} {rows}")), json!([["one"], ["two"]]));
     let other = sql.replace("ON post (id)", "ON post (id COLLATE BINARY)");
     assert_eq!(comments(&format!("{other} {child} {rows}")), json!([["one"], ["two"]]));
-    // A number that is not whole in a column of whole numbers.
+    // A fraction in a column of whole numbers.
     let sql = "CREATE TABLE post (id INT PRIMARY KEY NOT NULL); INSERT INTO post VALUES (5), (5.5), ('five');";
     let rows = "INSERT INTO comment VALUES (1, 5, 'of 5'), (2, 5.5, 'of 5.5'), (3, 'five', 'of five');";
     for kind in ["post INT", "post TEXT", "post"] {
@@ -362,7 +363,7 @@ fn related_rows_are_those_of_exactly_their_parent() {
         assert_eq!(comments(&format!("{sql} {child} {rows}")), json!([["of 5"], ["of 5.5"], ["of five"]]), "{kind}");
     }
 
-    // A blob and a text of the same bytes; a text that is not UTF-8.
+    // A blob and a text with the same bytes; a text that is not UTF-8.
     let sql = "CREATE TABLE post (id TEXT PRIMARY KEY NOT NULL); INSERT INTO post VALUES ('a'), (CAST(x'ff41' AS TEXT)), (x'61');";
     let rows =
         "INSERT INTO comment VALUES (1, 'a', 'of text'), (2, x'61', 'of blob'), (3, CAST(x'ff41' AS TEXT), 'of ff41');";

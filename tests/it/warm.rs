@@ -1,4 +1,4 @@
-//! What a warm list costs above the socket: looks into the store.
+//! What a warm list costs above the socket: look-ups in the store.
 
 use std::{
     collections::HashMap,
@@ -22,7 +22,7 @@ use crate::{
     support::{Hands, Numbers, Running, ask},
 };
 
-/// A store in memory that counts how often somebody looks into it.
+/// A store in memory that counts its look-ups.
 struct Looks(Memory, AtomicUsize);
 
 #[deny(clippy::missing_trait_methods)]
@@ -88,7 +88,7 @@ impl Counted {
         Counted { server: Running::start(ServerConfig::default(), app.with(numbers)), store, hands }
     }
 
-    /// Looks into the store and chunks that were served of it, for one more list.
+    /// The look-ups, and the chunks served from the store, for one more list.
     fn looks(&self, known_length: bool) -> (usize, usize) {
         let hits = || self.server.chunkflow.metrics().hits();
         let before = (self.store.1.load(Ordering::Relaxed), hits());
@@ -136,7 +136,7 @@ fn a_stream_that_goes_along_what_was_in_memory_serves_nothing_past_its_time_or_a
         }
         let reply = client.read_reply("GET");
         assert!(reply.whole && reply.body == cold.body, "{what}");
-        // Of 19 MB a good part is on its way already, up to the client's buffers.
+        // Much of the 19 MB is on its way already, as far as the client's buffers reach.
         let least = if loaded { chunks / 4 } else { 0 };
         assert!((least..=least * 4).contains(&(loads() - before)), "{what}: {} of {chunks} chunks", loads() - before);
         assert_eq!(counted.store.1.load(Ordering::Relaxed) - looks > 1, what != "nothing", "{what}");
@@ -145,7 +145,7 @@ fn a_stream_that_goes_along_what_was_in_memory_serves_nothing_past_its_time_or_a
 
 #[test]
 fn of_a_list_that_was_all_in_memory_a_moment_ago_only_the_first_chunk_is_looked_for() {
-    // One that goes out with its length, and one that is too long for that.
+    // A list sent with its length, and one too long for that.
     for (rows, known_length) in [(5_000, true), (30_000, false)] {
         let source = Numbers::new(rows, 300);
         let counted = Counted::serve(Arc::clone(&source));
@@ -248,7 +248,7 @@ fn lists_that_are_known_to_be_in_memory_are_the_same_bytes_in_every_format_and_c
 #[test]
 fn of_a_list_whose_chunks_went_out_of_memory_no_chunk_is_missing() {
     for (rows, room) in [(4_000, 2 << 20), (16_000, 8 << 20)] {
-        // So small a store that other lists drive this one out of it; time stands, so that notes
+        // So small a store that other lists evict this one. The clock stands still, so that surveys
         // hold.
         let store = Arc::new(Memory::new(room));
         let hands = Hands::default();

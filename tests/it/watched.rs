@@ -1,4 +1,4 @@
-//! `--watch-config`: the configuration is read again whenever its files change.
+//! `--watch-config`: the configuration is reloaded whenever its files change.
 
 use std::{fs, net::SocketAddr, os::unix::fs::symlink, path::Path, process::Stdio};
 
@@ -29,7 +29,7 @@ fn a_changed_configuration_is_taken_over_by_itself_and_a_wrong_one_is_refused_on
     until("the new list is there", || server.get("/other").status == 200);
     assert_eq!(server.get("/list").status, 404);
 
-    // What is wrong is left alone until it changes, and what comes behind it is seen.
+    // An invalid file is not read again until it changes; the next change is noticed.
     fs::write(&path, "[server]\nnonsense = 1\n").unwrap();
     std::thread::sleep(std::time::Duration::from_millis(2_500));
     assert_eq!(server.get("/other").status, 200, "the old one goes on");
@@ -42,7 +42,7 @@ fn a_changed_configuration_is_taken_over_by_itself_and_a_wrong_one_is_refused_on
     fs::rename(file.folder.path().join("new"), &path).unwrap();
     until("the third list is there", || server.get("/third").status == 200);
 
-    // A file that is gone brings no demo.
+    // A missing file does not bring the demo.
     fs::remove_file(&path).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(1_500));
     assert_eq!(server.get("/third").status, 200);
@@ -59,7 +59,7 @@ fn a_changed_secret_is_taken_over_and_so_is_a_link_that_is_turned() {
     let folder = file.folder.path();
     let admin = SocketAddr::from(([127, 0, 0, 1], crate::servers::free_port()));
     let token = folder.join("token");
-    // As Kubernetes mounts secrets: a link to a folder is turned.
+    // As Kubernetes mounts secrets: a link to a folder is changed.
     for (version, value) in [("v1", "first"), ("v2", "second")] {
         fs::create_dir(folder.join(version)).unwrap();
         fs::write(folder.join(version).join("token"), value).unwrap();

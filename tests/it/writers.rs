@@ -1,4 +1,5 @@
-//! The promise about rows while the data changes: a row that exists unchanged appears exactly once.
+//! The promise about rows while the data changes: a row that exists and does not change appears
+//! exactly once.
 
 use std::{
     collections::HashMap,
@@ -10,7 +11,8 @@ use rusqlite::params;
 
 use crate::support::{File, ids};
 
-/// Rows whose id is divisible by three are never touched; the others come, change and go.
+/// Rows whose id is divisible by three are never touched; the others are inserted, changed and
+/// deleted.
 fn churn(file: &File, stop: &AtomicBool, written: &AtomicUsize) {
     let connection = file.open();
     let mut random = 42u64;
