@@ -35,7 +35,7 @@ pub(super) trait Remote: Send + Sync + 'static {
     /// The bytes under a name.
     fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>>;
 
-    /// Keeps bytes under a name for at most `keep`. Waits behind other calls of this.
+    /// Keeps bytes under a name for at most `keep`. Waits behind earlier calls of this method.
     fn set<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Duration) -> BoxFuture<'a, Result<()>>;
 
     /// Keeps bytes under a name if it has none, and then reads another name on the same machine.

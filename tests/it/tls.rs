@@ -202,7 +202,7 @@ fn whoever_has_just_connected_when_the_server_begins_to_stop_is_told_so_over_tls
     // Its messages about the certificate.
     client.stderr.as_mut().unwrap().read_exact(&mut [0; 40]).unwrap();
     server.shutdown.drain();
-    // The server notices the signal, and then still serves new connections for half a second.
+    // The connection sees the drain, and then still waits half a second for its first request.
     std::thread::sleep(Duration::from_millis(100));
     client.stdin.as_mut().unwrap().write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     let output = client.wait_with_output().unwrap();

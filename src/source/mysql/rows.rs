@@ -137,8 +137,8 @@ pub(super) async fn list(conn: &mut Conn, relation: &Relation, rows: &ValueBuffe
     let (condition, params) = match keys.are_close() {
         true => ("BETWEEN ? AND ?".to_owned(), vec![Param::Int(keys.ends().0), Param::Int(keys.ends().1)]),
         false => {
-            // The number of parameters is a power of two, since each number needs a statement of
-            // its own. Repeating the last key changes nothing.
+            // The number of parameters is rounded up to a power of two, since each number of them
+            // needs a prepared statement of its own. Repeating the last key changes nothing.
             let mut params: Vec<Param> = keys.all().map(Param::Int).collect();
             params.resize(params.len().next_power_of_two(), Param::Int(keys.ends().1));
             (format!("IN (?{})", ", ?".repeat(params.len() - 1)), params)

@@ -78,7 +78,7 @@ pub(in crate::source) struct TableColumn {
     /// The range of whole numbers that it can hold, if it can hold nothing else.
     pub(in crate::source) range: Option<RangeInclusive<i128>>,
     /// Whether its values are whole numbers that compare as such with those of every other column
-    /// with this set.
+    /// for which this is set.
     pub(in crate::source) whole: bool,
     /// The collation of its texts, as SQL for `COLLATE`, if it must be given.
     pub(in crate::source) collation: Option<String>,

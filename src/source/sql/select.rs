@@ -139,7 +139,7 @@ impl<'a> Writer<'a> {
         let column = &plan.filter_columns[at];
         let operand = plan.filters[at].operand;
         if condition.operator == Operator::In && condition.values.is_empty() {
-            // No value is in an empty list, for which not every database has a syntax.
+            // An empty list holds no value, and not every database has a syntax for one.
             return self.push("1 = 0");
         }
 

@@ -40,7 +40,8 @@ struct Redis {
 
 /// Opens `redis://…` and its kinds. Connections are made when they are first needed.
 pub(super) fn open(options: &StoreOptions) -> Result<Store> {
-    // rediss uses the process's default provider; another one may have been installed already.
+    // `rediss` uses the process's default provider of cryptography; the program may have installed
+    // one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let link = Link::new(url::connector(options)?);
     let redis = Redis { link, health: Health::default(), writes: Semaphore::new(WRITES) };
