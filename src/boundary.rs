@@ -1,10 +1,10 @@
 //! Where a chunk ends: a row ends a chunk when a hash of its key says so.
 //!
-//! With "the next 50 rows" one insert moves every later boundary, and so renames every later chunk.
-//! Here a boundary depends on the rows since the last boundary only, as in content-defined chunking
-//! (FastCDC, Xia et al., USENIX ATC 2016): after an insert or delete the boundaries fall into step
-//! again within a chunk or two, servers agree without talking, and unchanged rows give the same
-//! bytes under the same key.
+//! If each chunk were "the next 50 rows", one insert would move every later boundary, and so rename
+//! every later chunk. Here a boundary depends on the rows since the last boundary only, as in
+//! content-defined chunking (FastCDC, Xia et al., USENIX ATC 2016): after an insert or delete the
+//! boundaries fall into step again within a chunk or two, servers agree without talking, and
+//! unchanged rows give the same bytes under the same key.
 //!
 //! Each row fills a share of the chunk. With `T` the text a chunk should hold and `R` its rows, the
 //! share is `1/R`, but no more than `weight/T` after the first chunk, and no less than `weight/C`

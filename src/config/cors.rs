@@ -3,14 +3,14 @@
 use super::read::Section;
 use crate::web;
 
-/// Pages of which origins may read answers (the CORS protocol of the Fetch standard, §3.3).
+/// Which origins' pages may read responses (the CORS protocol of the Fetch standard, §3.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cors {
-    /// Scheme and host, with the port where it is unusual: `https://app.example.com`. `*` alone:
-    /// those of every origin.
+    /// Scheme and host, with the port if it is not the default: `https://app.example.com`. `*`
+    /// alone: every origin.
     pub origins: Vec<String>,
-    /// Whether requests may carry cookies and other credentials of the browser's; not with `*`.
+    /// Whether requests may carry the browser's cookies and other credentials; not with `*`.
     pub credentials: bool,
 }
 
@@ -72,7 +72,7 @@ fn is_origin(text: &str) -> bool {
     let usual = match scheme {
         "http" => ":80",
         "https" => ":443",
-        // Of applications: `capacitor://localhost`, `app://-`.
+        // Applications have such origins: `capacitor://localhost`, `app://-`.
         _ => "",
     };
     let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())

@@ -17,8 +17,7 @@ use crate::{
     trace,
 };
 
-/// Another server's lease of a load lasts at most this long. If that server dies, others load after
-/// that.
+/// A lease of a load lasts at most this long. If its holder dies, other servers load after that.
 const LEASE: Duration = Duration::from_secs(3);
 /// Milliseconds between looks whether another server has loaded a chunk: the first pause, and the
 /// longest.

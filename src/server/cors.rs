@@ -1,8 +1,8 @@
-//! Which pages of other origins may read an answer: the CORS protocol (Fetch standard, §3.3).
+//! The CORS protocol (Fetch standard, §3.3): which pages of other origins may read a response.
 //!
-//! A browser lets a page of another origin read an answer that names its origin. Before a request
-//! that no form could make it asks with `OPTIONS`, the *preflight*, which carries no credentials and
-//! is answered before anything is judged.
+//! A browser shows a page of another origin only those responses that name its origin. Before a
+//! request that no form could make, the browser asks with `OPTIONS`, the *preflight*. That carries
+//! no credentials, and is answered before any check of the request.
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response,
@@ -14,15 +14,15 @@ use crate::{
     web::{Body, no_content},
 };
 
-/// What a page may send beside what every page may.
+/// Header fields that a page may send besides those that every page may send.
 const HEADERS: &str = "Authorization, Cache-Control, Last-Event-ID, X-Api-Key, X-Request-Id, traceparent, tracestate";
-/// What a page may read beside what every page may.
+/// Header fields that a page may read besides those that every page may read.
 const EXPOSED: &str = "Cache-Status, Content-Encoding, Content-Length, Link, Retry-After, Server-Timing, X-Request-Id";
 /// The methods that lists take.
 const METHODS: &str = "GET, HEAD";
-/// A browser need not ask again for so many seconds; Chromium takes no more.
+/// For how many seconds a browser may remember the answer; Chromium allows no more.
 const MAX_AGE: &str = "7200";
-/// What the answer to a preflight depends on, beside the origin.
+/// The fields that the answer to a preflight depends on, besides the origin.
 const ASKED: &str = "Access-Control-Request-Method, Access-Control-Request-Headers";
 
 const PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-request-private-network");
@@ -42,17 +42,17 @@ impl CrossOrigin {
         CrossOrigin { origins: (!is_any).then_some(origins), credentials: cors.credentials && !is_any }
     }
 
-    /// Who may read, as an answer names it; `None` where the page that asks may not.
+    /// The origin to name in the response; `None` if the asking page may not read it.
     fn reader(&self, request: &HeaderMap) -> Option<HeaderValue> {
         let Some(origins) = &self.origins else { return Some(HeaderValue::from_static("*")) };
-        // Two of them are of no browser.
+        // No browser sends two of them.
         let mut named = request.get_all(header::ORIGIN).iter();
         let origin = named.next().filter(|_| named.next().is_none())?;
         origins.contains(origin).then(|| origin.clone())
     }
 
-    /// The answer to a preflight, which is [marked](CrossOrigin::mark) as all are; `None` where the
-    /// request is none.
+    /// The response to a preflight, to be [marked](CrossOrigin::mark) like every other; `None` if
+    /// the request is no preflight.
     pub(super) fn preflight<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
         let asked = request.headers();
         let is_one = request.method() == Method::OPTIONS
@@ -69,7 +69,7 @@ impl CrossOrigin {
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(HEADERS));
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE));
-            // A page of the Internet asks a server of the network that its reader is in.
+            // A page of the Internet asks a server in its reader's own network.
             if asked.get(PRIVATE_NETWORK).is_some_and(|asked| asked == "true") {
                 headers.insert(ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
             }
@@ -77,7 +77,7 @@ impl CrossOrigin {
         Some(response)
     }
 
-    /// Says in an answer which page may read it.
+    /// Adds to a response which page may read it.
     pub(super) fn mark(&self, request: &HeaderMap, answer: &mut HeaderMap) {
         if let Some(reader) = self.reader(request) {
             answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, reader);

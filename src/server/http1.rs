@@ -254,8 +254,8 @@ impl<IO: Socket> Connection<IO> {
 
         let mut answer = Answer { running: Some((body, permit)), framing, lead, cut: false };
 
-        // If the end of the connection is the end of the body, the end of this process must look
-        // different.
+        // If the connection's FIN ends the body, a killed process must not send one: its sockets
+        // are reset.
         let by_close = framing == Framing::Close;
         if by_close {
             ending::reset_at_close(self.io.transport(), true);

@@ -68,8 +68,8 @@ pub struct PoolState {
     pub waiting: u64,
     /// How many connections are open, idle ones included.
     pub connections: u64,
-    /// How many reads were tried again since the start, after an error that passes by the
-    /// database's own account.
+    /// How many reads were tried again since the start, after an error that the database itself
+    /// calls temporary.
     pub retries: u64,
 }
 

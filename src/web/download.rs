@@ -9,7 +9,7 @@ use crate::{
     resource::Resource,
 };
 
-/// A name is at most so many bytes long, as in most file systems.
+/// The longest file name in bytes, as in most file systems.
 const LONGEST: usize = 255;
 /// All but RFC 8187's `attr-char`.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
@@ -26,7 +26,7 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'|')
     .remove(b'~');
 
-/// The name of a file, as a request gives it; empty where it leaves it to the server.
+/// The name of a file, from a request; empty if the server should choose it.
 ///
 /// # Errors
 /// [`Kind::Invalid`] for a name that no file can have, or that leads to another folder.
@@ -39,12 +39,12 @@ pub(super) fn name(text: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
-/// Has a browser save the answer: under this name, else under the resource's.
+/// Makes a browser save the response: under this name, else under the resource's.
 pub(super) fn disposition(name: &str, resource: &Resource, format: Format) -> HeaderValue {
     let usual = format!("{}.{}", resource.name().replace(['/', '\\'], "_"), format.name());
     let name = if name.is_empty() { &usual } else { name };
 
-    // Of the two forms clients take the second, where they know it.
+    // Clients use the second form if they know it.
     let plain = |c: char| if c.is_ascii() && !c.is_ascii_control() && !"\"\\%".contains(c) { c } else { '_' };
     let mut value = format!("attachment; filename=\"{}\"", name.chars().map(plain).collect::<String>());
     if name.chars().any(|c| plain(c) != c) {

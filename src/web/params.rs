@@ -27,7 +27,7 @@ pub(super) struct Params {
     pub(super) after: Cursor,
     pub(super) limit: Option<u64>,
     pub(super) conditions: Vec<Condition>,
-    /// The name of the file that the list is to be saved as: empty where the server chooses it.
+    /// The name of the file to save the list as; empty if the server chooses it.
     pub(super) download: Option<String>,
 }
 

@@ -82,10 +82,10 @@ pub(in crate::source) struct TableColumn {
     pub(in crate::source) whole: bool,
     /// The collation of its texts, as SQL for `COLLATE`, if it must be given.
     pub(in crate::source) collation: Option<String>,
-    /// The column such that it tells apart what the primary key tells apart, if it does not by
-    /// itself: SQL with one `?`.
+    /// An expression of the column that differs wherever the primary key differs, if the column
+    /// itself does not: SQL with one `?`.
     pub(in crate::source) as_in_key: Option<String>,
-    /// The column such that it tells all different values apart: SQL with one `?`.
+    /// An expression of the column that differs for any two different values: SQL with one `?`.
     pub(in crate::source) exact: Option<String>,
     /// Whether its type is one of texts.
     pub(in crate::source) text: bool,

@@ -5,7 +5,7 @@
 //!
 //! - A connection that was lost while idle is replaced.
 //! - If the tables may have changed, they are looked at again, once.
-//! - An error that passes by the database's own account is tried again.
+//! - A read whose error the database itself calls temporary is tried again.
 //! - A run that a value has failed, or with wide rows, is read with care, in the room that it
 //!   needs.
 //! - Every other error is returned.
