@@ -19,8 +19,8 @@ use xxhash_rust::xxh3::xxh3_64;
 const FULL: u64 = 1 << 32;
 const LEAST: u64 = FULL / 4;
 const MOST: u64 = FULL * 4;
-/// The largest aim for a chunk's text, in bytes, even if more rows are asked for; only more `bytes`
-/// raise it.
+/// The most text that a chunk aims at, in bytes, no matter how many `rows` are asked for; only a
+/// larger `bytes` raises it.
 const CEILING: u64 = 96 * 1024;
 
 /// The average contents of a chunk.

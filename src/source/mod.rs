@@ -183,7 +183,7 @@ impl Run {
     }
 }
 
-/// The parameters of every list, which no filter can be called.
+/// The parameters of every list; no filter can have one of these names.
 pub(crate) const PARAMETERS: [&str; 3] = ["limit", "after", "download"];
 
 /// A column that a request may filter by.

@@ -215,7 +215,7 @@ struct AskedList {
     format: Format,
     /// The request's query if it has a limit, to make a link to the next page.
     query: Option<String>,
-    /// Where the list is to be saved as a file.
+    /// Set if the list is to be saved as a file.
     disposition: Option<HeaderValue>,
 }
 
