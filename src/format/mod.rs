@@ -157,8 +157,24 @@ pub(crate) struct FormatSpec {
     pub content_type: &'static str,
     /// Media types of `Accept` that mean this format, the registered one first.
     pub accepts: &'static [&'static str],
+    /// How rows stand in a body.
+    pub layout: Layout,
     /// Makes the encoder for rows with these members.
     pub encoder: fn(&[Member]) -> Box<dyn Encoder>,
+}
+
+/// How rows stand in a body, as far as a description of the list and a client that reads it as a
+/// stream have to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// In one JSON object.
+    Envelope,
+    /// Each is the JSON of one line.
+    Lines,
+    /// Each is the JSON of one server-sent event.
+    Events,
+    /// In a form of the format's own.
+    Own,
 }
 
 /// The formats of this build by extension; the first is the default.
@@ -169,6 +185,7 @@ pub(crate) const FORMATS: &[Kind<FormatSpec>] = &[
         open: FormatSpec {
             content_type: "application/json; charset=utf-8",
             accepts: &["application/json"],
+            layout: Layout::Envelope,
             encoder: json::encoder,
         },
     },
@@ -178,6 +195,7 @@ pub(crate) const FORMATS: &[Kind<FormatSpec>] = &[
         open: FormatSpec {
             content_type: "application/x-ndjson; charset=utf-8",
             accepts: &["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"],
+            layout: Layout::Lines,
             encoder: ndjson::encoder,
         },
     },
@@ -187,6 +205,7 @@ pub(crate) const FORMATS: &[Kind<FormatSpec>] = &[
         open: FormatSpec {
             content_type: "text/csv; charset=utf-8; header=present",
             accepts: &["text/csv"],
+            layout: Layout::Own,
             encoder: csv::encoder,
         },
     },
@@ -196,6 +215,7 @@ pub(crate) const FORMATS: &[Kind<FormatSpec>] = &[
         open: FormatSpec {
             content_type: "text/event-stream; charset=utf-8",
             accepts: &["text/event-stream"],
+            layout: Layout::Events,
             encoder: sse::encoder,
         },
     },
@@ -206,6 +226,7 @@ pub(crate) const FORMATS: &[Kind<FormatSpec>] = &[
         open: FormatSpec {
             content_type: "application/octet-stream",
             accepts: &["application/octet-stream"],
+            layout: Layout::Own,
             encoder: binary::encoder,
         },
     },

@@ -13,6 +13,7 @@ use super::{
     reply::RETRY_AFTER,
     respond::{accepted, last_event},
 };
+use crate::format::Layout;
 
 /// The statuses of errors that will pass.
 const PASSES: [StatusCode; 4] = [
@@ -28,7 +29,7 @@ pub(crate) fn are_asked_for<B>(request: &Request<B>) -> bool {
 }
 
 fn wants_events(headers: &HeaderMap) -> bool {
-    last_event(headers).is_some() || accepted(headers).is_ok_and(|format| format.name() == "sse")
+    last_event(headers).is_some() || accepted(headers).is_ok_and(|format| format.spec().layout == Layout::Events)
 }
 
 /// Answers a request; if it is one of `EventSource`, in its terms.

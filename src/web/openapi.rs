@@ -11,7 +11,7 @@ use super::path_of;
 use crate::{
     coding::CODINGS,
     described::{Described, JsonType},
-    format::FORMATS,
+    format::{FORMATS, Layout},
     kind::names,
     resource::Resource,
     source::{Filter, Operand, PARAMETERS},
@@ -188,10 +188,10 @@ fn rows(resource: &Resource, name: &str, version: Version) -> Json {
 
     let mut envelope = Some(envelope);
     let content = FORMATS.iter().map(|format| {
-        let schema = match format.name {
-            "json" => ("schema", envelope.take().unwrap_or(Json::List(vec![]))),
-            "ndjson" if version == Version::Streams => ("itemSchema", line(resource, name)),
-            "sse" if version == Version::Streams => ("itemSchema", event(name)),
+        let schema = match format.open.layout {
+            Layout::Envelope => ("schema", envelope.take().unwrap_or(Json::List(vec![]))),
+            Layout::Lines if version == Version::Streams => ("itemSchema", line(resource, name)),
+            Layout::Events if version == Version::Streams => ("itemSchema", event(name)),
             _ => ("schema", object([("type", "string".into())])),
         };
         (format.open.accepts[0].to_owned(), object([schema]))
