@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::{
     frames::{Frames, PING, frame},
-    support::{Client, Process, STUCK, binary, numbered, until},
+    support::{Client, Process, STUCK, binary, formats, numbered, until},
 };
 
 #[test]
@@ -25,7 +25,7 @@ fn an_export_is_what_the_server_streams_in_every_format() {
         config.replace("${DEMO_DATABASE_URL}", &format!("sqlite:{}", database.display())),
     )
     .unwrap();
-    for format in ["json", "ndjson", "csv"] {
+    for format in formats() {
         let streamed = server.get(&format!("/tricks.{format}")).body;
         let file = folder.path().join(format!("out.{format}"));
         let status = binary(&["--config", "demo.toml", "export", "tricks", "--output"], folder.path())

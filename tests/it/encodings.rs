@@ -6,7 +6,9 @@ use chunkflow::{Kind, ResourceOptions, Sizes, server::ServerConfig};
 use flate2::{Decompress, FlushDecompress};
 use proptest::prelude::*;
 
-use crate::support::{Client, Hands, Numbers, Reply, Running, ask, ids, numbered, numbers_app, serve_numbers, until};
+use crate::support::{
+    Client, Hands, Numbers, Reply, Running, ask, formats, ids, numbered, numbers_app, serve_numbers, until,
+};
 
 const ENCODINGS: [&str; 2] = ["gzip", "br"];
 
@@ -42,12 +44,12 @@ proptest! {
         let plain = serve_numbers(&source);
         let options = ResourceOptions::default().with(|options| options.sizes = Sizes { rows: least, bytes });
         let server = Running::start(ServerConfig::default(), numbers_app(&source, options, crate::support::system_clock()));
-        for target in ["/numbers", "/numbers.ndjson", "/numbers.csv", "/numbers.sse"] {
-            let expected = plain.get(target).body;
-            prop_assert_eq!(&server.get(target).body, &expected);
+        for target in formats().iter().map(|format| format!("/numbers.{format}")) {
+            let expected = plain.get(&target).body;
+            prop_assert_eq!(&server.get(&target).body, &expected);
             for coding in ENCODINGS {
                 for how in ["cold", "warm", "warm again"] {
-                    let reply = get(&server, target, coding);
+                    let reply = get(&server, &target, coding);
                     prop_assert!(reply.whole);
                     let part = &reply.body[..cut.index(reply.body.len())];
                     prop_assert!(decode(coding, part).is_err(), "{how} {target} {coding}: {} of {} bytes", part.len(), reply.body.len());
@@ -63,7 +65,7 @@ fn every_encoding_decodes_to_the_same_list_in_every_format_at_every_length_cold_
     for rows in [0, 1, 49, 50, 51, 350, 5_000] {
         let file = numbered(rows);
         let identity = file.serve("table = \"item\"\ncount = true");
-        for format in ["json", "ndjson", "csv"] {
+        for format in formats() {
             let target = format!("/list.{format}");
             let expected = identity.get(&target);
             for encoding in ENCODINGS {

@@ -8,7 +8,7 @@ use chunkflow::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Client, Numbers, Running, ask, ids, numbered, numbers_app, serve_numbers, until};
+use crate::support::{Client, Numbers, Running, ask, formats, ids, numbered, numbers_app, serve_numbers, until};
 
 #[test]
 fn every_list_has_the_headers_of_the_contract() {
@@ -18,9 +18,13 @@ fn every_list_has_the_headers_of_the_contract() {
         ("/list", "application/json; charset=utf-8"),
         ("/list.ndjson", "application/x-ndjson; charset=utf-8"),
         ("/list.csv", "text/csv; charset=utf-8; header=present"),
+        ("/list.sse", "text/event-stream; charset=utf-8"),
     ] {
-        let reply = server.get(target);
-        assert_eq!(reply.header("content-type"), kind);
+        assert_eq!(ask(server.address, "HEAD", target, &[]).header("content-type"), kind);
+    }
+
+    for target in formats().iter().map(|format| format!("/list.{format}")) {
+        let reply = server.get(&target);
         assert_eq!(reply.header("cache-control"), "no-store");
         assert_eq!(reply.header("vary"), "Accept, Accept-Encoding");
         assert_eq!(reply.header("x-content-type-options"), "nosniff");
@@ -28,7 +32,7 @@ fn every_list_has_the_headers_of_the_contract() {
         assert_eq!(reply.header("surrogate-control"), "", "Varnish would cache for it in spite of Cache-Control");
         assert_eq!(reply.header("cache-status"), "chunkflow; fwd=miss; stored");
         assert_eq!(reply.header("x-request-id").len(), 16);
-        assert!(server.get(target).header("cache-status").starts_with("chunkflow; hit; ttl="));
+        assert!(server.get(&target).header("cache-status").starts_with("chunkflow; hit; ttl="));
     }
 
     assert_eq!(
@@ -343,7 +347,8 @@ fn health_and_readiness_and_the_root_say_what_they_are_for() {
     assert_eq!(orchestrator.read_reply("GET").status, 200, "by whatever name");
     let root = server.get("/").json();
     assert_eq!(root["resources"][0]["path"], "/list");
-    assert_eq!(root["resources"][0]["formats"], json!(["/list.json", "/list.ndjson", "/list.csv", "/list.sse"]));
+    let paths: Vec<String> = formats().iter().map(|format| format!("/list.{format}")).collect();
+    assert_eq!(root["resources"][0]["formats"], json!(paths));
     assert_eq!(root["resources"][0]["fields"], json!(["id", "name"]));
     assert_eq!(root["resources"][0]["filters"], json!(["id"]));
 }
@@ -418,12 +423,13 @@ fn the_operator_sees_the_counters_on_a_listener_of_its_own() {
 #[test]
 fn a_whole_stream_is_counted_complete_in_every_format_and_length() {
     let server = serve_numbers(&Numbers::new(120, 10));
-    for target in ["/numbers", "/numbers.ndjson", "/numbers.csv", "/numbers.ndjson?limit=7"] {
-        for _ in 0..2 {
-            assert!(server.get(target).whole);
-        }
+    let targets =
+        formats().into_iter().flat_map(|format| ["", "?limit=7"].map(|end| format!("/numbers.{format}{end}")));
+    let targets: Vec<String> = targets.collect();
+    for target in targets.iter().chain(&targets) {
+        assert!(server.get(target).whole);
     }
     until("all are counted", || server.chunkflow.metrics().streams() == 0);
     let metrics = server.chunkflow.metrics();
-    assert_eq!((metrics.complete(), metrics.left()), (8, 0));
+    assert_eq!((metrics.complete(), metrics.left()), (2 * targets.len() as u64, 0));
 }

@@ -10,6 +10,7 @@ use crate::{
     support::{Client, File, Numbers, Reply, Running, ask, ids, numbered, serve_numbers, until},
 };
 
+/// Those whose rows can be read here.
 const FORMATS: [&str; 4] = ["json", "ndjson", "csv", "sse"];
 const CODINGS: [&str; 3] = ["identity", "gzip", "br"];
 const VERSIONS: [&str; 3] = ["HTTP/1.0", "HTTP/1.1", "HTTP/2"];

@@ -14,7 +14,7 @@ use std::{
 
 pub use crate::client::{Client, Reply, ask};
 use chunkflow::{
-    Chunkflow, Error, Kind, Memory, Resource, ResourceOptions, Result,
+    Chunkflow, Error, Format, Kind, Memory, Resource, ResourceOptions, Result,
     metrics::Metrics,
     server::{Config, Server, ServerConfig, Shutdown},
     source::{BoxFuture, Column, Query, RowBatch, RowSink, Run, Source, Value},
@@ -30,6 +30,11 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// The system's clock.
 pub fn system_clock() -> Clock {
     Arc::new(|| UNIX_EPOCH.elapsed().unwrap().as_millis() as u64)
+}
+
+/// The names of all formats of this build: tests that use them cover a new format too.
+pub fn formats() -> Vec<&'static str> {
+    Format::all().map(Format::name).collect()
 }
 
 /// How long anything may take before a test counts as stuck. Never a measure of speed.

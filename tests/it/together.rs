@@ -24,19 +24,14 @@ use tokio::{sync::Semaphore, task::JoinHandle};
 use crate::{
     servers::{Kind, Server},
     stores,
-    support::{Numbers, Running, ids, runtime, until},
+    support::{Numbers, Running, formats, ids, runtime, until},
 };
 
-/// The requests: a path, a coding and a host.
-const ASKED: [(&str, &str, &str); 7] = [
-    ("/list", "identity", "one"),
-    ("/list", "identity", "another.example.com"),
-    ("/list.ndjson", "identity", "one"),
-    ("/list.csv", "identity", "one"),
-    ("/list.sse", "identity", "one"),
-    ("/list.csv", "gzip", "one"),
-    ("/list", "br", "one"),
-];
+/// A request: a path, a coding and a host.
+type Asked<'a> = (&'a str, &'a str, &'a str);
+
+const JSON: Asked<'_> = ("/list", "identity", "one");
+const CSV: Asked<'_> = ("/list.csv", "identity", "one");
 
 /// A list with links, so that its bytes depend on the host.
 fn serve(source: &Arc<Numbers>, store: impl Into<Store>) -> Chunkflow {
@@ -57,7 +52,7 @@ fn memory() -> Memory {
 }
 
 /// Makes a request and reads the whole response, concurrently with others.
-fn ask(chunkflow: &Chunkflow, (path, coding, host): (&str, &str, &str)) -> JoinHandle<Vec<u8>> {
+fn ask(chunkflow: &Chunkflow, (path, coding, host): Asked<'_>) -> JoinHandle<Vec<u8>> {
     let request = Request::get(path).header("host", host).header("accept-encoding", coding).body(()).unwrap();
     let chunkflow = chunkflow.clone();
     tokio::spawn(async move {
@@ -76,20 +71,26 @@ async fn until_they_wait(chunkflow: &Chunkflow, loads: u64) {
 
 #[test]
 fn formats_codings_and_hosts_that_are_asked_for_together_read_each_row_once() {
+    let paths: Vec<String> = formats().iter().map(|format| format!("/list.{format}")).collect();
+    let mut asked: Vec<Asked<'_>> = paths.iter().map(|path| (&**path, "identity", "one")).collect();
+    asked.push(("/list", "identity", "another.example.com"));
+    let loads = asked.len() as u64;
+    // Compressed lists are made from the plain ones.
+    asked.extend([("/list.csv", "gzip", "one"), ("/list", "br", "one")]);
+
     runtime().block_on(async {
         let mut expected = vec![];
-        for asked in ASKED {
-            expected.push(ask(&serve(&Numbers::new(5_000, 200), memory()), asked).await.unwrap());
+        for asked in &asked {
+            expected.push(ask(&serve(&Numbers::new(5_000, 200), memory()), *asked).await.unwrap());
         }
 
         let source = Numbers::held_back(5_000, 200);
         let chunkflow = serve(&source, memory());
-        let lists: Vec<_> = ASKED.iter().map(|asked| ask(&chunkflow, *asked)).collect();
-        // Compressed lists are made from the plain ones.
-        until_they_wait(&chunkflow, 5).await;
+        let lists: Vec<_> = asked.iter().map(|asked| ask(&chunkflow, *asked)).collect();
+        until_they_wait(&chunkflow, loads).await;
         source.permits.add_permits(1_000);
 
-        for ((list, expected), asked) in lists.into_iter().zip(expected).zip(ASKED) {
+        for ((list, expected), asked) in lists.into_iter().zip(expected).zip(asked) {
             assert!(list.await.unwrap() == expected, "{asked:?}");
         }
         assert_eq!(source.handed.load(Ordering::SeqCst), 5_000);
@@ -143,17 +144,17 @@ fn who_has_read_as_far_by_itself_joins_the_read_that_goes_on_from_there() {
     let chunkflow = serve_source(Arc::clone(&held) as _, memory());
     runtime().block_on(async {
         let mut expected = vec![];
-        for asked in [ASKED[0], ASKED[3]] {
+        for asked in [JSON, CSV] {
             expected.push(ask(&serve(&Numbers::new(5_000, 200), memory()), asked).await.unwrap());
         }
 
-        let first = ask(&chunkflow, ASKED[0]);
+        let first = ask(&chunkflow, JSON);
         while held.waits.load(Ordering::SeqCst) < 1 {
             tokio::task::yield_now().await;
         }
         // After the first read, whose rows are then not for this request.
         tokio::time::sleep(Duration::from_millis(5)).await;
-        let second = ask(&chunkflow, ASKED[3]);
+        let second = ask(&chunkflow, CSV);
         until_they_wait(&chunkflow, 4).await;
         assert_eq!(held.waits.load(Ordering::SeqCst), 1, "it waits for the read of the first");
         held.permits.add_permits(1_000);
@@ -186,7 +187,7 @@ fn a_request_that_begins_when_the_read_is_over_takes_none_of_its_rows() {
     let source = Numbers::new(90, 200);
     let chunkflow = serve(&source, memory());
     runtime().block_on(async {
-        for asked in [ASKED[0], ASKED[3]] {
+        for asked in [JSON, CSV] {
             tokio::time::sleep(Duration::from_millis(2)).await;
             ask(&chunkflow, asked).await.unwrap();
         }
@@ -199,9 +200,9 @@ fn a_client_that_leaves_takes_the_rows_from_nobody_who_waits_for_them_in_another
     let source = Numbers::held_back(5_000, 200);
     let chunkflow = serve(&source, memory());
     runtime().block_on(async {
-        let first = ask(&chunkflow, ASKED[0]);
+        let first = ask(&chunkflow, JSON);
         until_they_wait(&chunkflow, 1).await;
-        let second = ask(&chunkflow, ASKED[3]);
+        let second = ask(&chunkflow, CSV);
         until_they_wait(&chunkflow, 2).await;
 
         first.abort();
@@ -217,7 +218,7 @@ fn with_the_last_client_of_all_formats_the_read_is_given_up() {
     let source = Numbers::held_back(5_000, 200);
     let chunkflow = serve(&source, memory());
     runtime().block_on(async {
-        let lists = [ask(&chunkflow, ASKED[0]), ask(&chunkflow, ASKED[3])];
+        let lists = [ask(&chunkflow, JSON), ask(&chunkflow, CSV)];
         until_they_wait(&chunkflow, 2).await;
         assert_eq!((source.begun(), source.dropped.load(Ordering::SeqCst)), (1, 0));
         lists.iter().for_each(JoinHandle::abort);
@@ -245,7 +246,7 @@ fn a_failure_of_the_read_is_told_to_everybody_and_the_next_read_is_another() {
             assert_eq!(answer.await.unwrap(), 503);
         }
         *source.fails_behind.lock().unwrap() = None;
-        ask(&chunkflow, ASKED[0]).await.unwrap();
+        ask(&chunkflow, JSON).await.unwrap();
     });
 
     assert_eq!(source.begun.load(Ordering::SeqCst), source.reads.lock().unwrap().len());
@@ -257,8 +258,8 @@ fn what_nobody_asks_for_any_more_is_not_written_in_that_format() {
     let source = Numbers::held_back(20_000, 200);
     let chunkflow = serve(&source, store.store());
     runtime().block_on(async {
-        let json = ask(&chunkflow, ASKED[0]);
-        let csv = ask(&chunkflow, ASKED[3]);
+        let json = ask(&chunkflow, JSON);
+        let csv = ask(&chunkflow, CSV);
         until_they_wait(&chunkflow, 2).await;
         source.permits.add_permits(2);
         while source.begun() < 3 {

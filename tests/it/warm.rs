@@ -19,7 +19,7 @@ use chunkflow::{
 
 use crate::{
     client::Client,
-    support::{Hands, Numbers, Running, ask},
+    support::{Hands, Numbers, Running, ask, formats},
 };
 
 /// A store in memory that counts its look-ups.
@@ -233,9 +233,9 @@ fn a_compressed_list_too_that_is_too_long_for_a_length_is_the_same_bytes_each_ti
 fn lists_that_are_known_to_be_in_memory_are_the_same_bytes_in_every_format_and_coding() {
     for (rows, width, lengths) in [(5_000, 30, true), (20_000, 300, false)] {
         let counted = Counted::serve(Numbers::new(rows, width));
-        for target in ["/numbers", "/numbers.ndjson", "/numbers.csv", "/numbers.sse"] {
+        for target in formats().iter().map(|format| format!("/numbers.{format}")) {
             for coding in ["identity", "gzip", "br"] {
-                let get = || ask(counted.server.address, "GET", target, &[("accept-encoding", coding)]);
+                let get = || ask(counted.server.address, "GET", &target, &[("accept-encoding", coding)]);
                 let replies = [get(), get(), get()];
                 assert!(replies.iter().all(|reply| reply.whole && reply.body == replies[0].body), "{target} {coding}");
                 let length = !replies[2].header("content-length").is_empty();

@@ -10,6 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::support::formats;
+
 /// The folder of the project.
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -41,6 +43,25 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
         is_code ^= is_fence;
         !is_code && !is_fence
     })
+}
+
+#[test]
+fn where_the_documents_list_the_formats_they_list_all_of_them() {
+    let formats = formats();
+    let mut lists = 0;
+    for document in documents().into_iter().chain(["deploy/nginx.conf".to_owned()]) {
+        let text = read(&document);
+        for between in ["|", "`, `."] {
+            let begins = formats[..2].join(between);
+            for (at, _) in text.match_indices(&begins) {
+                lists += 1;
+                let line = text[at..].lines().next().unwrap();
+                assert!(line.starts_with(&formats.join(between)), "document the new format: {document}: {line}");
+            }
+        }
+    }
+
+    assert!(lists >= 5, "{lists} lists were found");
 }
 
 #[test]
