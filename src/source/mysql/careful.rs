@@ -6,7 +6,7 @@ use mysql_async::{Conn, Row, prelude::Queryable};
 
 use super::{
     Failure,
-    failure::is_error_of_a_value,
+    errors::is_error_of_a_value,
     params,
     proof::{Proof, Stamp, read_stamp},
     rows::{self, BEGIN, COMMIT},
@@ -17,7 +17,7 @@ use crate::{
     source::{
         Query,
         sql::{
-            careful::{self, Answer, Done},
+            careful::{self, Answer, Done, answer},
             plan::{Plan, Relation, Select},
             related::Lists,
             select::Statement,
@@ -41,15 +41,6 @@ pub(super) async fn read(
     let saw = read_stamp(conn, &proof.sql).await?;
     conn.query_drop(COMMIT).await?;
     Ok((done, saw))
-}
-
-/// Whether a value has failed a query, or is too wide.
-pub(super) fn is_of_a_value(failure: &Failure) -> bool {
-    match failure {
-        Failure::Mysql(error) => is_error_of_a_value(error),
-        Failure::Wide => true,
-        Failure::Own(_) | Failure::NoRoom(_) => false,
-    }
 }
 
 /// A transaction with a consistent snapshot.
@@ -78,13 +69,6 @@ impl Snapshot<'_> {
     }
 }
 
-fn answer<T>(result: Result<T, Failure>) -> Answer<T, Failure> {
-    match result {
-        Err(failure) if is_of_a_value(&failure) => Ok(Err(failure)),
-        result => result.map(Ok),
-    }
-}
-
 impl careful::Snapshot for Snapshot<'_> {
     type Failure = Failure;
 
@@ -96,10 +80,10 @@ impl careful::Snapshot for Snapshot<'_> {
         limit: usize,
         held: &mut ValueBuffer,
     ) -> Answer<(), Failure> {
-        answer(self.rows(statement, selects, after, limit, held).await)
+        answer(self.rows(statement, selects, after, limit, held).await, is_error_of_a_value)
     }
 
     async fn lists(&mut self, relation: &Relation, rows: &ValueBuffer) -> Answer<Option<Lists>, Failure> {
-        answer(rows::list(self.0, relation, rows).await)
+        answer(rows::list(self.0, relation, rows).await, is_error_of_a_value)
     }
 }

@@ -280,7 +280,7 @@ impl Connector {
         match tokio::time::timeout(CONNECT, self.kill(&session)).await {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => {
-                let error = failure.explained(&[]);
+                let error = failure.explained(|error| explained(error, &[]));
                 tracing::warn!(%error, "a query that nobody waits for could not be stopped");
             }
             Err(_) => tracing::warn!("a query that nobody waits for could not be stopped in time"),

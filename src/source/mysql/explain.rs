@@ -31,7 +31,7 @@ pub(super) async fn prepare(pool: &Arc<Pool>, plan: &Plan) -> Result<(), Vec<Com
             lease.give_back();
             Ok(())
         }
-        Ok(Err((at, Failure::Mysql(error)))) => {
+        Ok(Err((at, Failure::Database(error)))) => {
             lease.end();
             let said = match &error {
                 mysql_async::Error::Server(error) => error.message.clone(),
@@ -43,7 +43,7 @@ pub(super) async fn prepare(pool: &Arc<Pool>, plan: &Plan) -> Result<(), Vec<Com
             };
             Err(vec![Complaint::new(at, format!("MySQL does not take the query: {said}"), remedy)])
         }
-        Ok(Err((at, failure))) => Err(told(at, &failure.explained(&[]))),
+        Ok(Err((at, failure))) => Err(told(at, &failure.explained(|error| super::explained(error, &[])))),
         Err(_) => Err(told("table", &super::timed_out(pool.timeout()))),
     }
 }

@@ -6,8 +6,8 @@
 mod careful;
 mod catalogue;
 mod connect;
+mod errors;
 mod explain;
-mod failure;
 mod params;
 mod proof;
 mod rows;
@@ -25,6 +25,7 @@ use mysql_async::{DriverError, Row, prelude::Queryable};
 use self::{
     catalogue::{Extra, Extras},
     connect::{Connector, ServerFacts, Session, has_no_tls, tls_failed},
+    errors::{is_error_of_a_value, is_too_wide},
     proof::{Proof, Stamp},
 };
 use super::{
@@ -35,7 +36,8 @@ use super::{
         catalogue::Catalogue,
         definition::{Definition, Identity, Told, tables},
         dialect::Dialect,
-        driver::{Driver, Made, Signs},
+        driver::{Driver, Made},
+        failure::{self, Signs},
         looked::Looked,
         places::Typing,
         plan::Plan,
@@ -43,7 +45,6 @@ use super::{
         pool::{self, Lease},
         run::Progress,
         table::Table,
-        width::{NeedsRoom, Wide, wider_than_it_said},
     },
 };
 use crate::{
@@ -229,7 +230,7 @@ impl Database for Mysql {
 
 impl Driver for Server {
     type Connect = Connector;
-    type Failure = Failure;
+    type Error = mysql_async::Error;
     type Proof = Proof;
     type Stamp = Stamp;
 
@@ -342,31 +343,24 @@ impl Driver for Server {
         rows::count(&mut session.conn, plan, conditions).await
     }
 
-    fn signs(failure: &Failure) -> Signs {
-        let doubtful = failure.may_be_the_schemas();
-        let Failure::Mysql(error) = failure else {
-            // The server is still sending rows.
-            let wide = matches!(failure, Failure::Wide);
-            return Signs { doubtful, wide, needs_room: failure.needs_room(), ..Signs::default() };
-        };
-
-        if failure::is_too_wide(error) {
+    fn signs(error: &mysql_async::Error) -> Signs {
+        if is_too_wide(error) {
             return Signs { over: true, wide: true, ..Signs::default() };
         }
 
         Signs {
             lost: is_lost(error),
             over: true,
-            changed: failure.is_the_schemas(),
-            doubtful,
+            changed: is_the_schemas(error),
+            doubtful: may_be_the_schemas(error),
             passing: will_pass(error),
-            of_a_value: failure::is_error_of_a_value(error),
+            of_a_value: is_error_of_a_value(error),
             ..Signs::default()
         }
     }
 
-    fn explained(failure: Failure, query: &Query) -> Error {
-        failure.explained(&query.conditions)
+    fn explained(error: mysql_async::Error, query: &Query) -> Error {
+        explained(error, &query.conditions)
     }
 
     fn timed_out(timeout: Duration) -> Error {
@@ -375,68 +369,23 @@ impl Driver for Server {
 }
 
 /// Why a read failed.
-#[derive(Debug)]
-enum Failure {
-    Mysql(mysql_async::Error),
-    Own(Error),
-    /// A row is wider than a read without measuring may be.
-    Wide,
-    /// The read needs room for this many bytes.
-    NoRoom(u64),
-}
+type Failure = failure::Failure<mysql_async::Error>;
 
 impl From<mysql_async::Error> for Failure {
     fn from(error: mysql_async::Error) -> Failure {
-        Failure::Mysql(error)
+        Failure::Database(error)
     }
 }
 
-impl From<Wide> for Failure {
-    fn from(_: Wide) -> Failure {
-        Failure::Wide
-    }
+/// Whether a changed table may be the cause, and not only the request.
+fn may_be_the_schemas(error: &mysql_async::Error) -> bool {
+    let codes = [1049, 1054, 1064, 1146, 1267, 1271, 1292, 1356, 1366, 1525, 1690];
+    matches!(error, mysql_async::Error::Server(error) if codes.contains(&error.code))
 }
 
-impl From<NeedsRoom> for Failure {
-    fn from(NeedsRoom(bytes): NeedsRoom) -> Failure {
-        Failure::NoRoom(bytes)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
-        Failure::Own(error)
-    }
-}
-
-impl Failure {
-    fn needs_room(&self) -> Option<u64> {
-        if let Failure::NoRoom(bytes) = self { Some(*bytes) } else { None }
-    }
-
-    /// Whether the error says that a table has changed since the transaction began.
-    fn is_the_schemas(&self) -> bool {
-        matches!(self, Failure::Mysql(mysql_async::Error::Server(error)) if error.code == 1412)
-    }
-
-    /// Whether a changed table may be the cause, and not only the request.
-    fn may_be_the_schemas(&self) -> bool {
-        match self {
-            Failure::Mysql(mysql_async::Error::Server(error)) => {
-                matches!(error.code, 1049 | 1054 | 1064 | 1146 | 1267 | 1271 | 1292 | 1356 | 1366 | 1525 | 1690)
-            }
-            Failure::Mysql(_) | Failure::Wide | Failure::NoRoom(_) => false,
-            Failure::Own(error) => matches!(error.kind(), Kind::Data | Kind::Invalid),
-        }
-    }
-
-    fn explained(self, conditions: &[Condition]) -> Error {
-        match self {
-            Failure::Mysql(error) => explained(error, conditions),
-            Failure::Own(error) => error,
-            Failure::Wide | Failure::NoRoom(_) => wider_than_it_said(),
-        }
-    }
+/// Whether the error says that a table has changed since the transaction began.
+fn is_the_schemas(error: &mysql_async::Error) -> bool {
+    matches!(error, mysql_async::Error::Server(error) if error.code == 1412)
 }
 
 /// Whether the server says that the same read may be tried again: a row changed under it, it waited

@@ -12,7 +12,7 @@ use mysql_async::{BinaryProtocol, Conn, Params, QueryResult, Row, Value as Param
 use super::{
     DIALECT, Failure,
     catalogue::{as_text, compared_by},
-    failure::{is_error_of_a_value, is_too_wide},
+    errors::{is_error_of_a_value, is_too_wide},
     params,
     proof::{Proof, Stamp, read_stamp},
     will_pass, wire,

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 
 use super::{
     Failure,
-    failure::is_error_of_a_value,
+    errors::is_error_of_a_value,
     params::Param,
     proof::{Proof, Stamp, read_stamp},
     rows,
@@ -49,7 +49,7 @@ impl Snapshot<'_> {
     /// Rolls back to the savepoint if a value has failed the query.
     async fn answer<T>(&self, result: Result<T, Failure>) -> Answer<T, Failure> {
         match result {
-            Err(Failure::Postgres(error)) if is_error_of_a_value(&error) => {
+            Err(Failure::Database(error)) if is_error_of_a_value(&error) => {
                 self.0.batch_execute("ROLLBACK TO SAVEPOINT chunkflow").await?;
                 Ok(Err(error.into()))
             }

@@ -49,7 +49,7 @@ pub(super) async fn prepare(
             Ok(Some(prepared))
         }
         Ok(Ok(None)) => Ok(None),
-        Ok(Err((at, Failure::Postgres(error)))) => {
+        Ok(Err((at, Failure::Database(error)))) => {
             let told = match error.as_db_error() {
                 Some(error) => error.message().to_owned(),
                 None => error.to_string(),
@@ -60,7 +60,9 @@ pub(super) async fn prepare(
             };
             Err(vec![Complaint::new(at, format!("PostgreSQL does not take the query: {told}"), remedy)])
         }
-        Ok(Err((at, failure))) => Err(vec![Complaint::failed(at, &failure.explained(None))]),
+        Ok(Err((at, failure))) => {
+            Err(vec![Complaint::failed(at, &failure.explained(|error| super::explained(error, None)))])
+        }
         Err(_) => Err(vec![Complaint::new("table", super::timed_out(pool.timeout()).to_string(), "see its log")]),
     }
 }
@@ -75,7 +77,7 @@ async fn try_queries(
     match ground.enter(client, look).await {
         Ok(true) => {}
         Ok(false) => return Ok(None),
-        Err(Failure::Postgres(error)) if is_gone(&error) => return Ok(None),
+        Err(Failure::Database(error)) if is_gone(&error) => return Ok(None),
         Err(failure) => return Err(of_table(failure)),
     }
 
@@ -118,7 +120,7 @@ pub(super) async fn slow(pool: &Arc<Pool>, plan: &Plan) -> Vec<Complaint> {
                 lease.give_back();
                 Ok(found)
             }
-            Ok(Err(failure)) => Err(failure.explained(None)),
+            Ok(Err(failure)) => Err(failure.explained(|error| super::explained(error, None))),
             Err(_) => Err(super::timed_out(pool.timeout())),
         }
     };

@@ -6,8 +6,8 @@
 mod careful;
 mod catalogue;
 mod connect;
+mod errors;
 mod explain;
-mod failure;
 mod framing;
 mod look;
 mod params;
@@ -29,6 +29,7 @@ use tokio_postgres::error::SqlState;
 pub(crate) use self::wire::fuzz_postgres_wire;
 use self::{
     connect::{Connection, Connector},
+    errors::is_error_of_a_value,
     explain::Prepared,
     look::Look,
     proof::{Ground, Proof, Stamp},
@@ -40,7 +41,8 @@ use super::{
         careful::Done,
         definition::{Definition, Identity, tables},
         dialect::Dialect,
-        driver::{Driver, Made, Signs},
+        driver::{Driver, Made},
+        failure::{self, Signs},
         looked::Looked,
         places::Typing,
         plan::Plan,
@@ -48,7 +50,6 @@ use super::{
         pool::{self, Lease},
         run::Progress,
         table::Table,
-        width::{NeedsRoom, Wide, wider_than_it_said},
     },
 };
 use crate::{
@@ -171,7 +172,7 @@ fn widest(bounds: &RowBounds, with_care: bool) -> u64 {
 
 impl Driver for Server {
     type Connect = Connector;
-    type Failure = Failure;
+    type Error = tokio_postgres::Error;
     type Proof = Proof;
     type Stamp = Stamp;
 
@@ -267,7 +268,7 @@ impl Driver for Server {
         };
         let seen = tokio::time::timeout(self.pool.timeout(), seen).await;
         let seen = seen.map_err(|_| timed_out(self.pool.timeout()))?;
-        let seen = seen.map_err(|failure| failure.explained(None))?;
+        let seen = seen.map_err(|failure| failure.explained(|error| explained(error, None)))?;
         lease.give_back();
         Ok(seen)
     }
@@ -281,27 +282,18 @@ impl Driver for Server {
         rows::count(&connection.client, self.pool.connector().begin(), plan, conditions).await
     }
 
-    fn signs(failure: &Failure) -> Signs {
-        let Failure::Postgres(error) = failure else {
-            return Signs {
-                doubtful: failure.may_be_the_schemas(),
-                wide: matches!(failure, Failure::Wide),
-                needs_room: failure.needs_room(),
-                ..Signs::default()
-            };
-        };
-
+    fn signs(error: &tokio_postgres::Error) -> Signs {
         Signs {
             lost: is_lost(error),
-            doubtful: failure.may_be_the_schemas(),
+            doubtful: may_be_the_schemas(error),
             passing: will_pass(error),
-            of_a_value: failure::is_error_of_a_value(error),
+            of_a_value: is_error_of_a_value(error),
             ..Signs::default()
         }
     }
 
-    fn explained(failure: Failure, query: &Query) -> Error {
-        failure.explained(Some(query))
+    fn explained(error: tokio_postgres::Error, query: &Query) -> Error {
+        explained(error, Some(query))
     }
 
     fn timed_out(timeout: Duration) -> Error {
@@ -310,63 +302,17 @@ impl Driver for Server {
 }
 
 /// Why a read failed.
-#[derive(Debug)]
-enum Failure {
-    Postgres(tokio_postgres::Error),
-    Own(Error),
-    /// A row is wider than a read without measuring may be.
-    Wide,
-    /// The read needs room for this many bytes.
-    NoRoom(u64),
-}
+type Failure = failure::Failure<tokio_postgres::Error>;
 
 impl From<tokio_postgres::Error> for Failure {
     fn from(error: tokio_postgres::Error) -> Failure {
-        Failure::Postgres(error)
+        Failure::Database(error)
     }
 }
 
-impl From<Wide> for Failure {
-    fn from(_: Wide) -> Failure {
-        Failure::Wide
-    }
-}
-
-impl From<NeedsRoom> for Failure {
-    fn from(NeedsRoom(bytes): NeedsRoom) -> Failure {
-        Failure::NoRoom(bytes)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
-        Failure::Own(error)
-    }
-}
-
-impl Failure {
-    /// Whether a changed table may be the cause, and not only the request.
-    fn may_be_the_schemas(&self) -> bool {
-        match self {
-            Failure::Postgres(error) => {
-                error.code().is_some_and(|code| ["22", "3F", "42", "0A"].contains(&&code.code()[..2]))
-            }
-            Failure::Own(error) => matches!(error.kind(), Kind::Data | Kind::Invalid),
-            Failure::Wide | Failure::NoRoom(_) => false,
-        }
-    }
-
-    fn needs_room(&self) -> Option<u64> {
-        if let Failure::NoRoom(bytes) = self { Some(*bytes) } else { None }
-    }
-
-    fn explained(self, query: Option<&Query>) -> Error {
-        match self {
-            Failure::Postgres(error) => explained(error, query),
-            Failure::Own(error) => error,
-            Failure::Wide | Failure::NoRoom(_) => wider_than_it_said(),
-        }
-    }
+/// Whether a changed table may be the cause, and not only the request.
+fn may_be_the_schemas(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| ["22", "3F", "42", "0A"].contains(&&code.code()[..2]))
 }
 
 /// Whether the server says that the same read may be tried again: a standby's replay was in its

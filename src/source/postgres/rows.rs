@@ -19,7 +19,7 @@ use tokio_postgres::{
 
 use super::{
     DIALECT, Failure,
-    failure::is_error_of_a_value,
+    errors::is_error_of_a_value,
     framing::MessageBound,
     params::Param,
     proof::{Proof, Stamp, read_stamp, stamp_of},

@@ -14,6 +14,7 @@
 
 use super::{
     catalogue::fill,
+    failure::Failure,
     keyset::{self, Range},
     lengths::Lengths,
     plan::{Output, Plan, Relation, Select},
@@ -36,6 +37,18 @@ const VALUES: usize = 512;
 
 /// A database's answer. The inner error is one that a value has caused.
 pub(in crate::source) type Answer<T, F> = Result<Result<T, F>, F>;
+
+/// The answer to a query that may have failed. `of` says whether a value has caused an error of the
+/// database.
+pub(in crate::source) fn answer<T, E>(
+    result: Result<T, Failure<E>>,
+    of: impl FnOnce(&E) -> bool,
+) -> Answer<T, Failure<E>> {
+    match result {
+        Err(failure) if failure.is_of_a_value(of) => Ok(Err(failure)),
+        result => result.map(Ok),
+    }
+}
 
 /// A snapshot of a database in which a query may fail without ending it.
 pub(in crate::source) trait Snapshot: Send {

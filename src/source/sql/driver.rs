@@ -9,6 +9,7 @@ use std::{
 use super::{
     careful::Done,
     definition::Definition,
+    failure::{Failure, Signs},
     places::Typing,
     plan::Plan,
     pool::{Connect, Lease, Pool},
@@ -23,6 +24,9 @@ use crate::{
 /// A connection of a driver.
 pub(in crate::source) type Connection<D> = <<D as Driver>::Connect as Connect>::Connection;
 
+/// The failure of an attempt.
+pub(in crate::source) type Failed<D> = Failure<<D as Driver>::Error>;
+
 /// The parts of a source.
 pub(in crate::source) struct Made<P> {
     pub(in crate::source) plan: Plan,
@@ -33,33 +37,12 @@ pub(in crate::source) struct Made<P> {
     pub(in crate::source) row_length: usize,
 }
 
-/// What an error indicates.
-#[derive(Clone, Copy, Debug, Default)]
-pub(in crate::source) struct Signs {
-    /// The connection was lost; the server refused no query.
-    pub(in crate::source) lost: bool,
-    /// The server has answered and has stopped its work for the connection.
-    pub(in crate::source) over: bool,
-    /// The server says that a table changed.
-    pub(in crate::source) changed: bool,
-    /// A changed table may be the cause, and not only the request.
-    pub(in crate::source) doubtful: bool,
-    /// The server says that the same read may be tried again.
-    pub(in crate::source) passing: bool,
-    /// A value has failed the query.
-    pub(in crate::source) of_a_value: bool,
-    /// A row, or its related rows, is wider than a read without measuring may be.
-    pub(in crate::source) wide: bool,
-    /// The read needs room for rows of this many bytes.
-    pub(in crate::source) needs_room: Option<u64>,
-}
-
 /// A database server, as read by its driver.
 pub(in crate::source) trait Driver: Send + Sync + 'static {
     /// Makes its connections.
     type Connect: Connect;
-    /// The error of a failed attempt.
-    type Failure: fmt::Debug + Send;
+    /// The error of its client library.
+    type Error: fmt::Debug + Send;
     /// How a read proves what it saw.
     type Proof: Send + Sync;
     /// What it saw.
@@ -111,7 +94,7 @@ pub(in crate::source) trait Driver: Send + Sync + 'static {
         query: &Query,
         sink: &mut dyn RowSink,
         progress: &mut Progress,
-    ) -> impl Future<Output = Result<(bool, Option<Self::Stamp>), Self::Failure>> + Send;
+    ) -> impl Future<Output = Result<(bool, Option<Self::Stamp>), Failed<Self>>> + Send;
 
     /// The same, a few rows at a time, after a value has failed a run or for wide rows, with room
     /// for this many bytes.
@@ -123,7 +106,7 @@ pub(in crate::source) trait Driver: Send + Sync + 'static {
         query: &Query,
         room: u64,
         sink: &mut dyn RowSink,
-    ) -> impl Future<Output = Result<(Done, Self::Stamp), Self::Failure>> + Send;
+    ) -> impl Future<Output = Result<(Done, Self::Stamp), Failed<Self>>> + Send;
 
     /// What a transaction that reads no rows sees.
     fn saw(&self, proof: &Self::Proof) -> impl Future<Output = Result<Self::Stamp>> + Send;
@@ -134,12 +117,13 @@ pub(in crate::source) trait Driver: Send + Sync + 'static {
         connection: &mut Connection<Self>,
         plan: &Plan,
         conditions: &[Condition],
-    ) -> impl Future<Output = Result<Option<u64>, Self::Failure>> + Send;
+    ) -> impl Future<Output = Result<Option<u64>, Failed<Self>>> + Send;
 
-    fn signs(failure: &Self::Failure) -> Signs;
+    /// What an error indicates.
+    fn signs(error: &Self::Error) -> Signs;
 
     /// The error for the caller.
-    fn explained(failure: Self::Failure, query: &Query) -> Error;
+    fn explained(error: Self::Error, query: &Query) -> Error;
 
     /// The error of a read that took too long.
     fn timed_out(timeout: Duration) -> Error;

@@ -12,6 +12,7 @@ mod described;
 pub(super) mod dialect;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) mod driver;
+pub(super) mod failure;
 pub(super) mod keyset;
 mod lengths;
 #[cfg(any(feature = "postgres", feature = "mysql"))]

@@ -200,7 +200,7 @@ async fn read<D: Driver>(table: &Table<D>, mut query: Query, sink: &mut dyn RowS
             Err(failure) => failure,
         };
 
-        let signs = D::signs(&failure);
+        let signs = failure.signs(D::signs);
         if signs.over {
             lease.end();
         } else {
@@ -249,7 +249,7 @@ async fn read<D: Driver>(table: &Table<D>, mut query: Query, sink: &mut dyn RowS
             progress = Progress::default();
             continue;
         }
-        return Err(D::explained(failure, &query));
+        return Err(failure.explained(|error| D::explained(error, &query)));
     }
 }
 

@@ -4,7 +4,7 @@
 use futures_util::FutureExt;
 
 use super::{
-    failure::is_of_a_value,
+    errors::is_error_of_a_value,
     params::bind,
     related,
     session::{Binder, Failure, Session, push},
@@ -15,7 +15,7 @@ use crate::{
     source::{
         Query,
         sql::{
-            careful::{self, Answer, Done},
+            careful::{self, Answer, Done, answer},
             plan::{Plan, Relation, Select},
             related::Lists,
             select::Statement,
@@ -37,13 +37,6 @@ pub(super) fn read(
     read.unwrap_or_else(|| Err(Error::new(Kind::Internal, "SQLite was waited for").into()))
 }
 
-fn answer<T>(result: Result<T, Failure>) -> Answer<T, Failure> {
-    match result {
-        Err(failure) if is_of_a_value(&failure) => Ok(Err(failure)),
-        result => result.map(Ok),
-    }
-}
-
 struct Snapshot<'a>(&'a mut Session);
 
 impl Snapshot<'_> {
@@ -63,7 +56,7 @@ impl Snapshot<'_> {
             let row = match found.next() {
                 Ok(Some(row)) => row,
                 Ok(None) => return Ok(Ok(())),
-                Err(error) => return answer(Err(error.into())),
+                Err(error) => return answer(Err(error.into()), is_error_of_a_value),
             };
             for (index, select) in selects.iter().enumerate() {
                 push(held, row.get_ref(index)?, select.json)?;
@@ -87,6 +80,6 @@ impl careful::Snapshot for Snapshot<'_> {
     }
 
     async fn lists(&mut self, relation: &Relation, rows: &ValueBuffer) -> Answer<Option<Lists>, Failure> {
-        answer(related::read(self.0, relation, rows))
+        answer(related::read(self.0, relation, rows), is_error_of_a_value)
     }
 }

@@ -5,7 +5,7 @@
 
 mod careful;
 mod catalogue;
-mod failure;
+mod errors;
 mod look;
 mod params;
 mod pool;
@@ -20,7 +20,7 @@ use std::{
 };
 
 use self::{
-    failure::will_pass,
+    errors::will_pass,
     look::{Look, Stamp, schema_version},
     pool::Pool,
     session::{Failure, Session},
@@ -139,7 +139,7 @@ impl Sqlite {
         let plan = plan.within(self.0.options.bounds);
         match self.prepare(&plan) {
             Ok(()) => Ok((plan, fields)),
-            Err(Failure::Sqlite(error)) if plan.condition.is_some() => Err(vec![Complaint::new(
+            Err(Failure::Database(error)) if plan.condition.is_some() => Err(vec![Complaint::new(
                 "where",
                 format!("SQLite does not take the query: {error}"),
                 "write a condition that works as `SELECT … WHERE (…)`",
@@ -369,7 +369,7 @@ impl Table {
                 match read {
                     // A locked file fails a read before any row is handed on, so it may be tried
                     // again, unless it has waited for long already.
-                    Err(Failure::Sqlite(error))
+                    Err(Failure::Database(error))
                         if will_pass(&error)
                             && began.elapsed() < file.pool.timeout / 2
                             && let Some(pause) = tries.next() =>

@@ -14,13 +14,13 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{
-    failure::is_in_the_text,
+    errors::is_in_the_text,
     look::FileId,
     session::{Failure, Session},
 };
 use crate::{
     error::{Error, Kind, Result},
-    source::{Claim, Gate, sql::width::wider_than_it_said},
+    source::{Claim, Gate},
     unpoisoned::Unpoisoned,
 };
 
@@ -159,12 +159,10 @@ impl Pool {
 
     /// The error for the caller, from a failure of the driver.
     pub(super) fn explained(&self, failure: Failure, late: bool) -> Error {
-        let error = match failure {
-            Failure::Own(error) => return error,
-            Failure::Sqlite(error) => error,
-            Failure::Wide | Failure::NoRoom(_) => return wider_than_it_said(),
-        };
+        failure.explained(|error| self.error_explained(error, late))
+    }
 
+    fn error_explained(&self, error: rusqlite::Error, late: bool) -> Error {
         if is_in_the_text(&error) {
             return Error::new(Kind::Internal, "SQLite does not take the text of a query")
                 .caused_by(error)

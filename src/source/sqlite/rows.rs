@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::{
     Reader, careful,
-    failure::is_of_a_value,
+    errors::is_error_of_a_value,
     params::bind,
     related,
     session::{Binder, Failure, Session, push},
@@ -56,7 +56,7 @@ fn read_in_transaction(
     let read =
         if reader.wide_ahead.get() { Err(Failure::Wide) } else { read_at_once(session, &reader.plan, query, sink) };
     match read {
-        Err(failure) if is_of_a_value(&failure) => {
+        Err(failure) if failure.is_of_a_value(is_error_of_a_value) => {
             let done = careful::read(session, &reader.plan, query, room, sink)?;
             reader.wide_ahead.note(done.wide_ahead);
             Ok(done.ended)
@@ -75,7 +75,7 @@ fn read_at_once(session: &mut Session, plan: &Plan, query: &Query, sink: &mut dy
         match read_range(&session.connection, plan, &statement, left, &mut run, sink) {
             // The rows before the one whose value failed the query are right; the next read begins
             // behind them.
-            Err(failure) if run.has_rows() && is_of_a_value(&failure) => run.stop(),
+            Err(failure) if run.has_rows() && failure.is_of_a_value(is_error_of_a_value) => run.stop(),
             read => read?,
         }
     }

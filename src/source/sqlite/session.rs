@@ -12,44 +12,15 @@ use super::look::FileId;
 use crate::{
     error::Error,
     row::{Form, Slot, Value, ValueBuffer},
-    source::sql::{
-        related::SmallTable,
-        width::{NeedsRoom, Wide},
-    },
+    source::sql::{failure, related::SmallTable},
 };
 
 /// Why a read failed.
-#[derive(Debug)]
-pub(super) enum Failure {
-    Sqlite(rusqlite::Error),
-    Own(Error),
-    /// A row is wider than a read without measuring may be.
-    Wide,
-    /// The read needs room for this many bytes.
-    NoRoom(u64),
-}
+pub(super) type Failure = failure::Failure<rusqlite::Error>;
 
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Failure {
-        Failure::Sqlite(error)
-    }
-}
-
-impl From<Wide> for Failure {
-    fn from(_: Wide) -> Failure {
-        Failure::Wide
-    }
-}
-
-impl From<NeedsRoom> for Failure {
-    fn from(NeedsRoom(bytes): NeedsRoom) -> Failure {
-        Failure::NoRoom(bytes)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
-        Failure::Own(error)
+        Failure::Database(error)
     }
 }
 

@@ -2,8 +2,6 @@
 
 use rusqlite::{Error, ErrorCode};
 
-use super::session::Failure;
-
 /// Whether the same read may be tried again: another connection had locked the file for a moment.
 pub(super) fn will_pass(error: &Error) -> bool {
     let passing = [ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked, ErrorCode::FileLockingProtocolFailed];
@@ -22,14 +20,10 @@ pub(super) fn is_in_the_text(error: &Error) -> bool {
     }
 }
 
-/// Whether a value has failed a running query, or is too wide. SQLite reports it as an error
-/// without a code of its own, as a type that does not fit, or as a text or blob that is too long.
-pub(super) fn is_of_a_value(failure: &Failure) -> bool {
-    let error = match failure {
-        Failure::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => error,
-        Failure::Wide => return true,
-        _ => return false,
-    };
+/// Whether a value has failed a running query. SQLite reports it as an error without a code of its
+/// own, as a type that does not fit, or as a text or blob that is too long.
+pub(super) fn is_error_of_a_value(error: &Error) -> bool {
+    let Error::SqliteFailure(error, _) = error else { return false };
     [rusqlite::ffi::SQLITE_ERROR, rusqlite::ffi::SQLITE_MISMATCH, rusqlite::ffi::SQLITE_TOOBIG]
         .contains(&(error.extended_code & 0xff))
 }
