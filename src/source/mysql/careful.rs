@@ -13,14 +13,13 @@ use super::{
     wire,
 };
 use crate::{
-    row::{RowSink, Value, ValueBuffer},
+    row::{RowSink, ValueBuffer},
     source::{
         Query,
         sql::{
-            careful::{self, Answer, Done, answer},
-            plan::{Plan, Relation, Select},
+            careful::{self, Answer, Asked, Done, answer},
+            plan::{Plan, Relation},
             related::Lists,
-            select::Statement,
         },
     },
 };
@@ -47,14 +46,8 @@ pub(super) async fn read(
 struct Snapshot<'a>(&'a mut Conn);
 
 impl Snapshot<'_> {
-    async fn rows(
-        &mut self,
-        statement: &Statement<'_>,
-        selects: &[Select],
-        after: &[Value<'_>],
-        limit: usize,
-        held: &mut ValueBuffer,
-    ) -> Result<(), Failure> {
+    async fn rows(&mut self, asked: Asked<'_>, held: &mut ValueBuffer) -> Result<(), Failure> {
+        let Asked { statement, selects, after, limit } = asked;
         let mut result = self.0.exec_iter(&*statement.text, params::of(statement, after, limit)).await?;
         if let Some(mut found) = result.stream::<Row>().await? {
             let mut wires = vec![];
@@ -72,15 +65,8 @@ impl Snapshot<'_> {
 impl careful::Snapshot for Snapshot<'_> {
     type Failure = Failure;
 
-    async fn ask(
-        &mut self,
-        statement: &Statement<'_>,
-        selects: &[Select],
-        after: &[Value<'_>],
-        limit: usize,
-        held: &mut ValueBuffer,
-    ) -> Answer<(), Failure> {
-        answer(self.rows(statement, selects, after, limit, held).await, is_error_of_a_value)
+    async fn ask(&mut self, asked: Asked<'_>, held: &mut ValueBuffer) -> Answer<(), Failure> {
+        answer(self.rows(asked, held).await, is_error_of_a_value)
     }
 
     async fn lists(&mut self, relation: &Relation, rows: &ValueBuffer) -> Answer<Option<Lists>, Failure> {

@@ -14,14 +14,13 @@ use super::{
     rows,
 };
 use crate::{
-    row::{RowSink, Value, ValueBuffer},
+    row::{RowSink, ValueBuffer},
     source::{
         Query,
         sql::{
-            careful::{self, Answer, Done},
-            plan::{Plan, Relation, Select},
+            careful::{self, Answer, Asked, Done},
+            plan::{Plan, Relation},
             related::Lists,
-            select::Statement,
         },
     },
 };
@@ -59,13 +58,8 @@ impl Snapshot<'_> {
         }
     }
 
-    async fn rows(
-        &self,
-        statement: &Statement<'_>,
-        after: &[Value<'_>],
-        limit: usize,
-        held: &mut ValueBuffer,
-    ) -> Result<(), Failure> {
+    async fn rows(&self, asked: Asked<'_>, held: &mut ValueBuffer) -> Result<(), Failure> {
+        let Asked { statement, after, limit, .. } = asked;
         let mut found = pin!(self.0.query_typed_raw(&statement.text, Param::of(statement, after, limit)).await?);
         let mut wires = vec![];
         while let Some(row) = found.try_next().await? {
@@ -78,15 +72,8 @@ impl Snapshot<'_> {
 impl careful::Snapshot for Snapshot<'_> {
     type Failure = Failure;
 
-    async fn ask(
-        &mut self,
-        statement: &Statement<'_>,
-        _selects: &[Select],
-        after: &[Value<'_>],
-        limit: usize,
-        held: &mut ValueBuffer,
-    ) -> Answer<(), Failure> {
-        let found = self.rows(statement, after, limit, held).await;
+    async fn ask(&mut self, asked: Asked<'_>, held: &mut ValueBuffer) -> Answer<(), Failure> {
+        let found = self.rows(asked, held).await;
         self.answer(found).await
     }
 

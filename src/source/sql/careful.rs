@@ -50,19 +50,27 @@ pub(in crate::source) fn answer<T, E>(
     }
 }
 
+/// A query for a snapshot.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::source) struct Asked<'a> {
+    pub(in crate::source) statement: &'a Statement<'a>,
+    /// The columns of the statement.
+    pub(in crate::source) selects: &'a [Select],
+    /// The key values that it compares with.
+    pub(in crate::source) after: &'a [Value<'a>],
+    /// Rows at most.
+    pub(in crate::source) limit: usize,
+}
+
 /// A snapshot of a database in which a query may fail without ending it.
 pub(in crate::source) trait Snapshot: Send {
     /// Why a query failed.
     type Failure: From<Error> + From<NeedsRoom> + Send;
 
-    /// Adds the rows of a statement to `held`. `selects` are its columns, `after` the key values
-    /// that it compares with.
+    /// Adds the rows of an answer to `held`.
     fn ask(
         &mut self,
-        statement: &Statement<'_>,
-        selects: &[Select],
-        after: &[Value<'_>],
-        limit: usize,
+        asked: Asked<'_>,
         held: &mut ValueBuffer,
     ) -> impl Future<Output = Answer<(), Self::Failure>> + Send;
 
@@ -156,7 +164,8 @@ impl<S: Snapshot> Reader<'_, S> {
                 break;
             }
             let statement = select::columns(self.plan, selects, &range, &self.query.conditions);
-            if let Err(failure) = self.snapshot.ask(&statement, selects, &after, left, &mut held).await? {
+            let asked = Asked { statement: &statement, selects, after: &after, limit: left };
+            if let Err(failure) = self.snapshot.ask(asked, &mut held).await? {
                 return Ok(Err(failure));
             }
         }
@@ -378,7 +387,8 @@ impl<S: Snapshot> Reader<'_, S> {
         let selects = std::slice::from_ref(select);
         let statement = select::columns(self.plan, selects, range, &[]);
         let mut held = ValueBuffer::new(1);
-        Ok(self.snapshot.ask(&statement, selects, &key, 1, &mut held).await?.map(|()| held))
+        let asked = Asked { statement: &statement, selects, after: &key, limit: 1 };
+        Ok(self.snapshot.ask(asked, &mut held).await?.map(|()| held))
     }
 
     /// All related lists; `None` if there must be fewer rows for them.

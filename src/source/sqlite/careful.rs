@@ -11,14 +11,13 @@ use super::{
 };
 use crate::{
     error::{Error, Kind},
-    row::{RowSink, Value, ValueBuffer},
+    row::{RowSink, ValueBuffer},
     source::{
         Query,
         sql::{
-            careful::{self, Answer, Done, answer},
-            plan::{Plan, Relation, Select},
+            careful::{self, Answer, Asked, Done, answer},
+            plan::{Plan, Relation},
             related::Lists,
-            select::Statement,
         },
     },
 };
@@ -40,14 +39,9 @@ pub(super) fn read(
 struct Snapshot<'a>(&'a mut Session);
 
 impl Snapshot<'_> {
-    fn rows(
-        &mut self,
-        statement: &Statement<'_>,
-        selects: &[Select],
-        after: &[Value<'_>],
-        limit: usize,
-        held: &mut ValueBuffer,
-    ) -> Answer<(), Failure> {
+    fn rows(&mut self, asked: Asked<'_>, held: &mut ValueBuffer) -> Answer<(), Failure> {
+        let Asked { statement, selects, after, limit } = asked;
+
         // If SQLite cannot prepare a statement, no value is the cause.
         let mut prepared = self.0.connection.prepare_cached(&statement.text)?;
         bind(&mut Binder::new(&mut prepared), &statement.binds, after, limit)?;
@@ -68,15 +62,8 @@ impl Snapshot<'_> {
 impl careful::Snapshot for Snapshot<'_> {
     type Failure = Failure;
 
-    async fn ask(
-        &mut self,
-        statement: &Statement<'_>,
-        selects: &[Select],
-        after: &[Value<'_>],
-        limit: usize,
-        held: &mut ValueBuffer,
-    ) -> Answer<(), Failure> {
-        self.rows(statement, selects, after, limit, held)
+    async fn ask(&mut self, asked: Asked<'_>, held: &mut ValueBuffer) -> Answer<(), Failure> {
+        self.rows(asked, held)
     }
 
     async fn lists(&mut self, relation: &Relation, rows: &ValueBuffer) -> Answer<Option<Lists>, Failure> {
