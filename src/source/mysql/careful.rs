@@ -52,10 +52,7 @@ impl Snapshot<'_> {
         if let Some(mut found) = result.stream::<Row>().await? {
             let mut wires = vec![];
             while let Some(row) = found.try_next().await? {
-                if wires.is_empty() {
-                    wires = wire::wires(&row, selects);
-                }
-                wire::push(&row, &wires, held)?;
+                wire::push(&row, selects, &mut wires, held)?;
             }
         }
         Ok(result.drop_result().await?)

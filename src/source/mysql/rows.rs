@@ -75,10 +75,7 @@ pub(super) async fn read(
                     }
                     Err(error) => return Err(error.into()),
                 };
-                if wires.is_empty() {
-                    wires = wire::wires(&row, &plan.selects);
-                }
-                let bytes = wire::push(&row, &wires, &mut run.rows)?;
+                let bytes = wire::push(&row, &plan.selects, &mut wires, &mut run.rows)?;
                 if !run.added(bytes, sink)? {
                     break;
                 }
@@ -243,11 +240,8 @@ impl<'a> Related<'a> {
         if let Some(mut found) = result.stream::<Row>().await? {
             while let Some(row) = found.try_next().await? {
                 let Some(parent) = wire::whole(&row, 0).and_then(&mut find) else { continue };
-                if wires.is_empty() {
-                    wires = wire::wires(&row, &self.relation.columns);
-                }
                 self.pairs.push(pair(parent, self.held.count()));
-                wire::push(&row, &wires, &mut self.held)?;
+                wire::push(&row, &self.relation.columns, &mut wires, &mut self.held)?;
                 let bytes = self.pairs.len() * size_of::<u64>() + self.held.weight();
                 fit = fits(self.relation, bytes, self.count);
                 if !matches!(fit, Ok(true)) {
@@ -299,11 +293,8 @@ async fn small_table(conn: &mut Conn, relation: &Relation) -> Result<Option<Smal
     let mut result = conn.exec_iter(sql, Params::Empty).await?;
     if let Some(mut found) = result.stream::<Row>().await? {
         while let Some(row) = found.try_next().await? {
-            if wires.is_empty() {
-                wires = wire::wires(&row, &relation.columns);
-            }
             ids.push(wire::whole(&row, 0));
-            wire::push(&row, &wires, &mut held)?;
+            wire::push(&row, &relation.columns, &mut wires, &mut held)?;
             fit = fits(relation, held.weight(), held.count().max(2))?;
             if !fit {
                 break;

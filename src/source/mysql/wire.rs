@@ -105,16 +105,15 @@ impl Wire {
     }
 }
 
-/// How to read the values of a row whose last columns are `selects`.
-pub(super) fn wires(row: &Row, selects: &[Select]) -> Vec<Wire> {
+/// Adds the values of `selects`, the last columns of a row; returns their bytes. How to read them is
+/// found out at the first row and kept in `wires`.
+pub(super) fn push(row: &Row, selects: &[Select], wires: &mut Vec<Wire>, held: &mut ValueBuffer) -> Result<usize> {
     let columns = row.columns_ref();
     let unread = columns.len().saturating_sub(selects.len());
-    columns[unread..].iter().zip(selects).map(|(column, select)| Wire::of(column, select.json)).collect()
-}
+    if wires.is_empty() {
+        wires.extend(columns[unread..].iter().zip(selects).map(|(column, select)| Wire::of(column, select.json)));
+    }
 
-/// Adds the last values of a row; returns their bytes.
-pub(super) fn push(row: &Row, wires: &[Wire], held: &mut ValueBuffer) -> Result<usize> {
-    let unread = row.len().saturating_sub(wires.len());
     let mut size = 0;
     for (index, wire) in wires.iter().enumerate() {
         let value = row.as_ref(unread + index).ok_or_else(malformed)?;
