@@ -27,6 +27,8 @@ mod relations;
 pub(super) mod rewrite;
 pub(super) mod run;
 pub(super) mod select;
+#[cfg(all(test, any(feature = "postgres", feature = "mysql")))]
+mod stub;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) mod table;
 pub(super) mod traced;
