@@ -157,23 +157,23 @@ pub(crate) struct FormatSpec {
     pub content_type: &'static str,
     /// Media types of `Accept` that mean this format, the registered one first.
     pub accepts: &'static [&'static str],
-    /// How rows stand in a body.
+    /// How a body lays out its rows.
     pub layout: Layout,
     /// Makes the encoder for rows with these members.
     pub encoder: fn(&[Member]) -> Box<dyn Encoder>,
 }
 
-/// How rows stand in a body, as far as a description of the list and a client that reads it as a
-/// stream have to know.
+/// How a body lays out its rows. The OpenAPI description shows it to clients, and the server answers
+/// clients of event streams in their own way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
-    /// In one JSON object.
+    /// One JSON object holds all rows.
     Envelope,
-    /// Each is the JSON of one line.
+    /// Each line is a row as JSON.
     Lines,
-    /// Each is the JSON of one server-sent event.
+    /// Each server-sent event holds a row as JSON.
     Events,
-    /// In a form of the format's own.
+    /// The format has a layout of its own.
     Own,
 }
 

@@ -1,5 +1,7 @@
-//! A database server that is one table in memory, with a dialect and a driver of its own: all that
-//! a new SQL database needs, and how the attempts of a read go where no server is.
+//! A pretended database server, for tests: one table in memory, with its dialect and its driver.
+//!
+//! It shows what a new SQL database has to write, and tests the attempts of a read where no server
+//! runs.
 
 #[cfg(test)]
 mod tests;
@@ -46,23 +48,23 @@ static DIALECT: Dialect = Dialect {
     no_escape: "",
 };
 
-/// What the server holds, and what is wrong with it.
+/// The data of the server, and the faults that a test gives it.
 #[derive(Default)]
 struct World {
     /// The type of the column `name`.
     name_type: &'static str,
-    /// The table `item`: of each row its `id`, and its `name`.
+    /// The rows of the table `item`: `id` and `name`.
     rows: Vec<(i64, String)>,
-    /// The row whose name cannot be read but as text.
+    /// The `id` of the row whose `name` can only be read as text.
     raises: Option<i64>,
-    /// So many queries are refused that may be tried again.
+    /// The server refuses this many queries with an error that will pass.
     conflicts: usize,
     restarts: usize,
     connections: usize,
     queries: usize,
 }
 
-/// What queries fail with.
+/// The errors of the server.
 #[derive(Debug, PartialEq, Eq)]
 enum Refusal {
     Lost,
@@ -87,7 +89,7 @@ impl Server {
     }
 }
 
-/// A connection, which a restart of the server ends.
+/// A connection. A restart of the server ends it.
 struct Session {
     server: Server,
     restarts: usize,
@@ -128,7 +130,7 @@ impl Cell {
 }
 
 impl Session {
-    /// The rows of an answer, up to the one with a value that cannot be read.
+    /// The rows of the answer; an error stands for a row with a value that cannot be read.
     fn ask(
         &self,
         statement: &Statement<'_>,

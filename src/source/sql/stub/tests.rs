@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// A server with so many rows, and a list of them.
+/// A server with `rows` rows, its driver, and the source that reads them.
 async fn serving(rows: i64) -> (Server, Arc<Stub>, Arc<dyn Source>) {
     let server = Server::default();
     server.world().name_type = "text";
@@ -23,7 +23,7 @@ async fn serving(rows: i64) -> (Server, Arc<Stub>, Arc<dyn Source>) {
     (server, driver, source)
 }
 
-/// A run of a hundred rows at most behind a place, with whether the list ends there.
+/// Reads at most 100 rows behind `after`; returns them, and whether the list ends with them.
 async fn run(source: &Arc<dyn Source>, after: Cursor) -> Result<(Vec<(i64, String)>, bool)> {
     let query = Query { after, limit: 100, conditions: Arc::default(), requester: Requester::default() };
     let mut batches: Vec<RowBatch> = vec![];
@@ -45,7 +45,7 @@ async fn run(source: &Arc<dyn Source>, after: Cursor) -> Result<(Vec<(i64, Strin
     Ok((rows, ended))
 }
 
-/// The ids of all rows, read run after run.
+/// Reads the whole list, run after run; returns the ids.
 async fn whole(source: &Arc<dyn Source>) -> Result<Vec<i64>> {
     let mut ids: Vec<i64> = vec![];
     loop {
