@@ -7,7 +7,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -26,9 +29,11 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// Rows that were read are kept for other variants: for at most `AGE` milliseconds, only of the
-/// last read of each list, and at most `BYTES` of all lists.
+/// Rows that were read are kept for other variants: for at most `AGE` milliseconds, and at most
+/// `BYTES` of all lists. Of a list the last read is kept; while several variants of it are read, the
+/// last `READS`, since one of them is ahead of the others.
 const AGE: u64 = 10_000;
+const READS: usize = 8;
 const BYTES: usize = 16 * 1024 * 1024;
 /// A load encodes this many rows before it yields to another task.
 const TURN: usize = 256;
@@ -59,6 +64,9 @@ struct Read {
     limit: u32,
     /// When it began, in milliseconds since 1970: none of its rows was read earlier.
     began: u64,
+    /// The variant of the load that began it, and whether loads of another have joined.
+    variant: ListKey,
+    is_shared: AtomicBool,
     rows: watch::Receiver<Rows>,
     /// The span of the load that began it.
     span: Span,
@@ -99,11 +107,12 @@ impl Drop for Interest {
 
 impl Reads {
     /// A read of at least `limit` rows behind `after` that was still under way at `asked`, when the
-    /// request began.
-    fn find(&self, key: &ReadKey, after: &Cursor, limit: u32, asked: u64) -> Option<Reader> {
+    /// request for this variant began.
+    fn find(&self, key: &ReadKey, variant: &ListKey, after: &Cursor, limit: u32, asked: u64) -> Option<Reader> {
         let fits = |shared: &&Shared| shared.read.after == *after && shared.read.limit >= limit;
         let reader = |shared: &Shared| {
             let read = Arc::clone(&shared.read);
+            read.is_shared.fetch_or(read.variant != *variant, Ordering::Relaxed);
             if let Some(over) = &shared.read.rows.borrow().over {
                 return (asked <= over.at).then(|| Reader::new(read, None));
             }
@@ -114,11 +123,16 @@ impl Reads {
         self.lists.get(key)?.iter().filter(fits).find_map(reader)
     }
 
-    /// Keeps the rows of a read that is over, in place of the list's last read, within the bounds.
+    /// Keeps the rows of a read that is over, in place of the list's oldest, within the bounds.
     fn keep(&mut self, key: ReadKey, read: Arc<Read>, bytes: usize) {
-        let before = self.over.iter().position(|(other, ..)| *other == key);
-        if let Some(before) = before.and_then(|at| self.over.remove(at)) {
-            self.forget(&before);
+        let of_list = self.over.iter().filter(|(other, ..)| *other == key);
+        let is_shared = |read: &Arc<Read>| read.is_shared.load(Ordering::Relaxed);
+        let most = if of_list.clone().any(|(_, read, _)| is_shared(read)) { READS } else { 1 };
+        let beyond = (of_list.count() + 1).saturating_sub(most);
+        for _ in 0..beyond {
+            let oldest = self.over.iter().position(|(other, ..)| *other == key);
+            let Some(oldest) = oldest.and_then(|at| self.over.remove(at)) else { break };
+            self.forget(&oldest);
         }
 
         self.over.push_back((key, read, bytes));
@@ -274,14 +288,23 @@ impl Loader {
         let now = self.now();
         let mut reads = self.reads.lock().unpoisoned();
         reads.forget_old(now);
-        if let Some(reader) = reads.find(&key, after, limit, place.demand.began) {
+        let variant = *place.list.key();
+        if let Some(reader) = reads.find(&key, &variant, after, limit, place.demand.began) {
             place.around().follows_from(&reader.read.span);
             return reader;
         }
 
         let (sender, rows) = watch::channel(Rows::default());
         let span = place.around().clone();
-        let read = Arc::new(Read { after: after.clone(), limit, began: now, rows, span });
+        let read = Arc::new(Read {
+            after: after.clone(),
+            limit,
+            began: now,
+            variant,
+            is_shared: AtomicBool::new(false),
+            rows,
+            span,
+        });
         let query = Query {
             after: after.clone(),
             limit,
@@ -350,7 +373,17 @@ mod tests {
     fn read(after: i64) -> Arc<Read> {
         let rows = Rows { batches: vec![], over: Some(Over { at: 1, ended: Ok(true) }) };
         let after = Cursor::after(&[Value::Integer(after)]).unwrap();
-        Arc::new(Read { after, limit: 9, began: 1, rows: watch::channel(rows).1, span: Span::none() })
+        let rows = watch::channel(rows).1;
+        let variant = ListKey([9; 48]);
+        Arc::new(Read {
+            after,
+            limit: 9,
+            began: 1,
+            variant,
+            is_shared: AtomicBool::new(false),
+            rows,
+            span: Span::none(),
+        })
     }
 
     fn keep(reads: &mut Reads, list: u8, after: i64, bytes: usize) {
@@ -363,7 +396,39 @@ mod tests {
 
     fn has(reads: &Reads, list: u8, after: i64) -> bool {
         let after = Cursor::after(&[Value::Integer(after)]).unwrap();
-        reads.find(&(ListKey([list; 48]), None), &after, 9, 1).is_some()
+        reads.find(&(ListKey([list; 48]), None), &ListKey([9; 48]), &after, 9, 1).is_some()
+    }
+
+    /// Has a load of another variant join.
+    fn join(reads: &Reads, list: u8, after: i64) {
+        let after = Cursor::after(&[Value::Integer(after)]).unwrap();
+        assert!(reads.find(&(ListKey([list; 48]), None), &ListKey([8; 48]), &after, 9, 1).is_some());
+    }
+
+    #[test]
+    fn while_several_variants_of_a_list_are_read_its_last_eight_reads_are_kept() {
+        let mut reads = Reads::default();
+        for after in 0..5 {
+            keep(&mut reads, 1, after, 1_000);
+        }
+        assert_eq!(reads.over.len(), 1);
+
+        join(&reads, 1, 4);
+        for after in 5..30 {
+            keep(&mut reads, 1, after, 1_000);
+            keep(&mut reads, 2, after, 1_000);
+            assert!(reads.over.len() <= READS + 1, "the other list has one");
+            assert!((after.saturating_sub(6).max(4)..=after).all(|after| has(&reads, 1, after)), "{after}");
+            if after % 5 == 0 {
+                join(&reads, 1, after);
+            }
+        }
+
+        for after in 30..60 {
+            keep(&mut reads, 1, after, 1_000);
+        }
+        assert_eq!(reads.over.iter().filter(|(key, ..)| key.0 == ListKey([1; 48])).count(), 1, "it is one again");
+        assert_eq!(reads.bytes, 2_000);
     }
 
     #[test]
