@@ -23,7 +23,7 @@ use crate::{
 
 /// Rows that need nothing else are handed on in batches of this many, while the database sends
 /// more.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 
 /// How far an attempt has come.
 #[derive(Debug, Default)]
