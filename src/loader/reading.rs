@@ -68,14 +68,14 @@ struct Read {
     variant: ListKey,
     is_shared: AtomicBool,
     rows: watch::Receiver<Rows>,
-    /// The span of the load that began it.
-    span: Span,
 }
 
 /// What a read has read.
 #[derive(Default)]
 struct Rows {
     batches: Vec<Arc<RowBatch>>,
+    /// The span of the load that began it, until it is over: what holds a span keeps it open.
+    span: Option<Span>,
     over: Option<Over>,
 }
 
@@ -290,12 +290,14 @@ impl Loader {
         reads.forget_old(now);
         let variant = *place.list.key();
         if let Some(reader) = reads.find(&key, &variant, after, limit, place.demand.began) {
-            place.around().follows_from(&reader.read.span);
+            if let Some(span) = &reader.rows.borrow().span {
+                place.around().follows_from(span);
+            }
             return reader;
         }
 
-        let (sender, rows) = watch::channel(Rows::default());
         let span = place.around().clone();
+        let (sender, rows) = watch::channel(Rows { span: Some(span.clone()), ..Rows::default() });
         let read = Arc::new(Read {
             after: after.clone(),
             limit,
@@ -303,7 +305,6 @@ impl Loader {
             variant,
             is_shared: AtomicBool::new(false),
             rows,
-            span,
         });
         let query = Query {
             after: after.clone(),
@@ -313,7 +314,7 @@ impl Loader {
         };
 
         let work = read_source(Arc::clone(self), place.clone(), key, Arc::clone(&read), query, sender);
-        let task = tokio::spawn(work.instrument(read.span.clone())).abort_handle();
+        let task = tokio::spawn(work.instrument(span)).abort_handle();
         let interest = Arc::new(Interest { loader: Arc::clone(self), key, read: Arc::clone(&read), task });
         let shared = Shared { read: Arc::clone(&read), interest: Arc::downgrade(&interest) };
         reads.lists.entry(key).or_default().push(shared);
@@ -362,7 +363,10 @@ async fn read_source(
     }
 
     let over = Over { at: loader.now(), ended: run.map(|run| run.ended) };
-    sender.send_modify(|rows| rows.over = Some(over));
+    sender.send_modify(|rows| {
+        rows.span = None;
+        rows.over = Some(over);
+    });
 }
 
 #[cfg(test)]
@@ -371,19 +375,11 @@ mod tests {
     use crate::row::Value;
 
     fn read(after: i64) -> Arc<Read> {
-        let rows = Rows { batches: vec![], over: Some(Over { at: 1, ended: Ok(true) }) };
+        let rows = Rows { over: Some(Over { at: 1, ended: Ok(true) }), ..Rows::default() };
         let after = Cursor::after(&[Value::Integer(after)]).unwrap();
         let rows = watch::channel(rows).1;
         let variant = ListKey([9; 48]);
-        Arc::new(Read {
-            after,
-            limit: 9,
-            began: 1,
-            variant,
-            is_shared: AtomicBool::new(false),
-            rows,
-            span: Span::none(),
-        })
+        Arc::new(Read { after, limit: 9, began: 1, variant, is_shared: AtomicBool::new(false), rows })
     }
 
     fn keep(reads: &mut Reads, list: u8, after: i64, bytes: usize) {
