@@ -31,7 +31,7 @@ use crate::{
     row::{Column, Field, Fields, Part, Shape},
     seal::Seal,
     secret::Secret,
-    source::Source,
+    source::{PARAMETERS, Source},
     trace::TraceId,
     weight::Scales,
 };
@@ -156,6 +156,12 @@ impl Resource {
         if !is_name(name) {
             return Err(Error::new(Kind::Config, format!("`{name}` cannot be the name of a resource"))
                 .remedy("use any text without control characters, but `.`, `..` and what begins with `-/`"));
+        }
+
+        if let Some(filter) = source.filters().iter().find(|filter| PARAMETERS.contains(&&*filter.column)) {
+            let message =
+                format!("`{}` is a parameter of every list, and cannot be a filter of `{name}`", filter.column);
+            return Err(Error::new(Kind::Config, message).remedy("leave it out of the filters"));
         }
 
         let own = || {

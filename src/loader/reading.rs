@@ -111,14 +111,18 @@ impl Reads {
     fn find(&self, key: &ReadKey, variant: &ListKey, after: &Cursor, limit: u32, asked: u64) -> Option<Reader> {
         let fits = |shared: &&Shared| shared.read.after == *after && shared.read.limit >= limit;
         let reader = |shared: &Shared| {
-            let read = Arc::clone(&shared.read);
-            read.is_shared.fetch_or(read.variant != *variant, Ordering::Relaxed);
-            if let Some(over) = &shared.read.rows.borrow().over {
-                return (asked <= over.at).then(|| Reader::new(read, None));
+            let read = &shared.read;
+            let joined = |interest| {
+                read.is_shared.fetch_or(read.variant != *variant, Ordering::Relaxed);
+                Reader::new(Arc::clone(read), interest)
+            };
+
+            if let Some(over) = &read.rows.borrow().over {
+                return (asked <= over.at).then(|| joined(None));
             }
             // Without an `Interest` the read has ended too. Nor may one be dropped here: its drop
             // takes the lock again.
-            shared.interest.upgrade().map(|interest| Reader::new(read, Some(interest)))
+            shared.interest.upgrade().map(|interest| joined(Some(interest)))
         };
         self.lists.get(key)?.iter().filter(fits).find_map(reader)
     }
@@ -290,9 +294,11 @@ impl Loader {
         reads.forget_old(now);
         let variant = *place.list.key();
         if let Some(reader) = reads.find(&key, &variant, after, limit, place.demand.began) {
-            if let Some(span) = &reader.rows.borrow().span {
+            drop(reads);
+            let span = reader.rows.borrow().span.clone();
+            span.iter().for_each(|span| {
                 place.around().follows_from(span);
-            }
+            });
             return reader;
         }
 
@@ -335,7 +341,8 @@ async fn read_source(
     let counts = resource.counts();
     let mut sink = Shares(sender);
     // Let the tasks of other connections parse requests that came in the same moment, so that they
-    // join.
+    // join. Without it three formats of 2,000 rows, asked for together of a server on one core, read
+    // up to twice the rows.
     tokio::task::yield_now().await;
     let began = Instant::now();
     let run = resource.source().rows(query, &mut sink).await;

@@ -178,7 +178,11 @@ impl<IO: Socket> Connection<IO> {
                 read = self.read() => read?,
                 () = &mut draining, if !*drains => {
                     *drains = true;
-                    if first && self.came.is_empty() { timeout(NOTICE, self.read()).await.unwrap_or(Ok(0))? } else { continue }
+                    if first && self.came.is_empty() {
+                        timeout(NOTICE, self.read()).await.unwrap_or(Ok(0))?
+                    } else {
+                        continue
+                    }
                 }
             };
             if read == 0 {

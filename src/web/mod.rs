@@ -89,10 +89,12 @@ pub struct Origin(pub String);
 /// use std::sync::Arc;
 /// use chunkflow::{Chunkflow, Fetch, Memory, Resource, ResourceOptions, closure};
 ///
-/// let source = closure(&["id"], |row: &std::collections::BTreeMap<&str, u32>| row["id"], |fetch: Fetch<u32>| async move {
-///     let rows = (fetch.after.map_or(1, |id| id + 1)..=3).take(fetch.limit).map(|id| [("id", id)].into());
-///     Ok::<_, std::io::Error>(rows.collect())
-/// });
+/// type Row = std::collections::BTreeMap<&'static str, u32>;
+/// let rows = |fetch: Fetch<u32>| async move {
+///     let behind = fetch.after.map_or(1, |id| id + 1)..=3;
+///     Ok::<_, std::io::Error>(behind.take(fetch.limit).map(|id| [("id", id)].into()).collect())
+/// };
+/// let source = closure(&["id"], |row: &Row| row["id"], rows);
 /// let numbers = Resource::new("numbers", Arc::new(source), ResourceOptions::default())?;
 /// let chunkflow = Chunkflow::new(Arc::new(Memory::new(64 << 20))).with(numbers);
 ///
@@ -255,7 +257,11 @@ impl Chunkflow {
     /// # use std::sync::Arc;
     /// use chunkflow::{Chunkflow, Fetch, Resource, ResourceOptions, closure};
     ///
-    /// async fn orders<B>(chunkflow: &Chunkflow, tenant: u32, request: &http::Request<B>) -> http::Response<chunkflow::Body> {
+    /// async fn orders<B>(
+    ///     chunkflow: &Chunkflow,
+    ///     tenant: u32,
+    ///     request: &http::Request<B>,
+    /// ) -> http::Response<chunkflow::Body> {
     ///     let source = closure(&["id"], |row: &[u32; 1]| row[0], move |fetch: Fetch<u32>| async move {
     ///         # let _ = (tenant, fetch);
     ///         Ok::<_, std::io::Error>(vec![/* the tenant's orders behind `fetch.after` */])

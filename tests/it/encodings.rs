@@ -43,7 +43,8 @@ proptest! {
         let source = Numbers::new(rows, width);
         let plain = serve_numbers(&source);
         let options = ResourceOptions::default().with(|options| options.sizes = Sizes { rows: least, bytes });
-        let server = Running::start(ServerConfig::default(), numbers_app(&source, options, crate::support::system_clock()));
+        let app = numbers_app(&source, options, crate::support::system_clock());
+        let server = Running::start(ServerConfig::default(), app);
         for target in formats().iter().map(|format| format!("/numbers.{format}")) {
             let expected = plain.get(&target).body;
             prop_assert_eq!(&server.get(&target).body, &expected);

@@ -181,6 +181,15 @@ async fn a_closure_gives_batches_of_finished_json_by_composite_keys_conditions_a
     assert_eq!(condition.values, ["7"]);
 }
 
+#[test]
+fn a_filter_that_is_called_as_a_parameter_of_every_list_is_refused() {
+    for name in ["limit", "after", "download"] {
+        let source = seats(Arc::default()).filters(vec![Filter::new(name, Operand::Integer)]);
+        let refused = Resource::new("seats", Arc::new(source), ResourceOptions::default()).unwrap_err();
+        assert!(refused.message().contains(&format!("`{name}` is a parameter of every list")), "{refused}");
+    }
+}
+
 #[tokio::test]
 async fn a_batch_that_has_not_the_columns_of_its_list_fails_the_load() {
     let columns = vec![Column::scalar("id")];

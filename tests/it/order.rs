@@ -74,7 +74,12 @@ proptest! {
         }
 
         let file = File::with(&sql);
-        let spec = Spec::default().with(|spec| { spec.table = "item".into(); spec.order = order; spec.fields = Some(vec![("id".into(), chunkflow::source::FieldSpec::Column("id".into()))]); });
+        let id = chunkflow::source::FieldSpec::Column("id".into());
+        let spec = Spec::default().with(|spec| {
+            spec.table = "item".into();
+            spec.order = order;
+            spec.fields = Some(vec![("id".into(), id)]);
+        });
         let body = read(&file, spec, Sizes { rows: per_chunk, bytes: 1 }, Format::named("ndjson").unwrap()).unwrap();
         let found: Vec<i64> = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| {
             let row: serde_json::Value = serde_json::from_slice(line).unwrap();
