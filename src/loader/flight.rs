@@ -174,8 +174,14 @@ impl Loader {
         }
         // The plain chunk that it was made of is as old, and would be stale too.
         let anew = Place { generation: None, plain_chunk: None, ..place.clone() };
+        let flights = self.flights.lock().unpoisoned();
+        // A refresh that landed since this chunk was found stale has kept its chunk before it left
+        // the map.
+        if self.peek(&anew).is_some_and(|found| matches!(found.provenance, Provenance::Fresh(_))) {
+            return;
+        }
         // `board` has given the flight a receiver of its own.
-        drop(self.board(self.flights.lock().unpoisoned(), &anew, true));
+        drop(self.board(flights, &anew, true));
     }
 
     /// Begins a flight. With an `interest` of its own (a refresh) it goes on though nobody waits,
