@@ -162,14 +162,17 @@ impl<'r, 't> Section<'r, 't> {
     }
 
     /// Notes whether a value may be shown. A value that looks like an address may hold a user's
-    /// name or password under the wrong key, so messages must not contain it.
+    /// name or password under the wrong key, so messages must not contain it. If the text is not
+    /// valid TOML, a value without its closing quote includes the comment or value behind it, so
+    /// messages contain no value.
     fn note_discretion(&self, key: &str, value: &Spanned<DeValue<'_>>) {
         let mut discretion = self.reader.discretion.borrow_mut();
+        let is_torn = self.reader.is_torn.get();
         let address = |text: &str| text.contains("://") || text.contains('@');
-        let text = value.get_ref().as_str().filter(|text| address(text));
+        let text = value.get_ref().as_str().filter(|text| is_torn || address(text));
         if let Some(text) = text {
             discretion.hide(text, "***");
-        } else if !value.get_ref().is_table() && may_be_shown(&self.steps, key) && !self.reader.is_torn.get() {
+        } else if !value.get_ref().is_table() && may_be_shown(&self.steps, key) && !is_torn {
             discretion.shown.push(value.span());
         }
     }

@@ -108,6 +108,23 @@ fn no_complaint_tells_of_what_it_is_not_about_whatever_is_wrong_with_a_text() {
 }
 
 #[test]
+fn a_value_without_its_closing_quote_tells_nothing_of_what_stands_behind_it() {
+    for line in [
+        "stall_timeout = \"OPEN # HIDE",
+        "drain = 'OPEN # HIDE",
+        "listen = \"OPEN # HIDE",
+        "public_url = \"OPEN # HIDE",
+        "log_format = \"OPEN, password = HIDE",
+        "tls = { cert = \"OPEN # HIDE }",
+    ] {
+        let text = format!("[server]\n{line}\n[databases]\nmain = \"sqlite:none\"");
+        let complaints = chunkflow::server::Config::parse("chunkflow.toml", &text, &|_| None).expect_err(&text);
+        let told = format!("{complaints} {complaints:?}");
+        assert!(!told.contains("HIDE"), "{told}");
+    }
+}
+
+#[test]
 fn several_values_where_one_is_wanted_are_told_of_under_no_key() {
     let file = File::with("CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)");
     let whole = file.config("table = \"item\"\n");
