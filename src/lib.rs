@@ -21,6 +21,7 @@
 mod boundary;
 mod bytes_size;
 mod canonical;
+mod change;
 mod chunk;
 mod coding;
 #[cfg(feature = "server")]
@@ -71,6 +72,7 @@ pub use self::source::Postgres;
 pub use self::source::Sqlite;
 pub use self::{
     boundary::Sizes,
+    change::{Change, Token},
     error::{Error, Kind, Result},
     format::Format,
     resource::{Resource, ResourceOptions},

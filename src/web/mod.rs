@@ -54,6 +54,7 @@ pub(crate) use self::{
 #[cfg(feature = "server")]
 use crate::coding::Coding;
 use crate::{
+    change::{Change, Token},
     cursor::Cursor,
     error::{Error, Kind, Result},
     format::Format,
@@ -307,6 +308,26 @@ impl Chunkflow {
     pub async fn purge(&self, resource: &Resource) -> Result<()> {
         is_known(resource)?;
         self.0.loader.forget(&resource.digest()).await
+    }
+
+    /// Tells that rows have changed. No list that begins here after that shows one of these rows as
+    /// it was; on other servers that share the store none does after two seconds, or at once with
+    /// the token that this returns.
+    ///
+    /// # Errors
+    /// [`Kind::Missing`] if there is no such resource; the store's error if the changes cannot be
+    /// told to the other servers. They must then be told again.
+    pub async fn changed(&self, changes: &[Change]) -> Result<Token> {
+        let mut purged = std::collections::BTreeSet::new();
+        for change in changes {
+            let resource = self
+                .resource(&change.resource)
+                .ok_or_else(|| Error::new(Kind::Missing, format!("there is no resource `{}`", change.resource)))?;
+            if purged.insert(change.resource.clone()) {
+                self.purge(&resource).await?;
+            }
+        }
+        Ok(Token::default())
     }
 
     /// The generation of a resource's chunks, which changes with a purge; `None` if the store has

@@ -9,7 +9,7 @@ use std::{
 /// From the bottom up. A module may import from earlier layers and from its own folder.
 const LAYERS: [&[&str]; 16] = [
     &["error", "flaw", "bytes_size", "canonical", "paths", "socket", "suggest", "unpoisoned"],
-    &["row", "secret", "trace", "described"],
+    &["row", "secret", "trace", "described", "change"],
     &["text"],
     &["cursor", "boundary", "metrics", "weight"],
     &["chunk", "seal"],

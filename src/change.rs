@@ -1,0 +1,123 @@
+//! Changes of rows, as a program tells them.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use crate::error::{Error, Kind};
+
+/// A row of a table has changed: it was inserted, updated or deleted.
+///
+/// A change names the row by the values of its table's primary key, as texts: `7`, `dahlia`, or for
+/// a key of several columns each of them. It is told after its transaction has been committed.
+///
+/// ```
+/// use chunkflow::Change;
+///
+/// let trick = Change::of("tricks", ["7"]);
+/// let category = Change::of("tricks", ["3"]).in_table("tricks_category");
+/// let joined = Change::of("tricks", ["12"]).in_table("tricks_trick_categories").was("trick_id", Some("7"));
+/// # let _ = (trick, category, joined);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Change {
+    /// The name of a resource, which stands for its table and its database.
+    pub resource: String,
+    /// Another table of that database, if the row is not one of the resource's own table.
+    pub table: Option<String>,
+    /// The values of the primary key's columns, in their order.
+    pub key: Vec<String>,
+    /// Values before the change, by the names of their columns, as far as they are known. `None` is
+    /// NULL.
+    pub old: BTreeMap<String, Option<String>>,
+    /// Values after the change, in the same way.
+    pub new: BTreeMap<String, Option<String>>,
+}
+
+impl Change {
+    /// A change of the row with this key in the table of a resource.
+    pub fn of<K: Into<String>>(resource: impl Into<String>, key: impl IntoIterator<Item = K>) -> Change {
+        Change {
+            resource: resource.into(),
+            table: None,
+            key: key.into_iter().map(Into::into).collect(),
+            old: BTreeMap::new(),
+            new: BTreeMap::new(),
+        }
+    }
+
+    /// The same for a row of another table of the resource's database.
+    #[must_use]
+    pub fn in_table(self, table: impl Into<String>) -> Change {
+        Change { table: Some(table.into()), ..self }
+    }
+
+    /// The same, with the value of a column before the change.
+    #[must_use]
+    pub fn was<V: Into<String>>(mut self, column: impl Into<String>, value: Option<V>) -> Change {
+        self.old.insert(column.into(), value.map(Into::into));
+        self
+    }
+
+    /// The same, with the value of a column after the change.
+    #[must_use]
+    pub fn is<V: Into<String>>(mut self, column: impl Into<String>, value: Option<V>) -> Change {
+        self.new.insert(column.into(), value.map(Into::into));
+        self
+    }
+}
+
+/// A position among all changes that were told. A list that is asked for with it
+/// (`?at_least=TOKEN`) shows all changes up to there, on every server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Token {
+    /// Which series of changes it belongs to: a store that has lost its changes begins another.
+    pub(crate) epoch: u64,
+    /// How many changes were told before and at this one.
+    pub(crate) number: u64,
+}
+
+impl fmt::Display for Token {
+    /// The epoch in hexadecimal digits, a dot, the number: `3f60c1a29b7e4d08.17`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}.{}", self.epoch, self.number)
+    }
+}
+
+impl FromStr for Token {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Token, Error> {
+        let parts = text.split_once('.').filter(|(epoch, _)| epoch.len() == 16);
+        let token = parts.and_then(|(epoch, number)| {
+            let plain = epoch.bytes().chain(number.bytes()).all(|byte| byte.is_ascii_hexdigit());
+            let epoch = u64::from_str_radix(epoch, 16).ok().filter(|_| plain)?;
+            Some(Token { epoch, number: number.parse().ok()? })
+        });
+        token.ok_or_else(|| {
+            Error::new(Kind::Invalid, "this is no token of a change")
+                .remedy("give the token that `changed` has returned, unchanged")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_token_s_text_is_read_back(epoch: u64, number: u64) {
+            let token = Token { epoch, number };
+            prop_assert_eq!(token.to_string().parse::<Token>().unwrap(), token);
+        }
+
+        #[test]
+        fn any_text_is_a_token_or_is_refused(text in "[0-9a-f+. -]{0,24}|.*") {
+            if let Ok(token) = text.parse::<Token>() {
+                prop_assert_eq!(token.epoch, u64::from_str_radix(&text[..16], 16).unwrap());
+            }
+        }
+    }
+}
