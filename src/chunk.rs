@@ -1,9 +1,11 @@
 //! A chunk: finished bytes of some rows of a list, and where the next rows begin.
 
+mod shown;
 mod stored;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+pub(crate) use self::shown::{Position, Shown, own_key_hash};
 use crate::cursor::Cursor;
 
 /// The version of the stored form.
@@ -39,6 +41,11 @@ impl ChunkKey {
     /// The digest of the resource that the chunk belongs to.
     pub fn resource(&self) -> [u8; 16] {
         self.0[..16].try_into().expect("a key begins with sixteen bytes")
+    }
+
+    /// The place that the chunk starts at; `None` if the key is no chunk's of a list.
+    pub(crate) fn start(&self) -> Option<Cursor> {
+        Cursor::from_canonical(self.0.slice(PLACE.min(self.0.len())..))
     }
 
     /// Whether the chunk belongs to the resource with this digest.
@@ -83,6 +90,8 @@ pub struct Chunk {
     pub body: Bytes,
     /// The checksum of what a coded body decodes to; `None` if it is not coded.
     pub(crate) plain: Option<Sum>,
+    /// What of the database it shows.
+    pub(crate) shown: Shown,
 }
 
 /// The CRC-32 (IEEE) and the length of some bytes.
@@ -113,13 +122,13 @@ impl Chunk {
     /// `rows` rows as a format wrote them, the first read at `loaded_at`. The list goes on at
     /// `next`.
     pub fn new(key: ChunkKey, loaded_at: u64, rows: u32, next: Option<Cursor>, body: Bytes) -> Chunk {
-        Chunk { key, loaded_at, rows, next, body, plain: None }
+        Chunk { key, loaded_at, rows, next, body, plain: None, shown: Shown::default() }
     }
 
     /// About how many bytes of memory it takes.
     pub fn weight(&self) -> usize {
         let next = self.next.as_ref().map_or(0, |next| next.canonical().len());
-        std::mem::size_of::<Chunk>() + self.key.0.len() + next + self.body.len() + 64
+        std::mem::size_of::<Chunk>() + self.key.0.len() + next + self.body.len() + self.shown.weight() + 64
     }
 }
 

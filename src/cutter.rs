@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     boundary::{Boundary, key_hash},
-    chunk::{Chunk, ChunkKey},
+    chunk::{Chunk, ChunkKey, Position, Shown, own_key_hash},
     cursor::{self, Cursor},
     error::Result,
     flaw::FlawCount,
@@ -40,8 +40,13 @@ pub(crate) struct Cutter {
     key: Vec<u8>,
     /// Whether a row came behind the cut, so that the list goes on.
     beyond: bool,
-    /// When the read under way began, in milliseconds since 1970.
+    /// When the read under way began, in milliseconds since 1970, and its position among changes.
     run_at: u64,
+    position: Position,
+    /// Which values of a row's key identify it for changes; empty: all of them.
+    own_key: Vec<usize>,
+    /// The canonical form of those.
+    own: Vec<u8>,
     /// How many reads have begun.
     runs: u32,
 }
@@ -52,8 +57,11 @@ struct Open {
     rows: u32,
     /// Their weight together.
     weight: u64,
-    /// When the read of the first row began, in milliseconds since 1970.
+    /// When the read of the first row began, in milliseconds since 1970, and its position.
     loaded_at: u64,
+    position: Position,
+    /// The hashes of what was looked up for its rows.
+    keys: Vec<u32>,
 }
 
 impl Cutter {
@@ -62,17 +70,22 @@ impl Cutter {
         let sizes = list.resource().options().sizes;
         let last = start.canonical().to_vec();
         let boundary = Boundary::new(sizes, start.is_start());
+        let rules = list.resource().source().touch_rules();
+        let own_key = rules.map(|rules| rules.key.iter().map(|rule| rule.at).collect()).unwrap_or_default();
         Cutter {
             pen: list.pen(),
             out: Output::default(),
             list,
             cut,
-            open: Some(Open { start, boundary, rows: 0, weight: 0, loaded_at: 0 }),
+            open: Some(Open::new(start, boundary, 0, Position::default())),
             done: vec![],
             last,
             key: vec![],
             beyond: false,
             run_at: 0,
+            position: Position::default(),
+            own_key,
+            own: vec![],
             runs: 0,
         }
     }
@@ -115,12 +128,14 @@ impl Cutter {
         Some((after, rows))
     }
 
-    /// Notes that the next rows are of a read that began at `now`.
-    pub(crate) fn begin_run(&mut self, now: u64) {
+    /// Notes that the next rows are of a read that began at `now`, at this position.
+    pub(crate) fn begin_run(&mut self, now: u64, position: Position) {
         self.runs += 1;
         self.run_at = now;
+        self.position = position;
         if let Some(open) = self.open.as_mut().filter(|open| open.rows == 0) {
             open.loaded_at = now;
+            open.position = position;
         }
     }
 
@@ -151,6 +166,15 @@ impl Cutter {
         let weight = written.unwrap_or_else(|| self.list.resource().scales().weigh(&self.last, values));
         open.rows += 1;
         open.weight += weight as u64;
+        if self.own_key.is_empty() {
+            open.keys.push(own_key_hash(&self.last));
+        } else {
+            self.own.clear();
+            for at in &self.own_key {
+                cursor::encode(&key[*at..*at + 1], &mut self.own)?;
+            }
+            open.keys.push(own_key_hash(&self.own));
+        }
 
         if open.boundary.ends(key_hash(&self.last), weight) || open.rows == self.cut {
             let next = Cursor::after(key)?;
@@ -202,13 +226,20 @@ impl Cutter {
             body: body_of(&mut self.out.bytes),
             next: next.clone(),
             plain: None,
+            shown: Shown::new(open.position, open.keys),
         }));
         self.out.bytes.clear();
 
         if let Some(start) = next.filter(|_| self.cut == 0) {
             let boundary = Boundary::new(self.list.resource().options().sizes, false);
-            self.open = Some(Open { start, boundary, rows: 0, weight: 0, loaded_at: self.run_at });
+            self.open = Some(Open::new(start, boundary, self.run_at, self.position));
         }
+    }
+}
+
+impl Open {
+    fn new(start: Cursor, boundary: Boundary, loaded_at: u64, position: Position) -> Open {
+        Open { start, boundary, rows: 0, weight: 0, loaded_at, position, keys: vec![] }
     }
 }
 
@@ -258,7 +289,7 @@ mod tests {
     /// The places of a list, and the lengths of its chunks' bodies.
     fn cut(list: List, rows: &[(Vec<u8>, f64)]) -> (Vec<(Cursor, u32)>, Vec<usize>) {
         let mut cutter = Cutter::new(Arc::new(list), Cursor::start(), 0);
-        cutter.begin_run(1);
+        cutter.begin_run(1, Position::default());
         for (number, (text, real)) in rows.iter().enumerate() {
             cutter
                 .row(&[Value::Integer(number as i64)], &[Value::Text(text), Value::Real(*real), Value::Json(text)])
@@ -301,7 +332,7 @@ mod tests {
             let sizes = Sizes { rows: rows_of_a_chunk, bytes: 2_000 };
             let list = Arc::new(List::new(resource(sizes, None), Format::named("bin").unwrap(), vec![], "http://a"));
             let mut cutter = Cutter::new(Arc::clone(&list), Cursor::start(), 0);
-            cutter.begin_run(1);
+            cutter.begin_run(1, Position::default());
             for (number, (text, real)) in rows.iter().enumerate() {
                 let values = [Value::Text(text), Value::Real(*real), Value::Json(text)];
                 cutter.row(&[Value::Integer(number as i64)], &values).unwrap();

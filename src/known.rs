@@ -138,7 +138,7 @@ impl Known {
         let Ok(body) = serde_json::to_vec(said) else { return };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let key = key(&self.options, spec);
-        let chunk = Chunk { key, loaded_at: now, rows: 1, next: None, body: body.into(), plain: None };
+        let chunk = Chunk::new(key, now, 1, None, body.into());
         let chunk = Arc::new(chunk);
         self.said().insert(chunk.key.clone(), Arc::clone(&chunk));
         let known = Arc::clone(self);

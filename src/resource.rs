@@ -1,5 +1,6 @@
 //! A resource is a list with a name.
 
+mod look_up;
 mod made;
 mod shape;
 mod writer;
@@ -12,8 +13,8 @@ use std::{
 
 use bytes::Bytes;
 
-pub(crate) use self::made::Remake;
-use self::shape::shape;
+use self::{look_up::LookUp, shape::shape};
+pub(crate) use self::{look_up::Looked, made::Remake};
 pub(crate) use self::{
     shape::written,
     writer::{Frame, Writer},
@@ -105,6 +106,8 @@ pub struct Resource {
     has_cursors: bool,
     digest: [u8; 32],
     remake: Option<Remake>,
+    /// Reads its rows by their keys, if it is over a table.
+    look_up: Option<LookUp>,
     outdated: AtomicBool,
     /// Its counters; unset until it is served.
     counts: OnceLock<Counts>,
@@ -203,6 +206,7 @@ impl Resource {
             has_cursors,
             digest: canonical.digest(),
             remake: None,
+            look_up: None,
             outdated: AtomicBool::new(false),
             counts: OnceLock::new(),
         })

@@ -33,6 +33,8 @@ struct Known {
     all: bool,
     /// When the chunks behind the first may be served, in milliseconds since 1970.
     times: Range<u64>,
+    /// Up to which change they show all that concern them.
+    judged: u64,
 }
 
 /// What is known behind a first chunk.
@@ -82,12 +84,13 @@ impl Trail {
 
 impl Survey {
     /// Notes the chunks found behind the first one: `all` of the list, or more than may be
-    /// gathered. They are fresh at least until `fresh_until`.
+    /// gathered. They show all changes up to `judged`, and are fresh at least until `fresh_until`.
     pub(crate) fn note<'a>(
         &self,
         first: &'a Arc<Chunk>,
         rest: impl ExactSizeIterator<Item = &'a Arc<Chunk>>,
         all: bool,
+        judged: u64,
         now: u64,
         fresh_until: u64,
     ) {
@@ -96,17 +99,18 @@ impl Survey {
             return;
         }
         let chunks = Arc::new(std::iter::once(first).chain(rest).map(Arc::downgrade).collect());
-        let before = self.0.try_write().map(|mut known| known.replace(Known { chunks, all, times }));
+        let before = self.0.try_write().map(|mut known| known.replace(Known { chunks, all, times, judged }));
         // Dropped after the lock is released.
         drop(before);
     }
 
-    /// What is known behind this chunk.
-    pub(crate) fn behind(&self, first: &Arc<Chunk>, now: u64) -> Behind {
+    /// What is known behind this chunk, for a request that must see the changes up to `heard`.
+    pub(crate) fn behind(&self, first: &Arc<Chunk>, now: u64, heard: u64) -> Behind {
         let Ok(known) = self.0.try_read() else { return Behind::Unknown };
-        let Some(Known { chunks, all, times }) = &*known else { return Behind::Unknown };
+        let Some(Known { chunks, all, times, judged }) = &*known else { return Behind::Unknown };
+        let holds = times.contains(&now) && *judged >= heard;
         match chunks.split_first() {
-            Some((same, rest)) if same.as_ptr() == Arc::as_ptr(first) => match (all, times.contains(&now)) {
+            Some((same, rest)) if same.as_ptr() == Arc::as_ptr(first) => match (all, holds) {
                 (true, true) => {
                     rest.iter().map(Weak::upgrade).collect::<Option<_>>().map_or(Behind::Unknown, Behind::All)
                 }
@@ -129,15 +133,15 @@ mod tests {
 
     fn chunk() -> Arc<Chunk> {
         let key = ChunkKey::new(&ListKey([1; 48]), &Cursor::start(), 0);
-        Arc::new(Chunk { key, loaded_at: 0, rows: 1, next: None, body: vec![b'x'].into(), plain: None })
+        Arc::new(Chunk::new(key, 0, 1, None, vec![b'x'].into()))
     }
 
     fn known(survey: &Survey, first: &Arc<Chunk>, now: u64) -> bool {
-        matches!(survey.behind(first, now), Behind::All(_))
+        matches!(survey.behind(first, now, 0), Behind::All(_))
     }
 
     fn trail(survey: &Survey, first: &Arc<Chunk>) -> Trail {
-        match survey.behind(first, 0) {
+        match survey.behind(first, 0, 0) {
             Behind::Trail(trail) => trail,
             other => panic!("{other:?}"),
         }
@@ -150,9 +154,9 @@ mod tests {
         let second = chunk();
         let known = |now| known(&survey, &first, now);
         assert!(!known(0));
-        survey.note(&first, [&second].into_iter(), true, 5_000, 100_000);
+        survey.note(&first, [&second].into_iter(), true, 0, 5_000, 100_000);
         assert_eq!([4_999, 5_000, 5_999, 6_000].map(known), [false, true, true, false]);
-        survey.note(&first, [&second].into_iter(), true, 5_000, 5_300);
+        survey.note(&first, [&second].into_iter(), true, 0, 5_000, 5_300);
         assert_eq!([5_299, 5_300].map(known), [true, false]);
     }
 
@@ -161,13 +165,13 @@ mod tests {
         let survey = Survey::default();
         let first = chunk();
         let second = chunk();
-        survey.note(&first, [&second].into_iter(), true, 0, 1_000);
+        survey.note(&first, [&second].into_iter(), true, 0, 0, 1_000);
         assert!(!known(&survey, &chunk(), 0), "an equal chunk is not the same");
         assert!(known(&survey, &first, 0));
         drop(second);
         assert!(!known(&survey, &first, 0));
         let many = vec![chunk(); MOST + 1];
-        survey.note(&first, many.iter(), true, 0, 1_000);
+        survey.note(&first, many.iter(), true, 0, 0, 1_000);
         assert!(!known(&survey, &first, 0), "of too many nothing is noted");
     }
 
@@ -175,9 +179,9 @@ mod tests {
     fn that_a_list_is_too_long_is_known_behind_the_same_first_chunk_for_good() {
         let survey = Survey::default();
         let first = chunk();
-        survey.note(&first, [].into_iter(), false, 0, 1_000);
-        assert!(matches!(survey.behind(&first, 1 << 40), Behind::TooLong));
-        assert!(matches!(survey.behind(&chunk(), 0), Behind::Unknown));
+        survey.note(&first, [].into_iter(), false, 0, 0, 1_000);
+        assert!(matches!(survey.behind(&first, 1 << 40, 0), Behind::TooLong));
+        assert!(matches!(survey.behind(&chunk(), 0, 0), Behind::Unknown));
     }
 
     #[test]
@@ -185,7 +189,7 @@ mod tests {
         let survey = Survey::default();
         let first = chunk();
         let rest = [chunk(), chunk(), chunk()];
-        survey.note(&first, rest.iter(), false, 0, 1_000);
+        survey.note(&first, rest.iter(), false, 0, 0, 1_000);
         let [mut whole, mut late, mut torn] = std::array::from_fn(|_| trail(&survey, &first));
         let mut at = Arc::clone(&first);
         for chunk in &rest {
@@ -208,7 +212,7 @@ mod tests {
         let survey = Survey::default();
         let first = chunk();
         let rest = [chunk(), chunk(), chunk()];
-        survey.note(&first, rest.iter(), false, 0, 1_000);
+        survey.note(&first, rest.iter(), false, 0, 0, 1_000);
         assert!(Arc::ptr_eq(&trail(&survey, &first).from(1).behind(&rest[0], || 0).unwrap(), &rest[1]));
         let mut left = trail(&survey, &first).from(1);
         assert!(left.behind(&chunk(), || 0).is_none(), "an equal chunk is not the same");
@@ -220,10 +224,10 @@ mod tests {
         let survey = Survey::default();
         let first = chunk();
         let second = chunk();
-        survey.note(&first, [&second].into_iter(), false, 0, 1_000);
+        survey.note(&first, [&second].into_iter(), false, 0, 0, 1_000);
         let mut old = trail(&survey, &first);
         assert_eq!(Arc::strong_count(&second), 1);
-        survey.note(&first, [&second].into_iter(), false, 0, 1_000);
+        survey.note(&first, [&second].into_iter(), false, 0, 0, 1_000);
         assert!(old.behind(&first, || 0).is_none() && trail(&survey, &first).behind(&first, || 0).is_some());
     }
 }

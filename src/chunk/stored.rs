@@ -18,7 +18,10 @@
 //! ```
 //!
 //! The *sections* are room for what later versions know of a chunk: each is its kind (u16), its
-//! length (u32) and that many bytes. Servers skip kinds that they do not know. The *tag* is the id
+//! length (u32) and that many bytes. Servers skip kinds that they do not know. Kind 1 says what of
+//! the database the chunk shows: the epoch and number (u64 each) of the last change that its rows
+//! hold, then the hashes (u32 each, ascending) of the keys that were looked up for it; without it
+//! every change touches the chunk. The *tag* is the id
 //! of a key (16 bytes), then the HMAC-SHA-256 (RFC 2104) under that key of all bytes from 8 to the
 //! tag.
 //!
@@ -29,7 +32,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::{Chunk, ChunkKey, FORM, PLACE, Sum};
+use super::{Chunk, ChunkKey, FORM, PLACE, Shown, Sum};
 use crate::{
     cursor::Cursor,
     error::{Error, Kind, Result},
@@ -44,6 +47,8 @@ const ID: usize = 16;
 const TAG: usize = ID + 32;
 /// A section's kind and length.
 const SECTION_HEAD: usize = 2 + 4;
+/// The kind of the section that says what the chunk shows.
+const SHOWN: u16 = 1;
 
 impl Chunk {
     /// The stored form. With a secret, it is tagged: only a server with the secret can have made
@@ -53,20 +58,29 @@ impl Chunk {
         let keys = secret.map(Secret::newest);
         let tag = if keys.is_some() { TAG } else { 0 };
 
-        let mut out = BytesMut::with_capacity(HEAD + self.key.0.len() + next.len() + self.body.len() + tag);
+        let shown = self.shown.written_length();
+        let sections = if shown > 0 { SECTION_HEAD + shown } else { 0 };
+        let length = HEAD + self.key.0.len() + next.len() + sections + self.body.len() + tag;
+
+        let mut out = BytesMut::with_capacity(length);
         out.put_slice(MAGIC);
         out.put_u32_le(0);
         out.put_u64_le(self.loaded_at);
         out.put_u32_le(self.rows);
         out.put_u32_le(self.key.0.len() as u32);
         out.put_u32_le(if self.next.is_some() { next.len() as u32 } else { END });
-        out.put_u32_le(0);
+        out.put_u32_le(sections as u32);
         out.put_u32_le(self.body.len() as u32);
         out.put_u32_le(self.plain.map_or(0, |plain| plain.crc));
         out.put_u32_le(self.plain.map_or(PLAIN, |plain| plain.bytes as u32));
         out.put_u32_le(tag as u32);
         out.put_slice(&self.key.0);
         out.put_slice(next);
+        if shown > 0 {
+            out.put_u16_le(SHOWN);
+            out.put_u32_le(shown as u32);
+            self.shown.write(&mut out);
+        }
         out.put_slice(&self.body);
 
         if let Some(keys) = keys {
@@ -114,7 +128,7 @@ impl Chunk {
             return Err(damaged("belongs to another key"));
         }
 
-        check_sections(&bytes[next_end..sections_end])?;
+        let shown = shown_in(&bytes[next_end..sections_end])?;
         if let Some(secret) = secret
             && !is_authentic(secret, &bytes[8..body_end], &bytes[body_end..])?
         {
@@ -141,6 +155,7 @@ impl Chunk {
             next,
             body: bytes.slice(sections_end..body_end),
             plain: (u32_at(40) != PLAIN).then(|| Sum { crc: u32_at(36), bytes: u32_at(40).into() }),
+            shown,
         }))
     }
 }
@@ -149,14 +164,22 @@ fn damaged(why: &str) -> Error {
     Error::new(Kind::Data, format!("a stored chunk {why}"))
 }
 
-/// Checks that each section is as long as it says.
-fn check_sections(mut bytes: &[u8]) -> Result<()> {
+/// What a chunk shows, from its sections; those of unknown kinds are passed over.
+fn shown_in(mut bytes: &[u8]) -> Result<Shown> {
+    let mut shown = Shown::default();
     while !bytes.is_empty() {
         let (head, rest) = bytes.split_at_checked(SECTION_HEAD).ok_or_else(|| damaged("has a section cut short"))?;
+        let kind = u16::from_le_bytes([head[0], head[1]]);
         let length = u32::from_le_bytes(head[2..].try_into().expect("four bytes"));
-        bytes = rest.get(length as usize..).ok_or_else(|| damaged("has a section cut short"))?;
+        let (section, rest) =
+            rest.split_at_checked(length as usize).ok_or_else(|| damaged("has a section cut short"))?;
+        if kind == SHOWN {
+            shown = Shown::read(section).ok_or_else(|| damaged("has a wrong section"))?;
+        }
+        bytes = rest;
     }
-    Ok(())
+
+    Ok(shown)
 }
 
 fn mac(keys: &Keys, bytes: &[u8]) -> Hmac<Sha256> {
@@ -187,7 +210,7 @@ mod tests {
         let key = ChunkKey::new(&ListKey([7; 48]), &Cursor::after(&[Value::Integer(n)]).unwrap(), 0);
         let next = (!end).then(|| Cursor::after(&[Value::Integer(n), Value::Text(b"x")]).unwrap());
         let plain = (n % 2 == 0).then(|| Sum::of(&n.to_le_bytes()));
-        Chunk { key, loaded_at: n as u64, rows: 3, next, body: body.into(), plain }
+        Chunk { key, loaded_at: n as u64, rows: 3, next, body: body.into(), plain, shown: Shown::default() }
     }
 
     fn secret(texts: &[&str]) -> Secret {

@@ -121,7 +121,7 @@ impl Loader {
         let compress = move || {
             let body = coding.codec().piece(&rows);
             let sum = Some(Sum::of(&rows));
-            Arc::new(Chunk { key, body, plain: sum, next: plain.next.clone(), ..*plain })
+            Arc::new(Chunk { key, body, plain: sum, ..Chunk::clone(&plain) })
         };
         let chunk = self.compressors.run(compress).await?;
         self.metrics.compressed.inc();

@@ -54,8 +54,12 @@ struct Joined {
 impl Joined {
     /// Whether a chunk is new enough for the request that joined. A load may take rows that were
     /// read before it began, if the request that began it is older than they are. A request that
-    /// joins takes such rows only within their `ttl`.
+    /// joins takes such rows only within their `ttl`. And it takes none that a change touched which
+    /// it must see: the load may have begun before the change was told.
     fn takes(&self, found: &Found) -> bool {
+        if !self.loader.shows_changes(&self.place, &found.chunk) {
+            return false;
+        }
         let read_at = found.chunk.loaded_at;
         let loaded = matches!(found.provenance, Provenance::Loaded | Provenance::Joined);
         !loaded || read_at >= self.began || read_at >= self.place.fresh_since(self.loader.now())
@@ -141,7 +145,7 @@ impl Loader {
             Entry::Vacant(vacant) => {
                 let now = (self.clock)();
                 let read = self.read_ahead.lock().unpoisoned().take_chunk(vacant.key(), now, place.fresh_since(now));
-                if let Some(chunk) = read {
+                if let Some(chunk) = read.filter(|chunk| self.shows_changes(&place, chunk)) {
                     if !refresh {
                         self.found(&place, FoundBy::Miss);
                     }

@@ -3,10 +3,12 @@
 //! A load belongs to the loader, not to the request that began it. A client that leaves does not
 //! end a load that others wait for; when the last of them has left, the load stops.
 
+mod changes;
 mod clocks;
 mod coded;
 mod compressors;
 mod flight;
+mod hearing;
 mod read_ahead;
 mod reading;
 mod sharing;
@@ -23,15 +25,17 @@ use tracing::{Instrument, Span};
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::{
-    coded::ALL_AHEAD, compressors::Compressors, flight::Flights, read_ahead::ReadAhead, reading::Reads, sharing::WRITES,
+    changes::Changes, coded::ALL_AHEAD, compressors::Compressors, flight::Flights, read_ahead::ReadAhead,
+    reading::Reads, sharing::WRITES,
 };
-pub(crate) use self::{coded::Ahead, flight::Waiter};
+pub(crate) use self::{coded::Ahead, flight::Waiter, hearing::check};
 use crate::{
     chunk::{Chunk, ChunkKey},
     cursor::Cursor,
     error::{Kind, Result},
     list::List,
     metrics::{Call, FoundBy, Metrics},
+    resource::Resource,
     source::Requester,
     store::{Generation, Store},
     trace::{self, TraceId, Traced},
@@ -73,6 +77,7 @@ pub(crate) struct Loader {
     /// Until when no chunk of a resource is refreshed after a failed refresh, in milliseconds since
     /// 1970.
     resting: Mutex<HashMap<[u8; 16], u64>>,
+    changes: Changes,
 }
 
 /// The request that a place is fetched for.
@@ -85,19 +90,23 @@ pub(crate) struct Demand {
     /// When the request began, in milliseconds since 1970. Rows that were read since then are fresh
     /// enough for it.
     pub(crate) began: u64,
+    /// The changes that it must see: all that were heard before it began.
+    pub(crate) known: u64,
     /// Whether its loads wait for room to write their chunks to a shared store. Without room,
     /// others leave them unwritten.
     pub(crate) waits_for_room: bool,
 }
 
 impl Default for Demand {
-    /// No request: it takes rows that were read before only within their `ttl`.
+    /// No request: it takes rows that were read before only within their `ttl`, and must see every
+    /// change.
     fn default() -> Demand {
         Demand {
             id: None,
             requester: Requester::default(),
             traced: Traced::default(),
             began: u64::MAX,
+            known: u64::MAX,
             waits_for_room: false,
         }
     }
@@ -253,6 +262,7 @@ fn trace_call<T>(span: &Span, answered: &Result<Result<T>, Elapsed>) {
 impl Loader {
     /// A loader over `store`.
     pub(crate) fn new(store: Store, clock: Clock, metrics: Arc<Metrics>) -> Loader {
+        let changes = Changes::new(store.agreement().is_none());
         Loader {
             store,
             clock,
@@ -265,6 +275,7 @@ impl Loader {
             reads: Mutex::default(),
             read_ahead: Mutex::default(),
             resting: Mutex::default(),
+            changes,
         }
     }
 
@@ -276,6 +287,21 @@ impl Loader {
     /// What time it is, in milliseconds since 1970.
     pub(crate) fn now(&self) -> u64 {
         (self.clock)()
+    }
+
+    /// How many changes were heard so far.
+    pub(crate) fn heard(&self) -> u64 {
+        self.changes.head()
+    }
+
+    /// Remembers from now on which changes concern a resource.
+    pub(crate) fn attend(&self, resource: &Arc<Resource>) {
+        self.changes.register(resource);
+    }
+
+    /// Whether a chunk shows all changes that its request must see.
+    fn shows_changes(&self, place: &Place, chunk: &Chunk) -> bool {
+        self.changes.are_shown(&place.list, chunk, place.demand.known)
     }
 
     /// Waits until every pending write to a shared store has succeeded or failed.
@@ -410,6 +436,12 @@ impl Loader {
 
         // Once the table's columns have changed, stale chunks of it are not served.
         if age >= ttl && place.list.resource().is_outdated() {
+            return None;
+        }
+
+        // A place that is known to have changed is not served, not even stale.
+        if !self.shows_changes(place, &chunk) {
+            self.metrics.touched.inc();
             return None;
         }
 

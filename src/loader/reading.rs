@@ -19,7 +19,7 @@ use tracing::{Instrument, Span};
 
 use super::{Loader, Place};
 use crate::{
-    chunk::{Chunk, ListKey},
+    chunk::{Chunk, ListKey, Position},
     cursor::Cursor,
     cutter::Cutter,
     error::{Error, Kind, Result},
@@ -64,6 +64,8 @@ struct Read {
     limit: u32,
     /// When it began, in milliseconds since 1970: none of its rows was read earlier.
     began: u64,
+    /// Its rows hold all changes that were told up to here.
+    position: Position,
     /// The variant of the load that began it, and whether loads of another have joined.
     variant: ListKey,
     is_shared: AtomicBool,
@@ -106,10 +108,13 @@ impl Drop for Interest {
 }
 
 impl Reads {
-    /// A read of at least `limit` rows behind `after` that was still under way at `asked`, when the
-    /// request for this variant began.
-    fn find(&self, key: &ReadKey, variant: &ListKey, after: &Cursor, limit: u32, asked: u64) -> Option<Reader> {
-        let fits = |shared: &&Shared| shared.read.after == *after && shared.read.limit >= limit;
+    /// A read of the rows that a load wants, if there is one.
+    fn find(&self, key: &ReadKey, wanted: &Wanted<'_>) -> Option<Reader> {
+        let Wanted { variant, after, limit, asked, least } = *wanted;
+        let fits = |shared: &&Shared| {
+            let read = &shared.read;
+            read.after == *after && read.limit >= limit && read.position.number >= least
+        };
         let reader = |shared: &Shared| {
             let read = &shared.read;
             let joined = |interest| {
@@ -171,6 +176,16 @@ impl Reads {
     }
 }
 
+/// The read that a load wants: of at least `limit` rows behind `after`, which was still under way
+/// at `asked`, when the request for this variant began, and holds at least `least` changes.
+struct Wanted<'a> {
+    variant: &'a ListKey,
+    after: &'a Cursor,
+    limit: u32,
+    asked: u64,
+    least: u64,
+}
+
 /// Takes the rows of a read as they come.
 struct Reader {
     read: Arc<Read>,
@@ -223,13 +238,26 @@ impl RowSink for Shares {
 }
 
 impl Loader {
-    /// Loads a chunk from the source: reads rows, in runs, until the chunk is whole. Beside it come
-    /// the chunks to write to a shared store, this one first; none if they were written already.
+    /// Loads a chunk from the source. Beside it come the chunks to write to a shared store, this
+    /// one first; none if they were written already.
     pub(super) async fn load(self: &Arc<Loader>, place: &Place) -> Result<(Arc<Chunk>, Vec<Arc<Chunk>>)> {
+        let loaded = self.load_once(place, false).await?;
+        if self.shows_changes(place, &loaded.0) {
+            return Ok(loaded);
+        }
+        // Its rows were read for an earlier request, and a change has touched them since.
+        self.load_once(place, true).await
+    }
+
+    /// Reads rows, in runs, until the chunk is whole. With `anew` it takes no rows that were read
+    /// before the request's changes were told.
+    async fn load_once(self: &Arc<Loader>, place: &Place, anew: bool) -> Result<(Arc<Chunk>, Vec<Arc<Chunk>>)> {
         let key = (place.key.clone(), place.generation);
         let now = self.now();
         let since = place.fresh_since(now);
-        let begun = {
+        let begun = if anew {
+            None
+        } else {
             let mut read_ahead = self.read_ahead.lock().unpoisoned();
             if let Some(chunk) = read_ahead.take_chunk(&key, now, since) {
                 return Ok((chunk, vec![]));
@@ -241,7 +269,7 @@ impl Loader {
         let mut cutter = begun.unwrap_or_else(cutter);
 
         while !cutter.has_made() {
-            self.read_run(place, &mut cutter).await?;
+            self.read_run(place, &mut cutter, anew).await?;
         }
 
         let chunks = cutter.made();
@@ -256,11 +284,11 @@ impl Loader {
     }
 
     /// Gives a cutter the next run of rows.
-    async fn read_run(self: &Arc<Loader>, place: &Place, cutter: &mut Cutter) -> Result<()> {
+    async fn read_run(self: &Arc<Loader>, place: &Place, cutter: &mut Cutter, anew: bool) -> Result<()> {
         let (after, limit) =
             cutter.wants().ok_or_else(|| Error::new(Kind::Internal, "a list ended without a chunk"))?;
-        let mut reader = self.reader(place, &after, limit);
-        cutter.begin_run(reader.read.began);
+        let mut reader = self.reader(place, &after, limit, anew);
+        cutter.begin_run(reader.read.began, reader.read.position);
         let ended = loop {
             match reader.next().await? {
                 Next::Over(ended) => break ended,
@@ -287,13 +315,16 @@ impl Loader {
     }
 
     /// A reader of the rows behind `after`: of a read that another load began, else of a new one.
-    fn reader(self: &Arc<Loader>, place: &Place, after: &Cursor, limit: u32) -> Reader {
+    /// With `anew` only of a read that holds all changes which the request must see.
+    fn reader(self: &Arc<Loader>, place: &Place, after: &Cursor, limit: u32, anew: bool) -> Reader {
         let key = (*place.list.places(), place.generation);
         let now = self.now();
         let mut reads = self.reads.lock().unpoisoned();
         reads.forget_old(now);
         let variant = *place.list.key();
-        if let Some(reader) = reads.find(&key, &variant, after, limit, place.demand.began) {
+        let least = if anew { place.demand.known.min(self.changes.head()) } else { 0 };
+        let wanted = Wanted { variant: &variant, after, limit, asked: place.demand.began, least };
+        if let Some(reader) = reads.find(&key, &wanted) {
             drop(reads);
             let span = reader.rows.borrow().span.clone();
             span.iter().for_each(|span| {
@@ -308,6 +339,7 @@ impl Loader {
             after: after.clone(),
             limit,
             began: now,
+            position: self.changes.position(),
             variant,
             is_shared: AtomicBool::new(false),
             rows,
@@ -386,7 +418,8 @@ mod tests {
         let after = Cursor::after(&[Value::Integer(after)]).unwrap();
         let rows = watch::channel(rows).1;
         let variant = ListKey([9; 48]);
-        Arc::new(Read { after, limit: 9, began: 1, variant, is_shared: AtomicBool::new(false), rows })
+        let position = Position::default();
+        Arc::new(Read { after, limit: 9, began: 1, position, variant, is_shared: AtomicBool::new(false), rows })
     }
 
     fn keep(reads: &mut Reads, list: u8, after: i64, bytes: usize) {
@@ -399,13 +432,15 @@ mod tests {
 
     fn has(reads: &Reads, list: u8, after: i64) -> bool {
         let after = Cursor::after(&[Value::Integer(after)]).unwrap();
-        reads.find(&(ListKey([list; 48]), None), &ListKey([9; 48]), &after, 9, 1).is_some()
+        let wanted = Wanted { variant: &ListKey([9; 48]), after: &after, limit: 9, asked: 1, least: 0 };
+        reads.find(&(ListKey([list; 48]), None), &wanted).is_some()
     }
 
     /// Has a load of another variant join.
     fn join(reads: &Reads, list: u8, after: i64) {
         let after = Cursor::after(&[Value::Integer(after)]).unwrap();
-        assert!(reads.find(&(ListKey([list; 48]), None), &ListKey([8; 48]), &after, 9, 1).is_some());
+        let wanted = Wanted { variant: &ListKey([8; 48]), after: &after, limit: 9, asked: 1, least: 0 };
+        assert!(reads.find(&(ListKey([list; 48]), None), &wanted).is_some());
     }
 
     #[test]

@@ -58,6 +58,12 @@ pub struct Metrics {
     pub(crate) damaged: Counter,
     pub(crate) unwritten: Counter,
     pub(crate) other_clock: Counter,
+    /// Rows that were told to have changed.
+    pub(crate) changes: Counter,
+    /// Chunks that a change touched, each time one is found.
+    pub(crate) touched: Counter,
+    /// Lists of which a change touched every chunk, since nobody knew which.
+    pub(crate) touched_whole: Counter,
     pub(crate) replaced_utf8: Counter,
     pub(crate) values_without_form: Counter,
     pub(crate) connections: Gauge,
@@ -85,6 +91,9 @@ impl Default for Metrics {
             damaged: Counter::default(),
             unwritten: Counter::default(),
             other_clock: Counter::default(),
+            changes: Counter::default(),
+            touched: Counter::default(),
+            touched_whole: Counter::default(),
             replaced_utf8: Counter::default(),
             values_without_form: Counter::default(),
             connections: Gauge::default(),

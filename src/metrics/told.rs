@@ -135,6 +135,17 @@ impl Metrics {
                 &self.unwritten,
             ),
             ("chunkflow_other_clock_chunks_total", "Stored chunks of a server whose clock is ahead", &self.other_clock),
+            ("chunkflow_changes_total", "Rows that this server heard to have changed", &self.changes),
+            (
+                "chunkflow_touched_chunks_total",
+                "Times that a chunk was not served since a change touched it",
+                &self.touched,
+            ),
+            (
+                "chunkflow_touched_lists_total",
+                "Times that a change touched every chunk of a list, since it is not known which show the row",
+                &self.touched_whole,
+            ),
         ] {
             to.counters(name, help);
             to.sample(&[], counter.get());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BoxFuture, Condition, Filter, Presence, Query, Run, Source};
+use super::{BoxFuture, Condition, Filter, Presence, Query, Run, Source, TouchRules};
 use crate::{
     cursor::Cursor,
     described::Described,
@@ -46,6 +46,10 @@ impl Source for Discreet {
 
     fn takes(&self, place: &Cursor) -> bool {
         self.0.takes(place)
+    }
+
+    fn touch_rules(&self) -> Option<&TouchRules> {
+        self.0.touch_rules()
     }
 
     fn presence(&self) -> Presence {

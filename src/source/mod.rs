@@ -24,6 +24,7 @@ mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod style;
+mod touch;
 
 use std::{fmt, future::Future, ops::RangeInclusive, pin::Pin, sync::Arc, time::Duration};
 
@@ -48,6 +49,7 @@ pub use self::{
     memory::{ReadMemory, RowBounds},
     spec::{ColumnSpec, Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo},
     style::{Style, ValueType, Values},
+    touch::TouchRules,
 };
 pub(crate) use self::{
     gate::{Claim, Gate},
@@ -112,6 +114,13 @@ pub trait Source: Send + Sync + 'static {
     /// cursor can.
     fn takes(&self, _place: &Cursor) -> bool {
         true
+    }
+
+    /// What it says of changes; `None` if it knows nothing. Then every change that concerns it
+    /// touches each of its chunks.
+    #[doc(hidden)]
+    fn touch_rules(&self) -> Option<&TouchRules> {
+        None
     }
 
     /// Whether the source's database and columns are there. By default both are.

@@ -225,8 +225,7 @@ mod tests {
             let store = Memory::new(bound);
             for n in 0..2_000 {
                 let key = ChunkKey::new(&ListKey([1; 48]), &Cursor::after(&[Value::Integer(n)]).unwrap(), 0);
-                let chunk =
-                    Chunk { key, loaded_at: 0, rows: 1, next: None, body: vec![b'x'; 40_000].into(), plain: None };
+                let chunk = Chunk::new(key, 0, 1, None, vec![b'x'; 40_000].into());
                 store.put(Arc::new(chunk), Duration::ZERO, Generation(0)).await.unwrap();
                 assert!(store.bytes() <= bound);
             }

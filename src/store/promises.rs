@@ -35,7 +35,7 @@ fn chunk(resource: u8, n: i64, body: &str) -> Arc<Chunk> {
     let cursor = |n: i64| Cursor::after(&[Value::Integer(n)]).expect("a short key");
     let key = ChunkKey::new(&ListKey([resource; 48]), &cursor(n), 0);
     let next = (n % 2 == 0).then(|| cursor(n + 1));
-    Arc::new(Chunk { key, loaded_at: 1, rows: 1, next, body: body.to_owned().into(), plain: None })
+    Arc::new(Chunk::new(key, 1, 1, next, body.to_owned().into()))
 }
 
 async fn current(chunks: &dyn Chunks, resource: &[u8; 16]) -> Generation {

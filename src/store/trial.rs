@@ -119,7 +119,7 @@ fn chunk(bytes: usize) -> Arc<Chunk> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let body: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(bytes).collect();
     let key = ChunkKey::new(&ListKey(list), &cursor, 0);
-    Arc::new(Chunk { key, loaded_at: now, rows: 1, next: None, body: body.into(), plain: None })
+    Arc::new(Chunk::new(key, now, 1, None, body.into()))
 }
 
 /// Looks for a chunk, takes the lease of its load, writes it, finds it, and releases the lease.

@@ -148,6 +148,7 @@ impl Stream {
                 requester: ask.requester,
                 traced: ask.traced,
                 began: loader.now(),
+                known: loader.heard(),
                 waits_for_room: ask.warms,
             },
             frames: VecDeque::new(),

@@ -73,7 +73,7 @@ impl Stream {
 
     /// Lines up the first chunk of a whole list; with it all others, if they are at hand.
     pub(super) fn take_whole(&mut self, first: Found) {
-        match self.list.survey().behind(&first.chunk, self.loader.now()) {
+        match self.list.survey().behind(&first.chunk, self.loader.now(), self.demand.known) {
             Behind::All(rest) if self.hold_all(rest.iter()) => self.take_all(&first, &rest),
             Behind::Trail(trail) => {
                 self.trail = trail;
@@ -158,7 +158,7 @@ impl Stream {
     {
         let oldest = rest.clone().map(|chunk| chunk.loaded_at).min().unwrap_or(u64::MAX);
         let ttl = self.list.resource().options().ttl.as_millis() as u64;
-        self.list.survey().note(first, rest, all, self.loader.now(), oldest.saturating_add(ttl));
+        self.list.survey().note(first, rest, all, self.demand.known, self.loader.now(), oldest.saturating_add(ttl));
     }
 
     /// Notes a list that is too large to be gathered, as far as it is at hand and fresh, and
@@ -166,7 +166,7 @@ impl Stream {
     fn note_trail(&mut self, first: &Arc<Chunk>, rest: Vec<(Option<Place>, Found)>) {
         let fresh = |found: Found| matches!(found.provenance, Provenance::Fresh(_)).then_some(found.chunk);
         let behind = |chunk: &Arc<Chunk>| {
-            let place = Place::new(Arc::clone(&self.list), chunk.next.clone()?, 0);
+            let place = Place::new(Arc::clone(&self.list), chunk.next.clone()?, 0).asked_by(self.demand.clone());
             self.loader.peek(&place).and_then(fresh)
         };
 
@@ -178,7 +178,7 @@ impl Stream {
         }
 
         self.note_behind(first, trail.iter(), false);
-        if let Behind::Trail(trail) = self.list.survey().behind(first, self.loader.now()) {
+        if let Behind::Trail(trail) = self.list.survey().behind(first, self.loader.now(), self.demand.known) {
             // The second chunk is lined up already.
             self.trail = trail.from(1);
         }

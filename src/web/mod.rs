@@ -59,7 +59,7 @@ use crate::{
     error::{Error, Kind, Result},
     format::Format,
     list::List,
-    loader::{Clock, Loader, system_clock},
+    loader::{self, Clock, Loader, system_clock},
     metrics::Metrics,
     paths::{self, Own, PUBLIC},
     resource::Resource,
@@ -173,7 +173,9 @@ impl Chunkflow {
         let inner = Arc::make_mut(&mut self.0);
         inner.slots.retain(|one| one.name() != resource.name());
         resource.count_in(|| resource.counts_among(inner.loader.metrics(), true));
-        inner.slots.push(Slot::new(resource));
+        let slot = Slot::new(resource);
+        inner.loader.attend(&slot.now());
+        inner.slots.push(slot);
         self
     }
 
@@ -318,16 +320,18 @@ impl Chunkflow {
     /// [`Kind::Missing`] if there is no such resource; the store's error if the changes cannot be
     /// told to the other servers. They must then be told again.
     pub async fn changed(&self, changes: &[Change]) -> Result<Token> {
-        let mut purged = std::collections::BTreeSet::new();
         for change in changes {
             let resource = self
                 .resource(&change.resource)
                 .ok_or_else(|| Error::new(Kind::Missing, format!("there is no resource `{}`", change.resource)))?;
-            if purged.insert(change.resource.clone()) {
+            is_known(&resource)?;
+            loader::check(change, &resource)?;
+            if !self.is_alone() {
                 self.purge(&resource).await?;
             }
         }
-        Ok(Token::default())
+
+        Ok(self.0.loader.hear(changes, &self.resources(), None).await)
     }
 
     /// The generation of a resource's chunks, which changes with a purge; `None` if the store has

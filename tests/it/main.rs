@@ -56,6 +56,7 @@ mod support;
 mod systemd;
 mod tls;
 mod together;
+mod told;
 mod traces;
 mod unix;
 mod values;

@@ -267,7 +267,11 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
             // A bound text is converted to the column's character set, and compared by its
             // collation.
             let as_column = |value: &str| as_text(value, &collation);
+            // Others ignore spaces at the end.
+            let is_bytewise = matches!(&*collation, "utf8mb4_0900_bin" | "utf8mb4_nopad_bin" | "utf8mb3_nopad_bin");
             let text = TableColumn {
+                has_exact_texts: is_bytewise,
+                has_ordered_bytes: is_bytewise,
                 operand: Some(Operand::Text),
                 text: true,
                 collation: Some(collation.clone()),
@@ -292,7 +296,7 @@ fn column(row: &Row, name: String, server: &ServerFacts) -> TableColumn {
         // Read as hexadecimal digits, since bound text is UTF-8.
         "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
             let bind = "UNHEX(?)".to_owned();
-            TableColumn { read_key: "HEX(?)".into(), kind: bind.clone(), bind, ..plain }
+            TableColumn { read_key: "HEX(?)".into(), kind: bind.clone(), bind, has_ordered_bytes: true, ..plain }
         }
         "date" | "datetime" | "timestamp" | "time" => {
             let bind = match &*kind {

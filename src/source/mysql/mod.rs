@@ -45,6 +45,7 @@ use super::{
         pool::{self, Lease},
         run::Progress,
         table::Table,
+        touch,
     },
 };
 use crate::{
@@ -273,8 +274,9 @@ impl Driver for Server {
                 let behind: Vec<String> = if views > 0 { stamp[..].to_vec() } else { vec![] };
                 let identity = Identity::new(&self.options, &look.told);
                 let definition = Definition::new(&plan, &look.catalogue, &identity, &behind);
+                let touch = touch::rules(&plan, &spec.key, &look.catalogue, &identity, Self::TYPING);
                 let row_length = extra.row_length;
-                return Ok(Made { plan, fields, definition, proof: Proof { sql, stamp }, row_length });
+                return Ok(Made { plan, fields, definition, touch, proof: Proof { sql, stamp }, row_length });
             }
             look = self.look_after(began).await?;
         }

@@ -40,7 +40,9 @@ ORDER BY n.nspname, c.relname";
 /// Each column with its type; for a domain, the type below it. A type has its name in `pg_type`,
 /// not the one of SQL's grammar: there, `character` is `character(1)`, while `bpchar` has any
 /// length. If a type's own operators are in a schema that the session does not search, they are
-/// named too: the order uses them, and a plain operator would compare differently.
+/// named too: the order uses them, and a plain operator would compare differently. The last column
+/// is whether its texts are compared byte by byte: before version 15 every default collation is the
+/// C library's.
 const COLUMNS: &str = "
 WITH RECURSIVE base (oid, base) AS (
     SELECT oid, oid FROM pg_type WHERE typtype <> 'd'
@@ -55,7 +57,10 @@ SELECT a.attrelid::int8, a.attnum::int8, a.attname::text, a.attnotnull, b.base::
     quote_ident(tn.nspname) || '.' || quote_ident(t.typname), CASE WHEN a.attcollation <> t.typcollation AND a.attcollation <> 0
         THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) END, coalesce(co.collisdeterministic, true), t.typtype::text,
     hidden.schema, EXISTS (SELECT FROM pg_cast pc WHERE pc.castsource = t.oid AND pc.casttarget = 'json'::regtype),
-    t.oid <> a.atttypid
+    t.oid <> a.atttypid, coalesce(CASE
+        WHEN co.oid = 100 THEN (SELECT CASE WHEN coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') = 'c' THEN d.datcollate END
+            FROM pg_database d WHERE d.datname = current_database())
+        WHEN co.collprovider = 'c' THEN co.collcollate END IN ('C', 'POSIX'), false)
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN base b ON b.oid = a.atttypid JOIN pg_type t ON t.oid = b.base JOIN pg_namespace tn ON tn.oid = t.typnamespace
     LEFT JOIN hidden ON hidden.type = t.oid
@@ -172,6 +177,8 @@ fn column(row: &Row) -> TableColumn {
     let is_enum = class == "e";
     let is_composite = class == "c";
     let is_domain: bool = row.get(13);
+    let is_bytewise: bool = row.get(14);
+    let is_plain_text = matches!(&*type_name, "text" | "varchar" | "name");
     let wire = Type::from_oid(base as u32).as_ref().and_then(Wire::of);
     let as_text = "?::text".to_owned();
     let is_text = is_enum || matches!(&*type_name, "citext" | "char");
@@ -241,6 +248,8 @@ fn column(row: &Row) -> TableColumn {
         operator,
         range: wire.as_ref().and_then(range),
         whole: matches!(wire, Some(Wire::Int2 | Wire::Int4 | Wire::Int8)),
+        has_exact_texts: is_plain_text && deterministic,
+        has_ordered_bytes: is_plain_text && is_bytewise,
         collation,
         exact: (!deterministic).then(|| "? COLLATE \"C\"".to_owned()),
         unordered: (matches!(wire, Some(Wire::Json)) || matches!(&*type_name, "xml" | "point" | "line" | "polygon"))

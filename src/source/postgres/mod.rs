@@ -50,6 +50,7 @@ use super::{
         pool::{self, Lease},
         run::Progress,
         table::Table,
+        touch,
     },
 };
 use crate::{
@@ -205,7 +206,8 @@ impl Driver for Server {
             if let Some(Prepared { proof, behind }) = explain::prepare(&self.pool, &plan, ground, &look).await? {
                 let identity = Identity::new(&self.options, &look.told);
                 let definition = Definition::new(&plan, &look.catalogue, &identity, &behind);
-                return Ok(Made { plan, fields, definition, proof, row_length: 0 });
+                let touch = touch::rules(&plan, &spec.key, &look.catalogue, &identity, Self::TYPING);
+                return Ok(Made { plan, fields, definition, touch, proof, row_length: 0 });
             }
             look = self.look_after(began).await?;
         }

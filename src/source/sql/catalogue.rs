@@ -89,6 +89,10 @@ pub(in crate::source) struct TableColumn {
     pub(in crate::source) exact: Option<String>,
     /// Whether its type is one of texts.
     pub(in crate::source) text: bool,
+    /// Whether two of its texts are equal only if their bytes are.
+    pub(in crate::source) has_exact_texts: bool,
+    /// Whether its texts are ordered as their bytes, as they are read for a key.
+    pub(in crate::source) has_ordered_bytes: bool,
     /// Whether its texts are JSON.
     pub(in crate::source) json: bool,
     /// Whether each of its values is of its type: SQLite keeps any value in most columns.
@@ -126,6 +130,8 @@ impl TableColumn {
             as_in_key: None,
             exact: None,
             text: false,
+            has_exact_texts: false,
+            has_ordered_bytes: false,
             json: false,
             is_typed: true,
             holds: None,

@@ -38,6 +38,8 @@ pub(in crate::source) struct Told {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) struct Identity {
     bytes: Vec<u8>,
+    /// Of the database alone, without its reader.
+    database: [String; 2],
     /// The database's name, which its replicas share.
     name: String,
     /// How it is identified.
@@ -54,8 +56,9 @@ impl Identity {
             (None, None) => (["address", &told.address], KnownBy::Address),
         };
 
+        let database = database.map(str::to_owned);
         let mut bytes = Canonical::of("identity 1");
-        database.into_iter().for_each(|part| bytes.text(part));
+        database.iter().for_each(|part| bytes.text(part));
         bytes.flag(options.share);
         if !options.share {
             let user = match &options.role {
@@ -67,7 +70,12 @@ impl Identity {
         }
 
         let name = options.identity.as_ref().unwrap_or(&told.name).clone();
-        Identity { bytes: bytes.into_bytes(), name, known_by }
+        Identity { bytes: bytes.into_bytes(), database, name, known_by }
+    }
+
+    /// Identifies the database, whoever reads it.
+    pub(in crate::source) fn database(&self) -> Vec<u8> {
+        self.database.join("\n").into_bytes()
     }
 }
 

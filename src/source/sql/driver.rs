@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     row::{Fields, RowSink},
-    source::{Complaint, Condition, DatabaseOptions, Query, Room, Spec},
+    source::{Complaint, Condition, DatabaseOptions, Query, Room, Spec, TouchRules},
 };
 
 /// A connection of a driver.
@@ -32,6 +32,7 @@ pub(in crate::source) struct Made<P> {
     pub(in crate::source) plan: Plan,
     pub(in crate::source) fields: Fields,
     pub(in crate::source) definition: Definition,
+    pub(in crate::source) touch: Option<TouchRules>,
     pub(in crate::source) proof: P,
     /// The server's estimate of a row's bytes; 0 if it has none.
     pub(in crate::source) row_length: usize,

@@ -31,6 +31,7 @@ pub(super) mod select;
 mod stub;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) mod table;
+pub(super) mod touch;
 pub(super) mod traced;
 pub(super) mod tries;
 pub(super) mod width;

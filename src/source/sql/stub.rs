@@ -233,7 +233,8 @@ impl Driver for Stub {
         let (plan, fields) = plan(spec, &catalogue)?;
         let identity = Identity::new(&self.options, &Told::default());
         let definition = Definition::new(&plan, &catalogue, &identity, &[]);
-        Ok(Made { plan, fields, definition, proof: world.name_type, row_length: 0 })
+        let touch = touch::rules(&plan, &spec.key, &catalogue, &identity, Self::TYPING);
+        Ok(Made { plan, fields, definition, touch, proof: world.name_type, row_length: 0 })
     }
 
     fn stamp(proof: &Seen) -> &Seen {

@@ -31,7 +31,7 @@ use crate::{
     described::Described,
     error::Result,
     row::{Column, RowSink},
-    source::{BoxFuture, Claim, Condition, Filter, MadeSource, Query, Room, Run, Source, Spec},
+    source::{BoxFuture, Claim, Condition, Filter, MadeSource, Query, Room, Run, Source, Spec, TouchRules},
     trace,
     unpoisoned::Unpoisoned,
 };
@@ -42,6 +42,7 @@ pub(in crate::source) struct Table<D: Driver> {
     spec: Spec,
     plan: Plan,
     definition: Definition,
+    touch: Option<TouchRules>,
     /// The proof from the last look at the tables.
     proof: RwLock<Arc<D::Proof>>,
     /// Roughly how many bytes a row has: from the last read, else from the server; 0 if unknown.
@@ -52,12 +53,13 @@ pub(in crate::source) struct Table<D: Driver> {
 impl<D: Driver> Table<D> {
     /// Makes the source of a resource, and maps the source's columns to its members.
     pub(in crate::source) async fn made(driver: &Arc<D>, spec: &Spec) -> MadeSource {
-        let Made { plan, fields, definition, proof, row_length } = driver.made(spec, None).await?;
+        let Made { plan, fields, definition, touch, proof, row_length } = driver.made(spec, None).await?;
         let table = Table {
             driver: Arc::clone(driver),
             spec: spec.clone(),
             plan,
             definition,
+            touch,
             proof: RwLock::new(Arc::new(proof)),
             width: Width::new(row_length),
             wide_ahead: WideAhead::default(),
@@ -111,6 +113,10 @@ impl<D: Driver> Source for Table<D> {
 
     fn takes(&self, place: &Cursor) -> bool {
         self.plan.takes(place, D::TYPING)
+    }
+
+    fn touch_rules(&self) -> Option<&TouchRules> {
+        self.touch.as_ref()
     }
 
     fn rows<'a>(&'a self, query: Query, sink: &'a mut dyn RowSink) -> BoxFuture<'a, Result<Run>> {

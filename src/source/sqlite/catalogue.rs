@@ -65,19 +65,19 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool,
         }
         let is_json = declared.eq_ignore_ascii_case("json")
             || checked.iter().any(|checked| checked.eq_ignore_ascii_case(&column_name));
+        let collated = collation(connection, &name, &column_name);
+        let is_binary = collated.eq_ignore_ascii_case("BINARY");
         columns.push(TableColumn {
             nullable: !not_null,
             operand: operand(&declared),
             kind: affinity(&declared).to_owned(),
             whole: affinity(&declared) == "INTEGER",
-            collation: Some(DIALECT.quote(&collation(connection, &name, &column_name))),
+            has_exact_texts: is_binary,
+            has_ordered_bytes: is_binary,
+            collation: Some(DIALECT.quote(&collated)),
             as_in_key: key_collation(connection, &name, &column_name)?
                 .map(|collation| format!("? COLLATE {}", DIALECT.quote(&collation))),
-            declared_as: format!(
-                "{declared}{} collate {}",
-                if not_null { " not null" } else { "" },
-                collation(connection, &name, &column_name)
-            ),
+            declared_as: format!("{declared}{} collate {}", if not_null { " not null" } else { "" }, collated),
             exact: Some("? COLLATE BINARY".to_owned()),
             // Any value may be in any column. SQLite reads neither the type nor the length of one
             // from its bytes.

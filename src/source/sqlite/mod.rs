@@ -27,7 +27,7 @@ use self::{
 };
 use super::{
     BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, Gate, GateLimits, KnownBy, MadeSource,
-    Operator, PoolState, Query, Room, Run, Sealed, Source, Spec, TableInfo,
+    Operator, PoolState, Query, Room, Run, Sealed, Source, Spec, TableInfo, TouchRules,
     sql::{
         advice,
         definition::{Definition, Identity, changed, not_made, tables},
@@ -37,7 +37,7 @@ use super::{
         plan::{Plan, Relation},
         planner::plan,
         run::InRoom,
-        select, traced,
+        select, touch, traced,
         tries::Tries,
         width::{NeedsRoom, WideAhead},
     },
@@ -90,9 +90,13 @@ impl File {
         Arc::clone(&self.looked.read().unpoisoned())
     }
 
+    fn identity(&self, look: &Look) -> Identity {
+        Identity::new(&self.options, &look.stamp.0.told(&self.pool.path))
+    }
+
     fn definition(&self, plan: &Plan, look: &Look) -> Definition {
         let used = tables(plan, &look.catalogue);
-        let identity = Identity::new(&self.options, &look.stamp.0.told(&self.pool.path));
+        let identity = self.identity(look);
         Definition::new(plan, &look.catalogue, &identity, &look.behind(&used))
     }
 
@@ -182,9 +186,11 @@ impl Database for Sqlite {
         let look = self.0.looked();
         let made = self.plan(spec, &look).map(|(plan, fields)| {
             let definition = self.0.definition(&plan, &look);
+            let identity = self.0.identity(&look);
+            let touch = touch::rules(&plan, &spec.key, &look.catalogue, &identity, Typing::Dynamic);
             let proven = Mutex::new(look.stamp);
             let reader = Reader { spec: spec.clone(), plan, definition, proven, wide_ahead: WideAhead::default() };
-            let source = Table { file: Arc::clone(&self.0), reader: Arc::new(reader) };
+            let source = Table { file: Arc::clone(&self.0), reader: Arc::new(reader), touch };
             (Arc::new(source) as Arc<dyn Source>, fields)
         });
         Box::pin(std::future::ready(made))
@@ -204,7 +210,7 @@ impl Database for Sqlite {
     }
 
     fn known_by(&self) -> KnownBy {
-        Identity::new(&self.0.options, &self.0.looked().stamp.0.told(&self.0.pool.path)).known_by
+        self.0.identity(&self.0.looked()).known_by
     }
 
     fn tables(&self) -> Vec<TableInfo> {
@@ -308,6 +314,7 @@ fn query_plan(session: &Session, sql: &str) -> Result<Vec<String>, Failure> {
 struct Table {
     file: Arc<File>,
     reader: Arc<Reader>,
+    touch: Option<TouchRules>,
 }
 
 /// What a read needs.
@@ -426,6 +433,10 @@ impl Source for Table {
 
     fn takes(&self, place: &Cursor) -> bool {
         self.reader.plan.takes(place, Typing::Dynamic)
+    }
+
+    fn touch_rules(&self) -> Option<&TouchRules> {
+        self.touch.as_ref()
     }
 
     fn rows<'a>(&'a self, query: Query, sink: &'a mut dyn RowSink) -> BoxFuture<'a, Result<Run>> {

@@ -1,0 +1,120 @@
+//! What of the database a chunk shows, so that a change can be judged: whether it touches the chunk.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use bytes::{BufMut, BytesMut};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::change::Token;
+
+/// What of the database a chunk shows, and which changes its rows hold.
+///
+/// It has a 32-bit hash of each key that was looked up for the chunk, whether a row was found under
+/// it or not. Two keys with one hash cost a load in vain, never a wrong row.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shown {
+    /// Its rows hold all changes that were told up to here, when its first row was read.
+    pub(crate) since: Token,
+    /// The hashes, sorted; `None` if they are not known. Then every change touches the chunk.
+    keys: Option<Arc<[u32]>>,
+    judged: Judged,
+}
+
+/// Up to which change, by this process's count, none has touched the chunk. 0: not judged yet.
+#[derive(Debug, Default)]
+struct Judged(AtomicU64);
+
+impl Clone for Judged {
+    fn clone(&self) -> Judged {
+        Judged(AtomicU64::new(self.0.load(Ordering::Relaxed)))
+    }
+}
+
+impl PartialEq for Shown {
+    /// Whether both say the same. How far they were judged is no part of that.
+    fn eq(&self, other: &Shown) -> bool {
+        self.since == other.since && self.keys == other.keys
+    }
+}
+
+impl Eq for Shown {}
+
+/// A position among the changes, when a read began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// By the store's count.
+    pub(crate) token: Token,
+    /// By this process's count.
+    pub(crate) number: u64,
+}
+
+impl Shown {
+    /// The keys with these hashes, of rows that were read at this position.
+    pub(crate) fn new(position: Position, mut keys: Vec<u32>) -> Shown {
+        keys.sort_unstable();
+        keys.dedup();
+        Shown { since: position.token, keys: Some(keys.into()), judged: Judged(AtomicU64::new(position.number)) }
+    }
+
+    /// Whether one of these keys is among them, or they are not known.
+    pub(crate) fn has_any(&self, hashes: &[u32]) -> bool {
+        let Some(keys) = &self.keys else { return true };
+        hashes.iter().any(|hash| keys.binary_search(hash).is_ok())
+    }
+
+    /// Up to which change, by this process's count, none has touched the chunk.
+    pub(crate) fn judged(&self) -> u64 {
+        self.judged.0.load(Ordering::Relaxed)
+    }
+
+    /// Notes that none has touched it up to this one.
+    pub(crate) fn note_judged(&self, number: u64) {
+        self.judged.0.fetch_max(number, Ordering::Relaxed);
+    }
+
+    /// About how many bytes of memory it takes.
+    pub(super) fn weight(&self) -> usize {
+        self.keys.as_ref().map_or(0, |keys| keys.len() * size_of::<u32>())
+    }
+
+    /// Its form in a store: epoch and number of the position, then the hashes, little endian. Empty
+    /// if the keys are not known.
+    pub(super) fn write(&self, out: &mut BytesMut) {
+        let Some(keys) = &self.keys else { return };
+        out.put_u64_le(self.since.epoch);
+        out.put_u64_le(self.since.number);
+        keys.iter().for_each(|key| out.put_u32_le(*key));
+    }
+
+    /// How many bytes it writes.
+    pub(super) fn written_length(&self) -> usize {
+        self.keys.as_ref().map_or(0, |keys| HEAD + keys.len() * size_of::<u32>())
+    }
+
+    /// Reads that form; `None` if it is not one.
+    pub(super) fn read(bytes: &[u8]) -> Option<Shown> {
+        let (head, keys) = bytes.split_at_checked(HEAD)?;
+        let number = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
+        let (keys, rest) = keys.as_chunks::<4>();
+        let keys: Arc<[u32]> = keys.iter().map(|key| u32::from_le_bytes(*key)).collect();
+        let is_sorted = keys.windows(2).all(|pair| pair[0] < pair[1]);
+
+        (is_sorted && rest.is_empty()).then(|| Shown {
+            since: Token { epoch: number(0), number: number(8) },
+            keys: Some(keys),
+            judged: Judged::default(),
+        })
+    }
+}
+
+/// The bytes of a position.
+const HEAD: usize = 16;
+
+/// The hash of a row's own key, from the canonical form of its values. It is part of the stored
+/// form.
+pub(crate) fn own_key_hash(canonical: &[u8]) -> u32 {
+    xxh3_64(canonical) as u32
+}

@@ -1,0 +1,329 @@
+//! The changes that were told, and whether they touch a chunk.
+//!
+//! No change looks for the chunks that it touches. Each chunk knows up to which change it was
+//! judged, and before it is served it is judged by the changes since. So a chunk that nobody
+//! remembers is judged too: one that another server wrote late, one that a limit cut.
+//!
+//! Changes have one count in this process. A store that is shared counts in epochs of its own; when
+//! changes are lost there, everything that was judged before counts as touched.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, RwLock, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::{
+    change::Token,
+    chunk::{Chunk, Position},
+    cursor::Cursor,
+    list::List,
+    resource::Resource,
+    source::TouchRules,
+    unpoisoned::Unpoisoned,
+};
+
+/// How many touches are remembered of all resources, and how many bytes of them. At a thousand
+/// changes a second, each told alone, that is a minute.
+const TOUCHES: usize = 65_536;
+const BYTES: usize = 16 * 1024 * 1024;
+/// The count of this process before the first change: 0 is the count of a chunk that was not judged.
+const FIRST: u64 = 1;
+/// For how many resources touches are remembered.
+const RESOURCES: usize = 4_096;
+
+/// The changes that were told.
+pub(super) struct Changes {
+    /// How many were heard.
+    head: AtomicU64,
+    state: RwLock<State>,
+}
+
+struct State {
+    /// The last change, by the store's count.
+    last: Token,
+    /// How many this process had heard at `last`.
+    head: u64,
+    /// How many this process had heard when this epoch began.
+    began: u64,
+    logs: HashMap<[u8; 16], Log>,
+    /// All touches that are remembered: their numbers, resources and bytes, the oldest first.
+    order: VecDeque<(u64, [u8; 16], usize)>,
+    bytes: usize,
+}
+
+/// The changes that concern one resource.
+struct Log {
+    subject: Subject,
+    /// Chunks that were judged before this count as touched.
+    since: u64,
+    touches: VecDeque<(u64, Touch)>,
+}
+
+/// What a change may concern.
+#[derive(Clone)]
+pub(super) struct Subject {
+    pub(super) name: String,
+    /// Its database; `None` if its source is over no table.
+    pub(super) database: Option<Vec<u8>>,
+    resource: Weak<Resource>,
+}
+
+/// What some changes touch of one resource.
+#[derive(Clone, Debug)]
+pub(super) enum Touch {
+    /// Every chunk.
+    All,
+    /// The chunks that show one of these keys, and those where one of these rows belongs now.
+    Some { keys: Vec<u32>, rows: Vec<Row> },
+}
+
+/// A row as it is after its change.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    /// Its place in the order.
+    pub(super) place: Cursor,
+    /// The values of the columns that conditions are on, in the order of the rules; as cursors of
+    /// one value. `None` if it was not read.
+    pub(super) filters: Vec<Option<Cursor>>,
+}
+
+impl Changes {
+    /// `is_alone`: no other process shares the chunks, so this one counts by itself.
+    pub(super) fn new(is_alone: bool) -> Changes {
+        let last = if is_alone { Token { epoch: fastrand::u64(1..), number: 0 } } else { Token::default() };
+        let state = State { last, head: FIRST, began: FIRST, logs: HashMap::new(), order: VecDeque::new(), bytes: 0 };
+        Changes { head: AtomicU64::new(FIRST), state: RwLock::new(state) }
+    }
+
+    /// How many changes were heard. A request that begins now must see them all.
+    pub(super) fn head(&self) -> u64 {
+        self.head.load(Ordering::Acquire)
+    }
+
+    /// The position of a read that begins now.
+    pub(super) fn position(&self) -> Position {
+        let state = self.state.read().unpoisoned();
+        Position { token: state.last, number: state.head }
+    }
+
+    /// Whether a chunk shows every change up to `known` that concerns it.
+    pub(super) fn are_shown(&self, list: &List, chunk: &Chunk, known: u64) -> bool {
+        chunk.shown.judged() >= known || self.judge(list, chunk, known)
+    }
+
+    /// The same, where the chunk was not judged so far before.
+    fn judge(&self, list: &List, chunk: &Chunk, known: u64) -> bool {
+        let resource = list.resource();
+        let digest = resource.digest();
+        {
+            let state = self.state.read().unpoisoned();
+            let known = known.min(state.head);
+            let judged = chunk.shown.judged().max(state.number_of(chunk.shown.since));
+            if judged >= known {
+                chunk.shown.note_judged(known);
+                return true;
+            }
+
+            if let Some(log) = state.logs.get(&digest) {
+                let shown = !log.touches(list, chunk, judged, known);
+                if shown {
+                    chunk.shown.note_judged(known);
+                }
+                return shown;
+            }
+        }
+
+        // What was told before the resource was known here may have touched it.
+        self.register(resource);
+        false
+    }
+
+    /// Remembers from now on what concerns a resource.
+    pub(super) fn register(&self, resource: &Arc<Resource>) {
+        let mut state = self.state.write().unpoisoned();
+        let since = state.head;
+        if state.logs.len() >= RESOURCES {
+            state.logs.retain(|_, log| log.subject.resource.strong_count() > 0);
+        }
+        if state.logs.len() >= RESOURCES {
+            return;
+        }
+
+        let subject = Subject::of(resource);
+        let log = state.logs.entry(resource.digest()).or_insert_with(|| Log {
+            subject: subject.clone(),
+            since,
+            touches: VecDeque::new(),
+        });
+        // An equal resource that was made later lives longer.
+        log.subject = subject;
+    }
+
+    /// All that changes may concern.
+    pub(super) fn subjects(&self) -> Vec<([u8; 16], Subject)> {
+        let state = self.state.read().unpoisoned();
+        state.logs.iter().map(|(digest, log)| (*digest, log.subject.clone())).collect()
+    }
+
+    /// Enters what changes touch: for each resource that was asked about, what they touch of it, if
+    /// anything. Of a resource that nobody asked about they touch every chunk. `told` is their
+    /// position by the store's count; `None` if only this process counts.
+    pub(super) fn enter(&self, told: Option<Token>, mut touched: HashMap<[u8; 16], Option<Touch>>) -> Token {
+        let mut state = self.state.write().unpoisoned();
+        let number = state.head + 1;
+        for (digest, log) in &mut state.logs {
+            let Some(touch) = touched.remove(digest).unwrap_or(Some(Touch::All)) else { continue };
+            match touch {
+                Touch::All => {
+                    log.since = number;
+                    log.touches.clear();
+                }
+                touch => log.touches.push_back((number, touch)),
+            }
+        }
+
+        state.remember(number);
+        let last = Token { number: state.last.number + 1, ..state.last };
+        state.advance(number, told.unwrap_or(last));
+        self.head.store(number, Ordering::Release);
+        state.last
+    }
+
+    /// Counts everything that was read before as touched, since changes up to `told` are not known.
+    pub(super) fn lose(&self, told: Token) {
+        let mut state = self.state.write().unpoisoned();
+        let number = state.head + 1;
+        for log in state.logs.values_mut() {
+            log.since = number;
+            log.touches.clear();
+        }
+        state.order.clear();
+        state.bytes = 0;
+        state.began = number;
+        state.advance(number, told);
+        self.head.store(number, Ordering::Release);
+    }
+}
+
+impl State {
+    fn advance(&mut self, number: u64, last: Token) {
+        self.head = number;
+        self.last = last;
+    }
+
+    /// A position by this process's count; 0 if it is of an epoch that is over, or too old to be
+    /// counted.
+    fn number_of(&self, token: Token) -> u64 {
+        let behind = self.last.number.checked_sub(token.number);
+        match behind {
+            _ if token.epoch != self.last.epoch => 0,
+            // It holds changes that were not heard here yet.
+            None => self.head,
+            Some(behind) => self.head.checked_sub(behind).filter(|number| *number >= self.began).unwrap_or(0),
+        }
+    }
+
+    /// Counts the touches that were entered as this number, and forgets the oldest beyond the
+    /// bounds.
+    fn remember(&mut self, number: u64) {
+        for (digest, log) in &self.logs {
+            if let Some((last, touch)) = log.touches.back()
+                && *last == number
+            {
+                let bytes = touch.bytes();
+                self.bytes += bytes;
+                self.order.push_back((number, *digest, bytes));
+            }
+        }
+
+        while (self.order.len() > TOUCHES || self.bytes > BYTES)
+            && let Some((number, digest, bytes)) = self.order.pop_front()
+        {
+            self.bytes -= bytes;
+            if let Some(log) = self.logs.get_mut(&digest)
+                && log.touches.front().is_some_and(|(first, _)| *first <= number)
+            {
+                log.touches.pop_front();
+                log.since = log.since.max(number);
+            }
+        }
+    }
+}
+
+impl Log {
+    /// Whether a change behind `judged` and up to `known` touches a chunk.
+    fn touches(&self, list: &List, chunk: &Chunk, judged: u64, known: u64) -> bool {
+        if judged < self.since {
+            return true;
+        }
+        let rules = list.resource().source().touch_rules();
+        let from = self.touches.partition_point(|(number, _)| *number <= judged);
+        let news = self.touches.range(from..).take_while(|(number, _)| *number <= known);
+        news.into_iter().any(|(_, touch)| rules.is_none_or(|rules| touch.touches(rules, list, chunk)))
+    }
+}
+
+impl Subject {
+    fn of(resource: &Arc<Resource>) -> Subject {
+        Subject {
+            name: resource.name().to_owned(),
+            database: resource.source().touch_rules().map(|rules| rules.database.clone()),
+            resource: Arc::downgrade(resource),
+        }
+    }
+
+    /// The resource, while it is in use.
+    pub(super) fn resource(&self) -> Option<Arc<Resource>> {
+        self.resource.upgrade()
+    }
+}
+
+impl Touch {
+    fn touches(&self, rules: &TouchRules, list: &List, chunk: &Chunk) -> bool {
+        let Touch::Some { keys, rows } = self else { return true };
+        if chunk.shown.has_any(keys) {
+            return true;
+        }
+        let start = chunk.key.start();
+        rows.iter().any(|row| {
+            row.may_meet(rules, list) && row.may_be_behind(rules, start.as_ref()) && row.may_be_within(rules, chunk)
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Touch::All => 0,
+            Touch::Some { keys, rows } => keys.len() * 4 + rows.iter().map(Row::bytes).sum::<usize>(),
+        }
+    }
+}
+
+impl Row {
+    /// Whether it may be a row of the list, as far as conditions can be tested here.
+    fn may_meet(&self, rules: &TouchRules, list: &List) -> bool {
+        list.conditions().iter().all(|condition| {
+            let at = rules.filters.iter().position(|filter| filter.column == condition.column);
+            let value = at.and_then(|at| self.filters.get(at)?.as_ref()?.values().next());
+            value.and_then(|value| rules.meets(condition, value)) != Some(false)
+        })
+    }
+
+    fn may_be_behind(&self, rules: &TouchRules, start: Option<&Cursor>) -> bool {
+        // A key without a cursor is none of a list: nothing is known of its place.
+        let Some(start) = start else { return true };
+        start.is_start() || rules.compare(self.place.values(), start.values()).is_none_or(|order| order.is_gt())
+    }
+
+    fn may_be_within(&self, rules: &TouchRules, chunk: &Chunk) -> bool {
+        let Some(next) = &chunk.next else { return true };
+        rules.compare(self.place.values(), next.values()).is_none_or(|order| order.is_le())
+    }
+
+    fn bytes(&self) -> usize {
+        let filters = self.filters.iter().flatten().map(|filter| filter.canonical().len());
+        size_of::<Row>() + self.place.canonical().len() + filters.sum::<usize>()
+    }
+}
