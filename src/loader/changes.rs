@@ -48,6 +48,9 @@ struct State {
     head: u64,
     /// How many this process had heard when this epoch began.
     began: u64,
+    /// The count of a chunk that says nothing of changes: it was made before any was told. 0 if
+    /// changes were told before this process heard of them.
+    origin: u64,
     logs: HashMap<[u8; 16], Log>,
     /// All touches that are remembered: their numbers, resources and bytes, the oldest first.
     order: VecDeque<(u64, [u8; 16], usize)>,
@@ -94,7 +97,15 @@ impl Changes {
     /// `is_alone`: no other process shares the chunks, so this one counts by itself.
     pub(super) fn new(is_alone: bool) -> Changes {
         let last = if is_alone { Token { epoch: fastrand::u64(1..), number: 0 } } else { Token::default() };
-        let state = State { last, head: FIRST, began: FIRST, logs: HashMap::new(), order: VecDeque::new(), bytes: 0 };
+        let state = State {
+            last,
+            head: FIRST,
+            began: FIRST,
+            origin: FIRST,
+            logs: HashMap::new(),
+            order: VecDeque::new(),
+            bytes: 0,
+        };
         Changes { head: AtomicU64::new(FIRST), state: RwLock::new(state) }
     }
 
@@ -203,6 +214,7 @@ impl Changes {
         state.order.clear();
         state.bytes = 0;
         state.began = number;
+        state.origin = 0;
         state.advance(number, told);
         self.head.store(number, Ordering::Release);
     }
@@ -219,6 +231,7 @@ impl State {
     fn number_of(&self, token: Token) -> u64 {
         let behind = self.last.number.checked_sub(token.number);
         match behind {
+            _ if token == Token::default() => self.origin,
             _ if token.epoch != self.last.epoch => 0,
             // It holds changes that were not heard here yet.
             None => self.head,

@@ -25,6 +25,7 @@ use super::{
     related::Lists,
     run::{Progress, RunReader},
     select::Statement,
+    touch,
 };
 use crate::{
     error::{Error, Kind, Result},
