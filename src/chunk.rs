@@ -5,7 +5,7 @@ mod stored;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-pub(crate) use self::shown::{Position, Shown, own_key_hash};
+pub(crate) use self::shown::{Position, Shown, own_key_hash, related_key_hash};
 use crate::cursor::Cursor;
 
 /// The version of the stored form.

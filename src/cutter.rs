@@ -62,6 +62,7 @@ struct Open {
     position: Position,
     /// The hashes of what was looked up for its rows.
     keys: Vec<u32>,
+    keys_are_known: bool,
 }
 
 impl Cutter {
@@ -144,10 +145,20 @@ impl Cutter {
     /// # Errors
     /// When the rows are not those of a correct list.
     pub(crate) fn take(&mut self, batch: &RowBatch, rows: Range<usize>) -> Result<()> {
-        batch.each(rows, |key, values| self.row(key, values))
+        let mut at = rows.start;
+        batch.each(rows, |key, values| {
+            self.row(key, values, batch.keys(at))?;
+            at += 1;
+            Ok(())
+        })
     }
 
-    fn row(&mut self, key: &[Value<'_>], values: &[Value<'_>]) -> Result<()> {
+    fn row(
+        &mut self,
+        key: &[Value<'_>],
+        values: &[Value<'_>],
+        looked_up: Option<impl Iterator<Item = u32>>,
+    ) -> Result<()> {
         self.key.clear();
         cursor::encode(key, &mut self.key)?;
         if self.key == self.last {
@@ -174,6 +185,10 @@ impl Cutter {
                 cursor::encode(&key[*at..*at + 1], &mut self.own)?;
             }
             open.keys.push(own_key_hash(&self.own));
+        }
+        match looked_up {
+            Some(keys) => open.keys.extend(keys),
+            None => open.keys_are_known = false,
         }
 
         if open.boundary.ends(key_hash(&self.last), weight) || open.rows == self.cut {
@@ -226,7 +241,7 @@ impl Cutter {
             body: body_of(&mut self.out.bytes),
             next: next.clone(),
             plain: None,
-            shown: Shown::new(open.position, open.keys),
+            shown: Shown::new(open.position, open.keys_are_known.then_some(open.keys)),
         }));
         self.out.bytes.clear();
 
@@ -239,7 +254,7 @@ impl Cutter {
 
 impl Open {
     fn new(start: Cursor, boundary: Boundary, loaded_at: u64, position: Position) -> Open {
-        Open { start, boundary, rows: 0, weight: 0, loaded_at, position, keys: vec![] }
+        Open { start, boundary, rows: 0, weight: 0, loaded_at, position, keys: vec![], keys_are_known: true }
     }
 }
 

@@ -13,8 +13,11 @@ use std::{
 
 use bytes::Bytes;
 
-use self::{look_up::LookUp, shape::shape};
-pub(crate) use self::{look_up::Looked, made::Remake};
+use self::shape::shape;
+pub(crate) use self::{
+    look_up::{LookUp, LookUps, Looked},
+    made::Remake,
+};
 pub(crate) use self::{
     shape::written,
     writer::{Frame, Writer},
@@ -106,8 +109,8 @@ pub struct Resource {
     has_cursors: bool,
     digest: [u8; 32],
     remake: Option<Remake>,
-    /// Reads its rows by their keys, if it is over a table.
-    look_up: Option<LookUp>,
+    /// Looks up changed rows, if it is over a table.
+    look_ups: Option<LookUps>,
     outdated: AtomicBool,
     /// Its counters; unset until it is served.
     counts: OnceLock<Counts>,
@@ -206,7 +209,7 @@ impl Resource {
             has_cursors,
             digest: canonical.digest(),
             remake: None,
-            look_up: None,
+            look_ups: None,
             outdated: AtomicBool::new(false),
             counts: OnceLock::new(),
         })
@@ -215,6 +218,11 @@ impl Resource {
     /// The name, which is also its path.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What looks up changed rows, if it is over a table.
+    pub(crate) fn look_ups(&self) -> Option<&LookUps> {
+        self.look_ups.as_ref()
     }
 
     /// The source of its rows.

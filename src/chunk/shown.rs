@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use bytes::{BufMut, BytesMut};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::change::Token;
 
@@ -52,11 +52,15 @@ pub(crate) struct Position {
 }
 
 impl Shown {
-    /// The keys with these hashes, of rows that were read at this position.
-    pub(crate) fn new(position: Position, mut keys: Vec<u32>) -> Shown {
-        keys.sort_unstable();
-        keys.dedup();
-        Shown { since: position.token, keys: Some(keys.into()), judged: Judged(AtomicU64::new(position.number)) }
+    /// The keys with these hashes, of rows that were read at this position; `None` if the keys are
+    /// not known.
+    pub(crate) fn new(position: Position, keys: Option<Vec<u32>>) -> Shown {
+        let keys = keys.map(|mut keys| {
+            keys.sort_unstable();
+            keys.dedup();
+            keys.into()
+        });
+        Shown { since: position.token, keys, judged: Judged(AtomicU64::new(position.number)) }
     }
 
     /// Whether one of these keys is among them, or they are not known.
@@ -117,4 +121,10 @@ const HEAD: usize = 16;
 /// form.
 pub(crate) fn own_key_hash(canonical: &[u8]) -> u32 {
     xxh3_64(canonical) as u32
+}
+
+/// The same of a related row's key; `relation` is the index of the relation in the rules of the
+/// source.
+pub(crate) fn related_key_hash(relation: usize, canonical: &[u8]) -> u32 {
+    xxh3_64_with_seed(canonical, 1 + relation as u64) as u32
 }

@@ -1,7 +1,7 @@
 //! What told changes touch: whom each concerns, and where its row belongs now.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -12,12 +12,12 @@ use super::{
 };
 use crate::{
     change::{Change, Token},
-    chunk::own_key_hash,
+    chunk::{own_key_hash, related_key_hash},
     cursor::Cursor,
     error::{Error, Kind, Result},
-    resource::{Looked, Resource},
+    resource::{LookUp, Looked, Resource},
     row::Value,
-    source::TouchRules,
+    source::{KeyKind, PointingRule, TouchRules},
 };
 
 /// The time for looking up where the rows of changes belong. After it every chunk counts as touched.
@@ -66,76 +66,152 @@ impl<'a> Told<'a> {
 async fn touch_of(subject: &Subject, told: &[Told<'_>]) -> Option<Touch> {
     let resource = subject.resource();
     let rules = resource.as_ref().and_then(|resource| resource.source().touch_rules());
-    let mut own: Vec<&Change> = vec![];
+    let mut heard: Vec<(&Change, &str)> = vec![];
     for told in told {
         match (&told.table, rules) {
             // The named resource may be over a table that this one shows.
             _ if !told.is_known => return Some(Touch::All),
             _ if told.change.resource == subject.name && rules.is_none() => return Some(Touch::All),
-            (None, _) => {}
             (Some((database, _)), None) if subject.database.as_ref() == Some(database) => return Some(Touch::All),
             (Some((database, table)), Some(rules)) if *database == rules.database => {
-                if rules.is_own(table) {
-                    own.push(told.change);
-                }
-                if rules.is_other(table) {
+                if rules.is_unfollowed(table) {
                     return Some(Touch::All);
                 }
+                heard.push((told.change, table));
             }
             _ => {}
         }
     }
 
     let (resource, rules) = (resource.as_ref()?, rules?);
-    if own.is_empty() {
-        return None;
-    }
-
-    let found = tokio::time::timeout(PATIENCE, own_rows(resource, rules, &own)).await;
-    match found {
-        Ok(Ok(touch)) => Some(touch),
+    let looked = tokio::time::timeout(PATIENCE, concerned(resource, rules, &heard)).await;
+    match looked {
+        Ok(Ok(touch)) => touch,
         Ok(Err(error)) => {
-            tracing::warn!(resource = resource.name(), %error, "changed rows cannot be looked up: the whole list is read again");
+            let resource = resource.name();
+            tracing::warn!(resource, %error, "a change cannot be looked up: the whole list is read again");
             Some(Touch::All)
         }
         Err(_) => {
-            tracing::warn!(
-                resource = resource.name(),
-                "changed rows are looked up too slowly: the whole list is read again"
-            );
+            let resource = resource.name();
+            tracing::warn!(resource, "a change is looked up too slowly: the whole list is read again");
             Some(Touch::All)
         }
     }
 }
 
-/// What changes of a resource's own rows touch.
-async fn own_rows(resource: &Resource, rules: &TouchRules, changes: &[&Change]) -> Result<Touch> {
-    let keys: BTreeSet<&[String]> = changes.iter().map(|change| &*change.key).collect();
-    let keys: Vec<&[String]> = keys.into_iter().collect();
-    let looked = resource.look_up(&keys).await?;
-
-    let told: Option<HashSet<Cursor>> = keys.iter().map(|key| told_key(rules, key)).collect();
-    let looked: Vec<Looked> = match &told {
-        Some(told) => looked.into_iter().filter(|row| told.contains(&row.key)).collect(),
-        // Only the database knows which row a key is of: of a row that is not found, nobody knows
-        // in which chunks it was.
-        None if looked.len() < keys.len() || rules.key.len() > 1 => return Ok(Touch::All),
-        None => looked,
+/// What changes of rows of these tables touch of a resource.
+async fn concerned(resource: &Resource, rules: &TouchRules, heard: &[(&Change, &str)]) -> Result<Option<Touch>> {
+    let look_ups = resource.look_ups().ok_or_else(unable)?;
+    let of = |is: &dyn Fn(&str) -> bool| -> Vec<&Change> {
+        heard.iter().filter(|(_, table)| is(table)).map(|(change, _)| *change).collect()
     };
 
-    let found = looked.iter().map(|row| &row.key);
-    let hashes = found.chain(told.iter().flatten()).map(|key| own_key_hash(key.canonical()));
-    let hashes: BTreeSet<u32> = hashes.collect();
-    let rows = looked.iter().map(|row| Row { place: row.place.clone(), filters: row.filters.clone() });
-    Ok(Touch::Some { keys: hashes.into_iter().collect(), rows: rows.collect() })
+    let mut keys = vec![];
+    let mut rows = vec![];
+    let own = of(&|table| rules.is_own(table));
+    if !own.is_empty() {
+        let kinds: Vec<KeyKind> = rules.key.iter().map(|rule| rule.kind).collect();
+        let Some((found, told)) = own_rows(&look_ups.own, &kinds, &own).await? else { return Ok(Some(Touch::All)) };
+        let all = found.iter().map(|row| &row.key).chain(&told);
+        keys.extend(all.map(|key| own_key_hash(key.canonical())));
+        rows.extend(found.into_iter().map(|row| Row { place: row.wanted, filters: row.perhaps }));
+    }
+
+    for (index, rule) in rules.related.iter().enumerate() {
+        for change in of(&|table| rule.table.is(table)) {
+            let Some(key) = told_key(&rule.table.kinds(), &change.key) else { return Ok(Some(Touch::All)) };
+            keys.push(related_key_hash(index, key.canonical()));
+        }
+
+        let Some((table, pointing)) = rule.pointing_table() else { continue };
+        let changes = of(&|name| table.is(name));
+        let look_up = look_ups.pointing[index].as_ref().ok_or_else(unable)?;
+        let Some(owners) = owners(look_up, pointing, &table.kinds(), &changes).await? else {
+            return Ok(Some(Touch::All));
+        };
+        keys.extend(owners.iter().map(|owner| own_key_hash(owner.canonical())));
+    }
+
+    keys.sort_unstable();
+    keys.dedup();
+    Ok((!keys.is_empty()).then_some(Touch::Some { keys, rows }))
+}
+
+fn unable() -> Error {
+    Error::new(Kind::Internal, "nothing was made to look its rows up")
+}
+
+/// The changed rows that are there, and the keys that were told. `None` if a row is not there and
+/// only the database knew which row its key was of.
+async fn own_rows(
+    look_up: &LookUp,
+    kinds: &[KeyKind],
+    changes: &[&Change],
+) -> Result<Option<(Vec<Looked>, Vec<Cursor>)>> {
+    let keys: BTreeSet<&[String]> = changes.iter().map(|change| &*change.key).collect();
+    let keys: Vec<&[String]> = keys.into_iter().collect();
+    let found = look_up.rows(&keys).await?;
+
+    let told: Option<HashSet<Cursor>> = keys.iter().map(|key| told_key(kinds, key)).collect();
+    Ok(match told {
+        Some(told) => {
+            let found = found.into_iter().filter(|row| told.contains(&row.key)).collect();
+            Some((found, told.into_iter().collect()))
+        }
+        None if found.len() < keys.len() || kinds.len() > 1 => None,
+        None => Some((found, vec![])),
+    })
+}
+
+/// The values by which changed rows point to their owners, before and after. `None` if that is not
+/// known.
+async fn owners(
+    look_up: &LookUp,
+    pointing: &PointingRule,
+    kinds: &[KeyKind],
+    changes: &[&Change],
+) -> Result<Option<Vec<Cursor>>> {
+    let mut owners = vec![];
+    let mut unsaid: Vec<&Change> = vec![];
+    for change in changes {
+        let values = [&change.old, &change.new].map(|values| value_of(values, &pointing.column));
+        let is_join = pointing.join.is_some();
+        // A child that moved is known by its own key; of a join row that went away only the value
+        // before tells.
+        if values[1].is_none() && !(is_join && values[0].is_some()) {
+            unsaid.push(change);
+        }
+        for value in values.into_iter().flatten().flatten() {
+            let Some(value) = pointing.kind.value(value) else { return Ok(None) };
+            owners.push(Cursor::after(&[value.value()])?);
+        }
+    }
+
+    if unsaid.is_empty() {
+        return Ok(Some(owners));
+    }
+
+    let Some((found, told)) = own_rows(look_up, kinds, &unsaid).await? else { return Ok(None) };
+    if pointing.join.is_some() && found.len() < told.len() {
+        return Ok(None);
+    }
+    owners.extend(found.into_iter().map(|row| row.wanted));
+    Ok(Some(owners))
+}
+
+/// The value of a column among those of a change; the name may be written in another case.
+fn value_of<'c>(values: &'c BTreeMap<String, Option<String>>, column: &str) -> Option<Option<&'c str>> {
+    let found = values.iter().find(|(name, _)| name.eq_ignore_ascii_case(column));
+    found.map(|(_, value)| value.as_deref())
 }
 
 /// The values that a told key stands for; `None` if only the database knows.
-fn told_key(rules: &TouchRules, key: &[String]) -> Option<Cursor> {
-    if key.len() != rules.key.len() {
+fn told_key(kinds: &[KeyKind], key: &[String]) -> Option<Cursor> {
+    if key.len() != kinds.len() || key.is_empty() {
         return None;
     }
-    let values = rules.key.iter().zip(key).map(|(rule, text)| rule.kind.value(text));
+    let values = kinds.iter().zip(key).map(|(kind, text)| kind.value(text));
     let values = values.collect::<Option<Vec<_>>>()?;
     let values: Vec<Value<'_>> = values.iter().map(|value| value.value()).collect();
     Cursor::after(&values).ok()

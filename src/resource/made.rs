@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::{LookUp, Resource, ResourceOptions};
+use super::{LookUps, Resource, ResourceOptions};
 use crate::{
     error::{Error, Kind, Result},
     source::{BoxFuture, Complaint, Database, Spec, discreet},
@@ -39,7 +39,9 @@ impl Resource {
 
         let parts = Arc::new(parts);
         let resource = resource.made_again_by(Arc::new(move || remade(Arc::clone(&parts))));
-        let resource = Resource { look_up: Some(LookUp::new(database, spec)), ..resource };
+        let rules = resource.source.touch_rules();
+        let look_ups = rules.map(|rules| LookUps::new(database, spec, rules));
+        let resource = Resource { look_ups, ..resource };
         if !resource.source.presence().is_known {
             resource.note_outdated();
         }

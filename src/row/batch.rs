@@ -25,6 +25,9 @@ pub struct RowBatch {
     rows: ValueBuffer,
     /// The values of all list values, in the order of the rows.
     items: Vec<Slot>,
+    /// Hashes of keys that were looked up for rows besides their own, each behind its row's index;
+    /// in the order of the rows. `None` if some are not known.
+    keys: Option<Vec<(u32, u32)>>,
     /// Keeps the batch's memory counted until it is dropped.
     counted: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -37,12 +40,26 @@ impl RowBatch {
 
     /// The rows of a buffer. The first `key` values of each are its key.
     pub(crate) fn of(key: usize, rows: ValueBuffer, items: Vec<Slot>) -> RowBatch {
-        RowBatch { key, rows, items, counted: None }
+        RowBatch { key, rows, items, keys: Some(vec![]), counted: None }
     }
 
     /// The same rows; the batch holds `counted` until it is dropped.
     pub(crate) fn counted_by(self, counted: Arc<dyn Any + Send + Sync>) -> RowBatch {
         RowBatch { counted: Some(counted), ..self }
+    }
+
+    /// The same rows, for which these keys were looked up: their hashes, each behind its row's
+    /// index, in the order of the rows. `None` if some are not known.
+    pub(crate) fn with_keys(self, keys: Option<Vec<(u32, u32)>>) -> RowBatch {
+        RowBatch { keys, ..self }
+    }
+
+    /// The hashes of keys that were looked up for this row, besides its own; `None` if some are not
+    /// known.
+    pub(crate) fn keys(&self, row: usize) -> Option<impl Iterator<Item = u32> + '_> {
+        let keys = self.keys.as_ref()?;
+        let from = keys.partition_point(|(of, _)| (*of as usize) < row);
+        Some(keys[from..].iter().take_while(move |(of, _)| *of as usize == row).map(|(_, hash)| *hash))
     }
 
     /// Whether something counts its memory.
@@ -99,7 +116,8 @@ impl RowBatch {
 
     /// About how many bytes of memory it takes.
     pub fn weight(&self) -> usize {
-        self.rows.weight() + self.items.len() * size_of::<Slot>()
+        let keys = self.keys.as_ref().map_or(0, Vec::len) * size_of::<(u32, u32)>();
+        self.rows.weight() + self.items.len() * size_of::<Slot>() + keys
     }
 
     /// Calls `take` with each row of a range, in order: its key, and the values of its columns.

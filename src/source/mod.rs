@@ -43,6 +43,7 @@ pub use self::postgres::Postgres;
 pub(crate) use self::postgres::fuzz_postgres_wire;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::Sqlite;
+pub(crate) use self::touch::{KeyKind, PointingRule};
 pub use self::{
     closure::{Closure, Fetch, closure},
     gate::{GateLimits, PoolState, Requester},

@@ -21,10 +21,61 @@ pub struct TouchRules {
     pub(crate) order: Vec<OrderRule>,
     /// The columns that conditions are on.
     pub(crate) filters: Vec<FilterRule>,
+    /// The related tables whose changes are followed.
+    pub(crate) related: Vec<RelatedRule>,
     /// The names of other tables that shape its rows: any change there touches every chunk.
     pub(crate) others: Vec<String>,
     /// Whether it may read any table of the database: it is a view.
     pub(crate) reads_any: bool,
+}
+
+/// A relation. Its index among the rules is part of the hashes of its keys.
+#[derive(Clone, Debug)]
+pub(crate) struct RelatedRule {
+    /// The related table.
+    pub(crate) table: RelatedTable,
+    /// How a row that points to the owner is found: a child, or a row of the join table. `None` if
+    /// the owner points to the related row.
+    pub(crate) pointing: Option<PointingRule>,
+}
+
+/// A table that a relation reads.
+#[derive(Clone, Debug)]
+pub(crate) struct RelatedTable {
+    pub(crate) names: Vec<String>,
+    /// The name by which a specification finds it.
+    pub(crate) name: String,
+    /// The columns of its key.
+    pub(crate) key: Vec<(String, KeyKind)>,
+}
+
+/// A column that points to the owner of related rows.
+#[derive(Clone, Debug)]
+pub(crate) struct PointingRule {
+    /// The join table, if there is one; else it is a column of the related table.
+    pub(crate) join: Option<RelatedTable>,
+    pub(crate) column: String,
+    pub(crate) kind: KeyKind,
+}
+
+impl RelatedRule {
+    /// The table with the column that points to the owner.
+    pub(crate) fn pointing_table(&self) -> Option<(&RelatedTable, &PointingRule)> {
+        let pointing = self.pointing.as_ref()?;
+        Some((pointing.join.as_ref().unwrap_or(&self.table), pointing))
+    }
+}
+
+impl RelatedTable {
+    /// How told texts of its key become values.
+    pub(crate) fn kinds(&self) -> Vec<KeyKind> {
+        self.key.iter().map(|(_, kind)| *kind).collect()
+    }
+
+    /// Whether a name is one of its own.
+    pub(crate) fn is(&self, table: &str) -> bool {
+        self.names.iter().any(|name| name.eq_ignore_ascii_case(table))
+    }
 }
 
 /// A column of the key.
@@ -184,8 +235,9 @@ impl TouchRules {
     }
 
     /// Whether any change in this table touches every chunk.
-    pub(crate) fn is_other(&self, table: &str) -> bool {
-        self.reads_any || self.others.iter().any(|name| name.eq_ignore_ascii_case(table))
+    pub(crate) fn is_unfollowed(&self, table: &str) -> bool {
+        let is_named = self.others.iter().any(|name| name.eq_ignore_ascii_case(table));
+        is_named || (self.reads_any && !self.is_own(table))
     }
 }
 
@@ -368,6 +420,7 @@ mod tests {
                 filter("text", Operand::Text, Texts::Unknown, true),
                 filter("folded", Operand::Text, Texts::Unknown, false),
             ],
+            related: vec![],
             others: vec!["other".into()],
             reads_any: false,
         }

@@ -154,7 +154,7 @@ fn text_of(plan: &Plan) -> String {
     all.extend(plan.filter_columns.iter().map(|column| column.sql.clone()));
     for relation in &plan.relations {
         all.extend([relation.table.clone(), quote(&relation.column), quote(&relation.parent_column.name)]);
-        all.extend(relation.columns.iter().map(|select| select.sql.clone()));
+        all.extend(relation.shown().iter().map(|select| select.sql.clone()));
         all.extend(relation.order.iter().map(|column| column.sql.clone()));
         all.extend(relation.join.iter().flat_map(|join| [join.table.clone(), quote(&join.on), quote(&join.to)]));
     }
@@ -270,7 +270,7 @@ fn write_relation(bytes: &mut Canonical, relation: &Relation) {
     });
     bytes.text(&relation.table);
     bytes.text(&relation.column);
-    bytes.each(relation.columns.iter(), write_select);
+    bytes.each(relation.shown().iter(), write_select);
     bytes.each(relation.names.iter(), |bytes, name| bytes.text(name));
     bytes.each(relation.order.iter(), write_key);
 }

@@ -46,6 +46,8 @@ pub(in crate::source) struct Plan {
     pub(in crate::source) guesses: Vec<Complaint>,
     /// Related lists, each read by a query of its own for a whole run of rows.
     pub(in crate::source) relations: Vec<Relation>,
+    /// Related rows that columns point to, one for each row.
+    pub(in crate::source) ones: Vec<One>,
     /// The rewrites of each relation's columns, by their indexes; empty if all values are shown as
     /// they are.
     pub(in crate::source) related_rewrites: Vec<Vec<(usize, Rewrite)>>,
@@ -130,6 +132,13 @@ impl Select {
     }
 }
 
+impl Relation {
+    /// The columns that are shown.
+    pub(in crate::source) fn shown(&self) -> &[Select] {
+        &self.columns[..self.columns.len() - self.hidden]
+    }
+}
+
 /// How to make a column of the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::source) enum Output {
@@ -168,6 +177,9 @@ pub(in crate::source) struct Relation {
     /// The columns to read, over the related table's alias, and their names.
     pub(in crate::source) columns: Vec<Select>,
     pub(in crate::source) names: Vec<String>,
+    /// How many of the last columns are the related row's key, and not shown; 0 if the related
+    /// table has no key.
+    pub(in crate::source) hidden: usize,
     /// The order, as SQL over the aliases.
     pub(in crate::source) order: Vec<KeyColumn>,
     /// Whether the related table may be read whole.
@@ -178,6 +190,19 @@ pub(in crate::source) struct Relation {
     pub(in crate::source) most: usize,
     /// Whether it reads one row of sums for each list.
     pub(in crate::source) is_sum: bool,
+}
+
+/// The one related row that a column points to.
+#[derive(Clone, Debug)]
+pub(in crate::source) struct One {
+    /// The related table, as SQL.
+    pub(in crate::source) table: String,
+    /// The related table's column that is pointed to.
+    pub(in crate::source) to: String,
+    /// The column that points there.
+    pub(in crate::source) via: String,
+    /// The select of its value, in the form of a key.
+    pub(in crate::source) select: usize,
 }
 
 /// A join table.

@@ -49,6 +49,7 @@ impl<'a> Planner<'a> {
             rewrites: vec![],
             guesses: vec![],
             relations: vec![],
+            ones: vec![],
             related_rewrites: vec![],
             outputs: vec![],
             columns: vec![],

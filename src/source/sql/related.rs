@@ -97,7 +97,7 @@ impl Lists {
         self.pairs.iter().flat_map(row).copied()
     }
 
-    /// The values, rewritten.
+    /// The values, rewritten; those behind the last rewrite stay as they are.
     ///
     /// # Errors
     /// As [`ValueBuffer::close`].
@@ -107,6 +107,9 @@ impl Lists {
             let row = *pair as u32 as usize;
             for (column, rewrite) in rewrites {
                 rewrite.write(self.rows.value(self.rows.slots[row * self.rows.width + column]), &mut held)?;
+            }
+            for column in rewrites.len()..self.rows.width {
+                held.add(self.rows.value(self.rows.slots[row * self.rows.width + column]))?;
             }
         }
         Ok(held)
@@ -355,6 +358,7 @@ mod tests {
             column: "item".into(),
             columns: vec![],
             names: vec![],
+            hidden: 0,
             order: vec![],
             small: false,
             own_order: true,

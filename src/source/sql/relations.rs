@@ -6,7 +6,7 @@ use super::{
     described::described,
     dialect::Dialect,
     keyset::KeyColumn,
-    plan::{JOIN, Join, Output, RELATED, Relation, Select},
+    plan::{JOIN, Join, One, Output, RELATED, Relation, Select},
     planner::Planner,
     rewrite::Rewrite,
 };
@@ -48,6 +48,8 @@ impl Planner<'_> {
         let select = |sql: &str| format!("(SELECT {sql} FROM {} AS {alias} WHERE {matched}{first})", target.sql);
         let columns = related_columns(dialect, target, related, at)?;
         let rewrites = self.related_rewrites(target, related, at)?;
+        let pointing = self.select_key(&via, at)?;
+        self.plan.ones.push(One { table: target.sql.clone(), to: to.clone(), via: via.clone(), select: pointing });
         // The related row may be missing.
         let described = related_described(target, related, &rewrites, at)?.or(JsonType::Null);
         if !related.object {
@@ -106,7 +108,10 @@ impl Planner<'_> {
 
         let towards = |key: &&ForeignKey| key.table == target.name && key.column != on.column;
         let to = reference(join, target, target.single_key(at), to.as_deref(), towards, "to", at)?;
-        let columns = related_columns(self.plan.dialect, target, related, at)?;
+        let mut columns = related_columns(self.plan.dialect, target, related, at)?;
+        let key = related_key(self.plan.dialect, target, at)?;
+        let hidden = key.len();
+        columns.extend(key);
         let (order, own_order) = related_order(self.plan.dialect, target, Some(join), related, at)?;
         let parent = self.select_key(&on.to, at)?;
         let whole = self.table.is_whole(&on.to)
@@ -128,6 +133,7 @@ impl Planner<'_> {
             column,
             columns,
             names: names(target, related, at)?,
+            hidden,
             order,
             small: target.is_small,
             own_order,
@@ -150,7 +156,10 @@ impl Planner<'_> {
         let named = related.table.as_deref().unwrap_or_default();
         let target = self.catalogue.related(named, self.table, at)?;
         let on = self.towards_own(target, on.as_deref(), |key| key.table == self.table.name, at)?;
-        let columns = related_columns(self.plan.dialect, target, related, at)?;
+        let mut columns = related_columns(self.plan.dialect, target, related, at)?;
+        let key = related_key(self.plan.dialect, target, at)?;
+        let hidden = key.len();
+        columns.extend(key);
         let (order, own_order) = related_order(self.plan.dialect, target, None, related, at)?;
         let parent = self.select_key(&on.to, at)?;
         let whole = self.table.is_whole(&on.to) && target.is_whole(&on.column);
@@ -165,6 +174,7 @@ impl Planner<'_> {
             column: on.column,
             columns,
             names: names(target, related, at)?,
+            hidden,
             order,
             small: target.is_small,
             own_order,
@@ -195,6 +205,8 @@ impl Planner<'_> {
         if rewrites.iter().all(Option::is_none) {
             return Ok(vec![]);
         }
+
+        // The key that is not shown is not rewritten.
         Ok(rewrites.into_iter().map(|rewrite| rewrite.unwrap_or(Rewrite::SAME)).enumerate().collect())
     }
 
@@ -297,6 +309,17 @@ fn related_columns(dialect: &Dialect, table: &Table, related: &Related, at: &str
         Ok(Select::new(&column.read, dialect.column(&alias, &column.name), column.json).measured(column.length))
     };
     related.columns.iter().map(select).collect()
+}
+
+/// What to read of a related row's key, in the form of a key.
+fn related_key(dialect: &Dialect, table: &Table, at: &str) -> Result<Vec<Select>, Complaint> {
+    let alias = dialect.quote(RELATED);
+    let select = |name: &String| {
+        let column = table.column(name, at)?;
+        let length = column.key_length(dialect);
+        Ok(Select::new(&column.read_key, dialect.column(&alias, &column.name), false).measured(length))
+    };
+    table.key.iter().map(select).collect()
 }
 
 /// The foreign key from `holder` to `target`, or the column that the configuration names for it.

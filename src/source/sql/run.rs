@@ -15,7 +15,8 @@ use super::{
 use std::sync::Arc;
 
 use crate::{
-    cursor::Cursor,
+    chunk::{own_key_hash, related_key_hash},
+    cursor::{self, Cursor},
     error::Error,
     row::{Form, RowBatch, RowSink, Slot, Value, ValueBuffer, list, repeated_key},
     source::{Query, Room},
@@ -220,9 +221,21 @@ fn batch(plan: &Plan, mut rows: ValueBuffer, lists: Vec<Lists>) -> Result<RowBat
         });
     }
 
+    let mut keys = Keys::new();
     let mut items = vec![];
     for (index, row) in rows.slots.chunks_exact(rows.width).enumerate() {
         let other = &others[index * rewritten.width..][..rewritten.width];
+        for (relation, one) in plan.ones.iter().enumerate() {
+            keys.add_related(relation, index, &[row[one.select]], &out);
+        }
+        for (at, relation) in plan.relations.iter().enumerate() {
+            keys.add_own(index, row[relation.parent], &out);
+            keys.are_known &= !lists[at].is_too_large && relation.hidden > 0;
+            for slots in related[at][lists[at].range(index)].chunks_exact(relation.columns.len()) {
+                keys.add_related(plan.ones.len() + at, index, &slots[relation.shown().len()..], &out);
+            }
+        }
+
         out.slots.extend(plan.key.iter().map(|&select| json_as_text(row[select])));
         for output in &plan.outputs {
             let values = match *output {
@@ -233,6 +246,14 @@ fn batch(plan: &Plan, mut rows: ValueBuffer, lists: Vec<Lists>) -> Result<RowBat
                 Output::RewrittenObject { key, .. } if matches!(row[key], Slot::Null) => Err(Slot::Null),
                 Output::RewrittenObject { first, len, .. } => Ok(&other[first..first + len]),
                 Output::Relation(relation) if lists[relation].is_too_large => Err(Slot::TooLarge),
+                Output::Relation(relation) if plan.relations[relation].hidden > 0 => {
+                    let from = items.len();
+                    let width = plan.relations[relation].columns.len();
+                    for slots in related[relation][lists[relation].range(index)].chunks_exact(width) {
+                        items.extend_from_slice(&slots[..plan.relations[relation].shown().len()]);
+                    }
+                    Err(list(from, items.len())?)
+                }
                 Output::Relation(relation) => Ok(&related[relation][lists[relation].range(index)]),
             };
             out.slots.push(match values {
@@ -245,7 +266,49 @@ fn batch(plan: &Plan, mut rows: ValueBuffer, lists: Vec<Lists>) -> Result<RowBat
         }
     }
 
-    Ok(RowBatch::of(plan.key.len(), out, items))
+    let keys = keys.are_known.then_some(keys.hashes);
+    Ok(RowBatch::of(plan.key.len(), out, items).with_keys(keys))
+}
+
+/// The keys that were looked up for rows, besides their own.
+struct Keys {
+    /// The row's index and the hash of each.
+    hashes: Vec<(u32, u32)>,
+    are_known: bool,
+    canonical: Vec<u8>,
+}
+
+impl Keys {
+    fn new() -> Keys {
+        Keys { hashes: vec![], are_known: true, canonical: vec![] }
+    }
+
+    /// Adds the key of a related row, or where it would be.
+    fn add_related(&mut self, relation: usize, row: usize, key: &[Slot], values: &ValueBuffer) {
+        if !matches!(key, [Slot::Null]) {
+            self.add(row, key, values, |canonical| related_key_hash(relation, canonical));
+        }
+    }
+
+    /// Adds the row's value that related rows point to.
+    fn add_own(&mut self, row: usize, value: Slot, values: &ValueBuffer) {
+        self.add(row, &[value], values, own_key_hash);
+    }
+
+    fn add(&mut self, row: usize, key: &[Slot], values: &ValueBuffer, hash: impl Fn(&[u8]) -> u32) {
+        self.canonical.clear();
+        let encode = |slot: &Slot| cursor::encode(&[values.value(json_as_text(*slot))], &mut self.canonical);
+        match key.iter().try_for_each(encode) {
+            Ok(()) => {
+                let key = (row as u32, hash(&self.canonical));
+                if self.hashes.last() != Some(&key) {
+                    self.hashes.push(key);
+                }
+            }
+            // A value that cannot be read: nobody knows which changes concern it.
+            Err(_) => self.are_known = false,
+        }
+    }
 }
 
 /// Appends bytes to a buffer. Returns their values' slots, moved to where the bytes are.

@@ -2,13 +2,13 @@
 
 use super::{
     catalogue::{Catalogue, Table, TableColumn},
-    definition::{Identity, tables},
+    definition::Identity,
     places::Typing,
     plan::Plan,
 };
 use crate::source::{
     Operand, ValueType,
-    touch::{FilterRule, KeyKind, KeyRule, OrderRule, Texts, TouchRules},
+    touch::{FilterRule, KeyKind, KeyRule, OrderRule, PointingRule, RelatedRule, RelatedTable, Texts, TouchRules},
 };
 
 /// The rules of a plan. `None` if the table has no key that is part of the order: then every change
@@ -57,18 +57,81 @@ pub(in crate::source) fn rules(
         })
     });
 
-    let read = tables(plan, catalogue).into_iter();
-    let named = catalogue.tables.iter().filter(|other| is_in_condition(plan, other));
-    let others = read.chain(named).filter(|other| other.sql != table.sql);
+    let mut others: Vec<String> = vec![];
+    let named = catalogue.tables.iter().filter(|other| other.sql != table.sql && is_in_condition(plan, other));
+    others.extend(named.flat_map(names));
+
+    let related = related(plan, table, catalogue, typing, &mut others);
     Some(TouchRules {
         database: identity.database(),
         table: names(table),
         key,
         order: order.collect(),
         filters: filters.collect(),
-        others: others.flat_map(names).collect(),
+        related,
+        others,
         reads_any: plan.is_view || catalogue.tables.iter().any(|other| other.is_view && reads_view(plan, other)),
     })
+}
+
+/// The rules of the relations, in the order in which their keys are hashed. The names of tables that
+/// cannot be followed are added to `others`.
+fn related(
+    plan: &Plan,
+    own: &Table,
+    catalogue: &Catalogue,
+    typing: Typing,
+    others: &mut Vec<String>,
+) -> Vec<RelatedRule> {
+    let by_sql = |sql: &str| catalogue.tables.iter().find(|table| table.sql == sql);
+    let mut rules = vec![];
+    for one in &plan.ones {
+        let table = by_sql(&one.table).unwrap_or(own);
+        let to = known_kind(table, &one.to, typing);
+        let via = known_kind(own, &one.via, typing);
+        let is_followed = table.key.len() == 1 && table.key[0] == one.to && to.is_some() && to == via;
+        if !is_followed {
+            others.extend(names(table));
+        }
+        rules.push(RelatedRule { table: related_table(table, typing), pointing: None });
+    }
+
+    for relation in &plan.relations {
+        let table = by_sql(&relation.table).unwrap_or(own);
+        let join = relation.join.as_ref().map(|join| by_sql(&join.table).unwrap_or(own));
+        let kind = key_kind(&relation.parent_column, typing);
+        let is_followed = relation.hidden > 0
+            && kind != KeyKind::Other
+            && kind == key_kind(&relation.pointing_column, typing)
+            && related_table(table, typing).key.iter().all(|(_, kind)| *kind != KeyKind::Other);
+        if !is_followed {
+            others.extend(names(table));
+            others.extend(join.into_iter().flat_map(names));
+        }
+        let pointing = PointingRule {
+            join: join.map(|join| related_table(join, typing)),
+            column: relation.pointing_column.name.clone(),
+            kind,
+        };
+        rules.push(RelatedRule { table: related_table(table, typing), pointing: Some(pointing) });
+    }
+
+    rules
+}
+
+/// How told texts of a column become values, if that is known here.
+fn known_kind(table: &Table, column: &str, typing: Typing) -> Option<KeyKind> {
+    let column = table.column(column, "").ok()?;
+    Some(key_kind(column, typing)).filter(|kind| *kind != KeyKind::Other)
+}
+
+fn related_table(table: &Table, typing: Typing) -> RelatedTable {
+    let kind = |name: &String| table.column(name, "").map_or(KeyKind::Other, |column| key_kind(column, typing));
+    RelatedTable {
+        names: names(table),
+        name: table.sql.clone(),
+        key: table.key.iter().map(|name| (name.clone(), kind(name))).collect(),
+    }
 }
 
 fn names(table: &Table) -> Vec<String> {

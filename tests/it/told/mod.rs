@@ -3,6 +3,7 @@
 mod counted;
 mod model;
 mod paths;
+mod related;
 
 use chunkflow::{Change, Chunkflow};
 use http::Request;
