@@ -307,7 +307,11 @@ mod tests {
         cutter.begin_run(1, Position::default());
         for (number, (text, real)) in rows.iter().enumerate() {
             cutter
-                .row(&[Value::Integer(number as i64)], &[Value::Text(text), Value::Real(*real), Value::Json(text)])
+                .row(
+                    &[Value::Integer(number as i64)],
+                    &[Value::Text(text), Value::Real(*real), Value::Json(text)],
+                    Some(std::iter::empty()),
+                )
                 .unwrap();
         }
         cutter.end_run(true);
@@ -350,7 +354,7 @@ mod tests {
             cutter.begin_run(1, Position::default());
             for (number, (text, real)) in rows.iter().enumerate() {
                 let values = [Value::Text(text), Value::Real(*real), Value::Json(text)];
-                cutter.row(&[Value::Integer(number as i64)], &values).unwrap();
+                cutter.row(&[Value::Integer(number as i64)], &values, Some(std::iter::empty())).unwrap();
             }
 
             cutter.end_run(true);

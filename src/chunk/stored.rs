@@ -204,13 +204,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{chunk::ListKey, row::Value};
+    use crate::{
+        change::Token,
+        chunk::{ListKey, Position},
+        row::Value,
+    };
 
     fn chunk(n: i64, end: bool, body: Vec<u8>) -> Chunk {
         let key = ChunkKey::new(&ListKey([7; 48]), &Cursor::after(&[Value::Integer(n)]).unwrap(), 0);
         let next = (!end).then(|| Cursor::after(&[Value::Integer(n), Value::Text(b"x")]).unwrap());
         let plain = (n % 2 == 0).then(|| Sum::of(&n.to_le_bytes()));
-        Chunk { key, loaded_at: n as u64, rows: 3, next, body: body.into(), plain, shown: Shown::default() }
+        let position = Position { token: Token { epoch: 7, number: n as u64 }, number: 0 };
+        let keys = (n % 3 > 0).then(|| vec![9, n as u32, 3]);
+        let shown = if n % 3 == 2 { Shown::new(position, keys) } else { Shown::default() };
+        Chunk { key, loaded_at: n as u64, rows: 3, next, body: body.into(), plain, shown }
     }
 
     fn secret(texts: &[&str]) -> Secret {
@@ -257,6 +264,25 @@ mod tests {
         for cut in 1..section.len() {
             open(&with(&section[..cut]), &sound.key).unwrap_err();
         }
+    }
+
+    #[test]
+    fn what_a_chunk_shows_is_a_section_of_this_form() {
+        let stored = chunk(5, true, b"body".to_vec()).seal(None);
+        let section = &stored[stored.len() - 4 - 34..stored.len() - 4];
+        let expected = [
+            &1u16.to_le_bytes()[..],
+            &28u32.to_le_bytes(),
+            &7u64.to_le_bytes(),
+            &5u64.to_le_bytes(),
+            &[3, 0, 0, 0, 5, 0, 0, 0, 9, 0, 0, 0],
+        ];
+        assert_eq!(section, expected.concat());
+        for wrong in [&section[..33], &[section, &[0]].concat()] {
+            assert!(shown_in(wrong).is_err());
+        }
+        let unsorted = [&section[..22], &section[26..30], &section[22..26], &section[30..]].concat();
+        assert!(shown_in(&unsorted).is_err());
     }
 
     #[test]
