@@ -19,6 +19,8 @@ mod promises;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(any(feature = "redis", feature = "memcached"))]
+mod remote;
+#[cfg(any(feature = "redis", feature = "memcached"))]
 mod shared;
 mod tiered;
 #[cfg(feature = "server")]
@@ -180,8 +182,8 @@ pub(crate) const STORES: &[Kind<OpenStore>] = &[
 
 /// A shared store with memory in front of it, according to the options.
 #[cfg(any(feature = "redis", feature = "memcached"))]
-fn share(remote: impl shared::Remote, options: &StoreOptions) -> Store {
-    let remote: Box<dyn shared::Remote> =
+fn share(remote: impl remote::Remote, options: &StoreOptions) -> Store {
+    let remote: Box<dyn remote::Remote> =
         if options.pack { Box::new(packed::Packed(remote)) } else { Box::new(remote) };
     let far = Store::shared(shared::Shared::new(remote, options));
     match options.near {

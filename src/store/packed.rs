@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{
     FarState,
-    shared::{Remote, Taken},
+    remote::{Remote, Taken},
 };
 use crate::{
     error::{Error, Kind, Result},

@@ -19,8 +19,9 @@ use self::{
     wire::{Command, Reply},
 };
 use super::{
-    FarState, Store, StoreOptions, share,
-    shared::{Remote, Taken, number_in},
+    FarState, Store, StoreOptions,
+    remote::{Remote, Taken, number_in},
+    share,
 };
 use crate::{
     error::{Error, Kind, Result},

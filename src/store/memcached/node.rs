@@ -16,7 +16,7 @@ use super::wire::{Command, Connection, Failure, Reply};
 use crate::{
     error::{Error, Kind, Result},
     socket,
-    store::{breaker::Health, shared::PATIENCE},
+    store::{breaker::Health, remote::PATIENCE},
     unpoisoned::Unpoisoned,
 };
 

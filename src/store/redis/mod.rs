@@ -14,8 +14,8 @@ use self::link::{Call, Link};
 use super::{
     FarState, Store, StoreOptions,
     breaker::Health,
+    remote::{Remote, Taken},
     share,
-    shared::{Remote, Taken},
 };
 use crate::{error::Result, source::BoxFuture};
 
@@ -25,7 +25,7 @@ const LARGEST: usize = 8 * 1024 * 1024;
 /// its turn comes.
 const WRITES: usize = 4;
 /// Of two writes of a number at once, the larger number stays. A value that
-/// [`number_in`](super::shared::number_in) does not take for a number is garbage and is replaced.
+/// [`number_in`](super::remote::number_in) does not take for a number is garbage and is replaced.
 const RAISE: &str = "local there = redis.call('get', KEYS[1])
     there = there and there:match('^%d+$') and tonumber(there) or 0
     if there < tonumber(ARGV[1]) or there >= 9007199254740992 then redis.call('set', KEYS[1], ARGV[1]) end
