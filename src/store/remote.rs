@@ -35,6 +35,14 @@ pub(super) trait Remote: Send + Sync + 'static {
     /// one. An error if none takes it. Of two writes at once, the larger number stays.
     fn raise_copies<'a>(&'a self, name: &'a str, number: u64) -> BoxFuture<'a, Result<()>>;
 
+    /// The values of names that belong together, from the machine where they belong; an error if
+    /// that machine is away.
+    fn read_together<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<Bytes>>>>;
+
+    /// Moves the head of a journal if it is still as it should be, on the machine where it belongs.
+    /// Keeps the entry first, unless another one is there whose head has yet to be moved.
+    fn step<'a>(&'a self, step: Step<'a>) -> BoxFuture<'a, Result<Stepped>>;
+
     /// The largest value that it takes, in bytes.
     fn largest(&self) -> usize;
 
@@ -48,6 +56,30 @@ pub(super) struct Taken {
     pub(super) ours: bool,
     /// The value of the other name.
     pub(super) there: Option<Bytes>,
+}
+
+/// A step of a journal in a store: from one head to the next.
+pub(super) struct Step<'a> {
+    /// The name of the head.
+    pub(super) name: &'a str,
+    /// The head as it should be; empty if there is none.
+    pub(super) from: Bytes,
+    pub(super) to: Bytes,
+    /// A name on the same machine, and what is kept there before the head is moved.
+    pub(super) entry: Option<(&'a str, Bytes)>,
+    /// How long the entry is kept.
+    pub(super) keep: Duration,
+}
+
+/// The outcome of a step.
+pub(super) enum Stepped {
+    /// The head is the one that it was to become.
+    Done,
+    /// The head is another. `kept` says whether the entry is there all the same, exactly as given.
+    Other { head: Bytes, kept: bool },
+    /// The head is as it should be, but another server keeps this entry under the name, and has yet
+    /// to move the head.
+    Taken(Bytes),
 }
 
 /// The number in this text, if it is below 2⁵³: a Redis script is exact up to there. 0 for any

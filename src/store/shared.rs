@@ -1,8 +1,9 @@
 //! A store that several servers share, over any [`Remote`]: Redis, Memcached.
 //!
 //! Names are short and regular: `PREFIXc3:{DIGEST}` a chunk, `PREFIXl3:{DIGEST}` the lease of its
-//! load, `PREFIXg:RESOURCE` a resource's generation. The 3 is the version of the stored form, so
-//! that servers of two versions never use the same name; generations have no version. The digest
+//! load, `PREFIXg:RESOURCE` a resource's generation, `PREFIXj:…` the journal (`journal/`). The 3 is
+//! the version of the stored form, so that servers of two versions never use the same name;
+//! generations and the journal have no version, since those servers tell each other. The digest
 //! covers the whole key and the generation. So a purge only needs a new generation: chunks of older
 //! ones are never read again, even if a server still writes one, and expire in time. The full key
 //! stands in the entry and is compared on read.
@@ -16,11 +17,13 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Agreement, Chunks, FarState, Generation, Lease, OnPurge, StoreOptions,
+    Agreement, Chunks, FarState, Generation, Lease, News, OnPurge, StoreOptions,
     generations::Known,
+    journal::Journal,
     remote::{Remote, Taken, number_in},
 };
 use crate::{
+    change::Token,
     chunk::{Chunk, ChunkKey, FORM},
     error::{Error, Kind, Result},
     secret::Secret,
@@ -32,24 +35,27 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// A [`Remote`] as a store.
 pub(super) struct Shared {
-    remote: Box<dyn Remote>,
+    remote: Arc<dyn Remote>,
     prefix: String,
     largest: usize,
     /// Authenticates chunks.
     secret: Option<Secret>,
     known: Known,
+    journal: Journal,
 }
 
 impl Shared {
     /// Needs a tokio runtime: its task looks at the generations until the store is dropped.
-    pub(super) fn new(remote: Box<dyn Remote>, options: &StoreOptions) -> Arc<Shared> {
+    pub(super) fn new(remote: Arc<dyn Remote>, options: &StoreOptions) -> Arc<Shared> {
         let largest = options.max_entry.unwrap_or(usize::MAX).min(remote.largest());
+        let journal = Journal::new(Arc::clone(&remote), &options.prefix, options.secret.clone());
         let shared = Arc::new(Shared {
             remote,
             prefix: options.prefix.clone(),
             largest,
             secret: options.secret.clone(),
             known: Known::default(),
+            journal,
         });
         tokio::spawn(look(Arc::downgrade(&shared)));
         shared
@@ -177,6 +183,14 @@ impl Agreement for Shared {
 
     fn on_purge(&self, tell: OnPurge) {
         self.known.on_purge(tell);
+    }
+
+    fn tell<'a>(&'a self, entry: Bytes) -> BoxFuture<'a, Result<Token>> {
+        Box::pin(self.journal.tell(entry))
+    }
+
+    fn news<'a>(&'a self, since: Option<Token>) -> BoxFuture<'a, Result<News>> {
+        Box::pin(self.journal.news(since))
     }
 
     fn machines(&self) -> FarState {
