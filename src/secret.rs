@@ -63,7 +63,6 @@ pub(crate) struct Keys {
     /// Tags chunks in a shared store.
     pub(crate) chunks: TagKey,
     /// Tags entries of the journal in a shared store.
-    #[cfg_attr(not(any(feature = "redis", feature = "memcached")), expect(dead_code, reason = "no shared store"))]
     pub(crate) journal: TagKey,
 }
 

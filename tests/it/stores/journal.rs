@@ -405,3 +405,47 @@ fn a_journal_is_kept_through_twemproxy_before_several_redis() {
     let proxy = Server::start_with(Kind::Twemproxy, &["true", &ports[0], &ports[1]]);
     eight_tell(&address(&format!("redis://127.0.0.1:{}", proxy.port), "journal"));
 }
+
+/// An entry as docs/stores.md draws it, without a secret.
+fn drawn(epoch: u64, number: u64, mark: u64, before: u64, body: &[u8]) -> Vec<u8> {
+    let mut rest: Vec<u8> = [epoch, number, mark, before].iter().flat_map(|value| value.to_le_bytes()).collect();
+    rest.extend([body.len() as u32, 0].iter().flat_map(|length| length.to_le_bytes()));
+    rest.extend(body);
+    [&b"ckj1"[..], &crc32fast::hash(&rest).to_le_bytes(), &rest].concat()
+}
+
+#[test]
+fn a_program_in_another_language_writes_as_the_page_on_stores_says_and_servers_hear_it() {
+    let page = include_str!("../../../docs/stores.md");
+    let script = page.split_once("```lua\n").unwrap().1.split_once("```").unwrap().0;
+    let server = Server::start(Kind::Redis);
+    let client = redis::Client::open(super::url(&server)).unwrap();
+    let mut connection = client.get_connection().unwrap();
+    let mut eval = |from: &str, to: &str, entry: &[u8]| -> (String, u8) {
+        let at = to.rsplit_once('.').unwrap().0;
+        let mut command = redis::cmd("EVAL");
+        command.arg(script).arg(2).arg("journal:j:{journal:}").arg(format!("journal:j:{{journal:}}:{at}"));
+        command.arg(from).arg(to).arg(entry).arg(60_000).query(&mut connection).unwrap()
+    };
+
+    // It is the first.
+    let first = "00000000000000ff.1.0000000000000007";
+    let entry = drawn(0xff, 1, 7, 6, b"first");
+    assert_eq!(eval("", first, &entry), (first.into(), 1));
+    assert_eq!(eval("", first, &entry), (first.into(), 1), "if no answer came it asks again");
+    let member = Member::of(&options(&server, "journal", 0));
+    let start: Token = "00000000000000ff.0".parse().unwrap();
+    assert_eq!(member.hears(start).0, entries(&["first"]));
+
+    // Another was faster.
+    let second = member.tell("second");
+    assert_eq!(second.to_string(), "00000000000000ff.2");
+    let late = "00000000000000ff.2.0000000000000008";
+    let (head, kept) = eval(first, late, &drawn(0xff, 2, 8, 7, b"late"));
+    assert_eq!((head.rsplit_once('.').unwrap().0, kept), ("00000000000000ff.2", 0));
+    let before = u64::from_str_radix(head.rsplit_once('.').unwrap().1, 16).unwrap();
+    let third = "00000000000000ff.3.0000000000000008";
+    assert_eq!(eval(&head, third, &drawn(0xff, 3, 8, before, b"third")), (third.into(), 1));
+    assert_eq!(eval(first, late, &drawn(0xff, 2, 8, 7, b"late")), (third.into(), 0));
+    assert_eq!(member.hears(start).0, entries(&["first", "second", "third"]));
+}
