@@ -13,16 +13,16 @@ use std::{
 
 use bytes::Bytes;
 use chunkflow::{
-    Chunkflow, Fetch, Memory, Resource, ResourceOptions, Result, closure,
+    Chunkflow, Fetch, Memory, Resource, ResourceOptions, Result, Token, closure,
     source::BoxFuture,
-    store::{Agreement, Chunk, ChunkKey, Chunks, FarState, Generation, Lease, OnPurge, Store, promises},
+    store::{Agreement, Chunk, ChunkKey, Chunks, FarState, Generation, Lease, News, OnPurge, Store, promises},
 };
 use http::Request;
 use http_body_util::BodyExt;
 use serde::Serialize;
 
 /// Chunks as bytes, and leases, each until it is over. Those of an older generation have other
-/// names, and fade.
+/// names, and fade. A journal of what servers tell each other, whose entries are kept for ever here.
 #[derive(Default)]
 pub struct Table(Mutex<Inner>);
 
@@ -32,6 +32,7 @@ struct Inner {
     leases: HashMap<(ChunkKey, Generation), (u64, Instant)>,
     tokens: u64,
     generations: HashMap<[u8; 16], u64>,
+    journal: Vec<Bytes>,
     on_purge: Vec<OnPurge>,
 }
 
@@ -46,6 +47,12 @@ impl Inner {
 
     fn generation(&self, resource: &[u8; 16]) -> Generation {
         Generation(self.generations.get(resource).copied().unwrap_or_default())
+    }
+
+    /// How far the journal goes. This one is lost only with the program. A journal outside of the
+    /// program begins with a random epoch, and with another whenever it has lost how far it went.
+    fn head(&self) -> Token {
+        Token { epoch: 1, number: self.journal.len() as u64 }
     }
 }
 
@@ -114,6 +121,20 @@ impl Agreement for Table {
 
     fn on_purge(&self, tell: OnPurge) {
         self.inner().on_purge.push(tell);
+    }
+
+    fn tell<'a>(&'a self, entry: Bytes) -> BoxFuture<'a, Result<Token>> {
+        let mut inner = self.inner();
+        inner.journal.push(entry);
+        Box::pin(ready(Ok(inner.head())))
+    }
+
+    fn news<'a>(&'a self, since: Option<Token>) -> BoxFuture<'a, Result<News>> {
+        let inner = self.inner();
+        let head = inner.head();
+        let since = since.unwrap_or(head);
+        let entries = inner.journal.get(since.number as usize..).filter(|_| since.epoch == head.epoch);
+        Box::pin(ready(Ok(News { head, entries: entries.map(<[Bytes]>::to_vec) })))
     }
 
     fn machines(&self) -> FarState {

@@ -71,9 +71,9 @@ impl Change {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Token {
     /// Which series of changes it belongs to: a store that has lost its changes begins another.
-    pub(crate) epoch: u64,
+    pub epoch: u64,
     /// How many changes were told before and at this one.
-    pub(crate) number: u64,
+    pub number: u64,
 }
 
 impl fmt::Display for Token {

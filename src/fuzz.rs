@@ -59,6 +59,12 @@ pub fn json(text: &[u8]) {
     crate::text::fuzz_json(text);
 }
 
+/// Any bytes are refused as an entry of the journal and as its head, or come back from their form.
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub fn journal(bytes: &[u8]) {
+    crate::store::fuzz_journal(bytes);
+}
+
 /// Any bytes of a PostgreSQL value of the type with this number are a value or an error.
 #[cfg(feature = "postgres")]
 pub fn postgres_wire(oid: u32, raw: &[u8]) {

@@ -6,6 +6,7 @@
 use std::{fmt, sync::Arc};
 
 use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::error::{Error, Kind, Result};
@@ -23,6 +24,12 @@ const CURSORS: &[u8] = b"cursors";
 const ID_OF_CURSORS: &[u8] = b"id of cursors";
 const CHUNKS: &[u8] = b"chunks";
 const ID_OF_CHUNKS: &[u8] = b"id of chunks";
+const JOURNAL: &[u8] = b"journal";
+const ID_OF_JOURNAL: &[u8] = b"id of journal";
+
+/// The length of a tag: the id of a key, then an HMAC-SHA-256 (RFC 2104) under that key.
+pub(crate) const TAG: usize = ID + 32;
+const ID: usize = 16;
 
 /// A secret that only the servers of one deployment know. It encrypts cursors
 /// ([`ResourceOptions::secret`](crate::ResourceOptions::secret)) and authenticates chunks in a
@@ -53,10 +60,29 @@ pub(crate) struct Keys {
     pub(crate) cursors: [u8; 64],
     /// Identifies that key and reveals nothing about it.
     pub(crate) id: [u8; 16],
-    /// For HMAC-SHA-256 of chunks in a shared store.
-    pub(crate) chunks: [u8; 32],
-    /// Identifies that key.
-    pub(crate) id_of_chunks: [u8; 16],
+    /// Tags chunks in a shared store.
+    pub(crate) chunks: TagKey,
+    /// Tags entries of the journal in a shared store.
+    pub(crate) journal: TagKey,
+}
+
+/// A key that shows that a server with the secret has written some bytes.
+#[derive(Default, PartialEq, Eq)]
+pub(crate) struct TagKey {
+    key: [u8; 32],
+    /// Identifies the key and reveals nothing about it.
+    id: [u8; ID],
+}
+
+/// Who made a tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Maker {
+    /// A server with this secret.
+    Us,
+    /// A server with another secret, or none: the tag has the id of none of our keys.
+    Stranger,
+    /// Somebody who has the id of our key, but not the key.
+    Forger,
 }
 
 impl Secret {
@@ -99,6 +125,33 @@ impl Secret {
     pub(crate) fn newest(&self) -> &Keys {
         &self.0[0]
     }
+
+    /// Who made the tag of these bytes, by our keys for this use.
+    pub(crate) fn maker(&self, key: fn(&Keys) -> &TagKey, bytes: &[u8], tag: &[u8]) -> Maker {
+        let Some((id, code)) = tag.split_at_checked(ID) else { return Maker::Stranger };
+        let Some(key) = self.0.iter().map(key).find(|key| key.id == id) else { return Maker::Stranger };
+
+        match key.mac(bytes).verify_slice(code) {
+            Ok(()) => Maker::Us,
+            Err(_) => Maker::Forger,
+        }
+    }
+}
+
+impl TagKey {
+    /// The tag of these bytes.
+    pub(crate) fn tag(&self, bytes: &[u8]) -> [u8; TAG] {
+        let mut tag = [0; TAG];
+        tag[..ID].copy_from_slice(&self.id);
+        tag[ID..].copy_from_slice(&self.mac(bytes).finalize().into_bytes());
+        tag
+    }
+
+    fn mac(&self, bytes: &[u8]) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
+        mac.update(bytes);
+        mac
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -110,13 +163,15 @@ impl fmt::Debug for Secret {
 impl Keys {
     fn of(text: &str) -> Keys {
         let hkdf = Hkdf::<Sha256>::new(Some(SALT), text.as_bytes());
-        let mut keys = Keys { cursors: [0; 64], id: [0; 16], chunks: [0; 32], id_of_chunks: [0; 16] };
+        let mut keys = Keys { cursors: [0; 64], id: [0; 16], chunks: TagKey::default(), journal: TagKey::default() };
         let expand = |use_of: &[u8], key: &mut [u8]| hkdf.expand(use_of, key).expect("HKDF gives up to 8,160 bytes");
 
         expand(CURSORS, &mut keys.cursors);
         expand(ID_OF_CURSORS, &mut keys.id);
-        expand(CHUNKS, &mut keys.chunks);
-        expand(ID_OF_CHUNKS, &mut keys.id_of_chunks);
+        expand(CHUNKS, &mut keys.chunks.key);
+        expand(ID_OF_CHUNKS, &mut keys.chunks.id);
+        expand(JOURNAL, &mut keys.journal.key);
+        expand(ID_OF_JOURNAL, &mut keys.journal.id);
         keys
     }
 }

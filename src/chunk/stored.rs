@@ -29,22 +29,18 @@
 //! versions never overwrite each other's chunks.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 
 use super::{Chunk, ChunkKey, FORM, PLACE, Shown, Sum};
 use crate::{
     cursor::Cursor,
     error::{Error, Kind, Result},
-    secret::{Keys, Secret},
+    secret::{Maker, Secret, TAG},
 };
 
 const MAGIC: &[u8; 4] = &[b'c', b'k', b'f', FORM as u8];
 const HEAD: usize = 48;
 const END: u32 = u32::MAX;
 const PLAIN: u32 = u32::MAX;
-const ID: usize = 16;
-const TAG: usize = ID + 32;
 /// A section's kind and length.
 const SECTION_HEAD: usize = 2 + 4;
 /// The kind of the section that says what the chunk shows.
@@ -84,9 +80,8 @@ impl Chunk {
         out.put_slice(&self.body);
 
         if let Some(keys) = keys {
-            let code = mac(keys, &out[8..]).finalize().into_bytes();
-            out.put_slice(&keys.id_of_chunks);
-            out.put_slice(&code);
+            let tag = keys.chunks.tag(&out[8..]);
+            out.put_slice(&tag);
         }
 
         let sum = crc32fast::hash(&out[8..]);
@@ -129,10 +124,12 @@ impl Chunk {
         }
 
         let shown = shown_in(&bytes[next_end..sections_end])?;
-        if let Some(secret) = secret
-            && !is_authentic(secret, &bytes[8..body_end], &bytes[body_end..])?
-        {
-            return Ok(None);
+        if let Some(secret) = secret {
+            match secret.maker(|keys| &keys.chunks, &bytes[8..body_end], &bytes[body_end..]) {
+                Maker::Us => {}
+                Maker::Stranger => return Ok(None),
+                Maker::Forger => return Err(damaged("was not written by a server that knows the secret")),
+            }
         }
 
         let next = if ends_list {
@@ -180,23 +177,6 @@ fn shown_in(mut bytes: &[u8]) -> Result<Shown> {
     }
 
     Ok(shown)
-}
-
-fn mac(keys: &Keys, bytes: &[u8]) -> Hmac<Sha256> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(&keys.chunks).expect("HMAC takes keys of any length");
-    mac.update(bytes);
-    mac
-}
-
-/// Whether one of the secret's keys made the tag; false if the tag has none of their ids.
-///
-/// # Errors
-/// [`Kind::Data`] if the tag has the id of one of the keys, but that key did not make it.
-fn is_authentic(secret: &Secret, bytes: &[u8], tag: &[u8]) -> Result<bool> {
-    let Some((id, code)) = tag.split_at_checked(ID) else { return Ok(false) };
-    let Some(keys) = secret.keys().iter().find(|keys| keys.id_of_chunks == id) else { return Ok(false) };
-    mac(keys, bytes).verify_slice(code).map_err(|_| damaged("was not written by a server that knows the secret"))?;
-    Ok(true)
 }
 
 #[cfg(test)]

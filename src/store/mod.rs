@@ -9,6 +9,8 @@
 mod breaker;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod generations;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+mod journal;
 #[cfg(feature = "memcached")]
 mod memcached;
 mod memory;
@@ -19,6 +21,8 @@ mod promises;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(any(feature = "redis", feature = "memcached"))]
+mod remote;
+#[cfg(any(feature = "redis", feature = "memcached"))]
 mod shared;
 mod tiered;
 #[cfg(feature = "server")]
@@ -28,11 +32,13 @@ mod trial;
 use std::path::Path;
 use std::{path::PathBuf, sync::Arc};
 
+#[cfg(all(fuzzing, any(feature = "redis", feature = "memcached")))]
+pub(crate) use self::journal::fuzz_journal;
 #[cfg(feature = "server")]
 pub(crate) use self::trial::{meet, trial};
 pub use self::{
     memory::Memory,
-    parts::{Agreement, Chunks, FarState, Generation, Held, Lease, Near, NearState, OnPurge},
+    parts::{Agreement, Chunks, FarState, Generation, Held, Lease, Near, NearState, News, OnPurge},
     promises::promises,
 };
 pub use crate::chunk::{Chunk, ChunkKey, ListKey};
@@ -180,9 +186,9 @@ pub(crate) const STORES: &[Kind<OpenStore>] = &[
 
 /// A shared store with memory in front of it, according to the options.
 #[cfg(any(feature = "redis", feature = "memcached"))]
-fn share(remote: impl shared::Remote, options: &StoreOptions) -> Store {
-    let remote: Box<dyn shared::Remote> =
-        if options.pack { Box::new(packed::Packed(remote)) } else { Box::new(remote) };
+fn share(remote: impl remote::Remote, options: &StoreOptions) -> Store {
+    let remote: Arc<dyn remote::Remote> =
+        if options.pack { Arc::new(packed::Packed(remote)) } else { Arc::new(remote) };
     let far = Store::shared(shared::Shared::new(remote, options));
     match options.near {
         0 => far,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{
     FarState,
-    shared::{Remote, Taken},
+    remote::{Remote, Step, Stepped, Taken},
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -77,6 +77,15 @@ impl<R: Remote> Remote for Packed<R> {
 
     fn raise_copies<'a>(&'a self, name: &'a str, number: u64) -> BoxFuture<'a, Result<()>> {
         self.0.raise_copies(name, number)
+    }
+
+    // Entries of the journal are small.
+    fn read_together<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<Bytes>>>> {
+        self.0.read_together(names)
+    }
+
+    fn step<'a>(&'a self, step: Step<'a>) -> BoxFuture<'a, Result<Stepped>> {
+        self.0.step(step)
     }
 
     fn largest(&self) -> usize {

@@ -3,9 +3,11 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use serde::Serialize;
 
 use crate::{
+    change::Token,
     chunk::{Chunk, ChunkKey},
     error::Result,
     source::BoxFuture,
@@ -103,11 +105,16 @@ pub trait Near: Send + Sync + 'static {
 }
 
 /// Agreement between the servers that share a store: which server loads a chunk (leases; Gray and
-/// Cheriton, 1989), and news of purges.
+/// Cheriton, 1989), news of purges, and a journal of what they tell each other.
 ///
 /// # Contract
-/// At most one server holds a lease at a time, as long as the store loses nothing. A lease only
-/// saves work: a server that cannot get one loads without it.
+/// - At most one server holds a lease at a time, as long as the store loses nothing. A lease only
+///   saves work: a server that cannot get one loads without it.
+/// - The journal is a sequence of entries, which have the numbers 1, 2, 3, … of an epoch. Two
+///   entries never share a position, also if two servers tell at once.
+/// - A store may lose entries, or all of the journal, at any time. It never hides that: a reader
+///   gets each entry exactly once and in order, or is told that some are lost. A journal that has
+///   lost its numbers goes on in another epoch, under a number that nobody can foresee.
 pub trait Agreement: Send + Sync + 'static {
     /// Asks for the lease to load a chunk in this generation, for at most `time`.
     ///
@@ -130,6 +137,26 @@ pub trait Agreement: Send + Sync + 'static {
     /// must not wait nor ask the store.
     fn on_purge(&self, tell: OnPurge);
 
+    /// Appends an entry to the journal, of at most 64 KiB. Returns its position once it is written.
+    ///
+    /// Cancel safe: if dropped, the entry is written or not, and it may be told again.
+    ///
+    /// # Errors
+    /// When the store fails or does not take it in time. The entry may then be written or not, and
+    /// it may be told again. [`Kind::Invalid`](crate::Kind::Invalid) if it is too long.
+    fn tell<'a>(&'a self, entry: Bytes) -> BoxFuture<'a, Result<Token>>;
+
+    /// The entries of the journal behind `since`, oldest first, and how far it goes. Without
+    /// `since`, how far it goes and no entries. Meant to be asked for several times a second: it
+    /// must be cheap if there is no news.
+    ///
+    /// Cancel safe: the next call asks again.
+    ///
+    /// # Errors
+    /// When the store fails. What was told meanwhile is found by the next call with the same
+    /// `since`.
+    fn news<'a>(&'a self, since: Option<Token>) -> BoxFuture<'a, Result<News>>;
+
     /// The state of the machines that keep it.
     fn machines(&self) -> FarState;
 }
@@ -147,6 +174,19 @@ pub enum Lease {
     },
     /// Another server holds the lease and loads the chunk.
     Theirs,
+}
+
+/// What was told in the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    /// The position of the last entry: where to ask from the next time. The number is 0 if nothing
+    /// was told in this epoch. A store in which nobody has ever told anything may give the default,
+    /// epoch 0.
+    pub head: Token,
+    /// The entries behind the position that was asked from, exactly `head.number - since.number`.
+    /// `None` if some of them are lost or too many to read, if the epoch is another, or if the
+    /// journal does not go as far as that position.
+    pub entries: Option<Vec<Bytes>>,
 }
 
 /// Called with a resource that was purged.

@@ -2,8 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Agreement, Chunks, Generation, Lease, Near, Store};
+use bytes::Bytes;
+use futures_util::future::join_all;
+
+use super::{Agreement, Chunks, Generation, Lease, Near, News, Store};
 use crate::{
+    change::Token,
     chunk::{Chunk, ChunkKey, ListKey},
     cursor::Cursor,
     row::Value,
@@ -27,6 +31,7 @@ pub async fn promises(store: impl Into<Store>) {
     }
     if let Some(agreement) = store.agreement() {
         agrees(store.chunks(), &**agreement).await;
+        keeps_a_journal(&**agreement).await;
     }
     store.chunks().forget(&[9; 16]).await.expect("forgetting nothing works");
 }
@@ -134,4 +139,42 @@ async fn agrees(chunks: &dyn Chunks, agreement: &dyn Agreement) {
     release(before, token).await;
     assert!(matches!(lease(before).await, Lease::Ours { .. }), "a lease is given back where it was taken");
     assert!(matches!(lease(after).await, Lease::Theirs), "and no other with it");
+}
+
+async fn keeps_a_journal(agreement: &dyn Agreement) {
+    let tell = async |entry: &[u8]| agreement.tell(Bytes::copy_from_slice(entry)).await.expect("tell works");
+    let news = async |since| agreement.news(since).await.expect("news works");
+
+    let nothing = news(None).await;
+    assert_eq!(nothing.entries, Some(vec![]), "who asks for the head gets no entries");
+
+    let first = tell(b"first").await;
+    assert_eq!(news(None).await.head, first, "the head is what was told last");
+    let longest = vec![7; 64 * 1024];
+    let told = [&b"second"[..], b"", b"\0\r\n\xff", &longest];
+    let mut last = first;
+    for entry in told {
+        let token = tell(entry).await;
+        assert_eq!(token, Token { number: last.number + 1, ..first }, "each entry has the next number");
+        last = token;
+    }
+
+    let expected = News { head: last, entries: Some(told.iter().map(|entry| Bytes::copy_from_slice(entry)).collect()) };
+    assert_eq!(news(Some(first)).await, expected, "entries come back in order, each once");
+    assert_eq!(news(Some(first)).await, expected, "to everybody who asks");
+    assert_eq!(news(Some(last)).await, News { head: last, entries: Some(vec![]) }, "and then there is no news");
+
+    let elsewhere = Token { epoch: !last.epoch, ..last };
+    let beyond = Token { number: last.number + 1, ..last };
+    for position in [elsewhere, beyond] {
+        assert_eq!(news(Some(position)).await, News { head: last, entries: None }, "a position that is not there");
+    }
+
+    let entries: Vec<Bytes> = (0..16u8).map(|n| Bytes::copy_from_slice(&[n])).collect();
+    let tokens = join_all(entries.iter().map(|entry| tell(entry))).await;
+    let found = news(Some(last)).await.entries.expect("nothing is lost");
+    assert_eq!(found.len(), entries.len(), "of several that are told at once each is there once");
+    for (entry, token) in entries.iter().zip(tokens) {
+        assert_eq!(&found[(token.number - last.number) as usize - 1], entry, "at the position that was returned");
+    }
 }

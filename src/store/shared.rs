@@ -1,9 +1,9 @@
-//! A store that several servers share, over any server that keeps bytes under names for a time:
-//! Redis, Memcached.
+//! A store that several servers share, over any [`Remote`]: Redis, Memcached.
 //!
 //! Names are short and regular: `PREFIXc3:{DIGEST}` a chunk, `PREFIXl3:{DIGEST}` the lease of its
-//! load, `PREFIXg:RESOURCE` a resource's generation. The 3 is the version of the stored form, so
-//! that servers of two versions never use the same name; generations have no version. The digest
+//! load, `PREFIXg:RESOURCE` a resource's generation, `PREFIXj:…` the journal (`journal/`). The 3 is
+//! the version of the stored form, so that servers of two versions never use the same name;
+//! generations and the journal have no version, since those servers tell each other. The digest
 //! covers the whole key and the generation. So a purge only needs a new generation: chunks of older
 //! ones are never read again, even if a server still writes one, and expire in time. The full key
 //! stands in the entry and is compared on read.
@@ -16,80 +16,46 @@ use std::{
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::{Agreement, Chunks, FarState, Generation, Lease, OnPurge, StoreOptions, generations::Known};
+use super::{
+    Agreement, Chunks, FarState, Generation, Lease, News, OnPurge, StoreOptions,
+    generations::Known,
+    journal::Journal,
+    remote::{Remote, Taken, number_in},
+};
 use crate::{
+    change::Token,
     chunk::{Chunk, ChunkKey, FORM},
     error::{Error, Kind, Result},
     secret::Secret,
     source::BoxFuture,
 };
 
-/// The time limit of a call, but for one that writes a chunk: no request waits for that.
-pub(super) const PATIENCE: Duration = Duration::from_millis(500);
-
-/// Keeps bytes for many servers. Names are ASCII and at most 250 bytes long; names with the same
-/// text in braces belong on one machine. Each call ends within [`PATIENCE`], and at once if its
-/// machine failed lately. Only [`set`](Remote::set) may take longer: it waits its turn first. A
-/// connection on which a call failed is not used again.
-pub(super) trait Remote: Send + Sync + 'static {
-    /// The bytes under a name.
-    fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>>;
-
-    /// Keeps bytes under a name for at most `keep`. Waits behind earlier calls of this method.
-    fn set<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Duration) -> BoxFuture<'a, Result<()>>;
-
-    /// Keeps bytes under a name if it has none, and then reads another name on the same machine.
-    fn take<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Duration, other: &'a str) -> BoxFuture<'a, Result<Taken>>;
-
-    /// Deletes a name if its value is exactly these bytes.
-    fn give_back<'a>(&'a self, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>>;
-
-    /// The value of a name in each place that keeps a copy of its own, from those that answer; an
-    /// error if none does.
-    fn copies<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Option<Bytes>>>>;
-
-    /// Keeps a number under a name without end, in each of those places that has none or a smaller
-    /// one. An error if none takes it. Of two writes at once, the larger number stays.
-    fn raise_copies<'a>(&'a self, name: &'a str, number: u64) -> BoxFuture<'a, Result<()>>;
-
-    /// The largest value that it takes, in bytes.
-    fn largest(&self) -> usize;
-
-    /// The state of its machines.
-    fn state(&self) -> FarState;
-}
-
-/// The outcome of [`Remote::take`].
-pub(super) struct Taken {
-    /// Whether the name had no value and has this one now.
-    pub(super) ours: bool,
-    /// The value of the other name.
-    pub(super) there: Option<Bytes>,
-}
-
 /// How often the server looks at generations: a purge is seen everywhere within this and one call.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A [`Remote`] as a store.
 pub(super) struct Shared {
-    remote: Box<dyn Remote>,
+    remote: Arc<dyn Remote>,
     prefix: String,
     largest: usize,
     /// Authenticates chunks.
     secret: Option<Secret>,
     known: Known,
+    journal: Journal,
 }
 
 impl Shared {
     /// Needs a tokio runtime: its task looks at the generations until the store is dropped.
-    pub(super) fn new(remote: Box<dyn Remote>, options: &StoreOptions) -> Arc<Shared> {
+    pub(super) fn new(remote: Arc<dyn Remote>, options: &StoreOptions) -> Arc<Shared> {
         let largest = options.max_entry.unwrap_or(usize::MAX).min(remote.largest());
+        let journal = Journal::new(Arc::clone(&remote), &options.prefix, options.secret.clone());
         let shared = Arc::new(Shared {
             remote,
             prefix: options.prefix.clone(),
             largest,
             secret: options.secret.clone(),
             known: Known::default(),
+            journal,
         });
         tokio::spawn(look(Arc::downgrade(&shared)));
         shared
@@ -129,13 +95,6 @@ impl Shared {
         // In braces, so that a cluster keeps a chunk and its lease on one node.
         format!("{}{what}{FORM}:{{{}}}", self.prefix, hex(&digest.finalize()[..20]))
     }
-}
-
-/// The number in this text, if it is below 2⁵³: a Redis script is exact up to there. 0 for any
-/// other bytes.
-pub(super) fn number_in(bytes: &[u8]) -> u64 {
-    let number = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
-    number.filter(|number| *number < 1 << 53).unwrap_or(0)
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -224,6 +183,14 @@ impl Agreement for Shared {
 
     fn on_purge(&self, tell: OnPurge) {
         self.known.on_purge(tell);
+    }
+
+    fn tell<'a>(&'a self, entry: Bytes) -> BoxFuture<'a, Result<Token>> {
+        Box::pin(self.journal.tell(entry))
+    }
+
+    fn news<'a>(&'a self, since: Option<Token>) -> BoxFuture<'a, Result<News>> {
+        Box::pin(self.journal.news(since))
     }
 
     fn machines(&self) -> FarState {

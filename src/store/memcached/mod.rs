@@ -3,7 +3,8 @@
 //! `memcached://HOST:PORT,HOST:PORT`. Rendezvous hashing (Thaler and Ravishankar, 1998) picks the
 //! node of a chunk and its lease among the nodes that do not rest: the share of a node that is down
 //! goes to the others until it is back. Generations are kept on every node, so that a purge is not
-//! lost when two servers see different nodes as down.
+//! lost when two servers see different nodes as down. The journal stays on its own node, even while
+//! that rests: two servers on different nodes would not hear each other.
 
 mod node;
 mod wire;
@@ -19,8 +20,9 @@ use self::{
     wire::{Command, Reply},
 };
 use super::{
-    FarState, Store, StoreOptions, share,
-    shared::{Remote, Taken, number_in},
+    FarState, Store, StoreOptions,
+    remote::{Remote, Step, Stepped, Taken, number_in},
+    share,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -54,15 +56,23 @@ pub(super) fn open(options: &StoreOptions) -> Result<Store> {
 }
 
 impl Memcached {
-    /// The node for a name. Only the part in braces counts, so that a chunk and its lease are on
-    /// one node. Nodes that rest are skipped, unless all do.
+    /// The node for a name. Nodes that rest are skipped, unless all do.
     fn node(&self, name: &str) -> &Arc<Node> {
-        let tag = name.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or(name, |(tag, _)| tag);
-        let weight =
-            |node: &&Arc<Node>| xxh3_64_with_seed(tag.as_bytes(), xxh3_64_with_seed(node.address.as_bytes(), 0));
-        let awake = self.0.iter().filter(|node| !node.rests()).max_by_key(weight);
-        awake.or_else(|| self.0.iter().max_by_key(weight)).expect("a URL has at least one node")
+        let awake = self.0.iter().filter(|node| !node.rests()).max_by_key(|node| weight(node, name));
+        awake.unwrap_or_else(|| self.home(name))
     }
+
+    /// The node where a name belongs, even if it rests.
+    fn home(&self, name: &str) -> &Arc<Node> {
+        self.0.iter().max_by_key(|node| weight(node, name)).expect("a URL has at least one node")
+    }
+}
+
+/// How much a name belongs on a node. Only the part in braces counts, so that a chunk and its lease
+/// are on one node.
+fn weight(node: &Node, name: &str) -> u64 {
+    let tag = name.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or(name, |(tag, _)| tag);
+    xxh3_64_with_seed(tag.as_bytes(), xxh3_64_with_seed(node.address.as_bytes(), 0))
 }
 
 impl Node {
@@ -86,6 +96,48 @@ impl Node {
             }
         }
         Err(Error::new(Kind::Busy, "a number in Memcached is changed by others all the time"))
+    }
+
+    /// A step of a journal. Memcached does one thing at a time: the head is moved only if it is
+    /// still what it was before the entry was written.
+    async fn step(&self, step: Step<'_>) -> Result<Stepped> {
+        let found = self.read(Command::get(step.name)).await?;
+        let there = found.value.unwrap_or_default();
+        if there != step.from {
+            return Ok(Stepped::Other { head: there, kept: false });
+        }
+
+        if let Some((name, bytes)) = &step.entry {
+            let add = Command::set(name, bytes.clone(), step.keep).where_none();
+            if !self.insist(add).await?.is_done {
+                match self.get(name).await? {
+                    // Written by a call whose answer was lost.
+                    Some(ours) if ours == bytes => {}
+                    Some(theirs) => return Ok(Stepped::Taken(theirs)),
+                    None => return Ok(Stepped::Other { head: there, kept: false }),
+                }
+            }
+        }
+
+        let set = Command::set(step.name, step.to.clone(), Duration::ZERO);
+        let set = match found.version {
+            Some(version) => set.where_still(version),
+            None => set.where_none(),
+        };
+        if self.insist(set).await?.is_done {
+            return Ok(Stepped::Done);
+        }
+
+        // Another server may have moved the head to our entry, and on.
+        let head = self.get(step.name).await?.unwrap_or_default();
+        if head == step.to {
+            return Ok(Stepped::Done);
+        }
+        let kept = match &step.entry {
+            Some((name, bytes)) => self.get(name).await?.as_ref() == Some(bytes),
+            None => false,
+        };
+        Ok(Stepped::Other { head, kept })
     }
 }
 
@@ -125,6 +177,19 @@ impl Remote for Memcached {
 
     fn raise_copies<'a>(&'a self, name: &'a str, number: u64) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move { some(join_all(self.0.iter().map(|node| node.raise(name, number))).await).map(drop) })
+    }
+
+    fn read_together<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<Bytes>>>> {
+        Box::pin(async move {
+            let Some(first) = names.first() else { return Ok(vec![]) };
+            let commands: Vec<Command> = names.iter().map(|name| Command::get(name)).collect();
+            let replies = self.home(first).read_all(&commands).await?;
+            Ok(replies.into_iter().map(|reply| reply.value).collect())
+        })
+    }
+
+    fn step<'a>(&'a self, step: Step<'a>) -> BoxFuture<'a, Result<Stepped>> {
+        Box::pin(self.home(step.name).step(step))
     }
 
     fn largest(&self) -> usize {

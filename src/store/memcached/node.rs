@@ -16,7 +16,7 @@ use super::wire::{Command, Connection, Failure, Reply};
 use crate::{
     error::{Error, Kind, Result},
     socket,
-    store::{breaker::Health, shared::PATIENCE},
+    store::{breaker::Health, remote::PATIENCE},
     unpoisoned::Unpoisoned,
 };
 
@@ -69,6 +69,11 @@ impl Node {
         Ok(reply)
     }
 
+    /// Reads the values of several names in one exchange.
+    pub(super) async fn read_all(&self, commands: &[Command]) -> Result<Vec<Reply>> {
+        self.health.read(self.exchange_all(commands, PATIENCE)).await
+    }
+
     pub(super) async fn write(&self, command: Command) -> Result<Reply> {
         let [reply] = self.health.write(self.exchange([command], PATIENCE)).await?;
         Ok(reply)
@@ -93,15 +98,20 @@ impl Node {
         self.idle.lock().unpoisoned()
     }
 
+    async fn exchange<const N: usize>(&self, commands: [Command; N], patience: Duration) -> Result<[Reply; N]> {
+        let replies = self.exchange_all(&commands, patience).await?;
+        Ok(replies.try_into().expect("each command has an answer"))
+    }
+
     /// One exchange, within its time limit. If it fails on a connection, that one and all idle ones
     /// are closed: they may be dead too, and the address may lead elsewhere by now.
-    async fn exchange<const N: usize>(&self, commands: [Command; N], patience: Duration) -> Result<[Reply; N]> {
+    async fn exchange_all(&self, commands: &[Command], patience: Duration) -> Result<Vec<Reply>> {
         let deadline = Instant::now() + patience;
         let asked = async {
             let _room = self.room.acquire().await;
             let known = self.idle().pop();
             if let Some(mut connection) = known {
-                match connection.exchange(&commands).await {
+                match connection.exchange(commands).await {
                     // The node closed the connection while it was idle, which is no failure of the
                     // node.
                     Err(Failure::Broken(_)) => self.idle().clear(),
@@ -109,7 +119,7 @@ impl Node {
                 }
             }
             let mut connection = self.connect().await?;
-            let outcome = connection.exchange(&commands).await;
+            let outcome = connection.exchange(commands).await;
             self.kept(connection, outcome)
         };
 

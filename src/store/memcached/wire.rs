@@ -101,7 +101,7 @@ impl Connection {
     }
 
     /// Sends these commands together and reads an answer to each.
-    pub(super) async fn exchange<const N: usize>(&mut self, commands: &[Command; N]) -> Result<[Reply; N], Failure> {
+    pub(super) async fn exchange(&mut self, commands: &[Command]) -> Result<Vec<Reply>, Failure> {
         let length: usize =
             commands.iter().map(|one| one.line.len() + one.value.as_ref().map_or(0, Bytes::len) + 4).sum();
         let mut request = Vec::with_capacity(length);
@@ -116,9 +116,9 @@ impl Connection {
 
         self.0.write_all(&request).await?;
 
-        let mut replies = std::array::from_fn(|_| Reply::default());
-        for reply in &mut replies {
-            *reply = self.reply().await?;
+        let mut replies = Vec::with_capacity(commands.len());
+        for _ in commands {
+            replies.push(self.reply().await?);
         }
 
         Ok(replies)

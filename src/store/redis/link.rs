@@ -29,7 +29,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::answer;
 use crate::{
     error::{Error, Kind, Result},
-    store::shared::PATIENCE,
+    store::remote::PATIENCE,
     unpoisoned::Unpoisoned,
 };
 

@@ -14,10 +14,13 @@ use self::link::{Call, Link};
 use super::{
     FarState, Store, StoreOptions,
     breaker::Health,
+    remote::{Remote, Step, Stepped, Taken},
     share,
-    shared::{Remote, Taken},
 };
-use crate::{error::Result, source::BoxFuture};
+use crate::{
+    error::{Error, Kind, Result},
+    source::BoxFuture,
+};
 
 /// The largest value, in bytes. Redis does one thing at a time, and a larger value holds it up.
 const LARGEST: usize = 8 * 1024 * 1024;
@@ -25,12 +28,22 @@ const LARGEST: usize = 8 * 1024 * 1024;
 /// its turn comes.
 const WRITES: usize = 4;
 /// Of two writes of a number at once, the larger number stays. A value that
-/// [`number_in`](super::shared::number_in) does not take for a number is garbage and is replaced.
+/// [`number_in`](super::remote::number_in) does not take for a number is garbage and is replaced.
 const RAISE: &str = "local there = redis.call('get', KEYS[1])
     there = there and there:match('^%d+$') and tonumber(there) or 0
     if there < tonumber(ARGV[1]) or there >= 9007199254740992 then redis.call('set', KEYS[1], ARGV[1]) end
     return 0";
 const TAKE_BACK: &str = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
+
+/// Moves the head of a journal, and keeps its entry first. A step that was done already, and is
+/// repeated because its answer was lost, changes nothing.
+const STEP: &str = "local there = redis.call('get', KEYS[1]) or ''
+    if there ~= ARGV[1] then
+        return {there, KEYS[2] and redis.call('get', KEYS[2]) == ARGV[3] and 1 or 0}
+    end
+    if KEYS[2] then redis.call('set', KEYS[2], ARGV[3], 'PX', ARGV[4]) end
+    redis.call('set', KEYS[1], ARGV[2])
+    return {ARGV[2], 1}";
 
 struct Redis {
     link: Link,
@@ -60,6 +73,10 @@ fn bytes_of(value: Value) -> Option<Bytes> {
         Value::BulkString(bytes) => Some(bytes.into()),
         _ => None,
     }
+}
+
+fn no_answer() -> Error {
+    Error::new(Kind::Unavailable, "Redis answers a script as it never does")
 }
 
 fn milliseconds(keep: Duration) -> u64 {
@@ -114,6 +131,39 @@ impl Remote for Redis {
         Box::pin(async move {
             let commands = alone(redis::cmd("EVAL").arg(RAISE).arg(1).arg(name).arg(number));
             self.health.insist(self.link.exchange(&commands, Call::Write)).await.map(drop)
+        })
+    }
+
+    fn read_together<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<Bytes>>>> {
+        Box::pin(async move {
+            // Not MGET, which a user with the rights of former versions may not call.
+            let mut commands = Pipeline::with_capacity(names.len());
+            for name in names {
+                commands.cmd("GET").arg(name);
+            }
+            let answers = self.health.read(self.link.exchange(&commands, Call::Read)).await?;
+            Ok(answers.into_iter().map(bytes_of).collect())
+        })
+    }
+
+    fn step<'a>(&'a self, step: Step<'a>) -> BoxFuture<'a, Result<Stepped>> {
+        Box::pin(async move {
+            let mut command = redis::cmd("EVAL");
+            command.arg(STEP);
+            match &step.entry {
+                None => command.arg(1).arg(step.name).arg(&step.from[..]).arg(&step.to[..]),
+                Some((name, bytes)) => {
+                    command.arg(2).arg(step.name).arg(name).arg(&step.from[..]).arg(&step.to[..]);
+                    command.arg(&bytes[..]).arg(milliseconds(step.keep))
+                }
+            };
+
+            let commands = alone(&mut command);
+            let mut answers = self.health.insist(self.link.exchange(&commands, Call::Write)).await?;
+            let Some(Value::Array(answer)) = answers.pop() else { return Err(no_answer()) };
+            let Ok([head, kept]) = <[Value; 2]>::try_from(answer) else { return Err(no_answer()) };
+            let head = bytes_of(head).ok_or_else(no_answer)?;
+            Ok(if head == step.to { Stepped::Done } else { Stepped::Other { head, kept: kept == Value::Int(1) } })
         })
     }
 

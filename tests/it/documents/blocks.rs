@@ -18,6 +18,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("docs/resume.md", "nginx", "tests/it/clients.rs"),
     ("docs/resume.md", "python", "tests/it/resume.rs"),
     ("docs/resume.md", "sh", "tests/it/resume.rs"),
+    ("docs/stores.md", "lua", "tests/it/stores/journal.rs"),
 ];
 
 /// The address that the documents show.

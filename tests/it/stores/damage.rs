@@ -8,10 +8,10 @@ use std::{
 use crate::support::system_clock;
 use bytes::Bytes;
 use chunkflow::{
-    Chunkflow, Error, Kind, Resource, ResourceOptions, Result, Sizes,
+    Chunkflow, Error, Kind, Resource, ResourceOptions, Result, Sizes, Token,
     metrics::Metrics,
     source::{BoxFuture, Source},
-    store::{Agreement, Chunk, ChunkKey, Chunks, FarState, Generation, Lease, OnPurge, Store},
+    store::{Agreement, Chunk, ChunkKey, Chunks, FarState, Generation, Lease, News, OnPurge, Store},
 };
 use http::Request;
 use http_body_util::BodyExt;
@@ -97,6 +97,14 @@ impl Agreement for Corrupting {
     }
 
     fn on_purge(&self, _: OnPurge) {}
+
+    fn tell<'a>(&'a self, _: Bytes) -> BoxFuture<'a, Result<Token>> {
+        Box::pin(async { Ok(Token::default()) })
+    }
+
+    fn news<'a>(&'a self, _: Option<Token>) -> BoxFuture<'a, Result<News>> {
+        Box::pin(async { Ok(News { head: Token::default(), entries: Some(vec![]) }) })
+    }
 
     fn machines(&self) -> FarState {
         FarState::default()

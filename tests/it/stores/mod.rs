@@ -5,6 +5,7 @@ mod checked;
 mod damage;
 mod faults;
 mod identity;
+mod journal;
 mod load;
 mod machines;
 mod others;

@@ -13,12 +13,12 @@ use std::{
 use crate::support::system_clock;
 use bytes::Bytes;
 use chunkflow::{
-    Chunkflow, Resource, ResourceOptions, Result, Sizes,
+    Chunkflow, Resource, ResourceOptions, Result, Sizes, Token,
     metrics::Metrics,
     server::ServerConfig,
     source::{BoxFuture, Cursor, Source, Value},
     store::{
-        Agreement, Chunk, ChunkKey, Chunks, FarState, Generation, Held, Lease, ListKey, Near, NearState, OnPurge,
+        Agreement, Chunk, ChunkKey, Chunks, FarState, Generation, Held, Lease, ListKey, Near, NearState, News, OnPurge,
         Store, open_store,
     },
 };
@@ -121,6 +121,14 @@ impl Agreement for Forged {
     }
 
     fn on_purge(&self, _: OnPurge) {}
+
+    fn tell<'a>(&'a self, _: Bytes) -> BoxFuture<'a, Result<Token>> {
+        Box::pin(async { Ok(Token::default()) })
+    }
+
+    fn news<'a>(&'a self, _: Option<Token>) -> BoxFuture<'a, Result<News>> {
+        Box::pin(async { Ok(News { head: Token::default(), entries: Some(vec![]) }) })
+    }
 
     fn machines(&self) -> FarState {
         FarState::default()

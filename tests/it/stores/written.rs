@@ -10,11 +10,12 @@ use std::{
 };
 
 use crate::support::system_clock;
+use bytes::Bytes;
 use chunkflow::{
-    Body, Chunkflow, Error, Kind, Memory, Resource, ResourceOptions, Result, Sizes,
+    Body, Chunkflow, Error, Kind, Memory, Resource, ResourceOptions, Result, Sizes, Token,
     metrics::Metrics,
     source::BoxFuture,
-    store::{Agreement, Chunk, ChunkKey, Chunks, FarState, Generation, Lease, OnPurge, Store},
+    store::{Agreement, Chunk, ChunkKey, Chunks, FarState, Generation, Lease, News, OnPurge, Store},
 };
 use http::Request;
 use http_body_util::BodyExt;
@@ -117,6 +118,14 @@ impl Agreement for Counting {
     }
 
     fn on_purge(&self, _: OnPurge) {}
+
+    fn tell<'a>(&'a self, _: Bytes) -> BoxFuture<'a, Result<Token>> {
+        Box::pin(async { Ok(Token::default()) })
+    }
+
+    fn news<'a>(&'a self, _: Option<Token>) -> BoxFuture<'a, Result<News>> {
+        Box::pin(async { Ok(News { head: Token::default(), entries: Some(vec![]) }) })
+    }
 
     fn machines(&self) -> FarState {
         FarState::default()

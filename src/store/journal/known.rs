@@ -1,0 +1,82 @@
+//! What a server remembers of a journal, to see that the store went back to an earlier state.
+//!
+//! A replica that is promoted may not have heard of the last entries. Then the head is smaller than
+//! it was, or it has grown again by other entries under the same numbers. A server finds out by the
+//! marks of heads that it has seen: each entry holds the mark of the head before it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::form::{Entry, Head};
+use crate::change::Token;
+
+/// How many heads of the current epoch are remembered: those of several seconds.
+const MARKS: usize = 1024;
+/// How many epochs that are over are remembered.
+const EPOCHS: usize = 16;
+
+/// The heads that a server has seen.
+#[derive(Default)]
+pub(super) struct Known {
+    epoch: u64,
+    /// The mark of each of them in this epoch, by its number.
+    marks: BTreeMap<u64, u64>,
+    /// Epochs that are over.
+    left: VecDeque<u64>,
+}
+
+/// What was known at a moment. An answer of the store is compared with what was known before it was
+/// asked: meanwhile another call may have learnt more.
+pub(super) struct Then {
+    pub(super) last: Option<Head>,
+    left: VecDeque<u64>,
+}
+
+impl Known {
+    pub(super) fn now(&self) -> Then {
+        let last = self.marks.last_key_value();
+        let last = last.map(|(&number, &mark)| Head { token: Token { epoch: self.epoch, number }, mark });
+        Then { last, left: self.left.clone() }
+    }
+
+    /// Notes a head that the store has shown, or has just been given.
+    pub(super) fn note(&mut self, head: Head) {
+        let Token { epoch, number } = head.token;
+        if self.left.contains(&epoch) {
+            return;
+        }
+
+        if self.epoch != epoch {
+            self.left.push_back(self.epoch);
+            if self.left.len() > EPOCHS {
+                self.left.pop_front();
+            }
+            self.epoch = epoch;
+            self.marks.clear();
+        }
+
+        self.marks.insert(number, head.mark);
+        if self.marks.len() > MARKS {
+            self.marks.pop_first();
+        }
+    }
+
+    /// Whether an entry is not the one that this server knows at its position, or does not follow
+    /// the one that it knows before that.
+    pub(super) fn denies(&self, entry: &Entry) -> bool {
+        let Token { epoch, number } = entry.head.token;
+        let is_other = |number: u64, mark: u64| self.marks.get(&number).is_some_and(|known| *known != mark);
+        epoch == self.epoch && (is_other(number, entry.head.mark) || is_other(number.wrapping_sub(1), entry.before))
+    }
+}
+
+impl Then {
+    /// Whether the store went back: this head is from before the last one, or in its place.
+    pub(super) fn goes_back_to(&self, head: &Head) -> bool {
+        let went_back = |last: &Head| {
+            last.token.epoch == head.token.epoch
+                && (head.token.number < last.token.number
+                    || head.token.number == last.token.number && head.mark != last.mark)
+        };
+        self.left.contains(&head.token.epoch) || self.last.as_ref().is_some_and(went_back)
+    }
+}

@@ -1,0 +1,247 @@
+//! The journal: numbered entries that the servers which share a store tell each other.
+//!
+//! Each prefix has one. Its names are `PREFIXj:{PREFIX}` for the *head*, which says how far it
+//! goes, and `PREFIXj:{PREFIX}:EPOCH.NUMBER` for each entry (their forms are in `form.rs`). The
+//! braces keep all of them on one machine. Entries expire after [`JOURNAL_KEEP`], the head never.
+//!
+//! **Writing.** A server makes the entry for the next number, with that number in it, and asks the
+//! store to keep it and to move the head, if the head is still the one that the server knows.
+//! Otherwise another server was first, and it tries the next number. So only one server writes under
+//! a number, and each entry is there before the head says so. A write that is repeated because the
+//! connection broke finds its own entry, and does not write a second one.
+//!
+//! **Reading.** A server asks for the head; if it has not moved, that is all. Else it asks for the
+//! entries in between, some at a time.
+//!
+//! **Loss.** An entry that is missing, damaged, or not by a server that knows the secret is a hole.
+//! A head that is gone or no head is replaced by one of a new epoch, by the first server that writes
+//! or reads. So two losses between two looks of a server do not look like none. If the store shows
+//! an earlier state than a server has seen (`known.rs`), that server begins a new epoch too. Readers
+//! see each of these as [`News::entries`] being `None`.
+//!
+//! The journal has no copies ([`Remote::copies`]): two copies with numbers of their own could not be
+//! put into one order. While its machine is away, telling and reading fail, also in a Memcached of
+//! several nodes, where chunks would move to the next node: of two servers, one might not see that
+//! the node is down, and would not hear what the other tells.
+//!
+//! Whoever can write to the store but does not know the secret can cause losses. He can also put
+//! the head back, and so hide entries until a server that has seen or told them looks again.
+
+mod form;
+mod known;
+
+use std::{
+    slice,
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+#[cfg(fuzzing)]
+pub(crate) use self::form::fuzz_journal;
+use self::{
+    form::{Entry, Head},
+    known::{Known, Then},
+};
+use super::{
+    News,
+    remote::{PATIENCE, Remote, Step, Stepped},
+};
+use crate::{
+    change::Token,
+    error::{Error, Kind, Result},
+    secret::Secret,
+    unpoisoned::Unpoisoned,
+};
+
+/// How long an entry is kept. A server that has not looked for so long has missed some.
+const JOURNAL_KEEP: Duration = Duration::from_secs(60);
+/// The longest body of an entry, in bytes.
+const LONGEST: usize = 64 * 1024;
+/// The most entries that are read at once, and the most bytes. Reading more would take longer than
+/// what a reader does about a loss.
+const MOST: u64 = 10_000;
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+/// How many entries are asked for in one call: no more than a connection can hold on its way.
+const AT_ONCE: u64 = 64;
+
+const WENT_BACK: &str = "the journal in the store went back to an earlier state, and begins anew";
+
+/// A journal in a store.
+pub(super) struct Journal {
+    remote: Arc<dyn Remote>,
+    name: String,
+    secret: Option<Secret>,
+    known: Mutex<Known>,
+}
+
+/// What stands between a position and the head.
+enum Between {
+    /// All of it.
+    Entries(Vec<Bytes>),
+    Lost,
+    /// The store went back, and has gone on from there.
+    Another,
+}
+
+impl Journal {
+    pub(super) fn new(remote: Arc<dyn Remote>, prefix: &str, secret: Option<Secret>) -> Journal {
+        Journal { remote, name: format!("{prefix}j:{{{prefix}}}"), secret, known: Mutex::default() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unpoisoned()
+    }
+
+    fn name_of(&self, at: Token) -> String {
+        format!("{}:{at}", self.name)
+    }
+
+    /// Appends an entry. See [`Agreement::tell`](super::Agreement::tell).
+    pub(super) async fn tell(&self, body: Bytes) -> Result<Token> {
+        if body.len() > LONGEST {
+            let message = format!("an entry of {} bytes is too long for the journal", body.len());
+            return Err(Error::new(Kind::Invalid, message).remedy("tell it in several of at most 64 KiB"));
+        }
+
+        let deadline = Instant::now() + PATIENCE;
+        // Usually nobody else has told anything since the last look.
+        let mut then = self.known().now();
+        let mut from = then.last.map_or(Bytes::new(), |last| last.text());
+        while Instant::now() < deadline {
+            let before = read(&from, &then).unwrap_or_else(Head::beginning);
+            let head = before.next();
+            let name = self.name_of(head.token);
+            let sealed = Entry { head, before: before.mark, body: body.clone() }.seal(self.secret.as_ref());
+
+            then = self.known().now();
+            match self.step(from.clone(), head, Some((&name, sealed))).await? {
+                Stepped::Done => return Ok(self.noted(head)),
+                Stepped::Other { head: there, kept } => {
+                    if kept && Head::read(&there).is_some_and(|there| there.includes(head.token)) {
+                        return Ok(self.noted(head));
+                    }
+                    from = there;
+                }
+                Stepped::Taken(theirs) => from = self.help(from, head.token, &theirs).await?,
+            }
+        }
+
+        Err(Error::new(Kind::Busy, "the journal in the store is written by others all the time"))
+    }
+
+    /// Moves the head to an entry whose server has not done that yet, and may never do it. Returns
+    /// the head.
+    async fn help(&self, from: Bytes, at: Token, theirs: &Bytes) -> Result<Bytes> {
+        // What is no entry becomes a hole.
+        let entry = Entry::open(theirs, at, self.secret.as_ref());
+        let head = entry.map_or_else(|_| Head { token: at, mark: fastrand::u64(..) }, |entry| entry.head);
+        match self.step(from.clone(), head, None).await? {
+            Stepped::Done => Ok(head.text()),
+            Stepped::Other { head, .. } => Ok(head),
+            Stepped::Taken(_) => Ok(from),
+        }
+    }
+
+    /// The entries behind a position. See [`Agreement::news`](super::Agreement::news).
+    pub(super) async fn news(&self, since: Option<Token>) -> Result<News> {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let then = self.known().now();
+            let there =
+                self.remote.read_together(slice::from_ref(&self.name)).await?.pop().flatten().unwrap_or_default();
+
+            if let Some(head) = read(&there, &then) {
+                let entries = match self.between(since.unwrap_or(head.token), head).await? {
+                    Between::Entries(entries) => Some(entries),
+                    Between::Lost => None,
+                    Between::Another => {
+                        tracing::warn!("{WENT_BACK}");
+                        self.begin(there).await?;
+                        continue;
+                    }
+                };
+                return Ok(News { head: self.noted(head), entries });
+            }
+
+            self.begin(there).await?;
+        }
+
+        Err(Error::new(Kind::Busy, "the journal in the store begins anew all the time"))
+    }
+
+    /// Begins a new epoch, unless the head is another by now.
+    async fn begin(&self, from: Bytes) -> Result<()> {
+        self.step(from, Head::beginning(), None).await.map(drop)
+    }
+
+    async fn step(&self, from: Bytes, to: Head, entry: Option<(&str, Bytes)>) -> Result<Stepped> {
+        let step = Step { name: &self.name, from, to: to.text(), entry, keep: JOURNAL_KEEP };
+        self.remote.step(step).await
+    }
+
+    fn noted(&self, head: Head) -> Token {
+        self.known().note(head);
+        head.token
+    }
+
+    /// The entries behind `since` up to the head.
+    async fn between(&self, since: Token, head: Head) -> Result<Between> {
+        let Some(count) = head.token.number.checked_sub(since.number) else { return Ok(Between::Lost) };
+        if since.epoch != head.token.epoch || count > MOST {
+            return Ok(Between::Lost);
+        }
+
+        let mut entries = vec![];
+        let mut bytes = 0;
+        let mut before: Option<Head> = None;
+        let mut next = since.number + 1;
+        while next <= head.token.number {
+            let end = head.token.number.min(next + AT_ONCE - 1);
+            let places: Vec<Token> = (next..=end).map(|number| Token { number, ..since }).collect();
+            let names: Vec<String> = places.iter().map(|at| self.name_of(*at)).collect();
+
+            let found = self.remote.read_together(&names).await?;
+            for (at, stored) in places.into_iter().zip(found) {
+                let Some(stored) = stored else { return Ok(Between::Lost) };
+                let entry = match Entry::open(&stored, at, self.secret.as_ref()) {
+                    Ok(entry) => entry,
+                    Err(why) => {
+                        tracing::warn!(position = %at, why, "an entry of the journal in the store is lost");
+                        return Ok(Between::Lost);
+                    }
+                };
+
+                if self.known().denies(&entry) {
+                    return Ok(Between::Another);
+                }
+
+                bytes += entry.body.len();
+                if before.is_some_and(|before| before.mark != entry.before) || bytes > MOST_BYTES {
+                    return Ok(Between::Lost);
+                }
+                before = Some(entry.head);
+                entries.push(entry.body);
+            }
+
+            next = end + 1;
+        }
+
+        let is_whole = entries.len() as u64 == count && before.is_none_or(|last| last == head);
+        Ok(if is_whole { Between::Entries(entries) } else { Between::Lost })
+    }
+}
+
+/// The head in these bytes; `None` if there is none, or none to go on from.
+fn read(bytes: &[u8], then: &Then) -> Option<Head> {
+    let head = Head::read(bytes)?;
+    if then.goes_back_to(&head) {
+        tracing::warn!("{WENT_BACK}");
+        return None;
+    }
+    Some(head)
+}
+
+#[cfg(test)]
+mod tests;

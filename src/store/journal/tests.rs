@@ -1,0 +1,356 @@
+//! The journal over a store whose state can be put back.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use futures_util::future::join_all;
+
+use super::*;
+use crate::{
+    source::BoxFuture,
+    store::{FarState, remote::Taken},
+};
+
+type Names = BTreeMap<String, Bytes>;
+
+/// A store in memory. Steps are taken as Redis takes them, in one piece.
+#[derive(Default)]
+struct Table {
+    names: Mutex<Names>,
+    /// Whether each step is taken twice, because its first answer was lost, and others take theirs
+    /// in between.
+    repeats: bool,
+    calls: AtomicUsize,
+}
+
+impl Table {
+    fn names(&self) -> MutexGuard<'_, Names> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.names.lock().unwrap()
+    }
+
+    fn state(&self) -> Names {
+        self.names().clone()
+    }
+
+    fn put_back(&self, state: &Names) {
+        *self.names() = state.clone();
+    }
+
+    fn journal(self: &Arc<Table>) -> Journal {
+        self.journal_with(None)
+    }
+
+    fn journal_with(self: &Arc<Table>, secret: Option<Secret>) -> Journal {
+        Journal::new(Arc::clone(self) as _, "p:", secret)
+    }
+
+    async fn step_once(&self, step: &Step<'_>) -> Stepped {
+        tokio::task::yield_now().await;
+        let mut names = self.names();
+        let there = names.get(step.name).cloned().unwrap_or_default();
+        if there != step.from {
+            let kept = step.entry.as_ref().is_some_and(|(name, bytes)| names.get(*name) == Some(bytes));
+            return if there == step.to { Stepped::Done } else { Stepped::Other { head: there, kept } };
+        }
+
+        if let Some((name, bytes)) = &step.entry {
+            names.insert((*name).to_owned(), bytes.clone());
+        }
+        names.insert(step.name.to_owned(), step.to.clone());
+        Stepped::Done
+    }
+
+    /// Changes the entry at a position.
+    fn alter(&self, at: Token, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut names = self.names();
+        let stored = names.get_mut(&name(at)).unwrap();
+        let mut bytes = stored.to_vec();
+        change(&mut bytes);
+        *stored = bytes.into();
+    }
+}
+
+fn name(at: Token) -> String {
+    format!("p:j:{{p:}}:{at}")
+}
+
+const HEAD: &str = "p:j:{p:}";
+
+impl Remote for Table {
+    fn get<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>> {
+        unreachable!("the journal does not ask for this")
+    }
+
+    fn set<'a>(&'a self, _: &'a str, _: Bytes, _: Duration) -> BoxFuture<'a, Result<()>> {
+        unreachable!("the journal does not ask for this")
+    }
+
+    fn take<'a>(&'a self, _: &'a str, _: Bytes, _: Duration, _: &'a str) -> BoxFuture<'a, Result<Taken>> {
+        unreachable!("the journal does not ask for this")
+    }
+
+    fn give_back<'a>(&'a self, _: &'a str, _: Bytes) -> BoxFuture<'a, Result<()>> {
+        unreachable!("the journal does not ask for this")
+    }
+
+    fn copies<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Option<Bytes>>>> {
+        unreachable!("the journal does not ask for this")
+    }
+
+    fn raise_copies<'a>(&'a self, _: &'a str, _: u64) -> BoxFuture<'a, Result<()>> {
+        unreachable!("the journal does not ask for this")
+    }
+
+    fn read_together<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<Bytes>>>> {
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            let there = self.names();
+            Ok(names.iter().map(|name| there.get(name).cloned()).collect())
+        })
+    }
+
+    fn step<'a>(&'a self, step: Step<'a>) -> BoxFuture<'a, Result<Stepped>> {
+        Box::pin(async move {
+            let mut answer = self.step_once(&step).await;
+            if self.repeats {
+                answer = self.step_once(&step).await;
+            }
+            Ok(answer)
+        })
+    }
+
+    fn largest(&self) -> usize {
+        usize::MAX
+    }
+
+    fn state(&self) -> FarState {
+        FarState::default()
+    }
+}
+
+async fn tell(journal: &Journal, body: &str) -> Token {
+    journal.tell(body.to_owned().into()).await.unwrap()
+}
+
+async fn head(journal: &Journal) -> Token {
+    journal.news(None).await.unwrap().head
+}
+
+/// What a reader at `since` hears, and where it is then.
+async fn heard(journal: &Journal, since: Token) -> (Option<Vec<Bytes>>, Token) {
+    let news = journal.news(Some(since)).await.unwrap();
+    (news.entries, news.head)
+}
+
+#[tokio::test]
+async fn servers_hear_what_others_tell_in_order_and_a_look_without_news_is_one_call() {
+    let table = Arc::new(Table::default());
+    let [one, other] = [table.journal(), table.journal()];
+    let start = head(&other).await;
+    assert_eq!(start.number, 0);
+
+    tell(&one, "a").await;
+    tell(&other, "b").await;
+    let last = tell(&one, "c").await;
+    assert_eq!(last, Token { number: 3, ..start });
+    assert_eq!(heard(&other, start).await, (Some(vec!["a".into(), "b".into(), "c".into()]), last));
+
+    let calls = table.calls.load(Ordering::Relaxed);
+    assert_eq!(heard(&other, last).await, (Some(vec![]), last));
+    assert_eq!(table.calls.load(Ordering::Relaxed), calls + 1);
+}
+
+#[tokio::test]
+async fn tellers_at_the_same_time_never_share_a_number_and_none_of_their_entries_is_missing() {
+    eight_tell(Arc::default()).await;
+}
+
+#[tokio::test]
+async fn an_entry_whose_answer_was_lost_is_not_written_twice() {
+    eight_tell(Arc::new(Table { repeats: true, ..Table::default() })).await;
+}
+
+async fn eight_tell(table: Arc<Table>) {
+    let journals: Vec<Journal> = (0..8).map(|_| table.journal()).collect();
+    let start = head(&journals[0]).await;
+    let tellers = journals.iter().enumerate().map(async |(teller, journal)| {
+        let mut told = vec![];
+        for n in 0..50 {
+            let body = format!("{teller} {n}");
+            told.push((tell(journal, &body).await.number, Bytes::from(body)));
+        }
+        told
+    });
+    let mut told = join_all(tellers).await.concat();
+    told.sort_unstable();
+
+    let expected: Vec<u64> = (1..=400).collect();
+    assert_eq!(told.iter().map(|(number, _)| *number).collect::<Vec<_>>(), expected);
+    let (entries, _) = heard(&journals[3], start).await;
+    assert_eq!(entries.unwrap(), told.into_iter().map(|(_, body)| body).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_missing_altered_or_moved_entry_is_a_loss_and_the_next_one_is_heard_again() {
+    let table = Arc::new(Table::default());
+    let journal = table.journal();
+    for wrong in 0..3 {
+        let start = tell(&journal, "before").await;
+        let middle = tell(&journal, "wrong").await;
+        let last = tell(&journal, "after").await;
+        let foreign = table.state()[&name(last)].clone();
+        match wrong {
+            0 => drop(table.names().remove(&name(middle))),
+            1 => table.alter(middle, |bytes| bytes[50] ^= 1),
+            _ => table.alter(middle, |bytes| *bytes = foreign.to_vec()),
+        }
+
+        assert_eq!(heard(&journal, start).await, (None, last), "{wrong}");
+        assert_eq!(heard(&journal, middle).await, (Some(vec!["after".into()]), last), "{wrong}");
+        let next = tell(&journal, "next").await;
+        assert_eq!(heard(&journal, last).await, (Some(vec!["next".into()]), next), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn a_journal_that_is_gone_begins_another_epoch_with_the_next_look_so_that_two_losses_never_look_like_none() {
+    let table = Arc::new(Table::default());
+    let [one, other] = [table.journal(), table.journal()];
+    let start = tell(&one, "a").await;
+    let mut since = start;
+    for _ in 0..3 {
+        table.names().clear();
+        let (entries, next) = heard(&other, since).await;
+        assert!(entries.is_none() && next.epoch != since.epoch && next.number == 0, "{next}");
+        tell(&one, "b").await;
+        since = next;
+    }
+
+    // Lost before anybody has read it: the teller has told it all the same.
+    table.names().clear();
+    let told = tell(&one, "c").await;
+    assert!(told.epoch != since.epoch && told.number == 1, "{told}");
+    let (entries, next) = heard(&other, since).await;
+    assert_eq!((entries, next), (None, told));
+    assert_eq!(heard(&other, Token { number: 0, ..told }).await.0, Some(vec!["c".into()]));
+}
+
+#[tokio::test]
+async fn what_is_no_head_counts_as_none() {
+    let table = Arc::new(Table::default());
+    let journal = table.journal();
+    for garbage in ["", "x", "17", "0000000000000000.1.0000000000000000", "ffffffffffffffff.18446744073709551616.0"] {
+        let start = tell(&journal, "a").await;
+        table.names().insert(HEAD.into(), garbage.into());
+        let (entries, next) = heard(&journal, start).await;
+        assert!(entries.is_none() && next.epoch != start.epoch, "{garbage}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_went_back_is_a_loss_to_every_server_also_where_others_have_written_over_it() {
+    for others in [0, 1, 2, 5] {
+        let table = Arc::new(Table::default());
+        let [knows, late] = [table.journal(), table.journal()];
+        let start = tell(&late, "a").await;
+        let earlier = table.state();
+        tell(&knows, "b").await;
+        let since = tell(&knows, "c").await;
+        assert_eq!(heard(&knows, start).await.1, since);
+
+        table.put_back(&earlier);
+        // One server has not heard of the later entries, and writes under their numbers.
+        for n in 0..others {
+            assert_eq!(tell(&late, "other").await, Token { number: start.number + 1 + n, ..start });
+        }
+
+        let (entries, next) = heard(&knows, since).await;
+        assert!(entries.is_none() && next.epoch != start.epoch, "{others}: {next}");
+        let (entries, same) = heard(&late, start).await;
+        assert_eq!((entries, same), (None, next), "{others}: the other server hears of it");
+        let last = tell(&late, "d").await;
+        assert_eq!(heard(&knows, next).await, (Some(vec!["d".into()]), last), "{others}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_tells_finds_out_that_the_store_went_back() {
+    let table = Arc::new(Table::default());
+    let journal = table.journal();
+    let start = tell(&journal, "a").await;
+    let earlier = table.state();
+    tell(&journal, "b").await;
+    table.put_back(&earlier);
+    let next = tell(&journal, "c").await;
+    assert!(next.epoch != start.epoch && next.number == 1, "{next}");
+}
+
+#[tokio::test]
+async fn an_epoch_that_was_over_and_comes_back_is_a_loss() {
+    let table = Arc::new(Table::default());
+    let [knows, late] = [table.journal(), table.journal()];
+    let start = tell(&knows, "a").await;
+    let earlier = table.state();
+    table.names().clear();
+    let since = tell(&knows, "b").await;
+    table.put_back(&earlier);
+    assert_eq!(heard(&late, start).await, (Some(vec![]), start), "who has not heard of the other cannot know");
+
+    let (entries, next) = heard(&knows, since).await;
+    assert!(entries.is_none() && ![start.epoch, since.epoch].contains(&next.epoch), "{next}");
+    assert_eq!(heard(&late, start).await, (None, next), "but hears it from a server that has");
+}
+
+#[tokio::test]
+async fn what_a_client_makes_up_as_a_position_begins_no_epoch() {
+    let table = Arc::new(Table::default());
+    let journal = table.journal();
+    let head = tell(&journal, "a").await;
+    for made_up in [Token { number: u64::MAX, ..head }, Token { epoch: 1, number: 0 }, Token::default()] {
+        assert_eq!(heard(&journal, made_up).await, (None, head));
+    }
+}
+
+#[tokio::test]
+async fn more_than_a_reader_takes_at_once_is_a_loss() {
+    let table = Arc::new(Table::default());
+    let journal = table.journal();
+    let start = head(&journal).await;
+    let long = "x".repeat(LONGEST);
+    for _ in 0..MOST_BYTES / LONGEST {
+        tell(&journal, &long).await;
+    }
+    assert_eq!(heard(&journal, start).await.0.unwrap().len(), MOST_BYTES / LONGEST);
+    tell(&journal, "and one").await;
+    let (entries, begin) = heard(&journal, start).await;
+    assert_eq!(entries, None, "too many bytes");
+
+    for _ in 0..MOST {
+        tell(&journal, "").await;
+    }
+    let (entries, _) = heard(&journal, begin).await;
+    assert_eq!(entries.unwrap().len() as u64, MOST);
+    tell(&journal, "").await;
+    assert_eq!(heard(&journal, begin).await.0, None, "too many entries");
+
+    let error = journal.tell(vec![0; LONGEST + 1].into()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Invalid);
+}
+
+#[tokio::test]
+async fn with_a_secret_what_others_write_is_a_loss_and_never_an_entry() {
+    let secret = |text: &str| Some(Secret::new(&[format!("{text}, a secret of thirty-two bytes or more")]).unwrap());
+    let table = Arc::new(Table::default());
+    let ours = table.journal_with(secret("a"));
+    for theirs in [None, secret("b")] {
+        let theirs = table.journal_with(theirs);
+        let start = tell(&ours, "a").await;
+        let last = tell(&theirs, "forged").await;
+        assert_eq!(heard(&ours, start).await, (None, last));
+        let next = tell(&ours, "b").await;
+        assert_eq!(heard(&ours, last).await, (Some(vec!["b".into()]), next));
+    }
+}
