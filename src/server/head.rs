@@ -12,7 +12,7 @@ pub(super) const BYTES: usize = 16 * 1024;
 /// The most fields of a head.
 const FIELDS: usize = 100;
 
-/// A request, as far as it is used. Its body is not read.
+/// A request without its body.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) request: Request<()>,

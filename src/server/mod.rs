@@ -3,6 +3,7 @@
 mod access;
 mod admin;
 mod bounds;
+mod changed;
 mod coalesced;
 mod connection;
 mod cors;
@@ -13,6 +14,7 @@ mod head;
 mod history;
 mod http1;
 mod http2;
+mod incoming;
 mod listener;
 mod live;
 mod origin;
@@ -24,6 +26,7 @@ mod shared;
 mod status;
 mod tls;
 mod transport;
+mod upload;
 mod watch;
 
 use std::{
@@ -60,7 +63,8 @@ use self::{
     transport::Transport,
 };
 pub use crate::config::{
-    AdminConfig, Complaints, Config, Cors, Listen, LogFormat, RequestRate, ResourceConfig, ServerConfig, TlsFiles,
+    AdminConfig, AdminToken, Complaints, Config, Cors, Listen, LogFormat, RequestRate, ResourceConfig, ServerConfig,
+    TlsFiles,
 };
 use crate::web::Chunkflow;
 
