@@ -10,7 +10,13 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::{changed, process, ready, shared::Shared, upload::Upload};
+use super::{
+    changed,
+    lists::{named, not_stored},
+    process, ready,
+    shared::Shared,
+    upload::Upload,
+};
 use crate::{
     error::{Error, Kind, Result},
     format::Format,
@@ -61,7 +67,9 @@ pub(super) async fn answer(
         Own::Status => return shared.operator.status(chunkflow),
         Own::Health => return ready::health(),
         Own::Reload => return reload(shared).await,
-        Own::Changed => return changed::answer(chunkflow, shared, name, request.headers(), upload).await,
+        Own::Changed => {
+            return changed::answer(chunkflow, &shared.operator.tells, name, request.headers(), upload).await;
+        }
         Own::Purge => purge(chunkflow, name).await,
         Own::Warm => warm(chunkflow, shared, name, &uri).await,
         Own::Cut => cut(chunkflow, name),
@@ -102,16 +110,6 @@ async fn purge(chunkflow: &Chunkflow, name: &str) -> Result<Response<Body>> {
     chunkflow.purge(&*named(chunkflow, name)?).await.map_err(|error| not_stored(&error, "the purge", "purge again"))?;
     tracing::info!(resource = name, "purged");
     Ok(no_content())
-}
-
-pub(super) fn named(chunkflow: &Chunkflow, name: &str) -> Result<Arc<Resource>> {
-    chunkflow.resource(name).ok_or_else(|| Error::new(Kind::Missing, format!("there is no resource `{name}`")))
-}
-
-/// The error for the operator: the store did not take `what`, and why.
-pub(super) fn not_stored(error: &Error, what: &str, again: &str) -> Error {
-    let remedy = error.advice().map_or_else(|| format!("see that the store runs, and {again}"), str::to_owned);
-    Error::new(Kind::Refused, format!("the store did not take {what}: {}", error.told())).remedy(remedy)
 }
 
 /// Begins to load a whole list, as JSON; 202 when its first chunk is there. It ends with the list,
@@ -205,12 +203,13 @@ async fn reload(shared: &Shared) -> Response<Body> {
         reloaded: String,
     }
     let (tell, told) = oneshot::channel();
-    let asked = match shared.reloads.get() {
-        Some(reloads) => reloads.send(tell).await.is_ok(),
-        None => false,
-    };
+    // Where nobody reloads, `tell` is dropped here, and `told` ends at once.
+    match shared.reloads.get() {
+        Some(reloads) => drop(reloads.send(tell).await),
+        None => drop(tell),
+    }
     match told.await {
-        Ok(Ok(reloaded)) if asked => json(StatusCode::OK, &Reloaded { reloaded }),
+        Ok(Ok(reloaded)) => json(StatusCode::OK, &Reloaded { reloaded }),
         Ok(Err(complaints)) => problem(Error::new(Kind::Invalid, complaints).remedy("the old configuration goes on")),
         _ => problem(Error::new(Kind::Busy, "this server cannot reload now")),
     }

@@ -8,9 +8,8 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use super::{
-    admin::{named, not_stored},
     bounds::Count,
-    shared::Shared,
+    lists::{named, not_stored},
     upload::{self, Unread, Upload},
 };
 use crate::{
@@ -46,7 +45,7 @@ impl Default for Tells {
 /// 200 with a token when no stream that begins here shows these rows as they were.
 pub(super) async fn answer(
     chunkflow: &Chunkflow,
-    shared: &Shared,
+    tells: &Tells,
     name: &str,
     headers: &HeaderMap,
     upload: Option<Upload>,
@@ -60,7 +59,7 @@ pub(super) async fn answer(
             return Err(unread(Unread::TooLarge(MOST)));
         }
 
-        let permit = shared.operator.tells.reads.enter("bodies", READS, None, 0).map_err(problem)?;
+        let permit = tells.reads.enter("bodies", READS, None, 0).map_err(problem)?;
         let body = match upload {
             Some(upload) => upload.read(MOST).await.map_err(unread)?,
             None => Bytes::new(),
@@ -70,7 +69,7 @@ pub(super) async fn answer(
 
     match body.await {
         Ok((name, body, _permit)) => {
-            let _turn = shared.operator.tells.turns.acquire().await;
+            let _turn = tells.turns.acquire().await;
             tell(chunkflow, &name, &body).await.unwrap_or_else(problem)
         }
         Err(refused) => refused,

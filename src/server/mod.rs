@@ -16,6 +16,7 @@ mod http1;
 mod http2;
 mod incoming;
 mod listener;
+mod lists;
 mod live;
 mod origin;
 mod outgoing;
