@@ -32,11 +32,19 @@ pub struct AdminConfig {
 
 /// A token that opens some of the operator's paths.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct AdminToken {
     /// What requests carry as `Authorization: Bearer …`.
     pub token: String,
     /// What they may do with it: `changed`, `purge`, `warm`, `metrics`, `status`.
     pub may: Vec<String>,
+}
+
+impl AdminToken {
+    /// A token that may do these things.
+    pub fn new(token: impl Into<String>, may: &[&str]) -> AdminToken {
+        AdminToken { token: token.into(), may: may.iter().map(|action| (*action).to_owned()).collect() }
+    }
 }
 
 impl AdminConfig {

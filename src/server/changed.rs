@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::{
     bounds::Count,
@@ -70,7 +70,7 @@ pub(super) async fn answer(
     match body.await {
         Ok((name, body, _permit)) => {
             let _turn = tells.turns.acquire().await;
-            tell(chunkflow, &name, &body).await.unwrap_or_else(problem)
+            tell(chunkflow, &name, body).await.unwrap_or_else(problem)
         }
         Err(refused) => refused,
     }
@@ -81,13 +81,17 @@ fn unread(unread: Unread) -> Response<Body> {
     refusal(status, error)
 }
 
-async fn tell(chunkflow: &Chunkflow, name: &str, body: &[u8]) -> Result<Response<Body>> {
+async fn tell(chunkflow: &Chunkflow, name: &str, body: Bytes) -> Result<Response<Body>> {
     #[derive(Serialize)]
     struct Told {
         token: String,
     }
 
-    let changes = change::json::read(name, body)?;
+    // A large body takes so long that streams on this thread would wait for it.
+    let resource = name.to_owned();
+    let read = spawn_blocking(move || change::json::read(&resource, &body)).await;
+    let changes = read.unwrap_or_else(|_| Err(Error::new(Kind::Internal, "the body could not be read")))?;
+
     let token = chunkflow.changed(&changes).await.map_err(not_told)?;
     tracing::info!(resource = name, changes = changes.len(), "changed");
     Ok(json(StatusCode::OK, &Told { token: token.to_string() }))

@@ -18,7 +18,7 @@ pub(super) struct Asked {
     pub(super) request: Request<()>,
     /// Whether the client wants to keep the connection.
     pub(super) keeps: bool,
-    /// Whether a body follows; then it is unknown where the next request begins.
+    /// Whether a body follows; unless it is read, it is unknown where the next request begins.
     pub(super) bodied: bool,
 }
 

@@ -27,7 +27,7 @@ use super::{
     bounds::Permit,
     ending::{self, PATIENCE},
     head::{self, Asked, Framing, Refusal},
-    incoming::{self, Incoming},
+    incoming::{Extent, Incoming},
     live::Live,
     origin::Peer,
     outgoing::Outgoing,
@@ -98,7 +98,7 @@ struct Answer {
 
 /// A body that may come behind a head.
 struct Coming {
-    framing: Result<incoming::Framing, Unread>,
+    extent: Result<Extent, Unread>,
     /// Whether the client sends it only once it is told to.
     expects_word: bool,
 }
@@ -107,7 +107,7 @@ impl Coming {
     fn of<B>(request: &Request<B>) -> Coming {
         let version = request.version();
         Coming {
-            framing: incoming::Framing::of(request.headers(), version),
+            extent: Extent::of(request.headers(), version),
             expects_word: version == Version::HTTP_11 && upload::expects_word(request.headers()),
         }
     }
@@ -147,14 +147,11 @@ impl<IO: Socket> Connection<IO> {
             let bodiless = request.method() == Method::HEAD;
             let site = live.site();
             let watch = Arc::clone(&self.watch);
-            let ((response, permit), is_read) = if bodied {
-                let (upload, wanted) = upload::upload();
-                let body = Coming::of(&request);
-                let answer = pin!(site.answer(request, peer, &watch, Some(upload)));
-                self.wait_and_give(answer, wanted, body, site.config.header_timeout).await?
-            } else {
-                (self.wait(site.answer(request, peer, &watch, None)).await?, true)
-            };
+            let (upload, wanted) = bodied.then(upload::offer).unzip();
+            let coming = wanted.map(|wanted| (wanted, Coming::of(&request)));
+            let answer = pin!(site.answer(request, peer, &watch, upload));
+            let limit = site.config.header_timeout;
+            let ((response, permit), is_read) = self.wait_and_give(answer, coming, limit).await?;
 
             let stays = !drains && live.shared.ready.load(Ordering::Relaxed);
             let last = self.closed && self.came.is_empty();
@@ -185,15 +182,18 @@ impl<IO: Socket> Connection<IO> {
         .await
     }
 
-    /// Waits for an answer, and gives it the body if it asks for that. Says whether the body was
-    /// read to its end, so that the next request can be found.
+    /// Waits for an answer, and gives it the body if one comes and the answer asks for it. Says
+    /// whether the whole request was read, so that the next one can be found.
     async fn wait_and_give<T>(
         &mut self,
         mut answer: Pin<&mut impl Future<Output = T>>,
-        wanted: oneshot::Receiver<Wanted>,
-        body: Coming,
+        coming: Option<(oneshot::Receiver<Wanted>, Coming)>,
         limit: Duration,
     ) -> io::Result<(T, bool)> {
+        let Some((wanted, coming)) = coming else {
+            return Ok((self.wait(answer).await?, true));
+        };
+
         let asked = tokio::select! {
             biased;
             answered = self.wait(answer.as_mut()) => return Ok((answered?, false)),
@@ -202,7 +202,7 @@ impl<IO: Socket> Connection<IO> {
 
         let mut is_read = false;
         if let Ok(wanted) = asked {
-            let read = timeout(limit, self.read_body(body, wanted.most)).await;
+            let read = timeout(limit, self.read_body(coming, wanted.most)).await;
             let read = read.unwrap_or(Ok(Err(Unread::Late)))?;
             is_read = read.is_ok();
             wanted.tell(read);
@@ -212,14 +212,14 @@ impl<IO: Socket> Connection<IO> {
     }
 
     /// Reads a body to its end.
-    async fn read_body(&mut self, body: Coming, most: usize) -> io::Result<Result<Bytes, Unread>> {
-        let mut incoming = match body.framing.and_then(|framing| Incoming::new(framing, most)) {
+    async fn read_body(&mut self, coming: Coming, most: usize) -> io::Result<Result<Bytes, Unread>> {
+        let mut incoming = match coming.extent.and_then(|extent| Incoming::new(extent, most)) {
             Ok(incoming) => incoming,
             Err(unread) => return Ok(Err(unread)),
         };
 
         // A client that has begun to send waits for nothing (RFC 9110 §10.1.1).
-        if body.expects_word && self.came.is_empty() {
+        if coming.expects_word && self.came.is_empty() {
             self.io.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
             self.io.flush().await?;
         }

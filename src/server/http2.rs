@@ -192,7 +192,7 @@ impl Stream {
     async fn answer(self, site: Arc<Site>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let bodiless = request.method() == Method::HEAD;
         let (head, rest) = request.into_parts();
-        let (upload, wanted) = (!rest.is_end_stream()).then(upload::upload).unzip();
+        let (upload, wanted) = (!rest.is_end_stream()).then(upload::offer).unzip();
         let expects_word = upload::expects_word(&head.headers);
         let shared = Mutex::new(&mut respond);
         let say_word = || {

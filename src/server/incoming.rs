@@ -32,27 +32,27 @@ enum Left {
 
 /// How a request says where its body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(super) enum Extent {
     Length(u64),
     Chunked,
 }
 
-impl Framing {
+impl Extent {
     /// # Errors
     /// When the fields say it in two ways or in none: a proxy may have read them otherwise
     /// (RFC 9112 §11.2).
-    pub(super) fn of(headers: &HeaderMap, version: Version) -> Result<Framing, Unread> {
+    pub(super) fn of(headers: &HeaderMap, version: Version) -> Result<Extent, Unread> {
         let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
         let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
         match (codings.next(), codings.next(), lengths.next(), lengths.next()) {
             (Some(coding), None, None, None)
                 if version == Version::HTTP_11 && coding.as_bytes().eq_ignore_ascii_case(b"chunked") =>
             {
-                Ok(Framing::Chunked)
+                Ok(Extent::Chunked)
             }
             (None, None, Some(length), None) => {
                 let digits = length.to_str().ok().filter(|length| length.bytes().all(|byte| byte.is_ascii_digit()));
-                digits.and_then(|digits| digits.parse().ok()).map(Framing::Length).ok_or(Unread::Malformed)
+                digits.and_then(|digits| digits.parse().ok()).map(Extent::Length).ok_or(Unread::Malformed)
             }
             _ => Err(Unread::Malformed),
         }
@@ -62,11 +62,11 @@ impl Framing {
 impl Incoming {
     /// # Errors
     /// When the body is said to be larger than `most`.
-    pub(super) fn new(framing: Framing, most: usize) -> Result<Incoming, Unread> {
-        let left = match framing {
-            Framing::Length(length) if length > most as u64 => return Err(Unread::TooLarge(most)),
-            Framing::Length(length) => Left::Length(length as usize),
-            Framing::Chunked => Left::Chunk,
+    pub(super) fn new(extent: Extent, most: usize) -> Result<Incoming, Unread> {
+        let left = match extent {
+            Extent::Length(length) if length > most as u64 => return Err(Unread::TooLarge(most)),
+            Extent::Length(length) => Left::Length(length as usize),
+            Extent::Chunked => Left::Chunk,
         };
         // Lines of chunks with a byte each take no more than four times the body.
         Ok(Incoming { left, body: vec![], most, lines: head::BYTES + 4 * most })
@@ -167,8 +167,8 @@ mod tests {
     const MOST: usize = 64;
 
     /// The body and what follows it, if these bytes come in pieces of `step`.
-    fn read(framing: Framing, bytes: &[u8], step: usize) -> Result<Option<(Vec<u8>, usize)>, Unread> {
-        let mut incoming = Incoming::new(framing, MOST)?;
+    fn read(extent: Extent, bytes: &[u8], step: usize) -> Result<Option<(Vec<u8>, usize)>, Unread> {
+        let mut incoming = Incoming::new(extent, MOST)?;
         let mut came = BytesMut::new();
         let mut pieces = bytes.chunks(step.max(1));
         let mut given = 0;
@@ -189,13 +189,13 @@ mod tests {
             for (name, value) in fields {
                 headers.append(*name, value.parse().unwrap());
             }
-            Framing::of(&headers, version).ok()
+            Extent::of(&headers, version).ok()
         };
 
         let new = Version::HTTP_11;
-        assert_eq!(of(&[("content-length", "12")], new), Some(Framing::Length(12)));
-        assert_eq!(of(&[("content-length", "12")], Version::HTTP_10), Some(Framing::Length(12)));
-        assert_eq!(of(&[("transfer-encoding", "Chunked")], new), Some(Framing::Chunked));
+        assert_eq!(of(&[("content-length", "12")], new), Some(Extent::Length(12)));
+        assert_eq!(of(&[("content-length", "12")], Version::HTTP_10), Some(Extent::Length(12)));
+        assert_eq!(of(&[("transfer-encoding", "Chunked")], new), Some(Extent::Chunked));
         for wrong in [
             &[][..],
             &[("content-length", "+1")],
@@ -219,12 +219,12 @@ mod tests {
             let body = vec![b'x'; size];
             let chunked = [format!("{size:x}\r\n").as_bytes(), &body, b"\r\n0\r\n\r\n"].concat();
             let small: Vec<u8> = [b"1\r\nx\r\n".repeat(size), b"0\r\n\r\n".to_vec()].concat();
-            for (framing, bytes) in
-                [(Framing::Length(size as u64), &body), (Framing::Chunked, &chunked), (Framing::Chunked, &small)]
+            for (extent, bytes) in
+                [(Extent::Length(size as u64), &body), (Extent::Chunked, &chunked), (Extent::Chunked, &small)]
             {
                 let wanted = if fits { Ok(Some((body.clone(), bytes.len()))) } else { Err(Unread::TooLarge(MOST)) };
-                assert_eq!(read(framing, bytes, bytes.len()), wanted);
-                assert_eq!(read(framing, bytes, 1), wanted);
+                assert_eq!(read(extent, bytes, bytes.len()), wanted);
+                assert_eq!(read(extent, bytes, 1), wanted);
             }
         }
     }
@@ -232,18 +232,18 @@ mod tests {
     #[test]
     fn chunks_may_have_extensions_and_trailers_and_nothing_else() {
         let text = b"3;a=b\r\nabc\r\n0a ;x\r\n0123456789\r\n000\r\nx: y\r\n\r\nGET";
-        assert_eq!(read(Framing::Chunked, text, 1), Ok(Some((b"abc0123456789".to_vec(), text.len() - 3))));
+        assert_eq!(read(Extent::Chunked, text, 1), Ok(Some((b"abc0123456789".to_vec(), text.len() - 3))));
         for wrong in ["\r\n", "3\nabc\r\n", "3\r\nabcd\r\n", "-1\r\n", "x\r\n", "ffffffffffffffffff\r\n", "0\r\nx: y\n"]
         {
-            assert_eq!(read(Framing::Chunked, wrong.as_bytes(), 1), Err(Unread::Malformed), "{wrong:?}");
+            assert_eq!(read(Extent::Chunked, wrong.as_bytes(), 1), Err(Unread::Malformed), "{wrong:?}");
         }
         for cut in ["3\r\nabc", "3\r\nabc\r\n", "3\r\nabc\r\n0\r\n", "3"] {
-            assert_eq!(read(Framing::Chunked, cut.as_bytes(), 1), Ok(None), "{cut:?}");
+            assert_eq!(read(Extent::Chunked, cut.as_bytes(), 1), Ok(None), "{cut:?}");
         }
         let endless = format!("1;{}\r\n", "x".repeat(head::BYTES));
-        assert_eq!(read(Framing::Chunked, endless.as_bytes(), 1), Err(Unread::Malformed));
+        assert_eq!(read(Extent::Chunked, endless.as_bytes(), 1), Err(Unread::Malformed));
         let extended = format!("1;{}\r\nx\r\n", "x".repeat(2_000)).repeat(20);
-        assert_eq!(read(Framing::Chunked, extended.as_bytes(), 1), Err(Unread::Malformed));
+        assert_eq!(read(Extent::Chunked, extended.as_bytes(), 1), Err(Unread::Malformed));
     }
 
     proptest! {
@@ -252,8 +252,8 @@ mod tests {
             text in "([0-9a-f]{1,2}\r\n[a-c]{0,9}\r\n|0\r\n|\r\n|[;a-z]\r?\n?){0,12}", bytes: Vec<u8>,
         ) {
             for bytes in [text.as_bytes(), &bytes] {
-                prop_assert_eq!(read(Framing::Chunked, bytes, bytes.len()), read(Framing::Chunked, bytes, 1));
-                prop_assert_eq!(read(Framing::Length(9), bytes, bytes.len()), read(Framing::Length(9), bytes, 1));
+                prop_assert_eq!(read(Extent::Chunked, bytes, bytes.len()), read(Extent::Chunked, bytes, 1));
+                prop_assert_eq!(read(Extent::Length(9), bytes, bytes.len()), read(Extent::Length(9), bytes, 1));
             }
         }
     }

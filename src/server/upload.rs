@@ -32,8 +32,8 @@ pub(super) enum Unread {
     Malformed,
 }
 
-/// A body, and what its connection listens to.
-pub(super) fn upload() -> (Upload, oneshot::Receiver<Wanted>) {
+/// Offers a body: for the answer, and what the connection listens to meanwhile.
+pub(super) fn offer() -> (Upload, oneshot::Receiver<Wanted>) {
     let (ask, asked) = oneshot::channel();
     (Upload(ask), asked)
 }

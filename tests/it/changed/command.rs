@@ -95,6 +95,15 @@ fn keys_are_told_from_the_command_line_and_from_standard_input() {
 }
 
 #[test]
+fn the_log_says_of_which_list_and_of_how_many_rows_it_was_told() {
+    let mut served = Served::start("");
+    assert_told(&served.run(&["list", "7", "8"]), "2 changes");
+    let log = served.process.kill();
+    let is_told = |line: &&String| line.contains("changed") && line.contains("list") && line.contains("changes=2");
+    assert!(log.iter().any(|line| is_told(&line)), "{log:?}");
+}
+
+#[test]
 fn more_keys_than_one_request_holds_are_told_in_several() {
     let served = Served::start("");
     served.name();

@@ -27,16 +27,12 @@ const PATHS: &[(&str, &str, &str)] = &[
 
 const ACTIONS: &[&str] = &["changed", "purge", "warm", "metrics", "status"];
 
-fn part(token: &str, may: &[&str]) -> AdminToken {
-    AdminToken { token: token.to_owned(), may: may.iter().map(|action| (*action).to_owned()).collect() }
-}
-
 /// A token for each action, one for two of them, and perhaps `token`.
 fn guarded(has_token: bool) -> Told {
     Told::with(|admin| {
         admin.token = has_token.then(|| WHOLE.to_owned());
-        admin.tokens = ACTIONS.iter().map(|action| part(&format!("for-{action}"), &[action])).collect();
-        admin.tokens.push(part("for-two", &["purge", "changed"]));
+        admin.tokens = ACTIONS.iter().map(|action| AdminToken::new(format!("for-{action}"), &[action])).collect();
+        admin.tokens.push(AdminToken::new("for-two", &["purge", "changed"]));
     })
 }
 
@@ -118,14 +114,16 @@ fn a_listener_beyond_loopback_is_satisfied_by_either_and_a_reload_takes_new_ones
     let refused = |config: AdminConfig| bind(config).err().map(|error| error.to_string()).unwrap_or_default();
 
     assert!(refused(beyond()).contains("beyond loopback"));
-    assert!(refused(beyond().with(|admin| admin.tokens = vec![part(" ", &["changed"])])).contains("is empty"));
-    let unknown = refused(beyond().with(|admin| admin.tokens = vec![part("x", &["changd"])]));
+    assert!(
+        refused(beyond().with(|admin| admin.tokens = vec![AdminToken::new(" ", &["changed"])])).contains("is empty")
+    );
+    let unknown = refused(beyond().with(|admin| admin.tokens = vec![AdminToken::new("x", &["changd"])]));
     assert!(unknown.contains("no token may `changd`") && unknown.contains("did you mean `changed`?"), "{unknown}");
 
-    let bound = bind(beyond().with(|admin| admin.tokens = vec![part("x", &["changed"])])).unwrap();
+    let bound = bind(beyond().with(|admin| admin.tokens = vec![AdminToken::new("x", &["changed"])])).unwrap();
     let prepare = |config: AdminConfig| bound.reload().prepare_admin(&config, server.chunkflow.clone()).is_ok();
     assert!(!prepare(beyond()));
-    assert!(prepare(beyond().with(|admin| admin.tokens = vec![part("y", &["purge"])])));
+    assert!(prepare(beyond().with(|admin| admin.tokens = vec![AdminToken::new("y", &["purge"])])));
     assert!(prepare(beyond().with(|admin| admin.token = Some("z".to_owned()))));
 }
 
