@@ -65,7 +65,7 @@ pub(crate) fn read(resource: &str, body: &[u8]) -> Result<Vec<Change>> {
 /// # Errors
 /// [`Kind::Invalid`] if the text is neither.
 pub(crate) fn key(text: &str) -> Result<Vec<String>> {
-    key_at(parsed("the key", text.as_bytes())?, "the key")
+    key_at(parsed("the key", text.as_bytes())?, "key")
 }
 
 fn change(value: &RawValue, place: &str, resource: &str, table: Option<&str>) -> Result<Change> {
@@ -73,7 +73,7 @@ fn change(value: &RawValue, place: &str, resource: &str, table: Option<&str>) ->
     change.table = table.map(str::to_owned);
 
     let mut has_key = false;
-    for (member, value) in members(value, place, CHANGE)? {
+    for (member, value) in members(value, &format!("`{place}`"), CHANGE)? {
         let place = format!("{place}.{member}");
         match &*member {
             "key" => {
@@ -123,7 +123,7 @@ fn part(value: &RawValue, place: &str, remedy: &str) -> Result<String> {
 /// Values of columns, by their names.
 fn columns(value: &RawValue, place: &str) -> Result<BTreeMap<String, Option<String>>> {
     let remedy = "write a text, a number, true, false or null";
-    let columns = members(value, place, &[])?.into_iter();
+    let columns = members(value, &format!("`{place}`"), &[])?.into_iter();
     columns
         .map(|(column, value)| {
             let value = scalar(value, &format!("{place}.{column}"), remedy)?;
@@ -170,16 +170,15 @@ fn elements<'a>(value: Option<&'a RawValue>, place: &str) -> Result<Vec<&'a RawV
     }
 }
 
-/// The members of an object, each of them once; only `known` ones, if there are any.
-fn members<'a>(value: &'a RawValue, place: &str, known: &[&str]) -> Result<Vec<(String, &'a RawValue)>> {
-    // A place is code, except the whole body.
-    let told = if known == BODY { place.to_owned() } else { format!("`{place}`") };
+/// The members of an object, each of them once; only `known` ones, if there are any. `told` is the
+/// object in messages.
+fn members<'a>(value: &'a RawValue, told: &str, known: &[&str]) -> Result<Vec<(String, &'a RawValue)>> {
     match Form::of(value) {
         Form::Object => {}
         form => return Err(invalid(format!("{told} is {}, not an object", form.told())).remedy("write {…}")),
     }
 
-    let Members(members) = serde_json::from_str(value.get()).map_err(|error| not_json(place, &error))?;
+    let Members(members) = serde_json::from_str(value.get()).map_err(|error| not_json(told, &error))?;
     let mut seen = HashSet::new();
     for (member, _) in &members {
         if !known.is_empty() && !known.contains(&&**member) {

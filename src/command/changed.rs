@@ -64,10 +64,9 @@ pub(super) async fn run(opener: &Opener<'_>, resource: &str, table: Option<&str>
     if is_input {
         let mut input = io::stdin().lock();
         let mut number = 0;
-        while let Some(line) = line(&mut input).with_context(|| format!("line {} of standard input", number + 1))? {
-            number += 1;
+        while let Some(line) = line(&mut input, &mut number).with_context(|| telling.so_far())? {
             if !line.is_empty() {
-                let key = key(&line).with_context(|| format!("line {number} of standard input"))?;
+                let key = key(&line).with_context(|| at(number)).with_context(|| telling.so_far())?;
                 telling.tell(key).await?;
             }
         }
@@ -92,20 +91,26 @@ fn key(text: &str) -> Result<Vec<String>> {
     change::json::key(text).map_err(|error| anyhow::anyhow!("{error}"))
 }
 
-/// The next line without its end; `None` behind the last.
-fn line(input: &mut impl BufRead) -> Result<Option<String>> {
+/// The next line without its end, and its number; `None` behind the last.
+fn line(input: &mut impl BufRead, number: &mut usize) -> Result<Option<String>> {
+    *number += 1;
     let mut bytes = vec![];
-    input.take(LINE + 1).read_until(b'\n', &mut bytes).context("it cannot be read")?;
+    input.take(LINE + 1).read_until(b'\n', &mut bytes).with_context(|| at(*number))?;
     if bytes.is_empty() {
         return Ok(None);
     }
     if bytes.len() as u64 > LINE {
-        bail!("a line of more than {LINE} bytes is no key: write one key a line")
+        bail!("{} has more than {LINE} bytes, and is no key: write one key a line", at(*number))
     }
 
-    let text = String::from_utf8(bytes).ok().context("it is not UTF-8")?;
+    let text = String::from_utf8(bytes).ok().with_context(|| format!("{} is not UTF-8", at(*number)))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     Ok(Some(text.strip_suffix('\r').unwrap_or(text).to_owned()))
+}
+
+/// A line in messages.
+fn at(number: usize) -> String {
+    format!("line {number} of standard input")
 }
 
 impl Recipient<'_> {
@@ -174,6 +179,14 @@ impl<'a> Telling<'a> {
         Ok((self.told, token))
     }
 
+    /// What was told until something failed.
+    fn so_far(&self) -> String {
+        match self.told {
+            0 => "nothing was told".to_owned(),
+            told => format!("only the first {told} changes were told; tell all of them again"),
+        }
+    }
+
     async fn send(&mut self) -> Result<String> {
         let body = std::mem::replace(&mut self.body, self.head.clone()) + "]}";
         let changes = std::mem::take(&mut self.changes);
@@ -185,10 +198,7 @@ impl<'a> Telling<'a> {
             },
         };
 
-        let token = sent.with_context(|| match self.told {
-            0 => "nothing was told".to_owned(),
-            told => format!("only the first {told} changes were told; tell all of them again"),
-        })?;
+        let token = sent.with_context(|| self.so_far())?;
         self.told += changes.len();
         Ok(token)
     }

@@ -105,9 +105,10 @@ fn not_told(error: Error) -> Error {
     }
 }
 
-/// Checks that a body is said to be JSON, without a content coding. A browser sends JSON to another
-/// site only after it has asked there (CORS), and this listener never agrees. So even a browser that
-/// states no origin cannot tell changes for a foreign page.
+/// Checks that a body is said to be JSON, without a content coding.
+///
+/// A browser sends JSON to another site only after it has asked there (CORS), and this listener
+/// never agrees. So even a browser that states no origin tells no changes for a foreign page.
 fn check_kind(headers: &HeaderMap) -> Result<()> {
     let is_json = |value: &HeaderValue| {
         let kind = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();

@@ -194,6 +194,8 @@ impl Stream {
         let (head, rest) = request.into_parts();
         let (upload, wanted) = (!rest.is_end_stream()).then(upload::offer).unzip();
         let expects_word = upload::expects_word(&head.headers);
+        // One branch below looks whether the client resets the stream, while another may say that it
+        // may go on.
         let shared = Mutex::new(&mut respond);
         let say_word = || {
             let word = http::response::Builder::new().status(StatusCode::CONTINUE).body(());

@@ -125,10 +125,10 @@ fn what_is_no_key_is_refused_with_its_line() {
         (&["lisst", "7"][..], &b""[..], 2, "there is no resource `lisst`; did you mean `list`?"),
         (&["list", "7", "-"], b"", 2, "stands alone"),
         (&["list", "[1"], b"", 1, "the key is no JSON"),
-        (&["list", "7", "[null]"], b"", 1, "`the key[0]` is null"),
+        (&["list", "7", "[null]"], b"", 1, "`key[0]` is null"),
         (&["list"], b"[1]\n[]\n", 1, "line 2 of standard input"),
-        (&["list"], b"7\n\xff\n", 1, "line 2 of standard input: it is not UTF-8"),
-        (&["list"], long.as_bytes(), 1, "line 2 of standard input: a line of more than 65536 bytes"),
+        (&["list"], b"7\n\xff\n", 1, "nothing was told: line 2 of standard input is not UTF-8"),
+        (&["list"], long.as_bytes(), 1, "line 2 of standard input has more than 65536 bytes"),
         (&["list", "--table", "", "7"], b"", 1, "`table` is empty"),
     ] {
         let (exit, out, error) = said(&served.with_input(arguments, input));
