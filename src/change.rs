@@ -1,5 +1,8 @@
 //! Changes of rows, as a program tells them.
 
+#[cfg(feature = "server")]
+pub(crate) mod json;
+
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use crate::error::{Error, Kind};

@@ -37,6 +37,12 @@ pub fn cursor(data: &[u8]) {
     }
 }
 
+/// Any bytes are the body of a request that tells of changes, or are refused.
+#[cfg(feature = "server")]
+pub fn changes(bytes: &[u8]) {
+    crate::change::json::fuzz_changes(bytes);
+}
+
 /// Any query string is read as filters or refused.
 pub fn filters(text: &str) {
     crate::web::fuzz_filter(text);

@@ -23,6 +23,8 @@ pub(crate) enum Own {
     Status,
     /// Reads the configuration again.
     Reload,
+    /// Is told which rows have changed.
+    Changed,
     /// Forgets a list's chunks.
     Purge,
     /// Loads a list.
@@ -41,6 +43,8 @@ pub(crate) struct OwnPath {
     named: &'static str,
     /// The methods, as `Allow` lists them.
     pub(crate) methods: &'static str,
+    /// Its name in `may` of a token; empty if no such token opens it.
+    action: &'static str,
 }
 
 const READ: &str = "GET, HEAD";
@@ -48,28 +52,34 @@ const ACT: &str = "POST";
 
 /// The paths beside the lists. The library answers the first two; the server answers the others.
 pub(crate) const PUBLIC: &[OwnPath] = &[
-    OwnPath { own: Own::Home, path: "/", named: "", methods: READ },
-    OwnPath { own: Own::OpenApi, path: "/openapi.json", named: "", methods: READ },
-    OwnPath { own: Own::Health, path: "/healthz", named: "", methods: READ },
-    OwnPath { own: Own::Ready, path: "/readyz", named: "", methods: READ },
+    OwnPath { own: Own::Home, path: "/", named: "", methods: READ, action: "" },
+    OwnPath { own: Own::OpenApi, path: "/openapi.json", named: "", methods: READ, action: "" },
+    OwnPath { own: Own::Health, path: "/healthz", named: "", methods: READ, action: "" },
+    OwnPath { own: Own::Ready, path: "/readyz", named: "", methods: READ, action: "" },
 ];
 
 /// The paths of the operator's listener.
 pub(crate) const OPERATOR: &[OwnPath] = &[
-    OwnPath { own: Own::Home, path: "/", named: "", methods: READ },
-    OwnPath { own: Own::Metrics, path: "/metrics", named: "", methods: READ },
-    OwnPath { own: Own::Status, path: "/status.json", named: "", methods: READ },
-    OwnPath { own: Own::Health, path: "/healthz", named: "", methods: READ },
-    OwnPath { own: Own::Purge, path: "/purge", named: "RESOURCE", methods: ACT },
-    OwnPath { own: Own::Warm, path: "/warm", named: "RESOURCE", methods: ACT },
-    OwnPath { own: Own::Cut, path: "/cut", named: "STREAM", methods: ACT },
-    OwnPath { own: Own::Reload, path: "/reload", named: "", methods: ACT },
+    OwnPath { own: Own::Home, path: "/", named: "", methods: READ, action: "" },
+    OwnPath { own: Own::Metrics, path: "/metrics", named: "", methods: READ, action: "metrics" },
+    OwnPath { own: Own::Status, path: "/status.json", named: "", methods: READ, action: "status" },
+    OwnPath { own: Own::Health, path: "/healthz", named: "", methods: READ, action: "" },
+    OwnPath { own: Own::Changed, path: "/changed", named: "RESOURCE", methods: ACT, action: "changed" },
+    OwnPath { own: Own::Purge, path: "/purge", named: "RESOURCE", methods: ACT, action: "purge" },
+    OwnPath { own: Own::Warm, path: "/warm", named: "RESOURCE", methods: ACT, action: "warm" },
+    OwnPath { own: Own::Cut, path: "/cut", named: "STREAM", methods: ACT, action: "" },
+    OwnPath { own: Own::Reload, path: "/reload", named: "", methods: ACT, action: "" },
 ];
 
 impl OwnPath {
     /// Whether it takes this method.
     pub(crate) fn takes(&self, method: &Method) -> bool {
         self.methods.split(", ").any(|one| one == method.as_str())
+    }
+
+    /// Whether a token that may do these things opens it.
+    pub(crate) fn is_opened_by<T: AsRef<str>>(&self, may: &[T]) -> bool {
+        !self.action.is_empty() && may.iter().any(|action| action.as_ref() == self.action)
     }
 
     /// The part of a path behind this one; `None` if the path is another.
@@ -84,9 +94,14 @@ pub(crate) fn find<'p>(table: &'static [OwnPath], path: &'p str) -> Option<(&'st
     table.iter().find_map(|own| Some((own, own.behind(path)?)))
 }
 
-/// The operator's path for this purpose, without what follows it.
-pub(crate) fn of_operator(own: Own) -> &'static str {
-    OPERATOR.iter().find(|path| path.own == own).map_or("/", |path| path.path)
+/// The operator's path for this purpose.
+pub(crate) fn of_operator(own: Own) -> &'static OwnPath {
+    OPERATOR.iter().find(|path| path.own == own).unwrap_or(&OPERATOR[0])
+}
+
+/// What a token may be for: the names that `may` takes.
+pub(crate) fn actions() -> Vec<&'static str> {
+    OPERATOR.iter().map(|path| path.action).filter(|action| !action.is_empty()).collect()
 }
 
 /// The paths of a table, for messages: `GET /metrics; POST /purge/RESOURCE`.
@@ -114,6 +129,15 @@ mod tests {
         assert_eq!(found("/"), Some((Own::Home, "")));
         assert_eq!(found("/purge/a/b"), Some((Own::Purge, "a/b")));
         assert_eq!([found("/purge"), found("/purgery"), found("/reload/x"), found("/readyz")], [None; 4]);
+    }
+
+    #[test]
+    fn each_action_opens_one_path_of_the_operator_and_none_beside_the_lists() {
+        for action in actions() {
+            let opened = |table: &[OwnPath]| table.iter().filter(|path| path.is_opened_by(&[action])).count();
+            assert_eq!((opened(OPERATOR), opened(PUBLIC)), (1, 0), "{action}");
+        }
+        assert!(!OPERATOR.iter().any(|path| path.is_opened_by(&[""]) || path.is_opened_by::<&str>(&[])));
     }
 
     #[test]

@@ -16,7 +16,8 @@ use tokio::{
 
 use crate::{
     config::{AdminConfig, Listen},
-    web::Body,
+    paths::{Own, of_operator},
+    web::{Body, path_of},
 };
 
 /// More than any answer of the running server, in bytes.
@@ -25,39 +26,87 @@ const LONGEST: usize = 1024 * 1024;
 /// Longer than the server needs to read a configuration with databases that do not answer.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Posts to a path. Returns the status and body of the response.
-pub(super) async fn post(admin: &AdminConfig, path: &str) -> Result<(StatusCode, Vec<u8>)> {
-    let late = || format!("the server at {}, the address of [admin], does not answer in time", admin.listen);
-    timeout(PATIENCE, exchange(admin, path)).await.with_context(late)?
+/// What is asked of the running server.
+pub(super) struct Post<'a> {
+    own: Own,
+    named: &'a str,
+    body: Bytes,
 }
 
-async fn exchange(admin: &AdminConfig, path: &str) -> Result<(StatusCode, Vec<u8>)> {
-    let reached = || format!("no server answers at {}, the address of [admin]", admin.listen);
-    let mut sender = match &admin.listen {
-        Listen::Ip(address) => begin(TcpStream::connect(address).await.with_context(reached)?).await,
-        Listen::Unix { path, .. } => begin(UnixStream::connect(path).await.with_context(reached)?).await,
-    }
-    .with_context(reached)?;
-    let mut request = Request::builder().method(Method::POST).uri(path).header(header::HOST, admin.listen.host());
-    if let Some(token) = &admin.token {
-        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+impl<'a> Post<'a> {
+    /// The path for this purpose, without a body.
+    pub(super) fn to(own: Own) -> Post<'a> {
+        Post { own, named: "", body: Bytes::new() }
     }
 
-    let response = sender.send_request(request.body(Body::from(Bytes::new()))?).await.with_context(reached)?;
-    if response.status() == StatusCode::UNAUTHORIZED {
-        bail!("the running server has another token in [admin]")
+    /// The same for the resource of this name.
+    pub(super) fn of(self, resource: &'a str) -> Post<'a> {
+        Post { named: resource, ..self }
     }
 
-    let (head, mut body) = response.into_parts();
-    let mut bytes = vec![];
-    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-        bytes.extend(frame.with_context(reached)?.into_data().unwrap_or_default());
-        if bytes.len() > LONGEST {
-            bail!("the running server says far more than it should: is it the server of this configuration?")
+    /// The same with JSON.
+    pub(super) fn with(self, json: impl Into<Bytes>) -> Post<'a> {
+        Post { body: json.into(), ..self }
+    }
+
+    /// Sends it. Returns the status and body of the response.
+    pub(super) async fn send(self, admin: &AdminConfig) -> Result<(StatusCode, Vec<u8>)> {
+        let late = || format!("the server at {}, the address of [admin], does not answer in time", admin.listen);
+        timeout(PATIENCE, self.exchange(admin)).await.with_context(late)?
+    }
+
+    async fn exchange(self, admin: &AdminConfig) -> Result<(StatusCode, Vec<u8>)> {
+        let reached = || not_reached(admin);
+        let mut sender = reach(admin).await.with_context(reached)?;
+        let response = sender.send_request(self.request(admin)?).await.with_context(reached)?;
+        if [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&response.status()) {
+            bail!("the running server has other tokens in [admin], or none of this configuration may do this")
         }
+
+        let (head, mut body) = response.into_parts();
+        let mut bytes = vec![];
+        while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+            bytes.extend(frame.with_context(reached)?.into_data().unwrap_or_default());
+            if bytes.len() > LONGEST {
+                bail!("the running server says far more than it should: is it the server of this configuration?")
+            }
+        }
+
+        Ok((head.status, bytes))
     }
 
-    Ok((head.status, bytes))
+    fn request(self, admin: &AdminConfig) -> Result<Request<Body>> {
+        let mut path = of_operator(self.own).path.to_owned();
+        if !self.named.is_empty() {
+            path += &path_of(self.named);
+        }
+
+        let mut request = Request::builder().method(Method::POST).uri(path).header(header::HOST, admin.listen.host());
+        if let Some(token) = admin.token_for(self.own) {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if !self.body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+
+        Ok(request.body(Body::from(self.body))?)
+    }
+}
+
+/// Whether something listens at the address of `[admin]`.
+pub(super) async fn is_there(admin: &AdminConfig) -> bool {
+    reach(admin).await.is_ok()
+}
+
+fn not_reached(admin: &AdminConfig) -> String {
+    format!("no server answers at {}, the address of [admin]", admin.listen)
+}
+
+async fn reach(admin: &AdminConfig) -> Result<http1::SendRequest<Body>> {
+    Ok(match &admin.listen {
+        Listen::Ip(address) => begin(TcpStream::connect(address).await?).await?,
+        Listen::Unix { path, .. } => begin(UnixStream::connect(path).await?).await?,
+    })
 }
 
 /// Begins a connection; a task of its own drives it.

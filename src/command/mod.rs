@@ -6,6 +6,7 @@ mod check;
 mod completions;
 mod demo;
 mod export;
+mod files;
 mod init;
 mod logs;
 mod man;
@@ -207,6 +208,28 @@ enum Command {
         resource: String,
     },
     #[command(verbatim_doc_comment)]
+    /// Tell that rows have changed, so that lists show them as they are
+    ///
+    /// A row is named by the value of its primary key: 7, dahlia; or where the key
+    /// has several columns, by an array of JSON: '[1,"a"]'. Tell it after its
+    /// transaction is committed. The running server is told through its [admin]
+    /// listener. Where none answers, the store is told, if servers share one.
+    /// What it prints ends in a token, which says how far has been told.
+    ///
+    ///   chunkflow changed tricks 7 dahlia
+    ///   chunkflow changed tricks --table tricks_category 3
+    ///   psql app -Atc 'SELECT id FROM tricks_trick' | chunkflow changed tricks
+    Changed {
+        /// The resource
+        resource: String,
+        /// The rows' keys; without any, or with -, those of standard input, one a line
+        #[arg(value_name = "KEY", allow_negative_numbers = true)]
+        keys: Vec<String>,
+        /// The rows' table, if it is another one of the resource's database
+        #[arg(long, value_name = "NAME")]
+        table: Option<String>,
+    },
+    #[command(verbatim_doc_comment)]
     /// Have the running server read its configuration again
     ///
     /// The server is asked through its [admin] listener; SIGHUP does the same. It
@@ -342,6 +365,9 @@ impl Cli {
                 warm::run(&opener, &resources, &format, &encoding, reads.into()).await
             }
             Some(Command::Purge { resource }) => purge::run(&opener, &resource).await,
+            Some(Command::Changed { resource, keys, table }) => {
+                changed::run(&opener, &resource, table.as_deref(), &keys).await
+            }
             Some(Command::Reload) => reload::run(&opener).await,
             Some(Command::Export { resource, format, output }) => export::run(&opener, &resource, format, output).await,
             Some(Command::Completions { shell }) => completions::run(shell),

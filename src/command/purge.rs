@@ -3,13 +3,8 @@
 use anyhow::{Context, Result, bail};
 use http::StatusCode;
 
-use super::{Exit, ask, note, open::Opener, say};
-use crate::{
-    config::AdminConfig,
-    paths::{Own, of_operator},
-    suggest,
-    web::path_of,
-};
+use super::{Exit, ask::Post, note, open::Opener, say};
+use crate::{config::AdminConfig, paths::Own, suggest};
 
 pub(super) async fn run(opener: &Opener<'_>, resource: &str) -> Result<Exit> {
     let config = opener.read(&opener.own_origin()?).await?;
@@ -39,7 +34,7 @@ pub(super) async fn run(opener: &Opener<'_>, resource: &str) -> Result<Exit> {
 
 /// Asks the running server.
 async fn purge(admin: &AdminConfig, resource: &str) -> Result<()> {
-    match ask::post(admin, &format!("{}{}", of_operator(Own::Purge), path_of(resource))).await?.0 {
+    match Post::to(Own::Purge).of(resource).send(admin).await?.0 {
         StatusCode::NO_CONTENT => Ok(()),
         status => bail!("the running server answered {status}: is it the server of this configuration?"),
     }

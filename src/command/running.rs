@@ -111,9 +111,9 @@ impl Running<'_> {
         // Later reloads compare with the addresses that are really bound.
         let listen = self.config.server.listen.clone();
         let traces = self.config.server.traces.take();
-        let admin = self.config.admin.take().map(|bound| AdminConfig {
-            listen: bound.listen,
-            token: config.admin.as_ref().map_or(bound.token, |admin| admin.token.clone()),
+        let admin = self.config.admin.take().map(|bound| match &config.admin {
+            Some(new) => AdminConfig { listen: bound.listen, ..new.clone() },
+            None => bound,
         });
 
         self.config = config;

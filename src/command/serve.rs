@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     Exit, Process, ServeOptions, Sockets,
-    changed::Files,
+    files::Files,
     note,
     open::Opener,
     origin::{NamedBy, Origin},
@@ -98,7 +98,7 @@ pub(super) async fn serve(opener: &Opener<'_>, origin: &Origin, options: ServeOp
     let signals = tokio::spawn(stop_on_signals(shutdown.clone())?);
     tracing::info!("{serves}");
     if let Some(admin) = &admin {
-        tracing::info!("metrics at {}", url("http", admin.listens(), of_operator(Own::Metrics)));
+        tracing::info!("metrics at {}", url("http", admin.listens(), of_operator(Own::Metrics).path));
     }
 
     let (reloads, asked) = mpsc::channel(1);

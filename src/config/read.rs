@@ -296,17 +296,40 @@ impl<'r, 't> Section<'r, 't> {
         for (place, one) in array.iter().enumerate() {
             match one.get_ref() {
                 DeValue::String(text) => entries.extend(self.reader.expand(text, &one.span()).map(Entry::Text)),
-                DeValue::Table(table) => {
-                    let path = format!("{}.{place}", self.path_of(key));
-                    self.reader.places.borrow_mut().insert(path.clone(), one.span());
-                    let steps = self.steps.iter().cloned().chain([key.to_owned()]).collect();
-                    entries.push(Entry::Table(Section { steps, ..Section::new(self.reader, path, one.span(), table) }));
-                }
+                DeValue::Table(table) => entries.push(Entry::Table(self.entry(key, place, one.span(), table))),
                 _ => self.wrong(one, key, "a list of texts", "[\"…\"]"),
             }
         }
 
         Some(entries)
+    }
+
+    /// A list of tables.
+    pub(super) fn tables(&mut self, key: &str) -> Option<Vec<Section<'r, 't>>> {
+        const EXAMPLE: &str = "[{ … }]";
+        let value = self.value(key)?;
+        let DeValue::Array(array) = value.get_ref() else {
+            self.wrong(value, key, "a list of tables", EXAMPLE);
+            return None;
+        };
+
+        let mut tables = vec![];
+        for (place, one) in array.iter().enumerate() {
+            match one.get_ref() {
+                DeValue::Table(table) => tables.push(self.entry(key, place, one.span(), table)),
+                _ => self.wrong(one, key, "a list of tables", EXAMPLE),
+            }
+        }
+
+        Some(tables)
+    }
+
+    /// A table in a list.
+    fn entry(&self, key: &str, place: usize, span: Range<usize>, table: &'t DeTable<'t>) -> Section<'r, 't> {
+        let path = format!("{}.{place}", self.path_of(key));
+        self.reader.places.borrow_mut().insert(path.clone(), span.clone());
+        let steps = self.steps.iter().cloned().chain([key.to_owned()]).collect();
+        Section { steps, ..Section::new(self.reader, path, span, table) }
     }
 
     /// One text or a list of texts; `None` if one of them cannot be read.

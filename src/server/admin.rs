@@ -1,5 +1,5 @@
-//! The operator's listener, apart from the public one: metrics, the page and its data; purging and
-//! warming lists, cutting streams, reloading the configuration.
+//! The operator's listener, apart from the public one: metrics, the page and its data; being told of
+//! changes, purging and warming lists, cutting streams, reloading the configuration.
 
 use std::{future::poll_fn, pin::Pin, sync::Arc};
 
@@ -10,7 +10,13 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::{process, ready, shared::Shared};
+use super::{
+    changed,
+    lists::{named, not_stored},
+    process, ready,
+    shared::Shared,
+    upload::Upload,
+};
 use crate::{
     error::{Error, Kind, Result},
     format::Format,
@@ -35,7 +41,12 @@ pub(super) fn is_for_page<B>(request: &Request<B>) -> bool {
 }
 
 /// Answers a request to the admin listener that its guard has let through.
-pub(super) async fn answer<B>(chunkflow: &Chunkflow, shared: &Shared, request: &Request<B>) -> Response<Body> {
+pub(super) async fn answer(
+    chunkflow: &Chunkflow,
+    shared: &Shared,
+    request: &Request<()>,
+    upload: Option<Upload>,
+) -> Response<Body> {
     // A copy of what is needed, so that the request is not held while a store is waited for.
     let uri = request.uri().clone();
     let Some((own, name)) = paths::find(OPERATOR, uri.path()) else { return problem(nothing(uri.path())) };
@@ -47,12 +58,18 @@ pub(super) async fn answer<B>(chunkflow: &Chunkflow, shared: &Shared, request: &
         return problem(error);
     }
 
+    // Of a body that nobody wants, the connection is told at once.
+    let upload = upload.filter(|_| own.own == Own::Changed);
+
     let answered = match own.own {
         Own::Home => return Page::new(PAGE).response(),
         Own::Metrics => return metrics(chunkflow, request),
         Own::Status => return shared.operator.status(chunkflow),
         Own::Health => return ready::health(),
         Own::Reload => return reload(shared).await,
+        Own::Changed => {
+            return changed::answer(chunkflow, &shared.operator.tells, name, request.headers(), upload).await;
+        }
         Own::Purge => purge(chunkflow, name).await,
         Own::Warm => warm(chunkflow, shared, name, &uri).await,
         Own::Cut => cut(chunkflow, name),
@@ -69,6 +86,7 @@ fn nothing(path: &str) -> Error {
 /// Checks that the query of a request asks for nothing that the request does not do.
 fn understood(own: Own, uri: &Uri) -> Result<()> {
     let (known, remedy): (&[&str], _) = match own {
+        Own::Changed => (&[], "leave it out: the body tells which rows have changed"),
         Own::Purge => (&[], "leave it out: a purge forgets all chunks of the resource"),
         Own::Warm => (&["host"], "`host` may stand there, with the scheme and host of links"),
         Own::Cut | Own::Reload => (&[], "leave it out"),
@@ -89,19 +107,9 @@ fn understood(own: Own, uri: &Uri) -> Result<()> {
 /// 204 when no stream that begins here gets rows read before; on other servers within two seconds.
 async fn purge(chunkflow: &Chunkflow, name: &str) -> Result<Response<Body>> {
     let name = &*resource_of(name)?;
-    chunkflow.purge(&*named(chunkflow, name)?).await.map_err(not_purged)?;
+    chunkflow.purge(&*named(chunkflow, name)?).await.map_err(|error| not_stored(&error, "the purge", "purge again"))?;
     tracing::info!(resource = name, "purged");
     Ok(no_content())
-}
-
-fn named(chunkflow: &Chunkflow, name: &str) -> Result<Arc<Resource>> {
-    chunkflow.resource(name).ok_or_else(|| Error::new(Kind::Missing, format!("there is no resource `{name}`")))
-}
-
-/// The error of a failed purge for the operator: the store did not take it, and why.
-fn not_purged(error: Error) -> Error {
-    let remedy = error.advice().unwrap_or("see that the store runs, and purge again").to_owned();
-    Error::new(Kind::Refused, format!("the store did not take the purge: {}", error.told())).remedy(remedy)
 }
 
 /// Begins to load a whole list, as JSON; 202 when its first chunk is there. It ends with the list,
@@ -195,12 +203,13 @@ async fn reload(shared: &Shared) -> Response<Body> {
         reloaded: String,
     }
     let (tell, told) = oneshot::channel();
-    let asked = match shared.reloads.get() {
-        Some(reloads) => reloads.send(tell).await.is_ok(),
-        None => false,
-    };
+    // Where nobody reloads, `tell` is dropped here, and `told` ends at once.
+    match shared.reloads.get() {
+        Some(reloads) => drop(reloads.send(tell).await),
+        None => drop(tell),
+    }
     match told.await {
-        Ok(Ok(reloaded)) if asked => json(StatusCode::OK, &Reloaded { reloaded }),
+        Ok(Ok(reloaded)) => json(StatusCode::OK, &Reloaded { reloaded }),
         Ok(Err(complaints)) => problem(Error::new(Kind::Invalid, complaints).remedy("the old configuration goes on")),
         _ => problem(Error::new(Kind::Busy, "this server cannot reload now")),
     }

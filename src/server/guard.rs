@@ -3,12 +3,14 @@
 use std::io;
 
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, digest::Output};
 
 use super::admin::is_for_page;
 use crate::{
-    config::Listen,
+    config::{AdminConfig, Listen},
     error::{Error, Kind},
+    paths::{self, OPERATOR},
+    suggest,
     web::{Body, refusal},
 };
 
@@ -21,7 +23,20 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// requests from other sites are refused. So are all host names but this machine's own, since a
 /// foreign page may let its own name resolve to this address (DNS rebinding).
 pub(super) struct Guard {
-    token: Option<String>,
+    /// Empty: no request needs a token.
+    keys: Vec<Key>,
+}
+
+/// A token, and what it opens.
+struct Key {
+    digest: Output<Sha256>,
+    opens: Opens,
+}
+
+enum Opens {
+    Everything,
+    /// The paths of these actions.
+    Actions(Vec<String>),
 }
 
 impl Guard {
@@ -29,22 +44,38 @@ impl Guard {
     /// now.
     ///
     /// # Errors
-    /// When a token is needed and there is none, or it is empty.
-    pub(super) fn new(token: Option<String>, bound: &Listen) -> io::Result<Guard> {
-        let wrong = match &token {
-            None if bound.is_beyond_here() => format!(
+    /// When a token is needed and there is none, or one is empty, or may do what nothing is.
+    pub(super) fn new(admin: &AdminConfig, bound: &Listen) -> io::Result<Guard> {
+        let AdminConfig { token, tokens, .. } = admin;
+        let wrong = |message: String| Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        if token.is_none() && tokens.is_empty() && bound.is_beyond_here() {
+            return wrong(format!(
                 "the admin listener is bound to {bound}, beyond loopback, until a restart: set `token` in [admin], or restart"
-            ),
-            Some(token) if token.trim().is_empty() => "the token of [admin] is empty: give it a value".to_owned(),
-            _ => return Ok(Guard { token }),
-        };
-        Err(io::Error::new(io::ErrorKind::InvalidInput, wrong))
+            ));
+        }
+
+        let mut values = token.iter().chain(tokens.iter().map(|token| &token.token));
+        if values.any(|value| value.trim().is_empty()) {
+            return wrong("the token of [admin] is empty: give it a value".to_owned());
+        }
+
+        let known = paths::actions();
+        let mut actions = tokens.iter().flat_map(|token| &token.may);
+        if let Some(action) = actions.find(|action| !known.contains(&&***action)) {
+            return wrong(format!("no token may `{action}`: {}", suggest::remedy("actions", action, &known)));
+        }
+
+        let whole = token.iter().map(|token| Key { digest: Sha256::digest(token), opens: Opens::Everything });
+        let parts = tokens
+            .iter()
+            .map(|token| Key { digest: Sha256::digest(&token.token), opens: Opens::Actions(token.may.clone()) });
+        Ok(Guard { keys: whole.chain(parts).collect() })
     }
 
     /// The hosts that requests may name; `None`: loopback names and the listener's own address.
     pub(super) fn hosts(&self) -> Option<Vec<String>> {
         // A foreign page does not have the token, so with one every name is allowed.
-        self.token.as_ref().map(|_| vec!["*".to_owned()])
+        (!self.keys.is_empty()).then(|| vec!["*".to_owned()])
     }
 
     /// The response to a host that is not allowed.
@@ -65,16 +96,44 @@ impl Guard {
             return Err(Box::new(refusal(StatusCode::FORBIDDEN, error)));
         }
 
-        let has_leave = self.token.as_deref().is_none_or(|token| carries(request, token));
-        if !has_leave && !is_for_page(request) {
+        if self.keys.is_empty() || is_for_page(request) {
+            return Ok(());
+        }
+
+        let Some(key) = self.key_of(request) else {
             let error = Error::new(Kind::Invalid, "the token is missing or wrong");
             let error = error.remedy("send `Authorization: Bearer TOKEN`");
             let mut refused = refusal(StatusCode::UNAUTHORIZED, error);
             refused.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return Err(Box::new(refused));
+        };
+
+        if !key.opens.has(request.uri().path()) {
+            let error = Error::new(Kind::Invalid, "this token is not for this path");
+            let error = error.remedy("send `token` of [admin], or one of its `tokens` that `may` do this");
+            return Err(Box::new(refusal(StatusCode::FORBIDDEN, error)));
         }
 
         Ok(())
+    }
+
+    /// The key whose token the request carries. Digests are compared, and all of them, so that the
+    /// time taken does not tell how much of a token was right, or whose.
+    fn key_of<B>(&self, request: &Request<B>) -> Option<&Key> {
+        let given = request.headers().get(header::AUTHORIZATION);
+        let given = given.and_then(|value| value.to_str().ok()?.split_once(' '));
+        let (_, given) = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"))?;
+        let given = Sha256::digest(given.trim());
+        self.keys.iter().fold(None, |found, key| if key.digest == given { found.or(Some(key)) } else { found })
+    }
+}
+
+impl Opens {
+    fn has(&self, path: &str) -> bool {
+        match self {
+            Opens::Everything => true,
+            Opens::Actions(may) => paths::find(OPERATOR, path).is_some_and(|(own, _)| own.is_opened_by(may)),
+        }
     }
 }
 
@@ -93,13 +152,4 @@ fn is_from_here<B>(request: &Request<B>, origin: &str) -> bool {
 
     let headers = request.headers();
     headers.get_all(header::ORIGIN).iter().all(is_own) && headers.get_all(SEC_FETCH_SITE).iter().all(is_same)
-}
-
-/// Whether the request carries the token. Digests are compared, so that the time taken does not
-/// tell how much of it was right.
-fn carries<B>(request: &Request<B>, token: &str) -> bool {
-    let given = request.headers().get(header::AUTHORIZATION);
-    let given = given.and_then(|value| value.to_str().ok()?.split_once(' '));
-    let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer")).map(|(_, given)| given);
-    given.is_some_and(|given| Sha256::digest(given.trim()) == Sha256::digest(token))
 }

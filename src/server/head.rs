@@ -12,13 +12,13 @@ pub(super) const BYTES: usize = 16 * 1024;
 /// The most fields of a head.
 const FIELDS: usize = 100;
 
-/// A request, as far as it is used. Its body is not read.
+/// A request without its body.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) request: Request<()>,
     /// Whether the client wants to keep the connection.
     pub(super) keeps: bool,
-    /// Whether a body follows; then it is unknown where the next request begins.
+    /// Whether a body follows; unless it is read, it is unknown where the next request begins.
     pub(super) bodied: bool,
 }
 

@@ -10,13 +10,15 @@ use std::{
     pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use bytes::{BufMut, BytesMut};
-use http::{HeaderValue, Method, Response, StatusCode, Version, header};
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use tokio::{
-    io::AsyncReadExt,
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::oneshot,
     time::{sleep, timeout},
 };
 
@@ -25,10 +27,12 @@ use super::{
     bounds::Permit,
     ending::{self, PATIENCE},
     head::{self, Asked, Framing, Refusal},
+    incoming::{Extent, Incoming},
     live::Live,
     origin::Peer,
     outgoing::Outgoing,
     transport::{Socket, Transport},
+    upload::{self, Unread, Wanted},
     watch::{Wait, Watch, Watched},
 };
 use crate::{
@@ -92,6 +96,23 @@ struct Answer {
     cut: bool,
 }
 
+/// A body that may come behind a head.
+struct Coming {
+    extent: Result<Extent, Unread>,
+    /// Whether the client sends it only once it is told to.
+    expects_word: bool,
+}
+
+impl Coming {
+    fn of<B>(request: &Request<B>) -> Coming {
+        let version = request.version();
+        Coming {
+            extent: Extent::of(request.headers(), version),
+            expects_word: version == Version::HTTP_11 && upload::expects_word(request.headers()),
+        }
+    }
+}
+
 struct Connection<IO> {
     io: IO,
     watch: Arc<Watch>,
@@ -126,11 +147,15 @@ impl<IO: Socket> Connection<IO> {
             let bodiless = request.method() == Method::HEAD;
             let site = live.site();
             let watch = Arc::clone(&self.watch);
-            let (response, permit) = self.wait(site.answer(request, peer, &watch)).await?;
+            let (upload, wanted) = bodied.then(upload::offer).unzip();
+            let coming = wanted.map(|wanted| (wanted, Coming::of(&request)));
+            let answer = pin!(site.answer(request, peer, &watch, upload));
+            let limit = site.config.header_timeout;
+            let ((response, permit), is_read) = self.wait_and_give(answer, coming, limit).await?;
 
             let stays = !drains && live.shared.ready.load(Ordering::Relaxed);
             let last = self.closed && self.came.is_empty();
-            if !self.respond(response, permit, version, bodiless, keeps && !bodied && stays && !last).await? {
+            if !self.respond(response, permit, version, bodiless, keeps && is_read && stays && !last).await? {
                 return self.finish().await;
             }
         }
@@ -155,6 +180,60 @@ impl<IO: Socket> Connection<IO> {
             Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client closed its half and left")))
         })
         .await
+    }
+
+    /// Waits for an answer, and gives it the body if one comes and the answer asks for it. Says
+    /// whether the whole request was read, so that the next one can be found.
+    async fn wait_and_give<T>(
+        &mut self,
+        mut answer: Pin<&mut impl Future<Output = T>>,
+        coming: Option<(oneshot::Receiver<Wanted>, Coming)>,
+        limit: Duration,
+    ) -> io::Result<(T, bool)> {
+        let Some((wanted, coming)) = coming else {
+            return Ok((self.wait(answer).await?, true));
+        };
+
+        let asked = tokio::select! {
+            biased;
+            answered = self.wait(answer.as_mut()) => return Ok((answered?, false)),
+            asked = wanted => asked,
+        };
+
+        let mut is_read = false;
+        if let Ok(wanted) = asked {
+            let read = timeout(limit, self.read_body(coming, wanted.most)).await;
+            let read = read.unwrap_or(Ok(Err(Unread::Late)))?;
+            is_read = read.is_ok();
+            wanted.tell(read);
+        }
+
+        Ok((self.wait(answer).await?, is_read))
+    }
+
+    /// Reads a body to its end.
+    async fn read_body(&mut self, coming: Coming, most: usize) -> io::Result<Result<Bytes, Unread>> {
+        let mut incoming = match coming.extent.and_then(|extent| Incoming::new(extent, most)) {
+            Ok(incoming) => incoming,
+            Err(unread) => return Ok(Err(unread)),
+        };
+
+        // A client that has begun to send waits for nothing (RFC 9110 §10.1.1).
+        if coming.expects_word && self.came.is_empty() {
+            self.io.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+            self.io.flush().await?;
+        }
+
+        self.came.reserve(head::BYTES);
+        loop {
+            match incoming.take(&mut self.came) {
+                Ok(true) => return Ok(Ok(incoming.into_body().into())),
+                Err(unread) => return Ok(Err(unread)),
+                Ok(false) if self.closed => return Ok(Err(Unread::Cut)),
+                Ok(false) if self.read().await? == 0 => self.closed = true,
+                Ok(false) => {}
+            }
+        }
     }
 
     /// Waits for the next request. `None` if none will come, or the server is about to stop; a new

@@ -6,21 +6,21 @@
 use std::{
     future::{pending, poll_fn},
     pin::pin,
-    sync::Arc,
+    sync::{Arc, Mutex},
     task::{Context, Poll, ready},
     time::{Duration, Instant, SystemTime},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::{
     Reason, RecvStream, SendStream,
     server::{Builder, SendResponse},
 };
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body as _, Frame};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
-    sync::watch as signal,
+    sync::{oneshot, watch as signal},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -32,16 +32,17 @@ use super::{
     live::Live,
     origin::Peer,
     route::Site,
+    upload::{self, Unread, Wanted},
     watch::{Wait, Watch},
 };
-use crate::{config::ServerConfig, metrics::Way, web::Body};
+use crate::{config::ServerConfig, metrics::Way, unpoisoned::Unpoisoned, web::Body};
 
 /// The first bytes of a client that knows the server speaks HTTP/2.
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How many streams of one connection may be open at once.
 const STREAMS: u32 = 100;
-/// The window for clients' bytes, in bytes. The server reads no bodies, so it is as small as the
-/// protocol allows.
+/// The window for clients' bytes, in bytes. The server reads hardly any bodies, so it is as small as
+/// the protocol allows.
 const WINDOW: u32 = 65_535;
 /// How many bytes of a request's body are waited for before the request is answered.
 const PASSED_OVER: usize = 16 * 1024;
@@ -191,11 +192,23 @@ impl Stream {
     async fn answer(self, site: Arc<Site>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let bodiless = request.method() == Method::HEAD;
         let (head, rest) = request.into_parts();
+        let (upload, wanted) = (!rest.is_end_stream()).then(upload::offer).unzip();
+        let expects_word = upload::expects_word(&head.headers);
+        // One branch below looks whether the client resets the stream, while another may say that it
+        // may go on.
+        let shared = Mutex::new(&mut respond);
+        let say_word = || {
+            let word = http::response::Builder::new().status(StatusCode::CONTINUE).body(());
+            let _ = word.map(|word| shared.lock().unpoisoned().send_informational(word));
+        };
+
         // Joined, so that a client that is slow to end its request keeps its permit meanwhile.
         let answered = async {
             tokio::join!(
-                site.answer(Request::from_parts(head, ()), self.peer, &self.watch),
-                timeout(self.config.header_timeout, pass_over(rest)),
+                site.answer(Request::from_parts(head, ()), self.peer, &self.watch, upload),
+                self.receive(rest, wanted, || if expects_word {
+                    say_word()
+                }),
             )
         };
 
@@ -203,12 +216,12 @@ impl Stream {
             biased;
             // A client that is too slow to end its request is answered all the same. One whose
             // request is malformed gets no answer.
-            (answer, passed) = answered => match passed {
-                Ok(Err(_)) => return,
-                _ => answer,
+            (answer, received) = answered => match received {
+                Err(_) => return,
+                Ok(()) => answer,
             },
             // The client left.
-            _ = poll_fn(|context| respond.poll_reset(context)) => return,
+            _ = poll_fn(|context| shared.lock().unpoisoned().poll_reset(context)) => return,
             () = forsaken(self.closed.clone()) => {
                 respond.send_reset(Reason::CANCEL);
                 return;
@@ -239,6 +252,57 @@ impl Stream {
                 way.send_reset(Reason::INTERNAL_ERROR);
             }
         }
+    }
+
+    /// Waits for the end of a request, within the time limit. The body goes to the answer, if that
+    /// asks for it; else it is passed over.
+    ///
+    /// # Errors
+    /// As those of [`pass_over`].
+    async fn receive(
+        &self,
+        mut rest: RecvStream,
+        wanted: Option<oneshot::Receiver<Wanted>>,
+        say_word: impl Fn(),
+    ) -> Result<(), h2::Error> {
+        let limit = self.config.header_timeout;
+        let wanted = match wanted {
+            Some(wanted) => wanted.await.ok(),
+            None => None,
+        };
+
+        let Some(wanted) = wanted else {
+            return timeout(limit, pass_over(rest)).await.unwrap_or(Ok(()));
+        };
+
+        say_word();
+        match timeout(limit, self.read(&mut rest, wanted.most)).await {
+            Ok(Ok(read)) => wanted.tell(read),
+            Ok(Err(error)) => return Err(error),
+            Err(_) => wanted.tell(Err(Unread::Late)),
+        }
+
+        Ok(())
+    }
+
+    /// Reads a body to its end.
+    ///
+    /// # Errors
+    /// As those of [`pass_over`]: it is then not whole.
+    async fn read(&self, rest: &mut RecvStream, most: usize) -> Result<Result<Bytes, Unread>, h2::Error> {
+        let mut body = BytesMut::new();
+        while let Some(bytes) = rest.data().await {
+            let bytes = bytes?;
+            if bytes.len() > most - body.len() {
+                return Ok(Err(Unread::TooLarge(most)));
+            }
+            body.extend_from_slice(&bytes);
+            self.watch.is_asked_for(bytes.len());
+            rest.flow_control().release_capacity(bytes.len())?;
+        }
+
+        rest.trailers().await?;
+        Ok(Ok(body.freeze()))
     }
 
     /// Sends a body to its end, as fast as the client takes it, or resets the stream.

@@ -3,6 +3,7 @@
 mod access;
 mod admin;
 mod bounds;
+mod changed;
 mod coalesced;
 mod connection;
 mod cors;
@@ -13,7 +14,9 @@ mod head;
 mod history;
 mod http1;
 mod http2;
+mod incoming;
 mod listener;
+mod lists;
 mod live;
 mod origin;
 mod outgoing;
@@ -24,6 +27,7 @@ mod shared;
 mod status;
 mod tls;
 mod transport;
+mod upload;
 mod watch;
 
 use std::{
@@ -60,7 +64,8 @@ use self::{
     transport::Transport,
 };
 pub use crate::config::{
-    AdminConfig, Complaints, Config, Cors, Listen, LogFormat, RequestRate, ResourceConfig, ServerConfig, TlsFiles,
+    AdminConfig, AdminToken, Complaints, Config, Cors, Listen, LogFormat, RequestRate, ResourceConfig, ServerConfig,
+    TlsFiles,
 };
 use crate::web::Chunkflow;
 

@@ -20,6 +20,7 @@ use super::{
     ready,
     shared::Shared,
     tls::Tls,
+    upload::Upload,
     watch::Watch,
 };
 use crate::{
@@ -106,7 +107,7 @@ impl Site {
     /// # Errors
     /// When that address needs a token, and there is none.
     pub(super) fn for_operator(chunkflow: Chunkflow, admin: &AdminConfig, shared: &Arc<Shared>) -> io::Result<Site> {
-        let guard = Guard::new(admin.token.clone(), &shared.listens)?;
+        let guard = Guard::new(admin, &shared.listens)?;
         let config = ServerConfig {
             listen: admin.listen.clone(),
             allowed_hosts: guard.hosts(),
@@ -135,12 +136,14 @@ impl Site {
     }
 
     /// Answers a request. With a stream comes its permit, to be held until it ends. While it is
-    /// sent, the connection knows its fate.
-    pub(super) async fn answer<B>(
+    /// sent, the connection knows its fate. `upload` is the body that follows the head, if one
+    /// does.
+    pub(super) async fn answer(
         &self,
-        request: Request<B>,
+        request: Request<()>,
         peer: Peer,
         fate: &Arc<Watch>,
+        upload: Option<Upload>,
     ) -> (Response<Body>, Option<Permit>) {
         let began = Instant::now();
         let id = self.request_id(&request);
@@ -163,7 +166,7 @@ impl Site {
                 }
                 (_, origin) => {
                     let origin = origin.as_deref().unwrap_or_default();
-                    self.route(&request, origin, client, (&id, trace, began)).await
+                    self.route(&request, upload, origin, client, (&id, trace, began)).await
                 }
             },
         };
@@ -190,19 +193,23 @@ impl Site {
         (come_back(response), permit)
     }
 
-    async fn route<B>(
+    async fn route(
         &self,
-        request: &Request<B>,
+        request: &Request<()>,
+        upload: Option<Upload>,
         origin: &str,
         client: IpAddr,
         asked: (&HeaderValue, Option<Arc<Trace>>, Instant),
     ) -> (Response<Body>, Option<Permit>) {
         if let Audience::Admin(guard) = &self.audience {
             return match guard.check(request, origin) {
-                Ok(()) => (admin::answer(&self.chunkflow, &self.shared, request).await, None),
+                Ok(()) => (admin::answer(&self.chunkflow, &self.shared, request, upload).await, None),
                 Err(refused) => (*refused, None),
             };
         }
+
+        // The lists want no bodies, and the connection need not wait to be told so.
+        drop(upload);
 
         match probe(request) {
             Some(own) if !own.takes(request.method()) => (not_taken(own, request.method()), None),

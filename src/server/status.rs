@@ -9,7 +9,10 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use super::history::{History, Sample, halves_and_most};
+use super::{
+    changed::Tells,
+    history::{History, Sample, halves_and_most},
+};
 use crate::{
     metrics::{Problem, Reloaded},
     source::PoolState,
@@ -30,11 +33,13 @@ pub(super) struct Operator {
     history: Mutex<History>,
     /// Lists that are being warmed; they stop with the listener.
     pub(super) warms: Mutex<JoinSet<()>>,
+    /// Bodies that tell of changes.
+    pub(super) tells: Tells,
 }
 
 impl Default for Operator {
     fn default() -> Operator {
-        Operator { began: now(), history: Mutex::default(), warms: Mutex::default() }
+        Operator { began: now(), history: Mutex::default(), warms: Mutex::default(), tells: Tells::default() }
     }
 }
 

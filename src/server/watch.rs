@@ -114,6 +114,11 @@ impl Watch {
         read <= FREE + requests * EACH + written / 8 + self.now()
     }
 
+    /// Notes that bytes which were read are a body that was asked for, and no flood.
+    pub(super) fn is_asked_for(&self, bytes: usize) {
+        self.read.fetch_sub(bytes as u64, Ordering::Relaxed);
+    }
+
     fn now(&self) -> u64 {
         self.began.elapsed().as_millis() as u64 + 1
     }

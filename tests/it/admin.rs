@@ -7,7 +7,7 @@ use std::{
     sync::mpsc::{Receiver, channel},
 };
 
-use chunkflow::server::{AdminConfig, Server, Shutdown};
+use chunkflow::server::{AdminConfig, Listen, Server, Shutdown};
 
 use crate::support::{Client, Running, STUCK, numbered};
 
@@ -32,7 +32,7 @@ impl Operated {
         let server = file.serve("table = \"item\"");
         let (ask, reloads) = tokio::sync::mpsc::channel(100);
         let config =
-            AdminConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)).into(), token: token.map(str::to_owned) };
+            AdminConfig::at(SocketAddr::from(([127, 0, 0, 1], 0))).with(|admin| admin.token = token.map(str::to_owned));
         let admin = server.block_on(async {
             let listener = Server::bind_admin(config, server.chunkflow.clone()).unwrap();
             listener.ask_for_reloads(ask);
@@ -227,7 +227,8 @@ fn what_needs_a_token_is_judged_by_the_address_that_the_socket_is_bound_to() {
     let file = numbered(1);
     let server = file.serve("table = \"item\"");
     let bind = |address: &str, token: Option<&str>| {
-        let config = AdminConfig { listen: address.parse().unwrap(), token: token.map(str::to_owned) };
+        let config =
+            AdminConfig::at(address.parse::<Listen>().unwrap()).with(|admin| admin.token = token.map(str::to_owned));
         server.block_on(async { Server::bind_admin(config, server.chunkflow.clone()) })
     };
 
@@ -246,7 +247,8 @@ fn what_needs_a_token_is_judged_by_the_address_that_the_socket_is_bound_to() {
         let bound = bind(beyond, Some(TOKEN)).unwrap();
         for named in ["127.0.0.1:1", "[::1]:1", beyond] {
             let prepare = |token: Option<&str>| {
-                let admin = AdminConfig { listen: named.parse().unwrap(), token: token.map(str::to_owned) };
+                let admin = AdminConfig::at(named.parse::<Listen>().unwrap())
+                    .with(|admin| admin.token = token.map(str::to_owned));
                 bound.reload().prepare_admin(&admin, server.chunkflow.clone()).err().map(|error| error.to_string())
             };
             assert!(prepare(None).is_some_and(|why| why.contains("until a restart")), "{beyond} {named}");

@@ -66,21 +66,27 @@ pub fn ask2(server: &Running, target: &str, headers: &[(&str, &str)]) -> Reply {
             request = request.header(*name, *value);
         }
         let (response, _) = client.send_request(request.body(()).unwrap(), true).unwrap();
-        let (head, mut rest) = response.await.unwrap().into_parts();
-        let mut body = vec![];
-        let mut whole = true;
-        while let Some(bytes) = rest.data().await {
-            let Ok(bytes) = bytes else {
-                whole = false;
-                break;
-            };
-            body.extend_from_slice(&bytes);
-            let _ = rest.flow_control().release_capacity(bytes.len());
-        }
-        let text = |value: &http::HeaderValue| value.to_str().unwrap().to_owned();
-        let headers = head.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
-        Reply { status: head.status.as_u16(), headers, body, whole, reset: !whole }
+        read2(response).await
     })
+}
+
+/// A response over HTTP/2, as far as it arrives.
+pub async fn read2(response: h2::client::ResponseFuture) -> Reply {
+    let (head, mut rest) = response.await.unwrap().into_parts();
+    let mut body = vec![];
+    let mut whole = true;
+    while let Some(bytes) = rest.data().await {
+        let Ok(bytes) = bytes else {
+            whole = false;
+            break;
+        };
+        body.extend_from_slice(&bytes);
+        let _ = rest.flow_control().release_capacity(bytes.len());
+    }
+
+    let text = |value: &http::HeaderValue| value.to_str().unwrap().to_owned();
+    let headers = head.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+    Reply { status: head.status.as_u16(), headers, body, whole, reset: !whole }
 }
 
 /// A connection on which a test reads as much as it wants, when it wants.
@@ -190,7 +196,7 @@ impl Client {
         let length = headers.get("content-length").map(|length| length.parse::<usize>().unwrap());
         let chunked = headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked");
         let (body, whole) = match (method, status, length, chunked) {
-            ("HEAD", ..) | (_, 204 | 304, ..) => (vec![], true),
+            ("HEAD", ..) | (_, 100 | 204 | 304, ..) => (vec![], true),
             (_, _, Some(length), _) => self.read_length(length),
             (_, _, None, true) => self.read_chunked(),
             _ => {

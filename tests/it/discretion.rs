@@ -22,6 +22,8 @@ const LINES: &[&str] = &[
     "[admin]",
     "token = \"HIDE\"",
     "token = HIDE",
+    "tokens = [{ token = \"HIDE\", may = [\"OPEN\"] },",
+    "  { token = HIDE }]",
     "tokn = \"\"\"HIDE",
     "HIDE\"\"\"",
     "[databases]",

@@ -4,7 +4,7 @@ use std::{process::Command, sync::Arc};
 
 use chunkflow::{
     Chunkflow, Kind, Memory, Resource, ResourceOptions,
-    server::{AdminConfig, Server, ServerConfig, Shutdown},
+    server::{AdminConfig, Listen, Server, ServerConfig, Shutdown},
 };
 use serde_json::{Value, json};
 
@@ -396,7 +396,8 @@ fn the_operator_sees_the_counters_on_a_listener_of_its_own() {
     let server = serve_numbers(&source);
     assert_eq!(server.get("/metrics").status, 404, "never on the public listener");
     ids(&server.get("/numbers"));
-    let admin = AdminConfig { listen: "127.0.0.1:0".parse().unwrap(), token: Some("secret".into()) };
+    let admin =
+        AdminConfig::at("127.0.0.1:0".parse::<Listen>().unwrap()).with(|admin| admin.token = Some("secret".into()));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let admin = runtime.block_on(async { Server::bind_admin(admin, server.chunkflow.clone()).unwrap() });
     let address = admin.address().unwrap();

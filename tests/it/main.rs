@@ -4,6 +4,7 @@
 
 mod admin;
 mod bounds;
+mod changed;
 mod client;
 mod clients;
 mod command;

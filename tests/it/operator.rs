@@ -97,8 +97,8 @@ impl Browser {
 
 /// An admin listener of a server.
 pub fn operate(server: &Running, token: Option<&str>) -> SocketAddr {
-    let listen = SocketAddr::from(([127, 0, 0, 1], 0)).into();
-    let config = AdminConfig { listen, token: token.map(str::to_owned) };
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let config = AdminConfig::at(listen).with(|admin| admin.token = token.map(str::to_owned));
     server.block_on(async {
         let admin = Server::bind_admin(config, server.chunkflow.clone()).unwrap();
         let address = admin.address().unwrap();

@@ -25,7 +25,7 @@ use crate::{
 
 /// The operator's listener of a server, without a token.
 fn operate(server: &Running) -> SocketAddr {
-    let config = AdminConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)).into(), token: None };
+    let config = AdminConfig::at(SocketAddr::from(([127, 0, 0, 1], 0)));
     server.block_on(async {
         let admin = Server::bind_admin(config, server.chunkflow.clone()).unwrap();
         let address = admin.address().unwrap();

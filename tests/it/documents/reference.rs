@@ -39,6 +39,7 @@ const SECTIONS: &[(&str, &str, &[&str])] = &[
     ("`[server] tls`", "[server.tls]", &["cert = \"cert.pem\"", "key = \"key.pem\""]),
     ("`[server] cors`", "[server.cors]", &["origins = [\"https://app.example.com\"]"]),
     ("`[admin]`", "[admin]", &[]),
+    ("`[admin] tokens`", "[[admin.tokens]]", &["token = \"x\"", "may = [\"changed\"]"]),
 ];
 
 /// The cells of a table's row.
@@ -134,6 +135,7 @@ fn a_key_of_the_reference_has_the_type_and_the_bounds_that_are_said() {
                 "flag" => "true or false",
                 "list" => "a list of texts",
                 "table" => "a table",
+                "tables" => "a list of tables",
                 _ => "a text",
             };
             let wrong = format!("`{name}` is float, not {wanted}");

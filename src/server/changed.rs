@@ -1,0 +1,130 @@
+//! `POST /changed/RESOURCE`: a program tells which rows have changed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+use tokio::{sync::Semaphore, task::spawn_blocking};
+
+use super::{
+    bounds::Count,
+    lists::{named, not_stored},
+    upload::{self, Unread, Upload},
+};
+use crate::{
+    change,
+    error::{Error, Kind, Result},
+    web::{Body, Chunkflow, json, problem, refusal, resource_of},
+};
+
+/// The largest body, in bytes.
+const MOST: usize = 1024 * 1024;
+
+/// How many bodies are read at once. More are refused and do not wait: over HTTP/2 a body that
+/// waits holds the window that those need which are read.
+const READS: usize = 16;
+
+/// How many bodies are turned into changes at once; others wait. A body of the largest size may
+/// become half a million changes of 100 MiB together.
+const TURNS: usize = 4;
+
+/// The bodies under way.
+#[derive(Debug)]
+pub(super) struct Tells {
+    reads: Arc<Count>,
+    turns: Semaphore,
+}
+
+impl Default for Tells {
+    fn default() -> Tells {
+        Tells { reads: Arc::default(), turns: Semaphore::new(TURNS) }
+    }
+}
+
+/// 200 with a token when no stream that begins here shows these rows as they were.
+pub(super) async fn answer(
+    chunkflow: &Chunkflow,
+    tells: &Tells,
+    name: &str,
+    headers: &HeaderMap,
+    upload: Option<Upload>,
+) -> Response<Body> {
+    let body = async {
+        // Everything that the head tells is judged before the body is asked for.
+        let name = resource_of(name).map_err(problem)?;
+        named(chunkflow, &name).map_err(problem)?;
+        check_kind(headers).map_err(|error| refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, error))?;
+        if upload::is_larger(headers, MOST) {
+            return Err(unread(Unread::TooLarge(MOST)));
+        }
+
+        let permit = tells.reads.enter("bodies", READS, None, 0).map_err(problem)?;
+        let body = match upload {
+            Some(upload) => upload.read(MOST).await.map_err(unread)?,
+            None => Bytes::new(),
+        };
+        Ok((name, body, permit))
+    };
+
+    match body.await {
+        Ok((name, body, _permit)) => {
+            let _turn = tells.turns.acquire().await;
+            tell(chunkflow, &name, body).await.unwrap_or_else(problem)
+        }
+        Err(refused) => refused,
+    }
+}
+
+fn unread(unread: Unread) -> Response<Body> {
+    let (status, error) = unread.refusal();
+    refusal(status, error)
+}
+
+async fn tell(chunkflow: &Chunkflow, name: &str, body: Bytes) -> Result<Response<Body>> {
+    #[derive(Serialize)]
+    struct Told {
+        token: String,
+    }
+
+    // A large body takes so long that streams on this thread would wait for it.
+    let resource = name.to_owned();
+    let read = spawn_blocking(move || change::json::read(&resource, &body)).await;
+    let changes = read.unwrap_or_else(|_| Err(Error::new(Kind::Internal, "the body could not be read")))?;
+
+    let token = chunkflow.changed(&changes).await.map_err(not_told)?;
+    tracing::info!(resource = name, changes = changes.len(), "changed");
+    Ok(json(StatusCode::OK, &Told { token: token.to_string() }))
+}
+
+/// The error for the program: the changes are wrong, or the store did not take them.
+fn not_told(error: Error) -> Error {
+    match error.kind() {
+        Kind::Invalid | Kind::Missing => error,
+        _ => not_stored(&error, "the changes", "tell them again"),
+    }
+}
+
+/// Checks that a body is said to be JSON, without a content coding.
+///
+/// A browser sends JSON to another site only after it has asked there (CORS), and this listener
+/// never agrees. So even a browser that states no origin tells no changes for a foreign page.
+fn check_kind(headers: &HeaderMap) -> Result<()> {
+    let is_json = |value: &HeaderValue| {
+        let kind = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        kind.trim_ascii().eq_ignore_ascii_case(b"application/json")
+    };
+    let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
+    if !kinds.next().is_some_and(is_json) || kinds.next().is_some() {
+        let error = Error::new(Kind::Invalid, "changes are told as JSON");
+        return Err(error.remedy("send `Content-Type: application/json`"));
+    }
+
+    let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !headers.get_all(header::CONTENT_ENCODING).iter().all(is_plain) {
+        let error = Error::new(Kind::Invalid, "a body in a content coding is not read here");
+        return Err(error.remedy("send it without `Content-Encoding`"));
+    }
+
+    Ok(())
+}
