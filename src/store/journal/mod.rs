@@ -56,7 +56,7 @@ use crate::{
 };
 
 /// How long an entry is kept. A server that has not looked for so long has missed some.
-const JOURNAL_KEEP: Duration = Duration::from_secs(60);
+const JOURNAL_KEEP: Duration = Duration::from_secs(600);
 /// The longest body of an entry, in bytes.
 const LONGEST: usize = 64 * 1024;
 /// The most entries that are read at once, and the most bytes. Reading more would take longer than
