@@ -9,6 +9,7 @@ mod coded;
 mod compressors;
 mod flight;
 mod hearing;
+mod listening;
 mod read_ahead;
 mod reading;
 mod sharing;
@@ -25,8 +26,8 @@ use tracing::{Instrument, Span};
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::{
-    changes::Changes, coded::ALL_AHEAD, compressors::Compressors, flight::Flights, read_ahead::ReadAhead,
-    reading::Reads, sharing::WRITES,
+    changes::Changes, coded::ALL_AHEAD, compressors::Compressors, flight::Flights, listening::Listening,
+    read_ahead::ReadAhead, reading::Reads, sharing::WRITES,
 };
 pub(crate) use self::{coded::Ahead, flight::Waiter, hearing::check};
 use crate::{
@@ -78,6 +79,7 @@ pub(crate) struct Loader {
     /// 1970.
     resting: Mutex<HashMap<[u8; 16], u64>>,
     changes: Changes,
+    listening: Listening,
 }
 
 /// The request that a place is fetched for.
@@ -276,6 +278,7 @@ impl Loader {
             read_ahead: Mutex::default(),
             resting: Mutex::default(),
             changes,
+            listening: Listening::default(),
         }
     }
 
@@ -295,8 +298,9 @@ impl Loader {
     }
 
     /// Remembers from now on which changes concern a resource.
-    pub(crate) fn attend(&self, resource: &Arc<Resource>) {
+    pub(crate) fn attend(self: &Arc<Loader>, resource: &Arc<Resource>) {
         self.changes.register(resource);
+        self.listen();
     }
 
     /// Whether a chunk shows all changes that its request must see.
