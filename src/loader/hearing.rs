@@ -23,6 +23,9 @@ use crate::{
 /// The time for looking up where the rows of changes belong. After it every chunk counts as touched.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How many characters of a wrong key an error shows.
+const LONGEST_TOLD: usize = 100;
+
 /// A table that a change names, in its database.
 struct Told<'a> {
     change: &'a Change,
@@ -180,10 +183,7 @@ async fn owners(
     let mut unsaid: Vec<&Change> = vec![];
     for change in changes {
         let values = [&change.old, &change.new].map(|values| value_of(values, &pointing.column));
-        let is_join = pointing.join.is_some();
-        // A child that moved is known by its own key; of a join row that went away only the value
-        // before tells.
-        if values[1].is_none() && !(is_join && values[0].is_some()) {
+        if values[1].is_none() {
             unsaid.push(change);
         }
         for value in values.into_iter().flatten().flatten() {
@@ -196,10 +196,17 @@ async fn owners(
         return Ok(Some(owners));
     }
 
-    let Some((found, told)) = own_rows(look_up, kinds, &unsaid).await? else { return Ok(None) };
-    if pointing.join.is_some() && found.len() < told.len() {
+    let Some((found, _)) = own_rows(look_up, kinds, &unsaid).await? else { return Ok(None) };
+    // A child that went away is known by its own key. Of a row of a join table only its value before
+    // tells whose it was.
+    let is_lost = |change: &&Change| {
+        let key = told_key(kinds, &change.key);
+        value_of(&change.old, &pointing.column).is_none() && !found.iter().any(|row| Some(&row.key) == key.as_ref())
+    };
+    if pointing.join.is_some() && unsaid.iter().any(is_lost) {
         return Ok(None);
     }
+
     owners.extend(found.into_iter().map(|row| row.wanted));
     Ok(Some(owners))
 }
@@ -242,6 +249,7 @@ pub(crate) fn check(change: &Change, resource: &Resource) -> Result<()> {
     match rules.key.iter().zip(&change.key).find(|(rule, text)| !rule.kind.may_be(text)) {
         Some((rule, text)) => {
             let column = &rule.column;
+            let text: String = text.chars().take(LONGEST_TOLD).collect();
             Err(Error::new(Kind::Invalid, format!("`{text}` is no value of the column `{column}`"))
                 .remedy("give the key as the database shows it"))
         }

@@ -16,7 +16,10 @@ mod sharing;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -74,6 +77,8 @@ pub(crate) struct Loader {
     /// How many chunks may be read ahead, for all streams of compressed lists together.
     all_ahead: Arc<Semaphore>,
     reads: Mutex<Reads>,
+    /// How many reads of the source are over.
+    reads_over: AtomicU64,
     read_ahead: Mutex<ReadAhead>,
     /// Until when no chunk of a resource is refreshed after a failed refresh, in milliseconds since
     /// 1970.
@@ -92,6 +97,8 @@ pub(crate) struct Demand {
     /// When the request began, in milliseconds since 1970. Rows that were read since then are fresh
     /// enough for it.
     pub(crate) began: u64,
+    /// When it began, by the loader's count of reads that are over.
+    pub(crate) moment: u64,
     /// The changes that it must see: all that were heard before it began.
     pub(crate) known: u64,
     /// Whether its loads wait for room to write their chunks to a shared store. Without room,
@@ -108,6 +115,7 @@ impl Default for Demand {
             requester: Requester::default(),
             traced: Traced::default(),
             began: u64::MAX,
+            moment: u64::MAX,
             known: u64::MAX,
             waits_for_room: false,
         }
@@ -275,6 +283,7 @@ impl Loader {
             compressors: Compressors::new(),
             all_ahead: Arc::new(Semaphore::new(ALL_AHEAD)),
             reads: Mutex::default(),
+            reads_over: AtomicU64::new(0),
             read_ahead: Mutex::default(),
             resting: Mutex::default(),
             changes,
@@ -290,6 +299,11 @@ impl Loader {
     /// What time it is, in milliseconds since 1970.
     pub(crate) fn now(&self) -> u64 {
         (self.clock)()
+    }
+
+    /// How many reads of the source are over. A request that begins now shares none of them.
+    pub(crate) fn moment(&self) -> u64 {
+        self.reads_over.load(Ordering::Acquire)
     }
 
     /// How many changes were heard so far.

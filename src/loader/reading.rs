@@ -83,7 +83,7 @@ struct Rows {
 
 /// How a read ended.
 struct Over {
-    /// When, in milliseconds since 1970.
+    /// How many reads were over with it.
     at: u64,
     /// Whether the list ends with its rows.
     ended: Result<bool>,
@@ -123,7 +123,7 @@ impl Reads {
             };
 
             if let Some(over) = &read.rows.borrow().over {
-                return (asked <= over.at).then(|| joined(None));
+                return (asked < over.at).then(|| joined(None));
             }
             // Without an `Interest` the read has ended too. Nor may one be dropped here: its drop
             // takes the lock again.
@@ -177,7 +177,8 @@ impl Reads {
 }
 
 /// The read that a load wants: of at least `limit` rows behind `after`, which was still under way
-/// at `asked`, when the request for this variant began, and holds at least `least` changes.
+/// at the moment `asked`, when the request for this variant began, and holds at least `least`
+/// changes.
 struct Wanted<'a> {
     variant: &'a ListKey,
     after: &'a Cursor,
@@ -323,7 +324,7 @@ impl Loader {
         reads.forget_old(now);
         let variant = *place.list.key();
         let least = if anew { place.demand.known.min(self.changes.head()) } else { 0 };
-        let wanted = Wanted { variant: &variant, after, limit, asked: place.demand.began, least };
+        let wanted = Wanted { variant: &variant, after, limit, asked: place.demand.moment, least };
         if let Some(reader) = reads.find(&key, &wanted) {
             drop(reads);
             let span = reader.rows.borrow().span.clone();
@@ -401,7 +402,8 @@ async fn read_source(
         reads.remove(&key, &read);
     }
 
-    let over = Over { at: loader.now(), ended: run.map(|run| run.ended) };
+    let at = loader.reads_over.fetch_add(1, Ordering::AcqRel) + 1;
+    let over = Over { at, ended: run.map(|run| run.ended) };
     sender.send_modify(|rows| {
         rows.span = None;
         rows.over = Some(over);
@@ -432,14 +434,14 @@ mod tests {
 
     fn has(reads: &Reads, list: u8, after: i64) -> bool {
         let after = Cursor::after(&[Value::Integer(after)]).unwrap();
-        let wanted = Wanted { variant: &ListKey([9; 48]), after: &after, limit: 9, asked: 1, least: 0 };
+        let wanted = Wanted { variant: &ListKey([9; 48]), after: &after, limit: 9, asked: 0, least: 0 };
         reads.find(&(ListKey([list; 48]), None), &wanted).is_some()
     }
 
     /// Has a load of another variant join.
     fn join(reads: &Reads, list: u8, after: i64) {
         let after = Cursor::after(&[Value::Integer(after)]).unwrap();
-        let wanted = Wanted { variant: &ListKey([8; 48]), after: &after, limit: 9, asked: 1, least: 0 };
+        let wanted = Wanted { variant: &ListKey([8; 48]), after: &after, limit: 9, asked: 0, least: 0 };
         assert!(reads.find(&(ListKey([list; 48]), None), &wanted).is_some());
     }
 

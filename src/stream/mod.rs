@@ -156,6 +156,7 @@ impl Stream {
                 requester: ask.requester,
                 traced: ask.traced,
                 began: loader.now(),
+                moment: loader.moment(),
                 known: loader.heard(),
                 waits_for_room: ask.warms,
             },

@@ -2,10 +2,9 @@
 
 mod counted;
 mod model;
-mod paths;
 mod related;
 
-use chunkflow::{Change, Chunkflow};
+use chunkflow::Chunkflow;
 use http::Request;
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -32,12 +31,6 @@ impl Running {
     /// The rows of a list.
     fn rows(&self, target: &str) -> Vec<Value> {
         self.block_on(rows(&self.chunkflow, target)).unwrap()
-    }
-
-    /// Tells changes of rows of the resource `list`, by their keys.
-    fn told<K: ToString>(&self, keys: &[K]) {
-        let changes: Vec<Change> = keys.iter().map(|key| Change::of("list", [key.to_string()])).collect();
-        self.block_on(self.chunkflow.changed(&changes)).unwrap();
     }
 
     /// Chunks that were not at hand so far.

@@ -22,7 +22,7 @@ use super::SMALL;
 use crate::{
     machines::cli,
     servers::{Kind, Server},
-    support::{File, Running},
+    support::{File, Running, until},
 };
 
 const ROWS: i64 = 400;
@@ -405,6 +405,9 @@ pub(super) fn run(model: Arc<Model>, servers: &[Running], seconds: u64, seed: u6
         let readers: Vec<_> = readers.collect();
 
         std::thread::sleep(Duration::from_secs(seconds));
+        // On a slow machine it goes on until it has seen something.
+        let enough = || [&model.lists, &model.changes].iter().all(|count| count.load(Ordering::Relaxed) > 100);
+        until("lists and changes", enough);
         model.end_all();
         for end in tasks.block_on(futures_util::future::join_all(readers)) {
             end.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
@@ -413,7 +416,7 @@ pub(super) fn run(model: Arc<Model>, servers: &[Running], seconds: u64, seed: u6
 }
 
 /// Three servers over one store, which is emptied again and again if `flushes`.
-fn run_fleet(kind: Kind, seed: u64, near: &str, flush: Option<&[&str]>) -> u64 {
+fn run_fleet(kind: Kind, seed: u64, near: &str, flush: Option<&[&str]>) {
     let server = Server::start(kind);
     let name = if kind == Kind::Redis { "redis" } else { "memcached" };
     let store = format!("url = \"{name}://127.0.0.1:{}\"\nnear = \"{near}\"", server.port);
@@ -431,10 +434,6 @@ fn run_fleet(kind: Kind, seed: u64, near: &str, flush: Option<&[&str]>) -> u64 {
         }
         run(Arc::clone(&model), &fleet, 6, seed);
     });
-    let lists = model.lists.load(Ordering::Relaxed);
-    let changes = model.changes.load(Ordering::Relaxed);
-    assert!(lists > 50 && changes > 50, "{kind:?}: {lists} lists, {changes} changes");
-    fleet.iter().map(Running::misses).sum()
 }
 
 #[test]
@@ -456,8 +455,5 @@ fn no_list_that_begins_after_a_change_was_told_shows_the_row_as_it_was_nor_loses
         let model = Arc::new(Model::new(seed));
         let running = Running::config(&model.config(store));
         run(Arc::clone(&model), &[running], 6, seed);
-        let lists = model.lists.load(Ordering::Relaxed);
-        let changes = model.changes.load(Ordering::Relaxed);
-        assert!(lists > 100 && changes > 100, "{lists} lists, {changes} changes");
     }
 }

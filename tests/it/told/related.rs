@@ -105,6 +105,13 @@ fn a_row_of_a_join_table_touches_the_chunk_of_its_owner_and_one_that_is_gone_all
     let (cost, rows) = lists.after("UPDATE item_tag SET item_id = 1901 WHERE id = 5000", moved);
     assert_eq!((cost, &rows[100]["tags"]), (2, &json!([])));
 
+    let moved = of("item_tag", 5000).was("item_id", Some("1901"));
+    let (cost, rows) = lists.after("UPDATE item_tag SET item_id = 1902 WHERE id = 5000", moved);
+    assert!(rows[1900]["tags"] == json!([]) && rows[1901]["tags"] == json!(["tag 7", "tag 1902"]), "{:?}", rows[1901]);
+    assert!((1..=2).contains(&cost), "{cost}: where it is now is looked up");
+    lists
+        .after("UPDATE item_tag SET item_id = 1901 WHERE id = 5000", of("item_tag", 5000).was("item_id", Some("1902")));
+
     let gone = of("item_tag", 5000).was("ITEM_ID", Some("1901"));
     let (cost, rows) = lists.after("DELETE FROM item_tag WHERE id = 5000", gone);
     assert_eq!((cost, &rows[1900]["tags"]), (1, &json!([])));
