@@ -543,6 +543,7 @@ fn read_databases(mut section: Section<'_, '_>) -> Vec<(String, DatabaseOptions)
             options.identity = named(&mut table, "identity");
             options.role = named(&mut table, "role");
             options.share = table.boolean("share").unwrap_or(options.share);
+            options.settle = table.duration("settle").unwrap_or(options.settle);
             table.finish();
         } else {
             options.url = section.required(&name, URL);

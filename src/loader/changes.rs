@@ -13,6 +13,7 @@ use std::{
         Arc, RwLock, Weak,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use crate::{
@@ -44,7 +45,9 @@ pub(super) struct Changes {
 struct State {
     /// The last change, by the store's count.
     last: Token,
-    /// How many this process had heard at `last`.
+    /// How many this process had heard when it came to `last`.
+    at: u64,
+    /// How many it has heard.
     head: u64,
     /// How many this process had heard when this epoch began.
     began: u64,
@@ -71,6 +74,8 @@ pub(super) struct Subject {
     pub(super) name: String,
     /// Its database; `None` if its source is over no table.
     pub(super) database: Option<Vec<u8>>,
+    /// After this long its database shows every change that was told; zero: at once.
+    pub(super) settle: Duration,
     resource: Weak<Resource>,
 }
 
@@ -99,6 +104,7 @@ impl Changes {
         let last = if is_alone { Token { epoch: fastrand::u64(1..), number: 0 } } else { Token::default() };
         let state = State {
             last,
+            at: FIRST,
             head: FIRST,
             began: FIRST,
             origin: FIRST,
@@ -188,13 +194,8 @@ impl Changes {
         // As many as the store counts, so that its positions can be converted.
         let number = state.head + last.number.saturating_sub(state.last.number).max(1);
         for (digest, log) in &mut state.logs {
-            let Some(touch) = touched.remove(digest).unwrap_or(Some(Touch::All)) else { continue };
-            match touch {
-                Touch::All => {
-                    log.since = number;
-                    log.touches.clear();
-                }
-                touch => log.touches.push_back((number, touch)),
+            if let Some(touch) = touched.remove(digest).unwrap_or(Some(Touch::All)) {
+                log.enter(number, touch);
             }
         }
 
@@ -202,6 +203,23 @@ impl Changes {
         state.advance(number, last);
         self.head.store(number, Ordering::Release);
         state.last
+    }
+
+    /// Enters once more what changes touch that were told before, for resources whose database may
+    /// not have shown them at once.
+    pub(super) fn repeat(&self, touched: Vec<([u8; 16], Touch)>) {
+        let mut state = self.state.write().unpoisoned();
+        let number = state.head + 1;
+        for (digest, touch) in touched {
+            if let Some(log) = state.logs.get_mut(&digest) {
+                log.enter(number, touch);
+            }
+        }
+
+        state.remember(number);
+        let last = state.last;
+        state.advance(number, last);
+        self.head.store(number, Ordering::Release);
     }
 
     /// The position of the last change that was heard, by the store's count.
@@ -229,10 +247,7 @@ impl Changes {
     pub(super) fn lose(&self, told: Token) {
         let mut state = self.state.write().unpoisoned();
         let number = state.head + 1;
-        for log in state.logs.values_mut() {
-            log.since = number;
-            log.touches.clear();
-        }
+        state.logs.values_mut().for_each(|log| log.enter(number, Touch::All));
         state.order.clear();
         state.bytes = 0;
         state.began = number;
@@ -243,7 +258,11 @@ impl Changes {
 }
 
 impl State {
+    /// Comes to a position. If that is the last one again, what was read there before is older.
     fn advance(&mut self, number: u64, last: Token) {
+        if last != self.last {
+            self.at = number;
+        }
         self.head = number;
         self.last = last;
     }
@@ -257,7 +276,7 @@ impl State {
             _ if token.epoch != self.last.epoch => 0,
             // It holds changes that were not heard here yet.
             None => self.head,
-            Some(behind) => self.head.checked_sub(behind).filter(|number| *number >= self.began).unwrap_or(0),
+            Some(behind) => self.at.checked_sub(behind).filter(|number| *number >= self.began).unwrap_or(0),
         }
     }
 
@@ -289,6 +308,16 @@ impl State {
 }
 
 impl Log {
+    fn enter(&mut self, number: u64, touch: Touch) {
+        match touch {
+            Touch::All => {
+                self.since = number;
+                self.touches.clear();
+            }
+            touch => self.touches.push_back((number, touch)),
+        }
+    }
+
     /// Whether a change behind `judged` and up to `known` touches a chunk.
     fn touches(&self, list: &List, chunk: &Chunk, judged: u64, known: u64) -> bool {
         if judged < self.since {
@@ -303,9 +332,11 @@ impl Log {
 
 impl Subject {
     fn of(resource: &Arc<Resource>) -> Subject {
+        let rules = resource.source().touch_rules();
         Subject {
             name: resource.name().to_owned(),
-            database: resource.source().touch_rules().map(|rules| rules.database.clone()),
+            database: rules.map(|rules| rules.database.clone()),
+            settle: rules.map_or(Duration::ZERO, |rules| rules.settle),
             resource: Arc::downgrade(resource),
         }
     }

@@ -40,25 +40,64 @@ impl Loader {
     ///
     /// `resources` are in use, and may not be remembered yet. `at` is the position of the changes, by
     /// the store's count.
-    pub(crate) async fn hear(&self, changes: &[Change], resources: &[Arc<Resource>], at: Option<Token>) -> Token {
+    pub(crate) async fn hear(
+        self: &Arc<Loader>,
+        changes: &[Change],
+        resources: &[Arc<Resource>],
+        at: Option<Token>,
+    ) -> Token {
         resources.iter().for_each(|resource| self.changes.register(resource));
         let subjects = self.changes.subjects();
-        let named = |name: &str| {
-            let mut alike = subjects.iter().filter(|(_, subject)| subject.name == name);
-            alike.find_map(|(_, subject)| subject.resource())
-        };
-        let told: Vec<Told<'_>> = changes.iter().map(|change| Told::of(change, named(&change.resource))).collect();
-
+        let told = Told::all(changes, &subjects);
         let touched = subjects.iter().map(async |(digest, subject)| (*digest, touch_of(subject, &told).await));
         let touched: HashMap<_, _> = futures_util::future::join_all(touched).await.into_iter().collect();
         let whole = touched.values().filter(|touch| matches!(touch, Some(Touch::All))).count();
         self.metrics.changes.add(changes.len() as u64);
         self.metrics.touched_whole.add(whole as u64);
+        self.repeat_when_settled(changes, &subjects, &touched);
         self.changes.enter(at, touched)
+    }
+
+    /// Has what is touched touched once more, where a standby may show the changes only later.
+    fn repeat_when_settled(
+        self: &Arc<Loader>,
+        changes: &[Change],
+        subjects: &[([u8; 16], Subject)],
+        touched: &HashMap<[u8; 16], Option<Touch>>,
+    ) {
+        let is_touched = |digest: &[u8; 16]| matches!(touched.get(digest), Some(Some(_)));
+        let late: Vec<_> = subjects
+            .iter()
+            .filter(|(digest, subject)| is_touched(digest) && !subject.settle.is_zero())
+            .cloned()
+            .collect();
+        let Some(settle) = late.iter().map(|(_, subject)| subject.settle).max() else { return };
+
+        let changes = changes.to_vec();
+        let all = subjects.to_vec();
+        // A weak reference: a loader that nobody uses any more is not kept for it.
+        let loader = Arc::downgrade(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(settle).await;
+            let Some(loader) = loader.upgrade() else { return };
+            let told = Told::all(&changes, &all);
+            let touched = late.iter().map(async |(digest, subject)| Some((*digest, touch_of(subject, &told).await?)));
+            let touched = futures_util::future::join_all(touched).await;
+            loader.changes.repeat(touched.into_iter().flatten().collect());
+        });
     }
 }
 
 impl<'a> Told<'a> {
+    /// The changes, with the tables that they name.
+    fn all(changes: &'a [Change], subjects: &[([u8; 16], Subject)]) -> Vec<Told<'a>> {
+        let named = |name: &str| {
+            let mut alike = subjects.iter().filter(|(_, subject)| subject.name == name);
+            alike.find_map(|(_, subject)| subject.resource())
+        };
+        changes.iter().map(|change| Told::of(change, named(&change.resource))).collect()
+    }
+
     fn of(change: &'a Change, resource: Option<Arc<Resource>>) -> Told<'a> {
         let rules = resource.as_ref().and_then(|resource| resource.source().touch_rules());
         let table = rules.map(|rules| {

@@ -38,6 +38,8 @@ pub(super) struct Listening {
     /// One look at a time, so that changes are heard in their order. The time of the last look that
     /// failed.
     looks: tokio::sync::Mutex<Option<Instant>>,
+    /// When a look last succeeded; at first, when it began to listen.
+    heard_at: Mutex<Option<Instant>>,
     /// Whether a look has succeeded.
     hears: AtomicBool,
     /// Whether a task looks again and again.
@@ -77,6 +79,16 @@ impl Loader {
         told.await.unwrap_or_else(|_| Err(Error::new(Kind::Internal, "the changes were not told")))
     }
 
+    /// The position of the last change that was heard.
+    pub(crate) fn position(&self) -> Token {
+        self.changes.last()
+    }
+
+    /// How long ago the journal was last read; `None` if there is none, or it was never read.
+    pub(crate) fn silence(&self) -> Option<Duration> {
+        self.listening.heard_at.lock().unpoisoned().map(|at| at.elapsed())
+    }
+
     /// Begins to listen to the journal, if the store has one and nobody listens yet.
     pub(super) fn listen(self: &Arc<Loader>) {
         if self.is_here() || self.listening.listens.load(Ordering::Relaxed) {
@@ -85,6 +97,7 @@ impl Loader {
         if let Ok(runtime) = tokio::runtime::Handle::try_current()
             && !self.listening.listens.swap(true, Ordering::Relaxed)
         {
+            *self.listening.heard_at.lock().unpoisoned() = Some(Instant::now());
             runtime.spawn(listen(Arc::downgrade(self)));
         }
     }
@@ -123,7 +136,7 @@ impl Loader {
     }
 
     /// Hears what was told since the last look.
-    async fn look(&self) -> Result<()> {
+    async fn look(self: &Arc<Loader>) -> Result<()> {
         let Some(agreement) = self.store.agreement() else { return Ok(()) };
         let mut failed = self.listening.looks.lock().await;
         let looked = match self.listening.hears.load(Ordering::Relaxed) {
@@ -133,10 +146,13 @@ impl Loader {
             false => self.look_first(agreement).await,
         };
         *failed = looked.is_err().then(Instant::now);
+        if looked.is_ok() {
+            *self.listening.heard_at.lock().unpoisoned() = Some(Instant::now());
+        }
         looked
     }
 
-    async fn look_first(&self, agreement: &Arc<dyn Agreement>) -> Result<()> {
+    async fn look_first(self: &Arc<Loader>, agreement: &Arc<dyn Agreement>) -> Result<()> {
         let head = agreement.news(None).await?.head;
         for back in BACK {
             let since = Token { number: head.number.saturating_sub(back), ..head };
@@ -153,7 +169,7 @@ impl Loader {
         Ok(())
     }
 
-    async fn look_on(&self, agreement: &Arc<dyn Agreement>) -> Result<()> {
+    async fn look_on(self: &Arc<Loader>, agreement: &Arc<dyn Agreement>) -> Result<()> {
         let news = agreement.news(Some(self.changes.last())).await?;
         match news.entries {
             Some(entries) => self.hear_entries(&entries, news.head).await,
@@ -166,7 +182,7 @@ impl Loader {
     }
 
     /// Hears entries of the journal, the last of which is at `head`.
-    async fn hear_entries(&self, entries: &[bytes::Bytes], head: Token) {
+    async fn hear_entries(self: &Arc<Loader>, entries: &[bytes::Bytes], head: Token) {
         if entries.is_empty() {
             return;
         }

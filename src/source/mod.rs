@@ -330,6 +330,10 @@ pub struct DatabaseOptions {
     pub role: Option<String>,
     /// Whether rows depend on neither user nor session, so that all users share chunks.
     pub share: bool,
+    /// After this long it shows every change that was told; zero: at once. For a standby, which
+    /// may lag behind the server that is written to: what a told change touches is then read once
+    /// more.
+    pub settle: Duration,
     /// How large its rows may be.
     pub bounds: RowBounds,
     /// The memory for reads of large rows, shared with all databases that were given the same.
@@ -346,6 +350,7 @@ impl DatabaseOptions {
             identity: None,
             role: None,
             share: false,
+            settle: Duration::ZERO,
             bounds: RowBounds::default(),
             memory: ReadMemory::default(),
         }
@@ -361,6 +366,7 @@ impl fmt::Debug for DatabaseOptions {
             .field("identity", &self.identity)
             .field("role", &self.role)
             .field("share", &self.share)
+            .field("settle", &self.settle)
             .field("bounds", &self.bounds)
             .field("memory", &self.memory)
             .finish_non_exhaustive()

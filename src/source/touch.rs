@@ -3,7 +3,7 @@
 //!
 //! All answers are safe: what cannot be known here for certain is said to touch.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, time::Duration};
 
 use super::{Condition, Operand, Operator};
 use crate::row::Value;
@@ -13,6 +13,8 @@ use crate::row::Value;
 pub struct TouchRules {
     /// Identifies the database: the same for all its sources.
     pub(crate) database: Vec<u8>,
+    /// After this long it shows every change that was told; zero: at once.
+    pub(crate) settle: Duration,
     /// The names of its own table.
     pub(crate) table: Vec<String>,
     /// The columns that identify a row, in the order of the table's key.
@@ -412,6 +414,7 @@ mod tests {
         };
         TouchRules {
             database: vec![],
+            settle: Duration::ZERO,
             table: vec!["item".into(), "main.item".into()],
             key: vec![],
             order: vec![order(Texts::Moments, true), order(Texts::Bytes, false)],

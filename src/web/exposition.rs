@@ -55,6 +55,20 @@ impl Chunkflow {
         self.metrics().write(to);
         self.expose_pools(to);
         self.expose_store(to);
+        self.expose_changes(to);
+    }
+
+    fn expose_changes(&self, to: &mut Exposition) {
+        let loader = &self.0.loader;
+        to.gauges("chunkflow_changes_position", "The number of the last change that was heard");
+        to.sample(&[], loader.position().number);
+        if let Some(silence) = loader.silence() {
+            to.gauges(
+                "chunkflow_journal_silence_seconds",
+                "How long ago the journal of the shared store was last read",
+            );
+            to.sample(&[], silence.as_secs());
+        }
     }
 
     fn expose_pools(&self, to: &mut Exposition) {

@@ -2,6 +2,8 @@
 //! shapes or orders its rows. Chunks are kept under it, and a read that finds another definition
 //! fails.
 
+use std::time::Duration;
+
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -40,6 +42,8 @@ pub(in crate::source) struct Identity {
     bytes: Vec<u8>,
     /// Of the database alone, without its reader.
     database: [String; 2],
+    /// After how long it shows what was told.
+    pub(in crate::source) settle: Duration,
     /// The database's name, which its replicas share.
     name: String,
     /// How it is identified.
@@ -70,7 +74,7 @@ impl Identity {
         }
 
         let name = options.identity.as_ref().unwrap_or(&told.name).clone();
-        Identity { bytes: bytes.into_bytes(), database, name, known_by }
+        Identity { bytes: bytes.into_bytes(), database, settle: options.settle, name, known_by }
     }
 
     /// Identifies the database, whoever reads it.

@@ -64,6 +64,7 @@ pub(in crate::source) fn rules(
     let related = related(plan, table, catalogue, typing, &mut others);
     Some(TouchRules {
         database: identity.database(),
+        settle: identity.settle,
         table: names(table),
         key,
         order: order.collect(),

@@ -4,7 +4,7 @@ use chunkflow::Change;
 use serde_json::{Value, json};
 
 use super::SMALL;
-use crate::support::{File, Running};
+use crate::support::{File, Running, until};
 
 const TABLES: &str = "
     CREATE TABLE author (id INTEGER PRIMARY KEY, name TEXT);
@@ -136,4 +136,20 @@ fn a_table_that_no_list_shows_touches_nothing() {
     assert!(cost == 0 || cost > 100, "a new table may be a new schema");
     let (cost, _) = lists.after("INSERT INTO other VALUES (1)", of("other", 1));
     assert_eq!(cost, 0);
+}
+
+#[test]
+fn where_the_database_lags_behind_what_a_change_touches_is_read_once_more() {
+    let file = File::with(TABLES);
+    let database = format!("main = {{ url = \"sqlite:{}\", settle = \"300ms\" }}", file.path.display());
+    let list = format!("[resources.list]\ndatabase = \"main\"\ntable = \"item\"\n{SMALL}");
+    let running = Running::config(&format!("[databases]\n{database}\n{list}"));
+    running.rows("/list");
+
+    // The commit is not visible yet when it is told.
+    running.block_on(running.chunkflow.changed(&[Change::of("list", ["500"])])).unwrap();
+    assert_eq!(running.rows("/list")[499]["author_id"], 500);
+    file.open().execute("UPDATE item SET author_id = 7 WHERE id = 500", []).unwrap();
+    until("the row as it is", || running.rows("/list")[499]["author_id"] == 7);
+    assert!(running.misses() < 2 * 2_000 / 8, "each time only its chunk is read: {}", running.misses());
 }
