@@ -1,11 +1,12 @@
 //! Changes that a program tells: which lists show them, and what that costs.
 
+mod collated;
 mod counted;
 mod model;
 mod paths;
 mod related;
 
-use chunkflow::{Change, Chunkflow};
+use chunkflow::{Change, Chunkflow, metrics::MetricsFormat};
 use http::Request;
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -38,6 +39,13 @@ impl Running {
     fn told<K: ToString>(&self, keys: &[K]) {
         let changes: Vec<Change> = keys.iter().map(|key| Change::of("list", [key.to_string()])).collect();
         self.block_on(self.chunkflow.changed(&changes)).unwrap();
+    }
+
+    /// Questions to the database so far, whether a row that was told belongs in a chunk.
+    fn questions(&self) -> u64 {
+        let text = self.chunkflow.exposition(MetricsFormat::Text);
+        let line = text.lines().find(|line| line.starts_with("chunkflow_change_questions_total "));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap()
     }
 
     /// Chunks that were not at hand so far.
