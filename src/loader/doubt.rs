@@ -19,7 +19,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Loader, Place, changes::Verdict};
+use super::{
+    Loader, Place,
+    changes::{Row, Verdict},
+};
 use crate::{
     chunk::Chunk,
     cursor::Cursor,
@@ -94,22 +97,22 @@ impl Loader {
 
     /// A chunk with its doubts, which are added to `all`.
     fn link(&self, place: &Place, known: u64, chunk: Arc<Chunk>, all: &mut Doubts) -> Link {
-        let rules = place.list.resource().source().touch_rules();
-        let mut doubtful: Vec<(Option<Cursor>, Arc<[Vec<String>]>)> = vec![];
-        let mut verdict = self.changes.verdict_with(&place.list, &chunk, known, &mut |row| {
-            doubtful.push((rules.and_then(|rules| row.key(rules)), Arc::clone(&row.told)));
-        });
+        let mut rows: Vec<Arc<Row>> = vec![];
+        let mut doubtful = |row: &Arc<Row>| rows.push(Arc::clone(row));
+        let mut verdict = self.changes.verdict_with(&place.list, &chunk, known, &mut doubtful);
+        if verdict != Verdict::InDoubt {
+            rows.clear();
+        }
 
+        let rules = place.list.resource().source().touch_rules();
         let mut doubts = HashSet::new();
-        if verdict == Verdict::InDoubt {
-            for (key, told) in doubtful {
-                let Some(key) = key else {
-                    verdict = Verdict::Touched;
-                    continue;
-                };
-                all.entry(key.clone()).or_insert(told);
-                doubts.insert(key);
-            }
+        for row in rows {
+            let Some(key) = rules.and_then(|rules| row.key(rules)) else {
+                verdict = Verdict::Touched;
+                continue;
+            };
+            all.entry(key.clone()).or_insert_with(|| Arc::clone(&row.told));
+            doubts.insert(key);
         }
 
         Link { chunk, verdict, doubts }

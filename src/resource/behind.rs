@@ -86,7 +86,15 @@ impl Behind {
         }
 
         let unable = || Error::new(Kind::Config, "the database cannot be asked where a row belongs");
-        let (source, _) = self.database.source(&self.spec).await.map_err(|complaints| {
+        let made = match self.database.source(&self.spec).await {
+            Ok(made) => Ok(made),
+            // A database that is away says so here; it can be asked when it is back.
+            Err(_) => {
+                self.database.look_again().await?;
+                self.database.source(&self.spec).await
+            }
+        };
+        let (source, _) = made.map_err(|complaints| {
             let told: Vec<&str> = complaints.iter().map(|complaint| &*complaint.message).collect();
             unable().caused_by(told.join("; "))
         })?;
