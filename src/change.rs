@@ -1,6 +1,7 @@
 //! Changes of rows, as a program tells them.
 
-#[cfg(feature = "server")]
+pub(crate) mod entry;
+#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server reads bodies"))]
 pub(crate) mod json;
 
 use std::{collections::BTreeMap, fmt, str::FromStr};

@@ -78,7 +78,7 @@ impl ListKey {
 pub struct Chunk {
     /// What it is stored under.
     pub key: ChunkKey,
-    /// When its first row was read, in milliseconds since 1970.
+    /// When the oldest of its rows was read, in milliseconds since 1970.
     pub loaded_at: u64,
     /// How many rows it holds; 0 only where the list ends.
     pub rows: u32,

@@ -57,7 +57,7 @@ struct Open {
     rows: u32,
     /// Their weight together.
     weight: u64,
-    /// When the read of the first row began, in milliseconds since 1970, and its position.
+    /// When the oldest of its reads began, in milliseconds since 1970, and its position.
     loaded_at: u64,
     position: Position,
     /// The hashes of what was looked up for its rows.
@@ -129,13 +129,18 @@ impl Cutter {
         Some((after, rows))
     }
 
-    /// Notes that the next rows are of a read that began at `now`, at this position.
+    /// Notes that the next rows are of a read that began at `now`, at this position. It may be older
+    /// than the read of rows that came before it, since reads are kept: the chunk is as old as the
+    /// oldest of its reads.
     pub(crate) fn begin_run(&mut self, now: u64, position: Position) {
         self.runs += 1;
         self.run_at = now;
         self.position = position;
-        if let Some(open) = self.open.as_mut().filter(|open| open.rows == 0) {
+        let Some(open) = &mut self.open else { return };
+        if open.rows == 0 || now < open.loaded_at {
             open.loaded_at = now;
+        }
+        if open.rows == 0 || position.number < open.position.number {
             open.position = position;
         }
     }
@@ -323,6 +328,21 @@ mod tests {
 
     fn rows(longest: usize, count: Range<usize>) -> impl Strategy<Value = Vec<(Vec<u8>, f64)>> {
         prop::collection::vec((prop::collection::vec(any::<u8>(), 0..longest), any::<f64>()), count)
+    }
+
+    #[test]
+    fn a_chunk_is_as_old_as_the_oldest_of_its_reads() {
+        let resource = resource(Sizes { rows: 1_000, bytes: 64 * 1024 }, None);
+        let list = Arc::new(List::new(resource, Format::JSON, vec![], ""));
+        let mut cutter = Cutter::new(list, Cursor::start(), 0);
+        let position = |number| Position { number, ..Position::default() };
+        for (id, at) in [(1, 20), (2, 10), (3, 30)] {
+            cutter.begin_run(at, position(at));
+            cutter.row(&[Value::Integer(id)], &[Value::Null; 3], Some(std::iter::empty())).unwrap();
+        }
+        cutter.end_run(true);
+        let chunk = &cutter.made()[0];
+        assert_eq!((chunk.rows, chunk.loaded_at, chunk.shown.judged()), (3, 10, 10));
     }
 
     proptest! {

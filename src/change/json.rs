@@ -26,6 +26,8 @@ use crate::{
 
 /// The members of a body.
 const BODY: &[&str] = &["keys", "changes", "table"];
+/// Those of an entry of the journal.
+const ENTRY: &[&str] = &["keys", "changes", "table", "resource"];
 /// The members of one change in it.
 const CHANGE: &[&str] = &["key", "old", "new", "table"];
 
@@ -37,7 +39,11 @@ const SCALAR: &str = "write a text, a number, true or false";
 /// # Errors
 /// [`Kind::Invalid`], with the place in the body (`changes[3].key`).
 pub(crate) fn read(resource: &str, body: &[u8]) -> Result<Vec<Change>> {
-    let members = members(parsed("the body", body)?, "the body", BODY)?;
+    changes_of(resource, &members(parsed("the body", body)?, "the body", BODY)?)
+}
+
+/// The changes that the members of a body tell.
+fn changes_of(resource: &str, members: &[(String, &RawValue)]) -> Result<Vec<Change>> {
     let member = |name: &str| members.iter().find(|(known, _)| known == name).map(|(_, value)| *value);
     let keys = member("keys");
     let changes = member("changes");
@@ -57,6 +63,25 @@ pub(crate) fn read(resource: &str, body: &[u8]) -> Result<Vec<Change>> {
         all.push(change(value, &format!("changes[{at}]"), resource, table.as_deref())?);
     }
 
+    Ok(all)
+}
+
+/// Reads an entry of the journal: a body with the member `resource` beside the others, or an array
+/// of such bodies.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_entry(entry: &[u8]) -> Result<Vec<Change>> {
+    let value = parsed("the entry", entry)?;
+    let bodies = if Form::of(value) == Form::Array { elements(Some(value), "the entry")? } else { vec![value] };
+    let mut all = vec![];
+    for body in bodies {
+        let members = members(body, "the entry", ENTRY)?;
+        let resource = members.iter().find(|(member, _)| member == "resource");
+        let missing = || invalid("the entry names no `resource`").remedy("write {\"resource\":\"NAME\",\"keys\":[7]}");
+        let resource = name(resource.ok_or_else(missing)?.1, "resource")?;
+        all.extend(changes_of(&resource, &members)?);
+    }
     Ok(all)
 }
 

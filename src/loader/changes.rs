@@ -222,7 +222,9 @@ impl Changes {
     /// position by the store's count; `None` if only this process counts.
     pub(super) fn enter(&self, told: Option<Token>, mut touched: HashMap<[u8; 16], Option<Touch>>) -> Token {
         let mut state = self.state.write().unpoisoned();
-        let number = state.head + 1;
+        let last = told.unwrap_or(Token { number: state.last.number + 1, ..state.last });
+        // As many as the store counts, so that its positions can be converted.
+        let number = state.head + last.number.saturating_sub(state.last.number).max(1);
         for (digest, log) in &mut state.logs {
             let Some(touch) = touched.remove(digest).unwrap_or(Some(Touch::All)) else { continue };
             match touch {
@@ -235,10 +237,30 @@ impl Changes {
         }
 
         state.remember(number);
-        let last = Token { number: state.last.number + 1, ..state.last };
-        state.advance(number, told.unwrap_or(last));
+        state.advance(number, last);
         self.head.store(number, Ordering::Release);
         state.last
+    }
+
+    /// The position of the last change that was heard, by the store's count.
+    pub(super) fn last(&self) -> Token {
+        self.state.read().unpoisoned().last
+    }
+
+    /// Whether the change at this position was heard.
+    pub(super) fn has(&self, at: Token) -> bool {
+        let last = self.last();
+        last.epoch == at.epoch && last.number >= at.number
+    }
+
+    /// Begins to hear changes behind this position. Unless that is the beginning of an epoch, what
+    /// was read before may have been touched.
+    pub(super) fn begin(&self, at: Token) {
+        if at.number > 0 {
+            return self.lose(at);
+        }
+        let mut state = self.state.write().unpoisoned();
+        state.last = at;
     }
 
     /// Counts everything that was read before as touched, since changes up to `told` are not known.

@@ -35,13 +35,17 @@ struct Told<'a> {
 impl Loader {
     /// Hears changes of rows: from now on no chunk is served to a new request that they touch.
     ///
-    /// `resources` are those by which changes name their tables.
+    /// `resources` are in use, and may not be remembered yet. `at` is the position of the changes, by
+    /// the store's count.
     pub(crate) async fn hear(&self, changes: &[Change], resources: &[Arc<Resource>], at: Option<Token>) -> Token {
         resources.iter().for_each(|resource| self.changes.register(resource));
-        let named = |name: &str| resources.iter().find(|resource| resource.name() == name);
+        let subjects = self.changes.subjects();
+        let named = |name: &str| {
+            let mut alike = subjects.iter().filter(|(_, subject)| subject.name == name);
+            alike.find_map(|(_, subject)| subject.resource())
+        };
         let told: Vec<Told<'_>> = changes.iter().map(|change| Told::of(change, named(&change.resource))).collect();
 
-        let subjects = self.changes.subjects();
         let touched = subjects.iter().map(async |(digest, subject)| (*digest, touch_of(subject, &told).await));
         let touched: HashMap<_, _> = futures_util::future::join_all(touched).await.into_iter().collect();
         let whole = touched.values().filter(|touch| matches!(touch, Some(Touch::All))).count();
@@ -52,8 +56,8 @@ impl Loader {
 }
 
 impl<'a> Told<'a> {
-    fn of(change: &'a Change, resource: Option<&Arc<Resource>>) -> Told<'a> {
-        let rules = resource.and_then(|resource| resource.source().touch_rules());
+    fn of(change: &'a Change, resource: Option<Arc<Resource>>) -> Told<'a> {
+        let rules = resource.as_ref().and_then(|resource| resource.source().touch_rules());
         let table = rules.map(|rules| {
             let table = change.table.clone().or_else(|| rules.table.first().cloned());
             (rules.database.clone(), table.unwrap_or_default())

@@ -10,6 +10,7 @@ mod compressors;
 mod doubt;
 mod flight;
 mod hearing;
+mod listening;
 mod read_ahead;
 mod reading;
 mod sharing;
@@ -30,6 +31,7 @@ use self::{
     coded::ALL_AHEAD,
     compressors::Compressors,
     flight::Flights,
+    listening::Listening,
     read_ahead::ReadAhead,
     reading::Reads,
     sharing::WRITES,
@@ -84,6 +86,7 @@ pub(crate) struct Loader {
     /// 1970.
     resting: Mutex<HashMap<[u8; 16], u64>>,
     changes: Changes,
+    listening: Listening,
 }
 
 /// The request that a place is fetched for.
@@ -282,6 +285,7 @@ impl Loader {
             read_ahead: Mutex::default(),
             resting: Mutex::default(),
             changes,
+            listening: Listening::default(),
         }
     }
 
@@ -301,8 +305,9 @@ impl Loader {
     }
 
     /// Remembers from now on which changes concern a resource.
-    pub(crate) fn attend(&self, resource: &Arc<Resource>) {
+    pub(crate) fn attend(self: &Arc<Loader>, resource: &Arc<Resource>) {
         self.changes.register(resource);
+        self.listen();
     }
 
     /// Whether a chunk shows all changes that its request must see.

@@ -194,7 +194,7 @@ impl Run {
 }
 
 /// The parameters of every list; no filter can have one of these names.
-pub(crate) const PARAMETERS: [&str; 3] = ["limit", "after", "download"];
+pub(crate) const PARAMETERS: [&str; 4] = ["limit", "after", "download", "at_least"];
 
 /// A column that a request may filter by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -28,6 +28,7 @@ use tokio::time::{Sleep, sleep};
 pub(crate) use self::budget::Budget;
 use self::{budget::Share, round::Way};
 use crate::{
+    change::Token,
     chunk::{Chunk, Sum},
     cursor::Cursor,
     error::{Error, Kind, Result},
@@ -56,6 +57,8 @@ pub(crate) struct Ask {
     /// The request's id in the log, if it has one.
     pub(crate) id: Option<HeaderValue>,
     pub(crate) traced: Traced,
+    /// The list must show all changes up to this one.
+    pub(crate) at_least: Option<Token>,
     /// When the request began.
     pub(crate) began: Instant,
     /// After this long without a byte the stream sends a heartbeat, if the format has one. Zero:
@@ -140,6 +143,11 @@ impl Stream {
     ///
     /// `budget` bounds the bytes that streams with a known length hold in memory.
     pub(crate) async fn begin(loader: &Arc<Loader>, ask: Ask, budget: &Arc<Budget>) -> Result<Box<Stream>> {
+        loader.first_look().await;
+        if let Some(token) = ask.at_least {
+            loader.reach(token).await?;
+        }
+
         // Boxed at once: otherwise it would be moved many times on its way into a response.
         let mut stream = Box::new(Stream {
             loader: Arc::clone(loader),

@@ -326,12 +326,9 @@ impl Chunkflow {
                 .ok_or_else(|| Error::new(Kind::Missing, format!("there is no resource `{}`", change.resource)))?;
             is_known(&resource)?;
             loader::check(change, &resource)?;
-            if !self.is_alone() {
-                self.purge(&resource).await?;
-            }
         }
 
-        Ok(self.0.loader.hear(changes, &self.resources(), None).await)
+        self.0.loader.tell(changes.to_vec(), &self.resources()).await
     }
 
     /// The generation of a resource's chunks, which changes with a purge; `None` if the store has
@@ -404,6 +401,7 @@ impl Chunkflow {
             requester: Requester::default(),
             id: None,
             traced: Traced::default(),
+            at_least: None,
             began: Instant::now(),
             heartbeat: Duration::ZERO,
             warms,

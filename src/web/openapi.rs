@@ -305,11 +305,17 @@ fn components(schemas: Vec<(String, Json)>) -> Json {
         ("description", "The name of a file that a browser saves the list as; empty: that of the list.".into()),
         ("schema", text()),
     ]);
+    let at_least = object([
+        ("name", "at_least".into()),
+        ("in", "query".into()),
+        ("description", "What `changed` has returned: the list shows that change, on every server.".into()),
+        ("schema", text()),
+    ]);
     let header = |description: &str| object([("description", description.into()), ("schema", text())]);
 
     object([
         ("schemas", Json::Object(schemas)),
-        ("parameters", object([("limit", limit), ("after", after), ("download", download)])),
+        ("parameters", object([("limit", limit), ("after", after), ("download", download), ("at_least", at_least)])),
         (
             "headers",
             object([

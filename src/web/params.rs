@@ -1,4 +1,4 @@
-//! The query string: `limit`, `after`, `download`, and filters as PostgREST writes them.
+//! The query string: `limit`, `after`, `download`, `at_least`, and filters as PostgREST writes them.
 
 use std::{borrow::Cow, cmp::Ordering};
 
@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 
 use super::download;
 use crate::{
+    change::Token,
     cursor::Cursor,
     error::{Error, Kind, Result},
     format::LEFT,
@@ -29,12 +30,14 @@ pub(super) struct Params {
     pub(super) conditions: Vec<Condition>,
     /// The name of the file to save the list as; empty if the server chooses it.
     pub(super) download: Option<String>,
+    /// The list must show all changes up to this one.
+    pub(super) at_least: Option<Token>,
 }
 
 /// Reads a query string for a resource. Anything unknown is an error that names what is allowed.
 pub(super) fn parse(query: &str, resource: &Resource) -> Result<Params> {
-    let mut params = Params { after: Cursor::start(), limit: None, conditions: vec![], download: None };
-    let mut seen = (false, false, false);
+    let mut params = Params { after: Cursor::start(), limit: None, conditions: vec![], download: None, at_least: None };
+    let mut seen = (false, false, false, false);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let name = decode(name)?;
@@ -51,6 +54,10 @@ pub(super) fn parse(query: &str, resource: &Resource) -> Result<Params> {
             "download" => {
                 once(&mut seen.2, "download")?;
                 params.download = Some(download::name(&value)?);
+            }
+            "at_least" => {
+                once(&mut seen.3, "at_least")?;
+                params.at_least = Some(value.parse()?);
             }
             _ => params.conditions.push(condition(&name, &value, resource.source().filters())?),
         }

@@ -142,6 +142,7 @@ impl Chunkflow {
             requester: asker.requester,
             id: asker.id,
             traced,
+            at_least: params.at_least,
             began: asker.began,
             heartbeat: self.0.heartbeat,
             warms: false,

@@ -13,13 +13,17 @@ use std::{
     time::Duration,
 };
 
-use chunkflow::{Change, Chunkflow};
+use chunkflow::{Change, Chunkflow, Token};
 use http::Request;
 use http_body_util::BodyExt;
 use serde_json::Value;
 
 use super::SMALL;
-use crate::support::{File, Running};
+use crate::{
+    machines::cli,
+    servers::{Kind, Server},
+    support::{File, Running},
+};
 
 const ROWS: i64 = 400;
 const GROUPS: i64 = 5;
@@ -45,6 +49,8 @@ struct World {
     changing: HashSet<(&'static str, i64)>,
     /// Every row whose change ever began, in order.
     begun: Vec<(&'static str, i64)>,
+    /// The position of the last change that was told.
+    token: Token,
 }
 
 /// The database as a client knew it when its request began.
@@ -53,6 +59,7 @@ struct Known {
     authors: BTreeMap<i64, i64>,
     changing: HashSet<(&'static str, i64)>,
     begun: usize,
+    token: Token,
 }
 
 pub(super) struct Model {
@@ -218,10 +225,13 @@ impl Model {
             if random.bool() {
                 tokio::task::yield_now().await;
             }
-            while tell.changed(&changes).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            self.end(entity, after, version);
+            let token = loop {
+                match tell.changed(&changes).await {
+                    Ok(token) => break token,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            };
+            self.end(entity, after, version, token);
             self.changes.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -236,8 +246,11 @@ impl Model {
         Some(world.items.get(&entity.1).cloned())
     }
 
-    fn end(&self, entity: (&'static str, i64), after: Option<Item>, version: i64) {
+    fn end(&self, entity: (&'static str, i64), after: Option<Item>, version: i64, token: Token) {
         let mut world = self.world.lock().unwrap();
+        if token.epoch != world.token.epoch || token.number > world.token.number {
+            world.token = token;
+        }
         match (entity, after) {
             (("author", id), _) => drop(world.authors.insert(id, version)),
             ((_, id), Some(item)) => drop(world.items.insert(id, item)),
@@ -254,6 +267,7 @@ impl Model {
             authors: world.authors.clone(),
             changing: world.changing.clone(),
             begun: world.begun.len(),
+            token: world.token,
         }
     }
 
@@ -274,10 +288,11 @@ impl Model {
             let filter =
                 |group| if self.is_collated { format!("kin=eq.KIN%20{group}") } else { format!("grp=eq.{group}") };
             let filter = group.map(filter);
-            let query = filter.into_iter().chain(limit.map(|limit| format!("limit={limit}")));
-            let query = query.collect::<Vec<_>>().join("&");
-
             let known = self.known();
+            // On another server than the one that was told it takes up to two seconds without.
+            let token = (known.token != Token::default()).then(|| format!("at_least={}", known.token));
+            let query = filter.into_iter().chain(limit.map(|limit| format!("limit={limit}"))).chain(token);
+            let query = query.collect::<Vec<_>>().join("&");
             let mut shown: Vec<Value> = vec![];
             let mut target = format!("/list{format}?{query}");
             let mut is_whole = false;
@@ -428,6 +443,49 @@ fn run_alone(model: Model, store: &str, seed: u64) -> Running {
     running
 }
 
+/// Three servers over one store, which is emptied again and again if `flushes`.
+fn run_fleet(kind: Kind, seed: u64, near: &str, flush: Option<&[&str]>) -> u64 {
+    let fleet = run_fleet_of(Model::new(seed), kind, seed, near, flush);
+    fleet.iter().map(Running::misses).sum()
+}
+
+fn run_fleet_of(model: Model, kind: Kind, seed: u64, near: &str, flush: Option<&[&str]>) -> Vec<Running> {
+    let server = Server::start(kind);
+    let name = if kind == Kind::Redis { "redis" } else { "memcached" };
+    let store = format!("url = \"{name}://127.0.0.1:{}\"\nnear = \"{near}\"", server.port);
+    let model = Arc::new(model);
+    let fleet: Vec<Running> = (0..3).map(|_| Running::config(&model.config(&store))).collect();
+    std::thread::scope(|scope| {
+        if let Some(flush) = flush {
+            let (model, server) = (&model, &server);
+            scope.spawn(move || {
+                while !model.over.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(300));
+                    cli(server, flush);
+                }
+            });
+        }
+        run(Arc::clone(&model), &fleet, 6, seed);
+    });
+    let lists = model.lists.load(Ordering::Relaxed);
+    let changes = model.changes.load(Ordering::Relaxed);
+    assert!(lists > 50 && changes > 50, "{kind:?}: {lists} lists, {changes} changes");
+    fleet
+}
+
+#[test]
+fn what_one_server_is_told_every_server_of_the_store_shows_at_once_to_a_request_with_the_token() {
+    for (kind, seed) in [(Kind::Redis, 3), (Kind::Memcached, 4)] {
+        run_fleet(kind, seed, "64MiB", None);
+        run_fleet(kind, seed + 10, "0", None);
+    }
+}
+
+#[test]
+fn a_store_that_forgets_everything_in_between_makes_no_list_wrong() {
+    run_fleet(Kind::Redis, 5, "64MiB", Some(&["FLUSHALL"]));
+}
+
 #[test]
 fn no_list_that_begins_after_a_change_was_told_shows_the_row_as_it_was_nor_loses_or_doubles_another() {
     for (seed, store) in [(1, "url = \"memory:64MiB\""), (2, "url = \"memory:256KiB\"")] {
@@ -440,5 +498,13 @@ fn the_same_holds_where_only_the_database_orders_and_filters_rows() {
     for (seed, store) in [(3, "url = \"memory:64MiB\""), (4, "url = \"memory:256KiB\"")] {
         let running = run_alone(Model::collated(seed), store, seed);
         assert!(running.questions() > 100, "{} questions", running.questions());
+    }
+}
+
+#[test]
+fn it_holds_on_several_servers_too() {
+    for (seed, near) in [(6, "64MiB"), (7, "0")] {
+        let fleet = run_fleet_of(Model::collated(seed), Kind::Redis, seed, near, None);
+        assert!(fleet.iter().map(Running::questions).sum::<u64>() > 100);
     }
 }

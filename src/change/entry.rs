@@ -1,0 +1,148 @@
+//! Changes as an entry of the journal: JSON, so that programs in other languages can write it.
+//!
+//! An entry is an object as the body of `POST /changed/RESOURCE`, with the member `resource` beside
+//! the others, or an array of such objects.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{Change, json};
+use crate::error::Result;
+
+/// The most bytes of an entry; one change alone may have more.
+const MOST: usize = 32 * 1024;
+
+#[derive(Serialize)]
+struct Group<'a> {
+    resource: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    table: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    keys: Vec<&'a [String]>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    changes: Vec<Said<'a>>,
+}
+
+#[derive(Serialize)]
+struct Said<'a> {
+    key: &'a [String],
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    old: &'a BTreeMap<String, Option<String>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    new: &'a BTreeMap<String, Option<String>>,
+}
+
+/// The entries that hold these changes.
+pub(crate) fn write(changes: &[Change]) -> Vec<Bytes> {
+    let mut entries = vec![];
+    let mut groups: Vec<Group<'_>> = vec![];
+    let mut bytes = 0;
+    for change in changes {
+        let weight = weight(change);
+        if bytes + weight > MOST && !groups.is_empty() {
+            entries.push(written(&groups));
+            groups.clear();
+            bytes = 0;
+        }
+        bytes += weight;
+
+        let table = change.table.as_deref();
+        let is_of = |group: &Group<'_>| group.resource == change.resource && group.table == table;
+        if !groups.last().is_some_and(is_of) {
+            groups.push(Group { resource: &change.resource, table, keys: vec![], changes: vec![] });
+        }
+        let Some(group) = groups.last_mut() else { continue };
+        if change.old.is_empty() && change.new.is_empty() {
+            group.keys.push(&change.key);
+        } else {
+            group.changes.push(Said { key: &change.key, old: &change.old, new: &change.new });
+        }
+    }
+
+    if !groups.is_empty() {
+        entries.push(written(&groups));
+    }
+    entries
+}
+
+/// The changes of an entry.
+///
+/// # Errors
+/// [`Kind::Invalid`](crate::Kind::Invalid) if it is none.
+pub(crate) fn read(entry: &[u8]) -> Result<Vec<Change>> {
+    json::read_entry(entry)
+}
+
+fn written(groups: &[Group<'_>]) -> Bytes {
+    // Texts can always be written.
+    serde_json::to_vec(groups).unwrap_or_default().into()
+}
+
+/// At least as many bytes as a change takes, as long as its texts need no escapes.
+fn weight(change: &Change) -> usize {
+    let values = change.old.iter().chain(&change.new);
+    let values = values.map(|(column, value)| column.len() + value.as_ref().map_or(0, String::len) + 8);
+    let keys = change.key.iter().map(|key| key.len() + 8);
+    let names = change.resource.len() + change.table.as_ref().map_or(0, String::len);
+    names + keys.sum::<usize>() + values.sum::<usize>() + 64
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn change() -> impl Strategy<Value = Change> {
+        let values = || prop::collection::btree_map(".{1,8}", prop::option::of(".{0,8}"), 0..3);
+        let key = prop::collection::vec(".{0,12}", 1..3);
+        let table = prop::option::of(".{1,6}");
+        ("[ab]", table, key, values(), values()).prop_map(|(resource, table, key, old, new)| Change {
+            table,
+            old,
+            new,
+            ..Change::of(resource, key)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_changes_of_the_entries_are_those_that_were_told(changes in prop::collection::vec(change(), 0..40)) {
+            let read: Vec<Change> = write(&changes).iter().flat_map(|entry| read(entry).unwrap()).collect();
+            let sorted = |mut changes: Vec<Change>| {
+                changes.sort_by_key(|change| format!("{change:?}"));
+                changes
+            };
+            prop_assert_eq!(sorted(read), sorted(changes));
+        }
+    }
+
+    #[test]
+    fn entries_are_short_and_have_this_form() {
+        let changes = [
+            Change::of("tricks", ["7"]),
+            Change::of("tricks", ["8"]),
+            Change::of("tricks", ["9"]).in_table("tag").was("x", None::<&str>).is("x", Some("1")),
+        ];
+        let [entry] = &write(&changes)[..] else { panic!() };
+        let text = r#"[{"resource":"tricks","keys":[["7"],["8"]]},{"resource":"tricks","table":"tag","changes":[{"key":["9"],"old":{"x":null},"new":{"x":"1"}}]}]"#;
+        assert_eq!(entry, text);
+
+        let many: Vec<Change> = (0..5_000).map(|id| Change::of("tricks", [id.to_string()])).collect();
+        let entries = write(&many);
+        assert!(entries.len() > 5 && entries.iter().all(|entry| entry.len() <= MOST), "{}", entries.len());
+        assert!(write(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_program_may_write_one_object_or_several() {
+        assert_eq!(read(br#"{"resource":"a","keys":[7]}"#).unwrap(), [Change::of("a", ["7"])]);
+        let two = br#"[{"resource":"a","keys":[7]},{"resource":"b","table":"c","changes":[{"key":"x"}]}]"#;
+        assert_eq!(read(two).unwrap(), [Change::of("a", ["7"]), Change::of("b", ["x"]).in_table("c")]);
+        for wrong in [&b"{}"[..], b"{\"keys\":[7]}", b"[7]", b"{\"resource\":7,\"keys\":[]}", b"x", b""] {
+            assert!(read(wrong).is_err());
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Changes that the servers of a shared store tell each other, through its journal.
+//!
+//! An entry is what was told, and each server looks up by itself what that touches. The changes
+//! that are told while an entry is written go into the next one together.
+
+use std::{
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+
+use super::{Loader, STORE_TIMEOUT};
+use crate::{
+    change::{Change, Token, entry},
+    error::{Error, Kind, Result},
+    resource::Resource,
+    store::{Agreement, News},
+    unpoisoned::Unpoisoned,
+};
+
+/// How often a server looks whether others have told changes.
+const LOOK: Duration = Duration::from_millis(250);
+/// How far back the first look goes, in entries: as far as the journal reaches, roughly.
+const BACK: [u64; 4] = [10_000, 1_000, 100, 10];
+/// How long a request waits for a change that it names, and the pause between two looks for it.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What a server does with the journal.
+#[derive(Default)]
+pub(super) struct Listening {
+    /// Changes to tell, and whether a task is telling some.
+    unsaid: Mutex<Unsaid>,
+    /// One look at a time, so that changes are heard in their order. The time of the last look that
+    /// failed.
+    looks: tokio::sync::Mutex<Option<Instant>>,
+    /// Whether a look has succeeded.
+    hears: AtomicBool,
+    /// Whether a task looks again and again.
+    listens: AtomicBool,
+}
+
+#[derive(Default)]
+struct Unsaid {
+    changes: Vec<Change>,
+    tellers: Vec<oneshot::Sender<Result<Token>>>,
+    is_told: bool,
+}
+
+impl Loader {
+    /// Tells changes to every server that shares the store, and hears them here. Returns their
+    /// position.
+    ///
+    /// If dropped, the changes are told or not, and they may be told again.
+    ///
+    /// # Errors
+    /// When the store does not take them.
+    pub(crate) async fn tell(self: &Arc<Loader>, changes: Vec<Change>, resources: &[Arc<Resource>]) -> Result<Token> {
+        let Some(agreement) = self.store.agreement() else {
+            return Ok(self.hear(&changes, resources, None).await);
+        };
+
+        resources.iter().for_each(|resource| self.changes.register(resource));
+        let (sender, told) = oneshot::channel();
+        {
+            let mut unsaid = self.listening.unsaid.lock().unpoisoned();
+            unsaid.changes.extend(changes);
+            unsaid.tellers.push(sender);
+            if !std::mem::replace(&mut unsaid.is_told, true) {
+                tokio::spawn(say(Arc::clone(self), Arc::clone(agreement)));
+            }
+        }
+        told.await.unwrap_or_else(|_| Err(Error::new(Kind::Internal, "the changes were not told")))
+    }
+
+    /// Begins to listen to the journal, if the store has one and nobody listens yet.
+    pub(super) fn listen(self: &Arc<Loader>) {
+        if self.is_here() || self.listening.listens.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current()
+            && !self.listening.listens.swap(true, Ordering::Relaxed)
+        {
+            runtime.spawn(listen(Arc::downgrade(self)));
+        }
+    }
+
+    /// Waits for the first look at the journal: without it the stored chunks cannot be judged. Goes
+    /// on without it if the store does not answer.
+    pub(crate) async fn first_look(self: &Arc<Loader>) {
+        if self.is_here() || self.listening.hears.load(Ordering::Relaxed) {
+            return;
+        }
+        self.listen();
+        let _ = tokio::time::timeout(STORE_TIMEOUT, self.look()).await;
+    }
+
+    /// Waits until all changes up to this position are heard.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`] if they are not heard within a second.
+    pub(crate) async fn reach(self: &Arc<Loader>, at: Token) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if self.is_here() || self.changes.has(at) {
+                return Ok(());
+            }
+            let looked = tokio::time::timeout_at(until.into(), self.look()).await;
+            // Changes of an epoch that is over were lost, and with them all that was read before.
+            if matches!(looked, Ok(Ok(()))) && (self.changes.has(at) || self.changes.last().epoch != at.epoch) {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                let error = Error::new(Kind::Unavailable, "the change of `at_least` is not known here yet");
+                return Err(error.remedy("ask again, or without `at_least`").retry_in(1));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Hears what was told since the last look.
+    async fn look(&self) -> Result<()> {
+        let Some(agreement) = self.store.agreement() else { return Ok(()) };
+        let mut failed = self.listening.looks.lock().await;
+        let looked = match self.listening.hears.load(Ordering::Relaxed) {
+            true => self.look_on(agreement).await,
+            // While the store is away, not every request waits for it.
+            false if failed.is_some_and(|at| at.elapsed() < LOOK) => return Ok(()),
+            false => self.look_first(agreement).await,
+        };
+        *failed = looked.is_err().then(Instant::now);
+        looked
+    }
+
+    async fn look_first(&self, agreement: &Arc<dyn Agreement>) -> Result<()> {
+        let head = agreement.news(None).await?.head;
+        for back in BACK {
+            let since = Token { number: head.number.saturating_sub(back), ..head };
+            if let News { head, entries: Some(entries) } = agreement.news(Some(since)).await? {
+                self.changes.begin(since);
+                self.hear_entries(&entries, head).await;
+                self.listening.hears.store(true, Ordering::Relaxed);
+                return Ok(());
+            }
+        }
+
+        self.changes.begin(head);
+        self.listening.hears.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn look_on(&self, agreement: &Arc<dyn Agreement>) -> Result<()> {
+        let news = agreement.news(Some(self.changes.last())).await?;
+        match news.entries {
+            Some(entries) => self.hear_entries(&entries, news.head).await,
+            None => {
+                tracing::warn!("changes of other servers were lost: what was read before is read again");
+                self.changes.lose(news.head);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hears entries of the journal, the last of which is at `head`.
+    async fn hear_entries(&self, entries: &[bytes::Bytes], head: Token) {
+        if entries.is_empty() {
+            return;
+        }
+        let changes: Result<Vec<Vec<Change>>> = entries.iter().map(|bytes| entry::read(bytes)).collect();
+        match changes {
+            Ok(changes) => {
+                self.hear(&changes.concat(), &[], Some(head)).await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the journal holds no changes: what was read before is read again");
+                self.changes.lose(head);
+            }
+        }
+    }
+}
+
+/// Tells all changes that are to be told, then those that have come meanwhile.
+async fn say(loader: Arc<Loader>, agreement: Arc<dyn Agreement>) {
+    loop {
+        let (changes, tellers) = {
+            let mut unsaid = loader.listening.unsaid.lock().unpoisoned();
+            if unsaid.tellers.is_empty() {
+                unsaid.is_told = false;
+                return;
+            }
+            (std::mem::take(&mut unsaid.changes), std::mem::take(&mut unsaid.tellers))
+        };
+
+        let told = said(&agreement, &changes).await;
+        if let Ok(at) = told {
+            let looked = tokio::time::timeout(STORE_TIMEOUT, loader.look()).await;
+            if !matches!(looked, Ok(Ok(()))) || !loader.changes.has(at) {
+                // They were told, but cannot be heard: nothing that was read before is served.
+                loader.changes.lose(loader.changes.last());
+            }
+        }
+        for teller in tellers {
+            let _ = teller.send(told.clone());
+        }
+    }
+}
+
+/// Writes changes to the journal. Returns the position of the last.
+async fn said(agreement: &Arc<dyn Agreement>, changes: &[Change]) -> Result<Token> {
+    let mut last = None;
+    for entry in entry::write(changes) {
+        last = Some(agreement.tell(entry).await?);
+    }
+    match last {
+        Some(last) => Ok(last),
+        None => Ok(agreement.news(None).await?.head),
+    }
+}
+
+/// Looks at the journal again and again, until the loader is dropped.
+async fn listen(loader: Weak<Loader>) {
+    loop {
+        let Some(loader) = loader.upgrade() else { return };
+        match tokio::time::timeout(STORE_TIMEOUT, loader.look()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "what other servers have told is not known"),
+            Err(_) => tracing::debug!("what other servers have told is not known: the store is slow"),
+        }
+        drop(loader);
+        tokio::time::sleep(LOOK).await;
+    }
+}
