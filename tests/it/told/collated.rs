@@ -222,3 +222,18 @@ fn a_key_that_only_the_database_compares_is_found_as_it_is_told() {
     assert!(cost > 100, "{cost}");
     assert_eq!(rows[999]["value"], "new");
 }
+
+#[test]
+fn white_space_is_part_of_a_key() {
+    let file = File::with(
+        "CREATE TABLE item (id TEXT PRIMARY KEY NOT NULL, value TEXT);
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 200)
+         INSERT INTO item SELECT printf('%05d', i), 'value' FROM n;",
+    );
+    let running = file.serve(&format!("table = \"item\"\n{SMALL}"));
+    running.rows("/list");
+    file.open().execute_batch("INSERT INTO item VALUES (' 00100', 'new'), ('00100 ', 'new')").unwrap();
+    running.told(&[" 00100", "00100 "]);
+    let rows = running.rows("/list");
+    assert_eq!([&rows[0]["value"], &rows[101]["value"]], ["new", "new"]);
+}
