@@ -7,7 +7,7 @@
 //!
 //! A change puts every chunk of a list in doubt. So a load that asks does so for the chunks behind
 //! its own too, as far as they are in memory: they are a series of places in order, in which halving
-//! finds each row by few questions. A list of 300 chunks costs about ten, and all its other chunks
+//! finds each row by few questions. A list of 400 chunks costs about ten, and all its other chunks
 //! are then known to show the change.
 //!
 //! The rows are asked for as they are when the question is asked, which is after their change was
