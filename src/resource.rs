@@ -1,5 +1,6 @@
 //! A resource is a list with a name.
 
+mod behind;
 mod look_up;
 mod made;
 mod shape;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 
 use self::shape::shape;
 pub(crate) use self::{
+    behind::{Behind, KEYS_AT_ONCE},
     look_up::{LookUp, LookUps, Looked},
     made::Remake,
 };

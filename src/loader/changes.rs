@@ -9,6 +9,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    ops::Range,
     sync::{
         Arc, RwLock, Weak,
         atomic::{AtomicU64, Ordering},
@@ -85,7 +86,18 @@ pub(super) enum Touch {
     /// Every chunk.
     All,
     /// The chunks that show one of these keys, and those where one of these rows belongs now.
-    Some { keys: Vec<u32>, rows: Vec<Row> },
+    Some { keys: Vec<u32>, rows: Vec<Arc<Row>> },
+}
+
+/// What the changes that were heard mean for a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It shows them all.
+    Shown,
+    /// One of them touches it.
+    Touched,
+    /// Only the database knows whether a row belongs there now.
+    InDoubt,
 }
 
 /// A row as it is after its change.
@@ -96,6 +108,8 @@ pub(super) struct Row {
     /// The values of the columns that conditions are on, in the order of the rules; as cursors of
     /// one value. `None` if it was not read.
     pub(super) filters: Vec<Option<Cursor>>,
+    /// Keys as they were told. The row was found by one of them.
+    pub(super) told: Arc<[Vec<String>]>,
 }
 
 impl Changes {
@@ -127,12 +141,26 @@ impl Changes {
     }
 
     /// Whether a chunk shows every change up to `known` that concerns it.
-    pub(super) fn are_shown(&self, list: &List, chunk: &Chunk, known: u64) -> bool {
-        chunk.shown.judged() >= known || self.judge(list, chunk, known)
+    pub(super) fn verdict(&self, list: &List, chunk: &Chunk, known: u64) -> Verdict {
+        self.verdict_with(list, chunk, known, &mut |_| {})
+    }
+
+    /// The same, with each row of which only the database knows whether it belongs in the chunk.
+    pub(super) fn verdict_with(
+        &self,
+        list: &List,
+        chunk: &Chunk,
+        known: u64,
+        doubtful: &mut dyn FnMut(&Arc<Row>),
+    ) -> Verdict {
+        if chunk.shown.judged() >= known {
+            return Verdict::Shown;
+        }
+        self.judge(list, chunk, known, doubtful)
     }
 
     /// The same, where the chunk was not judged so far before.
-    fn judge(&self, list: &List, chunk: &Chunk, known: u64) -> bool {
+    fn judge(&self, list: &List, chunk: &Chunk, known: u64, doubtful: &mut dyn FnMut(&Arc<Row>)) -> Verdict {
         let resource = list.resource();
         let digest = resource.digest();
         {
@@ -141,21 +169,31 @@ impl Changes {
             let judged = chunk.shown.judged().max(state.number_of(chunk.shown.since));
             if judged >= known {
                 chunk.shown.note_judged(known);
-                return true;
+                return Verdict::Shown;
             }
 
             if let Some(log) = state.logs.get(&digest) {
-                let shown = !log.touches(list, chunk, judged, known);
-                if shown {
+                let verdict = log.verdict(list, chunk, judged..known, doubtful);
+                if verdict == Verdict::Shown {
                     chunk.shown.note_judged(known);
                 }
-                return shown;
+                return verdict;
             }
         }
 
         // What was told before the resource was known here may have touched it.
         self.register(resource);
-        false
+        Verdict::Touched
+    }
+
+    /// Counts every chunk of a resource that shows less than `known` as touched: the database does
+    /// not say which are.
+    pub(super) fn give_up(&self, resource: &[u8; 16], known: u64) {
+        let mut state = self.state.write().unpoisoned();
+        let known = known.min(state.head);
+        if let Some(log) = state.logs.get_mut(resource) {
+            log.since = log.since.max(known);
+        }
     }
 
     /// Remembers from now on what concerns a resource.
@@ -318,15 +356,28 @@ impl Log {
         }
     }
 
-    /// Whether a change behind `judged` and up to `known` touches a chunk.
-    fn touches(&self, list: &List, chunk: &Chunk, judged: u64, known: u64) -> bool {
-        if judged < self.since {
-            return true;
+    /// What the changes behind the first number and up to the last mean for a chunk.
+    fn verdict(&self, list: &List, chunk: &Chunk, numbers: Range<u64>, doubtful: &mut dyn FnMut(&Arc<Row>)) -> Verdict {
+        if numbers.start < self.since {
+            return Verdict::Touched;
         }
-        let rules = list.resource().source().touch_rules();
-        let from = self.touches.partition_point(|(number, _)| *number <= judged);
-        let news = self.touches.range(from..).take_while(|(number, _)| *number <= known);
-        news.into_iter().any(|(_, touch)| rules.is_none_or(|rules| touch.touches(rules, list, chunk)))
+
+        let from = self.touches.partition_point(|(number, _)| *number <= numbers.start);
+        let mut news = self.touches.range(from..).take_while(|(number, _)| *number <= numbers.end).peekable();
+        if news.peek().is_none() {
+            return Verdict::Shown;
+        }
+
+        let Some(rules) = list.resource().source().touch_rules() else { return Verdict::Touched };
+        let mut verdict = Verdict::Shown;
+        for (_, touch) in news {
+            match touch.verdict(rules, list, chunk, doubtful) {
+                Verdict::Shown => {}
+                Verdict::Touched => return Verdict::Touched,
+                Verdict::InDoubt => verdict = Verdict::InDoubt,
+            }
+        }
+        verdict
     }
 }
 
@@ -348,48 +399,75 @@ impl Subject {
 }
 
 impl Touch {
-    fn touches(&self, rules: &TouchRules, list: &List, chunk: &Chunk) -> bool {
-        let Touch::Some { keys, rows } = self else { return true };
+    fn verdict(&self, rules: &TouchRules, list: &List, chunk: &Chunk, doubtful: &mut dyn FnMut(&Arc<Row>)) -> Verdict {
+        let Touch::Some { keys, rows } = self else { return Verdict::Touched };
         if chunk.shown.has_any(keys) {
-            return true;
+            return Verdict::Touched;
         }
-        let start = chunk.key.start();
-        rows.iter().any(|row| {
-            row.may_meet(rules, list) && row.may_be_behind(rules, start.as_ref()) && row.may_be_within(rules, chunk)
-        })
+
+        // A key without a cursor is none of a list: nothing is known of its place.
+        let Some(start) = chunk.key.start() else { return Verdict::Touched };
+        let mut verdict = Verdict::Shown;
+        for row in rows {
+            let is_within = [
+                row.meets(rules, list),
+                row.is_behind(rules, &start),
+                chunk.next.as_ref().map_or(Some(true), |next| Some(!row.is_behind(rules, next)?)),
+            ];
+            if is_within.contains(&Some(false)) {
+                continue;
+            }
+            if !is_within.contains(&None) {
+                return Verdict::Touched;
+            }
+            verdict = Verdict::InDoubt;
+            doubtful(row);
+        }
+        verdict
     }
 
     fn bytes(&self) -> usize {
         match self {
             Touch::All => 0,
-            Touch::Some { keys, rows } => keys.len() * 4 + rows.iter().map(Row::bytes).sum::<usize>(),
+            Touch::Some { keys, rows } => keys.len() * 4 + rows.iter().map(|row| row.bytes()).sum::<usize>(),
         }
     }
 }
 
 impl Row {
-    /// Whether it may be a row of the list, as far as conditions can be tested here.
-    fn may_meet(&self, rules: &TouchRules, list: &List) -> bool {
-        list.conditions().iter().all(|condition| {
+    /// Its key.
+    pub(super) fn key(&self, rules: &TouchRules) -> Option<Cursor> {
+        rules.key_at(&self.place)
+    }
+
+    /// Whether it meets the list's conditions; `None` if only the database knows.
+    fn meets(&self, rules: &TouchRules, list: &List) -> Option<bool> {
+        let mut meets = Some(true);
+        for condition in list.conditions().iter() {
             let at = rules.filters.iter().position(|filter| filter.column == condition.column);
             let value = at.and_then(|at| self.filters.get(at)?.as_ref()?.values().next());
-            value.and_then(|value| rules.meets(condition, value)) != Some(false)
-        })
+            match value.and_then(|value| rules.meets(condition, value)) {
+                Some(true) => {}
+                Some(false) => return Some(false),
+                None => meets = None,
+            }
+        }
+        meets
     }
 
-    fn may_be_behind(&self, rules: &TouchRules, start: Option<&Cursor>) -> bool {
-        // A key without a cursor is none of a list: nothing is known of its place.
-        let Some(start) = start else { return true };
-        start.is_start() || rules.compare(self.place.values(), start.values()).is_none_or(|order| order.is_gt())
-    }
-
-    fn may_be_within(&self, rules: &TouchRules, chunk: &Chunk) -> bool {
-        let Some(next) = &chunk.next else { return true };
-        rules.compare(self.place.values(), next.values()).is_none_or(|order| order.is_le())
+    /// Whether its place is behind this one; `None` if only the database knows.
+    fn is_behind(&self, rules: &TouchRules, place: &Cursor) -> Option<bool> {
+        if place.is_start() {
+            return Some(true);
+        }
+        rules.compare(self.place.values(), place.values()).map(|order| order.is_gt())
     }
 
     fn bytes(&self) -> usize {
         let filters = self.filters.iter().flatten().map(|filter| filter.canonical().len());
-        size_of::<Row>() + self.place.canonical().len() + filters.sum::<usize>()
+        let told = self.told.iter().flatten().map(|text| size_of::<String>() + text.len());
+        // Rows that were told together may share what was told.
+        let told = told.sum::<usize>() / self.told.len().max(1);
+        size_of::<Row>() + self.place.canonical().len() + filters.sum::<usize>() + told
     }
 }

@@ -1,7 +1,7 @@
 //! What told changes touch: whom each concerns, and where its row belongs now.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -159,9 +159,10 @@ async fn concerned(resource: &Resource, rules: &TouchRules, heard: &[(&Change, &
     if !own.is_empty() {
         let kinds: Vec<KeyKind> = rules.key.iter().map(|rule| rule.kind).collect();
         let Some((found, told)) = own_rows(&look_ups.own, &kinds, &own).await? else { return Ok(Some(Touch::All)) };
-        let all = found.iter().map(|row| &row.key).chain(&told);
+        let all = found.iter().map(|(row, _)| &row.key).chain(&told);
         keys.extend(all.map(|key| own_key_hash(key.canonical())));
-        rows.extend(found.into_iter().map(|row| Row { place: row.wanted, filters: row.perhaps }));
+        let row = |(row, told): (Looked, _)| Arc::new(Row { place: row.wanted, filters: row.perhaps, told });
+        rows.extend(found.into_iter().map(row));
     }
 
     for (index, rule) in rules.related.iter().enumerate() {
@@ -188,25 +189,30 @@ fn unable() -> Error {
     Error::new(Kind::Internal, "nothing was made to look its rows up")
 }
 
-/// The changed rows that are there, and the keys that were told. `None` if a row is not there and
-/// only the database knew which row its key was of.
-async fn own_rows(
-    look_up: &LookUp,
-    kinds: &[KeyKind],
-    changes: &[&Change],
-) -> Result<Option<(Vec<Looked>, Vec<Cursor>)>> {
+/// Changed rows that are there, each with the keys as they were told of which one is its own; and
+/// the values of all keys that were told, as far as they are known.
+type OwnRows = (Vec<(Looked, Arc<[Vec<String>]>)>, Vec<Cursor>);
+
+/// The changed rows. `None` if one is not there and only the database knew which row its key was of.
+async fn own_rows(look_up: &LookUp, kinds: &[KeyKind], changes: &[&Change]) -> Result<Option<OwnRows>> {
     let keys: BTreeSet<&[String]> = changes.iter().map(|change| &*change.key).collect();
     let keys: Vec<&[String]> = keys.into_iter().collect();
     let found = look_up.rows(&keys).await?;
 
-    let told: Option<HashSet<Cursor>> = keys.iter().map(|key| told_key(kinds, key)).collect();
+    let told: Option<HashMap<Cursor, &[String]>> = keys.iter().map(|key| Some((told_key(kinds, key)?, *key))).collect();
     Ok(match told {
         Some(told) => {
-            let found = found.into_iter().filter(|row| told.contains(&row.key)).collect();
-            Some((found, told.into_iter().collect()))
+            let own = |row: Looked| {
+                let key: Arc<[Vec<String>]> = [told.get(&row.key)?.to_vec()].into();
+                Some((row, key))
+            };
+            Some((found.into_iter().filter_map(own).collect(), told.keys().cloned().collect()))
         }
         None if found.len() < keys.len() || kinds.len() > 1 => None,
-        None => Some((found, vec![])),
+        None => {
+            let all: Arc<[Vec<String>]> = keys.iter().map(|key| key.to_vec()).collect();
+            Some((found.into_iter().map(|row| (row, Arc::clone(&all))).collect(), vec![]))
+        }
     })
 }
 
@@ -240,13 +246,14 @@ async fn owners(
     // tells whose it was.
     let is_lost = |change: &&Change| {
         let key = told_key(kinds, &change.key);
-        value_of(&change.old, &pointing.column).is_none() && !found.iter().any(|row| Some(&row.key) == key.as_ref())
+        value_of(&change.old, &pointing.column).is_none()
+            && !found.iter().any(|(row, _)| Some(&row.key) == key.as_ref())
     };
     if pointing.join.is_some() && unsaid.iter().any(is_lost) {
         return Ok(None);
     }
 
-    owners.extend(found.into_iter().map(|row| row.wanted));
+    owners.extend(found.into_iter().map(|(row, _)| row.wanted));
     Ok(Some(owners))
 }
 

@@ -7,6 +7,7 @@ mod changes;
 mod clocks;
 mod coded;
 mod compressors;
+mod doubt;
 mod flight;
 mod hearing;
 mod listening;
@@ -29,8 +30,14 @@ use tracing::{Instrument, Span};
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::{
-    changes::Changes, coded::ALL_AHEAD, compressors::Compressors, flight::Flights, listening::Listening,
-    read_ahead::ReadAhead, reading::Reads, sharing::WRITES,
+    changes::{Changes, Verdict},
+    coded::ALL_AHEAD,
+    compressors::Compressors,
+    flight::Flights,
+    listening::Listening,
+    read_ahead::ReadAhead,
+    reading::Reads,
+    sharing::WRITES,
 };
 pub(crate) use self::{coded::Ahead, flight::Waiter, hearing::check};
 use crate::{
@@ -319,7 +326,7 @@ impl Loader {
 
     /// Whether a chunk shows all changes that its request must see.
     fn shows_changes(&self, place: &Place, chunk: &Chunk) -> bool {
-        self.changes.are_shown(&place.list, chunk, place.demand.known)
+        self.changes.verdict(&place.list, chunk, place.demand.known) == Verdict::Shown
     }
 
     /// Waits until every pending write to a shared store has succeeded or failed.
@@ -440,8 +447,8 @@ impl Loader {
         }
     }
 
-    /// The chunk, and whether it is fresh or stale; `None` when it is too old to be served.
-    fn freshness(&self, place: &Place, chunk: Arc<Chunk>) -> Option<Found> {
+    /// A chunk's age in milliseconds; `None` when it is too old to be served.
+    fn age(&self, place: &Place, chunk: &Chunk) -> Option<u64> {
         let options = place.list.resource().options();
         let now = (self.clock)();
         let ttl = options.ttl.as_millis() as u64;
@@ -457,12 +464,27 @@ impl Loader {
             return None;
         }
 
+        Some(age)
+    }
+
+    /// The chunk, and whether it is fresh or stale; `None` when it is too old to be served, or may
+    /// not show a change.
+    fn freshness(&self, place: &Place, chunk: Arc<Chunk>) -> Option<Found> {
+        let age = self.age(place, &chunk)?;
+
         // A place that is known to have changed is not served, not even stale.
-        if !self.shows_changes(place, &chunk) {
-            self.metrics.touched.inc();
-            return None;
+        match self.changes.verdict(&place.list, &chunk, place.demand.known) {
+            Verdict::Shown => {}
+            Verdict::InDoubt => return None,
+            Verdict::Touched => {
+                self.metrics.touched.inc();
+                return None;
+            }
         }
 
+        let options = place.list.resource().options();
+        let ttl = options.ttl.as_millis() as u64;
+        let stale = options.stale.as_millis() as u64;
         let provenance = if age < ttl {
             Provenance::Fresh((ttl - age) / 1000)
         } else {
@@ -552,7 +574,7 @@ impl Loader {
         self.metrics.store.took(Call::Get, began.elapsed());
         trace_call(&span, &answered);
         match answered {
-            Ok(answer) => self.accept(place, answer),
+            Ok(answer) => self.accept(place, answer).await,
             Err(_) => {
                 self.metrics.store.failed(Call::Get);
                 None
@@ -560,8 +582,9 @@ impl Loader {
         }
     }
 
-    /// The chunk that a store answered with, if it may be served. Damage and failures are counted.
-    fn accept(&self, place: &Place, answer: Result<Option<Arc<Chunk>>>) -> Option<Found> {
+    /// The chunk that a store answered with, if it may be served; the database is asked where a
+    /// changed row may belong there. Damage and failures are counted.
+    async fn accept(&self, place: &Place, answer: Result<Option<Arc<Chunk>>>) -> Option<Found> {
         let chunk = match answer {
             Ok(chunk) => chunk?,
             Err(error) if error.kind() == Kind::Data => {
@@ -580,7 +603,10 @@ impl Loader {
             return None;
         }
 
-        let found = self.freshness(place, Arc::clone(&chunk));
+        let mut found = self.freshness(place, Arc::clone(&chunk));
+        if found.is_none() && self.age(place, &chunk).is_some() && self.is_cleared(place, &chunk).await {
+            found = self.freshness(place, Arc::clone(&chunk));
+        }
         if found.is_none() {
             self.compare_clocks(place, &chunk);
         }

@@ -116,7 +116,7 @@ impl Loader {
                     let agreement = Arc::clone(agreement);
                     let guard = LeaseGuard { agreement, key: place.key.clone(), generation, token: Some(token) };
                     // The last holder may have just written the chunk.
-                    return match self.accept(place, there).filter(serves) {
+                    return match self.accept(place, there).await.filter(serves) {
                         Some(found) => {
                             place.list.note_cold(false);
                             Err(found)

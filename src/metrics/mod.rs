@@ -62,6 +62,8 @@ pub struct Metrics {
     pub(crate) changes: Counter,
     /// Chunks that a change touched, each time one is found.
     pub(crate) touched: Counter,
+    /// Questions to databases, which changed rows are behind a place.
+    pub(crate) questions: Counter,
     /// Lists of which a change touched every chunk, since nobody knew which.
     pub(crate) touched_whole: Counter,
     pub(crate) replaced_utf8: Counter,
@@ -93,6 +95,7 @@ impl Default for Metrics {
             other_clock: Counter::default(),
             changes: Counter::default(),
             touched: Counter::default(),
+            questions: Counter::default(),
             touched_whole: Counter::default(),
             replaced_utf8: Counter::default(),
             values_without_form: Counter::default(),

@@ -142,6 +142,11 @@ impl Metrics {
                 &self.touched,
             ),
             (
+                "chunkflow_change_questions_total",
+                "Times that a database was asked whether a changed row belongs in a chunk",
+                &self.questions,
+            ),
+            (
                 "chunkflow_touched_lists_total",
                 "Times that a change touched every chunk of a list, since it is not known which show the row",
                 &self.touched_whole,

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use super::Behind;
 use crate::{
     cursor::Cursor,
     error::{Error, Kind, Result},
@@ -49,12 +50,14 @@ pub(crate) struct Looked {
 pub(crate) struct LookUps {
     /// Its own rows: where they belong.
     pub(crate) own: LookUp,
+    /// Which of its rows are behind a place.
+    pub(crate) behind: Behind,
     /// For each relation the rows that point to owners.
     pub(crate) pointing: Vec<Option<LookUp>>,
 }
 
 impl LookUps {
-    pub(super) fn new(database: &Arc<dyn Database>, spec: &Spec, rules: &TouchRules) -> LookUps {
+    pub(super) fn new(database: &Arc<dyn Database>, spec: &Spec, source: &dyn Source, rules: &TouchRules) -> LookUps {
         let own = LookUp {
             database: Arc::clone(database),
             spec: spec.clone(),
@@ -76,7 +79,8 @@ impl LookUps {
             })
         });
 
-        LookUps { own, pointing: pointing.collect() }
+        let behind = Behind::new(database, spec, source, rules);
+        LookUps { own, behind, pointing: pointing.collect() }
     }
 }
 
@@ -143,7 +147,8 @@ impl LookUp {
 
     /// Reads the rows with these keys.
     async fn read(&self, source: &dyn Source, keys: &[&[String]]) -> Result<Vec<Looked>> {
-        let Some(conditions) = self.conditions(source, keys) else { return Ok(vec![]) };
+        let Some(conditions) = conditions(source, &self.key, keys) else { return Ok(vec![]) };
+        let conditions: Arc<[Condition]> = conditions.into();
         let mut looked = vec![];
         let mut after = Cursor::start();
         loop {
@@ -172,37 +177,6 @@ impl LookUp {
         }
     }
 
-    /// `None` if no row can have one of these keys.
-    fn conditions(&self, source: &dyn Source, keys: &[&[String]]) -> Option<Arc<[Condition]>> {
-        let is_sound = |at: usize, text: &str| {
-            let filter = source.filters().iter().find(|filter| filter.column == self.key[at]);
-            filter.is_some_and(|filter| match filter.operand {
-                Operand::Integer => text
-                    .trim()
-                    .parse::<i128>()
-                    .is_ok_and(|number| filter.range.as_ref().is_none_or(|range| range.contains(&number))),
-                Operand::Number => text.trim().parse::<f64>().is_ok_and(f64::is_finite),
-                Operand::Text => !text.contains('\0'),
-            })
-        };
-
-        let sound = keys
-            .iter()
-            .filter(|key| key.len() == self.key.len() && key.iter().enumerate().all(|(at, text)| is_sound(at, text)));
-        let sound: Vec<&&[String]> = sound.collect();
-        if sound.is_empty() {
-            return None;
-        }
-
-        let condition = |at: usize| {
-            let mut values: Vec<String> = sound.iter().map(|key| key[at].trim().to_owned()).collect();
-            values.sort();
-            values.dedup();
-            Condition { column: self.key[at].clone(), operator: Operator::In, values }
-        };
-        Some((0..self.key.len()).map(condition).collect())
-    }
-
     /// A row, from the values of the look-up's order.
     fn row(&self, source: &dyn Source, values: &[Value<'_>]) -> Result<Looked> {
         let value = |column: &String| source.order().iter().position(|name| name == column).map(|at| values[at]);
@@ -219,4 +193,39 @@ impl LookUp {
             perhaps: perhaps.map(Option::transpose).collect::<Result<_>>()?,
         })
     }
+}
+
+/// Conditions that the rows with these keys meet, by the columns of the key; rows with other keys
+/// too, if there are several columns. `None` if no row can have one of these keys.
+pub(super) fn conditions(source: &dyn Source, columns: &[String], keys: &[&[String]]) -> Option<Vec<Condition>> {
+    let filter = |at: usize| source.filters().iter().find(|filter| filter.column == columns[at]);
+    let is_sound = |at: usize, text: &str| {
+        filter(at).is_some_and(|filter| match filter.operand {
+            Operand::Integer => text
+                .trim()
+                .parse::<i128>()
+                .is_ok_and(|number| filter.range.as_ref().is_none_or(|range| range.contains(&number))),
+            Operand::Number => text.trim().parse::<f64>().is_ok_and(f64::is_finite),
+            Operand::Text => !text.contains('\0'),
+        })
+    };
+
+    let sound = keys
+        .iter()
+        .filter(|key| key.len() == columns.len() && key.iter().enumerate().all(|(at, text)| is_sound(at, text)));
+    let sound: Vec<&&[String]> = sound.collect();
+    if sound.is_empty() {
+        return None;
+    }
+
+    let condition = |at: usize| {
+        // White space is part of a text, and of nothing else.
+        let is_text = filter(at).is_some_and(|filter| filter.operand == Operand::Text);
+        let value = |text: &String| if is_text { text.clone() } else { text.trim().to_owned() };
+        let mut values: Vec<String> = sound.iter().map(|key| value(&key[at])).collect();
+        values.sort();
+        values.dedup();
+        Condition { column: columns[at].clone(), operator: Operator::In, values }
+    };
+    Some((0..columns.len()).map(condition).collect())
 }

@@ -40,7 +40,7 @@ impl Resource {
         let parts = Arc::new(parts);
         let resource = resource.made_again_by(Arc::new(move || remade(Arc::clone(&parts))));
         let rules = resource.source.touch_rules();
-        let look_ups = rules.map(|rules| LookUps::new(database, spec, rules));
+        let look_ups = rules.map(|rules| LookUps::new(database, spec, &*resource.source, rules));
         let resource = Resource { look_ups, ..resource };
         if !resource.source.presence().is_known {
             resource.note_outdated();

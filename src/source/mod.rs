@@ -24,6 +24,7 @@ mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod style;
+#[cfg_attr(not(feature = "sql"), allow(dead_code, reason = "only a table has rules"))]
 mod touch;
 
 use std::{fmt, future::Future, ops::RangeInclusive, pin::Pin, sync::Arc, time::Duration};

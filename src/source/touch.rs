@@ -6,7 +6,7 @@
 use std::{cmp::Ordering, time::Duration};
 
 use super::{Condition, Operand, Operator};
-use crate::row::Value;
+use crate::{cursor::Cursor, row::Value};
 
 /// What a source over a table says of changes.
 #[derive(Clone, Debug)]
@@ -196,6 +196,13 @@ impl TouchRules {
             }
         }
         Some(Ordering::Equal)
+    }
+
+    /// The key of the row at a place; `None` if it is no place of a row.
+    pub(crate) fn key_at(&self, place: &Cursor) -> Option<Cursor> {
+        let values: Vec<Value<'_>> = place.values().collect();
+        let key = self.key.iter().map(|rule| values.get(rule.at).copied());
+        Cursor::after(&key.collect::<Option<Vec<_>>>()?).ok()
     }
 
     /// Whether a row with this value in the condition's column meets it; `None` if only the

@@ -60,7 +60,31 @@ const CASES: &[Case] = &[
         config: "",
         order: "a, b",
     },
+    Case {
+        name: "titles in upper and lower case, which only the database compares",
+        table: TITLES,
+        insert: INSERT_TITLE,
+        find: "id = ?1",
+        key: "id",
+        config: "order = [\"title\"]",
+        order: "title, id",
+    },
+    Case {
+        name: "the same, the last first",
+        table: TITLES,
+        insert: INSERT_TITLE,
+        find: "id = ?1",
+        key: "id",
+        config: "order = [\"-title\"]",
+        order: "title DESC, id",
+    },
 ];
+
+/// Four rows have one title, but for upper and lower case.
+const TITLES: &str = "CREATE TABLE item (id INTEGER PRIMARY KEY, title TEXT COLLATE NOCASE NOT NULL, value TEXT);
+                      CREATE INDEX title ON item (title, id)";
+const INSERT_TITLE: &str =
+    "INSERT INTO item VALUES (?1, printf(CASE ?1 / 3 % 2 WHEN 0 THEN 'Title %06d' ELSE 'title %06d' END, ?1 / 8), ?2)";
 
 const ROWS: i64 = 3_000;
 
@@ -123,7 +147,7 @@ fn costs(case: &Case, mut edit: impl FnMut(&Connection, i64) -> Vec<Vec<String>>
 
 /// Asserts that the costs are at most `mean`, and none is above `most`.
 #[track_caller]
-fn assert_costs(what: impl Debug, mut costs: Vec<u64>, mean: f64, most: u64) {
+pub(super) fn assert_costs(what: impl Debug, mut costs: Vec<u64>, mean: f64, most: u64) {
     costs.sort_unstable();
     let is_mean = costs.iter().sum::<u64>() as f64 / costs.len() as f64;
     assert!(is_mean <= mean && costs[costs.len() - 1] <= most, "{what:?}: mean {is_mean}, {costs:?}");

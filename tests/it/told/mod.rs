@@ -1,10 +1,11 @@
 //! Changes that a program tells: which lists show them, and what that costs.
 
+mod collated;
 mod counted;
 mod model;
 mod related;
 
-use chunkflow::Chunkflow;
+use chunkflow::{Change, Chunkflow, metrics::MetricsFormat};
 use http::Request;
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -31,6 +32,19 @@ impl Running {
     /// The rows of a list.
     fn rows(&self, target: &str) -> Vec<Value> {
         self.block_on(rows(&self.chunkflow, target)).unwrap()
+    }
+
+    /// Tells changes of rows of the resource `list`, by their keys.
+    fn told<K: ToString>(&self, keys: &[K]) {
+        let changes: Vec<Change> = keys.iter().map(|key| Change::of("list", [key.to_string()])).collect();
+        self.block_on(self.chunkflow.changed(&changes)).unwrap();
+    }
+
+    /// Questions to the database so far, whether a row that was told belongs in a chunk.
+    fn questions(&self) -> u64 {
+        let text = self.chunkflow.exposition(MetricsFormat::Text);
+        let line = text.lines().find(|line| line.starts_with("chunkflow_change_questions_total "));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap()
     }
 
     /// Chunks that were not at hand so far.

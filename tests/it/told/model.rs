@@ -65,6 +65,8 @@ struct Known {
 pub(super) struct Model {
     world: Mutex<World>,
     file: File,
+    /// Whether only the database puts rows in order, and tests whether one is of a group.
+    is_collated: bool,
     versions: AtomicU64,
     pub(super) lists: AtomicU64,
     pub(super) changes: AtomicU64,
@@ -73,11 +75,24 @@ pub(super) struct Model {
 
 impl Model {
     pub(super) fn new(seed: u64) -> Model {
+        Model::with(seed, false)
+    }
+
+    /// The same rows in the same order, as texts in upper and lower case.
+    pub(super) fn collated(seed: u64) -> Model {
+        Model::with(seed, true)
+    }
+
+    fn with(seed: u64, is_collated: bool) -> Model {
         let file = File::with(
             "CREATE TABLE author (id INTEGER PRIMARY KEY, version INTEGER NOT NULL);
              CREATE TABLE tag (id INTEGER PRIMARY KEY);
              CREATE TABLE item (id INTEGER PRIMARY KEY, rank INTEGER NOT NULL, grp INTEGER NOT NULL, author_id INTEGER NOT NULL,
-                 version INTEGER NOT NULL);
+                 version INTEGER NOT NULL,
+                 name TEXT COLLATE NOCASE GENERATED ALWAYS AS (printf(CASE version % 2 WHEN 0 THEN 'Rank %03d' ELSE 'rANK %03d' END, rank)) STORED,
+                 kin TEXT COLLATE NOCASE GENERATED ALWAYS AS (printf('kin %d', grp)) STORED);
+             CREATE INDEX item_name ON item (name DESC, id);
+             CREATE INDEX item_kin ON item (kin);
              CREATE INDEX item_rank ON item (rank DESC, id);
              CREATE INDEX item_grp ON item (grp);
              CREATE TABLE item_tag (item_id INTEGER NOT NULL REFERENCES item (id), tag_id INTEGER NOT NULL REFERENCES tag (id),
@@ -87,6 +102,7 @@ impl Model {
         let model = Model {
             world: Mutex::default(),
             file,
+            is_collated,
             versions: AtomicU64::new(0),
             lists: AtomicU64::new(0),
             changes: AtomicU64::new(0),
@@ -122,8 +138,9 @@ impl Model {
     }
 
     pub(super) fn config(&self, store: &str) -> String {
+        let order = if self.is_collated { "-name" } else { "-rank" };
         self.file.config(&format!(
-            "table = \"item\"\norder = [\"-rank\"]\nfilters = [\"grp\", \"rank\", \"version\"]\n{SMALL}
+            "table = \"item\"\norder = [\"{order}\"]\nfilters = [\"grp\", \"kin\", \"rank\", \"version\"]\n{SMALL}
              [resources.list.fields]
              id = \"id\"\nrank = \"rank\"\ngrp = \"grp\"\nversion = \"version\"
              author = {{ via = \"author_id\", table = \"author\", columns = [\"id\", \"version\"] }}
@@ -268,7 +285,9 @@ impl Model {
             let format = random.choice(["", ".ndjson"]).unwrap();
             let coding = random.choice(["identity", "identity", "gzip"]).unwrap();
             let limit = random.bool().then(|| random.u64(1..60));
-            let filter = group.map(|group| format!("grp=eq.{group}"));
+            let filter =
+                |group| if self.is_collated { format!("kin=eq.KIN%20{group}") } else { format!("grp=eq.{group}") };
+            let filter = group.map(filter);
             let known = self.known();
             // On another server than the one that was told it takes up to two seconds without.
             let token = (known.token != Token::default()).then(|| format!("at_least={}", known.token));
@@ -415,12 +434,25 @@ pub(super) fn run(model: Arc<Model>, servers: &[Running], seconds: u64, seed: u6
     });
 }
 
+/// Runs the model on one server with this store.
+fn run_alone(model: Model, store: &str, seed: u64) -> Running {
+    let model = Arc::new(model);
+    let running = [Running::config(&model.config(store))];
+    run(Arc::clone(&model), &running, 6, seed);
+    let [running] = running;
+    running
+}
+
 /// Three servers over one store, which is emptied again and again if `flushes`.
 fn run_fleet(kind: Kind, seed: u64, near: &str, flush: Option<&[&str]>) {
+    run_fleet_of(Model::new(seed), kind, seed, near, flush);
+}
+
+fn run_fleet_of(model: Model, kind: Kind, seed: u64, near: &str, flush: Option<&[&str]>) -> Vec<Running> {
     let server = Server::start(kind);
     let name = if kind == Kind::Redis { "redis" } else { "memcached" };
     let store = format!("url = \"{name}://127.0.0.1:{}\"\nnear = \"{near}\"", server.port);
-    let model = Arc::new(Model::new(seed));
+    let model = Arc::new(model);
     let fleet: Vec<Running> = (0..3).map(|_| Running::config(&model.config(&store))).collect();
     std::thread::scope(|scope| {
         if let Some(flush) = flush {
@@ -434,6 +466,7 @@ fn run_fleet(kind: Kind, seed: u64, near: &str, flush: Option<&[&str]>) {
         }
         run(Arc::clone(&model), &fleet, 6, seed);
     });
+    fleet
 }
 
 #[test]
@@ -452,8 +485,22 @@ fn a_store_that_forgets_everything_in_between_makes_no_list_wrong() {
 #[test]
 fn no_list_that_begins_after_a_change_was_told_shows_the_row_as_it_was_nor_loses_or_doubles_another() {
     for (seed, store) in [(1, "url = \"memory:64MiB\""), (2, "url = \"memory:256KiB\"")] {
-        let model = Arc::new(Model::new(seed));
-        let running = Running::config(&model.config(store));
-        run(Arc::clone(&model), &[running], 6, seed);
+        run_alone(Model::new(seed), store, seed);
+    }
+}
+
+#[test]
+fn the_same_holds_where_only_the_database_orders_and_filters_rows() {
+    for (seed, store) in [(3, "url = \"memory:64MiB\""), (4, "url = \"memory:256KiB\"")] {
+        let running = run_alone(Model::collated(seed), store, seed);
+        assert!(running.questions() > 100, "{} questions", running.questions());
+    }
+}
+
+#[test]
+fn it_holds_on_several_servers_too() {
+    for (seed, near) in [(6, "64MiB"), (7, "0")] {
+        let fleet = run_fleet_of(Model::collated(seed), Kind::Redis, seed, near, None);
+        assert!(fleet.iter().map(Running::questions).sum::<u64>() > 100);
     }
 }
