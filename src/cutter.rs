@@ -63,7 +63,12 @@ struct Open {
     /// The hashes of what was looked up for its rows.
     keys: Vec<u32>,
     keys_are_known: bool,
+    /// The last related keys, each at the place that its last bits name: most come again and again.
+    recent: [u32; RECENT],
 }
+
+/// How many related keys are remembered, so that they are not added twice; a power of two.
+const RECENT: usize = 64;
 
 impl Cutter {
     /// Begins at `start`, and ends at `cut` rows unless it is 0.
@@ -72,7 +77,9 @@ impl Cutter {
         let last = start.canonical().to_vec();
         let boundary = Boundary::new(sizes, start.is_start());
         let rules = list.resource().source().touch_rules();
-        let own_key = rules.map(|rules| rules.key.iter().map(|rule| rule.at).collect()).unwrap_or_default();
+        let own_key: Vec<usize> = rules.map_or(vec![], |rules| rules.key.iter().map(|rule| rule.at).collect());
+        let is_all = rules.is_some_and(|rules| own_key.iter().copied().eq(0..rules.order.len()));
+        let own_key = if is_all { vec![] } else { own_key };
         Cutter {
             pen: list.pen(),
             out: Output::default(),
@@ -151,8 +158,15 @@ impl Cutter {
     /// When the rows are not those of a correct list.
     pub(crate) fn take(&mut self, batch: &RowBatch, rows: Range<usize>) -> Result<()> {
         let mut at = rows.start;
+        let mut left = batch.keys_from(at);
         batch.each(rows, |key, values| {
-            self.row(key, values, batch.keys(at))?;
+            let own = left.map(|keys| {
+                let count = keys.iter().take_while(|(row, _)| *row as usize == at).count();
+                let (own, behind) = keys.split_at(count);
+                left = Some(behind);
+                own.iter().map(|(_, hash)| *hash)
+            });
+            self.row(key, values, own)?;
             at += 1;
             Ok(())
         })
@@ -182,8 +196,10 @@ impl Cutter {
         let weight = written.unwrap_or_else(|| self.list.resource().scales().weigh(&self.last, values));
         open.rows += 1;
         open.weight += weight as u64;
+        let hash = key_hash(&self.last);
         if self.own_key.is_empty() {
-            open.keys.push(own_key_hash(&self.last));
+            // The same hash as `own_key_hash`, made once.
+            open.keys.push(hash as u32);
         } else {
             self.own.clear();
             for at in &self.own_key {
@@ -192,11 +208,19 @@ impl Cutter {
             open.keys.push(own_key_hash(&self.own));
         }
         match looked_up {
-            Some(keys) => open.keys.extend(keys),
+            Some(keys) => {
+                for key in keys {
+                    let recent = &mut open.recent[key as usize % RECENT];
+                    if *recent != key {
+                        *recent = key;
+                        open.keys.push(key);
+                    }
+                }
+            }
             None => open.keys_are_known = false,
         }
 
-        if open.boundary.ends(key_hash(&self.last), weight) || open.rows == self.cut {
+        if open.boundary.ends(hash, weight) || open.rows == self.cut {
             let next = Cursor::after(key)?;
             self.close(Some(next));
         }
@@ -259,7 +283,9 @@ impl Cutter {
 
 impl Open {
     fn new(start: Cursor, boundary: Boundary, loaded_at: u64, position: Position) -> Open {
-        Open { start, boundary, rows: 0, weight: 0, loaded_at, position, keys: vec![], keys_are_known: true }
+        // No key is at home where it stands.
+        let recent = std::array::from_fn(|at| !(at as u32));
+        Open { start, boundary, rows: 0, weight: 0, loaded_at, position, keys: vec![], keys_are_known: true, recent }
     }
 }
 
@@ -328,6 +354,11 @@ mod tests {
 
     fn rows(longest: usize, count: Range<usize>) -> impl Strategy<Value = Vec<(Vec<u8>, f64)>> {
         prop::collection::vec((prop::collection::vec(any::<u8>(), 0..longest), any::<f64>()), count)
+    }
+
+    #[test]
+    fn the_hash_of_a_row_s_own_key_begins_with_that_of_its_place_where_both_are_one() {
+        assert_eq!(own_key_hash(b"key"), key_hash(b"key") as u32);
     }
 
     #[test]

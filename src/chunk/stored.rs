@@ -54,8 +54,8 @@ impl Chunk {
         let keys = secret.map(Secret::newest);
         let tag = if keys.is_some() { TAG } else { 0 };
 
-        let shown = self.shown.written_length();
-        let sections = if shown > 0 { SECTION_HEAD + shown } else { 0 };
+        let shown = self.shown.form();
+        let sections = if shown.is_empty() { 0 } else { SECTION_HEAD + shown.len() };
         let length = HEAD + self.key.0.len() + next.len() + sections + self.body.len() + tag;
 
         let mut out = BytesMut::with_capacity(length);
@@ -72,10 +72,10 @@ impl Chunk {
         out.put_u32_le(tag as u32);
         out.put_slice(&self.key.0);
         out.put_slice(next);
-        if shown > 0 {
+        if !shown.is_empty() {
             out.put_u16_le(SHOWN);
-            out.put_u32_le(shown as u32);
-            self.shown.write(&mut out);
+            out.put_u32_le(shown.len() as u32);
+            out.put_slice(&shown);
         }
         out.put_slice(&self.body);
 

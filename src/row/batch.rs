@@ -54,12 +54,11 @@ impl RowBatch {
         RowBatch { keys, ..self }
     }
 
-    /// The hashes of keys that were looked up for this row, besides its own; `None` if some are not
-    /// known.
-    pub(crate) fn keys(&self, row: usize) -> Option<impl Iterator<Item = u32> + '_> {
+    /// The hashes of keys that were looked up for the rows from this one on, besides their own, each
+    /// behind its row's index; `None` if some are not known.
+    pub(crate) fn keys_from(&self, row: usize) -> Option<&[(u32, u32)]> {
         let keys = self.keys.as_ref()?;
-        let from = keys.partition_point(|(of, _)| (*of as usize) < row);
-        Some(keys[from..].iter().take_while(move |(of, _)| *of as usize == row).map(|(_, hash)| *hash))
+        Some(&keys[keys.partition_point(|(of, _)| (*of as usize) < row)..])
     }
 
     /// Whether something counts its memory.

@@ -33,6 +33,8 @@ pub(in crate::source) struct Plan {
     pub(in crate::source) order: Vec<KeyColumn>,
     /// The selects that hold the order columns.
     pub(in crate::source) key: Vec<usize>,
+    /// The select of the table's own key, if that is one column.
+    pub(in crate::source) own_key: Option<usize>,
     /// The order, in the syntax of the configuration.
     pub(in crate::source) order_names: Vec<String>,
     /// The type of each order column.

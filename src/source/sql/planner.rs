@@ -43,6 +43,7 @@ impl<'a> Planner<'a> {
             selects: vec![],
             order: vec![],
             key: vec![],
+            own_key: None,
             order_names: vec![],
             order_types: vec![],
             order_named: 0,
@@ -177,6 +178,12 @@ impl<'a> Planner<'a> {
             let select = Select::new(&column.read_key, own, false).measured(length);
             let select = self.select(select);
             self.plan.key.push(select);
+            let named = if self.table.key.is_empty() { &self.spec.key } else { &self.table.key };
+            if let [key] = &named[..]
+                && spelled(key) == name
+            {
+                self.plan.own_key = Some(select);
+            }
             self.plan.order_types.push(KeyType::of(column));
             self.plan.order.push(KeyColumn { sql, bind, operator, descending: by.descending, nullable });
             self.plan.order_names.push(OrderBy { column: name, descending: by.descending }.text());

@@ -11,6 +11,7 @@ use super::{
     width::Wide,
 };
 use crate::{
+    cursor,
     error::Error,
     row::{Form, Slot, Value, ValueBuffer, unreadable_key},
 };
@@ -64,9 +65,30 @@ impl Lists {
         }))
     }
 
-    /// The range of one row's list among all [`slots`](Lists::slots).
-    pub(in crate::source) fn range(&self, row: usize) -> std::ops::Range<usize> {
-        self.starts[row]..self.starts[row + 1]
+    /// The range of one row's list among all [`slots`](Lists::slots), if so many of a related row's
+    /// values are shown.
+    pub(in crate::source) fn range(&self, row: usize, shown: usize) -> std::ops::Range<usize> {
+        self.starts[row] / self.rows.width * shown..self.starts[row + 1] / self.rows.width * shown
+    }
+
+    /// A hash of each related row's values behind those that are shown; `None` if one of them cannot
+    /// be read.
+    pub(in crate::source) fn hashes(&self, shown: usize, hash: impl Fn(&[u8]) -> u32) -> Option<Vec<u32>> {
+        let mut canonical = vec![];
+        let rows = self.rows.slots.chunks_exact(self.rows.width);
+        rows.map(|slots| {
+            canonical.clear();
+            let values = slots[shown..].iter().map(|slot| self.rows.value(json_as_text(*slot)));
+            values.map(|value| cursor::encode(&[value], &mut canonical).ok()).collect::<Option<()>>()?;
+            Some(hash(&canonical))
+        })
+        .collect()
+    }
+
+    /// The indexes of one row's related rows.
+    pub(in crate::source) fn places(&self, row: usize) -> impl Iterator<Item = usize> {
+        let range = self.starts[row] / self.rows.width..self.starts[row + 1] / self.rows.width;
+        self.pairs[range].iter().map(|pair| *pair as u32 as usize)
     }
 
     /// Roughly how many bytes they take in a list.
@@ -90,29 +112,34 @@ impl Lists {
         &self.rows.bytes
     }
 
-    /// All values, row after row.
-    pub(in crate::source) fn slots(&self) -> impl Iterator<Item = Slot> {
+    /// The first values of each related row, as many as are shown, row after row.
+    pub(in crate::source) fn slots(&self, shown: usize) -> impl Iterator<Item = Slot> {
         let width = self.rows.width;
-        let row = move |pair: &u64| &self.rows.slots[*pair as u32 as usize * width..][..width];
+        let row = move |pair: &u64| &self.rows.slots[*pair as u32 as usize * width..][..shown];
         self.pairs.iter().flat_map(row).copied()
     }
 
-    /// The values, rewritten; those behind the last rewrite stay as they are.
+    /// The values that are shown, rewritten.
     ///
     /// # Errors
     /// As [`ValueBuffer::close`].
     pub(in crate::source) fn rewritten(&self, rewrites: &[(usize, Rewrite)]) -> Result<ValueBuffer, Error> {
-        let mut held = ValueBuffer::new(self.rows.width);
+        let mut held = ValueBuffer::new(rewrites.len());
         for pair in &self.pairs {
             let row = *pair as u32 as usize;
             for (column, rewrite) in rewrites {
                 rewrite.write(self.rows.value(self.rows.slots[row * self.rows.width + column]), &mut held)?;
             }
-            for column in rewrites.len()..self.rows.width {
-                held.add(self.rows.value(self.rows.slots[row * self.rows.width + column]))?;
-            }
         }
         Ok(held)
+    }
+}
+
+/// In a key a JSON text is compared as text.
+pub(in crate::source) fn json_as_text(slot: Slot) -> Slot {
+    match slot {
+        Slot::Bytes(Form::Json, from, to) => Slot::Bytes(Form::Text, from, to),
+        slot => slot,
     }
 }
 

@@ -7,7 +7,7 @@
 use super::{
     keyset::{self, Range},
     plan::{Output, Plan},
-    related::Lists,
+    related::{Lists, json_as_text},
     rewrite::rewritten,
     select::{self, Statement},
     width::RUN_BYTES,
@@ -18,7 +18,7 @@ use crate::{
     chunk::{own_key_hash, related_key_hash},
     cursor::{self, Cursor},
     error::Error,
-    row::{Form, RowBatch, RowSink, Slot, Value, ValueBuffer, list, repeated_key},
+    row::{RowBatch, RowSink, Slot, Value, ValueBuffer, list, repeated_key},
     source::{Query, Room},
 };
 
@@ -212,30 +212,22 @@ fn batch(plan: &Plan, mut rows: ValueBuffer, lists: Vec<Lists>) -> Result<RowBat
     out.bytes = std::mem::take(&mut rows.bytes);
     let others = moved_to(&mut out, &rewritten.bytes, rewritten.slots.iter().copied())?;
     let mut related = vec![];
-    for (list, rewrites) in lists.iter().zip(&plan.related_rewrites) {
-        related.push(if rewrites.is_empty() {
-            moved_to(&mut out, list.bytes(), list.slots())?
+    for ((list, relation), rewrites) in lists.iter().zip(&plan.relations).zip(&plan.related_rewrites) {
+        related.push(if list.is_too_large {
+            vec![]
+        } else if rewrites.is_empty() {
+            moved_to(&mut out, list.bytes(), list.slots(relation.shown().len()))?
         } else {
             let rewritten = list.rewritten(rewrites)?;
             moved_to(&mut out, &rewritten.bytes, rewritten.slots.iter().copied())?
         });
     }
 
-    let mut keys = Keys::new();
+    let mut keys = Keys::new(plan, &lists);
     let mut items = vec![];
     for (index, row) in rows.slots.chunks_exact(rows.width).enumerate() {
         let other = &others[index * rewritten.width..][..rewritten.width];
-        for (relation, one) in plan.ones.iter().enumerate() {
-            keys.add_related(relation, index, &[row[one.select]], &out);
-        }
-        for (at, relation) in plan.relations.iter().enumerate() {
-            keys.add_own(index, row[relation.parent], &out);
-            keys.are_known &= !lists[at].is_too_large && relation.hidden > 0;
-            for slots in related[at][lists[at].range(index)].chunks_exact(relation.columns.len()) {
-                keys.add_related(plan.ones.len() + at, index, &slots[relation.shown().len()..], &out);
-            }
-        }
-
+        keys.add_row(plan, index, row, &lists, &out);
         out.slots.extend(plan.key.iter().map(|&select| json_as_text(row[select])));
         for output in &plan.outputs {
             let values = match *output {
@@ -246,15 +238,9 @@ fn batch(plan: &Plan, mut rows: ValueBuffer, lists: Vec<Lists>) -> Result<RowBat
                 Output::RewrittenObject { key, .. } if matches!(row[key], Slot::Null) => Err(Slot::Null),
                 Output::RewrittenObject { first, len, .. } => Ok(&other[first..first + len]),
                 Output::Relation(relation) if lists[relation].is_too_large => Err(Slot::TooLarge),
-                Output::Relation(relation) if plan.relations[relation].hidden > 0 => {
-                    let from = items.len();
-                    let width = plan.relations[relation].columns.len();
-                    for slots in related[relation][lists[relation].range(index)].chunks_exact(width) {
-                        items.extend_from_slice(&slots[..plan.relations[relation].shown().len()]);
-                    }
-                    Err(list(from, items.len())?)
+                Output::Relation(relation) => {
+                    Ok(&related[relation][lists[relation].range(index, plan.relations[relation].shown().len())])
                 }
-                Output::Relation(relation) => Ok(&related[relation][lists[relation].range(index)]),
             };
             out.slots.push(match values {
                 Err(single) => single,
@@ -275,54 +261,67 @@ struct Keys {
     /// The row's index and the hash of each.
     hashes: Vec<(u32, u32)>,
     are_known: bool,
+    /// For each relation the hashes of its related rows' keys.
+    related: Vec<Vec<u32>>,
     canonical: Vec<u8>,
 }
 
 impl Keys {
-    fn new() -> Keys {
-        Keys { hashes: vec![], are_known: true, canonical: vec![] }
+    fn new(plan: &Plan, lists: &[Lists]) -> Keys {
+        let mut are_known = true;
+        let related = lists.iter().zip(&plan.relations).enumerate().map(|(at, (list, relation))| {
+            let is_whole = !list.is_too_large && relation.hidden > 0;
+            let hash = |canonical: &[u8]| related_key_hash(plan.ones.len() + at, canonical);
+            let hashes = is_whole.then(|| list.hashes(relation.shown().len(), hash)).flatten();
+            are_known &= hashes.is_some();
+            hashes.unwrap_or_default()
+        });
+        let related = related.collect();
+        Keys { hashes: vec![], are_known, related, canonical: vec![] }
     }
 
-    /// Adds the key of a related row, or where it would be.
-    fn add_related(&mut self, relation: usize, row: usize, key: &[Slot], values: &ValueBuffer) {
-        if !matches!(key, [Slot::Null]) {
-            self.add(row, key, values, |canonical| related_key_hash(relation, canonical));
+    /// Adds the keys of a row's related rows, and where they would be.
+    fn add_row(&mut self, plan: &Plan, index: usize, row: &[Slot], lists: &[Lists], values: &ValueBuffer) {
+        if !self.are_known {
+            return;
         }
-    }
-
-    /// Adds the row's value that related rows point to.
-    fn add_own(&mut self, row: usize, value: Slot, values: &ValueBuffer) {
-        self.add(row, &[value], values, own_key_hash);
-    }
-
-    fn add(&mut self, row: usize, key: &[Slot], values: &ValueBuffer, hash: impl Fn(&[u8]) -> u32) {
-        self.canonical.clear();
-        let encode = |slot: &Slot| cursor::encode(&[values.value(json_as_text(*slot))], &mut self.canonical);
-        match key.iter().try_for_each(encode) {
-            Ok(()) => {
-                let key = (row as u32, hash(&self.canonical));
-                if self.hashes.last() != Some(&key) {
-                    self.hashes.push(key);
-                }
+        for (relation, one) in plan.ones.iter().enumerate() {
+            if !matches!(row[one.select], Slot::Null) {
+                self.add(index, row[one.select], values, |canonical| related_key_hash(relation, canonical));
             }
-            // A value that cannot be read: nobody knows which changes concern it.
-            Err(_) => self.are_known = false,
+        }
+        for ((list, relation), hashes) in lists.iter().zip(&plan.relations).zip(&self.related) {
+            self.hashes.extend(list.places(index).map(|place| (index as u32, hashes[place])));
+            // The row's own key is hashed with the row.
+            if plan.own_key != Some(relation.parent) {
+                let Some(hash) = hash_of(row[relation.parent], values, &mut self.canonical, own_key_hash) else {
+                    self.are_known = false;
+                    return;
+                };
+                self.hashes.push((index as u32, hash));
+            }
         }
     }
+
+    fn add(&mut self, row: usize, key: Slot, values: &ValueBuffer, hash: impl Fn(&[u8]) -> u32) {
+        match hash_of(key, values, &mut self.canonical, hash) {
+            Some(hash) => self.hashes.push((row as u32, hash)),
+            None => self.are_known = false,
+        }
+    }
+}
+
+/// The hash of a value; `None` if it cannot be read, so that nobody knows which changes concern it.
+fn hash_of(key: Slot, values: &ValueBuffer, canonical: &mut Vec<u8>, hash: impl Fn(&[u8]) -> u32) -> Option<u32> {
+    canonical.clear();
+    cursor::encode(&[values.value(json_as_text(key))], canonical).ok()?;
+    Some(hash(canonical))
 }
 
 /// Appends bytes to a buffer. Returns their values' slots, moved to where the bytes are.
 fn moved_to(out: &mut ValueBuffer, bytes: &[u8], slots: impl Iterator<Item = Slot>) -> Result<Vec<Slot>, Error> {
     let by = out.append(bytes)?;
     Ok(slots.map(|slot| slot.moved(by)).collect())
-}
-
-/// In a key a JSON text is compared as text.
-fn json_as_text(slot: Slot) -> Slot {
-    match slot {
-        Slot::Bytes(Form::Json, from, to) => Slot::Bytes(Form::Text, from, to),
-        slot => slot,
-    }
 }
 
 /// Drops all rows but the first `count`. The first dropped row must have another key than the last
