@@ -33,6 +33,8 @@ const TOUCHES: usize = 65_536;
 const BYTES: usize = 16 * 1024 * 1024;
 /// The count of this process before the first change: 0 is the count of a chunk that was not judged.
 const FIRST: u64 = 1;
+/// How many times that something was entered once more are remembered.
+const REPEATS: usize = 4_096;
 /// For how many resources touches are remembered.
 const RESOURCES: usize = 4_096;
 
@@ -52,6 +54,11 @@ struct State {
     head: u64,
     /// How many this process had heard when this epoch began.
     began: u64,
+    /// The store's numbers after which something was entered once more, in order: this process
+    /// counts one more for each.
+    repeats: VecDeque<u64>,
+    /// Smaller numbers of the store cannot be converted.
+    certain_from: u64,
     /// The count of a chunk that says nothing of changes: it was made before any was told. 0 if
     /// changes were told before this process heard of them.
     origin: u64,
@@ -122,6 +129,8 @@ impl Changes {
             head: FIRST,
             began: FIRST,
             origin: FIRST,
+            repeats: VecDeque::new(),
+            certain_from: 0,
             logs: HashMap::new(),
             order: VecDeque::new(),
             bytes: 0,
@@ -172,18 +181,25 @@ impl Changes {
                 return Verdict::Shown;
             }
 
-            if let Some(log) = state.logs.get(&digest) {
+            let log = state.logs.get(&digest);
+            if let Some(log) = log.filter(|log| log.subject.resource.strong_count() > 0) {
                 let verdict = log.verdict(list, chunk, judged..known, doubtful);
                 if verdict == Verdict::Shown {
                     chunk.shown.note_judged(known);
                 }
                 return verdict;
             }
+            if log.is_none() {
+                // What was told before the resource was known here may have touched it.
+                drop(state);
+                self.register(resource);
+                return Verdict::Touched;
+            }
         }
 
-        // What was told before the resource was known here may have touched it.
+        // The resource was made again: its log goes on.
         self.register(resource);
-        Verdict::Touched
+        self.judge(list, chunk, known, doubtful)
     }
 
     /// Counts every chunk of a resource that shows less than `known` as touched: the database does
@@ -257,6 +273,12 @@ impl Changes {
         state.remember(number);
         let last = state.last;
         state.advance(number, last);
+        state.repeats.push_back(last.number);
+        if state.repeats.len() > REPEATS
+            && let Some(forgotten) = state.repeats.pop_front()
+        {
+            state.certain_from = forgotten + 1;
+        }
         self.head.store(number, Ordering::Release);
     }
 
@@ -290,6 +312,8 @@ impl Changes {
         state.bytes = 0;
         state.began = number;
         state.origin = 0;
+        state.repeats.clear();
+        state.certain_from = 0;
         state.advance(number, told);
         self.head.store(number, Ordering::Release);
     }
@@ -314,8 +338,20 @@ impl State {
             _ if token.epoch != self.last.epoch => 0,
             // It holds changes that were not heard here yet.
             None => self.head,
-            Some(behind) => self.at.checked_sub(behind).filter(|number| *number >= self.began).unwrap_or(0),
+            _ if token.number < self.certain_from => 0,
+            Some(behind) => self
+                .at
+                .checked_sub(behind + self.repeats_behind(token))
+                .filter(|number| *number >= self.began)
+                .unwrap_or(0),
         }
+    }
+
+    /// How often something was entered once more behind a position, before the store counted on.
+    fn repeats_behind(&self, token: Token) -> u64 {
+        let from = self.repeats.partition_point(|number| *number < token.number);
+        let to = self.repeats.partition_point(|number| *number < self.last.number);
+        to.saturating_sub(from) as u64
     }
 
     /// Counts the touches that were entered as this number, and forgets the oldest beyond the
@@ -469,5 +505,72 @@ impl Row {
         // Rows that were told together may share what was told.
         let told = told.sum::<usize>() / self.told.len().max(1);
         size_of::<Row>() + self.place.canonical().len() + filters.sum::<usize>() + told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number_of(changes: &Changes, position: Position) -> u64 {
+        changes.state.read().unpoisoned().number_of(position.token)
+    }
+
+    #[test]
+    fn a_position_by_the_store_s_count_is_never_taken_for_a_later_one_here() {
+        for is_alone in [true, false] {
+            let changes = Changes::new(is_alone);
+            if !is_alone {
+                changes.begin(Token { epoch: 7, number: 0 });
+            }
+            let mut positions = vec![changes.position()];
+            for step in 0..60u64 {
+                match step % 5 {
+                    0 | 3 => changes.repeat(vec![]),
+                    step => {
+                        let last = changes.last();
+                        let next = Token { number: last.number + step, ..last };
+                        changes.enter((!is_alone).then_some(next), HashMap::new());
+                    }
+                }
+                positions.push(changes.position());
+                for position in &positions {
+                    let number = number_of(&changes, *position);
+                    assert!(number <= position.number, "{position:?} is {number} at step {step}");
+                    assert!(number > 0 && position.number - number <= 2, "{position:?} is {number} at step {step}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_read_before_changes_were_lost_counts_as_before_all_of_them() {
+        let changes = Changes::new(false);
+        changes.begin(Token { epoch: 7, number: 0 });
+        assert_eq!(number_of(&changes, Position::default()), FIRST, "before anything was told");
+        let before = changes.position();
+        changes.lose(Token { epoch: 7, number: 5 });
+        assert_eq!(number_of(&changes, before), 0);
+        assert_eq!(number_of(&changes, Position::default()), 0);
+        let after = changes.position();
+        assert_eq!(number_of(&changes, after), after.number);
+
+        changes.lose(changes.last());
+        assert!(number_of(&changes, after) < changes.head(), "the same position again");
+        changes.lose(Token { epoch: 8, number: 1 });
+        assert_eq!(number_of(&changes, after), 0, "of another epoch");
+    }
+
+    #[test]
+    fn positions_from_before_the_repeats_that_are_remembered_are_not_converted() {
+        let changes = Changes::new(true);
+        let first = changes.position();
+        for _ in 0..=REPEATS {
+            changes.repeat(vec![]);
+            changes.enter(None, HashMap::new());
+        }
+        assert_eq!(number_of(&changes, first), 0);
+        let last = changes.position();
+        assert_eq!(number_of(&changes, last), last.number);
     }
 }

@@ -2,9 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
+
+use tokio::sync::Semaphore;
 
 use super::{
     Loader,
@@ -18,20 +20,38 @@ use crate::{
     resource::{LookUp, Looked, Resource},
     row::Value,
     source::{KeyKind, PointingRule, TouchRules},
+    unpoisoned::Unpoisoned,
 };
 
 /// The time for looking up where the rows of changes belong. After it every chunk counts as touched.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How many characters of a wrong key an error shows.
 const LONGEST_TOLD: usize = 100;
 
+/// How many tells wait at once to be repeated one by one.
+const REPEATS: usize = 256;
+
+/// What is told once more, where a standby may show it only later.
+pub(super) struct Repeats {
+    room: Arc<Semaphore>,
+    /// When all lists of such databases are touched once more, if there was no room.
+    due: Mutex<Option<Instant>>,
+}
+
+impl Default for Repeats {
+    fn default() -> Repeats {
+        Repeats { room: Arc::new(Semaphore::new(REPEATS)), due: Mutex::default() }
+    }
+}
+
 /// A table that a change names, in its database.
 struct Told<'a> {
     change: &'a Change,
-    /// `None` if the named resource is over no table, or is not known here.
-    table: Option<(Vec<u8>, String)>,
-    /// Whether the named resource is known here.
+    /// The database and the name of the table that changed. There are several while the name stands
+    /// for another table than before and both are in use, and none if it stands for no table.
+    tables: Vec<(Vec<u8>, String)>,
+    /// Whether it is known here for which tables the name stands.
     is_known: bool,
 }
 
@@ -72,6 +92,9 @@ impl Loader {
             .cloned()
             .collect();
         let Some(settle) = late.iter().map(|(_, subject)| subject.settle).max() else { return };
+        let Ok(room) = Arc::clone(&self.repeats.room).try_acquire_owned() else {
+            return self.repeat_all_after(settle);
+        };
 
         let changes = changes.to_vec();
         let all = subjects.to_vec();
@@ -79,11 +102,42 @@ impl Loader {
         let loader = Arc::downgrade(self);
         tokio::spawn(async move {
             tokio::time::sleep(settle).await;
+            drop(room);
             let Some(loader) = loader.upgrade() else { return };
             let told = Told::all(&changes, &all);
             let touched = late.iter().map(async |(digest, subject)| Some((*digest, touch_of(subject, &told).await?)));
             let touched = futures_util::future::join_all(touched).await;
             loader.changes.repeat(touched.into_iter().flatten().collect());
+        });
+    }
+
+    /// The same where too many changes wait to be repeated: every chunk of the lists of all such
+    /// databases counts as touched once more, this long after the last of them.
+    fn repeat_all_after(self: &Arc<Loader>, settle: Duration) {
+        let due = Instant::now() + settle;
+        if self.repeats.due.lock().unpoisoned().replace(due).is_some() {
+            return;
+        }
+
+        let loader = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let mut due = due;
+            loop {
+                tokio::time::sleep_until(due.into()).await;
+                let Some(loader) = loader.upgrade() else { return };
+                let subjects = loader.changes.subjects().into_iter();
+                let late = subjects.filter(|(_, subject)| !subject.settle.is_zero());
+                loader.changes.repeat(late.map(|(digest, _)| (digest, Touch::All)).collect());
+
+                let mut next = loader.repeats.due.lock().unpoisoned();
+                match *next {
+                    Some(later) if later > due => due = later,
+                    _ => {
+                        *next = None;
+                        return;
+                    }
+                }
+            }
         });
     }
 }
@@ -92,40 +146,55 @@ impl<'a> Told<'a> {
     /// The changes, with the tables that they name.
     fn all(changes: &'a [Change], subjects: &[([u8; 16], Subject)]) -> Vec<Told<'a>> {
         let named = |name: &str| {
-            let mut alike = subjects.iter().filter(|(_, subject)| subject.name == name);
-            alike.find_map(|(_, subject)| subject.resource())
+            let alike = subjects.iter().filter(|(_, subject)| subject.name == name);
+            alike.filter_map(|(_, subject)| subject.resource()).collect::<Vec<_>>()
         };
-        changes.iter().map(|change| Told::of(change, named(&change.resource))).collect()
+        changes.iter().map(|change| Told::of(change, &named(&change.resource))).collect()
     }
 
-    fn of(change: &'a Change, resource: Option<Arc<Resource>>) -> Told<'a> {
-        let rules = resource.as_ref().and_then(|resource| resource.source().touch_rules());
-        let table = rules.map(|rules| {
+    fn of(change: &'a Change, named: &[Arc<Resource>]) -> Told<'a> {
+        let tables = named.iter().filter_map(|resource| {
+            let rules = resource.source().touch_rules()?;
             let table = change.table.clone().or_else(|| rules.table.first().cloned());
-            (rules.database.clone(), table.unwrap_or_default())
+            Some((rules.database.clone(), table.unwrap_or_default()))
         });
-        Told { change, table, is_known: resource.is_some() }
+        let is_known = !named.is_empty() && !named.iter().any(is_away);
+        Told { change, tables: tables.collect(), is_known }
     }
+}
+
+/// Whether a resource's database has not answered since the start, so that its tables are not known.
+fn is_away(resource: &Arc<Resource>) -> bool {
+    let source = resource.source();
+    source.touch_rules().is_none() && source.presence().is_away
 }
 
 /// What changes touch of a resource; `None` if they do not concern it.
 async fn touch_of(subject: &Subject, told: &[Told<'_>]) -> Option<Touch> {
     let resource = subject.resource();
     let rules = resource.as_ref().and_then(|resource| resource.source().touch_rules());
+    // While its database is away, nobody knows which tables it shows.
+    if !told.is_empty() && resource.as_ref().is_some_and(is_away) {
+        return Some(Touch::All);
+    }
+
     let mut heard: Vec<(&Change, &str)> = vec![];
     for told in told {
-        match (&told.table, rules) {
-            // The named resource may be over a table that this one shows.
-            _ if !told.is_known => return Some(Touch::All),
-            _ if told.change.resource == subject.name && rules.is_none() => return Some(Touch::All),
-            (Some((database, _)), None) if subject.database.as_ref() == Some(database) => return Some(Touch::All),
-            (Some((database, table)), Some(rules)) if *database == rules.database => {
-                if rules.is_unfollowed(table) {
-                    return Some(Touch::All);
+        // The named resource may be over a table that this one shows.
+        if !told.is_known || (told.change.resource == subject.name && rules.is_none()) {
+            return Some(Touch::All);
+        }
+        for (database, table) in &told.tables {
+            match rules {
+                None if subject.database.as_ref() == Some(database) => return Some(Touch::All),
+                Some(rules) if *database == rules.database => {
+                    if rules.is_unfollowed(table) {
+                        return Some(Touch::All);
+                    }
+                    heard.push((told.change, table));
                 }
-                heard.push((told.change, table));
+                _ => {}
             }
-            _ => {}
         }
     }
 
@@ -201,6 +270,8 @@ async fn own_rows(look_up: &LookUp, kinds: &[KeyKind], changes: &[&Change]) -> R
 
     let told: Option<HashMap<Cursor, &[String]>> = keys.iter().map(|key| Some((told_key(kinds, key)?, *key))).collect();
     Ok(match told {
+        // What was told is another value than the database holds: a number that is kept as a text.
+        Some(told) if kinds.len() == 1 && found.iter().any(|row| !told.contains_key(&row.key)) => None,
         Some(told) => {
             let own = |row: Looked| {
                 let key: Arc<[Vec<String>]> = [told.get(&row.key)?.to_vec()].into();

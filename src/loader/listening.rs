@@ -212,12 +212,11 @@ async fn say(loader: Arc<Loader>, agreement: Arc<dyn Agreement>) {
         };
 
         let told = said(&agreement, &changes).await;
-        if let Ok(at) = told {
-            let looked = tokio::time::timeout(STORE_TIMEOUT, loader.look()).await;
-            if !matches!(looked, Ok(Ok(()))) || !loader.changes.has(at) {
-                // They were told, but cannot be heard: nothing that was read before is served.
-                loader.changes.lose(loader.changes.last());
-            }
+        if let Ok(at) = told
+            && (loader.look().await.is_err() || !loader.changes.has(at))
+        {
+            // They were told, but cannot be heard: nothing that was read before is served.
+            loader.changes.lose(loader.changes.last());
         }
         for teller in tellers {
             let _ = teller.send(told.clone());
@@ -241,10 +240,10 @@ async fn said(agreement: &Arc<dyn Agreement>, changes: &[Change]) -> Result<Toke
 async fn listen(loader: Weak<Loader>) {
     loop {
         let Some(loader) = loader.upgrade() else { return };
-        match tokio::time::timeout(STORE_TIMEOUT, loader.look()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "what other servers have told is not known"),
-            Err(_) => tracing::debug!("what other servers have told is not known: the store is slow"),
+        // Without a limit of its own: the calls of the store and the look-ups have theirs, and a look
+        // that is given up would begin anew each time.
+        if let Err(error) = loader.look().await {
+            tracing::debug!(%error, "what other servers have told is not known");
         }
         drop(loader);
         tokio::time::sleep(LOOK).await;

@@ -34,6 +34,7 @@ use self::{
     coded::ALL_AHEAD,
     compressors::Compressors,
     flight::Flights,
+    hearing::Repeats,
     listening::Listening,
     read_ahead::ReadAhead,
     reading::Reads,
@@ -92,6 +93,7 @@ pub(crate) struct Loader {
     resting: Mutex<HashMap<[u8; 16], u64>>,
     changes: Changes,
     listening: Listening,
+    repeats: Repeats,
 }
 
 /// The request that a place is fetched for.
@@ -295,6 +297,7 @@ impl Loader {
             resting: Mutex::default(),
             changes,
             listening: Listening::default(),
+            repeats: Repeats::default(),
         }
     }
 

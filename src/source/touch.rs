@@ -269,6 +269,10 @@ impl FilterRule {
     fn compare(&self, value: Value<'_>, text: &str) -> Option<Ordering> {
         match (self.operand, value) {
             (Operand::Integer | Operand::Number, _) => compare_numbers(value, Value::Decimal(text.as_bytes())),
+            (Operand::Text, Value::Text(own)) if self.texts == Texts::Bytes && !self.has_exact_texts => {
+                // A UUID is one value in every spelling.
+                Some(uuid(std::str::from_utf8(own).ok()?)?.cmp(&uuid(text)?))
+            }
             (Operand::Text, Value::Text(_)) => compare(self.texts, value, Value::Text(text.as_bytes())),
             (Operand::Text, _) => None,
         }
@@ -277,14 +281,6 @@ impl FilterRule {
     fn equals(&self, value: Value<'_>, text: &str) -> Option<bool> {
         match (self.operand, value) {
             (Operand::Text, Value::Text(own)) if self.has_exact_texts => Some(own == text.as_bytes()),
-            (Operand::Text, Value::Text(own)) => {
-                // A UUID is one value in every spelling.
-                let own = std::str::from_utf8(own).ok()?;
-                match (uuid(own), uuid(text)) {
-                    (Some(own), Some(text)) if self.texts == Texts::Bytes => Some(own == text),
-                    _ => Some(self.compare(value, text)?.is_eq()),
-                }
-            }
             _ => Some(self.compare(value, text)?.is_eq()),
         }
     }
@@ -374,11 +370,20 @@ fn compare_decimals(one: &Digits, other: &Digits) -> Ordering {
 /// same text behind the seconds of both.
 fn compare_moments(one: &[u8], other: &[u8]) -> Option<Ordering> {
     let (one, other) = (moment(one)?, moment(other)?);
-    (one.2 == other.2 && one.0.len() == other.0.len()).then(|| (one.0, one.1).cmp(&(other.0, other.1)))
+    let is_alike = one.behind == other.behind && one.time.len() == other.time.len();
+    is_alike.then(|| (one.date, one.time, one.fraction).cmp(&(other.date, other.time, other.fraction)))
 }
 
-/// A moment up to its seconds, the digits of its fraction, and what follows.
-fn moment(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+/// A moment as it is written: date, time up to the seconds, the digits of the fraction, and what
+/// follows.
+struct Moment<'a> {
+    date: &'a [u8],
+    time: &'a [u8],
+    fraction: &'a [u8],
+    behind: &'a [u8],
+}
+
+fn moment(text: &[u8]) -> Option<Moment<'_>> {
     const DATE: &[u8] = b"0000-00-00";
     const TIME: &[u8] = b"0000-00-00?00:00:00";
     let fits = |form: &[u8]| {
@@ -391,18 +396,24 @@ fn moment(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     };
 
     if text.len() == DATE.len() && fits(DATE) {
-        return Some((text, b"", b""));
+        return Some(Moment { date: text, time: b"", fraction: b"", behind: b"" });
     }
     if !fits(TIME) {
         return None;
     }
 
-    let (moment, rest) = text.split_at(TIME.len());
-    let Some(rest) = rest.strip_prefix(b".") else { return Some((moment, b"", rest)) };
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (fraction, behind) = rest.split_at(digits);
+    // Between the two stands a letter or a space.
+    let (date, time) = (&text[..DATE.len()], &text[DATE.len() + 1..TIME.len()]);
+    let rest = &text[TIME.len()..];
+    let (fraction, behind) = match rest.strip_prefix(b".") {
+        Some(rest) => rest.split_at(rest.iter().take_while(|byte| byte.is_ascii_digit()).count()),
+        None => (&b""[..], rest),
+    };
+
+    // Years before Christ count backwards.
+    let is_backward = behind.windows(2).any(|pair| pair == b"BC");
     let zeros = fraction.iter().rev().take_while(|byte| **byte == b'0').count();
-    Some((moment, &fraction[..digits - zeros], behind))
+    (!is_backward).then(|| Moment { date, time, fraction: &fraction[..fraction.len() - zeros], behind })
 }
 
 #[cfg(test)]
@@ -429,6 +440,7 @@ mod tests {
                 filter("number", Operand::Integer, Texts::Unknown, false),
                 filter("text", Operand::Text, Texts::Unknown, true),
                 filter("folded", Operand::Text, Texts::Unknown, false),
+                filter("uuid", Operand::Text, Texts::Bytes, false),
             ],
             related: vec![],
             others: vec!["other".into()],
@@ -466,6 +478,8 @@ mod tests {
         assert_eq!(compare("2026-01-01 00:00:00.50", "2026-01-01 00:00:00.5"), Some(Ordering::Equal));
         assert_eq!(compare("2026-01-01 00:00:00.45", "2026-01-01 00:00:00.5"), Some(Ordering::Less));
         assert_eq!(compare("2026-01-01 00:00:00+01", "2026-01-01 00:00:00+00"), None);
+        assert_eq!(compare("2026-01-01 07:00:00", "2026-01-01T06:00:00"), Some(Ordering::Greater));
+        assert_eq!(compare("0044-03-15 00:00:00 BC", "0100-01-01 00:00:00 BC"), None);
         assert_eq!(compare("2026-01-01", "2026-01-01 00:00:00"), None);
         assert_eq!(compare("infinity", "2026-01-01"), None);
     }
@@ -487,6 +501,11 @@ mod tests {
         assert_eq!(meets("folded", Operator::Eq, &["a"], Value::Text(b"A")), None);
         assert_eq!(meets("folded", Operator::Eq, &["a"], Value::Text(b"a")), Some(true));
         assert_eq!(meets("folded", Operator::IsNull, &[], Value::Text(b"a")), Some(false));
+        let uuid = Value::Text(b"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11");
+        let others = ["B0EEBC999C0B4EF8BB6D6BB9BD380A11", "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11"];
+        assert_eq!(meets("uuid", Operator::Lt, &others[..1], uuid), Some(true));
+        assert_eq!(meets("uuid", Operator::Eq, &others[1..], uuid), Some(true));
+        assert_eq!(meets("uuid", Operator::Eq, &["none"], uuid), None);
         assert_eq!(meets("text", Operator::Like, &["a*"], Value::Text(b"b")), None);
         assert_eq!(meets("none", Operator::Eq, &["a"], Value::Text(b"b")), None);
     }

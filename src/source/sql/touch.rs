@@ -60,6 +60,11 @@ pub(in crate::source) fn rules(
     let mut others: Vec<String> = vec![];
     let named = catalogue.tables.iter().filter(|other| other.sql != table.sql && is_in_condition(plan, other));
     others.extend(named.flat_map(names));
+    // A condition that reads the table itself: a change of one row may let others in.
+    let has_query = plan.condition.as_ref().is_some_and(|condition| condition.to_lowercase().contains("select"));
+    if has_query && is_in_condition(plan, table) {
+        others.extend(names(table));
+    }
 
     let related = related(plan, table, catalogue, typing, &mut others);
     Some(TouchRules {

@@ -72,7 +72,8 @@ fn table(connection: &Connection, name: String, kind: &str, without_rowid: bool,
             operand: operand(&declared),
             kind: affinity(&declared).to_owned(),
             whole: affinity(&declared) == "INTEGER",
-            has_exact_texts: is_binary,
+            // Elsewhere a text that looks like a number becomes one.
+            has_exact_texts: is_binary && affinity(&declared) == "TEXT",
             has_ordered_bytes: is_binary,
             collation: Some(DIALECT.quote(&collated)),
             as_in_key: key_collation(connection, &name, &column_name)?
