@@ -2,6 +2,7 @@
 
 mod collated;
 mod counted;
+mod kinds;
 mod model;
 mod related;
 
