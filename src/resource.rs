@@ -1,6 +1,6 @@
 //! A resource is a list with a name.
 
-mod behind;
+mod keyed;
 mod look_up;
 mod made;
 mod shape;
@@ -16,11 +16,8 @@ use bytes::Bytes;
 
 use self::shape::shape;
 pub(crate) use self::{
-    behind::{Behind, KEYS_AT_ONCE},
-    look_up::{LookUp, LookUps, Looked},
+    look_up::{KEYS_AT_ONCE, LookUp, LookUps, Looked},
     made::Remake,
-};
-pub(crate) use self::{
     shape::written,
     writer::{Frame, Writer},
 };

@@ -21,7 +21,7 @@ use std::{
 
 use super::{
     Loader, Place,
-    changes::{Row, Verdict},
+    touch::{Row, Verdict},
 };
 use crate::{
     chunk::Chunk,

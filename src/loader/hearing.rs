@@ -10,7 +10,8 @@ use tokio::sync::Semaphore;
 
 use super::{
     Loader,
-    changes::{Row, Subject, Touch},
+    changes::Subject,
+    touch::{Row, Touch},
 };
 use crate::{
     change::{Change, Token},
@@ -25,6 +26,9 @@ use crate::{
 
 /// The time for looking up where the rows of changes belong. After it every chunk counts as touched.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// More changes of one resource in one tell touch every chunk: to look each up costs more.
+const MOST: usize = 10_000;
 
 /// How many characters of a wrong key an error shows.
 const LONGEST_TOLD: usize = 100;
@@ -50,7 +54,7 @@ struct Told<'a> {
     change: &'a Change,
     /// The database and the name of the table that changed. There are several while the name stands
     /// for another table than before and both are in use, and none if it stands for no table.
-    tables: Vec<(Vec<u8>, String)>,
+    tables: Arc<[(Arc<[u8]>, String)]>,
     /// Whether it is known here for which tables the name stands.
     is_known: bool,
 }
@@ -145,28 +149,29 @@ impl Loader {
 impl<'a> Told<'a> {
     /// The changes, with the tables that they name.
     fn all(changes: &'a [Change], subjects: &[([u8; 16], Subject)]) -> Vec<Told<'a>> {
-        let named = |name: &str| {
-            let alike = subjects.iter().filter(|(_, subject)| subject.name == name);
-            alike.filter_map(|(_, subject)| subject.resource()).collect::<Vec<_>>()
-        };
-        changes.iter().map(|change| Told::of(change, &named(&change.resource))).collect()
+        let mut known: HashMap<(&str, Option<&str>), Told<'a>> = HashMap::new();
+        let told = changes.iter().map(|change| {
+            let named = known.entry((&change.resource, change.table.as_deref()));
+            let Told { tables, is_known, .. } = named.or_insert_with(|| Told::first(change, subjects));
+            Told { change, tables: Arc::clone(tables), is_known: *is_known }
+        });
+        told.collect()
     }
 
-    fn of(change: &'a Change, named: &[Arc<Resource>]) -> Told<'a> {
-        let tables = named.iter().filter_map(|resource| {
+    /// The first change of a table.
+    fn first(change: &'a Change, subjects: &[([u8; 16], Subject)]) -> Told<'a> {
+        let named = subjects.iter().filter(|(_, subject)| *subject.name == *change.resource);
+        let in_use = named.filter_map(|(_, subject)| Some((subject, subject.resource()?)));
+        let in_use: Vec<(&Subject, Arc<Resource>)> = in_use.collect();
+
+        let tables = in_use.iter().filter_map(|(_, resource)| {
             let rules = resource.source().touch_rules()?;
             let table = change.table.clone().or_else(|| rules.table.first().cloned());
-            Some((rules.database.clone(), table.unwrap_or_default()))
+            Some((Arc::clone(&rules.database), table.unwrap_or_default()))
         });
-        let is_known = !named.is_empty() && !named.iter().any(is_away);
+        let is_known = !in_use.is_empty() && !in_use.iter().any(|(subject, _)| subject.is_away);
         Told { change, tables: tables.collect(), is_known }
     }
-}
-
-/// Whether a resource's database has not answered since the start, so that its tables are not known.
-fn is_away(resource: &Arc<Resource>) -> bool {
-    let source = resource.source();
-    source.touch_rules().is_none() && source.presence().is_away
 }
 
 /// What changes touch of a resource; `None` if they do not concern it.
@@ -174,17 +179,17 @@ async fn touch_of(subject: &Subject, told: &[Told<'_>]) -> Option<Touch> {
     let resource = subject.resource();
     let rules = resource.as_ref().and_then(|resource| resource.source().touch_rules());
     // While its database is away, nobody knows which tables it shows.
-    if !told.is_empty() && resource.as_ref().is_some_and(is_away) {
+    if !told.is_empty() && subject.is_away {
         return Some(Touch::All);
     }
 
     let mut heard: Vec<(&Change, &str)> = vec![];
     for told in told {
         // The named resource may be over a table that this one shows.
-        if !told.is_known || (told.change.resource == subject.name && rules.is_none()) {
+        if !told.is_known || (told.change.resource == *subject.name && rules.is_none()) {
             return Some(Touch::All);
         }
-        for (database, table) in &told.tables {
+        for (database, table) in told.tables.iter() {
             match rules {
                 None if subject.database.as_ref() == Some(database) => return Some(Touch::All),
                 Some(rules) if *database == rules.database => {
@@ -198,7 +203,12 @@ async fn touch_of(subject: &Subject, told: &[Told<'_>]) -> Option<Touch> {
         }
     }
 
-    let (resource, rules) = (resource.as_ref()?, rules?);
+    let resource = resource.as_ref()?;
+    let rules = rules?;
+    if heard.len() > MOST {
+        return Some(Touch::All);
+    }
+
     let looked = tokio::time::timeout(PATIENCE, concerned(resource, rules, &heard)).await;
     match looked {
         Ok(Ok(touch)) => touch,

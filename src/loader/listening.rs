@@ -139,12 +139,13 @@ impl Loader {
     async fn look(self: &Arc<Loader>) -> Result<()> {
         let Some(agreement) = self.store.agreement() else { return Ok(()) };
         let mut failed = self.listening.looks.lock().await;
-        let looked = match self.listening.hears.load(Ordering::Relaxed) {
-            true => self.look_on(agreement).await,
-            // While the store is away, not every request waits for it.
-            false if failed.is_some_and(|at| at.elapsed() < LOOK) => return Ok(()),
-            false => self.look_first(agreement).await,
-        };
+        let hears = self.listening.hears.load(Ordering::Relaxed);
+        // While the store is away, not every request waits for it.
+        if !hears && failed.is_some_and(|at| at.elapsed() < LOOK) {
+            return Err(silent());
+        }
+
+        let looked = if hears { self.look_on(agreement).await } else { self.look_first(agreement).await };
         *failed = looked.is_err().then(Instant::now);
         if looked.is_ok() {
             *self.listening.heard_at.lock().unpoisoned() = Some(Instant::now());
@@ -153,10 +154,10 @@ impl Loader {
     }
 
     async fn look_first(self: &Arc<Loader>, agreement: &Arc<dyn Agreement>) -> Result<()> {
-        let head = agreement.news(None).await?.head;
+        let head = news(agreement, None).await?.head;
         for back in BACK {
             let since = Token { number: head.number.saturating_sub(back), ..head };
-            if let News { head, entries: Some(entries) } = agreement.news(Some(since)).await? {
+            if let News { head, entries: Some(entries) } = news(agreement, Some(since)).await? {
                 self.changes.begin(since);
                 self.hear_entries(&entries, head).await;
                 self.listening.hears.store(true, Ordering::Relaxed);
@@ -170,7 +171,7 @@ impl Loader {
     }
 
     async fn look_on(self: &Arc<Loader>, agreement: &Arc<dyn Agreement>) -> Result<()> {
-        let news = agreement.news(Some(self.changes.last())).await?;
+        let news = news(agreement, Some(self.changes.last())).await?;
         match news.entries {
             Some(entries) => self.hear_entries(&entries, news.head).await,
             None => {
@@ -199,23 +200,48 @@ impl Loader {
     }
 }
 
+/// What the journal says, within the time that a store has.
+async fn news(agreement: &Arc<dyn Agreement>, since: Option<Token>) -> Result<News> {
+    tokio::time::timeout(STORE_TIMEOUT, agreement.news(since)).await.map_err(|_| silent())?
+}
+
+/// The error of a store that does not answer.
+fn silent() -> Error {
+    Error::new(Kind::Unavailable, "the store does not answer").remedy("see that the store runs, and tell again")
+}
+
+/// Has the next tell begin a task, whatever ended this one: after a panic too.
+struct Saying<'a>(&'a Loader);
+
+impl Drop for Saying<'_> {
+    fn drop(&mut self) {
+        let mut unsaid = self.0.listening.unsaid.lock().unpoisoned();
+        // Those that wait see their channel closed.
+        *unsaid = Unsaid::default();
+    }
+}
+
 /// Tells all changes that are to be told, then those that have come meanwhile.
 async fn say(loader: Arc<Loader>, agreement: Arc<dyn Agreement>) {
+    let saying = Saying(&loader);
     loop {
-        let (changes, tellers) = {
+        let Unsaid { changes, tellers, .. } = {
             let mut unsaid = loader.listening.unsaid.lock().unpoisoned();
             if unsaid.tellers.is_empty() {
                 unsaid.is_told = false;
+                // Under the lock: the next tell begins a task of its own.
+                std::mem::forget(saying);
                 return;
             }
-            (std::mem::take(&mut unsaid.changes), std::mem::take(&mut unsaid.tellers))
+            let next = Unsaid { is_told: true, ..Unsaid::default() };
+            std::mem::replace(&mut *unsaid, next)
         };
 
         let told = said(&agreement, &changes).await;
         if let Ok(at) = told
             && (loader.look().await.is_err() || !loader.changes.has(at))
         {
-            // They were told, but cannot be heard: nothing that was read before is served.
+            // They were told, but this server cannot hear them: it serves nothing that was read before.
             loader.changes.lose(loader.changes.last());
         }
         for teller in tellers {
@@ -228,11 +254,12 @@ async fn say(loader: Arc<Loader>, agreement: Arc<dyn Agreement>) {
 async fn said(agreement: &Arc<dyn Agreement>, changes: &[Change]) -> Result<Token> {
     let mut last = None;
     for entry in entry::write(changes) {
-        last = Some(agreement.tell(entry).await?);
+        let told = tokio::time::timeout(STORE_TIMEOUT, agreement.tell(entry)).await;
+        last = Some(told.map_err(|_| silent())??);
     }
     match last {
         Some(last) => Ok(last),
-        None => Ok(agreement.news(None).await?.head),
+        None => Ok(news(agreement, None).await?.head),
     }
 }
 

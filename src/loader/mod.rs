@@ -7,13 +7,16 @@ mod changes;
 mod clocks;
 mod coded;
 mod compressors;
+mod count;
 mod doubt;
 mod flight;
 mod hearing;
 mod listening;
+mod place;
 mod read_ahead;
 mod reading;
 mod sharing;
+mod touch;
 
 use std::{
     collections::HashMap,
@@ -24,33 +27,27 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use http::HeaderValue;
 use tokio::{sync::Semaphore, time::error::Elapsed};
 use tracing::{Instrument, Span};
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::{
-    changes::{Changes, Verdict},
-    coded::ALL_AHEAD,
-    compressors::Compressors,
-    flight::Flights,
-    hearing::Repeats,
-    listening::Listening,
-    read_ahead::ReadAhead,
-    reading::Reads,
-    sharing::WRITES,
+    changes::Changes, coded::ALL_AHEAD, compressors::Compressors, flight::Flights, hearing::Repeats,
+    listening::Listening, read_ahead::ReadAhead, reading::Reads, sharing::WRITES, touch::Verdict,
 };
-pub(crate) use self::{coded::Ahead, flight::Waiter, hearing::check};
+pub(crate) use self::{
+    coded::Ahead,
+    flight::Waiter,
+    hearing::check,
+    place::{Demand, Place},
+};
 use crate::{
-    chunk::{Chunk, ChunkKey},
-    cursor::Cursor,
+    chunk::Chunk,
     error::{Kind, Result},
-    list::List,
     metrics::{Call, FoundBy, Metrics},
     resource::Resource,
-    source::Requester,
     store::{Generation, Store},
-    trace::{self, TraceId, Traced},
+    trace,
     unpoisoned::Unpoisoned,
 };
 
@@ -94,129 +91,6 @@ pub(crate) struct Loader {
     changes: Changes,
     listening: Listening,
     repeats: Repeats,
-}
-
-/// The request that a place is fetched for.
-#[derive(Clone, Debug)]
-pub(crate) struct Demand {
-    /// The request's id in the log, if it has one.
-    pub(crate) id: Option<HeaderValue>,
-    pub(crate) requester: Requester,
-    pub(crate) traced: Traced,
-    /// When the request began, in milliseconds since 1970. Rows that were read since then are fresh
-    /// enough for it.
-    pub(crate) began: u64,
-    /// When it began, by the loader's count of reads that are over.
-    pub(crate) moment: u64,
-    /// The changes that it must see: all that were heard before it began.
-    pub(crate) known: u64,
-    /// Whether its loads wait for room to write their chunks to a shared store. Without room,
-    /// others leave them unwritten.
-    pub(crate) waits_for_room: bool,
-}
-
-impl Default for Demand {
-    /// No request: it takes rows that were read before only within their `ttl`, and must see every
-    /// change.
-    fn default() -> Demand {
-        Demand {
-            id: None,
-            requester: Requester::default(),
-            traced: Traced::default(),
-            began: u64::MAX,
-            moment: u64::MAX,
-            known: u64::MAX,
-            waits_for_room: false,
-        }
-    }
-}
-
-/// One chunk of a list: where it starts, and where a limit cuts it (0: nowhere).
-#[derive(Clone, Debug)]
-pub(crate) struct Place {
-    list: Arc<List>,
-    cursor: Cursor,
-    cut: u32,
-    key: ChunkKey,
-    demand: Demand,
-    /// Whether the chunks behind it are wanted too.
-    reads_on: bool,
-    /// The generation that it is fetched in, decided by the fetch. `None` before that, and where
-    /// the store has not said it.
-    generation: Option<Generation>,
-    /// For a compressed place: the plain chunk to compress, if that is here already.
-    plain_chunk: Option<Found>,
-    /// The load that it is fetched for, if any.
-    within: Traced,
-}
-
-impl Place {
-    pub(crate) fn new(list: Arc<List>, cursor: Cursor, cut: u32) -> Place {
-        let key = list.chunk_key(&cursor, cut);
-        let within = Traced::default();
-        let demand = Demand::default();
-        Place { list, cursor, cut, key, demand, reads_on: false, generation: None, plain_chunk: None, within }
-    }
-
-    /// The same place, where it is fetched for this request.
-    pub(crate) fn asked_by(self, demand: Demand) -> Place {
-        Place { demand, ..self }
-    }
-
-    /// The same place, where the chunks behind it may be wanted too.
-    pub(crate) fn reading_on(self) -> Place {
-        Place { reads_on: true, ..self }
-    }
-
-    /// The same place, fetched as a part of the load of this span.
-    fn within(self, span: &Span) -> Place {
-        Place { within: self.demand.traced.within(span), ..self }
-    }
-
-    /// The span to put its own spans in: the load's, else the request's.
-    fn around(&self) -> &Span {
-        if self.within.span().is_disabled() { self.demand.traced.span() } else { self.within.span() }
-    }
-
-    /// The same place, cut after this many rows.
-    pub(crate) fn cut_at(&self, rows: u32) -> Place {
-        Place::new(Arc::clone(&self.list), self.cursor.clone(), rows).asked_by(self.demand.clone())
-    }
-
-    /// Whether a limit cuts it.
-    pub(crate) fn is_cut(&self) -> bool {
-        self.cut > 0
-    }
-
-    /// The id in the log of the request that it is fetched for.
-    fn request(&self) -> Option<&str> {
-        self.demand.id.as_ref()?.to_str().ok()
-    }
-
-    /// The trace of that request.
-    fn trace(&self) -> Option<TraceId> {
-        self.demand.traced.id()
-    }
-
-    /// The earliest time at which its rows may have been read: the request's beginning, or one
-    /// `ttl` ago, if that is earlier. In milliseconds since 1970.
-    fn fresh_since(&self, now: u64) -> u64 {
-        let ttl = self.list.resource().options().ttl.as_millis() as u64;
-        self.demand.began.min(now.saturating_sub(ttl).saturating_add(1))
-    }
-
-    /// The same place in the plain list, in the same generation.
-    fn plain(&self) -> Place {
-        let list = Arc::clone(self.list.plain().unwrap_or(&self.list));
-        let plain = Place::new(list, self.cursor.clone(), self.cut).asked_by(self.demand.clone());
-        Place { within: self.within.clone(), generation: self.generation, ..plain }
-    }
-
-    /// For how long the store keeps its chunks.
-    fn keep(&self) -> Duration {
-        let options = self.list.resource().options();
-        options.ttl.saturating_add(options.stale)
-    }
 }
 
 /// A chunk and where it came from.

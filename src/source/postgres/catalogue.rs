@@ -58,7 +58,8 @@ SELECT a.attrelid::int8, a.attnum::int8, a.attname::text, a.attnotnull, b.base::
         THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) END, coalesce(co.collisdeterministic, true), t.typtype::text,
     hidden.schema, EXISTS (SELECT FROM pg_cast pc WHERE pc.castsource = t.oid AND pc.casttarget = 'json'::regtype),
     t.oid <> a.atttypid, coalesce(CASE
-        WHEN co.oid = 100 THEN (SELECT CASE WHEN coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') = 'c' THEN d.datcollate END
+        WHEN co.oid = 100 THEN (
+            SELECT CASE WHEN coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') = 'c' THEN d.datcollate END
             FROM pg_database d WHERE d.datname = current_database())
         WHEN co.collprovider = 'c' THEN co.collcollate END IN ('C', 'POSIX'), false)
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -178,7 +179,7 @@ fn column(row: &Row) -> TableColumn {
     let is_composite = class == "c";
     let is_domain: bool = row.get(13);
     let is_bytewise: bool = row.get(14);
-    let is_plain_text = matches!(&*type_name, "text" | "varchar" | "name");
+    let is_plain_text = matches!(&*type_name, "text" | "varchar");
     let wire = Type::from_oid(base as u32).as_ref().and_then(Wire::of);
     let as_text = "?::text".to_owned();
     let is_text = is_enum || matches!(&*type_name, "citext" | "char");
@@ -249,7 +250,8 @@ fn column(row: &Row) -> TableColumn {
         range: wire.as_ref().and_then(range),
         whole: matches!(wire, Some(Wire::Int2 | Wire::Int4 | Wire::Int8)),
         has_exact_texts: is_plain_text && deterministic,
-        has_ordered_bytes: is_plain_text && is_bytewise,
+        // A longer text than a name can be is cut when it is compared with one.
+        has_ordered_bytes: (is_plain_text || type_name == "name") && is_bytewise,
         collation,
         exact: (!deterministic).then(|| "? COLLATE \"C\"".to_owned()),
         unordered: (matches!(wire, Some(Wire::Json)) || matches!(&*type_name, "xml" | "point" | "line" | "polygon"))

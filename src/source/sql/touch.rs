@@ -30,6 +30,10 @@ pub(in crate::source) fn rules(
     let named = if table.key.is_empty() { declared_key } else { &table.key };
     let key_rule = |name: &String| {
         let at = columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))?;
+        // The database tells apart what the column calls equal: a told key may find several rows.
+        if columns[at].as_in_key.is_some() {
+            return None;
+        }
         Some(KeyRule { column: columns[at].name.clone(), at, kind: key_kind(columns[at], typing) })
     };
     let key: Vec<KeyRule> = named.iter().map(key_rule).collect::<Option<_>>()?;
@@ -68,7 +72,7 @@ pub(in crate::source) fn rules(
 
     let related = related(plan, table, catalogue, typing, &mut others);
     Some(TouchRules {
-        database: identity.database(),
+        database: identity.database().into(),
         settle: identity.settle,
         table: names(table),
         key,

@@ -1,0 +1,117 @@
+//! What a change touches: a row with its key, and where it belongs now.
+
+use std::sync::Arc;
+
+use crate::{chunk::Chunk, cursor::Cursor, list::List, source::TouchRules};
+
+/// What some changes touch of one resource.
+#[derive(Clone, Debug)]
+pub(super) enum Touch {
+    /// Every chunk.
+    All,
+    /// The chunks that show one of these keys, and those where one of these rows belongs now.
+    Some { keys: Vec<u32>, rows: Vec<Arc<Row>> },
+}
+
+/// What the changes that were heard mean for a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It shows them all.
+    Shown,
+    /// One of them touches it.
+    Touched,
+    /// Only the database knows whether a row belongs there now.
+    InDoubt,
+}
+
+/// A row as it is after its change.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    /// Its place in the order.
+    pub(super) place: Cursor,
+    /// The values of the columns that conditions are on, in the order of the rules; as cursors of
+    /// one value. `None` if it was not read.
+    pub(super) filters: Vec<Option<Cursor>>,
+    /// Keys as they were told. The row was found by one of them.
+    pub(super) told: Arc<[Vec<String>]>,
+}
+
+impl Touch {
+    pub(super) fn verdict(
+        &self,
+        rules: &TouchRules,
+        list: &List,
+        chunk: &Chunk,
+        doubtful: &mut dyn FnMut(&Arc<Row>),
+    ) -> Verdict {
+        let Touch::Some { keys, rows } = self else { return Verdict::Touched };
+        if chunk.shown.has_any(keys) {
+            return Verdict::Touched;
+        }
+
+        // A key without a cursor is none of a list: nothing is known of its place.
+        let Some(start) = chunk.key.start() else { return Verdict::Touched };
+        let mut verdict = Verdict::Shown;
+        for row in rows {
+            let is_within = [
+                row.meets(rules, list),
+                row.is_behind(rules, &start),
+                chunk.next.as_ref().map_or(Some(true), |next| Some(!row.is_behind(rules, next)?)),
+            ];
+            if is_within.contains(&Some(false)) {
+                continue;
+            }
+            if !is_within.contains(&None) {
+                return Verdict::Touched;
+            }
+            verdict = Verdict::InDoubt;
+            doubtful(row);
+        }
+        verdict
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Touch::All => 0,
+            Touch::Some { keys, rows } => keys.len() * 4 + rows.iter().map(|row| row.bytes()).sum::<usize>(),
+        }
+    }
+}
+
+impl Row {
+    /// Its key.
+    pub(super) fn key(&self, rules: &TouchRules) -> Option<Cursor> {
+        rules.key_at(&self.place)
+    }
+
+    /// Whether it meets the list's conditions; `None` if only the database knows.
+    fn meets(&self, rules: &TouchRules, list: &List) -> Option<bool> {
+        let mut meets = Some(true);
+        for condition in list.conditions().iter() {
+            let at = rules.filters.iter().position(|filter| filter.column == condition.column);
+            let value = at.and_then(|at| self.filters.get(at)?.as_ref()?.values().next());
+            match value.and_then(|value| rules.meets(condition, value)) {
+                Some(true) => {}
+                Some(false) => return Some(false),
+                None => meets = None,
+            }
+        }
+        meets
+    }
+
+    /// Whether its place is behind this one; `None` if only the database knows.
+    fn is_behind(&self, rules: &TouchRules, place: &Cursor) -> Option<bool> {
+        if place.is_start() {
+            return Some(true);
+        }
+        rules.compare(self.place.values(), place.values()).map(|order| order.is_gt())
+    }
+
+    fn bytes(&self) -> usize {
+        let filters = self.filters.iter().flatten().map(|filter| filter.canonical().len());
+        let told = self.told.iter().flatten().map(|text| size_of::<String>() + text.len());
+        // Rows that were told together may share what was told.
+        let told = told.sum::<usize>() / self.told.len().max(1);
+        size_of::<Row>() + self.place.canonical().len() + filters.sum::<usize>() + told
+    }
+}
