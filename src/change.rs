@@ -4,7 +4,7 @@ pub(crate) mod entry;
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server reads bodies"))]
 pub(crate) mod json;
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use crate::error::{Error, Kind};
 
@@ -24,10 +24,11 @@ use crate::error::{Error, Kind};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Change {
-    /// The name of a resource, which stands for its table and its database.
-    pub resource: String,
+    /// The name of a resource, which stands for its table and its database. Changes that are told
+    /// together share it.
+    pub resource: Arc<str>,
     /// Another table of that database, if the row is not one of the resource's own table.
-    pub table: Option<String>,
+    pub table: Option<Arc<str>>,
     /// The values of the primary key's columns, in their order.
     pub key: Vec<String>,
     /// Values before the change, by the names of their columns, as far as they are known. `None` is
@@ -39,7 +40,7 @@ pub struct Change {
 
 impl Change {
     /// A change of the row with this key in the table of a resource.
-    pub fn of<K: Into<String>>(resource: impl Into<String>, key: impl IntoIterator<Item = K>) -> Change {
+    pub fn of<K: Into<String>>(resource: impl Into<Arc<str>>, key: impl IntoIterator<Item = K>) -> Change {
         Change {
             resource: resource.into(),
             table: None,
@@ -51,7 +52,7 @@ impl Change {
 
     /// The same for a row of another table of the resource's database.
     #[must_use]
-    pub fn in_table(self, table: impl Into<String>) -> Change {
+    pub fn in_table(self, table: impl Into<Arc<str>>) -> Change {
         Change { table: Some(table.into()), ..self }
     }
 

@@ -43,8 +43,44 @@ pub(crate) struct OwnPath {
     named: &'static str,
     /// The methods, as `Allow` lists them.
     pub(crate) methods: &'static str,
-    /// Its name in `may` of a token; empty if no such token opens it.
-    action: &'static str,
+    /// What a token must allow that opens it, beside the operator's own; `None` if no other does.
+    action: Option<Action>,
+}
+
+/// What a token may be for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// To tell which rows have changed.
+    Changed,
+    /// To forget a list's chunks.
+    Purge,
+    /// To load a list.
+    Warm,
+    /// To read the metrics.
+    Metrics,
+    /// To read the data of the operator's page.
+    Status,
+}
+
+impl Action {
+    const ALL: &[(&str, Action)] = &[
+        ("changed", Action::Changed),
+        ("purge", Action::Purge),
+        ("warm", Action::Warm),
+        ("metrics", Action::Metrics),
+        ("status", Action::Status),
+    ];
+
+    /// The action with this name in a configuration.
+    pub fn named(name: &str) -> Option<Action> {
+        Action::ALL.iter().find(|(known, _)| *known == name).map(|(_, action)| *action)
+    }
+
+    /// All names in a configuration.
+    pub fn names() -> Vec<&'static str> {
+        Action::ALL.iter().map(|(name, _)| *name).collect()
+    }
 }
 
 const READ: &str = "GET, HEAD";
@@ -52,23 +88,23 @@ const ACT: &str = "POST";
 
 /// The paths beside the lists. The library answers the first two; the server answers the others.
 pub(crate) const PUBLIC: &[OwnPath] = &[
-    OwnPath { own: Own::Home, path: "/", named: "", methods: READ, action: "" },
-    OwnPath { own: Own::OpenApi, path: "/openapi.json", named: "", methods: READ, action: "" },
-    OwnPath { own: Own::Health, path: "/healthz", named: "", methods: READ, action: "" },
-    OwnPath { own: Own::Ready, path: "/readyz", named: "", methods: READ, action: "" },
+    OwnPath { own: Own::Home, path: "/", named: "", methods: READ, action: None },
+    OwnPath { own: Own::OpenApi, path: "/openapi.json", named: "", methods: READ, action: None },
+    OwnPath { own: Own::Health, path: "/healthz", named: "", methods: READ, action: None },
+    OwnPath { own: Own::Ready, path: "/readyz", named: "", methods: READ, action: None },
 ];
 
 /// The paths of the operator's listener.
 pub(crate) const OPERATOR: &[OwnPath] = &[
-    OwnPath { own: Own::Home, path: "/", named: "", methods: READ, action: "" },
-    OwnPath { own: Own::Metrics, path: "/metrics", named: "", methods: READ, action: "metrics" },
-    OwnPath { own: Own::Status, path: "/status.json", named: "", methods: READ, action: "status" },
-    OwnPath { own: Own::Health, path: "/healthz", named: "", methods: READ, action: "" },
-    OwnPath { own: Own::Changed, path: "/changed", named: "RESOURCE", methods: ACT, action: "changed" },
-    OwnPath { own: Own::Purge, path: "/purge", named: "RESOURCE", methods: ACT, action: "purge" },
-    OwnPath { own: Own::Warm, path: "/warm", named: "RESOURCE", methods: ACT, action: "warm" },
-    OwnPath { own: Own::Cut, path: "/cut", named: "STREAM", methods: ACT, action: "" },
-    OwnPath { own: Own::Reload, path: "/reload", named: "", methods: ACT, action: "" },
+    OwnPath { own: Own::Home, path: "/", named: "", methods: READ, action: None },
+    OwnPath { own: Own::Metrics, path: "/metrics", named: "", methods: READ, action: Some(Action::Metrics) },
+    OwnPath { own: Own::Status, path: "/status.json", named: "", methods: READ, action: Some(Action::Status) },
+    OwnPath { own: Own::Health, path: "/healthz", named: "", methods: READ, action: None },
+    OwnPath { own: Own::Changed, path: "/changed", named: "RESOURCE", methods: ACT, action: Some(Action::Changed) },
+    OwnPath { own: Own::Purge, path: "/purge", named: "RESOURCE", methods: ACT, action: Some(Action::Purge) },
+    OwnPath { own: Own::Warm, path: "/warm", named: "RESOURCE", methods: ACT, action: Some(Action::Warm) },
+    OwnPath { own: Own::Cut, path: "/cut", named: "STREAM", methods: ACT, action: None },
+    OwnPath { own: Own::Reload, path: "/reload", named: "", methods: ACT, action: None },
 ];
 
 impl OwnPath {
@@ -78,8 +114,8 @@ impl OwnPath {
     }
 
     /// Whether a token that may do these things opens it.
-    pub(crate) fn is_opened_by<T: AsRef<str>>(&self, may: &[T]) -> bool {
-        !self.action.is_empty() && may.iter().any(|action| action.as_ref() == self.action)
+    pub(crate) fn is_opened_by(&self, may: &[Action]) -> bool {
+        self.action.is_some_and(|action| may.contains(&action))
     }
 
     /// The part of a path behind this one; `None` if the path is another.
@@ -96,12 +132,7 @@ pub(crate) fn find<'p>(table: &'static [OwnPath], path: &'p str) -> Option<(&'st
 
 /// The operator's path for this purpose.
 pub(crate) fn of_operator(own: Own) -> &'static OwnPath {
-    OPERATOR.iter().find(|path| path.own == own).unwrap_or(&OPERATOR[0])
-}
-
-/// What a token may be for: the names that `may` takes.
-pub(crate) fn actions() -> Vec<&'static str> {
-    OPERATOR.iter().map(|path| path.action).filter(|action| !action.is_empty()).collect()
+    OPERATOR.iter().find(|path| path.own == own).expect("the operator has a path for each purpose that is asked for")
 }
 
 /// The paths of a table, for messages: `GET /metrics; POST /purge/RESOURCE`.
@@ -133,11 +164,12 @@ mod tests {
 
     #[test]
     fn each_action_opens_one_path_of_the_operator_and_none_beside_the_lists() {
-        for action in actions() {
+        for name in Action::names() {
+            let action = Action::named(name).unwrap();
             let opened = |table: &[OwnPath]| table.iter().filter(|path| path.is_opened_by(&[action])).count();
-            assert_eq!((opened(OPERATOR), opened(PUBLIC)), (1, 0), "{action}");
+            assert_eq!((opened(OPERATOR), opened(PUBLIC)), (1, 0), "{name}");
         }
-        assert!(!OPERATOR.iter().any(|path| path.is_opened_by(&[""]) || path.is_opened_by::<&str>(&[])));
+        assert!(!OPERATOR.iter().any(|path| path.is_opened_by(&[])));
     }
 
     #[test]

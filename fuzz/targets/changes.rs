@@ -1,4 +1,5 @@
-//! Any bytes are the body of a request that tells of changes, or are refused; a key that was read is read again.
+//! Any bytes are the body of a request that tells of changes, or are refused; a key that was read
+//! is read again.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

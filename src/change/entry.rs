@@ -9,10 +9,11 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{Change, json};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 
-/// The most bytes of an entry; one change alone may have more.
+/// The most bytes of an entry with several changes, and of one with a single one.
 const MOST: usize = 32 * 1024;
+const LONGEST: usize = 60 * 1024;
 
 #[derive(Serialize)]
 struct Group<'a> {
@@ -49,7 +50,7 @@ pub(crate) fn write(changes: &[Change]) -> Vec<Bytes> {
         bytes += weight;
 
         let table = change.table.as_deref();
-        let is_of = |group: &Group<'_>| group.resource == change.resource && group.table == table;
+        let is_of = |group: &Group<'_>| *group.resource == *change.resource && group.table == table;
         if !groups.last().is_some_and(is_of) {
             groups.push(Group { resource: &change.resource, table, keys: vec![], changes: vec![] });
         }
@@ -70,22 +71,41 @@ pub(crate) fn write(changes: &[Change]) -> Vec<Bytes> {
 /// The changes of an entry.
 ///
 /// # Errors
-/// [`Kind::Invalid`](crate::Kind::Invalid) if it is none.
+/// [`Kind::Invalid`] if it is none.
 pub(crate) fn read(entry: &[u8]) -> Result<Vec<Change>> {
     json::read_entry(entry)
 }
 
-fn written(groups: &[Group<'_>]) -> Bytes {
-    // Texts can always be written.
-    serde_json::to_vec(groups).unwrap_or_default().into()
+/// Checks that a change has room in an entry.
+///
+/// # Errors
+/// [`Kind::Invalid`] if it has not.
+pub(crate) fn check(change: &Change) -> Result<()> {
+    // A character takes at most six bytes in JSON.
+    if 6 * bytes(change) > LONGEST && weight(change) > LONGEST {
+        let error = Error::new(Kind::Invalid, "a change has more than 60 KiB of key and values");
+        return Err(error.remedy("leave out of `old` and `new` all but the columns that point to other rows"));
+    }
+    Ok(())
 }
 
-/// At least as many bytes as a change takes, as long as its texts need no escapes.
+fn written(groups: &[Group<'_>]) -> Bytes {
+    serde_json::to_vec(groups).expect("texts can always be written").into()
+}
+
+/// How many bytes an entry with this change alone has; with others it takes no more.
 fn weight(change: &Change) -> usize {
+    let said = Said { key: &change.key, old: &change.old, new: &change.new };
+    let table = change.table.as_deref();
+    written(&[Group { resource: &change.resource, table, keys: vec![], changes: vec![said] }]).len()
+}
+
+/// The bytes of its texts, and of what stands between them.
+fn bytes(change: &Change) -> usize {
     let values = change.old.iter().chain(&change.new);
     let values = values.map(|(column, value)| column.len() + value.as_ref().map_or(0, String::len) + 8);
     let keys = change.key.iter().map(|key| key.len() + 8);
-    let names = change.resource.len() + change.table.as_ref().map_or(0, String::len);
+    let names = change.resource.len() + change.table.as_ref().map_or(0, |table| table.len());
     names + keys.sum::<usize>() + values.sum::<usize>() + 64
 }
 
@@ -100,7 +120,7 @@ mod tests {
         let key = prop::collection::vec(".{0,12}", 1..3);
         let table = prop::option::of(".{1,6}");
         ("[ab]", table, key, values(), values()).prop_map(|(resource, table, key, old, new)| Change {
-            table,
+            table: table.map(Into::into),
             old,
             new,
             ..Change::of(resource, key)
@@ -134,6 +154,13 @@ mod tests {
         let entries = write(&many);
         assert!(entries.len() > 5 && entries.iter().all(|entry| entry.len() <= MOST), "{}", entries.len());
         assert!(write(&[]).is_empty());
+
+        // Control characters take six bytes each.
+        let escaped: Vec<Change> = (0..90).map(|_| Change::of("tricks", ["\u{1}".repeat(3_000)])).collect();
+        assert!(write(&escaped).iter().all(|entry| entry.len() <= MOST));
+        assert!(check(&Change::of("tricks", ["\u{1}".repeat(10_000)])).is_ok());
+        assert!(check(&Change::of("tricks", ["\u{1}".repeat(11_000)])).is_err());
+        assert!(check(&Change::of("tricks", ["x".repeat(60_000)])).is_ok());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     fmt,
     marker::PhantomData,
+    sync::Arc,
 };
 
 use serde::{
@@ -23,6 +24,10 @@ use crate::{
     error::{Error, Kind, Result},
     suggest,
 };
+
+/// The largest body that a server takes, in bytes.
+#[cfg(feature = "server")]
+pub(crate) const LARGEST: usize = 1024 * 1024;
 
 /// The members of a body.
 const BODY: &[&str] = &["keys", "changes", "table"];
@@ -39,11 +44,11 @@ const SCALAR: &str = "write a text, a number, true or false";
 /// # Errors
 /// [`Kind::Invalid`], with the place in the body (`changes[3].key`).
 pub(crate) fn read(resource: &str, body: &[u8]) -> Result<Vec<Change>> {
-    changes_of(resource, &members(parsed("the body", body)?, "the body", BODY)?)
+    changes_of(&resource.into(), &members(parsed("the body", body)?, "the body", BODY)?)
 }
 
 /// The changes that the members of a body tell.
-fn changes_of(resource: &str, members: &[(String, &RawValue)]) -> Result<Vec<Change>> {
+fn changes_of(resource: &Arc<str>, members: &[(String, &RawValue)]) -> Result<Vec<Change>> {
     let member = |name: &str| members.iter().find(|(known, _)| known == name).map(|(_, value)| *value);
     let keys = member("keys");
     let changes = member("changes");
@@ -56,11 +61,11 @@ fn changes_of(resource: &str, members: &[(String, &RawValue)]) -> Result<Vec<Cha
     let mut all = vec![];
     for (at, value) in elements(keys, "keys")?.into_iter().enumerate() {
         let key = key_at(value, &format!("keys[{at}]"))?;
-        all.push(Change { table: table.clone(), ..Change::of(resource, key) });
+        all.push(Change { table: table.clone(), ..Change::of(Arc::clone(resource), key) });
     }
 
     for (at, value) in elements(changes, "changes")?.into_iter().enumerate() {
-        all.push(change(value, &format!("changes[{at}]"), resource, table.as_deref())?);
+        all.push(change(value, &format!("changes[{at}]"), resource, table.as_ref())?);
     }
 
     Ok(all)
@@ -93,9 +98,9 @@ pub(crate) fn key(text: &str) -> Result<Vec<String>> {
     key_at(parsed("the key", text.as_bytes())?, "key")
 }
 
-fn change(value: &RawValue, place: &str, resource: &str, table: Option<&str>) -> Result<Change> {
-    let mut change = Change::of(resource, [""; 0]);
-    change.table = table.map(str::to_owned);
+fn change(value: &RawValue, place: &str, resource: &Arc<str>, table: Option<&Arc<str>>) -> Result<Change> {
+    let mut change = Change::of(Arc::clone(resource), [""; 0]);
+    change.table = table.cloned();
 
     let mut has_key = false;
     for (member, value) in members(value, &format!("`{place}`"), CHANGE)? {
@@ -157,8 +162,8 @@ fn columns(value: &RawValue, place: &str) -> Result<BTreeMap<String, Option<Stri
         .collect()
 }
 
-/// The name of a table.
-fn name(value: &RawValue, place: &str) -> Result<String> {
+/// A name: of a table, or of a resource.
+fn name(value: &RawValue, place: &str) -> Result<Arc<str>> {
     let remedy = "write the name of a table of the resource's database";
     match Form::of(value) {
         Form::Text => {}
@@ -166,7 +171,7 @@ fn name(value: &RawValue, place: &str) -> Result<String> {
     }
 
     let name = text(value, place)?;
-    if name.is_empty() { Err(invalid(format!("`{place}` is empty")).remedy(remedy)) } else { Ok(name) }
+    if name.is_empty() { Err(invalid(format!("`{place}` is empty")).remedy(remedy)) } else { Ok(name.into()) }
 }
 
 /// A scalar as text: a number as it is written, NULL as `None`.
@@ -304,7 +309,7 @@ pub(crate) fn fuzz_changes(bytes: &[u8]) {
     match read("list", bytes) {
         Ok(changes) => {
             for change in changes {
-                assert!(change.resource == "list" && !change.key.is_empty());
+                assert!(*change.resource == *"list" && !change.key.is_empty());
                 let written = serde_json::to_string(&change.key).expect("texts can be written");
                 assert_eq!(key(&written).expect("an array of texts is a key"), change.key);
             }

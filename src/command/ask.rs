@@ -1,6 +1,6 @@
 //! Requests to the running server, through its `[admin]` listener.
 
-use std::{future::poll_fn, pin::Pin, time::Duration};
+use std::{future::poll_fn, io, pin::Pin, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
@@ -8,6 +8,7 @@ use http::{Method, Request, StatusCode, header};
 use http_body::Body as _;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
@@ -22,6 +23,9 @@ use crate::{
 
 /// More than any answer of the running server, in bytes.
 const LONGEST: usize = 1024 * 1024;
+
+/// The time for a connection.
+const REACH: Duration = Duration::from_secs(2);
 
 /// Longer than the server needs to read a configuration with databases that do not answer.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -59,7 +63,7 @@ impl<'a> Post<'a> {
         let reached = || not_reached(admin);
         let mut sender = reach(admin).await.with_context(reached)?;
         let response = sender.send_request(self.request(admin)?).await.with_context(reached)?;
-        if [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&response.status()) {
+        if response.status() == StatusCode::UNAUTHORIZED {
             bail!("the running server has other tokens in [admin], or none of this configuration may do this")
         }
 
@@ -72,6 +76,10 @@ impl<'a> Post<'a> {
             }
         }
 
+        if head.status == StatusCode::FORBIDDEN {
+            let why = told(&bytes).unwrap_or_else(|| "it is another server".to_owned());
+            bail!("the running server does not let this configuration do that: {why}")
+        }
         Ok((head.status, bytes))
     }
 
@@ -94,8 +102,33 @@ impl<'a> Post<'a> {
 }
 
 /// Whether something listens at the address of `[admin]`.
-pub(super) async fn is_there(admin: &AdminConfig) -> bool {
-    reach(admin).await.is_ok()
+///
+/// # Errors
+/// When that cannot be told, for instance because the socket may not be opened.
+pub(super) async fn is_there(admin: &AdminConfig) -> Result<bool> {
+    use io::ErrorKind::{ConnectionRefused, NotFound, TimedOut};
+    match reach(admin).await {
+        Ok(_) => Ok(true),
+        Err(error) => match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+            Some(ConnectionRefused | NotFound | TimedOut) => Ok(false),
+            _ => Err(error.context(not_reached(admin))),
+        },
+    }
+}
+
+/// What a problem of the running server says, with its remedy; `None` if it is none.
+pub(super) fn told(answer: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Problem {
+        detail: String,
+        remedy: Option<String>,
+    }
+
+    let Problem { detail, remedy } = serde_json::from_slice(answer).ok()?;
+    Some(match remedy {
+        Some(remedy) => format!("{detail}; {remedy}"),
+        None => detail,
+    })
 }
 
 fn not_reached(admin: &AdminConfig) -> String {
@@ -103,10 +136,17 @@ fn not_reached(admin: &AdminConfig) -> String {
 }
 
 async fn reach(admin: &AdminConfig) -> Result<http1::SendRequest<Body>> {
-    Ok(match &admin.listen {
-        Listen::Ip(address) => begin(TcpStream::connect(address).await?).await?,
-        Listen::Unix { path, .. } => begin(UnixStream::connect(path).await?).await?,
-    })
+    let late = || io::Error::from(io::ErrorKind::TimedOut);
+    match &admin.listen {
+        Listen::Ip(address) => {
+            let connected = timeout(REACH, TcpStream::connect(address)).await;
+            Ok(begin(connected.map_err(|_| late())??).await?)
+        }
+        Listen::Unix { path, .. } => {
+            let connected = timeout(REACH, UnixStream::connect(path)).await;
+            Ok(begin(connected.map_err(|_| late())??).await?)
+        }
+    }
 }
 
 /// Begins a connection; a task of its own drives it.

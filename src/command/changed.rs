@@ -14,36 +14,28 @@ use super::{
     say,
 };
 use crate::{
-    change::{self, Change},
+    change::{self, Change, json::LARGEST},
     config::{AdminConfig, Config},
     paths::Own,
     suggest,
     web::Chunkflow,
 };
 
-/// The largest body that the running server takes, in bytes.
-const BODY: usize = 1024 * 1024;
-
 /// The longest line of standard input, in bytes. As JSON it may be six times as long.
 const LINE: u64 = 64 * 1024;
+
+/// How many changes are told at once through the store.
+const BATCH: usize = 10_000;
 
 /// The key on the command line that stands for standard input.
 const INPUT: &str = "-";
 
-/// Whom the changes are told to.
+/// Whom the changes are told to, with the batch that is told next.
 enum Recipient<'a> {
-    /// The running server, which knows its tables.
-    Server(&'a AdminConfig),
+    /// The running server, which knows its tables: the body so far, and how many keys it has.
+    Server { admin: &'a AdminConfig, body: String, count: usize },
     /// All servers, through the store that they share.
-    Store(Chunkflow),
-}
-
-/// The running server's answer, whether it has taken the changes or not.
-#[derive(Deserialize)]
-struct Said {
-    token: Option<String>,
-    detail: Option<String>,
-    remedy: Option<String>,
+    Store { chunkflow: Chunkflow, changes: Vec<Change> },
 }
 
 pub(super) async fn run(opener: &Opener<'_>, resource: &str, table: Option<&str>, keys: &[String]) -> Result<Exit> {
@@ -118,15 +110,20 @@ impl Recipient<'_> {
     async fn of(config: &Config) -> Result<Recipient<'_>> {
         let is_shared = !config.store.url.starts_with("memory:");
         match &config.admin {
-            Some(admin) if !is_shared || ask::is_there(admin).await => Ok(Recipient::Server(admin)),
+            Some(admin) if !is_shared || ask::is_there(admin).await? => {
+                Ok(Recipient::Server { admin, body: String::new(), count: 0 })
+            }
             None if !is_shared => bail!(
                 "the chunks are in the running server's memory: give it an [admin] listener, through which it can be told"
             ),
-            _ => {
+            admin => {
+                if let Some(admin) = admin {
+                    note(&format!("no server answers at {}: the changes are told through the store", admin.listen));
+                }
                 let chunkflow = config.open().await?;
                 // The first connection may take longer than a tell waits for an answer.
                 chunkflow.meet_store().await?;
-                Ok(Recipient::Store(chunkflow))
+                Ok(Recipient::Store { chunkflow, changes: vec![] })
             }
         }
     }
@@ -139,9 +136,6 @@ struct Telling<'a> {
     table: Option<&'a str>,
     /// The beginning of each body.
     head: String,
-    /// The body so far, and what it tells.
-    body: String,
-    changes: Vec<Change>,
     told: usize,
 }
 
@@ -150,25 +144,34 @@ impl<'a> Telling<'a> {
         let member =
             table.map(|table| Ok::<_, serde_json::Error>(format!("\"table\":{},", serde_json::to_string(table)?)));
         let head = format!("{{{}\"keys\":[", member.transpose()?.unwrap_or_default());
-        Ok(Telling { recipient, resource, table, body: head.clone(), head, changes: vec![], told: 0 })
+        Ok(Telling { recipient, resource, table, head, told: 0 })
     }
 
     /// Tells of one row, at the latest when [`Telling::finish`] does.
     async fn tell(&mut self, key: Vec<String>) -> Result<()> {
         let written = serde_json::to_string(&key)?;
-        if self.body.len() + written.len() + ",]}".len() > BODY && !self.changes.is_empty() {
+        let is_full = match &self.recipient {
+            Recipient::Server { body, count, .. } => *count > 0 && body.len() + written.len() + ",]}".len() > LARGEST,
+            Recipient::Store { changes, .. } => changes.len() >= BATCH,
+        };
+        if is_full {
             self.send().await?;
         }
-        if !self.changes.is_empty() {
-            self.body.push(',');
-        }
 
-        self.body += &written;
-        let change = Change::of(self.resource, key);
-        self.changes.push(match self.table {
-            Some(table) => change.in_table(table),
-            None => change,
-        });
+        match &mut self.recipient {
+            Recipient::Server { body, count, .. } => {
+                body.push_str(if *count > 0 { "," } else { &self.head });
+                body.push_str(&written);
+                *count += 1;
+            }
+            Recipient::Store { changes, .. } => {
+                let change = Change::of(self.resource, key);
+                changes.push(match self.table {
+                    Some(table) => change.in_table(table),
+                    None => change,
+                });
+            }
+        }
         Ok(())
     }
 
@@ -188,32 +191,39 @@ impl<'a> Telling<'a> {
     }
 
     async fn send(&mut self) -> Result<String> {
-        let body = std::mem::replace(&mut self.body, self.head.clone()) + "]}";
-        let changes = std::mem::take(&mut self.changes);
-        let sent = match &self.recipient {
-            Recipient::Server(admin) => ask(admin, self.resource, body).await,
-            Recipient::Store(chunkflow) => match chunkflow.changed(&changes).await {
-                Ok(token) => Ok(token.to_string()),
-                Err(error) => Err(error.into()),
-            },
+        let (sent, count) = match &mut self.recipient {
+            Recipient::Server { admin, body, count } => {
+                let begun = if *count > 0 { std::mem::take(body) } else { self.head.clone() };
+                (ask(admin, self.resource, begun + "]}").await, std::mem::take(count))
+            }
+            Recipient::Store { chunkflow, changes } => {
+                let changes = std::mem::take(changes);
+                let told = chunkflow.changed(&changes).await;
+                (told.map(|token| token.to_string()).map_err(Into::into), changes.len())
+            }
         };
 
         let token = sent.with_context(|| self.so_far())?;
-        self.told += changes.len();
+        self.told += count;
         Ok(token)
     }
 }
 
 /// Tells the running server; returns the token.
 async fn ask(admin: &AdminConfig, resource: &str, body: String) -> Result<String> {
+    #[derive(Deserialize)]
+    struct Told {
+        token: String,
+    }
+
     let (status, said) = Post::to(Own::Changed).of(resource).with(body).send(admin).await?;
-    let said: Option<Said> = serde_json::from_slice(&said).ok();
-    match (status, said) {
-        (StatusCode::OK, Some(Said { token: Some(token), .. })) => Ok(token),
-        (_, Some(Said { detail: Some(detail), remedy, .. })) => {
-            let remedy = remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
-            bail!("the running server answered {status}: {detail}{remedy}")
-        }
-        _ => bail!("the running server answered {status}: is it the server of this configuration?"),
+    if status == StatusCode::OK
+        && let Ok(Told { token }) = serde_json::from_slice(&said)
+    {
+        return Ok(token);
+    }
+    match ask::told(&said) {
+        Some(why) => bail!("the running server answered {status}: {why}"),
+        None => bail!("the running server answered {status}: is it the server of this configuration?"),
     }
 }

@@ -6,6 +6,7 @@ use super::{
     listen::{self, Listen},
     read::Section,
 };
+pub use crate::paths::Action;
 use crate::{
     paths::{self, Own},
     suggest,
@@ -36,14 +37,14 @@ pub struct AdminConfig {
 pub struct AdminToken {
     /// What requests carry as `Authorization: Bearer …`.
     pub token: String,
-    /// What they may do with it: `changed`, `purge`, `warm`, `metrics`, `status`.
-    pub may: Vec<String>,
+    /// What they may do with it.
+    pub may: Vec<Action>,
 }
 
 impl AdminToken {
     /// A token that may do these things.
-    pub fn new(token: impl Into<String>, may: &[&str]) -> AdminToken {
-        AdminToken { token: token.into(), may: may.iter().map(|action| (*action).to_owned()).collect() }
+    pub fn new(token: impl Into<String>, may: &[Action]) -> AdminToken {
+        AdminToken { token: token.into(), may: may.to_vec() }
     }
 }
 
@@ -120,7 +121,7 @@ fn read_token(entry: &mut Section<'_, '_>) -> AdminToken {
     let token = entry.required("token", "write token = \"${CHUNKFLOW_CHANGED_TOKEN}\", or take the entry out");
     check_characters(entry, Some(&token));
 
-    let actions = paths::actions();
+    let actions = Action::names();
     let named = format!("write for instance may = [\"changed\"]; actions here: {}", actions.join(", "));
     let has_may = entry.has("may");
     let may = entry.strings("may");
@@ -130,12 +131,18 @@ fn read_token(entry: &mut Section<'_, '_>) -> AdminToken {
         entry.complain("may", "`may` is empty", named);
     }
 
-    let may = may.unwrap_or_default();
-    for action in may.iter().filter(|action| !actions.contains(&&***action)) {
-        entry.complain("may", format!("`may` has no action `{action}`"), suggest::remedy("actions", action, &actions));
+    let mut allowed = vec![];
+    for name in may.unwrap_or_default() {
+        match Action::named(&name) {
+            Some(action) => allowed.push(action),
+            None => {
+                let remedy = suggest::remedy("actions", &name, &actions);
+                entry.complain("may", format!("`may` has no action `{name}`"), remedy);
+            }
+        }
     }
 
-    AdminToken { token, may }
+    AdminToken { token, may: allowed }
 }
 
 fn check_characters(section: &Section<'_, '_>, token: Option<&str>) {

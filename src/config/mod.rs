@@ -29,7 +29,7 @@ use std::{
 };
 
 pub use self::{
-    admin::{AdminConfig, AdminToken},
+    admin::{Action, AdminConfig, AdminToken},
     complaint::Complaints,
     cors::Cors,
     listen::Listen,

@@ -14,7 +14,7 @@ use super::{
     touch::{Row, Touch},
 };
 use crate::{
-    change::{Change, Token},
+    change::{Change, Token, entry},
     chunk::{own_key_hash, related_key_hash},
     cursor::Cursor,
     error::{Error, Kind, Result},
@@ -49,12 +49,15 @@ impl Default for Repeats {
     }
 }
 
-/// A table that a change names, in its database.
+/// A table: its database and its name.
+type Table = (Arc<[u8]>, Arc<str>);
+
+/// A change, and the tables that it names.
 struct Told<'a> {
     change: &'a Change,
-    /// The database and the name of the table that changed. There are several while the name stands
-    /// for another table than before and both are in use, and none if it stands for no table.
-    tables: Arc<[(Arc<[u8]>, String)]>,
+    /// There are several while the name stands for another table than before and both are in use, and
+    /// none if it stands for no table.
+    tables: Arc<[Table]>,
     /// Whether it is known here for which tables the name stands.
     is_known: bool,
 }
@@ -166,8 +169,9 @@ impl<'a> Told<'a> {
 
         let tables = in_use.iter().filter_map(|(_, resource)| {
             let rules = resource.source().touch_rules()?;
-            let table = change.table.clone().or_else(|| rules.table.first().cloned());
-            Some((Arc::clone(&rules.database), table.unwrap_or_default()))
+            let own = || rules.table.first().map(|table| Arc::from(&**table));
+            let table = change.table.clone().or_else(own)?;
+            Some((Arc::clone(&rules.database), table))
         });
         let is_known = !in_use.is_empty() && !in_use.iter().any(|(subject, _)| subject.is_away);
         Told { change, tables: tables.collect(), is_known }
@@ -186,7 +190,7 @@ async fn touch_of(subject: &Subject, told: &[Told<'_>]) -> Option<Touch> {
     let mut heard: Vec<(&Change, &str)> = vec![];
     for told in told {
         // The named resource may be over a table that this one shows.
-        if !told.is_known || (told.change.resource == *subject.name && rules.is_none()) {
+        if !told.is_known || (*told.change.resource == *subject.name && rules.is_none()) {
             return Some(Touch::All);
         }
         for (database, table) in told.tables.iter() {
@@ -358,8 +362,10 @@ fn told_key(kinds: &[KeyKind], key: &[String]) -> Option<Cursor> {
 /// Checks that a change names a row as its table's key does.
 ///
 /// # Errors
-/// [`Kind::Invalid`] if its key has more or fewer values, or one that no row can have.
+/// [`Kind::Invalid`] if its key has more or fewer values, or one that no row can have, or if it is
+/// too long to be told to other servers.
 pub(crate) fn check(change: &Change, resource: &Resource) -> Result<()> {
+    entry::check(change)?;
     let Some(rules) = resource.source().touch_rules() else { return Ok(()) };
     let is_own = change.table.as_ref().is_none_or(|table| rules.is_own(table));
     if !is_own {

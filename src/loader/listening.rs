@@ -61,16 +61,16 @@ impl Loader {
     ///
     /// # Errors
     /// When the store does not take them.
-    pub(crate) async fn tell(self: &Arc<Loader>, changes: Vec<Change>, resources: &[Arc<Resource>]) -> Result<Token> {
+    pub(crate) async fn tell(self: &Arc<Loader>, changes: &[Change], resources: &[Arc<Resource>]) -> Result<Token> {
         let Some(agreement) = self.store.agreement() else {
-            return Ok(self.hear(&changes, resources, None).await);
+            return Ok(self.hear(changes, resources, None).await);
         };
 
         resources.iter().for_each(|resource| self.changes.register(resource));
         let (sender, told) = oneshot::channel();
         {
             let mut unsaid = self.listening.unsaid.lock().unpoisoned();
-            unsaid.changes.extend(changes);
+            unsaid.changes.extend_from_slice(changes);
             unsaid.tellers.push(sender);
             if !std::mem::replace(&mut unsaid.is_told, true) {
                 tokio::spawn(say(Arc::clone(self), Arc::clone(agreement)));
@@ -210,7 +210,7 @@ fn silent() -> Error {
     Error::new(Kind::Unavailable, "the store does not answer").remedy("see that the store runs, and tell again")
 }
 
-/// Has the next tell begin a task, whatever ended this one: after a panic too.
+/// Has the next tell begin a task, even if this one ends by a panic.
 struct Saying<'a>(&'a Loader);
 
 impl Drop for Saying<'_> {

@@ -13,32 +13,29 @@ use super::{
     upload::{self, Unread, Upload},
 };
 use crate::{
-    change,
+    change::{self, json::LARGEST},
     error::{Error, Kind, Result},
     web::{Body, Chunkflow, json, problem, refusal, resource_of},
 };
 
-/// The largest body, in bytes.
-const MOST: usize = 1024 * 1024;
-
-/// How many bodies are read at once. More are refused and do not wait: over HTTP/2 a body that
+/// How many tells are under way at once. More are refused and do not wait: over HTTP/2 a body that
 /// waits holds the window that those need which are read.
-const READS: usize = 16;
+const TELLS: usize = 16;
 
-/// How many bodies are turned into changes at once; others wait. A body of the largest size may
-/// become half a million changes of 100 MiB together.
-const TURNS: usize = 4;
+/// KiB of bodies that may be changes at once; others wait. A key of one digit takes two bytes there,
+/// and some hundred bytes as a change: so all of them together take about 400 MiB at the worst.
+const ROOM: usize = 4 * 1024;
 
 /// The bodies under way.
 #[derive(Debug)]
 pub(super) struct Tells {
-    reads: Arc<Count>,
-    turns: Semaphore,
+    under_way: Arc<Count>,
+    room: Arc<Semaphore>,
 }
 
 impl Default for Tells {
     fn default() -> Tells {
-        Tells { reads: Arc::default(), turns: Semaphore::new(TURNS) }
+        Tells { under_way: Arc::default(), room: Arc::new(Semaphore::new(ROOM)) }
     }
 }
 
@@ -55,23 +52,20 @@ pub(super) async fn answer(
         let name = resource_of(name).map_err(problem)?;
         named(chunkflow, &name).map_err(problem)?;
         check_kind(headers).map_err(|error| refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, error))?;
-        if upload::is_larger(headers, MOST) {
-            return Err(unread(Unread::TooLarge(MOST)));
+        if upload::is_larger(headers, LARGEST) {
+            return Err(unread(Unread::TooLarge(LARGEST)));
         }
 
-        let permit = tells.reads.enter("bodies", READS, None, 0).map_err(problem)?;
+        let permit = tells.under_way.enter("bodies", TELLS, None, 0).map_err(problem)?;
         let body = match upload {
-            Some(upload) => upload.read(MOST).await.map_err(unread)?,
+            Some(upload) => upload.read(LARGEST).await.map_err(unread)?,
             None => Bytes::new(),
         };
         Ok((name, body, permit))
     };
 
     match body.await {
-        Ok((name, body, _permit)) => {
-            let _turn = tells.turns.acquire().await;
-            tell(chunkflow, &name, body).await.unwrap_or_else(problem)
-        }
+        Ok((name, body, _permit)) => tell(chunkflow, tells, &name, body).await.unwrap_or_else(problem),
         Err(refused) => refused,
     }
 }
@@ -81,16 +75,20 @@ fn unread(unread: Unread) -> Response<Body> {
     refusal(status, error)
 }
 
-async fn tell(chunkflow: &Chunkflow, name: &str, body: Bytes) -> Result<Response<Body>> {
+async fn tell(chunkflow: &Chunkflow, tells: &Tells, name: &str, body: Bytes) -> Result<Response<Body>> {
     #[derive(Serialize)]
     struct Told {
         token: String,
     }
 
-    // A large body takes so long that streams on this thread would wait for it.
+    let share = (body.len() / 1024 + 1).min(ROOM) as u32;
+    let room = Arc::clone(&tells.room).acquire_many_owned(share).await.ok();
     let resource = name.to_owned();
-    let read = spawn_blocking(move || change::json::read(&resource, &body)).await;
-    let changes = read.unwrap_or_else(|_| Err(Error::new(Kind::Internal, "the body could not be read")))?;
+    // A large body takes so long that streams on this thread would wait for it. The room stays with
+    // the changes: the client may leave while they are read.
+    let read = spawn_blocking(move || (change::json::read(&resource, &body), room)).await;
+    let (changes, _room) = read.map_err(|_| Error::new(Kind::Internal, "the body could not be read"))?;
+    let changes = changes?;
 
     let token = chunkflow.changed(&changes).await.map_err(not_told)?;
     tracing::info!(resource = name, changes = changes.len(), "changed");

@@ -9,8 +9,7 @@ use super::admin::is_for_page;
 use crate::{
     config::{AdminConfig, Listen},
     error::{Error, Kind},
-    paths::{self, OPERATOR},
-    suggest,
+    paths::{self, Action, OPERATOR},
     web::{Body, refusal},
 };
 
@@ -36,7 +35,7 @@ struct Key {
 enum Opens {
     Everything,
     /// The paths of these actions.
-    Actions(Vec<String>),
+    Actions(Vec<Action>),
 }
 
 impl Guard {
@@ -44,7 +43,7 @@ impl Guard {
     /// now.
     ///
     /// # Errors
-    /// When a token is needed and there is none, or one is empty, or may do what nothing is.
+    /// When a token is needed and there is none, or one is empty.
     pub(super) fn new(admin: &AdminConfig, bound: &Listen) -> io::Result<Guard> {
         let AdminConfig { token, tokens, .. } = admin;
         let wrong = |message: String| Err(io::Error::new(io::ErrorKind::InvalidInput, message));
@@ -57,12 +56,6 @@ impl Guard {
         let mut values = token.iter().chain(tokens.iter().map(|token| &token.token));
         if values.any(|value| value.trim().is_empty()) {
             return wrong("the token of [admin] is empty: give it a value".to_owned());
-        }
-
-        let known = paths::actions();
-        let mut actions = tokens.iter().flat_map(|token| &token.may);
-        if let Some(action) = actions.find(|action| !known.contains(&&***action)) {
-            return wrong(format!("no token may `{action}`: {}", suggest::remedy("actions", action, &known)));
         }
 
         let whole = token.iter().map(|token| Key { digest: Sha256::digest(token), opens: Opens::Everything });

@@ -297,7 +297,7 @@ impl Stream {
                 return Ok(Err(Unread::TooLarge(most)));
             }
             body.extend_from_slice(&bytes);
-            self.watch.is_asked_for(bytes.len());
+            self.watch.excuse(bytes.len());
             rest.flow_control().release_capacity(bytes.len())?;
         }
 

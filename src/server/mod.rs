@@ -64,8 +64,8 @@ use self::{
     transport::Transport,
 };
 pub use crate::config::{
-    AdminConfig, AdminToken, Complaints, Config, Cors, Listen, LogFormat, RequestRate, ResourceConfig, ServerConfig,
-    TlsFiles,
+    Action, AdminConfig, AdminToken, Complaints, Config, Cors, Listen, LogFormat, RequestRate, ResourceConfig,
+    ServerConfig, TlsFiles,
 };
 use crate::web::Chunkflow;
 

@@ -1,7 +1,7 @@
 //! The body of a request, for the one answer that wants it.
 //!
-//! A connection reads no body by itself. Whoever answers the request may ask for it, once it is
-//! known who sends it and what for; only then does the connection read it.
+//! A connection reads no body by itself. The code that answers the request may ask for it, once it
+//! is known who sends it and what for; only then does the connection read it.
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};

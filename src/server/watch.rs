@@ -115,7 +115,7 @@ impl Watch {
     }
 
     /// Notes that bytes which were read are a body that was asked for, and no flood.
-    pub(super) fn is_asked_for(&self, bytes: usize) {
+    pub(super) fn excuse(&self, bytes: usize) {
         self.read.fetch_sub(bytes as u64, Ordering::Relaxed);
     }
 

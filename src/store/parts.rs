@@ -114,7 +114,7 @@ pub trait Near: Send + Sync + 'static {
 ///   entries never share a position, also if two servers tell at once.
 /// - A store may lose entries, or all of the journal, at any time. It never hides that: a reader
 ///   gets each entry exactly once and in order, or is told that some are lost. A journal that has
-///   lost its numbers goes on in another epoch, under a number that nobody can foresee.
+///   lost its numbers goes on in another epoch, under a number drawn at random.
 pub trait Agreement: Send + Sync + 'static {
     /// Asks for the lease to load a chunk in this generation, for at most `time`.
     ///

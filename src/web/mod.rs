@@ -328,7 +328,7 @@ impl Chunkflow {
             loader::check(change, &resource)?;
         }
 
-        self.0.loader.tell(changes.to_vec(), &self.resources()).await
+        self.0.loader.tell(changes, &self.resources()).await
     }
 
     /// The generation of a resource's chunks, which changes with a purge; `None` if the store has

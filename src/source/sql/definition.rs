@@ -77,7 +77,7 @@ impl Identity {
         Identity { bytes: bytes.into_bytes(), database, settle: options.settle, name, known_by }
     }
 
-    /// Identifies the database, whoever reads it.
+    /// Identifies the database, for any reader.
     pub(in crate::source) fn database(&self) -> Vec<u8> {
         self.database.join("\n").into_bytes()
     }

@@ -20,7 +20,8 @@
 //! ```
 //!
 //! The *tag* is the id of a key (16 bytes), then the HMAC-SHA-256 under that key of all bytes from
-//! 8 to the tag. It covers the position, so nobody can put an entry in the place of another.
+//! 8 to the tag. It covers the position, so nobody can put an entry in the place of another of the
+//! same journal. Journals of other prefixes have other epochs.
 
 use bytes::{BufMut, Bytes, BytesMut};
 

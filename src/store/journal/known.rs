@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::form::{Entry, Head};
 use crate::change::Token;
 
-/// How many heads of the current epoch are remembered: those of several seconds.
+/// How many heads of the current epoch are remembered. A server sees one in each look.
 const MARKS: usize = 1024;
 /// How many epochs that are over are remembered.
 const EPOCHS: usize = 16;

@@ -24,8 +24,8 @@
 //! several nodes, where chunks would move to the next node: of two servers, one might not see that
 //! the node is down, and would not hear what the other tells.
 //!
-//! Whoever can write to the store but does not know the secret can cause losses. He can also put
-//! the head back, and so hide entries until a server that has seen or told them looks again.
+//! A writer to the store who does not know the secret can cause losses, and can also put the head
+//! back, and so hide entries until a server that has seen or told them looks again.
 
 mod form;
 mod known;
@@ -59,8 +59,7 @@ use crate::{
 const JOURNAL_KEEP: Duration = Duration::from_secs(600);
 /// The longest body of an entry, in bytes.
 const LONGEST: usize = 64 * 1024;
-/// The most entries that are read at once, and the most bytes. Reading more would take longer than
-/// what a reader does about a loss.
+/// The most entries that are read at once, and the most bytes. Beyond it, all of them are lost.
 const MOST: u64 = 10_000;
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 /// How many entries are asked for in one call: no more than a connection can hold on its way.
