@@ -43,7 +43,7 @@ mod known;
 mod list;
 mod loader;
 pub mod metrics;
-#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server has all of them"))]
+#[cfg_attr(not(feature = "server"), allow(dead_code, unreachable_pub, reason = "only a server has all of them"))]
 mod paths;
 mod resource;
 mod row;
