@@ -215,9 +215,20 @@ struct Position {
     open: Vec<TokenKind>,
     /// In the name of a table.
     header: bool,
-    /// Something came before on this line, and the last of it was a dot.
-    begun: bool,
-    dot: bool,
+    path: KeyPath,
+}
+
+/// What came of a key since one may begin: on this line, or behind a `{` or comma of an inline table.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum KeyPath {
+    #[default]
+    Empty,
+    /// Names with dots between them.
+    Name,
+    /// The same, and a dot.
+    Dot,
+    /// No key: none may follow.
+    Broken,
 }
 
 impl Position {
@@ -225,7 +236,9 @@ impl Position {
         match kind {
             TokenKind::Newline if self.open.is_empty() => *self = Position::default(),
             TokenKind::Equals => self.value = true,
-            TokenKind::LeftSquareBracket if !self.value && self.open.is_empty() && (!self.begun || self.header) => {
+            TokenKind::LeftSquareBracket
+                if !self.value && self.open.is_empty() && (self.path == KeyPath::Empty || self.header) =>
+            {
                 self.header = true;
             }
             TokenKind::LeftSquareBracket => self.open.push(kind),
@@ -242,8 +255,14 @@ impl Position {
             _ => {}
         }
 
-        self.dot = kind == TokenKind::Dot || (self.dot && kind == TokenKind::Whitespace);
-        self.begun |= !matches!(kind, TokenKind::Whitespace | TokenKind::Newline);
+        self.path = match kind {
+            TokenKind::Whitespace | TokenKind::Newline => self.path,
+            TokenKind::LeftCurlyBracket | TokenKind::Comma if !self.open.is_empty() => KeyPath::Empty,
+            TokenKind::LeftSquareBracket if self.header => KeyPath::Empty,
+            TokenKind::Dot if self.path == KeyPath::Name => KeyPath::Dot,
+            kind if is_text(kind) && matches!(self.path, KeyPath::Empty | KeyPath::Dot) => KeyPath::Name,
+            _ => KeyPath::Broken,
+        };
     }
 
     /// Whether the next token is a key or a part of one: names with dots between them, then a `=`
@@ -258,14 +277,19 @@ impl Position {
 
         // A table's name is never a single quoted text, but an array may be: `["hunter2"]`.
         let quoted = coming.first().is_some_and(|token| token.kind() != TokenKind::Atom);
-        if self.value || (self.header && quoted && !self.dot) {
+        if self.value || (self.header && quoted && self.path != KeyPath::Dot) {
+            return false;
+        }
+        if !matches!(self.path, KeyPath::Empty | KeyPath::Dot) {
             return false;
         }
 
         let mut coming = coming.iter().filter(|token| token.kind() != TokenKind::Whitespace);
+        let mut is_dot_next = false;
         loop {
             match coming.next() {
-                Some(token) if (is_text(token.kind()) && bare(token)) || token.kind() == TokenKind::Dot => {}
+                Some(token) if is_text(token.kind()) && bare(token) && !is_dot_next => is_dot_next = true,
+                Some(token) if token.kind() == TokenKind::Dot => is_dot_next = false,
                 Some(token) if token.kind() == TokenKind::RightSquareBracket => return self.header,
                 Some(token) if token.kind() == TokenKind::Equals => {
                     let nothing = [TokenKind::Newline, TokenKind::Eof, TokenKind::Equals, TokenKind::Comment];
@@ -293,6 +317,11 @@ mod tests {
             ("t = \"\"\"\nx = 1\ny\"\"\"\nz = 1", "t = ***\n*****\n****\nz = *"),
             // Not TOML.
             ("token = hunter2", "token = *******"),
+            ("token \"hunter2\" x = 1", "***** ********* * = *"),
+            ("token \"hunter2\"x= 1", "***** **********= *"),
+            ("token hunter2 = 1", "***** ******* = *"),
+            ("a = { token \"hunter2\" x = 1, y = 2 }", "a = { ***** ********* * = *, y = * }"),
+            ("[a \"hunter2\".x]", "[* *********.*]"),
             ("token: \"hunter2\"", "****** *********"),
             ("hunter2", "*******"),
             ("eyJ0.eyJ1.c2ln\nx = 1", "****.****.****\nx = *"),
