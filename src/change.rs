@@ -1,4 +1,4 @@
-//! Changes of rows, as a program tells them.
+//! What programs and operators tell: which rows have changed, and which are to be forgotten.
 
 pub(crate) mod entry;
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server reads bodies"))]
@@ -68,6 +68,36 @@ impl Change {
     pub fn is<V: Into<String>>(mut self, column: impl Into<String>, value: Option<V>) -> Change {
         self.new.insert(column.into(), value.map(Into::into));
         self
+    }
+}
+
+/// Rows of a resource that are to be read again, changed or not: those that meet some conditions.
+/// Whole lists with these conditions are read again too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Purge {
+    /// The name of the resource.
+    pub(crate) resource: Arc<str>,
+    /// Names and values of parameters, as a request for the list has them: `organisation_id`, `eq.1`.
+    pub(crate) conditions: Vec<(String, String)>,
+}
+
+/// What is told at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tell {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) purges: Vec<Purge>,
+}
+
+impl Tell {
+    /// That rows have changed.
+    pub(crate) fn of(changes: &[Change]) -> Tell {
+        Tell { changes: changes.to_vec(), purges: vec![] }
+    }
+
+    /// Tells this too.
+    pub(crate) fn add(&mut self, other: Tell) {
+        self.changes.extend(other.changes);
+        self.purges.extend(other.purges);
     }
 }
 

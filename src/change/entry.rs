@@ -1,14 +1,20 @@
-//! Changes as an entry of the journal: JSON, so that programs in other languages can write it.
+//! What is told, as an entry of the journal: JSON, so that programs in other languages can write it.
 //!
 //! An entry is an object as the body of `POST /changed/RESOURCE`, with the member `resource` beside
-//! the others, or an array of such objects.
+//! the others, or an array of such objects. An object with the member `where` has rows read again
+//! that meet these conditions:
+//!
+//! ```json
+//! [{"resource": "tricks", "keys": [7, 8]},
+//!  {"resource": "tricks", "where": [["organisation_id", "eq.1"]]}]
+//! ```
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{Change, json};
+use super::{Change, Purge, Tell, json};
 use crate::error::{Error, Kind, Result};
 
 /// The most bytes of an entry with several changes, and of one with a single one.
@@ -35,12 +41,12 @@ struct Said<'a> {
     new: &'a BTreeMap<String, Option<String>>,
 }
 
-/// The entries that hold these changes.
-pub(crate) fn write(changes: &[Change]) -> Vec<Bytes> {
-    let mut entries = vec![];
+/// The entries that hold these changes and purges.
+pub(crate) fn write(tell: &Tell) -> Vec<Bytes> {
+    let mut entries: Vec<Bytes> = tell.purges.iter().map(purge).collect();
     let mut groups: Vec<Group<'_>> = vec![];
     let mut bytes = 0;
-    for change in changes {
+    for change in &tell.changes {
         let weight = weight(change);
         if bytes + weight > MOST && !groups.is_empty() {
             entries.push(written(&groups));
@@ -68,12 +74,24 @@ pub(crate) fn write(changes: &[Change]) -> Vec<Bytes> {
     entries
 }
 
-/// The changes of an entry.
+/// What an entry tells.
 ///
 /// # Errors
 /// [`Kind::Invalid`] if it is none.
-pub(crate) fn read(entry: &[u8]) -> Result<Vec<Change>> {
+pub(crate) fn read(entry: &[u8]) -> Result<Tell> {
     json::read_entry(entry)
+}
+
+/// Checks that a purge has room in an entry.
+///
+/// # Errors
+/// [`Kind::Invalid`] if it has not.
+pub(crate) fn check_purge(told: &Purge) -> Result<()> {
+    if purge(told).len() > LONGEST {
+        let error = Error::new(Kind::Invalid, "the conditions of a purge have more than 60 KiB");
+        return Err(error.remedy("purge in parts"));
+    }
+    Ok(())
 }
 
 /// Checks that a change has room in an entry.
@@ -89,8 +107,18 @@ pub(crate) fn check(change: &Change) -> Result<()> {
     Ok(())
 }
 
-fn written(groups: &[Group<'_>]) -> Bytes {
+fn written<T: Serialize>(groups: &[T]) -> Bytes {
     serde_json::to_vec(groups).expect("texts can always be written").into()
+}
+
+/// The entry of a purge.
+fn purge(purge: &Purge) -> Bytes {
+    #[derive(Serialize)]
+    struct Conditional<'a> {
+        resource: &'a str,
+        r#where: &'a [(String, String)],
+    }
+    written(&[Conditional { resource: &purge.resource, r#where: &purge.conditions }])
 }
 
 /// How many bytes an entry with this change alone has; with others it takes no more.
@@ -130,7 +158,8 @@ mod tests {
     proptest! {
         #[test]
         fn the_changes_of_the_entries_are_those_that_were_told(changes in prop::collection::vec(change(), 0..40)) {
-            let read: Vec<Change> = write(&changes).iter().flat_map(|entry| read(entry).unwrap()).collect();
+            let entries = write(&Tell::of(&changes));
+            let read: Vec<Change> = entries.iter().flat_map(|entry| read(entry).unwrap().changes).collect();
             let sorted = |mut changes: Vec<Change>| {
                 changes.sort_by_key(|change| format!("{change:?}"));
                 changes
@@ -146,18 +175,18 @@ mod tests {
             Change::of("tricks", ["8"]),
             Change::of("tricks", ["9"]).in_table("tag").was("x", None::<&str>).is("x", Some("1")),
         ];
-        let [entry] = &write(&changes)[..] else { panic!() };
+        let [entry] = &write(&Tell::of(&changes))[..] else { panic!() };
         let text = r#"[{"resource":"tricks","keys":[["7"],["8"]]},{"resource":"tricks","table":"tag","changes":[{"key":["9"],"old":{"x":null},"new":{"x":"1"}}]}]"#;
         assert_eq!(entry, text);
 
         let many: Vec<Change> = (0..5_000).map(|id| Change::of("tricks", [id.to_string()])).collect();
-        let entries = write(&many);
+        let entries = write(&Tell::of(&many));
         assert!(entries.len() > 5 && entries.iter().all(|entry| entry.len() <= MOST), "{}", entries.len());
-        assert!(write(&[]).is_empty());
+        assert!(write(&Tell::default()).is_empty());
 
         // Control characters take six bytes each.
         let escaped: Vec<Change> = (0..90).map(|_| Change::of("tricks", ["\u{1}".repeat(3_000)])).collect();
-        assert!(write(&escaped).iter().all(|entry| entry.len() <= MOST));
+        assert!(write(&Tell::of(&escaped)).iter().all(|entry| entry.len() <= MOST));
         assert!(check(&Change::of("tricks", ["\u{1}".repeat(10_000)])).is_ok());
         assert!(check(&Change::of("tricks", ["\u{1}".repeat(11_000)])).is_err());
         assert!(check(&Change::of("tricks", ["x".repeat(60_000)])).is_ok());
@@ -165,11 +194,31 @@ mod tests {
 
     #[test]
     fn a_program_may_write_one_object_or_several() {
-        assert_eq!(read(br#"{"resource":"a","keys":[7]}"#).unwrap(), [Change::of("a", ["7"])]);
+        let changes = |entry: &[u8]| read(entry).unwrap().changes;
+        assert_eq!(changes(br#"{"resource":"a","keys":[7]}"#), [Change::of("a", ["7"])]);
         let two = br#"[{"resource":"a","keys":[7]},{"resource":"b","table":"c","changes":[{"key":"x"}]}]"#;
-        assert_eq!(read(two).unwrap(), [Change::of("a", ["7"]), Change::of("b", ["x"]).in_table("c")]);
+        assert_eq!(changes(two), [Change::of("a", ["7"]), Change::of("b", ["x"]).in_table("c")]);
         for wrong in [&b"{}"[..], b"{\"keys\":[7]}", b"[7]", b"{\"resource\":7,\"keys\":[]}", b"x", b""] {
             assert!(read(wrong).is_err());
+        }
+    }
+
+    #[test]
+    fn a_purge_is_an_entry_of_its_own_with_its_conditions_as_requests_write_them() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let conditions = vec![pair("organisation_id", "eq.1"), pair("name", "in.(\"a,b\",c)")];
+        let purge = Purge { resource: "tricks".into(), conditions };
+        let tell = Tell { changes: vec![Change::of("tricks", ["7"])], purges: vec![purge] };
+        let entries = write(&tell);
+        let text = r#"[{"resource":"tricks","where":[["organisation_id","eq.1"],["name","in.(\"a,b\",c)"]]}]"#;
+        assert_eq!(entries, [text, r#"[{"resource":"tricks","keys":[["7"]]}]"#]);
+
+        let mut heard = Tell::default();
+        entries.iter().for_each(|entry| heard.add(read(entry).unwrap()));
+        assert_eq!(heard, tell);
+        for wrong in ["[]", "[[]]", "[[\"a\"]]", "[[\"a\",\"b\",\"c\"]]", "[[\"a\",7]]", "{}", "\"a\"", "[\"a\"]"] {
+            let entry = format!("{{\"resource\":\"a\",\"where\":{wrong}}}");
+            assert!(read(entry.as_bytes()).is_err(), "{entry}");
         }
     }
 }

@@ -19,7 +19,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::Change;
+use super::{Change, Purge, Tell};
 use crate::{
     error::{Error, Kind, Result},
     suggest,
@@ -32,7 +32,7 @@ pub(crate) const LARGEST: usize = 1024 * 1024;
 /// The members of a body.
 const BODY: &[&str] = &["keys", "changes", "table"];
 /// Those of an entry of the journal.
-const ENTRY: &[&str] = &["keys", "changes", "table", "resource"];
+const ENTRY: &[&str] = &["keys", "changes", "table", "resource", "where"];
 /// The members of one change in it.
 const CHANGE: &[&str] = &["key", "old", "new", "table"];
 
@@ -72,22 +72,34 @@ fn changes_of(resource: &Arc<str>, members: &[(String, &RawValue)]) -> Result<Ve
 }
 
 /// Reads an entry of the journal: a body with the member `resource` beside the others, or an array
-/// of such bodies.
+/// of such bodies. In place of changes a body may have conditions (`where`).
 ///
 /// # Errors
 /// As [`read`].
-pub(super) fn read_entry(entry: &[u8]) -> Result<Vec<Change>> {
+pub(super) fn read_entry(entry: &[u8]) -> Result<Tell> {
     let value = parsed("the entry", entry)?;
     let bodies = if Form::of(value) == Form::Array { elements(Some(value), "the entry")? } else { vec![value] };
-    let mut all = vec![];
+    let mut all = Tell::default();
     for body in bodies {
         let members = members(body, "the entry", ENTRY)?;
         let resource = members.iter().find(|(member, _)| member == "resource");
         let missing = || invalid("the entry names no `resource`").remedy("write {\"resource\":\"NAME\",\"keys\":[7]}");
         let resource = name(resource.ok_or_else(missing)?.1, "resource")?;
-        all.extend(changes_of(&resource, &members)?);
+        match members.iter().find(|(member, _)| member == "where") {
+            Some((_, value)) => all.purges.push(Purge { conditions: conditions(value)?, resource }),
+            None => all.changes.extend(changes_of(&resource, &members)?),
+        }
     }
     Ok(all)
+}
+
+/// The conditions of a purge: `[["organisation_id", "eq.1"]]`.
+fn conditions(value: &RawValue) -> Result<Vec<(String, String)>> {
+    let remedy = "write [[\"organisation_id\",\"eq.1\"]]";
+    let read: Vec<(String, String)> = serde_json::from_str(value.get())
+        .map_err(|error| invalid(format!("`where` holds no conditions: {error}")).remedy(remedy))?;
+    // Without any it would be a purge of everything, which is told otherwise.
+    if read.is_empty() { Err(invalid("`where` holds no condition").remedy(remedy)) } else { Ok(read) }
 }
 
 /// Reads the key of a row: a scalar, or an array of scalars.

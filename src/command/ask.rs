@@ -8,6 +8,7 @@ use http::{Method, Request, StatusCode, header};
 use http_body::Body as _;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -34,18 +35,26 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(super) struct Post<'a> {
     own: Own,
     named: &'a str,
+    query: String,
     body: Bytes,
 }
 
 impl<'a> Post<'a> {
     /// The path for this purpose, without a body.
     pub(super) fn to(own: Own) -> Post<'a> {
-        Post { own, named: "", body: Bytes::new() }
+        Post { own, named: "", query: String::new(), body: Bytes::new() }
     }
 
     /// The same for the resource of this name.
     pub(super) fn of(self, resource: &'a str) -> Post<'a> {
         Post { named: resource, ..self }
+    }
+
+    /// The same with these parameters.
+    pub(super) fn with_query(self, parameters: &[(&str, &str)]) -> Post<'a> {
+        let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let pairs = parameters.iter().map(|(name, value)| encoded(name) + "=" + &encoded(value));
+        Post { query: pairs.collect::<Vec<_>>().join("&"), ..self }
     }
 
     /// The same with JSON.
@@ -87,6 +96,10 @@ impl<'a> Post<'a> {
         let mut path = of_operator(self.own).path.to_owned();
         if !self.named.is_empty() {
             path += &path_of(self.named);
+        }
+        if !self.query.is_empty() {
+            path += "?";
+            path += &self.query;
         }
 
         let mut request = Request::builder().method(Method::POST).uri(path).header(header::HOST, admin.listen.host());

@@ -202,10 +202,17 @@ enum Command {
     /// seconds on every server. Where chunks are in the server's memory, the running
     /// server is asked through its [admin] listener.
     ///
+    /// With conditions, as requests for the list have them, only lists with these
+    /// conditions are forgotten, and the chunks of the rows that meet them.
+    ///
     ///   chunkflow purge tricks
+    ///   chunkflow purge tricks organisation_id=eq.1
     Purge {
         /// The resource
         resource: String,
+        /// Which rows: a parameter of the list with its value
+        #[arg(value_name = "CONDITION")]
+        conditions: Vec<String>,
     },
     #[command(verbatim_doc_comment)]
     /// Tell that rows have changed, so that lists show them as they are
@@ -364,7 +371,7 @@ impl Cli {
             Some(Command::Warm { resources, format, encoding, reads }) => {
                 warm::run(&opener, &resources, &format, &encoding, reads.into()).await
             }
-            Some(Command::Purge { resource }) => purge::run(&opener, &resource).await,
+            Some(Command::Purge { resource, conditions }) => purge::run(&opener, &resource, &conditions).await,
             Some(Command::Changed { resource, keys, table }) => {
                 changed::run(&opener, &resource, table.as_deref(), &keys).await
             }

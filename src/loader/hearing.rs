@@ -14,13 +14,13 @@ use super::{
     touch::{Row, Touch},
 };
 use crate::{
-    change::{Change, Token, entry},
+    change::{Change, Purge, Tell, Token, entry},
     chunk::{own_key_hash, related_key_hash},
     cursor::Cursor,
     error::{Error, Kind, Result},
     resource::{LookUp, Looked, Resource},
     row::Value,
-    source::{KeyKind, PointingRule, TouchRules},
+    source::{Condition, KeyKind, PointingRule, TouchRules},
     unpoisoned::Unpoisoned,
 };
 
@@ -63,32 +63,29 @@ struct Told<'a> {
 }
 
 impl Loader {
-    /// Hears changes of rows: from now on no chunk is served to a new request that they touch.
+    /// Hears changes of rows and purges: from now on no chunk is served to a new request that they
+    /// touch.
     ///
-    /// `resources` are in use, and may not be remembered yet. `at` is the position of the changes, by
+    /// `resources` are in use, and may not be remembered yet. `at` is the position of what is told, by
     /// the store's count.
-    pub(crate) async fn hear(
-        self: &Arc<Loader>,
-        changes: &[Change],
-        resources: &[Arc<Resource>],
-        at: Option<Token>,
-    ) -> Token {
+    pub(crate) async fn hear(self: &Arc<Loader>, tell: &Tell, resources: &[Arc<Resource>], at: Option<Token>) -> Token {
         resources.iter().for_each(|resource| self.changes.register(resource));
         let subjects = self.changes.subjects();
-        let told = Told::all(changes, &subjects);
-        let touched = subjects.iter().map(async |(digest, subject)| (*digest, touch_of(subject, &told).await));
+        let told = Told::all(&tell.changes, &subjects);
+        let purges = &tell.purges;
+        let touched = subjects.iter().map(async |(digest, subject)| (*digest, touch_of(subject, &told, purges).await));
         let touched: HashMap<_, _> = futures_util::future::join_all(touched).await.into_iter().collect();
         let whole = touched.values().filter(|touch| matches!(touch, Some(Touch::All))).count();
-        self.metrics.changes.add(changes.len() as u64);
+        self.metrics.changes.add(tell.changes.len() as u64);
         self.metrics.touched_whole.add(whole as u64);
-        self.repeat_when_settled(changes, &subjects, &touched);
+        self.repeat_when_settled(tell, &subjects, &touched);
         self.changes.enter(at, touched)
     }
 
     /// Has what is touched touched once more, where a standby may show the changes only later.
     fn repeat_when_settled(
         self: &Arc<Loader>,
-        changes: &[Change],
+        tell: &Tell,
         subjects: &[([u8; 16], Subject)],
         touched: &HashMap<[u8; 16], Option<Touch>>,
     ) {
@@ -103,7 +100,7 @@ impl Loader {
             return self.repeat_all_after(settle);
         };
 
-        let changes = changes.to_vec();
+        let tell = tell.clone();
         let all = subjects.to_vec();
         // A weak reference: a loader that nobody uses any more is not kept for it.
         let loader = Arc::downgrade(self);
@@ -111,8 +108,11 @@ impl Loader {
             tokio::time::sleep(settle).await;
             drop(room);
             let Some(loader) = loader.upgrade() else { return };
-            let told = Told::all(&changes, &all);
-            let touched = late.iter().map(async |(digest, subject)| Some((*digest, touch_of(subject, &told).await?)));
+            let told = Told::all(&tell.changes, &all);
+            let touched = late.iter().map(async |(digest, subject)| {
+                let touch = touch_of(subject, &told, &tell.purges).await?;
+                Some((*digest, touch))
+            });
             let touched = futures_util::future::join_all(touched).await;
             loader.changes.repeat(touched.into_iter().flatten().collect());
         });
@@ -178,12 +178,17 @@ impl<'a> Told<'a> {
     }
 }
 
-/// What changes touch of a resource; `None` if they do not concern it.
-async fn touch_of(subject: &Subject, told: &[Told<'_>]) -> Option<Touch> {
+/// What changes and purges touch of a resource; `None` if they do not concern it.
+async fn touch_of(subject: &Subject, told: &[Told<'_>], purges: &[Purge]) -> Option<Touch> {
     let resource = subject.resource();
     let rules = resource.as_ref().and_then(|resource| resource.source().touch_rules());
+    let purges: Vec<&Purge> = purges.iter().filter(|purge| *purge.resource == *subject.name).collect();
     // While its database is away, nobody knows which tables it shows.
-    if !told.is_empty() && subject.is_away {
+    if !(told.is_empty() && purges.is_empty()) && subject.is_away {
+        return Some(Touch::All);
+    }
+    // Which of its rows meet a condition is not known.
+    if !purges.is_empty() && rules.is_none() {
         return Some(Touch::All);
     }
 
@@ -213,7 +218,7 @@ async fn touch_of(subject: &Subject, told: &[Told<'_>]) -> Option<Touch> {
         return Some(Touch::All);
     }
 
-    let looked = tokio::time::timeout(PATIENCE, concerned(resource, rules, &heard)).await;
+    let looked = tokio::time::timeout(PATIENCE, concerned(resource, rules, &heard, &purges)).await;
     match looked {
         Ok(Ok(touch)) => touch,
         Ok(Err(error)) => {
@@ -229,8 +234,13 @@ async fn touch_of(subject: &Subject, told: &[Told<'_>]) -> Option<Touch> {
     }
 }
 
-/// What changes of rows of these tables touch of a resource.
-async fn concerned(resource: &Resource, rules: &TouchRules, heard: &[(&Change, &str)]) -> Result<Option<Touch>> {
+/// What changes of rows of these tables, and purges, touch of a resource.
+async fn concerned(
+    resource: &Resource,
+    rules: &TouchRules,
+    heard: &[(&Change, &str)],
+    purges: &[&Purge],
+) -> Result<Option<Touch>> {
     let look_ups = resource.look_ups().ok_or_else(unable)?;
     let of = |is: &dyn Fn(&str) -> bool| -> Vec<&Change> {
         heard.iter().filter(|(_, table)| is(table)).map(|(change, _)| *change).collect()
@@ -263,9 +273,30 @@ async fn concerned(resource: &Resource, rules: &TouchRules, heard: &[(&Change, &
         keys.extend(owners.iter().map(|owner| own_key_hash(owner.canonical())));
     }
 
+    let mut lists = vec![];
+    for purge in purges {
+        let conditions = Condition::all(&purge.conditions, resource.source().filters())?;
+        for row in look_ups.own.rows_that_meet(&conditions).await? {
+            let Some(told) = texts_of(&row.key) else { return Ok(Some(Touch::All)) };
+            keys.push(own_key_hash(row.key.canonical()));
+            rows.push(Arc::new(Row { place: row.wanted, filters: row.perhaps, told: [told].into() }));
+        }
+        lists.push(conditions);
+    }
+
     keys.sort_unstable();
     keys.dedup();
-    Ok((!keys.is_empty()).then_some(Touch::Some { keys, rows }))
+    Ok((!keys.is_empty() || !lists.is_empty()).then_some(Touch::Some { keys, rows, lists }))
+}
+
+/// A key as a program would tell it; `None` if it has a value without a text.
+fn texts_of(key: &Cursor) -> Option<Vec<String>> {
+    let text = |value: Value<'_>| match value {
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Text(text) | Value::Decimal(text) => Some(std::str::from_utf8(text).ok()?.to_owned()),
+        _ => None,
+    };
+    key.values().map(text).collect()
 }
 
 fn unable() -> Error {

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::{Loader, STORE_TIMEOUT};
 use crate::{
-    change::{Change, Token, entry},
+    change::{Tell, Token, entry},
     error::{Error, Kind, Result},
     resource::Resource,
     store::{Agreement, News},
@@ -48,29 +48,29 @@ pub(super) struct Listening {
 
 #[derive(Default)]
 struct Unsaid {
-    changes: Vec<Change>,
+    tell: Tell,
     tellers: Vec<oneshot::Sender<Result<Token>>>,
     is_told: bool,
 }
 
 impl Loader {
-    /// Tells changes to every server that shares the store, and hears them here. Returns their
-    /// position.
+    /// Tells changes and purges to every server that shares the store, and hears them here. Returns
+    /// their position.
     ///
-    /// If dropped, the changes are told or not, and they may be told again.
+    /// If dropped, they are told or not, and they may be told again.
     ///
     /// # Errors
     /// When the store does not take them.
-    pub(crate) async fn tell(self: &Arc<Loader>, changes: &[Change], resources: &[Arc<Resource>]) -> Result<Token> {
+    pub(crate) async fn tell(self: &Arc<Loader>, tell: Tell, resources: &[Arc<Resource>]) -> Result<Token> {
         let Some(agreement) = self.store.agreement() else {
-            return Ok(self.hear(changes, resources, None).await);
+            return Ok(self.hear(&tell, resources, None).await);
         };
 
         resources.iter().for_each(|resource| self.changes.register(resource));
         let (sender, told) = oneshot::channel();
         {
             let mut unsaid = self.listening.unsaid.lock().unpoisoned();
-            unsaid.changes.extend_from_slice(changes);
+            unsaid.tell.add(tell);
             unsaid.tellers.push(sender);
             if !std::mem::replace(&mut unsaid.is_told, true) {
                 tokio::spawn(say(Arc::clone(self), Arc::clone(agreement)));
@@ -187,10 +187,10 @@ impl Loader {
         if entries.is_empty() {
             return;
         }
-        let changes: Result<Vec<Vec<Change>>> = entries.iter().map(|bytes| entry::read(bytes)).collect();
-        match changes {
-            Ok(changes) => {
-                self.hear(&changes.concat(), &[], Some(head)).await;
+        let mut all = Tell::default();
+        match entries.iter().try_for_each(|bytes| entry::read(bytes).map(|tell| all.add(tell))) {
+            Ok(()) => {
+                self.hear(&all, &[], Some(head)).await;
             }
             Err(error) => {
                 tracing::warn!(%error, "the journal holds no changes: what was read before is read again");
@@ -225,7 +225,7 @@ impl Drop for Saying<'_> {
 async fn say(loader: Arc<Loader>, agreement: Arc<dyn Agreement>) {
     let saying = Saying(&loader);
     loop {
-        let Unsaid { changes, tellers, .. } = {
+        let Unsaid { tell, tellers, .. } = {
             let mut unsaid = loader.listening.unsaid.lock().unpoisoned();
             if unsaid.tellers.is_empty() {
                 unsaid.is_told = false;
@@ -237,7 +237,7 @@ async fn say(loader: Arc<Loader>, agreement: Arc<dyn Agreement>) {
             std::mem::replace(&mut *unsaid, next)
         };
 
-        let told = said(&agreement, &changes).await;
+        let told = said(&agreement, &tell).await;
         if let Ok(at) = told
             && (loader.look().await.is_err() || !loader.changes.has(at))
         {
@@ -250,10 +250,10 @@ async fn say(loader: Arc<Loader>, agreement: Arc<dyn Agreement>) {
     }
 }
 
-/// Writes changes to the journal. Returns the position of the last.
-async fn said(agreement: &Arc<dyn Agreement>, changes: &[Change]) -> Result<Token> {
+/// Writes changes and purges to the journal. Returns the position of the last.
+async fn said(agreement: &Arc<dyn Agreement>, tell: &Tell) -> Result<Token> {
     let mut last = None;
-    for entry in entry::write(changes) {
+    for entry in entry::write(tell) {
         let told = tokio::time::timeout(STORE_TIMEOUT, agreement.tell(entry)).await;
         last = Some(told.map_err(|_| silent())??);
     }

@@ -2,15 +2,21 @@
 
 use std::sync::Arc;
 
-use crate::{chunk::Chunk, cursor::Cursor, list::List, source::TouchRules};
+use crate::{
+    chunk::Chunk,
+    cursor::Cursor,
+    list::List,
+    source::{Condition, TouchRules},
+};
 
 /// What some changes touch of one resource.
 #[derive(Clone, Debug)]
 pub(super) enum Touch {
     /// Every chunk.
     All,
-    /// The chunks that show one of these keys, and those where one of these rows belongs now.
-    Some { keys: Vec<u32>, rows: Vec<Arc<Row>> },
+    /// The chunks that show one of these keys, those where one of these rows belongs now, and all of
+    /// lists with these conditions (each of them beside any others).
+    Some { keys: Vec<u32>, rows: Vec<Arc<Row>>, lists: Vec<Vec<Condition>> },
 }
 
 /// What the changes that were heard mean for a chunk.
@@ -44,8 +50,9 @@ impl Touch {
         chunk: &Chunk,
         doubtful: &mut dyn FnMut(&Arc<Row>),
     ) -> Verdict {
-        let Touch::Some { keys, rows } = self else { return Verdict::Touched };
-        if chunk.shown.has_any(keys) {
+        let Touch::Some { keys, rows, lists } = self else { return Verdict::Touched };
+        let has = |conditions: &Vec<Condition>| conditions.iter().all(|one| list.conditions().contains(one));
+        if chunk.shown.has_any(keys) || lists.iter().any(has) {
             return Verdict::Touched;
         }
 
@@ -73,7 +80,13 @@ impl Touch {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Touch::All => 0,
-            Touch::Some { keys, rows } => keys.len() * 4 + rows.iter().map(|row| row.bytes()).sum::<usize>(),
+            Touch::Some { keys, rows, lists } => {
+                let texts =
+                    lists.iter().flatten().flat_map(|one| &one.values).map(|text| size_of::<String>() + text.len());
+                let conditions = lists.iter().flatten().map(|one| size_of::<Condition>() + one.column.len());
+                let rows = rows.iter().map(|row| row.bytes());
+                keys.len() * 4 + rows.sum::<usize>() + conditions.sum::<usize>() + texts.sum::<usize>()
+            }
         }
     }
 }

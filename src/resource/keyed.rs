@@ -1,4 +1,4 @@
-//! The rows of a table that have certain keys, told as texts.
+//! The rows of a table that have certain keys, told as texts, or that meet conditions.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,8 +15,8 @@ use crate::{
 
 /// At most this many keys are asked for at once.
 pub(crate) const KEYS_AT_ONCE: usize = 1_000;
-/// At most this many rows are read for them: the columns of a composite key are compared one by one,
-/// which may find more.
+/// At most this many rows are read for them, or for conditions: the columns of a composite key are
+/// compared one by one, which may find more.
 const ROWS: usize = 10_000;
 const RUN: u32 = 2_000;
 
@@ -53,16 +53,18 @@ impl Keyed {
         Keyed { places: Some(places), ..self }
     }
 
-    /// The rows behind a place that meet the conditions and have one of these keys, at most
-    /// [`KEYS_AT_ONCE`]. There may be rows with other keys too, if the key has several columns.
+    /// The rows behind a place that meet the conditions and, if keys are given, at most
+    /// [`KEYS_AT_ONCE`], have one of them. There may be rows with other keys too, if the key has
+    /// several columns.
     ///
     /// # Errors
-    /// The database's; [`Kind::Config`] if it cannot be asked.
+    /// The database's; [`Kind::Config`] if it cannot be asked; [`Kind::Data`] if there are more than
+    /// 10,000 rows.
     pub(super) async fn rows(
         &self,
         behind: &Cursor,
         conditions: &[Condition],
-        keys: &[&[String]],
+        keys: Option<&[&[String]]>,
         requester: Requester,
     ) -> Result<Found> {
         let source = self.made().await?;
@@ -125,20 +127,22 @@ impl Keyed {
         source: &Arc<dyn Source>,
         behind: &Cursor,
         conditions: &[Condition],
-        keys: &[&[String]],
+        keys: Option<&[&[String]]>,
         requester: Requester,
     ) -> Result<Found> {
         let mut rows: Vec<Cursor> = vec![];
-        let Some(of_keys) = self.conditions(&**source, keys) else {
+        let of_keys = keys.map_or_else(|| Some(vec![]), |keys| self.conditions(&**source, keys));
+        let Some(of_keys) = of_keys else {
             return Ok(Found { source: Arc::clone(source), rows });
         };
+        // With room for one more, a read that finds all keys has found the list's end.
+        let limit = keys.map_or(RUN, |keys| (keys.len() as u32 + 1).min(RUN));
         let conditions: Arc<[Condition]> = conditions.iter().cloned().chain(of_keys).collect();
 
         loop {
             let query = Query {
                 after: rows.last().unwrap_or(behind).clone(),
-                // With room for one more, a read that finds them all has found the list's end.
-                limit: (keys.len() as u32 + 1).min(RUN),
+                limit,
                 conditions: Arc::clone(&conditions),
                 requester,
             };
@@ -152,11 +156,11 @@ impl Keyed {
                 })?;
             }
 
+            if rows.len() > ROWS || (rows.len() == before && !run.ended) {
+                return Err(Error::new(Kind::Data, "too many rows are found"));
+            }
             if run.ended {
                 return Ok(Found { source: Arc::clone(source), rows });
-            }
-            if rows.len() > ROWS || rows.len() == before {
-                return Err(Error::new(Kind::Data, "the keys find too many rows"));
             }
         }
     }

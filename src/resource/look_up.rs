@@ -9,7 +9,7 @@ use crate::{
     cursor::Cursor,
     error::{Error, Kind, Result},
     row::Value,
-    source::{Condition, Database, Filter, OrderBy, Requester, Source, Spec, TouchRules},
+    source::{Condition, Database, OrderBy, Requester, Source, Spec, TouchRules},
 };
 
 /// Reads columns of a table's rows by their keys.
@@ -51,13 +51,13 @@ impl LookUps {
         let key: Vec<String> = rules.key.iter().map(|rule| rule.column.clone()).collect();
         let wanted = rules.order.iter().map(|rule| rule.column.clone()).collect();
         let perhaps = rules.filters.iter().map(|rule| rule.column.clone()).collect();
-        let own = LookUp::new(database, spec, key.clone(), wanted, perhaps);
+        let own = LookUp::new(database, spec, filters(&key, source), key.clone(), wanted, perhaps);
 
         let pointing = rules.related.iter().map(|rule| {
             let (table, pointing) = rule.pointing_table()?;
-            let key = table.key.iter().map(|(column, _)| column.clone()).collect();
+            let key: Vec<String> = table.key.iter().map(|(column, _)| column.clone()).collect();
             let spec = Spec::of(table.name.clone());
-            Some(LookUp::new(database, &spec, key, vec![pointing.column.clone()], vec![]))
+            Some(LookUp::new(database, &spec, Vec::clone(&key), key, vec![pointing.column.clone()], vec![]))
         });
 
         LookUps { own, behind: Behind::new(database, spec, source, key), pointing: pointing.collect() }
@@ -68,6 +68,7 @@ impl LookUp {
     fn new(
         database: &Arc<dyn Database>,
         spec: &Spec,
+        filters: Vec<String>,
         key: Vec<String>,
         wanted: Vec<String>,
         perhaps: Vec<String>,
@@ -78,7 +79,7 @@ impl LookUp {
             let mut seen = HashSet::new();
             let columns = columns.filter(|column| seen.insert((*column).clone()));
             let order = columns.map(|column| OrderBy { column: column.clone(), descending: false }).collect();
-            Spec { order, filters: Some(key.clone()), ..spec.clone() }
+            Spec { order, filters: Some(filters.clone()), ..spec.clone() }
         };
         // A column that conditions are on may be of a type without an order.
         let specs = vec![
@@ -96,13 +97,23 @@ impl LookUp {
     pub(crate) async fn rows(&self, keys: &[&[String]]) -> Result<Vec<Looked>> {
         let mut looked = vec![];
         for keys in keys.chunks(KEYS_AT_ONCE) {
-            let found = self.rows.rows(&Cursor::start(), &[], keys, Requester::default()).await?;
-            for row in &found.rows {
-                let values: Vec<Value<'_>> = row.values().collect();
-                looked.push(self.row(&*found.source, &values)?);
-            }
+            looked.extend(self.looked(&[], Some(keys)).await?);
         }
         Ok(looked)
+    }
+
+    /// The rows that meet these conditions, as the database has them now.
+    ///
+    /// # Errors
+    /// As of [`LookUp::rows`]; [`Kind::Data`] if there are more than 10,000.
+    pub(crate) async fn rows_that_meet(&self, conditions: &[Condition]) -> Result<Vec<Looked>> {
+        self.looked(conditions, None).await
+    }
+
+    async fn looked(&self, conditions: &[Condition], keys: Option<&[&[String]]>) -> Result<Vec<Looked>> {
+        let found = self.rows.rows(&Cursor::start(), conditions, keys, Requester::default()).await?;
+        let row = |row: &Cursor| self.row(&*found.source, &row.values().collect::<Vec<_>>());
+        found.rows.iter().map(row).collect()
     }
 
     /// A row, from the values of the look-up's order.
@@ -126,12 +137,7 @@ impl LookUp {
 impl Behind {
     /// For a resource with this specification, source and key.
     fn new(database: &Arc<dyn Database>, spec: &Spec, source: &dyn Source, key: Vec<String>) -> Behind {
-        let own = source.filters().iter().map(|Filter { column, .. }| column);
-        let mut filters: Vec<String> = key.iter().chain(own).cloned().collect();
-        let mut seen = HashSet::new();
-        filters.retain(|column| seen.insert(column.clone()));
-
-        let spec = Spec { filters: Some(filters), ..spec.clone() };
+        let spec = Spec { filters: Some(filters(&key, source)), ..spec.clone() };
         Behind(Keyed::new(database, vec![spec], key).with_places(source.places()))
     }
 
@@ -148,6 +154,15 @@ impl Behind {
         keys: &[&[String]],
         requester: Requester,
     ) -> Result<Vec<Cursor>> {
-        Ok(self.0.rows(place, of_list, keys, requester).await?.rows)
+        Ok(self.0.rows(place, of_list, Some(keys), requester).await?.rows)
     }
+}
+
+/// The columns of the key, and those that requests may filter the source's lists by.
+fn filters(key: &[String], source: &dyn Source) -> Vec<String> {
+    let own = source.filters().iter().map(|filter| &filter.column);
+    let mut filters: Vec<String> = key.iter().chain(own).cloned().collect();
+    let mut seen = HashSet::new();
+    filters.retain(|column| seen.insert(column.clone()));
+    filters
 }

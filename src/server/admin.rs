@@ -24,7 +24,7 @@ use crate::{
     paths::{self, OPERATOR, Own},
     resource::Resource,
     unpoisoned::Unpoisoned,
-    web::{Body, Chunkflow, Page, is_host, json, no_content, not_taken, problem, resource_of},
+    web::{Body, Chunkflow, Page, is_host, json, no_content, not_taken, pairs, problem, resource_of},
 };
 
 /// The operator's page, without the beginning that it shares with other pages.
@@ -70,7 +70,7 @@ pub(super) async fn answer(
         Own::Changed => {
             return changed::answer(chunkflow, &shared.operator.tells, name, request.headers(), upload).await;
         }
-        Own::Purge => purge(chunkflow, name).await,
+        Own::Purge => purge(chunkflow, name, &uri).await,
         Own::Warm => warm(chunkflow, shared, name, &uri).await,
         Own::Cut => cut(chunkflow, name),
         Own::OpenApi | Own::Ready => Err(nothing(uri.path())),
@@ -87,7 +87,6 @@ fn nothing(path: &str) -> Error {
 fn understood(own: Own, uri: &Uri) -> Result<()> {
     let (known, remedy): (&[&str], _) = match own {
         Own::Changed => (&[], "leave it out: the body tells which rows have changed"),
-        Own::Purge => (&[], "leave it out: a purge forgets all chunks of the resource"),
         Own::Warm => (&["host"], "`host` may stand there, with the scheme and host of links"),
         Own::Cut | Own::Reload => (&[], "leave it out"),
         _ => return Ok(()),
@@ -105,10 +104,18 @@ fn understood(own: Own, uri: &Uri) -> Result<()> {
 }
 
 /// 204 when no stream that begins here gets rows read before; on other servers within two seconds.
-async fn purge(chunkflow: &Chunkflow, name: &str) -> Result<Response<Body>> {
+/// With filters in the query: none of the rows that meet them, and no list with them.
+async fn purge(chunkflow: &Chunkflow, name: &str, uri: &Uri) -> Result<Response<Body>> {
     let name = &*resource_of(name)?;
-    chunkflow.purge(&*named(chunkflow, name)?).await.map_err(|error| not_stored(&error, "the purge", "purge again"))?;
-    tracing::info!(resource = name, "purged");
+    let resource = named(chunkflow, name)?;
+    let conditions = pairs(uri.query().unwrap_or_default())?;
+    let conditions: Vec<(&str, &str)> = conditions.iter().map(|(name, value)| (&**name, &**value)).collect();
+
+    chunkflow.purge_where(&resource, &conditions).await.map_err(|error| match error.kind() {
+        Kind::Invalid => error,
+        _ => not_stored(&error, "the purge", "purge again"),
+    })?;
+    tracing::info!(resource = name, conditions = conditions.len(), "purged");
     Ok(no_content())
 }
 

@@ -6,6 +6,7 @@
 
 mod address;
 mod closure;
+mod condition;
 mod discreet;
 mod gate;
 mod memory;
@@ -27,9 +28,7 @@ mod style;
 #[cfg_attr(not(feature = "sql"), allow(dead_code, reason = "only a table has rules"))]
 mod touch;
 
-use std::{fmt, future::Future, ops::RangeInclusive, pin::Pin, sync::Arc, time::Duration};
-
-use serde::{Deserialize, Serialize};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 #[cfg(feature = "server")]
 pub(crate) use self::address::{root_file, with_password};
@@ -47,6 +46,7 @@ pub use self::sqlite::Sqlite;
 pub(crate) use self::touch::{KeyKind, PointingRule};
 pub use self::{
     closure::{Closure, Fetch, closure},
+    condition::{Condition, Filter, Operand, Operator},
     gate::{GateLimits, PoolState, Requester},
     memory::{ReadMemory, RowBounds},
     spec::{ColumnSpec, Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo},
@@ -196,77 +196,6 @@ impl Run {
 
 /// The parameters of every list; no filter can have one of these names.
 pub(crate) const PARAMETERS: [&str; 4] = ["limit", "after", "download", "at_least"];
-
-/// A column that a request may filter by.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Filter {
-    /// The column's name, in the database and in the request.
-    pub column: String,
-    /// The syntax of its values.
-    pub operand: Operand,
-    /// The whole numbers that the column can hold, if it can hold nothing else. A number outside is
-    /// never sent to the database.
-    pub range: Option<RangeInclusive<i128>>,
-}
-
-impl Filter {
-    /// A filter on a column with such values.
-    pub fn new(column: impl Into<String>, operand: Operand) -> Filter {
-        Filter { column: column.into(), operand, range: None }
-    }
-}
-
-/// The syntax of a filter's values; any other is refused before it reaches the database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Operand {
-    /// A whole number.
-    Integer,
-    /// A number.
-    Number,
-    /// Any text.
-    Text,
-}
-
-/// What a row must meet: `column operator values`. Values are always bound, never spliced into SQL.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub struct Condition {
-    /// The column, one of [`Source::filters`].
-    pub column: String,
-    /// How to compare.
-    pub operator: Operator,
-    /// The values to compare with: one, or any number for [`Operator::In`], or none for the NULL
-    /// tests.
-    pub values: Vec<String>,
-}
-
-/// The operators of filters, as PostgREST spells them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Operator {
-    /// `eq`
-    Eq,
-    /// `neq`
-    Neq,
-    /// `gt`
-    Gt,
-    /// `gte`
-    Gte,
-    /// `lt`
-    Lt,
-    /// `lte`
-    Lte,
-    /// `in`, with a list
-    In,
-    /// `is.null`
-    IsNull,
-    /// `is.not_null`
-    IsNotNull,
-    /// `like`, where `*` stands for `%`
-    Like,
-}
 
 /// A resource's source and fields; or *everything* that is wrong with the specification.
 pub(crate) type MadeSource = Result<(Arc<dyn Source>, Fields), Vec<Complaint>>;

@@ -45,6 +45,7 @@ use self::{
 pub(crate) use self::{
     events::{are_asked_for as asks_for_events, come_back},
     host::{is_host, named},
+    params::pairs,
 };
 #[cfg(feature = "server")]
 pub(crate) use self::{
@@ -54,7 +55,7 @@ pub(crate) use self::{
 #[cfg(feature = "server")]
 use crate::coding::Coding;
 use crate::{
-    change::{Change, Token},
+    change::{self, Change, Purge, Tell, Token},
     cursor::Cursor,
     error::{Error, Kind, Result},
     format::Format,
@@ -63,7 +64,7 @@ use crate::{
     metrics::Metrics,
     paths::{self, Own, PUBLIC},
     resource::Resource,
-    source::{Database, Requester},
+    source::{Condition, Database, Requester},
     store::{Generation, Store},
     stream::{Ask, Budget, Stream},
     trace::Traced,
@@ -312,6 +313,29 @@ impl Chunkflow {
         self.0.loader.forget(&resource.digest()).await
     }
 
+    /// The same for the rows that meet these conditions, as the parameters of a request:
+    /// `[("organisation_id", "eq.1")]`. The whole lists with these conditions are forgotten, alone or
+    /// beside others, and the chunks of all other lists that hold one of the rows or where one belongs
+    /// now. Without conditions, or with more than 10,000 rows, all is forgotten.
+    ///
+    /// # Errors
+    /// As [`Chunkflow::purge`]; [`Kind::Invalid`] for a condition that requests may not have.
+    pub async fn purge_where(&self, resource: &Resource, conditions: &[(&str, &str)]) -> Result<()> {
+        if conditions.is_empty() {
+            return self.purge(resource).await;
+        }
+
+        is_known(resource)?;
+        params::check_number(conditions.len())?;
+        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let purge = Purge { resource: resource.name().into(), conditions: conditions.iter().map(pair).collect() };
+        Condition::all(&purge.conditions, resource.source().filters())?;
+        change::entry::check_purge(&purge)?;
+
+        let tell = Tell { changes: vec![], purges: vec![purge] };
+        self.0.loader.tell(tell, &self.resources()).await.map(drop)
+    }
+
     /// Tells that rows have changed. No list that begins here after that shows one of these rows as
     /// it was; on other servers that share the store none does after two seconds, or at once with
     /// the token that this returns.
@@ -328,7 +352,7 @@ impl Chunkflow {
             loader::check(change, &resource)?;
         }
 
-        self.0.loader.tell(changes, &self.resources()).await
+        self.0.loader.tell(Tell::of(changes), &self.resources()).await
     }
 
     /// The generation of a resource's chunks, which changes with a purge; `None` if the store has

@@ -375,22 +375,25 @@ fn each_path_of_the_operators_says_which_methods_it_takes() {
 #[test]
 fn a_request_to_purge_warm_cut_or_reload_that_asks_for_more_is_refused_and_does_nothing() {
     let mut operated = Operated::start(None);
-    for target in [
-        "/purge/list?id=eq.1",
-        "/purge/list?organisation_id",
-        "/purge/list?%69d=eq.1&",
-        "/warm/list?limit=5",
-        "/warm/list?host=http://localhost&limit=5",
-        "/cut/1?stream=2",
-        "/reload?now",
-    ] {
+    for target in ["/warm/list?limit=5", "/warm/list?host=http://localhost&limit=5", "/cut/1?stream=2", "/reload?now"] {
         let reply = crate::support::ask(operated.admin, "POST", target, &[]);
         assert_eq!(reply.status, 400, "{target}");
         assert!(reply.json()["detail"].as_str().unwrap().contains("is not understood here"), "{target}");
     }
+    for (target, told) in [
+        ("/purge/list?organisation_id=eq.1", "there is no parameter `organisation_id`"),
+        ("/purge/list?id", "the filter `id` has no operator that is known"),
+        ("/purge/list?%69d=1&", "the filter `id` has no operator that is known"),
+        ("/purge/list?id=eq.1&limit=5", "there is no parameter `limit`"),
+        ("/purge/list?id=eq.%ff", "the query string is not UTF-8"),
+    ] {
+        let reply = crate::support::ask(operated.admin, "POST", target, &[]);
+        assert_eq!(reply.status, 400, "{target}");
+        assert!(reply.json()["detail"].as_str().unwrap().contains(told), "{target}: {}", reply.json());
+    }
     assert!(operated.is_untouched());
 
-    for target in ["/purge/list?", "/purge/list"] {
+    for target in ["/purge/list?", "/purge/list", "/purge/list?%69d=eq.3&"] {
         assert_eq!(crate::support::ask(operated.admin, "POST", target, &[]).status, 204, "{target}");
         assert!(!operated.is_untouched(), "{target}");
     }

@@ -169,6 +169,33 @@ fn a_token_for_changes_is_enough_for_the_command_and_a_reload_takes_a_new_one() 
 }
 
 #[test]
+fn a_purge_takes_conditions_as_requests_write_them() {
+    let served = Served::start("");
+    let purge = |arguments: &[&str]| {
+        said(&binary(&[&["purge", "list"], arguments].concat(), served.file.folder.path()).output().unwrap())
+    };
+    for (at, condition) in ["id=eq.7", "id=in.(7,8)", "id=in.(\"7\")", "id=gte.7"].into_iter().enumerate() {
+        served.name();
+        served.rename(&format!("{at}"));
+        let (code, out, error) = purge(&[condition, "id=lt.9"]);
+        assert_eq!((code, &*out), (Some(0), "purged list\n"), "{error}");
+        assert_eq!(served.name(), format!("{at}"), "{condition}");
+    }
+
+    served.name();
+    for (condition, exit, complaint) in [
+        ("id", 2, "a condition is a parameter of the list with its value"),
+        ("id=7", 1, "400 Bad Request: the filter `id` has no operator that is known; write id=eq.VALUE"),
+        ("limit=5", 1, "there is no parameter `limit`"),
+        ("id=eq.a&b=c%00", 1, "that is not a whole number"),
+    ] {
+        let (code, out, error) = purge(&[condition]);
+        assert!(code == Some(exit) && out.is_empty() && error.contains(complaint), "{condition}: {code:?} {error}");
+    }
+    assert!(served.process.get("/list").header("cache-status").contains("hit"), "nothing was purged");
+}
+
+#[test]
 fn without_a_server_to_ask_chunks_in_memory_cannot_be_told_of() {
     let file = numbered(1);
     std::fs::write(file.folder.path().join("chunkflow.toml"), file.config("table = \"item\"")).unwrap();

@@ -4,6 +4,7 @@ mod collated;
 mod counted;
 mod kinds;
 mod model;
+mod purged;
 mod related;
 
 use chunkflow::{Change, Chunkflow, metrics::MetricsFormat};
