@@ -2,15 +2,21 @@
 //!
 //! A replica that is promoted may not have heard of the last entries. Then the head is smaller than
 //! it was, or it has grown again by other entries under the same numbers. A server finds out by the
-//! marks of heads that it has seen: each entry holds the mark of the head before it.
+//! marks of heads that it has seen: each entry holds the mark of the head before it. A server keeps
+//! the last entries too, and puts them back if nobody has written others in their place.
 
 use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
 
 use super::form::{Entry, Head};
 use crate::change::Token;
 
 /// How many heads of the current epoch are remembered. A server sees one in each look.
 const MARKS: usize = 1024;
+/// How many entries of the current epoch are kept, and how many bytes of them.
+const KEPT: usize = 1024;
+const KEPT_BYTES: usize = 4 * 1024 * 1024;
 /// How many epochs that are over are remembered.
 const EPOCHS: usize = 16;
 
@@ -20,8 +26,27 @@ pub(super) struct Known {
     epoch: u64,
     /// The mark of each of them in this epoch, by its number.
     marks: BTreeMap<u64, u64>,
+    /// The last entries of this epoch that were heard or told, by their numbers.
+    kept: BTreeMap<u64, Kept>,
+    kept_bytes: usize,
     /// Epochs that are over.
     left: VecDeque<u64>,
+}
+
+/// An entry that may be put back.
+#[derive(Clone)]
+pub(super) struct Kept {
+    pub(super) head: Head,
+    /// The mark of the head before.
+    before: u64,
+    /// Its stored form.
+    pub(super) sealed: Bytes,
+}
+
+impl Kept {
+    pub(super) fn new(entry: &Entry, sealed: Bytes) -> Kept {
+        Kept { head: entry.head, before: entry.before, sealed }
+    }
 }
 
 /// What was known at a moment. An answer of the store is compared with what was known before it was
@@ -52,12 +77,50 @@ impl Known {
             }
             self.epoch = epoch;
             self.marks.clear();
+            self.kept.clear();
+            self.kept_bytes = 0;
         }
 
         self.marks.insert(number, head.mark);
         if self.marks.len() > MARKS {
             self.marks.pop_first();
         }
+    }
+
+    /// Keeps an entry of the current epoch, for the case that the store loses it.
+    pub(super) fn keep(&mut self, entry: Kept) {
+        let Token { epoch, number } = entry.head.token;
+        if epoch != self.epoch {
+            return;
+        }
+
+        self.kept_bytes += entry.sealed.len();
+        if let Some(replaced) = self.kept.insert(number, entry) {
+            self.kept_bytes -= replaced.sealed.len();
+        }
+        while (self.kept.len() > KEPT || self.kept_bytes > KEPT_BYTES)
+            && let Some((_, oldest)) = self.kept.pop_first()
+        {
+            self.kept_bytes -= oldest.sealed.len();
+        }
+    }
+
+    /// The entries behind this head up to the last one that was seen, if all of them are kept and
+    /// the first of them follows it.
+    pub(super) fn lost_behind(&self, head: &Head) -> Option<Vec<Kept>> {
+        let last = *self.marks.last_key_value()?.0;
+        if head.token.epoch != self.epoch || head.token.number >= last {
+            return None;
+        }
+
+        let mut before = *head;
+        let mut lost = vec![];
+        for number in head.token.number + 1..=last {
+            let entry = self.kept.get(&number).filter(|entry| entry.before == before.mark)?;
+            before = entry.head;
+            lost.push(entry.clone());
+        }
+        Some(lost)
     }
 
     /// Whether an entry is not the one that this server knows at its position, or does not follow

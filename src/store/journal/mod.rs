@@ -15,9 +15,13 @@
 //!
 //! **Loss.** An entry that is missing, damaged, or not by a server that knows the secret is a hole.
 //! A head that is gone or no head is replaced by one of a new epoch, by the first server that writes
-//! or reads. So two losses between two looks of a server do not look like none. If the store shows
-//! an earlier state than a server has seen (`known.rs`), that server begins a new epoch too. Readers
-//! see each of these as [`News::entries`] being `None`.
+//! or reads. So two losses between two looks of a server do not look like none. Readers see each of
+//! these as [`News::entries`] being `None`.
+//!
+//! **Going back.** A replica that is promoted may show an earlier state than a server has seen
+//! (`known.rs`). The first server that notices writes the missing entries again, byte by byte, and
+//! nothing is lost. If it does not have all of them, or if others have written in their place, it
+//! begins a new epoch, which is a loss. An entry that no server knows any more is missed by nobody.
 //!
 //! The journal has no copies ([`Remote::copies`]): two copies with numbers of their own could not be
 //! put into one order. While its machine is away, telling and reading fail, also in a Memcached of
@@ -42,7 +46,7 @@ use bytes::Bytes;
 pub(crate) use self::form::fuzz_journal;
 use self::{
     form::{Entry, Head},
-    known::{Known, Then},
+    known::{Kept, Known, Then},
 };
 use super::{
     News,
@@ -65,7 +69,7 @@ const MOST_BYTES: usize = 4 * 1024 * 1024;
 /// How many entries are asked for in one call: no more than a connection can hold on its way.
 const AT_ONCE: u64 = 64;
 
-const WENT_BACK: &str = "the journal in the store went back to an earlier state, and begins anew";
+const WENT_BACK: &str = "the journal in the store went back to an earlier state";
 
 /// A journal in a store.
 pub(super) struct Journal {
@@ -109,17 +113,19 @@ impl Journal {
         let mut then = self.known().now();
         let mut from = then.last.map_or(Bytes::new(), |last| last.text());
         while Instant::now() < deadline {
-            let before = read(&from, &then).unwrap_or_else(Head::beginning);
+            let (there, before) = self.base(from, &then).await?;
             let head = before.next();
             let name = self.name_of(head.token);
-            let sealed = Entry { head, before: before.mark, body: body.clone() }.seal(self.secret.as_ref());
+            let entry = Entry { head, before: before.mark, body: body.clone() };
+            let entry = Kept::new(&entry, entry.seal(self.secret.as_ref()));
 
             then = self.known().now();
-            match self.step(from.clone(), head, Some((&name, sealed))).await? {
-                Stepped::Done => return Ok(self.noted(head)),
+            from = there;
+            match self.step(from.clone(), head, Some((&name, entry.sealed.clone()))).await? {
+                Stepped::Done => return Ok(self.told(entry)),
                 Stepped::Other { head: there, kept } => {
                     if kept && Head::read(&there).is_some_and(|there| there.includes(head.token)) {
-                        return Ok(self.noted(head));
+                        return Ok(self.told(entry));
                     }
                     from = there;
                 }
@@ -128,6 +134,18 @@ impl Journal {
         }
 
         Err(Error::new(Kind::Busy, "the journal in the store is written by others all the time"))
+    }
+
+    /// What stands in the store in place of the head, and the head to go on from: the same, or that of
+    /// a new epoch.
+    async fn base(&self, there: Bytes, then: &Then) -> Result<(Bytes, Head)> {
+        if let Some(head) = read(&there, then) {
+            return Ok((there, head));
+        }
+        Ok(match self.put_back(&there).await? {
+            Some(head) => (head.text(), head),
+            None => (there, Head::beginning()),
+        })
     }
 
     /// Moves the head to an entry whose server has not done that yet, and may never do it. Returns
@@ -156,7 +174,7 @@ impl Journal {
                     Between::Entries(entries) => Some(entries),
                     Between::Lost => None,
                     Between::Another => {
-                        tracing::warn!("{WENT_BACK}");
+                        tracing::warn!("{WENT_BACK}, and begins anew");
                         self.begin(there).await?;
                         continue;
                     }
@@ -164,7 +182,9 @@ impl Journal {
                 return Ok(News { head: self.noted(head), entries });
             }
 
-            self.begin(there).await?;
+            if self.put_back(&there).await?.is_none() {
+                self.begin(there).await?;
+            }
         }
 
         Err(Error::new(Kind::Busy, "the journal in the store begins anew all the time"))
@@ -175,9 +195,39 @@ impl Journal {
         self.step(from, Head::beginning(), None).await.map(drop)
     }
 
+    /// Writes again what the store has lost behind this head, if this server knows all of it. Returns
+    /// the head then; `None` if it cannot be put back.
+    async fn put_back(&self, there: &[u8]) -> Result<Option<Head>> {
+        let Some(mut head) = Head::read(there) else { return Ok(None) };
+        let Some(lost) = self.known().lost_behind(&head) else {
+            tracing::warn!("{WENT_BACK}, and begins anew");
+            return Ok(None);
+        };
+
+        let count = lost.len();
+        for entry in lost {
+            let name = self.name_of(entry.head.token);
+            match self.step(head.text(), entry.head, Some((&name, entry.sealed))).await? {
+                // Another server may put it back too.
+                Stepped::Done | Stepped::Other { kept: true, .. } => head = entry.head,
+                Stepped::Other { .. } | Stepped::Taken(_) => return Ok(None),
+            }
+        }
+
+        tracing::warn!(entries = count, "{WENT_BACK}: what it lost is there again");
+        Ok(Some(head))
+    }
+
     async fn step(&self, from: Bytes, to: Head, entry: Option<(&str, Bytes)>) -> Result<Stepped> {
         let step = Step { name: &self.name, from, to: to.text(), entry, keep: JOURNAL_KEEP };
         self.remote.step(step).await
+    }
+
+    /// Notes an entry that this server has told.
+    fn told(&self, entry: Kept) -> Token {
+        let token = self.noted(entry.head);
+        self.known().keep(entry);
+        token
     }
 
     fn noted(&self, head: Head) -> Token {
@@ -193,6 +243,7 @@ impl Journal {
         }
 
         let mut entries = vec![];
+        let mut heard = vec![];
         let mut bytes = 0;
         let mut before: Option<Head> = None;
         let mut next = since.number + 1;
@@ -221,25 +272,28 @@ impl Journal {
                     return Ok(Between::Lost);
                 }
                 before = Some(entry.head);
+                heard.push(Kept::new(&entry, stored));
                 entries.push(entry.body);
             }
 
             next = end + 1;
         }
 
-        let is_whole = entries.len() as u64 == count && before.is_none_or(|last| last == head);
-        Ok(if is_whole { Between::Entries(entries) } else { Between::Lost })
+        if entries.len() as u64 != count || before.is_some_and(|last| last != head) {
+            return Ok(Between::Lost);
+        }
+
+        self.noted(head);
+        let mut known = self.known();
+        heard.into_iter().for_each(|entry| known.keep(entry));
+        drop(known);
+        Ok(Between::Entries(entries))
     }
 }
 
 /// The head in these bytes; `None` if there is none, or none to go on from.
 fn read(bytes: &[u8], then: &Then) -> Option<Head> {
-    let head = Head::read(bytes)?;
-    if then.goes_back_to(&head) {
-        tracing::warn!("{WENT_BACK}");
-        return None;
-    }
-    Some(head)
+    Head::read(bytes).filter(|head| !then.goes_back_to(head))
 }
 
 #[cfg(test)]

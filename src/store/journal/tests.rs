@@ -251,8 +251,8 @@ async fn what_is_no_head_counts_as_none() {
 }
 
 #[tokio::test]
-async fn a_store_that_went_back_is_a_loss_to_every_server_also_where_others_have_written_over_it() {
-    for others in [0, 1, 2, 5] {
+async fn a_store_that_went_back_and_was_written_over_is_a_loss_to_every_server() {
+    for others in [1, 2, 5] {
         let table = Arc::new(Table::default());
         let [knows, late] = [table.journal(), table.journal()];
         let start = tell(&late, "a").await;
@@ -276,16 +276,77 @@ async fn a_store_that_went_back_is_a_loss_to_every_server_also_where_others_have
     }
 }
 
+/// What a server does that notices that the store went back.
+#[derive(Clone, Copy, Debug)]
+enum Notices {
+    Looks,
+    Tells,
+}
+
 #[tokio::test]
-async fn a_server_that_tells_finds_out_that_the_store_went_back() {
-    let table = Arc::new(Table::default());
-    let journal = table.journal();
-    let start = tell(&journal, "a").await;
-    let earlier = table.state();
-    tell(&journal, "b").await;
-    table.put_back(&earlier);
-    let next = tell(&journal, "c").await;
-    assert!(next.epoch != start.epoch && next.number == 1, "{next}");
+async fn what_a_store_lost_that_went_back_is_put_back_by_the_first_server_that_knows_it_and_is_no_loss() {
+    for repeats in [false, true] {
+        for (by, notices) in
+            [(0, Notices::Looks), (0, Notices::Tells), (1, Notices::Looks), (1, Notices::Tells), (2, Notices::Looks)]
+        {
+            let table = Arc::new(Table { repeats, ..Table::default() });
+            let [told, heard, late] = [table.journal(), table.journal(), table.journal()];
+            let start = tell(&told, "a").await;
+            assert_eq!(heard_by(&late, Token { number: 0, ..start }).await, ["a"]);
+            let earlier = table.state();
+            tell(&told, "b").await;
+            let last = tell(&told, "c").await;
+            assert_eq!(heard_by(&heard, start).await, ["b", "c"]);
+            let whole = table.state();
+
+            table.put_back(&earlier);
+            assert_eq!(heard_by(&late, start).await, [""; 0], "who never heard of them cannot know");
+            match (by, notices) {
+                (0, Notices::Looks) => assert_eq!(heard_by(&told, last).await, [""; 0]),
+                (1, Notices::Looks) => assert_eq!(heard_by(&heard, last).await, [""; 0]),
+                (0, Notices::Tells) => assert_eq!(tell(&told, "d").await.number, last.number + 1),
+                (1, Notices::Tells) => assert_eq!(tell(&heard, "d").await.number, last.number + 1),
+                // Both at once.
+                _ => {
+                    let (one, other) = tokio::join!(heard_by(&told, last), heard_by(&heard, last));
+                    assert_eq!((one, other), (vec![], vec![]));
+                }
+            }
+
+            let more: &[&str] = if matches!(notices, Notices::Tells) { &["b", "c", "d"] } else { &["b", "c"] };
+            assert_eq!(heard_by(&late, start).await, more, "{by} {notices:?}");
+            assert!(whole.keys().all(|name| table.state().contains_key(name)));
+        }
+    }
+}
+
+/// The texts of the entries behind a position, which must be there.
+async fn heard_by(journal: &Journal, since: Token) -> Vec<String> {
+    let (entries, _) = heard(journal, since).await;
+    entries.unwrap().iter().map(|entry| String::from_utf8(entry.to_vec()).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_have_all_that_was_lost_begins_another_epoch() {
+    for missing in ["head alone", "too many"] {
+        let table = Arc::new(Table::default());
+        let [told, knows] = [table.journal(), table.journal()];
+        let start = tell(&told, "a").await;
+        let earlier = table.state();
+        let mut since = start;
+        for _ in 0..if missing == "too many" { 1025 } else { 2 } {
+            since = tell(&told, "b").await;
+        }
+        // It has seen the head, and none of the entries.
+        let reader = if missing == "too many" { &told } else { &knows };
+        assert_eq!(head(reader).await, since);
+
+        table.put_back(&earlier);
+        let (entries, next) = heard(reader, since).await;
+        assert!(entries.is_none() && next.epoch != start.epoch, "{missing}: {next}");
+        let told = tell(&told, "c").await;
+        assert_eq!((told.epoch, told.number), (next.epoch, 1), "{missing}: nobody puts it back later");
+    }
 }
 
 #[tokio::test]
