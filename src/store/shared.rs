@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -32,6 +33,9 @@ use crate::{
 
 /// How often the server looks at generations: a purge is seen everywhere within this and one call.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How many generations are asked for at once.
+const ASKS: usize = 64;
 
 /// A [`Remote`] as a store.
 pub(super) struct Shared {
@@ -108,10 +112,13 @@ async fn look(shared: Weak<Shared>) {
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(shared) = shared.upgrade() else { return };
-        for resource in shared.known.resources(Instant::now()) {
-            if let Err(error) = shared.ask(&resource).await {
-                tracing::debug!(%error, "whether a resource was purged is not known");
-                break;
+        let resources = shared.known.resources(Instant::now());
+        // Together, since their machines may be others: one that is away says nothing of the rest.
+        for some in resources.chunks(ASKS) {
+            for asked in join_all(some.iter().map(|resource| shared.ask(resource))).await {
+                if let Err(error) = asked {
+                    tracing::debug!(%error, "whether a resource was purged is not known");
+                }
             }
         }
     }

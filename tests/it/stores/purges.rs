@@ -1,6 +1,7 @@
 //! Purges that meet at one store.
 
 use std::{
+    collections::HashSet,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex},
@@ -12,6 +13,7 @@ use chunkflow::store::{Generation, StoreOptions, open_store};
 
 use super::{options, url};
 use crate::{
+    machines::Cluster,
     servers::{Kind, Server},
     support::{runtime, until},
 };
@@ -100,6 +102,28 @@ fn a_purge_is_not_undone_by_a_server_that_puts_an_older_one_back_into_a_store_th
         assert!(second > first);
         slow.go();
         until("the server knows of the second purge", || server.chunks().known_generation(&LIST) == second);
+    }
+}
+
+#[test]
+fn a_node_that_is_away_hides_no_purge_of_a_resource_on_another_node() {
+    let (cluster, firewalls) = Cluster::start_behind_firewalls();
+    let runtime = runtime();
+    let options = StoreOptions::new(&cluster.url).with(|store| store.near = 0);
+    let [purger, server] = runtime.block_on(async { [open_store(&options).unwrap(), open_store(&options).unwrap()] });
+    let resources: Vec<[u8; 16]> = (0..30).map(|at| [at; 16]).collect();
+    for resource in &resources {
+        runtime.block_on(server.chunks().generation(resource, KEEP)).unwrap();
+        runtime.block_on(purger.chunks().generation(resource, KEEP)).unwrap();
+    }
+
+    firewalls[0].silence();
+    let purge = |resource: &[u8; 16]| runtime.block_on(purger.chunks().forget(resource)).is_ok();
+    let purged: HashSet<&[u8; 16]> = resources.iter().filter(|resource| purge(resource)).collect();
+    assert!((10..30).contains(&purged.len()), "{} are on the nodes that answer", purged.len());
+    for resource in purged {
+        let expected = purger.chunks().known_generation(resource);
+        until("the server sees the purge", || server.chunks().known_generation(resource) == expected);
     }
 }
 
