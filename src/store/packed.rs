@@ -71,8 +71,8 @@ impl<R: Remote> Remote for Packed<R> {
         self.0.give_back(name, bytes)
     }
 
-    fn copies<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Option<Bytes>>>> {
-        self.0.copies(name)
+    fn copies<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Vec<Result<Vec<Option<Bytes>>>>> {
+        self.0.copies(names)
     }
 
     fn raise_copies<'a>(&'a self, name: &'a str, number: u64) -> BoxFuture<'a, Result<()>> {

@@ -27,9 +27,10 @@ pub(super) trait Remote: Send + Sync + 'static {
     /// Deletes a name if its value is exactly these bytes.
     fn give_back<'a>(&'a self, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>>;
 
-    /// The value of a name in each place that keeps a copy of its own, from those that answer; an
-    /// error if none does.
-    fn copies<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Option<Bytes>>>>;
+    /// For each of these names its value in each place that keeps a copy of its own, from those that
+    /// answer; an error if none does. All of it is one call, which fails only if nothing answers: the
+    /// machines of the names may be different ones.
+    fn copies<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Vec<Result<Vec<Option<Bytes>>>>>;
 
     /// Keeps a number under a name without end, in each of those places that has none or a smaller
     /// one. An error if none takes it. Of two writes at once, the larger number stays.

@@ -9,6 +9,8 @@
 //! stands in the entry and is compared on read.
 
 use std::{
+    iter::zip,
+    slice,
     sync::{Arc, Weak},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -34,7 +36,7 @@ use crate::{
 /// How often the server looks at generations: a purge is seen everywhere within this and one call.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How many generations are asked for at once.
+/// How many generations are asked for in one call.
 const ASKS: usize = 64;
 
 /// A [`Remote`] as a store.
@@ -65,12 +67,24 @@ impl Shared {
         shared
     }
 
-    /// Asks for a resource's generation. Writes it again where a place has lost it, or is led by a
-    /// replica that had not heard of it.
+    /// Asks for a resource's generation.
     async fn ask(&self, resource: &[u8; 16]) -> Result<Generation> {
+        self.ask_all(slice::from_ref(resource)).await.pop().unwrap_or_else(|| Ok(Generation(0)))
+    }
+
+    /// Asks for the generations of resources in one call.
+    async fn ask_all(&self, resources: &[[u8; 16]]) -> Vec<Result<Generation>> {
+        let names: Vec<String> = resources.iter().map(|resource| self.generation_name(resource)).collect();
+        let said = self.remote.copies(&names).await;
+        join_all(zip(resources, said).map(async |(resource, said)| self.said(resource, said?).await)).await
+    }
+
+    /// The generation that these copies say. Writes it again where a place has lost it, or is led by
+    /// a replica that had not heard of it.
+    async fn said(&self, resource: &[u8; 16], copies: Vec<Option<Bytes>>) -> Result<Generation> {
         let name = self.generation_name(resource);
         let said = |copy: &Option<Bytes>| copy.as_deref().map_or(Generation(0), |bytes| Generation(number_in(bytes)));
-        let copies: Vec<Generation> = self.remote.copies(&name).await?.iter().map(said).collect();
+        let copies: Vec<Generation> = copies.iter().map(said).collect();
         let largest = copies.iter().copied().max().unwrap_or(Generation(0));
         let generation = self.known.at_least(resource, largest);
         if copies.iter().any(|copy| *copy < generation) {
@@ -113,12 +127,10 @@ async fn look(shared: Weak<Shared>) {
         tokio::time::sleep(LOOK).await;
         let Some(shared) = shared.upgrade() else { return };
         let resources = shared.known.resources(Instant::now());
-        // Together, since their machines may be others: one that is away says nothing of the rest.
+        // Their machines may be different ones: one that is away hides no purge on the others.
         for some in resources.chunks(ASKS) {
-            for asked in join_all(some.iter().map(|resource| shared.ask(resource))).await {
-                if let Err(error) = asked {
-                    tracing::debug!(%error, "whether a resource was purged is not known");
-                }
+            for error in shared.ask_all(some).await.into_iter().filter_map(Result::err) {
+                tracing::debug!(%error, "whether a resource was purged is not known");
             }
         }
     }

@@ -96,7 +96,7 @@ impl Remote for Table {
         unreachable!("the journal does not ask for this")
     }
 
-    fn copies<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Option<Bytes>>>> {
+    fn copies<'a>(&'a self, _: &'a [String]) -> BoxFuture<'a, Vec<Result<Vec<Option<Bytes>>>>> {
         unreachable!("the journal does not ask for this")
     }
 

@@ -171,8 +171,18 @@ impl Remote for Memcached {
         })
     }
 
-    fn copies<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Option<Bytes>>>> {
-        Box::pin(async move { some(join_all(self.0.iter().map(|node| node.get(name))).await) })
+    fn copies<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Vec<Result<Vec<Option<Bytes>>>>> {
+        Box::pin(async move {
+            let commands: Vec<Command> = names.iter().map(|name| Command::get(name)).collect();
+            match some(join_all(self.0.iter().map(|node| node.read_all(&commands))).await) {
+                Ok(nodes) => {
+                    let value = |replies: &Vec<Reply>, at: usize| replies.get(at).and_then(|reply| reply.value.clone());
+                    let of = |at| nodes.iter().map(|replies| value(replies, at)).collect();
+                    (0..names.len()).map(of).map(Ok).collect()
+                }
+                Err(error) => vec![Err(error); names.len()],
+            }
+        })
     }
 
     fn raise_copies<'a>(&'a self, name: &'a str, number: u64) -> BoxFuture<'a, Result<()>> {

@@ -7,6 +7,7 @@ mod url;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use redis::{Cmd, Pipeline, Value};
 use tokio::sync::Semaphore;
 
@@ -123,8 +124,27 @@ impl Remote for Redis {
         })
     }
 
-    fn copies<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Option<Bytes>>>> {
-        Box::pin(async move { Ok(vec![self.get(name).await?]) })
+    fn copies<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Vec<Result<Vec<Option<Bytes>>>>> {
+        Box::pin(async move {
+            let mut answers = vec![];
+            let all = async {
+                let get = async |name| self.link.exchange(&alone(redis::cmd("GET").arg(name)), Call::Read).await;
+                answers = join_all(names.iter().map(get)).await;
+                match answers.iter().find_map(|answer| answer.as_ref().err()) {
+                    Some(error) if !answers.iter().any(Result::is_ok) => Err(error.clone()),
+                    _ => Ok(()),
+                }
+            };
+
+            let called = self.health.read(all).await;
+            match called {
+                // The store is left alone.
+                Err(error) if answers.is_empty() => vec![Err(error); names.len()],
+                _ => {
+                    answers.into_iter().map(|answer| Ok(vec![answer?.into_iter().next().and_then(bytes_of)])).collect()
+                }
+            }
+        })
     }
 
     fn raise_copies<'a>(&'a self, name: &'a str, number: u64) -> BoxFuture<'a, Result<()>> {

@@ -117,6 +117,9 @@ fn a_node_that_is_away_hides_no_purge_of_a_resource_on_another_node() {
         runtime.block_on(purger.chunks().generation(resource, KEEP)).unwrap();
     }
 
+    // What is sent there from now on is answered by nobody.
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    firewalls[0].leads_to(nobody.local_addr().unwrap().port());
     firewalls[0].silence();
     let purge = |resource: &[u8; 16]| runtime.block_on(purger.chunks().forget(resource)).is_ok();
     let purged: HashSet<&[u8; 16]> = resources.iter().filter(|resource| purge(resource)).collect();
