@@ -206,6 +206,14 @@ impl Database for KnownDatabase {
         self.0.database.get().map_or(vec![], |database| database.tables())
     }
 
+    fn check_commit(&self, commit: &str) -> Result<()> {
+        self.0.database.get().map_or(Ok(()), |database| database.check_commit(commit))
+    }
+
+    fn shows<'a>(&'a self, commits: &'a [&'a str]) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move { self.0.opened().await?.shows(commits).await })
+    }
+
     fn explain<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Vec<Complaint>> {
         match self.0.database.get() {
             Some(database) => database.explain(spec),

@@ -227,6 +227,19 @@ pub trait Database: Sealed + Send + Sync + 'static {
     /// The tables and views that can be read.
     fn tables(&self) -> Vec<TableInfo>;
 
+    /// Checks that a text is the position of a commit, as the database writes it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if it is none, or if the database has no such positions.
+    fn check_commit(&self, commit: &str) -> Result<()>;
+
+    /// Whether reads that begin now see all of these commits.
+    ///
+    /// # Errors
+    /// As of [`Database::check_commit`], and [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`] or
+    /// [`ErrorKind::Busy`] for the state of the database.
+    fn shows<'a>(&'a self, commits: &'a [&'a str]) -> BoxFuture<'a, Result<bool>>;
+
     /// What would be slow about a resource that this database can serve, and what is guessed of it,
     /// each with its remedy.
     fn explain<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Vec<Complaint>>;

@@ -5,6 +5,7 @@
 
 mod careful;
 mod catalogue;
+mod commits;
 mod connect;
 mod errors;
 mod explain;
@@ -192,6 +193,18 @@ impl Server {
     }
 }
 
+/// Whether reads that begin now see these commits.
+async fn shows(pool: &Arc<Pool>, commits: &[&str]) -> Result<bool> {
+    let mut lease = pool.lease(Claim::default()).await?;
+    let is_mariadb = lease.connection().server.is_mariadb;
+    commits.iter().try_for_each(|commit| commits::check(commit, is_mariadb))?;
+    let shown = commits::are_shown(&mut lease.connection().conn, commits, is_mariadb);
+    let shown = tokio::time::timeout(pool.timeout(), shown).await.map_err(|_| timed_out(pool.timeout()))?;
+    let shown = shown.map_err(|error| explained(error, &[]))?;
+    lease.give_back();
+    Ok(shown)
+}
+
 impl Sealed for Mysql {}
 
 impl Database for Mysql {
@@ -216,6 +229,14 @@ impl Database for Mysql {
 
     fn tables(&self) -> Vec<TableInfo> {
         self.0.looked.last().catalogue.tables()
+    }
+
+    fn check_commit(&self, commit: &str) -> Result<()> {
+        commits::check(commit, self.0.looked.last().server.is_mariadb)
+    }
+
+    fn shows<'a>(&'a self, commits: &'a [&'a str]) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(shows(&self.0.pool, commits))
     }
 
     fn explain<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Vec<Complaint>> {

@@ -5,6 +5,7 @@
 
 mod careful;
 mod catalogue;
+mod commits;
 mod connect;
 mod errors;
 mod explain;
@@ -129,6 +130,16 @@ impl Server {
     }
 }
 
+/// Whether reads that begin now see these commits.
+async fn shows(pool: &Arc<Pool>, commits: &[&str]) -> Result<bool> {
+    let questions = commits::Questions::of(commits)?;
+    let mut lease = pool.lease(Claim::default()).await?;
+    let shown = tokio::time::timeout(pool.timeout(), questions.ask(&lease.connection().client)).await;
+    let shown = shown.map_err(|_| timed_out(pool.timeout()))?.map_err(|error| explained(error, None))?;
+    lease.give_back();
+    Ok(shown)
+}
+
 impl Sealed for Postgres {}
 
 impl Database for Postgres {
@@ -153,6 +164,14 @@ impl Database for Postgres {
 
     fn tables(&self) -> Vec<TableInfo> {
         self.0.looked.last().catalogue.tables()
+    }
+
+    fn check_commit(&self, commit: &str) -> Result<()> {
+        commits::check(commit)
+    }
+
+    fn shows<'a>(&'a self, commits: &'a [&'a str]) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(shows(&self.0.pool, commits))
     }
 
     fn explain<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Vec<Complaint>> {

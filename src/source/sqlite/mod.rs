@@ -217,6 +217,16 @@ impl Database for Sqlite {
         self.0.looked().catalogue.tables()
     }
 
+    fn check_commit(&self, _: &str) -> Result<()> {
+        let error = Error::new(Kind::Invalid, "SQLite has no positions of commits");
+        Err(error.remedy("leave `at` out: each read sees all that was committed before"))
+    }
+
+    fn shows<'a>(&'a self, commits: &'a [&'a str]) -> BoxFuture<'a, Result<bool>> {
+        let checked = commits.iter().try_for_each(|commit| self.check_commit(commit));
+        Box::pin(std::future::ready(checked.map(|()| true)))
+    }
+
     fn explain<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, Vec<Complaint>> {
         Box::pin(std::future::ready(self.slow(spec)))
     }
