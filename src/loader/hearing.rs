@@ -1,7 +1,7 @@
 //! What told changes touch: whom each concerns, and where its row belongs now.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -49,12 +49,18 @@ impl Default for Repeats {
     }
 }
 
+/// A change of a row, and how many entries were told after it of those that are heard together. What
+/// is the same of several counts as told by the last, so that a chunk from in between is not loaded
+/// for what it shows already.
+type Heard<'a> = (&'a Change, u32);
+
 /// A table: its database and its name.
 type Table = (Arc<[u8]>, Arc<str>);
 
 /// A change, and the tables that it names.
 struct Told<'a> {
     change: &'a Change,
+    behind: u32,
     /// There are several while the name stands for another table than before and both are in use, and
     /// none if it stands for no table.
     tables: Arc<[Table]>,
@@ -63,32 +69,33 @@ struct Told<'a> {
 }
 
 impl Loader {
-    /// Hears changes of rows: from now on no chunk is served to a new request that they touch.
+    /// Hears entries of changes of rows: from now on no chunk is served to a new request that they
+    /// touch.
     ///
-    /// `resources` are in use, and may not be remembered yet. `at` is the position of the changes, by
-    /// the store's count.
+    /// `resources` are in use, and may not be remembered yet. `at` is the position of the last entry,
+    /// by the store's count.
     pub(crate) async fn hear(
         self: &Arc<Loader>,
-        changes: &[Change],
+        entries: &[&[Change]],
         resources: &[Arc<Resource>],
         at: Option<Token>,
     ) -> Token {
         resources.iter().for_each(|resource| self.changes.register(resource));
         let subjects = self.changes.subjects();
-        let told = Told::all(changes, &subjects);
+        let told = Told::all(entries, &subjects);
         let touched = subjects.iter().map(async |(digest, subject)| (*digest, touch_of(subject, &told).await));
         let touched: HashMap<_, _> = futures_util::future::join_all(touched).await.into_iter().collect();
         let whole = touched.values().filter(|touch| matches!(touch, Some(Touch::All))).count();
-        self.metrics.changes.add(changes.len() as u64);
+        self.metrics.changes.add(told.len() as u64);
         self.metrics.touched_whole.add(whole as u64);
-        self.repeat_when_settled(changes, &subjects, &touched);
+        self.repeat_when_settled(entries, &subjects, &touched);
         self.changes.enter(at, touched)
     }
 
     /// Has what is touched touched once more, where a standby may show the changes only later.
     fn repeat_when_settled(
         self: &Arc<Loader>,
-        changes: &[Change],
+        entries: &[&[Change]],
         subjects: &[([u8; 16], Subject)],
         touched: &HashMap<[u8; 16], Option<Touch>>,
     ) {
@@ -103,7 +110,7 @@ impl Loader {
             return self.repeat_all_after(settle);
         };
 
-        let changes = changes.to_vec();
+        let changes = entries.concat();
         let all = subjects.to_vec();
         // A weak reference: a loader that nobody uses any more is not kept for it.
         let loader = Arc::downgrade(self);
@@ -111,7 +118,7 @@ impl Loader {
             tokio::time::sleep(settle).await;
             drop(room);
             let Some(loader) = loader.upgrade() else { return };
-            let told = Told::all(&changes, &all);
+            let told = Told::all(&[&changes], &all);
             let touched = late.iter().map(async |(digest, subject)| Some((*digest, touch_of(subject, &told).await?)));
             let touched = futures_util::future::join_all(touched).await;
             loader.changes.repeat(touched.into_iter().flatten().collect());
@@ -150,13 +157,15 @@ impl Loader {
 }
 
 impl<'a> Told<'a> {
-    /// The changes, with the tables that they name.
-    fn all(changes: &'a [Change], subjects: &[([u8; 16], Subject)]) -> Vec<Told<'a>> {
+    /// The changes of these entries, with the tables that they name.
+    fn all(entries: &[&'a [Change]], subjects: &[([u8; 16], Subject)]) -> Vec<Told<'a>> {
         let mut known: HashMap<(&str, Option<&str>), Told<'a>> = HashMap::new();
-        let told = changes.iter().map(|change| {
+        let behind = (0..entries.len() as u32).rev();
+        let changes = entries.iter().zip(behind).flat_map(|(entry, behind)| entry.iter().map(move |one| (one, behind)));
+        let told = changes.map(|(change, behind)| {
             let named = known.entry((&change.resource, change.table.as_deref()));
             let Told { tables, is_known, .. } = named.or_insert_with(|| Told::first(change, subjects));
-            Told { change, tables: Arc::clone(tables), is_known: *is_known }
+            Told { change, behind, tables: Arc::clone(tables), is_known: *is_known }
         });
         told.collect()
     }
@@ -174,7 +183,7 @@ impl<'a> Told<'a> {
             Some((Arc::clone(&rules.database), table))
         });
         let is_known = !in_use.is_empty() && !in_use.iter().any(|(subject, _)| subject.is_away);
-        Told { change, tables: tables.collect(), is_known }
+        Told { change, behind: 0, tables: tables.collect(), is_known }
     }
 }
 
@@ -187,7 +196,7 @@ async fn touch_of(subject: &Subject, told: &[Told<'_>]) -> Option<Touch> {
         return Some(Touch::All);
     }
 
-    let mut heard: Vec<(&Change, &str)> = vec![];
+    let mut heard: Vec<(Heard<'_>, &str)> = vec![];
     for told in told {
         // The named resource may be over a table that this one shows.
         if !told.is_known || (*told.change.resource == *subject.name && rules.is_none()) {
@@ -200,7 +209,7 @@ async fn touch_of(subject: &Subject, told: &[Told<'_>]) -> Option<Touch> {
                     if rules.is_unfollowed(table) {
                         return Some(Touch::All);
                     }
-                    heard.push((told.change, table));
+                    heard.push(((told.change, told.behind), table));
                 }
                 _ => {}
             }
@@ -230,10 +239,10 @@ async fn touch_of(subject: &Subject, told: &[Told<'_>]) -> Option<Touch> {
 }
 
 /// What changes of rows of these tables touch of a resource.
-async fn concerned(resource: &Resource, rules: &TouchRules, heard: &[(&Change, &str)]) -> Result<Option<Touch>> {
+async fn concerned(resource: &Resource, rules: &TouchRules, heard: &[(Heard<'_>, &str)]) -> Result<Option<Touch>> {
     let look_ups = resource.look_ups().ok_or_else(unable)?;
-    let of = |is: &dyn Fn(&str) -> bool| -> Vec<&Change> {
-        heard.iter().filter(|(_, table)| is(table)).map(|(change, _)| *change).collect()
+    let of = |is: &dyn Fn(&str) -> bool| -> Vec<Heard<'_>> {
+        heard.iter().filter(|(_, table)| is(table)).map(|(heard, _)| *heard).collect()
     };
 
     let mut keys = vec![];
@@ -242,16 +251,17 @@ async fn concerned(resource: &Resource, rules: &TouchRules, heard: &[(&Change, &
     if !own.is_empty() {
         let kinds: Vec<KeyKind> = rules.key.iter().map(|rule| rule.kind).collect();
         let Some((found, told)) = own_rows(&look_ups.own, &kinds, &own).await? else { return Ok(Some(Touch::All)) };
-        let all = found.iter().map(|(row, _)| &row.key).chain(&told);
-        keys.extend(all.map(|key| own_key_hash(key.canonical())));
-        let row = |(row, told): (Looked, _)| Arc::new(Row { place: row.wanted, filters: row.perhaps, told });
-        rows.extend(found.into_iter().map(row));
+        keys.extend(told.iter().map(|(key, behind)| (own_key_hash(key.canonical()), *behind)));
+        for OwnRow { row, told, behind } in found {
+            keys.push((own_key_hash(row.key.canonical()), behind));
+            rows.push((Arc::new(Row { place: row.wanted, filters: row.perhaps, told }), behind));
+        }
     }
 
     for (index, rule) in rules.related.iter().enumerate() {
-        for change in of(&|table| rule.table.is(table)) {
+        for (change, behind) in of(&|table| rule.table.is(table)) {
             let Some(key) = told_key(&rule.table.kinds(), &change.key) else { return Ok(Some(Touch::All)) };
-            keys.push(related_key_hash(index, key.canonical()));
+            keys.push((related_key_hash(index, key.canonical()), behind));
         }
 
         let Some((table, pointing)) = rule.pointing_table() else { continue };
@@ -260,11 +270,12 @@ async fn concerned(resource: &Resource, rules: &TouchRules, heard: &[(&Change, &
         let Some(owners) = owners(look_up, pointing, &table.kinds(), &changes).await? else {
             return Ok(Some(Touch::All));
         };
-        keys.extend(owners.iter().map(|owner| own_key_hash(owner.canonical())));
+        keys.extend(owners.iter().map(|(owner, behind)| (own_key_hash(owner.canonical()), *behind)));
     }
 
+    // Of a key that was told several times the last one stays, which has the fewest behind it.
     keys.sort_unstable();
-    keys.dedup();
+    keys.dedup_by_key(|(hash, _)| *hash);
     Ok((!keys.is_empty()).then_some(Touch::Some { keys, rows }))
 }
 
@@ -272,32 +283,58 @@ fn unable() -> Error {
     Error::new(Kind::Internal, "nothing was made to look its rows up")
 }
 
-/// Changed rows that are there, each with the keys as they were told of which one is its own; and
-/// the values of all keys that were told, as far as they are known.
-type OwnRows = (Vec<(Looked, Arc<[Vec<String>]>)>, Vec<Cursor>);
+/// A changed row that is there.
+struct OwnRow {
+    row: Looked,
+    /// The keys as they were told of which one is its own.
+    told: Arc<[Vec<String>]>,
+    behind: u32,
+}
+
+/// Changed rows that are there; and the values of all keys that were told, as far as they are known.
+type OwnRows = (Vec<OwnRow>, Vec<(Cursor, u32)>);
 
 /// The changed rows. `None` if one is not there and only the database knew which row its key was of.
-async fn own_rows(look_up: &LookUp, kinds: &[KeyKind], changes: &[&Change]) -> Result<Option<OwnRows>> {
-    let keys: BTreeSet<&[String]> = changes.iter().map(|change| &*change.key).collect();
-    let keys: Vec<&[String]> = keys.into_iter().collect();
-    let found = look_up.rows(&keys).await?;
+async fn own_rows(look_up: &LookUp, kinds: &[KeyKind], changes: &[Heard<'_>]) -> Result<Option<OwnRows>> {
+    let mut keys: BTreeMap<&[String], u32> = BTreeMap::new();
+    for (change, behind) in changes {
+        let last = keys.entry(&change.key).or_insert(*behind);
+        *last = (*last).min(*behind);
+    }
+    let wanted: Vec<&[String]> = keys.keys().copied().collect();
+    let found = look_up.rows(&wanted).await?;
 
-    let told: Option<HashMap<Cursor, &[String]>> = keys.iter().map(|key| Some((told_key(kinds, key)?, *key))).collect();
-    Ok(match told {
-        // What was told is another value than the database holds: a number that is kept as a text.
-        Some(told) if kinds.len() == 1 && found.iter().any(|row| !told.contains_key(&row.key)) => None,
-        Some(told) => {
-            let own = |row: Looked| {
-                let key: Arc<[Vec<String>]> = [told.get(&row.key)?.to_vec()].into();
-                Some((row, key))
-            };
-            Some((found.into_iter().filter_map(own).collect(), told.keys().cloned().collect()))
+    // One value may be written in several ways.
+    let mut told: HashMap<Cursor, (&[String], u32)> = HashMap::new();
+    let mut is_all_known = true;
+    for (key, behind) in &keys {
+        match told_key(kinds, key) {
+            Some(value) => {
+                let (_, last) = told.entry(value).or_insert((key, *behind));
+                *last = (*last).min(*behind);
+            }
+            None => is_all_known = false,
         }
-        None if found.len() < keys.len() || kinds.len() > 1 => None,
-        None => {
-            let all: Arc<[Vec<String>]> = keys.iter().map(|key| key.to_vec()).collect();
-            Some((found.into_iter().map(|row| (row, Arc::clone(&all))).collect(), vec![]))
+    }
+
+    // What was told is another value than the database holds: a number that is kept as a text.
+    let is_other = |row: &Looked| !told.contains_key(&row.key);
+    Ok(if !is_all_known {
+        if found.len() < keys.len() || kinds.len() > 1 {
+            return Ok(None);
         }
+        let told: Arc<[Vec<String>]> = wanted.iter().map(|key| key.to_vec()).collect();
+        let behind = keys.into_values().min().unwrap_or_default();
+        Some((found.into_iter().map(|row| OwnRow { row, told: Arc::clone(&told), behind }).collect(), vec![]))
+    } else if kinds.len() == 1 && found.iter().any(is_other) {
+        None
+    } else {
+        let own = |row: Looked| {
+            let (key, behind) = *told.get(&row.key)?;
+            Some(OwnRow { row, told: [key.to_vec()].into(), behind })
+        };
+        let found = found.into_iter().filter_map(own).collect();
+        Some((found, told.into_iter().map(|(key, (_, behind))| (key, behind)).collect()))
     })
 }
 
@@ -307,18 +344,18 @@ async fn owners(
     look_up: &LookUp,
     pointing: &PointingRule,
     kinds: &[KeyKind],
-    changes: &[&Change],
-) -> Result<Option<Vec<Cursor>>> {
+    changes: &[Heard<'_>],
+) -> Result<Option<Vec<(Cursor, u32)>>> {
     let mut owners = vec![];
-    let mut unsaid: Vec<&Change> = vec![];
-    for change in changes {
+    let mut unsaid: Vec<Heard<'_>> = vec![];
+    for (change, behind) in changes {
         let values = [&change.old, &change.new].map(|values| value_of(values, &pointing.column));
         if values[1].is_none() {
-            unsaid.push(change);
+            unsaid.push((change, *behind));
         }
         for value in values.into_iter().flatten().flatten() {
             let Some(value) = pointing.kind.value(value) else { return Ok(None) };
-            owners.push(Cursor::after(&[value.value()])?);
+            owners.push((Cursor::after(&[value.value()])?, *behind));
         }
     }
 
@@ -329,16 +366,15 @@ async fn owners(
     let Some((found, _)) = own_rows(look_up, kinds, &unsaid).await? else { return Ok(None) };
     // A child that went away is known by its own key. Of a row of a join table only its value before
     // tells whose it was.
-    let is_lost = |change: &&Change| {
+    let is_lost = |(change, _): &Heard<'_>| {
         let key = told_key(kinds, &change.key);
-        value_of(&change.old, &pointing.column).is_none()
-            && !found.iter().any(|(row, _)| Some(&row.key) == key.as_ref())
+        value_of(&change.old, &pointing.column).is_none() && !found.iter().any(|own| Some(&own.row.key) == key.as_ref())
     };
     if pointing.join.is_some() && unsaid.iter().any(is_lost) {
         return Ok(None);
     }
 
-    owners.extend(found.into_iter().map(|(row, _)| row.wanted));
+    owners.extend(found.into_iter().map(|own| (own.row.wanted, own.behind)));
     Ok(Some(owners))
 }
 

@@ -63,7 +63,7 @@ impl Loader {
     /// When the store does not take them.
     pub(crate) async fn tell(self: &Arc<Loader>, changes: &[Change], resources: &[Arc<Resource>]) -> Result<Token> {
         let Some(agreement) = self.store.agreement() else {
-            return Ok(self.hear(changes, resources, None).await);
+            return Ok(self.hear(&[changes], resources, None).await);
         };
 
         resources.iter().for_each(|resource| self.changes.register(resource));
@@ -190,7 +190,8 @@ impl Loader {
         let changes: Result<Vec<Vec<Change>>> = entries.iter().map(|bytes| entry::read(bytes)).collect();
         match changes {
             Ok(changes) => {
-                self.hear(&changes.concat(), &[], Some(head)).await;
+                let changes: Vec<&[Change]> = changes.iter().map(|entry| &**entry).collect();
+                self.hear(&changes, &[], Some(head)).await;
             }
             Err(error) => {
                 tracing::warn!(%error, "the journal holds no changes: what was read before is read again");

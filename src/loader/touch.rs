@@ -9,8 +9,9 @@ use crate::{chunk::Chunk, cursor::Cursor, list::List, source::TouchRules};
 pub(super) enum Touch {
     /// Every chunk.
     All,
-    /// The chunks that show one of these keys, and those where one of these rows belongs now.
-    Some { keys: Vec<u32>, rows: Vec<Arc<Row>> },
+    /// The chunks that show one of these keys, and those where one of these rows belongs now. Beside
+    /// each stands how many changes of the same touch were told after it. The keys are sorted hashes.
+    Some { keys: Vec<(u32, u32)>, rows: Vec<(Arc<Row>, u32)> },
 }
 
 /// What the changes that were heard mean for a chunk.
@@ -37,22 +38,25 @@ pub(super) struct Row {
 }
 
 impl Touch {
+    /// What its last `news` changes mean for a chunk, which shows those before.
     pub(super) fn verdict(
         &self,
         rules: &TouchRules,
         list: &List,
         chunk: &Chunk,
+        news: u64,
         doubtful: &mut dyn FnMut(&Arc<Row>),
     ) -> Verdict {
         let Touch::Some { keys, rows } = self else { return Verdict::Touched };
-        if chunk.shown.has_any(keys) {
+        let is_news = |behind: u32| u64::from(behind) < news;
+        if chunk.shown.has_any(keys, is_news) {
             return Verdict::Touched;
         }
 
         // A key without a cursor is none of a list: nothing is known of its place.
         let Some(start) = chunk.key.start() else { return Verdict::Touched };
         let mut verdict = Verdict::Shown;
-        for row in rows {
+        for (row, _) in rows.iter().filter(|(_, behind)| is_news(*behind)) {
             let is_within = [
                 row.meets(rules, list),
                 row.is_behind(rules, &start),
@@ -73,7 +77,7 @@ impl Touch {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Touch::All => 0,
-            Touch::Some { keys, rows } => keys.len() * 4 + rows.iter().map(|row| row.bytes()).sum::<usize>(),
+            Touch::Some { keys, rows } => size_of_val(&**keys) + rows.iter().map(|(row, _)| row.bytes()).sum::<usize>(),
         }
     }
 }
