@@ -6,7 +6,10 @@ use chunkflow::Change;
 use rusqlite::Connection;
 
 use super::{SMALL, rows};
-use crate::support::{File, Running};
+use crate::{
+    servers::postgres,
+    support::{File, Running},
+};
 
 /// A list over a table `item` with the columns `order`, `value` and those of the key.
 struct Case {
@@ -205,5 +208,64 @@ fn a_move_loads_the_chunks_that_the_row_left_and_came_to() {
             vec![old, case.key(connection, to)]
         });
         assert_costs(case.name, costs, 3.0, 8);
+    }
+}
+
+#[test]
+fn a_uuid_of_postgresql_touches_its_chunk_in_every_spelling_that_is_told() {
+    let uuid = |n: i64| format!("aaaaaaaa-bbbb-4ccc-8ddd-{n:012x}");
+    let db = postgres();
+    db.execute(
+        "CREATE TABLE author (id uuid PRIMARY KEY, name text);
+         CREATE TABLE item (id uuid PRIMARY KEY, author_id uuid, value text);
+         INSERT INTO author SELECT ('aaaaaaaa-bbbb-4ccc-8ddd-' || lpad(to_hex(n), 12, '0'))::uuid, n FROM generate_series(2, 4000, 2) n;
+         INSERT INTO item SELECT id, id, name FROM author;",
+    );
+    let fields = "[resources.list.fields]\nvalue = \"value\"\nauthor = { via = \"author_id\", table = \"author\", column = \"name\" }";
+    let running = db.serve(&format!("table = \"item\"\n{SMALL}{fields}"));
+    running.rows("/list");
+    let after = |sql: String, change: Change| {
+        db.execute(&sql);
+        running.block_on(running.chunkflow.changed(&[change])).unwrap();
+        let before = running.misses();
+        let shown = running.rows("/list");
+        let shown: Vec<_> = shown.iter().map(|row| [&row["value"], &row["author"]].map(|text| text.as_str())).collect();
+        let truth = "SELECT value, name FROM item LEFT JOIN author ON author.id = author_id ORDER BY item.id";
+        let truth = db.query(truth).unwrap();
+        let truth: Vec<_> =
+            truth.iter().map(|row| [&row[0], &row[1]].map(|text| (text != "").then_some(&**text))).collect();
+        assert_eq!(shown, truth, "{sql}");
+        running.misses() - before
+    };
+
+    let spellings: [fn(&str) -> String; 6] = [
+        |uuid| uuid.to_uppercase(),
+        |uuid| format!("{{{uuid}}}"),
+        |uuid| uuid.replace('-', ""),
+        |uuid| format!("{{{}}}", uuid.replace('-', "").to_uppercase()),
+        // PostgreSQL takes a hyphen behind any four digits.
+        |uuid| {
+            uuid.replace('-', "")
+                .as_bytes()
+                .chunks(4)
+                .map(|four| str::from_utf8(four).unwrap())
+                .collect::<Vec<_>>()
+                .join("-")
+        },
+        |uuid| uuid.replacen("aaaa", "aAAa", 1),
+    ];
+    for (at, spelling) in spellings.into_iter().enumerate() {
+        let n = 500 + 500 * at as i64;
+        let spelt = spelling(&uuid(n));
+        let told = || Change::of("list", [spelt.clone()]);
+        assert_eq!(after(format!("UPDATE item SET value = 'x' WHERE id = '{}'", uuid(n)), told()), 1, "{spelt}");
+        let author = told().in_table("author");
+        assert_eq!(after(format!("UPDATE author SET name = 'x' WHERE id = '{}'", uuid(n)), author), 1, "{spelt}");
+        let author = told().in_table("author");
+        assert_eq!(after(format!("DELETE FROM author WHERE id = '{}'", uuid(n)), author), 1, "{spelt}");
+        let cost = after(format!("DELETE FROM item WHERE id = '{}'", uuid(n)), told());
+        assert!((1..=3).contains(&cost), "{spelt}: {cost}");
+        let cost = after(format!("INSERT INTO item VALUES ('{}', NULL, 'new')", uuid(n)), told());
+        assert!((1..=3).contains(&cost), "{spelt}: {cost}");
     }
 }
