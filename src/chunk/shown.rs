@@ -69,12 +69,15 @@ impl Shown {
         Some(keys)
     }
 
-    /// Whether one of these keys is among them, or they are not known. The hashes must be sorted.
-    pub(crate) fn has_any(&self, hashes: &[u32]) -> bool {
+    /// Whether one of these keys is among them, or they are not known. Of the keys, which are sorted
+    /// hashes with a number, those `count` of which the number does.
+    pub(crate) fn has_any(&self, told: &[(u32, u32)], count: impl Fn(u32) -> bool) -> bool {
         let Some(keys) = &self.keys else { return true };
-        match hashes {
-            [hash] => keys.contains(hash),
-            hashes => keys.iter().any(|key| hashes.binary_search(key).is_ok()),
+        match told {
+            [(hash, number)] => count(*number) && keys.contains(hash),
+            told => keys
+                .iter()
+                .any(|key| told.binary_search_by_key(key, |(hash, _)| *hash).is_ok_and(|at| count(told[at].1))),
         }
     }
 

@@ -50,7 +50,8 @@ struct State {
     bytes: usize,
 }
 
-/// The changes that concern one resource.
+/// The changes that concern one resource. Those that were heard together are one touch, with the
+/// number of the last.
 struct Log {
     subject: Subject,
     /// Chunks that were judged before this count as touched.
@@ -297,8 +298,8 @@ impl Log {
 
         let Some(rules) = list.resource().source().touch_rules() else { return Verdict::Touched };
         let mut verdict = Verdict::Shown;
-        for (_, touch) in news {
-            match touch.verdict(rules, list, chunk, doubtful) {
+        for (number, touch) in news {
+            match touch.verdict(rules, list, chunk, number - numbers.start, doubtful) {
                 Verdict::Shown => {}
                 Verdict::Touched => return Verdict::Touched,
                 Verdict::InDoubt => verdict = Verdict::InDoubt,

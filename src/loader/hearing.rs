@@ -1,7 +1,8 @@
 //! What told changes touch: whom each concerns, and where its row belongs now.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
+    slice,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -49,12 +50,25 @@ impl Default for Repeats {
     }
 }
 
+/// A change of a row, and how many entries were told after it of those that are heard together. What
+/// is the same of several counts as told by the last, so that a chunk from in between is not loaded
+/// for what it shows already.
+type Heard<'a> = (&'a Change, u32);
+
 /// A table: its database and its name.
 type Table = (Arc<[u8]>, Arc<str>);
 
-/// A change, and the tables that it names.
+/// What is heard together.
 struct Told<'a> {
+    changes: Vec<ToldChange<'a>>,
+    /// Each with how many entries were told after it.
+    purges: Vec<(&'a Purge, u32)>,
+}
+
+/// A change, and the tables that it names.
+struct ToldChange<'a> {
     change: &'a Change,
+    behind: u32,
     /// There are several while the name stands for another table than before and both are in use, and
     /// none if it stands for no table.
     tables: Arc<[Table]>,
@@ -63,29 +77,33 @@ struct Told<'a> {
 }
 
 impl Loader {
-    /// Hears changes of rows and purges: from now on no chunk is served to a new request that they
-    /// touch.
+    /// Hears entries of changes of rows and of purges: from now on no chunk is served to a new request
+    /// that they touch.
     ///
-    /// `resources` are in use, and may not be remembered yet. `at` is the position of what is told, by
-    /// the store's count.
-    pub(crate) async fn hear(self: &Arc<Loader>, tell: &Tell, resources: &[Arc<Resource>], at: Option<Token>) -> Token {
+    /// `resources` are in use, and may not be remembered yet. `at` is the position of the last entry,
+    /// by the store's count.
+    pub(crate) async fn hear(
+        self: &Arc<Loader>,
+        entries: &[Tell],
+        resources: &[Arc<Resource>],
+        at: Option<Token>,
+    ) -> Token {
         resources.iter().for_each(|resource| self.changes.register(resource));
         let subjects = self.changes.subjects();
-        let told = Told::all(&tell.changes, &subjects);
-        let purges = &tell.purges;
-        let touched = subjects.iter().map(async |(digest, subject)| (*digest, touch_of(subject, &told, purges).await));
+        let told = Told::all(entries, &subjects);
+        let touched = subjects.iter().map(async |(digest, subject)| (*digest, touch_of(subject, &told).await));
         let touched: HashMap<_, _> = futures_util::future::join_all(touched).await.into_iter().collect();
         let whole = touched.values().filter(|touch| matches!(touch, Some(Touch::All))).count();
-        self.metrics.changes.add(tell.changes.len() as u64);
+        self.metrics.changes.add(told.changes.len() as u64);
         self.metrics.touched_whole.add(whole as u64);
-        self.repeat_when_settled(tell, &subjects, &touched);
+        self.repeat_when_settled(entries, &subjects, &touched);
         self.changes.enter(at, touched)
     }
 
     /// Has what is touched touched once more, where a standby may show the changes only later.
     fn repeat_when_settled(
         self: &Arc<Loader>,
-        tell: &Tell,
+        entries: &[Tell],
         subjects: &[([u8; 16], Subject)],
         touched: &HashMap<[u8; 16], Option<Touch>>,
     ) {
@@ -100,7 +118,8 @@ impl Loader {
             return self.repeat_all_after(settle);
         };
 
-        let tell = tell.clone();
+        let mut tell = Tell::default();
+        entries.iter().for_each(|entry| tell.add(entry.clone()));
         let all = subjects.to_vec();
         // A weak reference: a loader that nobody uses any more is not kept for it.
         let loader = Arc::downgrade(self);
@@ -108,11 +127,8 @@ impl Loader {
             tokio::time::sleep(settle).await;
             drop(room);
             let Some(loader) = loader.upgrade() else { return };
-            let told = Told::all(&tell.changes, &all);
-            let touched = late.iter().map(async |(digest, subject)| {
-                let touch = touch_of(subject, &told, &tell.purges).await?;
-                Some((*digest, touch))
-            });
+            let told = Told::all(slice::from_ref(&tell), &all);
+            let touched = late.iter().map(async |(digest, subject)| Some((*digest, touch_of(subject, &told).await?)));
             let touched = futures_util::future::join_all(touched).await;
             loader.changes.repeat(touched.into_iter().flatten().collect());
         });
@@ -150,19 +166,25 @@ impl Loader {
 }
 
 impl<'a> Told<'a> {
-    /// The changes, with the tables that they name.
-    fn all(changes: &'a [Change], subjects: &[([u8; 16], Subject)]) -> Vec<Told<'a>> {
-        let mut known: HashMap<(&str, Option<&str>), Told<'a>> = HashMap::new();
-        let told = changes.iter().map(|change| {
-            let named = known.entry((&change.resource, change.table.as_deref()));
-            let Told { tables, is_known, .. } = named.or_insert_with(|| Told::first(change, subjects));
-            Told { change, tables: Arc::clone(tables), is_known: *is_known }
-        });
-        told.collect()
+    /// What these entries tell, with the tables that changes name.
+    fn all(entries: &'a [Tell], subjects: &[([u8; 16], Subject)]) -> Told<'a> {
+        let mut known: HashMap<(&str, Option<&str>), ToldChange<'a>> = HashMap::new();
+        let mut told = Told { changes: vec![], purges: vec![] };
+        for (entry, behind) in entries.iter().zip((0..entries.len() as u32).rev()) {
+            told.purges.extend(entry.purges.iter().map(|purge| (purge, behind)));
+            told.changes.extend(entry.changes.iter().map(|change| {
+                let named = known.entry((&change.resource, change.table.as_deref()));
+                let ToldChange { tables, is_known, .. } = named.or_insert_with(|| ToldChange::first(change, subjects));
+                ToldChange { change, behind, tables: Arc::clone(tables), is_known: *is_known }
+            }));
+        }
+        told
     }
+}
 
+impl<'a> ToldChange<'a> {
     /// The first change of a table.
-    fn first(change: &'a Change, subjects: &[([u8; 16], Subject)]) -> Told<'a> {
+    fn first(change: &'a Change, subjects: &[([u8; 16], Subject)]) -> ToldChange<'a> {
         let named = subjects.iter().filter(|(_, subject)| *subject.name == *change.resource);
         let in_use = named.filter_map(|(_, subject)| Some((subject, subject.resource()?)));
         let in_use: Vec<(&Subject, Arc<Resource>)> = in_use.collect();
@@ -174,17 +196,18 @@ impl<'a> Told<'a> {
             Some((Arc::clone(&rules.database), table))
         });
         let is_known = !in_use.is_empty() && !in_use.iter().any(|(subject, _)| subject.is_away);
-        Told { change, tables: tables.collect(), is_known }
+        ToldChange { change, behind: 0, tables: tables.collect(), is_known }
     }
 }
 
 /// What changes and purges touch of a resource; `None` if they do not concern it.
-async fn touch_of(subject: &Subject, told: &[Told<'_>], purges: &[Purge]) -> Option<Touch> {
+async fn touch_of(subject: &Subject, told: &Told<'_>) -> Option<Touch> {
     let resource = subject.resource();
     let rules = resource.as_ref().and_then(|resource| resource.source().touch_rules());
-    let purges: Vec<&Purge> = purges.iter().filter(|purge| *purge.resource == *subject.name).collect();
+    let purges = told.purges.iter().filter(|(purge, _)| *purge.resource == *subject.name);
+    let purges: Vec<(&Purge, u32)> = purges.copied().collect();
     // While its database is away, nobody knows which tables it shows.
-    if !(told.is_empty() && purges.is_empty()) && subject.is_away {
+    if !(told.changes.is_empty() && purges.is_empty()) && subject.is_away {
         return Some(Touch::All);
     }
     // Which of its rows meet a condition is not known.
@@ -192,8 +215,8 @@ async fn touch_of(subject: &Subject, told: &[Told<'_>], purges: &[Purge]) -> Opt
         return Some(Touch::All);
     }
 
-    let mut heard: Vec<(&Change, &str)> = vec![];
-    for told in told {
+    let mut heard: Vec<(Heard<'_>, &str)> = vec![];
+    for told in &told.changes {
         // The named resource may be over a table that this one shows.
         if !told.is_known || (*told.change.resource == *subject.name && rules.is_none()) {
             return Some(Touch::All);
@@ -205,7 +228,7 @@ async fn touch_of(subject: &Subject, told: &[Told<'_>], purges: &[Purge]) -> Opt
                     if rules.is_unfollowed(table) {
                         return Some(Touch::All);
                     }
-                    heard.push((told.change, table));
+                    heard.push(((told.change, told.behind), table));
                 }
                 _ => {}
             }
@@ -238,12 +261,12 @@ async fn touch_of(subject: &Subject, told: &[Told<'_>], purges: &[Purge]) -> Opt
 async fn concerned(
     resource: &Resource,
     rules: &TouchRules,
-    heard: &[(&Change, &str)],
-    purges: &[&Purge],
+    heard: &[(Heard<'_>, &str)],
+    purges: &[(&Purge, u32)],
 ) -> Result<Option<Touch>> {
     let look_ups = resource.look_ups().ok_or_else(unable)?;
-    let of = |is: &dyn Fn(&str) -> bool| -> Vec<&Change> {
-        heard.iter().filter(|(_, table)| is(table)).map(|(change, _)| *change).collect()
+    let of = |is: &dyn Fn(&str) -> bool| -> Vec<Heard<'_>> {
+        heard.iter().filter(|(_, table)| is(table)).map(|(heard, _)| *heard).collect()
     };
 
     let mut keys = vec![];
@@ -252,16 +275,17 @@ async fn concerned(
     if !own.is_empty() {
         let kinds: Vec<KeyKind> = rules.key.iter().map(|rule| rule.kind).collect();
         let Some((found, told)) = own_rows(&look_ups.own, &kinds, &own).await? else { return Ok(Some(Touch::All)) };
-        let all = found.iter().map(|(row, _)| &row.key).chain(&told);
-        keys.extend(all.map(|key| own_key_hash(key.canonical())));
-        let row = |(row, told): (Looked, _)| Arc::new(Row { place: row.wanted, filters: row.perhaps, told });
-        rows.extend(found.into_iter().map(row));
+        keys.extend(told.iter().map(|(key, behind)| (own_key_hash(key.canonical()), *behind)));
+        for OwnRow { row, told, behind } in found {
+            keys.push((own_key_hash(row.key.canonical()), behind));
+            rows.push((Arc::new(Row { place: row.wanted, filters: row.perhaps, told }), behind));
+        }
     }
 
     for (index, rule) in rules.related.iter().enumerate() {
-        for change in of(&|table| rule.table.is(table)) {
+        for (change, behind) in of(&|table| rule.table.is(table)) {
             let Some(key) = told_key(&rule.table.kinds(), &change.key) else { return Ok(Some(Touch::All)) };
-            keys.push(related_key_hash(index, key.canonical()));
+            keys.push((related_key_hash(index, key.canonical()), behind));
         }
 
         let Some((table, pointing)) = rule.pointing_table() else { continue };
@@ -270,22 +294,23 @@ async fn concerned(
         let Some(owners) = owners(look_up, pointing, &table.kinds(), &changes).await? else {
             return Ok(Some(Touch::All));
         };
-        keys.extend(owners.iter().map(|owner| own_key_hash(owner.canonical())));
+        keys.extend(owners.iter().map(|(owner, behind)| (own_key_hash(owner.canonical()), *behind)));
     }
 
     let mut lists = vec![];
-    for purge in purges {
+    for (purge, behind) in purges {
         let conditions = Condition::all(&purge.conditions, resource.source().filters())?;
         for row in look_ups.own.rows_that_meet(&conditions).await? {
             let Some(told) = texts_of(&row.key) else { return Ok(Some(Touch::All)) };
-            keys.push(own_key_hash(row.key.canonical()));
-            rows.push(Arc::new(Row { place: row.wanted, filters: row.perhaps, told: [told].into() }));
+            keys.push((own_key_hash(row.key.canonical()), *behind));
+            rows.push((Arc::new(Row { place: row.wanted, filters: row.perhaps, told: [told].into() }), *behind));
         }
-        lists.push(conditions);
+        lists.push((conditions, *behind));
     }
 
+    // Of a key that was told several times the last one stays, which has the fewest behind it.
     keys.sort_unstable();
-    keys.dedup();
+    keys.dedup_by_key(|(hash, _)| *hash);
     Ok((!keys.is_empty() || !lists.is_empty()).then_some(Touch::Some { keys, rows, lists }))
 }
 
@@ -303,32 +328,58 @@ fn unable() -> Error {
     Error::new(Kind::Internal, "nothing was made to look its rows up")
 }
 
-/// Changed rows that are there, each with the keys as they were told of which one is its own; and
-/// the values of all keys that were told, as far as they are known.
-type OwnRows = (Vec<(Looked, Arc<[Vec<String>]>)>, Vec<Cursor>);
+/// A changed row that is there.
+struct OwnRow {
+    row: Looked,
+    /// The keys as they were told of which one is its own.
+    told: Arc<[Vec<String>]>,
+    behind: u32,
+}
+
+/// Changed rows that are there; and the values of all keys that were told, as far as they are known.
+type OwnRows = (Vec<OwnRow>, Vec<(Cursor, u32)>);
 
 /// The changed rows. `None` if one is not there and only the database knew which row its key was of.
-async fn own_rows(look_up: &LookUp, kinds: &[KeyKind], changes: &[&Change]) -> Result<Option<OwnRows>> {
-    let keys: BTreeSet<&[String]> = changes.iter().map(|change| &*change.key).collect();
-    let keys: Vec<&[String]> = keys.into_iter().collect();
-    let found = look_up.rows(&keys).await?;
+async fn own_rows(look_up: &LookUp, kinds: &[KeyKind], changes: &[Heard<'_>]) -> Result<Option<OwnRows>> {
+    let mut keys: BTreeMap<&[String], u32> = BTreeMap::new();
+    for (change, behind) in changes {
+        let last = keys.entry(&change.key).or_insert(*behind);
+        *last = (*last).min(*behind);
+    }
+    let wanted: Vec<&[String]> = keys.keys().copied().collect();
+    let found = look_up.rows(&wanted).await?;
 
-    let told: Option<HashMap<Cursor, &[String]>> = keys.iter().map(|key| Some((told_key(kinds, key)?, *key))).collect();
-    Ok(match told {
-        // What was told is another value than the database holds: a number that is kept as a text.
-        Some(told) if kinds.len() == 1 && found.iter().any(|row| !told.contains_key(&row.key)) => None,
-        Some(told) => {
-            let own = |row: Looked| {
-                let key: Arc<[Vec<String>]> = [told.get(&row.key)?.to_vec()].into();
-                Some((row, key))
-            };
-            Some((found.into_iter().filter_map(own).collect(), told.keys().cloned().collect()))
+    // One value may be written in several ways.
+    let mut told: HashMap<Cursor, (&[String], u32)> = HashMap::new();
+    let mut is_all_known = true;
+    for (key, behind) in &keys {
+        match told_key(kinds, key) {
+            Some(value) => {
+                let (_, last) = told.entry(value).or_insert((key, *behind));
+                *last = (*last).min(*behind);
+            }
+            None => is_all_known = false,
         }
-        None if found.len() < keys.len() || kinds.len() > 1 => None,
-        None => {
-            let all: Arc<[Vec<String>]> = keys.iter().map(|key| key.to_vec()).collect();
-            Some((found.into_iter().map(|row| (row, Arc::clone(&all))).collect(), vec![]))
+    }
+
+    // What was told is another value than the database holds: a number that is kept as a text.
+    let is_other = |row: &Looked| !told.contains_key(&row.key);
+    Ok(if !is_all_known {
+        if found.len() < keys.len() || kinds.len() > 1 {
+            return Ok(None);
         }
+        let told: Arc<[Vec<String>]> = wanted.iter().map(|key| key.to_vec()).collect();
+        let behind = keys.into_values().min().unwrap_or_default();
+        Some((found.into_iter().map(|row| OwnRow { row, told: Arc::clone(&told), behind }).collect(), vec![]))
+    } else if kinds.len() == 1 && found.iter().any(is_other) {
+        None
+    } else {
+        let own = |row: Looked| {
+            let (key, behind) = *told.get(&row.key)?;
+            Some(OwnRow { row, told: [key.to_vec()].into(), behind })
+        };
+        let found = found.into_iter().filter_map(own).collect();
+        Some((found, told.into_iter().map(|(key, (_, behind))| (key, behind)).collect()))
     })
 }
 
@@ -338,18 +389,18 @@ async fn owners(
     look_up: &LookUp,
     pointing: &PointingRule,
     kinds: &[KeyKind],
-    changes: &[&Change],
-) -> Result<Option<Vec<Cursor>>> {
+    changes: &[Heard<'_>],
+) -> Result<Option<Vec<(Cursor, u32)>>> {
     let mut owners = vec![];
-    let mut unsaid: Vec<&Change> = vec![];
-    for change in changes {
+    let mut unsaid: Vec<Heard<'_>> = vec![];
+    for (change, behind) in changes {
         let values = [&change.old, &change.new].map(|values| value_of(values, &pointing.column));
         if values[1].is_none() {
-            unsaid.push(change);
+            unsaid.push((change, *behind));
         }
         for value in values.into_iter().flatten().flatten() {
             let Some(value) = pointing.kind.value(value) else { return Ok(None) };
-            owners.push(Cursor::after(&[value.value()])?);
+            owners.push((Cursor::after(&[value.value()])?, *behind));
         }
     }
 
@@ -360,16 +411,15 @@ async fn owners(
     let Some((found, _)) = own_rows(look_up, kinds, &unsaid).await? else { return Ok(None) };
     // A child that went away is known by its own key. Of a row of a join table only its value before
     // tells whose it was.
-    let is_lost = |change: &&Change| {
+    let is_lost = |(change, _): &Heard<'_>| {
         let key = told_key(kinds, &change.key);
-        value_of(&change.old, &pointing.column).is_none()
-            && !found.iter().any(|(row, _)| Some(&row.key) == key.as_ref())
+        value_of(&change.old, &pointing.column).is_none() && !found.iter().any(|own| Some(&own.row.key) == key.as_ref())
     };
     if pointing.join.is_some() && unsaid.iter().any(is_lost) {
         return Ok(None);
     }
 
-    owners.extend(found.into_iter().map(|(row, _)| row.wanted));
+    owners.extend(found.into_iter().map(|own| (own.row.wanted, own.behind)));
     Ok(Some(owners))
 }
 

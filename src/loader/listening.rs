@@ -63,7 +63,7 @@ impl Loader {
     /// When the store does not take them.
     pub(crate) async fn tell(self: &Arc<Loader>, tell: Tell, resources: &[Arc<Resource>]) -> Result<Token> {
         let Some(agreement) = self.store.agreement() else {
-            return Ok(self.hear(&tell, resources, None).await);
+            return Ok(self.hear(&[tell], resources, None).await);
         };
 
         resources.iter().for_each(|resource| self.changes.register(resource));
@@ -187,10 +187,10 @@ impl Loader {
         if entries.is_empty() {
             return;
         }
-        let mut all = Tell::default();
-        match entries.iter().try_for_each(|bytes| entry::read(bytes).map(|tell| all.add(tell))) {
-            Ok(()) => {
-                self.hear(&all, &[], Some(head)).await;
+        let entries: Result<Vec<Tell>> = entries.iter().map(|bytes| entry::read(bytes)).collect();
+        match entries {
+            Ok(entries) => {
+                self.hear(&entries, &[], Some(head)).await;
             }
             Err(error) => {
                 tracing::warn!(%error, "the journal holds no changes: what was read before is read again");

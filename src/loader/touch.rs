@@ -15,8 +15,9 @@ pub(super) enum Touch {
     /// Every chunk.
     All,
     /// The chunks that show one of these keys, those where one of these rows belongs now, and all of
-    /// lists with these conditions (each of them beside any others).
-    Some { keys: Vec<u32>, rows: Vec<Arc<Row>>, lists: Vec<Vec<Condition>> },
+    /// lists with these conditions (each of them beside any others). Beside each stands how many
+    /// changes of the same touch were told after it. The keys are sorted hashes.
+    Some { keys: Vec<(u32, u32)>, rows: Vec<(Arc<Row>, u32)>, lists: Vec<(Vec<Condition>, u32)> },
 }
 
 /// What the changes that were heard mean for a chunk.
@@ -43,23 +44,27 @@ pub(super) struct Row {
 }
 
 impl Touch {
+    /// What its last `news` changes mean for a chunk, which shows those before.
     pub(super) fn verdict(
         &self,
         rules: &TouchRules,
         list: &List,
         chunk: &Chunk,
+        news: u64,
         doubtful: &mut dyn FnMut(&Arc<Row>),
     ) -> Verdict {
         let Touch::Some { keys, rows, lists } = self else { return Verdict::Touched };
-        let has = |conditions: &Vec<Condition>| conditions.iter().all(|one| list.conditions().contains(one));
-        if chunk.shown.has_any(keys) || lists.iter().any(has) {
+        let is_news = |behind: u32| u64::from(behind) < news;
+        let has = |conditions: &[Condition]| conditions.iter().all(|one| list.conditions().contains(one));
+        let mut purged = lists.iter().filter(|(_, behind)| is_news(*behind));
+        if chunk.shown.has_any(keys, is_news) || purged.any(|(conditions, _)| has(conditions)) {
             return Verdict::Touched;
         }
 
         // A key without a cursor is none of a list: nothing is known of its place.
         let Some(start) = chunk.key.start() else { return Verdict::Touched };
         let mut verdict = Verdict::Shown;
-        for row in rows {
+        for (row, _) in rows.iter().filter(|(_, behind)| is_news(*behind)) {
             let is_within = [
                 row.meets(rules, list),
                 row.is_behind(rules, &start),
@@ -81,11 +86,11 @@ impl Touch {
         match self {
             Touch::All => 0,
             Touch::Some { keys, rows, lists } => {
-                let texts =
-                    lists.iter().flatten().flat_map(|one| &one.values).map(|text| size_of::<String>() + text.len());
-                let conditions = lists.iter().flatten().map(|one| size_of::<Condition>() + one.column.len());
-                let rows = rows.iter().map(|row| row.bytes());
-                keys.len() * 4 + rows.sum::<usize>() + conditions.sum::<usize>() + texts.sum::<usize>()
+                let conditions = lists.iter().flat_map(|(conditions, _)| conditions);
+                let texts = conditions.clone().flat_map(|one| &one.values).map(|text| size_of::<String>() + text.len());
+                let conditions = conditions.map(|one| size_of::<Condition>() + one.column.len());
+                let rows = rows.iter().map(|(row, _)| row.bytes());
+                size_of_val(&**keys) + rows.sum::<usize>() + conditions.sum::<usize>() + texts.sum::<usize>()
             }
         }
     }

@@ -206,9 +206,7 @@ impl Stream {
         let answered = async {
             tokio::join!(
                 site.answer(Request::from_parts(head, ()), self.peer, &self.watch, upload),
-                self.receive(rest, wanted, || if expects_word {
-                    say_word()
-                }),
+                self.receive(rest, wanted, expects_word.then_some(say_word)),
             )
         };
 
@@ -255,7 +253,7 @@ impl Stream {
     }
 
     /// Waits for the end of a request, within the time limit. The body goes to the answer, if that
-    /// asks for it; else it is passed over.
+    /// asks for it; else it is passed over. `say_word`: the client sends it only after this.
     ///
     /// # Errors
     /// As those of [`pass_over`].
@@ -263,7 +261,7 @@ impl Stream {
         &self,
         mut rest: RecvStream,
         wanted: Option<oneshot::Receiver<Wanted>>,
-        say_word: impl Fn(),
+        say_word: Option<impl Fn()>,
     ) -> Result<(), h2::Error> {
         let limit = self.config.header_timeout;
         let wanted = match wanted {
@@ -272,10 +270,16 @@ impl Stream {
         };
 
         let Some(wanted) = wanted else {
+            // Both would wait: the client waits for the answer before it sends its body.
+            if say_word.is_some() {
+                return Ok(());
+            }
             return timeout(limit, pass_over(rest)).await.unwrap_or(Ok(()));
         };
 
-        say_word();
+        if let Some(say_word) = say_word {
+            say_word();
+        }
         match timeout(limit, self.read(&mut rest, wanted.most)).await {
             Ok(Ok(read)) => wanted.tell(read),
             Ok(Err(error)) => return Err(error),

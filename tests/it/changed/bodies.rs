@@ -112,6 +112,51 @@ fn other_paths_read_no_body() {
 }
 
 #[test]
+fn over_http2_no_path_but_changed_tells_a_client_to_go_on_or_waits_for_its_body() {
+    let told = Told::start();
+    told.server.block_on(async {
+        let stream = tokio::net::TcpStream::connect(told.admin).await.unwrap();
+        let (client, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let begin = async |method: &str, target: &str, kind: &str| {
+            let request = http::Request::builder().method(method).uri(format!("http://localhost{target}"));
+            let request = request.header("content-type", kind).header("expect", "100-continue").body(()).unwrap();
+            client.clone().ready().await.unwrap().send_request(request, false).unwrap()
+        };
+
+        // A request that began before the others, and is waited for as long as any.
+        let (mut slow, mut way) = begin("POST", "/changed/list", JSON.1).await;
+        assert!(std::future::poll_fn(|context| slow.poll_informational(context)).await.is_some());
+        send2(&mut way, &BODY.as_bytes()[..11]).await.unwrap();
+
+        for (method, target, kind, status) in [
+            ("POST", "/purge/list", JSON.1, 204),
+            ("POST", "/warm/list", JSON.1, 202),
+            ("POST", "/cut/1", JSON.1, 404),
+            ("POST", "/reload", JSON.1, 503),
+            ("GET", "/", JSON.1, 200),
+            ("GET", "/metrics", JSON.1, 200),
+            ("GET", "/status.json", JSON.1, 200),
+            ("GET", "/healthz", JSON.1, 200),
+            ("POST", "/nothing", JSON.1, 404),
+            // Those that are refused for their head are not told to send either.
+            ("GET", "/changed/list", JSON.1, 405),
+            ("POST", "/changed/other", JSON.1, 404),
+            ("POST", "/changed/list", "text/plain", 415),
+        ] {
+            let (mut response, _way) = begin(method, target, kind).await;
+            let word = tokio::select! {
+                biased;
+                _ = &mut slow => panic!("{method} {target} waits for a body"),
+                word = std::future::poll_fn(|context| response.poll_informational(context)) => word,
+            };
+            assert!(word.is_none(), "{method} {target}: {word:?}");
+            assert_eq!(read2(response).await.status, status, "{method} {target}");
+        }
+    });
+}
+
+#[test]
 fn a_body_that_ends_too_soon_is_never_acted_on() {
     let told = Told::start();
     told.name(7);

@@ -1,9 +1,11 @@
 //! Told changes in lists that only the database can put in order, or filter.
 
+use std::fmt::Debug;
+
 use chunkflow::Change;
 use serde_json::Value;
 
-use super::{SMALL, counted::assert_costs, rows};
+use super::{SMALL, rows};
 use crate::{
     servers::{Db, Kind, Server, mariadb, postgres, sqlite},
     support::{File, Running},
@@ -86,6 +88,15 @@ fn insert(n: i64) -> String {
         title(n),
         ["Gruppe", "andere"][n as usize / 2 % 2]
     )
+}
+
+/// Asserts that the costs are at most `mean`, and none is above `most`.
+#[track_caller]
+fn assert_costs(what: impl Debug, mut costs: Vec<u64>, mean: f64, most: u64) {
+    costs.sort_unstable();
+    let is_mean = costs.iter().sum::<u64>() as f64 / costs.len() as f64;
+    assert!(is_mean <= mean && costs[costs.len() - 1] <= most, "{what:?}: mean {is_mean}, {costs:?}");
+    assert!(is_mean >= 0.9, "{what:?} costs nothing: {costs:?}");
 }
 
 /// Asserts what a list of 200 chunks costs after each change.

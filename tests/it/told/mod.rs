@@ -6,6 +6,7 @@ mod kinds;
 mod model;
 mod purged;
 mod related;
+mod restarted;
 
 use chunkflow::{Change, Chunkflow, metrics::MetricsFormat};
 use http::Request;
@@ -47,6 +48,11 @@ impl Running {
         let text = self.chunkflow.exposition(MetricsFormat::Text);
         let line = text.lines().find(|line| line.starts_with("chunkflow_change_questions_total "));
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap()
+    }
+
+    /// Reads of the database so far, each by one query, and the rows that they read.
+    fn reads(&self) -> (u64, u64) {
+        (self.chunkflow.metrics().reads(), self.chunkflow.metrics().rows_read())
     }
 
     /// Chunks that were not at hand so far.
