@@ -3,10 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     Loader,
@@ -130,7 +130,7 @@ impl Loader {
         tokio::spawn(async move {
             let mut due = due;
             loop {
-                tokio::time::sleep_until(due.into()).await;
+                tokio::time::sleep_until(due).await;
                 let Some(loader) = loader.upgrade() else { return };
                 let subjects = loader.changes.subjects().into_iter();
                 let late = subjects.filter(|(_, subject)| !subject.settle.is_zero());

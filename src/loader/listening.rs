@@ -8,10 +8,10 @@ use std::{
         Arc, Mutex, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{Loader, STORE_TIMEOUT};
 use crate::{
@@ -122,7 +122,7 @@ impl Loader {
             if self.is_here() || self.changes.has(at) {
                 return Ok(());
             }
-            let looked = tokio::time::timeout_at(until.into(), self.look()).await;
+            let looked = tokio::time::timeout_at(until, self.look()).await;
             // Changes of an epoch that is over were lost, and with them all that was read before.
             if matches!(looked, Ok(Ok(()))) && (self.changes.has(at) || self.changes.last().epoch != at.epoch) {
                 return Ok(());

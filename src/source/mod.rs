@@ -13,6 +13,8 @@ mod memory;
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(test)]
+pub(crate) mod pretended;
 mod sealed;
 mod spec;
 #[cfg(feature = "sql")]

@@ -9,6 +9,8 @@ mod exposition;
 mod guests;
 mod host;
 mod landing;
+#[cfg(all(test, feature = "memcached"))]
+mod model;
 mod next;
 mod openapi;
 mod page;

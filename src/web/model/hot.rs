@@ -1,0 +1,1 @@
+//! A row that changes all the time.
