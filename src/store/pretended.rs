@@ -170,9 +170,9 @@ impl Remote for Calls {
     }
 
     fn step<'a>(&'a self, step: Step<'a>) -> BoxFuture<'a, Result<Stepped>> {
-        Box::pin(async move {
-            if self.is_stepwise { self.step_by_step(step).await } else { self.step_at_once(step).await }
-        })
+        Box::pin(
+            async move { if self.is_stepwise { self.step_by_step(step).await } else { self.step_at_once(step).await } },
+        )
     }
 
     fn largest(&self) -> usize {

@@ -43,7 +43,9 @@ impl Cell {
     fn compare(&self, value: Value<'_>) -> Ordering {
         match (self, value) {
             (Cell::Integer(one), Value::Integer(other)) => one.cmp(&other),
-            (Cell::Text(one), Value::Text(other)) => one.as_bytes().to_ascii_lowercase().cmp(&other.to_ascii_lowercase()),
+            (Cell::Text(one), Value::Text(other)) => {
+                one.as_bytes().to_ascii_lowercase().cmp(&other.to_ascii_lowercase())
+            }
             (cell, value) => panic!("{cell:?} is compared with {value:?}"),
         }
     }
@@ -107,7 +109,9 @@ impl Table {
                 };
                 tables.items.iter().map(row).collect()
             }
-            Table::ItemTag => tables.tags.iter().map(|(item, tag)| vec![Cell::Integer(*item), Cell::Integer(*tag)]).collect(),
+            Table::ItemTag => {
+                tables.tags.iter().map(|(item, tag)| vec![Cell::Integer(*item), Cell::Integer(*tag)]).collect()
+            }
         }
     }
 }
@@ -154,10 +158,8 @@ impl Rows {
         let columns = if is_list {
             let author = Shape::Object(vec!["id".into(), "version".into()]);
             let scalars = ["id", "rank", "grp", "version"].map(Column::scalar);
-            let related = [
-                Column { name: "author".into(), shape: author },
-                Column { name: "tags".into(), shape: Shape::List },
-            ];
+            let related =
+                [Column { name: "author".into(), shape: author }, Column { name: "tags".into(), shape: Shape::List }];
             scalars.into_iter().chain(related).collect()
         } else {
             vec![Column::scalar(table.key()[0])]
@@ -217,7 +219,9 @@ impl Rows {
             let version = tables.authors.get(&author).copied().unwrap_or(-1);
             let author_values = [Value::Integer(author), Value::Integer(version)];
             let tags: Vec<Value<'_>> = tables.tags_of(id).into_iter().map(Value::Integer).collect();
-            for (relation, key) in [(0, &author_values[..1])].into_iter().chain(tags.iter().map(|tag| (1, std::slice::from_ref(tag)))) {
+            for (relation, key) in
+                [(0, &author_values[..1])].into_iter().chain(tags.iter().map(|tag| (1, std::slice::from_ref(tag))))
+            {
                 keys.push((at as u32, related_key_hash(relation, Cursor::after(key)?.canonical())));
             }
 
@@ -252,11 +256,8 @@ fn rules(database: &Pretended, table: Table, order: &[(usize, bool)], filters: &
         texts: Texts::Unknown,
         has_exact_texts: false,
     });
-    let tags = PointingRule {
-        join: Some(related("item_tag", &ITEM_TAG)),
-        column: "item_id".into(),
-        kind: KeyKind::Integer,
-    };
+    let tags =
+        PointingRule { join: Some(related("item_tag", &ITEM_TAG)), column: "item_id".into(), kind: KeyKind::Integer };
     TouchRules {
         database: Arc::from(&b"pretended"[..]),
         settle: database.lag,

@@ -76,7 +76,7 @@ fn without_token(query: &str) -> String {
 }
 
 /// The rows of a list, and the query of its next page. `None` if it fails, or is cut.
-async fn rows(server: &Server, target: &str) -> Option<(Vec<Value>, Option<String>)> {
+pub(super) async fn rows(server: &Server, target: &str) -> Option<(Vec<Value>, Option<String>)> {
     let request = Request::get(target).header("host", "localhost").body(()).unwrap();
     let response = server.chunkflow.respond(&request).await;
     if !response.status().is_success() {

@@ -171,7 +171,7 @@ impl World {
         let options = ResourceOptions::default().with(|options| {
             options.ttl = self.plan.ttl;
             options.stale = self.plan.stale;
-            options.sizes = Sizes { rows: 4, bytes: 1 };
+            options.sizes = Sizes { rows: self.plan.chunk_rows, bytes: 1 };
         });
         let lists: &[(&str, &str)] =
             if self.plan.is_collated { &[("list", "rank"), ("names", "name")] } else { &[("list", "rank")] };
@@ -189,12 +189,7 @@ impl World {
 
 /// Any item with this version.
 pub(super) fn any_item(version: i64) -> Item {
-    Item {
-        rank: fastrand::i64(0..RANKS),
-        group: fastrand::i64(0..GROUPS),
-        author: fastrand::i64(0..AUTHORS),
-        version,
-    }
+    Item { rank: fastrand::i64(0..RANKS), group: fastrand::i64(0..GROUPS), author: fastrand::i64(0..AUTHORS), version }
 }
 
 /// Lets other tasks run: not at all, some times, or for a time.

@@ -235,9 +235,8 @@ impl History {
     /// What a list may show that is asked for now.
     pub(super) fn floor(&self, asked: &Asked) -> Floor {
         let is_due = |change: &Option<usize>| {
-            change.is_none_or(|change| {
-                self.changes[change].as_ref().is_some_and(|told| self.is_due(told, change, asked))
-            })
+            change
+                .is_none_or(|change| self.changes[change].as_ref().is_some_and(|told| self.is_due(told, change, asked)))
         };
         let first = |states: &Vec<(State, Option<usize>)>| {
             states.iter().rposition(|(_, change)| is_due(change)).expect("the first state is known to all")

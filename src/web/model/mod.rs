@@ -48,12 +48,17 @@ impl Drop for Running {
     }
 }
 
-/// A run. Returns how many lists were checked, and a digest of all that happened.
-fn run(seed: u64) -> (u64, u64) {
+/// Runs something with this seed, in a time of its own.
+fn in_time<T>(seed: u64, work: impl AsyncFnOnce() -> T) -> T {
     let _running = Running(seed);
     fastrand::seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async {
+    runtime.block_on(work())
+}
+
+/// A run. Returns how many lists were checked, and a digest of all that happened.
+fn run(seed: u64) -> (u64, u64) {
+    in_time(seed, async || {
         let plan = Plan::draw();
         let world = World::new(plan);
         let writers = join_all((0..plan.writers).map(|_| writers::write(&world)));

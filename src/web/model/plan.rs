@@ -15,6 +15,8 @@ pub(super) struct Plan {
     pub(super) is_collated: bool,
     /// How far the database may lag behind the one that is written to.
     pub(super) lag: Duration,
+    /// About how many rows a chunk has.
+    pub(super) chunk_rows: u32,
     pub(super) ttl: Duration,
     pub(super) stale: Duration,
     /// Whether reads stop before they have as many rows as they may have.
@@ -28,6 +30,25 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// One server, and nothing that goes wrong.
+    pub(super) fn quiet() -> Plan {
+        Plan {
+            servers: 0,
+            near: 1 << 20,
+            is_stepwise: false,
+            is_collated: false,
+            lag: Duration::ZERO,
+            chunk_rows: 4,
+            ttl: Duration::from_secs(300),
+            stale: Duration::ZERO,
+            stops_early: false,
+            failures: 0,
+            faults: 0,
+            writers: 1,
+            clients: 1,
+        }
+    }
+
     pub(super) fn draw() -> Plan {
         let one_in = |n: u32| fastrand::u32(0..n) == 0;
         let servers = [0, 1, 2, 2, 3][fastrand::usize(0..5)];
@@ -39,6 +60,7 @@ impl Plan {
             is_stepwise: fastrand::bool(),
             is_collated: one_in(3),
             lag: if one_in(6) { Duration::from_millis(fastrand::u64(100..1500)) } else { Duration::ZERO },
+            chunk_rows: fastrand::u32(2..8),
             ttl: Duration::from_secs(if is_short { 1 } else { 300 }),
             stale: Duration::from_secs(if is_short { 3 } else { 0 }),
             stops_early: fastrand::bool(),
