@@ -18,55 +18,78 @@ const PAGES: usize = 3;
 /// A list that is not whole by then will never be.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// A list that clients may ask for.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    path: String,
+    only: Only,
+    filter: Option<String>,
+    limit: Option<u64>,
+}
+
+impl Wanted {
+    /// Any list of the resources.
+    pub(super) fn any(is_collated: bool) -> Wanted {
+        let group = fastrand::i64(0..GROUPS);
+        let rank = fastrand::i64(0..RANKS);
+        let (only, filter) = match fastrand::u32(0..6) {
+            0..2 => (Only::All, None),
+            2..4 => (Only::Group(group), Some(format!("grp=eq.{group}"))),
+            4 if is_collated => (Only::Group(group), Some(format!("kin=eq.KIN%20{group}"))),
+            _ => (Only::FromRank(rank), Some(format!("rank=gte.{rank}"))),
+        };
+        let name = if is_collated && fastrand::bool() { "names" } else { "list" };
+        let format = if fastrand::bool() { ".json" } else { ".ndjson" };
+        let limit = fastrand::bool().then(|| fastrand::u64(1..12));
+        Wanted { path: format!("/{name}{format}"), only, filter, limit }
+    }
+
+    fn query(&self) -> String {
+        let limit = self.limit.map(|limit| format!("limit={limit}"));
+        self.filter.iter().cloned().chain(limit).collect::<Vec<_>>().join("&")
+    }
+}
+
 /// Asks for lists and checks them, again and again.
 pub(super) async fn read(world: &World) {
     for _ in 0..fastrand::u32(1..=LISTS) {
-        any_moment(Duration::from_millis(1200)).await;
-        let (only, filter) = match fastrand::u32(0..6) {
-            0..2 => (Only::All, None),
-            2..4 => {
-                let group = fastrand::i64(0..GROUPS);
-                (Only::Group(group), Some(format!("grp=eq.{group}")))
-            }
-            4 if world.plan.is_collated => {
-                let group = fastrand::i64(0..GROUPS);
-                (Only::Group(group), Some(format!("kin=eq.KIN%20{group}")))
-            }
-            _ => {
-                let rank = fastrand::i64(0..RANKS);
-                (Only::FromRank(rank), Some(format!("rank=gte.{rank}")))
-            }
-        };
-        let limit = fastrand::bool().then(|| fastrand::u64(1..12));
-        let name = if world.plan.is_collated && fastrand::bool() { "names" } else { "list" };
-        let format = if fastrand::bool() { ".json" } else { ".ndjson" };
-
-        let mut behind = None;
-        let mut next: Option<String> = None;
-        for _ in 0..PAGES {
-            let at_least = if fastrand::u32(0..3) == 0 { world.history().recent() } else { None };
-            let query = match next.take() {
-                // The link keeps the token of the page before.
-                Some(next) => next,
-                None => {
-                    let limit = limit.map(|limit| format!("limit={limit}"));
-                    filter.iter().cloned().chain(limit).collect::<Vec<_>>().join("&")
-                }
-            };
-            let token = at_least.map(|(_, token)| format!("&at_least={token}")).unwrap_or_default();
-            let server = world.any();
-            let target = format!("/{name}{format}?{query}{token}").replace("?&", "?");
-            let asked = Asked { server: server.id, at_least: at_least.map(|(change, _)| change), only, behind, target };
-            let floor = world.history().floor(&asked);
-            let answer = tokio::time::timeout(PATIENCE, rows(&server, &asked.target)).await;
-            let answer = answer.unwrap_or_else(|_| panic!("{asked:?} does not end"));
-            let Some((rows, link)) = answer else { break };
-
-            behind = world.history().check(&asked, &floor, &rows, link.is_none());
-            let Some(link) = link else { break };
-            assert_eq!(Some(rows.len() as u64), limit, "{asked:?}: a page of another length");
-            next = Some(without_token(&link));
+        if fastrand::bool() {
+            any_moment(Duration::from_millis(1200)).await;
+        } else {
+            // Just when a change was told, or a little later.
+            let told = world.told.notified();
+            let _ = tokio::time::timeout(Duration::from_millis(800), told).await;
+            any_moment(Duration::from_millis(50)).await;
         }
+        read_pages(world, world.wanted()).await;
+    }
+}
+
+/// Asks for a list, and for the pages behind it.
+async fn read_pages(world: &World, wanted: &Wanted) {
+    let mut behind = None;
+    let mut query = wanted.query();
+    for _ in 0..PAGES {
+        let at_least = if fastrand::u32(0..3) == 0 { world.history().recent() } else { None };
+        let token = at_least.map(|(_, token)| format!("at_least={token}"));
+        let query_with_token = [query.clone(), token.unwrap_or_default()].join("&");
+        let server = world.any();
+        let asked = Asked {
+            server: server.id,
+            at_least: at_least.map(|(change, _)| change),
+            only: wanted.only,
+            behind,
+            target: format!("{}?{}", wanted.path, query_with_token.trim_matches('&')),
+        };
+
+        let floor = world.history().floor(&asked);
+        let answer = tokio::time::timeout(PATIENCE, rows(&server, &asked.target)).await;
+        let Some((rows, link)) = answer.unwrap_or_else(|_| panic!("{asked:?} does not end")) else { return };
+        behind = world.history().check(&asked, &floor, &rows, link.is_none());
+
+        let Some(link) = link else { return };
+        assert_eq!(Some(rows.len() as u64), wanted.limit, "{asked:?}: a page of another length");
+        query = without_token(&link);
     }
 }
 

@@ -3,40 +3,71 @@
 use std::time::Duration;
 
 use super::fleet::World;
-use crate::store::pretended::Names;
+use crate::store::pretended::{Machine, Names};
 
 /// Makes as many faults as the run has.
 pub(super) async fn make(world: &World) {
-    let mut kept: Option<(u64, Names)> = None;
     for _ in 0..world.plan.faults {
-        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..2500))).await;
-        let machine = &world.machine;
-        let is_of_journal = |name: &String| name.contains("j:{");
-        match fastrand::u32(0..9) {
-            0 => machine.names().clear(),
-            1 => machine.names().retain(|name, _| is_of_journal(name) || fastrand::bool()),
-            // Entries without their head, and the head without its entries.
-            2 => machine.names().retain(|name, _| !is_of_journal(name) || name.ends_with('}') || fastrand::bool()),
-            3 => machine.names().retain(|name, _| !is_of_journal(name) || !name.ends_with('}')),
-            4 => {
-                let moment = world.history().moment();
-                kept = Some((moment, machine.names().clone()));
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..2000))).await;
+        make_one(world).await;
+    }
+}
+
+async fn make_one(world: &World) {
+    let machine = &world.machine;
+    match fastrand::u32(0..8) {
+        0 => {
+            after_an_entry(machine).await;
+            machine.names().clear();
+        }
+        1 => machine.names().retain(|name, _| is_of_journal(name) || fastrand::bool()),
+        // Entries go, and the head stays.
+        2 => {
+            after_an_entry(machine).await;
+            machine.names().retain(|name, _| !is_of_journal(name) || is_head(name) || fastrand::bool());
+        }
+        3 => {
+            after_an_entry(machine).await;
+            machine.names().retain(|name, _| !is_head(name));
+        }
+        4 => {
+            let moment = world.history().moment();
+            let names: Names = machine.names().clone();
+            for _ in 0..fastrand::u32(1..4) {
+                after_an_entry(machine).await;
             }
-            5 => {
-                if let Some((moment, names)) = kept.take() {
-                    *machine.names() = names;
-                    world.history().went_back(moment);
-                }
+            *machine.names() = names;
+            world.history().went_back(moment);
+        }
+        5 => world.restart(),
+        6 => world.cut_off(Duration::from_millis(fastrand::u64(50..4000))).await,
+        _ => {
+            let chunkflow = world.any().chunkflow;
+            if let Some(list) = chunkflow.resource("list") {
+                // A purge that fails is one that nobody relies on here.
+                let _ = chunkflow.purge(&list).await;
             }
-            6 => world.restart(),
-            7 => world.cut_off(Duration::from_millis(fastrand::u64(50..4000))).await,
-            _ => {
-                let chunkflow = world.any().chunkflow;
-                if let Some(list) = chunkflow.resource("list") {
-                    // A purge that fails is one that nobody relies on here.
-                    let _ = chunkflow.purge(&list).await;
-                }
-            }
+        }
+    }
+}
+
+fn is_of_journal(name: &str) -> bool {
+    name.contains("j:{")
+}
+
+fn is_head(name: &str) -> bool {
+    is_of_journal(name) && name.ends_with('}')
+}
+
+/// Waits for an entry of the journal, so that what happens then comes before most servers have heard
+/// of it. For a second at the longest.
+async fn after_an_entry(machine: &Machine) {
+    let entries = || machine.names().keys().filter(|name| is_of_journal(name)).count();
+    let before = entries();
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        if entries() > before {
+            return;
         }
     }
 }

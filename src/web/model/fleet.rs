@@ -9,9 +9,9 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
-use super::{history::History, plan::Plan};
+use super::{clients::Wanted, history::History, plan::Plan};
 use crate::{
     boundary::Sizes,
     error::{Error, Kind, Result},
@@ -50,6 +50,10 @@ pub(super) struct World {
     history: Arc<Mutex<History>>,
     fleet: Mutex<Vec<Server>>,
     clock: Clock,
+    /// The lists that clients ask for: few, so that they meet.
+    wanted: Vec<Wanted>,
+    /// Wakes clients when a change was told.
+    pub(super) told: Notify,
 }
 
 impl World {
@@ -63,6 +67,8 @@ impl World {
             history: Arc::new(Mutex::new(History::new(plan.lag))),
             fleet: Mutex::default(),
             clock,
+            wanted: (0..plan.lists).map(|_| Wanted::any(plan.is_collated)).collect(),
+            told: Notify::new(),
         };
         world.commit(|tables| {
             for id in 0..AUTHORS {
@@ -87,6 +93,11 @@ impl World {
         let before = self.commits.last();
         self.commits.commit(change);
         self.history().committed(&before, &self.commits.last())
+    }
+
+    /// One of the lists that clients ask for.
+    pub(super) fn wanted(&self) -> &Wanted {
+        &self.wanted[fastrand::usize(0..self.wanted.len())]
     }
 
     /// Any of the servers.

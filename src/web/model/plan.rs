@@ -25,6 +25,8 @@ pub(super) struct Plan {
     pub(super) failures: u32,
     /// How many times a fault of the store, a restart or a purge comes.
     pub(super) faults: u32,
+    /// How many different lists clients ask for.
+    pub(super) lists: usize,
     pub(super) writers: usize,
     pub(super) clients: usize,
 }
@@ -44,6 +46,7 @@ impl Plan {
             stops_early: false,
             failures: 0,
             faults: 0,
+            lists: 1,
             writers: 1,
             clients: 1,
         }
@@ -66,6 +69,7 @@ impl Plan {
             stops_early: fastrand::bool(),
             failures: if one_in(3) { fastrand::u32(1..10) } else { 0 },
             faults: if one_in(2) { fastrand::u32(1..6) } else { 0 },
+            lists: fastrand::usize(1..5),
             writers: fastrand::usize(1..4),
             clients: fastrand::usize(2..5),
         }

@@ -31,7 +31,9 @@ async fn tell(world: &World, change: usize, changes: &[Change]) {
         let server = world.any();
         let began = world.history().tells();
         if let Ok(token) = server.chunkflow.changed(changes).await {
-            return world.history().told(change, server.id, began, token);
+            world.history().told(change, server.id, began, token);
+            world.told.notify_waiters();
+            return;
         }
         tokio::time::sleep(Duration::from_millis(fastrand::u64(10..200))).await;
     }
