@@ -82,9 +82,11 @@ async fn read_pages(world: &World, wanted: &Wanted) {
             target: format!("{}?{}", wanted.path, query_with_token.trim_matches('&')),
         };
 
+        world.history().note(&format!("server {} is asked for {} (behind {behind:?})", server.id, asked.target));
         let floor = world.history().floor(&asked);
         let answer = tokio::time::timeout(PATIENCE, rows(&server, &asked.target)).await;
         let Some((rows, link)) = answer.unwrap_or_else(|_| panic!("{asked:?} does not end")) else { return };
+        world.history().note(&format!("server {} has answered {}", server.id, asked.target));
         behind = world.history().check(&asked, &floor, &rows, link.is_none());
 
         let Some(link) = link else { return };

@@ -19,24 +19,32 @@ async fn make_one(world: &World) {
         0 => {
             after_an_entry(machine).await;
             machine.names().clear();
+            world.history().note("the store is emptied");
         }
-        1 => machine.names().retain(|name, _| is_of_journal(name) || fastrand::bool()),
+        1 => {
+            machine.names().retain(|name, _| is_of_journal(name) || fastrand::bool());
+            world.history().note("the store loses chunks");
+        }
         // Entries go, and the head stays.
         2 => {
             after_an_entry(machine).await;
             machine.names().retain(|name, _| !is_of_journal(name) || is_head(name) || fastrand::bool());
+            world.history().note("the journal loses entries");
         }
         3 => {
             after_an_entry(machine).await;
             machine.names().retain(|name, _| !is_head(name));
+            world.history().note("the journal loses its head");
         }
         4 => {
             let moment = world.history().moment();
             let names: Names = machine.names().clone();
+            world.history().note("the store is copied");
             for _ in 0..fastrand::u32(1..4) {
                 after_an_entry(machine).await;
             }
             *machine.names() = names;
+            world.history().note("the store goes back to its copy");
             world.history().went_back(moment);
         }
         5 => world.restart(),
@@ -44,8 +52,8 @@ async fn make_one(world: &World) {
         _ => {
             let chunkflow = world.any().chunkflow;
             if let Some(list) = chunkflow.resource("list") {
-                // A purge that fails is one that nobody relies on here.
-                let _ = chunkflow.purge(&list).await;
+                let is_purged = chunkflow.purge(&list).await.is_ok();
+                world.history().note(&format!("the list is purged: {is_purged}"));
             }
         }
     }

@@ -70,6 +70,7 @@ impl World {
             wanted: (0..plan.lists).map(|_| Wanted::any(plan.is_collated)).collect(),
             told: Notify::new(),
         };
+        world.history().note(&format!("{plan:?}"));
         world.commit(|tables| {
             for id in 0..AUTHORS {
                 tables.authors.insert(id, 0);
@@ -110,6 +111,7 @@ impl World {
     pub(super) fn restart(&self) {
         let at = fastrand::usize(0..self.fleet.lock().unpoisoned().len());
         let next = self.start();
+        self.history().note(&format!("server {} begins", next.id));
         let last = std::mem::replace(&mut self.fleet.lock().unpoisoned()[at], next);
         self.history().end_life(last.id);
     }
@@ -117,6 +119,7 @@ impl World {
     /// Keeps a server from the store for a while.
     pub(super) async fn cut_off(&self, time: Duration) {
         let server = self.any();
+        self.history().note(&format!("server {} is cut off for {time:?}", server.id));
         server.is_cut_off.store(true, Ordering::Relaxed);
         tokio::time::sleep(time).await;
         server.is_cut_off.store(false, Ordering::Relaxed);

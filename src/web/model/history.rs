@@ -72,6 +72,9 @@ pub(super) struct History {
     events: u64,
     lists: u64,
     digest: DefaultHasher,
+    began: Option<Instant>,
+    /// What has happened, for a failure's message.
+    log: Vec<String>,
     lag: Duration,
 }
 
@@ -113,6 +116,12 @@ impl History {
         History { lag, ..History::default() }
     }
 
+    /// Notes what happens.
+    pub(super) fn note(&mut self, what: &str) {
+        let began = *self.began.get_or_insert_with(Instant::now);
+        self.log.push(format!("{:>9.3} {what}", began.elapsed().as_secs_f64()));
+    }
+
     fn event(&mut self) -> u64 {
         self.events += 1;
         self.events
@@ -144,6 +153,7 @@ impl History {
         let change = self.changes.len();
         self.changes.push(None);
         let by = if before.authors.is_empty() { None } else { Some(change) };
+        let mut changed = vec![];
         let mut enter = |entity, state: State| {
             let states = self.states.entry(entity).or_default();
             let first = if matches!(state, State::Item(_)) { State::Item(None) } else { State::Tags(vec![]) };
@@ -151,6 +161,7 @@ impl History {
                 states.push((first, None));
             }
             if states.last().is_none_or(|(last, _)| *last != state) {
+                changed.push(format!("{entity:?} is {state:?}"));
                 states.push((state, by));
             }
         };
@@ -162,16 +173,19 @@ impl History {
         for (id, version) in &after.authors {
             enter(Entity::Author(*id), State::Author(*version));
         }
+        self.note(&format!("change {change}: {}", changed.join(", ")));
         change
     }
 
     /// Notes that telling a change begins.
-    pub(super) fn tells(&mut self) -> u64 {
+    pub(super) fn tells(&mut self, change: usize, server: usize) -> u64 {
+        self.note(&format!("change {change} is told to server {server}"));
         self.event()
     }
 
     /// Notes that a change was told.
     pub(super) fn told(&mut self, change: usize, server: usize, began: u64, token: Token) {
+        self.note(&format!("change {change} was told as {token}"));
         let ended = self.event();
         let failover = self.failovers.iter().find(|(event, _)| (began..ended).contains(event));
         let lost = failover.map(|(_, at)| *at);
@@ -263,7 +277,7 @@ impl History {
             (id, rank, group, version, author_version, &tags).hash(&mut self.digest);
 
             let item = Item { rank, group, author, version };
-            assert!(asked.only.has(&item), "{asked:?}: {row} is of another list");
+            assert!(asked.only.has(&item), "{asked:?}: {row} is of another list; {}", self.story());
             for (entity, state) in [
                 (Entity::Item(id), State::Item(Some(item))),
                 (Entity::Author(author), State::Author(author_version)),
@@ -272,14 +286,17 @@ impl History {
                 let allowed = self.allowed(floor, entity);
                 assert!(
                     allowed.iter().any(|(one, _)| *one == state),
-                    "{asked:?}: {row} is not as it should be: {:?}\n{:?}",
-                    allowed,
-                    self.about(entity)
+                    "{asked:?}: {row} is not as it should be: {allowed:?}; {}",
+                    self.story()
                 );
             }
 
             let place = place(id, rank);
-            assert!(last.is_none_or(|last| last < place), "{asked:?}: {row} is not in its place, behind {last:?}");
+            assert!(
+                last.is_none_or(|last| last < place),
+                "{asked:?}: {row} is not in its place, behind {last:?}; {}",
+                self.story()
+            );
             last = Some(place);
             seen.push(id);
         }
@@ -292,15 +309,15 @@ impl History {
             let is_within = is_whole || last.is_some_and(|last| place <= last);
             assert!(
                 !(asked.only.has(item) && is_behind && is_within) || seen.contains(id),
-                "{asked:?}: item {id} is missing: {states:?}, {:?}",
-                self.about(*entity)
+                "{asked:?}: item {id} is missing: {states:?}; {}",
+                self.story()
             );
         }
         last
     }
 
-    /// What was told of an entity, for a failure's message.
-    fn about(&self, entity: Entity) -> Vec<Option<Told>> {
-        self.states[&entity].iter().map(|(_, change)| self.changes[(*change)?]).collect()
+    /// What has happened, for a failure's message.
+    fn story(&self) -> String {
+        format!("what has happened:\n{}", self.log.join("\n"))
     }
 }

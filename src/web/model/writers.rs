@@ -29,7 +29,7 @@ pub(super) async fn write(world: &World) {
 async fn tell(world: &World, change: usize, changes: &[Change]) {
     loop {
         let server = world.any();
-        let began = world.history().tells();
+        let began = world.history().tells(change, server.id);
         if let Ok(token) = server.chunkflow.changed(changes).await {
             world.history().told(change, server.id, began, token);
             world.told.notify_waiters();
