@@ -118,6 +118,16 @@ impl Loader {
         });
     }
 
+    /// Has all lists touched once more whose database may show changes only later that are not known
+    /// here: told before this server began to listen, or lost.
+    pub(super) fn repeat_all_when_settled(self: &Arc<Loader>) {
+        let subjects = self.changes.subjects();
+        let settle = subjects.iter().map(|(_, subject)| subject.settle).max().unwrap_or_default();
+        if !settle.is_zero() {
+            self.repeat_all_after(settle);
+        }
+    }
+
     /// The same where too many changes wait to be repeated: every chunk of the lists of all such
     /// databases counts as touched once more, this long after the last of them.
     fn repeat_all_after(self: &Arc<Loader>, settle: Duration) {

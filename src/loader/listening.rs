@@ -166,6 +166,7 @@ impl Loader {
         }
 
         self.changes.begin(head);
+        self.repeat_all_when_settled();
         self.listening.hears.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -176,10 +177,16 @@ impl Loader {
             Some(entries) => self.hear_entries(&entries, news.head).await,
             None => {
                 tracing::warn!("changes of other servers were lost: what was read before is read again");
-                self.changes.lose(news.head);
+                self.lose(news.head);
             }
         }
         Ok(())
+    }
+
+    /// Counts everything that was read before as touched, since changes up to `told` are not known.
+    fn lose(self: &Arc<Loader>, told: Token) {
+        self.changes.lose(told);
+        self.repeat_all_when_settled();
     }
 
     /// Hears entries of the journal, the last of which is at `head`.
@@ -194,7 +201,7 @@ impl Loader {
             }
             Err(error) => {
                 tracing::warn!(%error, "the journal holds no changes: what was read before is read again");
-                self.changes.lose(head);
+                self.lose(head);
             }
         }
     }
@@ -242,7 +249,7 @@ async fn say(loader: Arc<Loader>, agreement: Arc<dyn Agreement>) {
             && (loader.look().await.is_err() || !loader.changes.has(at))
         {
             // They were told, but this server cannot hear them: it serves nothing that was read before.
-            loader.changes.lose(loader.changes.last());
+            loader.lose(loader.changes.last());
         }
         for teller in tellers {
             let _ = teller.send(told.clone());
