@@ -19,7 +19,7 @@ const ELSEWHERE: Duration = Duration::from_secs(2);
 /// The same if a failover has lost it: a server that knows of it must look first.
 const AFTER_LOSS: Duration = Duration::from_secs(3);
 /// After the time for which a standby may lag, what was told is looked up within this.
-const LOOKED_UP: Duration = Duration::from_millis(600);
+const LOOKED_UP: Duration = Duration::from_millis(700);
 
 /// A thing that has states of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +56,7 @@ struct Told {
 #[derive(Clone, Copy, Debug)]
 struct Life {
     is_over: bool,
-    /// Until when it was kept from hearing of changes.
+    /// Until when it was kept from hearing of changes, or from looking them up.
     trouble: Instant,
 }
 
@@ -220,12 +220,17 @@ impl History {
     /// Whether a list that is asked for now must show a change.
     fn is_due(&self, told: &Told, change: usize, asked: &Asked) -> bool {
         let now = Instant::now();
-        let lag = if self.lag.is_zero() { Duration::ZERO } else { self.lag + LOOKED_UP };
-        if told.server == asked.server && now >= told.at + lag {
+        let reader = self.lives[asked.server];
+        let is_here = told.server == asked.server;
+        if is_here && self.lag.is_zero() {
             return true;
         }
 
-        let reader = self.lives[asked.server];
+        let lag = if self.lag.is_zero() { Duration::ZERO } else { self.lag + LOOKED_UP };
+        if is_here && now >= told.at.max(reader.trouble) + lag {
+            return true;
+        }
+
         let teller = self.lives[told.server];
         if let Some(lost) = told.lost {
             let since = told.at.max(lost).max(reader.trouble).max(teller.trouble);
