@@ -123,7 +123,7 @@ impl Loader {
     pub(super) fn repeat_all_when_settled(self: &Arc<Loader>) {
         let subjects = self.changes.subjects();
         let settle = subjects.iter().map(|(_, subject)| subject.settle).max().unwrap_or_default();
-        if !settle.is_zero() {
+        if !settle.is_zero() && tokio::runtime::Handle::try_current().is_ok() {
             self.repeat_all_after(settle);
         }
     }

@@ -1,7 +1,8 @@
 //! Clients: they ask for lists in every way, and read them slowly.
 
-use std::time::Duration;
+use std::{io::Read, time::Duration};
 
+use flate2::read::MultiGzDecoder;
 use http::Request;
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -25,6 +26,7 @@ pub(super) struct Wanted {
     only: Only,
     filter: Option<String>,
     limit: Option<u64>,
+    coding: &'static str,
 }
 
 impl Wanted {
@@ -41,7 +43,8 @@ impl Wanted {
         let name = if is_collated && fastrand::bool() { "names" } else { "list" };
         let format = if fastrand::bool() { ".json" } else { ".ndjson" };
         let limit = fastrand::bool().then(|| fastrand::u64(1..12));
-        Wanted { path: format!("/{name}{format}"), only, filter, limit }
+        let coding = ["identity", "identity", "gzip"][fastrand::usize(0..3)];
+        Wanted { path: format!("/{name}{format}"), only, filter, limit, coding }
     }
 
     fn query(&self) -> String {
@@ -84,7 +87,7 @@ async fn read_pages(world: &World, wanted: &Wanted) {
 
         world.history().note(&format!("server {} is asked for {} (behind {behind:?})", server.id, asked.target));
         let floor = world.history().floor(&asked);
-        let answer = tokio::time::timeout(PATIENCE, rows(&server, &asked.target)).await;
+        let answer = tokio::time::timeout(PATIENCE, rows(&server, &asked.target, wanted.coding)).await;
         let Some((rows, link)) = answer.unwrap_or_else(|_| panic!("{asked:?} does not end")) else { return };
         world.history().note(&format!("server {} has answered {}", server.id, asked.target));
         behind = world.history().check(&asked, &floor, &rows, link.is_none());
@@ -101,8 +104,9 @@ fn without_token(query: &str) -> String {
 }
 
 /// The rows of a list, and the query of its next page. `None` if it fails, or is cut.
-pub(super) async fn rows(server: &Server, target: &str) -> Option<(Vec<Value>, Option<String>)> {
-    let request = Request::get(target).header("host", "localhost").body(()).unwrap();
+pub(super) async fn rows(server: &Server, target: &str, coding: &str) -> Option<(Vec<Value>, Option<String>)> {
+    let request = Request::get(target).header("host", "localhost").header("accept-encoding", coding);
+    let request = request.body(()).unwrap();
     let response = server.chunkflow.respond(&request).await;
     if !response.status().is_success() {
         assert!(response.status().is_server_error(), "{target}: {}", response.status());
@@ -116,6 +120,12 @@ pub(super) async fn rows(server: &Server, target: &str) -> Option<(Vec<Value>, O
     while let Some(frame) = body.frame().await {
         text.extend_from_slice(frame.ok()?.data_ref()?);
         any_moment(Duration::from_millis(200)).await;
+    }
+
+    if coding == "gzip" {
+        let mut plain = vec![];
+        MultiGzDecoder::new(&text[..]).read_to_end(&mut plain).unwrap();
+        text = plain;
     }
 
     let rows = if target.contains(".ndjson") {

@@ -43,7 +43,7 @@ async fn make_one(world: &World) {
             for _ in 0..fastrand::u32(1..4) {
                 after_an_entry(machine).await;
             }
-            *machine.names() = names;
+            put_back(machine, names, fastrand::bool());
             world.history().note("the store goes back to its copy");
             world.history().went_back(moment);
         }
@@ -57,6 +57,23 @@ async fn make_one(world: &World) {
             }
         }
     }
+}
+
+/// Puts the store back to a copy; with `is_alone` only the machine that keeps the journal, and other
+/// machines keep the chunks.
+fn put_back(machine: &Machine, copy: Names, is_alone: bool) {
+    let mut names = machine.names();
+    if is_alone {
+        names.retain(|name, _| !is_of_journal(name));
+        names.extend(copy.into_iter().filter(|(name, _)| is_of_journal(name)));
+    } else {
+        *names = copy;
+    }
+}
+
+/// Loses the entries of the journal, and keeps its head.
+pub(super) fn lose_entries(machine: &Machine) {
+    machine.names().retain(|name, _| !is_of_journal(name) || is_head(name));
 }
 
 fn is_of_journal(name: &str) -> bool {

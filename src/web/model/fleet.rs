@@ -15,7 +15,7 @@ use super::{clients::Wanted, history::History, plan::Plan};
 use crate::{
     boundary::Sizes,
     error::{Error, Kind, Result},
-    loader::Clock,
+    loader::{Clock, Loader},
     resource::{Resource, ResourceOptions},
     source::{
         BoxFuture, Database, OrderBy, Spec,
@@ -101,6 +101,11 @@ impl World {
         &self.wanted[fastrand::usize(0..self.wanted.len())]
     }
 
+    /// All servers.
+    pub(super) fn all(&self) -> Vec<Server> {
+        self.fleet.lock().unpoisoned().clone()
+    }
+
     /// Any of the servers.
     pub(super) fn any(&self) -> Server {
         let fleet = self.fleet.lock().unpoisoned();
@@ -130,7 +135,8 @@ impl World {
         let id = self.history().begin_life();
         let is_cut_off = Arc::new(AtomicBool::new(false));
         let store = self.store(id, Arc::clone(&is_cut_off));
-        let chunkflow = Chunkflow::with_clock(store, Arc::clone(&self.clock), Arc::default());
+        let loader = Loader::new(store, Arc::clone(&self.clock), Arc::default()).without_threads();
+        let chunkflow = Chunkflow::over(loader);
         let chunkflow = self.resources(id).into_iter().fold(chunkflow, Chunkflow::with);
         Server { id, chunkflow, is_cut_off }
     }

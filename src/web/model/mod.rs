@@ -16,6 +16,7 @@ mod faults;
 mod fleet;
 mod history;
 mod hot;
+mod late;
 mod plan;
 mod writers;
 
@@ -29,7 +30,7 @@ use futures_util::future::{join, join_all};
 use self::{fleet::World, plan::Plan};
 
 /// How many runs there are, where nobody asks for more.
-const RUNS: u64 = 400;
+const RUNS: u64 = 1_200;
 
 /// For how many seconds the runs go on, in place of `RUNS`.
 const SECONDS: &str = "CHUNKFLOW_MODEL_SECONDS";
