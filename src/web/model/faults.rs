@@ -15,7 +15,7 @@ pub(super) async fn make(world: &World) {
 
 async fn make_one(world: &World) {
     let machine = &world.machine;
-    match fastrand::u32(0..8) {
+    match fastrand::u32(0..9) {
         0 => {
             after_an_entry(machine).await;
             machine.names().clear();
@@ -26,7 +26,7 @@ async fn make_one(world: &World) {
             world.history().note("the store loses chunks");
         }
         // Entries go, and the head stays.
-        2 => {
+        2 | 8 => {
             after_an_entry(machine).await;
             machine.names().retain(|name, _| !is_of_journal(name) || is_head(name) || fastrand::bool());
             world.history().note("the journal loses entries");

@@ -68,7 +68,7 @@ impl Plan {
             stale: Duration::from_secs(if is_short { 3 } else { 0 }),
             stops_early: fastrand::bool(),
             failures: if one_in(3) { fastrand::u32(1..10) } else { 0 },
-            faults: if one_in(2) { fastrand::u32(1..6) } else { 0 },
+            faults: if one_in(3) { 0 } else { fastrand::u32(1..6) },
             lists: fastrand::usize(1..5),
             writers: fastrand::usize(1..4),
             clients: fastrand::usize(2..5),
