@@ -7,7 +7,7 @@
 //! When changes are lost, everything that was judged before counts as touched.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     ops::Range,
     sync::{
         Arc, RwLock, Weak,
@@ -44,7 +44,8 @@ pub(super) struct Changes {
 
 struct State {
     count: Count,
-    logs: HashMap<[u8; 16], Log>,
+    /// In one order, so that a run of a test can be repeated.
+    logs: BTreeMap<[u8; 16], Log>,
     /// All touches that are remembered: their numbers, resources and bytes, the oldest first.
     order: VecDeque<(u64, [u8; 16], usize)>,
     bytes: usize,
@@ -75,7 +76,7 @@ pub(super) struct Subject {
 impl Changes {
     /// `is_alone`: no other process shares the chunks, so this one counts by itself.
     pub(super) fn new(is_alone: bool) -> Changes {
-        let state = State { count: Count::new(is_alone), logs: HashMap::new(), order: VecDeque::new(), bytes: 0 };
+        let state = State { count: Count::new(is_alone), logs: BTreeMap::new(), order: VecDeque::new(), bytes: 0 };
         Changes { head: AtomicU64::new(FIRST), state: RwLock::new(state) }
     }
 

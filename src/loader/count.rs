@@ -86,7 +86,8 @@ impl Count {
         self.began = self.head;
         self.origin = 0;
         self.repeats.clear();
-        self.certain_from = 0;
+        // What was read at this same position may be older than the loss, also once the store counts on.
+        self.certain_from = if told == self.last { told.number + 1 } else { 0 };
         self.come_to(told);
     }
 
@@ -169,8 +170,12 @@ mod tests {
         assert_eq!(count.number_of(after.token), after.number);
         count.lose(count.last());
         assert!(count.number_of(after.token) < count.head(), "the same position again");
+        count.add(Some(Token { epoch: 7, number: 6 }));
+        assert_eq!(count.number_of(after.token), 0, "the same position, after a change");
+        let later = count.position();
+        assert_eq!(count.number_of(later.token), later.number);
         count.lose(Token { epoch: 8, number: 1 });
-        assert_eq!(count.number_of(after.token), 0, "of another epoch");
+        assert_eq!(count.number_of(later.token), 0, "of another epoch");
     }
 
     #[test]

@@ -16,8 +16,10 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use super::{
     Loader, Place,
@@ -178,7 +180,7 @@ impl Inquiry<'_> {
         self.loader.metrics.questions.inc();
 
         let asked = look_ups.behind.rows(behind, conditions, &told, self.place.demand.requester);
-        let answer = tokio::time::timeout_at(self.until.into(), asked).await;
+        let answer = tokio::time::timeout_at(self.until, asked).await;
         let rows = answer.map_err(|_| Error::new(Kind::Timeout, "the database has not answered in time"))??;
         let is_in_doubt = |row: &Cursor| self.rules.key_at(row).is_some_and(|key| self.doubts.contains_key(&key));
         let is_wanted = |row: &Cursor| of.map_or_else(|| is_in_doubt(row), |of| of.contains(row));

@@ -4,10 +4,10 @@ use std::{
     collections::{BTreeMap, HashMap},
     slice,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     Loader,
@@ -134,6 +134,16 @@ impl Loader {
         });
     }
 
+    /// Has all lists touched once more whose database may show changes only later that are not known
+    /// here: told before this server began to listen, or lost.
+    pub(super) fn repeat_all_when_settled(self: &Arc<Loader>) {
+        let subjects = self.changes.subjects();
+        let settle = subjects.iter().map(|(_, subject)| subject.settle).max().unwrap_or_default();
+        if !settle.is_zero() && tokio::runtime::Handle::try_current().is_ok() {
+            self.repeat_all_after(settle);
+        }
+    }
+
     /// The same where too many changes wait to be repeated: every chunk of the lists of all such
     /// databases counts as touched once more, this long after the last of them.
     fn repeat_all_after(self: &Arc<Loader>, settle: Duration) {
@@ -146,7 +156,7 @@ impl Loader {
         tokio::spawn(async move {
             let mut due = due;
             loop {
-                tokio::time::sleep_until(due.into()).await;
+                tokio::time::sleep_until(due).await;
                 let Some(loader) = loader.upgrade() else { return };
                 let subjects = loader.changes.subjects().into_iter();
                 let late = subjects.filter(|(_, subject)| !subject.settle.is_zero());

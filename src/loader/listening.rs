@@ -8,10 +8,10 @@ use std::{
         Arc, Mutex, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{Loader, STORE_TIMEOUT};
 use crate::{
@@ -122,7 +122,7 @@ impl Loader {
             if self.is_here() || self.changes.has(at) {
                 return Ok(());
             }
-            let looked = tokio::time::timeout_at(until.into(), self.look()).await;
+            let looked = tokio::time::timeout_at(until, self.look()).await;
             // Changes of an epoch that is over were lost, and with them all that was read before.
             if matches!(looked, Ok(Ok(()))) && (self.changes.has(at) || self.changes.last().epoch != at.epoch) {
                 return Ok(());
@@ -166,6 +166,7 @@ impl Loader {
         }
 
         self.changes.begin(head);
+        self.repeat_all_when_settled();
         self.listening.hears.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -176,10 +177,16 @@ impl Loader {
             Some(entries) => self.hear_entries(&entries, news.head).await,
             None => {
                 tracing::warn!("changes of other servers were lost: what was read before is read again");
-                self.changes.lose(news.head);
+                self.lose(news.head);
             }
         }
         Ok(())
+    }
+
+    /// Counts everything that was read before as touched, since changes up to `told` are not known.
+    fn lose(self: &Arc<Loader>, told: Token) {
+        self.changes.lose(told);
+        self.repeat_all_when_settled();
     }
 
     /// Hears entries of the journal, the last of which is at `head`.
@@ -194,7 +201,7 @@ impl Loader {
             }
             Err(error) => {
                 tracing::warn!(%error, "the journal holds no changes: what was read before is read again");
-                self.changes.lose(head);
+                self.lose(head);
             }
         }
     }
@@ -242,7 +249,7 @@ async fn say(loader: Arc<Loader>, agreement: Arc<dyn Agreement>) {
             && (loader.look().await.is_err() || !loader.changes.has(at))
         {
             // They were told, but this server cannot hear them: it serves nothing that was read before.
-            loader.changes.lose(loader.changes.last());
+            loader.lose(loader.changes.last());
         }
         for teller in tellers {
             let _ = teller.send(told.clone());

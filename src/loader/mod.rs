@@ -175,6 +175,12 @@ impl Loader {
         }
     }
 
+    /// The same, which compresses on the caller's thread.
+    #[cfg(test)]
+    pub(crate) fn without_threads(self) -> Loader {
+        Loader { compressors: Compressors::none(), ..self }
+    }
+
     /// The counters of this loader.
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
@@ -199,6 +205,8 @@ impl Loader {
     pub(crate) fn attend(self: &Arc<Loader>, resource: &Arc<Resource>) {
         self.changes.register(resource);
         self.listen();
+        // What was told before may not be shown yet, and told to nobody here.
+        self.repeat_all_when_settled();
     }
 
     /// Whether a chunk shows all changes that its request must see.

@@ -1,12 +1,9 @@
 //! What servers that share a store do for each other: leases, so that one of them loads a chunk,
 //! and writes to the store.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::Instrument;
 
 use super::{Found, Loader, Place, Provenance, STORE_TIMEOUT};

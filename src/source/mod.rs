@@ -14,6 +14,8 @@ mod memory;
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(test)]
+pub(crate) mod pretended;
 mod sealed;
 mod spec;
 #[cfg(feature = "sql")]

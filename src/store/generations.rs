@@ -103,10 +103,13 @@ impl Known {
     /// The resources that are remembered at this moment. Forgets those whose time is over.
     pub(super) fn resources(&self, now: Instant) -> Vec<[u8; 16]> {
         let is_over = |asked: &mut Asked| now.saturating_duration_since(asked.last) >= asked.keep;
-        let (forgotten, resources) = {
+        let (forgotten, resources): (_, Vec<[u8; 16]>) = {
             let mut of = self.of();
             let forgotten: Vec<_> = of.extract_if(|_, asked| is_over(asked)).map(|(resource, _)| resource).collect();
-            (forgotten, of.keys().copied().collect())
+            let mut resources: Vec<_> = of.keys().copied().collect();
+            // In one order, so that a run of a test can be repeated.
+            resources.sort_unstable();
+            (forgotten, resources)
         };
         forgotten.iter().for_each(|resource| self.tell(resource));
         resources

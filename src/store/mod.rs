@@ -17,6 +17,8 @@ mod memory;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod packed;
 mod parts;
+#[cfg(all(test, feature = "memcached"))]
+pub(crate) mod pretended;
 mod promises;
 #[cfg(feature = "redis")]
 mod redis;

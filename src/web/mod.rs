@@ -9,6 +9,8 @@ mod exposition;
 mod guests;
 mod host;
 mod landing;
+#[cfg(all(test, feature = "memcached"))]
+mod model;
 mod next;
 mod openapi;
 mod page;
@@ -136,10 +138,13 @@ impl Chunkflow {
 
     /// The same with the caller's clock and counters.
     pub fn with_clock(store: impl Into<Store>, clock: Clock, metrics: Arc<Metrics>) -> Chunkflow {
-        let loader = Arc::new(Loader::new(store.into(), clock, metrics));
+        Chunkflow::over(Loader::new(store.into(), clock, metrics))
+    }
+
+    fn over(loader: Loader) -> Chunkflow {
         Chunkflow(Arc::new(Inner {
             slots: vec![],
-            loader,
+            loader: Arc::new(loader),
             budget: Budget::new(WHOLE_BUDGET),
             recent: Arc::default(),
             guests: Arc::default(),

@@ -37,10 +37,11 @@ mod known;
 use std::{
     slice,
     sync::{Arc, Mutex, MutexGuard},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 #[cfg(fuzzing)]
 pub(crate) use self::form::fuzz_journal;

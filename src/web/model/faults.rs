@@ -1,0 +1,98 @@
+//! What goes wrong with the store and the servers, and purges.
+
+use std::time::Duration;
+
+use super::fleet::World;
+use crate::store::pretended::{Machine, Names};
+
+/// Makes as many faults as the run has.
+pub(super) async fn make(world: &World) {
+    for _ in 0..world.plan.faults {
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..2000))).await;
+        make_one(world).await;
+    }
+}
+
+async fn make_one(world: &World) {
+    let machine = &world.machine;
+    match fastrand::u32(0..9) {
+        0 => {
+            after_an_entry(machine).await;
+            machine.names().clear();
+            world.history().note("the store is emptied");
+        }
+        1 => {
+            machine.names().retain(|name, _| is_of_journal(name) || fastrand::bool());
+            world.history().note("the store loses chunks");
+        }
+        // Entries go, and the head stays.
+        2 | 8 => {
+            after_an_entry(machine).await;
+            machine.names().retain(|name, _| !is_of_journal(name) || is_head(name) || fastrand::bool());
+            world.history().note("the journal loses entries");
+        }
+        3 => {
+            after_an_entry(machine).await;
+            machine.names().retain(|name, _| !is_head(name));
+            world.history().note("the journal loses its head");
+        }
+        4 => {
+            let moment = world.history().moment();
+            let names: Names = machine.names().clone();
+            world.history().note("the store is copied");
+            for _ in 0..fastrand::u32(1..4) {
+                after_an_entry(machine).await;
+            }
+            put_back(machine, names, fastrand::bool());
+            world.history().note("the store goes back to its copy");
+            world.history().went_back(moment);
+        }
+        5 => world.restart(),
+        6 => world.cut_off(Duration::from_millis(fastrand::u64(50..4000))).await,
+        _ => {
+            let chunkflow = world.any().chunkflow;
+            if let Some(list) = chunkflow.resource("list") {
+                let is_purged = chunkflow.purge(&list).await.is_ok();
+                world.history().note(&format!("the list is purged: {is_purged}"));
+            }
+        }
+    }
+}
+
+/// Puts the store back to a copy; with `is_alone` only the machine that keeps the journal, and other
+/// machines keep the chunks.
+fn put_back(machine: &Machine, copy: Names, is_alone: bool) {
+    let mut names = machine.names();
+    if is_alone {
+        names.retain(|name, _| !is_of_journal(name));
+        names.extend(copy.into_iter().filter(|(name, _)| is_of_journal(name)));
+    } else {
+        *names = copy;
+    }
+}
+
+/// Loses the entries of the journal, and keeps its head.
+pub(super) fn lose_entries(machine: &Machine) {
+    machine.names().retain(|name, _| !is_of_journal(name) || is_head(name));
+}
+
+fn is_of_journal(name: &str) -> bool {
+    name.contains("j:{")
+}
+
+fn is_head(name: &str) -> bool {
+    is_of_journal(name) && name.ends_with('}')
+}
+
+/// Waits for an entry of the journal, so that what happens then comes before most servers have heard
+/// of it. For a second at the longest.
+async fn after_an_entry(machine: &Machine) {
+    let entries = || machine.names().keys().filter(|name| is_of_journal(name)).count();
+    let before = entries();
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        if entries() > before {
+            return;
+        }
+    }
+}

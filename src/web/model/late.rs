@@ -1,0 +1,67 @@
+//! A standby that shows changes late, while changes are lost: what was read meanwhile is read again.
+
+use std::time::Duration;
+
+use super::{
+    clients::rows,
+    faults::lose_entries,
+    fleet::{Server, World},
+    in_time,
+    plan::Plan,
+};
+use crate::change::Change;
+
+const LAG: Duration = Duration::from_secs(1);
+
+/// The version of the first item, as a server shows it.
+async fn shown(server: &Server) -> i64 {
+    let (rows, _) = rows(server, "/list", "identity").await.expect("the list is there");
+    let first = rows.iter().min_by_key(|row| row["id"].as_i64()).expect("the list has rows");
+    first["version"].as_i64().expect("a number")
+}
+
+/// Changes the first item and tells it to a server.
+async fn change(world: &World, server: &Server) -> i64 {
+    let mut changed = (0, 0);
+    world.commit(|tables| {
+        let (id, item) = tables.items.iter_mut().next().expect("there are items");
+        item.version += 1;
+        changed = (*id, item.version);
+    });
+    server.chunkflow.changed(&[Change::of("list", [changed.0.to_string()])]).await.expect("the store is here");
+    changed.1
+}
+
+#[test]
+fn a_server_that_has_lost_a_change_reads_a_standby_once_more() {
+    for seed in 0..20 {
+        in_time(seed, async || {
+            let world = World::new(Plan { servers: 2, lag: LAG, ..Plan::quiet() });
+            let servers = world.all();
+            shown(&servers[1]).await;
+
+            let version = change(&world, &servers[0]).await;
+            lose_entries(&world.machine);
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            shown(&servers[1]).await;
+
+            tokio::time::sleep(LAG + Duration::from_secs(2)).await;
+            assert_eq!(shown(&servers[1]).await, version);
+        });
+    }
+}
+
+#[test]
+fn a_server_that_was_started_again_reads_a_standby_once_more() {
+    for seed in 0..20 {
+        in_time(seed, async || {
+            let world = World::new(Plan { lag: LAG, ..Plan::quiet() });
+            let version = change(&world, &world.any()).await;
+            world.restart();
+            shown(&world.any()).await;
+
+            tokio::time::sleep(LAG + Duration::from_secs(2)).await;
+            assert_eq!(shown(&world.any()).await, version);
+        });
+    }
+}
