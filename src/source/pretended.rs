@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -19,7 +19,10 @@ use tokio::time::Instant;
 pub(crate) use self::rows::place;
 use self::rows::{Rows, Table};
 use super::{BoxFuture, Complaint, Database, KnownBy, MadeSource, PoolState, Sealed, Spec, TableInfo};
-use crate::{error::Result, unpoisoned::Unpoisoned};
+use crate::{
+    error::{Error, Kind, Result},
+    unpoisoned::Unpoisoned,
+};
 
 /// Called before and after each step of a read. The read waits for it, and fails with its error.
 pub(crate) type Pause = Arc<dyn Fn() -> BoxFuture<'static, Result<()>> + Send + Sync>;
@@ -54,6 +57,7 @@ impl Tables {
 #[derive(Default)]
 pub(crate) struct Commits {
     states: Mutex<VecDeque<(Instant, Arc<Tables>)>>,
+    count: AtomicU64,
     reads: AtomicUsize,
 }
 
@@ -61,8 +65,8 @@ pub(crate) struct Commits {
 const KEPT: usize = 256;
 
 impl Commits {
-    /// Changes the tables, in one transaction.
-    pub(crate) fn commit(&self, change: impl FnOnce(&mut Tables)) {
+    /// Changes the tables, in one transaction. Returns its number.
+    pub(crate) fn commit(&self, change: impl FnOnce(&mut Tables)) -> u64 {
         let mut states = self.states.lock().unpoisoned();
         let mut tables = states.back().map(|(_, tables)| Tables::clone(tables)).unwrap_or_default();
         change(&mut tables);
@@ -70,6 +74,15 @@ impl Commits {
         if states.len() > KEPT {
             states.pop_front();
         }
+        self.count.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Whether the transaction with this number was committed at least this long ago.
+    fn is_older(&self, number: u64, ago: Duration) -> bool {
+        let states = self.states.lock().unpoisoned();
+        let Some(behind) = self.count.load(Ordering::Relaxed).checked_sub(number) else { return false };
+        let state = states.iter().rev().nth(behind as usize);
+        state.is_none_or(|(at, _)| *at + ago <= Instant::now())
     }
 
     /// The tables as they are.
@@ -138,6 +151,18 @@ impl Database for Pretended {
 
     fn tables(&self) -> Vec<TableInfo> {
         vec![]
+    }
+
+    fn check_commit(&self, commit: &str) -> Result<()> {
+        commit.parse::<u64>().map(drop).map_err(|_| Error::new(Kind::Invalid, "a commit is a number here"))
+    }
+
+    fn shows<'a>(&'a self, commits: &'a [&'a str]) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move {
+            (self.pause)().await?;
+            let is_seen = |commit: &&str| commit.parse().is_ok_and(|number| self.commits.is_older(number, self.lag));
+            Ok(commits.iter().all(is_seen))
+        })
     }
 
     fn explain<'a>(&'a self, _: &'a Spec) -> BoxFuture<'a, Vec<Complaint>> {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{
@@ -153,8 +154,8 @@ impl Remote for Calls {
         }))
     }
 
-    fn copies<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Option<Bytes>>>> {
-        Box::pin(self.call(|machine| vec![machine.value(name)]))
+    fn copies<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Vec<Result<Vec<Option<Bytes>>>>> {
+        Box::pin(join_all(names.iter().map(|name| self.call(|machine| vec![machine.value(name)]))))
     }
 
     fn raise_copies<'a>(&'a self, name: &'a str, number: u64) -> BoxFuture<'a, Result<()>> {
