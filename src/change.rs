@@ -36,6 +36,11 @@ pub struct Change {
     pub old: BTreeMap<String, Option<String>>,
     /// Values after the change, in the same way.
     pub new: BTreeMap<String, Option<String>>,
+    /// The position of its commit in the database's log, as the database writes it, where reads go to
+    /// a standby: a list is then right as soon as the standby shows the commit. PostgreSQL:
+    /// `pg_current_wal_insert_lsn()` behind the commit, or `pg_current_xact_id()` within the
+    /// transaction. MySQL: `@@GLOBAL.gtid_executed`, MariaDB: `@@last_gtid`, behind the commit.
+    pub at: Option<Arc<str>>,
 }
 
 impl Change {
@@ -47,6 +52,7 @@ impl Change {
             key: key.into_iter().map(Into::into).collect(),
             old: BTreeMap::new(),
             new: BTreeMap::new(),
+            at: None,
         }
     }
 
@@ -54,6 +60,12 @@ impl Change {
     #[must_use]
     pub fn in_table(self, table: impl Into<Arc<str>>) -> Change {
         Change { table: Some(table.into()), ..self }
+    }
+
+    /// The same, with the position of its commit.
+    #[must_use]
+    pub fn at(self, commit: impl Into<Arc<str>>) -> Change {
+        Change { at: Some(commit.into()), ..self }
     }
 
     /// The same, with the value of a column before the change.

@@ -26,6 +26,8 @@ struct Group<'a> {
     resource: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     table: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     keys: Vec<&'a [String]>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -39,6 +41,19 @@ struct Said<'a> {
     old: &'a BTreeMap<String, Option<String>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     new: &'a BTreeMap<String, Option<String>>,
+}
+
+impl<'a> Group<'a> {
+    /// The group of a change, without it.
+    fn of(change: &'a Change) -> Group<'a> {
+        Group {
+            resource: &change.resource,
+            table: change.table.as_deref(),
+            at: change.at.as_deref(),
+            keys: vec![],
+            changes: vec![],
+        }
+    }
 }
 
 /// The entries that hold these changes and purges.
@@ -55,10 +70,11 @@ pub(crate) fn write(tell: &Tell) -> Vec<Bytes> {
         }
         bytes += weight;
 
-        let table = change.table.as_deref();
-        let is_of = |group: &Group<'_>| *group.resource == *change.resource && group.table == table;
-        if !groups.last().is_some_and(is_of) {
-            groups.push(Group { resource: &change.resource, table, keys: vec![], changes: vec![] });
+        let next = Group::of(change);
+        let is_same =
+            |group: &Group<'_>| (group.resource, group.table, group.at) == (next.resource, next.table, next.at);
+        if !groups.last().is_some_and(is_same) {
+            groups.push(next);
         }
         let Some(group) = groups.last_mut() else { continue };
         if change.old.is_empty() && change.new.is_empty() {
@@ -124,8 +140,7 @@ fn purge(purge: &Purge) -> Bytes {
 /// How many bytes an entry with this change alone has; with others it takes no more.
 fn weight(change: &Change) -> usize {
     let said = Said { key: &change.key, old: &change.old, new: &change.new };
-    let table = change.table.as_deref();
-    written(&[Group { resource: &change.resource, table, keys: vec![], changes: vec![said] }]).len()
+    written(&[Group { changes: vec![said], ..Group::of(change) }]).len()
 }
 
 /// The bytes of its texts, and of what stands between them.
@@ -133,7 +148,8 @@ fn bytes(change: &Change) -> usize {
     let values = change.old.iter().chain(&change.new);
     let values = values.map(|(column, value)| column.len() + value.as_ref().map_or(0, String::len) + 8);
     let keys = change.key.iter().map(|key| key.len() + 8);
-    let names = change.resource.len() + change.table.as_ref().map_or(0, |table| table.len());
+    let more = [&change.table, &change.at].into_iter().flatten().map(|text| text.len());
+    let names = change.resource.len() + more.sum::<usize>();
     names + keys.sum::<usize>() + values.sum::<usize>() + 64
 }
 
@@ -147,10 +163,12 @@ mod tests {
         let values = || prop::collection::btree_map(".{1,8}", prop::option::of(".{0,8}"), 0..3);
         let key = prop::collection::vec(".{0,12}", 1..3);
         let table = prop::option::of(".{1,6}");
-        ("[ab]", table, key, values(), values()).prop_map(|(resource, table, key, old, new)| Change {
+        let at = prop::option::of("[ab]");
+        ("[ab]", table, key, values(), values(), at).prop_map(|(resource, table, key, old, new, at)| Change {
             table: table.map(Into::into),
             old,
             new,
+            at: at.map(Into::into),
             ..Change::of(resource, key)
         })
     }
@@ -173,10 +191,10 @@ mod tests {
         let changes = [
             Change::of("tricks", ["7"]),
             Change::of("tricks", ["8"]),
-            Change::of("tricks", ["9"]).in_table("tag").was("x", None::<&str>).is("x", Some("1")),
+            Change::of("tricks", ["9"]).in_table("tag").was("x", None::<&str>).is("x", Some("1")).at("0/16B3748"),
         ];
         let [entry] = &write(&Tell::of(&changes))[..] else { panic!() };
-        let text = r#"[{"resource":"tricks","keys":[["7"],["8"]]},{"resource":"tricks","table":"tag","changes":[{"key":["9"],"old":{"x":null},"new":{"x":"1"}}]}]"#;
+        let text = r#"[{"resource":"tricks","keys":[["7"],["8"]]},{"resource":"tricks","table":"tag","at":"0/16B3748","changes":[{"key":["9"],"old":{"x":null},"new":{"x":"1"}}]}]"#;
         assert_eq!(entry, text);
 
         let many: Vec<Change> = (0..5_000).map(|id| Change::of("tricks", [id.to_string()])).collect();

@@ -3,7 +3,8 @@
 //! ```json
 //! {"table": "tricks_category",
 //!  "keys": [7, "dahlia", [1, "a"]],
-//!  "changes": [{"key": 7, "old": {"parent_id": 3}, "new": {"parent_id": null}, "table": "other"}]}
+//!  "changes": [{"key": 7, "old": {"parent_id": 3}, "new": {"parent_id": null}, "table": "other"}],
+//!  "at": "0/16B3748"}
 //! ```
 
 use std::{
@@ -30,11 +31,11 @@ use crate::{
 pub(crate) const LARGEST: usize = 1024 * 1024;
 
 /// The members of a body.
-const BODY: &[&str] = &["keys", "changes", "table"];
+const BODY: &[&str] = &["keys", "changes", "table", "at"];
 /// Those of an entry of the journal.
-const ENTRY: &[&str] = &["keys", "changes", "table", "resource", "where"];
+const ENTRY: &[&str] = &["keys", "changes", "table", "at", "resource", "where"];
 /// The members of one change in it.
-const CHANGE: &[&str] = &["key", "old", "new", "table"];
+const CHANGE: &[&str] = &["key", "old", "new", "table", "at"];
 
 const KEY: &str = "write a text, a number, true or false; for a key of several columns, an array of these";
 const SCALAR: &str = "write a text, a number, true or false";
@@ -58,14 +59,16 @@ fn changes_of(resource: &Arc<str>, members: &[(String, &RawValue)]) -> Result<Ve
     }
 
     let table = member("table").map(|table| name(table, "table")).transpose()?;
+    let at = member("at").map(|at| commit(at, "at")).transpose()?;
+    let same = || Change { table: table.clone(), at: at.clone(), ..Change::of(Arc::clone(resource), [""; 0]) };
     let mut all = vec![];
-    for (at, value) in elements(keys, "keys")?.into_iter().enumerate() {
-        let key = key_at(value, &format!("keys[{at}]"))?;
-        all.push(Change { table: table.clone(), ..Change::of(Arc::clone(resource), key) });
+    for (index, value) in elements(keys, "keys")?.into_iter().enumerate() {
+        let key = key_at(value, &format!("keys[{index}]"))?;
+        all.push(Change { key, ..same() });
     }
 
-    for (at, value) in elements(changes, "changes")?.into_iter().enumerate() {
-        all.push(change(value, &format!("changes[{at}]"), resource, table.as_ref())?);
+    for (index, value) in elements(changes, "changes")?.into_iter().enumerate() {
+        all.push(change(value, &format!("changes[{index}]"), same())?);
     }
 
     Ok(all)
@@ -110,10 +113,8 @@ pub(crate) fn key(text: &str) -> Result<Vec<String>> {
     key_at(parsed("the key", text.as_bytes())?, "key")
 }
 
-fn change(value: &RawValue, place: &str, resource: &Arc<str>, table: Option<&Arc<str>>) -> Result<Change> {
-    let mut change = Change::of(Arc::clone(resource), [""; 0]);
-    change.table = table.cloned();
-
+/// A change; `change` has what all of its body have.
+fn change(value: &RawValue, place: &str, mut change: Change) -> Result<Change> {
     let mut has_key = false;
     for (member, value) in members(value, &format!("`{place}`"), CHANGE)? {
         let place = format!("{place}.{member}");
@@ -124,6 +125,7 @@ fn change(value: &RawValue, place: &str, resource: &Arc<str>, table: Option<&Arc
             }
             "old" => change.old = columns(value, &place)?,
             "new" => change.new = columns(value, &place)?,
+            "at" => change.at = Some(commit(value, &place)?),
             _ => change.table = Some(name(value, &place)?),
         }
     }
@@ -184,6 +186,15 @@ fn name(value: &RawValue, place: &str) -> Result<Arc<str>> {
 
     let name = text(value, place)?;
     if name.is_empty() { Err(invalid(format!("`{place}` is empty")).remedy(remedy)) } else { Ok(name.into()) }
+}
+
+/// The position of a commit: a text, or a number as it is written.
+fn commit(value: &RawValue, place: &str) -> Result<Arc<str>> {
+    let remedy = "write the position of the commit as the database writes it: \"0/16B3748\"";
+    match scalar(value, place, remedy)? {
+        Some(at) if !at.is_empty() => Ok(at.into()),
+        _ => Err(invalid(format!("`{place}` is null or empty")).remedy(remedy)),
+    }
 }
 
 /// A scalar as text: a number as it is written, NULL as `None`.

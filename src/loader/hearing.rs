@@ -2,12 +2,9 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    slice,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
-
-use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     Loader,
@@ -22,7 +19,6 @@ use crate::{
     resource::{LookUp, Looked, Resource},
     row::Value,
     source::{Condition, KeyKind, PointingRule, TouchRules},
-    unpoisoned::Unpoisoned,
 };
 
 /// The time for looking up where the rows of changes belong. After it every chunk counts as touched.
@@ -34,22 +30,6 @@ const MOST: usize = 10_000;
 /// How many characters of a wrong key an error shows.
 const LONGEST_TOLD: usize = 100;
 
-/// How many tells wait at once to be repeated one by one.
-const REPEATS: usize = 256;
-
-/// What is told once more, where a standby may show it only later.
-pub(super) struct Repeats {
-    room: Arc<Semaphore>,
-    /// When all lists of such databases are touched once more, if there was no room.
-    due: Mutex<Option<Instant>>,
-}
-
-impl Default for Repeats {
-    fn default() -> Repeats {
-        Repeats { room: Arc::new(Semaphore::new(REPEATS)), due: Mutex::default() }
-    }
-}
-
 /// A change of a row, and how many entries were told after it of those that are heard together. What
 /// is the same of several counts as told by the last, so that a chunk from in between is not loaded
 /// for what it shows already.
@@ -59,19 +39,19 @@ type Heard<'a> = (&'a Change, u32);
 type Table = (Arc<[u8]>, Arc<str>);
 
 /// What is heard together.
-struct Told<'a> {
-    changes: Vec<ToldChange<'a>>,
+pub(super) struct Told<'a> {
+    pub(super) changes: Vec<ToldChange<'a>>,
     /// Each with how many entries were told after it.
-    purges: Vec<(&'a Purge, u32)>,
+    pub(super) purges: Vec<(&'a Purge, u32)>,
 }
 
 /// A change, and the tables that it names.
-struct ToldChange<'a> {
-    change: &'a Change,
+pub(super) struct ToldChange<'a> {
+    pub(super) change: &'a Change,
     behind: u32,
     /// There are several while the name stands for another table than before and both are in use, and
     /// none if it stands for no table.
-    tables: Arc<[Table]>,
+    pub(super) tables: Arc<[Table]>,
     /// Whether it is known here for which tables the name stands.
     is_known: bool,
 }
@@ -91,93 +71,31 @@ impl Loader {
         resources.iter().for_each(|resource| self.changes.register(resource));
         let subjects = self.changes.subjects();
         let told = Told::all(entries, &subjects);
+        let late = self.late(&told, &subjects).await;
         let touched = subjects.iter().map(async |(digest, subject)| (*digest, touch_of(subject, &told).await));
         let touched: HashMap<_, _> = futures_util::future::join_all(touched).await.into_iter().collect();
         let whole = touched.values().filter(|touch| matches!(touch, Some(Touch::All))).count();
         self.metrics.changes.add(told.changes.len() as u64);
         self.metrics.touched_whole.add(whole as u64);
-        self.repeat_when_settled(entries, &subjects, &touched);
-        self.changes.enter(at, touched)
-    }
-
-    /// Has what is touched touched once more, where a standby may show the changes only later.
-    fn repeat_when_settled(
-        self: &Arc<Loader>,
-        entries: &[Tell],
-        subjects: &[([u8; 16], Subject)],
-        touched: &HashMap<[u8; 16], Option<Touch>>,
-    ) {
-        let is_touched = |digest: &[u8; 16]| matches!(touched.get(digest), Some(Some(_)));
-        let late: Vec<_> = subjects
-            .iter()
-            .filter(|(digest, subject)| is_touched(digest) && !subject.settle.is_zero())
-            .cloned()
-            .collect();
-        let Some(settle) = late.iter().map(|(_, subject)| subject.settle).max() else { return };
-        let Ok(room) = Arc::clone(&self.repeats.room).try_acquire_owned() else {
-            return self.repeat_all_after(settle);
-        };
-
-        let mut tell = Tell::default();
-        entries.iter().for_each(|entry| tell.add(entry.clone()));
-        let all = subjects.to_vec();
-        // A weak reference: a loader that nobody uses any more is not kept for it.
-        let loader = Arc::downgrade(self);
-        tokio::spawn(async move {
-            tokio::time::sleep(settle).await;
-            drop(room);
-            let Some(loader) = loader.upgrade() else { return };
-            let told = Told::all(slice::from_ref(&tell), &all);
-            let touched = late.iter().map(async |(digest, subject)| Some((*digest, touch_of(subject, &told).await?)));
-            let touched = futures_util::future::join_all(touched).await;
-            loader.changes.repeat(touched.into_iter().flatten().collect());
-        });
-    }
-
-    /// Has all lists touched once more whose database may show changes only later that are not known
-    /// here: told before this server began to listen, or lost.
-    pub(super) fn repeat_all_when_settled(self: &Arc<Loader>) {
-        let subjects = self.changes.subjects();
-        let settle = subjects.iter().map(|(_, subject)| subject.settle).max().unwrap_or_default();
-        if !settle.is_zero() && tokio::runtime::Handle::try_current().is_ok() {
-            self.repeat_all_after(settle);
-        }
-    }
-
-    /// The same where too many changes wait to be repeated: every chunk of the lists of all such
-    /// databases counts as touched once more, this long after the last of them.
-    fn repeat_all_after(self: &Arc<Loader>, settle: Duration) {
-        let due = Instant::now() + settle;
-        if self.repeats.due.lock().unpoisoned().replace(due).is_some() {
-            return;
+        if !late.says_all() {
+            self.repeat_when_settled(entries, &subjects, &touched);
         }
 
-        let loader = Arc::downgrade(self);
-        tokio::spawn(async move {
-            let mut due = due;
-            loop {
-                tokio::time::sleep_until(due).await;
-                let Some(loader) = loader.upgrade() else { return };
-                let subjects = loader.changes.subjects().into_iter();
-                let late = subjects.filter(|(_, subject)| !subject.settle.is_zero());
-                loader.changes.repeat(late.map(|(digest, _)| (digest, Touch::All)).collect());
-
-                let mut next = loader.repeats.due.lock().unpoisoned();
-                match *next {
-                    Some(later) if later > due => due = later,
-                    _ => {
-                        *next = None;
-                        return;
-                    }
-                }
-            }
-        });
+        // Known before the changes are: whoever asks for a list that shows them waits for it.
+        if let Some(at) = at {
+            self.wait_for(&late, at, entries);
+        }
+        let told = self.changes.enter(at, touched);
+        if at.is_none() {
+            self.wait_for(&late, told, entries);
+        }
+        told
     }
 }
 
 impl<'a> Told<'a> {
     /// What these entries tell, with the tables that changes name.
-    fn all(entries: &'a [Tell], subjects: &[([u8; 16], Subject)]) -> Told<'a> {
+    pub(super) fn all(entries: &'a [Tell], subjects: &[([u8; 16], Subject)]) -> Told<'a> {
         let mut known: HashMap<(&str, Option<&str>), ToldChange<'a>> = HashMap::new();
         let mut told = Told { changes: vec![], purges: vec![] };
         for (entry, behind) in entries.iter().zip((0..entries.len() as u32).rev()) {
@@ -211,7 +129,7 @@ impl<'a> ToldChange<'a> {
 }
 
 /// What changes and purges touch of a resource; `None` if they do not concern it.
-async fn touch_of(subject: &Subject, told: &Told<'_>) -> Option<Touch> {
+pub(super) async fn touch_of(subject: &Subject, told: &Told<'_>) -> Option<Touch> {
     let resource = subject.resource();
     let rules = resource.as_ref().and_then(|resource| resource.source().touch_rules());
     let purges = told.purges.iter().filter(|(purge, _)| *purge.resource == *subject.name);
@@ -457,6 +375,10 @@ fn told_key(kinds: &[KeyKind], key: &[String]) -> Option<Cursor> {
 /// too long to be told to other servers.
 pub(crate) fn check(change: &Change, resource: &Resource) -> Result<()> {
     entry::check(change)?;
+    if let (Some(at), Some(look_ups)) = (&change.at, resource.look_ups()) {
+        look_ups.database.check_commit(at)?;
+    }
+
     let Some(rules) = resource.source().touch_rules() else { return Ok(()) };
     let is_own = change.table.as_ref().is_none_or(|table| rules.is_own(table));
     if !is_own {

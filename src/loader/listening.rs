@@ -119,12 +119,13 @@ impl Loader {
     pub(crate) async fn reach(self: &Arc<Loader>, at: Token) -> Result<()> {
         let until = Instant::now() + PATIENCE;
         loop {
-            if self.is_here() || self.changes.has(at) {
+            if self.is_here() || (self.changes.has(at) && self.shows(at)) {
                 return Ok(());
             }
             let looked = tokio::time::timeout_at(until, self.look()).await;
             // Changes of an epoch that is over were lost, and with them all that was read before.
-            if matches!(looked, Ok(Ok(()))) && (self.changes.has(at) || self.changes.last().epoch != at.epoch) {
+            let is_heard = self.changes.has(at) || self.changes.last().epoch != at.epoch;
+            if matches!(looked, Ok(Ok(()))) && is_heard && self.shows(at) {
                 return Ok(());
             }
             if Instant::now() >= until {

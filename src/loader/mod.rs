@@ -6,6 +6,7 @@
 mod changes;
 mod clocks;
 mod coded;
+mod commits;
 mod compressors;
 mod count;
 mod doubt;
@@ -15,6 +16,7 @@ mod listening;
 mod place;
 mod read_ahead;
 mod reading;
+mod settling;
 mod sharing;
 mod touch;
 
@@ -32,8 +34,8 @@ use tracing::{Instrument, Span};
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::{
-    changes::Changes, coded::ALL_AHEAD, compressors::Compressors, flight::Flights, hearing::Repeats,
-    listening::Listening, read_ahead::ReadAhead, reading::Reads, sharing::WRITES, touch::Verdict,
+    changes::Changes, coded::ALL_AHEAD, commits::Commits, compressors::Compressors, flight::Flights,
+    listening::Listening, read_ahead::ReadAhead, reading::Reads, settling::Repeats, sharing::WRITES, touch::Verdict,
 };
 pub(crate) use self::{
     coded::Ahead,
@@ -91,6 +93,7 @@ pub(crate) struct Loader {
     changes: Changes,
     listening: Listening,
     repeats: Repeats,
+    commits: Commits,
 }
 
 /// A chunk and where it came from.
@@ -172,6 +175,7 @@ impl Loader {
             changes,
             listening: Listening::default(),
             repeats: Repeats::default(),
+            commits: Commits::default(),
         }
     }
 

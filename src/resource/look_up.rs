@@ -44,6 +44,8 @@ pub(crate) struct LookUps {
     pub(crate) behind: Behind,
     /// For each relation the rows that point to owners.
     pub(crate) pointing: Vec<Option<LookUp>>,
+    /// Where all of them are looked up.
+    pub(crate) database: Arc<dyn Database>,
 }
 
 impl LookUps {
@@ -60,7 +62,12 @@ impl LookUps {
             Some(LookUp::new(database, &spec, Vec::clone(&key), key, vec![pointing.column.clone()], vec![]))
         });
 
-        LookUps { own, behind: Behind::new(database, spec, source, key), pointing: pointing.collect() }
+        LookUps {
+            own,
+            behind: Behind::new(database, spec, source, key),
+            pointing: pointing.collect(),
+            database: Arc::clone(database),
+        }
     }
 }
 

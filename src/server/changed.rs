@@ -90,7 +90,8 @@ async fn tell(chunkflow: &Chunkflow, tells: &Tells, name: &str, body: Bytes) -> 
     let (changes, _room) = read.map_err(|_| Error::new(Kind::Internal, "the body could not be read"))?;
     let changes = changes?;
 
-    let token = chunkflow.changed(&changes).await.map_err(not_told)?;
+    let token = chunkflow.tell(&changes).await.map_err(not_told)?;
+    chunkflow.until_shown(&changes, token).await?;
     tracing::info!(resource = name, changes = changes.len(), "changed");
     Ok(json(StatusCode::OK, &Told { token: token.to_string() }))
 }

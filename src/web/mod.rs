@@ -347,8 +347,25 @@ impl Chunkflow {
     ///
     /// # Errors
     /// [`Kind::Missing`] if there is no such resource; the store's error if the changes cannot be
-    /// told to the other servers. They must then be told again.
+    /// told to the other servers. They must then be told again. [`Kind::Unavailable`] if they are
+    /// told, and a standby does not show a commit within two seconds whose position is known
+    /// ([`Change::at`]).
     pub async fn changed(&self, changes: &[Change]) -> Result<Token> {
+        let token = self.tell(changes).await?;
+        self.until_shown(changes, token).await?;
+        Ok(token)
+    }
+
+    /// Waits until the databases that are read show the commits of these changes, which were told.
+    pub(crate) async fn until_shown(&self, changes: &[Change], told: Token) -> Result<()> {
+        match changes.iter().any(|change| change.at.is_some()) {
+            true => self.0.loader.until_shown(told).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Tells changes, whether the databases show their commits or not.
+    pub(crate) async fn tell(&self, changes: &[Change]) -> Result<Token> {
         for change in changes {
             let resource = self
                 .resource(&change.resource)
