@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use crate::{chunk::Chunk, cursor::Cursor, list::List, source::TouchRules};
 
+/// What an allocation of a few bytes takes beside them.
+const ALLOCATED: usize = 24;
+
 /// What some changes touch of one resource.
 #[derive(Clone, Debug)]
 pub(super) enum Touch {
@@ -74,11 +77,13 @@ impl Touch {
         verdict
     }
 
+    /// About how many bytes of memory it takes, with its places in the logs, which are of up to twice
+    /// as many.
     pub(super) fn bytes(&self) -> usize {
-        match self {
-            Touch::All => 0,
-            Touch::Some { keys, rows } => size_of_val(&**keys) + rows.iter().map(|(row, _)| row.bytes()).sum::<usize>(),
-        }
+        let Touch::Some { keys, rows } = self else { return 0 };
+        let logged = 2 * (size_of::<(u64, Touch)>() + size_of::<(u64, [u8; 16], usize)>());
+        let rows: usize = rows.iter().map(|one| size_of_val(one) + one.0.bytes()).sum();
+        logged + 2 * ALLOCATED + size_of_val(&**keys) + rows
     }
 }
 
@@ -112,10 +117,14 @@ impl Row {
     }
 
     fn bytes(&self) -> usize {
-        let filters = self.filters.iter().flatten().map(|filter| filter.canonical().len());
-        let told = self.told.iter().flatten().map(|text| size_of::<String>() + text.len());
+        let cursor = |cursor: &Cursor| 2 * ALLOCATED + size_of::<Cursor>() + cursor.canonical().len();
+        let filters: usize = self.filters.iter().map(|filter| filter.as_ref().map_or(0, cursor)).sum();
+        let told = self.told.iter().map(|key| {
+            let texts = key.iter().map(|text| ALLOCATED + size_of::<String>() + text.len());
+            ALLOCATED + texts.sum::<usize>()
+        });
         // Rows that were told together may share what was told.
         let told = told.sum::<usize>() / self.told.len().max(1);
-        size_of::<Row>() + self.place.canonical().len() + filters.sum::<usize>() + told
+        3 * ALLOCATED + size_of::<Row>() + cursor(&self.place) + filters + told
     }
 }
