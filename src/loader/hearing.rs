@@ -239,6 +239,8 @@ async fn concerned(
     // Of a key that was told several times the last one stays, which has the fewest behind it.
     keys.sort_unstable();
     keys.dedup_by_key(|(hash, _)| *hash);
+    keys.shrink_to_fit();
+    rows.shrink_to_fit();
     Ok((!keys.is_empty() || !lists.is_empty()).then_some(Touch::Some { keys, rows, lists }))
 }
 

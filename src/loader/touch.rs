@@ -9,6 +9,9 @@ use crate::{
     source::{Condition, TouchRules},
 };
 
+/// What an allocation of a few bytes takes beside them.
+const ALLOCATED: usize = 24;
+
 /// What some changes touch of one resource.
 #[derive(Clone, Debug)]
 pub(super) enum Touch {
@@ -82,17 +85,17 @@ impl Touch {
         verdict
     }
 
+    /// About how many bytes of memory it takes, with its places in the logs, which are of up to twice
+    /// as many.
     pub(super) fn bytes(&self) -> usize {
-        match self {
-            Touch::All => 0,
-            Touch::Some { keys, rows, lists } => {
-                let conditions = lists.iter().flat_map(|(conditions, _)| conditions);
-                let texts = conditions.clone().flat_map(|one| &one.values).map(|text| size_of::<String>() + text.len());
-                let conditions = conditions.map(|one| size_of::<Condition>() + one.column.len());
-                let rows = rows.iter().map(|(row, _)| row.bytes());
-                size_of_val(&**keys) + rows.sum::<usize>() + conditions.sum::<usize>() + texts.sum::<usize>()
-            }
-        }
+        let Touch::Some { keys, rows, lists } = self else { return 0 };
+        let logged = 2 * (size_of::<(u64, Touch)>() + size_of::<(u64, [u8; 16], usize)>());
+        let rows: usize = rows.iter().map(|one| size_of_val(one) + one.0.bytes()).sum();
+        let conditions = lists.iter().flat_map(|(conditions, _)| conditions);
+        let texts = conditions.clone().flat_map(|one| one.values.iter().chain([&one.column]));
+        let texts: usize = texts.map(|text| ALLOCATED + size_of::<String>() + text.len()).sum();
+        let lists = size_of_val(&**lists) + size_of::<Condition>() * conditions.count() + texts;
+        logged + 3 * ALLOCATED + size_of_val(&**keys) + rows + lists
     }
 }
 
@@ -126,10 +129,14 @@ impl Row {
     }
 
     fn bytes(&self) -> usize {
-        let filters = self.filters.iter().flatten().map(|filter| filter.canonical().len());
-        let told = self.told.iter().flatten().map(|text| size_of::<String>() + text.len());
+        let cursor = |cursor: &Cursor| 2 * ALLOCATED + size_of::<Cursor>() + cursor.canonical().len();
+        let filters: usize = self.filters.iter().map(|filter| filter.as_ref().map_or(0, cursor)).sum();
+        let told = self.told.iter().map(|key| {
+            let texts = key.iter().map(|text| ALLOCATED + size_of::<String>() + text.len());
+            ALLOCATED + texts.sum::<usize>()
+        });
         // Rows that were told together may share what was told.
         let told = told.sum::<usize>() / self.told.len().max(1);
-        size_of::<Row>() + self.place.canonical().len() + filters.sum::<usize>() + told
+        3 * ALLOCATED + size_of::<Row>() + cursor(&self.place) + filters + told
     }
 }

@@ -306,7 +306,7 @@ fn a_uuid_of_postgresql_touches_its_chunk_in_every_spelling_that_is_told() {
         let truth = "SELECT value, name FROM item LEFT JOIN author ON author.id = author_id ORDER BY item.id";
         let truth = db.query(truth).unwrap();
         let truth: Vec<_> =
-            truth.iter().map(|row| [&row[0], &row[1]].map(|text| (text != "").then_some(&**text))).collect();
+            truth.iter().map(|row| [&row[0], &row[1]].map(|text| (!text.is_empty()).then_some(&**text))).collect();
         assert_eq!(shown, truth, "{sql}");
         running.misses() - before
     };

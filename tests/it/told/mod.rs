@@ -7,6 +7,7 @@ mod model;
 mod purged;
 mod related;
 mod restarted;
+mod standby;
 
 use chunkflow::{Change, Chunkflow, metrics::MetricsFormat};
 use http::Request;
