@@ -13,7 +13,7 @@ mod memory;
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
-#[cfg(test)]
+#[cfg(all(test, feature = "memcached"))]
 pub(crate) mod pretended;
 mod sealed;
 mod spec;
