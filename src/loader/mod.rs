@@ -176,7 +176,8 @@ impl Loader {
     }
 
     /// The same, which compresses on the caller's thread.
-    #[cfg(all(test, feature = "memcached"))]
+    #[cfg(test)]
+    #[cfg(feature = "memcached")]
     pub(crate) fn without_threads(self) -> Loader {
         Loader { compressors: Compressors::none(), ..self }
     }

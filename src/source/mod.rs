@@ -13,7 +13,8 @@ mod memory;
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
-#[cfg(all(test, feature = "memcached"))]
+#[cfg(test)]
+#[cfg(feature = "memcached")]
 pub(crate) mod pretended;
 mod sealed;
 mod spec;

@@ -12,6 +12,8 @@
 //!
 //! `tests/it/told/model.rs` checks the same over real servers, with real time.
 
+#![expect(clippy::print_stderr, reason = "it runs at length, and says how far it is")]
+
 mod clients;
 mod faults;
 mod fleet;
