@@ -55,6 +55,7 @@ impl Compressors {
 
     /// No threads: the caller does the work, so that a run of a test can be repeated.
     #[cfg(test)]
+    #[cfg(feature = "memcached")]
     pub(super) fn none() -> Arc<Compressors> {
         Arc::new(Compressors { queue: Mutex::default(), most: 0 })
     }

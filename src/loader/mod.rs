@@ -181,6 +181,7 @@ impl Loader {
 
     /// The same, which compresses on the caller's thread.
     #[cfg(test)]
+    #[cfg(feature = "memcached")]
     pub(crate) fn without_threads(self) -> Loader {
         Loader { compressors: Compressors::none(), ..self }
     }

@@ -15,6 +15,7 @@ mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(test)]
+#[cfg(feature = "memcached")]
 pub(crate) mod pretended;
 mod sealed;
 mod spec;

@@ -132,7 +132,7 @@ impl Sealed for Pretended {}
 impl Database for Pretended {
     fn source<'a>(&'a self, spec: &'a Spec) -> BoxFuture<'a, MadeSource> {
         let made = Table::named(&spec.table)
-            .map(|table| Rows::new(self.clone(), table, spec))
+            .map(|table| Rows::made(self.clone(), table, spec))
             .ok_or_else(|| vec![Complaint::new("table", "there is no such table", "name another one")]);
         Box::pin(std::future::ready(made))
     }

@@ -17,7 +17,8 @@ mod memory;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod packed;
 mod parts;
-#[cfg(all(test, feature = "memcached"))]
+#[cfg(test)]
+#[cfg(feature = "memcached")]
 pub(crate) mod pretended;
 mod promises;
 #[cfg(feature = "redis")]

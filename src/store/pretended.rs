@@ -23,8 +23,59 @@ use crate::{error::Result, source::BoxFuture, unpoisoned::Unpoisoned};
 /// Called before and after each effect of a call. The call waits for it, and fails with its error.
 pub(crate) type Pause = Arc<dyn Fn() -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
-/// What is kept: bytes, until a moment if they end.
-pub(crate) type Names = BTreeMap<String, (Bytes, Option<Instant>)>;
+/// What is kept under names.
+#[derive(Clone, Default)]
+pub(crate) struct Names {
+    kept: BTreeMap<String, Kept>,
+    /// How often something was kept.
+    count: u64,
+}
+
+/// Bytes under a name.
+#[derive(Clone)]
+struct Kept {
+    bytes: Bytes,
+    until: Option<Instant>,
+    /// How often something had been kept before.
+    at: u64,
+}
+
+impl Names {
+    fn get(&self, name: &str) -> Option<&Bytes> {
+        self.kept.get(name).map(|kept| &kept.bytes)
+    }
+
+    /// Keeps bytes under a name, for a time if they end.
+    fn keep(&mut self, name: &str, bytes: Bytes, time: Option<Duration>) {
+        self.count += 1;
+        let until = time.map(|time| Instant::now() + time);
+        self.kept.insert(name.to_owned(), Kept { bytes, until, at: self.count });
+    }
+
+    /// How many names there are of a kind.
+    pub(crate) fn count(&self, of: impl Fn(&str) -> bool) -> usize {
+        self.kept.keys().filter(|name| of(name)).count()
+    }
+
+    /// Loses the names of which `stays` is false. It is asked in the order in which they came: the
+    /// names themselves hold the time, and so are others in each run.
+    pub(crate) fn retain(&mut self, mut stays: impl FnMut(&str) -> bool) {
+        let mut names: Vec<(u64, String)> = self.kept.iter().map(|(name, kept)| (kept.at, name.clone())).collect();
+        names.sort_unstable();
+        for (_, name) in names {
+            if !stays(&name) {
+                self.kept.remove(&name);
+            }
+        }
+    }
+
+    /// Goes back to a copy, as far as names of a kind go.
+    pub(crate) fn go_back(&mut self, copy: &Names, of: impl Fn(&str) -> bool) {
+        self.kept.retain(|name, _| !of(name));
+        let back = copy.kept.iter().filter(|(name, _)| of(name));
+        self.kept.extend(back.map(|(name, kept)| (name.clone(), kept.clone())));
+    }
+}
 
 /// The machine of the store.
 #[derive(Default)]
@@ -34,20 +85,20 @@ impl Machine {
     pub(crate) fn names(&self) -> MutexGuard<'_, Names> {
         let mut names = self.0.lock().unpoisoned();
         let now = Instant::now();
-        names.retain(|_, (_, until)| until.is_none_or(|until| until > now));
+        names.kept.retain(|_, kept| kept.until.is_none_or(|until| until > now));
         names
     }
 
     fn value(&self, name: &str) -> Option<Bytes> {
-        self.names().get(name).map(|(bytes, _)| bytes.clone())
+        self.names().get(name).cloned()
     }
 
     /// Keeps bytes under a name if it has these now; `None`: if it has none.
     fn exchange(&self, name: &str, from: Option<&Bytes>, to: Bytes, keep: Option<Duration>) -> bool {
         let mut names = self.names();
-        let is_so = names.get(name).map(|(bytes, _)| bytes) == from;
+        let is_so = names.get(name) == from;
         if is_so {
-            names.insert(name.to_owned(), (to, keep.map(|keep| Instant::now() + keep)));
+            names.keep(name, to, keep);
         }
         is_so
     }
@@ -78,17 +129,17 @@ impl Calls {
     async fn step_at_once(&self, step: Step<'_>) -> Result<Stepped> {
         let taken = |machine: &Machine| {
             let mut names = machine.names();
-            let there = names.get(step.name).map(|(bytes, _)| bytes.clone()).unwrap_or_default();
+            let there = names.get(step.name).cloned().unwrap_or_default();
             if there != step.from {
-                let is_kept = |(name, bytes): &(&str, Bytes)| names.get(*name).is_some_and(|(there, _)| there == bytes);
+                let is_kept = |(name, bytes): &(&str, Bytes)| names.get(name) == Some(bytes);
                 let kept = step.entry.as_ref().is_some_and(is_kept);
                 return if there == step.to { Stepped::Done } else { Stepped::Other { head: there, kept } };
             }
 
             if let Some((name, bytes)) = step.entry {
-                names.insert(name.to_owned(), (bytes, Some(Instant::now() + step.keep)));
+                names.keep(name, bytes, Some(step.keep));
             }
-            names.insert(step.name.to_owned(), (step.to, None));
+            names.keep(step.name, step.to, None);
             Stepped::Done
         };
         self.call(taken).await
@@ -134,7 +185,7 @@ impl Remote for Calls {
 
     fn set<'a>(&'a self, name: &'a str, bytes: Bytes, keep: Duration) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.call(move |machine| {
-            machine.names().insert(name.to_owned(), (bytes, Some(Instant::now() + keep)));
+            machine.names().keep(name, bytes, Some(keep));
         }))
     }
 
@@ -148,8 +199,8 @@ impl Remote for Calls {
     fn give_back<'a>(&'a self, name: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.call(move |machine| {
             let mut names = machine.names();
-            if names.get(name).is_some_and(|(there, _)| *there == bytes) {
-                names.remove(name);
+            if names.get(name) == Some(&bytes) {
+                names.kept.remove(name);
             }
         }))
     }
@@ -161,8 +212,8 @@ impl Remote for Calls {
     fn raise_copies<'a>(&'a self, name: &'a str, number: u64) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.call(move |machine| {
             let mut names = machine.names();
-            let there = names.get(name).map_or(0, |(bytes, _)| number_in(bytes));
-            names.insert(name.to_owned(), (number.max(there).to_string().into(), None));
+            let there = names.get(name).map_or(0, |bytes| number_in(bytes));
+            names.keep(name, number.max(there).to_string().into(), None);
         }))
     }
 

@@ -9,7 +9,8 @@ mod exposition;
 mod guests;
 mod host;
 mod landing;
-#[cfg(all(test, feature = "memcached"))]
+#[cfg(test)]
+#[cfg(feature = "memcached")]
 mod model;
 mod next;
 mod openapi;

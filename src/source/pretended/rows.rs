@@ -141,7 +141,8 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    pub(super) fn new(database: Pretended, table: Table, spec: &Spec) -> (Arc<dyn Source>, Fields) {
+    /// The source of a specification, and its fields.
+    pub(super) fn made(database: Pretended, table: Table, spec: &Spec) -> (Arc<dyn Source>, Fields) {
         let index = |name: &str| table.columns().iter().position(|column| *column == name).expect("a column");
         let mut order: Vec<(usize, bool)> = spec.order.iter().map(|by| (index(&by.column), by.descending)).collect();
         for key in table.key() {

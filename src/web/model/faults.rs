@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fleet::World;
-use crate::store::pretended::{Machine, Names};
+use crate::store::pretended::Machine;
 
 /// Makes as many faults as the run has.
 pub(super) async fn make(world: &World) {
@@ -18,32 +18,34 @@ async fn make_one(world: &World) {
     match fastrand::u32(0..9) {
         0 => {
             after_an_entry(machine).await;
-            machine.names().clear();
+            machine.names().retain(|_| false);
             world.history().note("the store is emptied");
         }
         1 => {
-            machine.names().retain(|name, _| is_of_journal(name) || fastrand::bool());
+            machine.names().retain(|name| is_of_journal(name) || fastrand::bool());
             world.history().note("the store loses chunks");
         }
         // Entries go, and the head stays.
         2 | 8 => {
             after_an_entry(machine).await;
-            machine.names().retain(|name, _| !is_of_journal(name) || is_head(name) || fastrand::bool());
+            machine.names().retain(|name| !is_of_journal(name) || is_head(name) || fastrand::bool());
             world.history().note("the journal loses entries");
         }
         3 => {
             after_an_entry(machine).await;
-            machine.names().retain(|name, _| !is_head(name));
+            machine.names().retain(|name| !is_head(name));
             world.history().note("the journal loses its head");
         }
         4 => {
             let moment = world.history().moment();
-            let names: Names = machine.names().clone();
+            let copy = machine.names().clone();
             world.history().note("the store is copied");
             for _ in 0..fastrand::u32(1..4) {
                 after_an_entry(machine).await;
             }
-            put_back(machine, names, fastrand::bool());
+            // Alone, if other machines keep the chunks.
+            let is_alone = fastrand::bool();
+            machine.names().go_back(&copy, |name| !is_alone || is_of_journal(name));
             world.history().note("the store goes back to its copy");
             world.history().went_back(moment);
         }
@@ -59,21 +61,9 @@ async fn make_one(world: &World) {
     }
 }
 
-/// Puts the store back to a copy; with `is_alone` only the machine that keeps the journal, and other
-/// machines keep the chunks.
-fn put_back(machine: &Machine, copy: Names, is_alone: bool) {
-    let mut names = machine.names();
-    if is_alone {
-        names.retain(|name, _| !is_of_journal(name));
-        names.extend(copy.into_iter().filter(|(name, _)| is_of_journal(name)));
-    } else {
-        *names = copy;
-    }
-}
-
 /// Loses the entries of the journal, and keeps its head.
 pub(super) fn lose_entries(machine: &Machine) {
-    machine.names().retain(|name, _| !is_of_journal(name) || is_head(name));
+    machine.names().retain(|name| !is_of_journal(name) || is_head(name));
 }
 
 fn is_of_journal(name: &str) -> bool {
@@ -87,7 +77,7 @@ fn is_head(name: &str) -> bool {
 /// Waits for an entry of the journal, so that what happens then comes before most servers have heard
 /// of it. For a second at the longest.
 async fn after_an_entry(machine: &Machine) {
-    let entries = || machine.names().keys().filter(|name| is_of_journal(name)).count();
+    let entries = || machine.names().count(is_of_journal);
     let before = entries();
     for _ in 0..100 {
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -405,8 +405,15 @@ fn check(
     }
 }
 
+/// What `tests/model` adds to each seed, so that each of its rounds is another.
+fn round() -> u64 {
+    let text = std::env::var("CHUNKFLOW_MODEL_SEED").unwrap_or_default();
+    if text.is_empty() { 0 } else { text.parse().expect("CHUNKFLOW_MODEL_SEED is a number") }
+}
+
 /// Runs writers and readers over these servers, which share a database and a store.
 pub(super) fn run(model: Arc<Model>, servers: &[Running], seconds: u64, seed: u64) {
+    let seed = seed + round();
     let tasks = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
     std::thread::scope(|scope| {
         for at in 0..3 {
