@@ -377,6 +377,19 @@ mod tests {
     }
 
     #[test]
+    fn a_commit_is_a_text_or_a_number_of_the_body_or_of_one_change() {
+        let body = r#"{"at": 7341, "keys": [9], "changes": [{"key": 7}, {"key": 8, "at": "0/16B3748"}]}"#;
+        let at = |key: &str, commit: &str| Change::of("tricks", [key]).at(commit);
+        assert_eq!(read("tricks", body.as_bytes()).unwrap(), [at("9", "7341"), at("7", "7341"), at("8", "0/16B3748")]);
+        for wrong in ["null", "\"\"", "[7]", "{}"] {
+            assert!(refused(&format!("{{\"keys\":[7],\"at\":{wrong}}}")).contains("`at` is "), "{wrong}");
+            assert!(
+                refused(&format!("{{\"changes\":[{{\"key\":7,\"at\":{wrong}}}]}}")).contains("`changes[0].at` is ")
+            );
+        }
+    }
+
+    #[test]
     fn an_empty_list_is_no_change() {
         for body in [r#"{"keys":[]}"#, r#"{"changes":[]}"#, r#" {"keys":[],"changes":[],"table":"x"} "#] {
             assert_eq!(read("tricks", body.as_bytes()).unwrap(), []);
@@ -395,8 +408,8 @@ mod tests {
             ("7", "the body is a number, not an object"),
             ("{}", "neither `keys` nor `changes`"),
             (r#"{"table":"x"}"#, "neither `keys` nor `changes`"),
-            (r#"{"key":[7]}"#, "unknown member `key`; did you mean `keys`? members here: keys, changes, table"),
-            (r#"{"keys":[],"zebra":1}"#, "unknown member `zebra`; members here: keys, changes, table"),
+            (r#"{"key":[7]}"#, "unknown member `key`; did you mean `keys`? members here: keys, changes, table, at"),
+            (r#"{"keys":[],"zebra":1}"#, "unknown member `zebra`; members here: keys, changes, table, at"),
             (r#"{"keys":[],"keys":[]}"#, "the body has the member `keys` twice"),
             (r#"{"keys":[],"k\u0065ys":[]}"#, "the body has the member `keys` twice"),
             (r#"{"keys":7}"#, "`keys` is a number, not an array"),

@@ -30,6 +30,15 @@ const BATCH: usize = 10_000;
 /// The key on the command line that stands for standard input.
 const INPUT: &str = "-";
 
+/// What all changes have that are told by one command.
+#[derive(Default)]
+pub(super) struct Same {
+    /// The rows' table, if it is not the resource's own.
+    pub(super) table: Option<String>,
+    /// Where their commit is.
+    pub(super) at: Option<String>,
+}
+
 /// Whom the changes are told to, with the batch that is told next.
 enum Recipient<'a> {
     /// The running server, which knows its tables: the body so far, and how many keys it has.
@@ -38,7 +47,7 @@ enum Recipient<'a> {
     Store { chunkflow: Chunkflow, changes: Vec<Change> },
 }
 
-pub(super) async fn run(opener: &Opener<'_>, resource: &str, table: Option<&str>, keys: &[String]) -> Result<Exit> {
+pub(super) async fn run(opener: &Opener<'_>, resource: &str, same: Same, keys: &[String]) -> Result<Exit> {
     let config = opener.read(&opener.own_origin()?).await?;
     let known: Vec<&str> = config.resources.iter().map(|resource| &*resource.name).collect();
     if !known.contains(&resource) {
@@ -52,7 +61,7 @@ pub(super) async fn run(opener: &Opener<'_>, resource: &str, table: Option<&str>
         return Ok(Exit::Usage);
     }
 
-    let mut telling = Telling::new(Recipient::of(&config).await?, resource, table)?;
+    let mut telling = Telling::new(Recipient::of(&config).await?, resource, same)?;
     if is_input {
         let mut input = io::stdin().lock();
         let mut number = 0;
@@ -133,18 +142,22 @@ impl Recipient<'_> {
 struct Telling<'a> {
     recipient: Recipient<'a>,
     resource: &'a str,
-    table: Option<&'a str>,
+    same: Same,
     /// The beginning of each body.
     head: String,
     told: usize,
 }
 
 impl<'a> Telling<'a> {
-    fn new(recipient: Recipient<'a>, resource: &'a str, table: Option<&'a str>) -> Result<Telling<'a>> {
-        let member =
-            table.map(|table| Ok::<_, serde_json::Error>(format!("\"table\":{},", serde_json::to_string(table)?)));
-        let head = format!("{{{}\"keys\":[", member.transpose()?.unwrap_or_default());
-        Ok(Telling { recipient, resource, table, head, told: 0 })
+    fn new(recipient: Recipient<'a>, resource: &'a str, same: Same) -> Result<Telling<'a>> {
+        let mut head = "{".to_owned();
+        for (member, value) in [("table", &same.table), ("at", &same.at)] {
+            if let Some(value) = value {
+                head += &format!("\"{member}\":{},", serde_json::to_string(value)?);
+            }
+        }
+        head += "\"keys\":[";
+        Ok(Telling { recipient, resource, same, head, told: 0 })
     }
 
     /// Tells of one row, at the latest when [`Telling::finish`] does.
@@ -165,11 +178,10 @@ impl<'a> Telling<'a> {
                 *count += 1;
             }
             Recipient::Store { changes, .. } => {
-                let change = Change::of(self.resource, key);
-                changes.push(match self.table {
-                    Some(table) => change.in_table(table),
-                    None => change,
-                });
+                let mut change = Change::of(self.resource, key);
+                change.table = self.same.table.as_deref().map(Into::into);
+                change.at = self.same.at.as_deref().map(Into::into);
+                changes.push(change);
             }
         }
         Ok(())

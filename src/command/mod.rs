@@ -235,6 +235,9 @@ enum Command {
         /// The rows' table, if it is another one of the resource's database
         #[arg(long, value_name = "NAME")]
         table: Option<String>,
+        /// Where their commit is in the database's log, if lists are read from a standby
+        #[arg(long, value_name = "POSITION")]
+        at: Option<String>,
     },
     #[command(verbatim_doc_comment)]
     /// Have the running server read its configuration again
@@ -372,8 +375,8 @@ impl Cli {
                 warm::run(&opener, &resources, &format, &encoding, reads.into()).await
             }
             Some(Command::Purge { resource, conditions }) => purge::run(&opener, &resource, &conditions).await,
-            Some(Command::Changed { resource, keys, table }) => {
-                changed::run(&opener, &resource, table.as_deref(), &keys).await
+            Some(Command::Changed { resource, keys, table, at }) => {
+                changed::run(&opener, &resource, changed::Same { table, at }, &keys).await
             }
             Some(Command::Reload) => reload::run(&opener).await,
             Some(Command::Export { resource, format, output }) => export::run(&opener, &resource, format, output).await,
