@@ -192,6 +192,14 @@ impl Loader {
         }
     }
 
+    /// The same for what this server has told at a position, and could not hear.
+    pub(super) async fn wait_for_unheard(self: &Arc<Loader>, tell: &Tell, at: Token) {
+        let entries = slice::from_ref(tell);
+        let subjects = self.changes.subjects();
+        let late = self.late(&Told::all(entries, &subjects), &subjects).await;
+        self.wait_for(&late, at, entries);
+    }
+
     /// Whether the databases show all changes up to this position whose commits were told.
     pub(super) fn shows(&self, at: Token) -> bool {
         self.commits.are_shown(at)

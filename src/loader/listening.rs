@@ -251,6 +251,7 @@ async fn say(loader: Arc<Loader>, agreement: Arc<dyn Agreement>) {
         {
             // They were told, but this server cannot hear them: it serves nothing that was read before.
             loader.lose(loader.changes.last());
+            loader.wait_for_unheard(&tell, at).await;
         }
         for teller in tellers {
             let _ = teller.send(told.clone());

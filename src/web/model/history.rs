@@ -50,6 +50,8 @@ struct Told {
     token: Token,
     /// When a failover has lost it.
     lost: Option<Instant>,
+    /// Whether its commit was told too, so that no server shows the standby from before.
+    is_awaited: bool,
 }
 
 /// A server, from its start to its end.
@@ -183,14 +185,14 @@ impl History {
         self.event()
     }
 
-    /// Notes that a change was told.
-    pub(super) fn told(&mut self, change: usize, server: usize, began: u64, token: Token) {
+    /// Notes that a change was told; `is_awaited`: with its commit.
+    pub(super) fn told(&mut self, change: usize, server: usize, began: u64, token: Token, is_awaited: bool) {
         self.note(&format!("change {change} was told as {token}"));
         let ended = self.event();
         let failover = self.failovers.iter().find(|(event, _)| (began..ended).contains(event));
         let lost = failover.map(|(_, at)| *at);
         let at = Instant::now();
-        self.changes[change] = Some(Told { server, began, ended, at, token, lost });
+        self.changes[change] = Some(Told { server, began, ended, at, token, lost, is_awaited });
         (change, server, began, ended, token.number).hash(&mut self.digest);
     }
 
@@ -222,7 +224,8 @@ impl History {
         let now = Instant::now();
         let reader = self.lives[asked.server];
         let is_here = told.server == asked.server;
-        if is_here && self.lag.is_zero() {
+        let shows_at_once = self.lag.is_zero() || told.is_awaited;
+        if is_here && shows_at_once {
             return true;
         }
 
@@ -240,7 +243,7 @@ impl History {
         if let Some(least) = asked.at_least
             && let Some(named) = &self.changes[least]
             && named.lost.is_none()
-            && self.lag.is_zero()
+            && shows_at_once
         {
             let is_before = named.token.epoch == told.token.epoch && told.token.number <= named.token.number;
             if change == least || told.ended < named.began || is_before {
@@ -248,6 +251,7 @@ impl History {
             }
         }
 
+        let lag = if shows_at_once { Duration::ZERO } else { lag };
         now >= told.at.max(reader.trouble) + ELSEWHERE + lag
     }
 

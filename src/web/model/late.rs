@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{
     clients::rows,
     faults::lose_entries,
@@ -9,7 +11,7 @@ use super::{
     in_time,
     plan::Plan,
 };
-use crate::change::Change;
+use crate::change::{Change, Token};
 
 const LAG: Duration = Duration::from_secs(1);
 
@@ -20,16 +22,29 @@ async fn shown(server: &Server) -> i64 {
     first["version"].as_i64().expect("a number")
 }
 
-/// Changes the first item and tells it to a server.
-async fn change(world: &World, server: &Server) -> i64 {
+/// Changes the first item. Returns what there is to tell, the number of the commit, and its version.
+fn changed(world: &World) -> (Change, usize, i64) {
     let mut changed = (0, 0);
-    world.commit(|tables| {
+    let change = world.commit(|tables| {
         let (id, item) = tables.items.iter_mut().next().expect("there are items");
         item.version += 1;
         changed = (*id, item.version);
     });
-    server.chunkflow.changed(&[Change::of("list", [changed.0.to_string()])]).await.expect("the store is here");
-    changed.1
+    (Change::of("list", [changed.0.to_string()]), change + 1, changed.1)
+}
+
+/// Changes the first item and tells it to a server.
+async fn change(world: &World, server: &Server) -> i64 {
+    let (change, _, version) = changed(world);
+    server.chunkflow.changed(&[change]).await.expect("the store is here");
+    version
+}
+
+/// The same, with the commit.
+async fn change_and_say_where(world: &World, server: &Server) -> (i64, Token) {
+    let (change, commit, version) = changed(world);
+    let told = server.chunkflow.changed(&[change.at(commit.to_string())]).await;
+    (version, told.expect("the standby is in time"))
 }
 
 #[test]
@@ -62,6 +77,26 @@ fn a_server_that_was_started_again_reads_a_standby_once_more() {
 
             tokio::time::sleep(LAG + Duration::from_secs(2)).await;
             assert_eq!(shown(&world.any()).await, version);
+        });
+    }
+}
+
+#[test]
+fn a_tell_with_its_commit_waits_for_the_standby_and_then_no_server_that_is_asked_with_its_token_shows_the_row_before() {
+    for seed in 0..20 {
+        in_time(seed, async || {
+            let world = World::new(Plan { servers: 2, lag: LAG, ..Plan::quiet() });
+            let servers = world.all();
+            shown(&servers[0]).await;
+            shown(&servers[1]).await;
+
+            let began = Instant::now();
+            let (version, token) = change_and_say_where(&world, &servers[0]).await;
+            assert!(began.elapsed() >= LAG, "the standby may show it only now");
+            assert_eq!(shown(&servers[0]).await, version);
+            let target = format!("/list?at_least={token}");
+            let (rows, _) = rows(&servers[1], &target, "identity").await.expect("the list is there");
+            assert!(rows.iter().any(|row| row["version"].as_i64() == Some(version)));
         });
     }
 }
