@@ -56,7 +56,7 @@ struct Queue {
 
 /// A wait until a database shows these commits.
 struct Wait {
-    /// The position of the last change.
+    /// The position of the first change whose commit this is.
     at: Token,
     until: Instant,
     commits: Arc<BTreeSet<Arc<str>>>,
@@ -100,7 +100,7 @@ impl Commits {
                 let commits = Arc::make_mut(&mut last.commits);
                 let room = (COMMITS + 1).saturating_sub(commits.len());
                 commits.extend(wait.commits.iter().take(room).cloned());
-                *last = Wait { commits: Arc::clone(&last.commits), tell: None, ..wait };
+                *last = Wait { at: last.at, commits: Arc::clone(&last.commits), tell: None, ..wait };
             }
             _ => queue.waits.push_back(wait),
         }
@@ -183,6 +183,10 @@ impl Loader {
         let mut tell = Tell::default();
         entries.iter().for_each(|entry| tell.add(entry.clone()));
         let tell = Arc::new(tell);
+        let has_commit = |entry: &&Tell| entry.changes.iter().any(|change| change.at.is_some());
+        let before = entries.iter().take_while(|entry| !has_commit(entry)).count();
+        let behind = entries.len().saturating_sub(before + 1) as u64;
+        let at = Token { number: at.number.saturating_sub(behind), ..at };
         for (database, commits) in &late.databases {
             let until = Instant::now() + LONGEST_WAIT;
             let wait = Wait { at, until, commits: Arc::clone(commits), tell: Some(Arc::clone(&tell)) };

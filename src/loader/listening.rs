@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -44,6 +44,8 @@ pub(super) struct Listening {
     hears: AtomicBool,
     /// Whether a task looks again and again.
     listens: AtomicBool,
+    /// How often changes were lost.
+    losses: AtomicU64,
 }
 
 #[derive(Default)]
@@ -184,8 +186,13 @@ impl Loader {
         Ok(())
     }
 
+    fn losses(&self) -> u64 {
+        self.listening.losses.load(Ordering::Relaxed)
+    }
+
     /// Counts everything that was read before as touched, since changes up to `told` are not known.
     fn lose(self: &Arc<Loader>, told: Token) {
+        self.listening.losses.fetch_add(1, Ordering::Relaxed);
         self.changes.lose(told);
         self.repeat_all_when_settled();
     }
@@ -245,13 +252,17 @@ async fn say(loader: Arc<Loader>, agreement: Arc<dyn Agreement>) {
             std::mem::replace(&mut *unsaid, next)
         };
 
+        let losses = loader.losses();
         let told = said(&agreement, &tell).await;
-        if let Ok(at) = told
-            && (loader.look().await.is_err() || !loader.changes.has(at))
-        {
-            // They were told, but this server cannot hear them: it serves nothing that was read before.
-            loader.lose(loader.changes.last());
-            loader.wait_for_unheard(&tell, at).await;
+        if let Ok(at) = told {
+            if loader.look().await.is_err() || !loader.changes.has(at) {
+                // They were told, but this server cannot hear them: it serves nothing that was read before.
+                loader.lose(loader.changes.last());
+            }
+            // A standby may show them only later all the same.
+            if loader.losses() > losses {
+                loader.wait_for_unheard(&tell, at).await;
+            }
         }
         for teller in tellers {
             let _ = teller.send(told.clone());

@@ -187,7 +187,8 @@ impl History {
 
     /// Notes that a change was told; `is_awaited`: with its commit.
     pub(super) fn told(&mut self, change: usize, server: usize, began: u64, token: Token, is_awaited: bool) {
-        self.note(&format!("change {change} was told as {token}"));
+        let with = if is_awaited { ", with its commit" } else { "" };
+        self.note(&format!("change {change} was told as {token}{with}"));
         let ended = self.event();
         let failover = self.failovers.iter().find(|(event, _)| (began..ended).contains(event));
         let lost = failover.map(|(_, at)| *at);
