@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     change::{Tell, Token},
+    chunk::Position,
     error::{Error, Kind, Result},
     source::Database,
     unpoisoned::Unpoisoned,
@@ -84,6 +85,12 @@ impl Commits {
         let queues = self.0.lock().unpoisoned();
         let is_before = |wait: &Wait| wait.at.epoch == at.epoch && wait.at.number <= at.number;
         !queues.iter().flat_map(|queue| &queue.waits).any(is_before)
+    }
+
+    /// The positions of the first changes that each database does not show.
+    fn unshown(&self) -> Vec<Token> {
+        let queues = self.0.lock().unpoisoned();
+        queues.iter().filter_map(|queue| Some(queue.waits.front()?.at)).collect()
     }
 
     /// Adds a wait. Returns whether it is the first for its database.
@@ -204,9 +211,27 @@ impl Loader {
         self.wait_for(&late, at, entries);
     }
 
-    /// Whether the databases show all changes up to this position whose commits were told.
+    /// Whether the databases show all changes up to this position whose commits were told, and those
+    /// of which nobody knows here.
     pub(super) fn shows(&self, at: Token) -> bool {
-        self.commits.are_shown(at)
+        self.commits.are_shown(at) && self.is_settled(at)
+    }
+
+    /// The position of a read that begins now. For servers that find in the store what it reads, it is
+    /// before the first change that it may not see: their own databases may show that already.
+    pub(super) fn position_of_a_read(&self) -> Position {
+        let mut position = self.changes.position();
+        for first in self.commits.unshown() {
+            let before = Token { number: first.number.saturating_sub(1), ..first };
+            // One of an epoch that is over is trusted by nobody.
+            if before.epoch != position.token.epoch || before.number < position.token.number {
+                position.token = before;
+            }
+        }
+        if !self.is_settled(position.token) {
+            position.token.number = 0;
+        }
+        position
     }
 
     /// Waits until the databases show all changes up to this position whose commits were told.

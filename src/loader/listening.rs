@@ -169,7 +169,7 @@ impl Loader {
         }
 
         self.changes.begin(head);
-        self.repeat_all_when_settled();
+        self.repeat_all_when_settled(Some(head));
         self.listening.hears.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -194,7 +194,7 @@ impl Loader {
     fn lose(self: &Arc<Loader>, told: Token) {
         self.listening.losses.fetch_add(1, Ordering::Relaxed);
         self.changes.lose(told);
-        self.repeat_all_when_settled();
+        self.repeat_all_when_settled(Some(told));
     }
 
     /// Hears entries of the journal, the last of which is at `head`.

@@ -210,8 +210,10 @@ impl Loader {
     pub(crate) fn attend(self: &Arc<Loader>, resource: &Arc<Resource>) {
         self.changes.register(resource);
         self.listen();
-        // What was told before may not be shown yet, and told to nobody here.
-        self.repeat_all_when_settled();
+        // What was told before this process began may not be shown yet, and no journal says it.
+        if self.is_here() {
+            self.repeat_all_when_settled(None);
+        }
     }
 
     /// Whether a chunk shows all changes that its request must see.

@@ -340,7 +340,7 @@ impl Loader {
             after: after.clone(),
             limit,
             began: now,
-            position: self.changes.position(),
+            position: self.position_of_a_read(),
             variant,
             is_shared: AtomicBool::new(false),
             rows,

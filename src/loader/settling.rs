@@ -15,7 +15,10 @@ use super::{
     hearing::{Told, touch_of},
     touch::Touch,
 };
-use crate::{change::Tell, unpoisoned::Unpoisoned};
+use crate::{
+    change::{Tell, Token},
+    unpoisoned::Unpoisoned,
+};
 
 /// How many tells wait at once to be repeated one by one.
 const REPEATS: usize = 256;
@@ -23,8 +26,17 @@ const REPEATS: usize = 256;
 /// What is told once more, where a standby may show it only later.
 pub(super) struct Repeats {
     room: Arc<Semaphore>,
-    /// When all lists of such databases are touched once more, if there was no room.
-    due: Mutex<Option<Instant>>,
+    /// When all lists of such databases are touched once more, if there was no room, or if changes were
+    /// lost.
+    due: Mutex<Option<Due>>,
+}
+
+/// All lists of such databases are touched once more then.
+#[derive(Clone, Copy)]
+struct Due {
+    at: Instant,
+    /// Changes up to this position were lost: until then lists may not show them.
+    lost: Option<Token>,
 }
 
 impl Default for Repeats {
@@ -49,7 +61,7 @@ impl Loader {
             .collect();
         let Some(settle) = late.iter().map(|(_, subject)| subject.settle).max() else { return };
         let Ok(room) = Arc::clone(&self.repeats.room).try_acquire_owned() else {
-            return self.repeat_all_after(settle);
+            return self.repeat_all_after(settle, None);
         };
 
         let mut tell = Tell::default();
@@ -70,21 +82,36 @@ impl Loader {
 
     /// Has all lists touched once more whose database may show changes only later that are not known
     /// here: told before this server began to listen, or lost.
-    pub(super) fn repeat_all_when_settled(self: &Arc<Loader>) {
+    /// `lost` is the position of the last of them.
+    pub(super) fn repeat_all_when_settled(self: &Arc<Loader>, lost: Option<Token>) {
         let subjects = self.changes.subjects();
         let settle = subjects.iter().map(|(_, subject)| subject.settle).max().unwrap_or_default();
         if !settle.is_zero() && tokio::runtime::Handle::try_current().is_ok() {
-            self.repeat_all_after(settle);
+            self.repeat_all_after(settle, lost);
         }
+    }
+
+    /// Whether nothing up to this position was lost that a standby may show only later.
+    pub(super) fn is_settled(&self, at: Token) -> bool {
+        let due = self.repeats.due.lock().unpoisoned();
+        let Some(lost) = due.and_then(|due| due.lost) else { return true };
+        at.epoch == lost.epoch && at.number > lost.number
     }
 
     /// The same where too many changes wait to be repeated: every chunk of the lists of all such
     /// databases counts as touched once more, this long after the last of them.
-    fn repeat_all_after(self: &Arc<Loader>, settle: Duration) {
-        let due = Instant::now() + settle;
-        if self.repeats.due.lock().unpoisoned().replace(due).is_some() {
-            return;
-        }
+    fn repeat_all_after(self: &Arc<Loader>, settle: Duration, lost: Option<Token>) {
+        let due = {
+            let mut there = self.repeats.due.lock().unpoisoned();
+            let before = *there;
+            let lost = lost.or(before.and_then(|due| due.lost));
+            let due = Due { at: Instant::now() + settle, lost };
+            *there = Some(due);
+            if before.is_some() {
+                return;
+            }
+            due.at
+        };
 
         let loader = Arc::downgrade(self);
         tokio::spawn(async move {
@@ -98,7 +125,7 @@ impl Loader {
 
                 let mut next = loader.repeats.due.lock().unpoisoned();
                 match *next {
-                    Some(later) if later > due => due = later,
+                    Some(later) if later.at > due => due = later.at,
                     _ => {
                         *next = None;
                         return;

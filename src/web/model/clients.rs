@@ -8,8 +8,9 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 
 use super::{
-    fleet::{GROUPS, RANKS, Server, World, any_moment},
-    history::{Asked, Only},
+    fleet::{Server, World, any_moment},
+    history::Asked,
+    wanted::Wanted,
 };
 
 /// How many lists a client asks for.
@@ -18,40 +19,6 @@ const LISTS: u32 = 6;
 const PAGES: usize = 3;
 /// A list that is not whole by then will never be.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A list that clients may ask for.
-#[derive(Clone, Debug)]
-pub(super) struct Wanted {
-    path: String,
-    only: Only,
-    filter: Option<String>,
-    limit: Option<u64>,
-    coding: &'static str,
-}
-
-impl Wanted {
-    /// Any list of the resources.
-    pub(super) fn any(is_collated: bool) -> Wanted {
-        let group = fastrand::i64(0..GROUPS);
-        let rank = fastrand::i64(0..RANKS);
-        let (only, filter) = match fastrand::u32(0..6) {
-            0..2 => (Only::All, None),
-            2..4 => (Only::Group(group), Some(format!("grp=eq.{group}"))),
-            4 if is_collated => (Only::Group(group), Some(format!("kin=eq.KIN%20{group}"))),
-            _ => (Only::FromRank(rank), Some(format!("rank=gte.{rank}"))),
-        };
-        let name = if is_collated && fastrand::bool() { "names" } else { "list" };
-        let format = if fastrand::bool() { ".json" } else { ".ndjson" };
-        let limit = fastrand::bool().then(|| fastrand::u64(1..12));
-        let coding = ["identity", "identity", "gzip"][fastrand::usize(0..3)];
-        Wanted { path: format!("/{name}{format}"), only, filter, limit, coding }
-    }
-
-    fn query(&self) -> String {
-        let limit = self.limit.map(|limit| format!("limit={limit}"));
-        self.filter.iter().cloned().chain(limit).collect::<Vec<_>>().join("&")
-    }
-}
 
 /// Asks for lists and checks them, again and again.
 pub(super) async fn read(world: &World) {

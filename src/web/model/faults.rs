@@ -20,6 +20,7 @@ async fn make_one(world: &World) {
             after_an_entry(machine).await;
             machine.names().retain(|_| false);
             world.history().note("the store is emptied");
+            world.history().lost_journal();
         }
         1 => {
             machine.names().retain(|name| is_of_journal(name) || fastrand::bool());
@@ -35,6 +36,7 @@ async fn make_one(world: &World) {
             after_an_entry(machine).await;
             machine.names().retain(|name| !is_head(name));
             world.history().note("the journal loses its head");
+            world.history().lost_journal();
         }
         4 => {
             let moment = world.history().moment();
@@ -47,6 +49,7 @@ async fn make_one(world: &World) {
             let is_alone = fastrand::bool();
             machine.names().go_back(&copy, |name| !is_alone || is_of_journal(name));
             world.history().note("the store goes back to its copy");
+            world.history().lost_journal();
             world.history().went_back(moment);
         }
         5 => world.restart(),

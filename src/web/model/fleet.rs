@@ -11,7 +11,11 @@ use std::{
 use futures_util::FutureExt;
 use tokio::{sync::Notify, time::Instant};
 
-use super::{clients::Wanted, history::History, plan::Plan};
+use super::{
+    history::History,
+    plan::{AUTHORS, GROUPS, ITEMS, Plan, RANKS, TAGS},
+    wanted::Wanted,
+};
 use crate::{
     boundary::Sizes,
     error::{Error, Kind, Result},
@@ -25,12 +29,6 @@ use crate::{
     unpoisoned::Unpoisoned,
     web::Chunkflow,
 };
-
-pub(super) const ITEMS: i64 = 24;
-pub(super) const RANKS: i64 = 10;
-pub(super) const GROUPS: i64 = 3;
-pub(super) const AUTHORS: i64 = 4;
-pub(super) const TAGS: i64 = 4;
 
 /// A server of the fleet.
 #[derive(Clone)]

@@ -57,6 +57,7 @@ struct Told {
 /// A server, from its start to its end.
 #[derive(Clone, Copy, Debug)]
 struct Life {
+    began: Instant,
     is_over: bool,
     /// Until when it was kept from hearing of changes, or from looking them up.
     trouble: Instant,
@@ -69,6 +70,8 @@ pub(super) struct History {
     /// All changes, once they are told.
     changes: Vec<Option<Told>>,
     lives: Vec<Life>,
+    /// Whether the journal was ever lost as a whole.
+    has_lost_journal: bool,
     /// The events after which the store went back.
     failovers: Vec<(u64, Instant)>,
     events: u64,
@@ -136,7 +139,7 @@ impl History {
 
     /// Begins the life of a server.
     pub(super) fn begin_life(&mut self) -> usize {
-        self.lives.push(Life { is_over: false, trouble: Instant::now() });
+        self.lives.push(Life { began: Instant::now(), is_over: false, trouble: Instant::now() });
         self.lives.len() - 1
     }
 
@@ -197,6 +200,11 @@ impl History {
         (change, server, began, ended, token.number).hash(&mut self.digest);
     }
 
+    /// Notes that the journal is lost as a whole.
+    pub(super) fn lost_journal(&mut self) {
+        self.has_lost_journal = true;
+    }
+
     /// A moment to which the store may go back.
     pub(super) fn moment(&mut self) -> u64 {
         self.event()
@@ -233,6 +241,11 @@ impl History {
         let lag = if self.lag.is_zero() { Duration::ZERO } else { self.lag + LOOKED_UP };
         if is_here && now >= told.at.max(reader.trouble) + lag {
             return true;
+        }
+
+        // A server that began since then knows of no change, and a standby may not have shown it yet.
+        if !self.lag.is_zero() && self.has_lost_journal && reader.began >= told.at {
+            return false;
         }
 
         let teller = self.lives[told.server];

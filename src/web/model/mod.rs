@@ -21,6 +21,7 @@ mod history;
 mod hot;
 mod late;
 mod plan;
+mod wanted;
 mod writers;
 
 use std::{

@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+pub(super) const ITEMS: i64 = 24;
+pub(super) const RANKS: i64 = 10;
+pub(super) const GROUPS: i64 = 3;
+pub(super) const AUTHORS: i64 = 4;
+pub(super) const TAGS: i64 = 4;
+
 /// What a run is made of, drawn at random.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::fleet::{AUTHORS, GROUPS, ITEMS, RANKS, TAGS, World, any_item, any_moment};
+use super::{
+    fleet::{World, any_item, any_moment},
+    plan::{AUTHORS, GROUPS, ITEMS, RANKS, TAGS},
+};
 use crate::{change::Change, source::pretended::Tables};
 
 /// How many transactions a writer makes.
