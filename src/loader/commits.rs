@@ -45,6 +45,9 @@ const AT_ONCE: usize = 1_000;
 /// How many commits one wait is for; with more it lasts as long as a wait may.
 const COMMITS: usize = 65_536;
 
+/// Positions of commits, as a database writes them.
+type Positions = BTreeSet<Arc<str>>;
+
 /// The commits that are waited for, by database.
 #[derive(Default)]
 pub(super) struct Commits(Mutex<Vec<Queue>>);
@@ -60,14 +63,14 @@ struct Wait {
     /// The position of the first change whose commit this is.
     at: Token,
     until: Instant,
-    commits: Arc<BTreeSet<Arc<str>>>,
+    commits: Arc<Positions>,
     /// What was told with them; `None` if that is too much to remember.
     tell: Option<Arc<Tell>>,
 }
 
 /// The databases that do not show all that was told.
 pub(super) struct Late {
-    databases: Vec<(Arc<dyn Database>, Arc<BTreeSet<Arc<str>>>)>,
+    databases: Vec<(Arc<dyn Database>, Arc<Positions>)>,
     /// Whether nothing was told of which nobody knows when it will show.
     says_all: bool,
 }
@@ -116,7 +119,7 @@ impl Commits {
 
     /// The first wait for a database: until when, and for which commits. `None`, and the database is
     /// forgotten, if there is none.
-    fn first(&self, database: &Arc<dyn Database>) -> Option<(Instant, Arc<BTreeSet<Arc<str>>>)> {
+    fn first(&self, database: &Arc<dyn Database>) -> Option<(Instant, Arc<Positions>)> {
         let mut queues = self.0.lock().unpoisoned();
         let at = queues.iter().position(|queue| Arc::ptr_eq(&queue.database, database))?;
         match queues[at].waits.front() {
@@ -153,7 +156,7 @@ impl Loader {
             return late;
         }
 
-        let mut wanted: Vec<(Arc<dyn Database>, BTreeSet<Arc<str>>)> = vec![];
+        let mut wanted: Vec<(Arc<dyn Database>, Positions)> = vec![];
         for (_, subject) in subjects {
             let Some(resource) = subject.resource() else { continue };
             let Some(look_ups) = resource.look_ups() else { continue };
@@ -276,7 +279,7 @@ impl Loader {
 ///
 /// # Errors
 /// If it cannot be asked that.
-async fn is_shown(database: &Arc<dyn Database>, commits: &BTreeSet<Arc<str>>) -> Result<bool> {
+async fn is_shown(database: &Arc<dyn Database>, commits: &Positions) -> Result<bool> {
     if commits.len() > COMMITS {
         return Ok(false);
     }

@@ -70,7 +70,7 @@ pub enum Operand {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Condition {
-    /// The column, one of [`Source::filters`].
+    /// The column, one of [`Source::filters`](super::Source::filters).
     pub column: String,
     /// How to compare.
     pub operator: Operator,
