@@ -119,15 +119,18 @@ fn a_tell_with_its_commit_returns_when_the_standby_shows_it_and_from_then_on_no_
             let commit = replicated.rename(id as u32, "later").swap_remove(way);
             let change = Change::of("list", [id.to_string()]).at(&*commit);
             let chunkflow = running.chunkflow.clone();
-            let telling = running.block_on(async { tokio::spawn(async move { chunkflow.changed(&[change]).await }) });
+            let (sender, mut told) = tokio::sync::oneshot::channel();
+            running.block_on(async {
+                tokio::spawn(async move { sender.send(chunkflow.changed(&[change]).await) });
+            });
             // Clients go on meanwhile, and what they load is what the standby has.
             for _ in 0..5 {
                 assert_eq!(running.name_of(id), "old", "{commit}");
                 thread::sleep(Duration::from_millis(50));
             }
-            assert!(!telling.is_finished(), "{commit}: it is not there yet");
+            assert!(told.try_recv().is_err(), "{commit}: it is not there yet");
             replicated.go();
-            running.block_on(telling).unwrap().unwrap();
+            running.block_on(told).unwrap().unwrap();
             assert_eq!(running.name_of(id), "later", "{commit}");
 
             // One that did not show in time shows all the same.
