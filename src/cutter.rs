@@ -260,6 +260,11 @@ impl Cutter {
         Some((self.list.chunk_key(&open.start, self.cut), open.loaded_at))
     }
 
+    /// The position of the oldest read of these rows; of the last read, if there are none.
+    pub(crate) fn position(&self) -> Position {
+        self.open.as_ref().map_or(self.position, |open| open.position)
+    }
+
     fn close(&mut self, next: Option<Cursor>) {
         let Some(open) = self.open.take() else { return };
         self.list.finish_chunk(&mut self.pen, &mut self.out);

@@ -242,8 +242,11 @@ impl Loader {
     /// Loads a chunk from the source. Beside it come the chunks to write to a shared store, this
     /// one first; none if they were written already.
     pub(super) async fn load(self: &Arc<Loader>, place: &Place) -> Result<(Arc<Chunk>, Vec<Arc<Chunk>>)> {
-        let loaded = self.load_once(place, false).await?;
-        if self.shows_changes(place, &loaded.0) {
+        // A chunk that a change has touched is there: rows that were read before the change are no use.
+        let there = self.store.near().and_then(|near| near.at_hand(&place.key));
+        let is_touched = there.is_some_and(|chunk| !self.shows_changes(place, &chunk));
+        let loaded = self.load_once(place, is_touched).await?;
+        if is_touched || self.shows_changes(place, &loaded.0) {
             return Ok(loaded);
         }
         // Its rows were read for an earlier request, and a change has touched them since.
@@ -256,14 +259,14 @@ impl Loader {
         let key = (place.key.clone(), place.generation);
         let now = self.now();
         let since = place.fresh_since(now);
-        let begun = if anew {
-            None
-        } else {
+        let begun = {
             let mut read_ahead = self.read_ahead.lock().unpoisoned();
-            if let Some(chunk) = read_ahead.take_chunk(&key, now, since) {
+            let whole = read_ahead.take_chunk(&key, now, since);
+            if let Some(chunk) = whole.filter(|chunk| !anew || self.shows_changes(place, chunk)) {
                 return Ok((chunk, vec![]));
             }
-            read_ahead.take_begun(&key, now, since)
+            let is_new = |cutter: &Box<Cutter>| !anew || cutter.position().number >= self.least(place);
+            read_ahead.take_begun(&key, now, since).filter(is_new)
         };
 
         let cutter = || Box::new(Cutter::new(Arc::clone(&place.list), place.cursor.clone(), place.cut));
@@ -315,6 +318,11 @@ impl Loader {
         Ok(())
     }
 
+    /// The position of a read that holds all changes which the request must see, at least.
+    fn least(&self, place: &Place) -> u64 {
+        place.demand.known.min(self.changes.head())
+    }
+
     /// A reader of the rows behind `after`: of a read that another load began, else of a new one.
     /// With `anew` only of a read that holds all changes which the request must see.
     fn reader(self: &Arc<Loader>, place: &Place, after: &Cursor, limit: u32, anew: bool) -> Reader {
@@ -323,7 +331,7 @@ impl Loader {
         let mut reads = self.reads.lock().unpoisoned();
         reads.forget_old(now);
         let variant = *place.list.key();
-        let least = if anew { place.demand.known.min(self.changes.head()) } else { 0 };
+        let least = if anew { self.least(place) } else { 0 };
         let wanted = Wanted { variant: &variant, after, limit, asked: place.demand.moment, least };
         if let Some(reader) = reads.find(&key, &wanted) {
             drop(reads);
