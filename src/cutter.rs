@@ -49,6 +49,8 @@ pub(crate) struct Cutter {
     own: Vec<u8>,
     /// How many reads have begun.
     runs: u32,
+    /// How many rows the first of them asks for; 0 if that is not known.
+    about: u32,
 }
 
 struct Open {
@@ -95,6 +97,7 @@ impl Cutter {
             own_key,
             own: vec![],
             runs: 0,
+            about: 0,
         }
     }
 
@@ -113,16 +116,24 @@ impl Cutter {
         self.pen.flaws.take()
     }
 
+    /// The same, where the chunk had this many rows and those behind it are known: its first read asks
+    /// for few more.
+    pub(crate) fn of_about(self, rows: u32) -> Cutter {
+        Cutter { about: rows.saturating_add(rows / 8 + 8), ..self }
+    }
+
     /// Where to go on reading, and how many rows to ask for; `None` if there is nothing more to
     /// read.
     pub(crate) fn wants(&self) -> Option<(Cursor, u32)> {
         let open = self.open.as_ref()?;
         let after = Cursor::from_canonical(Bytes::copy_from_slice(&self.last))?;
         let sizes = self.list.resource().options().sizes;
-        let longer = RUN << self.runs.min(3);
+        // A first read of about one chunk is not counted.
+        let longer = RUN << self.runs.saturating_sub(u32::from(self.about > 0)).min(3);
         let rows = match (self.cut, open.rows) {
             // One more than the limit, to learn whether the list goes on.
             (cut, rows) if cut > 0 => cut - rows + 1,
+            (_, 0) if self.runs == 0 && self.about > 0 => self.about.min(LONGEST_RUN),
             (_, 0) if open.start.is_start() => sizes.rows.saturating_mul(2).clamp(10, RUN),
             // A list that is read on gets longer reads, since each read costs the database a plan
             // and a round trip.

@@ -244,18 +244,35 @@ impl Loader {
     pub(super) async fn load(self: &Arc<Loader>, place: &Place) -> Result<(Arc<Chunk>, Vec<Arc<Chunk>>)> {
         // A chunk that a change has touched is there: rows that were read before the change are no use.
         let there = self.store.near().and_then(|near| near.at_hand(&place.key));
-        let is_touched = there.is_some_and(|chunk| !self.shows_changes(place, &chunk));
-        let loaded = self.load_once(place, is_touched).await?;
-        if is_touched || self.shows_changes(place, &loaded.0) {
+        let touched = there.filter(|chunk| !self.shows_changes(place, chunk));
+        let about = touched.as_ref().map_or(0, |chunk| self.rows_of_one(place, chunk));
+        let loaded = self.load_once(place, touched.is_some(), about).await?;
+        if touched.is_some() || self.shows_changes(place, &loaded.0) {
             return Ok(loaded);
         }
         // Its rows were read for an earlier request, and a change has touched them since.
-        self.load_once(place, true).await
+        self.load_once(place, true, 0).await
+    }
+
+    /// How many rows a touched chunk has, if the one behind it need not be read too; else 0.
+    fn rows_of_one(&self, place: &Place, touched: &Chunk) -> u32 {
+        let behind = |next: &Cursor| self.store.near()?.at_hand(&place.list.chunk_key(next, 0));
+        let is_alone = match &touched.next {
+            Some(next) => behind(next).is_some_and(|chunk| self.shows_changes(place, &chunk)),
+            None => true,
+        };
+        if is_alone { touched.rows } else { 0 }
     }
 
     /// Reads rows, in runs, until the chunk is whole. With `anew` it takes no rows that were read
-    /// before the request's changes were told.
-    async fn load_once(self: &Arc<Loader>, place: &Place, anew: bool) -> Result<(Arc<Chunk>, Vec<Arc<Chunk>>)> {
+    /// before the request's changes were told. `about` is how many rows the chunk probably has, if only
+    /// they are wanted; else 0.
+    async fn load_once(
+        self: &Arc<Loader>,
+        place: &Place,
+        anew: bool,
+        about: u32,
+    ) -> Result<(Arc<Chunk>, Vec<Arc<Chunk>>)> {
         let key = (place.key.clone(), place.generation);
         let now = self.now();
         let since = place.fresh_since(now);
@@ -269,7 +286,10 @@ impl Loader {
             read_ahead.take_begun(&key, now, since).filter(is_new)
         };
 
-        let cutter = || Box::new(Cutter::new(Arc::clone(&place.list), place.cursor.clone(), place.cut));
+        let cutter = || {
+            let cutter = Cutter::new(Arc::clone(&place.list), place.cursor.clone(), place.cut);
+            Box::new(if about > 0 { cutter.of_about(about) } else { cutter })
+        };
         let mut cutter = begun.unwrap_or_else(cutter);
 
         while !cutter.has_made() {
