@@ -282,8 +282,8 @@ impl Loader {
             if let Some(chunk) = whole.filter(|chunk| !anew || self.shows_changes(place, chunk)) {
                 return Ok((chunk, vec![]));
             }
-            let is_new = |cutter: &Box<Cutter>| !anew || cutter.position().number >= self.least(place);
-            read_ahead.take_begun(&key, now, since).filter(is_new)
+            let begun = read_ahead.take_begun(&key, now, since);
+            begun.filter(|cutter| !anew || cutter.position().number >= self.least(place))
         };
 
         let cutter = || {
