@@ -106,6 +106,13 @@ impl Tell {
         Tell { changes: changes.to_vec(), purges: vec![] }
     }
 
+    /// What several entries tell together.
+    pub(crate) fn all(entries: &[Tell]) -> Tell {
+        let mut all = Tell::default();
+        entries.iter().for_each(|entry| all.add(entry.clone()));
+        all
+    }
+
     /// Tells this too.
     pub(crate) fn add(&mut self, other: Tell) {
         self.changes.extend(other.changes);

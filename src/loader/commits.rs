@@ -2,8 +2,8 @@
 //! more as soon as it does.
 //!
 //! A program may say where in the database's log the commit of a change is. Then nobody has to guess
-//! how far the standby lags behind: it is asked. Commits of one database wait in the order in which
-//! they were told, and the first is asked about until it shows, for a minute at most.
+//! how far the standby lags behind: it is asked. What was heard together is waited for together, for a
+//! minute at most, and holds back nothing else.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -21,7 +21,7 @@ use super::{
     touch::Touch,
 };
 use crate::{
-    change::{Tell, Token},
+    change::{Change, Tell, Token},
     chunk::Position,
     error::{Error, Kind, Result},
     source::Database,
@@ -45,6 +45,9 @@ const AT_ONCE: usize = 1_000;
 /// How many commits one wait is for; with more it lasts as long as a wait may.
 const COMMITS: usize = 65_536;
 
+/// A position in no epoch: no server trusts what it finds in the store at it.
+const TRUSTED_BY_NOBODY: Token = Token { epoch: u64::MAX, number: 0 };
+
 /// Positions of commits, as a database writes them.
 type Positions = BTreeSet<Arc<str>>;
 
@@ -59,6 +62,7 @@ struct Queue {
 }
 
 /// A wait until a database shows these commits.
+#[derive(Clone)]
 struct Wait {
     /// The position of the first change whose commit this is.
     at: Token,
@@ -90,6 +94,12 @@ impl Commits {
         !queues.iter().flat_map(|queue| &queue.waits).any(is_before)
     }
 
+    /// Whether one of these commits is waited for.
+    fn has_any(&self, commits: &Positions) -> bool {
+        let queues = self.0.lock().unpoisoned();
+        queues.iter().flat_map(|queue| &queue.waits).any(|wait| !wait.commits.is_disjoint(commits))
+    }
+
     /// The positions of the first changes that each database does not show.
     fn unshown(&self) -> Vec<Token> {
         let queues = self.0.lock().unpoisoned();
@@ -117,33 +127,28 @@ impl Commits {
         false
     }
 
-    /// The first wait for a database: until when, and for which commits. `None`, and the database is
-    /// forgotten, if there is none.
-    fn first(&self, database: &Arc<dyn Database>) -> Option<(Instant, Arc<Positions>)> {
+    /// The waits for a database. Without any, the database is forgotten.
+    fn waits(&self, database: &Arc<dyn Database>) -> Vec<Wait> {
         let mut queues = self.0.lock().unpoisoned();
-        let at = queues.iter().position(|queue| Arc::ptr_eq(&queue.database, database))?;
-        match queues[at].waits.front() {
-            Some(wait) => Some((wait.until, Arc::clone(&wait.commits))),
-            None => {
-                queues.swap_remove(at);
-                None
-            }
+        let Some(at) = queues.iter().position(|queue| Arc::ptr_eq(&queue.database, database)) else { return vec![] };
+        if queues[at].waits.is_empty() {
+            queues.swap_remove(at);
+            return vec![];
         }
+        queues[at].waits.iter().cloned().collect()
     }
 
-    /// What was told with the commits of the first wait.
-    fn told(&self, database: &Arc<dyn Database>) -> Option<Arc<Tell>> {
-        let queues = self.0.lock().unpoisoned();
-        let queue = queues.iter().find(|queue| Arc::ptr_eq(&queue.database, database))?;
-        queue.waits.front()?.tell.clone()
-    }
-
-    /// Ends the first wait for a database.
-    fn end_first(&self, database: &Arc<dyn Database>) {
+    /// Ends a wait for a database, unless commits were added to it.
+    fn end(&self, database: &Arc<dyn Database>, ended: &Wait) {
         let mut queues = self.0.lock().unpoisoned();
         if let Some(queue) = queues.iter_mut().find(|queue| Arc::ptr_eq(&queue.database, database)) {
-            queue.waits.pop_front();
+            queue.waits.retain(|wait| !Arc::ptr_eq(&wait.commits, &ended.commits));
         }
+    }
+
+    /// Ends all waits for a database.
+    fn end_all(&self, database: &Arc<dyn Database>) {
+        self.0.lock().unpoisoned().retain(|queue| !Arc::ptr_eq(&queue.database, database));
     }
 }
 
@@ -190,9 +195,7 @@ impl Loader {
             return;
         }
 
-        let mut tell = Tell::default();
-        entries.iter().for_each(|entry| tell.add(entry.clone()));
-        let tell = Arc::new(tell);
+        let tell = Arc::new(Tell::all(entries));
         let has_commit = |entry: &&Tell| entry.changes.iter().any(|change| change.at.is_some());
         let before = entries.iter().take_while(|entry| !has_commit(entry)).count();
         let behind = entries.len().saturating_sub(before + 1) as u64;
@@ -201,7 +204,7 @@ impl Loader {
             let until = Instant::now() + LONGEST_WAIT;
             let wait = Wait { at, until, commits: Arc::clone(commits), tell: Some(Arc::clone(&tell)) };
             if self.commits.add(database, wait) {
-                tokio::spawn(watch(Arc::downgrade(self), Arc::clone(database)));
+                tokio::spawn(watch(Watch { loader: Arc::downgrade(self), database: Arc::clone(database) }));
             }
         }
     }
@@ -224,26 +227,27 @@ impl Loader {
     /// before the first change that it may not see: their own databases may show that already.
     pub(super) fn position_of_a_read(&self) -> Position {
         let mut position = self.changes.position();
-        for first in self.commits.unshown() {
-            let before = Token { number: first.number.saturating_sub(1), ..first };
-            // One of an epoch that is over is trusted by nobody.
-            if before.epoch != position.token.epoch || before.number < position.token.number {
-                position.token = before;
-            }
+        let unshown = self.commits.unshown();
+        // What was lost, or told in an epoch that is over, has no place in this one.
+        if !self.is_settled(position.token) || unshown.iter().any(|first| first.epoch != position.token.epoch) {
+            position.token = TRUSTED_BY_NOBODY;
+            return position;
         }
-        if !self.is_settled(position.token) {
-            position.token.number = 0;
+
+        for first in unshown {
+            position.token.number = position.token.number.min(first.number.saturating_sub(1));
         }
         position
     }
 
-    /// Waits until the databases show all changes up to this position whose commits were told.
+    /// Waits until the databases show the commits of these changes, which were told.
     ///
     /// # Errors
     /// [`Kind::Unavailable`] if they do not within two seconds.
-    pub(crate) async fn until_shown(&self, at: Token) -> Result<()> {
+    pub(crate) async fn until_shown(&self, changes: &[Change]) -> Result<()> {
+        let commits: Positions = changes.iter().filter_map(|change| change.at.clone()).collect();
         let until = Instant::now() + PATIENCE;
-        while !self.shows(at) {
+        while self.commits.has_any(&commits) {
             if Instant::now() >= until {
                 let message = "the change is told, but the database that is read does not show its commit yet";
                 let error = Error::new(Kind::Unavailable, message).retry_in(1);
@@ -254,20 +258,37 @@ impl Loader {
         Ok(())
     }
 
-    /// Touches once more what was told, or everything, in the lists of a database.
-    async fn touch_again(&self, database: &Arc<dyn Database>, tell: Option<&Tell>) {
-        let all = self.changes.subjects();
+    /// The lists that are read from a database.
+    fn subjects_of(&self, database: &Arc<dyn Database>) -> Vec<([u8; 16], Subject)> {
         let is_of = |subject: &Subject| {
             let resource = subject.resource();
             let look_ups = resource.as_ref().and_then(|resource| resource.look_ups());
             look_ups.is_some_and(|look_ups| Arc::ptr_eq(&look_ups.database, database))
         };
-        let of = all.iter().filter(|(_, subject)| is_of(subject));
+        self.changes.subjects().into_iter().filter(|(_, subject)| is_of(subject)).collect()
+    }
+
+    /// Whether a wait is over: the database shows its commits, or is not waited for any longer.
+    async fn is_over(&self, database: &Arc<dyn Database>, wait: &Wait) -> bool {
+        if Instant::now() >= wait.until {
+            tracing::warn!("a database does not show a commit a minute after it was told: its lists may lack it");
+            return true;
+        }
+
+        is_shown(database, &wait.commits).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a database cannot say whether it shows a commit");
+            true
+        })
+    }
+
+    /// Touches once more what was told, or everything, in the lists of a database.
+    async fn touch_again(&self, database: &Arc<dyn Database>, tell: Option<&Tell>) {
+        let of = self.subjects_of(database);
         let touched: Vec<_> = match tell {
-            None => of.map(|(digest, _)| (*digest, Touch::All)).collect(),
+            None => of.iter().map(|(digest, _)| (*digest, Touch::All)).collect(),
             Some(tell) => {
-                let told = Told::all(slice::from_ref(tell), &all);
-                let touched = of.map(async |(digest, subject)| Some((*digest, touch_of(subject, &told).await?)));
+                let told = Told::all(slice::from_ref(tell), &self.changes.subjects());
+                let touched = of.iter().map(async |(digest, subject)| Some((*digest, touch_of(subject, &told).await?)));
                 futures_util::future::join_all(touched).await.into_iter().flatten().collect()
             }
         };
@@ -298,27 +319,48 @@ async fn is_shown(database: &Arc<dyn Database>, commits: &Positions) -> Result<b
     Ok(true)
 }
 
+/// What a task watches. If it ends by a panic, the database is waited for no more, and its lists are
+/// read again.
+struct Watch {
+    loader: Weak<Loader>,
+    database: Arc<dyn Database>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(loader) = self.loader.upgrade()
+        {
+            loader.commits.end_all(&self.database);
+            let all = loader.subjects_of(&self.database).into_iter();
+            loader.changes.repeat(all.map(|(digest, _)| (digest, Touch::All)).collect());
+        }
+    }
+}
+
 /// Asks a database about the commits that are waited for, until there are none any more.
-async fn watch(loader: Weak<Loader>, database: Arc<dyn Database>) {
+async fn watch(watch: Watch) {
+    let database = &watch.database;
     let mut pause = PAUSES[0];
     loop {
-        let Some(loader) = loader.upgrade() else { return };
-        let Some((until, commits)) = loader.commits.first(&database) else { return };
-        let is_late = Instant::now() >= until;
-        if is_late {
-            tracing::warn!("a database does not show a commit a minute after it was told: its lists may lack it");
+        let Some(loader) = watch.loader.upgrade() else { return };
+        let waits = loader.commits.waits(database);
+        // The database was forgotten under the lock: the next wait begins a task of its own.
+        if waits.is_empty() {
+            return;
         }
 
-        if is_late || is_shown(&database, &commits).await.unwrap_or(true) {
-            let tell = loader.commits.told(&database);
-            loader.touch_again(&database, tell.as_deref()).await;
-            loader.commits.end_first(&database);
-            pause = PAUSES[0];
-            continue;
+        let mut has_ended = false;
+        for wait in &waits {
+            if loader.is_over(database, wait).await {
+                loader.touch_again(database, wait.tell.as_deref()).await;
+                loader.commits.end(database, wait);
+                has_ended = true;
+            }
         }
 
         drop(loader);
+        pause = if has_ended { PAUSES[0] } else { (pause * 2).min(PAUSES[1]) };
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSES[1]);
     }
 }

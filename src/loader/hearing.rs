@@ -81,7 +81,7 @@ impl Loader {
             self.repeat_when_settled(entries, &subjects, &touched);
         }
 
-        // Known before the changes are: whoever asks for a list that shows them waits for it.
+        // Before the changes are entered: a request with their token must find the wait.
         if let Some(at) = at {
             self.wait_for(&late, at, entries);
         }

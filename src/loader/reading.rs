@@ -276,15 +276,14 @@ impl Loader {
         let key = (place.key.clone(), place.generation);
         let now = self.now();
         let since = place.fresh_since(now);
-        let begun = {
-            let mut read_ahead = self.read_ahead.lock().unpoisoned();
-            let whole = read_ahead.take_chunk(&key, now, since);
-            if let Some(chunk) = whole.filter(|chunk| !anew || self.shows_changes(place, chunk)) {
-                return Ok((chunk, vec![]));
-            }
-            let begun = read_ahead.take_begun(&key, now, since);
-            begun.filter(|cutter| !anew || cutter.position().number >= self.least(place))
-        };
+        // Taken out first: no load waits for the lock while a chunk is judged.
+        let whole = self.read_ahead.lock().unpoisoned().take_chunk(&key, now, since);
+        if let Some(chunk) = whole.filter(|chunk| !anew || self.shows_changes(place, chunk)) {
+            return Ok((chunk, vec![]));
+        }
+
+        let begun = self.read_ahead.lock().unpoisoned().take_begun(&key, now, since);
+        let begun = begun.filter(|cutter| !anew || cutter.position().number >= self.least(place));
 
         let cutter = || {
             let cutter = Cutter::new(Arc::clone(&place.list), place.cursor.clone(), place.cut);

@@ -64,8 +64,7 @@ impl Loader {
             return self.repeat_all_after(settle, None);
         };
 
-        let mut tell = Tell::default();
-        entries.iter().for_each(|entry| tell.add(entry.clone()));
+        let tell = Tell::all(entries);
         let all = subjects.to_vec();
         // A weak reference: a loader that nobody uses any more is not kept for it.
         let loader = Arc::downgrade(self);
@@ -81,8 +80,7 @@ impl Loader {
     }
 
     /// Has all lists touched once more whose database may show changes only later that are not known
-    /// here: told before this server began to listen, or lost.
-    /// `lost` is the position of the last of them.
+    /// here: told before this server began to listen, or lost. `lost` is the position of the last.
     pub(super) fn repeat_all_when_settled(self: &Arc<Loader>, lost: Option<Token>) {
         let subjects = self.changes.subjects();
         let settle = subjects.iter().map(|(_, subject)| subject.settle).max().unwrap_or_default();

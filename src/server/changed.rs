@@ -91,7 +91,7 @@ async fn tell(chunkflow: &Chunkflow, tells: &Tells, name: &str, body: Bytes) -> 
     let changes = changes?;
 
     let token = chunkflow.tell(&changes).await.map_err(not_told)?;
-    chunkflow.until_shown(&changes, token).await?;
+    chunkflow.until_shown(&changes).await?;
     tracing::info!(resource = name, changes = changes.len(), "changed");
     Ok(json(StatusCode::OK, &Told { token: token.to_string() }))
 }

@@ -353,16 +353,13 @@ impl Chunkflow {
     /// ([`Change::at`]).
     pub async fn changed(&self, changes: &[Change]) -> Result<Token> {
         let token = self.tell(changes).await?;
-        self.until_shown(changes, token).await?;
+        self.until_shown(changes).await?;
         Ok(token)
     }
 
     /// Waits until the databases that are read show the commits of these changes, which were told.
-    pub(crate) async fn until_shown(&self, changes: &[Change], told: Token) -> Result<()> {
-        match changes.iter().any(|change| change.at.is_some()) {
-            true => self.0.loader.until_shown(told).await,
-            false => Ok(()),
-        }
+    pub(crate) async fn until_shown(&self, changes: &[Change]) -> Result<()> {
+        self.0.loader.until_shown(changes).await
     }
 
     /// Tells changes, whether the databases show their commits or not.

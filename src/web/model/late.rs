@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{
@@ -11,7 +12,10 @@ use super::{
     in_time,
     plan::Plan,
 };
-use crate::change::{Change, Token};
+use crate::{
+    change::{Change, Token},
+    error::Kind,
+};
 
 const LAG: Duration = Duration::from_secs(1);
 
@@ -99,4 +103,37 @@ fn a_tell_with_its_commit_waits_for_the_standby_and_then_no_server_that_is_asked
             assert!(rows.iter().any(|row| row["version"].as_i64() == Some(version)));
         });
     }
+}
+
+#[test]
+fn a_commit_that_never_shows_holds_back_no_other_and_is_waited_for_a_minute_at_most() {
+    in_time(0, async || {
+        let world = World::new(Plan { servers: 2, lag: LAG, ..Plan::quiet() });
+        let servers = world.all();
+        shown(&servers[0]).await;
+        shown(&servers[1]).await;
+
+        // More than are waited for one by one.
+        let never = Change::of("list", ["1"]).at(u64::MAX.to_string());
+        let tells = (0..300).map(|_| servers[0].chunkflow.changed(std::slice::from_ref(&never)));
+        for told in join_all(tells).await {
+            assert_eq!(told.expect_err("it does not show").kind(), Kind::Unavailable);
+        }
+        let wrong = servers[0].chunkflow.changed(&[]).await.expect("the store is here");
+        let asked = async |server: &Server| rows(server, &format!("/list?at_least={wrong}"), "identity").await;
+        assert!(asked(&servers[1]).await.is_none(), "it is waited for");
+
+        let (change, commit, version) = changed(&world);
+        let right = servers[0].chunkflow.changed(&[change.at(commit.to_string())]).await;
+        right.expect("it shows in time");
+        assert_eq!(shown(&servers[0]).await, version);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(shown(&servers[1]).await, version);
+
+        tokio::time::sleep(Duration::from_secs(62)).await;
+        asked(&servers[1]).await.expect("it is waited for no more");
+        let (change, commit, version) = changed(&world);
+        servers[0].chunkflow.changed(&[change.at(commit.to_string())]).await.expect("nothing is left");
+        assert_eq!(shown(&servers[0]).await, version);
+    });
 }
