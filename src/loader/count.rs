@@ -86,7 +86,8 @@ impl Count {
         self.began = self.head;
         self.origin = 0;
         self.repeats.clear();
-        // What was read at this same position may be older than the loss, also once the store counts on.
+        // What was read at this same position may be older than the loss, also once the store counts
+        // on.
         self.certain_from = if told == self.last { told.number + 1 } else { 0 };
         self.come_to(told);
     }

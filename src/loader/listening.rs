@@ -256,7 +256,8 @@ async fn say(loader: Arc<Loader>, agreement: Arc<dyn Agreement>) {
         let told = said(&agreement, &tell).await;
         if let Ok(at) = told {
             if loader.look().await.is_err() || !loader.changes.has(at) {
-                // They were told, but this server cannot hear them: it serves nothing that was read before.
+                // They were told, but this server cannot hear them: it serves nothing that was read
+                // before.
                 loader.lose(loader.changes.last());
             }
             // A standby may show them only later all the same.

@@ -242,7 +242,7 @@ impl Loader {
     /// Loads a chunk from the source. Beside it come the chunks to write to a shared store, this
     /// one first; none if they were written already.
     pub(super) async fn load(self: &Arc<Loader>, place: &Place) -> Result<(Arc<Chunk>, Vec<Arc<Chunk>>)> {
-        // A chunk that a change has touched is there: rows that were read before the change are no use.
+        // Where a touched chunk is there, rows that were read before the change are no use.
         let there = self.store.near().and_then(|near| near.at_hand(&place.key));
         let touched = there.filter(|chunk| !self.shows_changes(place, chunk));
         let about = touched.as_ref().map_or(0, |chunk| self.rows_of_one(place, chunk));
@@ -265,8 +265,8 @@ impl Loader {
     }
 
     /// Reads rows, in runs, until the chunk is whole. With `anew` it takes no rows that were read
-    /// before the request's changes were told. `about` is how many rows the chunk probably has, if only
-    /// they are wanted; else 0.
+    /// before the request's changes were told. `about` is how many rows the chunk probably has, if
+    /// only they are wanted; else 0.
     async fn load_once(
         self: &Arc<Loader>,
         place: &Place,

@@ -26,8 +26,8 @@ const REPEATS: usize = 256;
 /// What is told once more, where a standby may show it only later.
 pub(super) struct Repeats {
     room: Arc<Semaphore>,
-    /// When all lists of such databases are touched once more, if there was no room, or if changes were
-    /// lost.
+    /// When all lists of such databases are touched once more, if there was no room, or if changes
+    /// were lost.
     due: Mutex<Option<Due>>,
 }
 

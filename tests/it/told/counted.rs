@@ -167,7 +167,7 @@ fn costs(case: &Case, places: u64, mut edit: impl FnMut(&Connection, i64) -> Vec
         let shown = read("/list");
         let cost = running.misses() - before.0;
         let read_rows = running.reads().1 - before.1;
-        // The list's first run is short; where it does not hold the first chunk, a run of 1,000 follows.
+        // The list's first run is short; where it does not hold the first chunk, a longer run follows.
         // A row that moves may come to that chunk.
         let first = if n < 2 * LONGEST as i64 || places > 1 { 2 * RUN } else { 0 };
         let most = places * RUN + cost * LONGEST + first;
