@@ -37,6 +37,7 @@ mod flaw;
 mod format;
 #[cfg(fuzzing)]
 pub mod fuzz;
+mod identity;
 mod kind;
 #[cfg(feature = "server")]
 mod known;
@@ -75,6 +76,7 @@ pub use self::{
     change::{Change, Token},
     error::{Error, Kind, Result},
     format::Format,
+    identity::Identity,
     resource::{Resource, ResourceOptions},
     secret::Secret,
     source::{Fetch, closure},

@@ -259,7 +259,14 @@ impl Site {
             _ => None,
         };
 
-        let asker = Asker { requester: requester(client), id: Some(id.clone()), began, client: Some(client), trace };
+        let asker = Asker {
+            requester: requester(client),
+            id: Some(id.clone()),
+            began,
+            client: Some(client),
+            trace,
+            identity: None,
+        };
         Ok((self.chunkflow.respond_from(request, Some(origin), asker).await, place))
     }
 

@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Instant};
 use http::{HeaderValue, Request};
 
 use crate::{
+    identity::Identity,
     source::Requester,
     trace::{Asked, Trace, Traced},
 };
@@ -23,6 +24,8 @@ pub(crate) struct Asker {
     pub(crate) client: Option<IpAddr>,
     /// The trace of the request, if it has one.
     pub(crate) trace: Option<Arc<Trace>>,
+    /// Who it is; `None`: nobody said.
+    pub(crate) identity: Option<Arc<Identity>>,
 }
 
 impl Asker {
@@ -34,6 +37,7 @@ impl Asker {
             began: Instant::now(),
             client: None,
             trace: Trace::of(request.headers()),
+            identity: request.extensions().get().cloned().map(Arc::new),
         }
     }
 

@@ -7,9 +7,9 @@ use std::{
 };
 
 /// From the bottom up. A module may import from earlier layers and from its own folder.
-const LAYERS: [&[&str]; 16] = [
+const LAYERS: [&[&str]; 17] = [
     &["error", "flaw", "bytes_size", "canonical", "paths", "socket", "suggest", "unpoisoned"],
-    &["row", "secret", "trace", "described", "change"],
+    &["row", "secret", "trace", "described", "change", "identity"],
     &["text"],
     &["cursor", "boundary", "metrics", "weight"],
     &["chunk", "seal"],
@@ -25,6 +25,8 @@ const LAYERS: [&[&str]; 16] = [
     &["loader"],
     &["stream"],
     &["web"],
+    // Who a request is from, by the ways that the configuration names.
+    &["auth"],
     &["config", "server", "command", "fuzz"],
 ];
 /// The order within the last layer.
