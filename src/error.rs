@@ -10,6 +10,10 @@ pub enum Kind {
     Invalid,
     /// There is nothing under this name.
     Missing,
+    /// Who asks is not known, and has to be; credentials are missing or wrong.
+    Unauthorized,
+    /// Who asks is known, and may not.
+    Forbidden,
     /// The configuration is wrong; a person has to change it.
     Config,
     /// The source cannot be reached, or cannot be read, right now.

@@ -33,6 +33,8 @@ impl From<Error> for Problem {
         let status = match error.kind() {
             Kind::Invalid => StatusCode::BAD_REQUEST,
             Kind::Missing => StatusCode::NOT_FOUND,
+            Kind::Unauthorized => StatusCode::UNAUTHORIZED,
+            Kind::Forbidden => StatusCode::FORBIDDEN,
             Kind::Unavailable | Kind::Busy | Kind::Refused | Kind::Schema => StatusCode::SERVICE_UNAVAILABLE,
             Kind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Kind::Timeout => StatusCode::GATEWAY_TIMEOUT,
@@ -127,6 +129,10 @@ impl Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(self.error.retry_after().unwrap_or(RETRY_AFTER)));
         }
 
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+
         if let Some(methods) = self.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(methods));
         }
@@ -177,4 +183,20 @@ pub(crate) fn no_content() -> Response<Body> {
 pub(super) fn insert_always(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_not_known_is_asked_for_a_token_and_who_may_not_is_not() {
+        let unknown = problem(Error::new(Kind::Unauthorized, "say who you are"));
+        assert_eq!(unknown.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(unknown.headers()[header::WWW_AUTHENTICATE], "Bearer");
+
+        let known = problem(Error::new(Kind::Forbidden, "not yours"));
+        assert_eq!(known.status(), StatusCode::FORBIDDEN);
+        assert!(!known.headers().contains_key(header::WWW_AUTHENTICATE));
+    }
 }
