@@ -4,6 +4,7 @@ mod keyed;
 mod look_up;
 mod made;
 mod shape;
+mod showing;
 mod writer;
 
 use std::{
@@ -14,12 +15,15 @@ use std::{
 
 use bytes::Bytes;
 
-use self::shape::shape;
 pub(crate) use self::{
     look_up::{KEYS_AT_ONCE, LookUp, LookUps, Looked},
     made::Remake,
     shape::written,
     writer::{Frame, Writer},
+};
+use self::{
+    shape::shape,
+    showing::{OfWhole, Parts},
 };
 use crate::{
     boundary::Sizes,
@@ -101,18 +105,26 @@ pub struct Resource {
     source: Arc<dyn Source>,
     options: ResourceOptions,
     fields: Fields,
+    /// The name and shape of each member.
+    members: Vec<Column>,
     writers: Vec<Writer>,
     scales: Scales,
     seal: Seal,
     has_links: bool,
     has_cursors: bool,
+    /// Identifies it in stores; the same for resources that show some of its members.
+    id: [u8; 16],
     digest: [u8; 32],
     remake: Option<Remake>,
     /// Looks up changed rows, if it is over a table.
-    look_ups: Option<LookUps>,
-    outdated: AtomicBool,
+    look_ups: Option<Arc<LookUps>>,
+    outdated: Arc<AtomicBool>,
     /// Its counters; unset until it is served.
-    counts: OnceLock<Counts>,
+    counts: Arc<OnceLock<Counts>>,
+    /// What it shows of another resource, if it does not show all.
+    part: Option<OfWhole>,
+    /// The resources that show some of its members.
+    parts: Parts,
 }
 
 /// Whether a text can name a resource: any that a path can carry. Clients remove `.` and `..` from
@@ -181,12 +193,6 @@ impl Resource {
         let fields: Fields = options.fields.clone().unwrap_or_else(own);
         let columns =
             fields.iter().map(|(name, field)| column(name, field, source.columns())).collect::<Result<Vec<_>>>()?;
-        let described = described(&fields, source.described());
-        let members: Vec<Member> =
-            columns.iter().cloned().zip(described).map(|(column, described)| Member::new(column, described)).collect();
-        let writers = Format::all().map(|format| Writer::new((format.spec().encoder)(&members))).collect();
-        let has_links = fields.iter().any(|(_, field)| matches!(field, Field::Link(_)));
-        let has_cursors = fields.iter().any(|(_, field)| *field == Field::Cursor);
         let mut places = Canonical::of("chunkflow cursors 1");
         places.text(name);
         places.bytes(&source.places());
@@ -195,22 +201,27 @@ impl Resource {
         let mut canonical = Canonical::of("chunkflow resource 3");
         canonical.bytes(&source.fingerprint());
         canonical.bytes(&shape(name, &*source, &fields, &columns, options.sizes));
-        let scales = Scales::new(&fields, &columns);
+        let digest = canonical.digest();
+
         Ok(Resource {
             name: name.to_owned(),
+            writers: writers(&fields, &columns, &*source),
+            scales: Scales::new(&fields, &columns),
+            has_links: fields.iter().any(|(_, field)| matches!(field, Field::Link(_))),
+            has_cursors: fields.iter().any(|(_, field)| *field == Field::Cursor),
             source,
             options,
             fields,
-            writers,
-            scales,
+            members: columns,
             seal,
-            has_links,
-            has_cursors,
-            digest: canonical.digest(),
+            id: digest[..16].try_into().expect("sixteen bytes"),
+            digest,
             remake: None,
             look_ups: None,
-            outdated: AtomicBool::new(false),
-            counts: OnceLock::new(),
+            outdated: Arc::default(),
+            counts: Arc::default(),
+            part: None,
+            parts: Parts::default(),
         })
     }
 
@@ -221,7 +232,7 @@ impl Resource {
 
     /// What looks up changed rows, if it is over a table.
     pub(crate) fn look_ups(&self) -> Option<&LookUps> {
-        self.look_ups.as_ref()
+        self.look_ups.as_deref()
     }
 
     /// The source of its rows.
@@ -276,7 +287,7 @@ impl Resource {
     /// Warns once for each field with values that the list shows otherwise than the database has
     /// them.
     pub(crate) fn warn_of(&self, count: &FlawCount, request: Option<&str>, trace: Option<TraceId>) {
-        if self.counts().told.is_first(count.field) {
+        if self.counts().told.is_first(self.index_in_whole(count.field)) {
             let name = &self.fields[count.field].0;
             let place = Cursor::from_canonical(Bytes::copy_from_slice(&count.first));
             let row = place.map_or_else(String::new, |place| place.told(self.source.order()));
@@ -336,10 +347,18 @@ impl Resource {
         &self.digest
     }
 
-    /// Identifies the resource in a store.
+    /// Identifies the resource in a store. Resources that show some of its members have the same.
     pub fn digest(&self) -> [u8; 16] {
-        self.digest[..16].try_into().expect("sixteen bytes")
+        self.id
     }
+}
+
+/// A writer for each format.
+fn writers(fields: &Fields, columns: &[Column], source: &dyn Source) -> Vec<Writer> {
+    let described = described(fields, source.described());
+    let members: Vec<Member> =
+        columns.iter().cloned().zip(described).map(|(column, described)| Member::new(column, described)).collect();
+    Format::all().map(|format| Writer::new((format.spec().encoder)(&members))).collect()
 }
 
 fn column(name: &str, field: &Field, columns: &[Column]) -> Result<Column> {

@@ -153,8 +153,9 @@ impl Changes {
         }
     }
 
-    /// Remembers from now on what concerns a resource.
+    /// Remembers from now on what concerns a resource, whichever of its members are shown.
     pub(super) fn register(&self, resource: &Arc<Resource>) {
+        let resource = &resource.whole();
         let mut state = self.state.write().unpoisoned();
         let since = state.count.head();
         if state.logs.len() >= RESOURCES {

@@ -41,7 +41,7 @@ impl Resource {
         let resource = resource.made_again_by(Arc::new(move || remade(Arc::clone(&parts))));
         let rules = resource.source.touch_rules();
         let look_ups = rules.map(|rules| LookUps::new(database, spec, &*resource.source, rules));
-        let resource = Resource { look_ups, ..resource };
+        let resource = Resource { look_ups: look_ups.map(Arc::new), ..resource };
         if !resource.source.presence().is_known {
             resource.note_outdated();
         }

@@ -52,6 +52,10 @@ impl Source for Discreet {
         self.0.touch_rules()
     }
 
+    fn narrowed(&self, columns: &[usize]) -> Option<Arc<dyn Source>> {
+        self.0.narrowed(columns).map(discreet)
+    }
+
     fn presence(&self) -> Presence {
         self.0.presence()
     }

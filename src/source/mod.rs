@@ -128,6 +128,13 @@ pub trait Source: Send + Sync + 'static {
         None
     }
 
+    /// A source of the same rows in the same order with these columns only, which reads nothing that
+    /// they do not need. `None`, the default: reading less would cost as much.
+    #[doc(hidden)]
+    fn narrowed(&self, _columns: &[usize]) -> Option<Arc<dyn Source>> {
+        None
+    }
+
     /// Whether the source's database and columns are there. By default both are.
     #[doc(hidden)]
     fn presence(&self) -> Presence {
@@ -198,7 +205,7 @@ impl Run {
 }
 
 /// The parameters of every list; no filter can have one of these names.
-pub(crate) const PARAMETERS: [&str; 4] = ["limit", "after", "download", "at_least"];
+pub(crate) const PARAMETERS: [&str; 5] = ["limit", "after", "select", "download", "at_least"];
 
 /// A resource's source and fields; or *everything* that is wrong with the specification.
 pub(crate) type MadeSource = Result<(Arc<dyn Source>, Fields), Vec<Complaint>>;

@@ -19,6 +19,7 @@ mod params;
 mod recent;
 mod reply;
 mod respond;
+mod select;
 mod slot;
 
 use std::{

@@ -30,6 +30,7 @@ pub(super) enum Version {
 pub(super) enum Json {
     Text(String),
     Number(u64),
+    Bool(bool),
     List(Vec<Json>),
     Object(Vec<(String, Json)>),
 }
@@ -39,6 +40,7 @@ impl Serialize for Json {
         match self {
             Json::Text(text) => serializer.serialize_str(text),
             Json::Number(number) => serializer.serialize_u64(*number),
+            Json::Bool(truth) => serializer.serialize_bool(*truth),
             Json::List(values) => serializer.collect_seq(values),
             Json::Object(members) => {
                 let mut map = serializer.serialize_map(Some(members.len()))?;
@@ -134,7 +136,10 @@ fn schema_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
 
 fn operation(resource: &Resource, name: &str, version: Version) -> Json {
     let filters = resource.source().filters().iter().map(filter);
-    let usual = PARAMETERS.map(|name| refers_to("parameters", name));
+    let usual = PARAMETERS.map(|name| match name {
+        "select" => select(resource),
+        _ => refers_to("parameters", name),
+    });
     let responses =
         [("400", "Invalid"), ("404", "Missing"), ("406", "NotAcceptable"), ("429", "Busy"), ("503", "Away")];
     let mut answers = vec![("200".to_owned(), rows(resource, name, version))];
@@ -147,6 +152,26 @@ fn operation(resource: &Resource, name: &str, version: Version) -> Json {
         ("description", format!("In the order {}.", resource.source().order().join(", ")).into()),
         ("parameters", Json::List(usual.into_iter().chain(filters).collect())),
         ("responses", Json::Object(answers)),
+    ])
+}
+
+/// The parameter for the members of each row.
+fn select(resource: &Resource) -> Json {
+    let members: Vec<Json> = resource.members().map(Json::from).collect();
+    let items = object([("type", "string".into()), ("enum", members.into())]);
+
+    object([
+        ("name", "select".into()),
+        ("in", "query".into()),
+        (
+            "description",
+            "The members that each row has, in this order, between commas; without it all. The schema of a row \
+             describes all."
+                .into(),
+        ),
+        ("schema", object([("type", "array".into()), ("items", items), ("minItems", Json::Number(1))])),
+        ("style", "form".into()),
+        ("explode", Json::Bool(false)),
     ])
 }
 

@@ -1,10 +1,11 @@
-//! The query string: `limit`, `after`, `download`, `at_least`, and filters as PostgREST writes them.
+//! The query string: `limit`, `after`, `select`, `download`, `at_least`, and filters as PostgREST
+//! writes them.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use super::download;
+use super::{download, select};
 use crate::{
     change::Token,
     cursor::Cursor,
@@ -23,6 +24,8 @@ pub(super) struct Params {
     pub(super) after: Cursor,
     pub(super) limit: Option<u64>,
     pub(super) conditions: Vec<Condition>,
+    /// The names of the members to show, in this order.
+    pub(super) select: Option<Vec<String>>,
     /// The name of the file to save the list as; empty if the server chooses it.
     pub(super) download: Option<String>,
     /// The list must show all changes up to this one.
@@ -31,8 +34,15 @@ pub(super) struct Params {
 
 /// Reads a query string for a resource. Anything unknown is an error that names what is allowed.
 pub(super) fn parse(query: &str, resource: &Resource) -> Result<Params> {
-    let mut params = Params { after: Cursor::start(), limit: None, conditions: vec![], download: None, at_least: None };
-    let mut seen = (false, false, false, false);
+    let mut params = Params {
+        after: Cursor::start(),
+        limit: None,
+        conditions: vec![],
+        select: None,
+        download: None,
+        at_least: None,
+    };
+    let mut seen = (false, false, false, false, false);
     for (name, value) in pairs(query)? {
         match &*name {
             "limit" => {
@@ -42,6 +52,10 @@ pub(super) fn parse(query: &str, resource: &Resource) -> Result<Params> {
             "after" => {
                 once(&mut seen.1, "after")?;
                 params.after = cursor(&value, resource)?;
+            }
+            "select" => {
+                once(&mut seen.4, "select")?;
+                params.select = Some(select::names(&value)?);
             }
             "download" => {
                 once(&mut seen.2, "download")?;

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, h
 use super::{
     Asker, Body, Chunkflow, Inner, download, host, is_known, next, params,
     reply::{self, Problem, no_content},
-    resource_of,
+    resource_of, select,
     slot::Slot,
 };
 use crate::{
@@ -110,7 +110,7 @@ impl Chunkflow {
             return Err(reply::method_not_allowed(method));
         }
 
-        let resource = &*slot.now();
+        let resource = &slot.now();
         is_known(resource)?;
         let format = named.map_or_else(|| accepted(request.headers()), Ok)?;
         let coding = if resource.options().compress { accepted_coding(request.headers())? } else { None };
@@ -121,6 +121,12 @@ impl Chunkflow {
             None => {}
         }
 
+        let shown = match &params.select {
+            Some(names) => select::of(resource, names)?,
+            None => Arc::clone(resource),
+        };
+
+        let resource = &shown;
         let base = match origin {
             _ if !resource.has_links() => Cow::default(),
             Some(origin) => Cow::from(origin),
@@ -129,7 +135,7 @@ impl Chunkflow {
 
         let list = if !params.conditions.is_empty() {
             Arc::new(List::new(Arc::clone(resource), format, params.conditions, &base)).in_coding(coding)
-        } else if slot.lasts {
+        } else if slot.lasts && !resource.is_part() {
             self.0.recent.list(resource, format, coding, &base)
         } else {
             self.0.guests.list(resource, format, coding, &base)
@@ -156,7 +162,7 @@ impl Chunkflow {
         }
 
         let query = ask.limit.and_then(|_| request.uri().query()).map(str::to_owned);
-        Ok(Asked::List(AskedList { ask, slot, format, query, disposition }))
+        Ok(Asked::List(AskedList { ask, slot, format, select: params.select, query, disposition }))
     }
 
     /// The response's head as for GET, as far as it is known without a load.
@@ -214,6 +220,8 @@ struct AskedList {
     ask: Ask,
     slot: Arc<Slot>,
     format: Format,
+    /// The names of the members to show.
+    select: Option<Vec<String>>,
     /// The request's query if it has a limit, to make a link to the next page.
     query: Option<String>,
     /// Set if the list is to be saved as a file.
@@ -249,11 +257,15 @@ impl AskedList {
     }
 
     /// The same for the resource made again. `None` if it could not be made, or the request's
-    /// cursor or filters do not fit it.
+    /// cursor, filters or members do not fit it.
     async fn anew(&self, inner: &Inner) -> Option<Ask> {
         let old = &self.ask.list;
         self.slot.renewed(&inner.recent).await;
-        let resource = Arc::clone(&self.slot.now());
+        let whole = &self.slot.now();
+        let resource = match &self.select {
+            Some(names) => select::of(whole, names).ok()?,
+            None => Arc::clone(whole),
+        };
 
         let filters = |resource: &Resource| resource.source().filters().to_vec();
         let known = filters(&resource);

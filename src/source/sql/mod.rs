@@ -17,6 +17,7 @@ pub(super) mod keyset;
 mod lengths;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) mod looked;
+mod narrow;
 pub(super) mod places;
 pub(super) mod plan;
 pub(super) mod planner;

@@ -50,6 +50,9 @@ pub(in crate::source) struct Plan {
     pub(in crate::source) relations: Vec<Relation>,
     /// Related rows that columns point to, one for each row.
     pub(in crate::source) ones: Vec<One>,
+    /// The index of each of `ones`, then of each of `relations`, among the rules of what changes
+    /// touch. It is part of the hashes of their keys.
+    pub(in crate::source) rules: Vec<usize>,
     /// The rewrites of each relation's columns, by their indexes; empty if all values are shown as
     /// they are.
     pub(in crate::source) related_rewrites: Vec<Vec<(usize, Rewrite)>>,
@@ -205,6 +208,8 @@ pub(in crate::source) struct One {
     pub(in crate::source) via: String,
     /// The select of its value, in the form of a key.
     pub(in crate::source) select: usize,
+    /// The output that shows the related row.
+    pub(in crate::source) output: usize,
 }
 
 /// A join table.

@@ -22,6 +22,7 @@ pub(in crate::source) fn plan(spec: &Spec, catalogue: &Catalogue) -> Result<(Pla
     planner.order();
     let fields = planner.fields();
     planner.filters();
+    planner.plan.rules = (0..planner.plan.ones.len() + planner.plan.relations.len()).collect();
     if planner.complaints.is_empty() { Ok((planner.plan, fields)) } else { Err(planner.complaints) }
 }
 
@@ -51,6 +52,7 @@ impl<'a> Planner<'a> {
             guesses: vec![],
             relations: vec![],
             ones: vec![],
+            rules: vec![],
             related_rewrites: vec![],
             outputs: vec![],
             columns: vec![],

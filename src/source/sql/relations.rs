@@ -49,7 +49,13 @@ impl Planner<'_> {
         let columns = related_columns(dialect, target, related, at)?;
         let rewrites = self.related_rewrites(target, related, at)?;
         let pointing = self.select_key(&via, at)?;
-        self.plan.ones.push(One { table: target.sql.clone(), to: to.clone(), via: via.clone(), select: pointing });
+        self.plan.ones.push(One {
+            table: target.sql.clone(),
+            to: to.clone(),
+            via: via.clone(),
+            select: pointing,
+            output: self.plan.outputs.len(),
+        });
         // The related row may be missing.
         let described = related_described(target, related, &rewrites, at)?.or(JsonType::Null);
         if !related.object {

@@ -271,7 +271,7 @@ impl Keys {
         let mut are_known = true;
         let related = lists.iter().zip(&plan.relations).enumerate().map(|(at, (list, relation))| {
             let is_whole = !list.is_too_large && relation.hidden > 0;
-            let hash = |canonical: &[u8]| related_key_hash(plan.ones.len() + at, canonical);
+            let hash = |canonical: &[u8]| related_key_hash(plan.rules[plan.ones.len() + at], canonical);
             let hashes = is_whole.then(|| list.hashes(relation.shown().len(), hash)).flatten();
             are_known &= hashes.is_some();
             hashes.unwrap_or_default()
@@ -285,9 +285,9 @@ impl Keys {
         if !self.are_known {
             return;
         }
-        for (relation, one) in plan.ones.iter().enumerate() {
+        for (one, rule) in plan.ones.iter().zip(&plan.rules) {
             if !matches!(row[one.select], Slot::Null) {
-                self.add(index, row[one.select], values, |canonical| related_key_hash(relation, canonical));
+                self.add(index, row[one.select], values, |canonical| related_key_hash(*rule, canonical));
             }
         }
         for ((list, relation), hashes) in lists.iter().zip(&plan.relations).zip(&self.related) {

@@ -41,10 +41,11 @@ pub(in crate::source) struct Table<D: Driver> {
     driver: Arc<D>,
     spec: Spec,
     plan: Plan,
+    /// Of all columns of the specification, whichever the plan reads.
     definition: Definition,
     touch: Option<TouchRules>,
-    /// The proof from the last look at the tables.
-    proof: RwLock<Arc<D::Proof>>,
+    /// The proof from the last look at the tables, shared with the sources of fewer columns.
+    proof: Arc<RwLock<Arc<D::Proof>>>,
     /// Roughly how many bytes a row has: from the last read, else from the server; 0 if unknown.
     width: Width,
     wide_ahead: WideAhead,
@@ -60,7 +61,7 @@ impl<D: Driver> Table<D> {
             plan,
             definition,
             touch,
-            proof: RwLock::new(Arc::new(proof)),
+            proof: Arc::new(RwLock::new(Arc::new(proof))),
             width: Width::new(row_length),
             wide_ahead: WideAhead::default(),
         };
@@ -117,6 +118,19 @@ impl<D: Driver> Source for Table<D> {
 
     fn touch_rules(&self) -> Option<&TouchRules> {
         self.touch.as_ref()
+    }
+
+    fn narrowed(&self, columns: &[usize]) -> Option<Arc<dyn Source>> {
+        Some(Arc::new(Table {
+            driver: Arc::clone(&self.driver),
+            spec: self.spec.clone(),
+            plan: self.plan.narrowed(columns),
+            definition: self.definition.clone(),
+            touch: self.touch.clone(),
+            proof: Arc::clone(&self.proof),
+            width: self.width.clone(),
+            wide_ahead: WideAhead::default(),
+        }))
     }
 
     fn rows<'a>(&'a self, query: Query, sink: &'a mut dyn RowSink) -> BoxFuture<'a, Result<Run>> {

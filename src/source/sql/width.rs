@@ -48,6 +48,12 @@ impl WideAhead {
 #[derive(Debug, Default)]
 pub(in crate::source) struct Width(AtomicUsize);
 
+impl Clone for Width {
+    fn clone(&self) -> Width {
+        Width::new(self.0.load(Ordering::Relaxed))
+    }
+}
+
 impl Width {
     pub(in crate::source) fn new(bytes: usize) -> Width {
         Width(AtomicUsize::new(bytes))

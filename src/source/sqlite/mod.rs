@@ -331,6 +331,7 @@ struct Table {
 struct Reader {
     spec: Spec,
     plan: Plan,
+    /// Of all columns of the specification, whichever the plan reads.
     definition: Definition,
     /// The file and schema version for which the definition was last found to be this one.
     proven: Mutex<Stamp>,
@@ -447,6 +448,18 @@ impl Source for Table {
 
     fn touch_rules(&self) -> Option<&TouchRules> {
         self.touch.as_ref()
+    }
+
+    fn narrowed(&self, columns: &[usize]) -> Option<Arc<dyn Source>> {
+        let Reader { spec, plan, definition, .. } = &*self.reader;
+        let reader = Reader {
+            spec: spec.clone(),
+            plan: plan.narrowed(columns),
+            definition: definition.clone(),
+            proven: Mutex::new(*self.reader.proven()),
+            wide_ahead: WideAhead::default(),
+        };
+        Some(Arc::new(Table { file: Arc::clone(&self.file), reader: Arc::new(reader), touch: self.touch.clone() }))
     }
 
     fn rows<'a>(&'a self, query: Query, sink: &'a mut dyn RowSink) -> BoxFuture<'a, Result<Run>> {
