@@ -243,6 +243,10 @@ impl Source for Absent {
         &self.said.filters
     }
 
+    fn scope(&self) -> &[Filter] {
+        &self.said.scope
+    }
+
     fn fingerprint(&self) -> Vec<u8> {
         self.said.fingerprint.clone()
     }
@@ -269,6 +273,8 @@ struct Said {
     columns: Vec<Column>,
     order: Vec<String>,
     filters: Vec<Filter>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    scope: Vec<Filter>,
     fingerprint: Vec<u8>,
     places: Vec<u8>,
     fields: Fields,
@@ -280,6 +286,7 @@ impl Said {
             columns: source.columns().to_vec(),
             order: source.order().to_vec(),
             filters: source.filters().to_vec(),
+            scope: source.scope().to_vec(),
             fingerprint: source.fingerprint(),
             places: source.places(),
             fields: fields.clone(),
@@ -341,6 +348,7 @@ mod tests {
             ],
             order: vec!["-id".into()],
             filters: vec![Filter { column: "id".into(), operand: Operand::Integer, range: Some(-5..=1 << 63) }],
+            scope: vec![Filter::new("author.name", Operand::Text)],
             fingerprint: vec![0, 255],
             places: vec![1],
             fields: vec![

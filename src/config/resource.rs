@@ -100,6 +100,7 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
             values: values(&mut section).unwrap_or_default(),
             fails_when_too_large: fails_when_too_large(&mut section),
             is_discreet: section.is_filled("where"),
+            ..Spec::default()
         },
         ttl: section.duration("ttl").unwrap_or(usual.ttl),
         stale: section.duration("stale").unwrap_or(usual.stale),

@@ -40,11 +40,17 @@ pub(super) struct Found {
 }
 
 impl Keyed {
-    /// Lists with these specifications; their fields are the key's first column alone.
+    /// Lists with these specifications, whose scopes hold the key; their fields are the key's first
+    /// column alone.
     pub(super) fn new(database: &Arc<dyn Database>, specs: Vec<Spec>, key: Vec<String>) -> Keyed {
         let field = key.first().map(|first| (first.clone(), FieldSpec::Column(ColumnSpec::from(first.clone()))));
         let fields: Vec<_> = field.into_iter().collect();
-        let specs = specs.into_iter().map(|spec| Spec { fields: Some(fields.clone()), ..spec });
+        let specs = specs.into_iter().map(|mut spec| {
+            // Conditions may be on columns of related rows, which are named by their fields.
+            let related = spec.fields.replace(fields.clone()).into_iter().flatten();
+            spec.unshown.extend(related.filter(|(_, field)| matches!(field, FieldSpec::Via { .. })));
+            spec
+        });
         Keyed { database: Arc::clone(database), specs: specs.collect(), key, places: None, source: Mutex::default() }
     }
 
@@ -168,7 +174,7 @@ impl Keyed {
     /// Conditions that the rows with these keys meet, by the columns of the key. `None` if no row
     /// can have one of these keys.
     fn conditions(&self, source: &dyn Source, keys: &[&[String]]) -> Option<Vec<Condition>> {
-        let filter = |at: usize| source.filters().iter().find(|filter| filter.column == self.key[at]);
+        let filter = |at: usize| source.scope().iter().find(|filter| filter.column == self.key[at]);
         let is_sound = |at: usize, text: &str| {
             filter(at).is_some_and(|filter| match filter.operand {
                 Operand::Integer => text

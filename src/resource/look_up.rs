@@ -53,7 +53,7 @@ impl LookUps {
         let key: Vec<String> = rules.key.iter().map(|rule| rule.column.clone()).collect();
         let wanted = rules.order.iter().map(|rule| rule.column.clone()).collect();
         let perhaps = rules.filters.iter().map(|rule| rule.column.clone()).collect();
-        let own = LookUp::new(database, spec, filters(&key, source), key.clone(), wanted, perhaps);
+        let own = LookUp::new(database, spec, scope(&key, source), key.clone(), wanted, perhaps);
 
         let pointing = rules.related.iter().map(|rule| {
             let (table, pointing) = rule.pointing_table()?;
@@ -75,7 +75,7 @@ impl LookUp {
     fn new(
         database: &Arc<dyn Database>,
         spec: &Spec,
-        filters: Vec<String>,
+        scope: Vec<String>,
         key: Vec<String>,
         wanted: Vec<String>,
         perhaps: Vec<String>,
@@ -86,7 +86,7 @@ impl LookUp {
             let mut seen = HashSet::new();
             let columns = columns.filter(|column| seen.insert((*column).clone()));
             let order = columns.map(|column| OrderBy { column: column.clone(), descending: false }).collect();
-            Spec { order, filters: Some(filters.clone()), ..spec.clone() }
+            Spec { order, filters: Some(vec![]), scope: scope.clone(), ..spec.clone() }
         };
         // A column that conditions are on may be of a type without an order.
         let specs = vec![
@@ -144,7 +144,7 @@ impl LookUp {
 impl Behind {
     /// For a resource with this specification, source and key.
     fn new(database: &Arc<dyn Database>, spec: &Spec, source: &dyn Source, key: Vec<String>) -> Behind {
-        let spec = Spec { filters: Some(filters(&key, source)), ..spec.clone() };
+        let spec = Spec { filters: Some(vec![]), scope: scope(&key, source), ..spec.clone() };
         Behind(Keyed::new(database, vec![spec], key).with_places(source.places()))
     }
 
@@ -165,11 +165,11 @@ impl Behind {
     }
 }
 
-/// The columns of the key, and those that requests may filter the source's lists by.
-fn filters(key: &[String], source: &dyn Source) -> Vec<String> {
-    let own = source.filters().iter().map(|filter| &filter.column);
-    let mut filters: Vec<String> = key.iter().chain(own).cloned().collect();
+/// The columns of the key, and all that conditions of the source's lists may be on.
+fn scope(key: &[String], source: &dyn Source) -> Vec<String> {
+    let own = source.filters().iter().chain(source.scope()).map(|filter| &filter.column);
+    let mut scope: Vec<String> = key.iter().chain(own).cloned().collect();
     let mut seen = HashSet::new();
-    filters.retain(|column| seen.insert(column.clone()));
-    filters
+    scope.retain(|column| seen.insert(column.clone()));
+    scope
 }

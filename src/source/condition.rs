@@ -4,6 +4,7 @@ use std::{cmp::Ordering, ops::RangeInclusive};
 
 use serde::{Deserialize, Serialize};
 
+use super::PARAMETERS;
 use crate::{
     error::{Error, Kind, Result},
     suggest,
@@ -114,6 +115,14 @@ pub enum Operator {
     IsNotNull,
     /// `like`, where `*` stands for `%`
     Like,
+}
+
+/// Names of parameters that hold a tree of conditions.
+pub(crate) const TREES: [&str; 4] = ["or", "and", "not.or", "not.and"];
+
+/// Whether every list has a parameter of this name, so that no filter can have it.
+pub(crate) fn is_parameter(name: &str) -> bool {
+    PARAMETERS.contains(&name) || TREES.contains(&name)
 }
 
 fn invalid(message: impl Into<String>) -> Error {

@@ -32,6 +32,10 @@ impl Source for Discreet {
         self.0.filters()
     }
 
+    fn scope(&self) -> &[Filter] {
+        self.0.scope()
+    }
+
     fn described(&self) -> &[Described] {
         self.0.described()
     }

@@ -97,6 +97,12 @@ pub trait Source: Send + Sync + 'static {
         &[]
     }
 
+    /// The columns that the server itself may put conditions on, while no request may filter by them;
+    /// none by default.
+    fn scope(&self) -> &[Filter] {
+        &[]
+    }
+
     /// The JSON type of each column's values, in the order of the columns, as far as that is known
     /// without a read; none by default. Only descriptions of the list use it.
     fn described(&self) -> &[Described] {

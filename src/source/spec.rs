@@ -23,6 +23,15 @@ pub struct Spec {
     pub fields: Option<Vec<(String, FieldSpec)>>,
     /// Columns that requests may filter by; `None`: the key and indexed columns that a field shows.
     pub filters: Option<Vec<String>>,
+    /// Columns that the server puts conditions on by itself, whether requests may filter by them or
+    /// not: of the table, or as `author.organisation_id` of the one row that a field or a column
+    /// points to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scope: Vec<String>,
+    /// Fields that no row shows. Conditions may name a related row by them, as they do by those in
+    /// `fields`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unshown: Vec<(String, FieldSpec)>,
     /// The format of values, for columns whose style does not choose one.
     pub values: Values,
     /// Whether a value that is too large ([`RowBounds`](crate::source::RowBounds)) fails the list;
@@ -55,6 +64,8 @@ impl fmt::Debug for Spec {
             .field("key", &self.key)
             .field("fields", &self.fields)
             .field("filters", &self.filters)
+            .field("scope", &self.scope)
+            .field("unshown", &self.unshown)
             .field("values", &self.values)
             .field("fails_when_too_large", &self.fails_when_too_large)
             .finish_non_exhaustive()

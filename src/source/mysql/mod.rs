@@ -63,6 +63,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     compares_rows: false,
     in_list: None,
     collations_must_agree: false,
+    queries_lose_collations: false,
     join: "JOIN",
     as_text: "CAST(? AS CHAR)",
     length: "LENGTH(?)",

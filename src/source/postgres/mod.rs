@@ -67,6 +67,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     compares_rows: true,
     in_list: Some(" = ANY (?)"),
     collations_must_agree: true,
+    queries_lose_collations: false,
     join: "JOIN",
     as_text: "(?)::text",
     length: "octet_length(?)::int8",

@@ -135,6 +135,7 @@ pub(super) struct Rows {
     order_names: Vec<String>,
     columns: Vec<Column>,
     filters: Vec<Filter>,
+    scope: Vec<Filter>,
     rules: TouchRules,
     /// Whether it is a list and no look-up: it shows related rows.
     is_list: bool,
@@ -170,9 +171,10 @@ impl Rows {
         let fields = fields.collect();
 
         let filter = |name: &String| Filter::new(name.clone(), table.operand(name));
-        let filters = spec.filters.iter().flatten().map(filter).collect();
-        let rules = rules(&database, table, &order, spec.filters.as_deref().unwrap_or_default());
-        let rows = Rows { database, table, order, order_names, columns, filters, rules, is_list };
+        let filters: Vec<Filter> = spec.filters.iter().flatten().map(filter).collect();
+        let scope: Vec<Filter> = spec.scope.iter().map(filter).collect();
+        let rules = rules(&database, table, &order, filters.iter().chain(&scope));
+        let rows = Rows { database, table, order, order_names, columns, filters, scope, rules, is_list };
         (Arc::new(rows), fields)
     }
 
@@ -234,7 +236,12 @@ impl Rows {
     }
 }
 
-fn rules(database: &Pretended, table: Table, order: &[(usize, bool)], filters: &[String]) -> TouchRules {
+fn rules<'f>(
+    database: &Pretended,
+    table: Table,
+    order: &[(usize, bool)],
+    filters: impl Iterator<Item = &'f Filter>,
+) -> TouchRules {
     let related = |name: &str, key: &[&str]| RelatedTable {
         names: vec![name.into()],
         name: name.into(),
@@ -251,9 +258,9 @@ fn rules(database: &Pretended, table: Table, order: &[(usize, bool)], filters: &
         descending: *descending,
         null_is_greatest: false,
     });
-    let filters = filters.iter().map(|column| FilterRule {
-        column: column.clone(),
-        operand: table.operand(column),
+    let filters = filters.map(|filter| FilterRule {
+        column: filter.column.clone(),
+        operand: filter.operand,
         texts: Texts::Unknown,
         has_exact_texts: false,
     });
@@ -286,6 +293,10 @@ impl Source for Rows {
 
     fn filters(&self) -> &[Filter] {
         &self.filters
+    }
+
+    fn scope(&self) -> &[Filter] {
+        &self.scope
     }
 
     fn fingerprint(&self) -> Vec<u8> {

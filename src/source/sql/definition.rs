@@ -9,13 +9,13 @@ use sha2::{Digest, Sha256};
 use super::{
     catalogue::{Catalogue, Table},
     keyset::KeyColumn,
-    plan::{Output, Plan, Relation, Select},
+    plan::{FilterColumn, Output, Plan, Relation, Select},
 };
 use crate::{
     canonical::Canonical,
     error::{Error, Kind},
     row::Shape,
-    source::{Complaint, DatabaseOptions, KnownBy, Operand, RowBounds},
+    source::{Complaint, DatabaseOptions, Filter, KnownBy, Operand, RowBounds},
 };
 
 /// What a database tells about itself and about a source's session.
@@ -221,20 +221,9 @@ fn write_plan(plan: &Plan, bytes: &mut Canonical) {
         write_shape(&column.shape, bytes);
     });
 
-    bytes.each(plan.filters.iter(), |bytes, filter| {
-        bytes.text(&filter.column);
-        bytes.text(match filter.operand {
-            Operand::Integer => "integer",
-            Operand::Number => "number",
-            Operand::Text => "text",
-        });
-    });
-
-    bytes.each(plan.filter_columns.iter(), |bytes, column| {
-        bytes.text(&column.sql);
-        bytes.text(&column.bind);
-        bytes.maybe(column.operator.as_deref(), Canonical::text);
-    });
+    let (open, scope) = plan.filter_columns.split_at(plan.open);
+    bytes.each(plan.open_filters().iter(), write_filter);
+    bytes.each(open.iter(), write_filter_column);
 
     bytes.flag(plan.unproven);
     bytes.flag(plan.is_view);
@@ -246,6 +235,28 @@ fn write_plan(plan: &Plan, bytes: &mut Canonical) {
         bytes.number(plan.bounds.value as usize);
         bytes.number(plan.bounds.row as usize);
     }
+
+    // The same holds here.
+    if !scope.is_empty() {
+        bytes.text("scope");
+        bytes.each(plan.scope().iter(), write_filter);
+        bytes.each(scope.iter(), write_filter_column);
+    }
+}
+
+fn write_filter(bytes: &mut Canonical, filter: &Filter) {
+    bytes.text(&filter.column);
+    bytes.text(match filter.operand {
+        Operand::Integer => "integer",
+        Operand::Number => "number",
+        Operand::Text => "text",
+    });
+}
+
+fn write_filter_column(bytes: &mut Canonical, column: &FilterColumn) {
+    bytes.text(&column.sql);
+    bytes.text(&column.bind);
+    bytes.maybe(column.operator.as_deref(), Canonical::text);
 }
 
 fn write_select(bytes: &mut Canonical, select: &Select) {

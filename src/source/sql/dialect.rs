@@ -15,6 +15,8 @@ pub(in crate::source) struct Dialect {
     pub(in crate::source) in_list: Option<&'static str>,
     /// Whether columns of different collations can be compared only if one is named.
     pub(in crate::source) collations_must_agree: bool,
+    /// Whether a query in the place of a value compares without its column's collation.
+    pub(in crate::source) queries_lose_collations: bool,
     /// How to join a join table with the related table.
     pub(in crate::source) join: &'static str,
     /// How to turn a value into the database's own text: SQL with one `?`.

@@ -137,6 +137,7 @@ mod tests {
         compares_rows: true,
         in_list: None,
         collations_must_agree: false,
+        queries_lose_collations: false,
         join: "JOIN",
         as_text: "?",
         length: "length(?)",

@@ -13,6 +13,7 @@ pub(super) mod dialect;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) mod driver;
 pub(super) mod failure;
+mod filters;
 pub(super) mod keyset;
 mod lengths;
 #[cfg(any(feature = "postgres", feature = "mysql"))]

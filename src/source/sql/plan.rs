@@ -62,8 +62,10 @@ pub(in crate::source) struct Plan {
     pub(in crate::source) columns: Vec<Column>,
     /// The JSON type of each column.
     pub(in crate::source) described: Vec<Described>,
-    /// The columns that requests may filter by.
+    /// The columns that conditions may be on: first those that requests may filter by.
     pub(in crate::source) filters: Vec<Filter>,
+    /// How many of them requests may filter by.
+    pub(in crate::source) open: usize,
     /// Each filter's column as SQL.
     pub(in crate::source) filter_columns: Vec<FilterColumn>,
     /// Whether only the configuration says that the key identifies rows, so that it must be
@@ -80,6 +82,16 @@ pub(in crate::source) struct Plan {
 }
 
 impl Plan {
+    /// The columns that requests may filter by.
+    pub(in crate::source) fn open_filters(&self) -> &[Filter] {
+        &self.filters[..self.open]
+    }
+
+    /// The columns that only the server itself puts conditions on.
+    pub(in crate::source) fn scope(&self) -> &[Filter] {
+        &self.filters[self.open..]
+    }
+
     /// Whether each value of a cursor can be one of its column.
     pub(in crate::source) fn takes(&self, place: &Cursor, typing: Typing) -> bool {
         let columns = self.order.iter().zip(&self.order_types);
@@ -106,6 +118,20 @@ pub(in crate::source) struct FilterColumn {
     pub(in crate::source) bind: String,
     /// The template for a comparison, if plain signs would not find the type's operators.
     pub(in crate::source) operator: Option<String>,
+    /// The row that it is of, if that is a related one.
+    pub(in crate::source) pointed: Option<PointedRow>,
+}
+
+/// The related row whose column a condition is on.
+#[derive(Clone, Debug)]
+pub(in crate::source) struct PointedRow {
+    /// The related table, as SQL.
+    pub(in crate::source) table: String,
+    /// The resource's own column that points there.
+    pub(in crate::source) via: String,
+    /// What stands before a comparison, which is then inside a query for that row; a parenthesis
+    /// ends it. `None` if the column's SQL is a query already.
+    pub(in crate::source) exists: Option<String>,
 }
 
 /// An expression of the main query.

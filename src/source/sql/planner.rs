@@ -6,13 +6,13 @@ use super::{
     described::described,
     keyset::KeyColumn,
     places::KeyType,
-    plan::{FilterColumn, Output, Plan, Select},
+    plan::{Output, Plan, Select},
     rewrite::{Rewrite, choose},
 };
 use crate::{
     described::Described,
     row::{Column, Field, Fields, Part, Shape},
-    source::{ColumnSpec, Complaint, FieldSpec, Filter, OrderBy, PARAMETERS, RowBounds, Spec},
+    source::{ColumnSpec, Complaint, FieldSpec, OrderBy, RowBounds, Spec},
 };
 
 /// Resolves a specification, or returns everything that is wrong with it.
@@ -58,6 +58,7 @@ impl<'a> Planner<'a> {
             columns: vec![],
             described: vec![],
             filters: vec![],
+            open: 0,
             filter_columns: vec![],
             unproven: table.key.is_empty() || table.key_can_be_null,
             is_view: table.is_view,
@@ -282,55 +283,6 @@ impl<'a> Planner<'a> {
         parts.push(Part::Literal(literal(rest)));
         parts.retain(|part| *part != Part::Literal(String::new()));
         Ok(Field::Link(parts))
-    }
-
-    /// The columns that a request may filter by if the configuration names none: those of the key
-    /// and of indexes, if a field shows the column. By filters, above all by `like`, a client can
-    /// find out a value letter by letter; if each row shows the value, there is nothing to find
-    /// out. A column that is only in a link, a relation or the order is not shown. Nor is one with
-    /// the same label for several values.
-    fn usual_filters(&self) -> Vec<String> {
-        let same = |one: &str, other: &str| match (self.table.column(one, ""), self.table.column(other, "")) {
-            (Ok(one), Ok(other)) => one.name == other.name,
-            _ => false,
-        };
-        let is_shown = |name: &str| match &self.spec.fields {
-            None => self.table.declared().any(|column| same(&column.name, name)),
-            Some(fields) => {
-                let shows = |column: &ColumnSpec| same(&column.name, name) && column.style.tells_values_apart();
-                fields.iter().any(|(_, field)| matches!(field, FieldSpec::Column(column) if shows(column)))
-            }
-        };
-        let quick = self.table.key.iter().chain(&self.table.indexed).chain(&self.spec.key);
-
-        quick.filter(|name| is_shown(name)).cloned().collect()
-    }
-
-    fn filters(&mut self) {
-        let named = self.spec.filters.clone();
-        for name in named.unwrap_or_else(|| self.usual_filters()) {
-            let column = self.table.column(&name, "filters");
-            let Some(column) = self.kept(column) else { continue };
-            let why = match column.operand {
-                _ if PARAMETERS.contains(&&*column.name) => "is a parameter of every list",
-                None => "has no declared type to compare by",
-                Some(_) => "",
-            };
-            let (true, Some(operand)) = (why.is_empty(), column.operand) else {
-                if self.spec.filters.is_some() {
-                    let message = format!("column `{}` {why}", column.name);
-                    self.complaints.push(Complaint::new("filters", message, "leave it out of the filters"));
-                }
-                continue;
-            };
-            let filter = Filter { column: column.name.clone(), operand, range: column.range.clone() };
-            if !self.plan.filters.contains(&filter) {
-                let operator = column.operator.clone();
-                let filtered = FilterColumn { sql: self.own(&column.name), bind: column.bind.clone(), operator };
-                self.plan.filter_columns.push(filtered);
-                self.plan.filters.push(filter);
-            }
-        }
     }
 }
 

@@ -16,13 +16,32 @@ use crate::{
     source::{ColumnSpec, Complaint, Related, RowBounds},
 };
 
-impl Planner<'_> {
-    /// The one related row that a column points to. It is read by scalar subqueries, so that the
-    /// operator's condition sees one table only.
-    pub(super) fn via(&mut self, name: &str, via: &str, related: &Related, at: &str) -> Result<Field, Complaint> {
+/// The one related row that a column points to.
+pub(super) struct Pointed<'a> {
+    pub(super) target: &'a Table,
+    /// The related table's column that is pointed to.
+    pub(super) to: String,
+    /// The column that points there.
+    pub(super) via: String,
+    /// `FROM` and `WHERE` of a query for it.
+    pub(super) from: String,
+    /// Ends that query, if there may be several rows.
+    pub(super) first: String,
+}
+
+impl Pointed<'_> {
+    /// A query for one of its values, over the related table's alias.
+    pub(super) fn select(&self, sql: &str) -> String {
+        format!("(SELECT {sql} {}{})", self.from, self.first)
+    }
+}
+
+impl<'a> Planner<'a> {
+    /// Resolves the related row that a column points to.
+    pub(super) fn pointed(&self, via: &str, table: Option<&str>, at: &str) -> Result<Pointed<'a>, Complaint> {
         let via = self.table.column(via, at)?.name.clone();
         let foreign = self.table.foreign_keys.iter().find(|key| key.column == via);
-        let target = match (&related.table, foreign) {
+        let target = match (table, foreign) {
             (Some(table), _) => self.catalogue.related(table, self.table, at)?,
             (None, Some(key)) => self.catalogue.table(&key.table, at)?,
             (None, None) => {
@@ -42,13 +61,25 @@ impl Planner<'_> {
         let own = self.own(&via);
         let dialect = self.plan.dialect;
         let alias = dialect.quote(RELATED);
-        let matched = format!("{} = {own}{}", dialect.column(&alias, &to), self.collate(target, &to, self.table, &via));
-        let first =
-            if is_one(target, &to, self.table, &via) { String::new() } else { first_of(dialect, target, &alias) };
-        let select = |sql: &str| format!("(SELECT {sql} FROM {} AS {alias} WHERE {matched}{first})", target.sql);
+        let collate = self.collate(target, &to, self.table, &via);
+        let matched = format!("{} = {own}{collate}", dialect.column(&alias, &to));
+        let from = format!("FROM {} AS {alias} WHERE {matched}", target.sql);
+        let is_one = is_one(target, &to, self.table, &via);
+        let first = if is_one { String::new() } else { first_of(dialect, target, &alias) };
+        Ok(Pointed { target, to, via, from, first })
+    }
+
+    /// The one related row that a column points to. It is read by scalar subqueries, so that the
+    /// operator's condition sees one table only.
+    pub(super) fn via(&mut self, name: &str, via: &str, related: &Related, at: &str) -> Result<Field, Complaint> {
+        let pointed = self.pointed(via, related.table.as_deref(), at)?;
+        let Pointed { target, to, via, .. } = &pointed;
+        let dialect = self.plan.dialect;
+        let alias = dialect.quote(RELATED);
+        let select = |sql: &str| pointed.select(sql);
         let columns = related_columns(dialect, target, related, at)?;
         let rewrites = self.related_rewrites(target, related, at)?;
-        let pointing = self.select_key(&via, at)?;
+        let pointing = self.select_key(via, at)?;
         self.plan.ones.push(One {
             table: target.sql.clone(),
             to: to.clone(),
@@ -68,7 +99,7 @@ impl Planner<'_> {
         }
 
         // An object's values lie side by side, after the key that says whether there is an object.
-        let key = target.column(&to, at)?;
+        let key = target.column(to, at)?;
         let key = Select::new(&key.read, dialect.column(&alias, &key.name), false).measured(key.length).within(select);
         self.plan.selects.push(key);
         let first = self.plan.selects.len();

@@ -41,6 +41,7 @@ static DIALECT: Dialect = Dialect {
     compares_rows: false,
     in_list: None,
     collations_must_agree: false,
+    queries_lose_collations: false,
     join: "JOIN",
     as_text: "TEXT ?",
     length: "LENGTH ?",

@@ -97,7 +97,11 @@ impl<D: Driver> Source for Table<D> {
     }
 
     fn filters(&self) -> &[Filter] {
-        &self.plan.filters
+        self.plan.open_filters()
+    }
+
+    fn scope(&self) -> &[Filter] {
+        self.plan.scope()
     }
 
     fn described(&self) -> &[Described] {

@@ -60,6 +60,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     compares_rows: false,
     in_list: Some(" IN rarray(?)"),
     collations_must_agree: false,
+    queries_lose_collations: true,
     // SQLite keeps the order of tables in a cross join.
     join: "CROSS JOIN",
     as_text: "CAST(? AS TEXT)",
@@ -427,7 +428,11 @@ impl Source for Table {
     }
 
     fn filters(&self) -> &[Filter] {
-        &self.reader.plan.filters
+        self.reader.plan.open_filters()
+    }
+
+    fn scope(&self) -> &[Filter] {
+        self.reader.plan.scope()
     }
 
     fn described(&self) -> &[Described] {

@@ -1,0 +1,151 @@
+//! The columns that conditions may be on: of the table, and of the one row that a column points to.
+
+use super::{
+    catalogue::TableColumn,
+    plan::{FilterColumn, PointedRow, RELATED},
+    planner::Planner,
+    relations::Pointed,
+};
+use crate::source::{ColumnSpec, Complaint, FieldSpec, Filter, condition};
+
+impl<'a> Planner<'a> {
+    /// Resolves the columns that requests may filter by, and then those of the scope.
+    pub(super) fn filters(&mut self) {
+        let named = self.spec.filters.clone();
+        for name in named.clone().unwrap_or_else(|| self.usual_filters()) {
+            match self.filter(&name, "filters") {
+                Ok((filter, _)) if condition::is_parameter(&filter.column) => {
+                    // Without names of the operator's own such a column is left out without a word.
+                    if named.is_some() {
+                        let message = format!("column `{}` is a parameter of every list", filter.column);
+                        self.complaints.push(Complaint::new("filters", message, "leave it out of the filters"));
+                    }
+                }
+                Ok(resolved) => self.add_filter(resolved),
+                Err(complaint) => {
+                    if named.is_some() {
+                        self.complaints.push(complaint);
+                    }
+                }
+            }
+        }
+
+        self.plan.open = self.plan.filters.len();
+        for name in &self.spec.scope {
+            match self.filter(name, &format!("scope.{name}")) {
+                Ok(resolved) => self.add_filter(resolved),
+                Err(complaint) => self.complaints.push(complaint),
+            }
+        }
+    }
+
+    fn add_filter(&mut self, (filter, column): (Filter, FilterColumn)) {
+        if !self.plan.filters.contains(&filter) {
+            self.plan.filter_columns.push(column);
+            self.plan.filters.push(filter);
+        }
+    }
+
+    /// The columns that a request may filter by if the configuration names none: those of the key
+    /// and of indexes, if a field shows the column. By filters, above all by `like`, a client can
+    /// find out a value letter by letter; if each row shows the value, there is nothing to find
+    /// out. A column that is only in a link, a relation or the order is not shown. Nor is one with
+    /// the same label for several values.
+    fn usual_filters(&self) -> Vec<String> {
+        let same = |one: &str, other: &str| match (self.table.column(one, ""), self.table.column(other, "")) {
+            (Ok(one), Ok(other)) => one.name == other.name,
+            _ => false,
+        };
+        let is_shown = |name: &str| match &self.spec.fields {
+            None => self.table.declared().any(|column| same(&column.name, name)),
+            Some(fields) => {
+                let shows = |column: &ColumnSpec| same(&column.name, name) && column.style.tells_values_apart();
+                fields.iter().any(|(_, field)| matches!(field, FieldSpec::Column(column) if shows(column)))
+            }
+        };
+        let quick = self.table.key.iter().chain(&self.table.indexed).chain(&self.spec.key);
+
+        quick.filter(|name| is_shown(name)).cloned().collect()
+    }
+
+    /// Resolves the name of a column that conditions are on. A column of the table comes before one
+    /// of a related row with the same name: names may hold dots.
+    fn filter(&self, name: &str, at: &str) -> Result<(Filter, FilterColumn), Complaint> {
+        let own = self.table.column(name, at);
+        let of_related = if own.is_err() { self.pointed_filter(name, at) } else { None };
+        if let Some(of_related) = of_related {
+            return of_related;
+        }
+
+        let column = own?;
+        let filter = filter_of(column.name.clone(), column, at)?;
+        Ok((filter, filter_column(column, self.own(&column.name))))
+    }
+
+    /// Resolves `author.name`, a column of the row that a field or a column points to; `None` if
+    /// nothing that stands before a dot points to a row.
+    fn pointed_filter(&self, name: &str, at: &str) -> Option<Result<(Filter, FilterColumn), Complaint>> {
+        let (pointing, (via, table), column) = name.match_indices('.').find_map(|(dot, _)| {
+            let (pointing, via) = self.points(&name[..dot])?;
+            Some((pointing, via, &name[dot + 1..]))
+        })?;
+
+        Some(self.pointed(&via, table.as_deref(), at).and_then(|pointed| {
+            let column = pointed.target.column(column, at)?;
+            let filter = filter_of(format!("{pointing}.{}", column.name), column, at)?;
+            Ok((filter, self.pointed_column(&pointed, column)))
+        }))
+    }
+
+    /// The column by which a field shows one related row, and the related table if it is named; or
+    /// the table's own column of this name, if it is a foreign key. First its name.
+    fn points(&self, name: &str) -> Option<(String, (String, Option<String>))> {
+        let fields = self.spec.fields.iter().flatten().chain(&self.spec.unshown);
+        let via = fields.filter(|(field, _)| field == name).find_map(|(_, field)| match field {
+            FieldSpec::Via { via, related } => Some((via.clone(), related.table.clone())),
+            _ => None,
+        });
+        if let Some(via) = via {
+            return Some((name.to_owned(), via));
+        }
+
+        let column = self.table.column(name, "").ok()?.name.clone();
+        let is_foreign = self.table.foreign_keys.iter().any(|key| key.column == column);
+        is_foreign.then(|| (column.clone(), (column, None)))
+    }
+
+    /// The column of a related row as SQL. Where only one row can be related, the comparison stands
+    /// inside a query for that row, which databases can answer from its side too. Else the column
+    /// is that of the row which a field would show.
+    fn pointed_column(&self, pointed: &Pointed<'_>, column: &TableColumn) -> FilterColumn {
+        let dialect = self.plan.dialect;
+        let sql = dialect.column(&dialect.quote(RELATED), &column.name);
+        let row = PointedRow { table: pointed.target.sql.clone(), via: pointed.via.clone(), exists: None };
+
+        if pointed.first.is_empty() {
+            let exists = format!("EXISTS (SELECT 1 {} AND ", pointed.from);
+            let row = PointedRow { exists: Some(exists), ..row };
+            return FilterColumn { pointed: Some(row), ..filter_column(column, sql) };
+        }
+
+        // A query in the place of a value has no collation of its own in SQLite.
+        let collate = match &column.collation {
+            Some(collation) if dialect.queries_lose_collations => format!(" COLLATE {collation}"),
+            _ => String::new(),
+        };
+        let sql = format!("{}{collate}", pointed.select(&sql));
+        FilterColumn { pointed: Some(row), ..filter_column(column, sql) }
+    }
+}
+
+fn filter_of(name: String, column: &TableColumn, at: &str) -> Result<Filter, Complaint> {
+    let operand = column.operand.ok_or_else(|| {
+        let message = format!("column `{name}` has no declared type to compare by");
+        Complaint::new(at, message, format!("leave it out of the {}", at.split('.').next().unwrap_or(at)))
+    })?;
+    Ok(Filter { column: name, operand, range: column.range.clone() })
+}
+
+fn filter_column(column: &TableColumn, sql: String) -> FilterColumn {
+    FilterColumn { sql, bind: column.bind.clone(), operator: column.operator.clone(), pointed: None }
+}
