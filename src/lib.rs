@@ -77,7 +77,7 @@ pub use self::{
     error::{Error, Kind, Result},
     format::Format,
     identity::Identity,
-    resource::{Resource, ResourceOptions},
+    resource::{Access, Resource, ResourceOptions},
     secret::Secret,
     source::{Fetch, closure},
     store::Memory,

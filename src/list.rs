@@ -23,10 +23,10 @@ use crate::{
     cursor::Cursor,
     flaw::FlawCounts,
     format::{ChunkWriter, Format, Output},
-    resource::{Frame, Resource, Writer, written},
+    resource::{Frame, Resource, Scope, Writer, written},
     row::{Field, Part, Value},
-    seal::Sealer,
-    source::Condition,
+    seal::{Seal, Sealer},
+    source::{Condition, Session},
     survey::Survey,
 };
 
@@ -47,8 +47,12 @@ pub(crate) struct Pen {
 #[derive(Clone)]
 pub(crate) struct Variant {
     resource: Arc<Resource>,
-    /// In canonical order.
+    /// The seal of its cursors, which no other scope takes.
+    seal: Seal,
+    /// In canonical order; those of the scope among them.
     conditions: Arc<[Condition]>,
+    /// The role and settings that its rows are read with, if policies depend on them.
+    session: Option<Arc<Session>>,
     format: Format,
     coding: Option<Coding>,
     /// The scheme and host of absolute links; empty if there are none.
@@ -58,21 +62,24 @@ pub(crate) struct Variant {
 impl Variant {
     /// The digest of all that the list's places depend on: its rows and their order.
     fn places(&self) -> [u8; 32] {
-        canonical_places(self.resource.whole_digest(), &self.conditions).digest()
+        canonical_places(self.resource.whole_digest(), &self.conditions, self.session.as_deref()).digest()
     }
 
     /// The digest of all that shapes the list's bytes.
     fn digest(&self, places: &[u8; 32]) -> [u8; 32] {
-        let seal = self.resource.holds_cursors(self.format).then(|| self.resource.seal().fingerprint());
+        let seal = self.resource.holds_cursors(self.format).then(|| self.seal.fingerprint());
         let coding = self.coding.map_or("identity", Coding::name);
         canonical_variant(places, self.format.name(), coding, &self.base, seal.as_ref()).digest()
     }
 }
 
-fn canonical_places(resource: &[u8; 32], conditions: &[Condition]) -> Canonical {
+fn canonical_places(resource: &[u8; 32], conditions: &[Condition], session: Option<&Session>) -> Canonical {
     let mut bytes = Canonical::of("chunkflow places 1");
     bytes.bytes(resource);
     bytes.bytes(&written(conditions));
+    if let Some(session) = session {
+        bytes.bytes(&session.written());
+    }
     bytes
 }
 
@@ -115,11 +122,26 @@ impl List {
     ///
     /// `base` is the scheme and host of absolute links (`https://www.example.com`). It shapes the
     /// bytes only if there are links.
-    pub(crate) fn new(resource: Arc<Resource>, format: Format, mut conditions: Vec<Condition>, base: &str) -> List {
+    pub(crate) fn new(resource: Arc<Resource>, format: Format, conditions: Vec<Condition>, base: &str) -> List {
+        List::scoped(resource, &Scope::default(), format, conditions, base)
+    }
+
+    /// The same for the rows of a scope.
+    pub(crate) fn scoped(
+        resource: Arc<Resource>,
+        scope: &Scope,
+        format: Format,
+        mut conditions: Vec<Condition>,
+        base: &str,
+    ) -> List {
+        conditions.extend_from_slice(scope.conditions());
         conditions.sort();
         conditions.dedup();
+
         let base = if resource.has_links() { base } else { "" }.to_owned();
-        let variant = Variant { conditions: conditions.into(), format, coding: None, base, resource };
+        let seal = scope.seal(resource.seal());
+        let session = scope.session().cloned();
+        let variant = Variant { seal, conditions: conditions.into(), session, format, coding: None, base, resource };
         let places = variant.places();
         List::of(variant, &places, None)
     }
@@ -153,10 +175,18 @@ impl List {
         coding: Option<Coding>,
         base: &str,
     ) -> bool {
-        let Variant { resource: own, conditions, format: own_format, coding: own_coding, base: own_base } =
-            &self.variant;
+        let Variant {
+            resource: own,
+            seal: _,
+            conditions,
+            session,
+            format: own_format,
+            coding: own_coding,
+            base: own_base,
+        } = &self.variant;
         let same = Arc::ptr_eq(own, resource) && *own_format == format && *own_coding == coding;
-        same && conditions.is_empty() && (own_base == base || !resource.has_links())
+        let is_unconditional = conditions.is_empty() && session.is_none();
+        same && is_unconditional && (own_base == base || !resource.has_links())
     }
 
     /// The name of its format.
@@ -205,9 +235,19 @@ impl List {
         &self.variant.resource
     }
 
+    /// The seal of its cursors.
+    pub(crate) fn seal(&self) -> &Seal {
+        &self.variant.seal
+    }
+
     /// Conditions on each row besides those of the resource; in canonical order.
     pub(crate) fn conditions(&self) -> &Arc<[Condition]> {
         &self.variant.conditions
+    }
+
+    /// The role and settings that its rows are read with; `None`: the source's own.
+    pub(crate) fn session(&self) -> Option<&Arc<Session>> {
+        self.variant.session.as_ref()
     }
 
     /// The key of the chunk that starts at `cursor`, cut at `cut` rows (0: not cut).
@@ -279,7 +319,7 @@ impl List {
     pub(crate) fn end(&self, rows: u64, mut sum: Sum, rest: Option<(&Cursor, u64)>) -> Bytes {
         let encoder = &self.writer().encoder;
         let end = match rest {
-            Some((next, left)) if encoder.names_rows() => encoder.pause(&self.resource().seal().seal(next), left),
+            Some((next, left)) if encoder.names_rows() => encoder.pause(&self.seal().seal(next), left),
             _ => encoder.end(self.resource().options().count.then_some(rows)),
         };
         match self.coding() {
@@ -305,7 +345,7 @@ impl List {
 
     /// State for writing rows one after the other.
     pub(crate) fn pen(&self) -> Pen {
-        let sealer = self.resource().holds_cursors(self.variant.format).then(|| self.resource().seal().sealer());
+        let sealer = self.resource().holds_cursors(self.variant.format).then(|| self.seal().sealer());
         Pen { rows: self.writer().encoder.rows(), sealer, link: vec![], flaws: FlawCounts::default() }
     }
 
@@ -388,7 +428,7 @@ mod tests {
     fn the_canonical_form_of_a_variant_is_this_one() {
         let condition =
             Condition { column: "id".to_owned(), operator: Operator::In, values: vec!["1".to_owned(), "2".to_owned()] };
-        let places = canonical_places(&[7; 32], &[condition]);
+        let places = canonical_places(&[7; 32], &[condition], None);
         let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
         let number = |number: u64| number.to_le_bytes().to_vec();
         let conditions =

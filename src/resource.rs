@@ -1,10 +1,13 @@
 //! A resource is a list with a name.
 
+mod access;
 mod keyed;
 mod look_up;
 mod made;
+mod scope;
 mod shape;
 mod showing;
+mod view;
 mod writer;
 
 use std::{
@@ -15,10 +18,13 @@ use std::{
 
 use bytes::Bytes;
 
+pub use self::access::Access;
 pub(crate) use self::{
     look_up::{KEYS_AT_ONCE, LookUp, LookUps, Looked},
     made::Remake,
+    scope::Scope,
     shape::written,
+    view::View,
     writer::{Frame, Writer},
 };
 use self::{
@@ -71,11 +77,13 @@ pub struct ResourceOptions {
     pub secret: Option<Secret>,
     /// The name of its database in metrics; empty if it has none.
     pub database: String,
+    /// Who may read it, and which of its rows and members.
+    pub access: Access,
 }
 
 impl Default for ResourceOptions {
     /// Five minutes fresh, an hour stale, 50 rows first and then 64 KiB, no count, compressed on
-    /// demand, no secret.
+    /// demand, no secret, for everybody.
     fn default() -> ResourceOptions {
         ResourceOptions {
             fields: None,
@@ -86,6 +94,7 @@ impl Default for ResourceOptions {
             compress: true,
             secret: None,
             database: String::new(),
+            access: Access::default(),
         }
     }
 }
@@ -114,6 +123,8 @@ pub struct Resource {
     has_cursors: bool,
     /// Identifies it in stores; the same for resources that show some of its members.
     id: [u8; 16],
+    /// For each member the columns behind it, which nobody may name from whom it is hidden.
+    behind: Vec<Vec<String>>,
     digest: [u8; 32],
     remake: Option<Remake>,
     /// Looks up changed rows, if it is over a table.
@@ -181,6 +192,11 @@ impl Resource {
             return Err(Error::new(Kind::Config, message).remedy("leave it out of the filters"));
         }
 
+        if options.access.has_row_security() && !source.takes_sessions() {
+            let message = format!("the source of `{name}` has no row-level security that could be told who reads");
+            return Err(Error::new(Kind::Config, message).remedy("use `scope`, which every database has"));
+        }
+
         let own = || {
             source
                 .columns()
@@ -193,6 +209,7 @@ impl Resource {
         let fields: Fields = options.fields.clone().unwrap_or_else(own);
         let columns =
             fields.iter().map(|(name, field)| column(name, field, source.columns())).collect::<Result<Vec<_>>>()?;
+        let behind = fields.iter().map(|(_, field)| columns_behind(field, source.columns())).collect();
         let mut places = Canonical::of("chunkflow cursors 1");
         places.text(name);
         places.bytes(&source.places());
@@ -214,6 +231,7 @@ impl Resource {
             fields,
             members: columns,
             seal,
+            behind,
             id: digest[..16].try_into().expect("sixteen bytes"),
             digest,
             remake: None,
@@ -359,6 +377,21 @@ fn writers(fields: &Fields, columns: &[Column], source: &dyn Source) -> Vec<Writ
     let members: Vec<Member> =
         columns.iter().cloned().zip(described).map(|(column, described)| Member::new(column, described)).collect();
     Format::all().map(|format| Writer::new((format.spec().encoder)(&members))).collect()
+}
+
+/// The columns whose values a member shows something of.
+fn columns_behind(field: &Field, columns: &[Column]) -> Vec<String> {
+    let name = |index: &usize| columns.get(*index).map(|column| column.name.clone());
+    let of_part = |part: &Part| match part {
+        Part::Literal(_) => None,
+        Part::Column(index) => name(index),
+    };
+
+    match field {
+        Field::Column(index) => name(index).into_iter().collect(),
+        Field::Link(parts) => parts.iter().filter_map(of_part).collect(),
+        Field::Cursor => vec![],
+    }
 }
 
 fn column(name: &str, field: &Field, columns: &[Column]) -> Result<Column> {

@@ -58,6 +58,12 @@ impl Seal {
         Seal { list: Sha256::digest(list).into(), columns, secret: secret.cloned() }
     }
 
+    /// The seal of a part of this list, whose texts neither the list nor another part takes.
+    pub(crate) fn within(&self, part: &[u8; 32]) -> Seal {
+        let list = Sha256::new().chain_update(self.list).chain_update(part).finalize().into();
+        Seal { list, ..self.clone() }
+    }
+
     /// The text for clients.
     pub(crate) fn seal(&self, cursor: &Cursor) -> String {
         let mut sealer = self.sealer();

@@ -1,6 +1,7 @@
 //! The configuration: reads TOML and reports everything that is wrong in it, each with its place
 //! and a remedy.
 
+mod access;
 mod admin;
 mod complaint;
 mod cors;

@@ -304,6 +304,32 @@ impl<'r, 't> Section<'r, 't> {
         Some(entries)
     }
 
+    /// A table, or a list of tables.
+    pub(super) fn table_or_tables(&mut self, key: &str) -> Option<Vec<Section<'r, 't>>> {
+        if self.is_table(key) { self.section(key).map(|one| vec![one]) } else { self.tables(key) }
+    }
+
+    /// A text, whole number or truth value, or a list of them; `None` if one of them is none.
+    pub(super) fn scalars(&mut self, key: &str) -> Option<Vec<serde_json::Value>> {
+        const WANTED: &str = "a text, a whole number, true or false, or a list of them";
+        let value = self.value(key)?;
+        let one = |one: &'t Spanned<DeValue<'t>>| match one.get_ref() {
+            DeValue::String(text) => self.reader.expand(text, &one.span()).map(Into::into),
+            DeValue::Boolean(truth) => Some((*truth).into()),
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok().map(Into::into),
+            _ => None,
+        };
+
+        let scalars = match value.get_ref() {
+            DeValue::Array(array) => array.iter().map(one).collect::<Option<Vec<_>>>(),
+            _ => one(value).map(|one| vec![one]),
+        };
+        if scalars.is_none() {
+            self.wrong(value, key, WANTED, "[\"editor\"]");
+        }
+        scalars
+    }
+
     /// A list of tables.
     pub(super) fn tables(&mut self, key: &str) -> Option<Vec<Section<'r, 't>>> {
         const EXAMPLE: &str = "[{ … }]";

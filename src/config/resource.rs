@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::{
+    access::access,
     read::Section,
     style::{columns, refuse_of_several, style, values},
 };
 use crate::{
     boundary::Sizes,
     paths,
-    resource::ResourceOptions,
+    resource::{Access, ResourceOptions},
     secret::Secret,
     source::{ColumnSpec, Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo},
 };
@@ -28,6 +29,7 @@ pub struct ResourceConfig {
     sizes: Sizes,
     count: bool,
     compress: bool,
+    access: Access,
 }
 
 impl ResourceConfig {
@@ -41,6 +43,7 @@ impl ResourceConfig {
             compress: self.compress,
             secret,
             database: self.database.clone(),
+            access: self.access.clone(),
         }
     }
 
@@ -100,6 +103,7 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
             values: values(&mut section).unwrap_or_default(),
             fails_when_too_large: fails_when_too_large(&mut section),
             is_discreet: section.is_filled("where"),
+            has_row_security: section.has("rls"),
             ..Spec::default()
         },
         ttl: section.duration("ttl").unwrap_or(usual.ttl),
@@ -112,6 +116,7 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
         },
         count: section.boolean("count").unwrap_or(usual.count),
         compress: section.boolean("compress").unwrap_or(usual.compress),
+        access: access(&mut section),
         name,
     };
 

@@ -299,6 +299,10 @@ impl Log {
         }
 
         let Some(rules) = list.resource().source().touch_rules() else { return Verdict::Touched };
+        // Which rows a policy shows, only the database knows.
+        if list.session().is_some() {
+            return Verdict::Touched;
+        }
         let mut verdict = Verdict::Shown;
         for (number, touch) in news {
             match touch.verdict(rules, list, chunk, number - numbers.start, doubtful) {

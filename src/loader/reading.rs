@@ -376,6 +376,7 @@ impl Loader {
             after: after.clone(),
             limit,
             conditions: Arc::clone(place.list.conditions()),
+            session: place.list.session().cloned(),
             requester: place.demand.requester,
         };
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use super::{LookUps, Resource, ResourceOptions};
 use crate::{
     error::{Error, Kind, Result},
-    source::{BoxFuture, Complaint, Database, Spec, discreet},
+    source::{BoxFuture, Complaint, Database, FieldSpec, Spec, discreet},
 };
 
 /// Makes a resource again after its table has changed.
@@ -24,6 +24,10 @@ impl Resource {
         spec: &Spec,
         options: &ResourceOptions,
     ) -> Result<Resource, Vec<Complaint>> {
+        let spec = &spec.clone().with(|spec| {
+            spec.scope.extend(options.access.scope_columns().map(str::to_owned));
+            spec.has_row_security |= options.access.has_row_security();
+        });
         let (source, fields) = database.source(spec).await?;
         let source = if spec.is_discreet { discreet(source) } else { source };
         let made = Resource::new(name, source, ResourceOptions { fields: Some(fields), ..options.clone() });
@@ -41,7 +45,8 @@ impl Resource {
         let resource = resource.made_again_by(Arc::new(move || remade(Arc::clone(&parts))));
         let rules = resource.source.touch_rules();
         let look_ups = rules.map(|rules| LookUps::new(database, spec, &*resource.source, rules));
-        let resource = Resource { look_ups: look_ups.map(Arc::new), ..resource };
+        let behind = behind(spec).unwrap_or(resource.behind);
+        let resource = Resource { look_ups: look_ups.map(Arc::new), behind, ..resource };
         if !resource.source.presence().is_known {
             resource.note_outdated();
         }
@@ -70,6 +75,13 @@ impl Resource {
     pub(crate) fn is_outdated(&self) -> bool {
         self.outdated.load(Ordering::Relaxed)
     }
+}
+
+/// For each member the columns whose values it shows something of; `None` if each member is a column.
+fn behind(spec: &Spec) -> Option<Vec<Vec<String>>> {
+    let columns =
+        |(member, field): &(String, FieldSpec)| field.columns_behind(member).into_iter().map(str::to_owned).collect();
+    Some(spec.fields.as_ref()?.iter().map(columns).collect())
 }
 
 /// What a resource over a table is made from.

@@ -60,6 +60,12 @@ impl Resource {
         part
     }
 
+    /// The resource without the members of these names.
+    pub(crate) fn without(self: &Arc<Resource>, names: &[&str]) -> Arc<Resource> {
+        let members = self.members().enumerate().filter(|(_, member)| !names.contains(member));
+        self.showing(&members.map(|(index, _)| index).collect::<Vec<_>>())
+    }
+
     /// The resource with all members; the same one if it is that, or if that is gone.
     pub(crate) fn whole(self: &Arc<Resource>) -> Arc<Resource> {
         let whole = self.part.as_ref().and_then(|part| part.whole.upgrade());
@@ -104,6 +110,7 @@ impl Resource {
             source,
             fields,
             members: columns,
+            behind: members.iter().map(|member| self.behind[*member].clone()).collect(),
             id: self.id,
             digest: canonical.digest(),
             remake: self.remake.clone(),

@@ -242,7 +242,7 @@ impl Site {
             rates.ask(client).inspect_err(|error| self.refuses(error, Refused::Rate, Refused::Rate))?;
         }
 
-        if let Some(response) = self.chunkflow.front(request, Some(origin)) {
+        if let Some(response) = self.chunkflow.front(request, Some(origin), None) {
             return Ok((response, None));
         }
 

@@ -38,10 +38,14 @@ impl Filter {
     ///
     /// # Errors
     /// [`Kind::Invalid`] if there is none, with what there is.
-    pub(crate) fn named<'f>(name: &str, filters: &'f [Filter], beside: &[&str]) -> Result<&'f Filter> {
-        filters.iter().find(|filter| filter.column == name).ok_or_else(|| {
+    pub(crate) fn named<'f>(
+        name: &str,
+        filters: impl Iterator<Item = &'f Filter> + Clone,
+        beside: &[&str],
+    ) -> Result<&'f Filter> {
+        filters.clone().find(|filter| filter.column == name).ok_or_else(|| {
             let mut allowed = beside.to_vec();
-            allowed.extend(filters.iter().map(|filter| &*filter.column));
+            allowed.extend(filters.map(|filter| &*filter.column));
             invalid(format!("there is no parameter `{name}`")).remedy(suggest::remedy("parameters", name, &allowed))
         })
     }
@@ -52,6 +56,12 @@ impl Filter {
     /// [`Kind::Invalid`] if it is none.
     pub(crate) fn condition(&self, value: &str) -> Result<Condition> {
         condition(self, value)
+    }
+
+    /// The condition that the column is equal to one of these values, which are of its type.
+    pub(crate) fn among(&self, values: Vec<String>) -> Condition {
+        let operator = if values.len() == 1 { Operator::Eq } else { Operator::In };
+        within(Condition { column: self.column.clone(), operator, values }, self)
     }
 }
 
@@ -86,7 +96,7 @@ impl Condition {
     /// # Errors
     /// [`Kind::Invalid`] for a parameter that is no filter, and for a value that it does not take.
     pub(crate) fn all(parameters: &[(String, String)], filters: &[Filter]) -> Result<Vec<Condition>> {
-        let read = |(name, value): &(String, String)| Filter::named(name, filters, &[])?.condition(value);
+        let read = |(name, value): &(String, String)| Filter::named(name, filters.iter(), &[])?.condition(value);
         parameters.iter().map(read).collect()
     }
 }

@@ -52,6 +52,10 @@ impl Source for Discreet {
         self.0.takes(place)
     }
 
+    fn takes_sessions(&self) -> bool {
+        self.0.takes_sessions()
+    }
+
     fn touch_rules(&self) -> Option<&TouchRules> {
         self.0.touch_rules()
     }

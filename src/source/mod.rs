@@ -18,6 +18,7 @@ mod postgres;
 #[cfg(feature = "memcached")]
 pub(crate) mod pretended;
 mod sealed;
+mod session;
 mod spec;
 #[cfg(feature = "sql")]
 #[cfg_attr(
@@ -52,6 +53,7 @@ pub use self::{
     condition::{Condition, Filter, Operand, Operator},
     gate::{GateLimits, PoolState, Requester},
     memory::{ReadMemory, RowBounds},
+    session::Session,
     spec::{ColumnSpec, Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo},
     style::{Style, ValueType, Values},
     touch::TouchRules,
@@ -141,6 +143,12 @@ pub trait Source: Send + Sync + 'static {
         None
     }
 
+    /// Whether it reads with the role and settings of a [`Session`]; by default it cannot.
+    #[doc(hidden)]
+    fn takes_sessions(&self) -> bool {
+        false
+    }
+
     /// Whether the source's database and columns are there. By default both are.
     #[doc(hidden)]
     fn presence(&self) -> Presence {
@@ -184,6 +192,8 @@ pub struct Query {
     pub limit: u32,
     /// Conditions that each row must meet, besides those of the resource itself.
     pub conditions: Arc<[Condition]>,
+    /// The role and settings to read with; `None`: the source's own.
+    pub session: Option<Arc<Session>>,
     /// The requester whose turn at the database it takes: the one that began the load.
     pub requester: Requester,
 }

@@ -37,6 +37,9 @@ pub struct Spec {
     /// Whether a value that is too large ([`RowBounds`](crate::source::RowBounds)) fails the list;
     /// else it becomes NULL.
     pub fails_when_too_large: bool,
+    /// Whether policies of the database decide which rows there are: any change of any table may then
+    /// change the list.
+    pub has_row_security: bool,
     /// Whether the condition holds secrets: errors are then passed on without the database's words.
     pub is_discreet: bool,
 }
@@ -132,6 +135,23 @@ pub enum FieldSpec {
         /// The related rows.
         related: Related,
     },
+}
+
+impl FieldSpec {
+    /// The columns of the table whose values a member shows something of. Its own name is among them
+    /// where related columns are named behind it (`author.name`).
+    pub(crate) fn columns_behind<'s>(&'s self, member: &'s str) -> Vec<&'s str> {
+        match self {
+            FieldSpec::Column(column) => vec![&column.name],
+            FieldSpec::Link(template) => {
+                let parts = template.split('{').skip(1);
+                parts.filter_map(|part| Some(part.split_once('}')?.0)).collect()
+            }
+            FieldSpec::Cursor => vec![],
+            FieldSpec::Via { via, .. } => vec![via, member],
+            FieldSpec::Through { .. } | FieldSpec::From { .. } => vec![member],
+        }
+    }
 }
 
 /// A column, and the style of its values.

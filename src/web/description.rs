@@ -7,13 +7,13 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
 use super::{
-    Body, Chunkflow,
+    Body,
     openapi::{Version, document},
     reply::{json_text, pretty, problem},
 };
 use crate::{
     error::{Error, Kind, Result},
-    resource::Resource,
+    resource::{Resource, View},
 };
 
 /// The server's address if no better one is known.
@@ -36,55 +36,49 @@ struct Made {
 }
 
 impl Description {
-    /// Answers a request for it.
-    pub(super) fn answer<B>(
-        &self,
-        chunkflow: &Chunkflow,
-        request: &Request<B>,
-        origin: Option<&str>,
-    ) -> Response<Body> {
+    /// Answers a request for it of somebody who may read these lists.
+    pub(super) fn answer<B>(&self, views: &[View], request: &Request<B>, origin: Option<&str>) -> Response<Body> {
         let version = match version(request.uri().query().unwrap_or_default()) {
             Ok(version) => version,
             Err(error) => return problem(error),
         };
 
         let origin = origin.filter(|origin| !origin.is_empty()).unwrap_or(NOWHERE);
-        json_text(StatusCode::OK, self.made(chunkflow, version).with_address(origin))
+        json_text(StatusCode::OK, self.made(views, version).with_address(origin))
     }
 
     /// The description of the current lists.
-    fn made(&self, chunkflow: &Chunkflow, version: Version) -> Arc<Made> {
-        let resources = chunkflow.resources();
+    fn made(&self, views: &[View], version: Version) -> Arc<Made> {
         let kept = match version {
             Version::Usual => &self.usual,
             Version::Streams => &self.streams,
         };
-        if let Some(made) = kept.load_full().filter(|made| made.is_of(&resources)) {
+        if let Some(made) = kept.load_full().filter(|made| made.is_of(views)) {
             return made;
         }
 
-        let made = Arc::new(Made::new(&resources, version));
+        let made = Arc::new(Made::new(views, version));
         kept.store(Some(Arc::clone(&made)));
         made
     }
 }
 
 impl Made {
-    fn new(resources: &[Arc<Resource>], version: Version) -> Made {
-        let text = String::from_utf8(pretty(&document(resources, version, NOWHERE))).expect("JSON is UTF-8");
+    fn new(views: &[View], version: Version) -> Made {
+        let text = String::from_utf8(pretty(&document(views, version, NOWHERE))).expect("JSON is UTF-8");
         // The server's address comes before everything about lists.
         let address = format!("\"url\": {}", quoted(NOWHERE));
         let (before, behind) = text.split_once(&address).expect("the server has an address");
         Made {
-            of: resources.iter().map(Arc::downgrade).collect(),
+            of: views.iter().map(|view| Arc::downgrade(&view.resource)).collect(),
             before_address: format!("{before}\"url\": "),
             behind_address: behind.to_owned(),
         }
     }
 
-    fn is_of(&self, resources: &[Arc<Resource>]) -> bool {
-        let are_same = |(one, other): (&Weak<Resource>, &Arc<Resource>)| one.as_ptr() == Arc::as_ptr(other);
-        self.of.len() == resources.len() && self.of.iter().zip(resources).all(are_same)
+    fn is_of(&self, views: &[View]) -> bool {
+        let are_same = |(one, other): (&Weak<Resource>, &View)| one.as_ptr() == Arc::as_ptr(&other.resource);
+        self.of.len() == views.len() && self.of.iter().zip(views).all(are_same)
     }
 
     fn with_address(&self, origin: &str) -> Bytes {
@@ -110,7 +104,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::{Fetch, Memory, ResourceOptions, closure};
+    use crate::{Chunkflow, Fetch, Memory, ResourceOptions, closure};
 
     fn list(name: &str) -> Resource {
         let nothing = |_: Fetch<u32>| async { Ok::<_, std::io::Error>(Vec::<BTreeMap<&str, u32>>::new()) };
@@ -124,10 +118,11 @@ mod tests {
         let some = Chunkflow::new(Arc::new(Memory::new(1 << 20))).with(list("a"));
         let more = some.clone().with(list("b"));
 
+        let some = some.seen_by(None);
         let first = description.made(&some, Version::Usual);
         assert!(Arc::ptr_eq(&first, &description.made(&some, Version::Usual)));
         assert!(!Arc::ptr_eq(&first, &description.made(&some, Version::Streams)));
-        let second = description.made(&more, Version::Usual);
+        let second = description.made(&more.seen_by(None), Version::Usual);
         assert!(!Arc::ptr_eq(&first, &second));
 
         for origin in ["https://www.example.com", "a\"b", NOWHERE] {

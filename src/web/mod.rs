@@ -63,11 +63,12 @@ use crate::{
     cursor::Cursor,
     error::{Error, Kind, Result},
     format::Format,
+    identity::Identity,
     list::List,
     loader::{self, Clock, Loader, system_clock},
     metrics::Metrics,
     paths::{self, Own, PUBLIC},
-    resource::Resource,
+    resource::{Resource, View},
     source::{Condition, Database, Requester},
     store::{Generation, Store},
     stream::{Ask, Budget, Stream},
@@ -239,8 +240,9 @@ impl Chunkflow {
     /// wins over `Accept`.
     pub fn respond<B>(&self, request: &Request<B>) -> impl Future<Output = Response<Body>> + Send + use<B> {
         let origin = origin(request);
-        let front = self.front(request, origin);
-        let answer = events::answering(request, self.respond_from(request, origin, Asker::of(request)));
+        let asker = Asker::of(request);
+        let front = self.front(request, origin, asker.identity.as_deref());
+        let answer = events::answering(request, self.respond_from(request, origin, asker));
         async move {
             match front {
                 Some(response) => response,
@@ -298,14 +300,24 @@ impl Chunkflow {
     }
 
     /// Answers requests for anything but a list, at once: `/` and `/openapi.json`.
-    pub(crate) fn front<B>(&self, request: &Request<B>, origin: Option<&str>) -> Option<Response<Body>> {
+    pub(crate) fn front<B>(
+        &self,
+        request: &Request<B>,
+        origin: Option<&str>,
+        identity: Option<&Identity>,
+    ) -> Option<Response<Body>> {
         let (own, _) = paths::find(PUBLIC, request.uri().path())?;
         match own.own {
             Own::Home | Own::OpenApi if !own.takes(request.method()) => Some(not_taken(own, request.method())),
-            Own::Home => Some(self.0.landing.answer(self, request)),
-            Own::OpenApi => Some(self.0.description.answer(self, request, origin)),
+            Own::Home => Some(self.0.landing.answer(&self.seen_by(identity), request)),
+            Own::OpenApi => Some(self.0.description.answer(&self.seen_by(identity), request, origin)),
             _ => None,
         }
+    }
+
+    /// What an identity sees of the lists that it may read.
+    fn seen_by(&self, identity: Option<&Identity>) -> Vec<View> {
+        self.resources().iter().filter_map(|resource| resource.view(identity).ok()).collect()
     }
 
     /// Forgets the chunks of a resource on every server that shares the store: here at once,

@@ -3,7 +3,7 @@
 //! Clients are generated from it, so each schema accepts every row that the list can show. OpenAPI
 //! 3.1 cannot describe a stream of objects. 3.2 can; it is written for `?openapi=3.2`.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
@@ -13,7 +13,7 @@ use crate::{
     described::{Described, JsonType},
     format::{FORMATS, Layout},
     kind::names,
-    resource::Resource,
+    resource::{Resource, View},
     source::{Filter, Operand, PARAMETERS},
 };
 
@@ -78,12 +78,13 @@ fn refers_to(kind: &str, name: &str) -> Json {
 }
 
 /// The description of these lists, for a server at this address.
-pub(super) fn document(resources: &[Arc<Resource>], version: Version, origin: &str) -> Json {
-    let names = schema_names(resources.iter().map(|resource| resource.name()));
+pub(super) fn document(views: &[View], version: Version, origin: &str) -> Json {
+    let names = schema_names(views.iter().map(|view| view.resource.name()));
     let mut paths = vec![];
     let mut schemas = vec![("Problem".to_owned(), problem_schema())];
-    for (resource, name) in resources.iter().zip(&names) {
-        paths.push((path_of(resource.name()), object([("get", operation(resource, name, version))])));
+    for (view, name) in views.iter().zip(&names) {
+        let resource = &view.resource;
+        paths.push((path_of(resource.name()), object([("get", operation(view, name, version))])));
         schemas.push((name.clone(), row_schema(resource)));
     }
 
@@ -134,8 +135,9 @@ fn schema_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     names.map(unique).collect()
 }
 
-fn operation(resource: &Resource, name: &str, version: Version) -> Json {
-    let filters = resource.source().filters().iter().map(filter);
+fn operation(view: &View, name: &str, version: Version) -> Json {
+    let resource = &view.resource;
+    let filters = view.filters().map(filter);
     let usual = PARAMETERS.map(|name| match name {
         "select" => select(resource),
         _ => refers_to("parameters", name),

@@ -11,8 +11,9 @@ use crate::{
     cursor::Cursor,
     error::{Error, Kind, Result},
     format::LEFT,
-    resource::Resource,
-    source::{Condition, Filter, PARAMETERS},
+    resource::View,
+    seal::Seal,
+    source::{Condition, Filter, PARAMETERS, Source},
 };
 
 /// The largest number of filters: more than any honest request has.
@@ -32,8 +33,9 @@ pub(super) struct Params {
     pub(super) at_least: Option<Token>,
 }
 
-/// Reads a query string for a resource. Anything unknown is an error that names what is allowed.
-pub(super) fn parse(query: &str, resource: &Resource) -> Result<Params> {
+/// Reads a query string for what a request may see of a resource. Anything unknown is an error that
+/// names what is allowed.
+pub(super) fn parse(query: &str, view: &View, seal: &Seal) -> Result<Params> {
     let mut params = Params {
         after: Cursor::start(),
         limit: None,
@@ -51,7 +53,7 @@ pub(super) fn parse(query: &str, resource: &Resource) -> Result<Params> {
             }
             "after" => {
                 once(&mut seen.1, "after")?;
-                params.after = cursor(&value, resource)?;
+                params.after = cursor(&value, &**view.resource.source(), seal)?;
             }
             "select" => {
                 once(&mut seen.4, "select")?;
@@ -66,7 +68,7 @@ pub(super) fn parse(query: &str, resource: &Resource) -> Result<Params> {
                 params.at_least = Some(value.parse()?);
             }
             _ => {
-                let filter = Filter::named(&name, resource.source().filters(), &PARAMETERS)?;
+                let filter = Filter::named(&name, view.filters(), &PARAMETERS)?;
                 params.conditions.push(filter.condition(&value)?);
             }
         }
@@ -94,21 +96,21 @@ pub(super) fn check_number(filters: usize) -> Result<()> {
 impl Params {
     /// Goes on behind the event with this id. If the id says how many rows of a limit are left, the
     /// limit becomes at most that.
-    pub(super) fn resume(&mut self, id: &str, resource: &Resource) -> Result<()> {
+    pub(super) fn resume(&mut self, id: &str, source: &dyn Source, seal: &Seal) -> Result<()> {
         let (place, left) = match id.split_once(LEFT) {
             Some((place, left)) => (place, Some(limit(left)?)),
             None => (id, None),
         };
-        self.after = cursor(place, resource)?;
+        self.after = cursor(place, source, seal)?;
         self.limit = self.limit.map(|limit| limit.min(left.unwrap_or(limit)));
         Ok(())
     }
 }
 
 /// The cursor that was handed out as this text.
-pub(super) fn cursor(text: &str, resource: &Resource) -> Result<Cursor> {
-    let place = resource.seal().unseal(text)?;
-    if !resource.source().takes(&place) {
+fn cursor(text: &str, source: &dyn Source, seal: &Seal) -> Result<Cursor> {
+    let place = seal.unseal(text)?;
+    if !source.takes(&place) {
         return Err(invalid("the cursor holds no place of this list")
             .remedy("pass `after` exactly as it was handed out by the same list, or leave it out to start anew"));
     }
@@ -159,7 +161,7 @@ pub(crate) fn fuzz_filter(text: &str) {
         for pair in text.split('&') {
             let (name, value) = pair.split_once('=').unwrap_or(("c", pair));
             if let (Ok(name), Ok(value)) = (decode(name), decode(value)) {
-                let _ = Filter::named(&name, &filters, &PARAMETERS);
+                let _ = Filter::named(&name, filters.iter(), &PARAMETERS);
                 let _ = filters[0].condition(&value);
                 let _ = limit(&value);
             }

@@ -14,10 +14,12 @@ use crate::{
     coding::{self, Coding},
     error::{Error, Kind, Result},
     format::{self, END_OF_LIST, FORMATS, Format},
+    identity::Identity,
     list::List,
     loader::Provenance,
     metrics::Refused,
-    resource::Resource,
+    resource::{Resource, Scope},
+    source::Filter,
     stream::{Ask, Stream},
     suggest,
     trace::{Traced, Unanswered},
@@ -35,7 +37,8 @@ impl Chunkflow {
         origin: Option<&str>,
         asker: Asker,
     ) -> impl Future<Output = Response<Body>> + Send + use<B> {
-        let found = self.find(request.uri().path()).map(|(slot, format)| (Arc::clone(slot), format));
+        let found =
+            self.find(request.uri().path(), asker.identity.as_deref()).map(|(slot, format)| (Arc::clone(slot), format));
         self.answer(found, request, origin, asker)
     }
 
@@ -110,14 +113,21 @@ impl Chunkflow {
             return Err(reply::method_not_allowed(method));
         }
 
-        let resource = &slot.now();
-        is_known(resource)?;
+        // Whose rows they are is decided before any parameter is read.
+        let view = {
+            let resource = slot.now();
+            is_known(&resource)?;
+            resource.view(asker.identity.as_deref())?
+        };
+        let resource = &view.resource;
+        let seal = view.scope.seal(resource.seal());
+
         let format = named.map_or_else(|| accepted(request.headers()), Ok)?;
         let coding = if resource.options().compress { accepted_coding(request.headers())? } else { None };
-        let mut params = params::parse(request.uri().query().unwrap_or_default(), resource)?;
+        let mut params = params::parse(request.uri().query().unwrap_or_default(), &view, &seal)?;
         match last_event(request.headers()) {
             Some(END_OF_LIST) => return Ok(Asked::Said(no_content())),
-            Some(id) => params.resume(id, resource)?,
+            Some(id) => params.resume(id, &**resource.source(), &seal)?,
             None => {}
         }
 
@@ -133,8 +143,9 @@ impl Chunkflow {
             None => Cow::from(base(request)?),
         };
 
-        let list = if !params.conditions.is_empty() {
-            Arc::new(List::new(Arc::clone(resource), format, params.conditions, &base)).in_coding(coding)
+        let list = if !params.conditions.is_empty() || !view.scope.is_all() {
+            let list = List::scoped(Arc::clone(resource), &view.scope, format, params.conditions, &base);
+            Arc::new(list).in_coding(coding)
         } else if slot.lasts && !resource.is_part() {
             self.0.recent.list(resource, format, coding, &base)
         } else {
@@ -162,7 +173,8 @@ impl Chunkflow {
         }
 
         let query = ask.limit.and_then(|_| request.uri().query()).map(str::to_owned);
-        Ok(Asked::List(AskedList { ask, slot, format, select: params.select, query, disposition }))
+        let seen = Seen { identity: asker.identity, scope: view.scope };
+        Ok(Asked::List(AskedList { ask, slot, seen, format, select: params.select, query, disposition }))
     }
 
     /// The response's head as for GET, as far as it is known without a load.
@@ -172,13 +184,16 @@ impl Chunkflow {
         add_coding(&mut headers, ask.list.coding());
         headers.insert(CACHE_STATUS, first_status(glimpse.first));
         known_length(&mut headers, glimpse.length);
-        next::add_link(&mut headers, uri.query(), glimpse.goes_on.as_ref(), ask.list.resource().seal());
+        next::add_link(&mut headers, uri.query(), glimpse.goes_on.as_ref(), ask.list.seal());
         with(headers, Body::empty())
     }
 
     /// The resource of a path, and the format of its extension. A resource with the whole name wins
     /// over one with the name before the extension.
-    fn find(&self, path: &str) -> Result<(&Arc<Slot>, Option<Format>), Problem> {
+    ///
+    /// # Errors
+    /// [`Kind::Missing`], with the names of the lists that this identity may read.
+    fn find(&self, path: &str, identity: Option<&Identity>) -> Result<(&Arc<Slot>, Option<Format>), Problem> {
         let name = resource_of(path)?;
         if let Some(slot) = self.slot(&name) {
             return Ok((slot, None));
@@ -194,7 +209,8 @@ impl Chunkflow {
             });
         }
 
-        let names: Vec<&str> = self.names().collect();
+        let open = self.0.slots.iter().filter(|slot| slot.now().is_open_to(identity));
+        let names: Vec<&str> = open.map(|slot| slot.name()).collect();
         Err(Error::new(Kind::Missing, format!("there is no resource `{name}`"))
             .remedy(suggest::remedy("resources", &name, &names))
             .into())
@@ -216,9 +232,16 @@ enum Asked {
     List(AskedList),
 }
 
+/// Who asks, and whose rows the list has.
+struct Seen {
+    identity: Option<Arc<Identity>>,
+    scope: Scope,
+}
+
 struct AskedList {
     ask: Ask,
     slot: Arc<Slot>,
+    seen: Seen,
     format: Format,
     /// The names of the members to show.
     select: Option<Vec<String>>,
@@ -246,12 +269,12 @@ impl AskedList {
             Ok(stream) => stream,
         };
 
-        let resource = self.ask.list.resource();
+        let list = &self.ask.list;
         let mut headers = inner.heads[self.format.index()].clone();
-        add_coding(&mut headers, self.ask.list.coding());
+        add_coding(&mut headers, list.coding());
         headers.insert(CACHE_STATUS, first_status(stream.first()));
         known_length(&mut headers, stream.length());
-        next::add_link(&mut headers, self.query.as_deref(), stream.goes_on(), resource.seal());
+        next::add_link(&mut headers, self.query.as_deref(), stream.goes_on(), list.seal());
         headers.extend(self.disposition.map(|value| (header::CONTENT_DISPOSITION, value)));
         Ok(with(headers, Body::from(stream)))
     }
@@ -261,13 +284,12 @@ impl AskedList {
     async fn anew(&self, inner: &Inner) -> Option<Ask> {
         let old = &self.ask.list;
         self.slot.renewed(&inner.recent).await;
-        let whole = &self.slot.now();
+        let view = self.slot.now().view(self.seen.identity.as_deref()).ok()?;
         let resource = match &self.select {
-            Some(names) => select::of(whole, names).ok()?,
-            None => Arc::clone(whole),
+            Some(names) => select::of(&view.resource, names).ok()?,
+            None => view.resource,
         };
 
-        let filters = |resource: &Resource| resource.source().filters().to_vec();
         let known = filters(&resource);
         let before = filters(old.resource());
         let holds = |column: &str| {
@@ -275,16 +297,22 @@ impl AskedList {
             filter.is_some_and(|filter| known.contains(filter))
         };
 
+        let same_scope = view.scope == self.seen.scope;
         let same_places = self.ask.after.is_start() || resource.seal().is_as(old.resource().seal());
         let same_filters = old.conditions().iter().all(|condition| holds(&condition.column));
-        if resource.is_outdated() || !same_places || !same_filters {
+        if resource.is_outdated() || !same_scope || !same_places || !same_filters {
             return None;
         }
 
-        let list =
-            Arc::new(List::new(resource, self.format, old.conditions().to_vec(), old.base())).in_coding(old.coding());
-        Some(Ask { list, ..self.ask.clone() })
+        let list = List::scoped(resource, &view.scope, self.format, old.conditions().to_vec(), old.base());
+        Some(Ask { list: Arc::new(list).in_coding(old.coding()), ..self.ask.clone() })
     }
+}
+
+/// All columns that conditions may be on.
+fn filters(resource: &Resource) -> Vec<Filter> {
+    let source = resource.source();
+    source.filters().iter().chain(source.scope()).cloned().collect()
 }
 
 fn with(headers: HeaderMap, body: Body) -> Response<Body> {

@@ -35,10 +35,10 @@ pub(super) async fn read(
     room: u64,
     sink: &mut dyn RowSink,
 ) -> Result<(Done, Stamp), Failure> {
-    client.batch_execute(&proof.begin).await?;
+    client.batch_execute(&proof.begin(query.session.as_deref())).await?;
     client.batch_execute("SAVEPOINT chunkflow").await?;
     let done = careful::read(&mut Snapshot(client), plan, query, room, sink).await?;
-    Ok((done, read_stamp(client, &proof.end).await?))
+    Ok((done, read_stamp(client, &proof.end(query.session.as_deref())).await?))
 }
 
 /// A transaction with a savepoint.

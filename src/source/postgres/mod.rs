@@ -37,7 +37,7 @@ use self::{
 };
 use super::{
     BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, GateLimits, KnownBy, MadeSource, PoolState,
-    Query, Room, RowBounds, Sealed, Spec, TableInfo,
+    Query, Room, RowBounds, Sealed, Spec, TableInfo, TouchRules,
     sql::{
         careful::Done,
         definition::{Definition, Identity, tables},
@@ -198,6 +198,7 @@ impl Driver for Server {
     type Stamp = Stamp;
 
     const TYPING: Typing = Typing::Strict;
+    const TAKES_SESSIONS: bool = true;
 
     fn pool(&self) -> &Arc<Pool> {
         &self.pool
@@ -227,6 +228,8 @@ impl Driver for Server {
                 let identity = Identity::new(&self.options, &look.told);
                 let definition = Definition::new(&plan, &look.catalogue, &identity, &behind);
                 let touch = touch::rules(&plan, &spec.key, &look.catalogue, &identity, Self::TYPING);
+                let touch =
+                    touch.map(|rules| TouchRules { reads_any: rules.reads_any || spec.has_row_security, ..rules });
                 return Ok(Made { plan, fields, definition, touch, proof, row_length: 0 });
             }
             look = self.look_after(began).await?;
@@ -285,8 +288,8 @@ impl Driver for Server {
         let mut lease = self.pool.lease(Claim::default()).await?;
         let seen = async {
             let client = &lease.connection().client;
-            client.batch_execute(&proof.begin).await?;
-            proof::read_stamp(client, &proof.end).await
+            client.batch_execute(&proof.begin(None)).await?;
+            proof::read_stamp(client, &proof.end(None)).await
         };
         let seen = tokio::time::timeout(self.pool.timeout(), seen).await;
         let seen = seen.map_err(|_| timed_out(self.pool.timeout()))?;

@@ -9,7 +9,7 @@
 //! user may read only some columns. A second transaction looks at these after the read: what is the
 //! same before and after did not change in between.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     error::{Error, Kind},
     source::{
-        DatabaseOptions,
+        DatabaseOptions, Session,
         sql::{catalogue::Table, dialect::Dialect},
     },
 };
@@ -32,10 +32,29 @@ pub(super) type Stamp = Vec<Option<String>>;
 #[derive(Debug)]
 pub(super) struct Proof {
     /// The SQL that opens the transaction and locks the tables.
-    pub(super) begin: String,
+    begin: String,
     /// The SQL that ends the transaction and says what it saw.
-    pub(super) end: String,
+    end: String,
     pub(super) stamp: Stamp,
+}
+
+impl Proof {
+    /// The SQL that opens a transaction and locks the tables, and then reads as this session.
+    pub(super) fn begin(&self, session: Option<&Session>) -> Cow<'_, str> {
+        match session {
+            Some(session) => (self.begin.clone() + &session.statements()).into(),
+            None => Cow::Borrowed(&self.begin),
+        }
+    }
+
+    /// The SQL that ends the transaction and says what it saw, which is asked by the connection's
+    /// own role.
+    pub(super) fn end(&self, session: Option<&Session>) -> Cow<'_, str> {
+        match session {
+            Some(Session { role: Some(_), .. }) => format!("RESET ROLE; {}", self.end).into(),
+            _ => Cow::Borrowed(&self.end),
+        }
+    }
 }
 
 /// The tables of a source and the relations behind them, as a look saw them.

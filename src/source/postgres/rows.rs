@@ -61,8 +61,10 @@ pub(super) async fn read(
     progress: &mut Progress,
 ) -> Result<(bool, Option<Stamp>), Failure> {
     let mut run = RunReader::new(plan, query, progress);
-    let mut begun = Some(client.batch_execute(&proof.begin));
-    let mut commit = pin!(future::maybe_done(client.simple_query(&proof.end)));
+    let begin = proof.begin(query.session.as_deref());
+    let mut begun = Some(client.batch_execute(&begin));
+    let end = proof.end(query.session.as_deref());
+    let mut commit = pin!(future::maybe_done(client.simple_query(&end)));
     let mut committing = false;
     // Whether an error has ended the transaction after rows that are right.
     let mut failed = false;
@@ -119,8 +121,8 @@ pub(super) async fn read(
         // A new transaction proves the read: what is the same after it was the same before.
         run.hand_over(lists, sink)?;
         client.batch_execute("ROLLBACK").await?;
-        client.batch_execute(&proof.begin).await?;
-        return Ok((false, Some(read_stamp(client, &proof.end).await?)));
+        client.batch_execute(&begin).await?;
+        return Ok((false, Some(read_stamp(client, &end).await?)));
     }
 
     if !committing {

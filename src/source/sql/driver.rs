@@ -51,6 +51,8 @@ pub(in crate::source) trait Driver: Send + Sync + 'static {
 
     /// How it compares bound values.
     const TYPING: Typing;
+    /// Whether a read can have a role and settings of its own.
+    const TAKES_SESSIONS: bool = false;
 
     fn pool(&self) -> &Arc<Pool<Self::Connect>>;
 

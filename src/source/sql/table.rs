@@ -120,6 +120,10 @@ impl<D: Driver> Source for Table<D> {
         self.plan.takes(place, D::TYPING)
     }
 
+    fn takes_sessions(&self) -> bool {
+        D::TAKES_SESSIONS
+    }
+
     fn touch_rules(&self) -> Option<&TouchRules> {
         self.touch.as_ref()
     }

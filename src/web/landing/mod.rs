@@ -5,10 +5,10 @@ use std::sync::Arc;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use serde::Serialize;
 
-use super::{Body, Chunkflow, joined, page::Page, path_of, reply::json};
+use super::{Body, joined, page::Page, path_of, reply::json};
 use crate::{
     format::{FORMATS, weight},
-    resource::Resource,
+    resource::View,
 };
 
 /// The page, without the beginning that it shares with other pages.
@@ -27,20 +27,20 @@ impl Landing {
         Landing { page: has_page.then(|| Arc::new(Page::new(PAGE))) }
     }
 
-    /// Answers a request for `/`.
-    pub(super) fn answer<B>(&self, chunkflow: &Chunkflow, request: &Request<B>) -> Response<Body> {
+    /// Answers a request for `/` of somebody who may read these lists.
+    pub(super) fn answer<B>(&self, views: &[View], request: &Request<B>) -> Response<Body> {
         let accept = joined(request.headers(), &header::ACCEPT);
         let wants_page = weight(&accept, "text/html") > weight(&accept, "application/json");
 
         match &self.page {
             Some(page) if wants_page => page.response(),
-            _ => index(chunkflow),
+            _ => index(views),
         }
     }
 }
 
 /// The resources, as JSON for programs.
-fn index(chunkflow: &Chunkflow) -> Response<Body> {
+fn index(views: &[View]) -> Response<Body> {
     #[derive(Serialize)]
     struct Index<'a> {
         chunkflow: &'a str,
@@ -58,7 +58,8 @@ fn index(chunkflow: &Chunkflow) -> Response<Body> {
         filters: Vec<&'a str>,
     }
 
-    fn entry(resource: &Resource) -> Entry<'_> {
+    fn entry(view: &View) -> Entry<'_> {
+        let resource = &view.resource;
         let path = path_of(resource.name());
         Entry {
             name: resource.name(),
@@ -66,15 +67,14 @@ fn index(chunkflow: &Chunkflow) -> Response<Body> {
             path,
             fields: resource.members().collect(),
             order: resource.source().order(),
-            filters: resource.source().filters().iter().map(|filter| &*filter.column).collect(),
+            filters: view.filters().map(|filter| &*filter.column).collect(),
         }
     }
 
-    let resources = chunkflow.resources();
     let index = Index {
         chunkflow: env!("CARGO_PKG_VERSION"),
         openapi: "/openapi.json",
-        resources: resources.iter().map(|resource| entry(resource)).collect(),
+        resources: views.iter().map(entry).collect(),
     };
 
     let mut response = json(StatusCode::OK, &index);

@@ -1,0 +1,175 @@
+//! Scopes: which rows of a list are an identity's.
+//!
+//! A scope is conditions on columns, with values from the identity's claims. They are conditions of
+//! the list like a request's own, so they are part of the key of each chunk before any parameter of
+//! the request is read. Identities with the same scope share chunks, and nothing else about anybody
+//! is in a key.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Access, access::forbidden, written};
+use crate::{
+    canonical::Canonical,
+    error::{Error, Kind, Result},
+    identity::Identity,
+    seal::Seal,
+    source::{Condition, Filter, Operand, Session},
+};
+
+/// The most values that a claim may list.
+const MAX_VALUES: usize = 1000;
+/// The longest value of a setting, in bytes.
+const MAX_SETTING: usize = 16 * 1024;
+
+/// How PostgreSQL's row-level security learns who reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RowSecurity {
+    /// The claim that names the role, and the roles that it may name.
+    pub(super) role: Option<(String, Vec<String>)>,
+    /// Settings, each with the claim that has its value.
+    pub(super) settings: Vec<(String, String)>,
+}
+
+/// The rows of an identity: the conditions that its claims put on them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Scope {
+    conditions: Vec<Condition>,
+    session: Option<Arc<Session>>,
+}
+
+impl Scope {
+    /// The scope of an identity.
+    pub(super) fn of(access: &Access, identity: Option<&Identity>, source: &[&[Filter]]) -> Result<Scope> {
+        let condition = |(column, claim): &(String, String)| {
+            let filter = source.iter().copied().flatten().find(|filter| filter.column == *column);
+            let filter = filter.ok_or_else(|| {
+                Error::new(Kind::Config, format!("the scope's column `{column}` is none of the source"))
+            })?;
+            let value = identity.and_then(|identity| identity.claim(claim));
+            values(claim, value, filter.operand).map(|values| filter.among(values))
+        };
+
+        let mut conditions = access.scope.iter().map(condition).collect::<Result<Vec<_>>>()?;
+        conditions.sort();
+        let rows = access.rows.as_ref();
+        let session = rows.map(|rows| rows.session(identity).map(Arc::new)).transpose()?;
+        Ok(Scope { conditions, session })
+    }
+
+    /// The role and settings to read with, if policies decide.
+    pub(crate) fn session(&self) -> Option<&Arc<Session>> {
+        self.session.as_ref()
+    }
+
+    /// The conditions, in canonical order.
+    pub(crate) fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    /// Whether it is every row.
+    pub(crate) fn is_all(&self) -> bool {
+        self.conditions.is_empty() && self.session.is_none()
+    }
+
+    /// The seal of cursors in this scope, which no other scope takes.
+    pub(crate) fn seal(&self, seal: &Seal) -> Seal {
+        if self.is_all() {
+            return seal.clone();
+        }
+
+        let mut bytes = Canonical::of("chunkflow scope 1");
+        bytes.bytes(&written(&self.conditions));
+        if let Some(session) = &self.session {
+            bytes.bytes(&session.written());
+        }
+        seal.within(&bytes.digest())
+    }
+}
+
+impl RowSecurity {
+    /// The session of an identity.
+    fn session(&self, identity: Option<&Identity>) -> Result<Session> {
+        let claim = |name: &str| identity.and_then(|identity| identity.claim(name));
+        let role = self.role.as_ref().map(|(name, roles)| {
+            let role = claim(name).and_then(Value::as_str);
+            let is_one = role.filter(|role| roles.iter().any(|one| one == role));
+            is_one.map(str::to_owned).ok_or_else(|| forbidden(format!("the claim `{name}` names no role of this list")))
+        });
+
+        let setting = |(setting, name): &(String, String)| {
+            let value = claim(name).and_then(setting_of);
+            let missing = || forbidden(format!("the claim `{name}` is missing, or no value of a setting"));
+            value.map(|value| (setting.clone(), value)).ok_or_else(missing)
+        };
+        let settings = self.settings.iter().map(setting).collect::<Result<Vec<_>>>()?;
+        Ok(Session::new(role.transpose()?, settings))
+    }
+}
+
+/// A claim as the text of a setting.
+fn setting_of(value: &Value) -> Option<String> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        Value::Bool(truth) => truth.to_string(),
+        Value::Array(listed) if listed.len() <= MAX_VALUES => {
+            let is_plain = |value: &Value| value.is_string() || value.is_number() || value.is_boolean();
+            let mut texts: Vec<String> = listed.iter().map(Value::to_string).collect();
+            texts.sort();
+            texts.dedup();
+            listed.iter().all(is_plain).then(|| format!("[{}]", texts.join(",")))?
+        }
+        _ => return None,
+    };
+    Some(text).filter(|text| text.len() <= MAX_SETTING && !text.contains('\0'))
+}
+
+/// The values that a claim allows for a column, as texts.
+fn values(claim: &str, value: Option<&Value>, operand: Operand) -> Result<Vec<String>> {
+    let wrong = |what: &str| {
+        forbidden(format!("the claim `{claim}` {what}"))
+            .remedy("the operator's `scope` of this list needs it otherwise")
+    };
+    let text = |value: &Value| {
+        let text = match (value, operand) {
+            (Value::String(text), Operand::Text) => Some(text.clone()).filter(|text| !text.contains('\0')),
+            // Tokens have numbers as texts too: `sub` is always one.
+            (Value::String(text), Operand::Integer) => Some(text.clone()).filter(|text| is_whole(text)),
+            (Value::String(text), Operand::Number) => Some(text.clone()).filter(|text| is_decimal(text)),
+            (Value::Number(number), Operand::Integer) => Some(number.to_string()).filter(|text| is_whole(text)),
+            (Value::Number(number), Operand::Number) => Some(number.to_string()).filter(|text| is_decimal(text)),
+            _ => None,
+        };
+        text.ok_or_else(|| wrong("is not of the type of the column that it is compared with"))
+    };
+
+    match value {
+        None => Err(wrong("is missing")),
+        Some(Value::Array(listed)) if listed.len() > MAX_VALUES => {
+            Err(wrong(&format!("lists more than {MAX_VALUES} values")))
+        }
+        Some(Value::Array(listed)) => {
+            let mut values = listed.iter().map(text).collect::<Result<Vec<_>>>()?;
+            values.sort();
+            values.dedup();
+            Ok(values)
+        }
+        Some(value) => Ok(vec![text(value)?]),
+    }
+}
+
+/// Whether a text is a whole number in its usual form, of which there is one.
+fn is_whole(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_usual = digits == "0" && text == "0" || !digits.starts_with('0');
+    is_usual && !digits.is_empty() && digits.len() <= 40 && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a text is a number of plain digits.
+fn is_decimal(text: &str) -> bool {
+    let (whole, part) = text.split_once('.').map_or((text, None), |(whole, part)| (whole, Some(part)));
+    let is_part = |part: &str| (1..=40).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    (is_whole(whole) || whole == "-0") && part.is_none_or(is_part)
+}

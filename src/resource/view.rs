@@ -1,0 +1,78 @@
+//! Views: what an identity sees of a resource.
+
+use std::sync::Arc;
+
+use super::{Resource, Scope};
+use crate::{error::Result, identity::Identity, row::Field, source::Filter};
+
+/// What an identity sees of a resource.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    /// The resource, perhaps with fewer members.
+    pub(crate) resource: Arc<Resource>,
+    /// Its rows.
+    pub(crate) scope: Scope,
+    /// Columns that the request's parameters may not name, since the members that show them are
+    /// hidden.
+    closed: Vec<String>,
+}
+
+impl View {
+    /// The whole resource.
+    pub(crate) fn whole(resource: &Arc<Resource>) -> View {
+        View { resource: Arc::clone(resource), scope: Scope::default(), closed: vec![] }
+    }
+
+    /// Whether a column may be named in a request's parameters.
+    pub(crate) fn is_open(&self, column: &str) -> bool {
+        let is_of = |closed: &String| {
+            column.strip_prefix(&**closed).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        !self.closed.iter().any(is_of)
+    }
+
+    /// The columns that a request may filter by.
+    pub(crate) fn filters(&self) -> impl Iterator<Item = &Filter> + Clone {
+        self.resource.source().filters().iter().filter(|filter| self.is_open(&filter.column))
+    }
+}
+
+impl Resource {
+    /// What this identity sees of it; `None`: nobody said who it is.
+    ///
+    /// # Errors
+    /// [`Kind::Unauthorized`] without an identity where one is needed; [`Kind::Forbidden`] if its
+    /// claims do not open the list, or are not of the types of the scope's columns.
+    pub(crate) fn view(self: &Arc<Resource>, identity: Option<&Identity>) -> Result<View> {
+        let access = &self.options.access;
+        if !access.asks_who() {
+            return Ok(View::whole(self));
+        }
+
+        access.check(identity)?;
+        let scope = Scope::of(access, identity, &[self.source.filters(), self.source.scope()])?;
+        let hidden: Vec<&str> = access.hidden_from(identity).collect();
+        if hidden.is_empty() {
+            return Ok(View { scope, ..View::whole(self) });
+        }
+
+        let resource = self.without(&hidden);
+        Ok(View { resource, scope, closed: self.closed_by(&hidden) })
+    }
+
+    /// The columns behind hidden members that no other member shows as they are.
+    fn closed_by(&self, hidden: &[&str]) -> Vec<String> {
+        let members = self.fields.iter().zip(&self.behind);
+        let (closed, open): (Vec<_>, Vec<_>) = members.partition(|((name, _), _)| hidden.contains(&&**name));
+        let is_shown = |column: &&String| {
+            open.iter()
+                .any(|((_, field), columns)| matches!(field, Field::Column(_)) && columns.first() == Some(column))
+        };
+        closed.into_iter().flat_map(|(_, columns)| columns).filter(|column| !is_shown(column)).cloned().collect()
+    }
+
+    /// Whether this identity may read anything of it.
+    pub(crate) fn is_open_to(&self, identity: Option<&Identity>) -> bool {
+        self.options.access.check(identity).is_ok()
+    }
+}
