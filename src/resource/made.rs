@@ -6,6 +6,7 @@ use super::{LookUps, Resource, ResourceOptions};
 use crate::{
     error::{Error, Kind, Result},
     source::{BoxFuture, Complaint, Database, FieldSpec, Spec, discreet},
+    suggest,
 };
 
 /// Makes a resource again after its table has changed.
@@ -33,6 +34,13 @@ impl Resource {
         let made = Resource::new(name, source, ResourceOptions { fields: Some(fields), ..options.clone() });
         let resource =
             made.map_err(|error| vec![Complaint::new("", error.message(), error.advice().unwrap_or_default())])?;
+
+        let unknown =
+            options.access.hidden_fields().filter(|hidden| !resource.members().any(|member| member == *hidden));
+        let unknown: Vec<Complaint> = unknown.map(|hidden| no_member(hidden, &resource)).collect();
+        if !unknown.is_empty() {
+            return Err(unknown);
+        }
 
         let parts = Parts {
             name: name.to_owned(),
@@ -75,6 +83,13 @@ impl Resource {
     pub(crate) fn is_outdated(&self) -> bool {
         self.outdated.load(Ordering::Relaxed)
     }
+}
+
+/// The complaint that a member is to be hidden which is not there.
+fn no_member(hidden: &str, resource: &Resource) -> Complaint {
+    let members: Vec<&str> = resource.members().collect();
+    let remedy = suggest::remedy("members", hidden, &members);
+    Complaint::new("hidden_unless", format!("there is no member `{hidden}` to hide"), remedy)
 }
 
 /// For each member the columns whose values it shows something of; `None` if each member is a column.

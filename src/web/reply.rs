@@ -19,6 +19,10 @@ pub(super) const ALLOWED: &str = "GET, HEAD, OPTIONS";
 /// `Retry-After` in seconds for a client that found no room, if the error has no better value.
 pub(super) const RETRY_AFTER: u64 = 2;
 
+/// What a list depends on that is for those who say who they are, for caches that keep what must not
+/// be stored.
+const VARY_BY_WHO: &str = "Accept, Accept-Encoding, Authorization, Cookie, X-Api-Key";
+
 /// An error as a response.
 #[derive(Debug)]
 pub(super) struct Problem {
@@ -125,6 +129,9 @@ impl Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+        if [Kind::Unauthorized, Kind::Forbidden].contains(&self.error.kind()) {
+            vary_by_who(headers);
+        }
         if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&self.status) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(self.error.retry_after().unwrap_or(RETRY_AFTER)));
         }
@@ -177,6 +184,11 @@ pub(crate) fn no_content() -> Response<Body> {
     insert_always(response.headers_mut());
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
     response
+}
+
+/// Says that a response depends on who asks.
+pub(super) fn vary_by_who(headers: &mut HeaderMap) {
+    headers.insert(header::VARY, HeaderValue::from_static(VARY_BY_WHO));
 }
 
 /// Adds the headers of every response.

@@ -181,7 +181,7 @@ impl Chunkflow {
     fn head(&self, ask: &Ask, format: Format, uri: &Uri) -> Response<Body> {
         let glimpse = Stream::glimpse(&self.0.loader, ask);
         let mut headers = self.0.heads[format.index()].clone();
-        add_coding(&mut headers, ask.list.coding());
+        add_what_it_depends_on(&mut headers, &ask.list);
         headers.insert(CACHE_STATUS, first_status(glimpse.first));
         known_length(&mut headers, glimpse.length);
         next::add_link(&mut headers, uri.query(), glimpse.goes_on.as_ref(), ask.list.seal());
@@ -271,7 +271,7 @@ impl AskedList {
 
         let list = &self.ask.list;
         let mut headers = inner.heads[self.format.index()].clone();
-        add_coding(&mut headers, list.coding());
+        add_what_it_depends_on(&mut headers, list);
         headers.insert(CACHE_STATUS, first_status(stream.first()));
         known_length(&mut headers, stream.length());
         next::add_link(&mut headers, self.query.as_deref(), stream.goes_on(), list.seal());
@@ -343,8 +343,12 @@ pub(super) fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Cow<'a, s
     values.fold(first, |all, value| Cow::from(format!("{all},{value}")))
 }
 
-fn add_coding(headers: &mut HeaderMap, coding: Option<Coding>) {
-    headers.extend(coding.map(|coding| (header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()))));
+/// Adds its coding, and whether it depends on who asks.
+fn add_what_it_depends_on(headers: &mut HeaderMap, list: &List) {
+    headers.extend(list.coding().map(|coding| (header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()))));
+    if list.resource().options().access.asks_who() {
+        reply::vary_by_who(headers);
+    }
 }
 
 /// The scheme and host of absolute links, as far as the request itself tells.

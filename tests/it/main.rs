@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "tests say what went wrong by panicking")]
 
+mod access;
 mod admin;
 mod bounds;
 mod changed;
