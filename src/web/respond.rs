@@ -238,6 +238,14 @@ struct Seen {
     scope: Scope,
 }
 
+impl Seen {
+    /// Whether no other value than those of the scope is in the query.
+    fn is_all_of(&self, ask: &Ask) -> bool {
+        let scope = self.scope.conditions().len();
+        scope > 0 && scope == ask.list.conditions().len() && ask.after.is_start()
+    }
+}
+
 struct AskedList {
     ask: Ask,
     slot: Arc<Slot>,
@@ -259,6 +267,10 @@ impl AskedList {
             Err(error) if error.kind() == Kind::Schema => {
                 self.ask = self.anew(inner).await.ok_or(error)?;
                 Stream::begin(&inner.loader, self.ask.clone(), &inner.budget).await?
+            }
+            // The database refuses a value, and no value is the request's own.
+            Err(error) if error.kind() == Kind::Invalid && self.seen.is_all_of(&self.ask) => {
+                return Err(not_of_the_type(error).into());
             }
             Err(error) => {
                 if error.kind() == Kind::Busy {
@@ -307,6 +319,13 @@ impl AskedList {
         let list = List::scoped(resource, &view.scope, self.format, old.conditions().to_vec(), old.base());
         Some(Ask { list: Arc::new(list).in_coding(old.coding()), ..self.ask.clone() })
     }
+}
+
+/// The error for a claim that only the database knows to be of another type than its column.
+fn not_of_the_type(error: Error) -> Error {
+    Error::new(Kind::Forbidden, "a claim is not of the type of the column that it is compared with")
+        .remedy("the operator's `scope` of this list needs it otherwise")
+        .caused_by(error)
 }
 
 /// All columns that conditions may be on.

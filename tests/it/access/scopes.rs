@@ -1,10 +1,10 @@
 //! Scopes: whose rows a list has.
 
-use chunkflow::{Access, Identity};
+use chunkflow::{Access, Identity, source::Spec};
 use serde_json::{Value, json};
 
 use super::{Program, fill, items, of_org, who};
-use crate::servers::{every_kind, sqlite};
+use crate::servers::{every_kind, postgres, sqlite};
 
 fn by_org() -> Access {
     Access::default().scoped("org", "org")
@@ -105,6 +105,22 @@ fn a_claim_that_is_missing_or_of_another_type_is_403_and_never_everything() {
 }
 
 #[test]
+fn a_claim_that_only_the_database_knows_to_be_wrong_is_403_too() {
+    let db = postgres();
+    db.execute("CREATE TABLE item (id int PRIMARY KEY, org uuid, born date);");
+    let of = |access: Access, claims: Value, query: &str| {
+        let program = Program::over(&db, &Spec::of("item"), access);
+        program.get(Some(&who(claims)), &format!("/list{query}")).status
+    };
+    let by_org = || Access::default().scoped("org", "org");
+    assert_eq!(of(by_org(), json!({ "org": "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11" }), ""), 200);
+    assert_eq!(of(by_org(), json!({ "org": "no uuid" }), ""), 403);
+    assert_eq!(of(by_org(), json!({ "org": ["no uuid", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"] }), ""), 403);
+    assert_eq!(of(by_org(), json!({ "org": "no uuid" }), "?id=eq.1"), 400);
+    assert_eq!(of(Access::default().scoped("born", "day"), json!({ "day": "yesterday?" }), ""), 403);
+}
+
+#[test]
 fn chunks_are_shared_as_far_as_the_rows_are_the_same() {
     let db = sqlite();
     fill(&db, 100);
@@ -156,7 +172,7 @@ fn a_scope_may_be_a_column_of_the_row_that_a_column_points_to() {
         db.execute("INSERT INTO author VALUES (1, 10, 'a'), (2, 20, 'b'), (3, NULL, 'c');");
         db.execute("INSERT INTO book VALUES (1, 1, 'x'), (2, 2, 'y'), (3, 3, 'z'), (4, NULL, 'n'), (5, 1, 'w');");
 
-        let spec = chunkflow::source::Spec::of("book");
+        let spec = Spec::of("book");
         let program = Program::over(&db, &spec, Access::default().scoped("author_id.team", "team"));
         let of = |team: Value| program.get(Some(&who(json!({ "team": team }))), "/list").ids();
         assert_eq!(of(json!(10)), [1, 5], "{}", db.name());

@@ -26,6 +26,7 @@ const SECTIONS: &[(&str, &str, &[&str])] = &[
     ("The whole file", "", &[]),
     ("`[databases]`", "[databases.main]", &["url = \"sqlite:app.sqlite\""]),
     ("`[resources.NAME]`", "[resources.list]", &["database = \"main\"", "table = \"item\""]),
+    ("`rls`", "[resources.list.rls]", &["role = \"claim:db_role\"", "roles = [\"reader\"]"]),
     ("`values`", "[resources.list.values]", &["framework = \"django\""]),
     ("A column", "[resources.list.fields.one]", &["column = \"a\""]),
     ("A link", "[resources.list.fields.one]", &["link = \"/a/\""]),
