@@ -1,12 +1,13 @@
-//! Bounds on connections and streams, in all and for each address, and on each address's rate of
+//! Bounds on connections and streams, in all and for each client, and on each client's rate of
 //! requests.
 //!
-//! An address is an IPv4 address or an IPv6 network of 64 bits, since that is what one client is
+//! A client is an address, and an identity where a request has one. An address is an IPv4 address or an IPv6 network of 64 bits, since that is what one client is
 //! given. A trusted proxy may have any number of connections. Its requests count for the address
 //! that it names, or for its own if it names none.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    hash::Hash,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     num::NonZeroU32,
     sync::{
@@ -24,9 +25,9 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// How many addresses' rates are remembered. Beyond that, those whose rate has recovered are
-/// forgotten; if that is not enough, further addresses share one rate.
-const ADDRESSES: usize = 65_536;
+/// How many clients' rates are remembered. Beyond that, those whose rate has recovered are
+/// forgotten; if that is not enough, further clients share one rate.
+const CLIENTS: usize = 65_536;
 
 /// Open files kept for databases, stores and listeners.
 const OTHER_FILES: usize = 128;
@@ -84,60 +85,97 @@ pub(super) fn client(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Counts what is under way, in all and for each address.
-#[derive(Debug, Default)]
-pub(super) struct Count {
+/// Tells clients apart.
+pub(super) trait Client: Copy + Eq + Hash {
+    /// What a client is called that has too much under way.
+    const NAME: &str;
+    /// Stands for all clients beyond those that are remembered.
+    const OTHERS: Self;
+
+    /// The part that tells clients apart.
+    fn told_apart(self) -> Self {
+        self
+    }
+}
+
+impl Client for IpAddr {
+    const NAME: &str = "this address";
+    const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+    fn told_apart(self) -> IpAddr {
+        client(self)
+    }
+}
+
+/// An identity, by a hash of its claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Known(pub(super) u64);
+
+impl Client for Known {
+    const NAME: &str = "who asks";
+    const OTHERS: Known = Known(0);
+}
+
+/// Counts what is under way, in all and for each client.
+#[derive(Debug)]
+pub(super) struct Count<C: Client = IpAddr> {
     all: AtomicUsize,
-    each: Mutex<HashMap<IpAddr, usize>>,
+    each: Mutex<HashMap<C, usize>>,
+}
+
+impl<C: Client> Default for Count<C> {
+    fn default() -> Count<C> {
+        Count { all: AtomicUsize::new(0), each: Mutex::default() }
+    }
 }
 
 /// One unit of a count, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Permit {
-    count: Arc<Count>,
-    address: Option<IpAddr>,
+pub(super) struct Permit<C: Client = IpAddr> {
+    count: Arc<Count<C>>,
+    client: Option<C>,
 }
 
-impl Count {
-    /// Takes a permit if fewer than `all` are taken and, with an address, fewer than `each` for it;
-    /// 0: no bound.
+impl<C: Client> Count<C> {
+    /// Takes a permit if fewer than `all` are taken and, with a client, fewer than `each` for it; 0:
+    /// no bound.
     ///
     /// # Errors
-    /// [`Kind::Busy`] if too many are taken in all, [`Kind::RateLimited`] if the address has too
+    /// [`Kind::Busy`] if too many are taken in all, [`Kind::RateLimited`] if the client has too
     /// many.
     pub(super) fn enter(
         self: &Arc<Self>,
         what: &str,
         all: usize,
-        address: Option<IpAddr>,
+        client: Option<C>,
         each: usize,
-    ) -> Result<Permit> {
-        // Dropped again, and so given back, if the address has too many.
-        let mut place = Permit { count: Arc::clone(self), address: None };
+    ) -> Result<Permit<C>> {
+        // Dropped again, and so given back, if the client has too many.
+        let mut place = Permit { count: Arc::clone(self), client: None };
         if self.all.fetch_add(1, Ordering::Relaxed) >= all {
             return Err(Error::new(Kind::Busy, format!("too many {what} are under way")));
         }
 
-        if let Some(address) = address.filter(|_| each > 0).map(client) {
+        if let Some(client) = client.filter(|_| each > 0).map(C::told_apart) {
             let mut counts = self.each.lock().unpoisoned();
-            let count = counts.entry(address).or_default();
+            let count = counts.entry(client).or_default();
             if *count >= each {
-                return Err(Error::new(Kind::RateLimited, format!("this address has too many {what} under way")));
+                return Err(Error::new(Kind::RateLimited, format!("{} has too many {what} under way", C::NAME)));
             }
             *count += 1;
-            place.address = Some(address);
+            place.client = Some(client);
         }
 
         Ok(place)
     }
 }
 
-impl Drop for Permit {
+impl<C: Client> Drop for Permit<C> {
     fn drop(&mut self) {
         self.count.all.fetch_sub(1, Ordering::Relaxed);
-        let Some(address) = self.address else { return };
+        let Some(client) = self.client else { return };
         let mut counts = self.count.each.lock().unpoisoned();
-        if let Entry::Occupied(mut count) = counts.entry(address) {
+        if let Entry::Occupied(mut count) = counts.entry(client) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();
@@ -146,14 +184,14 @@ impl Drop for Permit {
     }
 }
 
-/// How often each address may ask.
-pub(super) struct Rates {
-    limiter: RateLimiter<IpAddr, HashMapStateStore<IpAddr>, DefaultClock>,
+/// How often each client may ask.
+pub(super) struct Rates<C: Client = IpAddr> {
+    limiter: RateLimiter<C, HashMapStateStore<C>, DefaultClock>,
     pruned: Mutex<Option<std::time::Instant>>,
 }
 
-impl Rates {
-    pub(super) fn new(rate: RequestRate) -> Rates {
+impl<C: Client> Rates<C> {
+    pub(super) fn new(rate: RequestRate) -> Rates<C> {
         let quota = Quota::with_period(rate.per / rate.requests.get()).unwrap_or(Quota::per_second(NonZeroU32::MIN));
         let limiter = RateLimiter::hashmap(quota.allow_burst(rate.requests));
         Rates { limiter, pruned: Mutex::default() }
@@ -162,21 +200,21 @@ impl Rates {
     /// Counts a request.
     ///
     /// # Errors
-    /// [`Kind::RateLimited`] when the address asks too often.
-    pub(super) fn ask(&self, address: IpAddr) -> Result<()> {
-        if self.limiter.len() >= ADDRESSES {
+    /// [`Kind::RateLimited`] when the client asks too often.
+    pub(super) fn ask(&self, client: C) -> Result<()> {
+        if self.limiter.len() >= CLIENTS {
             self.prune();
         }
-        let full = self.limiter.len() >= ADDRESSES;
-        let address = if full { Ipv4Addr::UNSPECIFIED.into() } else { client(address) };
-        self.limiter.check_key(&address).map_err(|early| {
+        let full = self.limiter.len() >= CLIENTS;
+        let client = if full { C::OTHERS } else { client.told_apart() };
+        self.limiter.check_key(&client).map_err(|early| {
             let wait = early.wait_time_from(DefaultClock::default().now()).as_secs() + 1;
-            Error::new(Kind::RateLimited, format!("this address asks too often; there is room for it in {wait} s"))
-                .retry_in(wait)
+            let message = format!("{} asks too often; there is room again in {wait} s", C::NAME);
+            Error::new(Kind::RateLimited, message).retry_in(wait)
         })
     }
 
-    /// Forgets the addresses whose rate has recovered, at most once a second.
+    /// Forgets the clients whose rate has recovered, at most once a second.
     fn prune(&self) {
         let mut pruned = self.pruned.lock().unpoisoned();
         if pruned.is_none_or(|pruned| pruned.elapsed() >= Duration::from_secs(1)) {
@@ -217,10 +255,10 @@ mod tests {
     #[test]
     fn rates_of_ever_more_addresses_take_no_more_room() {
         let rates = Rates::new(RequestRate { requests: NonZeroU32::MIN, per: Duration::from_secs(3600) });
-        for at in 0..ADDRESSES as u32 + 1_000 {
+        for at in 0..CLIENTS as u32 + 1_000 {
             let _ = rates.ask(Ipv4Addr::from_bits(0x0a00_0000 + at).into());
         }
-        assert!(rates.limiter.len() <= ADDRESSES + 1);
+        assert!(rates.limiter.len() <= CLIENTS + 1);
         assert_eq!(
             rates.ask(Ipv4Addr::new(192, 0, 2, 1).into()).unwrap_err().kind(),
             Kind::RateLimited,
