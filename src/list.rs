@@ -135,8 +135,7 @@ impl List {
         base: &str,
     ) -> List {
         conditions.extend_from_slice(scope.conditions());
-        conditions.sort();
-        conditions.dedup();
+        let conditions = Condition::canonical(conditions);
 
         let base = if resource.has_links() { base } else { "" }.to_owned();
         let seal = scope.seal(resource.seal());
@@ -426,8 +425,7 @@ mod tests {
     /// Fails if the canonical form changes: such a change empties the cache of every fleet.
     #[test]
     fn the_canonical_form_of_a_variant_is_this_one() {
-        let condition =
-            Condition { column: "id".to_owned(), operator: Operator::In, values: vec!["1".to_owned(), "2".to_owned()] };
+        let condition = Condition::is("id", Operator::In, vec!["1".to_owned(), "2".to_owned()]);
         let places = canonical_places(&[7; 32], &[condition], None);
         let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
         let number = |number: u64| number.to_le_bytes().to_vec();
@@ -451,6 +449,20 @@ mod tests {
         ];
 
         assert_eq!(variant.into_bytes(), expected.concat());
+    }
+
+    /// The same for trees of conditions.
+    #[test]
+    fn the_canonical_form_of_a_tree_of_conditions_is_this_one() {
+        let is = |column: &str| Condition::is(column, Operator::NotIlike, vec!["1".to_owned()]);
+        let tree = Condition::Any(vec![is("a"), Condition::All(vec![is("b"), Condition::Any(vec![])])]);
+        let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+        let number = |number: u64| number.to_le_bytes().to_vec();
+        let leaf = |column: &str| [text(column), text("not.ilike"), number(1), text("1")].concat();
+        let none = [text(""), text("any"), number(0)].concat();
+        let all = [text(""), text("all"), number(2), leaf("b"), none].concat();
+        let any = [text(""), text("any"), number(2), leaf("a"), all].concat();
+        assert_eq!(written(&[tree]), [text("conditions 1"), number(1), any].concat());
     }
 
     #[test]

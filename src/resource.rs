@@ -44,7 +44,7 @@ use crate::{
     row::{Column, Field, Fields, Part, Shape},
     seal::Seal,
     secret::Secret,
-    source::{PARAMETERS, Source},
+    source::{Source, is_parameter},
     trace::TraceId,
     weight::Scales,
 };
@@ -186,7 +186,7 @@ impl Resource {
                 .remedy("use any text without control characters, but `.`, `..` and what begins with `-/`"));
         }
 
-        if let Some(filter) = source.filters().iter().find(|filter| PARAMETERS.contains(&&*filter.column)) {
+        if let Some(filter) = source.filters().iter().find(|filter| is_parameter(&filter.column)) {
             let message =
                 format!("`{}` is a parameter of every list, and cannot be a filter of `{name}`", filter.column);
             return Err(Error::new(Kind::Config, message).remedy("leave it out of the filters"));

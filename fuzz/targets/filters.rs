@@ -1,4 +1,5 @@
-//! Any query string is read or refused; it never panics.
+//! Any condition or tree of conditions is read or refused; it never panics, and what was read is in
+//! its one form.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

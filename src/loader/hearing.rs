@@ -227,7 +227,7 @@ async fn concerned(
 
     let mut lists = vec![];
     for (purge, behind) in purges {
-        let conditions = Condition::all(&purge.conditions, resource.source().filters())?;
+        let conditions = Condition::of_purge(&purge.conditions, &**resource.source())?;
         for row in look_ups.own.rows_that_meet(&conditions).await? {
             let Some(told) = texts_of(&row.key) else { return Ok(Some(Touch::All)) };
             keys.push((own_key_hash(row.key.canonical()), *behind));
@@ -236,12 +236,19 @@ async fn concerned(
         lists.push((conditions, *behind));
     }
 
+    let mut columns = vec![];
+    for rule in &rules.pointed {
+        let behind = of(&|table| rule.is_of(table)).into_iter().map(|(_, behind)| behind).min();
+        columns.extend(behind.map(|behind| (rule.column.clone(), behind)));
+    }
+
     // Of a key that was told several times the last one stays, which has the fewest behind it.
     keys.sort_unstable();
     keys.dedup_by_key(|(hash, _)| *hash);
     keys.shrink_to_fit();
     rows.shrink_to_fit();
-    Ok((!keys.is_empty() || !lists.is_empty()).then_some(Touch::Some { keys, rows, lists }))
+    let is_some = !keys.is_empty() || !lists.is_empty() || !columns.is_empty();
+    Ok(is_some.then_some(Touch::Some { keys, rows, lists, columns }))
 }
 
 /// A key as a program would tell it; `None` if it has a value without a text.

@@ -202,7 +202,7 @@ impl Keyed {
             let mut values: Vec<String> = sound.iter().map(|key| value(&key[at])).collect();
             values.sort();
             values.dedup();
-            Condition { column: self.key[at].clone(), operator: Operator::In, values }
+            Condition::is(self.key[at].clone(), Operator::In, values)
         };
         Some((0..self.key.len()).map(condition).collect())
     }

@@ -4,30 +4,48 @@ use crate::{
     boundary::Sizes,
     canonical::Canonical,
     row::{Column, Field, Fields, Part, Shape},
-    source::{Condition, Operator, Source},
+    source::{Comparison, Condition, Operator, Source},
 };
 
 /// Conditions as bytes.
 pub(crate) fn written(conditions: &[Condition]) -> Vec<u8> {
     let mut bytes = Canonical::of("conditions 1");
-    bytes.each(conditions.iter(), |bytes, condition| {
-        bytes.text(&condition.column);
-        bytes.text(match condition.operator {
-            Operator::Eq => "eq",
-            Operator::Neq => "neq",
-            Operator::Gt => "gt",
-            Operator::Gte => "gte",
-            Operator::Lt => "lt",
-            Operator::Lte => "lte",
-            Operator::In => "in",
-            Operator::IsNull => "is.null",
-            Operator::IsNotNull => "is.not_null",
-            Operator::Like => "like",
-        });
-        bytes.each(condition.values.iter(), |bytes, value| bytes.text(value));
-    });
-
+    bytes.each(conditions.iter(), write_condition);
     bytes.into_bytes()
+}
+
+/// A comparison begins with its column and its operator. In the same places a tree has no name and a
+/// word that is no operator.
+fn write_condition(bytes: &mut Canonical, condition: &Condition) {
+    let (word, parts) = match condition {
+        Condition::Is(comparison) => return write_comparison(bytes, comparison),
+        Condition::All(parts) => ("all", parts),
+        Condition::Any(parts) => ("any", parts),
+    };
+    bytes.text("");
+    bytes.text(word);
+    bytes.each(parts.iter(), write_condition);
+}
+
+fn write_comparison(bytes: &mut Canonical, comparison: &Comparison) {
+    bytes.text(&comparison.column);
+    bytes.text(match comparison.operator {
+        Operator::Eq => "eq",
+        Operator::Neq => "neq",
+        Operator::Gt => "gt",
+        Operator::Gte => "gte",
+        Operator::Lt => "lt",
+        Operator::Lte => "lte",
+        Operator::In => "in",
+        Operator::IsNull => "is.null",
+        Operator::IsNotNull => "is.not_null",
+        Operator::Like => "like",
+        Operator::NotIn => "not.in",
+        Operator::NotLike => "not.like",
+        Operator::Ilike => "ilike",
+        Operator::NotIlike => "not.ilike",
+    });
+    bytes.each(comparison.values.iter(), |bytes, value| bytes.text(value));
 }
 
 /// What the configuration determines of the bytes of a resource's rows.

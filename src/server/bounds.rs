@@ -143,13 +143,7 @@ impl<C: Client> Count<C> {
     /// # Errors
     /// [`Kind::Busy`] if too many are taken in all, [`Kind::RateLimited`] if the client has too
     /// many.
-    pub(super) fn enter(
-        self: &Arc<Self>,
-        what: &str,
-        all: usize,
-        client: Option<C>,
-        each: usize,
-    ) -> Result<Permit<C>> {
+    pub(super) fn enter(self: &Arc<Self>, what: &str, all: usize, client: Option<C>, each: usize) -> Result<Permit<C>> {
         // Dropped again, and so given back, if the client has too many.
         let mut place = Permit { count: Arc::clone(self), client: None };
         if self.all.fetch_add(1, Ordering::Relaxed) >= all {

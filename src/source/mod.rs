@@ -36,6 +36,9 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 #[cfg(feature = "server")]
 pub(crate) use self::address::{root_file, with_password};
+#[cfg(any(fuzzing, test))]
+pub(crate) use self::condition::TREES;
+pub(crate) use self::condition::{Reader, is_parameter};
 pub(crate) use self::discreet::discreet;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(crate) use self::gate::Turn;
@@ -50,7 +53,7 @@ pub use self::sqlite::Sqlite;
 pub(crate) use self::touch::{KeyKind, PointingRule};
 pub use self::{
     closure::{Closure, Fetch, closure},
-    condition::{Condition, Filter, Operand, Operator},
+    condition::{Comparison, Condition, Filter, Operand, Operator},
     gate::{GateLimits, PoolState, Requester},
     memory::{ReadMemory, RowBounds},
     session::Session,

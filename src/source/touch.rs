@@ -9,7 +9,7 @@ use std::{cmp::Ordering, sync::Arc, time::Duration};
 
 pub(crate) use self::compare::Texts;
 use self::compare::{compare, compare_numbers, uuid};
-use super::{Condition, Operand, Operator};
+use super::{Comparison, Operand, Operator};
 use crate::{cursor::Cursor, row::Value};
 
 /// How many characters a number may have that every database compares without rounding it.
@@ -30,6 +30,8 @@ pub struct TouchRules {
     pub(crate) order: Vec<OrderRule>,
     /// The columns that conditions are on.
     pub(crate) filters: Vec<FilterRule>,
+    /// The columns of related rows that conditions are on.
+    pub(crate) pointed: Vec<PointedRule>,
     /// The related tables whose changes are followed.
     pub(crate) related: Vec<RelatedRule>,
     /// The names of other tables that shape its rows: any change there touches every chunk.
@@ -128,6 +130,22 @@ pub(crate) struct FilterRule {
     pub(crate) has_exact_texts: bool,
 }
 
+/// A column of a related row that conditions are on. A change of any row of its table may move rows
+/// into and out of the lists with such a condition.
+#[derive(Clone, Debug)]
+pub(crate) struct PointedRule {
+    pub(crate) column: String,
+    /// The names of the related table.
+    pub(crate) names: Vec<String>,
+}
+
+impl PointedRule {
+    /// Whether it is a column of this table.
+    pub(crate) fn is_of(&self, table: &str) -> bool {
+        self.names.iter().any(|name| name.eq_ignore_ascii_case(table))
+    }
+}
+
 impl KeyKind {
     /// Whether a told text can be a value of such a column.
     pub(crate) fn may_be(self, told: &str) -> bool {
@@ -190,13 +208,15 @@ impl TouchRules {
         Cursor::after(&key.collect::<Option<Vec<_>>>()?).ok()
     }
 
-    /// Whether a row with this value in the condition's column meets it; `None` if only the
+    /// Whether a row with this value in the comparison's column meets it; `None` if only the
     /// database knows.
-    pub(crate) fn meets(&self, condition: &Condition, value: Value<'_>) -> Option<bool> {
+    pub(crate) fn meets(&self, condition: &Comparison, value: Value<'_>) -> Option<bool> {
         let is_null = value == Value::Null;
         match condition.operator {
             Operator::IsNull => return Some(is_null),
             Operator::IsNotNull => return Some(!is_null),
+            // In an empty list there is nothing, NULL neither.
+            Operator::NotIn if condition.values.is_empty() => return Some(true),
             _ if is_null => return Some(false),
             _ => {}
         }
@@ -212,14 +232,16 @@ impl TouchRules {
             Operator::Gte => Some(compare(single?)?.is_ge()),
             Operator::Lt => Some(compare(single?)?.is_lt()),
             Operator::Lte => Some(compare(single?)?.is_le()),
-            Operator::In => {
+            Operator::In | Operator::NotIn => {
                 let tests: Vec<Option<bool>> = condition.values.iter().map(is_equal).collect();
+                let is_opposite = condition.operator == Operator::NotIn;
                 if tests.contains(&Some(true)) {
-                    return Some(true);
+                    return Some(!is_opposite);
                 }
-                tests.iter().all(Option::is_some).then_some(false)
+                tests.iter().all(Option::is_some).then_some(is_opposite)
             }
-            Operator::Like | Operator::IsNull | Operator::IsNotNull => None,
+            // Patterns; the NULL tests were answered above.
+            _ => None,
         }
     }
 
@@ -299,6 +321,7 @@ mod tests {
                 filter("folded", Operand::Text, Texts::Unknown, false),
                 filter("uuid", Operand::Text, Texts::Bytes, false),
             ],
+            pointed: vec![],
             related: vec![],
             others: vec!["other".into()],
             reads_any: false,
@@ -333,10 +356,15 @@ mod tests {
         let rules = rules();
         let meets = |column: &str, operator, values: &[&str], value| {
             let values = values.iter().map(|value| (*value).to_owned()).collect();
-            rules.meets(&Condition { column: column.into(), operator, values }, value)
+            rules.meets(&Comparison { column: column.into(), operator, values }, value)
         };
         assert_eq!(meets("number", Operator::Eq, &["007"], Value::Integer(7)), Some(true));
         assert_eq!(meets("number", Operator::In, &["1", "2"], Value::Integer(7)), Some(false));
+        assert_eq!(meets("number", Operator::NotIn, &["1", "2"], Value::Integer(7)), Some(true));
+        assert_eq!(meets("number", Operator::NotIn, &["1", "7"], Value::Integer(7)), Some(false));
+        assert_eq!(meets("number", Operator::NotIn, &["1", "7"], Value::Null), Some(false));
+        assert_eq!(meets("folded", Operator::NotIn, &["a", "b"], Value::Text(b"a")), Some(false));
+        assert_eq!(meets("folded", Operator::NotIn, &["b"], Value::Text(b"a")), None);
         assert_eq!(meets("number", Operator::Lt, &["-3"], Value::Integer(-4)), Some(true));
         assert_eq!(meets("number", Operator::Neq, &["1"], Value::Null), Some(false));
         assert_eq!(meets("number", Operator::Eq, &["1"], Value::Text(b"1")), None);
@@ -352,7 +380,10 @@ mod tests {
         assert_eq!(meets("uuid", Operator::Lt, &others[..1], uuid), Some(true));
         assert_eq!(meets("uuid", Operator::Eq, &others[1..], uuid), Some(true));
         assert_eq!(meets("uuid", Operator::Eq, &["none"], uuid), None);
-        assert_eq!(meets("text", Operator::Like, &["a*"], Value::Text(b"b")), None);
+        for pattern in [Operator::Like, Operator::NotLike, Operator::Ilike, Operator::NotIlike] {
+            assert_eq!(meets("text", pattern, &["a*"], Value::Text(b"b")), None);
+            assert_eq!(meets("text", pattern, &["a*"], Value::Null), Some(false));
+        }
         assert_eq!(meets("none", Operator::Eq, &["a"], Value::Text(b"b")), None);
     }
 

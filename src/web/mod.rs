@@ -333,7 +333,7 @@ impl Chunkflow {
     }
 
     /// The same for the rows that meet these conditions, as the parameters of a request:
-    /// `[("organisation_id", "eq.1")]`. The whole lists with these conditions are forgotten, alone or
+    /// `[("organisation_id", "eq.1")]`, also on columns of its scope. The whole lists with these conditions are forgotten, alone or
     /// beside others, and the chunks of all other lists that hold one of the rows or where one belongs
     /// now. Without conditions, or with more than 10,000 rows, all is forgotten.
     ///
@@ -345,10 +345,9 @@ impl Chunkflow {
         }
 
         is_known(resource)?;
-        params::check_number(conditions.len())?;
         let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let purge = Purge { resource: resource.name().into(), conditions: conditions.iter().map(pair).collect() };
-        Condition::all(&purge.conditions, resource.source().filters())?;
+        Condition::of_purge(&purge.conditions, &**resource.source())?;
         change::entry::check_purge(&purge)?;
 
         let tell = Tell { changes: vec![], purges: vec![purge] };

@@ -137,10 +137,11 @@ fn schema_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
 
 fn operation(view: &View, name: &str, version: Version) -> Json {
     let resource = &view.resource;
-    let filters = view.filters().map(filter);
-    let usual = PARAMETERS.map(|name| match name {
+    let filters: Vec<Json> = view.filters().map(filter).collect();
+    let trees: &[&str] = if filters.is_empty() { &[] } else { &["or", "and"] };
+    let usual = PARAMETERS.iter().chain(trees).map(|name| match *name {
         "select" => select(resource),
-        _ => refers_to("parameters", name),
+        name => refers_to("parameters", name),
     });
     let responses =
         [("400", "Invalid"), ("404", "Missing"), ("406", "NotAcceptable"), ("429", "Busy"), ("503", "Away")];
@@ -152,7 +153,7 @@ fn operation(view: &View, name: &str, version: Version) -> Json {
         ("operationId", format!("list_{name}").into()),
         ("summary", format!("The rows of {}", resource.name()).into()),
         ("description", format!("In the order {}.", resource.source().order().join(", ")).into()),
-        ("parameters", Json::List(usual.into_iter().chain(filters).collect())),
+        ("parameters", Json::List(usual.chain(filters).collect())),
         ("responses", Json::Object(answers)),
     ])
 }
@@ -184,8 +185,8 @@ fn filter(filter: &Filter) -> Json {
         Operand::Text => ("a text", "eq.text"),
     };
 
-    let operators =
-        "eq, neq, gt, gte, lt, lte, like (`*` for any text), in (`in.(a,b)`), is (`is.null`, `is.not_null`)";
+    let operators = "eq, neq, gt, gte, lt, lte, like (`*` for any text), ilike (the same in upper or lower case), \
+                     in (`in.(a,b)`), is (`is.null`, `is.not_null`), each also with `not.` before it";
 
     object([
         ("name", filter.column.as_str().into()),
@@ -338,11 +339,38 @@ fn components(schemas: Vec<(String, Json)>) -> Json {
         ("description", "What `changed` has returned: the list shows that change, on every server.".into()),
         ("schema", text()),
     ]);
+    let tree = |name: &str, which: &str| {
+        object([
+            ("name", name.into()),
+            ("in", "query".into()),
+            (
+                "description",
+                format!(
+                    "Conditions of which {which} must hold: `(COLUMN.OPERATOR.VALUE,COLUMN.not.OPERATOR.VALUE,…)`, on \
+                     the columns that are parameters too. `or(…)`, `and(…)`, `not.or(…)` and `not.and(…)` may stand \
+                     among them. Values with a comma or a parenthesis stand in quotation marks."
+                )
+                .into(),
+            ),
+            ("schema", object([("type", "array".into()), ("items", text())])),
+            ("style", "form".into()),
+        ])
+    };
     let header = |description: &str| object([("description", description.into()), ("schema", text())]);
 
     object([
         ("schemas", Json::Object(schemas)),
-        ("parameters", object([("limit", limit), ("after", after), ("download", download), ("at_least", at_least)])),
+        (
+            "parameters",
+            object([
+                ("limit", limit),
+                ("after", after),
+                ("download", download),
+                ("at_least", at_least),
+                ("or", tree("or", "at least one")),
+                ("and", tree("and", "each")),
+            ]),
+        ),
         (
             "headers",
             object([

@@ -19,7 +19,7 @@ use crate::{
     loader::Provenance,
     metrics::Refused,
     resource::{Resource, Scope},
-    source::Filter,
+    source::{Condition, Filter},
     stream::{Ask, Stream},
     suggest,
     trace::{Traced, Unanswered},
@@ -311,7 +311,8 @@ impl AskedList {
 
         let same_scope = view.scope == self.seen.scope;
         let same_places = self.ask.after.is_start() || resource.seal().is_as(old.resource().seal());
-        let same_filters = old.conditions().iter().all(|condition| holds(&condition.column));
+        let mut comparisons = old.conditions().iter().flat_map(Condition::comparisons);
+        let same_filters = comparisons.all(|comparison| holds(&comparison.column));
         if resource.is_outdated() || !same_scope || !same_places || !same_filters {
             return None;
         }

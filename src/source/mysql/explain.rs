@@ -64,6 +64,12 @@ async fn try_queries(conn: &mut Conn, plan: &Plan) -> Result<(), (&'static str, 
         conn.prep(alone).await.map_err(|error| (at, error.into()))?;
     }
 
+    let pointed = plan.on_pointed_rows();
+    if !pointed.is_empty() {
+        let statement = select::rows(plan, &Range::new(), &pointed);
+        conn.prep(statement.text).await.map_err(|error| (advice::conditions_at(plan), error.into()))?;
+    }
+
     for relation in &plan.relations {
         conn.prep(of_relation(relation)).await.map_err(|error| ("fields", error.into()))?;
     }

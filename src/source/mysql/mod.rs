@@ -70,6 +70,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     sum: "CAST(SUM(?) AS SIGNED)",
     no_text: "CAST(NULL AS CHAR)",
     // MySQL cannot turn the escape character off, so patterns double their backslashes.
+    ilike: ["LOWER(", ") LIKE LOWER(", ")"],
     no_escape: "",
 };
 

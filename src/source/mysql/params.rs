@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Kind, Result},
     row::Value,
     source::{
-        Condition, Operand, Operator,
+        Condition, Operand,
         sql::{
             plan::Plan,
             select::{Bind, Statement},
@@ -67,9 +67,10 @@ pub(super) fn positional(params: Vec<Param>) -> Params {
 /// [`Kind::Invalid`] for a value that is not of its column's type.
 pub(super) fn checked(plan: &Plan, conditions: &Arc<[Condition]>) -> Result<Arc<[Condition]>> {
     let mut made = conditions.to_vec();
-    for condition in made.iter_mut().filter(|condition| condition.operator != Operator::Like) {
-        let Some(at) = plan.filters.iter().position(|filter| filter.column == condition.column) else { continue };
-        for text in &mut condition.values {
+    let comparisons = made.iter_mut().flat_map(Condition::comparisons_mut);
+    for comparison in comparisons.filter(|comparison| !comparison.operator.takes_pattern()) {
+        let Some(at) = plan.filters.iter().position(|filter| filter.column == comparison.column) else { continue };
+        for text in &mut comparison.values {
             let (fitting, what) = match plan.filter_columns[at].bind.as_str() {
                 "CAST(? AS DATE)" => (date(text), "a date, YYYY-MM-DD"),
                 "CAST(? AS DATETIME(6))" => (moment(text), "a time, YYYY-MM-DDTHH:MM:SS"),
@@ -82,7 +83,8 @@ pub(super) fn checked(plan: &Plan, conditions: &Arc<[Condition]>) -> Result<Arc<
                 _ => continue,
             };
             *text = fitting.ok_or_else(|| {
-                let message = format!("a filter's value does not fit its column: `{}` is not {what}", condition.column);
+                let message =
+                    format!("a filter's value does not fit its column: `{}` is not {what}", comparison.column);
                 Error::new(Kind::Invalid, message).remedy(format!("write {what}"))
             })?;
         }

@@ -91,6 +91,13 @@ async fn try_queries(
         explain(client, &alone, vec![]).await.map_err(|failure| (at.to_owned(), failure))?;
     }
 
+    let pointed = plan.on_pointed_rows();
+    if !pointed.is_empty() {
+        let statement = select::rows(plan, &Range::new(), &pointed);
+        let planned = explain(client, &statement.text, Param::of(&statement, &[], 1)).await;
+        planned.map_err(|failure| (advice::conditions_at(plan).to_owned(), failure))?;
+    }
+
     for (index, relation) in plan.relations.iter().enumerate() {
         let planned = plan_of_relation(client, relation).await;
         planned.map_err(|failure| (advice::relation_key(plan, index), failure))?;

@@ -73,6 +73,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     length: "octet_length(?)::int8",
     sum: "sum(?)::int8",
     no_text: "NULL::text",
+    ilike: ["", " ILIKE ", ""],
     no_escape: " ESCAPE ''",
 };
 
@@ -382,7 +383,7 @@ fn explained(error: tokio_postgres::Error, query: Option<&Query>) -> Error {
             return Error::new(Kind::Invalid, "the cursor holds no place of this list")
                 .remedy("pass `after` exactly as it was handed out by the same list, or leave it out to start anew");
         }
-        ("42", _) if filtered => {
+        ("42" | "0A", _) if filtered => {
             return Error::new(Kind::Invalid, "a filter cannot be used so")
                 .remedy("use another operator on this column")
                 .caused_by(database.to_string());

@@ -9,13 +9,15 @@ use crate::{
     error::Result,
     row::{Column, Field, Fields, RowBatch, RowSink, Shape, Value},
     source::{
-        BoxFuture, Condition, Filter, Operand, Operator, Query, Run, Source, Spec, TouchRules,
-        touch::{FilterRule, KeyKind, KeyRule, OrderRule, PointingRule, RelatedRule, RelatedTable, Texts},
+        BoxFuture, Comparison, Filter, Operand, Operator, Query, Run, Source, Spec, TouchRules,
+        touch::{FilterRule, KeyKind, KeyRule, OrderRule, PointedRule, PointingRule, RelatedRule, RelatedTable, Texts},
     },
 };
 
 /// The columns of `item`. The last two hold texts that compare without regard to case.
 const ITEM: [&str; 7] = ["id", "rank", "grp", "author_id", "version", "name", "kin"];
+/// A column of the related author: whether its version is odd.
+const PARITY: &str = "author.parity";
 const ITEM_TAG: [&str; 2] = ["item_id", "tag_id"];
 
 /// A table whose rows can be read.
@@ -57,7 +59,7 @@ impl Cell {
         }
     }
 
-    fn meets(&self, condition: &Condition) -> bool {
+    fn meets(&self, condition: &Comparison) -> bool {
         let against = |text: &String| self.compare_text(text);
         let single = || against(&condition.values[0]);
         match condition.operator {
@@ -68,6 +70,7 @@ impl Cell {
             Operator::Lt => single().is_lt(),
             Operator::Lte => single().is_le(),
             Operator::In => condition.values.iter().any(|text| against(text).is_eq()),
+            Operator::NotIn => !condition.values.iter().any(|text| against(text).is_eq()),
             other => panic!("no list of the model has {other:?}"),
         }
     }
@@ -181,12 +184,19 @@ impl Rows {
     /// The rows that a query asks for, at most `limit`, and whether the list ends with them.
     fn found(&self, tables: &Tables, query: &Query, limit: usize) -> (Vec<Vec<Cell>>, bool) {
         let column = |name: &str| self.table.columns().iter().position(|column| *column == name).expect("a column");
-        let conditions: Vec<(usize, &Condition)> =
-            query.conditions.iter().map(|condition| (column(&condition.column), condition)).collect();
+        let meets = |row: &Vec<Cell>, comparison: &Comparison| {
+            if comparison.column != PARITY {
+                return row[column(&comparison.column)].meets(comparison);
+            }
+            // An author that is not there has NULL.
+            let Value::Integer(author) = row[3].value() else { unreachable!("it points by a number") };
+            let version = tables.authors.get(&author);
+            version.is_some_and(|version| Cell::Integer(version % 2).meets(comparison))
+        };
         let after: Vec<Value<'_>> = query.after.values().collect();
 
         let mut rows = self.table.rows(tables);
-        rows.retain(|row| conditions.iter().all(|(at, condition)| row[*at].meets(condition)));
+        rows.retain(|row| query.conditions.iter().all(|condition| condition.is_met(|one| meets(row, one))));
         rows.retain(|row| query.after.is_start() || self.compare(row, &after).is_gt());
         rows.sort_by(|one, other| {
             let other: Vec<Value<'_>> = self.order.iter().map(|(column, _)| other[*column].value()).collect();
@@ -258,7 +268,11 @@ fn rules<'f>(
         descending: *descending,
         null_is_greatest: false,
     });
-    let filters = filters.map(|filter| FilterRule {
+    let (related_filters, filters): (Vec<&Filter>, Vec<&Filter>) = filters.partition(|filter| filter.column == PARITY);
+    let pointed = related_filters
+        .into_iter()
+        .map(|filter| PointedRule { column: filter.column.clone(), names: vec!["author".into()] });
+    let filters = filters.into_iter().map(|filter| FilterRule {
         column: filter.column.clone(),
         operand: filter.operand,
         texts: Texts::Unknown,
@@ -273,6 +287,7 @@ fn rules<'f>(
         key: key.collect(),
         order: order.collect(),
         filters: filters.collect(),
+        pointed: pointed.collect(),
         related: vec![
             RelatedRule { table: related("author", &["id"]), pointing: None },
             RelatedRule { table: related("tag", &["id"]), pointing: Some(tags) },

@@ -3,13 +3,35 @@
 
 use super::{
     keyset::KeyColumn,
-    plan::{Output, Plan, Relation},
+    plan::{FilterColumn, Output, Plan, Relation},
 };
 use crate::source::Complaint;
 
 /// Complaints that the plan alone shows: a doubtful order, and guesses about its columns.
 pub(in crate::source) fn of_plan(plan: &Plan) -> Vec<Complaint> {
-    nullable_order(plan).chain(plan.guesses.iter().cloned()).collect()
+    nullable_order(plan).chain(unindexed_pointed(plan)).chain(plan.guesses.iter().cloned()).collect()
+}
+
+/// The configuration's key for conditions on related rows.
+pub(in crate::source) fn conditions_at(plan: &Plan) -> &'static str {
+    let is_open = |column: &FilterColumn| column.pointed.is_some();
+    if plan.filter_columns[..plan.open].iter().any(is_open) { "filters" } else { "scope" }
+}
+
+/// Columns of related rows that conditions are on, where no index finds the rows that point there.
+fn unindexed_pointed(plan: &Plan) -> impl Iterator<Item = Complaint> {
+    let columns = plan.filters.iter().zip(&plan.filter_columns).enumerate();
+    columns.filter_map(|(index, (filter, column))| {
+        let row = column.pointed.as_ref().filter(|row| !row.is_indexed)?;
+        let name = &filter.column;
+        let at = if index < plan.open { "filters".to_owned() } else { format!("scope.{name}") };
+        let tables = std::slice::from_ref(&plan.table);
+        Some(Complaint::new(
+            at,
+            format!("no index begins with `{}`: a condition on `{name}` may look through all of the table", row.via),
+            indexes(plan, tables, &row.via, &plan.dialect.quote(&row.via)),
+        ))
+    })
 }
 
 /// Columns of the order that can be NULL, without those of the table's own key.

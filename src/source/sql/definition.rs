@@ -155,7 +155,10 @@ fn text_of(plan: &Plan) -> String {
     let mut all = vec![plan.table.clone()];
     all.extend(plan.selects.iter().map(|select| select.sql.clone()));
     all.extend(plan.order.iter().map(|column| column.sql.clone()));
-    all.extend(plan.filter_columns.iter().map(|column| column.sql.clone()));
+    for column in &plan.filter_columns {
+        all.push(column.sql.clone());
+        all.extend(column.pointed.iter().filter_map(|row| row.exists.clone()));
+    }
     for relation in &plan.relations {
         all.extend([relation.table.clone(), quote(&relation.column), quote(&relation.parent_column.name)]);
         all.extend(relation.shown().iter().map(|select| select.sql.clone()));
@@ -257,6 +260,10 @@ fn write_filter_column(bytes: &mut Canonical, column: &FilterColumn) {
     bytes.text(&column.sql);
     bytes.text(&column.bind);
     bytes.maybe(column.operator.as_deref(), Canonical::text);
+    // Nothing is written for a column of the table itself.
+    if let Some(row) = &column.pointed {
+        bytes.maybe(row.exists.as_deref(), Canonical::text);
+    }
 }
 
 fn write_select(bytes: &mut Canonical, select: &Select) {

@@ -27,6 +27,9 @@ pub(in crate::source) struct Dialect {
     pub(in crate::source) sum: &'static str,
     /// A NULL of the type text.
     pub(in crate::source) no_text: &'static str,
+    /// How to compare with a pattern without regard to case: what stands before the column, between
+    /// it and the pattern, and behind that.
+    pub(in crate::source) ilike: [&'static str; 3],
     /// Follows a pattern, so that `\` has no special meaning in it.
     pub(in crate::source) no_escape: &'static str,
 }

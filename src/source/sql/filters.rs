@@ -6,7 +6,7 @@ use super::{
     planner::Planner,
     relations::Pointed,
 };
-use crate::source::{ColumnSpec, Complaint, FieldSpec, Filter, condition};
+use crate::source::{ColumnSpec, Complaint, FieldSpec, Filter, is_parameter};
 
 impl<'a> Planner<'a> {
     /// Resolves the columns that requests may filter by, and then those of the scope.
@@ -14,7 +14,7 @@ impl<'a> Planner<'a> {
         let named = self.spec.filters.clone();
         for name in named.clone().unwrap_or_else(|| self.usual_filters()) {
             match self.filter(&name, "filters") {
-                Ok((filter, _)) if condition::is_parameter(&filter.column) => {
+                Ok((filter, _)) if is_parameter(&filter.column) => {
                     // Without names of the operator's own such a column is left out without a word.
                     if named.is_some() {
                         let message = format!("column `{}` is a parameter of every list", filter.column);
@@ -120,7 +120,13 @@ impl<'a> Planner<'a> {
     fn pointed_column(&self, pointed: &Pointed<'_>, column: &TableColumn) -> FilterColumn {
         let dialect = self.plan.dialect;
         let sql = dialect.column(&dialect.quote(RELATED), &column.name);
-        let row = PointedRow { table: pointed.target.sql.clone(), via: pointed.via.clone(), exists: None };
+        let is_indexed = self.table.is_view || self.table.indexed.contains(&pointed.via);
+        let row = PointedRow {
+            table: pointed.target.sql.clone(),
+            via: pointed.via.clone(),
+            is_indexed: is_indexed || self.table.key.first() == Some(&pointed.via),
+            exists: None,
+        };
 
         if pointed.first.is_empty() {
             let exists = format!("EXISTS (SELECT 1 {} AND ", pointed.from);
@@ -148,4 +154,76 @@ fn filter_of(name: String, column: &TableColumn, at: &str) -> Result<Filter, Com
 
 fn filter_column(column: &TableColumn, sql: String) -> FilterColumn {
     FilterColumn { sql, bind: column.bind.clone(), operator: column.operator.clone(), pointed: None }
+}
+
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::source::{Database, DatabaseOptions, FieldSpec, Filter, Related, Source, Spec, open_database};
+
+    const TABLES: &str = "
+        CREATE TABLE author (id INTEGER PRIMARY KEY, name TEXT, organisation_id INTEGER);
+        CREATE TABLE item (id INTEGER PRIMARY KEY, \"limit\" INTEGER, \"author.name\" TEXT, Owner TEXT, any,
+            author_id INTEGER REFERENCES author (id), editor_id INTEGER);";
+
+    /// The source of a specification, or where it is wrong.
+    fn made(change: impl FnOnce(&mut Spec)) -> Result<Arc<dyn Source>, Vec<String>> {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("items.sqlite");
+        rusqlite::Connection::open(&path).unwrap().execute_batch(TABLES).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut options = DatabaseOptions::new(format!("sqlite:{}", path.display()));
+        options.identity = Some("items".into());
+        let editor = Related::default().with(|related| {
+            related.table = Some("author".into());
+            related.columns = vec!["name".into()];
+        });
+        runtime.block_on(async {
+            let database: Arc<dyn Database> = open_database(&options).await.unwrap();
+            let spec = Spec::of("item").with(|spec| {
+                spec.fields = Some(vec![
+                    ("id".into(), FieldSpec::Column("id".into())),
+                    ("editor".into(), FieldSpec::Via { via: "editor_id".into(), related: editor }),
+                ]);
+                change(spec);
+            });
+            let made = database.source(&spec).await.map(|(source, _)| source);
+            made.map_err(|complaints| complaints.into_iter().map(|complaint| complaint.at).collect())
+        })
+    }
+
+    fn names(filters: &[Filter]) -> Vec<&str> {
+        filters.iter().map(|filter| &*filter.column).collect()
+    }
+
+    #[test]
+    fn a_scope_is_on_any_column_of_the_table_or_of_a_row_that_it_points_to_and_no_request_may_filter_by_it() {
+        let scoped = made(|spec| {
+            let scope = ["owner", "limit", "author.name", "author_id.organisation_id", "editor.organisation_id", "id"];
+            spec.scope = scope.map(Into::into).into();
+        });
+        let source = scoped.unwrap();
+        assert_eq!(names(source.filters()), ["id"], "those that are shown, as without a scope");
+        let scope = ["Owner", "limit", "author.name", "author_id.organisation_id", "editor.organisation_id"];
+        assert_eq!(names(source.scope()), scope, "each once, by its own name");
+
+        let plain = made(|_| {}).unwrap();
+        assert_ne!(plain.fingerprint(), source.fingerprint());
+        assert_eq!(plain.places(), source.places(), "cursors stay valid");
+    }
+
+    #[test]
+    fn what_cannot_be_a_scope_or_a_filter_is_complained_of_where_it_stands() {
+        let wrong = made(|spec| {
+            let scope = ["none", "any", "author_id.none", "editor_id.name", "editor.none", "id.name", ".", "editor."];
+            spec.scope = scope.map(Into::into).into();
+        });
+        let expected = ["none", "any", "author_id.none", "editor_id.name", "editor.none", "id.name", ".", "editor."];
+        assert_eq!(wrong.err().unwrap(), expected.map(|name| format!("scope.{name}")));
+        let wrong =
+            made(|spec| spec.filters = Some(["limit", "any", "editor.none", "editor.name"].map(Into::into).into()));
+        assert_eq!(wrong.err().unwrap(), ["filters", "filters", "filters"]);
+    }
 }

@@ -143,6 +143,7 @@ mod tests {
         length: "length(?)",
         sum: "sum(?)",
         no_text: "NULL",
+        ilike: ["", " LIKE ", ""],
         no_escape: "",
     };
 

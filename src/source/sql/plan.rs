@@ -11,7 +11,7 @@ use crate::{
     cursor::Cursor,
     described::Described,
     row::{Column, Value},
-    source::{Complaint, Filter, RowBounds},
+    source::{Complaint, Condition, Filter, Operator, RowBounds},
 };
 
 /// The alias of a related table in a query; no user's table has this name.
@@ -92,6 +92,12 @@ impl Plan {
         &self.filters[self.open..]
     }
 
+    /// Conditions on each column of a related row, with which the database can try their SQL.
+    pub(in crate::source) fn on_pointed_rows(&self) -> Vec<Condition> {
+        let pointed = self.filters.iter().zip(&self.filter_columns).filter(|(_, column)| column.pointed.is_some());
+        pointed.map(|(filter, _)| Condition::is(&*filter.column, Operator::IsNotNull, vec![])).collect()
+    }
+
     /// Whether each value of a cursor can be one of its column.
     pub(in crate::source) fn takes(&self, place: &Cursor, typing: Typing) -> bool {
         let columns = self.order.iter().zip(&self.order_types);
@@ -127,8 +133,9 @@ pub(in crate::source) struct FilterColumn {
 pub(in crate::source) struct PointedRow {
     /// The related table, as SQL.
     pub(in crate::source) table: String,
-    /// The resource's own column that points there.
+    /// The resource's own column that points there, and whether an index begins with it.
     pub(in crate::source) via: String,
+    pub(in crate::source) is_indexed: bool,
     /// What stands before a comparison, which is then inside a query for that row; a parenthesis
     /// ends it. `None` if the column's SQL is a query already.
     pub(in crate::source) exists: Option<String>,

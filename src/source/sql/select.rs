@@ -8,7 +8,11 @@ use super::{
     keyset::{self, Piece, Range},
     plan::{FilterColumn, Plan, Select},
 };
-use crate::source::{Condition, Operand, Operator};
+use crate::source::{Comparison, Condition, Operand, Operator};
+
+/// A condition that every row meets, and one that none does.
+const ALWAYS: &str = "1 = 1";
+const NEVER: &str = "1 = 0";
 
 /// A query: its text, and its parameters in the order of the text.
 #[derive(Debug)]
@@ -130,50 +134,109 @@ impl<'a> Writer<'a> {
     }
 
     fn condition(&mut self, condition: &'a Condition) {
+        match condition {
+            Condition::Is(comparison) => self.comparison(comparison),
+            Condition::All(parts) => self.group(parts, " AND ", ALWAYS),
+            Condition::Any(parts) => self.group(parts, " OR ", NEVER),
+        }
+    }
+
+    fn group(&mut self, parts: &'a [Condition], between: &str, alone: &str) {
+        if parts.is_empty() {
+            return self.push(alone);
+        }
+        for (index, part) in parts.iter().enumerate() {
+            self.push(if index > 0 { between } else { "(" });
+            self.condition(part);
+        }
+        self.push(")");
+    }
+
+    fn comparison(&mut self, comparison: &'a Comparison) {
         let plan = self.plan;
-        let Some(at) = plan.filters.iter().position(|filter| filter.column == condition.column) else {
+        let Some(at) = plan.filters.iter().position(|filter| filter.column == comparison.column) else {
             // Only declared filters are allowed; a condition on any other column is never true.
-            return self.push("1 = 0");
+            return self.push(NEVER);
         };
+
+        // An empty list holds no value, and not every database has a syntax for one.
+        if comparison.values.is_empty() {
+            match comparison.operator {
+                Operator::In => return self.push(NEVER),
+                Operator::NotIn => return self.push(ALWAYS),
+                _ => {}
+            }
+        }
 
         let column = &plan.filter_columns[at];
         let operand = plan.filters[at].operand;
-        if condition.operator == Operator::In && condition.values.is_empty() {
-            // An empty list holds no value, and not every database has a syntax for one.
-            return self.push("1 = 0");
-        }
+        let exists = column.pointed.as_ref().and_then(|row| row.exists.as_deref());
+        let Some(exists) = exists else { return self.compared(column, operand, comparison) };
 
-        self.push(&column.sql);
-        let sign = match condition.operator {
+        // No row, or one with NULL there: there is none with another value.
+        if comparison.operator == Operator::IsNull {
+            self.push(&format!("NOT {exists}{} IS NOT NULL)", column.sql));
+        } else {
+            self.push(exists);
+            self.compared(column, operand, comparison);
+            self.push(")");
+        }
+    }
+
+    fn compared(&mut self, column: &FilterColumn, operand: Operand, comparison: &'a Comparison) {
+        let sign = match comparison.operator {
             Operator::Eq => "=",
             Operator::Neq => "<>",
             Operator::Gt => ">",
             Operator::Gte => ">=",
             Operator::Lt => "<",
             Operator::Lte => "<=",
-            Operator::IsNull => return self.push(" IS NULL"),
-            Operator::IsNotNull => return self.push(" IS NOT NULL"),
-            Operator::Like => {
-                self.push(" LIKE ");
-                for text in &condition.values {
-                    self.bind("?", Bind::Pattern(pattern(text)));
-                }
-                return self.push(plan.dialect.no_escape);
+            Operator::IsNull => return self.push(&format!("{} IS NULL", column.sql)),
+            Operator::IsNotNull => return self.push(&format!("{} IS NOT NULL", column.sql)),
+            Operator::Like => return self.like(column, comparison, ["", " LIKE ", ""]),
+            Operator::Ilike => return self.like(column, comparison, self.plan.dialect.ilike),
+            Operator::In => return self.list(column, &comparison.values, operand),
+            Operator::NotIn => {
+                self.push("NOT (");
+                self.list(column, &comparison.values, operand);
+                return self.push(")");
             }
-            Operator::In => return self.list(column, &condition.values, operand),
+            Operator::NotLike => {
+                self.push("NOT (");
+                self.like(column, comparison, ["", " LIKE ", ""]);
+                return self.push(")");
+            }
+            Operator::NotIlike => {
+                self.push("NOT (");
+                self.like(column, comparison, self.plan.dialect.ilike);
+                return self.push(")");
+            }
         };
 
-        self.push(&format!(" {} ", comparison(column.operator.as_deref(), sign)));
-        for text in &condition.values {
+        self.push(&format!("{} {} ", column.sql, sql_sign(column, sign)));
+        for text in &comparison.values {
             self.bind(&column.bind, Bind::Value(text, operand));
         }
     }
 
+    /// Compares with a pattern. `around` is what stands before the column, between it and the
+    /// pattern, and behind that.
+    fn like(&mut self, column: &FilterColumn, comparison: &'a Comparison, around: [&str; 3]) {
+        let [before, between, behind] = around;
+        self.push(&format!("{before}{}{between}", column.sql));
+        for text in &comparison.values {
+            self.bind("?", Bind::Pattern(pattern(text)));
+        }
+        self.push(behind);
+        self.push(self.plan.dialect.no_escape);
+    }
+
     fn list(&mut self, column: &FilterColumn, values: &'a [String], operand: Operand) {
+        self.push(&column.sql);
         // One text for lists of every length; otherwise a cache of statements would hold one for
         // each length.
         if let Some(in_list) = self.plan.dialect.in_list {
-            let equal = comparison(column.operator.as_deref(), "=");
+            let equal = sql_sign(column, "=");
             return self.bind(&in_list.replacen('=', &equal, 1), Bind::List(values, operand));
         }
         self.push(" IN (");
@@ -183,4 +246,8 @@ impl<'a> Writer<'a> {
         }
         self.push(")");
     }
+}
+
+fn sql_sign(column: &FilterColumn, sign: &str) -> String {
+    comparison(column.operator.as_deref(), sign)
 }

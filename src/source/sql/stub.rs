@@ -47,6 +47,7 @@ static DIALECT: Dialect = Dialect {
     length: "LENGTH ?",
     sum: "SUM ?",
     no_text: "NULL",
+    ilike: ["", " LIKE ", ""],
     no_escape: "",
 };
 

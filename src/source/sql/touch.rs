@@ -8,7 +8,10 @@ use super::{
 };
 use crate::source::{
     Operand, ValueType,
-    touch::{FilterRule, KeyKind, KeyRule, OrderRule, PointingRule, RelatedRule, RelatedTable, Texts, TouchRules},
+    touch::{
+        FilterRule, KeyKind, KeyRule, OrderRule, PointedRule, PointingRule, RelatedRule, RelatedTable, Texts,
+        TouchRules,
+    },
 };
 
 /// The rules of a plan. `None` if the table has no key that is part of the order: then every change
@@ -51,7 +54,8 @@ pub(in crate::source) fn rules(
         }
     });
 
-    let filters = plan.filters.iter().filter_map(|filter| {
+    let own = plan.filters.iter().zip(&plan.filter_columns).filter(|(_, column)| column.pointed.is_none());
+    let filters = own.filter_map(|(filter, _)| {
         let column = table.column(&filter.column, "").ok()?;
         Some(FilterRule {
             column: column.name.clone(),
@@ -70,6 +74,12 @@ pub(in crate::source) fn rules(
         others.extend(names(table));
     }
 
+    let pointed = plan.filters.iter().zip(&plan.filter_columns).filter_map(|(filter, column)| {
+        let row = column.pointed.as_ref()?;
+        let table = catalogue.tables.iter().find(|other| other.sql == row.table).unwrap_or(table);
+        Some(PointedRule { column: filter.column.clone(), names: names(table) })
+    });
+
     let related = related(plan, table, catalogue, typing, &mut others);
     Some(TouchRules {
         database: identity.database().into(),
@@ -78,6 +88,7 @@ pub(in crate::source) fn rules(
         key,
         order: order.collect(),
         filters: filters.collect(),
+        pointed: pointed.collect(),
         related,
         others,
         reads_any: plan.is_view || catalogue.tables.iter().any(|other| other.is_view && reads_view(plan, other)),
@@ -168,6 +179,7 @@ fn reads_view(plan: &Plan, view: &Table) -> bool {
     plan.relations
         .iter()
         .any(|relation| relation.table == view.sql || relation.join.as_ref().is_some_and(|join| join.table == view.sql))
+        || plan.filter_columns.iter().any(|column| column.pointed.as_ref().is_some_and(|row| row.table == view.sql))
         || plan.selects.iter().any(|select| select.sql.contains(&format!("FROM {}", view.sql)))
         || is_in_condition(plan, view)
 }

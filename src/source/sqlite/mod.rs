@@ -27,7 +27,7 @@ use self::{
 };
 use super::{
     BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, Gate, GateLimits, KnownBy, MadeSource,
-    Operator, PoolState, Query, Room, Run, Sealed, Source, Spec, TableInfo, TouchRules,
+    PoolState, Query, Room, Run, Sealed, Source, Spec, TableInfo, TouchRules,
     sql::{
         advice,
         definition::{Definition, Identity, changed, not_made, tables},
@@ -67,6 +67,8 @@ pub(super) const DIALECT: Dialect = Dialect {
     length: "octet_length(?)",
     sum: "sum(?)",
     no_text: "NULL",
+    // LIKE has no regard to the case of ASCII letters, and neither lower() knows others.
+    ilike: ["", " LIKE ", ""],
     no_escape: "",
 };
 
@@ -170,6 +172,9 @@ impl Sqlite {
         if let Some(alone) = select::condition_alone(plan) {
             session.connection.prepare(&alone)?;
         }
+
+        let pointed = plan.on_pointed_rows();
+        session.connection.prepare(&select::rows(plan, &Range::new(), &pointed).text)?;
 
         for relation in &plan.relations {
             session.connection.prepare(&related::sql_for_close_keys(relation))?;
@@ -500,6 +505,7 @@ impl Source for Table {
 
 /// How many steps pass between two looks at the clock.
 fn steps(conditions: &[Condition]) -> i32 {
-    let patterns = conditions.iter().any(|condition| condition.operator == Operator::Like);
+    let mut comparisons = conditions.iter().flat_map(Condition::comparisons);
+    let patterns = comparisons.any(|comparison| comparison.operator.takes_pattern());
     if patterns { STEPS_WITH_PATTERNS } else { STEPS }
 }

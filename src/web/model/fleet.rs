@@ -196,7 +196,7 @@ impl World {
         let made = lists.iter().map(|(name, column)| {
             let spec = Spec::of("item").with(|spec| {
                 spec.order = vec![OrderBy { column: (*column).into(), descending: true }];
-                spec.filters = Some(["grp", "kin", "rank"].map(Into::into).into());
+                spec.filters = Some(["grp", "kin", "rank", "author.parity"].map(Into::into).into());
             });
             let made = Resource::of(name, &database, &spec, &options).now_or_never();
             made.expect("it needs no wait").expect("the specification is right")

@@ -20,10 +20,12 @@ impl Wanted {
     pub(super) fn any(is_collated: bool) -> Wanted {
         let group = fastrand::i64(0..GROUPS);
         let rank = fastrand::i64(0..RANKS);
-        let (only, filter) = match fastrand::u32(0..6) {
+        let (only, filter) = match fastrand::u32(0..8) {
             0..2 => (Only::All, None),
             2..4 => (Only::Group(group), Some(format!("grp=eq.{group}"))),
             4 if is_collated => (Only::Group(group), Some(format!("kin=eq.KIN%20{group}"))),
+            5 => (Only::GroupOrFromRank(group, rank), Some(format!("or=(grp.eq.{group},rank.not.lt.{rank})"))),
+            6 => (Only::AuthorsOfParity(group % 2), Some(format!("author.parity=eq.{}", group % 2))),
             _ => (Only::FromRank(rank), Some(format!("rank=gte.{rank}"))),
         };
         let name = if is_collated && fastrand::bool() { "names" } else { "list" };

@@ -15,6 +15,7 @@ mod paths;
 mod raising;
 mod schema;
 mod secrets;
+mod trees;
 pub mod types;
 mod wild;
 

@@ -4,6 +4,7 @@ mod collated;
 mod counted;
 mod kinds;
 mod model;
+mod moved;
 mod purged;
 mod related;
 mod restarted;
