@@ -248,7 +248,8 @@ mod tests {
 
     #[test]
     fn rates_of_ever_more_addresses_take_no_more_room() {
-        let rates = Rates::new(RequestRate { requests: NonZeroU32::MIN, per: Duration::from_secs(3600) });
+        let rates: Rates<IpAddr> =
+            Rates::new(RequestRate { requests: NonZeroU32::MIN, per: Duration::from_secs(3600) });
         for at in 0..CLIENTS as u32 + 1_000 {
             let _ = rates.ask(Ipv4Addr::from_bits(0x0a00_0000 + at).into());
         }
