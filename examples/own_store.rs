@@ -50,9 +50,10 @@ impl Inner {
     }
 
     /// How far the journal goes. This one is lost only with the program. A journal outside of the
-    /// program begins with a random epoch, and with another whenever it has lost how far it went.
+    /// program begins with a random epoch, and with another whenever it has lost how far it went. If
+    /// it may go back to an earlier state, it gives each entry a random mark.
     fn head(&self) -> Token {
-        Token { epoch: 1, number: self.journal.len() as u64 }
+        Token { epoch: 1, number: self.journal.len() as u64, mark: 0 }
     }
 }
 
@@ -134,7 +135,7 @@ impl Agreement for Table {
         let head = inner.head();
         let since = since.unwrap_or(head);
         let entries = inner.journal.get(since.number as usize..).filter(|_| since.epoch == head.epoch);
-        Box::pin(ready(Ok(News { head, entries: entries.map(<[Bytes]>::to_vec) })))
+        Box::pin(ready(Ok(News { head, entries: entries.map(<[Bytes]>::to_vec), marks: vec![] })))
     }
 
     fn machines(&self) -> FarState {

@@ -122,35 +122,69 @@ impl Tell {
 
 /// A position among all changes that were told. A list that is asked for with it
 /// (`?at_least=TOKEN`) shows all changes up to there, on every server.
+///
+/// Two tokens of one epoch with one mark have the same changes before them. With another mark they
+/// do not: the store went back to an earlier state, and has gone on from there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Token {
     /// Which series of changes it belongs to: a store that has lost its changes begins another.
     pub epoch: u64,
     /// How many changes were told before and at this one.
     pub number: u64,
+    /// Random, another for each change that was told; 0 where the store has no marks.
+    pub mark: u64,
+}
+
+impl Token {
+    /// Epoch and number alone, as they stand in a token's text: `3f60c1a29b7e4d08.17`.
+    pub(crate) fn place(&self) -> String {
+        format!("{:016x}.{}", self.epoch, self.number)
+    }
+
+    /// The same without the mark, where that is of no use.
+    pub(crate) fn unmarked(self) -> Token {
+        Token { mark: 0, ..self }
+    }
 }
 
 impl fmt::Display for Token {
-    /// The epoch in hexadecimal digits, a dot, the number: `3f60c1a29b7e4d08.17`.
+    /// The epoch in hexadecimal digits, the number, and the mark in hexadecimal digits, if there is
+    /// one, with dots between them: `3f60c1a29b7e4d08.17.9ac04f1be2210d63`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}.{}", self.epoch, self.number)
+        f.write_str(&self.place())?;
+        if self.mark == 0 { Ok(()) } else { write!(f, ".{:016x}", self.mark) }
     }
 }
 
 impl FromStr for Token {
     type Err = Error;
 
+    /// Reads that text, with or without a mark.
     fn from_str(text: &str) -> Result<Token, Error> {
-        let parts = text.split_once('.').filter(|(epoch, _)| epoch.len() == 16);
-        let token = parts.and_then(|(epoch, number)| {
-            let plain = epoch.bytes().chain(number.bytes()).all(|byte| byte.is_ascii_hexdigit());
-            let epoch = u64::from_str_radix(epoch, 16).ok().filter(|_| plain)?;
-            Some(Token { epoch, number: number.parse().ok()? })
-        });
-        token.ok_or_else(|| {
+        let digits = |text: &str| {
+            let is_plain = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            u64::from_str_radix(text, 16).ok().filter(|_| is_plain)
+        };
+        let read = || {
+            let (epoch, rest) = text.split_once('.')?;
+            let (number, mark) = rest.split_once('.').map_or((rest, None), |(number, mark)| (number, Some(mark)));
+            let is_plain = number.bytes().all(|byte| byte.is_ascii_digit());
+            let number = number.parse().ok().filter(|_| is_plain)?;
+            Some(Token { epoch: digits(epoch)?, number, mark: mark.map_or(Some(0), digits)? })
+        };
+        read().ok_or_else(|| {
             Error::new(Kind::Invalid, "this is no token of a change")
                 .remedy("give the token that `changed` has returned, unchanged")
         })
+    }
+}
+
+/// Any text is refused as a token, or is one whose own text is read back.
+#[cfg(any(fuzzing, test))]
+pub(crate) fn fuzz_token(text: &str) {
+    if let Ok(token) = text.parse::<Token>() {
+        assert_eq!(token.to_string().parse::<Token>().expect("its own text"), token);
+        assert_eq!(token.epoch, u64::from_str_radix(&text[..16], 16).expect("it begins with the epoch"));
     }
 }
 
@@ -162,16 +196,35 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_token_s_text_is_read_back(epoch: u64, number: u64) {
-            let token = Token { epoch, number };
-            prop_assert_eq!(token.to_string().parse::<Token>().unwrap(), token);
+        fn a_token_s_text_is_read_back_with_and_without_its_mark(epoch: u64, number: u64, mark: u64) {
+            for token in [Token { epoch, number, mark }, Token { epoch, number, mark: 0 }] {
+                prop_assert_eq!(token.to_string().parse::<Token>().unwrap(), token);
+            }
         }
 
         #[test]
-        fn any_text_is_a_token_or_is_refused(text in "[0-9a-f+. -]{0,24}|.*") {
-            if let Ok(token) = text.parse::<Token>() {
-                prop_assert_eq!(token.epoch, u64::from_str_radix(&text[..16], 16).unwrap());
-            }
+        fn any_text_is_a_token_or_is_refused(
+            text in "[0-9a-f+. -]{0,48}|[0-9a-f]{15,17}\\.[0-9]{1,21}(\\.[0-9a-f]{15,17})?|.*",
+        ) {
+            fuzz_token(&text);
+        }
+    }
+
+    #[test]
+    fn a_token_s_text_is_this() {
+        let token = Token { epoch: 0x3f60_c1a2_9b7e_4d08, number: 17, mark: 0x0ac0_4f1b_e221_0d63 };
+        assert_eq!(token.to_string(), "3f60c1a29b7e4d08.17.0ac04f1be2210d63");
+        assert_eq!(token.unmarked().to_string(), "3f60c1a29b7e4d08.17");
+        for wrong in [
+            "3f60c1a29b7e4d08.17.",
+            "3f60c1a29b7e4d08.17.0ac04f1be2210d6",
+            "3f60c1a29b7e4d08.17.+ac04f1be2210d63",
+            "3f60c1a29b7e4d08.17.0ac04f1be2210d63.",
+            "3f60c1a29b7e4d08..0ac04f1be2210d63",
+            "3f60c1a29b7e4d08.+1.0ac04f1be2210d63",
+            "3f60c1a29b7e4d08",
+        ] {
+            wrong.parse::<Token>().expect_err(wrong);
         }
     }
 }

@@ -37,10 +37,14 @@ pub fn cursor(data: &[u8]) {
     }
 }
 
-/// Any bytes are the body of a request that tells of changes, or are refused.
+/// Any bytes are the body of a request that tells of changes, or are refused; so is any text as a
+/// token.
 #[cfg(feature = "server")]
 pub fn changes(bytes: &[u8]) {
     crate::change::json::fuzz_changes(bytes);
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        crate::change::fuzz_token(text);
+    }
 }
 
 /// Any query string is read as filters or refused.

@@ -69,6 +69,11 @@ impl Shown {
         Some(keys)
     }
 
+    /// Whether its keys are known: else every change touches the chunk.
+    pub(super) fn are_keys_known(&self) -> bool {
+        self.keys.is_some()
+    }
+
     /// Whether one of these keys is among them, or they are not known. Of the keys, which are sorted
     /// hashes with a number, those `count` of which the number does.
     pub(crate) fn has_any(&self, told: &[(u32, u32)], count: impl Fn(u32) -> bool) -> bool {
@@ -97,7 +102,8 @@ impl Shown {
     }
 
     /// Its form in a store: epoch and number of the position, then the hashes, little endian and
-    /// ascending. Empty if the keys are not known.
+    /// ascending. Empty if the keys are not known. The mark of the position stands elsewhere, since
+    /// servers that know of no marks read this form.
     pub(super) fn form(&self) -> Bytes {
         let Some(keys) = self.sorted() else { return Bytes::new() };
         let mut out = BytesMut::with_capacity(HEAD + keys.len() * size_of::<u32>());
@@ -116,7 +122,7 @@ impl Shown {
         let is_sorted = keys.windows(2).all(|pair| pair[0] < pair[1]);
 
         (is_sorted && rest.is_empty()).then(|| Shown {
-            since: Token { epoch: number(0), number: number(8) },
+            since: Token { epoch: number(0), number: number(8), mark: 0 },
             keys: Some(keys),
             judged: Judged::default(),
         })

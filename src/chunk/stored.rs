@@ -18,12 +18,17 @@
 //! ```
 //!
 //! The *sections* are room for what later versions know of a chunk: each is its kind (u16), its
-//! length (u32) and that many bytes. Servers skip kinds that they do not know. Kind 1 says what of
-//! the database the chunk shows: the epoch and number (u64 each) of the last change that its rows
-//! hold, then the hashes (u32 each, ascending) of the keys that were looked up for it; without it
-//! every change touches the chunk. The *tag* is the id
-//! of a key (16 bytes), then the HMAC-SHA-256 (RFC 2104) under that key of all bytes from 8 to the
-//! tag.
+//! length (u32) and that many bytes. Servers skip kinds that they do not know. Of several sections
+//! of a kind, the last one counts.
+//!
+//! - Kind 1 says what of the database the chunk shows: the epoch and number (u64 each) of the last
+//!   change that its rows hold, then the hashes (u32 each, ascending) of the keys that were looked
+//!   up for it. Without it every change touches the chunk.
+//! - Kind 2 is the mark of that change (u64). Without it the position is that of a store without
+//!   marks: where the store has some, the chunk counts as touched.
+//!
+//! The *tag* is the id of a key (16 bytes), then the HMAC-SHA-256 (RFC 2104) under that key of all
+//! bytes from 8 to the tag.
 //!
 //! The version stands in the names of a shared store too ([`FORM`]), so that servers of two
 //! versions never overwrite each other's chunks.
@@ -45,6 +50,8 @@ const PLAIN: u32 = u32::MAX;
 const SECTION_HEAD: usize = 2 + 4;
 /// The kind of the section that says what the chunk shows.
 const SHOWN: u16 = 1;
+/// The kind of the section with the mark of its position.
+const MARK: u16 = 2;
 
 impl Chunk {
     /// The stored form. With a secret, it is tagged: only a server with the secret can have made
@@ -54,9 +61,8 @@ impl Chunk {
         let keys = secret.map(Secret::newest);
         let tag = if keys.is_some() { TAG } else { 0 };
 
-        let shown = self.shown.form();
-        let sections = if shown.is_empty() { 0 } else { SECTION_HEAD + shown.len() };
-        let length = HEAD + self.key.0.len() + next.len() + sections + self.body.len() + tag;
+        let sections = sections_of(&self.shown);
+        let length = HEAD + self.key.0.len() + next.len() + sections.len() + self.body.len() + tag;
 
         let mut out = BytesMut::with_capacity(length);
         out.put_slice(MAGIC);
@@ -65,18 +71,14 @@ impl Chunk {
         out.put_u32_le(self.rows);
         out.put_u32_le(self.key.0.len() as u32);
         out.put_u32_le(if self.next.is_some() { next.len() as u32 } else { END });
-        out.put_u32_le(sections as u32);
+        out.put_u32_le(sections.len() as u32);
         out.put_u32_le(self.body.len() as u32);
         out.put_u32_le(self.plain.map_or(0, |plain| plain.crc));
         out.put_u32_le(self.plain.map_or(PLAIN, |plain| plain.bytes as u32));
         out.put_u32_le(tag as u32);
         out.put_slice(&self.key.0);
         out.put_slice(next);
-        if !shown.is_empty() {
-            out.put_u16_le(SHOWN);
-            out.put_u32_le(shown.len() as u32);
-            out.put_slice(&shown);
-        }
+        out.put_slice(&sections);
         out.put_slice(&self.body);
 
         if let Some(keys) = keys {
@@ -161,21 +163,50 @@ fn damaged(why: &str) -> Error {
     Error::new(Kind::Data, format!("a stored chunk {why}"))
 }
 
+/// The sections of what a chunk shows.
+fn sections_of(shown: &Shown) -> Bytes {
+    let form = shown.form();
+    let mark = shown.since.mark;
+    let mut out = BytesMut::with_capacity(2 * SECTION_HEAD + form.len() + size_of::<u64>());
+    if !form.is_empty() {
+        put_section(&mut out, SHOWN, &form);
+        if mark != 0 {
+            put_section(&mut out, MARK, &mark.to_le_bytes());
+        }
+    }
+    out.freeze()
+}
+
+fn put_section(out: &mut BytesMut, kind: u16, section: &[u8]) {
+    out.put_u16_le(kind);
+    out.put_u32_le(section.len() as u32);
+    out.put_slice(section);
+}
+
 /// What a chunk shows, from its sections; those of unknown kinds are passed over.
 fn shown_in(mut bytes: &[u8]) -> Result<Shown> {
-    let mut shown = Shown::default();
+    let wrong = || damaged("has a wrong section");
+    let mut shown = None;
+    let mut mark = 0;
     while !bytes.is_empty() {
         let (head, rest) = bytes.split_at_checked(SECTION_HEAD).ok_or_else(|| damaged("has a section cut short"))?;
         let kind = u16::from_le_bytes([head[0], head[1]]);
         let length = u32::from_le_bytes(head[2..].try_into().expect("four bytes"));
         let (section, rest) =
             rest.split_at_checked(length as usize).ok_or_else(|| damaged("has a section cut short"))?;
-        if kind == SHOWN {
-            shown = Shown::read(section).ok_or_else(|| damaged("has a wrong section"))?;
+        match kind {
+            SHOWN => shown = Some(Shown::read(section).ok_or_else(wrong)?),
+            MARK => mark = u64::from_le_bytes(section.try_into().map_err(|_| wrong())?),
+            _ => {}
         }
         bytes = rest;
     }
 
+    // A mark alone is that of no position.
+    let mut shown = shown.unwrap_or_default();
+    if shown.are_keys_known() {
+        shown.since.mark = mark;
+    }
     Ok(shown)
 }
 
@@ -194,7 +225,8 @@ mod tests {
         let key = ChunkKey::new(&ListKey([7; 48]), &Cursor::after(&[Value::Integer(n)]).unwrap(), 0);
         let next = (!end).then(|| Cursor::after(&[Value::Integer(n), Value::Text(b"x")]).unwrap());
         let plain = (n % 2 == 0).then(|| Sum::of(&n.to_le_bytes()));
-        let position = Position { token: Token { epoch: 7, number: n as u64 }, number: 0 };
+        let mark = if n % 2 == 0 { 0 } else { 0x0102_0304_0506_0708 };
+        let position = Position { token: Token { epoch: 7, number: n as u64, mark }, number: 0 };
         let keys = (n % 3 > 0).then(|| vec![9, n as u32, 3]);
         let shown = if n % 3 == 2 { Shown::new(position, keys) } else { Shown::default() };
         Chunk { key, loaded_at: n as u64, rows: 3, next, body: body.into(), plain, shown }
@@ -247,9 +279,10 @@ mod tests {
     }
 
     #[test]
-    fn what_a_chunk_shows_is_a_section_of_this_form() {
-        let stored = chunk(5, true, b"body".to_vec()).seal(None);
-        let section = &stored[stored.len() - 4 - 34..stored.len() - 4];
+    fn what_a_chunk_shows_is_a_section_of_this_form_and_the_mark_of_its_position_one_behind_it() {
+        let sound = chunk(5, true, b"body".to_vec());
+        let stored = sound.seal(None);
+        let (section, marked) = stored[stored.len() - 4 - 48..stored.len() - 4].split_at(34);
         let expected = [
             &1u16.to_le_bytes()[..],
             &28u32.to_le_bytes(),
@@ -263,6 +296,27 @@ mod tests {
         }
         let unsorted = [&section[..22], &section[26..30], &section[22..26], &section[30..]].concat();
         assert!(shown_in(&unsorted).is_err());
+
+        let expected = [&2u16.to_le_bytes()[..], &8u32.to_le_bytes(), &[8, 7, 6, 5, 4, 3, 2, 1]];
+        assert_eq!(marked, expected.concat());
+        for together in [[section, marked].concat(), [marked, section].concat()] {
+            assert_eq!(shown_in(&together).unwrap(), sound.shown);
+        }
+        let short = [&2u16.to_le_bytes()[..], &7u32.to_le_bytes(), &[8, 7, 6, 5, 4, 3, 2]].concat();
+        assert!(shown_in(&[section, &short].concat()).is_err());
+    }
+
+    #[test]
+    fn a_server_that_knows_of_no_marks_and_one_that_does_read_each_other_s_chunks() {
+        let ours = chunk(5, true, b"body".to_vec());
+        let sections = sections_of(&ours.shown);
+        // Without the section that an older server passes over, as it would write it.
+        let theirs = shown_in(&sections[..34]).unwrap();
+        assert_eq!(theirs.since, ours.shown.since.unmarked());
+        assert_eq!(sections_of(&theirs), sections[..34]);
+
+        // A mark without a position is none.
+        assert_eq!(shown_in(&sections[34..]).unwrap(), Shown::default());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::{
 };
 
 use super::{
-    count::{Count, FIRST},
+    count::{Count, End, FIRST},
     touch::{Row, Touch, Verdict},
 };
 use crate::{
@@ -182,9 +182,9 @@ impl Changes {
     }
 
     /// Enters what changes touch: for each resource that was asked about, what they touch of it, if
-    /// anything. Of a resource that nobody asked about they touch every chunk. `told` is their
-    /// position by the store's count; `None` if only this process counts.
-    pub(super) fn enter(&self, told: Option<Token>, mut touched: HashMap<[u8; 16], Option<Touch>>) -> Token {
+    /// anything. Of a resource that nobody asked about they touch every chunk. `told` is their end by
+    /// the store's count; `None` if only this process counts.
+    pub(super) fn enter(&self, told: Option<End<'_>>, mut touched: HashMap<[u8; 16], Option<Touch>>) -> Token {
         let mut state = self.state.write().unpoisoned();
         state.count.add(told);
         let number = state.count.head();
@@ -220,10 +220,26 @@ impl Changes {
         self.state.read().unpoisoned().count.last()
     }
 
-    /// Whether the change at this position was heard.
-    pub(super) fn has(&self, at: Token) -> bool {
-        let last = self.last();
-        last.epoch == at.epoch && last.number >= at.number
+    /// Whether the change at this position was heard; `None` if it is too old for that to be known.
+    pub(super) fn has(&self, at: Token) -> Option<bool> {
+        self.state.read().unpoisoned().count.has(at)
+    }
+
+    /// Whether another change was heard under the number of this position.
+    pub(super) fn has_other(&self, at: Token) -> bool {
+        let state = self.state.read().unpoisoned();
+        at.epoch == state.count.last().epoch && !state.count.is_ahead(at) && state.count.has(at) == Some(false)
+    }
+
+    /// Whether a position is of changes that were not heard here yet.
+    pub(super) fn is_ahead(&self, at: Token) -> bool {
+        self.state.read().unpoisoned().count.is_ahead(at)
+    }
+
+    /// An earlier position in the epoch of this one, if it is remembered.
+    pub(super) fn earlier(&self, at: Token, number: u64) -> Option<Token> {
+        let earlier = self.state.read().unpoisoned().count.token_at(number);
+        earlier.filter(|earlier| earlier.epoch == at.epoch)
     }
 
     /// Begins to hear changes behind this position. Unless that is the beginning of an epoch, what

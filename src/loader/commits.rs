@@ -46,7 +46,7 @@ const AT_ONCE: usize = 1_000;
 const COMMITS: usize = 65_536;
 
 /// A position in no epoch: no server trusts what it finds in the store at it.
-const TRUSTED_BY_NOBODY: Token = Token { epoch: u64::MAX, number: 0 };
+const TRUSTED_BY_NOBODY: Token = Token { epoch: u64::MAX, number: 0, mark: 0 };
 
 /// Positions of commits, as a database writes them.
 type Positions = BTreeSet<Arc<str>>;
@@ -64,7 +64,7 @@ struct Queue {
 /// A wait until a database shows these commits.
 #[derive(Clone)]
 struct Wait {
-    /// The position of the first change whose commit this is.
+    /// The position of the first change whose commit this is, without its mark.
     at: Token,
     until: Instant,
     commits: Arc<Positions>,
@@ -199,7 +199,7 @@ impl Loader {
         let has_commit = |entry: &&Tell| entry.changes.iter().any(|change| change.at.is_some());
         let before = entries.iter().take_while(|entry| !has_commit(entry)).count();
         let behind = entries.len().saturating_sub(before + 1) as u64;
-        let at = Token { number: at.number.saturating_sub(behind), ..at };
+        let at = Token { number: at.number.saturating_sub(behind), ..at.unmarked() };
         for (database, commits) in &late.databases {
             let until = Instant::now() + LONGEST_WAIT;
             let wait = Wait { at, until, commits: Arc::clone(commits), tell: Some(Arc::clone(&tell)) };
@@ -234,8 +234,9 @@ impl Loader {
             return position;
         }
 
-        for first in unshown {
-            position.token.number = position.token.number.min(first.number.saturating_sub(1));
+        let before = unshown.iter().map(|first| first.number.saturating_sub(1)).min();
+        if let Some(number) = before.filter(|number| *number < position.token.number) {
+            position.token = self.changes.earlier(position.token, number).unwrap_or(TRUSTED_BY_NOBODY);
         }
         position
     }

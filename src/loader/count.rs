@@ -4,8 +4,12 @@
 //! counts on when the store begins another epoch, and when something is entered once more. A
 //! position of the store is never taken for a later one here than it was: a chunk may be judged by a
 //! change twice, but is never spared one.
+//!
+//! After a failover a store may count other changes under numbers that it has used before. So a
+//! position is believed only if its mark is the one that was heard with its number. A mark stands for
+//! everything before it too, since each entry of the journal names the mark before its own.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, iter};
 
 use crate::{change::Token, chunk::Position};
 
@@ -13,6 +17,9 @@ use crate::{change::Token, chunk::Position};
 pub(super) const FIRST: u64 = 1;
 /// How many times that something was entered once more are remembered.
 const REPEATS: usize = 4_096;
+/// How many marks are remembered: 4 MiB of them, or an hour and a half at a hundred entries a second.
+/// What is touched is remembered for 65,536 tells, so older positions are rarely of use.
+const MARKS: usize = 524_288;
 
 /// How many changes were heard.
 pub(super) struct Count {
@@ -32,13 +39,34 @@ pub(super) struct Count {
     repeats: VecDeque<u64>,
     /// Smaller numbers of the store cannot be converted.
     certain_from: u64,
+    /// The marks of the store's last numbers, up to that of `last`; `None` if only this process
+    /// counts. They have no gap: each was heard right behind the one before.
+    marks: Option<VecDeque<u64>>,
+}
+
+/// The end of what was told together, by the store's count.
+#[derive(Clone, Copy)]
+pub(crate) struct End<'a> {
+    /// The position of the last change.
+    pub(crate) at: Token,
+    /// The mark of each change, perhaps behind earlier ones; none where the store has none.
+    pub(crate) marks: &'a [u64],
 }
 
 impl Count {
     /// `is_alone`: no other process shares the chunks, so this one counts by itself.
     pub(super) fn new(is_alone: bool) -> Count {
-        let last = if is_alone { Token { epoch: fastrand::u64(1..), number: 0 } } else { Token::default() };
-        Count { last, at: FIRST, head: FIRST, began: FIRST, origin: FIRST, repeats: VecDeque::new(), certain_from: 0 }
+        let epoch = if is_alone { fastrand::u64(1..) } else { 0 };
+        Count {
+            last: Token { epoch, ..Token::default() },
+            at: FIRST,
+            head: FIRST,
+            began: FIRST,
+            origin: FIRST,
+            repeats: VecDeque::new(),
+            certain_from: 0,
+            marks: (!is_alone).then(|| [0].into()),
+        }
     }
 
     /// How many this process has heard.
@@ -56,12 +84,30 @@ impl Count {
         Position { token: self.last, number: self.head }
     }
 
-    /// Counts changes, the last of which has this position; `None` if only this process counts.
-    pub(super) fn add(&mut self, told: Option<Token>) {
-        let last = told.unwrap_or(Token { number: self.last.number + 1, ..self.last });
+    /// Counts changes, the last of which is at this end; `None` if only this process counts.
+    pub(super) fn add(&mut self, told: Option<End<'_>>) {
+        let last = told.map_or(Token { number: self.last.number + 1, ..self.last }, |end| end.at);
+        let more = last.number.saturating_sub(self.last.number);
         // As many as the store counts, so that its positions can be converted.
-        self.head += last.number.saturating_sub(self.last.number).max(1);
+        self.head += more.max(1);
+        if let Some(End { at, marks }) = told {
+            self.remember(at.mark, marks, more as usize);
+        }
         self.come_to(last);
+    }
+
+    /// Remembers the marks of as many changes, the last of which has this one.
+    fn remember(&mut self, last: u64, marks: &[u64], count: usize) {
+        let Some(known) = &mut self.marks else { return };
+        let unsaid = count.min(MARKS).saturating_sub(marks.len());
+        known.extend(iter::repeat_n(0, unsaid));
+        known.extend(&marks[marks.len().saturating_sub(count)..]);
+        if let Some(end) = known.back_mut() {
+            *end = last;
+        }
+        while known.len() > MARKS {
+            known.pop_front();
+        }
     }
 
     /// Counts what is entered once more.
@@ -78,6 +124,15 @@ impl Count {
     /// Begins at the beginning of an epoch: nothing was told in it yet.
     pub(super) fn begin(&mut self, epoch: Token) {
         self.last = epoch;
+        self.know_only(epoch.mark);
+    }
+
+    /// Knows the mark of the last change, and none before.
+    fn know_only(&mut self, mark: u64) {
+        if let Some(known) = &mut self.marks {
+            known.clear();
+            known.push_back(mark);
+        }
     }
 
     /// Counts a loss: what was told before this position is not known.
@@ -89,6 +144,7 @@ impl Count {
         // What was read at this same position may be older than the loss, also once the store counts
         // on.
         self.certain_from = if told == self.last { told.number + 1 } else { 0 };
+        self.know_only(told.mark);
         self.come_to(told);
     }
 
@@ -100,20 +156,55 @@ impl Count {
         self.last = last;
     }
 
-    /// A position by this process's count; 0 if it is of an epoch that is over, or too old to be
-    /// counted.
+    /// A position by this process's count; 0 if it is of an epoch that is over, of changes that the
+    /// store has lost or that were not heard here yet, or too old to be counted.
     pub(super) fn number_of(&self, token: Token) -> u64 {
         if token == Token::default() {
             return self.origin;
         }
-        if token.epoch != self.last.epoch || token.number < self.certain_from {
+        if token.number < self.certain_from || !self.is_ours(token) {
             return 0;
         }
 
-        // It may hold changes that were not heard here yet.
-        let Some(behind) = self.last.number.checked_sub(token.number) else { return self.head };
+        let behind = self.last.number - token.number;
         let number = self.at.checked_sub(behind + self.repeats_behind(token));
         number.filter(|number| *number >= self.began).unwrap_or(0)
+    }
+
+    /// Whether everything up to this position was heard here, and is remembered.
+    fn is_ours(&self, token: Token) -> bool {
+        token.epoch == self.last.epoch && self.mark_at(token.number) == Some(token.mark)
+    }
+
+    /// The mark of a number in this epoch, if it was heard here and is remembered.
+    fn mark_at(&self, number: u64) -> Option<u64> {
+        let behind = self.last.number.checked_sub(number)?;
+        let Some(known) = &self.marks else { return Some(0) };
+        let at = (known.len() as u64).checked_sub(behind + 1)?;
+        known.get(at as usize).copied()
+    }
+
+    /// The position of a number in this epoch, if it was heard here and is remembered.
+    pub(super) fn token_at(&self, number: u64) -> Option<Token> {
+        let mark = self.mark_at(number)?;
+        Some(Token { number, mark, ..self.last })
+    }
+
+    /// Whether a position is of changes that were not heard here yet.
+    pub(super) fn is_ahead(&self, token: Token) -> bool {
+        token.epoch == self.last.epoch && token.number > self.last.number
+    }
+
+    /// Whether the change at this position was heard here, and everything before it; `None` if it is
+    /// too old for that to be known. Without a mark, its number decides.
+    pub(super) fn has(&self, at: Token) -> Option<bool> {
+        if at.epoch != self.last.epoch || at.number > self.last.number {
+            return Some(false);
+        }
+        if at.mark == 0 {
+            return Some(true);
+        }
+        Some(self.mark_at(at.number)? == at.mark)
     }
 
     /// How often something was entered once more behind a position, before the store counted on.
@@ -128,22 +219,111 @@ impl Count {
 mod tests {
     use super::*;
 
+    /// The position with this number. Each has a mark of its own.
+    fn token(epoch: u64, number: u64) -> Token {
+        Token { epoch, number, mark: 100 * epoch + number }
+    }
+
+    /// A count that has begun with an epoch.
+    fn begun() -> Count {
+        let mut count = Count::new(false);
+        count.begin(token(7, 0));
+        count
+    }
+
+    /// Counts so many changes, whose marks come behind that of the last position, as from a journal.
+    fn add(count: &mut Count, by: u64) {
+        let Token { epoch, number, .. } = count.last();
+        let marks: Vec<u64> = (number..=number + by).map(|number| token(epoch, number).mark).collect();
+        count.add(Some(End { at: token(epoch, number + by), marks: &marks }));
+    }
+
+    #[test]
+    fn only_a_position_whose_mark_was_heard_with_its_number_is_believed() {
+        let mut count = begun();
+        let mut positions = vec![count.position()];
+        for by in [3, 1, 2] {
+            add(&mut count, by);
+            positions.push(count.position());
+        }
+
+        for Position { token, number } in positions {
+            assert_eq!((count.number_of(token), count.has(token)), (number, Some(true)));
+            let other = Token { mark: token.mark + 1, ..token };
+            assert_eq!((count.number_of(other), count.has(other)), (0, Some(false)), "of another history");
+            let unmarked = token.unmarked();
+            assert_eq!((count.number_of(unmarked), count.has(unmarked)), (0, Some(true)), "by an older server");
+        }
+
+        // Positions at which this server was not itself.
+        for number in 0..=6 {
+            let between = token(7, number);
+            assert_eq!(count.token_at(number), Some(between));
+            assert!(count.number_of(between) > 0 && count.has(between) == Some(true));
+        }
+
+        let ahead = token(7, 7);
+        assert!(count.is_ahead(ahead) && !count.is_ahead(token(7, 6)) && !count.is_ahead(token(8, 7)));
+        assert_eq!((count.number_of(ahead), count.has(ahead)), (0, Some(false)), "not heard yet");
+        assert_eq!((count.number_of(token(8, 3)), count.has(token(8, 3))), (0, Some(false)), "of another epoch");
+    }
+
+    #[test]
+    fn a_position_from_before_the_first_that_was_heard_is_not_believed_and_a_token_of_it_not_denied() {
+        let mut count = Count::new(false);
+        count.lose(token(7, 5));
+        add(&mut count, 2);
+        assert_eq!((count.number_of(token(7, 4)), count.has(token(7, 4))), (0, None));
+        let first = count.number_of(token(7, 5));
+        assert!(first > 0 && count.head() - first == 2);
+        assert_eq!(count.has(Token { mark: 1, ..token(7, 5) }), Some(false));
+    }
+
+    #[test]
+    fn positions_whose_marks_are_forgotten_are_not_believed_and_all_later_ones_are() {
+        let mut count = begun();
+        for _ in 0..10 {
+            add(&mut count, MARKS as u64 / 8);
+        }
+
+        let last = count.last().number;
+        let oldest = last - (MARKS as u64 - 1);
+        for number in [0, oldest - 1] {
+            assert_eq!((count.number_of(token(7, number)), count.has(token(7, number))), (0, None));
+        }
+        for number in [oldest, last / 2 + oldest / 2, last] {
+            let position = token(7, number);
+            assert_eq!((count.number_of(position), count.has(position)), (count.head() - (last - number), Some(true)));
+        }
+        assert_eq!(count.marks.as_ref().map(VecDeque::len), Some(MARKS));
+    }
+
+    #[test]
+    fn the_positions_of_a_store_without_marks_are_believed() {
+        let mut count = Count::new(false);
+        count.begin(Token { epoch: 7, ..Token::default() });
+        for number in [2, 3, 9] {
+            count.add(Some(End { at: Token { epoch: 7, number, mark: 0 }, marks: &[] }));
+        }
+        for number in 0..=9 {
+            assert_eq!(count.number_of(Token { epoch: 7, number, mark: 0 }), FIRST + number);
+        }
+    }
+
     #[test]
     fn a_position_by_the_store_s_count_is_never_taken_for_a_later_one_here() {
         for is_alone in [true, false] {
             let mut count = Count::new(is_alone);
             if !is_alone {
-                count.begin(Token { epoch: 7, number: 0 });
+                count.begin(token(7, 0));
             }
 
             let mut positions = vec![count.position()];
             for step in 0..60_u64 {
                 match step % 5 {
                     0 | 3 => count.repeat(),
-                    by => {
-                        let last = count.last();
-                        count.add((!is_alone).then_some(Token { number: last.number + by, ..last }));
-                    }
+                    _ if is_alone => count.add(None),
+                    by => add(&mut count, by),
                 }
                 positions.push(count.position());
 
@@ -158,12 +338,11 @@ mod tests {
 
     #[test]
     fn what_was_read_before_changes_were_lost_counts_as_before_all_of_them() {
-        let mut count = Count::new(false);
-        count.begin(Token { epoch: 7, number: 0 });
+        let mut count = begun();
         assert_eq!(count.number_of(Token::default()), FIRST, "before anything was told");
 
         let before = count.position();
-        count.lose(Token { epoch: 7, number: 5 });
+        count.lose(token(7, 5));
         assert_eq!(count.number_of(before.token), 0);
         assert_eq!(count.number_of(Token::default()), 0);
 
@@ -171,11 +350,11 @@ mod tests {
         assert_eq!(count.number_of(after.token), after.number);
         count.lose(count.last());
         assert!(count.number_of(after.token) < count.head(), "the same position again");
-        count.add(Some(Token { epoch: 7, number: 6 }));
+        add(&mut count, 1);
         assert_eq!(count.number_of(after.token), 0, "the same position, after a change");
         let later = count.position();
         assert_eq!(count.number_of(later.token), later.number);
-        count.lose(Token { epoch: 8, number: 1 });
+        count.lose(token(8, 1));
         assert_eq!(count.number_of(later.token), 0, "of another epoch");
     }
 

@@ -9,6 +9,7 @@ use std::{
 use super::{
     Loader,
     changes::Subject,
+    count::End,
     touch::{Row, Touch},
 };
 use crate::{
@@ -60,13 +61,13 @@ impl Loader {
     /// Hears entries of changes of rows and of purges: from now on no chunk is served to a new request
     /// that they touch.
     ///
-    /// `resources` are in use, and may not be remembered yet. `at` is the position of the last entry,
-    /// by the store's count.
+    /// `resources` are in use, and may not be remembered yet. `end` is the end of the entries, by the
+    /// store's count.
     pub(crate) async fn hear(
         self: &Arc<Loader>,
         entries: &[Tell],
         resources: &[Arc<Resource>],
-        at: Option<Token>,
+        end: Option<End<'_>>,
     ) -> Token {
         resources.iter().for_each(|resource| self.changes.register(resource));
         let subjects = self.changes.subjects();
@@ -82,11 +83,11 @@ impl Loader {
         }
 
         // Before the changes are entered: a request with their token must find the wait.
-        if let Some(at) = at {
+        if let Some(End { at, .. }) = end {
             self.wait_for(&late, at, entries);
         }
-        let told = self.changes.enter(at, touched);
-        if at.is_none() {
+        let told = self.changes.enter(end, touched);
+        if end.is_none() {
             self.wait_for(&late, told, entries);
         }
         told

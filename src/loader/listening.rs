@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{Loader, STORE_TIMEOUT};
+use super::{Loader, STORE_TIMEOUT, count::End};
 use crate::{
     change::{Tell, Token, entry},
     error::{Error, Kind, Result},
@@ -35,9 +35,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Listening {
     /// Changes to tell, and whether a task is telling some.
     unsaid: Mutex<Unsaid>,
-    /// One look at a time, so that changes are heard in their order. The time of the last look that
-    /// failed.
-    looks: tokio::sync::Mutex<Option<Instant>>,
+    /// One look at a time, so that changes are heard in their order.
+    looks: tokio::sync::Mutex<Looks>,
     /// When a look last succeeded; at first, when it began to listen.
     heard_at: Mutex<Option<Instant>>,
     /// Whether a look has succeeded.
@@ -46,6 +45,15 @@ pub(super) struct Listening {
     listens: AtomicBool,
     /// How often changes were lost.
     losses: AtomicU64,
+}
+
+/// The last looks.
+#[derive(Default)]
+struct Looks {
+    /// When the last look ended, if it failed.
+    failed: Option<Instant>,
+    /// When the last one that did not fail began.
+    began: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -121,36 +129,72 @@ impl Loader {
     pub(crate) async fn reach(self: &Arc<Loader>, at: Token) -> Result<()> {
         let until = Instant::now() + PATIENCE;
         loop {
-            if self.is_here() || (self.changes.has(at) && self.shows(at)) {
+            if self.is_here() || (self.changes.has(at) == Some(true) && self.shows(at)) {
                 return Ok(());
             }
+
             let looked = tokio::time::timeout_at(until, self.look()).await;
-            // Changes of an epoch that is over were lost, and with them all that was read before.
-            let is_heard = self.changes.has(at) || self.changes.last().epoch != at.epoch;
-            if matches!(looked, Ok(Ok(()))) && is_heard && self.shows(at) {
+            if matches!(looked, Ok(Ok(()))) && self.is_past(at) && self.shows(at) {
                 return Ok(());
             }
             if Instant::now() >= until {
-                let error = Error::new(Kind::Unavailable, "the change of `at_least` is not known here yet");
-                return Err(error.remedy("ask again, or without `at_least`").retry_in(1));
+                return Err(self.unreached(at).retry_in(1));
             }
             tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Whether, after a look, all that is served shows the changes up to this position.
+    fn is_past(&self, at: Token) -> bool {
+        // Changes of an epoch that is over were lost, and with them all that was read before.
+        if self.changes.last().epoch != at.epoch {
+            return true;
+        }
+        // The store, as it is now, had counted on from there before this server began to listen, or
+        // half a million changes ago. So if it has ever lost this one, that was earlier still, and
+        // what is served was read later.
+        self.changes.has(at).unwrap_or(true)
+    }
+
+    /// Why a position is not reached.
+    fn unreached(&self, at: Token) -> Error {
+        if self.changes.has_other(at) {
+            let error = Error::new(Kind::Unavailable, "the store has lost the change of `at_least`");
+            return error.remedy("tell the change again, and ask with the new token");
+        }
+        let error = Error::new(Kind::Unavailable, "the change of `at_least` is not known here yet");
+        error.remedy("ask again, or without `at_least`")
+    }
+
+    /// Hears what another server had heard when it read a chunk, where that is more than was heard
+    /// here. Until then nobody knows whether the chunk is right.
+    pub(super) async fn catch_up(self: &Arc<Loader>, since: Token) {
+        // While the journal is away, not every request waits for it.
+        if self.changes.is_ahead(since) && self.silence().is_some_and(|silence| silence < PATIENCE) {
+            let _ = tokio::time::timeout(STORE_TIMEOUT, self.look()).await;
         }
     }
 
     /// Hears what was told since the last look.
     async fn look(self: &Arc<Loader>) -> Result<()> {
         let Some(agreement) = self.store.agreement() else { return Ok(()) };
-        let mut failed = self.listening.looks.lock().await;
+        let asked = Instant::now();
+        let mut looks = self.listening.looks.lock().await;
+        // Another has looked meanwhile.
+        if looks.began.is_some_and(|began| began > asked) {
+            return Ok(());
+        }
         let hears = self.listening.hears.load(Ordering::Relaxed);
         // While the store is away, not every request waits for it.
-        if !hears && failed.is_some_and(|at| at.elapsed() < LOOK) {
+        if !hears && looks.failed.is_some_and(|at| at.elapsed() < LOOK) {
             return Err(silent());
         }
 
+        let began = Instant::now();
         let looked = if hears { self.look_on(agreement).await } else { self.look_first(agreement).await };
-        *failed = looked.is_err().then(Instant::now);
+        looks.failed = looked.is_err().then(Instant::now);
         if looked.is_ok() {
+            looks.began = Some(began);
             *self.listening.heard_at.lock().unpoisoned() = Some(Instant::now());
         }
         looked
@@ -159,10 +203,11 @@ impl Loader {
     async fn look_first(self: &Arc<Loader>, agreement: &Arc<dyn Agreement>) -> Result<()> {
         let head = news(agreement, None).await?.head;
         for back in BACK {
-            let since = Token { number: head.number.saturating_sub(back), ..head };
-            if let News { head, entries: Some(entries) } = news(agreement, Some(since)).await? {
-                self.changes.begin(since);
-                self.hear_entries(&entries, head).await;
+            // Which mark it has is not known yet.
+            let since = Token { number: head.number.saturating_sub(back), ..head.unmarked() };
+            if let News { head, entries: Some(entries), marks } = news(agreement, Some(since)).await? {
+                self.changes.begin(Token { mark: marks.first().copied().unwrap_or_default(), ..since });
+                self.hear_entries(&entries, End { at: head, marks: &marks }).await;
                 self.listening.hears.store(true, Ordering::Relaxed);
                 return Ok(());
             }
@@ -177,7 +222,7 @@ impl Loader {
     async fn look_on(self: &Arc<Loader>, agreement: &Arc<dyn Agreement>) -> Result<()> {
         let news = news(agreement, Some(self.changes.last())).await?;
         match news.entries {
-            Some(entries) => self.hear_entries(&entries, news.head).await,
+            Some(entries) => self.hear_entries(&entries, End { at: news.head, marks: &news.marks }).await,
             None => {
                 tracing::warn!("changes of other servers were lost: what was read before is read again");
                 self.lose(news.head);
@@ -197,19 +242,19 @@ impl Loader {
         self.repeat_all_when_settled(Some(told));
     }
 
-    /// Hears entries of the journal, the last of which is at `head`.
-    async fn hear_entries(self: &Arc<Loader>, entries: &[bytes::Bytes], head: Token) {
+    /// Hears entries of the journal, the last of which is at this end.
+    async fn hear_entries(self: &Arc<Loader>, entries: &[bytes::Bytes], end: End<'_>) {
         if entries.is_empty() {
             return;
         }
         let entries: Result<Vec<Tell>> = entries.iter().map(|bytes| entry::read(bytes)).collect();
         match entries {
             Ok(entries) => {
-                self.hear(&entries, &[], Some(head)).await;
+                self.hear(&entries, &[], Some(end)).await;
             }
             Err(error) => {
                 tracing::warn!(%error, "the journal holds no changes: what was read before is read again");
-                self.lose(head);
+                self.lose(end.at);
             }
         }
     }
@@ -255,7 +300,7 @@ async fn say(loader: Arc<Loader>, agreement: Arc<dyn Agreement>) {
         let losses = loader.losses();
         let told = said(&agreement, &tell).await;
         if let Ok(at) = told {
-            if loader.look().await.is_err() || !loader.changes.has(at) {
+            if loader.look().await.is_err() || loader.changes.has(at) != Some(true) {
                 // They were told, but this server cannot hear them: it serves nothing that was read
                 // before.
                 loader.lose(loader.changes.last());

@@ -458,7 +458,7 @@ impl Loader {
     }
 
     /// The stored chunk, if there is one that may be served. A failure of the store is a miss.
-    async fn stored(&self, place: &Place) -> Option<Found> {
+    async fn stored(self: &Arc<Loader>, place: &Place) -> Option<Found> {
         let asked = self.store.chunks().get(&place.key, place.generation?);
         let began = Instant::now();
         let span = if self.is_here() { Span::none() } else { trace::get(place.around()) };
@@ -476,7 +476,7 @@ impl Loader {
 
     /// The chunk that a store answered with, if it may be served; the database is asked where a
     /// changed row may belong there. Damage and failures are counted.
-    async fn accept(&self, place: &Place, answer: Result<Option<Arc<Chunk>>>) -> Option<Found> {
+    async fn accept(self: &Arc<Loader>, place: &Place, answer: Result<Option<Arc<Chunk>>>) -> Option<Found> {
         let chunk = match answer {
             Ok(chunk) => chunk?,
             Err(error) if error.kind() == Kind::Data => {
@@ -495,6 +495,9 @@ impl Loader {
             return None;
         }
 
+        if self.age(place, &chunk).is_some() {
+            self.catch_up(chunk.shown.since).await;
+        }
         let mut found = self.freshness(place, Arc::clone(&chunk));
         if found.is_none() && self.age(place, &chunk).is_some() && self.is_cleared(place, &chunk).await {
             found = self.freshness(place, Arc::clone(&chunk));

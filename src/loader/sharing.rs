@@ -92,7 +92,7 @@ impl Loader {
     /// Takes the lease to load a chunk, among all servers. `Err` is the chunk itself, if another
     /// server has loaded it meanwhile.
     pub(super) async fn lease(
-        &self,
+        self: &Arc<Loader>,
         place: &Place,
         agreement: &Arc<dyn Agreement>,
         generation: Generation,

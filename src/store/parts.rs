@@ -112,6 +112,8 @@ pub trait Near: Send + Sync + 'static {
 ///   saves work: a server that cannot get one loads without it.
 /// - The journal is a sequence of entries, which have the numbers 1, 2, 3, … of an epoch. Two
 ///   entries never share a position, also if two servers tell at once.
+/// - A journal whose store may go back to an earlier state gives each position a random mark. Then
+///   what it lost is never taken for what is told later under the same number.
 /// - A store may lose entries, or all of the journal, at any time. It never hides that: a reader
 ///   gets each entry exactly once and in order, or is told that some are lost. A journal that has
 ///   lost its numbers goes on in another epoch, under a number drawn at random.
@@ -147,7 +149,8 @@ pub trait Agreement: Send + Sync + 'static {
     fn tell<'a>(&'a self, entry: Bytes) -> BoxFuture<'a, Result<Token>>;
 
     /// The entries of the journal behind `since`, oldest first, and how far it goes. Without
-    /// `since`, how far it goes and no entries. Meant to be asked for several times a second: it
+    /// `since`, how far it goes and no entries. A position whose mark is 0 stands for any with its
+    /// number. Meant to be asked for several times a second: it
     /// must be cheap if there is no news.
     ///
     /// Cancel safe: the next call asks again.
@@ -184,9 +187,12 @@ pub struct News {
     /// epoch 0.
     pub head: Token,
     /// The entries behind the position that was asked from, exactly `head.number - since.number`.
-    /// `None` if some of them are lost or too many to read, if the epoch is another, or if the
-    /// journal does not go as far as that position.
+    /// `None` if some of them are lost or too many to read, if the epoch is another, if the journal
+    /// does not go as far as that position, or has another mark there.
     pub entries: Option<Vec<Bytes>>,
+    /// The mark of the position that was asked from, then that of each entry. Empty where entries
+    /// are lost, or the store has no marks.
+    pub marks: Vec<u64>,
 }
 
 /// Called with a resource that was purged.

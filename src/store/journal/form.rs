@@ -35,46 +35,43 @@ const LENGTH: usize = 48;
 /// Numbers are below this, so that programs in other languages can reckon with them.
 const NUMBERS: u64 = 1 << 53;
 
-/// How far a journal goes.
+/// How far a journal goes: the position of its last entry. The mark distinguishes that entry from
+/// any other under the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) token: Token,
-    /// Distinguishes the entry at this position from any other at the same position.
-    pub(super) mark: u64,
-}
+pub(super) struct Head(pub(super) Token);
 
 impl Head {
     /// A new epoch without an entry.
     pub(super) fn beginning() -> Head {
-        Head { token: Token { epoch: fastrand::u64(1..), number: 0 }, mark: fastrand::u64(..) }
+        Head(Token { epoch: fastrand::u64(1..), number: 0, mark: new_mark() })
     }
 
     /// The head with one more entry.
     pub(super) fn next(self) -> Head {
-        Head { token: Token { number: self.token.number + 1, ..self.token }, mark: fastrand::u64(..) }
+        Head(Token { number: self.0.number + 1, mark: new_mark(), ..self.0 })
     }
 
     /// Whether the journal goes as far as this position.
     pub(super) fn includes(&self, at: Token) -> bool {
-        self.token.epoch == at.epoch && self.token.number >= at.number
+        self.0.epoch == at.epoch && self.0.number >= at.number
     }
 
     pub(super) fn text(&self) -> Bytes {
-        format!("{}.{:016x}", self.token, self.mark).into()
+        format!("{}.{:016x}", self.0.place(), self.0.mark).into()
     }
 
     /// `None` for any other bytes.
     pub(super) fn read(bytes: &[u8]) -> Option<Head> {
-        let (token, mark) = std::str::from_utf8(bytes).ok()?.rsplit_once('.')?;
-        let token: Token = token.parse().ok()?;
-        if token.epoch == 0 || token.number >= NUMBERS {
-            return None;
-        }
-
-        let is_plain = mark.len() == 16 && mark.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let mark = u64::from_str_radix(mark, 16).ok().filter(|_| is_plain)?;
-        Some(Head { token, mark })
+        let text = std::str::from_utf8(bytes).ok()?;
+        let has_mark = text.split('.').count() == 3;
+        let token: Token = text.parse().ok().filter(|_| has_mark)?;
+        (token.epoch != 0 && token.number < NUMBERS).then_some(Head(token))
     }
+}
+
+/// A mark for a new head. 0 would say that there is none.
+pub(super) fn new_mark() -> u64 {
+    fastrand::u64(1..)
 }
 
 /// An entry of a journal.
@@ -94,9 +91,9 @@ impl Entry {
         let mut out = BytesMut::with_capacity(LENGTH + self.body.len() + tag);
         out.put_slice(MAGIC);
         out.put_u32_le(0);
-        out.put_u64_le(self.head.token.epoch);
-        out.put_u64_le(self.head.token.number);
-        out.put_u64_le(self.head.mark);
+        out.put_u64_le(self.head.0.epoch);
+        out.put_u64_le(self.head.0.number);
+        out.put_u64_le(self.head.0.mark);
         out.put_u64_le(self.before);
         out.put_u32_le(self.body.len() as u32);
         out.put_u32_le(tag as u32);
@@ -112,7 +109,7 @@ impl Entry {
         out.freeze()
     }
 
-    /// Reads the stored form of the entry at this position.
+    /// Reads the stored form of the entry at this position, whatever its mark.
     ///
     /// # Errors
     /// Why it is not that entry: it was cut or altered, it stood elsewhere, or there is a secret
@@ -135,8 +132,8 @@ impl Entry {
             return Err("it has wrong lengths");
         }
 
-        let token = Token { epoch: u64_at(8), number: u64_at(16) };
-        if token != at {
+        let token = Token { epoch: u64_at(8), number: u64_at(16), mark: u64_at(24) };
+        if token.unmarked() != at.unmarked() {
             return Err("it belongs elsewhere");
         }
 
@@ -147,7 +144,7 @@ impl Entry {
             return Err("no server that knows the secret has written it");
         }
 
-        Ok(Entry { head: Head { token, mark: u64_at(24) }, before: u64_at(32), body: bytes.slice(LENGTH..end) })
+        Ok(Entry { head: Head(token), before: u64_at(32), body: bytes.slice(LENGTH..end) })
     }
 }
 
@@ -155,7 +152,7 @@ impl Entry {
 /// from its own form.
 #[cfg(any(fuzzing, test))]
 pub(crate) fn fuzz_journal(data: &[u8]) {
-    let at = Token { epoch: 7, number: 8 };
+    let at = Token { epoch: 7, number: 8, mark: 0 };
     let check = |bytes: Bytes| {
         if let Ok(entry) = Entry::open(&bytes, at, None) {
             assert_eq!(Entry::open(&entry.seal(None), at, None), Ok(entry));
@@ -180,7 +177,7 @@ mod tests {
     use super::*;
 
     fn entry(epoch: u64, number: u64, body: Vec<u8>) -> Entry {
-        let head = Head { token: Token { epoch, number }, mark: 0x0102_0304_0506_0708 };
+        let head = Head(Token { epoch, number, mark: 0x0102_0304_0506_0708 });
         Entry { head, before: 9, body: body.into() }
     }
 
@@ -232,11 +229,11 @@ mod tests {
     #[test]
     fn with_a_secret_only_what_a_server_wrote_that_knows_it_is_an_entry() {
         let entry = entry(5, 6, b"body".to_vec());
-        let open = |bytes: &Bytes, texts: &[&str]| Entry::open(bytes, entry.head.token, Some(&secret(texts)));
+        let open = |bytes: &Bytes, texts: &[&str]| Entry::open(bytes, entry.head.0, Some(&secret(texts)));
         let sealed = entry.seal(Some(&secret(&["a"])));
         assert_eq!(open(&sealed, &["a"]).as_ref(), Ok(&entry));
         assert_eq!(open(&sealed, &["b", "a"]).as_ref(), Ok(&entry), "a secret is replaced step by step");
-        assert_eq!(Entry::open(&sealed, entry.head.token, None).as_ref(), Ok(&entry), "and taken away");
+        assert_eq!(Entry::open(&sealed, entry.head.0, None).as_ref(), Ok(&entry), "and taken away");
         open(&sealed, &["b"]).unwrap_err();
         open(&entry.seal(None), &["a"]).unwrap_err();
 
@@ -256,7 +253,7 @@ mod tests {
             cut: prop::sample::Index, tagged: bool,
         ) {
             let entry = entry(epoch, number, body);
-            let token = entry.head.token;
+            let token = entry.head.0;
             let sealed = entry.seal(tagged.then(|| secret(&["a"])).as_ref());
             prop_assert_eq!(Entry::open(&sealed, token, None), Ok(entry));
 
@@ -270,7 +267,7 @@ mod tests {
         fn an_entry_is_refused_in_any_other_place(number: u64, epoch: u64, other: u64) {
             prop_assume!(number != other);
             let sealed = entry(epoch, number, vec![]).seal(None);
-            let elsewhere = Token { epoch, number: other };
+            let elsewhere = Token { epoch, number: other, mark: 0 };
             prop_assert!(Entry::open(&sealed, elsewhere, None).is_err());
         }
 

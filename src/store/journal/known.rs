@@ -59,13 +59,13 @@ pub(super) struct Then {
 impl Known {
     pub(super) fn now(&self) -> Then {
         let last = self.marks.last_key_value();
-        let last = last.map(|(&number, &mark)| Head { token: Token { epoch: self.epoch, number }, mark });
+        let last = last.map(|(&number, &mark)| Head(Token { epoch: self.epoch, number, mark }));
         Then { last, left: self.left.clone() }
     }
 
     /// Notes a head that the store has shown, or has just been given.
     pub(super) fn note(&mut self, head: Head) {
-        let Token { epoch, number } = head.token;
+        let Token { epoch, number, mark } = head.0;
         if self.left.contains(&epoch) {
             return;
         }
@@ -81,7 +81,7 @@ impl Known {
             self.kept_bytes = 0;
         }
 
-        self.marks.insert(number, head.mark);
+        self.marks.insert(number, mark);
         if self.marks.len() > MARKS {
             self.marks.pop_first();
         }
@@ -89,7 +89,7 @@ impl Known {
 
     /// Keeps an entry of the current epoch, for the case that the store loses it.
     pub(super) fn keep(&mut self, entry: Kept) {
-        let Token { epoch, number } = entry.head.token;
+        let Token { epoch, number, .. } = entry.head.0;
         if epoch != self.epoch {
             return;
         }
@@ -109,14 +109,14 @@ impl Known {
     /// the first of them follows it.
     pub(super) fn lost_behind(&self, head: &Head) -> Option<Vec<Kept>> {
         let last = *self.marks.last_key_value()?.0;
-        if head.token.epoch != self.epoch || head.token.number >= last {
+        if head.0.epoch != self.epoch || head.0.number >= last {
             return None;
         }
 
         let mut before = *head;
         let mut lost = vec![];
-        for number in head.token.number + 1..=last {
-            let entry = self.kept.get(&number).filter(|entry| entry.before == before.mark)?;
+        for number in head.0.number + 1..=last {
+            let entry = self.kept.get(&number).filter(|entry| entry.before == before.0.mark)?;
             before = entry.head;
             lost.push(entry.clone());
         }
@@ -126,9 +126,9 @@ impl Known {
     /// Whether an entry is not the one that this server knows at its position, or does not follow
     /// the one that it knows before that.
     pub(super) fn denies(&self, entry: &Entry) -> bool {
-        let Token { epoch, number } = entry.head.token;
+        let Token { epoch, number, mark } = entry.head.0;
         let is_other = |number: u64, mark: u64| self.marks.get(&number).is_some_and(|known| *known != mark);
-        epoch == self.epoch && (is_other(number, entry.head.mark) || is_other(number.wrapping_sub(1), entry.before))
+        epoch == self.epoch && (is_other(number, mark) || is_other(number.wrapping_sub(1), entry.before))
     }
 }
 
@@ -136,10 +136,9 @@ impl Then {
     /// Whether the store went back: this head is from before the last one, or in its place.
     pub(super) fn goes_back_to(&self, head: &Head) -> bool {
         let went_back = |last: &Head| {
-            last.token.epoch == head.token.epoch
-                && (head.token.number < last.token.number
-                    || head.token.number == last.token.number && head.mark != last.mark)
+            last.0.epoch == head.0.epoch
+                && (head.0.number < last.0.number || head.0.number == last.0.number && head.0.mark != last.0.mark)
         };
-        self.left.contains(&head.token.epoch) || self.last.as_ref().is_some_and(went_back)
+        self.left.contains(&head.0.epoch) || self.last.as_ref().is_some_and(went_back)
     }
 }

@@ -46,7 +46,7 @@ use tokio::time::Instant;
 #[cfg(fuzzing)]
 pub(crate) use self::form::fuzz_journal;
 use self::{
-    form::{Entry, Head},
+    form::{Entry, Head, new_mark},
     known::{Kept, Known, Then},
 };
 use super::{
@@ -83,10 +83,21 @@ pub(super) struct Journal {
 /// What stands between a position and the head.
 enum Between {
     /// All of it.
-    Entries(Vec<Bytes>),
+    Entries(Entries),
     Lost,
     /// The store went back, and has gone on from there.
     Another,
+}
+
+/// The entries between a position and the head.
+#[derive(Default)]
+struct Entries {
+    /// The mark of that position, then those of the entries.
+    marks: Vec<u64>,
+    bodies: Vec<Bytes>,
+    /// The same entries, to be put back if the store loses them.
+    kept: Vec<Kept>,
+    bytes: usize,
 }
 
 impl Journal {
@@ -99,7 +110,7 @@ impl Journal {
     }
 
     fn name_of(&self, at: Token) -> String {
-        format!("{}:{at}", self.name)
+        format!("{}:{}", self.name, at.place())
     }
 
     /// Appends an entry. See [`Agreement::tell`](super::Agreement::tell).
@@ -116,8 +127,8 @@ impl Journal {
         while Instant::now() < deadline {
             let (there, before) = self.base(from, &then).await?;
             let head = before.next();
-            let name = self.name_of(head.token);
-            let entry = Entry { head, before: before.mark, body: body.clone() };
+            let name = self.name_of(head.0);
+            let entry = Entry { head, before: before.0.mark, body: body.clone() };
             let entry = Kept::new(&entry, entry.seal(self.secret.as_ref()));
 
             then = self.known().now();
@@ -125,12 +136,12 @@ impl Journal {
             match self.step(from.clone(), head, Some((&name, entry.sealed.clone()))).await? {
                 Stepped::Done => return Ok(self.told(entry)),
                 Stepped::Other { head: there, kept } => {
-                    if kept && Head::read(&there).is_some_and(|there| there.includes(head.token)) {
+                    if kept && Head::read(&there).is_some_and(|there| there.includes(head.0)) {
                         return Ok(self.told(entry));
                     }
                     from = there;
                 }
-                Stepped::Taken(theirs) => from = self.help(from, head.token, &theirs).await?,
+                Stepped::Taken(theirs) => from = self.help(from, head.0, &theirs).await?,
             }
         }
 
@@ -154,7 +165,7 @@ impl Journal {
     async fn help(&self, from: Bytes, at: Token, theirs: &Bytes) -> Result<Bytes> {
         // What is no entry becomes a hole.
         let entry = Entry::open(theirs, at, self.secret.as_ref());
-        let head = entry.map_or_else(|_| Head { token: at, mark: fastrand::u64(..) }, |entry| entry.head);
+        let head = entry.map_or_else(|_| Head(Token { mark: new_mark(), ..at }), |entry| entry.head);
         match self.step(from.clone(), head, None).await? {
             Stepped::Done => Ok(head.text()),
             Stepped::Other { head, .. } => Ok(head),
@@ -171,16 +182,16 @@ impl Journal {
                 self.remote.read_together(slice::from_ref(&self.name)).await?.pop().flatten().unwrap_or_default();
 
             if let Some(head) = read(&there, &then) {
-                let entries = match self.between(since.unwrap_or(head.token), head).await? {
-                    Between::Entries(entries) => Some(entries),
-                    Between::Lost => None,
+                let (entries, marks) = match self.between(since.unwrap_or(head.0), head).await? {
+                    Between::Entries(entries) => (Some(entries.bodies), entries.marks),
+                    Between::Lost => (None, vec![]),
                     Between::Another => {
                         tracing::warn!("{WENT_BACK}, and begins anew");
                         self.begin(there).await?;
                         continue;
                     }
                 };
-                return Ok(News { head: self.noted(head), entries });
+                return Ok(News { head: self.noted(head), entries, marks });
             }
 
             if self.put_back(&there).await?.is_none() {
@@ -207,7 +218,7 @@ impl Journal {
 
         let count = lost.len();
         for entry in lost {
-            let name = self.name_of(entry.head.token);
+            let name = self.name_of(entry.head.0);
             match self.step(head.text(), entry.head, Some((&name, entry.sealed))).await? {
                 // Another server may put it back too.
                 Stepped::Done | Stepped::Other { kept: true, .. } => head = entry.head,
@@ -233,23 +244,21 @@ impl Journal {
 
     fn noted(&self, head: Head) -> Token {
         self.known().note(head);
-        head.token
+        head.0
     }
 
-    /// The entries behind `since` up to the head.
+    /// The entries behind `since` up to the head. Without a mark, `since` is any position with its
+    /// number.
     async fn between(&self, since: Token, head: Head) -> Result<Between> {
-        let Some(count) = head.token.number.checked_sub(since.number) else { return Ok(Between::Lost) };
-        if since.epoch != head.token.epoch || count > MOST {
+        let Some(count) = head.0.number.checked_sub(since.number) else { return Ok(Between::Lost) };
+        if since.epoch != head.0.epoch || count > MOST {
             return Ok(Between::Lost);
         }
 
-        let mut entries = vec![];
-        let mut heard = vec![];
-        let mut bytes = 0;
-        let mut before: Option<Head> = None;
+        let mut entries = Entries::default();
         let mut next = since.number + 1;
-        while next <= head.token.number {
-            let end = head.token.number.min(next + AT_ONCE - 1);
+        while next <= head.0.number {
+            let end = head.0.number.min(next + AT_ONCE - 1);
             let places: Vec<Token> = (next..=end).map(|number| Token { number, ..since }).collect();
             let names: Vec<String> = places.iter().map(|at| self.name_of(*at)).collect();
 
@@ -259,7 +268,7 @@ impl Journal {
                 let entry = match Entry::open(&stored, at, self.secret.as_ref()) {
                     Ok(entry) => entry,
                     Err(why) => {
-                        tracing::warn!(position = %at, why, "an entry of the journal in the store is lost");
+                        tracing::warn!(position = %at.place(), why, "an entry of the journal in the store is lost");
                         return Ok(Between::Lost);
                     }
                 };
@@ -267,28 +276,47 @@ impl Journal {
                 if self.known().denies(&entry) {
                     return Ok(Between::Another);
                 }
-
-                bytes += entry.body.len();
-                if before.is_some_and(|before| before.mark != entry.before) || bytes > MOST_BYTES {
+                if !entries.add(entry, stored) {
                     return Ok(Between::Lost);
                 }
-                before = Some(entry.head);
-                heard.push(Kept::new(&entry, stored));
-                entries.push(entry.body);
             }
 
             next = end + 1;
         }
 
-        if entries.len() as u64 != count || before.is_some_and(|last| last != head) {
+        // Between the head and itself there is no entry that says which mark is before it.
+        let first = *entries.marks.first().unwrap_or(&head.0.mark);
+        if first != since.mark && since.mark != 0 {
+            return Ok(Between::Lost);
+        }
+        if entries.bodies.is_empty() {
+            entries.marks.push(head.0.mark);
+        }
+        if entries.bodies.len() as u64 != count || entries.marks.last() != Some(&head.0.mark) {
             return Ok(Between::Lost);
         }
 
         self.noted(head);
         let mut known = self.known();
-        heard.into_iter().for_each(|entry| known.keep(entry));
+        entries.kept.drain(..).for_each(|entry| known.keep(entry));
         drop(known);
         Ok(Between::Entries(entries))
+    }
+}
+
+impl Entries {
+    /// Adds the next entry. Returns whether it follows the last one, and there is room for it.
+    fn add(&mut self, entry: Entry, stored: Bytes) -> bool {
+        if self.bodies.is_empty() {
+            self.marks.push(entry.before);
+        }
+        let follows = self.marks.last() == Some(&entry.before);
+        self.bytes += entry.body.len();
+
+        self.marks.push(entry.head.0.mark);
+        self.kept.push(Kept::new(&entry, stored));
+        self.bodies.push(entry.body);
+        follows && self.bytes <= MOST_BYTES
     }
 }
 

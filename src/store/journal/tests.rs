@@ -74,7 +74,7 @@ impl Table {
 }
 
 fn name(at: Token) -> String {
-    format!("p:j:{{p:}}:{at}")
+    format!("p:j:{{p:}}:{}", at.place())
 }
 
 const HEAD: &str = "p:j:{p:}";
@@ -155,7 +155,7 @@ async fn servers_hear_what_others_tell_in_order_and_a_look_without_news_is_one_c
     tell(&one, "a").await;
     tell(&other, "b").await;
     let last = tell(&one, "c").await;
-    assert_eq!(last, Token { number: 3, ..start });
+    assert_eq!((last.epoch, last.number), (start.epoch, 3));
     assert_eq!(heard(&other, start).await, (Some(vec!["a".into(), "b".into(), "c".into()]), last));
 
     let calls = table.calls.load(Ordering::Relaxed);
@@ -235,7 +235,7 @@ async fn a_journal_that_is_gone_begins_another_epoch_with_the_next_look_so_that_
     assert!(told.epoch != since.epoch && told.number == 1, "{told}");
     let (entries, next) = heard(&other, since).await;
     assert_eq!((entries, next), (None, told));
-    assert_eq!(heard(&other, Token { number: 0, ..told }).await.0, Some(vec!["c".into()]));
+    assert_eq!(heard(&other, Token { number: 0, ..told.unmarked() }).await.0, Some(vec!["c".into()]));
 }
 
 #[tokio::test]
@@ -264,7 +264,8 @@ async fn a_store_that_went_back_and_was_written_over_is_a_loss_to_every_server()
         table.put_back(&earlier);
         // One server has not heard of the later entries, and writes under their numbers.
         for n in 0..others {
-            assert_eq!(tell(&late, "other").await, Token { number: start.number + 1 + n, ..start });
+            let told = tell(&late, "other").await;
+            assert_eq!((told.epoch, told.number), (start.epoch, start.number + 1 + n));
         }
 
         let (entries, next) = heard(&knows, since).await;
@@ -274,6 +275,28 @@ async fn a_store_that_went_back_and_was_written_over_is_a_loss_to_every_server()
         let last = tell(&late, "d").await;
         assert_eq!(heard(&knows, next).await, (Some(vec!["d".into()]), last), "{others}");
     }
+}
+
+#[tokio::test]
+async fn a_position_of_what_a_store_lost_is_never_taken_for_what_is_told_under_its_number_later() {
+    let table = Arc::new(Table::default());
+    let [knows, late] = [table.journal(), table.journal()];
+    let start = tell(&late, "a").await;
+    let earlier = table.state();
+    let lost = [tell(&knows, "b").await, tell(&knows, "c").await];
+    drop(knows);
+
+    table.put_back(&earlier);
+    let again = [tell(&late, "d").await, tell(&late, "e").await];
+    for (lost, again) in lost.into_iter().zip(again) {
+        assert_eq!(lost.place(), again.place());
+        assert_eq!(heard(&late, lost).await.0, None, "it is asked for with the mark of what was lost");
+        assert!(heard(&late, again).await.0.is_some());
+    }
+
+    let News { entries, marks, .. } = late.news(Some(start.unmarked())).await.unwrap();
+    assert_eq!(entries.unwrap().len() + 1, marks.len(), "each entry has a mark, and so has the position");
+    assert_eq!(marks[..3], [start.mark, again[0].mark, again[1].mark]);
 }
 
 /// What a server does that notices that the store went back.
@@ -292,7 +315,7 @@ async fn what_a_store_lost_that_went_back_is_put_back_by_the_first_server_that_k
             let table = Arc::new(Table { repeats, ..Table::default() });
             let [told, heard, late] = [table.journal(), table.journal(), table.journal()];
             let start = tell(&told, "a").await;
-            assert_eq!(heard_by(&late, Token { number: 0, ..start }).await, ["a"]);
+            assert_eq!(heard_by(&late, Token { number: 0, ..start.unmarked() }).await, ["a"]);
             let earlier = table.state();
             tell(&told, "b").await;
             let last = tell(&told, "c").await;
@@ -370,7 +393,10 @@ async fn what_a_client_makes_up_as_a_position_begins_no_epoch() {
     let table = Arc::new(Table::default());
     let journal = table.journal();
     let head = tell(&journal, "a").await;
-    for made_up in [Token { number: u64::MAX, ..head }, Token { epoch: 1, number: 0 }, Token::default()] {
+    let first = Token { number: 0, mark: 1, ..head };
+    let other = Token { mark: 1, ..head };
+    let elsewhere = Token { epoch: 1, number: 0, mark: 0 };
+    for made_up in [Token { number: u64::MAX, ..head }, elsewhere, first, other, Token::default()] {
         assert_eq!(heard(&journal, made_up).await, (None, head));
     }
 }

@@ -18,9 +18,6 @@ use crate::{
 const ELSEWHERE: Duration = Duration::from_secs(2);
 /// The same if a failover has lost it: a server that knows of it must look first.
 const AFTER_LOSS: Duration = Duration::from_secs(3);
-/// For this long after a failover that lost entries, others may be told under their numbers: what is
-/// read then may count as read after them, until a server notices.
-const FAILOVER: Duration = Duration::from_secs(1);
 /// After the time for which a standby may lag, what was told is looked up within this.
 const LOOKED_UP: Duration = Duration::from_millis(700);
 
@@ -53,8 +50,6 @@ struct Told {
     token: Token,
     /// When a failover has lost it.
     lost: Option<Instant>,
-    /// Whether a failover was just before, of which not every server knew.
-    is_in_failover: bool,
     /// Whether its commit was told too, so that no server shows the standby from before.
     is_awaited: bool,
 }
@@ -206,8 +201,7 @@ impl History {
         let failover = self.failovers.iter().find(|(event, _)| (began..ended).contains(event));
         let lost = failover.map(|(_, at)| *at);
         let at = Instant::now();
-        let is_in_failover = self.failovers.iter().any(|(_, then)| at < *then + FAILOVER);
-        self.changes[change] = Some(Told { server, began, ended, at, token, lost, is_in_failover, is_awaited });
+        self.changes[change] = Some(Told { server, began, ended, at, token, lost, is_awaited });
         (change, server, began, ended, token.number).hash(&mut self.digest);
     }
 
@@ -244,9 +238,6 @@ impl History {
         let now = Instant::now();
         let reader = self.lives[asked.server];
         let is_here = told.server == asked.server;
-        if told.is_in_failover && now < told.at + AFTER_LOSS {
-            return false;
-        }
         let shows_at_once = self.lag.is_zero() || told.is_awaited;
         if is_here && shows_at_once {
             return true;

@@ -57,7 +57,7 @@ impl Member {
 
     /// What it hears behind `since`.
     fn hears(&self, since: Token) -> (Option<Vec<Bytes>>, Token) {
-        let News { head, entries } = self.try_news(Some(since)).unwrap();
+        let News { head, entries, .. } = self.try_news(Some(since)).unwrap();
         (entries, head)
     }
 }
@@ -108,7 +108,7 @@ fn eight_tell(options: &StoreOptions) {
         let mut heard: Vec<Bytes> = vec![];
         let mut since = start;
         while heard.len() < 1_600 {
-            let News { head, entries } = reader.agreement.news(Some(since)).await.unwrap();
+            let News { head, entries, .. } = reader.agreement.news(Some(since)).await.unwrap();
             heard.extend(entries.expect("nothing is lost"));
             since = head;
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -306,7 +306,10 @@ fn with_a_secret_only_entries_by_servers_that_know_it_are_heard() {
         let [old, both, new, none] = [Some(&["a"][..]), Some(&["b", "a"]), Some(&["b"]), None].map(with);
         let start = old.tell("old");
         let middle = both.tell("new");
-        assert_eq!(both.hears(Token { number: start.number - 1, ..start }), (entries(&["old", "new"]), middle));
+        assert_eq!(
+            both.hears(Token { number: start.number - 1, mark: 0, ..start }),
+            (entries(&["old", "new"]), middle)
+        );
         assert_eq!(old.hears(start), (None, middle), "{kind:?}: a server that does not know the new one yet");
         assert_eq!(new.hears(start), (entries(&["new"]), middle), "{kind:?}");
         let last = none.tell("forged");
@@ -371,7 +374,7 @@ fn after_a_failover_by_sentinel_a_server_puts_back_what_the_replica_has_not_hear
     });
     assert_eq!(late.hears(start), (entries(&["b", "c"]), since));
     let last = late.tell("d");
-    assert_eq!(last, Token { number: since.number + 1, ..start });
+    assert_eq!((last.epoch, last.number), (start.epoch, since.number + 1));
     assert_eq!(knows.hears(since), (entries(&["d"]), last));
 }
 
@@ -463,7 +466,7 @@ fn a_program_in_another_language_writes_as_the_page_on_stores_says_and_servers_h
 
     // Another was faster.
     let second = member.tell("second");
-    assert_eq!(second.to_string(), "00000000000000ff.2");
+    assert!(second.to_string().starts_with("00000000000000ff.2."), "{second}");
     let late = "00000000000000ff.2.0000000000000008";
     let (head, kept) = eval(first, late, &drawn(0xff, 2, 8, 7, b"late"));
     assert_eq!((head.rsplit_once('.').unwrap().0, kept), ("00000000000000ff.2", 0));

@@ -127,7 +127,7 @@ impl Agreement for Forged {
     }
 
     fn news<'a>(&'a self, _: Option<Token>) -> BoxFuture<'a, Result<News>> {
-        Box::pin(async { Ok(News { head: Token::default(), entries: Some(vec![]) }) })
+        Box::pin(async { Ok(News { head: Token::default(), entries: Some(vec![]), marks: vec![] }) })
     }
 
     fn machines(&self) -> FarState {

@@ -124,7 +124,7 @@ impl Agreement for Counting {
     }
 
     fn news<'a>(&'a self, _: Option<Token>) -> BoxFuture<'a, Result<News>> {
-        Box::pin(async { Ok(News { head: Token::default(), entries: Some(vec![]) }) })
+        Box::pin(async { Ok(News { head: Token::default(), entries: Some(vec![]), marks: vec![] }) })
     }
 
     fn machines(&self) -> FarState {
