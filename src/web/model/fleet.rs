@@ -54,6 +54,13 @@ pub(super) struct World {
     pub(super) told: Notify,
 }
 
+impl Server {
+    /// Keeps it from the store, or does not any more.
+    pub(super) fn cut_off(&self, is_cut_off: bool) {
+        self.is_cut_off.store(is_cut_off, Ordering::Relaxed);
+    }
+}
+
 impl World {
     pub(super) fn new(plan: Plan) -> World {
         let start = Instant::now();
@@ -123,9 +130,9 @@ impl World {
     pub(super) async fn cut_off(&self, time: Duration) {
         let server = self.any();
         self.history().note(&format!("server {} is cut off for {time:?}", server.id));
-        server.is_cut_off.store(true, Ordering::Relaxed);
+        server.cut_off(true);
         tokio::time::sleep(time).await;
-        server.is_cut_off.store(false, Ordering::Relaxed);
+        server.cut_off(false);
         self.history().trouble(server.id, Instant::now());
     }
 

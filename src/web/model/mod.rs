@@ -15,6 +15,7 @@
 #![expect(clippy::print_stderr, reason = "it runs at length, and says how far it is")]
 
 mod clients;
+mod failover;
 mod faults;
 mod fleet;
 mod history;
