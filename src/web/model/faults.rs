@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::fleet::World;
+use tokio::time::Instant;
+
+use super::fleet::{Server, World};
 use crate::store::pretended::Machine;
 
 /// Makes as many faults as the run has.
@@ -15,6 +17,9 @@ pub(super) async fn make(world: &World) {
 
 async fn make_one(world: &World) {
     let machine = &world.machine;
+    if world.plan.fails_over {
+        return fail_over_without_those_who_know(world).await;
+    }
     match fastrand::u32(0..9) {
         0 => {
             after_an_entry(machine).await;
@@ -51,11 +56,6 @@ async fn make_one(world: &World) {
             world.history().note("the store goes back to its copy");
             world.history().lost_journal();
             world.history().went_back(moment);
-            // A server that knows of what was lost may not see that for long, while others tell changes
-            // under the same numbers.
-            if fastrand::bool() {
-                world.cut_off(Duration::from_millis(fastrand::u64(100..3000))).await;
-            }
         }
         5 => world.restart(),
         6 => world.cut_off(Duration::from_millis(fastrand::u64(50..4000))).await,
@@ -67,6 +67,39 @@ async fn make_one(world: &World) {
             }
         }
     }
+}
+
+/// The store goes back to an earlier state, and only a server goes on that had not heard of what is
+/// lost: it tells other changes under the same numbers, until those who know can look again.
+async fn fail_over_without_those_who_know(world: &World) {
+    let machine = &world.machine;
+    let late = world.any();
+    let know: Vec<Server> = world.all().into_iter().filter(|server| server.id != late.id).collect();
+    late.cut_off(true);
+    world.history().note(&format!("server {} is cut off before a failover", late.id));
+
+    let moment = world.history().moment();
+    let copy = machine.names().clone();
+    for _ in 0..fastrand::u32(1..3) {
+        after_an_entry(machine).await;
+    }
+    // Chunks are written that know of them.
+    tokio::time::sleep(Duration::from_millis(fastrand::u64(0..600))).await;
+    know.iter().for_each(|server| server.cut_off(true));
+    let is_alone = fastrand::bool();
+    machine.names().go_back(&copy, |name| !is_alone || is_of_journal(name));
+    world.history().note("the store goes back to its copy, and the other servers are cut off");
+    world.history().lost_journal();
+    world.history().went_back(moment);
+    late.cut_off(false);
+    world.history().trouble(late.id, Instant::now());
+
+    tokio::time::sleep(Duration::from_millis(fastrand::u64(100..2500))).await;
+    for server in know {
+        server.cut_off(false);
+        world.history().trouble(server.id, Instant::now());
+    }
+    world.history().note("all servers are there again");
 }
 
 /// Loses the entries of the journal, and keeps its head.

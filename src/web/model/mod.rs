@@ -14,6 +14,7 @@
 
 #![expect(clippy::print_stderr, reason = "it runs at length, and says how far it is")]
 
+mod aged;
 mod clients;
 mod failover;
 mod faults;

@@ -31,6 +31,9 @@ pub(super) struct Plan {
     pub(super) failures: u32,
     /// How many times a fault of the store, a restart or a purge comes.
     pub(super) faults: u32,
+    /// Whether each fault is a failover, after which one server tells others what they do not hear at
+    /// once.
+    pub(super) fails_over: bool,
     /// How many different lists clients ask for.
     pub(super) lists: usize,
     pub(super) writers: usize,
@@ -52,6 +55,7 @@ impl Plan {
             stops_early: false,
             failures: 0,
             faults: 0,
+            fails_over: false,
             lists: 1,
             writers: 1,
             clients: 1,
@@ -63,7 +67,7 @@ impl Plan {
         let servers = [0, 1, 2, 2, 3][fastrand::usize(0..5)];
         let near = [8 << 10, 1 << 20, 1 << 20, 0][fastrand::usize(0..if servers == 0 { 3 } else { 4 })];
         let is_short = one_in(3);
-        Plan {
+        let plan = Plan {
             servers,
             near,
             is_stepwise: fastrand::bool(),
@@ -75,9 +79,27 @@ impl Plan {
             stops_early: fastrand::bool(),
             failures: if one_in(3) { fastrand::u32(1..10) } else { 0 },
             faults: if one_in(3) { 0 } else { fastrand::u32(1..6) },
+            fails_over: false,
             lists: fastrand::usize(1..5),
             writers: fastrand::usize(1..4),
             clients: fastrand::usize(2..5),
+        };
+        if one_in(5) { plan.that_fails_over() } else { plan }
+    }
+
+    /// The same, so that servers, chunks and changes meet in failovers.
+    fn that_fails_over(self) -> Plan {
+        Plan {
+            servers: fastrand::usize(2..4),
+            ttl: Duration::from_secs(300),
+            chunk_rows: fastrand::u32(4..12),
+            failures: 0,
+            faults: fastrand::u32(2..8),
+            fails_over: true,
+            lists: 1,
+            writers: 4,
+            clients: 6,
+            ..self
         }
     }
 }

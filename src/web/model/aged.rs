@@ -1,0 +1,86 @@
+//! Chunks in the store that were read long ago: no change since then, however many there were, makes
+//! a server read one again that it does not touch.
+
+use std::time::Duration;
+
+use super::{
+    clients::rows,
+    fleet::{Server, World},
+    in_time,
+    plan::Plan,
+};
+use crate::change::Change;
+
+/// No memory in front of the store, so that each list is judged by what the store has of it.
+fn plan() -> Plan {
+    Plan { servers: 2, near: 0, ttl: Duration::from_secs(48 * 3600), ..Plan::quiet() }
+}
+
+/// How many reads of the database a list costs.
+async fn reads(world: &World, server: &Server) -> usize {
+    let before = world.commits.reads();
+    rows(server, "/list", "identity").await.expect("the list is there");
+    // Until what was read is in the store.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.commits.reads() - before
+}
+
+/// Tells a change that touches no chunk: of a row that there never was.
+async fn tell(server: &Server, id: i64) {
+    let change = Change::of("list", [format!("{}", 1_000_000 + id)]);
+    server.chunkflow.changed(&[change]).await.expect("the store is here");
+}
+
+#[test]
+fn a_chunk_that_was_read_hours_ago_is_right_in_a_quiet_journal_also_after_a_restart() {
+    for seed in 0..2 {
+        in_time(seed, async || {
+            let world = World::new(plan());
+            tell(&world.any(), 0).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(reads(&world, &world.any()).await > 0);
+
+            for _ in 0..3 {
+                tokio::time::sleep(Duration::from_secs(3600)).await;
+                world.restart();
+                for server in world.all() {
+                    assert_eq!(reads(&world, &server).await, 0, "seed {seed}");
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_chunk_that_was_read_an_hour_ago_is_right_in_a_busy_journal_and_one_of_the_last_minute_also_after_a_restart() {
+    in_time(0, async || {
+        let world = World::new(plan());
+        let servers = world.all();
+        tell(&servers[0], 0).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(reads(&world, &servers[0]).await > 0);
+
+        for id in 0..3_600 {
+            tell(&servers[(id % 2) as usize], id).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        for server in &servers {
+            assert_eq!(reads(&world, server).await, 0, "an hour and 3,600 changes later");
+        }
+
+        // A server that begins does not know the entries of an hour ago, nor whether they concern the
+        // list. It knows some of the last minutes: here the last hundred.
+        world.restart();
+        for server in world.all() {
+            reads(&world, &server).await;
+        }
+        for id in 0..90 {
+            tell(&servers[0], id).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        world.restart();
+        for server in world.all() {
+            assert_eq!(reads(&world, &server).await, 0, "a minute and a half and 90 changes later");
+        }
+    });
+}
