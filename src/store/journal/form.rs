@@ -12,7 +12,7 @@
 //!  4  u32         CRC-32 (IEEE) of everything behind it
 //!  8  u64         epoch
 //! 16  u64         number
-//! 24  u64         mark: random
+//! 24  u64         mark: random, not 0
 //! 32  u64         mark of the head before it
 //! 40  u32         length of the body
 //! 44  u32         length of the tag: 48 where there is a secret, else 0
