@@ -93,6 +93,7 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
         section.complain("", format!("`/{name}` is the server's own"), "give the resource another name");
     }
 
+    let access = access(&mut section);
     let resource = ResourceConfig {
         database: section.required("database", "name one of [databases], for instance database = \"main\""),
         spec: Spec {
@@ -106,6 +107,7 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
             fails_when_too_large: fails_when_too_large(&mut section),
             is_discreet: section.is_filled("where"),
             has_row_security: section.has("rls"),
+            scope: access.scope_columns().map(str::to_owned).collect(),
             ..Spec::default()
         },
         ttl: section.duration("ttl").unwrap_or(usual.ttl),
@@ -118,7 +120,7 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
         },
         count: section.boolean("count").unwrap_or(usual.count),
         compress: section.boolean("compress").unwrap_or(usual.compress),
-        access: access(&mut section),
+        access,
         name,
     };
 

@@ -26,7 +26,9 @@ impl Resource {
         options: &ResourceOptions,
     ) -> Result<Resource, Vec<Complaint>> {
         let spec = &spec.clone().with(|spec| {
-            spec.scope.extend(options.access.scope_columns().map(str::to_owned));
+            let columns = options.access.scope_columns().map(str::to_owned);
+            let missing: Vec<String> = columns.filter(|column| !spec.scope.contains(column)).collect();
+            spec.scope.extend(missing);
             spec.has_row_security |= options.access.has_row_security();
         });
         let (source, fields) = database.source(spec).await?;

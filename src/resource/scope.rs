@@ -43,7 +43,10 @@ impl Scope {
     /// The scope of an identity.
     pub(super) fn of(access: &Access, identity: Option<&Identity>, source: &[&[Filter]]) -> Result<Scope> {
         let condition = |(column, claim): &(String, String)| {
-            let filter = source.iter().copied().flatten().find(|filter| filter.column == *column);
+            let mut columns = source.iter().copied().flatten();
+            let exact = columns.clone().find(|filter| filter.column == *column);
+            // A database may find a column by a name in other letters.
+            let filter = exact.or_else(|| columns.find(|filter| filter.column.eq_ignore_ascii_case(column)));
             let filter = filter.ok_or_else(|| {
                 Error::new(Kind::Config, format!("the scope's column `{column}` is none of the source"))
             })?;

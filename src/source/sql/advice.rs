@@ -9,7 +9,8 @@ use crate::source::Complaint;
 
 /// Complaints that the plan alone shows: a doubtful order, and guesses about its columns.
 pub(in crate::source) fn of_plan(plan: &Plan) -> Vec<Complaint> {
-    nullable_order(plan).chain(unindexed_pointed(plan)).chain(plan.guesses.iter().cloned()).collect()
+    let conditions = unindexed_pointed(plan).chain(unindexed_scope(plan));
+    nullable_order(plan).chain(conditions).chain(plan.guesses.iter().cloned()).collect()
 }
 
 /// The configuration's key for conditions on related rows.
@@ -34,6 +35,55 @@ fn unindexed_pointed(plan: &Plan) -> impl Iterator<Item = Complaint> {
     })
 }
 
+/// A scope on columns of the table, none of which begins an index.
+fn unindexed_scope(plan: &Plan) -> Option<Complaint> {
+    let own = || plan.scoped.iter().map(|index| &plan.filter_columns[*index]).filter(|column| column.pointed.is_none());
+    let first = plan.scoped.iter().find(|index| plan.filter_columns[**index].pointed.is_none())?;
+    if own().any(|column| column.is_indexed) {
+        return None;
+    }
+
+    let name = &plan.filters[*first].column;
+    Some(Complaint::new(
+        "scope",
+        format!(
+            "no index begins with the scope's column `{name}`: each chunk looks through the rows of all others too"
+        ),
+        indexes(plan, std::slice::from_ref(&plan.table), "scope", &scope_columns(plan).join(", ")),
+    ))
+}
+
+/// A scope of which an index finds the rows, but not in the list's order.
+pub(in crate::source) fn unsorted_scope(plan: &Plan) -> Complaint {
+    let message = "no index has the scope's columns and then the order: each chunk sorts all rows of the scope";
+    let columns = scope_columns(plan).join(", ");
+    Complaint::new("scope", message, indexes(plan, std::slice::from_ref(&plan.table), "scope", &columns))
+}
+
+/// The columns of an index that has the scope's rows in the list's order, as SQL.
+fn scope_columns(plan: &Plan) -> Vec<String> {
+    let own = plan.scoped.iter().map(|index| &plan.filter_columns[*index]).filter(|column| column.pointed.is_none());
+    let mut columns: Vec<String> = own.map(|column| bare(plan, &column.sql).to_owned()).collect();
+    for column in ordered(plan) {
+        if !columns.contains(&column) {
+            columns.push(column);
+        }
+    }
+    columns
+}
+
+/// A column of the table as SQL, without the table's name.
+fn bare<'a>(plan: &Plan, sql: &'a str) -> &'a str {
+    sql.strip_prefix(&format!("{}.", plan.table)).unwrap_or(sql)
+}
+
+/// The columns of the order, as an index has them.
+fn ordered(plan: &Plan) -> Vec<String> {
+    let column =
+        |column: &KeyColumn| format!("{}{}", bare(plan, &column.sql), if column.descending { " DESC" } else { "" });
+    plan.order.iter().map(column).collect()
+}
+
 /// Columns of the order that can be NULL, without those of the table's own key.
 fn nullable_order(plan: &Plan) -> impl Iterator<Item = Complaint> {
     let (first, last) =
@@ -51,14 +101,7 @@ fn nullable_order(plan: &Plan) -> impl Iterator<Item = Complaint> {
 
 /// An order that no index has; `tables` are those that need one.
 pub(in crate::source) fn unindexed_order(plan: &Plan, tables: &[String]) -> Complaint {
-    let columns: Vec<String> = plan
-        .order
-        .iter()
-        .map(|column| {
-            let name = column.sql.strip_prefix(&format!("{}.", plan.table)).unwrap_or(&column.sql);
-            format!("{name}{}", if column.descending { " DESC" } else { "" })
-        })
-        .collect();
+    let columns = ordered(plan);
     let message =
         format!("no index gives the order {}: every chunk sorts the whole table", plan.order_names.join(", "));
     let remedy = if plan.is_view {

@@ -21,7 +21,9 @@ impl<'a> Planner<'a> {
                         self.complaints.push(Complaint::new("filters", message, "leave it out of the filters"));
                     }
                 }
-                Ok(resolved) => self.add_filter(resolved),
+                Ok(resolved) => {
+                    self.add_filter(resolved);
+                }
                 Err(complaint) => {
                     if named.is_some() {
                         self.complaints.push(complaint);
@@ -33,17 +35,23 @@ impl<'a> Planner<'a> {
         self.plan.open = self.plan.filters.len();
         for name in &self.spec.scope {
             match self.filter(name, &format!("scope.{name}")) {
-                Ok(resolved) => self.add_filter(resolved),
+                Ok(resolved) => {
+                    let index = self.add_filter(resolved);
+                    self.plan.scoped.push(index);
+                }
                 Err(complaint) => self.complaints.push(complaint),
             }
         }
     }
 
-    fn add_filter(&mut self, (filter, column): (Filter, FilterColumn)) {
-        if !self.plan.filters.contains(&filter) {
+    /// Adds a column, unless it is there already; returns its index.
+    fn add_filter(&mut self, (filter, column): (Filter, FilterColumn)) -> usize {
+        let known = self.plan.filters.iter().position(|known| *known == filter);
+        known.unwrap_or_else(|| {
             self.plan.filter_columns.push(column);
             self.plan.filters.push(filter);
-        }
+            self.plan.filters.len() - 1
+        })
     }
 
     /// The columns that a request may filter by if the configuration names none: those of the key
@@ -79,7 +87,8 @@ impl<'a> Planner<'a> {
 
         let column = own?;
         let filter = filter_of(column.name.clone(), column, at)?;
-        Ok((filter, filter_column(column, self.own(&column.name))))
+        let is_indexed = self.is_quick(&column.name);
+        Ok((filter, FilterColumn { is_indexed, ..filter_column(column, self.own(&column.name)) }))
     }
 
     /// Resolves `author.name`, a column of the row that a field or a column points to; `None` if
@@ -114,17 +123,21 @@ impl<'a> Planner<'a> {
         is_foreign.then(|| (column.clone(), (column, None)))
     }
 
+    /// Whether an index begins with a column of the table. A view has the indexes of its tables.
+    fn is_quick(&self, column: &String) -> bool {
+        self.table.is_view || self.table.indexed.contains(column) || self.table.key.first() == Some(column)
+    }
+
     /// The column of a related row as SQL. Where only one row can be related, the comparison stands
     /// inside a query for that row, which databases can answer from its side too. Else the column
     /// is that of the row which a field would show.
     fn pointed_column(&self, pointed: &Pointed<'_>, column: &TableColumn) -> FilterColumn {
         let dialect = self.plan.dialect;
         let sql = dialect.column(&dialect.quote(RELATED), &column.name);
-        let is_indexed = self.table.is_view || self.table.indexed.contains(&pointed.via);
         let row = PointedRow {
             table: pointed.target.sql.clone(),
             via: pointed.via.clone(),
-            is_indexed: is_indexed || self.table.key.first() == Some(&pointed.via),
+            is_indexed: self.is_quick(&pointed.via),
             exists: None,
         };
 
@@ -153,7 +166,7 @@ fn filter_of(name: String, column: &TableColumn, at: &str) -> Result<Filter, Com
 }
 
 fn filter_column(column: &TableColumn, sql: String) -> FilterColumn {
-    FilterColumn { sql, bind: column.bind.clone(), operator: column.operator.clone(), pointed: None }
+    FilterColumn { sql, bind: column.bind.clone(), operator: column.operator.clone(), is_indexed: false, pointed: None }
 }
 
 #[cfg(test)]

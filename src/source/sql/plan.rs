@@ -66,6 +66,8 @@ pub(in crate::source) struct Plan {
     pub(in crate::source) filters: Vec<Filter>,
     /// How many of them requests may filter by.
     pub(in crate::source) open: usize,
+    /// The indexes of those that the scope has a condition on.
+    pub(in crate::source) scoped: Vec<usize>,
     /// Each filter's column as SQL.
     pub(in crate::source) filter_columns: Vec<FilterColumn>,
     /// Whether only the configuration says that the key identifies rows, so that it must be
@@ -124,6 +126,8 @@ pub(in crate::source) struct FilterColumn {
     pub(in crate::source) bind: String,
     /// The template for a comparison, if plain signs would not find the type's operators.
     pub(in crate::source) operator: Option<String>,
+    /// Whether an index begins with it, if it is one of the table's own.
+    pub(in crate::source) is_indexed: bool,
     /// The row that it is of, if that is a related one.
     pub(in crate::source) pointed: Option<PointedRow>,
 }

@@ -59,6 +59,7 @@ impl<'a> Planner<'a> {
             described: vec![],
             filters: vec![],
             open: 0,
+            scoped: vec![],
             filter_columns: vec![],
             unproven: table.key.is_empty() || table.key_can_be_null,
             is_view: table.is_view,

@@ -27,7 +27,7 @@ use self::{
 };
 use super::{
     BoxFuture, Claim, Complaint, Condition, Database, DatabaseOptions, Filter, Gate, GateLimits, KnownBy, MadeSource,
-    PoolState, Query, Room, Run, Sealed, Source, Spec, TableInfo, TouchRules,
+    Operator, PoolState, Query, Room, Run, Sealed, Source, Spec, TableInfo, TouchRules,
     sql::{
         advice,
         definition::{Definition, Identity, changed, not_made, tables},
@@ -273,8 +273,23 @@ impl Sqlite {
             }
         }
 
+        let complains = |complaint: &Complaint| complaint.at == "order" || complaint.at == "scope";
+        if !complaints.iter().any(complains) && self.sorts_scopes(&plan) {
+            complaints.push(advice::unsorted_scope(&plan));
+        }
         complaints.extend(self.slow_relations(&plan));
         complaints
+    }
+
+    /// Whether the rows of a scope are sorted for each chunk, though the whole table's are not.
+    fn sorts_scopes(&self, plan: &Plan) -> bool {
+        let one = |index: &usize| Condition::is(&*plan.filters[*index].column, Operator::Eq, vec!["0".to_owned()]);
+        let scope: Vec<Condition> = plan.scoped.iter().map(one).collect();
+        if scope.is_empty() {
+            return false;
+        }
+        let steps = self.steps(&select::rows(plan, &keyset::Range::new(), &scope).text).unwrap_or_default();
+        steps.iter().any(|step| step.contains("USE TEMP B-TREE FOR ORDER BY"))
     }
 
     /// Relations whose related rows are found by a scan of the whole table.
