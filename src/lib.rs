@@ -18,6 +18,8 @@
 // These panic if the reader has gone.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+#[cfg(feature = "server")]
+mod auth;
 mod boundary;
 mod bytes_size;
 mod canonical;

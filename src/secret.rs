@@ -26,6 +26,7 @@ const CHUNKS: &[u8] = b"chunks";
 const ID_OF_CHUNKS: &[u8] = b"id of chunks";
 const JOURNAL: &[u8] = b"journal";
 const ID_OF_JOURNAL: &[u8] = b"id of journal";
+const TICKETS: &[u8] = b"tickets";
 
 /// The length of a tag: the id of a key, then an HMAC-SHA-256 (RFC 2104) under that key.
 pub(crate) const TAG: usize = ID + 32;
@@ -64,6 +65,9 @@ pub(crate) struct Keys {
     pub(crate) chunks: TagKey,
     /// Tags entries of the journal in a shared store.
     pub(crate) journal: TagKey,
+    /// For the AES-256-SIV of tickets.
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server makes tickets"))]
+    pub(crate) tickets: [u8; 64],
 }
 
 /// A key that shows that a server with the secret has written some bytes.
@@ -163,7 +167,13 @@ impl fmt::Debug for Secret {
 impl Keys {
     fn of(text: &str) -> Keys {
         let hkdf = Hkdf::<Sha256>::new(Some(SALT), text.as_bytes());
-        let mut keys = Keys { cursors: [0; 64], id: [0; 16], chunks: TagKey::default(), journal: TagKey::default() };
+        let mut keys = Keys {
+            cursors: [0; 64],
+            id: [0; 16],
+            chunks: TagKey::default(),
+            journal: TagKey::default(),
+            tickets: [0; 64],
+        };
         let expand = |use_of: &[u8], key: &mut [u8]| hkdf.expand(use_of, key).expect("HKDF gives up to 8,160 bytes");
 
         expand(CURSORS, &mut keys.cursors);
@@ -172,6 +182,7 @@ impl Keys {
         expand(ID_OF_CHUNKS, &mut keys.chunks.id);
         expand(JOURNAL, &mut keys.journal.key);
         expand(ID_OF_JOURNAL, &mut keys.journal.id);
+        expand(TICKETS, &mut keys.tickets);
         keys
     }
 }

@@ -2,10 +2,10 @@
 
 use std::{
     borrow::Cow,
-    fs::{self, File, Metadata, Permissions},
+    fs::{self, File},
     future::poll_fn,
     io::{self, BufWriter, IsTerminal, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     pin::Pin,
 };
@@ -13,7 +13,6 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use http_body::Body as _;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
-use rustix::fs::{Gid, Uid, fchown};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
@@ -163,7 +162,7 @@ impl Target {
     fn open(output: Option<PathBuf>) -> Result<Target> {
         let Some(name) = output else { return Ok(Target::Output(BufWriter::new(Box::new(io::stdout())))) };
         // If the name is a link, the file that it leads to is replaced, not the link.
-        let name = at_the_end_of_links(name);
+        let name = part::at_the_end_of_links(name);
         let there = fs::metadata(&name).ok();
         let unwritable = || format!("{} cannot be written", name.display());
         if there.as_ref().is_some_and(|there| !there.is_file()) {
@@ -185,7 +184,7 @@ impl Target {
         part::hold(&opened);
         let part = Part(path);
         if let Some(there) = there {
-            take_rights(&opened, &there).with_context(unwritable)?;
+            part::take_rights(&opened, &there).with_context(unwritable)?;
         }
 
         Ok(Target::File { writer: BufWriter::new(opened), part, name })
@@ -218,36 +217,4 @@ impl Target {
             }
         }
     }
-}
-
-/// The file that a name leads to, which need not exist. After too many links the result is still a
-/// link.
-fn at_the_end_of_links(name: PathBuf) -> PathBuf {
-    let mut name = name;
-    // Linux follows as many (path_resolution(7)).
-    for _ in 0..40 {
-        let Ok(to) = fs::read_link(&name) else { break };
-        name = name.parent().unwrap_or(Path::new("")).join(to);
-    }
-    name
-}
-
-/// Gives a file, which nobody else may read yet, the owner, group and mode of the file that it will
-/// replace.
-///
-/// Nobody may read the new file who could not read the old one. If this user may not give the file
-/// to that group, the group and all others keep only the permissions that both had.
-fn take_rights(file: &File, there: &Metadata) -> io::Result<()> {
-    let group = Gid::from_raw(there.gid());
-    let owner = Uid::from_raw(there.uid());
-    let has_group = file.metadata()?.gid() == there.gid() || fchown(file, None, Some(group)).is_ok();
-    if file.metadata()?.uid() != there.uid() {
-        // Only the superuser may do this; otherwise the file stays this user's.
-        let _ = fchown(file, Some(owner), None);
-    }
-
-    let mode = there.mode() & 0o777;
-    let common = (mode >> 3) & mode & 0o7;
-    let mode = if has_group { mode } else { (mode & 0o700) | (common << 3) | common };
-    file.set_permissions(Permissions::from_mode(mode))
 }

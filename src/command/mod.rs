@@ -8,6 +8,7 @@ mod demo;
 mod export;
 mod files;
 mod init;
+mod key;
 mod logs;
 mod man;
 mod open;
@@ -94,6 +95,10 @@ struct ServeOptions {
     /// Where to keep chunks, for instance memory:256MiB
     #[arg(long, env = "CHUNKFLOW_STORE", value_name = "URL", hide_env_values = true)]
     store: Option<String>,
+    /// A file with the table [auth], in place of the configuration's: by which ways
+    /// requests say who they are from
+    #[arg(long, env = "CHUNKFLOW_AUTH", value_name = "FILE")]
+    auth: Option<PathBuf>,
     /// Read the configuration again whenever its file changes, or one of its
     /// ${file:PATH}; one that is wrong is refused, and the old one goes on
     #[arg(long, env = "CHUNKFLOW_WATCH_CONFIG", value_parser = BoolishValueParser::new())]
@@ -272,6 +277,30 @@ enum Command {
         output: Option<PathBuf>,
     },
     #[command(verbatim_doc_comment)]
+    /// Make an API key
+    ///
+    /// The key is printed once and kept nowhere. Its entry, with a digest of it and its
+    /// claims, goes to the end of --file, or is printed too; the file is the one that
+    /// `[auth.keys]` names. The running server knows the key after a reload.
+    ///
+    ///   chunkflow key new partner --claim org=7 --file keys.toml
+    ///   chunkflow key new report --claim 'role=["reader"]' --expires 2027-06-30
+    Key {
+        /// What to do
+        action: KeyAction,
+        /// Whose key it is
+        name: String,
+        /// A claim of its owner: a number, true, false, JSON, or else a text; any number of them
+        #[arg(long = "claim", value_name = "NAME=VALUE")]
+        claims: Vec<String>,
+        /// When it ends: a day (2027-06-30) or a time with its zone
+        #[arg(long, value_name = "MOMENT")]
+        expires: Option<String>,
+        /// The file of keys, which is made if it is not there
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    #[command(verbatim_doc_comment)]
     /// Print completions for a shell
     ///
     /// A shell that loads them completes commands, options and their values.
@@ -293,6 +322,13 @@ enum Command {
         #[arg(long, value_name = "FOLDER")]
         folder: Option<PathBuf>,
     },
+}
+
+/// What to do with API keys.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum KeyAction {
+    /// Make one
+    New,
 }
 
 /// How a command ended, for the exit code: done, failed, or used wrongly.
@@ -380,6 +416,9 @@ impl Cli {
             }
             Some(Command::Reload) => reload::run(&opener).await,
             Some(Command::Export { resource, format, output }) => export::run(&opener, &resource, format, output).await,
+            Some(Command::Key { action: KeyAction::New, name, claims, expires, file }) => {
+                key::run(&name, &claims, expires.as_deref(), file.as_deref())
+            }
             Some(Command::Completions { shell }) => completions::run(shell),
             Some(Command::Man { folder }) => man::run(folder.as_deref()),
         }
@@ -392,6 +431,7 @@ impl ServeOptions {
         ServeOptions {
             listen: (process.environment)("CHUNKFLOW_LISTEN"),
             store: (process.environment)("CHUNKFLOW_STORE"),
+            auth: (process.environment)("CHUNKFLOW_AUTH").map(PathBuf::from),
             watch_config: (process.environment)("CHUNKFLOW_WATCH_CONFIG").is_some_and(|said| {
                 !["", "0", "false", "no", "off", "n", "f"].contains(&said.to_ascii_lowercase().as_str())
             }),

@@ -24,7 +24,7 @@ pub(super) struct Reading<'a> {
 
 impl Reading<'_> {
     pub(super) async fn config(&self) -> Result<Config> {
-        self.options.over(self.opener.read(self.origin).await?)
+        self.options.over(self.opener.read(self.origin).await?, &self.opener.process)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `chunkflow serve`
 
-use std::io;
+use std::{fs, io};
 
 use anyhow::{Context, Result, bail};
 use tokio::{
@@ -19,7 +19,7 @@ use super::{
     traces,
 };
 use crate::{
-    config::{Config, Listen},
+    config::{Config, Listen, read_auth},
     error::{Error, Kind},
     kind,
     paths::{Own, of_operator},
@@ -242,7 +242,12 @@ impl ServeOptions {
     }
 
     /// The configuration, with the options in place of its values.
-    pub(super) fn over(&self, mut config: Config) -> Result<Config> {
+    pub(super) fn over(&self, mut config: Config, process: &Process<'_>) -> Result<Config> {
+        if let Some(file) = &self.auth {
+            let name = file.display().to_string();
+            let text = fs::read_to_string(file).with_context(|| format!("--auth: {name} cannot be read"))?;
+            config.replace_auth(read_auth(&name, &text, process.environment)?);
+        }
         if let Some(listen) = &self.listen {
             config.server.listen = listen.parse().ok().context("no address")?;
         }

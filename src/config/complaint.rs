@@ -86,6 +86,15 @@ impl Complaints {
         self.len() == 0
     }
 
+    /// Each complaint with its place as a line, and its remedy: for those about a file that the
+    /// configuration names.
+    pub(super) fn lines(&self) -> impl Iterator<Item = (String, &str)> {
+        let line = |Shown { line, column, located, .. }: &Shown| {
+            format!("{}:{line}:{column}: {}", self.file, located.message)
+        };
+        self.list.iter().map(move |shown| (line(shown), &*shown.located.remedy))
+    }
+
     /// All complaints and notes, each with the line that it is about; in colour for a terminal.
     pub fn render(&self, colour: bool) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };

@@ -3,10 +3,12 @@
 
 mod access;
 mod admin;
+mod auth;
 mod complaint;
 mod cors;
 mod draft;
 mod filled;
+mod keys;
 mod known;
 mod label;
 mod left_out;
@@ -43,7 +45,13 @@ use self::{
     filled::Surroundings,
     read::{Reader, Section},
 };
-pub(crate) use self::{draft::Draft, named::named_files};
+pub use crate::auth::AuthConfig;
+pub(crate) use self::{
+    auth::{AuthSection, read_file as read_auth},
+    draft::Draft,
+    keys::{moment, read as read_keys},
+    named::named_files,
+};
 use crate::{
     error::Kind as ErrorKind,
     known::open_known,
@@ -77,6 +85,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// `[admin]`, if there is one
     pub admin: Option<AdminConfig>,
+    /// `[auth]`, if there is one.
+    auth: Option<AuthSection>,
     /// `[store]`
     pub store: StoreOptions,
     /// The contents of its `tls` files, as digests.
@@ -101,7 +111,7 @@ struct Text {
 impl fmt::Debug for Config {
     /// Without the text and the values that were filled in, which may be passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { server, admin, store, store_files: _, databases, resources, text, guesses: _ } = self;
+        let Config { server, admin, auth: _, store, store_files: _, databases, resources, text, guesses: _ } = self;
         let file = &text.file;
         let shown = format!("Config {{ {file:?}, {server:?}, {admin:?}, {store:?}, {databases:?}, {resources:?} }}");
         f.write_str(&text.discretion.unfilled(&shown))
@@ -163,18 +173,14 @@ impl Config {
     fn read(file: &str, text: &str, environment: &dyn Fn(&str) -> Option<String>) -> (Config, Vec<Located>) {
         let reader = Reader::new(Surroundings::of(file, environment));
         let (root, errors) = toml::de::DeTable::parse_recoverable(text);
-        reader.is_torn.set(!errors.is_empty());
-        for error in errors {
-            let span = error.span().unwrap_or(0..0);
-            let message = error.message().replace('\n', ", ");
-            let remedy = read::remedy_of_toml(&message);
-            reader.complain(span, message, remedy);
-        }
+        reader.complain_of_toml(&errors);
 
         let mut root = Section::new(&reader, String::new(), root.span(), root.get_ref());
         let mut server = root.section("server").map(ServerConfig::read).unwrap_or_default();
         server.tls.iter_mut().for_each(|tls| tls.beside(Path::new(file)));
         let admin = root.section("admin").and_then(admin::read);
+        let auth = root.section("auth").map(|section| auth::read(section, Path::new(file)));
+        server.auth = auth.as_ref().map(|auth| auth.config.clone());
         let mut store = root.section("store").and_then(read_store).unwrap_or_else(|| StoreOptions::new(MEMORY));
         store.tls.iter_mut().for_each(|tls| beside(Path::new(file), tls));
         let store_files = named::digests(store.tls.as_ref());
@@ -223,7 +229,7 @@ impl Config {
         let (places, discretion, complaints) = reader.finish();
         let text = Text { file: file.to_owned(), text: text.to_owned(), places, discretion };
         let guesses = Complaints::default();
-        (Config { server, admin, store, store_files, databases, resources, text, guesses }, complaints)
+        (Config { server, admin, auth, store, store_files, databases, resources, text, guesses }, complaints)
     }
 
     /// Opens what the configuration names, and makes the resources.
@@ -310,6 +316,12 @@ impl Config {
         Ok(())
     }
 
+    /// Takes another `[auth]` in place of its own.
+    pub(crate) fn replace_auth(&mut self, auth: AuthSection) {
+        self.server.auth = Some(auth.config.clone());
+        self.auth = Some(auth);
+    }
+
     /// Sets these bounds on the rows of every database, and this memory for reads of large ones.
     pub fn bound_rows(&mut self, bounds: RowBounds, memory: &ReadMemory) {
         for (_, options) in &mut self.databases {
@@ -351,6 +363,11 @@ impl Config {
     /// Opens everything, and adds what is wrong or slow.
     async fn look(&self, wrong: &mut Vec<Located>) {
         wrong.extend(self.wrong_tls());
+        if let Some(auth) = &self.auth {
+            let locate = |at: &str, message: &str, remedy: &str| self.text.locate(at, message, remedy);
+            wrong.extend(auth.look(self.is_shared(), self.server.secret.is_some(), &locate));
+        }
+
         if let Some(store) = self.open_store(wrong) {
             for error in trial(&store, &self.store).await {
                 let usual = "see that it runs at this address; without it every chunk comes from the database";

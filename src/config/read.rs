@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use serde_json::{Map, Number, Value};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -29,7 +30,7 @@ pub(super) struct Reader<'e> {
     places: RefCell<HashMap<String, Range<usize>>>,
     discretion: RefCell<Discretion>,
     /// Whether the text is not valid TOML, so that values may reach beyond their lines.
-    pub(super) is_torn: Cell<bool>,
+    is_torn: Cell<bool>,
 }
 
 impl<'e> Reader<'e> {
@@ -45,6 +46,16 @@ impl<'e> Reader<'e> {
 
     pub(super) fn complain(&self, span: Range<usize>, message: impl Into<String>, remedy: impl Into<String>) {
         self.complaints.borrow_mut().push(Located::new(span, message, remedy));
+    }
+
+    /// Complains about a text that is not valid TOML.
+    pub(super) fn complain_of_toml(&self, errors: &[toml::de::Error]) {
+        self.is_torn.set(!errors.is_empty());
+        for error in errors {
+            let message = error.message().replace('\n', ", ");
+            let remedy = remedy_of_toml(&message);
+            self.complain(error.span().unwrap_or(0..0), message, remedy);
+        }
     }
 
     pub(super) fn has_complaints(&self) -> bool {
@@ -120,7 +131,8 @@ impl<'r, 't> Section<'r, 't> {
         Section { reader, path, steps: vec![], span, table, known: vec![] }
     }
 
-    fn path_of(&self, key: &str) -> String {
+    /// Where a key is, in complaints.
+    pub(super) fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
@@ -141,6 +153,10 @@ impl<'r, 't> Section<'r, 't> {
 
     pub(super) fn is_table(&self, key: &str) -> bool {
         self.table.get(key).is_some_and(|value| value.get_ref().is_table())
+    }
+
+    pub(super) fn is_list(&self, key: &str) -> bool {
+        self.table.get(key).is_some_and(|value| value.get_ref().is_array())
     }
 
     /// The value of a key; the key counts as known from now on.
@@ -282,6 +298,21 @@ impl<'r, 't> Section<'r, 't> {
             }
         }
         Some(texts)
+    }
+
+    /// A table of any values, as JSON. Its texts are taken as they are written.
+    pub(super) fn json(&mut self, key: &str) -> Option<Map<String, Value>> {
+        let value = self.value(key)?;
+        let DeValue::Table(table) = value.get_ref() else {
+            self.wrong(value, key, "a table", "{ … }");
+            return None;
+        };
+
+        let members = members(table);
+        if members.is_none() {
+            self.complain(key, format!("a number in `{key}` is larger than any number of JSON"), "write it as a text");
+        }
+        members
     }
 
     /// A list of texts or tables.
@@ -474,12 +505,29 @@ impl<'r, 't> Section<'r, 't> {
     }
 }
 
+/// A value as JSON; `None` for a number that JSON does not hold.
+fn json(value: &DeValue<'_>) -> Option<Value> {
+    Some(match value {
+        DeValue::String(text) => Value::from(&**text),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok()?.into(),
+        DeValue::Float(number) => Value::Number(Number::from_f64(number.as_str().parse().ok()?)?),
+        DeValue::Boolean(truth) => Value::from(*truth),
+        DeValue::Datetime(time) => Value::from(time.to_string()),
+        DeValue::Array(values) => values.iter().map(|value| json(value.get_ref())).collect::<Option<_>>()?,
+        DeValue::Table(table) => Value::Object(members(table)?),
+    })
+}
+
+fn members(table: &DeTable<'_>) -> Option<Map<String, Value>> {
+    table.iter().map(|(name, value)| Some((name.get_ref().to_string(), json(value.get_ref())?))).collect()
+}
+
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The remedy for a text that is not TOML.
-pub(super) fn remedy_of_toml(message: &str) -> &'static str {
+fn remedy_of_toml(message: &str) -> &'static str {
     if message.starts_with("duplicate key") {
         "each [table] and each key of it stands once: put what both say into one, or name the second otherwise"
     } else if message.contains("must be quoted") || message.contains("invalid float") {

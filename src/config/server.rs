@@ -14,7 +14,7 @@ use super::{
     read::Section,
     tls::TlsFiles,
 };
-use crate::{secret::Secret, source::ReadMemory, trace::SENDS, web};
+use crate::{auth::AuthConfig, secret::Secret, source::ReadMemory, trace::SENDS, web};
 
 /// A rate of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,9 @@ pub struct ServerConfig {
     pub public_url: Option<String>,
     /// Hosts that requests may name; `None`: loopback names and `listen`'s own; `*`: all.
     pub allowed_hosts: Option<Vec<String>>,
+    /// The ways by which requests say who they are from, which are a section of their own
+    /// (`[auth]`); `None`: all requests are anonymous.
+    pub auth: Option<AuthConfig>,
     /// Encrypts the cursors that clients get; `None`: the cursors show their values.
     pub secret: Option<Secret>,
     /// Peers that may set `Forwarded` and `X-Forwarded-*`.
@@ -103,6 +106,7 @@ impl Default for ServerConfig {
             tls: None,
             public_url: None,
             allowed_hosts: None,
+            auth: None,
             secret: None,
             trusted_proxies: vec![],
             trusts_unix: false,
@@ -144,6 +148,7 @@ impl ServerConfig {
             tls: section.section("tls").map(TlsFiles::read),
             public_url: public_url(&mut section),
             allowed_hosts: allowed_hosts(&mut section),
+            auth: None,
             secret: secret(&mut section),
             trusted_proxies,
             trusts_unix,

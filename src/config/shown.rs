@@ -18,6 +18,9 @@ const SERVER: &[&str] = &[
     "drain",
     "heartbeat",
 ];
+/// Keys of `[auth.jwt]`. Not `secret`, nor addresses, which may hold one.
+const JWT: &[&str] = &["key_file", "ca", "algorithms", "leeway", "require_exp", "issuer", "audience"];
+const FORWARD: &[&str] = &["cookies", "cache", "ca"];
 const STORE: &[&str] = &["near", "max_entry", "pack", "prefix"];
 const DATABASE: &[&str] = &["pool", "timeout"];
 /// Keys of a resource: names of tables and columns, sizes and times. Not `where`, which may hold
@@ -52,6 +55,10 @@ pub(super) fn may_be_shown(steps: &[String], key: &str) -> bool {
         ["server", "tls"] => ["cert", "key"].contains(&key),
         ["admin"] => ["listen", "listen_mode"].contains(&key),
         ["admin", "tokens"] => key == "may",
+        ["auth", "jwt"] => JWT.contains(&key),
+        ["auth", "keys"] => key == "file",
+        ["auth", "proxy"] => ["header", "claim", "as"].contains(&key),
+        ["auth", "forward"] => FORWARD.contains(&key),
         ["store"] => STORE.contains(&key),
         ["store", "tls"] => ["ca", "cert", "key"].contains(&key),
         ["databases", _] => DATABASE.contains(&key),
@@ -89,6 +96,11 @@ mod tests {
             (&["admin", "tokens"], "token"),
             (&["store"], "url"),
             (&["server"], "secret"),
+            (&["auth", "jwt"], "secret"),
+            (&["auth", "jwt"], "jwks"),
+            (&["auth", "forward"], "url"),
+            (&["auth"], "cookies"),
+            (&["partner"], "sha256"),
             (&["resources", "a"], "where"),
             (&["resources", "a", "fields", "b"], "link"),
             (&[], "listen"),

@@ -54,7 +54,7 @@ pub(crate) use self::{
 #[cfg(feature = "server")]
 pub(crate) use self::{
     page::Page,
-    reply::{json, no_content, refusal},
+    reply::{json, json_text, no_content, refusal},
 };
 #[cfg(feature = "server")]
 use crate::coding::Coding;

@@ -161,7 +161,7 @@ pub(super) fn pretty(value: &impl Serialize) -> Vec<u8> {
 }
 
 /// The same for a text that is JSON already.
-pub(super) fn json_text(status: StatusCode, text: Bytes) -> Response<Body> {
+pub(crate) fn json_text(status: StatusCode, text: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));

@@ -1,0 +1,229 @@
+//! The application is asked who a request is from.
+//!
+//! It gets the method, the path, the host, `Authorization` and the cookies that the configuration
+//! names, and nothing else. So nothing else can decide the answer, and the answer is kept by the
+//! digest of all that was sent.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tokio::{sync::Semaphore, time::timeout};
+
+use super::{
+    ask::{Answer, Endpoint},
+    credentials::Shown,
+    flights::Flights,
+    refusal::Refusal,
+    remembered::{Digest, Remembered, digest},
+};
+use crate::{
+    error::{Error, Kind},
+    identity::Identity,
+};
+
+const METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
+const URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
+const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// How long the application may take, with the wait for a turn.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How many different questions it gets at once.
+const TURNS: usize = 64;
+/// Its largest answer, in bytes.
+const LARGEST: usize = 64 * 1024;
+/// How long a refusal is kept.
+const KEEP_REFUSAL: Duration = Duration::from_secs(1);
+/// How much of what the application says is passed on, in characters.
+const TOLD: usize = 500;
+
+/// `[auth.forward]`
+#[derive(Clone, Debug)]
+pub(crate) struct ForwardConfig {
+    pub(crate) endpoint: Endpoint,
+    /// The names of the cookies that are passed on.
+    pub(crate) cookies: Vec<String>,
+    /// How long an answer is kept.
+    pub(crate) cache: Duration,
+}
+
+/// Asks the application.
+pub(super) struct Forward(Arc<Inner>);
+
+struct Inner {
+    config: ForwardConfig,
+    answers: Remembered<Said>,
+    flights: Flights<Said>,
+    turns: Semaphore,
+    /// Whether the last question got no answer.
+    is_away: AtomicBool,
+}
+
+/// What the application says of one request.
+type Said = Result<Arc<Identity>, Refusal>;
+
+impl fmt::Debug for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Forward").field(&self.0.config).finish()
+    }
+}
+
+impl Forward {
+    pub(super) fn new(config: &ForwardConfig) -> Forward {
+        Forward(Arc::new(Inner {
+            config: config.clone(),
+            answers: Remembered::new(),
+            flights: Flights::new(),
+            turns: Semaphore::new(TURNS),
+            is_away: AtomicBool::new(false),
+        }))
+    }
+
+    /// What the application would be asked; `None` if the request shows nothing for it.
+    pub(super) fn question(&self, shown: &Shown<'_>) -> Option<Question> {
+        let cookies = shown.cookies(&self.0.config.cookies);
+        if cookies.is_empty() && shown.authorization.is_none() {
+            return None;
+        }
+
+        let authorization = shown.authorization.map(HeaderValue::as_bytes);
+        let fixed = [shown.method.as_str().as_bytes(), shown.path.as_bytes(), shown.host.as_bytes()];
+        let has_authorization = [u8::from(authorization.is_some())];
+        let fields = fixed.into_iter().chain([&has_authorization[..], authorization.unwrap_or_default()]);
+        let digest = digest(fields.chain(cookies.iter().copied()));
+
+        let mut headers = HeaderMap::new();
+        let mut add = |name: HeaderName, value: &[u8]| {
+            // All of them were in a request's head.
+            headers.extend(HeaderValue::from_bytes(value).ok().map(|value| (name, value)));
+        };
+        add(METHOD, fixed[0]);
+        add(URI, fixed[1]);
+        add(HOST, fixed[2]);
+        if !cookies.is_empty() {
+            add(header::COOKIE, &cookies.join(&b"; "[..]));
+        }
+        headers.extend(shown.authorization.map(|value| (header::AUTHORIZATION, value.clone())));
+        Some(Question { digest, headers })
+    }
+
+    /// Who the application says the request is from.
+    ///
+    /// # Errors
+    /// As it says; when it does not say it in time.
+    pub(super) async fn identity(&self, question: Question) -> Said {
+        let Question { digest, headers } = question;
+        if let Some(said) = self.0.answers.get(&digest) {
+            return said;
+        }
+
+        let inner = Arc::clone(&self.0);
+        self.0.flights.join(digest, || async move { inner.asked(digest, headers).await }).await
+    }
+}
+
+/// A question to the application.
+pub(super) struct Question {
+    digest: Digest,
+    headers: HeaderMap,
+}
+
+impl Inner {
+    async fn asked(&self, digest: Digest, headers: HeaderMap) -> Said {
+        // What it says may be as old as this moment.
+        let began = Instant::now();
+        let answer = async {
+            let _turn = self.turns.acquire().await;
+            self.config.endpoint.get(headers, LARGEST).await
+        };
+
+        let answer = match timeout(PATIENCE, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(why)) => return Err(self.away(&why)),
+            Err(_) => return Err(self.away(&format!("no answer within {PATIENCE:?}"))),
+        };
+
+        let bytes = answer.body.len();
+        let said = self.read(answer);
+        let is_answer = said.as_ref().err().is_none_or(Refusal::is_final);
+        if is_answer && self.is_away.swap(false, Ordering::Relaxed) {
+            tracing::info!(forward = %self.config.endpoint, "the application says again who requests are from");
+        }
+
+        match &said {
+            // An identity takes a few times the bytes of its text.
+            Ok(_) => self.answers.keep(digest, said.clone(), 4 * bytes, began, self.config.cache),
+            Err(_) if is_answer => {
+                let time = KEEP_REFUSAL.min(self.config.cache);
+                self.answers.keep(digest, said.clone(), TOLD, began, time);
+            }
+            Err(_) => {}
+        }
+        said
+    }
+
+    fn read(&self, answer: Answer) -> Said {
+        let Answer { status, body } = answer;
+        if status.is_success() {
+            let claims: Map<String, Value> =
+                serde_json::from_slice(&body).map_err(|_| self.away("the answer is no JSON object of claims"))?;
+            return Ok(Arc::new(identity(claims)));
+        }
+
+        match status {
+            StatusCode::FORBIDDEN => {
+                let told = told(&body).unwrap_or_else(|| "the application refuses this".to_owned());
+                Err(Refusal::Problem(Error::new(Kind::Forbidden, told)))
+            }
+            StatusCode::UNAUTHORIZED => {
+                Err(Refusal::wrong(told(&body).unwrap_or_else(|| "the application does not know this login".to_owned())))
+            }
+            // To its page for the login, most likely.
+            status if status.is_redirection() => Err(Refusal::wrong("the application asks for a login")),
+            status => Err(self.away(&format!("the answer is {status}"))),
+        }
+    }
+
+    fn away(&self, why: &str) -> Refusal {
+        if !self.is_away.swap(true, Ordering::Relaxed) {
+            tracing::warn!(forward = %self.config.endpoint, "the application does not say who a request is from: {why}");
+        }
+        Refusal::away("the application that knows who this is does not say it now")
+    }
+}
+
+/// The identity with these claims. If they have the end of a login, it ends then.
+fn identity(claims: Map<String, Value>) -> Identity {
+    let end = claims.get("exp").and_then(Value::as_u64);
+    let end = end.and_then(|end| UNIX_EPOCH.checked_add(Duration::from_secs(end)));
+    let identity = Identity::new(claims);
+    match end {
+        Some(end) => identity.until(end.max(SystemTime::UNIX_EPOCH)),
+        None => identity,
+    }
+}
+
+/// What the application says to the client, if it says it as problems and most frameworks do.
+fn told(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Problem {
+        detail: String,
+    }
+
+    let Problem { detail } = serde_json::from_slice(body).ok()?;
+    let plain = detail.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let told: String = plain.take(TOLD).collect();
+    let told = told.trim();
+    (!told.is_empty()).then(|| told.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

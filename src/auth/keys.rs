@@ -1,0 +1,155 @@
+//! API keys: long random texts that clients send. The server knows their digests only.
+
+use std::{fmt, sync::Arc, time::SystemTime};
+
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+use subtle::{ConditionallySelectable, ConstantTimeEq};
+
+use super::{random, refusal::Refusal};
+use crate::identity::Identity;
+
+/// The beginning of each key that is made here, by which programs that look for secrets in the wrong
+/// place know it.
+const PREFIX: &str = "cfk_";
+/// How many random bytes a key has.
+const RANDOM: usize = 32;
+/// The largest number of keys: each of them is compared with each key that is shown.
+pub(crate) const MOST: usize = 10_000;
+
+/// The keys of one file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ApiKeys {
+    keys: Vec<ApiKey>,
+}
+
+/// A key, as far as the server knows it.
+#[derive(Clone)]
+pub(crate) struct ApiKey {
+    /// SHA-256 of the key.
+    pub(crate) digest: [u8; 32],
+    pub(crate) identity: Arc<Identity>,
+}
+
+impl ApiKey {
+    /// The key of this name. Its claim `sub` is the name, unless the claims say it.
+    pub(crate) fn new(
+        name: &str,
+        digest: [u8; 32],
+        mut claims: Map<String, Value>,
+        expires: Option<SystemTime>,
+    ) -> ApiKey {
+        claims.entry("sub").or_insert_with(|| name.into());
+        let identity = Identity::new(claims);
+        let identity = match expires {
+            Some(expires) => identity.until(expires),
+            None => identity,
+        };
+        ApiKey { digest, identity: Arc::new(identity) }
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    /// Without the digest.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKey").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+impl ApiKeys {
+    pub(crate) fn new(keys: Vec<ApiKey>) -> ApiKeys {
+        ApiKeys { keys }
+    }
+
+    /// Whose key this is.
+    ///
+    /// # Errors
+    /// When it is nobody's, or has expired.
+    pub(super) fn identity(&self, key: &[u8]) -> Result<Arc<Identity>, Refusal> {
+        let Some(found) = self.find(&digest_of(key)) else {
+            return Err(Refusal::wrong("the key is wrong"));
+        };
+        if found.identity.expiry().is_some_and(|expiry| expiry <= SystemTime::now()) {
+            return Err(Refusal::wrong("the key has expired"));
+        }
+        Ok(Arc::clone(&found.identity))
+    }
+
+    /// The key with this digest. Each digest is compared with all keys, and each byte of it, so that
+    /// the time taken does not tell how much of a key was right, or whose.
+    fn find(&self, digest: &[u8; 32]) -> Option<&ApiKey> {
+        let mut found = u32::MAX;
+        for (number, key) in (0..).zip(&self.keys) {
+            found.conditional_assign(&number, key.digest.ct_eq(digest));
+        }
+        self.keys.get(found as usize)
+    }
+}
+
+/// A new key.
+pub(crate) fn made() -> String {
+    PREFIX.to_owned() + &random::text(RANDOM)
+}
+
+/// What the server knows of a key.
+pub(crate) fn digest_of(key: &[u8]) -> [u8; 32] {
+    Sha256::digest(key).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn keys(shown: &[(&str, &str, Option<SystemTime>)]) -> ApiKeys {
+        let key = |(name, text, expires): &(&str, &str, _)| {
+            ApiKey::new(name, digest_of(text.as_bytes()), Map::new(), *expires)
+        };
+        ApiKeys::new(shown.iter().map(key).collect())
+    }
+
+    #[test]
+    fn a_key_is_its_owners_and_no_other_text_is() {
+        let keys = keys(&[("a", "key a", None), ("b", "key b", None), ("c", "key c", None)]);
+        for name in ["a", "b", "c"] {
+            let identity = keys.identity(format!("key {name}").as_bytes()).unwrap();
+            assert_eq!(identity.claim("sub").unwrap(), name);
+        }
+        for wrong in ["", "key", "key a ", "KEY A", "key aa", "\0"] {
+            assert!(keys.identity(wrong.as_bytes()).is_err(), "{wrong:?}");
+        }
+        // Who has read the file has no key.
+        assert!(keys.identity(&digest_of(b"key a")).is_err());
+        assert!(ApiKeys::default().identity(b"").is_err());
+    }
+
+    #[test]
+    fn a_key_ends_at_its_moment() {
+        let now = SystemTime::now();
+        let minute = Duration::from_secs(60);
+        let keys = keys(&[("old", "old", Some(now - minute)), ("new", "new", Some(now + minute))]);
+        assert!(keys.identity(b"old").is_err());
+        assert_eq!(keys.identity(b"new").unwrap().expiry(), Some(now + minute));
+    }
+
+    #[test]
+    fn keys_are_long_random_and_never_the_same() {
+        let [one, other] = [made(), made()];
+        assert_ne!(one, other);
+        // 256 bits in base64url.
+        assert!([&one, &other].iter().all(|key| key.starts_with("cfk_") && key.len() == 4 + 43), "{one} {other}");
+        assert!(!format!("{:?}", keys(&[("a", "x", None)])).contains("digest"));
+    }
+
+    #[test]
+    fn each_key_is_compared_whole_wherever_the_right_one_stands() {
+        // `find` has no early end; this holds the place that it returns.
+        let names: Vec<String> = (0..100).map(|number| format!("k{number}")).collect();
+        let shown: Vec<_> = names.iter().map(|name| (name.as_str(), name.as_str(), None)).collect();
+        let keys = keys(&shown);
+        for name in &names {
+            assert_eq!(keys.identity(name.as_bytes()).unwrap().claim("sub").unwrap(), name.as_str());
+        }
+    }
+}
