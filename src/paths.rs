@@ -17,6 +17,8 @@ pub(crate) enum Own {
     Health,
     /// Whether the server should get requests.
     Ready,
+    /// Makes a ticket, which opens a stream without a header.
+    Ticket,
     /// All metrics.
     Metrics,
     /// The data of the operator's page.
@@ -86,12 +88,17 @@ impl Action {
 const READ: &str = "GET, HEAD";
 const ACT: &str = "POST";
 
-/// The paths beside the lists. The library answers the first two; the server answers the others.
+/// The path of tickets.
+pub(crate) const TICKET: &str = "/-/ticket";
+
+/// The paths beside the lists. The library answers the first two; the server answers the others, the
+/// last one only if its configuration has `[auth]`.
 pub(crate) const PUBLIC: &[OwnPath] = &[
     OwnPath { own: Own::Home, path: "/", named: "", methods: READ, action: None },
     OwnPath { own: Own::OpenApi, path: "/openapi.json", named: "", methods: READ, action: None },
     OwnPath { own: Own::Health, path: "/healthz", named: "", methods: READ, action: None },
     OwnPath { own: Own::Ready, path: "/readyz", named: "", methods: READ, action: None },
+    OwnPath { own: Own::Ticket, path: TICKET, named: "", methods: ACT, action: None },
 ];
 
 /// The paths of the operator's listener.

@@ -198,7 +198,8 @@ mod tests {
 
     #[test]
     fn an_address_is_a_url_of_http_without_a_user() {
-        for url in ["http://127.0.0.1:8000/whoami", "https://issuer.example/.well-known/jwks.json?a=b", "http://[::1]"] {
+        for url in ["http://127.0.0.1:8000/whoami", "https://issuer.example/.well-known/jwks.json?a=b", "http://[::1]"]
+        {
             assert!(Endpoint::new(url, None).is_ok(), "{url}");
         }
         for url in ["", "/whoami", "issuer.example/keys", "ftp://issuer.example", "http://user:pass@h/", "http://"] {

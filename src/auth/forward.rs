@@ -183,9 +183,9 @@ impl Inner {
                 let told = told(&body).unwrap_or_else(|| "the application refuses this".to_owned());
                 Err(Refusal::Problem(Error::new(Kind::Forbidden, told)))
             }
-            StatusCode::UNAUTHORIZED => {
-                Err(Refusal::wrong(told(&body).unwrap_or_else(|| "the application does not know this login".to_owned())))
-            }
+            StatusCode::UNAUTHORIZED => Err(Refusal::wrong(
+                told(&body).unwrap_or_else(|| "the application does not know this login".to_owned()),
+            )),
             // To its page for the login, most likely.
             status if status.is_redirection() => Err(Refusal::wrong("the application asks for a login")),
             status => Err(self.away(&format!("the answer is {status}"))),

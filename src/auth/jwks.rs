@@ -129,12 +129,8 @@ impl fmt::Debug for At {
 
 impl Jwks {
     pub(super) fn new(endpoint: Endpoint) -> Jwks {
-        let at = At {
-            endpoint,
-            set: ArcSwapOption::empty(),
-            epoch: AtomicU64::new(0),
-            is_away: AtomicBool::new(false),
-        };
+        let at =
+            At { endpoint, set: ArcSwapOption::empty(), epoch: AtomicU64::new(0), is_away: AtomicBool::new(false) };
         let reads = Reads { tasks: JoinSet::new(), ended: watch::channel(()).1, began: None };
         Jwks { at: Arc::new(at), reads: Mutex::new(reads) }
     }

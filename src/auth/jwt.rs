@@ -119,6 +119,14 @@ impl Jwt {
         Ok(identity)
     }
 
+    #[cfg(test)]
+    pub(super) fn jwks(&self) -> &Jwks {
+        match &self.keys {
+            Keys::At(jwks) => jwks,
+            Keys::Given(_) => panic!("these keys come from the configuration"),
+        }
+    }
+
     /// Changes with the keys.
     fn epoch(&self) -> u64 {
         match &self.keys {

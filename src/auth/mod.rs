@@ -11,6 +11,8 @@ mod forward;
 mod jwks;
 mod jwt;
 mod keys;
+#[cfg(test)]
+mod pretended;
 mod proxy;
 mod public_key;
 mod random;
@@ -30,7 +32,7 @@ pub(crate) use self::{
     proxy::{FieldValue, ProxyConfig, ProxyField},
     public_key::{ALGORITHMS, Key},
     refusal::Refusal,
-    ticket::{Ticket, TicketKeys, without as without_ticket},
+    ticket::{TicketKeys, without as without_ticket},
 };
 use self::{credentials::Shown, forward::Forward, jwt::Jwt};
 use crate::identity::Identity;

@@ -100,7 +100,10 @@ mod tests {
     fn each_field_becomes_a_claim_of_its_type() {
         let fields = [("x-remote-user", "anna"), ("x-remote-org", " 7 "), ("x-remote-groups", "editor, admin,")];
         let identity = identity(&fields).unwrap().unwrap();
-        assert_eq!(Value::from(identity.claims().clone()), json!({"sub": "anna", "org": 7, "role": ["editor", "admin"]}));
+        assert_eq!(
+            Value::from(identity.claims().clone()),
+            json!({"sub": "anna", "org": 7, "role": ["editor", "admin"]})
+        );
     }
 
     #[test]

@@ -117,9 +117,8 @@ impl Key {
         let bits = spki.subject_public_key.as_bytes().ok_or_else(broken)?;
         match spki.algorithm.oid {
             kind @ (RSA | RSA_PSS) => {
-                let key = AnyRef::from_der(bits).and_then(|any| {
-                    any.sequence(|reader| Ok((UintRef::decode(reader)?, UintRef::decode(reader)?)))
-                });
+                let key = AnyRef::from_der(bits)
+                    .and_then(|any| any.sequence(|reader| Ok((UintRef::decode(reader)?, UintRef::decode(reader)?))));
                 let (n, e) = key.map_err(|_| broken())?;
                 let algorithms = if kind == RSA { OF_RSA } else { OF_RSA_PSS };
                 of_modulus(n.as_bytes(), e.as_bytes(), algorithms).map_err(|why| format!("holds an RSA key that {why}"))
@@ -230,7 +229,10 @@ mod tests {
         let taken = |json: &str| Key::of_jwk(json).map(|key| key.algorithms);
 
         assert_eq!(taken(&format!(r#"{{"kty":"RSA","n":"{n}","e":"AQAB"}}"#)).unwrap(), OF_RSA);
-        assert_eq!(taken(&format!(r#"{{"kty":"RSA","n":"{n}","e":"AQAB","alg":"RS256","use":"sig"}}"#)).unwrap(), [RS256]);
+        assert_eq!(
+            taken(&format!(r#"{{"kty":"RSA","n":"{n}","e":"AQAB","alg":"RS256","use":"sig"}}"#)).unwrap(),
+            [RS256]
+        );
         assert_eq!(taken(&format!(r#"{{"kty":"EC","crv":"P-256","x":"{c}","y":"{c}","x5t":1}}"#)).unwrap(), [ES256]);
         assert_eq!(taken(&format!(r#"{{"kty":"EC","crv":"P-384","x":"{long}","y":"{long}"}}"#)).unwrap(), [ES384]);
         assert_eq!(taken(&format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{c}"}}"#)).unwrap(), [EdDSA]);

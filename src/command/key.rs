@@ -68,7 +68,9 @@ fn read_claims(texts: &[String]) -> Result<Map<String, Value>, String> {
             return Err(format!("`{name}` is null: leave the claim out"));
         }
         if claims.insert(name.to_owned(), value).is_some() {
-            return Err(format!("the claim `{name}` stands twice; for several values write a list: 'role=[\"a\",\"b\"]'"));
+            return Err(format!(
+                "the claim `{name}` stands twice; for several values write a list: 'role=[\"a\",\"b\"]'"
+            ));
         }
     }
     Ok(claims)
@@ -163,7 +165,8 @@ mod tests {
 
     #[test]
     fn a_claim_is_of_the_type_that_it_is_written_in() {
-        let all = claims(&["org=7", "name=anna", "zip=\"007\"", "code=007", "role=[\"a\",\"b\"]", "x=a=b", "y="]).unwrap();
+        let all =
+            claims(&["org=7", "name=anna", "zip=\"007\"", "code=007", "role=[\"a\",\"b\"]", "x=a=b", "y="]).unwrap();
         let expected = serde_json::json!({
             "org": 7, "name": "anna", "zip": "007", "code": "007", "role": ["a", "b"], "x": "a=b", "y": ""
         });

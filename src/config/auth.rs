@@ -96,7 +96,8 @@ pub(super) fn read(mut section: Section<'_, '_>, configuration: &Path) -> AuthSe
         section.section(way);
     }
     if named.is_empty() {
-        let remedy = "write for instance [auth.jwt] with secret = \"${JWT_SECRET}\"; ways here: jwt, keys, proxy, forward";
+        let remedy =
+            "write for instance [auth.jwt] with secret = \"${JWT_SECRET}\"; ways here: jwt, keys, proxy, forward";
         section.complain("", "`[auth]` names no way by which a request says who it is from", remedy);
     }
 
@@ -181,7 +182,9 @@ impl AuthSection {
                 format!("`{key}` is no URL of HTTP"),
                 "write scheme, host and path, without a user, for instance \"https://issuer.example/keys\"",
             ),
-            Unusable::Ca => table.complain("ca", "`ca` holds no certificate that can be used", "name a PEM file of them"),
+            Unusable::Ca => {
+                table.complain("ca", "`ca` holds no certificate that can be used", "name a PEM file of them")
+            }
             Unusable::System => table.complain(
                 key,
                 "this system has no certificates to check the server's with",
@@ -248,7 +251,12 @@ impl AuthSection {
 
     /// What is unwise about it, for a check. `is_shared`: other servers may be asked with the tickets
     /// of this one; `has_secret`: they can read them.
-    pub(super) fn look(&self, is_shared: bool, has_secret: bool, locate: &dyn Fn(&str, &str, &str) -> Located) -> Vec<Located> {
+    pub(super) fn look(
+        &self,
+        is_shared: bool,
+        has_secret: bool,
+        locate: &dyn Fn(&str, &str, &str) -> Located,
+    ) -> Vec<Located> {
         let mut told = vec![];
         for (at, _) in self.endpoints.iter().filter(|(_, endpoint)| endpoint.is_open_to_all()) {
             let message = "what comes from this address can be changed on the way, and what goes there can be read";
@@ -323,7 +331,11 @@ fn algorithms(table: &mut Section<'_, '_>) -> Vec<jsonwebtoken::Algorithm> {
     let mut found = vec![];
     let written = table.strings("algorithms");
     if written.as_ref().is_some_and(Vec::is_empty) {
-        table.complain("algorithms", "`algorithms` is empty", "name some, or take it out: then each key is for its own");
+        table.complain(
+            "algorithms",
+            "`algorithms` is empty",
+            "name some, or take it out: then each key is for its own",
+        );
     }
 
     for name in written.unwrap_or_default() {
@@ -359,11 +371,7 @@ fn check_algorithms(table: &Section<'_, '_>, config: &JwtConfig) {
 
 /// `proxy`: a table, or a list of them.
 fn proxy(section: &mut Section<'_, '_>) -> Option<ProxyConfig> {
-    let tables = if section.is_list("proxy") {
-        section.tables("proxy")?
-    } else {
-        vec![section.section("proxy")?]
-    };
+    let tables = if section.is_list("proxy") { section.tables("proxy")? } else { vec![section.section("proxy")?] };
     if tables.is_empty() {
         let remedy = "write proxy = { header = \"X-Remote-User\", claim = \"sub\" }";
         section.complain("proxy", "`proxy` names no header", remedy);
@@ -407,6 +415,5 @@ fn proxy_field(mut table: Section<'_, '_>, before: &[ProxyField]) -> Option<Prox
 
 /// Whether a text can be the name of a cookie (RFC 6265 §4.1.1).
 fn is_token(name: &str) -> bool {
-    !name.is_empty()
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }

@@ -89,9 +89,8 @@ impl Complaints {
     /// Each complaint with its place as a line, and its remedy: for those about a file that the
     /// configuration names.
     pub(super) fn lines(&self) -> impl Iterator<Item = (String, &str)> {
-        let line = |Shown { line, column, located, .. }: &Shown| {
-            format!("{}:{line}:{column}: {}", self.file, located.message)
-        };
+        let line =
+            |Shown { line, column, located, .. }: &Shown| format!("{}:{line}:{column}: {}", self.file, located.message);
         self.list.iter().map(move |shown| (line(shown), &*shown.located.remedy))
     }
 

@@ -7,9 +7,9 @@
 //! expires = "2027-06-30"
 //! ```
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use jiff::Timestamp;
 
 use super::{
     complaint::Complaints,
@@ -60,7 +60,11 @@ pub(crate) fn read(file: &str, text: &str) -> Result<ApiKeys, Complaints> {
 
     root.finish();
     let (_, discretion, complaints) = reader.finish();
-    if complaints.is_empty() { Ok(ApiKeys::new(keys)) } else { Err(Complaints::new(file, text, &discretion, complaints)) }
+    if complaints.is_empty() {
+        Ok(ApiKeys::new(keys))
+    } else {
+        Err(Complaints::new(file, text, &discretion, complaints))
+    }
 }
 
 fn digest(table: &mut Section<'_, '_>) -> Option<[u8; 32]> {
@@ -95,9 +99,10 @@ fn expires(table: &mut Section<'_, '_>) -> Option<SystemTime> {
 
 /// The moment that a text names: a date, or a time with its zone (RFC 3339).
 pub(crate) fn moment(text: &str) -> Option<SystemTime> {
-    let of_day = || text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok().map(|day| day.timestamp());
+    let of_day = || format!("{text}T00:00:00Z").parse::<Timestamp>().ok().filter(|_| !text.contains([':', 'T']));
     let stamp = text.parse::<Timestamp>().ok().or_else(of_day)?;
-    Some(SystemTime::from(stamp))
+    let seconds = u64::try_from(stamp.as_second()).ok()?;
+    Some(UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
 #[cfg(test)]
@@ -131,7 +136,14 @@ mod tests {
             (format!("[a]\nsha256 = \"{DIGEST}\"\n[b]\nsha256 = \"{DIGEST}\""), ":4:10:", "before"),
             (format!("[a]\nsha256 = \"{other}\"\nclaims = 7"), ":3:10:", "not a table"),
             (format!("[\"\"]\nsha256 = \"{other}\""), ":1:", "no name"),
-            (format!("[a]\nsha256 = \"{}\"", crate::auth::digest_of_key(b"").map(|byte| format!("{byte:02x}")).concat()), ":2:10:", "no digest"),
+            (
+                format!(
+                    "[a]\nsha256 = \"{}\"",
+                    crate::auth::digest_of_key(b"").map(|byte| format!("{byte:02x}")).concat()
+                ),
+                ":2:10:",
+                "no digest",
+            ),
         ] {
             let told = read("keys.toml", &text).unwrap_err().to_string();
             assert!(told.contains(place) && told.contains(what), "{text}: {told}");

@@ -40,18 +40,19 @@ pub use self::{
     server::{LogFormat, RequestRate, ServerConfig},
     tls::TlsFiles,
 };
+pub(crate) use self::{
+    auth::{AuthSection, read_file as read_auth},
+    draft::Draft,
+    keys::{moment, read as read_keys},
+    named::named_files,
+    secrets::Vocabulary,
+};
 use self::{
     complaint::{Discretion, Located},
     filled::Surroundings,
     read::{Reader, Section},
 };
 pub use crate::auth::AuthConfig;
-pub(crate) use self::{
-    auth::{AuthSection, read_file as read_auth},
-    draft::Draft,
-    keys::{moment, read as read_keys},
-    named::named_files,
-};
 use crate::{
     error::Kind as ErrorKind,
     known::open_known,

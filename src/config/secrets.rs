@@ -21,7 +21,7 @@ const LONG: usize = 5;
 const ENDING: usize = 2;
 
 /// The vocabulary, folded as names are.
-pub(super) struct Vocabulary {
+pub(crate) struct Vocabulary {
     stems: Vec<String>,
     phrases: HashSet<String>,
     last: HashSet<String>,
@@ -38,7 +38,7 @@ pub(super) struct Vocabulary {
 }
 
 impl Vocabulary {
-    pub(super) fn new() -> Vocabulary {
+    pub(crate) fn new() -> Vocabulary {
         let set = |words: &[&str]| words.iter().map(|word| folded(word)).collect();
         Vocabulary {
             stems: STEMS.iter().map(|word| folded(word)).collect(),
@@ -59,7 +59,7 @@ impl Vocabulary {
 
     /// Whether a column may hold a secret. With some names a number cannot: a numeric `token` is a
     /// count.
-    pub(super) fn is_secret(&self, column: &str, number: bool) -> bool {
+    pub(crate) fn is_secret(&self, column: &str, number: bool) -> bool {
         let name = Name::new(column);
         let found = self.found(&name);
         found.iter().any(|(word, hard)| {

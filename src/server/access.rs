@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Instant};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use tracing::field::display;
 
-use super::{origin::Remote, watch::Watch};
+use super::{masked::masked, origin::Remote, watch::Watch};
 use crate::{
     error::Error,
     metrics::{Fate, Outcome, Tally},
@@ -92,6 +92,8 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         let Line { peer, client, method, uri, .. } = &*self;
+        let is_done = self.answered.as_ref().is_some_and(|answered| answered.status.is_success());
+        let uri = masked(uri, !is_done);
         let ms = self.milliseconds();
         let id = self.id.to_str().unwrap_or_default();
         let trace_id = self.trace.as_ref().and_then(|trace| trace.id()).map(display);

@@ -73,7 +73,7 @@ pub(super) async fn answer(
         Own::Purge => purge(chunkflow, name, &uri).await,
         Own::Warm => warm(chunkflow, shared, name, &uri).await,
         Own::Cut => cut(chunkflow, name),
-        Own::OpenApi | Own::Ready => Err(nothing(uri.path())),
+        Own::OpenApi | Own::Ready | Own::Ticket => Err(nothing(uri.path())),
     };
 
     answered.unwrap_or_else(problem)

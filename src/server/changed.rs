@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
@@ -51,7 +51,8 @@ pub(super) async fn answer(
         // Everything that the head tells is judged before the body is asked for.
         let name = resource_of(name).map_err(problem)?;
         named(chunkflow, &name).map_err(problem)?;
-        check_kind(headers).map_err(|error| refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, error))?;
+        upload::check_json(headers, "changes are told")
+            .map_err(|error| refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, error))?;
         if upload::is_larger(headers, LARGEST) {
             return Err(unread(Unread::TooLarge(LARGEST)));
         }
@@ -102,28 +103,4 @@ fn not_told(error: Error) -> Error {
         Kind::Invalid | Kind::Missing => error,
         _ => not_stored(&error, "the changes", "tell them again"),
     }
-}
-
-/// Checks that a body is said to be JSON, without a content coding.
-///
-/// A browser sends JSON to another site only after it has asked there (CORS), and this listener
-/// never agrees. So even a browser that states no origin tells no changes for a foreign page.
-fn check_kind(headers: &HeaderMap) -> Result<()> {
-    let is_json = |value: &HeaderValue| {
-        let kind = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-        kind.trim_ascii().eq_ignore_ascii_case(b"application/json")
-    };
-    let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
-    if !kinds.next().is_some_and(is_json) || kinds.next().is_some() {
-        let error = Error::new(Kind::Invalid, "changes are told as JSON");
-        return Err(error.remedy("send `Content-Type: application/json`"));
-    }
-
-    let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if !headers.get_all(header::CONTENT_ENCODING).iter().all(is_plain) {
-        let error = Error::new(Kind::Invalid, "a body in a content coding is not read here");
-        return Err(error.remedy("send it without `Content-Encoding`"));
-    }
-
-    Ok(())
 }

@@ -11,6 +11,7 @@ use http::{
 
 use crate::{
     config::Cors,
+    paths::TICKET,
     web::{Body, no_content},
 };
 
@@ -20,6 +21,9 @@ const HEADERS: &str = "Authorization, Cache-Control, Last-Event-ID, X-Api-Key, X
 const EXPOSED: &str = "Cache-Status, Content-Encoding, Content-Length, Link, Retry-After, Server-Timing, X-Request-Id";
 /// The methods that lists take.
 const METHODS: &str = "GET, HEAD";
+/// The header fields and the method of a request for a ticket.
+const TICKET_HEADERS: &str = "Authorization, Content-Type, X-Api-Key, X-Request-Id, traceparent, tracestate";
+const TICKET_METHODS: &str = "POST";
 /// For how many seconds a browser may remember the answer; Chromium allows no more.
 const MAX_AGE: &str = "7200";
 /// The fields that the answer to a preflight depends on, besides the origin.
@@ -66,8 +70,11 @@ impl CrossOrigin {
         let headers = response.headers_mut();
         headers.insert(header::VARY, HeaderValue::from_static(ASKED));
         if self.reader(asked).is_some() {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
-            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(HEADERS));
+            let is_for_ticket = request.uri().path() == TICKET;
+            let methods = if is_for_ticket { TICKET_METHODS } else { METHODS };
+            let fields = if is_for_ticket { TICKET_HEADERS } else { HEADERS };
+            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
+            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(fields));
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE));
             // A page of the Internet asks a server in its reader's own network.
             if asked.get(PRIVATE_NETWORK).is_some_and(|asked| asked == "true") {

@@ -49,7 +49,7 @@ impl Reload {
     /// # Errors
     /// When the certificate cannot be used.
     pub fn prepare(&self, config: ServerConfig, chunkflow: Chunkflow) -> io::Result<Prepared> {
-        let site = Site::new(chunkflow, config, Audience::Public, &self.0.shared)?;
+        let site = Site::new(chunkflow, config, Audience::Public, &self.0.shared, Some(&self.0.site()))?;
         Ok(Prepared { live: Arc::clone(&self.0), site })
     }
 

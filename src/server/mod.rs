@@ -18,6 +18,7 @@ mod incoming;
 mod listener;
 mod lists;
 mod live;
+mod masked;
 mod origin;
 mod outgoing;
 mod process;
@@ -25,6 +26,7 @@ mod ready;
 mod route;
 mod shared;
 mod status;
+mod tickets;
 mod tls;
 mod transport;
 mod upload;
@@ -64,8 +66,8 @@ use self::{
     transport::Transport,
 };
 pub use crate::config::{
-    Action, AdminConfig, AdminToken, Complaints, Config, Cors, Listen, LogFormat, RequestRate, ResourceConfig,
-    ServerConfig, TlsFiles,
+    Action, AdminConfig, AdminToken, AuthConfig, Complaints, Config, Cors, Listen, LogFormat, RequestRate,
+    ResourceConfig, ServerConfig, TlsFiles,
 };
 use crate::web::Chunkflow;
 
@@ -156,7 +158,7 @@ impl Server {
 
     fn at(bound: Bound, config: ServerConfig, chunkflow: Chunkflow) -> io::Result<Server> {
         let shared = Shared::new(bound.listens().clone());
-        let site = Site::new(chunkflow, config, Audience::Public, &shared)?;
+        let site = Site::new(chunkflow, config, Audience::Public, &shared, None)?;
         Server::listen(bound, shared, site)
     }
 

@@ -51,6 +51,15 @@ pub(super) struct Peer {
     pub(super) secure: bool,
 }
 
+/// Where a request was sent to.
+#[derive(Debug)]
+pub(super) struct Addressed<'a> {
+    /// The host as the client named it, with its port, in small letters.
+    pub(super) host: Cow<'a, str>,
+    /// The scheme and host that absolute links begin with.
+    pub(super) origin: Cow<'a, str>,
+}
+
 /// The allowed hosts, and the peers whose forwarded fields are believed.
 #[derive(Debug)]
 pub(super) struct Hosts {
@@ -86,14 +95,13 @@ impl Hosts {
         }
     }
 
-    /// Checks the host that a request [names](host). Returns the scheme and host that its absolute
-    /// links begin with.
+    /// Checks the host that a request [names](host).
     pub(super) fn check<'a, B>(
         &'a self,
         named: Option<&'a str>,
         request: &'a Request<B>,
         peer: Peer,
-    ) -> Result<Cow<'a, str>> {
+    ) -> Result<Addressed<'a>> {
         let trusted = self.believes(peer.address);
         let asked = if trusted { Asked::read(request.headers()) } else { Asked::default() };
         let host = match asked.host.or(named.map(Cow::Borrowed)).map(lower_case) {
@@ -117,7 +125,9 @@ impl Hosts {
         let own = if peer.secure { "https" } else { "http" };
         let known = |said: &str| ["http", "https"].into_iter().find(|scheme| scheme.eq_ignore_ascii_case(said));
         let scheme = asked.scheme.as_deref().and_then(known).unwrap_or(own);
-        Ok(self.public_url.as_deref().map_or_else(|| Cow::Owned([scheme, "://", &host].concat()), Cow::Borrowed))
+        let of_host = || Cow::Owned([scheme, "://", &host].concat());
+        let origin = self.public_url.as_deref().map_or_else(of_host, Cow::Borrowed);
+        Ok(Addressed { host, origin })
     }
 
     /// The address that a request counts for: the farthest one that is vouched for. A peer vouches
@@ -209,7 +219,7 @@ mod tests {
         }
         let request = request.body(()).unwrap();
         let named = host(&request).ok()?;
-        hosts.check(named, &request, peer).ok().map(Cow::into_owned)
+        hosts.check(named, &request, peer).ok().map(|addressed| addressed.origin.into_owned())
     }
 
     #[test]

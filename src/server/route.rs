@@ -19,11 +19,13 @@ use super::{
     origin::{Hosts, Peer, Remote, host},
     ready,
     shared::Shared,
+    tickets,
     tls::Tls,
     upload::Upload,
     watch::Watch,
 };
 use crate::{
+    auth::{Auth, TicketKeys, without_ticket},
     config::{AdminConfig, ServerConfig},
     error::{Error, Kind, Result},
     loader::Provenance,
@@ -46,7 +48,19 @@ pub(super) struct Site {
     rates: Option<Rates>,
     audience: Audience,
     cross_origin: Option<CrossOrigin>,
+    auth: Option<Auth>,
     shared: Arc<Shared>,
+}
+
+/// What is known of a request before its list is looked at.
+struct From<'a> {
+    /// The scheme and host that absolute links begin with.
+    origin: &'a str,
+    /// The host as the client named it.
+    host: &'a str,
+    client: IpAddr,
+    /// Whether the peer is a trusted proxy.
+    is_from_proxy: bool,
 }
 
 /// Whom a listener serves.
@@ -58,6 +72,8 @@ pub(super) enum Audience {
 }
 
 impl Site {
+    /// `before`: what is served until a reload.
+    ///
     /// # Errors
     /// When the certificate cannot be used.
     pub(super) fn new(
@@ -65,14 +81,18 @@ impl Site {
         mut config: ServerConfig,
         audience: Audience,
         shared: &Arc<Shared>,
+        before: Option<&Site>,
     ) -> io::Result<Site> {
         config.max_connections = bounds::connections(config.max_connections);
+        let tickets = config.secret.as_ref().map_or_else(|| shared.ticket_keys.clone(), TicketKeys::of);
+        let auth_before = before.and_then(|before| before.auth.as_ref());
         let site = Site {
             chunkflow,
             tls: config.tls.as_ref().map(Tls::open).transpose()?,
             hosts: Hosts::new(&config, &shared.listens),
             rates: config.request_rate.map(Rates::new),
             cross_origin: config.cors.as_ref().map(CrossOrigin::new),
+            auth: config.auth.as_ref().map(|auth| Auth::new(auth, tickets, auth_before)),
             config: Arc::new(config),
             audience,
             shared: Arc::clone(shared),
@@ -114,7 +134,7 @@ impl Site {
             max_connections: 64,
             ..ServerConfig::default()
         };
-        Site::new(chunkflow, config, Audience::Admin(guard), shared)
+        Site::new(chunkflow, config, Audience::Admin(guard), shared, None)
     }
 
     /// Takes a permit for a connection.
@@ -164,9 +184,15 @@ impl Site {
                     self.chunkflow.metrics().refused(Refused::Host);
                     (problem(error), None)
                 }
-                (_, origin) => {
-                    let origin = origin.as_deref().unwrap_or_default();
-                    self.route(&request, upload, origin, client, (&id, trace, began)).await
+                (_, addressed) => {
+                    let addressed = addressed.as_ref().ok();
+                    let from = From {
+                        origin: addressed.map(|addressed| &*addressed.origin).unwrap_or_default(),
+                        host: addressed.map(|addressed| &*addressed.host).unwrap_or_default(),
+                        client,
+                        is_from_proxy: self.hosts.believes(peer.address),
+                    };
+                    self.route(&request, upload, &from, (&id, trace, began)).await
                 }
             },
         };
@@ -197,15 +223,26 @@ impl Site {
         &self,
         request: &Request<()>,
         upload: Option<Upload>,
-        origin: &str,
-        client: IpAddr,
+        from: &From<'_>,
         asked: (&HeaderValue, Option<Arc<Trace>>, Instant),
     ) -> (Response<Body>, Option<Permit>) {
         if let Audience::Admin(guard) = &self.audience {
-            return match guard.check(request, origin) {
+            return match guard.check(request, from.origin) {
                 Ok(()) => (admin::answer(&self.chunkflow, &self.shared, request, upload).await, None),
                 Err(refused) => (*refused, None),
             };
+        }
+
+        if let Some(auth) = &self.auth
+            && let Some((own, _)) = paths::find(PUBLIC, request.uri().path())
+            && own.own == Own::Ticket
+        {
+            let response = match self.check_rate(from.client) {
+                Err(error) => problem(error),
+                Ok(()) if !own.takes(request.method()) => not_taken(own, request.method()),
+                Ok(()) => self.ticket(auth, request, upload, from).await,
+            };
+            return (self.answered_beside(response), None);
         }
 
         // The lists want no bodies, and the connection need not wait to be told so.
@@ -218,31 +255,68 @@ impl Site {
                 let ready = self.shared.ready.load(Ordering::Relaxed);
                 (ready::answer(request, ready, &self.chunkflow), None)
             }
-            None => match self.bounded(request, origin, client, asked).await {
+            None => match self.bounded(request, from, asked).await {
                 Ok(answered) => answered,
-                Err(error) => {
-                    let refused = problem(error);
-                    self.chunkflow.metrics().no_list.answered(None, refused.status().as_u16());
-                    (refused, None)
-                }
+                Err(error) => (self.answered_beside(problem(error)), None),
             },
         }
     }
 
-    /// Answers a request that the bounds apply to: all but health checks.
-    async fn bounded<B>(
+    /// Counts a response that is no list's.
+    fn answered_beside(&self, response: Response<Body>) -> Response<Body> {
+        self.chunkflow.metrics().no_list.answered(None, response.status().as_u16());
+        response
+    }
+
+    fn check_rate(&self, client: IpAddr) -> Result<()> {
+        match &self.rates {
+            Some(rates) => rates.ask(client).inspect_err(|error| self.refuses(error, Refused::Rate, Refused::Rate)),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a ticket for who the request is from.
+    async fn ticket(
         &self,
-        request: &Request<B>,
-        origin: &str,
-        client: IpAddr,
-        (id, trace, began): (&HeaderValue, Option<Arc<Trace>>, Instant),
-    ) -> Result<(Response<Body>, Option<Permit>)> {
-        let each = self.config.max_streams_per_address;
-        if let Some(rates) = &self.rates {
-            rates.ask(client).inspect_err(|error| self.refuses(error, Refused::Rate, Refused::Rate))?;
+        auth: &Auth,
+        request: &Request<()>,
+        upload: Option<Upload>,
+        from: &From<'_>,
+    ) -> Response<Body> {
+        if let Err(refused) = tickets::check_head(request) {
+            return *refused;
         }
 
-        if let Some(response) = self.chunkflow.front(request, Some(origin), None) {
+        let identity = match auth.identify(request, from.host, from.is_from_proxy).await {
+            Ok(Some(identity)) => identity,
+            Ok(None) => return tickets::nobody(),
+            Err(refusal) => return refusal.response(),
+        };
+        tickets::answer(&self.chunkflow, &self.shared, auth.tickets(), &identity, upload, from.client).await
+    }
+
+    /// Answers a request that the bounds apply to: all but health checks.
+    async fn bounded(
+        &self,
+        request: &Request<()>,
+        from: &From<'_>,
+        (id, trace, began): (&HeaderValue, Option<Arc<Trace>>, Instant),
+    ) -> Result<(Response<Body>, Option<Permit>)> {
+        let &From { origin, client, .. } = from;
+        self.check_rate(client)?;
+
+        let mut identity = None;
+        let asks = *request.method() != Method::OPTIONS && self.chunkflow.looks_at_identity(request.uri().path());
+        if let Some(auth) = self.auth.as_ref().filter(|_| asks) {
+            identity = match auth.identify(request, from.host, from.is_from_proxy).await {
+                Ok(identity) => identity,
+                Err(refusal) => return Ok((self.answered_beside(refusal.response()), None)),
+            };
+        }
+
+        let without_ticket = self.auth.as_ref().and_then(|_| without_ticket(request));
+        let request = without_ticket.as_ref().unwrap_or(request);
+        if let Some(response) = self.chunkflow.front(request, Some(origin), identity.as_deref()) {
             return Ok((response, None));
         }
 
@@ -251,6 +325,7 @@ impl Site {
             return Err(Error::new(Kind::Busy, "this server is about to stop"));
         }
 
+        let each = self.config.max_streams_per_address;
         let place = match *request.method() {
             Method::GET => {
                 let entered = self.shared.streams.enter("streams", self.config.max_streams, Some(client), each);
@@ -259,14 +334,8 @@ impl Site {
             _ => None,
         };
 
-        let asker = Asker {
-            requester: requester(client),
-            id: Some(id.clone()),
-            began,
-            client: Some(client),
-            trace,
-            identity: None,
-        };
+        let asker =
+            Asker { requester: requester(client), id: Some(id.clone()), began, client: Some(client), trace, identity };
         Ok((self.chunkflow.respond_from(request, Some(origin), asker).await, place))
     }
 

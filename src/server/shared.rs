@@ -8,7 +8,7 @@ use std::sync::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{bounds::Count, status::Operator};
-use crate::config::Listen;
+use crate::{auth::TicketKeys, config::Listen};
 
 /// Requests for a reload; each gets the outcome.
 pub(crate) type Reloads = mpsc::Sender<oneshot::Sender<Result<String, String>>>;
@@ -21,6 +21,10 @@ pub(super) struct Shared {
     pub(super) cuts: Arc<AtomicBool>,
     pub(super) connections: Arc<Count>,
     pub(super) streams: Arc<Count>,
+    /// Tickets that are being made.
+    pub(super) tickets: Arc<Count>,
+    /// The keys of tickets, if the configuration has no secret.
+    pub(super) ticket_keys: TicketKeys,
     /// Ids for requests: a random start, then counted up.
     pub(super) next_id: AtomicU64,
     pub(super) reloads: OnceLock<Reloads>,
@@ -36,6 +40,8 @@ impl Shared {
             cuts: Arc::default(),
             connections: Arc::default(),
             streams: Arc::default(),
+            tickets: Arc::default(),
+            ticket_keys: TicketKeys::random(),
             next_id: AtomicU64::new(fastrand::u64(..)),
             reloads: OnceLock::new(),
             operator: Operator::default(),

@@ -4,10 +4,10 @@
 //! is known who sends it and what for; only then does the connection read it.
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::sync::oneshot;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
 
 /// A body that is still with its client. Dropping it says that nobody wants it.
 pub(super) struct Upload(oneshot::Sender<Wanted>);
@@ -47,6 +47,33 @@ pub(super) fn expects_word(headers: &HeaderMap) -> bool {
 pub(super) fn is_larger(headers: &HeaderMap, most: usize) -> bool {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     length.and_then(|length| length.parse::<u64>().ok()).is_some_and(|length| length > most as u64)
+}
+
+/// Checks that a body is said to be JSON, without a content coding.
+///
+/// A browser sends JSON to another site only after it has asked there (CORS). So even a browser that
+/// states no origin sends none for a foreign page that may not.
+///
+/// # Errors
+/// What else it is said to be; for a 415.
+pub(super) fn check_json(headers: &HeaderMap, what: &str) -> Result<()> {
+    let is_json = |value: &HeaderValue| {
+        let kind = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        kind.trim_ascii().eq_ignore_ascii_case(b"application/json")
+    };
+    let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
+    if !kinds.next().is_some_and(is_json) || kinds.next().is_some() {
+        let error = Error::new(Kind::Invalid, format!("{what} as JSON"));
+        return Err(error.remedy("send `Content-Type: application/json`"));
+    }
+
+    let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !headers.get_all(header::CONTENT_ENCODING).iter().all(is_plain) {
+        let error = Error::new(Kind::Invalid, "a body in a content coding is not read here");
+        return Err(error.remedy("send it without `Content-Encoding`"));
+    }
+
+    Ok(())
 }
 
 impl Upload {

@@ -320,6 +320,17 @@ impl Chunkflow {
         self.resources().iter().filter_map(|resource| resource.view(identity).ok()).collect()
     }
 
+    /// Whether the answer to a request for this path depends on who it is from.
+    #[cfg(feature = "server")]
+    pub(crate) fn looks_at_identity(&self, path: &str) -> bool {
+        let asks_who = |slot: &Arc<Slot>| slot.now().options().access.asks_who();
+        match self.list_at(path) {
+            Some(slot) => asks_who(slot),
+            // What is said beside the lists names those that somebody may read.
+            None => self.0.slots.iter().any(asks_who),
+        }
+    }
+
     /// Forgets the chunks of a resource on every server that shares the store: here at once,
     /// elsewhere within two seconds. A stream that begins after that holds no row that was read
     /// before.

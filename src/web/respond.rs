@@ -188,6 +188,18 @@ impl Chunkflow {
         with(headers, Body::empty())
     }
 
+    /// The list at this path, in any format, whoever may read it.
+    #[cfg(feature = "server")]
+    pub(super) fn list_at(&self, path: &str) -> Option<&Arc<Slot>> {
+        self.find(path, None).ok().map(|(slot, _)| slot)
+    }
+
+    /// Whether a list is at this path.
+    #[cfg(feature = "server")]
+    pub(crate) fn has_list_at(&self, path: &str) -> bool {
+        self.list_at(path).is_some()
+    }
+
     /// The resource of a path, and the format of its extension. A resource with the whole name wins
     /// over one with the name before the extension.
     ///
