@@ -81,6 +81,12 @@ pub fn postgres_wire(oid: u32, raw: &[u8]) {
     crate::source::fuzz_postgres_wire(oid, raw);
 }
 
+/// No bytes are a token, a key or a ticket of somebody.
+#[cfg(feature = "server")]
+pub fn tokens(bytes: &[u8]) {
+    crate::auth::fuzz_tokens(bytes);
+}
+
 /// Any bytes are a `traceparent` or none.
 pub fn traceparent(bytes: &[u8]) {
     crate::trace::fuzz_traceparent(bytes);

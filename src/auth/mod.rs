@@ -160,5 +160,58 @@ impl Auth {
     }
 }
 
+/// No bytes are a credential of somebody, wherever a request has them; nothing panics.
+#[cfg(any(fuzzing, test))]
+pub(crate) fn fuzz_tokens(bytes: &[u8]) {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    use futures_util::FutureExt;
+    use http::{HeaderValue, header};
+
+    static AUTH: std::sync::LazyLock<Auth> = std::sync::LazyLock::new(|| {
+        let jwt = JwtConfig {
+            keys: JwtKeys::Given(vec![Key::of_secret(&random::text(48)).expect("it is long enough")]),
+            issuers: vec![],
+            audiences: vec![],
+            leeway: std::time::Duration::from_secs(60),
+            algorithms: vec![],
+            requires_exp: true,
+        };
+        let key = ApiKey::new("somebody", digest_of_key(new_key().as_bytes()), serde_json::Map::new(), None);
+        let ways = vec![WayConfig::Jwt(jwt), WayConfig::Keys(ApiKeys::new(vec![key]))];
+        Auth::new(&AuthConfig { ways }, TicketKeys::random(), None)
+    });
+
+    let asked = |path: &str, fields: &[(header::HeaderName, Vec<u8>)]| {
+        let Ok(mut request) = Request::get(path).body(()) else { return };
+        for (name, value) in fields {
+            let Ok(value) = HeaderValue::from_bytes(value) else { return };
+            request.headers_mut().append(name.clone(), value);
+        }
+        let identity = AUTH.identify(&request, "localhost", false).now_or_never().expect("nobody else is asked");
+        assert!(!matches!(identity, Ok(Some(_))), "{request:?}");
+        if let Some(without) = without_ticket(&request) {
+            assert!(without_ticket(&without).is_none() && without.uri().path() == request.uri().path());
+        }
+    };
+
+    let head = "eyJhbGciOiJIUzI1NiJ9.";
+    let encoded = URL_SAFE_NO_PAD.encode(bytes);
+    for value in [
+        bytes.to_vec(),
+        [b"Bearer ", bytes].concat(),
+        format!("Bearer {encoded}.e30.{encoded}").into_bytes(),
+        format!("Bearer {head}{encoded}.{encoded}").into_bytes(),
+    ] {
+        asked("/list", &[(header::AUTHORIZATION, value)]);
+    }
+    asked("/list", &[(credentials::X_API_KEY, bytes.to_vec())]);
+    asked("/list", &[(header::COOKIE, bytes.to_vec())]);
+    asked(&format!("/list?ticket=cft_{encoded}"), &[]);
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        asked(&format!("/list?{text}"), &[]);
+        asked(&format!("/list?ticket={text}"), &[]);
+    }
+}
+
 #[cfg(test)]
 mod tests;

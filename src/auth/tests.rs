@@ -162,3 +162,11 @@ fn nothing_secret_is_shown() {
     let digest = format!("{:?}", digest_of_key(KEY.as_bytes()));
     assert!(!shown.contains("a secret of tests") && !shown.contains(&digest[1..20]), "{shown}");
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_are_a_credential(bytes: Vec<u8>, text in "(ticket=|&|%74|cft_|a\\.|Bearer |=){0,6}[ -~]{0,20}") {
+        fuzz_tokens(&bytes);
+        fuzz_tokens(text.as_bytes());
+    }
+}

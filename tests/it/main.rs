@@ -4,6 +4,7 @@
 
 mod access;
 mod admin;
+mod auth;
 mod bounds;
 mod changed;
 mod client;

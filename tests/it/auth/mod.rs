@@ -1,0 +1,5 @@
+//! Who a request is from.
+
+mod configuration;
+mod keys;
+mod tickets;
