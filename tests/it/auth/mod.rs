@@ -1,5 +1,6 @@
 //! Who a request is from.
 
 mod configuration;
+mod issuer;
 mod keys;
 mod tickets;

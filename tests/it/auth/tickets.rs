@@ -1,10 +1,10 @@
 //! Tickets, by which streams are opened without a header.
 
-use std::{fmt::Write, net::SocketAddr};
+use std::{fmt::Write, net::SocketAddr, process::Command};
 
 use sha2::{Digest, Sha256};
 
-use crate::support::{Client, File, Process, Reply, ask, numbered};
+use crate::support::{Client, File, Process, Reply, ask, numbered, until};
 
 const KEY: &str = "cfk_a-key-of-a-test";
 
@@ -29,7 +29,7 @@ fn serve(file: &File) -> Process {
 }
 
 /// Asks for a ticket with these fields and this body.
-fn post(address: SocketAddr, fields: &[(&str, &str)], body: &str) -> Reply {
+pub(super) fn post(address: SocketAddr, fields: &[(&str, &str)], body: &str) -> Reply {
     let length = body.len().to_string();
     let all = [&[("host", "localhost"), ("connection", "close"), ("content-length", &*length)], fields].concat();
     let mut client = Client::connect(address);
@@ -39,8 +39,8 @@ fn post(address: SocketAddr, fields: &[(&str, &str)], body: &str) -> Reply {
     client.read_reply("POST")
 }
 
-const JSON: (&str, &str) = ("content-type", "application/json");
-const WANTED: &str = "{\"list\":\"/list.sse\"}";
+pub(super) const JSON: (&str, &str) = ("content-type", "application/json");
+pub(super) const WANTED: &str = "{\"list\":\"/list.sse\"}";
 
 #[test]
 fn who_has_a_key_gets_a_ticket_for_a_list_and_nobody_else_does() {
@@ -144,22 +144,24 @@ fn a_page_of_another_origin_may_ask_for_a_ticket_if_it_may_read_answers() {
 }
 
 #[test]
-fn a_reload_reads_the_keys_again() {
-    let file = keyed("");
-    let server = serve(&file);
-    assert_eq!(post(server.address, &[JSON, ("x-api-key", KEY)], WANTED).status, 200);
+fn keys_are_read_again_by_a_reload_and_where_the_configuration_is_watched() {
+    for watches in [false, true] {
+        let file = keyed("");
+        let arguments = ["serve", "--log", "info", "--watch-config"];
+        let server = Process::serve(&arguments[..3 + usize::from(watches)], file.folder.path());
+        let asked = || post(server.address, &[JSON, ("x-api-key", KEY)], WANTED).status;
+        assert_eq!(asked(), 200);
 
-    let keys = file.folder.path().join("keys.toml");
-    let digest = format!("{:064}", 7);
-    std::fs::write(&keys, format!("[other]\nsha256 = \"{digest}\"\n")).unwrap();
-    let process = server.child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-HUP", &process]).status().unwrap().success());
-    crate::support::until("the old key counts no more", || {
-        post(server.address, &[JSON, ("x-api-key", KEY)], WANTED).status == 401
-    });
+        let keys = file.folder.path().join("keys.toml");
+        std::fs::write(&keys, format!("[other]\nsha256 = \"{:064}\"\n", 7)).unwrap();
+        let process = server.child.id().to_string();
+        let hang_up = || Command::new("kill").args(["-HUP", &process]).status().unwrap().success();
+        assert!(watches || hang_up());
+        until("the old key counts no more", || asked() == 401);
 
-    // A file that is wrong is refused, and the keys before go on.
-    std::fs::write(&keys, "[partner]\n").unwrap();
-    assert!(std::process::Command::new("kill").args(["-HUP", &process]).status().unwrap().success());
-    assert_eq!(server.get("/list").status, 200);
+        // A file that is wrong is refused, and what was there goes on.
+        std::fs::write(&keys, "[partner]\n").unwrap();
+        assert!(hang_up());
+        assert_eq!((asked(), server.get("/list").status), (401, 200));
+    }
 }
