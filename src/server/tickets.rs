@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::SystemTime};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::{
     shared::Shared,
@@ -73,19 +73,13 @@ pub(super) async fn answer(
 }
 
 fn made(chunkflow: &Chunkflow, keys: &TicketKeys, identity: &Identity, body: &[u8]) -> Result<Response<Body>> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Wanted<'a> {
-        #[serde(borrow)]
-        list: std::borrow::Cow<'a, str>,
-    }
-
-    let wanted: Wanted<'_> = serde_json::from_slice(body).map_err(|_| {
+    let wrong = || {
         let error = Error::new(Kind::Invalid, "the body names no list");
         error.remedy("send for instance {\"list\":\"/tricks.sse\"}")
-    })?;
+    };
 
-    let path = &*wanted.list;
+    let members: Map<String, Value> = serde_json::from_slice(body).map_err(|_| wrong())?;
+    let path = members.get("list").and_then(Value::as_str).filter(|_| members.len() == 1).ok_or_else(wrong)?;
     if !path.starts_with('/') || path.contains(['?', '#']) {
         let error = Error::new(Kind::Invalid, "`list` is no path");
         return Err(error.remedy("write it as in the address, without parameters: {\"list\":\"/tricks.sse\"}"));

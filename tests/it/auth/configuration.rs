@@ -36,21 +36,21 @@ fn each_mistake_is_told_at_its_place_with_the_remedy() {
         ("[auth.jwt]\njwks = \"https://HIDE:HIDE@issuer.example/\"", "8:8", "no URL of HTTP", "without a user"),
         ("[auth.jwt]\njwks = \"https://issuer.example/\"\nca = \"keys.toml\"", "9:6", "no certificate", "PEM"),
         ("[auth.jwt]\njwks = \"http://issuer.example/\"", "8:8", "changed on the way", "https://"),
-        ("[auth.jwt]\nsecret = \"SECRET\"\njwks = \"https://i.example/\"", "9:8", "secret and jwks", "one of"),
-        ("[auth.jwt]\nsecret = \"SECRET\"\nalgorithms = [\"none\"]", "9:14", "no algorithm `none`", "HS256"),
-        ("[auth.jwt]\nsecret = \"SECRET\"\nalgorithms = [\"RS256\"]", "9:14", "no key here is for `RS256`", "RSA"),
-        ("[auth.jwt]\nsecret = \"SECRET\"\nalgorithms = [\"HS512\"]", "9:14", "no key here is for `HS512`", "64"),
+        ("[auth.jwt]\nsecret = \"LONG\"\njwks = \"https://i.example/\"", "9:8", "secret and jwks", "one of"),
+        ("[auth.jwt]\nsecret = \"LONG\"\nalgorithms = [\"none\"]", "9:14", "no algorithm `none`", "HS256"),
+        ("[auth.jwt]\nsecret = \"LONG\"\nalgorithms = [\"RS256\"]", "9:14", "no key here is for `RS256`", "RSA"),
+        ("[auth.jwt]\nsecret = \"LONG\"\nalgorithms = [\"HS512\"]", "9:14", "no key here is for `HS512`", "64"),
         ("[auth.jwt]\njwks = \"https://i.example/\"\nalgorithms = [\"HS256\"]", "9:14", "no key here", "secret"),
-        ("[auth.jwt]\nsecret = \"SECRET\"\nleeway = \"1h\"", "9:10", "longer than ten minutes", "60s"),
-        ("[auth.jwt]\nsecret = \"SECRET\"\naudience = \"\"", "9:12", "`audience` is empty", "take it out"),
-        ("[auth.jwt]\nsecret = \"SECRET\"\nissuers = \"x\"", "9:1", "unknown key `issuers`", "issuer"),
+        ("[auth.jwt]\nsecret = \"LONG\"\nleeway = \"1h\"", "9:10", "longer than ten minutes", "60s"),
+        ("[auth.jwt]\nsecret = \"LONG\"\naudience = \"\"", "9:12", "`audience` is empty", "take it out"),
+        ("[auth.jwt]\nsecret = \"LONG\"\nissuers = \"x\"", "9:1", "unknown key `issuers`", "issuer"),
         ("[auth.keys]\nfile = \"keys.toml\"", "8:8", "/keys.toml:2:10: `sha256` is no digest", "chunkflow key new"),
         ("[auth.keys]\nfile = \"keys.toml\"", "8:8", "/keys.toml:5:1: unknown key `sha`", "sha256"),
         ("[auth.keys]\nfile = \"gone.toml\"", "8:8", "`gone.toml` cannot be read", "chunkflow key new"),
         ("[auth]\nproxy = { header = \"X-User\" }", "8:", "`claim` is missing", "claim = \"sub\""),
         ("[auth]\nproxy = { header = \"a b\", claim = \"sub\" }", "8:20", "`a b`", "X-Remote-User"),
         ("[auth]\nproxy = { header = \"Cookie\", claim = \"sub\" }", "8:20", "`Cookie`", "X-Remote-User"),
-        ("[auth]\nproxy = { header = \"x\", claim = \"sub\", as = \"number\" }", "8:46", "no type", "\"integer\""),
+        ("[auth]\nproxy = { header = \"x\", claim = \"sub\", as = \"number\" }", "8:45", "no type", "\"integer\""),
         ("[auth]\nproxy = []", "8:9", "names no header", "X-Remote-User"),
         ("[auth.forward]\ncookies = [\"a\"]", "7:", "`url` is missing", "http://127.0.0.1"),
         ("[auth.forward]\nurl = \"http://app.example/\"", "8:7", "changed on the way", "https://"),
@@ -63,7 +63,7 @@ fn each_mistake_is_told_at_its_place_with_the_remedy() {
         ("[auth.forward]\nurl = \"http://127.0.0.1/\"\ncache = \"2h\"", "9:9", "longer than an hour", "10s"),
         ("[auth.jwks]\nurl = \"x\"", "7:", "unknown key `jwks`", "jwt"),
     ] {
-        let told = told(&text.replace("SECRET", SECRET));
+        let told = told(&text.replace("LONG", SECRET));
         assert!(told.contains(&format!("chunkflow.toml:{place}")), "{text}: {told}");
         assert!(told.contains(what) && told.contains(remedy), "{text}: {told}");
         assert!(!told.contains("HIDE") && !told.contains(SECRET), "{text}: {told}");

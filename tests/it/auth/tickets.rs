@@ -44,7 +44,8 @@ pub(super) const WANTED: &str = "{\"list\":\"/list.sse\"}";
 
 #[test]
 fn who_has_a_key_gets_a_ticket_for_a_list_and_nobody_else_does() {
-    let server = serve(&keyed(""));
+    let file = keyed("");
+    let server = serve(&file);
     let reply = post(server.address, &[JSON, ("x-api-key", KEY)], WANTED);
     assert_eq!(reply.status, 200);
     assert_eq!(reply.header("cache-control"), "no-store");
@@ -97,7 +98,8 @@ fn without_a_way_to_say_who_one_is_there_are_no_tickets() {
 
 #[test]
 fn a_list_that_is_anybodys_looks_at_no_credential() {
-    let server = serve(&keyed(""));
+    let file = keyed("");
+    let server = serve(&file);
     for fields in [
         &[("x-api-key", "wrong")][..],
         &[("authorization", "Bearer a.b.c")],
@@ -111,7 +113,8 @@ fn a_list_that_is_anybodys_looks_at_no_credential() {
 
 #[test]
 fn no_ticket_and_no_token_is_in_the_log() {
-    let mut server = serve(&keyed(""));
+    let file = keyed("");
+    let mut server = serve(&file);
     let ticket = post(server.address, &[JSON, ("x-api-key", KEY)], WANTED).json();
     let ticket = ticket["ticket"].as_str().unwrap();
     assert_eq!(server.get(&format!("/list.sse?ticket={ticket}")).status, 200);
@@ -128,7 +131,8 @@ fn no_ticket_and_no_token_is_in_the_log() {
 
 #[test]
 fn a_page_of_another_origin_may_ask_for_a_ticket_if_it_may_read_answers() {
-    let server = serve(&keyed("cors = { origins = [\"https://app.example.com\"] }"));
+    let file = keyed("cors = { origins = [\"https://app.example.com\"] }");
+    let server = serve(&file);
     let preflight = |origin| {
         let asked = [
             ("origin", origin),
