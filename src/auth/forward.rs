@@ -225,5 +225,21 @@ fn told(body: &[u8]) -> Option<String> {
     (!told.is_empty()).then(|| told.to_owned())
 }
 
+/// Checks that the application answers at this address, with whatever it says of a request that
+/// shows nothing.
+///
+/// # Errors
+/// Why it does not.
+pub(crate) async fn check(endpoint: &Endpoint) -> Result<(), String> {
+    let answer = timeout(PATIENCE, endpoint.get(HeaderMap::new(), LARGEST)).await;
+    let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")));
+    let status = answer.map_err(|why| format!("the application does not answer: {why}"))?.status;
+    let is_one = status.is_success() || status.is_redirection();
+    if is_one || [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status) {
+        return Ok(());
+    }
+    Err(format!("the application answers {status}, and not who a request is from"))
+}
+
 #[cfg(test)]
 mod tests;

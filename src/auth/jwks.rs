@@ -204,14 +204,7 @@ impl Jwks {
 impl At {
     /// Reads the set. If that fails, the old one stays.
     async fn read(&self) {
-        let asked = timeout(PATIENCE, self.endpoint.get(HeaderMap::new(), LARGEST)).await;
-        let read = match asked {
-            Err(_) => Err(format!("no answer within {PATIENCE:?}")),
-            Ok(Err(why)) => Err(why),
-            Ok(Ok(answer)) if answer.status != StatusCode::OK => Err(format!("the answer is {}", answer.status)),
-            Ok(Ok(answer)) => Set::of_json(&answer.body),
-        };
-
+        let read = asked(&self.endpoint).await;
         let was_away = self.is_away.swap(read.is_err(), Ordering::Relaxed);
         match read {
             Ok(set) => {
@@ -230,6 +223,25 @@ impl At {
             }
         }
     }
+}
+
+/// Asks for the set.
+async fn asked(endpoint: &Endpoint) -> Result<Set, String> {
+    let answer = timeout(PATIENCE, endpoint.get(HeaderMap::new(), LARGEST)).await;
+    let answer = answer.map_err(|_| format!("no answer within {PATIENCE:?}"))??;
+    if answer.status != StatusCode::OK {
+        return Err(format!("the answer is {}", answer.status));
+    }
+    Set::of_json(&answer.body)
+}
+
+/// Checks that there are keys at this address.
+///
+/// # Errors
+/// Why there are none.
+pub(crate) async fn check(endpoint: &Endpoint) -> Result<(), String> {
+    let set = asked(endpoint).await.map_err(|why| format!("the keys that check tokens cannot be read: {why}"))?;
+    if set.keys.is_empty() { Err("none of the keys there can check tokens".to_owned()) } else { Ok(()) }
 }
 
 #[cfg(test)]

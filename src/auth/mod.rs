@@ -26,7 +26,8 @@ use http::Request;
 
 pub(crate) use self::{
     ask::{Endpoint, Unusable},
-    forward::ForwardConfig,
+    forward::{ForwardConfig, check as check_application},
+    jwks::check as check_jwks,
     jwt::{JwtConfig, JwtKeys},
     keys::{ApiKey, ApiKeys, MOST as MOST_KEYS, digest_of as digest_of_key, made as new_key},
     proxy::{FieldValue, ProxyConfig, ProxyField},

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     auth::{
         ALGORITHMS, AuthConfig, Endpoint, FieldValue, ForwardConfig, JwtConfig, JwtKeys, Key, ProxyConfig, ProxyField,
-        Unusable, WayConfig,
+        Unusable, WayConfig, check_application, check_jwks,
     },
     suggest,
 };
@@ -275,6 +275,21 @@ impl AuthSection {
                 let note = locate(at, &message, "chmod 600 it: who may change it lets anybody in");
                 told.push(Located { is_note: true, ..note });
             }
+        }
+        told
+    }
+}
+
+impl AuthSection {
+    /// The servers that do not answer as they should: the path of the key of each, and why.
+    pub(super) async fn unanswered(&self) -> Vec<(String, String)> {
+        let mut told = vec![];
+        for (at, endpoint) in &self.endpoints {
+            let answered = match at.as_str() {
+                "auth.jwt.jwks" => check_jwks(endpoint).await,
+                _ => check_application(endpoint).await,
+            };
+            told.extend(answered.err().map(|why| (at.clone(), why)));
         }
         told
     }

@@ -76,8 +76,6 @@ fn an_auth_that_is_right_is_told_nothing_of() {
         format!("[auth.jwt]\nsecret = [\"{SECRET}\", \"${{JWT_SECRET}} and a longer one that is old\"]\nissuer = [\"a\", \"b\"]"),
         "[auth]\nproxy = [{ header = \"X-User\", claim = \"sub\" }, { header = \"X-Org\", claim = \"org\", as = \"integer\" }]"
             .to_owned(),
-        "[auth.forward]\nurl = \"http://localhost:8000/whoami\"\ncookies = [\"sessionid\"]\ncache = \"0s\"".to_owned(),
-        "[auth.jwt]\njwks = \"http://127.0.0.1:9/keys\"".to_owned(),
     ] {
         assert_eq!(told(&text), "", "{text}");
     }
@@ -89,4 +87,45 @@ fn tickets_that_only_one_server_knows_are_told_of_where_others_may_get_them() {
     let what = "a ticket opens a stream only on the server that made it";
     assert!(told(auth).contains(what));
     assert!(!told(&format!("{auth}[server]\nsecret = \"{SECRET}\"\n")).contains(what));
+}
+
+/// A server that answers each request so; its address.
+fn answering(answer: &'static str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+            let head =
+                "HTTP/1.1 STATUS\r\nConnection: close\r\n\r\n".replace("STATUS", &answer[..answer.find('|').unwrap()]);
+            let body = &answer[answer.find('|').unwrap() + 1..];
+            let _ = std::io::Write::write_all(&mut stream, (head + body).as_bytes());
+        }
+    });
+    format!("http://{address}/")
+}
+
+#[test]
+fn servers_that_do_not_answer_as_they_should_are_told_of() {
+    const KEYS: &str = "200 OK|{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\
+                        \"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}]}";
+    for (answer, what) in [
+        (KEYS, ""),
+        ("200 OK|{\"keys\":[{\"kty\":\"oct\",\"k\":\"AAAA\"}]}", "none of the keys there"),
+        ("404 Not Found|", "the answer is 404"),
+        ("200 OK|<html>", "no JWKS"),
+    ] {
+        let told = told(&format!("[auth.jwt]\njwks = \"{}\"", answering(answer)));
+        assert_eq!(told.is_empty(), what.is_empty(), "{answer}: {told}");
+        assert!(told.contains(what) && (what.is_empty() || told.contains(":8:8:")), "{answer}: {told}");
+    }
+
+    for (answer, is_right) in
+        [("401 Unauthorized|", true), ("302 Found|", true), ("200 OK|{}", true), ("404 No|", false)]
+    {
+        let told = told(&format!("[auth.forward]\nurl = \"{}\"\ncookies = [\"sessionid\"]", answering(answer)));
+        assert_eq!(told.is_empty(), is_right, "{answer}: {told}");
+    }
+    assert!(told("[auth.forward]\nurl = \"http://127.0.0.1:1/\"").contains("does not answer"));
 }

@@ -3,4 +3,5 @@
 mod configuration;
 mod issuer;
 mod keys;
+mod option;
 mod tickets;

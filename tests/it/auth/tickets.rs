@@ -6,10 +6,10 @@ use sha2::{Digest, Sha256};
 
 use crate::support::{Client, File, Process, Reply, ask, numbered, until};
 
-const KEY: &str = "cfk_a-key-of-a-test";
+pub(super) const KEY: &str = "cfk_a-key-of-a-test";
 
 /// Ten rows, with a key for them.
-fn keyed(server: &str) -> File {
+pub(super) fn keyed(server: &str) -> File {
     let file = numbered(10);
     let digest = Sha256::digest(KEY).iter().fold(String::new(), |mut hex, byte| {
         write!(hex, "{byte:02x}").unwrap();
