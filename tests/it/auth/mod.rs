@@ -5,3 +5,4 @@ mod issuer;
 mod keys;
 mod option;
 mod tickets;
+mod ways;

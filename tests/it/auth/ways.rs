@@ -1,0 +1,97 @@
+//! Ways by which requests say who they are from, to lists that ask for it.
+
+use super::tickets::{JSON, KEY, keyed, post};
+use crate::support::{File, Process, Reply, ask};
+
+/// A list for everybody, and two for those who say who they are; with these ways.
+fn serve(auth: &str) -> (Process, File) {
+    let file = keyed("");
+    let name = file.folder.path().join("chunkflow.toml");
+    let lists = ["closed", "other"]
+        .map(|name| format!("[resources.{name}]\ndatabase = \"main\"\ntable = \"item\"\naccess = \"authenticated\"\n"));
+    let text = std::fs::read_to_string(&name).unwrap() + auth + "\n" + &lists.concat();
+    std::fs::write(name, text).unwrap();
+    (Process::serve(&["serve", "--log", "info"], file.folder.path()), file)
+}
+
+fn asked(server: &Process, path: &str, fields: &[(&str, &str)]) -> Reply {
+    ask(server.address, "GET", path, fields)
+}
+
+#[test]
+fn a_list_for_those_who_say_who_they_are_is_for_nobody_else() {
+    let (server, _file) = serve("");
+    let bearer = format!("Bearer {KEY}");
+    for fields in [&[("x-api-key", KEY)][..], &[("authorization", &bearer)]] {
+        assert_eq!(asked(&server, "/closed", fields).results().len(), 10, "{fields:?}");
+    }
+
+    for (fields, status, challenge) in [
+        (&[][..], 401, "Bearer"),
+        (&[("x-api-key", "wrong")], 401, "Bearer error=\"invalid_token\""),
+        (&[("authorization", "Bearer a.b.c")], 401, "Bearer error=\"invalid_token\""),
+        (&[("authorization", &bearer), ("authorization", &bearer)], 400, ""),
+        (&[("authorization", &bearer), ("x-api-key", KEY)], 400, ""),
+        (&[("authorization", "Basic eDp5")], 401, "Bearer"),
+    ] {
+        let reply = asked(&server, "/closed", fields);
+        assert_eq!((reply.status, reply.header("www-authenticate")), (status, challenge), "{fields:?}");
+        assert_eq!(reply.header("content-type"), "application/problem+json");
+    }
+
+    let token = asked(&server, &format!("/closed?access_token={KEY}"), &[]);
+    assert_eq!(token.status, 400);
+    assert!(token.json()["remedy"].as_str().unwrap().contains("Authorization"));
+    assert_eq!(asked(&server, "/list", &[]).results().len(), 10);
+}
+
+#[test]
+fn a_ticket_opens_its_stream_without_a_header_and_no_other_list() {
+    let (server, _file) = serve("");
+    let made = post(server.address, &[JSON, ("x-api-key", KEY)], "{\"list\":\"/closed.sse\"}").json();
+    let ticket = made["ticket"].as_str().unwrap();
+    let events = ("accept", "text/event-stream");
+    let stream = asked(&server, &format!("/closed.sse?ticket={ticket}"), &[events]);
+    let text = String::from_utf8(stream.body).unwrap();
+    assert_eq!((stream.status, text.matches("\ndata: ").count()), (200, 11), "{text}");
+
+    // It is no parameter of the list, and others still are.
+    let few = asked(&server, &format!("/closed.sse?limit=3&ticket={ticket}&id=gt.5"), &[events]);
+    assert_eq!(few.status, 400, "`id` is no filter of this list");
+    let few = asked(&server, &format!("/closed.sse?limit=3&ticket={ticket}"), &[events]);
+    assert!(String::from_utf8(few.body).unwrap().contains("\"id\":3"));
+
+    // At the end of the list there is nothing more.
+    let again = asked(&server, &format!("/closed.sse?ticket={ticket}"), &[events, ("last-event-id", "end")]);
+    assert_eq!(again.status, 204);
+
+    for path in ["/closed", "/closed.json", "/other.sse"] {
+        assert_eq!(asked(&server, &format!("{path}?ticket={ticket}"), &[events]).status, 401, "{path}");
+    }
+    let altered = ticket.replace("cft_", "cft_A");
+    for query in [format!("ticket={altered}"), format!("ticket={ticket}x"), "ticket=cft_".to_owned()] {
+        assert_eq!(asked(&server, &format!("/closed.sse?{query}"), &[events]).status, 401, "{query}");
+    }
+    let two = asked(&server, &format!("/closed.sse?ticket={ticket}&ticket={ticket}"), &[events]);
+    assert_eq!(two.status, 400);
+
+    // A ticket gets no other ticket for another list.
+    let path = format!("/-/ticket?ticket={ticket}");
+    assert_eq!(ask(server.address, "POST", &path, &[JSON, ("content-length", "0")]).status, 401);
+}
+
+#[test]
+fn while_an_issuer_was_never_there_public_lists_go_on_and_others_say_so() {
+    let (server, _file) = serve("jwt = { jwks = \"http://127.0.0.1:1/keys\" }");
+    let token = ("authorization", "Bearer eyJhbGciOiJFUzI1NiJ9.e30.AAAA");
+    assert_eq!(asked(&server, "/list", &[token]).status, 200);
+    let reply = asked(&server, "/closed", &[token]);
+    assert_eq!(reply.status, 503);
+    assert!(!reply.header("retry-after").is_empty());
+    assert_eq!(asked(&server, "/closed", &[("x-api-key", KEY)]).status, 200);
+
+    // `EventSource` would give up at a 503.
+    let events = asked(&server, "/closed.sse", &[token, ("accept", "text/event-stream")]);
+    assert_eq!(events.status, 200);
+    assert!(String::from_utf8(events.body).unwrap().starts_with("retry: "));
+}
