@@ -9,7 +9,7 @@ use super::{
     in_time,
     plan::Plan,
 };
-use crate::change::Change;
+use crate::change::{Change, Token};
 
 /// No memory in front of the store, so that each list is judged by what the store has of it.
 fn plan() -> Plan {
@@ -26,9 +26,9 @@ async fn reads(world: &World, server: &Server) -> usize {
 }
 
 /// Tells a change that touches no chunk: of a row that there never was.
-async fn tell(server: &Server, id: i64) {
-    let change = Change::of("list", [format!("{}", 1_000_000 + id)]);
-    server.chunkflow.changed(&[change]).await.expect("the store is here");
+async fn tell(server: &Server, id: i64) -> Token {
+    let change = Change::of("list", [(1_000_000 + id).to_string()]);
+    server.chunkflow.changed(&[change]).await.expect("the store is here")
 }
 
 #[test]
@@ -81,6 +81,27 @@ fn a_chunk_that_was_read_an_hour_ago_is_right_in_a_busy_journal_and_one_of_the_l
         world.restart();
         for server in world.all() {
             assert_eq!(reads(&world, &server).await, 0, "a minute and a half and 90 changes later");
+        }
+    });
+}
+
+#[test]
+fn a_token_from_before_a_server_began_is_answered_and_one_of_another_change_at_a_known_number_is_not() {
+    in_time(0, async || {
+        let world = World::new(plan());
+        let old = tell(&world.any(), 0).await;
+        let last = tell(&world.any(), 1).await;
+        // Their entries are gone by now.
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        (0..2).for_each(|_| world.restart());
+
+        let other = Token { mark: !last.mark, ..last };
+        let unmarked = last.unmarked();
+        for server in world.all() {
+            for (token, is_answered) in [(old, true), (last, true), (unmarked, true), (other, false)] {
+                let answer = rows(&server, &format!("/list?at_least={token}"), "identity").await;
+                assert_eq!(answer.is_some(), is_answered, "{token}");
+            }
         }
     });
 }
