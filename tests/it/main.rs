@@ -47,6 +47,7 @@ mod reload;
 mod resume;
 mod secret_files;
 mod seen;
+mod selected;
 mod servers;
 mod shell;
 mod sockets;
