@@ -288,7 +288,10 @@ impl Config {
             Some(empty) => {
                 let over = |empty: Chunkflow, (name, database): (String, _)| empty.with_database(&name, database);
                 let empty = databases.into_iter().fold(empty, over);
-                Ok(resources.into_iter().fold(empty, Chunkflow::with))
+                let with = |chunkflow: Chunkflow, Made { order, resource, others }| {
+                    chunkflow.with_orders(order, resource, others)
+                };
+                Ok(resources.into_iter().fold(empty, with))
             }
             None => Err(self.text.complaints(wrong)),
         }
@@ -432,7 +435,7 @@ impl Config {
         wrong: &mut Vec<Located>,
         purpose: Purpose,
         store: Option<Store>,
-    ) -> (Vec<(String, Arc<dyn Database>)>, Vec<Resource>) {
+    ) -> (Vec<(String, Arc<dyn Database>)>, Vec<Made>) {
         let slow = purpose == Purpose::Check;
         let mut databases: HashMap<&str, Option<Arc<dyn Database>>> = HashMap::new();
         // A database without a URL has a complaint already.
@@ -462,19 +465,39 @@ impl Config {
             let at = |key: &str| format!("resources.{}.{key}", resource.name);
             let mut complaints = vec![];
             let mut hidden = vec![];
+            let mut of_orders = vec![];
             let options = resource.options(self.server.secret.clone());
             match Resource::of(&resource.name, database, &resource.spec, &options).await {
                 Ok(one) => {
                     if slow && self.server.secret.is_none() {
                         hidden = resource.hidden_order(one.source().order(), &database.tables());
                     }
-                    made.push(one);
                     if slow {
                         complaints = database.explain(&resource.spec).await;
                     }
+                    let mut others = vec![];
+                    for (order, spec) in resource.others() {
+                        // Of all that is wrong with it, only what is wrong with its order is not the
+                        // list's own.
+                        let mut told = match Resource::of(&resource.name, database, &spec, &options).await {
+                            Ok(other) => {
+                                if slow && self.server.secret.is_none() {
+                                    hidden.extend(resource.hidden_order(other.source().order(), &database.tables()));
+                                }
+                                others.push((order, other));
+                                if slow { database.explain(&spec).await } else { vec![] }
+                            }
+                            Err(all) => all,
+                        };
+                        told.retain(|one| one.at == "order" && !complaints.contains(one));
+                        of_orders.extend(told.into_iter().map(|one| Complaint { at: "orders".to_owned(), ..one }));
+                    }
+                    hidden.dedup();
+                    made.push(Made { order: resource.order(), resource: one, others });
                 }
                 Err(all) => complaints.extend(all),
             }
+            complaints.extend(of_orders);
             if resource.spec.is_discreet {
                 complaints.iter_mut().for_each(Complaint::withhold);
             }
@@ -487,6 +510,14 @@ impl Config {
         let opened = |(name, database): (&str, Option<Arc<dyn Database>>)| Some((name.to_owned(), database?));
         (databases.into_iter().filter_map(opened).collect(), made)
     }
+}
+
+/// A resource that was made, in its orders.
+struct Made {
+    /// Its own, as requests name it.
+    order: String,
+    resource: Resource,
+    others: Vec<(String, Resource)>,
 }
 
 /// What is wrong with a database whose chunks are in a shared store, and the remedy.

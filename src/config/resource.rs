@@ -24,6 +24,8 @@ pub struct ResourceConfig {
     pub database: String,
     /// What it reads from the table.
     pub spec: Spec,
+    /// The other orders that requests may ask for.
+    orders: Vec<Vec<OrderBy>>,
     ttl: Duration,
     stale: Duration,
     sizes: Sizes,
@@ -45,6 +47,16 @@ impl ResourceConfig {
             database: self.database.clone(),
             access: self.access.clone(),
         }
+    }
+
+    /// Its order, as requests name it; empty if the configuration says none.
+    pub(super) fn order(&self) -> String {
+        text_of(&self.spec.order)
+    }
+
+    /// The other orders that requests may ask for: as they name it, and what it reads then.
+    pub(super) fn others(&self) -> impl Iterator<Item = (String, Spec)> {
+        self.orders.iter().map(|order| (text_of(order), Spec { order: order.clone(), ..self.spec.clone() }))
     }
 
     /// Complaints about columns of the order that rows do not show but cursors do, if there is no
@@ -94,7 +106,9 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
     }
 
     let access = access(&mut section);
+    let orders = orders(&mut section);
     let resource = ResourceConfig {
+        orders,
         database: section.required("database", "name one of [databases], for instance database = \"main\""),
         spec: Spec {
             table: section.required("table", "name the table or view, for instance table = \"tricks_trick\""),
@@ -126,6 +140,34 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
 
     section.finish();
     resource
+}
+
+/// An order, as requests name it.
+fn text_of(order: &[OrderBy]) -> String {
+    order.iter().map(OrderBy::text).collect::<Vec<_>>().join(",")
+}
+
+/// The other orders, each a text of columns between commas.
+fn orders(section: &mut Section<'_, '_>) -> Vec<Vec<OrderBy>> {
+    let texts = section.strings("orders").unwrap_or_default();
+    let mut orders: Vec<Vec<OrderBy>> = vec![];
+    for text in &texts {
+        let order: Vec<OrderBy> = text.split(',').map(|column| OrderBy::parse(column.trim())).collect();
+        let wrong = match () {
+            () if order.iter().any(|by| by.column.is_empty()) => "has an empty name",
+            () if orders.contains(&order) => "stands twice",
+            () => {
+                orders.push(order);
+                continue;
+            }
+        };
+        section.complain(
+            "orders",
+            format!("the order `{text}` {wrong}"),
+            "write orders = [\"-created\", \"title,-id\"]",
+        );
+    }
+    orders
 }
 
 /// Whether a value that is too large fails the list.

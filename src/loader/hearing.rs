@@ -124,8 +124,12 @@ impl<'a> ToldChange<'a> {
             let table = change.table.clone().or_else(own)?;
             Some((Arc::clone(&rules.database), table))
         });
+        // A list in several orders is one table.
+        let mut tables: Vec<Table> = tables.collect();
+        tables.sort();
+        tables.dedup();
         let is_known = !in_use.is_empty() && !in_use.iter().any(|(subject, _)| subject.is_away);
-        ToldChange { change, behind: 0, tables: tables.collect(), is_known }
+        ToldChange { change, behind: 0, tables: tables.into(), is_known }
     }
 }
 

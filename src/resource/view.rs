@@ -15,12 +15,14 @@ pub(crate) struct View {
     /// Columns that the request's parameters may not name, since the members that show them are
     /// hidden.
     closed: Vec<String>,
+    /// The orders that a request may ask for; only descriptions of lists have them.
+    pub(crate) orders: Vec<String>,
 }
 
 impl View {
     /// The whole resource.
     pub(crate) fn whole(resource: &Arc<Resource>) -> View {
-        View { resource: Arc::clone(resource), scope: Scope::default(), closed: vec![] }
+        View { resource: Arc::clone(resource), scope: Scope::default(), closed: vec![], orders: vec![] }
     }
 
     /// Whether a column may be named in a request's parameters.
@@ -57,7 +59,7 @@ impl Resource {
         }
 
         let resource = self.without(&hidden);
-        Ok(View { resource, scope, closed: self.closed_by(&hidden) })
+        Ok(View { resource, scope, closed: self.closed_by(&hidden), orders: vec![] })
     }
 
     /// The columns behind hidden members that no other member shows as they are.

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     metrics::{Problem, Reloaded},
     source::PoolState,
-    store::{FarState, NearState},
+    store::{FarState, Held, NearState},
     unpoisoned::Unpoisoned,
     web::{Body, Chunkflow, json, path_of},
 };
@@ -152,7 +152,11 @@ fn lists(chunkflow: &Chunkflow) -> Vec<List> {
     let resources = chunkflow.resources();
     let list = |resource: &std::sync::Arc<crate::Resource>| {
         let counts = &resource.counts().list;
-        let held = held.get(&resource.digest()).copied().unwrap_or_default();
+        let of_orders = chunkflow.in_all_orders(resource);
+        let mut digests: Vec<[u8; 16]> = of_orders.iter().map(|resource| resource.digest()).collect();
+        digests.sort_unstable();
+        digests.dedup();
+        let held = digests.iter().filter_map(|digest| held.get(digest)).fold(Held::default(), |all, one| all.and(one));
         List {
             name: resource.name().to_owned(),
             path: path_of(resource.name()),

@@ -224,7 +224,7 @@ impl Run {
 }
 
 /// The parameters of every list; no filter can have one of these names.
-pub(crate) const PARAMETERS: [&str; 5] = ["limit", "after", "select", "download", "at_least"];
+pub(crate) const PARAMETERS: [&str; 6] = ["limit", "after", "select", "order", "download", "at_least"];
 
 /// A resource's source and fields; or *everything* that is wrong with the specification.
 pub(crate) type MadeSource = Result<(Arc<dyn Source>, Fields), Vec<Complaint>>;

@@ -246,4 +246,20 @@ impl Held {
         self.rows += u64::from(chunk.rows);
         self.bytes += chunk.body.len() as u64;
     }
+
+    /// These chunks and the others together.
+    #[cfg(feature = "server")]
+    pub(crate) fn and(self, others: &Held) -> Held {
+        let oldest = match (self.chunks, others.chunks) {
+            (0, _) => others.oldest,
+            (_, 0) => self.oldest,
+            _ => self.oldest.min(others.oldest),
+        };
+        Held {
+            chunks: self.chunks + others.chunks,
+            rows: self.rows + others.rows,
+            bytes: self.bytes + others.bytes,
+            oldest,
+        }
+    }
 }

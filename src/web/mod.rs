@@ -14,6 +14,7 @@ mod landing;
 mod model;
 mod next;
 mod openapi;
+mod ordered;
 mod page;
 mod params;
 mod recent;
@@ -178,12 +179,31 @@ impl Chunkflow {
 
     /// The same with one more resource; it replaces one of the same name.
     #[must_use]
-    pub fn with(mut self, resource: Resource) -> Chunkflow {
+    pub fn with(self, resource: Resource) -> Chunkflow {
+        self.with_orders(String::new(), resource, vec![])
+    }
+
+    /// The same, where requests can ask for the list in other orders too: `others` has the resource
+    /// of each. `order` is its own, as requests name it; empty: by all of its columns.
+    #[must_use]
+    pub(crate) fn with_orders(
+        mut self,
+        order: String,
+        resource: Resource,
+        others: Vec<(String, Resource)>,
+    ) -> Chunkflow {
         let inner = Arc::make_mut(&mut self.0);
         inner.slots.retain(|one| one.name() != resource.name());
-        resource.count_in(|| resource.counts_among(inner.loader.metrics(), true));
-        let slot = Slot::new(resource);
-        inner.loader.attend(&slot.now());
+
+        let slot = |order: String, resource: Resource, others: Vec<Arc<Slot>>| {
+            resource.count_in(|| resource.counts_among(inner.loader.metrics(), true));
+            let slot = Slot::new(resource, order, others);
+            inner.loader.attend(&slot.now());
+            slot
+        };
+
+        let others = others.into_iter().map(|(order, resource)| slot(order, resource, vec![])).collect();
+        let slot = slot(order, resource, others);
         inner.slots.push(slot);
         self
     }
@@ -206,6 +226,19 @@ impl Chunkflow {
     /// resource is replaced by a new one.
     pub fn resources(&self) -> Vec<Arc<Resource>> {
         self.0.slots.iter().map(|slot| Arc::clone(&slot.now())).collect()
+    }
+
+    /// The current resources, and those of their other orders.
+    pub(crate) fn resources_in_all_orders(&self) -> Vec<Arc<Resource>> {
+        let slots = self.0.slots.iter().flat_map(|slot| slot.in_all_orders());
+        slots.map(|slot| Arc::clone(&slot.now())).collect()
+    }
+
+    /// This resource in all orders that requests can ask for.
+    #[cfg(feature = "server")]
+    pub(crate) fn in_all_orders(&self, resource: &Resource) -> Vec<Arc<Resource>> {
+        let all = |slot: &Arc<Slot>| slot.in_all_orders().map(|slot| Arc::clone(&slot.now())).collect();
+        self.slot(resource.name()).map(all).unwrap_or_default()
     }
 
     /// Their names.
@@ -317,7 +350,12 @@ impl Chunkflow {
 
     /// What an identity sees of the lists that it may read.
     fn seen_by(&self, identity: Option<&Identity>) -> Vec<View> {
-        self.resources().iter().filter_map(|resource| resource.view(identity).ok()).collect()
+        let view = |slot: &Arc<Slot>| {
+            let mut view = slot.now().view(identity).ok()?;
+            view.orders = ordered::open_to(slot, identity).ok()?.iter().map(|slot| slot.order()).collect();
+            Some(view)
+        };
+        self.0.slots.iter().filter_map(view).collect()
     }
 
     /// Whether the answer to a request for this path depends on who it is from.
@@ -340,7 +378,19 @@ impl Chunkflow {
     /// resource's definition is unknown, since its database has been away.
     pub async fn purge(&self, resource: &Resource) -> Result<()> {
         is_known(resource)?;
-        self.0.loader.forget(&resource.digest()).await
+        let digest = resource.digest();
+        let mut digests = vec![digest];
+
+        // A resource with a name here is purged in all its orders.
+        if let Some(slot) = self.slot(resource.name()) {
+            let all: Vec<[u8; 16]> = slot.in_all_orders().map(|slot| slot.now().digest()).collect();
+            if all.contains(&digest) {
+                digests.extend(all.into_iter().filter(|one| *one != digest));
+            }
+        }
+
+        futures_util::future::try_join_all(digests.iter().map(|digest| self.0.loader.forget(digest))).await?;
+        Ok(())
     }
 
     /// The same for the rows that meet these conditions, as the parameters of a request:
@@ -362,7 +412,7 @@ impl Chunkflow {
         change::entry::check_purge(&purge)?;
 
         let tell = Tell { changes: vec![], purges: vec![purge] };
-        self.0.loader.tell(tell, &self.resources()).await.map(drop)
+        self.0.loader.tell(tell, &self.resources_in_all_orders()).await.map(drop)
     }
 
     /// Tells that rows have changed. No list that begins here after that shows one of these rows as
@@ -395,7 +445,7 @@ impl Chunkflow {
             loader::check(change, &resource)?;
         }
 
-        self.0.loader.tell(Tell::of(changes), &self.resources()).await
+        self.0.loader.tell(Tell::of(changes), &self.resources_in_all_orders()).await
     }
 
     /// The generation of a resource's chunks, which changes with a purge; `None` if the store has

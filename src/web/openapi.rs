@@ -141,6 +141,7 @@ fn operation(view: &View, name: &str, version: Version) -> Json {
     let trees: &[&str] = if filters.is_empty() { &[] } else { &["or", "and"] };
     let usual = PARAMETERS.iter().chain(trees).map(|name| match *name {
         "select" => select(resource),
+        "order" => order(&view.orders),
         name => refers_to("parameters", name),
     });
     let responses =
@@ -155,6 +156,18 @@ fn operation(view: &View, name: &str, version: Version) -> Json {
         ("description", format!("In the order {}.", resource.source().order().join(", ")).into()),
         ("parameters", Json::List(usual.chain(filters).collect())),
         ("responses", Json::Object(answers)),
+    ])
+}
+
+/// The parameter for the order of the rows.
+fn order(orders: &[String]) -> Json {
+    let orders: Vec<Json> = orders.iter().map(|order| order.as_str().into()).collect();
+
+    object([
+        ("name", "order".into()),
+        ("in", "query".into()),
+        ("description", "The order of the rows, `-` before a descending column; without it the first of these.".into()),
+        ("schema", object([("type", "string".into()), ("enum", orders.into())])),
     ])
 }
 

@@ -1,5 +1,5 @@
-//! The query string: `limit`, `after`, `select`, `download`, `at_least`, and conditions as PostgREST
-//! writes them.
+//! The query string: `limit`, `after`, `select`, `order`, `download`, `at_least`, and conditions as
+//! PostgREST writes them.
 
 use std::borrow::Cow;
 
@@ -50,7 +50,7 @@ pub(super) fn parse(query: &str, view: &View, seal: &Seal) -> Result<Params> {
         download: None,
         at_least: None,
     };
-    let mut seen = (false, false, false, false, false);
+    let mut seen = (false, false, false, false, false, false);
     for (name, value) in pairs(query)? {
         match &*name {
             "limit" => {
@@ -65,6 +65,8 @@ pub(super) fn parse(query: &str, view: &View, seal: &Seal) -> Result<Params> {
                 once(&mut seen.4, "select")?;
                 params.select = Some(select::names(&value)?);
             }
+            // The resource is the one of this order already.
+            "order" => once(&mut seen.5, "order")?,
             "download" => {
                 once(&mut seen.2, "download")?;
                 params.download = Some(download::name(&value)?);

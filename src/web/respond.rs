@@ -5,7 +5,7 @@ use std::{borrow::Cow, future::Future, sync::Arc};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 
 use super::{
-    Asker, Body, Chunkflow, Inner, download, host, is_known, next, params,
+    Asker, Body, Chunkflow, Inner, download, host, is_known, next, ordered, params,
     reply::{self, Problem, no_content},
     resource_of, select,
     slot::Slot,
@@ -54,6 +54,13 @@ impl Chunkflow {
         let inner = Arc::clone(&self.0);
         let found = found.map(|(slot, format)| (slot, format.or_else(|| request.extensions().get().copied())));
         let counts = found.as_ref().ok().map(|(slot, format)| (Arc::clone(&slot.now().counts().list), *format));
+        let method = request.method();
+        let found = found.and_then(|(slot, format)| match method {
+            &Method::GET | &Method::HEAD => {
+                Ok((ordered::of(&slot, request.uri().query().unwrap_or_default(), asker.identity.as_deref())?, format))
+            }
+            _ => Ok((slot, format)),
+        });
         let traced = found.as_ref().map(|(slot, _)| asker.traced(request, slot.name(), origin)).unwrap_or_default();
         let unanswered = Unanswered::new(&traced);
         let asker = (asker, traced);

@@ -24,6 +24,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Slot {
     name: String,
+    /// The order by which requests ask for it, as the configuration writes it; empty if it says
+    /// none.
+    order: String,
+    /// The same list in other orders.
+    others: Vec<Arc<Slot>>,
     now: ArcSwap<Resource>,
     /// Whether it serves more than one request, so that its lists are kept for the next one.
     pub(super) lasts: bool,
@@ -54,18 +59,45 @@ impl Drop for Task {
 }
 
 impl Slot {
-    pub(super) fn new(resource: Resource) -> Arc<Slot> {
-        Slot::of(Arc::new(resource), true)
+    pub(super) fn new(resource: Resource, order: String, others: Vec<Arc<Slot>>) -> Arc<Slot> {
+        Slot::of(Arc::new(resource), order, others, true)
     }
 
     /// A slot for one request, with a resource that has no name here.
     pub(super) fn for_one_request(resource: &Arc<Resource>) -> Arc<Slot> {
-        Slot::of(Arc::clone(resource), false)
+        Slot::of(Arc::clone(resource), String::new(), vec![], false)
     }
 
-    fn of(resource: Arc<Resource>, lasts: bool) -> Arc<Slot> {
+    fn of(resource: Arc<Resource>, order: String, others: Vec<Arc<Slot>>, lasts: bool) -> Arc<Slot> {
         let name = resource.name().to_owned();
-        Arc::new(Slot { name, now: ArcSwap::new(resource), lasts, renewal: Mutex::default() })
+        Arc::new(Slot { name, order, others, now: ArcSwap::new(resource), lasts, renewal: Mutex::default() })
+    }
+
+    /// The slots of all its orders, its own first.
+    pub(super) fn in_all_orders(self: &Arc<Slot>) -> impl Iterator<Item = &Arc<Slot>> {
+        std::iter::once(self).chain(&self.others)
+    }
+
+    /// Whether it is in this order: as the configuration writes it, or with all columns of the key.
+    pub(super) fn is_in_order(&self, order: &str) -> bool {
+        !order.is_empty() && (self.order == order || self.whole_order() == order)
+    }
+
+    /// The columns of its order that the configuration names.
+    pub(super) fn named_columns(&self) -> Vec<String> {
+        let named = if self.order.is_empty() { 0 } else { self.order.split(',').count() };
+        let now = self.now.load();
+        let columns = now.source().order().iter().take(named);
+        columns.map(|column| column.strip_prefix('-').unwrap_or(column).to_owned()).collect()
+    }
+
+    /// Its order, as requests ask for it.
+    pub(super) fn order(&self) -> String {
+        if self.order.is_empty() { self.whole_order() } else { self.order.clone() }
+    }
+
+    fn whole_order(&self) -> String {
+        self.now.load().source().order().join(",")
     }
 
     /// The resource's name, which never changes.
@@ -177,7 +209,7 @@ mod tests {
             })
         });
 
-        let slot = Slot::new(outdated(remake));
+        let slot = Slot::new(outdated(remake), String::new(), vec![]);
         let recent = Arc::default();
 
         let first = tokio::time::timeout(Duration::from_millis(20), slot.renewed(&recent)).await;
