@@ -1,6 +1,7 @@
 //! A resource is a list with a name.
 
 mod access;
+mod case;
 mod keyed;
 mod look_up;
 mod made;
@@ -18,7 +19,7 @@ use std::{
 
 use bytes::Bytes;
 
-pub use self::access::Access;
+pub use self::{access::Access, case::Case};
 pub(crate) use self::{
     look_up::{KEYS_AT_ONCE, LookUp, LookUps, Looked},
     made::Remake,
@@ -38,7 +39,7 @@ use crate::{
     described::{Described, JsonType},
     error::{Error, Kind, Result},
     flaw::FlawCount,
-    format::{Format, Member},
+    format::{Envelope, Format, Member},
     metrics::{Counts, Metrics},
     paths,
     row::{Column, Field, Fields, Part, Shape},
@@ -69,6 +70,10 @@ pub struct ResourceOptions {
     pub sizes: Sizes,
     /// Whether a body ends with the number of its rows.
     pub count: bool,
+    /// What stands around the rows in JSON.
+    pub envelope: Envelope,
+    /// How members are named after columns.
+    pub case: Case,
     /// Whether clients that ask for it get the list compressed.
     pub compress: bool,
     /// Encrypts the cursors that clients get. `None`: cursors show the values of the order columns,
@@ -91,6 +96,8 @@ impl Default for ResourceOptions {
             stale: Duration::from_secs(3600),
             sizes: Sizes::default(),
             count: false,
+            envelope: Envelope::default(),
+            case: Case::default(),
             compress: true,
             secret: None,
             database: String::new(),
@@ -202,14 +209,24 @@ impl Resource {
                 .columns()
                 .iter()
                 .enumerate()
-                .map(|(index, column)| (column.name.clone(), Field::Column(index)))
+                .map(|(index, column)| (options.case.of(&column.name), Field::Column(index)))
                 .collect()
         };
+
+        if options.count && !options.envelope.can_count() {
+            let message = "the envelope of a counted list has no place for the number of its rows";
+            return Err(Error::new(Kind::Config, message).remedy("take `count` out, or name another envelope"));
+        }
 
         let fields: Fields = options.fields.clone().unwrap_or_else(own);
         let columns =
             fields.iter().map(|(name, field)| column(name, field, source.columns())).collect::<Result<Vec<_>>>()?;
         let behind = fields.iter().map(|(_, field)| columns_behind(field, source.columns())).collect();
+        let columns: Vec<Column> = columns.into_iter().map(|column| options.case.of_shape(column)).collect();
+        if options.case != Case::default() {
+            case::check_names(&columns)?;
+        }
+
         let mut places = Canonical::of("chunkflow cursors 1");
         places.text(name);
         places.bytes(&source.places());
@@ -222,7 +239,7 @@ impl Resource {
 
         Ok(Resource {
             name: name.to_owned(),
-            writers: writers(&fields, &columns, &*source),
+            writers: writers(&fields, &columns, &*source, &options.envelope),
             scales: Scales::new(&fields, &columns),
             has_links: fields.iter().any(|(_, field)| matches!(field, Field::Link(_))),
             has_cursors: fields.iter().any(|(_, field)| *field == Field::Cursor),
@@ -299,7 +316,8 @@ impl Resource {
     /// The JSON types of each member, as far as the source knows them, in the order of the members.
     pub fn described(&self) -> impl Iterator<Item = (&str, Described)> {
         let names = self.fields.iter().map(|(name, _)| name.as_str());
-        names.zip(described(&self.fields, self.source.described()))
+        let described = described(&self.fields, self.source.described());
+        names.zip(described.into_iter().map(|described| self.options.case.of_described(described)))
     }
 
     /// Warns once for each field with values that the list shows otherwise than the database has
@@ -372,11 +390,11 @@ impl Resource {
 }
 
 /// A writer for each format.
-fn writers(fields: &Fields, columns: &[Column], source: &dyn Source) -> Vec<Writer> {
+fn writers(fields: &Fields, columns: &[Column], source: &dyn Source, envelope: &Envelope) -> Vec<Writer> {
     let described = described(fields, source.described());
     let members: Vec<Member> =
         columns.iter().cloned().zip(described).map(|(column, described)| Member::new(column, described)).collect();
-    Format::all().map(|format| Writer::new((format.spec().encoder)(&members))).collect()
+    Format::all().map(|format| Writer::new((format.spec().encoder)(&members, envelope))).collect()
 }
 
 /// The columns whose values a member shows something of.

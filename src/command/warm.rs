@@ -60,7 +60,7 @@ pub(super) async fn run(
     }
 
     let base = config.server.public_url.clone();
-    for resource in &chunkflow.resources() {
+    for resource in &chunkflow.resources_in_all_orders() {
         if !names.is_empty() && !names.iter().any(|name| name == resource.name()) {
             continue;
         }
@@ -76,7 +76,8 @@ pub(super) async fn run(
                 continue;
             }
             let encoding = coding.map_or("identity", Coding::name);
-            let told = format!("{} {} {encoding}", resource.name(), format.name());
+            let order = resource.source().order().join(",");
+            let told = format!("{} by {order} {} {encoding}", resource.name(), format.name());
             let bar = progress_bar(resource, &told, opener.process.terminal).await;
             let mut body = chunkflow.warming(resource, format, coding, base.as_deref().unwrap_or_default()).await?;
             let mut bytes = 0;
@@ -86,7 +87,8 @@ pub(super) async fn run(
                 bar.set_message(HumanBytes(bytes).to_string());
             }
             bar.finish_and_clear();
-            tracing::info!(resource = resource.name(), format = format.name(), encoding, rows = body.rows(), "warm");
+            let name = resource.name();
+            tracing::info!(resource = name, order, format = format.name(), encoding, rows = body.rows(), "warm");
         }
     }
 

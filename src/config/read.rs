@@ -151,6 +151,12 @@ impl<'r, 't> Section<'r, 't> {
         self.table.contains_key(key)
     }
 
+    /// Whether the value of a key is true or false.
+    pub(super) fn is_boolean(&self, key: &str) -> bool {
+        self.table.get(key).is_some_and(|value| value.get_ref().is_bool())
+    }
+
+    /// Whether the value of a key is a table.
     pub(super) fn is_table(&self, key: &str) -> bool {
         self.table.get(key).is_some_and(|value| value.get_ref().is_table())
     }

@@ -9,10 +9,12 @@ use super::{
 };
 use crate::{
     boundary::Sizes,
+    format::Envelope,
     paths,
-    resource::{Access, ResourceOptions},
+    resource::{Access, Case, ResourceOptions},
     secret::Secret,
     source::{ColumnSpec, Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo},
+    suggest,
 };
 
 /// A resource in the configuration.
@@ -30,6 +32,8 @@ pub struct ResourceConfig {
     stale: Duration,
     sizes: Sizes,
     count: bool,
+    envelope: Envelope,
+    case: Case,
     compress: bool,
     access: Access,
 }
@@ -42,6 +46,8 @@ impl ResourceConfig {
             stale: self.stale,
             sizes: self.sizes,
             count: self.count,
+            envelope: self.envelope.clone(),
+            case: self.case,
             compress: self.compress,
             secret,
             database: self.database.clone(),
@@ -107,6 +113,8 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
 
     let access = access(&mut section);
     let orders = orders(&mut section);
+    let count = section.boolean("count").unwrap_or(usual.count);
+    let envelope = envelope(&mut section, count);
     let resource = ResourceConfig {
         orders,
         database: section.required("database", "name one of [databases], for instance database = \"main\""),
@@ -132,7 +140,9 @@ fn read(name: String, mut section: Section<'_, '_>) -> ResourceConfig {
                 .size_up_to("chunk_bytes", 1 << 20, "1MiB")
                 .map_or(usual.sizes.bytes, |bytes| bytes.max(1) as u32),
         },
-        count: section.boolean("count").unwrap_or(usual.count),
+        count,
+        envelope,
+        case: case(&mut section),
         compress: section.boolean("compress").unwrap_or(usual.compress),
         access,
         name,
@@ -168,6 +178,43 @@ fn orders(section: &mut Section<'_, '_>) -> Vec<Vec<OrderBy>> {
         );
     }
     orders
+}
+
+/// `envelope = "data"`; `envelope = false` or `"none"` for an array.
+fn envelope(section: &mut Section<'_, '_>, count: bool) -> Envelope {
+    let name = match section.is_boolean("envelope") {
+        true if section.boolean("envelope") == Some(true) => {
+            section.complain("envelope", "`envelope` is a name or false", "write envelope = \"results\"");
+            return Envelope::default();
+        }
+        true => "none".to_owned(),
+        false => match section.string("envelope") {
+            Some(name) => name,
+            None => return Envelope::default(),
+        },
+    };
+
+    if name.is_empty() {
+        let remedy = "name the member that holds the rows, or write envelope = false for an array";
+        section.complain("envelope", "`envelope` is empty", remedy);
+    }
+    let envelope = if name == "none" { Envelope::None } else { Envelope::Member(name) };
+    if count && !envelope.can_count() {
+        let message = "the envelope of a counted list has no place for the number of its rows";
+        section.complain("envelope", message, "take `count` out, or name another envelope");
+        return Envelope::default();
+    }
+    envelope
+}
+
+/// `case = "camel"`
+fn case(section: &mut Section<'_, '_>) -> Case {
+    let Some(name) = section.string("case") else { return Case::default() };
+    Case::named(&name).unwrap_or_else(|| {
+        let message = format!("there is no case `{}`", section.written("case"));
+        section.complain("case", message, suggest::remedy("cases", &name, Case::NAMES));
+        Case::default()
+    })
 }
 
 /// Whether a value that is too large fails the list.

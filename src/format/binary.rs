@@ -4,14 +4,14 @@
 
 use bytes::Bytes;
 
-use super::{ChunkWriter, Encoder, Member, Output};
+use super::{ChunkWriter, Encoder, Envelope, Member, Output};
 use crate::{row::Value, text};
 
 struct Binary {
     columns: usize,
 }
 
-pub(super) fn encoder(members: &[Member]) -> Box<dyn Encoder> {
+pub(super) fn encoder(members: &[Member], _: &Envelope) -> Box<dyn Encoder> {
     Box::new(Binary { columns: members.len() })
 }
 

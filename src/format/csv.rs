@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{ChunkWriter, Encoder, Member, Output};
+use super::{ChunkWriter, Encoder, Envelope, Member, Output};
 use crate::{
     flaw::Flaw,
     row::{Shape, Value},
@@ -26,7 +26,7 @@ struct Csv {
     shapes: Arc<[Shape]>,
 }
 
-pub(super) fn encoder(members: &[Member]) -> Box<dyn Encoder> {
+pub(super) fn encoder(members: &[Member], _: &Envelope) -> Box<dyn Encoder> {
     let mut out = Output::default();
     for (index, Member { column, .. }) in members.iter().enumerate() {
         if index > 0 {
@@ -162,7 +162,7 @@ mod tests {
     /// The body of a counted list of these rows.
     fn body(names: &[&str], rows: &[Vec<Value<'_>>]) -> Vec<u8> {
         let member = |name: &&str| Member::new(Column::scalar(*name), Described::default());
-        let encoder = encoder(&names.iter().map(member).collect::<Vec<_>>());
+        let encoder = encoder(&names.iter().map(member).collect::<Vec<_>>(), &Envelope::default());
         let mut writer = encoder.rows();
         let mut out = Output { bytes: encoder.begin().to_vec(), ..Output::default() };
         for row in rows {
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn null_and_the_empty_text_can_be_told_apart() {
         let members = ["a", "b", "c"].map(|name| Member::new(Column::scalar(name), Described::default()));
-        let encoder = encoder(&members);
+        let encoder = encoder(&members, &Envelope::default());
         let mut writer = encoder.rows();
         let mut out = Output::default();
         for (index, value) in [Value::Null, Value::Text(b""), Value::Blob(b"\xff")].into_iter().enumerate() {

@@ -1,27 +1,32 @@
-//! `{"results":[…]}`: one JSON text (RFC 8259).
+//! `{"results":[…]}`, or in another envelope: one JSON text (RFC 8259).
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{ChunkWriter, Encoder, Member, Output};
+use super::{ChunkWriter, Encoder, Envelope, Member, Output};
 use crate::{row::Value, text::Objects};
 
-#[derive(Clone)]
-struct Json(Arc<Objects>);
+struct Json {
+    rows: Rows,
+    envelope: Envelope,
+}
 
-pub(super) fn encoder(members: &[Member]) -> Box<dyn Encoder> {
+#[derive(Clone)]
+struct Rows(Arc<Objects>);
+
+pub(super) fn encoder(members: &[Member], envelope: &Envelope) -> Box<dyn Encoder> {
     let objects = Objects::new(members.iter().map(|member| &member.column));
-    Box::new(Json(Arc::new(objects)))
+    Box::new(Json { rows: Rows(Arc::new(objects)), envelope: envelope.clone() })
 }
 
 impl Encoder for Json {
     fn begin(&self) -> Bytes {
-        Bytes::from_static(b"{\"results\":[")
+        self.envelope.begin()
     }
 
     fn rows(&self) -> Box<dyn ChunkWriter> {
-        Box::new(self.clone())
+        Box::new(self.rows.clone())
     }
 
     fn writes_json(&self) -> bool {
@@ -37,14 +42,11 @@ impl Encoder for Json {
     }
 
     fn end(&self, count: Option<u64>) -> Bytes {
-        match count {
-            Some(count) => format!("],\"count\":{count}}}").into(),
-            None => Bytes::from_static(b"]}"),
-        }
+        self.envelope.end(count)
     }
 }
 
-impl ChunkWriter for Json {
+impl ChunkWriter for Rows {
     fn field(&mut self, index: usize, value: Value<'_>, out: &mut Output) {
         self.0.field(index, value, out);
     }

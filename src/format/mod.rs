@@ -7,6 +7,7 @@
 #[cfg(test)]
 pub(crate) mod binary;
 mod csv;
+mod envelope;
 mod json;
 mod ndjson;
 mod sse;
@@ -15,6 +16,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+pub use self::envelope::Envelope;
 pub(crate) use crate::text::Output;
 use crate::{
     described::Described,
@@ -159,8 +161,8 @@ pub(crate) struct FormatSpec {
     pub accepts: &'static [&'static str],
     /// How a body lays out its rows.
     pub layout: Layout,
-    /// Makes the encoder for rows with these members.
-    pub encoder: fn(&[Member]) -> Box<dyn Encoder>,
+    /// Makes the encoder for rows with these members, in this envelope if the format has one.
+    pub encoder: fn(&[Member], &Envelope) -> Box<dyn Encoder>,
 }
 
 /// How a body lays out its rows. The OpenAPI description shows it to clients, and the server answers

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{ChunkWriter, Encoder, Member, Output};
+use super::{ChunkWriter, Encoder, Envelope, Member, Output};
 use crate::{row::Value, text::Objects};
 
 #[derive(Clone)]
 struct Ndjson(Arc<Objects>);
 
-pub(super) fn encoder(members: &[Member]) -> Box<dyn Encoder> {
+pub(super) fn encoder(members: &[Member], _: &Envelope) -> Box<dyn Encoder> {
     let objects = Objects::new(members.iter().map(|member| &member.column));
     Box::new(Ndjson(Arc::new(objects)))
 }

@@ -33,6 +33,10 @@ impl Resource {
         });
         let (source, fields) = database.source(spec).await?;
         let source = if spec.is_discreet { discreet(source) } else { source };
+        let fields = match spec.fields {
+            Some(_) => fields,
+            None => fields.into_iter().map(|(name, field)| (options.case.of(&name), field)).collect(),
+        };
         let made = Resource::new(name, source, ResourceOptions { fields: Some(fields), ..options.clone() });
         let resource =
             made.map_err(|error| vec![Complaint::new("", error.message(), error.advice().unwrap_or_default())])?;

@@ -102,7 +102,7 @@ impl Resource {
         Resource {
             name: self.name.clone(),
             options: self.options.clone(),
-            writers: writers(&fields, &columns, &*source),
+            writers: writers(&fields, &columns, &*source, &self.options.envelope),
             scales: Scales::new(&fields, &columns),
             seal: self.seal.clone(),
             has_links: fields.iter().any(|(_, field)| matches!(field, Field::Link(_))),

@@ -119,8 +119,8 @@ async fn purge(chunkflow: &Chunkflow, name: &str, uri: &Uri) -> Result<Response<
     Ok(no_content())
 }
 
-/// Begins to load a whole list, as JSON; 202 when its first chunk is there. It ends with the list,
-/// when it is cut, or with the listener.
+/// Begins to load a whole list, as JSON, and then the same in its other orders; 202 when its first
+/// chunk is there. It ends with the last list, when one is cut, or with the listener.
 async fn warm(chunkflow: &Chunkflow, shared: &Shared, name: &str, uri: &Uri) -> Result<Response<Body>> {
     #[derive(Serialize)]
     struct Warming<'a> {
@@ -140,18 +140,33 @@ async fn warm(chunkflow: &Chunkflow, shared: &Shared, name: &str, uri: &Uri) -> 
         return Err(Error::new(Kind::Busy, "other lists are being warmed"));
     }
 
-    let mut body = chunkflow.warming(&resource, Format::JSON, None, &base).await?;
-    body.show(None, None);
-    let under_way = body.under_way();
+    let body = chunkflow.warming(&resource, Format::JSON, None, &base).await?;
+    let others: Vec<Arc<Resource>> = chunkflow.in_all_orders(&resource).into_iter().skip(1).collect();
+    let chunkflow = chunkflow.clone();
     warms().spawn(async move {
-        tokio::select! {
-            () = passed(body) => {}
-            () = is_cut(under_way) => {}
+        if !is_passed(body).await {
+            return;
+        }
+        for other in &others {
+            let Ok(body) = chunkflow.warming(other, Format::JSON, None, &base).await else { return };
+            if !is_passed(body).await {
+                return;
+            }
         }
     });
 
     tracing::info!(resource = name, "warming");
     Ok(json(StatusCode::ACCEPTED, &Warming { warming: name }))
+}
+
+/// Reads a body to its end; false if the operator cuts it before.
+async fn is_passed(mut body: Body) -> bool {
+    body.show(None, None);
+    let under_way = body.under_way();
+    tokio::select! {
+        () = passed(body) => true,
+        () = is_cut(under_way) => false,
+    }
 }
 
 /// Reads a body to its end, to fill the store.

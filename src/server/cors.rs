@@ -20,7 +20,7 @@ const HEADERS: &str = "Authorization, Cache-Control, Last-Event-ID, X-Api-Key, X
 /// Header fields that a page may read besides those that every page may read.
 const EXPOSED: &str = "Cache-Status, Content-Encoding, Content-Length, Link, Retry-After, Server-Timing, X-Request-Id";
 /// The methods that lists take.
-const METHODS: &str = "GET, HEAD";
+const METHODS: &str = "GET, HEAD, QUERY";
 /// The header fields and the method of a request for a ticket.
 const TICKET_HEADERS: &str = "Authorization, Content-Type, X-Api-Key, X-Request-Id, traceparent, tracestate";
 const TICKET_METHODS: &str = "POST";

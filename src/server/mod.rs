@@ -22,6 +22,7 @@ mod masked;
 mod origin;
 mod outgoing;
 mod process;
+mod query;
 mod ready;
 mod route;
 mod shared;

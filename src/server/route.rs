@@ -17,7 +17,7 @@ use super::{
     cors::CrossOrigin,
     guard::Guard,
     origin::{Hosts, Peer, Remote, host},
-    ready,
+    query, ready,
     shared::Shared,
     tickets,
     tls::Tls,
@@ -245,8 +245,8 @@ impl Site {
             return (self.answered_beside(response), None);
         }
 
-        // The lists want no bodies, and the connection need not wait to be told so.
-        drop(upload);
+        // Only `QUERY` wants a body, and the connection need not wait to be told so.
+        let upload = upload.filter(|_| request.method() == Method::QUERY);
 
         match probe(request) {
             Some(own) if !own.takes(request.method()) => (not_taken(own, request.method()), None),
@@ -255,7 +255,7 @@ impl Site {
                 let ready = self.shared.ready.load(Ordering::Relaxed);
                 (ready::answer(request, ready, &self.chunkflow), None)
             }
-            None => match self.bounded(request, from, asked).await {
+            None => match self.bounded(request, upload, from, asked).await {
                 Ok(answered) => answered,
                 Err(error) => (self.answered_beside(problem(error)), None),
             },
@@ -299,6 +299,7 @@ impl Site {
     async fn bounded(
         &self,
         request: &Request<()>,
+        upload: Option<Upload>,
         from: &From<'_>,
         (id, trace, began): (&HeaderValue, Option<Arc<Trace>>, Instant),
     ) -> Result<(Response<Body>, Option<Permit>)> {
@@ -327,13 +328,25 @@ impl Site {
 
         let each = self.config.max_streams_per_address;
         let place = match *request.method() {
-            Method::GET => {
+            Method::GET | Method::QUERY => {
                 let entered = self.shared.streams.enter("streams", self.config.max_streams, Some(client), each);
                 Some(entered.inspect_err(|error| self.refuses(error, Refused::Streams, Refused::AddressStreams))?)
             }
             _ => None,
         };
 
+        let mut with_form = None;
+        if request.method() == Method::QUERY && self.chunkflow.has_list_at(request.uri().path()) {
+            match query::with_form(request, upload, &self.shared.forms, client).await {
+                Ok(request) => with_form = Some(request),
+                Err(refused) => {
+                    self.chunkflow.metrics().no_list.answered(None, refused.status().as_u16());
+                    return Ok((refused, None));
+                }
+            }
+        }
+
+        let request = with_form.as_ref().unwrap_or(request);
         let asker =
             Asker { requester: requester(client), id: Some(id.clone()), began, client: Some(client), trace, identity };
         Ok((self.chunkflow.respond_from(request, Some(origin), asker).await, place))

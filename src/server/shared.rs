@@ -25,6 +25,8 @@ pub(super) struct Shared {
     pub(super) tickets: Arc<Count>,
     /// The keys of tickets, if the configuration has no secret.
     pub(super) ticket_keys: TicketKeys,
+    /// Bodies of requests for lists.
+    pub(super) forms: Arc<Count>,
     /// Ids for requests: a random start, then counted up.
     pub(super) next_id: AtomicU64,
     pub(super) reloads: OnceLock<Reloads>,
@@ -42,6 +44,7 @@ impl Shared {
             streams: Arc::default(),
             tickets: Arc::default(),
             ticket_keys: TicketKeys::random(),
+            forms: Arc::default(),
             next_id: AtomicU64::new(fastrand::u64(..)),
             reloads: OnceLock::new(),
             operator: Operator::default(),

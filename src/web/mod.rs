@@ -17,6 +17,7 @@ mod openapi;
 mod ordered;
 mod page;
 mod params;
+mod query;
 mod recent;
 mod reply;
 mod respond;
@@ -37,7 +38,7 @@ pub(crate) use self::asker::Asker;
 #[cfg(fuzzing)]
 pub(crate) use self::params::fuzz_filter;
 pub(crate) use self::reply::not_taken;
-pub use self::{body::Body, reply::problem};
+pub use self::{body::Body, query::Form, reply::problem};
 use self::{
     description::Description,
     guests::Guests,
@@ -55,7 +56,7 @@ pub(crate) use self::{
 #[cfg(feature = "server")]
 pub(crate) use self::{
     page::Page,
-    reply::{json, json_text, no_content, refusal},
+    reply::{ACCEPT_QUERY, FORM, json, json_text, no_content, refusal},
 };
 #[cfg(feature = "server")]
 use crate::coding::Coding;

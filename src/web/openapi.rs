@@ -11,7 +11,7 @@ use super::path_of;
 use crate::{
     coding::CODINGS,
     described::{Described, JsonType},
-    format::{FORMATS, Layout},
+    format::{Envelope, FORMATS, Layout},
     kind::names,
     resource::{Resource, View},
     source::{Filter, Operand, PARAMETERS},
@@ -84,7 +84,12 @@ pub(super) fn document(views: &[View], version: Version, origin: &str) -> Json {
     let mut schemas = vec![("Problem".to_owned(), problem_schema())];
     for (view, name) in views.iter().zip(&names) {
         let resource = &view.resource;
-        paths.push((path_of(resource.name()), object([("get", operation(view, name, version))])));
+        let mut operations = vec![("get".to_owned(), operation(view, name, version))];
+        // Earlier versions know no such method.
+        if version == Version::Streams {
+            operations.push(("query".to_owned(), query(resource, name, version)));
+        }
+        paths.push((path_of(resource.name()), Json::Object(operations)));
         schemas.push((name.clone(), row_schema(resource)));
     }
 
@@ -144,19 +149,41 @@ fn operation(view: &View, name: &str, version: Version) -> Json {
         "order" => order(&view.orders),
         name => refers_to("parameters", name),
     });
-    let responses =
-        [("400", "Invalid"), ("404", "Missing"), ("406", "NotAcceptable"), ("429", "Busy"), ("503", "Away")];
-    let mut answers = vec![("200".to_owned(), rows(resource, name, version))];
-    answers.extend(responses.map(|(status, name)| (status.to_owned(), refers_to("responses", name))));
-    answers.push(("default".to_owned(), refers_to("responses", "Failed")));
-
     object([
         ("operationId", format!("list_{name}").into()),
         ("summary", format!("The rows of {}", resource.name()).into()),
         ("description", format!("In the order {}.", resource.source().order().join(", ")).into()),
         ("parameters", Json::List(usual.chain(filters).collect())),
-        ("responses", Json::Object(answers)),
+        ("responses", answers(resource, name, version)),
     ])
+}
+
+/// The same list by `QUERY` (RFC 10008).
+fn query(resource: &Resource, name: &str, version: Version) -> Json {
+    let form = object([("type", "object".into())]);
+    let content = object([("application/x-www-form-urlencoded", object([("schema", form)]))]);
+
+    object([
+        ("operationId", format!("query_{name}").into()),
+        ("summary", format!("The rows of {}, by parameters in the body", resource.name()).into()),
+        (
+            "requestBody",
+            object([
+                ("description", "The parameters of `get`, as they would stand in the address; at most 64 KiB.".into()),
+                ("content", content),
+            ]),
+        ),
+        ("responses", answers(resource, name, version)),
+    ])
+}
+
+fn answers(resource: &Resource, name: &str, version: Version) -> Json {
+    let responses =
+        [("400", "Invalid"), ("404", "Missing"), ("406", "NotAcceptable"), ("429", "Busy"), ("503", "Away")];
+    let mut answers = vec![("200".to_owned(), rows(resource, name, version))];
+    answers.extend(responses.map(|(status, name)| (status.to_owned(), refers_to("responses", name))));
+    answers.push(("default".to_owned(), refers_to("responses", "Failed")));
+    Json::Object(answers)
 }
 
 /// The parameter for the order of the rows.
@@ -217,15 +244,20 @@ fn filter(filter: &Filter) -> Json {
 /// A list as a response, in each format.
 fn rows(resource: &Resource, name: &str, version: Version) -> Json {
     let row = refers_to("schemas", name);
-    let mut members = vec![("results".to_owned(), object([("type", "array".into()), ("items", row)]))];
-    let mut required = vec!["results".into()];
-    if resource.options().count {
-        members.push(("count".to_owned(), object([("type", "integer".into()), ("minimum", Json::Number(0))])));
-        required.push("count".into());
-    }
-
-    let envelope =
-        object([("type", "object".into()), ("required", required.into()), ("properties", Json::Object(members))]);
+    let rows = object([("type", "array".into()), ("items", row)]);
+    let envelope = match &resource.options().envelope {
+        Envelope::None => rows,
+        Envelope::Member(results) => {
+            let mut members = vec![(results.clone(), rows)];
+            let mut required = vec![results.as_str().into()];
+            if resource.options().count {
+                let count = object([("type", "integer".into()), ("minimum", Json::Number(0))]);
+                members.push((Envelope::COUNT.to_owned(), count));
+                required.push(Envelope::COUNT.into());
+            }
+            object([("type", "object".into()), ("required", required.into()), ("properties", Json::Object(members))])
+        }
+    };
 
     let mut envelope = Some(envelope);
     let content = FORMATS.iter().map(|format| {

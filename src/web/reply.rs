@@ -1,7 +1,7 @@
 //! Errors as responses: the only place that knows status codes (RFC 9457).
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use serde::Serialize;
 
 use super::Body;
@@ -14,7 +14,11 @@ use crate::{
 };
 
 /// The methods of a list.
-pub(super) const ALLOWED: &str = "GET, HEAD, OPTIONS";
+pub(super) const ALLOWED: &str = "GET, HEAD, OPTIONS, QUERY";
+
+/// What `QUERY` takes (RFC 10008).
+pub(crate) const ACCEPT_QUERY: HeaderName = HeaderName::from_static("accept-query");
+pub(crate) const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
 /// `Retry-After` in seconds for a client that found no room, if the error has no better value.
 pub(super) const RETRY_AFTER: u64 = 2;

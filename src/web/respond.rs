@@ -2,10 +2,10 @@
 
 use std::{borrow::Cow, future::Future, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 
 use super::{
-    Asker, Body, Chunkflow, Inner, download, host, is_known, next, ordered, params,
+    Asker, Body, Chunkflow, Inner, download, host, is_known, next, ordered, params, query,
     reply::{self, Problem, no_content},
     resource_of, select,
     slot::Slot,
@@ -54,31 +54,28 @@ impl Chunkflow {
         let inner = Arc::clone(&self.0);
         let found = found.map(|(slot, format)| (slot, format.or_else(|| request.extensions().get().copied())));
         let counts = found.as_ref().ok().map(|(slot, format)| (Arc::clone(&slot.now().counts().list), *format));
-        let method = request.method();
-        let found = found.and_then(|(slot, format)| match method {
-            &Method::GET | &Method::HEAD => {
-                Ok((ordered::of(&slot, request.uri().query().unwrap_or_default(), asker.identity.as_deref())?, format))
-            }
-            _ => Ok((slot, format)),
-        });
         let traced = found.as_ref().map(|(slot, _)| asker.traced(request, slot.name(), origin)).unwrap_or_default();
         let unanswered = Unanswered::new(&traced);
         let asker = (asker, traced);
-        let asked = match found {
-            Ok((slot, format)) if slot.now().is_outdated() => {
-                Err((slot, format, parts(request), origin.map(str::to_owned), asker))
+        let in_order = found.and_then(|(slot, format)| {
+            let query = if takes(request.method()) { query::of(request)? } else { Cow::default() };
+            Ok((ordered::of(&slot, &query, asker.0.identity.as_deref())?, format, query))
+        });
+        let asked = match in_order {
+            Ok((slot, format, query)) if slot.now().is_outdated() => {
+                Err((slot, format, parts(request), query.into_owned(), origin.map(str::to_owned), asker))
             }
-            Ok((slot, format)) => Ok(self.asked(request, slot, format, origin, asker)),
+            Ok((slot, format, query)) => Ok(self.asked(request, slot, format, &query, origin, asker)),
             Err(problem) => Ok(Err(problem)),
         };
 
         async move {
             let asked = match asked {
                 Ok(asked) => asked,
-                Err((slot, format, request, origin, asker)) => {
+                Err((slot, format, request, query, origin, asker)) => {
                     slot.renewed(&inner.recent).await;
                     let whole = Chunkflow(Arc::clone(&inner));
-                    whole.asked(&request, slot, format, origin.as_deref(), asker)
+                    whole.asked(&request, slot, format, &query, origin.as_deref(), asker)
                 }
             };
             let (response, format) = match asked {
@@ -106,6 +103,7 @@ impl Chunkflow {
         request: &Request<B>,
         slot: Arc<Slot>,
         named: Option<Format>,
+        query: &str,
         origin: Option<&str>,
         (asker, traced): (Asker, Traced),
     ) -> Result<Asked, Problem> {
@@ -113,10 +111,11 @@ impl Chunkflow {
         if method == Method::OPTIONS {
             let mut response = no_content();
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(reply::ALLOWED));
+            response.headers_mut().insert(reply::ACCEPT_QUERY, reply::FORM);
             return Ok(Asked::Said(response));
         }
 
-        if method != Method::GET && method != Method::HEAD {
+        if !takes(method) {
             return Err(reply::method_not_allowed(method));
         }
 
@@ -131,7 +130,7 @@ impl Chunkflow {
 
         let format = named.map_or_else(|| accepted(request.headers()), Ok)?;
         let coding = if resource.options().compress { accepted_coding(request.headers())? } else { None };
-        let mut params = params::parse(request.uri().query().unwrap_or_default(), &view, &seal)?;
+        let mut params = params::parse(query, &view, &seal)?;
         match last_event(request.headers()) {
             Some(END_OF_LIST) => return Ok(Asked::Said(no_content())),
             Some(id) => params.resume(id, &**resource.source(), &seal)?,
@@ -174,24 +173,24 @@ impl Chunkflow {
 
         let disposition = params.download.map(|name| download::disposition(&name, resource, format));
         if method == Method::HEAD {
-            let mut response = self.head(&ask, format, request.uri());
+            let mut response = self.head(&ask, format, query);
             response.headers_mut().extend(disposition.map(|value| (header::CONTENT_DISPOSITION, value)));
             return Ok(Asked::Said(response));
         }
 
-        let query = ask.limit.and_then(|_| request.uri().query()).map(str::to_owned);
+        let query = ask.limit.map(|_| query.to_owned());
         let seen = Seen { identity: asker.identity, scope: view.scope };
         Ok(Asked::List(AskedList { ask, slot, seen, format, select: params.select, query, disposition }))
     }
 
     /// The response's head as for GET, as far as it is known without a load.
-    fn head(&self, ask: &Ask, format: Format, uri: &Uri) -> Response<Body> {
+    fn head(&self, ask: &Ask, format: Format, query: &str) -> Response<Body> {
         let glimpse = Stream::glimpse(&self.0.loader, ask);
         let mut headers = self.0.heads[format.index()].clone();
         add_what_it_depends_on(&mut headers, &ask.list);
         headers.insert(CACHE_STATUS, first_status(glimpse.first));
         known_length(&mut headers, glimpse.length);
-        next::add_link(&mut headers, uri.query(), glimpse.goes_on.as_ref(), ask.list.seal());
+        next::add_link(&mut headers, Some(query), glimpse.goes_on.as_ref(), ask.list.seal());
         with(headers, Body::empty())
     }
 
@@ -234,6 +233,11 @@ impl Chunkflow {
             .remedy(suggest::remedy("resources", &name, &names))
             .into())
     }
+}
+
+/// Whether a request with this method asks for rows, or for what is known of them.
+fn takes(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::QUERY].contains(method)
 }
 
 /// A request without its body.
@@ -404,6 +408,7 @@ pub(super) fn heads() -> Vec<HeaderMap> {
         let mut headers = HeaderMap::with_capacity(12);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.spec().content_type));
         reply::insert_always(&mut headers);
+        headers.insert(reply::ACCEPT_QUERY, reply::FORM);
         headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
         headers
     };

@@ -87,7 +87,7 @@ fn a_preflight_says_what_a_page_may_send_and_asks_for_nothing() {
     let server = named();
     let reply = preflight(&server, "/list", &[("origin", APP), ("access-control-request-headers", "authorization")]);
     assert_eq!((reply.status, reply.header("access-control-allow-origin")), (204, APP));
-    assert_eq!(reply.header("access-control-allow-methods"), "GET, HEAD");
+    assert_eq!(reply.header("access-control-allow-methods"), "GET, HEAD, QUERY");
     for name in ["Authorization", "X-Api-Key", "Last-Event-ID"] {
         assert!(reply.header("access-control-allow-headers").contains(name), "{name}");
     }
@@ -106,7 +106,7 @@ fn a_preflight_says_what_a_page_may_send_and_asks_for_nothing() {
     let plain = ask(server.address, "OPTIONS", "/list", &[]);
     assert_eq!(
         (plain.status, plain.header("allow")),
-        (204, "GET, HEAD, OPTIONS"),
+        (204, "GET, HEAD, OPTIONS, QUERY"),
         "what is no preflight is answered as ever"
     );
 }

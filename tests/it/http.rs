@@ -111,10 +111,10 @@ fn head_has_the_headers_of_get_and_reads_nothing() {
 fn other_methods_are_refused_with_what_is_allowed() {
     let server = serve_numbers(&Numbers::new(3, 1));
     let options = ask(server.address, "OPTIONS", "/numbers", &[]);
-    assert_eq!((options.status, options.header("allow")), (204, "GET, HEAD, OPTIONS"));
+    assert_eq!((options.status, options.header("allow")), (204, "GET, HEAD, OPTIONS, QUERY"));
     for method in ["POST", "PUT", "DELETE", "PATCH"] {
         let reply = ask(server.address, method, "/numbers", &[("content-length", "0")]);
-        assert_eq!((reply.status, reply.header("allow")), (405, "GET, HEAD, OPTIONS"), "{method}");
+        assert_eq!((reply.status, reply.header("allow")), (405, "GET, HEAD, OPTIONS, QUERY"), "{method}");
         assert_eq!(reply.header("content-type"), "application/problem+json");
     }
     for path in ["/", "/healthz"] {

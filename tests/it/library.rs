@@ -237,7 +237,7 @@ async fn a_resource_that_no_name_leads_to_is_answered_as_one_of_the_table_whatev
     let (head, nothing) = answer(&chunkflow, &own, Request::head(path)).await;
     assert_eq!((&head.headers["content-length"], nothing.len()), (&json.len().into(), 0));
     let (head, _) = answer(&chunkflow, &own, Request::options(path)).await;
-    assert_eq!((head.status.as_u16(), head.headers["allow"].to_str().unwrap()), (204, "GET, HEAD, OPTIONS"));
+    assert_eq!((head.status.as_u16(), head.headers["allow"].to_str().unwrap()), (204, "GET, HEAD, OPTIONS, QUERY"));
     let (head, problem) = answer(&chunkflow, &own, Request::post(path)).await;
     assert_eq!((head.status.as_u16(), problem.starts_with(b"{")), (405, true));
     assert_eq!(answer(&chunkflow, &own, get("?wrong=1")).await.0.status, 400);

@@ -55,6 +55,7 @@ fn index(views: &[View]) -> Response<Body> {
         formats: Vec<String>,
         fields: Vec<&'a str>,
         order: &'a [String],
+        orders: &'a [String],
         filters: Vec<&'a str>,
     }
 
@@ -67,6 +68,7 @@ fn index(views: &[View]) -> Response<Body> {
             path,
             fields: resource.members().collect(),
             order: resource.source().order(),
+            orders: &view.orders,
             filters: view.filters().map(|filter| &*filter.column).collect(),
         }
     }
