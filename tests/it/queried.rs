@@ -45,10 +45,11 @@ fn a_form_in_the_body_asks_what_it_would_ask_behind_the_path() {
     }
 
     // A list of keys that no address could hold.
-    let keys: Vec<String> = (1..=9_000).map(|id| id.to_string()).collect();
-    let form = format!("id=in.({})", keys.join(","));
-    assert!(form.len() > 40_000);
-    assert_eq!(ids(&query(&server, "/list", &[FORM], form.as_bytes())).len(), 9_000);
+    let names: Vec<String> =
+        (1..=1_000).map(|id| format!("\"n {id}{}\"", if id > 7 { "x".repeat(50) } else { String::new() })).collect();
+    let form = format!("name=in.({})", names.join(","));
+    assert!(form.len() > 50_000);
+    assert_eq!(ids(&query(&server, "/list", &[FORM], form.as_bytes())), [1, 2, 3, 4, 5, 6, 7]);
 }
 
 #[test]
@@ -126,7 +127,7 @@ fn a_connection_goes_on_behind_a_form_in_any_framing() {
 
         let fields = [("host", "localhost"), FORM, ("content-length", "7"), ("expect", "100-continue")];
         client.send("QUERY", "/numbers", "HTTP/1.1", &fields);
-        assert!(client.wait_for("HTTP/1.1 100 Continue\r\n\r\n"));
+        assert_eq!(client.read_reply("QUERY").status, 100);
         client.stream.write_all(b"limit=2").unwrap();
         assert_eq!(ids(&client.read_reply("QUERY")), [1, 2]);
     }
