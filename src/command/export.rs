@@ -30,9 +30,18 @@ use crate::{
     web::Chunkflow,
 };
 
+/// Which list is exported.
+pub(super) struct Chosen {
+    pub(super) name: String,
+    /// One of its other orders.
+    pub(super) order: Option<String>,
+    /// The members of each row; without it all.
+    pub(super) select: Option<String>,
+}
+
 pub(super) async fn run(
     opener: &Opener<'_>,
-    name: &str,
+    list: &Chosen,
     format: Option<String>,
     output: Option<PathBuf>,
 ) -> Result<Exit> {
@@ -55,10 +64,18 @@ pub(super) async fn run(
 
     let config = opener.read(&origin).await?;
     let chunkflow = config.open().await?;
-    let Some(resource) = chunkflow.resource(name) else {
+    let name = &*list.name;
+    if chunkflow.resource(name).is_none() {
         let names: Vec<&str> = chunkflow.names().collect();
         note(&format!("there is no resource `{name}`; {}", suggest::remedy("resources", name, &names)));
         return Ok(Exit::Usage);
+    }
+    let resource = match chunkflow.selected(name, list.order.as_deref(), list.select.as_deref()) {
+        Ok(resource) => resource,
+        Err(wrong) => {
+            note(&format!("{}; {}", wrong.message(), wrong.advice().unwrap_or_default()));
+            return Ok(Exit::Usage);
+        }
     };
 
     let base = config.server.public_url.clone().unwrap_or_else(|| format!("http://{}", config.server.listen.host()));

@@ -267,6 +267,7 @@ enum Command {
     ///
     ///   chunkflow export tricks --output tricks.csv
     ///   chunkflow export tricks --format ndjson | gzip > tricks.ndjson.gz
+    ///   chunkflow export tricks --select title,url --output tricks.csv
     Export {
         /// The resource
         resource: String,
@@ -275,6 +276,12 @@ enum Command {
         /// The file; without it, or with -, standard output
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
+        /// The members of each row, in this order, between commas; without it all
+        #[arg(long, value_name = "MEMBERS")]
+        select: Option<String>,
+        /// Another order of the rows, of those that the resource declares
+        #[arg(long, allow_hyphen_values = true)]
+        order: Option<String>,
     },
     #[command(verbatim_doc_comment)]
     /// Make an API key
@@ -415,7 +422,10 @@ impl Cli {
                 changed::run(&opener, &resource, changed::Same { table, at }, &keys).await
             }
             Some(Command::Reload) => reload::run(&opener).await,
-            Some(Command::Export { resource, format, output }) => export::run(&opener, &resource, format, output).await,
+            Some(Command::Export { resource, format, output, select, order }) => {
+                let list = export::Chosen { name: resource, order, select };
+                export::run(&opener, &list, format, output).await
+            }
             Some(Command::Key { action: KeyAction::New, name, claims, expires, file }) => {
                 key::run(&name, &claims, expires.as_deref(), file.as_deref())
             }

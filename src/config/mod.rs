@@ -465,7 +465,7 @@ impl Config {
             let at = |key: &str| format!("resources.{}.{key}", resource.name);
             let mut complaints = vec![];
             let mut hidden = vec![];
-            let mut of_orders = vec![];
+            let mut of_orders: Vec<Complaint> = vec![];
             let options = resource.options(self.server.secret.clone());
             match Resource::of(&resource.name, database, &resource.spec, &options).await {
                 Ok(one) => {
@@ -482,7 +482,9 @@ impl Config {
                         let mut told = match Resource::of(&resource.name, database, &spec, &options).await {
                             Ok(other) => {
                                 if slow && self.server.secret.is_none() {
-                                    hidden.extend(resource.hidden_order(other.source().order(), &database.tables()));
+                                    let of_other = resource.hidden_order(other.source().order(), &database.tables());
+                                    let news = of_other.into_iter().filter(|one| !hidden.contains(one));
+                                    of_orders.extend(news.collect::<Vec<_>>());
                                 }
                                 others.push((order, other));
                                 if slow { database.explain(&spec).await } else { vec![] }
@@ -490,14 +492,13 @@ impl Config {
                             Err(all) => all,
                         };
                         told.retain(|one| one.at == "order" && !complaints.contains(one));
-                        of_orders.extend(told.into_iter().map(|one| Complaint { at: "orders".to_owned(), ..one }));
+                        of_orders.extend(told);
                     }
-                    hidden.dedup();
                     made.push(Made { order: resource.order(), resource: one, others });
                 }
                 Err(all) => complaints.extend(all),
             }
-            complaints.extend(of_orders);
+            complaints.extend(of_orders.into_iter().map(|one| Complaint { at: "orders".to_owned(), ..one }));
             if resource.spec.is_discreet {
                 complaints.iter_mut().for_each(Complaint::withhold);
             }

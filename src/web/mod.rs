@@ -242,6 +242,23 @@ impl Chunkflow {
         self.slot(resource.name()).map(all).unwrap_or_default()
     }
 
+    /// The resource with this name, in one of its orders and with some of its members, as requests ask
+    /// for them.
+    ///
+    /// # Errors
+    /// [`Kind::Missing`] if there is none; [`Kind::Invalid`] for another order or member.
+    #[cfg(feature = "server")]
+    pub(crate) fn selected(&self, name: &str, order: Option<&str>, select: Option<&str>) -> Result<Arc<Resource>> {
+        let missing = || Error::new(Kind::Missing, format!("there is no resource `{name}`"));
+        let slot = self.slot(name).ok_or_else(missing)?;
+        let slot = match order {
+            Some(order) => ordered::named(&slot.in_all_orders().collect::<Vec<_>>(), order)?,
+            None => Arc::clone(slot),
+        };
+        let resource = Arc::clone(&slot.now());
+        select.map_or_else(|| Ok(Arc::clone(&resource)), |names| select::of(&resource, &select::names(names)?))
+    }
+
     /// Their names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.slots.iter().map(|slot| slot.name())

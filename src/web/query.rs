@@ -29,15 +29,17 @@ pub(super) fn of<B>(request: &Request<B>) -> Result<Cow<'_, str>> {
         return Ok(address.into());
     }
 
+    let in_address = params::pairs(address)?;
     let in_form = params::pairs(form)?;
     let names: HashSet<&str> = in_form.iter().map(|(name, _)| &**name).collect();
-    if let Some((twice, _)) = params::pairs(address)?.iter().find(|(name, _)| names.contains(&**name)) {
+    if let Some((twice, _)) = in_address.iter().find(|(name, _)| names.contains(&**name)) {
         return Err(Error::new(Kind::Invalid, format!("`{twice}` stands in the address and in the body"))
             .remedy("give it in one of them"));
     }
 
     let query = if address.is_empty() { form.to_owned() } else { format!("{address}&{form}") };
-    if query.len() > LINKED && (names.contains("limit") || address.contains("limit")) {
+    let is_page = in_address.iter().chain(&in_form).any(|(name, _)| name == "limit");
+    if query.len() > LINKED && is_page {
         let message = format!("a page of a query of more than {LINKED} bytes cannot link to the next one");
         return Err(Error::new(Kind::Invalid, message).remedy("leave `limit` out, or ask for less at once"));
     }

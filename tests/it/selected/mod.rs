@@ -9,7 +9,7 @@ use crate::{
     client::ask,
     encodings::decoded,
     servers::{Db, every_kind, postgres, sqlite},
-    support::{File, Numbers, Running, ids, serve_numbers},
+    support::{File, Numbers, Running, binary, ids, serve_numbers},
 };
 
 /// Tables with every kind of relation.
@@ -171,5 +171,23 @@ fn what_is_asked_of_a_selection_holds_for_every_kind_of_database() {
             assert_eq!(row.as_object().unwrap().len(), 2);
         }
         assert_eq!(rows.len(), 3);
+    }
+}
+
+#[test]
+fn an_export_has_the_members_and_the_order_that_its_options_name() {
+    let file =
+        File::with("CREATE TABLE item (id INTEGER PRIMARY KEY, a TEXT); INSERT INTO item VALUES (1,'x'),(2,'y')");
+    let folder = file.folder.path();
+    std::fs::write(folder.join("chunkflow.toml"), file.config("table = \"item\"\norders = [\"-a\"]")).unwrap();
+    let export = |arguments: &[&str]| {
+        binary(&[&["export", "list", "--format", "csv"], arguments].concat(), folder).output().unwrap()
+    };
+
+    assert_eq!(export(&["--select", "a", "--order", "-a"]).stdout, b"a\r\ny\r\nx\r\n");
+    for (wrong, told) in [(["--select", "b"], "members here: id, a"), (["--order", "a"], "orders here: id, -a")] {
+        let output = export(&wrong);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && said.contains(told), "{said}");
     }
 }
