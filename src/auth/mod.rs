@@ -20,7 +20,12 @@ mod refusal;
 mod remembered;
 mod ticket;
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    num::NonZeroU32,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::Request;
 
@@ -42,6 +47,10 @@ use crate::identity::Identity;
 #[derive(Clone, Default)]
 pub struct AuthConfig {
     pub(crate) ways: Vec<WayConfig>,
+    /// How many streams one identity may have at once; 0: any number.
+    pub(crate) max_streams: usize,
+    /// How often one identity may ask: so many requests in this time.
+    pub(crate) request_rate: Option<(NonZeroU32, Duration)>,
 }
 
 /// One way.
@@ -179,7 +188,7 @@ pub(crate) fn fuzz_tokens(bytes: &[u8]) {
         };
         let key = ApiKey::new("somebody", digest_of_key(new_key().as_bytes()), serde_json::Map::new(), None);
         let ways = vec![WayConfig::Jwt(jwt), WayConfig::Keys(ApiKeys::new(vec![key]))];
-        Auth::new(&AuthConfig { ways }, TicketKeys::random(), None)
+        Auth::new(&AuthConfig { ways, ..AuthConfig::default() }, TicketKeys::random(), None)
     });
 
     let asked = |path: &str, fields: &[(header::HeaderName, Vec<u8>)]| {

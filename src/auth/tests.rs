@@ -52,7 +52,7 @@ async fn sub(
     fields: &[(&str, &str)],
     is_from_proxy: bool,
 ) -> Result<Option<String>, Option<Kind>> {
-    let auth = Auth::new(&AuthConfig { ways }, TicketKeys::random(), None);
+    let auth = Auth::new(&AuthConfig { ways, ..AuthConfig::default() }, TicketKeys::random(), None);
     let mut request = Request::get("/orders");
     for (name, value) in fields {
         request = request.header(*name, *value);
@@ -138,7 +138,7 @@ async fn a_bearer_that_no_way_can_read_is_wrong_where_some_way_reads_bearers() {
 
 #[tokio::test]
 async fn a_ticket_decides_before_all_else() {
-    let auth = Auth::new(&AuthConfig { ways: vec![keys()] }, TicketKeys::random(), None);
+    let auth = Auth::new(&AuthConfig { ways: vec![keys()], ..AuthConfig::default() }, TicketKeys::random(), None);
     let identity = Identity::of([("sub", "anna".into())]);
     let ticket = auth.tickets().made("/orders.sse", &identity, SystemTime::now()).unwrap();
     let ticket = serde_json::to_value(ticket).unwrap()["ticket"].as_str().unwrap().to_owned();
@@ -156,7 +156,7 @@ async fn a_ticket_decides_before_all_else() {
 
 #[test]
 fn nothing_secret_is_shown() {
-    let config = AuthConfig { ways: vec![jwt(), keys(), proxy()] };
+    let config = AuthConfig { ways: vec![jwt(), keys(), proxy()], ..AuthConfig::default() };
     let auth = Auth::new(&config, TicketKeys::random(), None);
     let shown = format!("{config:?} {auth:?} {:?}", config.ways);
     let digest = format!("{:?}", digest_of_key(KEY.as_bytes()));

@@ -24,7 +24,12 @@ pub(super) struct Reading<'a> {
 
 impl Reading<'_> {
     pub(super) async fn config(&self) -> Result<Config> {
-        self.options.over(self.opener.read(self.origin).await?, &self.opener.process)
+        let mut config = self.opener.read(self.origin).await?;
+        // Without a configuration nothing says which lists are for everybody.
+        if self.options.has_auth() && !matches!(self.origin, Origin::File { .. }) {
+            config.close_lists();
+        }
+        self.options.over(config, &self.opener.process)
     }
 }
 

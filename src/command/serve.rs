@@ -241,6 +241,11 @@ impl ServeOptions {
         Some(format!("{by}: {error}"))
     }
 
+    /// Whether a file says who requests are from.
+    pub(super) fn has_auth(&self) -> bool {
+        self.auth.is_some()
+    }
+
     /// The configuration, with the options in place of its values.
     pub(super) fn over(&self, mut config: Config, process: &Process<'_>) -> Result<Config> {
         if let Some(file) = &self.auth {

@@ -15,6 +15,7 @@ use super::{
     filled::Surroundings,
     keys,
     read::{Reader, Section},
+    server::request_rate,
 };
 use crate::{
     auth::{
@@ -90,6 +91,9 @@ pub(super) fn read(mut section: Section<'_, '_>, configuration: &Path) -> AuthSe
         };
         auth.config.ways.extend(way);
     }
+
+    auth.config.max_streams = section.integer("max_streams", 0..=1_000_000).unwrap_or_default() as usize;
+    auth.config.request_rate = request_rate(&mut section).map(|rate| (rate.requests, rate.per));
 
     // For the complaint about a key that is none: these are.
     for way in WAYS.iter().filter(|way| !named.iter().any(|key| key == *way)) {

@@ -278,6 +278,9 @@ impl Config {
         mut wrong: Vec<Located>,
         purpose: Purpose,
     ) -> Result<Chunkflow, Complaints> {
+        if purpose != Purpose::Once {
+            wrong.extend(self.unidentified());
+        }
         let store = empty.as_ref().map(|empty| empty.store().clone());
         let (databases, resources) = self.open_resources(&mut wrong, purpose, store).await;
         let empty = empty.map(|empty| {
@@ -295,6 +298,25 @@ impl Config {
             }
             None => Err(self.text.complaints(wrong)),
         }
+    }
+
+    /// Lists that nobody could read as they are meant, since nothing says who a request is from.
+    fn unidentified(&self) -> Vec<Located> {
+        if self.auth.is_some() {
+            return vec![];
+        }
+        let asking = self.resources.iter().filter_map(|resource| Some((&resource.name, resource.asks_who_at()?)));
+        let located = asking.map(|(name, key)| {
+            let at = format!("resources.{name}.{key}");
+            let message = "this list asks who a request is from, and nothing says it: there is no [auth]";
+            self.text.locate(&at, message, "name a way, for instance [auth.jwt] with secret = \"${JWT_SECRET}\"")
+        });
+        located.collect()
+    }
+
+    /// Makes every list one for those who say who they are.
+    pub(crate) fn close_lists(&mut self) {
+        self.resources.iter_mut().for_each(ResourceConfig::close);
     }
 
     /// Checks that the server's certificate and key exist and belong together.
@@ -367,6 +389,7 @@ impl Config {
     /// Opens everything, and adds what is wrong or slow.
     async fn look(&self, wrong: &mut Vec<Located>) {
         wrong.extend(self.wrong_tls());
+        wrong.extend(self.unidentified());
         if let Some(auth) = &self.auth {
             let locate = |at: &str, message: &str, remedy: &str| self.text.locate(at, message, remedy);
             wrong.extend(auth.look(self.is_shared(), self.server.secret.is_some(), &locate));

@@ -343,7 +343,7 @@ impl<'r, 't> Section<'r, 't> {
 
     /// A table, or a list of tables.
     pub(super) fn table_or_tables(&mut self, key: &str) -> Option<Vec<Section<'r, 't>>> {
-        if self.is_table(key) { self.section(key).map(|one| vec![one]) } else { self.tables(key) }
+        if self.is_list(key) { self.tables(key) } else { self.section(key).map(|one| vec![one]) }
     }
 
     /// A text, whole number or truth value, or a list of them; `None` if one of them is none.

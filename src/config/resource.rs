@@ -65,6 +65,24 @@ impl ResourceConfig {
         self.orders.iter().map(|order| (text_of(order), Spec { order: order.clone(), ..self.spec.clone() }))
     }
 
+    /// The key by which it asks who a request is from, if one does.
+    pub(super) fn asks_who_at(&self) -> Option<&'static str> {
+        let access = &self.access;
+        let keys = [
+            ("scope", access.scope_columns().next().is_some()),
+            ("rls", access.has_row_security()),
+            ("hidden_unless", access.hidden_fields().next().is_some()),
+            ("require", access.has_requirements()),
+            ("access", access.asks_who()),
+        ];
+        keys.into_iter().find_map(|(key, asks)| asks.then_some(key))
+    }
+
+    /// Makes it a list for those who say who they are.
+    pub(super) fn close(&mut self) {
+        self.access = std::mem::take(&mut self.access).for_known();
+    }
+
     /// Complaints about columns of the order that rows do not show but cursors do, if there is no
     /// secret.
     pub(super) fn hidden_order(&self, order: &[String], tables: &[TableInfo]) -> Vec<Complaint> {

@@ -270,7 +270,8 @@ fn secret(section: &mut Section<'_, '_>) -> Option<Secret> {
     made.map_err(|error| section.complain("secret", error.message(), error.advice().unwrap_or_default())).ok()
 }
 
-fn request_rate(section: &mut Section<'_, '_>) -> Option<RequestRate> {
+/// How often one client may ask.
+pub(super) fn request_rate(section: &mut Section<'_, '_>) -> Option<RequestRate> {
     let text = section.string_like("request_rate", |number| format!("{number}/s"))?;
     let rate = parse_rate(&text);
     if rate.is_none() {

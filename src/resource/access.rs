@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-use super::scope::RowSecurity;
 use crate::{
     error::{Error, Kind, Result},
     identity::Identity,
@@ -28,6 +27,15 @@ pub struct Access {
     pub(super) rows: Option<RowSecurity>,
 }
 
+/// How PostgreSQL's row-level security learns who reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RowSecurity {
+    /// The claim that names the role, and the roles that it may name.
+    pub(super) role: Option<(String, Vec<String>)>,
+    /// Settings, each with the claim that has its value.
+    pub(super) settings: Vec<(String, String)>,
+}
+
 /// A claim that must have one of some values, or list one of them.
 #[derive(Clone, Debug, PartialEq)]
 struct Requirement {
@@ -46,6 +54,12 @@ impl Access {
     /// For everybody who says who it is.
     pub fn authenticated() -> Access {
         Access { authenticated: true, ..Access::default() }
+    }
+
+    /// The same, for those who say who they are.
+    #[cfg(feature = "server")]
+    pub(crate) fn for_known(self) -> Access {
+        Access { authenticated: true, ..self }
     }
 
     /// The same, only for those of whom this claim is one of these values, or lists one of them.
@@ -109,6 +123,12 @@ impl Access {
     pub fn with_setting(mut self, setting: impl Into<String>, claim: impl Into<String>) -> Access {
         self.rows.get_or_insert_default().settings.push((setting.into(), claim.into()));
         self
+    }
+
+    /// Whether some claims must have some values.
+    #[cfg(feature = "server")]
+    pub(crate) fn has_requirements(&self) -> bool {
+        !self.require.is_empty()
     }
 
     /// Whether the database itself decides which rows there are.

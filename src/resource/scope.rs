@@ -9,7 +9,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Access, access::forbidden, written};
+use super::{
+    access::{Access, RowSecurity, forbidden},
+    written,
+};
 use crate::{
     canonical::Canonical,
     error::{Error, Kind, Result},
@@ -22,15 +25,6 @@ use crate::{
 const MAX_VALUES: usize = 1000;
 /// The longest value of a setting, in bytes.
 const MAX_SETTING: usize = 16 * 1024;
-
-/// How PostgreSQL's row-level security learns who reads.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct RowSecurity {
-    /// The claim that names the role, and the roles that it may name.
-    pub(super) role: Option<(String, Vec<String>)>,
-    /// Settings, each with the claim that has its value.
-    pub(super) settings: Vec<(String, String)>,
-}
 
 /// The rows of an identity: the conditions that its claims put on them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -136,6 +136,13 @@ pub(super) struct Permit<C: Client = IpAddr> {
     client: Option<C>,
 }
 
+/// What a stream holds until it ends: its part of all, and of those of its identity.
+#[derive(Debug)]
+pub(super) struct StreamPermit {
+    pub(super) _all: Permit,
+    pub(super) _known: Option<Permit<Known>>,
+}
+
 impl<C: Client> Count<C> {
     /// Takes a permit if fewer than `all` are taken and, with a client, fewer than `each` for it; 0:
     /// no bound.

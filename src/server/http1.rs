@@ -24,7 +24,7 @@ use tokio::{
 
 use super::{
     NOTICE,
-    bounds::Permit,
+    bounds::StreamPermit,
     ending::{self, PATIENCE},
     head::{self, Asked, Framing, Refusal},
     incoming::{Extent, Incoming},
@@ -89,7 +89,7 @@ pub(super) async fn cut(way: Option<Arc<Way>>) {
 /// An answer that is being sent.
 struct Answer {
     /// `None` once the body has ended.
-    running: Option<(Body, Option<Permit>)>,
+    running: Option<(Body, Option<StreamPermit>)>,
     framing: Framing,
     /// Bytes to send before the body's next bytes.
     lead: BytesMut,
@@ -308,7 +308,7 @@ impl<IO: Socket> Connection<IO> {
     async fn respond(
         &mut self,
         response: Response<Body>,
-        permit: Option<Permit>,
+        permit: Option<StreamPermit>,
         version: Version,
         bodiless: bool,
         keeps: bool,

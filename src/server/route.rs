@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response};
 use super::{
     access::Line,
     admin,
-    bounds::{self, Permit, Rates},
+    bounds::{self, Known, Permit, Rates, StreamPermit},
     cors::CrossOrigin,
     guard::Guard,
     origin::{Hosts, Peer, Remote, host},
@@ -26,8 +26,9 @@ use super::{
 };
 use crate::{
     auth::{Auth, TicketKeys, without_ticket},
-    config::{AdminConfig, ServerConfig},
+    config::{AdminConfig, AuthConfig, RequestRate, ServerConfig},
     error::{Error, Kind, Result},
+    identity::Identity,
     loader::Provenance,
     metrics::{Fate, Metrics, Refused},
     paths::{self, Own, OwnPath, PUBLIC},
@@ -46,6 +47,7 @@ pub(super) struct Site {
     pub(super) tls: Option<Tls>,
     hosts: Hosts,
     rates: Option<Rates>,
+    known_rates: Option<Rates<Known>>,
     audience: Audience,
     cross_origin: Option<CrossOrigin>,
     auth: Option<Auth>,
@@ -91,6 +93,7 @@ impl Site {
             tls: config.tls.as_ref().map(Tls::open).transpose()?,
             hosts: Hosts::new(&config, &shared.listens),
             rates: config.request_rate.map(Rates::new),
+            known_rates: known_rate(config.auth.as_ref()).map(Rates::new),
             cross_origin: config.cors.as_ref().map(CrossOrigin::new),
             auth: config.auth.as_ref().map(|auth| Auth::new(auth, tickets, auth_before)),
             config: Arc::new(config),
@@ -149,6 +152,22 @@ impl Site {
         entered.inspect_err(|error| self.refuses(error, Refused::Connections, Refused::AddressConnections))
     }
 
+    /// Takes the permits of a stream.
+    ///
+    /// # Errors
+    /// When there are too many, in all, for the address or for the identity.
+    fn enter(&self, client: IpAddr, known: Option<Known>) -> Result<StreamPermit> {
+        let refuses = |error: &Error| self.refuses(error, Refused::Streams, Refused::AddressStreams);
+        let each = self.config.max_streams_per_address;
+        let all = self.shared.streams.enter("streams", self.config.max_streams, Some(client), each);
+        let all = all.inspect_err(refuses)?;
+
+        let most = self.config.auth.as_ref().map_or(0, |auth| auth.max_streams);
+        let enter = |known| self.shared.known_streams.enter("streams", usize::MAX, Some(known), most);
+        let known = known.map(enter).transpose().inspect_err(refuses)?;
+        Ok(StreamPermit { _all: all, _known: known })
+    }
+
     /// Counts a refusal: one for all clients, or one for an address.
     fn refuses(&self, error: &Error, in_all: Refused, of_one: Refused) {
         let why = if error.kind() == Kind::RateLimited { of_one } else { in_all };
@@ -164,7 +183,7 @@ impl Site {
         peer: Peer,
         fate: &Arc<Watch>,
         upload: Option<Upload>,
-    ) -> (Response<Body>, Option<Permit>) {
+    ) -> (Response<Body>, Option<StreamPermit>) {
         let began = Instant::now();
         let id = self.request_id(&request);
         let client = self.hosts.client(&request, peer.address);
@@ -225,7 +244,7 @@ impl Site {
         upload: Option<Upload>,
         from: &From<'_>,
         asked: (&HeaderValue, Option<Arc<Trace>>, Instant),
-    ) -> (Response<Body>, Option<Permit>) {
+    ) -> (Response<Body>, Option<StreamPermit>) {
         if let Audience::Admin(guard) = &self.audience {
             return match guard.check(request, from.origin) {
                 Ok(()) => (admin::answer(&self.chunkflow, &self.shared, request, upload).await, None),
@@ -302,7 +321,7 @@ impl Site {
         upload: Option<Upload>,
         from: &From<'_>,
         (id, trace, began): (&HeaderValue, Option<Arc<Trace>>, Instant),
-    ) -> Result<(Response<Body>, Option<Permit>)> {
+    ) -> Result<(Response<Body>, Option<StreamPermit>)> {
         let &From { origin, client, .. } = from;
         self.check_rate(client)?;
 
@@ -313,6 +332,10 @@ impl Site {
                 Ok(identity) => identity,
                 Err(refusal) => return Ok((self.answered_beside(refusal.response()), None)),
             };
+        }
+        if let (Some(rates), Some(identity)) = (&self.known_rates, &identity) {
+            let asked = rates.ask(known(identity));
+            asked.inspect_err(|error| self.refuses(error, Refused::Rate, Refused::Rate))?;
         }
 
         let without_ticket = self.auth.as_ref().and_then(|_| without_ticket(request));
@@ -326,12 +349,9 @@ impl Site {
             return Err(Error::new(Kind::Busy, "this server is about to stop"));
         }
 
-        let each = self.config.max_streams_per_address;
+        let known = identity.as_deref().map(known);
         let place = match *request.method() {
-            Method::GET | Method::QUERY => {
-                let entered = self.shared.streams.enter("streams", self.config.max_streams, Some(client), each);
-                Some(entered.inspect_err(|error| self.refuses(error, Refused::Streams, Refused::AddressStreams))?)
-            }
+            Method::GET | Method::QUERY => Some(self.enter(client, known)?),
             _ => None,
         };
 
@@ -347,8 +367,14 @@ impl Site {
         }
 
         let request = with_form.as_ref().unwrap_or(request);
-        let asker =
-            Asker { requester: requester(client), id: Some(id.clone()), began, client: Some(client), trace, identity };
+        let asker = Asker {
+            requester: requester(client, known),
+            id: Some(id.clone()),
+            began,
+            client: Some(client),
+            trace,
+            identity,
+        };
         Ok((self.chunkflow.respond_from(request, Some(origin), asker).await, place))
     }
 
@@ -406,10 +432,27 @@ impl Drop for Counted {
     }
 }
 
-/// The requester whom a load counts for: the client's address.
-fn requester(client: IpAddr) -> Requester {
-    let address = bounds::client(client);
+/// The requester whom a load counts for: the identity, else the client's address.
+fn requester(client: IpAddr, known: Option<Known>) -> Requester {
     let mut hasher = DefaultHasher::new();
-    address.hash(&mut hasher);
+    match known {
+        Some(known) => known.hash(&mut hasher),
+        None => bounds::client(client).hash(&mut hasher),
+    }
     Requester(hasher.finish())
+}
+
+/// What tells an identity from others: its name and who gave it, or all claims without a name.
+fn known(identity: &Identity) -> Known {
+    let mut hasher = DefaultHasher::new();
+    match identity.claim("sub") {
+        Some(name) => (name.to_string(), identity.claim("iss").map(ToString::to_string)).hash(&mut hasher),
+        None => serde_json::Value::from(identity.claims().clone()).to_string().hash(&mut hasher),
+    }
+    Known(hasher.finish())
+}
+
+/// How often each identity may ask.
+fn known_rate(auth: Option<&AuthConfig>) -> Option<RequestRate> {
+    auth?.request_rate.map(|(requests, per)| RequestRate { requests, per })
 }

@@ -7,7 +7,10 @@ use std::sync::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{bounds::Count, status::Operator};
+use super::{
+    bounds::{Count, Known},
+    status::Operator,
+};
 use crate::{auth::TicketKeys, config::Listen};
 
 /// Requests for a reload; each gets the outcome.
@@ -21,6 +24,8 @@ pub(super) struct Shared {
     pub(super) cuts: Arc<AtomicBool>,
     pub(super) connections: Arc<Count>,
     pub(super) streams: Arc<Count>,
+    /// Streams of each identity.
+    pub(super) known_streams: Arc<Count<Known>>,
     /// Tickets that are being made.
     pub(super) tickets: Arc<Count>,
     /// The keys of tickets, if the configuration has no secret.
@@ -42,6 +47,7 @@ impl Shared {
             cuts: Arc::default(),
             connections: Arc::default(),
             streams: Arc::default(),
+            known_streams: Arc::default(),
             tickets: Arc::default(),
             ticket_keys: TicketKeys::random(),
             forms: Arc::default(),

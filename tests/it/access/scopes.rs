@@ -117,7 +117,7 @@ fn a_claim_that_only_the_database_knows_to_be_wrong_is_403_too() {
     assert_eq!(of(by_org(), json!({ "org": "no uuid" }), ""), 403);
     assert_eq!(of(by_org(), json!({ "org": ["no uuid", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"] }), ""), 403);
     assert_eq!(of(by_org(), json!({ "org": "no uuid" }), "?id=eq.1"), 400);
-    assert_eq!(of(Access::default().scoped("born", "day"), json!({ "day": "yesterday?" }), ""), 403);
+    assert_eq!(of(Access::default().scoped("born", "day"), json!({ "day": "no day" }), ""), 403);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::tickets::{JSON, KEY, keyed, post};
-use crate::support::{Process, binary, output_in_time};
+use crate::support::{Process, ask, binary, output_in_time};
 
 #[test]
 fn a_database_without_a_configuration_is_served_with_the_ways_of_a_file() {
@@ -15,7 +15,9 @@ fn a_database_without_a_configuration_is_served_with_the_ways_of_a_file() {
     for (key, status) in [(KEY, 200), ("wrong", 401)] {
         let reply = post(server.address, &[JSON, ("x-api-key", key)], "{\"list\":\"/item.sse\"}");
         assert_eq!(reply.status, status);
+        assert_eq!(ask(server.address, "GET", "/item", &[("x-api-key", key)]).status, status);
     }
+    assert_eq!(server.get("/item").status, 401, "each list is for those who say who they are");
 }
 
 #[test]
