@@ -260,10 +260,11 @@ impl Sqlite {
             steps
         });
 
+        let is_sorted = matches!(&explained, Ok(steps) if steps.iter().any(|step| step.contains(SORTS)));
         match explained {
             // If only the last columns are sorted, SQLite sorts among rows with equal leading
             // values.
-            Ok(steps) if steps.iter().any(|step| step.contains("USE TEMP B-TREE FOR ORDER BY")) => {
+            Ok(_) if is_sorted => {
                 complaints.push(advice::unindexed_order(&plan, std::slice::from_ref(&plan.table)));
             }
             Ok(_) => {}
@@ -273,8 +274,8 @@ impl Sqlite {
             }
         }
 
-        let complains = |complaint: &Complaint| complaint.at == "order" || complaint.at == "scope";
-        if !complaints.iter().any(complains) && self.sorts_scopes(&plan) {
+        let is_told = complaints.iter().any(|complaint| complaint.at == "scope");
+        if !is_sorted && !is_told && self.sorts_scopes(&plan) {
             complaints.push(advice::unsorted_scope(&plan));
         }
         complaints.extend(self.slow_relations(&plan));
@@ -289,7 +290,7 @@ impl Sqlite {
             return false;
         }
         let steps = self.steps(&select::rows(plan, &keyset::Range::new(), &scope).text).unwrap_or_default();
-        steps.iter().any(|step| step.contains("USE TEMP B-TREE FOR ORDER BY"))
+        steps.iter().any(|step| step.contains(SORTS))
     }
 
     /// Relations whose related rows are found by a scan of the whole table.
@@ -316,6 +317,9 @@ impl Sqlite {
         Ok(steps)
     }
 }
+
+/// A step of a query plan that sorts all rows.
+const SORTS: &str = "USE TEMP B-TREE FOR ORDER BY";
 
 /// SQLite's query plan for the first query and for one that goes on behind a row.
 fn explain(session: &Session, plan: &Plan) -> Result<Vec<String>, Failure> {

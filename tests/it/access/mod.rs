@@ -1,9 +1,12 @@
 //! Who may see what: identities, scopes, hidden members.
 
+mod bounds;
+mod browser;
 mod hidden;
 mod rights;
 mod scopes;
 mod security;
+mod sessions;
 mod tenants;
 
 use std::sync::Arc;
