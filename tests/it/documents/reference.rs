@@ -39,7 +39,7 @@ const SECTIONS: &[(&str, &str, &[&str])] = &[
     ("`[server]`", "[server]", &[]),
     ("`[server] tls`", "[server.tls]", &["cert = \"cert.pem\"", "key = \"key.pem\""]),
     ("`[server] cors`", "[server.cors]", &["origins = [\"https://app.example.com\"]"]),
-    ("`[auth]`", "[auth]", &[]),
+    ("`[auth]`", "[auth]", &["proxy = { header = \"x-remote-user\", claim = \"sub\" }"]),
     ("`[auth.jwt]`", "[auth.jwt]", &["secret = \"a secret of a test, of no server at all\""]),
     ("`[auth.keys]`", "[auth.keys]", &["file = \"keys.toml\""]),
     ("`[auth.proxy]`", "[auth.proxy]", &["header = \"x-remote-user\"", "claim = \"sub\""]),
