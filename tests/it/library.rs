@@ -13,8 +13,8 @@ use chunkflow::{
     Chunkflow, Fetch, Format, Memory, Resource, ResourceOptions, closure,
     metrics::MetricsFormat,
     source::{
-        Closure, Column, Condition, DatabaseOptions, Filter, GateLimits, Operand, Operator, Query, RowBatch, Spec,
-        Value, open_database,
+        Closure, Column, Comparison, Condition, DatabaseOptions, Filter, GateLimits, Operand, Operator, Query,
+        RowBatch, Spec, Value, open_database,
     },
     store::{Store, promises},
 };
@@ -183,6 +183,40 @@ async fn a_closure_gives_batches_of_finished_json_by_composite_keys_conditions_a
     let [Condition::Is(condition)] = &*asked[0].1 else { panic!("{asked:?}") };
     assert_eq!((asked[0].0, &*condition.column, condition.operator), (3, "row", Operator::Eq));
     assert_eq!(condition.values, ["7"]);
+}
+
+#[derive(Serialize)]
+struct Square {
+    root: u64,
+    square: u64,
+}
+
+#[tokio::test]
+async fn a_closure_gets_trees_of_conditions_and_is_told_which_rows_meet_them() {
+    let fetch = |fetch: Fetch<u64>| async move {
+        let from = fetch.after.map_or(0, |after| after + 1);
+        let meets = |row: &Square| {
+            let compares = |one: &Comparison| {
+                let own = if one.column == "root" { row.root } else { row.square };
+                let other: u64 = one.values[0].parse().unwrap();
+                match one.operator {
+                    Operator::Eq => own == other,
+                    Operator::Neq => own != other,
+                    Operator::Gt => own > other,
+                    other => panic!("{other:?} was not asked for"),
+                }
+            };
+            fetch.conditions.iter().all(|condition| condition.is_met(compares))
+        };
+        let rows = (from..30).map(|root| Square { root, square: root * root }).filter(meets).take(fetch.limit);
+        Ok::<_, chunkflow::Error>(rows.collect::<Vec<_>>())
+    };
+    let filters = ["root", "square"].map(|name| Filter::new(name, Operand::Integer));
+    let source = closure(&["root", "square"], |row: &Square| row.root, fetch).filters(filters.into());
+    let resource = Resource::new("squares", Arc::new(source), ResourceOptions::default()).unwrap();
+    let chunkflow = Chunkflow::new(Arc::new(Memory::new(1 << 20))).with(resource);
+    let target = "/squares.csv?or=(root.eq.3,and(square.gt.625,not.or(root.eq.27,root.eq.28)))";
+    assert_eq!(body(&chunkflow, target).await.1, "root,square\r\n3,9\r\n26,676\r\n29,841\r\n");
 }
 
 #[test]

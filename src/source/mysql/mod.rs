@@ -64,6 +64,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     in_list: None,
     collations_must_agree: false,
     queries_lose_collations: false,
+    joins_exists: false,
     join: "JOIN",
     as_text: "CAST(? AS CHAR)",
     length: "LENGTH(?)",

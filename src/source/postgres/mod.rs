@@ -68,6 +68,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     in_list: Some(" = ANY (?)"),
     collations_must_agree: true,
     queries_lose_collations: false,
+    joins_exists: true,
     join: "JOIN",
     as_text: "(?)::text",
     length: "octet_length(?)::int8",

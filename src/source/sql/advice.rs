@@ -19,11 +19,12 @@ pub(in crate::source) fn conditions_at(plan: &Plan) -> &'static str {
     if plan.filter_columns[..plan.open].iter().any(is_open) { "filters" } else { "scope" }
 }
 
-/// Columns of related rows that conditions are on, where no index finds the rows that point there.
+/// Columns of related rows that conditions are on, where an index could find the rows that point
+/// there and there is none.
 fn unindexed_pointed(plan: &Plan) -> impl Iterator<Item = Complaint> {
     let columns = plan.filters.iter().zip(&plan.filter_columns).enumerate();
     columns.filter_map(|(index, (filter, column))| {
-        let row = column.pointed.as_ref().filter(|row| !row.is_indexed)?;
+        let row = column.pointed.as_ref().filter(|row| row.exists.is_some() && !row.is_indexed)?;
         let name = &filter.column;
         let at = if index < plan.open { "filters".to_owned() } else { format!("scope.{name}") };
         let tables = std::slice::from_ref(&plan.table);

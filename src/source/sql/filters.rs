@@ -128,9 +128,9 @@ impl<'a> Planner<'a> {
         self.table.is_view || self.table.indexed.contains(column) || self.table.key.first() == Some(column)
     }
 
-    /// The column of a related row as SQL. Where only one row can be related, the comparison stands
-    /// inside a query for that row, which databases can answer from its side too. Else the column
-    /// is that of the row which a field would show.
+    /// The column of a related row as SQL: a query for its value, as a field would show it. Where only
+    /// one row can be related, and the database may answer that from its side too, the comparison
+    /// stands inside a query for the row.
     fn pointed_column(&self, pointed: &Pointed<'_>, column: &TableColumn) -> FilterColumn {
         let dialect = self.plan.dialect;
         let sql = dialect.column(&dialect.quote(RELATED), &column.name);
@@ -141,7 +141,7 @@ impl<'a> Planner<'a> {
             exists: None,
         };
 
-        if pointed.first.is_empty() {
+        if pointed.first.is_empty() && dialect.joins_exists {
             let exists = format!("EXISTS (SELECT 1 {} AND ", pointed.from);
             let row = PointedRow { exists: Some(exists), ..row };
             return FilterColumn { pointed: Some(row), ..filter_column(column, sql) };

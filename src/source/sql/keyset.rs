@@ -138,6 +138,7 @@ mod tests {
         in_list: None,
         collations_must_agree: false,
         queries_lose_collations: false,
+        joins_exists: false,
         join: "JOIN",
         as_text: "?",
         length: "length(?)",

@@ -42,6 +42,7 @@ static DIALECT: Dialect = Dialect {
     in_list: None,
     collations_must_agree: false,
     queries_lose_collations: false,
+    joins_exists: false,
     join: "JOIN",
     as_text: "TEXT ?",
     length: "LENGTH ?",

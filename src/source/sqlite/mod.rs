@@ -61,6 +61,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     in_list: Some(" IN rarray(?)"),
     collations_must_agree: false,
     queries_lose_collations: true,
+    joins_exists: false,
     // SQLite keeps the order of tables in a cross join.
     join: "CROSS JOIN",
     as_text: "CAST(? AS TEXT)",

@@ -13,11 +13,11 @@ use crate::{
 const ROWS: i64 = 400;
 
 const LIST: &str = "table = \"item\"
-    filters = [\"id\", \"rank\", \"word\", \"author.name\"]
+    filters = [\"id\", \"rank\", \"word\", \"author.name\", \"editor_id.name\"]
     fields = { id = \"id\", rank = \"rank\", word = \"word\", author = { via = \"author_id\", table = \"author\", column = \"name\" } }\n";
 
 /// A list without conditions, and those with conditions of every kind.
-const LISTS: [&str; 7] = [
+const LISTS: [&str; 8] = [
     "/list",
     "/list?or=(rank.eq.3,word.eq.w5)",
     "/list?not.and=(rank.neq.3,word.not.in.(w5,w6))",
@@ -25,6 +25,8 @@ const LISTS: [&str; 7] = [
     "/list?or=(author.name.eq.ann,rank.eq.3)",
     "/list?author.name=is.null",
     "/list?word=not.ilike.W1*",
+    // No field shows editors.
+    "/list?or=(editor_id.name.eq.eve,rank.eq.3)",
 ];
 
 struct Lists {
@@ -37,11 +39,14 @@ impl Lists {
         every_kind().into_iter().map(|db| {
             db.execute(
                 "CREATE TABLE author (id INTEGER PRIMARY KEY, name VARCHAR(40));
-                 CREATE TABLE item (id INTEGER PRIMARY KEY, rank INTEGER, word VARCHAR(40), author_id INTEGER);
+                 CREATE TABLE editor (id INTEGER PRIMARY KEY, name VARCHAR(40));
+                 CREATE TABLE item (id INTEGER PRIMARY KEY, rank INTEGER, word VARCHAR(40), author_id INTEGER,
+                     editor_id INTEGER REFERENCES editor (id));
                  CREATE INDEX item_author ON item (author_id);
-                 INSERT INTO author VALUES (0, 'ann'), (1, 'bob'), (2, 'cid'), (3, NULL);",
+                 INSERT INTO author VALUES (0, 'ann'), (1, 'bob'), (2, 'cid'), (3, NULL);
+                 INSERT INTO editor VALUES (0, 'eve'), (1, 'fay');",
             );
-            let row = |id: i64| format!("({id}, {}, 'w{}', {})", id % 10, id % 17, id % 5);
+            let row = |id: i64| format!("({id}, {}, 'w{}', {}, {})", id % 10, id % 17, id % 5, id % 2);
             let rows: Vec<String> = (1..=ROWS).map(row).collect();
             db.execute(&format!("INSERT INTO item VALUES {}", rows.join(", ")));
             let running = db.serve(&format!("{LIST}{SMALL}"));
@@ -92,7 +97,9 @@ fn a_changed_row_moves_between_lists_with_trees_and_loads_few_of_their_chunks() 
             "UPDATE item SET author_id = 0 WHERE id = 100",
             "UPDATE item SET author_id = 99, rank = 3 WHERE id = 100",
             "DELETE FROM item WHERE id = 100",
-            "INSERT INTO item VALUES (100, 1, 'w5', 0)",
+            "INSERT INTO item VALUES (100, 1, 'w5', 0, NULL)",
+            "UPDATE item SET editor_id = 0 WHERE id = 100",
+            "UPDATE item SET editor_id = 1 WHERE id = 100",
         ] {
             // A row that comes or goes may move the ends of the next chunks.
             let loads = lists.after(sql, item(100));
@@ -117,6 +124,12 @@ fn a_renamed_author_moves_rows_between_lists_and_loads_only_lists_with_condition
             for (target, loads) in of_authors {
                 assert!(*loads > 5, "{}: {sql}: {target}: {loads}", lists.db.name());
             }
+        }
+
+        let editor = Change::of("list", ["1"]).in_table("editor");
+        let loads = lists.after("UPDATE editor SET name = 'eve' WHERE id = 1", editor);
+        for (target, loads) in LISTS.iter().zip(loads) {
+            assert_eq!(loads > 0, target.contains("editor"), "{}: {target}: {loads}", lists.db.name());
         }
 
         // An author of nobody: only lists with conditions on authors cannot know that.
