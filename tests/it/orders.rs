@@ -1,7 +1,8 @@
 //! `order`: lists in the other orders that a resource declares.
 
-use chunkflow::Change;
-use serde_json::Value;
+use chunkflow::{Change, Identity};
+use http::Request;
+use serde_json::{Value, json};
 
 use crate::{
     servers::{Db, every_kind, sqlite},
@@ -151,11 +152,33 @@ fn descriptions_name_the_orders() {
     fill(&db);
     let server = serve(&db);
     let index = server.get("/").json();
-    assert_eq!(index["resources"][0]["orders"], serde_json::json!(["id", "-rank", "name,-rank"]));
+    assert_eq!(index["resources"][0]["orders"], json!(["id", "-rank", "name,-rank"]));
 
     let document = server.get("/openapi.json").json();
     let parameters = document["paths"]["/list"]["get"]["parameters"].as_array().unwrap();
     let of = |name: &str| parameters.iter().find(|one| one["name"] == name).unwrap()["schema"].clone();
-    assert_eq!(of("order")["enum"], serde_json::json!(["id", "-rank", "name,-rank"]));
-    assert_eq!(of("select")["items"]["enum"], serde_json::json!(["id", "rank", "name"]));
+    assert_eq!(of("order")["enum"], json!(["id", "-rank", "name,-rank"]));
+    assert_eq!(of("select")["items"]["enum"], json!(["id", "rank", "name"]));
+}
+
+#[test]
+fn an_order_by_a_column_behind_a_hidden_member_is_there_for_those_who_see_it_alone() {
+    let db = sqlite();
+    fill(&db);
+    let server = db.serve(&format!(
+        "table = \"item\"\norder = [\"rank\"]\norders = [\"-rank\", \"name\", \"id\"]\nhidden_unless = {{ role = [\"admin\"], fields = [\"rank\"] }}"
+    ));
+    for hidden in ["-rank", "rank", "-rank,id"] {
+        let reply = server.get(&format!("/list?order={hidden}"));
+        assert_eq!(reply.status, 400, "{hidden}");
+        assert!(reply.json()["remedy"].as_str().unwrap().ends_with("orders here: name, id"), "{}", reply.json());
+    }
+    assert_eq!(server.get("/list?order=name").results().len(), ROWS);
+    assert_eq!(server.get("/list?order=name&select=rank").status, 400);
+    assert_eq!(server.get("/").json()["resources"][0]["orders"], json!(["name", "id"]));
+
+    let claims = json!({ "role": "admin" }).as_object().unwrap().clone();
+    let mut request = Request::get("/list?order=-rank").header("host", "localhost").body(()).unwrap();
+    request.extensions_mut().insert(Identity::new(claims));
+    assert_eq!(server.block_on(server.chunkflow.respond(&request)).status(), 200);
 }
