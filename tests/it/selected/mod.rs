@@ -14,12 +14,12 @@ use crate::{
 
 /// Tables with every kind of relation.
 const TABLES: &str = "
-    CREATE TABLE author (id INTEGER PRIMARY KEY, name VARCHAR(40), born INTEGER);
+    CREATE TABLE author (id INTEGER PRIMARY KEY, name VARCHAR(40), born INTEGER, score NUMERIC(5,1));
     CREATE TABLE tag (id INTEGER PRIMARY KEY, name VARCHAR(40));
     CREATE TABLE item (id INTEGER PRIMARY KEY, slug VARCHAR(40), price NUMERIC(10,2), note VARCHAR(200), author_id INTEGER, editor_id INTEGER);
     CREATE TABLE item_tag (id INTEGER PRIMARY KEY, item_id INTEGER REFERENCES item (id), tag_id INTEGER REFERENCES tag (id));
     CREATE INDEX item_tag_item ON item_tag (item_id);
-    CREATE TABLE comment (id INTEGER PRIMARY KEY, item_id INTEGER REFERENCES item (id), body VARCHAR(40));
+    CREATE TABLE comment (id INTEGER PRIMARY KEY, item_id INTEGER REFERENCES item (id), body VARCHAR(40), score NUMERIC(5,1));
     CREATE INDEX comment_item ON comment (item_id);";
 
 /// The members of a row, in order: more than one kind of each.
@@ -33,9 +33,9 @@ const FIELDS: &str = "
     note = \"note\"
     url = { link = \"/item/{slug}/{id}\" }
     author = { via = \"author_id\", table = \"author\", column = \"name\" }
-    editor = { via = \"editor_id\", table = \"author\", columns = [\"born\", \"id\", \"name\"] }
+    editor = { via = \"editor_id\", table = \"author\", columns = [\"born\", \"id\", \"name\", \"score\"], values = \"django\" }
     tags = { through = \"item_tag\", column = \"name\" }
-    comments = { from = \"comment\", columns = [\"body\", \"id\"] }
+    comments = { from = \"comment\", columns = [\"body\", \"id\", \"score\"], values = \"django\" }
     cursor = { cursor = true }
     twice = \"note\"";
 
@@ -45,7 +45,7 @@ const ROWS: i64 = 300;
 fn fill(db: &Db) {
     db.execute(TABLES);
     for id in 1..=5 {
-        db.execute_later(&format!("INSERT INTO author VALUES ({id}, 'author, {id}', {});", 1900 + id));
+        db.execute_later(&format!("INSERT INTO author VALUES ({id}, 'author, {id}', {}, {id}.5);", 1900 + id));
         db.execute_later(&format!("INSERT INTO tag VALUES ({id}, 'tag \"{id}\"');"));
     }
     for id in 1..=ROWS {
@@ -59,7 +59,7 @@ fn fill(db: &Db) {
         ));
         for at in 0..id % 3 {
             db.execute_later(&format!("INSERT INTO item_tag VALUES ({}, {id}, {});", id * 10 + at, 1 + (id + at) % 5));
-            db.execute_later(&format!("INSERT INTO comment VALUES ({}, {id}, 'c {at}');", id * 10 + at));
+            db.execute_later(&format!("INSERT INTO comment VALUES ({}, {id}, 'c {at}', {at}.5);", id * 10 + at));
         }
     }
     db.execute_now();
