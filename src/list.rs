@@ -51,6 +51,8 @@ pub(crate) struct Variant {
     seal: Seal,
     /// In canonical order; those of the scope among them.
     conditions: Arc<[Condition]>,
+    /// Whether some of them are a request's own.
+    is_filtered: bool,
     /// The role and settings that its rows are read with, if policies depend on them.
     session: Option<Arc<Session>>,
     format: Format,
@@ -134,13 +136,15 @@ impl List {
         mut conditions: Vec<Condition>,
         base: &str,
     ) -> List {
+        let is_filtered = !conditions.is_empty();
         conditions.extend_from_slice(scope.conditions());
         let conditions = Condition::canonical(conditions);
 
         let base = if resource.has_links() { base } else { "" }.to_owned();
         let seal = scope.seal(resource.seal());
         let session = scope.session().cloned();
-        let variant = Variant { seal, conditions: conditions.into(), session, format, coding: None, base, resource };
+        let conditions = conditions.into();
+        let variant = Variant { seal, conditions, is_filtered, session, format, coding: None, base, resource };
         let places = variant.places();
         List::of(variant, &places, None)
     }
@@ -175,13 +179,7 @@ impl List {
         base: &str,
     ) -> bool {
         let Variant {
-            resource: own,
-            seal: _,
-            conditions,
-            session,
-            format: own_format,
-            coding: own_coding,
-            base: own_base,
+            resource: own, conditions, session, format: own_format, coding: own_coding, base: own_base, ..
         } = &self.variant;
         let same = Arc::ptr_eq(own, resource) && *own_format == format && *own_coding == coding;
         let is_unconditional = conditions.is_empty() && session.is_none();
@@ -232,6 +230,11 @@ impl List {
     /// The resource.
     pub(crate) fn resource(&self) -> &Arc<Resource> {
         &self.variant.resource
+    }
+
+    /// Whether a request has put conditions on it, besides those of its scope.
+    pub(crate) fn is_filtered(&self) -> bool {
+        self.variant.is_filtered
     }
 
     /// The seal of its cursors.

@@ -1,6 +1,7 @@
 //! A resource is a list with a name.
 
 mod access;
+mod behind;
 mod case;
 mod keyed;
 mod look_up;
@@ -20,6 +21,11 @@ use std::{
 use bytes::Bytes;
 
 pub use self::{access::Access, case::Case};
+use self::{
+    behind::Behind,
+    shape::shape,
+    showing::{OfWhole, Parts},
+};
 pub(crate) use self::{
     look_up::{KEYS_AT_ONCE, LookUp, LookUps, Looked},
     made::Remake,
@@ -27,10 +33,6 @@ pub(crate) use self::{
     shape::written,
     view::View,
     writer::{Frame, Writer},
-};
-use self::{
-    shape::shape,
-    showing::{OfWhole, Parts},
 };
 use crate::{
     boundary::Sizes,
@@ -130,8 +132,8 @@ pub struct Resource {
     has_cursors: bool,
     /// Identifies it in stores; the same for resources that show some of its members.
     id: [u8; 16],
-    /// For each member the columns behind it, which nobody may name from whom it is hidden.
-    behind: Vec<Vec<String>>,
+    /// The columns behind its members, which nobody may name from whom a member is hidden.
+    behind: Behind,
     digest: [u8; 32],
     remake: Option<Remake>,
     /// Looks up changed rows, if it is over a table.
@@ -221,7 +223,7 @@ impl Resource {
         let fields: Fields = options.fields.clone().unwrap_or_else(own);
         let columns =
             fields.iter().map(|(name, field)| column(name, field, source.columns())).collect::<Result<Vec<_>>>()?;
-        let behind = fields.iter().map(|(_, field)| columns_behind(field, source.columns())).collect();
+        let behind = Behind::of_fields(&fields, source.columns());
         let columns: Vec<Column> = columns.into_iter().map(|column| options.case.of_shape(column)).collect();
         if options.case != Case::default() {
             case::check_names(&columns)?;
@@ -395,21 +397,6 @@ fn writers(fields: &Fields, columns: &[Column], source: &dyn Source, envelope: &
     let members: Vec<Member> =
         columns.iter().cloned().zip(described).map(|(column, described)| Member::new(column, described)).collect();
     Format::all().map(|format| Writer::new((format.spec().encoder)(&members, envelope))).collect()
-}
-
-/// The columns whose values a member shows something of.
-fn columns_behind(field: &Field, columns: &[Column]) -> Vec<String> {
-    let name = |index: &usize| columns.get(*index).map(|column| column.name.clone());
-    let of_part = |part: &Part| match part {
-        Part::Literal(_) => None,
-        Part::Column(index) => name(index),
-    };
-
-    match field {
-        Field::Column(index) => name(index).into_iter().collect(),
-        Field::Link(parts) => parts.iter().filter_map(of_part).collect(),
-        Field::Cursor => vec![],
-    }
 }
 
 fn column(name: &str, field: &Field, columns: &[Column]) -> Result<Column> {

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::{LookUps, Resource, ResourceOptions};
+use super::{LookUps, Resource, ResourceOptions, behind::Behind};
 use crate::{
     error::{Error, Kind, Result},
-    source::{BoxFuture, Complaint, Database, FieldSpec, Spec, discreet},
+    source::{BoxFuture, Complaint, Database, Spec, discreet},
     suggest,
 };
 
@@ -59,7 +59,7 @@ impl Resource {
         let resource = resource.made_again_by(Arc::new(move || remade(Arc::clone(&parts))));
         let rules = resource.source.touch_rules();
         let look_ups = rules.map(|rules| LookUps::new(database, spec, &*resource.source, rules));
-        let behind = behind(spec).unwrap_or(resource.behind);
+        let behind = Behind::of_spec(spec).unwrap_or(resource.behind);
         let resource = Resource { look_ups: look_ups.map(Arc::new), behind, ..resource };
         if !resource.source.presence().is_known {
             resource.note_outdated();
@@ -96,13 +96,6 @@ fn no_member(hidden: &str, resource: &Resource) -> Complaint {
     let members: Vec<&str> = resource.members().collect();
     let remedy = suggest::remedy("members", hidden, &members);
     Complaint::new("hidden_unless", format!("there is no member `{hidden}` to hide"), remedy)
-}
-
-/// For each member the columns whose values it shows something of; `None` if each member is a column.
-fn behind(spec: &Spec) -> Option<Vec<Vec<String>>> {
-    let columns =
-        |(member, field): &(String, FieldSpec)| field.columns_behind(member).into_iter().map(str::to_owned).collect();
-    Some(spec.fields.as_ref()?.iter().map(columns).collect())
 }
 
 /// What a resource over a table is made from.

@@ -27,7 +27,7 @@ const MAX_VALUES: usize = 1000;
 const MAX_SETTING: usize = 16 * 1024;
 
 /// The rows of an identity: the conditions that its claims put on them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Scope {
     conditions: Vec<Condition>,
     session: Option<Arc<Session>>,

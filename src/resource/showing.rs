@@ -110,7 +110,7 @@ impl Resource {
             source,
             fields,
             members: columns,
-            behind: members.iter().map(|member| self.behind[*member].clone()).collect(),
+            behind: self.behind.of(members),
             id: self.id,
             digest: canonical.digest(),
             remake: self.remake.clone(),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Resource, Scope};
-use crate::{error::Result, identity::Identity, row::Field, source::Filter};
+use super::{Resource, Scope, behind::Closed};
+use crate::{error::Result, identity::Identity, source::Filter};
 
 /// What an identity sees of a resource.
 #[derive(Clone, Debug)]
@@ -12,9 +12,8 @@ pub(crate) struct View {
     pub(crate) resource: Arc<Resource>,
     /// Its rows.
     pub(crate) scope: Scope,
-    /// Columns that the request's parameters may not name, since the members that show them are
-    /// hidden.
-    closed: Vec<String>,
+    /// What the request's parameters may not name, since the members that show it are hidden.
+    closed: Closed,
     /// The orders that a request may ask for; only descriptions of lists have them.
     pub(crate) orders: Vec<String>,
 }
@@ -22,15 +21,12 @@ pub(crate) struct View {
 impl View {
     /// The whole resource.
     pub(crate) fn whole(resource: &Arc<Resource>) -> View {
-        View { resource: Arc::clone(resource), scope: Scope::default(), closed: vec![], orders: vec![] }
+        View { resource: Arc::clone(resource), scope: Scope::default(), closed: Closed::default(), orders: vec![] }
     }
 
     /// Whether a column may be named in a request's parameters.
     pub(crate) fn is_open(&self, column: &str) -> bool {
-        let is_of = |closed: &String| {
-            column.strip_prefix(&**closed).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        !self.closed.iter().any(is_of)
+        self.closed.lets(column)
     }
 
     /// The columns that a request may filter by.
@@ -59,18 +55,7 @@ impl Resource {
         }
 
         let resource = self.without(&hidden);
-        Ok(View { resource, scope, closed: self.closed_by(&hidden), orders: vec![] })
-    }
-
-    /// The columns behind hidden members that no other member shows as they are.
-    fn closed_by(&self, hidden: &[&str]) -> Vec<String> {
-        let members = self.fields.iter().zip(&self.behind);
-        let (closed, open): (Vec<_>, Vec<_>) = members.partition(|((name, _), _)| hidden.contains(&&**name));
-        let is_shown = |column: &&String| {
-            open.iter()
-                .any(|((_, field), columns)| matches!(field, Field::Column(_)) && columns.first() == Some(column))
-        };
-        closed.into_iter().flat_map(|(_, columns)| columns).filter(|column| !is_shown(column)).cloned().collect()
+        Ok(View { resource, scope, closed: self.behind.closed_by(&hidden), orders: vec![] })
     }
 
     /// Whether this identity may read anything of it.

@@ -137,23 +137,6 @@ pub enum FieldSpec {
     },
 }
 
-impl FieldSpec {
-    /// The columns of the table whose values a member shows something of. Its own name is among them
-    /// where related columns are named behind it (`author.name`).
-    pub(crate) fn columns_behind<'s>(&'s self, member: &'s str) -> Vec<&'s str> {
-        match self {
-            FieldSpec::Column(column) => vec![&column.name],
-            FieldSpec::Link(template) => {
-                let parts = template.split('{').skip(1);
-                parts.filter_map(|part| Some(part.split_once('}')?.0)).collect()
-            }
-            FieldSpec::Cursor => vec![],
-            FieldSpec::Via { via, .. } => vec![via, member],
-            FieldSpec::Through { .. } | FieldSpec::From { .. } => vec![member],
-        }
-    }
-}
-
 /// A column, and the style of its values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ColumnSpec {

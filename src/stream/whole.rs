@@ -87,10 +87,8 @@ impl Stream {
                 }
             }
             _ => {
-                // A list with filters or a scope is made anew for each request: nobody would find a
-                // note on it.
-                let is_kept = self.list.conditions().is_empty() && self.list.session().is_none();
-                let noted = is_kept.then(|| Arc::clone(&first.chunk));
+                // A list with filters is made anew for each request: nobody would find a note on it.
+                let noted = (!self.list.is_filtered()).then(|| Arc::clone(&first.chunk));
                 self.take(first);
                 self.measure(noted.as_ref());
             }

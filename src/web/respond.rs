@@ -149,7 +149,9 @@ impl Chunkflow {
             None => Cow::from(base(request)?),
         };
 
-        let list = if !params.conditions.is_empty() || !view.scope.is_all() {
+        let list = if !view.scope.is_all() && params.conditions.is_empty() && slot.lasts {
+            self.0.recent.scoped(resource, &view.scope, format, coding, &base)
+        } else if !params.conditions.is_empty() || !view.scope.is_all() {
             let list = List::scoped(Arc::clone(resource), &view.scope, format, params.conditions, &base);
             Arc::new(list).in_coding(coding)
         } else if slot.lasts && !resource.is_part() {
