@@ -165,9 +165,9 @@ fn descriptions_name_the_orders() {
 fn an_order_by_a_column_behind_a_hidden_member_is_there_for_those_who_see_it_alone() {
     let db = sqlite();
     fill(&db);
-    let server = db.serve(&format!(
-        "table = \"item\"\norder = [\"rank\"]\norders = [\"-rank\", \"name\", \"id\"]\nhidden_unless = {{ role = [\"admin\"], fields = [\"rank\"] }}"
-    ));
+    let server = db.serve(
+        "table = \"item\"\norder = [\"rank\"]\norders = [\"-rank\", \"name\", \"id\"]\nhidden_unless = { role = [\"admin\"], fields = [\"rank\"] }",
+    );
     for hidden in ["-rank", "rank", "-rank,id"] {
         let reply = server.get(&format!("/list?order={hidden}"));
         assert_eq!(reply.status, 400, "{hidden}");

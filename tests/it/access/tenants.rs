@@ -84,8 +84,11 @@ fn tenant(rng: &mut Rng) -> Tenant {
     Tenant { identity, orgs, teams, is_admin, is_known: broken > 2 }
 }
 
+/// Whether a query lets a row through.
+type LetsThrough = Box<dyn Fn(&Row) -> bool>;
+
 /// A query, and which rows it lets through.
-fn query(rng: &mut Rng) -> (String, Box<dyn Fn(&Row) -> bool>) {
+fn query(rng: &mut Rng) -> (String, LetsThrough) {
     let number = rng.i64(0..10);
     let place = rng.i64(0..400);
     match rng.u8(..7) {
