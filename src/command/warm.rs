@@ -64,6 +64,11 @@ pub(super) async fn run(
         if !names.is_empty() && !names.iter().any(|name| name == resource.name()) {
             continue;
         }
+        // Where all are asked for, those are meant that can be.
+        if names.is_empty() && resource.options().access.has_scopes() {
+            note(&format!("`{}` has rows of each identity's own, and is not loaded", resource.name()));
+            continue;
+        }
         if resource.has_links() && base.is_none() {
             bail!(
                 "`{}` has absolute links, whose host is each request's: set `public_url` in [server], so that its chunks are the same for all",

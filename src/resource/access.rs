@@ -136,6 +136,12 @@ impl Access {
         self.rows.is_some()
     }
 
+    /// Whether each identity has rows of its own, so that nobody reads the whole list.
+    #[cfg(feature = "server")]
+    pub(crate) fn has_scopes(&self) -> bool {
+        !self.scope.is_empty() || self.rows.is_some()
+    }
+
     /// Whether a request's identity makes any difference. If not, no credential is looked at.
     pub(crate) fn asks_who(&self) -> bool {
         self.is_closed() || !self.hidden.is_empty()

@@ -29,6 +29,12 @@ impl View {
         self.closed.lets(column)
     }
 
+    /// The columns of its order, `-` before a descending one, without those that are hidden.
+    pub(crate) fn order(&self) -> Vec<&str> {
+        let all = self.resource.source().order().iter().map(String::as_str);
+        all.filter(|column| self.is_open(column.trim_start_matches('-'))).collect()
+    }
+
     /// The columns that a request may filter by.
     pub(crate) fn filters(&self) -> impl Iterator<Item = &Filter> + Clone {
         self.resource.source().filters().iter().filter(|filter| self.is_open(&filter.column))

@@ -23,6 +23,7 @@ mod reply;
 mod respond;
 mod select;
 mod slot;
+mod told;
 
 use std::{
     borrow::Cow,
@@ -61,17 +62,16 @@ pub(crate) use self::{
 #[cfg(feature = "server")]
 use crate::coding::Coding;
 use crate::{
-    change::{self, Change, Purge, Tell, Token},
     cursor::Cursor,
     error::{Error, Kind, Result},
     format::Format,
     identity::Identity,
     list::List,
-    loader::{self, Clock, Loader, system_clock},
+    loader::{Clock, Loader, system_clock},
     metrics::Metrics,
     paths::{self, Own, PUBLIC},
     resource::{Resource, View},
-    source::{Condition, Database, Requester},
+    source::{Database, Requester},
     store::{Generation, Store},
     stream::{Ask, Budget, Stream},
     trace::Traced,
@@ -387,85 +387,6 @@ impl Chunkflow {
         }
     }
 
-    /// Forgets the chunks of a resource on every server that shares the store: here at once,
-    /// elsewhere within two seconds. A stream that begins after that holds no row that was read
-    /// before.
-    ///
-    /// # Errors
-    /// When the store fails; the chunks may then still be there. [`Kind::Unavailable`] while the
-    /// resource's definition is unknown, since its database has been away.
-    pub async fn purge(&self, resource: &Resource) -> Result<()> {
-        is_known(resource)?;
-        let digest = resource.digest();
-        let mut digests = vec![digest];
-
-        // A resource with a name here is purged in all its orders.
-        if let Some(slot) = self.slot(resource.name()) {
-            let all: Vec<[u8; 16]> = slot.in_all_orders().map(|slot| slot.now().digest()).collect();
-            if all.contains(&digest) {
-                digests.extend(all.into_iter().filter(|one| *one != digest));
-            }
-        }
-
-        futures_util::future::try_join_all(digests.iter().map(|digest| self.0.loader.forget(digest))).await?;
-        Ok(())
-    }
-
-    /// The same for the rows that meet these conditions, as the parameters of a request:
-    /// `[("organisation_id", "eq.1")]`, also on columns of its scope. The whole lists with these conditions are forgotten, alone or
-    /// beside others, and the chunks of all other lists that hold one of the rows or where one belongs
-    /// now. Without conditions, or with more than 10,000 rows, all is forgotten.
-    ///
-    /// # Errors
-    /// As [`Chunkflow::purge`]; [`Kind::Invalid`] for a condition that requests may not have.
-    pub async fn purge_where(&self, resource: &Resource, conditions: &[(&str, &str)]) -> Result<()> {
-        if conditions.is_empty() {
-            return self.purge(resource).await;
-        }
-
-        is_known(resource)?;
-        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let purge = Purge { resource: resource.name().into(), conditions: conditions.iter().map(pair).collect() };
-        Condition::of_purge(&purge.conditions, &**resource.source())?;
-        change::entry::check_purge(&purge)?;
-
-        let tell = Tell { changes: vec![], purges: vec![purge] };
-        self.0.loader.tell(tell, &self.resources_in_all_orders()).await.map(drop)
-    }
-
-    /// Tells that rows have changed. No list that begins here after that shows one of these rows as
-    /// it was; on other servers that share the store none does after two seconds, or at once with
-    /// the token that this returns.
-    ///
-    /// # Errors
-    /// [`Kind::Missing`] if there is no such resource; the store's error if the changes cannot be
-    /// told to the other servers. They must then be told again. [`Kind::Unavailable`] if they are
-    /// told, and a standby does not show a commit within two seconds whose position is known
-    /// ([`Change::at`]).
-    pub async fn changed(&self, changes: &[Change]) -> Result<Token> {
-        let token = self.tell(changes).await?;
-        self.until_shown(changes).await?;
-        Ok(token)
-    }
-
-    /// Waits until the databases that are read show the commits of these changes, which were told.
-    pub(crate) async fn until_shown(&self, changes: &[Change]) -> Result<()> {
-        self.0.loader.until_shown(changes).await
-    }
-
-    /// Tells changes, whether the databases show their commits or not.
-    pub(crate) async fn tell(&self, changes: &[Change]) -> Result<Token> {
-        for change in changes {
-            let resource = self
-                .resource(&change.resource)
-                .ok_or_else(|| Error::new(Kind::Missing, format!("there is no resource `{}`", change.resource)))?;
-            is_known(&resource)?;
-            loader::check(change, &resource)?;
-        }
-
-        self.0.loader.tell(Tell::of(changes), &self.resources_in_all_orders()).await
-    }
-
     /// The generation of a resource's chunks, which changes with a purge; `None` if the store has
     /// not said it.
     pub fn generation(&self, resource: &Resource) -> Option<Generation> {
@@ -515,6 +436,9 @@ impl Chunkflow {
 
     /// The same in a content coding, to fill the store: it is read no faster than the store takes
     /// the chunks, so that all of them are stored.
+    ///
+    /// # Errors
+    /// The same; [`Kind::Invalid`] where nobody reads the whole list.
     #[cfg(feature = "server")]
     pub(crate) async fn warming(
         &self,
@@ -523,6 +447,10 @@ impl Chunkflow {
         coding: Option<Coding>,
         base: &str,
     ) -> Result<Body> {
+        if resource.options().access.has_scopes() {
+            let message = format!("each identity has rows of its own in `{}`: there is no whole list", resource.name());
+            return Err(Error::new(Kind::Invalid, message).remedy("its chunks are loaded when they are asked for"));
+        }
         let list = Arc::new(List::new(Arc::clone(resource), format, vec![], base)).in_coding(coding);
         self.whole(list, true).await
     }

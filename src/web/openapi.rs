@@ -152,7 +152,7 @@ fn operation(view: &View, name: &str, version: Version) -> Json {
     object([
         ("operationId", format!("list_{name}").into()),
         ("summary", format!("The rows of {}", resource.name()).into()),
-        ("description", format!("In the order {}.", resource.source().order().join(", ")).into()),
+        ("description", format!("In the order {}.", view.order().join(", ")).into()),
         ("parameters", Json::List(usual.chain(filters).collect())),
         ("responses", answers(resource, name, version)),
     ])

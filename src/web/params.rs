@@ -161,6 +161,7 @@ pub(crate) fn fuzz_filter(text: &str) {
         let (name, value) = pair.split_once('=').unwrap_or(("t", pair));
         let (Ok(name), Ok(value)) = (decode(name), decode(value)) else { continue };
         let _ = limit(&value);
+        let _ = select::names(&value);
         let columns = filters.iter().map(|filter| &*filter.column);
         for name in columns.chain(TREES).chain([&*name]) {
             let mut reader = Reader::new(filters.iter(), &PARAMETERS);

@@ -149,7 +149,9 @@ impl Chunkflow {
             None => Cow::from(base(request)?),
         };
 
-        let list = if !view.scope.is_all() && params.conditions.is_empty() && slot.lasts {
+        // A selection is one of many, and a resource of its own: it is not kept.
+        let is_usual = params.conditions.is_empty() && params.select.is_none() && slot.lasts;
+        let list = if !view.scope.is_all() && is_usual {
             self.0.recent.scoped(resource, &view.scope, format, coding, &base)
         } else if !params.conditions.is_empty() || !view.scope.is_all() {
             let list = List::scoped(Arc::clone(resource), &view.scope, format, params.conditions, &base);

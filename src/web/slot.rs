@@ -83,9 +83,9 @@ impl Slot {
         !order.is_empty() && (self.order == order || self.whole_order() == order)
     }
 
-    /// The columns of its order that the configuration names.
+    /// The columns of its order that its name has.
     pub(super) fn named_columns(&self) -> Vec<String> {
-        let named = if self.order.is_empty() { 0 } else { self.order.split(',').count() };
+        let named = if self.order.is_empty() { usize::MAX } else { self.order.split(',').count() };
         let now = self.now.load();
         let columns = now.source().order().iter().take(named);
         columns.map(|column| column.strip_prefix('-').unwrap_or(column).to_owned()).collect()

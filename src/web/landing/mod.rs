@@ -54,7 +54,7 @@ fn index(views: &[View]) -> Response<Body> {
         path: String,
         formats: Vec<String>,
         fields: Vec<&'a str>,
-        order: &'a [String],
+        order: Vec<&'a str>,
         orders: &'a [String],
         filters: Vec<&'a str>,
     }
@@ -67,7 +67,7 @@ fn index(views: &[View]) -> Response<Body> {
             formats: FORMATS.iter().map(|format| format!("{path}.{}", format.name)).collect(),
             path,
             fields: resource.members().collect(),
-            order: resource.source().order(),
+            order: view.order(),
             orders: &view.orders,
             filters: view.filters().map(|filter| &*filter.column).collect(),
         }

@@ -5,8 +5,8 @@ use std::io::Read;
 use sha2::Digest;
 
 use crate::{
-    servers::sqlite,
-    support::{Client, Running, ask, checked, until},
+    servers::{Kind, Server, sqlite},
+    support::{Client, Running, ask, binary, checked, output_in_time, until},
 };
 
 /// A list of known clients, with this in `[auth]`.
@@ -58,6 +58,29 @@ fn one_identity_asks_so_often_and_others_as_often_as_they_may() {
     assert_eq!([(); 4].map(|()| status("cfk_anna")), [200, 200, 200, 429]);
     assert_eq!(status("cfk_bea"), 200);
     assert_eq!(server.get("/open").status, 200);
+}
+
+#[test]
+fn a_list_that_nobody_reads_whole_is_not_warmed() {
+    let db = sqlite();
+    super::fill(&db, 30);
+    let folder = tempfile::TempDir::new().unwrap();
+    let store = Server::shared(Kind::Redis);
+    let text = format!(
+        "[auth.jwt]\nsecret = \"a secret of a test, which is long enough\"\n[store]\nurl = \"redis://127.0.0.1:{}\"\n\
+         prefix = \"scoped-warm:\"\n{}\n[resources.open]\ndatabase = \"main\"\ntable = \"item\"\n",
+        store.port,
+        db.config("table = \"item\"\nscope = { org = \"org\" }"),
+    );
+    std::fs::write(folder.path().join("chunkflow.toml"), text).unwrap();
+    let all = output_in_time(&mut binary(&["warm"], folder.path()));
+    let said = String::from_utf8_lossy(&all.stderr).into_owned();
+    assert!(all.status.success() && said.contains("`list` has rows of each identity's own"), "{said}");
+    assert!(String::from_utf8_lossy(&all.stdout).starts_with("1 chunks loaded"), "{all:?}");
+
+    let named = output_in_time(&mut binary(&["warm", "list"], folder.path()));
+    let said = String::from_utf8_lossy(&named.stderr).into_owned();
+    assert!(named.status.code() == Some(1) && said.contains("there is no whole list"), "{said}");
 }
 
 #[test]

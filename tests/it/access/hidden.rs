@@ -2,7 +2,7 @@
 
 use chunkflow::{
     Access, Identity,
-    source::{FieldSpec, Related, Spec},
+    source::{FieldSpec, OrderBy, Related, Spec},
 };
 use serde_json::json;
 
@@ -74,6 +74,19 @@ fn the_column_behind_a_hidden_member_cannot_be_named_in_any_way() {
         assert!(!program.get(None, target).body.contains("email"), "{target}");
         assert!(program.get(Some(&admin()), target).body.contains("email"), "{target}");
     }
+}
+
+#[test]
+fn nobody_is_told_of_a_hidden_column_that_orders_the_list() {
+    let db = sqlite();
+    fill(&db, 10);
+    let spec = items().with(|spec| spec.order = vec![OrderBy::parse("-email")]);
+    let program = Program::over(&db, &spec, for_admins());
+    for target in ["/", "/openapi.json", "/list", "/list?limit=1", "/list?order=email", "/list?zzz=1"] {
+        let read = program.get(None, target);
+        assert!(!read.body.contains("email") || target.contains("order=email"), "{target}: {}", read.body);
+    }
+    assert!(program.get(Some(&admin()), "/").body.contains("-email"));
 }
 
 #[test]
