@@ -22,9 +22,11 @@ pub enum Case {
 
 impl Case {
     /// All names in a configuration.
+    #[cfg(feature = "server")]
     pub(crate) const NAMES: &[&str] = &["database", "camel"];
 
     /// The case with this name in a configuration.
+    #[cfg(feature = "server")]
     pub(crate) fn named(name: &str) -> Option<Case> {
         match name {
             "database" => Some(Case::Database),
