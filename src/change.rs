@@ -89,7 +89,8 @@ impl Change {
 pub(crate) struct Purge {
     /// The name of the resource.
     pub(crate) resource: Arc<str>,
-    /// Names and values of parameters, as a request for the list has them: `organisation_id`, `eq.1`.
+    /// Names and values of parameters, as a request for the list has them: `organisation_id`,
+    /// `eq.1`.
     pub(crate) conditions: Vec<(String, String)>,
 }
 

@@ -91,8 +91,8 @@ const ACT: &str = "POST";
 /// The path of tickets.
 pub(crate) const TICKET: &str = "/-/ticket";
 
-/// The paths beside the lists. The library answers the first two; the server answers the others, the
-/// last one only if its configuration has `[auth]`.
+/// The paths beside the lists. The library answers the first two; the server answers the others,
+/// the last one only if its configuration has `[auth]`.
 pub(crate) const PUBLIC: &[OwnPath] = &[
     OwnPath { own: Own::Home, path: "/", named: "", methods: READ, action: None },
     OwnPath { own: Own::OpenApi, path: "/openapi.json", named: "", methods: READ, action: None },

@@ -41,8 +41,8 @@ impl<'r> Shown<'r> {
         Ok(Shown { headers, method: request.method(), path: request.uri().path(), host, authorization, ticket })
     }
 
-    /// The token of `Authorization: Bearer TOKEN` (RFC 6750 §2.1); empty if the field has the scheme
-    /// and no readable token.
+    /// The token of `Authorization: Bearer TOKEN` (RFC 6750 §2.1); empty if the field has the
+    /// scheme and no readable token.
     pub(super) fn bearer(&self) -> Option<&'r str> {
         let field = self.authorization?.as_bytes();
         let (scheme, rest) = field.split_at_checked(6)?;

@@ -29,8 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_secs(60);
 /// And where there are none yet.
 const PAUSE_WITHOUT: Duration = Duration::from_secs(1);
-/// After this time the keys are read again, while requests go on with those that are there: one that
-/// the issuer has taken out must not count for ever.
+/// After this time the keys are read again, while requests go on with those that are there: one
+/// that the issuer has taken out must not count for ever.
 const AGE: Duration = Duration::from_secs(600);
 
 /// Keys.

@@ -9,8 +9,8 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 use super::{random, refusal::Refusal};
 use crate::identity::Identity;
 
-/// The beginning of each key that is made here, by which programs that look for secrets in the wrong
-/// place know it.
+/// The beginning of each key that is made here, by which programs that look for secrets in the
+/// wrong place know it.
 const PREFIX: &str = "cfk_";
 /// How many random bytes a key has.
 const RANDOM: usize = 32;
@@ -75,8 +75,8 @@ impl ApiKeys {
         Ok(Arc::clone(&found.identity))
     }
 
-    /// The key with this digest. Each digest is compared with all keys, and each byte of it, so that
-    /// the time taken does not tell how much of a key was right, or whose.
+    /// The key with this digest. Each digest is compared with all keys, and each byte of it, so
+    /// that the time taken does not tell how much of a key was right, or whose.
     fn find(&self, digest: &[u8; 32]) -> Option<&ApiKey> {
         let mut found = u32::MAX;
         for (number, key) in (0..).zip(&self.keys) {

@@ -32,8 +32,8 @@ pub(crate) enum FieldValue {
 }
 
 impl ProxyConfig {
-    /// Whom the proxy has let through; `None` if none of its fields is there. The caller has checked
-    /// that the peer is a trusted proxy.
+    /// Whom the proxy has let through; `None` if none of its fields is there. The caller has
+    /// checked that the peer is a trusted proxy.
     ///
     /// # Errors
     /// When a field stands twice: one of them may be the client's own. When it is not what it should

@@ -32,7 +32,8 @@ const OF_RSA_PSS: &[Algorithm] = &[PS256, PS384, PS512];
 const OF_P256: &[Algorithm] = &[ES256];
 const OF_P384: &[Algorithm] = &[ES384];
 const OF_ED25519: &[Algorithm] = &[EdDSA];
-/// The algorithms of secrets of so many bytes: one is at least as long as its digest (RFC 7518 §3.2).
+/// The algorithms of secrets of so many bytes: one is at least as long as its digest (RFC 7518
+/// §3.2).
 const OF_SECRETS: &[(usize, &[Algorithm])] = &[(64, &[HS256, HS384, HS512]), (48, &[HS256, HS384]), (32, &[HS256])];
 
 /// The lengths of an RSA modulus that are neither weak nor a burden, in bytes.

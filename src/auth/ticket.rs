@@ -1,8 +1,8 @@
 //! Tickets: what opens a stream without a header, since `EventSource` sends none.
 //!
 //! A ticket is text for an address, so it opens one list only, and that for a minute. A client that
-//! has got events from the list may come back with it for an hour. It is AES-SIV (RFC 5297) over the
-//! name of the list and the claims: it shows nobody whose it is.
+//! has got events from the list may come back with it for an hour. It is AES-SIV (RFC 5297) over
+//! the name of the list and the claims: it shows nobody whose it is.
 
 use std::{
     fmt,

@@ -1,4 +1,5 @@
-//! What of the database a chunk shows, so that a change can be judged: whether it touches the chunk.
+//! What of the database a chunk shows, so that a change can be judged: whether it touches the
+//! chunk.
 
 use std::sync::{
     Arc,
@@ -18,8 +19,8 @@ use crate::change::Token;
 pub(crate) struct Shown {
     /// Its rows hold all changes that were told up to here, when its first row was read.
     pub(crate) since: Token,
-    /// The hashes, in any order, and perhaps several times; `None` if they are not known. Then every
-    /// change touches the chunk.
+    /// The hashes, in any order, and perhaps several times; `None` if they are not known. Then
+    /// every change touches the chunk.
     keys: Option<Arc<[u32]>>,
     judged: Judged,
 }
@@ -56,8 +57,8 @@ impl Shown {
     /// The keys with these hashes, of rows that were read at this position; `None` if the keys are
     /// not known.
     ///
-    /// They are not sorted here: most chunks are never judged, and a cold list of related rows would
-    /// take a tenth longer.
+    /// They are not sorted here: most chunks are never judged, and a cold list of related rows
+    /// would take a tenth longer.
     pub(crate) fn new(position: Position, keys: Option<Vec<u32>>) -> Shown {
         Shown { since: position.token, keys: keys.map(Arc::from), judged: Judged(AtomicU64::new(position.number)) }
     }
@@ -74,8 +75,8 @@ impl Shown {
         self.keys.is_some()
     }
 
-    /// Whether one of these keys is among them, or they are not known. Of the keys, which are sorted
-    /// hashes with a number, those `count` of which the number does.
+    /// Whether one of these keys is among them, or they are not known. Of the keys, which are
+    /// sorted hashes with a number, those `count` of which the number does.
     pub(crate) fn has_any(&self, told: &[(u32, u32)], count: impl Fn(u32) -> bool) -> bool {
         let Some(keys) = &self.keys else { return true };
         match told {

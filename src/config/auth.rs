@@ -253,8 +253,8 @@ impl AuthSection {
         Some(ForwardConfig { endpoint: endpoint?, cookies, cache })
     }
 
-    /// What is unwise about it, for a check. `is_shared`: other servers may be asked with the tickets
-    /// of this one; `has_secret`: they can read them.
+    /// What is unwise about it, for a check. `is_shared`: other servers may be asked with the
+    /// tickets of this one; `has_secret`: they can read them.
     pub(super) fn look(
         &self,
         is_shared: bool,

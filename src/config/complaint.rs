@@ -226,7 +226,8 @@ struct Position {
     path: KeyPath,
 }
 
-/// What came of a key since one may begin: on this line, or behind a `{` or comma of an inline table.
+/// What came of a key since one may begin: on this line, or behind a `{` or comma of an inline
+/// table.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum KeyPath {
     #[default]

@@ -500,8 +500,8 @@ impl Config {
                     }
                     let mut others = vec![];
                     for (order, spec) in resource.others() {
-                        // Of all that is wrong with it, only what is wrong with its order is not the
-                        // list's own.
+                        // Of all that is wrong with it, only what is wrong with its order is not
+                        // the list's own.
                         let mut told = match Resource::of(&resource.name, database, &spec, &options).await {
                             Ok(other) => {
                                 if slow && self.server.secret.is_none() {

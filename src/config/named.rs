@@ -10,9 +10,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{Config, filled::secret_files};
 use crate::{source::root_file, store::StoreTls};
 
-/// The files of `${file:PATH}`, of `[auth]`, of `tls` in `[store]`, and the certificates named in URLs of
-/// databases, as far as the text can be read. The certificate of `[server]` is not among them: its
-/// listener watches that itself.
+/// The files of `${file:PATH}`, of `[auth]`, of `tls` in `[store]`, and the certificates named in
+/// URLs of databases, as far as the text can be read. The certificate of `[server]` is not among
+/// them: its listener watches that itself.
 pub(crate) fn named_files(
     configuration: &str,
     text: &str,

@@ -165,8 +165,8 @@ pub(crate) struct FormatSpec {
     pub encoder: fn(&[Member], &Envelope) -> Box<dyn Encoder>,
 }
 
-/// How a body lays out its rows. The OpenAPI description shows it to clients, and the server answers
-/// clients of event streams in their own way.
+/// How a body lays out its rows. The OpenAPI description shows it to clients, and the server
+/// answers clients of event streams in their own way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
     /// One JSON object holds all rows.

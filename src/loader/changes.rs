@@ -182,8 +182,8 @@ impl Changes {
     }
 
     /// Enters what changes touch: for each resource that was asked about, what they touch of it, if
-    /// anything. Of a resource that nobody asked about they touch every chunk. `told` is their end by
-    /// the store's count; `None` if only this process counts.
+    /// anything. Of a resource that nobody asked about they touch every chunk. `told` is their end
+    /// by the store's count; `None` if only this process counts.
     pub(super) fn enter(&self, told: Option<End<'_>>, mut touched: HashMap<[u8; 16], Option<Touch>>) -> Token {
         let mut state = self.state.write().unpoisoned();
         state.count.add(told);

@@ -1,9 +1,9 @@
-//! Commits that a database does not show yet, since it is a standby: what they touch is touched once
-//! more as soon as it does.
+//! Commits that a database does not show yet, since it is a standby: what they touch is touched
+//! once more as soon as it does.
 //!
-//! A program may say where in the database's log the commit of a change is. Then nobody has to guess
-//! how far the standby lags behind: it is asked. What was heard together is waited for together, for a
-//! minute at most, and holds back nothing else.
+//! A program may say where in the database's log the commit of a change is. Then nobody has to
+//! guess how far the standby lags behind: it is asked. What was heard together is waited for
+//! together, for a minute at most, and holds back nothing else.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -188,8 +188,8 @@ impl Loader {
         late
     }
 
-    /// Has what was told touched once more as soon as these databases show it. `at` is the position of
-    /// the last entry.
+    /// Has what was told touched once more as soon as these databases show it. `at` is the position
+    /// of the last entry.
     pub(super) fn wait_for(self: &Arc<Loader>, late: &Late, at: Token, entries: &[Tell]) {
         if late.databases.is_empty() {
             return;
@@ -217,14 +217,14 @@ impl Loader {
         self.wait_for(&late, at, entries);
     }
 
-    /// Whether the databases show all changes up to this position whose commits were told, and those
-    /// of which nobody knows here.
+    /// Whether the databases show all changes up to this position whose commits were told, and
+    /// those of which nobody knows here.
     pub(super) fn shows(&self, at: Token) -> bool {
         self.commits.are_shown(at) && self.is_settled(at)
     }
 
-    /// The position of a read that begins now. For servers that find in the store what it reads, it is
-    /// before the first change that it may not see: their own databases may show that already.
+    /// The position of a read that begins now. For servers that find in the store what it reads, it
+    /// is before the first change that it may not see: their own databases may show that already.
     pub(super) fn position_of_a_read(&self) -> Position {
         let mut position = self.changes.position();
         let unshown = self.commits.unshown();
@@ -320,8 +320,8 @@ async fn is_shown(database: &Arc<dyn Database>, commits: &Positions) -> Result<b
     Ok(true)
 }
 
-/// What a task watches. If it ends by a panic, the database is waited for no more, and its lists are
-/// read again.
+/// What a task watches. If it ends by a panic, the database is waited for no more, and its lists
+/// are read again.
 struct Watch {
     loader: Weak<Loader>,
     database: Arc<dyn Database>,

@@ -2,12 +2,12 @@
 //!
 //! A store that is shared counts in epochs of its own; chunks carry its positions. This process
 //! counts on when the store begins another epoch, and when something is entered once more. A
-//! position of the store is never taken for a later one here than it was: a chunk may be judged by a
-//! change twice, but is never spared one.
+//! position of the store is never taken for a later one here than it was: a chunk may be judged by
+//! a change twice, but is never spared one.
 //!
 //! After a failover a store may count other changes under numbers that it has used before. So a
-//! position is believed only if its mark is the one that was heard with its number. A mark stands for
-//! everything before it too, since each entry of the journal names the mark before its own.
+//! position is believed only if its mark is the one that was heard with its number. A mark stands
+//! for everything before it too, since each entry of the journal names the mark before its own.
 
 use std::{collections::VecDeque, iter};
 
@@ -17,8 +17,8 @@ use crate::{change::Token, chunk::Position};
 pub(super) const FIRST: u64 = 1;
 /// How many times that something was entered once more are remembered.
 const REPEATS: usize = 4_096;
-/// How many marks are remembered: 4 MiB of them, or an hour and a half at a hundred entries a second.
-/// What is touched is remembered for 65,536 tells, so older positions are rarely of use.
+/// How many marks are remembered: 4 MiB of them, or an hour and a half at a hundred entries a
+/// second. What is touched is remembered for 65,536 tells, so older positions are rarely of use.
 const MARKS: usize = 524_288;
 
 /// How many changes were heard.
@@ -141,8 +141,8 @@ impl Count {
         self.began = self.head;
         self.origin = 0;
         self.repeats.clear();
-        // What was read at this same position may be older than the loss, also once the store counts
-        // on.
+        // What was read at this same position may be older than the loss, also once the store
+        // counts on.
         self.certain_from = if told == self.last { told.number + 1 } else { 0 };
         self.know_only(told.mark);
         self.come_to(told);
@@ -195,8 +195,8 @@ impl Count {
         token.epoch == self.last.epoch && token.number > self.last.number
     }
 
-    /// Whether the change at this position was heard here, and everything before it; `None` if it is
-    /// too old for that to be known. Without a mark, its number decides.
+    /// Whether the change at this position was heard here, and everything before it; `None` if it
+    /// is too old for that to be known. Without a mark, its number decides.
     pub(super) fn has(&self, at: Token) -> Option<bool> {
         if at.epoch != self.last.epoch || at.number > self.last.number {
             return Some(false);
@@ -231,7 +231,8 @@ mod tests {
         count
     }
 
-    /// Counts so many changes, whose marks come behind that of the last position, as from a journal.
+    /// Counts so many changes, whose marks come behind that of the last position, as from a
+    /// journal.
     fn add(count: &mut Count, by: u64) {
         let Token { epoch, number, .. } = count.last();
         let marks: Vec<u64> = (number..=number + by).map(|number| token(epoch, number).mark).collect();

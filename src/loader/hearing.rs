@@ -22,7 +22,8 @@ use crate::{
     source::{Condition, KeyKind, PointingRule, TouchRules},
 };
 
-/// The time for looking up where the rows of changes belong. After it every chunk counts as touched.
+/// The time for looking up where the rows of changes belong. After it every chunk counts as
+/// touched.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// More changes of one resource in one tell touch every chunk: to look each up costs more.
@@ -31,9 +32,9 @@ const MOST: usize = 10_000;
 /// How many characters of a wrong key an error shows.
 const LONGEST_TOLD: usize = 100;
 
-/// A change of a row, and how many entries were told after it of those that are heard together. What
-/// is the same of several counts as told by the last, so that a chunk from in between is not loaded
-/// for what it shows already.
+/// A change of a row, and how many entries were told after it of those that are heard together.
+/// What is the same of several counts as told by the last, so that a chunk from in between is not
+/// loaded for what it shows already.
 type Heard<'a> = (&'a Change, u32);
 
 /// A table: its database and its name.
@@ -50,16 +51,16 @@ pub(super) struct Told<'a> {
 pub(super) struct ToldChange<'a> {
     pub(super) change: &'a Change,
     behind: u32,
-    /// There are several while the name stands for another table than before and both are in use, and
-    /// none if it stands for no table.
+    /// There are several while the name stands for another table than before and both are in use,
+    /// and none if it stands for no table.
     pub(super) tables: Arc<[Table]>,
     /// Whether it is known here for which tables the name stands.
     is_known: bool,
 }
 
 impl Loader {
-    /// Hears entries of changes of rows and of purges: from now on no chunk is served to a new request
-    /// that they touch.
+    /// Hears entries of changes of rows and of purges: from now on no chunk is served to a new
+    /// request that they touch.
     ///
     /// `resources` are in use, and may not be remembered yet. `end` is the end of the entries, by the
     /// store's count.
@@ -278,10 +279,12 @@ struct OwnRow {
     behind: u32,
 }
 
-/// Changed rows that are there; and the values of all keys that were told, as far as they are known.
+/// Changed rows that are there; and the values of all keys that were told, as far as they are
+/// known.
 type OwnRows = (Vec<OwnRow>, Vec<(Cursor, u32)>);
 
-/// The changed rows. `None` if one is not there and only the database knew which row its key was of.
+/// The changed rows. `None` if one is not there and only the database knew which row its key was
+/// of.
 async fn own_rows(look_up: &LookUp, kinds: &[KeyKind], changes: &[Heard<'_>]) -> Result<Option<OwnRows>> {
     let mut keys: BTreeMap<&[String], u32> = BTreeMap::new();
     for (change, behind) in changes {
@@ -351,8 +354,8 @@ async fn owners(
     }
 
     let Some((found, _)) = own_rows(look_up, kinds, &unsaid).await? else { return Ok(None) };
-    // A child that went away is known by its own key. Of a row of a join table only its value before
-    // tells whose it was.
+    // A child that went away is known by its own key. Of a row of a join table only its value
+    // before tells whose it was.
     let is_lost = |(change, _): &Heard<'_>| {
         let key = told_key(kinds, &change.key);
         value_of(&change.old, &pointing.column).is_none() && !found.iter().any(|own| Some(&own.row.key) == key.as_ref())

@@ -333,8 +333,8 @@ async fn said(agreement: &Arc<dyn Agreement>, tell: &Tell) -> Result<Token> {
 async fn listen(loader: Weak<Loader>) {
     loop {
         let Some(loader) = loader.upgrade() else { return };
-        // Without a limit of its own: the calls of the store and the look-ups have theirs, and a look
-        // that is given up would begin anew each time.
+        // Without a limit of its own: the calls of the store and the look-ups have theirs, and a
+        // look that is given up would begin anew each time.
         if let Err(error) = loader.look().await {
             tracing::debug!(%error, "what other servers have told is not known");
         }

@@ -402,8 +402,8 @@ async fn read_source(
     let counts = resource.counts();
     let mut sink = Shares(sender);
     // Let the tasks of other connections parse requests that came in the same moment, so that they
-    // join. Without it three formats of 2,000 rows, asked for together of a server on one core, read
-    // up to twice the rows.
+    // join. Without it three formats of 2,000 rows, asked for together of a server on one core,
+    // read up to twice the rows.
     tokio::task::yield_now().await;
     let began = Instant::now();
     let run = resource.source().rows(query, &mut sink).await;

@@ -17,7 +17,8 @@ const ALLOCATED: usize = 24;
 pub(super) enum Touch {
     /// Every chunk.
     All,
-    /// Some chunks. Beside each reason stands how many changes of the same touch were told after it.
+    /// Some chunks. Beside each reason stands how many changes of the same touch were told after
+    /// it.
     Some {
         /// The chunks that show one of these keys, by their sorted hashes.
         keys: Vec<(u32, u32)>,
@@ -100,8 +101,8 @@ impl Touch {
         verdict
     }
 
-    /// About how many bytes of memory it takes, with its places in the logs, which are of up to twice
-    /// as many.
+    /// About how many bytes of memory it takes, with its places in the logs, which are of up to
+    /// twice as many.
     pub(super) fn bytes(&self) -> usize {
         let Touch::Some { keys, rows, lists, columns } = self else { return 0 };
         let logged = 2 * (size_of::<(u64, Touch)>() + size_of::<(u64, [u8; 16], usize)>());
@@ -297,7 +298,8 @@ mod tests {
         })
     }
 
-    /// A row that is wrongly said to be out of a list would be missing there until its chunk is old.
+    /// A row that is wrongly said to be out of a list would be missing there until its chunk is
+    /// old.
     #[test]
     fn a_row_is_said_to_meet_conditions_or_not_as_the_database_says_it() {
         let items = Items::new();

@@ -73,8 +73,8 @@ impl Access {
         self
     }
 
-    /// The same, but only the rows whose `column` is equal to this claim, or to one of its values if
-    /// it is a list. With an empty list there are no rows. The claim must be there and of the
+    /// The same, but only the rows whose `column` is equal to this claim, or to one of its values
+    /// if it is a list. With an empty list there are no rows. The claim must be there and of the
     /// column's type: text for a text, a whole number for a whole number.
     ///
     /// The column is one of the table, or `MEMBER.COLUMN` of the row that a `via` member shows.

@@ -8,8 +8,8 @@ use crate::{
     row::{Column, Shape},
 };
 
-/// How the names of columns become names of members. A name that the configuration gives to a member
-/// stays as it is.
+/// How the names of columns become names of members. A name that the configuration gives to a
+/// member stays as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Case {
@@ -43,8 +43,8 @@ impl Case {
         }
     }
 
-    /// The same values, where the members of related rows, which are named after columns, have these
-    /// names.
+    /// The same values, where the members of related rows, which are named after columns, have
+    /// these names.
     pub(super) fn of_shape(self, column: Column) -> Column {
         let all = |names: Vec<String>| names.iter().map(|name| self.of(name)).collect();
         let shape = match column.shape {

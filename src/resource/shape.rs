@@ -14,8 +14,8 @@ pub(crate) fn written(conditions: &[Condition]) -> Vec<u8> {
     bytes.into_bytes()
 }
 
-/// A comparison begins with its column and its operator. In the same places a tree has no name and a
-/// word that is no operator.
+/// A comparison begins with its column and its operator. In the same places a tree has no name and
+/// a word that is no operator.
 fn write_condition(bytes: &mut Canonical, condition: &Condition) {
     let (word, parts) = match condition {
         Condition::Is(comparison) => return write_comparison(bytes, comparison),

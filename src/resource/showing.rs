@@ -1,9 +1,9 @@
 //! Resources that show some members of another, in any order: what requests select.
 //!
 //! But for the bytes of its rows and where chunks begin, such a part is the whole: it has the
-//! whole's name, identity, counters and seal, so that a purge, a told change or a cursor of the whole
-//! is one of each part. No chunk is shared between two parts, since each has boundaries of its own
-//! and reads only what it shows.
+//! whole's name, identity, counters and seal, so that a purge, a told change or a cursor of the
+//! whole is one of each part. No chunk is shared between two parts, since each has boundaries of
+//! its own and reads only what it shows.
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -48,7 +48,8 @@ impl Resource {
         let of_whole: Vec<usize> = members.iter().map(|member| self.index_in_whole(*member)).collect();
         let whole = self.whole();
         if !Arc::ptr_eq(&whole, self) {
-            // A part of a part is one of the whole, so that both ways to it lead to the same chunks.
+            // A part of a part is one of the whole, so that both ways to it lead to the same
+            // chunks.
             return whole.showing(&of_whole);
         }
 

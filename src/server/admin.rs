@@ -1,5 +1,5 @@
-//! The operator's listener, apart from the public one: metrics, the page and its data; being told of
-//! changes, purging and warming lists, cutting streams, reloading the configuration.
+//! The operator's listener, apart from the public one: metrics, the page and its data; being told
+//! of changes, purging and warming lists, cutting streams, reloading the configuration.
 
 use std::{future::poll_fn, pin::Pin, sync::Arc};
 

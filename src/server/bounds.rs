@@ -1,9 +1,10 @@
 //! Bounds on connections and streams, in all and for each client, and on each client's rate of
 //! requests.
 //!
-//! A client is an address, and an identity where a request has one. An address is an IPv4 address or an IPv6 network of 64 bits, since that is what one client is
-//! given. A trusted proxy may have any number of connections. Its requests count for the address
-//! that it names, or for its own if it names none.
+//! A client is an address, and an identity where a request has one. An address is an IPv4 address
+//! or an IPv6 network of 64 bits, since that is what one client is given. A trusted proxy may have
+//! any number of connections. Its requests count for the address that it names, or for its own if
+//! it names none.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -144,8 +145,8 @@ pub(super) struct StreamPermit {
 }
 
 impl<C: Client> Count<C> {
-    /// Takes a permit if fewer than `all` are taken and, with a client, fewer than `each` for it; 0:
-    /// no bound.
+    /// Takes a permit if fewer than `all` are taken and, with a client, fewer than `each` for it;
+    /// 0: no bound.
     ///
     /// # Errors
     /// [`Kind::Busy`] if too many are taken in all, [`Kind::RateLimited`] if the client has too

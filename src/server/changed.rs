@@ -22,8 +22,9 @@ use crate::{
 /// waits holds the window that those need which are read.
 const TELLS: usize = 16;
 
-/// KiB of bodies that may be changes at once; others wait. A key of one digit takes two bytes there,
-/// and some hundred bytes as a change: so all of them together take about 400 MiB at the worst.
+/// KiB of bodies that may be changes at once; others wait. A key of one digit takes two bytes
+/// there, and some hundred bytes as a change: so all of them together take about 400 MiB at the
+/// worst.
 const ROOM: usize = 4 * 1024;
 
 /// The bodies under way.

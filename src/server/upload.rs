@@ -51,8 +51,8 @@ pub(super) fn is_larger(headers: &HeaderMap, most: usize) -> bool {
 
 /// Checks that a body is said to be JSON, without a content coding.
 ///
-/// A browser sends JSON to another site only after it has asked there (CORS). So even a browser that
-/// states no origin sends none for a foreign page that may not.
+/// A browser sends JSON to another site only after it has asked there (CORS). So even a browser
+/// that states no origin sends none for a foreign page that may not.
 ///
 /// # Errors
 /// What else it is said to be; for a 415.

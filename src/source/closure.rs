@@ -33,8 +33,8 @@ pub struct Fetch<K> {
     pub after: Option<K>,
     /// At most this many rows; if the closure returns fewer, the list ends.
     pub limit: usize,
-    /// The conditions that each row must meet, on the columns declared by [`Closure::filters`]. They
-    /// may be trees; [`Condition::is_met`] says whether a row meets one.
+    /// The conditions that each row must meet, on the columns declared by [`Closure::filters`].
+    /// They may be trees; [`Condition::is_met`] says whether a row meets one.
     pub conditions: Arc<[Condition]>,
 }
 

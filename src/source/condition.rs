@@ -1,8 +1,8 @@
 //! Conditions that rows must meet, and how a request writes them: as PostgREST does.
 //!
 //! A request may negate a comparison or a whole tree. A negation is carried to the comparisons as
-//! the tree is read, which SQL's logic of three values allows. So a tree has no negations, and a row
-//! either meets a comparison or does not: one with NULL is met by no row, and neither is its
+//! the tree is read, which SQL's logic of three values allows. So a tree has no negations, and a
+//! row either meets a comparison or does not: one with NULL is met by no row, and neither is its
 //! opposite.
 
 mod tree;
@@ -71,8 +71,8 @@ pub enum Operand {
     Text,
 }
 
-/// What a row must meet. Later versions add no kinds: a program that passed over one would show rows
-/// that nobody asked for.
+/// What a row must meet. Later versions add no kinds: a program that passed over one would show
+/// rows that nobody asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Condition {
     /// A column compares like this.
@@ -229,8 +229,8 @@ impl Condition {
         self.judged(&|comparison| Some(meets(comparison))) == Some(true)
     }
 
-    /// The same conditions, of which each must hold, in one form for many ways to write them: sorted,
-    /// each once, with no part that could as well stand in the one around it.
+    /// The same conditions, of which each must hold, in one form for many ways to write them:
+    /// sorted, each once, with no part that could as well stand in the one around it.
     pub(crate) fn canonical(conditions: Vec<Condition>) -> Vec<Condition> {
         match Condition::All(conditions).simplified() {
             Condition::All(parts) => parts,

@@ -102,8 +102,8 @@ pub trait Source: Send + Sync + 'static {
         &[]
     }
 
-    /// The columns that the server itself may put conditions on, while no request may filter by them;
-    /// none by default.
+    /// The columns that the server itself may put conditions on, while no request may filter by
+    /// them; none by default.
     fn scope(&self) -> &[Filter] {
         &[]
     }
@@ -139,8 +139,8 @@ pub trait Source: Send + Sync + 'static {
         None
     }
 
-    /// A source of the same rows in the same order with these columns only, which reads nothing that
-    /// they do not need. `None`, the default: reading less would cost as much.
+    /// A source of the same rows in the same order with these columns only, which reads nothing
+    /// that they do not need. `None`, the default: reading less would cost as much.
     #[doc(hidden)]
     fn narrowed(&self, _columns: &[usize]) -> Option<Arc<dyn Source>> {
         None

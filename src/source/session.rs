@@ -31,8 +31,8 @@ impl Session {
         bytes.into_bytes()
     }
 
-    /// The statements that give a transaction of PostgreSQL this role and these settings, each after
-    /// a semicolon.
+    /// The statements that give a transaction of PostgreSQL this role and these settings, each
+    /// after a semicolon.
     #[cfg(feature = "postgres")]
     pub(crate) fn statements(&self) -> String {
         let setting = |(name, value): &(String, String)| {
@@ -44,7 +44,8 @@ impl Session {
     }
 }
 
-/// A text as PostgreSQL reads it whatever `standard_conforming_strings` is (§4.1.2.2 of its manual).
+/// A text as PostgreSQL reads it whatever `standard_conforming_strings` is (§4.1.2.2 of its
+/// manual).
 #[cfg(feature = "postgres")]
 fn quoted(text: &str) -> String {
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))

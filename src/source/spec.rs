@@ -37,8 +37,8 @@ pub struct Spec {
     /// Whether a value that is too large ([`RowBounds`](crate::source::RowBounds)) fails the list;
     /// else it becomes NULL.
     pub fails_when_too_large: bool,
-    /// Whether policies of the database decide which rows there are: any change of any table may then
-    /// change the list.
+    /// Whether policies of the database decide which rows there are: any change of any table may
+    /// then change the list.
     pub has_row_security: bool,
     /// Whether the condition holds secrets: errors are then passed on without the database's words.
     pub is_discreet: bool,

@@ -275,8 +275,8 @@ impl FilterRule {
     /// Compares a row's value with a request's.
     fn compare(&self, value: Value<'_>, text: &str) -> Option<Ordering> {
         match (self.operand, value) {
-            // A database rounds the request's number to the column's type, and so may call equal what
-            // differs in its digits.
+            // A database rounds the request's number to the column's type, and so may call equal
+            // what differs in its digits.
             (_, Value::Real(_)) => None,
             (Operand::Integer | Operand::Number, _) if text.len() > LONGEST_NUMBER => None,
             (Operand::Integer | Operand::Number, _) => compare_numbers(value, Value::Decimal(text.as_bytes())),

@@ -87,7 +87,8 @@ impl Stream {
                 }
             }
             _ => {
-                // A list with filters is made anew for each request: nobody would find a note on it.
+                // A list with filters is made anew for each request: nobody would find a note on
+                // it.
                 let noted = (!self.list.is_filtered()).then(|| Arc::clone(&first.chunk));
                 self.take(first);
                 self.measure(noted.as_ref());

@@ -242,8 +242,8 @@ impl Chunkflow {
         self.slot(resource.name()).map(all).unwrap_or_default()
     }
 
-    /// The resource with this name, in one of its orders and with some of its members, as requests ask
-    /// for them.
+    /// The resource with this name, in one of its orders and with some of its members, as requests
+    /// ask for them.
     ///
     /// # Errors
     /// [`Kind::Missing`] if there is none; [`Kind::Invalid`] for another order or member.

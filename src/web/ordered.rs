@@ -42,8 +42,8 @@ pub(super) fn named(slots: &[&Arc<Slot>], order: &str) -> Result<Arc<Slot>> {
     })
 }
 
-/// The slots of a resource's orders that this identity may ask for: those that name no column behind
-/// a member that is hidden from it, since an order tells which values are larger.
+/// The slots of a resource's orders that this identity may ask for: those that name no column
+/// behind a member that is hidden from it, since an order tells which values are larger.
 ///
 /// # Errors
 /// Those of a list that it may not read.

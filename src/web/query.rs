@@ -7,8 +7,8 @@ use http::{Method, Request};
 use super::params;
 use crate::error::{Error, Kind, Result};
 
-/// A longer query cannot stand in a link to the next page, in bytes: many clients and proxies refuse
-/// the link, or the request.
+/// A longer query cannot stand in a link to the next page, in bytes: many clients and proxies
+/// refuse the link, or the request.
 const LINKED: usize = 8 * 1024;
 
 /// The body of a `QUERY` request: parameters as `application/x-www-form-urlencoded`, as they would

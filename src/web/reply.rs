@@ -23,8 +23,8 @@ pub(crate) const FORM: HeaderValue = HeaderValue::from_static("application/x-www
 /// `Retry-After` in seconds for a client that found no room, if the error has no better value.
 pub(super) const RETRY_AFTER: u64 = 2;
 
-/// What a list depends on that is for those who say who they are, for caches that keep what must not
-/// be stored.
+/// What a list depends on that is for those who say who they are, for caches that keep what must
+/// not be stored.
 const VARY_BY_WHO: &str = "Accept, Accept-Encoding, Authorization, Cookie, X-Api-Key";
 
 /// An error as a response.

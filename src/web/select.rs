@@ -8,8 +8,8 @@ use crate::{
     suggest,
 };
 
-/// The names in a list like `title,url`. A name with a comma or a quote stands in quotes, in which a
-/// backslash makes the next character literal.
+/// The names in a list like `title,url`. A name with a comma or a quote stands in quotes, in which
+/// a backslash makes the next character literal.
 ///
 /// # Errors
 /// [`Kind::Invalid`] for an empty list, an empty name or a quote that is not closed.

@@ -1,5 +1,5 @@
-//! Pages of other origins: what browsers are told of who may read an answer, and what Chromium makes
-//! of it.
+//! Pages of other origins: what browsers are told of who may read an answer, and what Chromium
+//! makes of it.
 
 use std::process::Command;
 

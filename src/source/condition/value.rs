@@ -172,9 +172,9 @@ fn fits(name: &str, value: &str, operand: Operand) -> Result<()> {
     }
 }
 
-/// Reads the values of a list, `a,b,"c,d"`, up to this sign, or to the end of the text. Within quotes
-/// a backslash makes the next character literal. Returns what is left behind the sign; `None` if it
-/// is no list.
+/// Reads the values of a list, `a,b,"c,d"`, up to this sign, or to the end of the text. Within
+/// quotes a backslash makes the next character literal. Returns what is left behind the sign;
+/// `None` if it is no list.
 pub(super) fn list(text: &str, ends_at: Option<char>) -> Option<(Vec<String>, &str)> {
     let mut values = vec![];
     let mut rest = text;

@@ -17,9 +17,9 @@ pub(in crate::source) struct Dialect {
     pub(in crate::source) collations_must_agree: bool,
     /// Whether a query in the place of a value compares without its column's collation.
     pub(in crate::source) queries_lose_collations: bool,
-    /// Whether the planner may answer `EXISTS` from the side of the related table, and knows when the
-    /// first rows of an order are found sooner from the other side. MariaDB joins and sorts all rows
-    /// of a list for each of its chunks.
+    /// Whether the planner may answer `EXISTS` from the side of the related table, and knows when
+    /// the first rows of an order are found sooner from the other side. MariaDB joins and sorts all
+    /// rows of a list for each of its chunks.
     pub(in crate::source) joins_exists: bool,
     /// How to join a join table with the related table.
     pub(in crate::source) join: &'static str,

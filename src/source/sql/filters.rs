@@ -128,9 +128,9 @@ impl<'a> Planner<'a> {
         self.table.is_view || self.table.indexed.contains(column) || self.table.key.first() == Some(column)
     }
 
-    /// The column of a related row as SQL: a query for its value, as a field would show it. Where only
-    /// one row can be related, and the database may answer that from its side too, the comparison
-    /// stands inside a query for the row.
+    /// The column of a related row as SQL: a query for its value, as a field would show it. Where
+    /// only one row can be related, and the database may answer that from its side too, the
+    /// comparison stands inside a query for the row.
     fn pointed_column(&self, pointed: &Pointed<'_>, column: &TableColumn) -> FilterColumn {
         let dialect = self.plan.dialect;
         let sql = dialect.column(&dialect.quote(RELATED), &column.name);

@@ -95,8 +95,8 @@ pub(in crate::source) fn rules(
     })
 }
 
-/// The rules of the relations, in the order in which their keys are hashed. The names of tables that
-/// cannot be followed are added to `others`.
+/// The rules of the relations, in the order in which their keys are hashed. The names of tables
+/// that cannot be followed are added to `others`.
 fn related(
     plan: &Plan,
     own: &Table,

@@ -23,10 +23,10 @@
 //! nothing is lost. If it does not have all of them, or if others have written in their place, it
 //! begins a new epoch, which is a loss. An entry that no server knows any more is missed by nobody.
 //!
-//! The journal has no copies ([`Remote::copies`]): two copies with numbers of their own could not be
-//! put into one order. While its machine is away, telling and reading fail, also in a Memcached of
-//! several nodes, where chunks would move to the next node: of two servers, one might not see that
-//! the node is down, and would not hear what the other tells.
+//! The journal has no copies ([`Remote::copies`]): two copies with numbers of their own could not
+//! be put into one order. While its machine is away, telling and reading fail, also in a Memcached
+//! of several nodes, where chunks would move to the next node: of two servers, one might not see
+//! that the node is down, and would not hear what the other tells.
 //!
 //! A writer to the store who does not know the secret can cause losses, and can also put the head
 //! back, and so hide entries until a server that has seen or told them looks again.
@@ -148,8 +148,8 @@ impl Journal {
         Err(Error::new(Kind::Busy, "the journal in the store is written by others all the time"))
     }
 
-    /// What stands in the store in place of the head, and the head to go on from: the same, or that of
-    /// a new epoch.
+    /// What stands in the store in place of the head, and the head to go on from: the same, or that
+    /// of a new epoch.
     async fn base(&self, there: Bytes, then: &Then) -> Result<(Bytes, Head)> {
         if let Some(head) = read(&there, then) {
             return Ok((there, head));
@@ -207,8 +207,8 @@ impl Journal {
         self.step(from, Head::beginning(), None).await.map(drop)
     }
 
-    /// Writes again what the store has lost behind this head, if this server knows all of it. Returns
-    /// the head then; `None` if it cannot be put back.
+    /// Writes again what the store has lost behind this head, if this server knows all of it.
+    /// Returns the head then; `None` if it cannot be put back.
     async fn put_back(&self, there: &[u8]) -> Result<Option<Head>> {
         let Some(mut head) = Head::read(there) else { return Ok(None) };
         let Some(lost) = self.known().lost_behind(&head) else {

@@ -1,5 +1,5 @@
-//! Chunks in the store that were read long ago: no change since then, however many there were, makes
-//! a server read one again that it does not touch.
+//! Chunks in the store that were read long ago: no change since then, however many there were,
+//! makes a server read one again that it does not touch.
 
 use std::time::Duration;
 
@@ -68,8 +68,8 @@ fn a_chunk_that_was_read_an_hour_ago_is_right_in_a_busy_journal_and_one_of_the_l
             assert_eq!(reads(&world, server).await, 0, "an hour and 3,600 changes later");
         }
 
-        // A server that begins does not know the entries of an hour ago, nor whether they concern the
-        // list. It knows some of the last minutes: here the last hundred.
+        // A server that begins does not know the entries of an hour ago, nor whether they concern
+        // the list. It knows some of the last minutes: here the last hundred.
         world.restart();
         for server in world.all() {
             reads(&world, &server).await;

@@ -1,5 +1,6 @@
-//! A failover that loses the last entries of the journal, while the server that knows of them cannot
-//! look: nothing that was read or told before it counts for what is told under their numbers now.
+//! A failover that loses the last entries of the journal, while the server that knows of them
+//! cannot look: nothing that was read or told before it counts for what is told under their numbers
+//! now.
 
 use std::time::Duration;
 

@@ -115,8 +115,8 @@ fn is_head(name: &str) -> bool {
     is_of_journal(name) && name.ends_with('}')
 }
 
-/// Waits for an entry of the journal, so that what happens then comes before most servers have heard
-/// of it. For a second at the longest.
+/// Waits for an entry of the journal, so that what happens then comes before most servers have
+/// heard of it. For a second at the longest.
 async fn after_an_entry(machine: &Machine) {
     let entries = || machine.names().count(is_of_journal);
     let before = entries();

@@ -248,7 +248,8 @@ impl History {
             return true;
         }
 
-        // A server that began since then knows of no change, and a standby may not have shown it yet.
+        // A server that began since then knows of no change, and a standby may not have shown it
+        // yet.
         if !self.lag.is_zero() && self.has_lost_journal && reader.began >= told.at {
             return false;
         }

@@ -31,8 +31,8 @@ pub(super) struct Plan {
     pub(super) failures: u32,
     /// How many times a fault of the store, a restart or a purge comes.
     pub(super) faults: u32,
-    /// Whether each fault is a failover, after which one server tells others what they do not hear at
-    /// once.
+    /// Whether each fault is a failover, after which one server tells others what they do not hear
+    /// at once.
     pub(super) fails_over: bool,
     /// How many different lists clients ask for.
     pub(super) lists: usize,

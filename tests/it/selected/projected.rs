@@ -11,7 +11,8 @@ fn projected(row: &Value, members: &[&str]) -> Map<String, Value> {
     members.iter().map(|member| ((*member).to_owned(), row[*member].clone())).collect()
 }
 
-/// The bytes of these rows. The members of related rows are in alphabetical order, as serde has them.
+/// The bytes of these rows. The members of related rows are in alphabetical order, as serde has
+/// them.
 fn json(rows: &[Map<String, Value>], members: &[&str]) -> String {
     let row = |row: &Map<String, Value>| {
         let members = members.iter().map(|member| format!("\"{member}\":{}", row[*member]));
