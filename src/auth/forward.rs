@@ -88,7 +88,7 @@ impl Forward {
     }
 
     /// What the application would be asked; `None` if the request shows nothing for it.
-    pub(super) fn question(&self, shown: &Shown<'_>) -> Option<Question> {
+    pub(super) fn question<'q>(&self, shown: &'q Shown<'_>) -> Option<Question<'q>> {
         let cookies = shown.cookies(&self.0.config.cookies);
         if cookies.is_empty() && shown.authorization.is_none() {
             return None;
@@ -99,41 +99,52 @@ impl Forward {
         let has_authorization = [u8::from(authorization.is_some())];
         let fields = fixed.into_iter().chain([&has_authorization[..], authorization.unwrap_or_default()]);
         let digest = digest(fields.chain(cookies.iter().copied()));
-
-        let mut headers = HeaderMap::new();
-        let mut add = |name: HeaderName, value: &[u8]| {
-            // All of them were in a request's head.
-            headers.extend(HeaderValue::from_bytes(value).ok().map(|value| (name, value)));
-        };
-        add(METHOD, fixed[0]);
-        add(URI, fixed[1]);
-        add(HOST, fixed[2]);
-        if !cookies.is_empty() {
-            add(header::COOKIE, &cookies.join(&b"; "[..]));
-        }
-        headers.extend(shown.authorization.map(|value| (header::AUTHORIZATION, value.clone())));
-        Some(Question { digest, headers })
+        Some(Question { digest, fixed, authorization: shown.authorization, cookies })
     }
 
     /// Who the application says the request is from.
     ///
     /// # Errors
     /// As it says; when it does not say it in time.
-    pub(super) async fn identity(&self, question: Question) -> Said {
-        let Question { digest, headers } = question;
+    pub(super) async fn identity(&self, question: Question<'_>) -> Said {
+        let digest = question.digest;
         if let Some(said) = self.0.answers.get(&digest) {
             return said;
         }
 
+        let headers = question.headers();
         let inner = Arc::clone(&self.0);
         self.0.flights.join(digest, || async move { inner.asked(digest, headers).await }).await
     }
 }
 
-/// A question to the application.
-pub(super) struct Question {
+/// A question to the application. Most are answered by what is remembered, so its fields are written
+/// only when it is asked.
+pub(super) struct Question<'q> {
     digest: Digest,
-    headers: HeaderMap,
+    /// Method, path and host.
+    fixed: [&'q [u8]; 3],
+    authorization: Option<&'q HeaderValue>,
+    cookies: Vec<&'q [u8]>,
+}
+
+impl Question<'_> {
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let mut add = |name: HeaderName, value: &[u8]| {
+            // All of them were in a request's head.
+            headers.extend(HeaderValue::from_bytes(value).ok().map(|value| (name, value)));
+        };
+
+        add(METHOD, self.fixed[0]);
+        add(URI, self.fixed[1]);
+        add(HOST, self.fixed[2]);
+        if !self.cookies.is_empty() {
+            add(header::COOKIE, &self.cookies.join(&b"; "[..]));
+        }
+        headers.extend(self.authorization.map(|value| (header::AUTHORIZATION, value.clone())));
+        headers
+    }
 }
 
 impl Inner {
