@@ -3,9 +3,9 @@
 //! For the library alone, without the server and its dependencies, use `default-features = false`
 //! and the features you need (`sqlite`).
 //!
-//! > A **resource** is a list with a name. Its **source** hands out rows after a **cursor**. The
-//! **loader** cuts them into > **chunks**, once, and keeps the chunks in a **store**. A **stream**
-//! walks the chunks from a cursor to the end, and a > **format** writes each as bytes.
+//! > A **resource** is a list with a name. Its **source** hands out rows after a **cursor**. The **loader** cuts them into
+//! > **chunks**, once, and keeps the chunks in a **store**. A **stream** walks the chunks from a cursor to the end, and a
+//! > **format** writes each as bytes.
 //!
 //! Begin with [`Chunkflow`], which answers requests. [`Resource`] and [`closure`] or [`Sqlite`]
 //! define the lists that it serves, and [`Memory`] keeps the chunks. The modules:
