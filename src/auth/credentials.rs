@@ -76,7 +76,7 @@ impl<'r> Shown<'r> {
     }
 
     /// The cookies of these names, as `name=value` (RFC 6265 §4.2), in the order of the request. A
-    /// name may stand twice; whoever set them knows which one counts.
+    /// name may stand twice; the application knows which one counts.
     pub(super) fn cookies(&self, names: &[String]) -> Vec<&'r [u8]> {
         let fields = self.headers.get_all(header::COOKIE).iter();
         let pairs = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_in_an_address_is_refused_however_its_name_is_encoded() {
+    fn a_token_in_an_address_is_refused_also_if_its_name_is_encoded() {
         for path in ["/a?access_token=x", "/a?x=1&access%5Ftoken=x", "/a?access_token"] {
             assert!(Shown::of(&request(&[], path), "h").is_err(), "{path}");
         }

@@ -1,4 +1,4 @@
-//! Single flight: one question to another server, however many requests wait for its answer.
+//! Single flight: many requests wait for the answer to one question to another server.
 
 use std::{
     collections::HashMap,

@@ -236,8 +236,8 @@ fn told(body: &[u8]) -> Option<String> {
     (!told.is_empty()).then(|| told.to_owned())
 }
 
-/// Checks that the application answers at this address, with whatever it says of a request that
-/// shows nothing.
+/// Checks that the application answers at this address. The question shows no credential, and any
+/// answer to it will do.
 ///
 /// # Errors
 /// Why it does not.

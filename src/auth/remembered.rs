@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_take_no_more_than_their_room_however_many_and_large() {
+    fn many_large_answers_take_no_more_than_their_room() {
         let answers = Remembered::new();
         let large = 64 * 1024;
         for number in 0..2_000_u64 {

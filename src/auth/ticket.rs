@@ -201,7 +201,7 @@ pub(crate) fn without<B>(request: &Request<B>) -> Option<Request<()>> {
     Some(without)
 }
 
-/// The ticket in a pair of a query, however it is encoded.
+/// The ticket in a pair of a query, whose name and value may be percent-encoded.
 fn of_pair(pair: &str) -> Option<String> {
     let (name, value) = pair.split_once('=')?;
     let decode = |text| percent_decode_str(text).decode_utf8().ok();

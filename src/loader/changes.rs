@@ -153,7 +153,8 @@ impl Changes {
         }
     }
 
-    /// Remembers from now on what concerns a resource, whichever of its members are shown.
+    /// Remembers from now on what concerns a resource, which is the same for all selections of
+    /// its members.
     pub(super) fn register(&self, resource: &Arc<Resource>) {
         let resource = &resource.whole();
         let mut state = self.state.write().unpoisoned();

@@ -44,7 +44,7 @@ impl Session {
     }
 }
 
-/// A text as PostgreSQL reads it whatever `standard_conforming_strings` is (§4.1.2.2 of its
+/// A text as PostgreSQL reads it with `standard_conforming_strings` on and off (§4.1.2.2 of its
 /// manual).
 #[cfg(feature = "postgres")]
 fn quoted(text: &str) -> String {

@@ -198,7 +198,7 @@ impl Chunkflow {
         with(headers, Body::empty())
     }
 
-    /// The list at this path, in any format, whoever may read it.
+    /// The list at this path, in any format, whether this client may read it or not.
     #[cfg(feature = "server")]
     pub(super) fn list_at(&self, path: &str) -> Option<&Arc<Slot>> {
         self.find(path, None).ok().map(|(slot, _)| slot)

@@ -41,7 +41,7 @@ pub(in crate::source) struct Table<D: Driver> {
     driver: Arc<D>,
     spec: Spec,
     plan: Plan,
-    /// Of all columns of the specification, whichever the plan reads.
+    /// Of all columns of the specification, also of those that the plan does not read.
     definition: Definition,
     touch: Option<TouchRules>,
     /// The proof from the last look at the tables, shared with the sources of fewer columns.

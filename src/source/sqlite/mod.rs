@@ -357,7 +357,7 @@ struct Table {
 struct Reader {
     spec: Spec,
     plan: Plan,
-    /// Of all columns of the specification, whichever the plan reads.
+    /// Of all columns of the specification, also of those that the plan does not read.
     definition: Definition,
     /// The file and schema version for which the definition was last found to be this one.
     proven: Mutex<Stamp>,

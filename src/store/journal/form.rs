@@ -109,7 +109,7 @@ impl Entry {
         out.freeze()
     }
 
-    /// Reads the stored form of the entry at this position, whatever its mark.
+    /// Reads the stored form of the entry at this position. Its mark may be any.
     ///
     /// # Errors
     /// Why it is not that entry: it was cut or altered, it stood elsewhere, or there is a secret

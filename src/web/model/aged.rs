@@ -1,5 +1,5 @@
-//! Chunks in the store that were read long ago: no change since then, however many there were,
-//! makes a server read one again that it does not touch.
+//! Chunks in the store that were read long ago: of thousands of changes since then, none makes a
+//! server read a chunk again that it does not touch.
 
 use std::time::Duration;
 

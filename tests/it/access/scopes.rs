@@ -32,7 +32,7 @@ fn each_identity_gets_exactly_the_rows_of_its_claim() {
 }
 
 #[test]
-fn a_text_claim_is_bound_whatever_is_in_it() {
+fn a_text_claim_with_quotes_and_signs_is_bound_as_it_is() {
     for db in every_kind() {
         db.execute(super::ITEMS);
         let codes = ["plain", "o'brien", "50%", "back\\slash", "a\"b", ""];

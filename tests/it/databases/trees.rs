@@ -300,7 +300,7 @@ fn a_pattern_of_ilike_has_no_regard_to_the_case_of_letters_in_any_collation() {
 }
 
 #[test]
-fn equal_trees_share_chunks_however_they_are_written() {
+fn trees_that_mean_the_same_share_chunks() {
     let db = sqlite();
     fill(&db);
     let running = db.serve(LIST);
