@@ -31,7 +31,8 @@ impl Identity {
         Identity::new(claims.into_iter().map(|(name, value)| (name.into(), value)).collect())
     }
 
-    /// The same, which holds until this moment.
+    /// The same, which holds until this moment. After it a request with this identity is refused, as
+    /// one with a wrong credential.
     #[must_use]
     pub fn until(self, until: SystemTime) -> Identity {
         Identity { until: Some(until), ..self }
@@ -45,6 +46,11 @@ impl Identity {
     /// All claims.
     pub fn claims(&self) -> &Map<String, Value> {
         &self.claims
+    }
+
+    /// Whether it has not ended at this moment.
+    pub fn is_current(&self, now: SystemTime) -> bool {
+        self.until.is_none_or(|until| now < until)
     }
 
     /// The moment at which it ends, if it does by itself.
