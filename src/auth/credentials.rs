@@ -1,7 +1,7 @@
 //! What a request shows of who it is from. Nothing here is believed yet.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::{refusal::Refusal, ticket};
 
@@ -15,8 +15,9 @@ const ACCESS_TOKEN: &str = "access_token";
 pub(super) struct Shown<'r> {
     pub(super) headers: &'r HeaderMap,
     pub(super) method: &'r Method,
-    /// The path as it was asked for, without the query.
-    pub(super) path: &'r str,
+    /// The path in its usual spelling, without the query: who decides by it must not be passed by
+    /// another spelling of the same list.
+    pub(super) path: String,
     /// The host as the client named it, with its port.
     pub(super) host: &'r str,
     /// The one `Authorization` field, if there is one.
@@ -38,7 +39,8 @@ impl<'r> Shown<'r> {
         }
 
         let ticket = ticket::in_query(query)?;
-        Ok(Shown { headers, method: request.method(), path: request.uri().path(), host, authorization, ticket })
+        let path = usual(request.uri().path());
+        Ok(Shown { headers, method: request.method(), path, host, authorization, ticket })
     }
 
     /// The token of `Authorization: Bearer TOKEN` (RFC 6750 §2.1); empty if the field has the
@@ -88,6 +90,13 @@ impl<'r> Shown<'r> {
     }
 }
 
+/// A path with only those characters percent-encoded that must be.
+fn usual(path: &str) -> String {
+    const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    let decoded = percent_decode_str(path).decode_utf8_lossy();
+    utf8_percent_encode(&decoded, PLAIN).to_string()
+}
+
 /// The value of a field that must not stand twice: of two, nobody knows which one a proxy before us
 /// has checked.
 ///
@@ -122,6 +131,15 @@ mod tests {
             request.headers_mut().append(*name, HeaderValue::from_static(value));
         }
         request
+    }
+
+    #[test]
+    fn a_path_has_one_spelling() {
+        for path in ["/salaries.json", "/%73alaries%2Ejson", "/s%61laries.json"] {
+            assert_eq!(usual(path), "/salaries.json");
+        }
+        assert_eq!(usual("/a%2Fb"), usual("/a/b"));
+        assert_eq!(usual("/%E4%B8%AD"), "/%E4%B8%AD");
     }
 
     #[test]

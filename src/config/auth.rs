@@ -15,7 +15,7 @@ use super::{
     filled::Surroundings,
     keys,
     read::{Reader, Section},
-    server::request_rate,
+    server::{ServerConfig, request_rate},
 };
 use crate::{
     auth::{
@@ -254,11 +254,11 @@ impl AuthSection {
     }
 
     /// What is unwise about it, for a check. `is_shared`: other servers may be asked with the
-    /// tickets of this one; `has_secret`: they can read them.
+    /// tickets of this one.
     pub(super) fn look(
         &self,
         is_shared: bool,
-        has_secret: bool,
+        server: &ServerConfig,
         locate: &dyn Fn(&str, &str, &str) -> Located,
     ) -> Vec<Located> {
         let mut told = vec![];
@@ -267,7 +267,13 @@ impl AuthSection {
             told.push(locate(at, message, "write an https:// URL, with `ca` if its certificate is your own"));
         }
 
-        if is_shared && !has_secret && !self.config.ways.is_empty() {
+        let has_proxies = !server.trusted_proxies.is_empty() || server.trusts_unix;
+        if self.config.ways.iter().any(|way| way.name() == "proxy") && !has_proxies {
+            let message = "no proxy is trusted to say who a request is from";
+            told.push(locate("auth.proxy", message, "name it in trusted_proxies of [server], or take `proxy` out"));
+        }
+
+        if is_shared && server.secret.is_none() && !self.config.ways.is_empty() {
             let message = "a ticket opens a stream only on the server that made it, since [server] has no `secret`";
             told.push(locate("auth", message, "set secret = \"${CHUNKFLOW_SECRET}\" in [server], on every server"));
         }

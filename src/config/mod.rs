@@ -303,7 +303,7 @@ impl Config {
         wrong.extend(self.unidentified());
         if let Some(auth) = &self.auth {
             let locate = |at: &str, message: &str, remedy: &str| self.text.locate(at, message, remedy);
-            wrong.extend(auth.look(self.is_shared(), self.server.secret.is_some(), &locate));
+            wrong.extend(auth.look(self.is_shared(), &self.server, &locate));
             for (at, why) in auth.unanswered().await {
                 let remedy = "see that it runs at this address; without it, lists that need an identity say 503";
                 wrong.push(self.text.locate(&at, &why, remedy));

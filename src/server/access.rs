@@ -92,8 +92,8 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         let Line { peer, client, method, uri, .. } = &*self;
-        let is_done = self.answered.as_ref().is_some_and(|answered| answered.status.is_success());
-        let uri = masked(uri, !is_done);
+        let is_list = self.answered.as_ref().is_some_and(|answered| answered.format.is_some());
+        let uri = masked(uri, !is_list);
         let ms = self.milliseconds();
         let id = self.id.to_str().unwrap_or_default();
         let trace_id = self.trace.as_ref().and_then(|trace| trace.id()).map(display);

@@ -15,10 +15,11 @@ const BEGINNINGS: [&str; 3] = ["cft_", "cfk_", "eyJ"];
 /// In place of what is not shown.
 const MASK: &str = "***";
 
-/// The address for the log. `is_refused`: nobody has taken its parameters for filters of a list, so
-/// that their names may be of secrets that do not belong there.
+/// The address for the log. `is_refused`: no list has taken its parameters for filters, so that their
+/// names may be of secrets that do not belong there.
 pub(super) fn masked(uri: &Uri, is_refused: bool) -> Cow<'_, str> {
-    let Some(query) = uri.query() else { return Cow::Owned(uri.to_string()) };
+    let before = before_query(uri);
+    let Some(query) = uri.query() else { return before };
     let pairs = query.split('&').map(|pair| match pair.split_once('=') {
         Some((name, value)) if is_secret(name, value, is_refused) => format!("{name}={MASK}"),
         // A secret alone has no name.
@@ -26,9 +27,17 @@ pub(super) fn masked(uri: &Uri, is_refused: bool) -> Cow<'_, str> {
         _ => pair.to_owned(),
     });
     let query = pairs.collect::<Vec<_>>().join("&");
-    let whole = uri.to_string();
-    let before = whole.split('?').next().unwrap_or_default();
     Cow::Owned(format!("{before}?{query}"))
+}
+
+/// What stands before the query, without the user and password that an address may name.
+fn before_query(uri: &Uri) -> Cow<'_, str> {
+    let Some(authority) = uri.authority() else { return Cow::Borrowed(uri.path()) };
+    let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+    match uri.scheme_str() {
+        Some(scheme) => Cow::Owned(format!("{scheme}://{host}{}", uri.path())),
+        None => Cow::Owned(host.to_owned()),
+    }
 }
 
 /// A longer text without a value may be one, and no name.
@@ -58,6 +67,16 @@ mod tests {
             assert_eq!(shown("/a?id=eq.7&after=AbC", is_refused), "/a?id=eq.7&after=AbC");
             assert_eq!(shown("/a", is_refused), "/a");
         }
+    }
+
+    #[test]
+    fn an_address_with_a_host_shows_neither_user_nor_password() {
+        for is_refused in [false, true] {
+            assert_eq!(shown("http://user:pw@h:8080/list", is_refused), "http://h:8080/list");
+            assert_eq!(shown("http://user:pw@h/list?limit=1", is_refused), "http://h/list?limit=1");
+            assert_eq!(shown("user:pw@h:443", is_refused), "h:443");
+        }
+        assert_eq!(shown("*", false), "*");
     }
 
     #[test]

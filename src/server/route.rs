@@ -19,7 +19,7 @@ use super::{
     origin::{Hosts, Peer, Remote, host},
     query, ready,
     shared::Shared,
-    tickets,
+    tickets::{self, Wanted},
     tls::Tls,
     upload::Upload,
     watch::Watch,
@@ -306,12 +306,46 @@ impl Site {
             return *refused;
         }
 
-        let identity = match auth.identify(request, from.host, from.is_from_proxy).await {
-            Ok(Some(identity)) => identity,
-            Ok(None) => return tickets::nobody(),
-            Err(refusal) => return refusal.response(),
+        // A ticket is no credential for another.
+        if without_ticket(request).is_some() {
+            return tickets::nobody();
+        }
+
+        let wanted = match Wanted::read(&self.chunkflow, &self.shared, upload, from.client).await {
+            Ok(wanted) => wanted,
+            Err(refused) => return *refused,
         };
-        tickets::answer(&self.chunkflow, &self.shared, auth.tickets(), &identity, upload, from.client).await
+        let opening = match wanted.opening(request) {
+            Ok(opening) => opening,
+            Err(error) => return problem(error),
+        };
+
+        match self.identified(auth, &opening, from).await {
+            Ok(Some((identity, _))) => wanted.answer(auth.tickets(), &identity),
+            Ok(None) => tickets::nobody(),
+            Err(response) => *response,
+        }
+    }
+
+    /// Who a request is from, if it says so, and what tells this identity from others.
+    ///
+    /// # Errors
+    /// The response, if its credential is refused or the identity asks too often.
+    async fn identified(
+        &self,
+        auth: &Auth,
+        request: &Request<()>,
+        from: &From<'_>,
+    ) -> Result<Option<(Arc<Identity>, Known)>, Box<Response<Body>>> {
+        let identity = auth.identify(request, from.host, from.is_from_proxy).await;
+        let Some(identity) = identity.map_err(|refusal| Box::new(refusal.response()))? else { return Ok(None) };
+
+        let known = known(&identity);
+        if let Some(rates) = &self.known_rates {
+            let asked = rates.ask(known).inspect_err(|error| self.refuses(error, Refused::Rate, Refused::Rate));
+            asked.map_err(|error| Box::new(problem(error)))?;
+        }
+        Ok(Some((identity, known)))
     }
 
     /// Answers a request that the bounds apply to: all but health checks.
@@ -325,18 +359,15 @@ impl Site {
         let &From { origin, client, .. } = from;
         self.check_rate(client)?;
 
-        let mut identity = None;
-        let asks = *request.method() != Method::OPTIONS && self.chunkflow.looks_at_identity(request.uri().path());
-        if let Some(auth) = self.auth.as_ref().filter(|_| asks) {
-            identity = match auth.identify(request, from.host, from.is_from_proxy).await {
-                Ok(identity) => identity,
-                Err(refusal) => return Ok((self.answered_beside(refusal.response()), None)),
+        let mut identified = None;
+        let asks = || *request.method() != Method::OPTIONS && self.chunkflow.looks_at_identity(request.uri().path());
+        if let Some(auth) = self.auth.as_ref().filter(|_| asks()) {
+            identified = match self.identified(auth, request, from).await {
+                Ok(identified) => identified,
+                Err(response) => return Ok((self.answered_beside(*response), None)),
             };
         }
-        if let (Some(rates), Some(identity)) = (&self.known_rates, &identity) {
-            let asked = rates.ask(known(identity));
-            asked.inspect_err(|error| self.refuses(error, Refused::Rate, Refused::Rate))?;
-        }
+        let (identity, known) = identified.unzip();
 
         let without_ticket = self.auth.as_ref().and_then(|_| without_ticket(request));
         let request = without_ticket.as_ref().unwrap_or(request);
@@ -349,7 +380,6 @@ impl Site {
             return Err(Error::new(Kind::Busy, "this server is about to stop"));
         }
 
-        let known = identity.as_deref().map(known);
         let place = match *request.method() {
             Method::GET | Method::QUERY => Some(self.enter(client, known)?),
             _ => None,
@@ -447,7 +477,7 @@ fn known(identity: &Identity) -> Known {
     let mut hasher = DefaultHasher::new();
     match identity.claim("sub") {
         Some(name) => (name.to_string(), identity.claim("iss").map(ToString::to_string)).hash(&mut hasher),
-        None => serde_json::Value::from(identity.claims().clone()).to_string().hash(&mut hasher),
+        None => serde_json::to_string(identity.claims()).unwrap_or_default().hash(&mut hasher),
     }
     Known(hasher.finish())
 }

@@ -3,10 +3,11 @@
 use std::{net::IpAddr, time::SystemTime};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use serde_json::{Map, Value};
 
 use super::{
+    bounds::Permit,
     shared::Shared,
     upload::{self, Unread, Upload},
 };
@@ -43,36 +44,64 @@ pub(super) fn nobody() -> Response<Body> {
     problem(error.remedy("send with it what the list itself would be asked with: a token, a key or a cookie"))
 }
 
-/// 200 with a ticket for the list that the body names. The list decides when it is opened whether
-/// this identity may see it.
-pub(super) async fn answer(
-    chunkflow: &Chunkflow,
-    shared: &Shared,
-    keys: &TicketKeys,
-    identity: &Identity,
-    upload: Option<Upload>,
-    client: IpAddr,
-) -> Response<Body> {
-    let _permit = match shared.tickets.enter("tickets", MOST, Some(client), MOST_EACH) {
-        Ok(permit) => permit,
-        Err(error) => return problem(error),
-    };
+/// A ticket that is asked for.
+pub(super) struct Wanted {
+    /// The path of the list that it is to open.
+    path: String,
+    _permit: Permit,
+}
 
-    let body = match upload {
-        Some(upload) => match upload.read(LARGEST).await {
-            Ok(body) => body,
-            Err(why) => return unread(why),
-        },
-        None => Bytes::new(),
-    };
+impl Wanted {
+    /// Reads what the body asks for.
+    ///
+    /// # Errors
+    /// The response, if there is no such list or no room.
+    pub(super) async fn read(
+        chunkflow: &Chunkflow,
+        shared: &Shared,
+        upload: Option<Upload>,
+        client: IpAddr,
+    ) -> Result<Wanted, Box<Response<Body>>> {
+        let refused = |error| Box::new(problem(error));
+        let permit = shared.tickets.enter("tickets", MOST, Some(client), MOST_EACH).map_err(refused)?;
+        let body = match upload {
+            Some(upload) => upload.read(LARGEST).await.map_err(|why| Box::new(unread(why)))?,
+            None => Bytes::new(),
+        };
 
-    match made(chunkflow, keys, identity, &body) {
-        Ok(response) => response,
-        Err(error) => problem(error),
+        let path = path_in(chunkflow, &body).map_err(refused)?;
+        Ok(Wanted { path, _permit: permit })
+    }
+
+    /// The request with which the list would be opened, that shows the same credentials: who may not
+    /// open it gets no ticket for it.
+    pub(super) fn opening(&self, request: &Request<()>) -> Result<Request<()>> {
+        let target = match request.uri().query() {
+            Some(query) => format!("{}?{query}", self.path),
+            None => self.path.clone(),
+        };
+        let opening = Request::builder().method(Method::GET).uri(target).body(());
+        let mut opening = opening.map_err(|_| wrong_path())?;
+        opening.headers_mut().clone_from(request.headers());
+        Ok(opening)
+    }
+
+    /// 200 with the ticket. The list decides when it is opened which rows this identity sees.
+    pub(super) fn answer(&self, keys: &TicketKeys, identity: &Identity) -> Response<Body> {
+        match keys.made(&self.path, identity, SystemTime::now()) {
+            Ok(ticket) => json(StatusCode::OK, &ticket),
+            Err(error) => problem(error),
+        }
     }
 }
 
-fn made(chunkflow: &Chunkflow, keys: &TicketKeys, identity: &Identity, body: &[u8]) -> Result<Response<Body>> {
+fn wrong_path() -> Error {
+    let error = Error::new(Kind::Invalid, "`list` is no path");
+    error.remedy("write it as in the address, without parameters: {\"list\":\"/tricks.sse\"}")
+}
+
+/// The path of the list that a body names.
+fn path_in(chunkflow: &Chunkflow, body: &[u8]) -> Result<String> {
     let wrong = || {
         let error = Error::new(Kind::Invalid, "the body names no list");
         error.remedy("send for instance {\"list\":\"/tricks.sse\"}")
@@ -81,14 +110,13 @@ fn made(chunkflow: &Chunkflow, keys: &TicketKeys, identity: &Identity, body: &[u
     let members: Map<String, Value> = serde_json::from_slice(body).map_err(|_| wrong())?;
     let path = members.get("list").and_then(Value::as_str).filter(|_| members.len() == 1).ok_or_else(wrong)?;
     if !path.starts_with('/') || path.contains(['?', '#']) {
-        let error = Error::new(Kind::Invalid, "`list` is no path");
-        return Err(error.remedy("write it as in the address, without parameters: {\"list\":\"/tricks.sse\"}"));
+        return Err(wrong_path());
     }
 
     if !chunkflow.has_list_at(path) {
         return Err(Error::new(Kind::Missing, "there is no list at the path in `list`"));
     }
-    Ok(json(StatusCode::OK, &keys.made(path, identity, SystemTime::now())?))
+    Ok(path.to_owned())
 }
 
 fn unread(unread: Unread) -> Response<Body> {

@@ -382,8 +382,9 @@ impl Chunkflow {
         let asks_who = |slot: &Arc<Slot>| slot.now().options().access.asks_who();
         match self.list_at(path) {
             Some(slot) => asks_who(slot),
-            // What is said beside the lists names those that somebody may read.
-            None => self.0.slots.iter().any(asks_who),
+            // `/` and `/openapi.json` name the lists that somebody may read; a path of no list is the
+            // same for all, so that nobody makes the server ask about paths that are made up.
+            None => paths::find(PUBLIC, path).is_some() && self.0.slots.iter().any(asks_who),
         }
     }
 

@@ -201,7 +201,19 @@ impl Chunkflow {
     /// The list at this path, in any format, whether this client may read it or not.
     #[cfg(feature = "server")]
     pub(super) fn list_at(&self, path: &str) -> Option<&Arc<Slot>> {
-        self.find(path, None).ok().map(|(slot, _)| slot)
+        let name = resource_of(path).ok()?;
+        let (slot, extension) = self.named(&name)?;
+        extension.is_none_or(|extension| Format::named(extension).is_some()).then_some(slot)
+    }
+
+    /// The resource of a name, and the extension behind it. A resource with the whole name wins over
+    /// one with the name before the extension.
+    fn named<'n>(&self, name: &'n str) -> Option<(&Arc<Slot>, Option<&'n str>)> {
+        if let Some(slot) = self.slot(name) {
+            return Some((slot, None));
+        }
+        let (stem, extension) = name.rsplit_once('.')?;
+        Some((self.slot(stem)?, Some(extension)))
     }
 
     /// Whether a list is at this path.
@@ -210,22 +222,15 @@ impl Chunkflow {
         self.list_at(path).is_some()
     }
 
-    /// The resource of a path, and the format of its extension. A resource with the whole name wins
-    /// over one with the name before the extension.
+    /// The resource of a path, and the format of its extension.
     ///
     /// # Errors
     /// [`Kind::Missing`], with the names of the lists that this identity may read.
     fn find(&self, path: &str, identity: Option<&Identity>) -> Result<(&Arc<Slot>, Option<Format>), Problem> {
         let name = resource_of(path)?;
-        if let Some(slot) = self.slot(&name) {
-            return Ok((slot, None));
-        }
-
-        if let Some((stem, extension)) = name.rsplit_once('.')
-            && let Some(slot) = self.slot(stem)
-        {
-            let format = Format::named(extension);
-            return format.map(|format| (slot, Some(format))).ok_or_else(|| {
+        if let Some((slot, extension)) = self.named(&name) {
+            let Some(extension) = extension else { return Ok((slot, None)) };
+            return Format::named(extension).map(|format| (slot, Some(format))).ok_or_else(|| {
                 let remedy = format!("formats here: {}", crate::kind::names(FORMATS));
                 Error::new(Kind::Missing, format!("there is no format `{extension}`")).remedy(remedy).into()
             });
