@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime},
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -21,6 +21,7 @@ use tokio::{sync::Semaphore, time::timeout};
 use super::{
     ask::{Answer, Endpoint},
     credentials::Shown,
+    expiry,
     flights::Flights,
     refusal::Refusal,
     remembered::{Digest, Remembered, digest},
@@ -108,7 +109,10 @@ impl Forward {
     /// As it says; when it does not say it in time.
     pub(super) async fn identity(&self, question: Question<'_>) -> Said {
         let digest = question.digest;
-        if let Some(said) = self.0.answers.get(&digest) {
+        let kept = self.0.answers.get(&digest);
+        // Of a login that has ended since, the application may say that it has been prolonged.
+        let has_ended = |said: &Said| said.as_ref().is_ok_and(|identity| !identity.is_current(SystemTime::now()));
+        if let Some(said) = kept.filter(|said| !has_ended(said)) {
             return said;
         }
 
@@ -186,7 +190,12 @@ impl Inner {
         if status.is_success() {
             let claims: Map<String, Value> =
                 serde_json::from_slice(&body).map_err(|_| self.away("the answer is no JSON object of claims"))?;
-            return Ok(Arc::new(identity(claims)));
+            let identity = identity(claims)
+                .map_err(|expiry::NoMoment| self.away("`exp` in the answer is no number of seconds since 1970"))?;
+            if !identity.is_current(SystemTime::now()) {
+                return Err(Refusal::wrong("the login has ended"));
+            }
+            return Ok(Arc::new(identity));
         }
 
         match status {
@@ -212,14 +221,16 @@ impl Inner {
 }
 
 /// The identity with these claims. If they have the end of a login, it ends then.
-fn identity(claims: Map<String, Value>) -> Identity {
-    let end = claims.get("exp").and_then(Value::as_u64);
-    let end = end.and_then(|end| UNIX_EPOCH.checked_add(Duration::from_secs(end)));
+///
+/// # Errors
+/// When they have one that is no moment.
+fn identity(claims: Map<String, Value>) -> Result<Identity, expiry::NoMoment> {
+    let end = expiry::of(&claims)?;
     let identity = Identity::new(claims);
-    match end {
-        Some(end) => identity.until(end.max(SystemTime::UNIX_EPOCH)),
+    Ok(match end {
+        Some(end) => identity.until(end),
         None => identity,
-    }
+    })
 }
 
 /// What the application says to the client, if it says it as problems and most frameworks do.

@@ -5,7 +5,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime},
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use super::{
     ask::Endpoint,
+    expiry,
     jwks::{Jwks, Set},
     public_key::Key,
     refusal::Refusal,
@@ -25,8 +26,9 @@ use crate::identity::Identity;
 const LONGEST: usize = 12 * 1024;
 /// How long a token that was right counts as right without another look.
 const KEEP: Duration = Duration::from_secs(60);
-/// The end of a token that has none that a clock can show.
-const FAR: Duration = Duration::from_secs(1000 * 366 * 24 * 3600);
+
+/// What a client is told of a claim of another type.
+const ODD_CLAIM: &str = "a claim of the token is not as it should be";
 
 /// `[auth.jwt]`
 #[derive(Clone, Debug)]
@@ -102,7 +104,7 @@ impl Jwt {
         let epoch = self.epoch().to_be_bytes();
         let digest = digest([&epoch[..], token.as_bytes()]);
         let remembered = self.remembered.get(&digest);
-        if let Some(identity) = remembered.filter(|identity| is_current(identity)) {
+        if let Some(identity) = remembered.filter(|identity| identity.is_current(SystemTime::now())) {
             return Ok(identity);
         }
 
@@ -191,22 +193,13 @@ impl Jwt {
             return Err(Refusal::wrong("the token is another issuer's"));
         }
 
-        let end = claims.get("exp").and_then(Value::as_f64).map(|seconds| {
-            // The library has refused what is no number of seconds.
-            let seconds = seconds.clamp(0.0, FAR.as_secs_f64());
-            UNIX_EPOCH + Duration::from_secs_f64(seconds) + self.config.leeway
-        });
-
+        let end = expiry::of(&claims).map_err(|expiry::NoMoment| Refusal::wrong(ODD_CLAIM))?;
         let identity = Identity::new(claims);
         Ok(match end {
-            Some(end) => identity.until(end),
+            Some(end) => identity.until(end + self.config.leeway),
             None => identity,
         })
     }
-}
-
-fn is_current(identity: &Identity) -> bool {
-    identity.expiry().is_none_or(|expiry| SystemTime::now() < expiry)
 }
 
 impl Head {
@@ -248,7 +241,7 @@ fn told(kind: &ErrorKind) -> &'static str {
             "aud" => "the token does not say for whom it is",
             _ => "the token does not say whose it is",
         },
-        ErrorKind::InvalidClaimFormat(_) => "a claim of the token is not as it should be",
+        ErrorKind::InvalidClaimFormat(_) => ODD_CLAIM,
         _ => "the token is no JWT",
     }
 }

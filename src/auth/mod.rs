@@ -6,6 +6,7 @@
 
 mod ask;
 mod credentials;
+mod expiry;
 mod flights;
 mod forward;
 mod jwks;

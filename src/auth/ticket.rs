@@ -38,6 +38,8 @@ const OPENS: Duration = Duration::from_secs(60);
 const RESUMES: Duration = Duration::from_secs(3600);
 /// How far the clocks of two servers may be apart.
 const SKEW: Duration = Duration::from_secs(10);
+/// The last moment that a ticket names, in seconds since 1970.
+const LAST_SECOND: u64 = (1 << 40) - 1;
 
 /// The keys of tickets, the newest first.
 #[derive(Clone)]
@@ -87,7 +89,7 @@ impl TicketKeys {
     /// # Errors
     /// When the claims are too large for an address.
     pub(crate) fn made(&self, path: &str, identity: &Identity, now: SystemTime) -> Result<Ticket> {
-        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().min(LAST_SECOND);
         let within = Within {
             made: now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
             until: identity.expiry().map(seconds),
@@ -144,7 +146,7 @@ impl TicketKeys {
             cipher(key).decrypt_inout_detached([&*name], opened.as_mut_slice().into(), &tag).ok()?;
             let within: Within = serde_json::from_slice(&opened).ok()?;
             // Of moments that no clock shows, none can be computed.
-            let is_sound = within.made < 1 << 50 && within.until.is_none_or(|until| until < 1 << 40);
+            let is_sound = within.made < 1 << 50 && within.until.is_none_or(|until| until <= LAST_SECOND);
             is_sound.then_some(within)
         })
     }

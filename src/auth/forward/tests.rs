@@ -1,3 +1,5 @@
+use std::time::UNIX_EPOCH;
+
 use http::Request;
 use serde_json::json;
 
@@ -220,12 +222,40 @@ async fn the_end_of_a_login_is_the_end_of_its_identity() {
     let server = Server::answering(|_, _| response("200 OK", "{\"exp\":4102444800}")).await;
     let identity = asked(&forward(&server, 10), &[("cookie", "sessionid=a")]).await.unwrap().unwrap();
     assert_eq!(identity.expiry(), Some(UNIX_EPOCH + Duration::from_secs(4_102_444_800)));
-    for odd in [json!({"exp": -1}), json!({"exp": "never"}), json!({"exp": u64::MAX}), json!({})] {
-        let Value::Object(claims) = odd else { panic!("it is one") };
-        assert!(identity_is_endless(claims));
+}
+
+#[tokio::test]
+async fn a_login_that_has_ended_is_refused_and_an_end_that_is_no_moment_is_no_answer() {
+    let ended = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64() - 1.0;
+    for (exp, kind) in [
+        (json!(ended), Some(Kind::Unauthorized)),
+        (json!(0), Some(Kind::Unauthorized)),
+        (json!(ended + 600.0), None),
+        (json!(1_000_000 * u64::from(u32::MAX)), None),
+        (json!(-1), Some(Kind::Busy)),
+        (json!("never"), Some(Kind::Busy)),
+        (json!(null), Some(Kind::Busy)),
+    ] {
+        let body = json!({ "exp": exp }).to_string();
+        let server = Server::answering(move |_, _| response("200 OK", &body)).await;
+        let said = asked(&forward(&server, 10), &[("cookie", "sessionid=a")]).await.unwrap();
+        assert_eq!(said.err().and_then(|refusal| refusal.kind()), kind, "{exp}");
     }
 }
 
-fn identity_is_endless(claims: Map<String, Value>) -> bool {
-    super::identity(claims).expiry().is_none()
+#[tokio::test]
+async fn an_answer_is_kept_no_longer_than_its_login_lasts() {
+    let server = Server::answering(|_, _| response("200 OK", "{\"sub\":\"anna\",\"exp\":4102444800}")).await;
+    let forward = forward(&server, 600);
+    let fields = [("cookie", "sessionid=a")];
+
+    let request = Request::get("/orders").header("cookie", "sessionid=a").body(()).unwrap();
+    let digest = forward.question(&Shown::of(&request, "example.com").unwrap()).unwrap().digest;
+    let ended = Identity::default().until(SystemTime::now() - Duration::from_secs(1));
+    forward.0.answers.keep(digest, Ok(Arc::new(ended)), 1, Instant::now(), Duration::from_secs(600));
+
+    let prolonged = asked(&forward, &fields).await.unwrap().unwrap();
+    assert_eq!(prolonged.claim("sub").unwrap(), "anna");
+    assert!(asked(&forward, &fields).await.unwrap().is_ok());
+    assert_eq!(server.asked(), 1);
 }
