@@ -62,7 +62,12 @@ impl Set {
             return Err(format!("the set has {number} keys, and may have {MOST}"));
         }
 
-        Ok(Set::new(published.keys.iter().filter_map(|key| Key::of_jwk(key.get())).collect()))
+        let keys: Vec<Key> = published.keys.iter().filter_map(|key| Key::of_jwk(key.get())).collect();
+        // An issuer that publishes none has lost them for now: the old ones must not go with them.
+        if keys.is_empty() {
+            return Err("none of the keys there can check tokens".to_owned());
+        }
+        Ok(Set::new(keys))
     }
 
     /// Whether a token that names this key can be checked, as far as names tell.
@@ -240,8 +245,10 @@ async fn asked(endpoint: &Endpoint) -> Result<Set, String> {
 /// # Errors
 /// Why there are none.
 pub(crate) async fn check(endpoint: &Endpoint) -> Result<(), String> {
-    let set = asked(endpoint).await.map_err(|why| format!("the keys that check tokens cannot be read: {why}"))?;
-    if set.keys.is_empty() { Err("none of the keys there can check tokens".to_owned()) } else { Ok(()) }
+    match asked(endpoint).await {
+        Ok(_) => Ok(()),
+        Err(why) => Err(format!("the keys that check tokens cannot be read: {why}")),
+    }
 }
 
 #[cfg(test)]

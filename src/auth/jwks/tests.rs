@@ -47,6 +47,11 @@ async fn is_away(jwks: &Jwks) -> bool {
     jwks.set(None).await.is_err_and(|refusal| refusal.kind() == Some(Kind::Busy))
 }
 
+async fn is_away_for(jwks: &Jwks, id: &str) -> bool {
+    jwks.rest();
+    jwks.set(Some(id)).await.is_err_and(|refusal| refusal.kind() == Some(Kind::Busy))
+}
+
 #[tokio::test]
 async fn where_there_were_never_keys_tokens_are_not_judged_and_then_they_are() {
     let signs = Signs::p256();
@@ -100,7 +105,8 @@ async fn an_answer_that_is_slow_huge_or_no_set_is_none() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let other = Server::answering(|_, _| response("200 OK", "{\"keys\":[]}")).await;
+    let keys = set(&[Signs::p256().jwk("one")]);
+    let other = Server::answering(move |_, _| response("200 OK", &keys)).await;
     let to = other.url.clone();
     let server = Server::answering(move |_, _| {
         format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n").into_bytes()
@@ -202,6 +208,30 @@ async fn old_keys_go_on_while_the_issuer_is_away_and_a_new_one_waits_for_it() {
     assert!(unknown.is_err_and(|refusal| refusal.kind() == Some(Kind::Busy)));
     assert_eq!(server.asked(), 2);
     assert!(jwks.set(Some("one")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_set_without_a_key_that_checks_tokens_is_none() {
+    let signs = Signs::p256();
+    let secret = json!({"kty": "oct", "kid": "one", "k": "c2VjcmV0"});
+    for useless in [set(&[]), set(&[secret])] {
+        let keys = set(&[signs.jwk("one")]);
+        let server = Server::answering(move |number, _| match number {
+            1 => response("200 OK", &keys),
+            _ => response("200 OK", &useless),
+        });
+        let server = server.await;
+        let jwks = jwks_of(&server);
+        assert!(is_away(&jwks).await);
+        jwks.rest();
+        assert!(jwks.set(Some("one")).await.is_ok());
+
+        // The old keys go on.
+        assert!(is_away_for(&jwks, "two").await);
+        let set = jwks.set(Some("one")).await.unwrap();
+        assert_eq!(set.fitting(Some("one"), Algorithm::ES256).unwrap().len(), 1);
+        assert_eq!(server.asked(), 3);
+    }
 }
 
 #[tokio::test]
