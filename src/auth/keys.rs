@@ -1,10 +1,16 @@
 //! API keys: long random texts that clients send. The server knows their digests only.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
-use subtle::{ConditionallySelectable, ConstantTimeEq};
+use subtle::ConstantTimeEq;
 
 use super::{random, refusal::Refusal};
 use crate::identity::Identity;
@@ -14,13 +20,38 @@ use crate::identity::Identity;
 const PREFIX: &str = "cfk_";
 /// How many random bytes a key has.
 const RANDOM: usize = 32;
-/// The largest number of keys: each of them is compared with each key that is shown.
+/// The largest number of keys.
 pub(crate) const MOST: usize = 10_000;
 
 /// The keys of one file.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct ApiKeys {
-    keys: Vec<ApiKey>,
+    /// By digest, at places that std's random state decides, so that nobody can fill one place.
+    keys: Arc<HashMap<KeyDigest, Arc<Identity>>>,
+}
+
+/// SHA-256 of a key. Two are compared in a time that does not tell how much of them is the same.
+struct KeyDigest([u8; 32]);
+
+impl PartialEq for KeyDigest {
+    fn eq(&self, other: &KeyDigest) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for KeyDigest {}
+
+impl Hash for KeyDigest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl fmt::Debug for ApiKeys {
+    /// Without the digests.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.keys.values()).finish()
+    }
 }
 
 /// A key, as far as the server knows it.
@@ -58,7 +89,8 @@ impl fmt::Debug for ApiKey {
 
 impl ApiKeys {
     pub(crate) fn new(keys: Vec<ApiKey>) -> ApiKeys {
-        ApiKeys { keys }
+        let keys = keys.into_iter().map(|key| (KeyDigest(key.digest), key.identity));
+        ApiKeys { keys: Arc::new(keys.collect()) }
     }
 
     /// Whose key this is.
@@ -66,23 +98,13 @@ impl ApiKeys {
     /// # Errors
     /// When it is nobody's, or has expired.
     pub(super) fn identity(&self, key: &[u8]) -> Result<Arc<Identity>, Refusal> {
-        let Some(found) = self.find(&digest_of(key)) else {
+        let Some(identity) = self.keys.get(&KeyDigest(digest_of(key))) else {
             return Err(Refusal::wrong("the key is wrong"));
         };
-        if found.identity.expiry().is_some_and(|expiry| expiry <= SystemTime::now()) {
+        if !identity.is_current(SystemTime::now()) {
             return Err(Refusal::wrong("the key has expired"));
         }
-        Ok(Arc::clone(&found.identity))
-    }
-
-    /// The key with this digest. Each digest is compared with all keys, and each byte of it, so
-    /// that the time taken does not tell how much of a key was right, or whose.
-    fn find(&self, digest: &[u8; 32]) -> Option<&ApiKey> {
-        let mut found = u32::MAX;
-        for (number, key) in (0..).zip(&self.keys) {
-            found.conditional_assign(&number, key.digest.ct_eq(digest));
-        }
-        self.keys.get(found as usize)
+        Ok(Arc::clone(identity))
     }
 }
 
@@ -143,8 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn each_key_is_compared_whole_wherever_the_right_one_stands() {
-        // `find` has no early end; this holds the place that it returns.
+    fn each_of_many_keys_is_its_owners() {
         let names: Vec<String> = (0..100).map(|number| format!("k{number}")).collect();
         let shown: Vec<_> = names.iter().map(|name| (name.as_str(), name.as_str(), None)).collect();
         let keys = keys(&shown);

@@ -7,7 +7,10 @@
 //! expires = "2027-06-30"
 //! ```
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::HashSet,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use jiff::Timestamp;
 
@@ -38,6 +41,7 @@ pub(crate) fn read(file: &str, text: &str) -> Result<ApiKeys, Complaints> {
     }
 
     let mut keys: Vec<ApiKey> = vec![];
+    let mut digests = HashSet::new();
     for name in names.iter().take(MOST_KEYS) {
         let Some(mut table) = root.section(name) else { continue };
         if name.trim().is_empty() || name.chars().count() > NAME || name.chars().any(char::is_control) {
@@ -51,7 +55,7 @@ pub(crate) fn read(file: &str, text: &str) -> Result<ApiKeys, Complaints> {
             table.finish();
             continue;
         };
-        if keys.iter().any(|key| key.digest == digest) {
+        if !digests.insert(digest) {
             table.complain("sha256", "the same key stands in this file before", "make one of its own for each name");
         }
         table.finish();
