@@ -118,6 +118,12 @@ fn append(file: &Path, entry: &str) -> Result<()> {
     let name = part::at_the_end_of_links(PathBuf::from(file));
     let shown = file.display();
     let unwritable = || format!("{shown} cannot be written");
+
+    // Of two commands at once, the second reads what the first has written.
+    let above = name.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = File::open(above).with_context(unwritable)?;
+    folder.lock().with_context(|| format!("the folder of {shown} cannot be locked"))?;
+
     let there = match fs::metadata(&name) {
         Ok(there) if !there.is_file() => bail!("{shown} is no file"),
         Ok(there) => Some(there),
@@ -148,7 +154,9 @@ fn append(file: &Path, entry: &str) -> Result<()> {
 
     opened.write_all(text.as_bytes()).with_context(unwritable)?;
     opened.sync_all().with_context(unwritable)?;
-    fs::rename(&part.0, &name).with_context(unwritable)
+    fs::rename(&part.0, &name).with_context(unwritable)?;
+    // So that a key that was printed is there after a crash.
+    folder.sync_all().with_context(unwritable)
 }
 
 #[cfg(test)]
@@ -203,5 +211,22 @@ mod tests {
         assert_eq!(fs::read_to_string(&file).unwrap(), text);
         assert!(text.contains("\n\n[b]\n") && !text.contains("cfk_"), "{text}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn entries_that_are_added_at_once_are_all_there() {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("keys.toml");
+        let names: Vec<String> = (0..20).map(|number| format!("k{number}")).collect();
+        std::thread::scope(|scope| {
+            for name in &names {
+                scope.spawn(|| append(&file, &entry(name, &new_key(), &Map::new(), None)).unwrap());
+            }
+        });
+
+        let text = fs::read_to_string(&file).unwrap();
+        for name in names {
+            assert!(text.contains(&format!("[{name}]\n")), "{name}: {text}");
+        }
     }
 }
