@@ -198,7 +198,7 @@ fn texts(column: &TableColumn, typing: Typing) -> Texts {
     let holds = column.holds.filter(|holds| !holds.is_array).map(|holds| holds.holds);
     match (typing, holds) {
         _ if column.has_ordered_bytes => Texts::Bytes,
-        (Typing::Strict, Some(ValueType::Uuid)) => Texts::Bytes,
+        (Typing::Strict, Some(ValueType::Uuid)) => Texts::Uuids,
         (Typing::Strict | Typing::Coerced, Some(ValueType::Date | ValueType::DateTime)) => Texts::Moments,
         _ => Texts::Unknown,
     }

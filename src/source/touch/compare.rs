@@ -9,6 +9,8 @@ use crate::row::Value;
 pub(crate) enum Texts {
     /// Byte by byte.
     Bytes,
+    /// As UUIDs, each of which is one value in every spelling.
+    Uuids,
     /// As dates and times.
     Moments,
     /// Only the database knows.
@@ -24,6 +26,7 @@ pub(super) fn compare(texts: Texts, one: Value<'_>, other: Value<'_>) -> Option<
             (Value::Text(one), Value::Text(other)) if one == other => Some(Ordering::Equal),
             (Value::Text(one), Value::Text(other)) => match texts {
                 Texts::Bytes => Some(one.cmp(other)),
+                Texts::Uuids => Some(uuid_digits(one)?.cmp(&uuid_digits(other)?)),
                 Texts::Moments => compare_moments(one, other),
                 Texts::Unknown => None,
             },
@@ -152,13 +155,25 @@ fn moment(text: &[u8]) -> Option<Moment<'_>> {
 
 /// A UUID as 36 characters in lower case; `None` if the text is none.
 pub(super) fn uuid(text: &str) -> Option<String> {
+    let digits = format!("{:032x}", uuid_digits(text.as_bytes())?);
+    let parts = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
+    Some(parts.join("-"))
+}
+
+/// The number that the 32 digits of a UUID are; `None` if the text is none.
+fn uuid_digits(text: &[u8]) -> Option<u128> {
+    let text = std::str::from_utf8(text).ok()?;
     let text = text.trim().trim_start_matches('{').trim_end_matches('}');
-    let digits: String = text.chars().filter(|c| *c != '-').map(|c| c.to_ascii_lowercase()).collect();
-    let is_uuid = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_uuid.then(|| {
-        let parts = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
-        parts.join("-")
-    })
+    let mut number = 0;
+    let mut count = 0;
+    for sign in text.chars().filter(|sign| *sign != '-') {
+        count += 1;
+        if count > 32 {
+            return None;
+        }
+        number = number << 4 | u128::from(sign.to_digit(16)?);
+    }
+    (count == 32).then_some(number)
 }
 
 #[cfg(test)]
