@@ -70,9 +70,14 @@ impl Set {
         Ok(Set::new(keys))
     }
 
-    /// Whether a token that names this key can be checked, as far as names tell.
+    /// Whether a key of exactly this name is among them.
     fn has(&self, id: &str) -> bool {
-        self.keys.iter().any(|key| key.id.as_deref().is_none_or(|own| own == id))
+        self.keys.iter().any(|key| key.id.as_deref() == Some(id))
+    }
+
+    /// Whether one without a name is among them, which may check any token.
+    fn has_nameless(&self) -> bool {
+        self.keys.iter().any(|key| key.id.is_none())
     }
 
     /// The keys that may have signed a token with this algorithm, if it names this key.
@@ -171,10 +176,18 @@ impl Jwks {
 
         self.read(PAUSE).await;
         let set = self.at.set.load_full().unwrap_or(set);
-        if !is_known(&set) && self.at.is_away.load(Ordering::Relaxed) {
+        let may_be_checked = is_known(&set) || set.has_nameless();
+        if !may_be_checked && self.at.is_away.load(Ordering::Relaxed) {
             return Err(away());
         }
         Ok(set)
+    }
+
+    /// The keys that have come after these, for a token that names none and that these do not
+    /// check; `None` if there are no others.
+    pub(super) async fn set_after(&self, old: &Arc<Set>) -> Option<Arc<Set>> {
+        self.read(PAUSE).await;
+        self.at.set.load_full().filter(|set| !Arc::ptr_eq(set, old))
     }
 
     /// Reads the keys, unless that was tried within `pause`; waits for a read that is under way.

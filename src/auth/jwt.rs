@@ -27,6 +27,8 @@ const LONGEST: usize = 12 * 1024;
 /// How long a token that was right counts as right without another look.
 const KEEP: Duration = Duration::from_secs(60);
 
+/// What a client is told where no key is for its token.
+const NO_KEY: &str = "no key here checks the token's signature";
 /// What a client is told of a claim of another type.
 const ODD_CLAIM: &str = "a claim of the token is not as it should be";
 
@@ -65,6 +67,13 @@ pub(super) struct Jwt {
 enum Keys {
     Given(Arc<Set>),
     At(Arc<Jwks>),
+}
+
+/// Why a token is refused.
+struct Wrong {
+    refusal: Refusal,
+    /// Whether another key might take it.
+    is_of_key: bool,
 }
 
 /// What a token says of its signature.
@@ -113,7 +122,16 @@ impl Jwt {
             Keys::Given(set) => Arc::clone(set),
             Keys::At(jwks) => jwks.set(head.key.as_deref()).await?,
         };
-        let identity = Arc::new(self.checked(token, &head, &set)?);
+
+        let mut checked = self.checked(token, &head, &set);
+        if let (Err(wrong), Keys::At(jwks)) = (&checked, &self.keys)
+            // One that names its key has had the set read if the key was not there.
+            && wrong.is_of_key && head.key.is_none()
+            && let Some(set) = jwks.set_after(&set).await
+        {
+            checked = self.checked(token, &head, &set);
+        }
+        let identity = Arc::new(checked.map_err(|wrong| wrong.refusal)?);
 
         // An identity takes a few times the bytes of its text.
         let kept = Arc::clone(&identity);
@@ -137,31 +155,29 @@ impl Jwt {
         }
     }
 
-    fn checked(&self, token: &str, head: &Head, set: &Set) -> Result<Identity, Refusal> {
+    fn checked(&self, token: &str, head: &Head, set: &Set) -> Result<Identity, Wrong> {
         let algorithm = head.algorithm;
-        let is_named = self.config.algorithms.is_empty() || self.config.algorithms.contains(&algorithm);
-        let keys = set.fitting(head.key.as_deref(), algorithm)?;
-        if !is_named || keys.is_empty() {
-            return Err(Refusal::wrong("no key here checks the token's signature"));
+        let of_key = |refusal| Wrong { refusal, is_of_key: true };
+        let of_token = |refusal| Wrong { refusal, is_of_key: false };
+        if !self.config.algorithms.is_empty() && !self.config.algorithms.contains(&algorithm) {
+            return Err(of_token(Refusal::wrong(NO_KEY)));
+        }
+
+        let keys = set.fitting(head.key.as_deref(), algorithm).map_err(of_key)?;
+        if keys.is_empty() {
+            return Err(of_key(Refusal::wrong(NO_KEY)));
         }
 
         let validation = self.validation(algorithm);
-        let mut failure = None;
         for key in keys {
             match decode::<Map<String, Value>>(token, &key.key, &validation) {
-                Ok(decoded) => return self.identity_of(decoded.claims),
-                Err(error) => {
-                    let is_signature = matches!(error.kind(), ErrorKind::InvalidSignature);
-                    failure = Some(Refusal::wrong(told(error.kind())));
-                    // With a right signature, no other key says more.
-                    if !is_signature {
-                        break;
-                    }
-                }
+                Ok(decoded) => return self.identity_of(decoded.claims).map_err(of_token),
+                Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => {}
+                // With a right signature, no other key says more.
+                Err(error) => return Err(of_token(Refusal::wrong(told(error.kind())))),
             }
         }
-
-        Err(failure.unwrap_or_else(|| Refusal::wrong("the token's signature is wrong")))
+        Err(of_key(Refusal::wrong(told(&ErrorKind::InvalidSignature))))
     }
 
     fn validation(&self, algorithm: Algorithm) -> Validation {

@@ -290,11 +290,72 @@ async fn a_token_names_its_key_where_there_are_several() {
     }
 }
 
+fn nameless(signs: &Signs) -> Value {
+    let mut bare = signs.jwk("one");
+    bare.as_object_mut().unwrap().remove("kid");
+    bare
+}
+
+#[tokio::test]
+async fn beside_a_key_without_a_name_an_unknown_name_and_none_have_the_set_read_once_a_minute() {
+    let (old, new) = (Signs::p256(), Signs::p256());
+    for (id, keys) in [
+        (Some("new"), set(&[nameless(&old), new.jwk("new")])),
+        (None, set(&[nameless(&new)])),
+        (None, set(&[nameless(&old), nameless(&new)])),
+    ] {
+        let sets = [set(&[nameless(&old)]), keys];
+        let server = Server::answering(move |number, _| response("200 OK", &sets[number.min(1)])).await;
+        let jwt = Jwt::new(&jwt_of(&server.url), None);
+        assert!(jwt.identity(&token(&old, None)).await.is_ok());
+
+        // Within the first minute, and after it.
+        assert!(matches!(jwt.identity(&token(&new, id)).await, Err(Refusal::Wrong(_))));
+        assert_eq!(server.asked(), 1);
+        jwt.jwks().rest();
+        assert!(jwt.identity(&token(&new, id)).await.is_ok(), "{id:?}");
+        for _ in 0..5 {
+            assert!(jwt.identity(&token(&Signs::p256(), id)).await.is_err());
+        }
+        assert_eq!(server.asked(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_key_without_a_name_checks_tokens_while_the_issuer_is_away() {
+    let signs = Signs::p256();
+    let keys = set(&[nameless(&signs)]);
+    let server = Server::answering(move |number, _| match number {
+        0 => response("200 OK", &keys),
+        _ => response("502 Bad Gateway", ""),
+    });
+    let server = server.await;
+    let jwt = Jwt::new(&jwt_of(&server.url), None);
+    assert!(jwt.identity(&token(&signs, None)).await.is_ok());
+    for id in [Some("any"), None] {
+        jwt.jwks().rest();
+        assert!(jwt.identity(&token(&signs, id)).await.is_ok());
+        assert!(matches!(jwt.identity(&token(&Signs::p256(), id)).await, Err(Refusal::Wrong(_))));
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_has_ended_has_no_keys_read() {
+    let signs = Signs::p256();
+    let keys = set(&[nameless(&signs)]);
+    let server = Server::answering(move |_, _| response("200 OK", &keys)).await;
+    let jwt = Jwt::new(&jwt_of(&server.url), None);
+    assert!(jwt.identity(&token(&signs, None)).await.is_ok());
+    jwt.jwks().rest();
+    let late = signs.token(&json!({"alg": "ES256"}), &json!({"exp": seconds(-600)}));
+    assert!(matches!(jwt.identity(&late).await, Err(Refusal::Wrong(_))));
+    assert_eq!(server.asked(), 1);
+}
+
 #[tokio::test]
 async fn one_key_needs_no_name() {
     let signs = Signs::p256();
-    let mut bare = signs.jwk("one");
-    bare.as_object_mut().unwrap().remove("kid");
+    let bare = nameless(&signs);
     for keys in [set(&[bare]), set(&[signs.jwk("one"), Signs::ed().jwk("two")])] {
         let server = Server::answering(move |_, _| response("200 OK", &keys)).await;
         let jwt = Jwt::new(&jwt_of(&server.url), None);
