@@ -32,6 +32,8 @@ const PAUSE_WITHOUT: Duration = Duration::from_secs(1);
 /// After this time the keys are read again, while requests go on with those that are there: one
 /// that the issuer has taken out must not count for ever.
 const AGE: Duration = Duration::from_secs(600);
+/// After this time, in which nobody asked for them, requests wait for the read.
+const OLD: Duration = Duration::from_secs(1200);
 
 /// Keys.
 #[derive(Debug)]
@@ -167,13 +169,15 @@ impl Jwks {
         };
 
         let is_known = |set: &Set| id.is_none_or(|id| set.has(id));
-        if is_known(&set) {
-            if set.read.elapsed() > AGE {
+        let age = set.read.elapsed();
+        if is_known(&set) && age <= OLD {
+            if age > AGE {
                 drop(self.begin_read(PAUSE));
             }
             return Ok(set);
         }
 
+        // If that fails, the old keys go on.
         self.read(PAUSE).await;
         let set = self.at.set.load_full().unwrap_or(set);
         let may_be_checked = is_known(&set) || set.has_nameless();

@@ -1,5 +1,6 @@
 use std::sync::atomic::AtomicUsize;
 
+use futures_util::FutureExt;
 use serde_json::{Value, json};
 
 use super::*;
@@ -40,6 +41,14 @@ impl Jwks {
     fn rest(&self) {
         self.reads.lock().unwrap().began = None;
     }
+
+    /// As if nobody had asked for so long.
+    fn idle(&self, time: Duration) {
+        self.rest();
+        let keys = self.at.set.load_full().unwrap().keys.clone();
+        let read = Instant::now().checked_sub(time).unwrap();
+        self.at.set.store(Some(Arc::new(Set { keys, read })));
+    }
 }
 
 async fn is_away(jwks: &Jwks) -> bool {
@@ -73,8 +82,21 @@ async fn where_there_were_never_keys_tokens_are_not_judged_and_then_they_are() {
     assert!(is_away(&nowhere).await);
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_answer_that_is_slow_huge_or_no_set_is_none() {
+#[tokio::test]
+async fn an_issuer_that_is_silent_is_not_waited_for() {
+    let server = Server::answering(|_, _| vec![]).await;
+    let endpoint = Endpoint::new(&server.url, None).unwrap();
+    let asking = tokio::spawn(async move { asked(&endpoint).await });
+    while server.asked() == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Only now, since a clock that is paused does not wait for sockets.
+    tokio::time::pause();
+    assert_eq!(asking.await.unwrap().unwrap_err(), "no answer within 2s");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_huge_or_no_set_is_none() {
     let many = |key: &str| format!("{{\"keys\":[{}]}}", vec![key; 100_000].join(","));
     let huge = many(&Signs::p256().jwk("one").to_string());
     assert!(huge.len() > LARGEST);
@@ -82,24 +104,24 @@ async fn an_answer_that_is_slow_huge_or_no_set_is_none() {
     let small = many("{}");
     assert!(small.len() < LARGEST);
 
-    for answer in [
-        vec![],
-        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{".to_vec(),
-        b"no HTTP\r\n\r\n".to_vec(),
-        response("200 OK", &huge),
-        response("200 OK", &small),
-        response("200 OK", "<html>"),
-        response("200 OK", "{}"),
-        response("200 OK", "[]"),
-        response("200 OK", "{\"keys\":{}}"),
-        response("204 No Content", ""),
-        response("404 Not Found", "{\"keys\":[]}"),
-        [b"HTTP/1.1 200 OK\r\n".to_vec(), b"x: y\r\n".repeat(50_000)].concat(),
+    for (answer, why) in [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{".to_vec(), "error reading a body"),
+        (b"no HTTP\r\n\r\n".to_vec(), "invalid HTTP version"),
+        (response("200 OK", &huge), "the answer has more than 524288 bytes"),
+        (response("200 OK", &small), "the set has 100000 keys, and may have 200"),
+        (response("200 OK", "<html>"), "the answer is no JWKS"),
+        (response("200 OK", "{}"), "the answer is no JWKS"),
+        (response("200 OK", "[]"), "the answer is no JWKS"),
+        (response("200 OK", "{\"keys\":{}}"), "the answer is no JWKS"),
+        (response("204 No Content", ""), "the answer is 204"),
+        (response("404 Not Found", "{\"keys\":[]}"), "the answer is 404"),
+        ([b"HTTP/1.1 200 OK\r\n".to_vec(), b"x: y\r\n".repeat(50_000)].concat(), "too large"),
     ] {
-        let shown = String::from_utf8_lossy(&answer[..answer.len().min(60)]).into_owned();
         let server = Server::answering(move |_, _| answer.clone()).await;
-        assert!(is_away(&jwks_of(&server)).await, "{shown}");
-        assert_eq!(server.asked(), 1);
+        let told = asked(&Endpoint::new(&server.url, None).unwrap()).await.unwrap_err();
+        assert!(told.contains(why), "{why}: {told}");
+        assert!(is_away(&jwks_of(&server)).await, "{why}");
+        assert_eq!(server.asked(), 2);
     }
 }
 
@@ -249,6 +271,43 @@ async fn a_key_that_the_issuer_has_taken_out_counts_no_more_for_remembered_token
     assert!(jwt.identity(&token(&old, Some("old"))).await.is_err());
     // They are the same keys, so nobody was asked a third time.
     assert_eq!(server.asked(), 2);
+}
+
+#[tokio::test]
+async fn after_a_long_rest_a_key_that_the_issuer_has_taken_out_counts_not_even_once() {
+    let (old, new) = (Signs::p256(), Signs::p256());
+    let sets = [set(&[old.jwk("old")]), set(&[new.jwk("new")])];
+    let server = Server::answering(move |number, _| response("200 OK", &sets[number.min(1)])).await;
+    let jwt = Jwt::new(&jwt_of(&server.url), None);
+    jwt.jwks().set(None).await.unwrap();
+
+    jwt.jwks().idle(2 * AGE + Duration::from_secs(1));
+    assert!(matches!(jwt.identity(&token(&old, Some("old"))).await, Err(Refusal::Wrong(_))));
+    assert!(jwt.identity(&token(&new, Some("new"))).await.is_ok());
+    assert_eq!(server.asked(), 2);
+}
+
+#[tokio::test]
+async fn after_a_long_rest_old_keys_go_on_if_the_issuer_is_away_and_before_it_nobody_waits() {
+    let signs = Signs::p256();
+    let keys = set(&[signs.jwk("one")]);
+    let server = Server::answering(move |number, _| match number {
+        0 => response("200 OK", &keys),
+        1 => response("502 Bad Gateway", ""),
+        // Silent: who waits for it does so until the time-out.
+        _ => vec![],
+    });
+    let server = server.await;
+    let jwks = jwks_of(&server);
+    jwks.set(None).await.unwrap();
+
+    jwks.idle(2 * AGE + Duration::from_secs(1));
+    assert!(jwks.set(Some("one")).await.is_ok());
+    assert_eq!(server.asked(), 2);
+
+    jwks.idle(AGE + Duration::from_secs(1));
+    assert!(jwks.set(Some("one")).now_or_never().is_some_and(|set| set.is_ok()));
+    assert!(!jwks.reads.lock().unwrap().tasks.is_empty());
 }
 
 #[tokio::test]
