@@ -130,6 +130,8 @@ impl Endpoint {
         *request.headers_mut() = headers;
         let host = HeaderValue::try_from(authority).map_err(|_| "the address is no URL".to_owned())?;
         request.headers_mut().insert(header::HOST, host);
+        // There is no second question.
+        request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         Ok(request)
     }
 }
