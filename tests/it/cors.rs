@@ -171,7 +171,7 @@ fn in_chromium_a_page_of_a_named_origin_reads_lists_and_one_of_another_does_not(
     };
 
     // The page's port is known once it is served, and the server's before.
-    let listed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listed = crate::servers::free_port();
     let server = serve(&format!("cors = {{ origins = [\"http://app.example:{listed}\"], credentials = true }}"));
     let (port, done) = somebody_else(reads(&server), listed);
     assert_eq!(read("app.example", &server, port, &done), "true,true,true,events");

@@ -49,7 +49,7 @@ fn in_chromium_a_page_of_a_named_origin_reads_its_own_rows_and_one_of_another_no
     let db = sqlite();
     super::fill(&db, 30);
     // The page's port is known once it is served, and the server's before.
-    let listed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listed = crate::servers::free_port();
     let server = Running::config(&format!(
         "[server]\ncors = {{ origins = [\"http://app.example:{listed}\"], credentials = true }}\n\
          [auth.keys]\nfile = {:?}\n{}\n[resources.open]\ndatabase = \"main\"\ntable = \"item\"\n",

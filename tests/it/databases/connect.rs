@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     process::{Child, Command, Stdio},
 };
 
@@ -140,7 +139,7 @@ fn a_pooler_in_transaction_mode_serves_two_servers_over_one_connection() {
     let db = with_rows();
     let server = Server::shared(Kind::Postgres);
     let folder = tempfile::TempDir::new().unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = crate::servers::free_port();
     let ini = folder.path().join("pgbouncer.ini");
     fs::write(folder.path().join("users.txt"), "\"chunkflow\" \"\"\n").unwrap();
     fs::write(

@@ -324,7 +324,7 @@ fn what_is_warm_needs_no_load_and_a_purge_from_the_command_line_is_seen_by_every
 fn chunks_in_memory_are_purged_through_the_admin_listener() {
     let file = numbered(100);
     let folder = file.folder.path();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = crate::servers::free_port();
     let admin = format!("[admin]\nlisten = \"127.0.0.1:{port}\"\ntoken = \"secret\"\n");
     std::fs::write(folder.join("chunkflow.toml"), file.config("table = \"item\"") + &admin).unwrap();
     let server = Process::serve(&["serve"], folder);

@@ -242,7 +242,7 @@ fn a_master_that_became_a_replica_is_left_for_the_one_that_its_name_leads_to() {
 fn a_purge_that_the_store_refuses_or_cannot_take_says_that_it_is_the_store() {
     let machine = Server::start(Kind::Redis);
     let file = numbered(100);
-    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let admin = std::net::SocketAddr::from(([127, 0, 0, 1], crate::servers::free_port()));
     let text = file.config("table = \"item\"")
         + &format!("[store]\nurl = \"redis://127.0.0.1:{}\"\n[admin]\nlisten = \"{admin}\"\n", machine.port);
     std::fs::write(file.folder.path().join("chunkflow.toml"), text).unwrap();
