@@ -52,6 +52,7 @@ fn each_mistake_is_told_at_its_place_with_the_remedy() {
         ("[auth]\nproxy = { header = \"Cookie\", claim = \"sub\" }", "8:20", "`Cookie`", "X-Remote-User"),
         ("[auth]\nproxy = { header = \"x\", claim = \"sub\", as = \"number\" }", "8:45", "no type", "\"integer\""),
         ("[auth]\nproxy = []", "8:9", "names no header", "X-Remote-User"),
+        ("[auth]\nproxy = { header = \"x\", claim = \"sub\" }", "8:", "no proxy is trusted", "trusted_proxies"),
         ("[auth.forward]\ncookies = [\"a\"]", "7:", "`url` is missing", "http://127.0.0.1"),
         ("[auth.forward]\nurl = \"http://app.example/\"", "8:7", "changed on the way", "https://"),
         (
@@ -73,8 +74,11 @@ fn each_mistake_is_told_at_its_place_with_the_remedy() {
 #[test]
 fn an_auth_that_is_right_is_told_nothing_of() {
     for text in [
-        format!("[auth.jwt]\nsecret = [\"{SECRET}\", \"${{JWT_SECRET}} and a longer one that is old\"]\nissuer = [\"a\", \"b\"]"),
-        "[auth]\nproxy = [{ header = \"X-User\", claim = \"sub\" }, { header = \"X-Org\", claim = \"org\", as = \"integer\" }]"
+        format!(
+            "[auth.jwt]\nsecret = [\"{SECRET}\", \"${{JWT_SECRET}} and a longer one that is old\"]\nissuer = [\"a\", \"b\"]"
+        ),
+        "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]\n[auth]\nproxy = [{ header = \"X-User\", claim = \"sub\" }, \
+         { header = \"X-Org\", claim = \"org\", as = \"integer\" }]"
             .to_owned(),
     ] {
         assert_eq!(told(&text), "", "{text}");
