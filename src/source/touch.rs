@@ -12,8 +12,9 @@ use self::compare::{compare, compare_numbers, uuid};
 use super::{Comparison, Operand, Operator};
 use crate::{cursor::Cursor, row::Value};
 
-/// How many characters a number may have that every database compares without rounding it.
-const LONGEST_NUMBER: usize = 30;
+/// How many digits a number may have that every database compares without rounding it, unless it is
+/// a whole one of 64 bits: as a double or as a decimal with as many places.
+const MOST_DIGITS: usize = 15;
 
 /// What a source over a table says of changes.
 #[derive(Clone, Debug)]
@@ -213,6 +214,8 @@ impl TouchRules {
     pub(crate) fn meets(&self, condition: &Comparison, value: Value<'_>) -> Option<bool> {
         let is_null = value == Value::Null;
         match condition.operator {
+            // MySQL finds them in a column that cannot be NULL by both.
+            Operator::IsNull | Operator::IsNotNull if is_zero_date(value) => return None,
             Operator::IsNull => return Some(is_null),
             Operator::IsNotNull => return Some(!is_null),
             // In an empty list there is nothing, NULL neither.
@@ -278,7 +281,7 @@ impl FilterRule {
             // A database rounds the request's number to the column's type, and so may call equal
             // what differs in its digits.
             (_, Value::Real(_)) => None,
-            (Operand::Integer | Operand::Number, _) if text.len() > LONGEST_NUMBER => None,
+            (Operand::Integer | Operand::Number, _) if !is_exact(text) => None,
             (Operand::Integer | Operand::Number, _) => compare_numbers(value, Value::Decimal(text.as_bytes())),
             // How texts are ordered says nothing of a request's, which the database may convert or
             // cut before it compares them.
@@ -296,6 +299,17 @@ impl FilterRule {
             _ => Some(self.compare(value, text)?.is_eq()),
         }
     }
+}
+
+/// Whether it may be MySQL's date that is none.
+fn is_zero_date(value: Value<'_>) -> bool {
+    matches!(value, Value::Text(text) if text.starts_with(b"0000-00-00"))
+}
+
+/// Whether every database compares with a request's number as it is written.
+fn is_exact(number: &str) -> bool {
+    let digits = || number.bytes().filter(u8::is_ascii_digit).count();
+    number.parse::<i64>().is_ok() || digits() <= MOST_DIGITS
 }
 
 #[cfg(test)]
@@ -371,12 +385,19 @@ mod tests {
         assert_eq!(meets("number", Operator::Neq, &["1"], Value::Null), Some(false));
         assert_eq!(meets("number", Operator::Eq, &["1"], Value::Text(b"1")), None);
         assert_eq!(meets("number", Operator::Eq, &["16777217"], Value::Real(16_777_216.0)), None, "as a FLOAT it may");
-        assert_eq!(meets("number", Operator::Eq, &["1.0000000000000000000000000000001"], Value::Integer(1)), None);
+        for rounded in ["1.0000000000000000000000000000001", "7.0000000000000001", "-9223372036854775809"] {
+            assert_eq!(meets("number", Operator::Eq, &[rounded], Value::Integer(1)), None, "as a double it may");
+        }
+        assert_eq!(meets("number", Operator::Gt, &["-9223372036854775808"], Value::Integer(1)), Some(true));
+        assert_eq!(meets("number", Operator::Lt, &["7.00000000000001"], Value::Integer(7)), Some(true));
         assert_eq!(meets("text", Operator::Eq, &["a"], Value::Text(b"A")), Some(false));
         assert_eq!(meets("text", Operator::Gt, &["a"], Value::Text(b"A")), None);
         assert_eq!(meets("folded", Operator::Eq, &["a"], Value::Text(b"A")), None);
         assert_eq!(meets("folded", Operator::Eq, &["a"], Value::Text(b"a")), Some(true));
         assert_eq!(meets("folded", Operator::IsNull, &[], Value::Text(b"a")), Some(false));
+        for operator in [Operator::IsNull, Operator::IsNotNull] {
+            assert_eq!(meets("folded", operator, &[], Value::Text(b"0000-00-00 00:00:00")), None);
+        }
         let uuid = Value::Text(b"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11");
         let others = ["B0EEBC999C0B4EF8BB6D6BB9BD380A11", "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11"];
         assert_eq!(meets("uuid", Operator::Lt, &others[..1], uuid), Some(true));

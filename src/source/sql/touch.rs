@@ -57,6 +57,9 @@ pub(in crate::source) fn rules(
     let own = plan.filters.iter().zip(&plan.filter_columns).filter(|(_, column)| column.pointed.is_none());
     let filters = own.filter_map(|(filter, _)| {
         let column = table.column(&filter.column, "").ok()?;
+        if rewrites_numbers(column, typing) {
+            return None;
+        }
         Some(FilterRule {
             column: column.name.clone(),
             operand: filter.operand,
@@ -191,6 +194,18 @@ fn key_kind(column: &TableColumn, typing: Typing) -> KeyKind {
         (Typing::Strict, Some(Operand::Text), Some(ValueType::Uuid)) => KeyKind::Uuid,
         (_, Some(Operand::Text), _) if column.has_exact_texts => KeyKind::Text,
         _ => KeyKind::Other,
+    }
+}
+
+/// Whether the database compares a column with another number than the request has: MySQL reads a
+/// year of two digits as one of this century or the last, and rounds to what its decimals have room
+/// for beside the column's whole digits.
+fn rewrites_numbers(column: &TableColumn, typing: Typing) -> bool {
+    let decimals = || column.bind.strip_prefix("CAST(? AS DECIMAL(65,")?.trim_end_matches(')').parse::<u8>().ok();
+    match (typing, column.operand) {
+        (Typing::Coerced, Some(Operand::Integer)) => !column.whole,
+        (Typing::Coerced, Some(Operand::Number)) => decimals().is_some_and(|decimals| decimals < 15),
+        _ => false,
     }
 }
 
