@@ -247,6 +247,10 @@ impl Source for Absent {
         &self.said.scope
     }
 
+    fn takes_sessions(&self) -> bool {
+        self.said.takes_sessions
+    }
+
     fn fingerprint(&self) -> Vec<u8> {
         self.said.fingerprint.clone()
     }
@@ -275,6 +279,8 @@ struct Said {
     filters: Vec<Filter>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     scope: Vec<Filter>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    takes_sessions: bool,
     fingerprint: Vec<u8>,
     places: Vec<u8>,
     fields: Fields,
@@ -287,6 +293,7 @@ impl Said {
             order: source.order().to_vec(),
             filters: source.filters().to_vec(),
             scope: source.scope().to_vec(),
+            takes_sessions: source.takes_sessions(),
             fingerprint: source.fingerprint(),
             places: source.places(),
             fields: fields.clone(),
@@ -349,6 +356,7 @@ mod tests {
             order: vec!["-id".into()],
             filters: vec![Filter { column: "id".into(), operand: Operand::Integer, range: Some(-5..=1 << 63) }],
             scope: vec![Filter::new("author.name", Operand::Text)],
+            takes_sessions: true,
             fingerprint: vec![0, 255],
             places: vec![1],
             fields: vec![

@@ -3,6 +3,7 @@
 mod access;
 mod behind;
 mod case;
+mod guard;
 mod keyed;
 mod look_up;
 mod made;
@@ -187,9 +188,18 @@ impl Resource {
     /// The resource named `name` over `source`.
     ///
     /// # Errors
-    /// [`Kind::Config`] when the name cannot be in a path, or a field names a column that the
-    /// source does not have.
+    /// [`Kind::Config`] when the name cannot be in a path, a field names a column that the source does
+    /// not have, or the source has not what its access needs.
     pub fn new(name: &str, source: Arc<dyn Source>, options: ResourceOptions) -> Result<Resource> {
+        let resource = Resource::over(name, source, options)?;
+        match resource.unguarded().first() {
+            Some(wrong) => Err(guard::error_of(wrong)),
+            None => Ok(resource),
+        }
+    }
+
+    /// The same, before its access is checked.
+    fn over(name: &str, source: Arc<dyn Source>, options: ResourceOptions) -> Result<Resource> {
         if !is_name(name) {
             return Err(Error::new(Kind::Config, format!("`{name}` cannot be the name of a resource"))
                 .remedy("use any text without control characters, but `.`, `..` and what begins with `-/`"));
@@ -199,11 +209,6 @@ impl Resource {
             let message =
                 format!("`{}` is a parameter of every list, and cannot be a filter of `{name}`", filter.column);
             return Err(Error::new(Kind::Config, message).remedy("leave it out of the filters"));
-        }
-
-        if options.access.has_row_security() && !source.takes_sessions() {
-            let message = format!("the source of `{name}` has no row-level security that could be told who reads");
-            return Err(Error::new(Kind::Config, message).remedy("use `scope`, which every database has"));
         }
 
         let own = || {

@@ -95,13 +95,6 @@ fn claims(mut section: Section<'_, '_>, but: &[&str]) -> Vec<(String, Vec<Value>
 /// `rls`: how PostgreSQL's row-level security learns who reads.
 fn row_security(mut access: Access, mut section: Section<'_, '_>) -> Access {
     let roles = section.strings("roles").unwrap_or_default();
-    for role in &roles {
-        // PostgreSQL takes these for words, in quotes too.
-        if ["none", "default", ""].contains(&&*role.to_ascii_lowercase()) {
-            section.complain("roles", format!("`{role}` is the name of no role"), "name the roles that may read");
-        }
-    }
-
     if let Some(role) = section.filled("role", "write role = \"claim:db_role\", with the claim that names the role") {
         match role.strip_prefix("claim:").filter(|claim| !claim.is_empty()) {
             None => section.complain(
@@ -122,10 +115,6 @@ fn row_security(mut access: Access, mut section: Section<'_, '_>) -> Access {
 
     if let Some(mut settings) = section.section("set") {
         for setting in settings.keys() {
-            if !is_setting(&setting) {
-                let message = format!("`{setting}` is no setting of an application");
-                settings.complain(&setting, message, "write a name with a dot, for instance \"request.org\" = \"org\"");
-            }
             if let Some(claim) = settings.filled(&setting, "name the claim whose value the setting has") {
                 access = access.with_setting(setting, claim);
             }
@@ -140,13 +129,4 @@ fn row_security(mut access: Access, mut section: Section<'_, '_>) -> Access {
 
     section.finish();
     access
-}
-
-/// Whether a name is one of a setting that programs may make up: words with dots between them.
-fn is_setting(name: &str) -> bool {
-    let is_word = |word: &str| {
-        let is_letter = |c: char| c.is_ascii_alphabetic() || c == '_';
-        word.starts_with(is_letter) && word.chars().all(|c| is_letter(c) || c.is_ascii_digit())
-    };
-    name.contains('.') && name.split('.').all(is_word) && name.len() <= 63
 }

@@ -86,13 +86,11 @@ impl ResourceConfig {
     /// Complaints about columns of the order that rows do not show but cursors do, if there is no
     /// secret.
     pub(super) fn hidden_order(&self, order: &[String], tables: &[TableInfo]) -> Vec<Complaint> {
-        let is_hidden = |member: &str| self.access.hidden_fields().any(|hidden| hidden == member);
+        let Some(fields) = &self.spec.fields else { return vec![] };
         let is_shown = |name: &str| {
-            let Some(fields) = &self.spec.fields else { return !is_hidden(name) };
             let shows =
                 |column: &ColumnSpec| column.name.eq_ignore_ascii_case(name) && column.style.tells_values_apart();
-            let shown = fields.iter().filter(|(member, _)| !is_hidden(member));
-            shown.into_iter().any(|(_, field)| matches!(field, FieldSpec::Column(column) if shows(column)))
+            fields.iter().any(|(_, field)| matches!(field, FieldSpec::Column(column) if shows(column)))
         };
 
         // SQLite's rowid is no column, and tells only where the row is stored.
@@ -104,7 +102,7 @@ impl ResourceConfig {
         let complaint = |name| {
             Complaint::new(
                 "order",
-                format!("column `{name}` orders the list and not everybody sees it, but cursors hold its values"),
+                format!("column `{name}` orders the list and is not among its fields, but cursors hold its values"),
                 "set `secret` in [server], which encrypts them (`openssl rand -base64 32` makes one), or add the column to the fields",
             )
         };

@@ -376,6 +376,7 @@ impl Loader {
             after: after.clone(),
             limit,
             conditions: Arc::clone(place.list.conditions()),
+            is_filtered: place.list.is_filtered(),
             session: place.list.session().cloned(),
             requester: place.demand.requester,
         };

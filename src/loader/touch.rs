@@ -191,17 +191,51 @@ mod tests {
     };
 
     /// Every combination of values that compare in different ways, with NULL among each, in columns
-    /// of a number, of texts with and without regard to case, and of an author's name.
+    /// of a number, of texts with and without regard to case, and of an author's name. Beside them
+    /// values of types that SQLite compares by the affinity of the type's name.
     const TABLE: &str = "
         PRAGMA foreign_keys = OFF;
         CREATE TABLE author (id INTEGER PRIMARY KEY, name TEXT);
         INSERT INTO author VALUES (1, 'a'), (2, 'B'), (3, NULL);
         CREATE TABLE item (id INTEGER PRIMARY KEY, number INTEGER, ratio REAL, text TEXT, folded TEXT COLLATE NOCASE,
-            author_id INTEGER REFERENCES author (id));
+            author_id INTEGER REFERENCES author (id), ref UUID, day DATE, price DECIMAL(10, 2));
         WITH n (n) AS (VALUES (NULL), (-1), (2), (10)), r (r) AS (VALUES (NULL), (0.1), (2)),
             t (t) AS (VALUES (NULL), ('a'), ('B'), ('10')), a (a) AS (VALUES (NULL), (1), (2), (3), (9))
         INSERT INTO item (number, ratio, text, folded, author_id)
-            SELECT n, r, t.t, f.t, a FROM n, r, t, t AS f, a";
+            SELECT n, r, t.t, f.t, a FROM n, r, t, t AS f, a;
+        UPDATE item SET ref = CASE id % 5 WHEN 0 THEN 'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'
+                WHEN 1 THEN 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11' WHEN 2 THEN 'A1EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'
+                WHEN 3 THEN '11111111111111111111111111111111' END,
+            day = CASE id % 7 WHEN 0 THEN '2026-01-01' WHEN 1 THEN '2026-01-01 00:00:00' WHEN 2 THEN 'a' WHEN 3 THEN 2026
+                WHEN 4 THEN '0000-00-00' WHEN 5 THEN '2026-01-02' END,
+            price = CASE id % 6 WHEN 0 THEN 7 WHEN 1 THEN 7.1 WHEN 2 THEN 9007199254740993 WHEN 3 THEN 'a' WHEN 4 THEN -7 END";
+
+    /// The first is the scope's.
+    const COLUMNS: [&str; 9] = ["author_id.name", "id", "number", "ratio", "text", "folded", "ref", "day", "price"];
+    const NUMBERS: [&str; 10] = [
+        "-1",
+        "2",
+        "0.1",
+        "10",
+        "7",
+        "7.00000000000000000001",
+        "-6.99999999999999999999",
+        "2.0000000000000000001",
+        "9007199254740992.5",
+        "9007199254740993",
+    ];
+    const TEXTS: [&str; 10] = [
+        "a",
+        "B",
+        "10",
+        "b",
+        "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+        "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11",
+        "a0eebc999c0b4ef8bb6d6bb9bd380a11",
+        "11111111111111111111111111111110",
+        "2026-01-01",
+        "2026-01-01T00:00:00",
+    ];
 
     struct Items {
         runtime: tokio::runtime::Runtime,
@@ -220,7 +254,7 @@ mod tests {
             let (resource, looked) = runtime.block_on(async {
                 let database: Arc<dyn Database> = open_database(&options).await.unwrap();
                 let spec = Spec::of("item").with(|spec| {
-                    spec.filters = Some(["id", "number", "ratio", "text", "folded"].map(Into::into).into());
+                    spec.filters = Some(COLUMNS[1..].iter().map(|name| (*name).into()).collect());
                     spec.scope = vec!["author_id.name".into()];
                 });
                 let resource = Resource::of("items", &database, &spec, &ResourceOptions::default()).await.unwrap();
@@ -237,6 +271,7 @@ mod tests {
                 after: Cursor::start(),
                 limit: 10_000,
                 conditions: conditions.into(),
+                is_filtered: true,
                 session: None,
                 requester: Requester::default(),
             };
@@ -255,7 +290,6 @@ mod tests {
     }
 
     fn condition() -> impl Strategy<Value = Condition> {
-        let columns = ["id", "number", "ratio", "text", "folded", "author_id.name"];
         let operators = [
             Operator::Eq,
             Operator::Neq,
@@ -272,13 +306,9 @@ mod tests {
             Operator::Ilike,
             Operator::NotIlike,
         ];
-        let is = (select(columns.to_vec()), select(operators.to_vec()), prop::collection::vec(0..4usize, 0..3));
+        let is = (select(COLUMNS.to_vec()), select(operators.to_vec()), prop::collection::vec(0..10usize, 0..3));
         let is = is.prop_map(|(column, operator, values)| {
-            let known = if ["number", "ratio", "id"].contains(&column) {
-                ["-1", "2", "0.1", "10"]
-            } else {
-                ["a", "B", "10", "b"]
-            };
+            let known = if ["number", "ratio", "id", "price"].contains(&column) { NUMBERS } else { TEXTS };
             let mut values: Vec<String> = values.into_iter().map(|value| known[value].to_owned()).collect();
             match operator {
                 Operator::In | Operator::NotIn => {}

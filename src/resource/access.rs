@@ -1,10 +1,13 @@
 //! Who may read a list, and which of its rows and members.
 
+use std::time::SystemTime;
+
 use serde_json::Value;
 
 use crate::{
     error::{Error, Kind, Result},
     identity::Identity,
+    source::Complaint,
 };
 
 /// Who may read a list, and which of its rows and members. By default everybody reads all of it.
@@ -131,6 +134,25 @@ impl Access {
         !self.require.is_empty()
     }
 
+    /// What is wrong with the roles and settings that policies are told.
+    pub(super) fn wrong_row_security(&self) -> Vec<Complaint> {
+        let Some(RowSecurity { role, settings }) = &self.rows else { return vec![] };
+        let roles = role.iter().flat_map(|(_, roles)| roles);
+        // PostgreSQL takes these for words, in quotes too.
+        let words = roles.filter(|role| ["none", "default", ""].contains(&&*role.to_ascii_lowercase()));
+        let words = words.map(|role| {
+            Complaint::new("rls.roles", format!("`{role}` is the name of no role"), "name the roles that may read")
+        });
+
+        let unusual = settings.iter().map(|(setting, _)| setting).filter(|setting| !is_setting(setting));
+        let unusual = unusual.map(|setting| {
+            let message = format!("`{setting}` is no setting of an application");
+            let remedy = "write a name with a dot, for instance \"request.org\" = \"org\"";
+            Complaint::new("rls.set", message, remedy)
+        });
+        words.chain(unusual).collect()
+    }
+
     /// Whether the database itself decides which rows there are.
     pub(crate) fn has_row_security(&self) -> bool {
         self.rows.is_some()
@@ -178,6 +200,9 @@ impl Access {
         let Some(identity) = identity else {
             return if self.is_closed() { Err(unknown()) } else { Ok(()) };
         };
+        if !identity.is_current(SystemTime::now()) {
+            return Err(Error::new(Kind::Unauthorized, "who asks is not known any more: the identity has ended"));
+        }
 
         match self.require.iter().find(|one| !one.is_met_by(identity)) {
             Some(one) => Err(forbidden(format!("the claim `{}` does not open this list", one.claim))),
@@ -198,6 +223,15 @@ impl Requirement {
             None => false,
         }
     }
+}
+
+/// Whether a name is one of a setting that programs may make up: words with dots between them.
+fn is_setting(name: &str) -> bool {
+    let is_word = |word: &str| {
+        let is_letter = |c: char| c.is_ascii_alphabetic() || c == '_';
+        word.starts_with(is_letter) && word.chars().all(|c| is_letter(c) || c.is_ascii_digit())
+    };
+    name.contains('.') && name.split('.').all(is_word) && name.len() <= 63
 }
 
 fn unknown() -> Error {

@@ -96,8 +96,10 @@ impl Behind {
         };
 
         let behind = closed.iter().flat_map(|member| &member.shows).map(|shows| &shows.column);
+        let plain = open.iter().flat_map(|member| &member.shows).filter(|shows| shows.is_plain);
         Closed {
             columns: behind.filter(|column| !is_shown(column)).cloned().collect(),
+            shown: plain.map(|shows| shows.column.clone()).collect(),
             members: closed.iter().map(|member| member.name.clone()).collect(),
             vias: self.0.iter().filter_map(|member| Some((member.name.clone(), member.via.clone()?))).collect(),
         }
@@ -135,6 +137,8 @@ impl Member {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Closed {
     columns: Vec<ColumnPath>,
+    /// Columns that members show which are not hidden.
+    shown: Vec<ColumnPath>,
     /// The hidden members.
     members: Vec<String>,
     /// Members that show one related row, each with the column that points there.
@@ -152,7 +156,8 @@ impl Closed {
             let path = ColumnPath { via: Some(via.to_owned()), column: name[dot + 1..].to_owned() };
 
             let is_hidden = self.members.iter().any(|member| member == pointing);
-            let is_pointed_at = by_member.is_none() && is_closed(&ColumnPath::own(pointing));
+            // A column of the related row, its key above all, tells where the closed one points.
+            let is_pointed_at = is_closed(&ColumnPath::own(via)) && !self.shown.iter().any(|shown| shown.is(&path));
             is_hidden || is_pointed_at || is_closed(&path)
         };
         !is_closed(&ColumnPath::own(name)) && !name.match_indices('.').any(leads_to_closed)
@@ -221,8 +226,12 @@ mod tests {
         assert_eq!(closed(&fields, &["editor"], &names), ["editor.email", "editor_id", "editor_id.email"]);
 
         let without_pointer: Vec<_> = fields.iter().filter(|(name, _)| *name != "pointer").cloned().collect();
-        let more = closed(&without_pointer, &["author"], &names);
-        assert!(["author_id", "author_id.name"].iter().all(|name| more.contains(name)), "{more:?}");
+        let more =
+            closed(&without_pointer, &["author"], &["author_id", "author_id.age", "author_id.name", "writer.id"]);
+        assert_eq!(more, ["author_id", "author_id.age", "writer.id"], "`writer` shows the name");
+        let pointing =
+            closed(&fields, &["pointer", "editor"], &["author_id", "author.id", "author.email", "writer.id"]);
+        assert_eq!(pointing, ["author_id", "author.id", "writer.id"], "the key tells where it points");
     }
 
     #[test]

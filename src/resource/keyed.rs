@@ -150,6 +150,7 @@ impl Keyed {
                 after: rows.last().unwrap_or(behind).clone(),
                 limit,
                 conditions: Arc::clone(&conditions),
+                is_filtered: !conditions.is_empty(),
                 session: None,
                 requester,
             };

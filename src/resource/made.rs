@@ -6,7 +6,6 @@ use super::{LookUps, Resource, ResourceOptions, behind::Behind};
 use crate::{
     error::{Error, Kind, Result},
     source::{BoxFuture, Complaint, Database, Spec, discreet},
-    suggest,
 };
 
 /// Makes a resource again after its table has changed.
@@ -37,35 +36,31 @@ impl Resource {
             Some(_) => fields,
             None => fields.into_iter().map(|(name, field)| (options.case.of(&name), field)).collect(),
         };
-        let made = Resource::new(name, source, ResourceOptions { fields: Some(fields), ..options.clone() });
+        let made = Resource::over(name, source, ResourceOptions { fields: Some(fields), ..options.clone() });
         let resource =
             made.map_err(|error| vec![Complaint::new("", error.message(), error.advice().unwrap_or_default())])?;
 
-        let unknown =
-            options.access.hidden_fields().filter(|hidden| !resource.members().any(|member| member == *hidden));
-        let unknown: Vec<Complaint> = unknown.map(|hidden| no_member(hidden, &resource)).collect();
-        if !unknown.is_empty() {
-            return Err(unknown);
-        }
-
-        let parts = Parts {
+        let recipe = Recipe {
             name: name.to_owned(),
             database: Arc::clone(database),
             spec: spec.clone(),
             options: options.clone(),
         };
 
-        let parts = Arc::new(parts);
-        let resource = resource.made_again_by(Arc::new(move || remade(Arc::clone(&parts))));
+        let recipe = Arc::new(recipe);
+        let resource = resource.made_again_by(Arc::new(move || remade(Arc::clone(&recipe))));
         let rules = resource.source.touch_rules();
         let look_ups = rules.map(|rules| LookUps::new(database, spec, &*resource.source, rules));
         let behind = Behind::of_spec(spec).unwrap_or(resource.behind);
         let resource = Resource { look_ups: look_ups.map(Arc::new), behind, ..resource };
         if !resource.source.presence().is_known {
+            // It is made again, and checked, once its source is known.
             resource.note_outdated();
+            return Ok(resource);
         }
 
-        Ok(resource)
+        let unguarded = resource.unguarded();
+        if unguarded.is_empty() { Ok(resource) } else { Err(unguarded) }
     }
 
     /// The same resource. [`Chunkflow`](crate::Chunkflow) makes it again by `remake` after a read
@@ -91,15 +86,8 @@ impl Resource {
     }
 }
 
-/// The complaint that a member is to be hidden which is not there.
-fn no_member(hidden: &str, resource: &Resource) -> Complaint {
-    let members: Vec<&str> = resource.members().collect();
-    let remedy = suggest::remedy("members", hidden, &members);
-    Complaint::new("hidden_unless", format!("there is no member `{hidden}` to hide"), remedy)
-}
-
 /// What a resource over a table is made from.
-struct Parts {
+struct Recipe {
     name: String,
     database: Arc<dyn Database>,
     spec: Spec,
@@ -107,9 +95,9 @@ struct Parts {
 }
 
 /// Looks at the database again, and makes the resource from what is there.
-fn remade(parts: Arc<Parts>) -> BoxFuture<'static, Result<Resource>> {
+fn remade(recipe: Arc<Recipe>) -> BoxFuture<'static, Result<Resource>> {
     Box::pin(async move {
-        let Parts { name, database, spec, options } = &*parts;
+        let Recipe { name, database, spec, options } = &*recipe;
         database.look_again().await?;
         Resource::of(name, database, spec, options).await.map_err(|mut complaints| {
             if spec.is_discreet {

@@ -23,6 +23,8 @@ use crate::{
 
 /// The most values that a claim may list.
 const MAX_VALUES: usize = 1000;
+/// The texts of a small scope, in bytes.
+const SMALL: usize = 2 * 1024;
 /// The longest value of a setting, in bytes.
 const MAX_SETTING: usize = 16 * 1024;
 
@@ -68,6 +70,13 @@ impl Scope {
     /// Whether it is every row.
     pub(crate) fn is_all(&self) -> bool {
         self.conditions.is_empty() && self.session.is_none()
+    }
+
+    /// Whether it takes little memory, so that what belongs to it may be kept.
+    pub(crate) fn is_small(&self) -> bool {
+        let of_conditions = self.conditions.iter().flat_map(Condition::comparisons).flat_map(|one| &one.values);
+        let of_session = self.session.iter().flat_map(|session| session.settings.iter().map(|(_, value)| value));
+        of_conditions.chain(of_session).map(String::len).sum::<usize>() <= SMALL
     }
 
     /// The seal of cursors in this scope, which no other scope takes.

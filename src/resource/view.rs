@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Resource, Scope, behind::Closed};
-use crate::{error::Result, identity::Identity, source::Filter};
+use crate::{error::Result, identity::Identity, seal::Seal, source::Filter};
 
 /// What an identity sees of a resource.
 #[derive(Clone, Debug)]
@@ -27,6 +27,16 @@ impl View {
     /// Whether a column may be named in a request's parameters.
     pub(crate) fn is_open(&self, column: &str) -> bool {
         self.closed.lets(column)
+    }
+
+    /// The seal of its cursors, which those of another scope do not take.
+    pub(crate) fn seal(&self) -> Seal {
+        self.scope.seal(self.resource.seal())
+    }
+
+    /// Whether its order is by columns that are hidden.
+    pub(crate) fn hides_order(&self) -> bool {
+        self.order().len() < self.resource.source().order().len()
     }
 
     /// The columns of its order, `-` before a descending one, without those that are hidden.
@@ -65,7 +75,7 @@ impl Resource {
     }
 
     /// Whether this identity may read anything of it.
-    pub(crate) fn is_open_to(&self, identity: Option<&Identity>) -> bool {
-        self.options.access.check(identity).is_ok()
+    pub(crate) fn is_open_to(self: &Arc<Resource>, identity: Option<&Identity>) -> bool {
+        self.view(identity).is_ok()
     }
 }

@@ -195,6 +195,8 @@ pub struct Query {
     pub limit: u32,
     /// Conditions that each row must meet, besides those of the resource itself.
     pub conditions: Arc<[Condition]>,
+    /// Whether some of them are a request's own, so that hardly anybody else asks for the rows.
+    pub is_filtered: bool,
     /// The role and settings to read with; `None`: the source's own.
     pub session: Option<Arc<Session>>,
     /// The requester whose turn at the database it takes: the one that began the load.
@@ -204,7 +206,7 @@ pub struct Query {
 impl Query {
     /// What it tells a database's gate.
     pub(crate) fn claim(&self) -> Claim {
-        Claim { requester: self.requester, filtered: !self.conditions.is_empty() }
+        Claim { requester: self.requester, filtered: self.is_filtered }
     }
 }
 

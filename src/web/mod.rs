@@ -358,12 +358,21 @@ impl Chunkflow {
         identity: Option<&Identity>,
     ) -> Option<Response<Body>> {
         let (own, _) = paths::find(PUBLIC, request.uri().path())?;
-        match own.own {
-            Own::Home | Own::OpenApi if !own.takes(request.method()) => Some(not_taken(own, request.method())),
-            Own::Home => Some(self.0.landing.answer(&self.seen_by(identity), request)),
-            Own::OpenApi => Some(self.0.description.answer(&self.seen_by(identity), request, origin)),
-            _ => None,
+        let mut response = match own.own {
+            Own::Home | Own::OpenApi if !own.takes(request.method()) => not_taken(own, request.method()),
+            Own::Home => self.0.landing.answer(&self.seen_by(identity), request),
+            Own::OpenApi => self.0.description.answer(&self.seen_by(identity), request, origin),
+            _ => return None,
+        };
+        if self.asks_who() {
+            reply::vary_by_who(response.headers_mut());
         }
+        Some(response)
+    }
+
+    /// Whether any list asks who a request is from.
+    fn asks_who(&self) -> bool {
+        self.0.slots.iter().any(|slot| slot.now().options().access.asks_who())
     }
 
     /// What an identity sees of the lists that it may read.
@@ -379,12 +388,11 @@ impl Chunkflow {
     /// Whether the answer to a request for this path depends on who it is from.
     #[cfg(feature = "server")]
     pub(crate) fn looks_at_identity(&self, path: &str) -> bool {
-        let asks_who = |slot: &Arc<Slot>| slot.now().options().access.asks_who();
         match self.list_at(path) {
-            Some(slot) => asks_who(slot),
+            Some(slot) => slot.now().options().access.asks_who(),
             // `/` and `/openapi.json` name the lists that somebody may read; a path of no list is the
             // same for all, so that nobody makes the server ask about paths that are made up.
-            None => paths::find(PUBLIC, path).is_some() && self.0.slots.iter().any(asks_who),
+            None => paths::find(PUBLIC, path).is_some() && self.asks_who(),
         }
     }
 

@@ -10,6 +10,11 @@ use crate::{cursor::Cursor, seal::Seal};
 /// sent it.
 const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'#').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`');
 
+/// How many bytes a query has in a link.
+pub(super) fn length_of(query: &str) -> usize {
+    percent_encode(query.as_bytes(), UNSAFE).map(str::len).sum()
+}
+
 /// Adds a link to where the list goes on, if it does. The link is relative to the request's path,
 /// so that it also holds if a proxy or an application serves the list under another path.
 pub(super) fn add_link(headers: &mut HeaderMap, query: Option<&str>, goes_on: Option<&Cursor>, seal: &Seal) {

@@ -152,7 +152,7 @@ fn operation(view: &View, name: &str, version: Version) -> Json {
     object([
         ("operationId", format!("list_{name}").into()),
         ("summary", format!("The rows of {}", resource.name()).into()),
-        ("description", format!("In the order {}.", view.order().join(", ")).into()),
+        ("description", in_order(view).into()),
         ("parameters", Json::List(usual.chain(filters).collect())),
         ("responses", answers(resource, name, version)),
     ])
@@ -186,6 +186,15 @@ fn answers(resource: &Resource, name: &str, version: Version) -> Json {
     Json::Object(answers)
 }
 
+/// In which order the rows come, as far as this may be told.
+fn in_order(view: &View) -> String {
+    if view.hides_order() {
+        "In the list's own order.".to_owned()
+    } else {
+        format!("In the order {}.", view.order().join(", "))
+    }
+}
+
 /// The parameter for the order of the rows.
 fn order(orders: &[String]) -> Json {
     let orders: Vec<Json> = orders.iter().map(|order| order.as_str().into()).collect();
@@ -193,7 +202,7 @@ fn order(orders: &[String]) -> Json {
     object([
         ("name", "order".into()),
         ("in", "query".into()),
-        ("description", "The order of the rows, `-` before a descending column; without it the first of these.".into()),
+        ("description", "The order of the rows, `-` before a descending column; without it the list's own.".into()),
         ("schema", object([("type", "string".into()), ("enum", orders.into())])),
     ])
 }

@@ -12,8 +12,7 @@ use crate::{
     error::{Error, Kind, Result},
     format::LEFT,
     resource::View,
-    seal::Seal,
-    source::{Condition, PARAMETERS, Reader, Source},
+    source::{Condition, PARAMETERS, Reader},
 };
 
 /// The longest query string, in bytes. A server takes no head as long as that; a program that calls
@@ -36,7 +35,7 @@ pub(super) struct Params {
 
 /// Reads a query string for what a request may see of a resource. Anything unknown is an error that
 /// names what is allowed.
-pub(super) fn parse(query: &str, view: &View, seal: &Seal) -> Result<Params> {
+pub(super) fn parse(query: &str, view: &View) -> Result<Params> {
     if query.len() > MAX_QUERY {
         return Err(invalid(format!("the parameters have more than {MAX_QUERY} bytes")).remedy("ask for less at once"));
     }
@@ -59,7 +58,7 @@ pub(super) fn parse(query: &str, view: &View, seal: &Seal) -> Result<Params> {
             }
             "after" => {
                 once(&mut seen.1, "after")?;
-                params.after = cursor(&value, &**view.resource.source(), seal)?;
+                params.after = cursor(&value, view)?;
             }
             "select" => {
                 once(&mut seen.4, "select")?;
@@ -93,21 +92,21 @@ pub(crate) fn pairs(query: &str) -> Result<Vec<(Cow<'_, str>, Cow<'_, str>)>> {
 impl Params {
     /// Goes on behind the event with this id. If the id says how many rows of a limit are left, the
     /// limit becomes at most that.
-    pub(super) fn resume(&mut self, id: &str, source: &dyn Source, seal: &Seal) -> Result<()> {
+    pub(super) fn resume(&mut self, id: &str, view: &View) -> Result<()> {
         let (place, left) = match id.split_once(LEFT) {
             Some((place, left)) => (place, Some(limit(left)?)),
             None => (id, None),
         };
-        self.after = cursor(place, source, seal)?;
+        self.after = cursor(place, view)?;
         self.limit = self.limit.map(|limit| limit.min(left.unwrap_or(limit)));
         Ok(())
     }
 }
 
 /// The cursor that was handed out as this text.
-fn cursor(text: &str, source: &dyn Source, seal: &Seal) -> Result<Cursor> {
-    let place = seal.unseal(text)?;
-    if !source.takes(&place) {
+fn cursor(text: &str, view: &View) -> Result<Cursor> {
+    let place = view.seal().unseal(text)?;
+    if !view.resource.source().takes(&place) {
         return Err(invalid("the cursor holds no place of this list")
             .remedy("pass `after` exactly as it was handed out by the same list, or leave it out to start anew"));
     }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashSet};
 
 use http::{Method, Request};
 
-use super::params;
+use super::{next, params};
 use crate::error::{Error, Kind, Result};
 
 /// A longer query cannot stand in a link to the next page, in bytes: many clients and proxies
@@ -39,7 +39,7 @@ pub(super) fn of<B>(request: &Request<B>) -> Result<Cow<'_, str>> {
 
     let query = if address.is_empty() { form.to_owned() } else { format!("{address}&{form}") };
     let is_page = in_address.iter().chain(&in_form).any(|(name, _)| name == "limit");
-    if query.len() > LINKED && is_page {
+    if is_page && next::length_of(&query) > LINKED {
         let message = format!("a page of a query of more than {LINKED} bytes cannot link to the next one");
         return Err(Error::new(Kind::Invalid, message).remedy("leave `limit` out, or ask for less at once"));
     }

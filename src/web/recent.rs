@@ -19,8 +19,9 @@ use crate::{
 /// made for each request.
 const KEPT: usize = 64;
 
-/// How many lists of scopes are kept.
-const SCOPED: usize = 1_024;
+/// How many lists of identities are kept: of small scopes, and of hidden members. Each may know of up
+/// to a thousand chunks.
+const SCOPED: usize = 256;
 
 /// Lists that were asked for.
 pub(super) struct Recent {

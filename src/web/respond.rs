@@ -53,6 +53,10 @@ impl Chunkflow {
     ) -> impl Future<Output = Response<Body>> + Send + use<B> {
         let inner = Arc::clone(&self.0);
         let found = found.map(|(slot, format)| (slot, format.or_else(|| request.extensions().get().copied())));
+        let is_by_who = match &found {
+            Ok((slot, _)) => slot.now().options().access.asks_who(),
+            Err(_) => self.asks_who(),
+        };
         let counts = found.as_ref().ok().map(|(slot, format)| (Arc::clone(&slot.now().counts().list), *format));
         let traced = found.as_ref().map(|(slot, _)| asker.traced(request, slot.name(), origin)).unwrap_or_default();
         let unanswered = Unanswered::new(&traced);
@@ -78,7 +82,7 @@ impl Chunkflow {
                     whole.asked(&request, slot, format, &query, origin.as_deref(), asker)
                 }
             };
-            let (response, format) = match asked {
+            let (mut response, format) = match asked {
                 Ok(Asked::List(list)) => {
                     let format = Some(list.format);
                     (list.answer(&inner).await.unwrap_or_else(|problem| problem.response()), format)
@@ -86,6 +90,10 @@ impl Chunkflow {
                 Ok(Asked::Said(response)) => (response, None),
                 Err(problem) => (problem.response(), None),
             };
+
+            if is_by_who {
+                reply::vary_by_who(response.headers_mut());
+            }
 
             let status = response.status().as_u16();
             unanswered.answered(status, format.map(Format::name), response.body().is_stream());
@@ -126,14 +134,13 @@ impl Chunkflow {
             resource.view(asker.identity.as_deref())?
         };
         let resource = &view.resource;
-        let seal = view.scope.seal(resource.seal());
 
         let format = named.map_or_else(|| accepted(request.headers()), Ok)?;
         let coding = if resource.options().compress { accepted_coding(request.headers())? } else { None };
-        let mut params = params::parse(query, &view, &seal)?;
+        let mut params = params::parse(query, &view)?;
         match last_event(request.headers()) {
             Some(END_OF_LIST) => return Ok(Asked::Said(no_content())),
-            Some(id) => params.resume(id, &**resource.source(), &seal)?,
+            Some(id) => params.resume(id, &view)?,
             None => {}
         }
 
@@ -149,9 +156,11 @@ impl Chunkflow {
             None => Cow::from(base(request)?),
         };
 
+        let own = params.conditions.clone();
         // A selection is one of many, and a resource of its own: it is not kept.
-        let is_usual = params.conditions.is_empty() && params.select.is_none() && slot.lasts;
-        let list = if !view.scope.is_all() && is_usual {
+        let is_usual = own.is_empty() && params.select.is_none() && slot.lasts;
+        let is_somebodys = !view.scope.is_all() || resource.is_part();
+        let list = if is_somebodys && is_usual && view.scope.is_small() {
             self.0.recent.scoped(resource, &view.scope, format, coding, &base)
         } else if !params.conditions.is_empty() || !view.scope.is_all() {
             let list = List::scoped(Arc::clone(resource), &view.scope, format, params.conditions, &base);
@@ -184,14 +193,15 @@ impl Chunkflow {
 
         let query = ask.limit.map(|_| query.to_owned());
         let seen = Seen { identity: asker.identity, scope: view.scope };
-        Ok(Asked::List(AskedList { ask, slot, seen, format, select: params.select, query, disposition }))
+        let select = params.select;
+        Ok(Asked::List(Box::new(AskedList { ask, slot, seen, own, format, select, query, disposition })))
     }
 
     /// The response's head as for GET, as far as it is known without a load.
     fn head(&self, ask: &Ask, format: Format, query: &str) -> Response<Body> {
         let glimpse = Stream::glimpse(&self.0.loader, ask);
         let mut headers = self.0.heads[format.index()].clone();
-        add_what_it_depends_on(&mut headers, &ask.list);
+        add_coding(&mut headers, ask.list.coding());
         headers.insert(CACHE_STATUS, first_status(glimpse.first));
         known_length(&mut headers, glimpse.length);
         next::add_link(&mut headers, Some(query), glimpse.goes_on.as_ref(), ask.list.seal());
@@ -261,7 +271,7 @@ fn parts<B>(request: &Request<B>) -> Request<()> {
 /// What a request asks for: an answer that is ready, or a list.
 enum Asked {
     Said(Response<Body>),
-    List(AskedList),
+    List(Box<AskedList>),
 }
 
 /// Who asks, and whose rows the list has.
@@ -282,6 +292,8 @@ struct AskedList {
     ask: Ask,
     slot: Arc<Slot>,
     seen: Seen,
+    /// The request's own conditions.
+    own: Vec<Condition>,
     format: Format,
     /// The names of the members to show.
     select: Option<Vec<String>>,
@@ -315,7 +327,7 @@ impl AskedList {
 
         let list = &self.ask.list;
         let mut headers = inner.heads[self.format.index()].clone();
-        add_what_it_depends_on(&mut headers, list);
+        add_coding(&mut headers, list.coding());
         headers.insert(CACHE_STATUS, first_status(stream.first()));
         known_length(&mut headers, stream.length());
         next::add_link(&mut headers, self.query.as_deref(), stream.goes_on(), list.seal());
@@ -349,7 +361,7 @@ impl AskedList {
             return None;
         }
 
-        let list = List::scoped(resource, &view.scope, self.format, old.conditions().to_vec(), old.base());
+        let list = List::scoped(resource, &view.scope, self.format, self.own.clone(), old.base());
         Some(Ask { list: Arc::new(list).in_coding(old.coding()), ..self.ask.clone() })
     }
 }
@@ -395,12 +407,8 @@ pub(super) fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Cow<'a, s
     values.fold(first, |all, value| Cow::from(format!("{all},{value}")))
 }
 
-/// Adds its coding, and whether it depends on who asks.
-fn add_what_it_depends_on(headers: &mut HeaderMap, list: &List) {
-    headers.extend(list.coding().map(|coding| (header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()))));
-    if list.resource().options().access.asks_who() {
-        reply::vary_by_who(headers);
-    }
+fn add_coding(headers: &mut HeaderMap, coding: Option<Coding>) {
+    headers.extend(coding.map(|coding| (header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()))));
 }
 
 /// The scheme and host of absolute links, as far as the request itself tells.

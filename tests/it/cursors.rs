@@ -312,7 +312,7 @@ fn a_secret_that_could_be_guessed_is_refused_at_its_place_and_shown_nowhere() {
 #[test]
 fn check_complains_of_an_order_that_only_cursors_show_unless_there_is_a_secret() {
     let file = people();
-    let hidden = "column `ssn` orders the list and not everybody sees it";
+    let hidden = "column `ssn` orders the list and is not among its fields";
     let config = file.config(&PEOPLE.replace("name = \"name\"", "name = \"name\"\nid = \"id\""));
     let told = checked(&config);
     assert!(told.contains(hidden) && told.contains("openssl rand -base64 32"), "{told}");

@@ -165,9 +165,10 @@ fn descriptions_name_the_orders() {
 fn an_order_by_a_column_behind_a_hidden_member_is_there_for_those_who_see_it_alone() {
     let db = sqlite();
     fill(&db);
-    let server = db.serve(
+    let list = db.config(
         "table = \"item\"\norder = [\"rank\"]\norders = [\"-rank\", \"name\", \"id\"]\nhidden_unless = { role = [\"admin\"], fields = [\"rank\"] }",
     );
+    let server = Running::config(&format!("[server]\nsecret = \"the secret of a test, of no server\"\n{list}"));
     for hidden in ["-rank", "rank", "-rank,id"] {
         let reply = server.get(&format!("/list?order={hidden}"));
         assert_eq!(reply.status, 400, "{hidden}");

@@ -363,13 +363,20 @@ fn explained(error: tokio_postgres::Error, query: Option<&Query>) -> Error {
     };
 
     let code = database.code().code();
-    let (filtered, placed) =
-        query.map_or((false, false), |query| (!query.conditions.is_empty(), !query.after.is_start()));
+    let filtered = query.is_some_and(|query| !query.conditions.is_empty());
+    let placed = query.is_some_and(|query| !query.after.is_start());
+    let has_session = query.is_some_and(|query| query.session.is_some());
     let made = match (&code[..2], code) {
         // Some types use this code for a wrong value too, but then without a position in the query.
         ("42", "42601") if database.position().is_some() => {
             Error::new(Kind::Internal, "PostgreSQL does not take the text of a query")
                 .remedy("this is a fault of the program: report it with what the log says")
+        }
+        // Policies compare a claim with something of another type. Any value of the request would be
+        // in a condition or a place.
+        ("22", code) if code != "22012" && has_session && !filtered => {
+            return Error::new(Kind::Forbidden, "a claim is not what the policies of this list take")
+                .caused_by(database.to_string());
         }
         // A request's value is not of the column's type. A division by zero is in the operator's
         // own SQL.
@@ -384,7 +391,7 @@ fn explained(error: tokio_postgres::Error, query: Option<&Query>) -> Error {
             return Error::new(Kind::Invalid, "the cursor holds no place of this list")
                 .remedy("pass `after` exactly as it was handed out by the same list, or leave it out to start anew");
         }
-        ("42" | "0A", _) if filtered => {
+        ("42" | "0A", code) if filtered && code != "42501" => {
             return Error::new(Kind::Invalid, "a filter cannot be used so")
                 .remedy("use another operator on this column")
                 .caused_by(database.to_string());

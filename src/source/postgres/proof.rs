@@ -35,6 +35,8 @@ pub(super) struct Proof {
     begin: String,
     /// The SQL that ends the transaction and says what it saw.
     end: String,
+    /// The SQL that goes back to the role of the configuration.
+    own_role: String,
     pub(super) stamp: Stamp,
 }
 
@@ -47,11 +49,11 @@ impl Proof {
         }
     }
 
-    /// The SQL that ends the transaction and says what it saw, which is asked by the connection's
-    /// own role.
+    /// The SQL that ends the transaction and says what it saw, which is asked by the role of the
+    /// configuration.
     pub(super) fn end(&self, session: Option<&Session>) -> Cow<'_, str> {
         match session {
-            Some(Session { role: Some(_), .. }) => format!("RESET ROLE; {}", self.end).into(),
+            Some(Session { role: Some(_), .. }) => format!("{}; {}", self.own_role, self.end).into(),
             _ => Cow::Borrowed(&self.end),
         }
     }
@@ -63,6 +65,7 @@ pub(super) struct Ground {
     views: Vec<u32>,
     begin: String,
     end: String,
+    own_role: String,
 }
 
 impl Ground {
@@ -99,6 +102,10 @@ impl Ground {
             views,
             begin: format!("{begin}{lock}"),
             end: format!("{saw}; COMMIT{again}"),
+            own_role: match &options.role {
+                Some(role) => format!("SET LOCAL ROLE {}", super::DIALECT.quote(role)),
+                None => "RESET ROLE".to_owned(),
+            },
         }
     }
 
@@ -126,7 +133,7 @@ impl Ground {
     /// Ends the transaction; what it saw becomes the expected answer.
     pub(super) async fn leave(self, client: &Client) -> Result<Proof, Failure> {
         let stamp = read_stamp(client, &self.end).await?;
-        Ok(Proof { begin: self.begin, end: self.end, stamp })
+        Ok(Proof { begin: self.begin, end: self.end, own_role: self.own_role, stamp })
     }
 }
 

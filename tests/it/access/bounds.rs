@@ -120,7 +120,10 @@ fn a_configuration_that_says_nothing_of_who_may_read_is_refused() {
         ("hidden_unless = { role = [\"admin\"] }", "names no fields"),
         ("hidden_unless = { fields = [\"email\"] }", "names no claim"),
         ("hidden_unless = { role = [\"admin\"], fields = [\"e-mail\"] }", "there is no member `e-mail` to hide"),
-        ("hidden_unless = { role = [\"admin\"], fields = [\"name\"] }\norder = [\"name\"]", "not everybody sees it"),
+        (
+            "hidden_unless = { role = [\"admin\"], fields = [\"name\"] }\norder = [\"name\"]",
+            "is behind a hidden member",
+        ),
         ("rls = { role = \"claim:r\", roles = [\"None\"] }", "is the name of no role"),
         ("rls = { role = \"reader\", roles = [\"reader\"] }", "names no claim"),
         ("rls = { role = \"claim:r\" }", "any role could be claimed"),

@@ -1,7 +1,9 @@
 //! Members that only some may see.
 
+use std::sync::Arc;
+
 use chunkflow::{
-    Access, Identity,
+    Access, Chunkflow, Identity, Memory, Resource, ResourceOptions, Secret,
     source::{FieldSpec, OrderBy, Related, Spec},
 };
 use serde_json::json;
@@ -81,12 +83,53 @@ fn nobody_is_told_of_a_hidden_column_that_orders_the_list() {
     let db = sqlite();
     fill(&db, 10);
     let spec = items().with(|spec| spec.order = vec![OrderBy::parse("-email")]);
-    let program = Program::over(&db, &spec, for_admins());
+    let options = |secret: Option<Secret>| {
+        ResourceOptions::default().with(|options| {
+            options.access = for_admins();
+            options.secret = secret;
+        })
+    };
+
+    // Without a secret anybody could read the values in cursors.
+    let runtime = std::sync::Arc::new(crate::support::runtime());
+    let database = runtime.block_on(super::opened(&db));
+    let wrong = runtime.block_on(Resource::of("list", &database, &spec, &options(None))).unwrap_err();
+    assert!(wrong[0].at == "order" && wrong[0].message.contains("cursors hold its values"), "{wrong:?}");
+
+    let secret = Secret::new(&["the secret of a test, of no server"]).unwrap();
+    let list = runtime.block_on(Resource::of("list", &database, &spec, &options(Some(secret)))).unwrap();
+    let program = Program { chunkflow: Chunkflow::new(Arc::new(Memory::new(1 << 20))).with(list), runtime };
+    let decoded = |text: &str| {
+        let all: Vec<u8> = text
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_')
+            .flat_map(|part| {
+                base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, part).unwrap_or_default()
+            })
+            .collect();
+        String::from_utf8_lossy(&all).into_owned()
+    };
+    let page = program.get(None, "/list?limit=1");
+    assert!(!decoded(page.headers["link"].to_str().unwrap()).contains("example.com"));
+    assert!(!decoded(&program.get(None, "/list.sse").body).contains("example.com"));
+
     for target in ["/", "/openapi.json", "/list", "/list?limit=1", "/list?order=email", "/list?zzz=1"] {
         let read = program.get(None, target);
         assert!(!read.body.contains("email") || target.contains("order=email"), "{target}: {}", read.body);
     }
     assert!(program.get(Some(&admin()), "/").body.contains("-email"));
+}
+
+#[test]
+fn a_name_that_is_no_member_is_refused_and_hides_nothing() {
+    let source = chunkflow::closure(
+        &["id", "email"],
+        |row: &std::collections::BTreeMap<&str, u32>| row["id"],
+        |_: chunkflow::Fetch<u32>| async { Ok::<_, std::io::Error>(vec![]) },
+    );
+    let options = ResourceOptions::default()
+        .with(|options| options.access = Access::default().hiding(["emial"], "role", ["admin"]));
+    let wrong = Resource::new("list", Arc::new(source), options).unwrap_err();
+    assert!(wrong.to_string().contains("`emial`") && wrong.to_string().contains("email"), "{wrong}");
 }
 
 #[test]

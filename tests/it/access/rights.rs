@@ -70,6 +70,31 @@ fn nobody_is_shown_the_name_of_a_list_that_is_not_theirs() {
 }
 
 #[test]
+fn an_identity_that_has_ended_opens_nothing() {
+    let db = sqlite();
+    fill(&db, 10);
+    let program = Program::over(&db, &items(), Access::default().scoped("org", "org"));
+    let now = std::time::SystemTime::now();
+    let hour = std::time::Duration::from_secs(3600);
+    assert_eq!(program.get(Some(&of_org(1).until(now + hour)), "/list").status, 200);
+    assert_eq!(program.get(Some(&of_org(1).until(now - hour)), "/list").status, 401);
+}
+
+#[test]
+fn a_list_whose_scope_an_identity_has_not_is_not_named_to_it() {
+    let db = sqlite();
+    fill(&db, 10);
+    let program = Program::over(&db, &items(), Access::default().scoped("org", "org"));
+    let other = who(json!({ "sub": "x" }));
+    assert_eq!(program.get(Some(&other), "/list").status, 403);
+    for target in ["/lst", "/", "/openapi.json"] {
+        let read = program.get(Some(&other), target);
+        assert!(!read.body.contains("list`") && !read.body.contains("/list"), "{target}: {}", read.body);
+        assert!(read.headers["vary"].to_str().unwrap().contains("Authorization"), "{target}");
+    }
+}
+
+#[test]
 fn a_shared_cache_that_stores_it_all_the_same_tells_clients_apart() {
     let db = sqlite();
     fill(&db, 10);

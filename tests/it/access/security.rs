@@ -61,6 +61,43 @@ fn the_database_s_own_policies_say_whose_rows_they_are() {
 }
 
 #[test]
+fn the_configured_role_proves_what_a_claimed_role_has_read() {
+    let db = secured();
+    let login = format!("login_{}", db.database());
+    db.execute(&format!(
+        "CREATE ROLE api_{name}; GRANT SELECT ON item, member TO api_{name};
+         CREATE ROLE {login} LOGIN NOINHERIT; GRANT api_{name}, reader_{name} TO {login};
+         REVOKE USAGE ON SCHEMA public FROM PUBLIC; GRANT USAGE ON SCHEMA public TO api_{name}, reader_{name};",
+        name = db.database()
+    ));
+    let access = Access::default()
+        .as_role("db_role", [format!("reader_{}", db.database())])
+        .with_setting("request.org", "org")
+        .with_setting("request.sub", "sub");
+    let runtime = std::sync::Arc::new(crate::support::runtime());
+    let chunkflow = runtime.block_on(async {
+        let mut options = chunkflow::source::DatabaseOptions::new(db.as_user(&login).url());
+        options.role = Some(format!("api_{}", db.database()));
+        let database = chunkflow::source::open_database(&options).await.unwrap();
+        let list = super::list(&database, &Spec::of("item"), access).await;
+        chunkflow::Chunkflow::new(std::sync::Arc::new(chunkflow::Memory::new(1 << 20))).with(list)
+    });
+    let program = Program { chunkflow, runtime };
+    assert_eq!(program.get(Some(&reader(&db, 1, "anna")), "/list").ids().len(), 20);
+}
+
+#[test]
+fn a_claim_that_a_policy_cannot_compare_is_403() {
+    let db = secured();
+    let program = program(&db);
+    let claims = json!({ "db_role": format!("reader_{}", db.database()), "org": "abc", "sub": "x" });
+    for target in ["/list", "/list.csv"] {
+        let read = program.get(Some(&who(claims.clone())), target);
+        assert_eq!(read.status, 403, "{}", read.body);
+    }
+}
+
+#[test]
 fn no_role_is_taken_that_the_list_does_not_name() {
     let db = secured();
     let program = program(&db);

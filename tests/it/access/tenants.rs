@@ -91,7 +91,21 @@ type LetsThrough = Box<dyn Fn(&Row) -> bool>;
 fn query(rng: &mut Rng) -> (String, LetsThrough) {
     let number = rng.i64(0..10);
     let place = rng.i64(0..400);
-    match rng.u8(..7) {
+    match rng.u8(..10) {
+        7 => (
+            format!("or=(org.eq.{},size.lt.{number},team.is.null)", number % 4),
+            Box::new(move |row| {
+                row.org == Some(number % 4) || row.size.is_some_and(|size| size < number) || row.team.is_none()
+            }),
+        ),
+        8 => (
+            format!("not.or=(org.eq.1,size.gte.{number})"),
+            Box::new(move |row| row.org.is_some_and(|org| org != 1) && row.size.is_some_and(|size| size < number)),
+        ),
+        9 => (
+            format!("org=not.in.(1,{number})&id=not.gt.{place}"),
+            Box::new(move |row| row.org.is_some_and(|org| org != 1 && org != number) && row.id <= place),
+        ),
         0 | 1 => (String::new(), Box::new(|_| true)),
         2 => (format!("size=eq.{number}"), Box::new(move |row| row.size == Some(number))),
         3 => (format!("id=gt.{place}"), Box::new(move |row| row.id > place)),

@@ -25,7 +25,14 @@ async fn serving(rows: i64) -> (Server, Arc<Stub>, Arc<dyn Source>) {
 
 /// Reads at most 100 rows behind `after`; returns them, and whether the list ends with them.
 async fn run(source: &Arc<dyn Source>, after: Cursor) -> Result<(Vec<(i64, String)>, bool)> {
-    let query = Query { after, limit: 100, conditions: Arc::default(), session: None, requester: Requester::default() };
+    let query = Query {
+        after,
+        limit: 100,
+        conditions: Arc::default(),
+        is_filtered: false,
+        session: None,
+        requester: Requester::default(),
+    };
     let mut batches: Vec<RowBatch> = vec![];
     let ended = source.rows(query, &mut batches).await?.ended;
 
