@@ -380,6 +380,11 @@ impl Resource {
         &self.fields
     }
 
+    /// Whether its rows can be written in a format: one with a header needs to know all members.
+    pub(crate) fn has_format(&self, format: Format) -> bool {
+        !format.spec().has_header || self.members.iter().all(|member| member.shape != Shape::Members)
+    }
+
     /// Writes its rows in a format.
     pub(crate) fn writer(&self, format: Format) -> &Writer {
         &self.writers[format.index()]

@@ -75,6 +75,22 @@ pub enum Shape {
     Object(Vec<String>),
     /// A [`Value::List`] of several objects: value `i` belongs to name `i % names.len()`.
     Objects(Vec<String>),
+    /// A [`Value::Json`] object, whose members are members of the row itself. Formats that need to
+    /// know the names beforehand, as CSV does, cannot write it.
+    Members,
+}
+
+impl Shape {
+    /// Its name and the names of its members, as they stand in canonical forms.
+    pub(crate) fn parts(&self) -> (&'static str, &[String]) {
+        match self {
+            Shape::Scalar => ("scalar", &[]),
+            Shape::List => ("list", &[]),
+            Shape::Object(members) => ("object", members),
+            Shape::Objects(members) => ("objects", members),
+            Shape::Members => ("members", &[]),
+        }
+    }
 }
 
 /// A column of a source, or a member of a format's rows: its name and the shape of its values.
@@ -90,6 +106,11 @@ impl Column {
     /// A column of single values.
     pub fn scalar(name: impl Into<String>) -> Column {
         Column { name: name.into(), shape: Shape::Scalar }
+    }
+
+    /// The only column of rows that are JSON objects, whose members are not known beforehand.
+    pub fn members() -> Column {
+        Column { name: "*".into(), shape: Shape::Members }
     }
 }
 

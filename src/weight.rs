@@ -16,6 +16,8 @@ use crate::{
 
 /// The bytes of a link's scheme and host: `https://www.example.com`.
 const BASE: usize = 23;
+/// Before the value of a row that should have been an object.
+const MEMBERS: &str = "\"*\":";
 /// The bytes of a sealed cursor besides its values.
 const SEAL: usize = 24;
 
@@ -45,7 +47,7 @@ impl Scales {
             let name = "{".len() + text::string_length(name.as_bytes()) + ":".len();
             match field {
                 Field::Column(column) => {
-                    scales.names += name;
+                    scales.names += if member.shape == Shape::Members { "{".len() } else { name };
                     scales.columns.push((*column, member.shape.clone()));
                 }
                 Field::Cursor => {
@@ -95,6 +97,10 @@ fn weight(value: Value<'_>, shape: &Shape) -> usize {
     match (value, shape) {
         (Value::List(values), Shape::List | Shape::Scalar) => list(values.len(), values.iter().map(|one| scalar(*one))),
         (Value::List(values), Shape::Object(names)) => object(names, values),
+        (value, Shape::Members) => match text::members_of(value) {
+            Some((members, _)) => members.len(),
+            None => MEMBERS.len() + scalar(value),
+        },
         (Value::List(values), Shape::Objects(names)) => {
             let rows = values.chunks(names.len().max(1));
             list(rows.len(), rows.map(|values| object(names, values)))

@@ -14,6 +14,7 @@ mod man;
 mod open;
 mod origin;
 mod part;
+mod process;
 mod progress;
 mod purge;
 mod reload;
@@ -37,7 +38,8 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-pub use self::{logs::Logs, systemd::Sockets, traces::Traces};
+pub use self::process::main;
+use self::{logs::Logs, systemd::Sockets, traces::Traces};
 use crate::{coding::CODINGS, config::LogFormat, format::FORMATS, kind};
 
 /// What a shell sees of how a command ended.

@@ -161,6 +161,8 @@ pub(crate) struct FormatSpec {
     pub accepts: &'static [&'static str],
     /// How a body lays out its rows.
     pub layout: Layout,
+    /// Whether it names the members before the first row, so that all must be known.
+    pub has_header: bool,
     /// Makes the encoder for rows with these members, in this envelope if the format has one.
     pub encoder: fn(&[Member], &Envelope) -> Box<dyn Encoder>,
 }
@@ -188,6 +190,7 @@ pub(crate) const FORMATS: &[Kind<FormatSpec>] = &[
             content_type: "application/json; charset=utf-8",
             accepts: &["application/json"],
             layout: Layout::Envelope,
+            has_header: false,
             encoder: json::encoder,
         },
     },
@@ -198,6 +201,7 @@ pub(crate) const FORMATS: &[Kind<FormatSpec>] = &[
             content_type: "application/x-ndjson; charset=utf-8",
             accepts: &["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"],
             layout: Layout::Lines,
+            has_header: false,
             encoder: ndjson::encoder,
         },
     },
@@ -208,6 +212,7 @@ pub(crate) const FORMATS: &[Kind<FormatSpec>] = &[
             content_type: "text/csv; charset=utf-8; header=present",
             accepts: &["text/csv"],
             layout: Layout::Own,
+            has_header: true,
             encoder: csv::encoder,
         },
     },
@@ -218,6 +223,7 @@ pub(crate) const FORMATS: &[Kind<FormatSpec>] = &[
             content_type: "text/event-stream; charset=utf-8",
             accepts: &["text/event-stream"],
             layout: Layout::Events,
+            has_header: false,
             encoder: sse::encoder,
         },
     },
@@ -229,6 +235,7 @@ pub(crate) const FORMATS: &[Kind<FormatSpec>] = &[
             content_type: "application/octet-stream",
             accepts: &["application/octet-stream"],
             layout: Layout::Own,
+            has_header: false,
             encoder: binary::encoder,
         },
     },

@@ -3,7 +3,7 @@
 use crate::{
     boundary::Sizes,
     canonical::Canonical,
-    row::{Column, Field, Fields, Part, Shape},
+    row::{Column, Field, Fields, Part},
     source::{Comparison, Condition, Operator, Source},
 };
 
@@ -54,12 +54,7 @@ pub(super) fn shape(name: &str, source: &dyn Source, fields: &Fields, columns: &
     bytes.text(name);
     bytes.each(source.order().iter(), |bytes, column| bytes.text(column));
     bytes.each(columns.iter(), |bytes, column| {
-        let (kind, members): (_, &[String]) = match &column.shape {
-            Shape::Scalar => ("scalar", &[]),
-            Shape::List => ("list", &[]),
-            Shape::Object(members) => ("object", members),
-            Shape::Objects(members) => ("objects", members),
-        };
+        let (kind, members) = column.shape.parts();
         bytes.text(&column.name);
         bytes.text(kind);
         bytes.each(members.iter(), |bytes, member| bytes.text(member));

@@ -109,6 +109,19 @@ impl Closure {
         })
     }
 
+    /// A source over a closure that returns rows which are JSON objects, whose members nobody knows
+    /// beforehand: batches of one column, [`Column::members`], filled by
+    /// [`push_members`](RowBatch::push_members). CSV is refused, since it begins with the names of
+    /// all columns. All else is as of [`of_batches`](Closure::of_batches).
+    pub fn of_objects<F, Fut, E>(order: &[&str], fetch: F) -> Closure
+    where
+        F: Fn(Query) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<RowBatch, E>> + Send + 'static,
+        E: Into<Box<dyn error::Error + Send + Sync>> + Send + 'static,
+    {
+        Closure::of_batches(vec![Column::members()], order, fetch)
+    }
+
     fn over<Fut>(columns: Vec<Column>, order: &[&str], fetch: impl Fn(Query) -> Fut + Send + Sync + 'static) -> Closure
     where
         Fut: Future<Output = Result<RowBatch>> + Send + 'static,

@@ -46,6 +46,12 @@ impl Objects {
 
     pub(crate) fn field(&self, index: usize, value: Value<'_>, out: &mut Output) {
         let (before, shape) = &self.members[index];
+        if let (Shape::Members, Some((members, flaws))) = (shape, members_of(value)) {
+            out.flaws.add_all(flaws);
+            out.bytes.push(before[0]);
+            out.bytes.extend_from_slice(members);
+            return;
+        }
         out.bytes.extend_from_slice(before);
         self::value(value, shape, out);
     }
@@ -77,6 +83,14 @@ pub(crate) fn value(value: Value<'_>, shape: &Shape, out: &mut Output) {
         }
         (value, _) => scalar(value, out),
     }
+}
+
+/// The members of an object, each with its name, and with commas between them; `None` if the value
+/// is no object that has any.
+pub(crate) fn members_of(value: Value<'_>) -> Option<(&[u8], Flaws)> {
+    let Value::Encoded(json, flaws) = value else { return None };
+    let members = json.strip_prefix(b"{")?.strip_suffix(b"}")?;
+    (!members.is_empty()).then_some((members, flaws))
 }
 
 fn object(names: &[String], values: &[Value<'_>], out: &mut Output) {

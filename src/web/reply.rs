@@ -8,7 +8,7 @@ use super::Body;
 use crate::{
     coding::CODINGS,
     error::{Error, Kind},
-    format::FORMATS,
+    format::{FORMATS, Format},
     kind,
     paths::OwnPath,
 };
@@ -65,6 +65,13 @@ pub(super) fn not_acceptable() -> Problem {
         types.join(", "),
         kind::names(FORMATS)
     ));
+    Problem { status: StatusCode::NOT_ACCEPTABLE, error, allow: None }
+}
+
+/// A list whose members are not known beforehand, in a format that begins with their names.
+pub(super) fn without_header(format: Format) -> Problem {
+    let message = format!("{} begins with the names of all columns, which this list does not know", format.name());
+    let error = Error::new(Kind::Invalid, message).remedy("ask for JSON or NDJSON, or declare the list's columns");
     Problem { status: StatusCode::NOT_ACCEPTABLE, error, allow: None }
 }
 

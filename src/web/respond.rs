@@ -136,6 +136,9 @@ impl Chunkflow {
         let resource = &view.resource;
 
         let format = named.map_or_else(|| accepted(request.headers()), Ok)?;
+        if !resource.has_format(format) {
+            return Err(reply::without_header(format));
+        }
         let coding = if resource.options().compress { accepted_coding(request.headers())? } else { None };
         let mut params = params::parse(query, &view)?;
         match last_event(request.headers()) {

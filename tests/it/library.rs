@@ -72,6 +72,44 @@ async fn body(chunkflow: &Chunkflow, target: &str) -> (http::StatusCode, String)
 }
 
 #[tokio::test]
+async fn rows_that_are_objects_are_shown_with_all_their_members_in_every_format_but_csv() {
+    let source = Closure::of_objects(&["id"], |query: Query| async move {
+        let from = query.after.values().next().map_or(1, |id| if let Value::Integer(id) = id { id + 1 } else { 0 });
+        let mut batch = RowBatch::new(1, 1);
+        for id in (from..=2_000).take(query.limit as usize) {
+            let more = if id % 2 == 0 { format!(", \"m{id}\": [1, 2.50]") } else { String::new() };
+            batch.push_members(&[Value::Integer(id)], &format!("{{ \"id\": {id}, \"t\": \"a\u{2028}b\"{more} }}"))?;
+        }
+        Ok::<_, chunkflow::Error>(batch)
+    });
+    let resource = Resource::new("objects", Arc::new(source), ResourceOptions::default()).unwrap();
+    let chunkflow = no_lists().with(resource);
+
+    let (_, lines) = body(&chunkflow, "/objects.ndjson").await;
+    assert!(
+        lines.starts_with("{\"id\":1,\"t\":\"a\\u2028b\"}\n{\"id\":2,\"t\":\"a\\u2028b\",\"m2\":[1,2.50]}\n"),
+        "{lines:.100}"
+    );
+    assert_eq!(lines.lines().count(), 2_000);
+    let (_, json) = body(&chunkflow, "/objects").await;
+    let rows: Vec<&str> = lines.lines().collect();
+    assert_eq!(json, format!("{{\"results\":[{}]}}", rows.join(",")));
+
+    // It begins with the names of all columns.
+    let (status, problem) = body(&chunkflow, "/objects.csv").await;
+    assert_eq!(status, 406);
+    assert!(problem.contains("declare the list's columns"), "{problem}");
+}
+
+#[test]
+fn a_row_that_is_no_object_with_members_is_refused() {
+    for row in ["", "[1]", "7", "null", "\"{}\"", "{}", " { } ", "{\"a\":1", "{\"a\":1}{}", "{a:1}"] {
+        let mut batch = RowBatch::new(1, 1);
+        assert!(batch.push_members(&[Value::Integer(1)], row).is_err(), "{row}");
+    }
+}
+
+#[tokio::test]
 async fn a_closure_is_a_list_like_any_other() {
     let fetches = Arc::new(AtomicUsize::new(0));
     let chunkflow = flights(3_000, Arc::clone(&fetches));

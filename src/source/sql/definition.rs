@@ -299,12 +299,7 @@ fn write_relation(bytes: &mut Canonical, relation: &Relation) {
 
 /// How values are put together.
 fn write_shape(shape: &Shape, bytes: &mut Canonical) {
-    let (name, members): (_, &[String]) = match shape {
-        Shape::Scalar => ("scalar", &[]),
-        Shape::List => ("list", &[]),
-        Shape::Object(members) => ("object", members),
-        Shape::Objects(members) => ("objects", members),
-    };
+    let (name, members) = shape.parts();
     bytes.text(name);
     bytes.each(members.iter(), |bytes, member| bytes.text(member));
 }
