@@ -38,8 +38,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-pub use self::process::main;
-use self::{logs::Logs, systemd::Sockets, traces::Traces};
+pub use self::{logs::Logs, process::main, systemd::Sockets, traces::Traces};
 use crate::{coding::CODINGS, config::LogFormat, format::FORMATS, kind};
 
 /// What a shell sees of how a command ended.
