@@ -10,6 +10,7 @@ import functools
 import logging
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import count
@@ -22,7 +23,7 @@ from django.db.transaction import TransactionManagementError
 log = logging.getLogger("chunkflow")
 
 MOST_ROWS = 10_000
-"""With more changed rows of a table in one transaction, all lists that show the table are purged."""
+"""If a transaction changes more rows of a table, all lists that show the table are purged."""
 
 Values = Mapping[str, str | None]
 P = ParamSpec("P")
@@ -63,6 +64,7 @@ class Changes:
         self.is_told = False
         self.among = among
         self.number = number
+        self.__qualname__ = "chunkflow.django: tell of changes"  # Django logs the name of a hook.
         among.add(self)
 
     def add(self, rows: Iterable[Row], tables: Iterable[str]) -> None:
@@ -205,10 +207,11 @@ def names(alias: str) -> list[str]:
 
 
 def send(aliases: list[str], rows: list[Row], tables: list[str]) -> str | None:
-    """Tells the flow of this process, which tells the other processes. Returns the token."""
+    """Tells the flow of this process, which tells the other processes. Returns the token, if they
+    share a store."""
     from chunkflow._native import Change
 
-    from .conf import flow
+    from .conf import conf, flow
 
     one = flow()
     token = None
@@ -223,7 +226,8 @@ def send(aliases: list[str], rows: list[Row], tables: list[str]) -> str | None:
         for table in tables:
             token = one.purge_sync(table, database=alias)
 
-    return token
+    is_shared = bool(conf().store) and not conf().store.startswith("memory:")
+    return token if is_shared else None
 
 
 def harmless(work: Callable[P, R]) -> Callable[P, R | None]:
@@ -241,7 +245,7 @@ def harmless(work: Callable[P, R]) -> Callable[P, R | None]:
     return safely
 
 
-def reading(alias: str) -> transaction.Atomic:
-    """Surrounds a query of ours in a transaction of somebody else, which goes on if it fails."""
-    connection = transaction.get_connection(alias)
-    return transaction.Atomic(alias, savepoint=connection.in_atomic_block, durable=False)
+def reading(alias: str) -> AbstractContextManager[None]:
+    """Surrounds a query of ours. If it fails in a transaction of somebody else, that goes on."""
+    is_inside = transaction.get_connection(alias).in_atomic_block
+    return transaction.atomic(alias) if is_inside else nullcontext()

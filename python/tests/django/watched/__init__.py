@@ -1,0 +1,1 @@
+"""An application whose changes are watched."""
