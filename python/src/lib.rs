@@ -1,16 +1,57 @@
-//! The native half of the Python package.
+//! The native half of the Python package: what Python gives to the library, and what it gets back.
+//!
+//! - [`flow`] answers requests, in the runtime that [`live`] keeps;
+//! - [`source`] makes a resource of a Python function, and [`rows`] calls it;
+//! - [`reply`] gives a body to Python, and [`wait`] what is not at hand yet;
+//! - [`line`] is how threads of Python get their work.
+//!
+//! **No thread but Python's own ever runs Python.** The runtime's threads put work into a
+//! [`Line`](line::Line), and threads that Python has started take it from there. So nothing of the
+//! runtime waits for the interpreter's lock, none of its threads is caught by the interpreter's
+//! end, and a lock of the library is never held while the interpreter's is asked for.
+
+mod change;
+mod fetch;
+mod flow;
+mod line;
+mod live;
+mod logs;
+mod reply;
+mod rows;
+mod scalar;
+mod source;
+mod wait;
+
+use std::ffi::OsString;
 
 use pyo3::prelude::*;
 
 /// Runs the command `chunkflow`, and returns its exit code.
 #[pyfunction]
-fn command(py: Python<'_>, arguments: Vec<std::ffi::OsString>) -> u8 {
+fn command(py: Python<'_>, arguments: Vec<OsString>) -> u8 {
     py.detach(|| chunkflow::command::main(arguments))
 }
 
 /// The module `chunkflow._native`.
 #[pymodule]
 mod _native {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
-    use super::command;
+    use super::{
+        change::{Change, Follows, Related},
+        command,
+        fetch::{AllOf, AnyOf, Comparison, Fetch},
+        flow::Flow,
+        line::Line,
+        reply::{Cut, Reply},
+        rows::{Call, Calls},
+        source::Source,
+        wait::{Abort, Outcome, Ready},
+    };
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
 }

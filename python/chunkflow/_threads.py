@@ -1,0 +1,166 @@
+"""The threads that Python starts for a flow, and what they run.
+
+No other thread runs Python, and none of these is within native code when it waits for Python's
+lock. So the interpreter can end at any moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import inspect
+import logging
+import threading
+import weakref
+from asyncio import get_running_loop
+from collections.abc import AsyncIterable, Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chunkflow._native import Call, Calls, Flow, Line, Outcome
+
+__all__ = ["get_running_loop"]
+
+logger = logging.getLogger("chunkflow")
+
+flows: weakref.WeakSet[Flow] = weakref.WeakSet()
+tasks: set[asyncio.Task[None]] = set()
+
+
+def remember(flow: Flow) -> None:
+    """Has Python's exit close the flow."""
+    flows.add(flow)
+
+
+@atexit.register
+def close_all() -> None:
+    for flow in list(flows):
+        flow.close()
+
+
+def start(name: str, target: Callable[..., None], *arguments: object) -> None:
+    # A daemon, since Python would else wait for it before it calls what is registered with atexit.
+    threading.Thread(target=target, args=arguments, name=name, daemon=True).start()
+
+
+def serve(line: Line) -> None:
+    """Calls what is in a line, until it is closed."""
+    while (errand := line.take()) is not None:
+        function, *arguments = errand
+        try:
+            function(*arguments)
+        except Exception:
+            logger.exception("a thread of chunkflow goes on after an error")
+        del errand, function, arguments
+
+
+def log(level: int, text: str) -> None:
+    logger.log(level, "%s", text)
+
+
+def settle(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], outcome: Outcome) -> None:
+    # If the loop is closed, nobody waits.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(complete, future, outcome)
+
+
+def complete(future: asyncio.Future[Any], outcome: Outcome) -> None:
+    if future.done():
+        return
+    try:
+        value = outcome.take()
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(value)
+
+
+def is_async(rows: Callable[..., object]) -> bool:
+    """Whether it is a function of coroutines or of asynchronous generators."""
+    call = rows if inspect.isroutine(rows) else getattr(rows, "func", None) or type(rows).__call__
+    return any(
+        test(function)
+        for function in (rows, call)
+        for test in (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+    )
+
+
+def work(calls: Calls) -> None:
+    """Runs calls of functions of rows, one after the other."""
+    own_loop: asyncio.AbstractEventLoop | None = None
+    while (call := calls.take()) is not None:
+        try:
+            rows = call.rows(call.fetch)
+            if inspect.isawaitable(rows) or isinstance(rows, AsyncIterable):
+                own_loop = own_loop or asyncio.new_event_loop()
+                own_loop.run_until_complete(gather(call, rows))
+            else:
+                take(call, rows)
+        except BaseException as error:
+            fail(call, error)
+        # A call that waits in `take` would keep what it has shown alive.
+        rows = call = None
+    if own_loop is not None:
+        own_loop.close()
+
+
+def take(call: Call, rows: Iterable[object]) -> None:
+    each = iter(rows)
+    try:
+        for row in each:
+            if not call.add(row):
+                break
+    finally:
+        if (close := getattr(each, "close", None)) is not None:
+            close()
+    call.done()
+
+
+async def gather(call: Call, rows: Any) -> None:
+    if isinstance(rows, AsyncIterable):
+        each = aiter(rows)
+        try:
+            async for row in each:
+                if not call.add(row):
+                    break
+        finally:
+            if (close := getattr(each, "aclose", None)) is not None:
+                await close()
+        call.done()
+    else:
+        take(call, await rows)
+
+
+def fail(call: Call, error: BaseException) -> None:
+    if call.is_wanted():
+        logger.error("the rows of `%s` cannot be read", call.name, exc_info=error)
+    call.fail(error)
+
+
+def begin(loop: asyncio.AbstractEventLoop, call: Call) -> None:
+    """Runs a call as a task of an event loop."""
+
+    async def run() -> None:
+        try:
+            await gather(call, call.rows(call.fetch))
+        except BaseException as error:
+            fail(call, error)
+
+    def start_task() -> None:
+        if call.is_wanted():
+            task = loop.create_task(run())
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            call.runs_in(task)
+
+    try:
+        loop.call_soon_threadsafe(start_task)
+    except RuntimeError as error:
+        fail(call, error)
+
+
+def give_up(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(task.cancel)
