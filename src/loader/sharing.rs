@@ -116,6 +116,7 @@ impl Loader {
                     return match self.accept(place, there).await.filter(serves) {
                         Some(found) => {
                             place.list.note_cold(false);
+                            self.keep_at_hand(place, &found.chunk);
                             Err(found)
                         }
                         None => Ok(Some(guard)),

@@ -21,9 +21,7 @@ pub(super) struct Tiered {
 impl Chunks for Tiered {
     fn get<'a>(&'a self, key: &'a ChunkKey, generation: Generation) -> BoxFuture<'a, Result<Option<Arc<Chunk>>>> {
         Box::pin(async move {
-            if let Some(chunk) = self.near.at_hand(key) {
-                return Ok(Some(chunk));
-            }
+            // What is near was looked at before, and was too old or touched by a change.
             let found = self.far.get(key, generation).await?;
             if let Some(chunk) = &found {
                 self.keep_at_hand(chunk, Some(generation));
