@@ -244,6 +244,8 @@ impl Resource {
         canonical.bytes(&shape(name, &*source, &fields, &columns, options.sizes));
         let digest = canonical.digest();
 
+        let later = source.touch_rules().filter(|rules| rules.asks_later);
+        let look_ups = later.map(|rules| Arc::new(LookUps::by(&source, rules)));
         Ok(Resource {
             name: name.to_owned(),
             writers: writers(&fields, &columns, &*source, &options.envelope),
@@ -259,7 +261,7 @@ impl Resource {
             id: digest[..16].try_into().expect("sixteen bytes"),
             digest,
             remake: None,
-            look_ups: None,
+            look_ups,
             outdated: Arc::default(),
             counts: Arc::default(),
             part: None,

@@ -25,6 +25,7 @@ use crate::{
     chunk::{Chunk, Position},
     list::List,
     resource::Resource,
+    source::TouchRules,
     unpoisoned::Unpoisoned,
 };
 
@@ -71,6 +72,9 @@ pub(super) struct Subject {
     /// After this long its database shows every change that was told; zero: at once.
     pub(super) settle: Duration,
     resource: Weak<Resource>,
+    /// Its rules, if they are enough to judge a change by, so that it is judged too while nobody
+    /// uses the resource.
+    later: Option<Arc<TouchRules>>,
 }
 
 impl Changes {
@@ -123,7 +127,7 @@ impl Changes {
             }
 
             let log = state.logs.get(&digest);
-            if let Some(log) = log.filter(|log| log.subject.resource.strong_count() > 0) {
+            if let Some(log) = log.filter(|log| log.subject.is_followed()) {
                 let verdict = log.verdict(list, chunk, judged..known, doubtful);
                 if verdict == Verdict::Shown {
                     chunk.shown.note_judged(known);
@@ -341,7 +345,18 @@ impl Subject {
             is_away: rules.is_none() && resource.source().presence().is_away,
             settle: rules.map_or(Duration::ZERO, |rules| rules.settle),
             resource: Arc::downgrade(resource),
+            later: rules.filter(|rules| rules.asks_later).map(|rules| Arc::new(rules.clone())),
         }
+    }
+
+    /// Whether its log says what changes touch.
+    fn is_followed(&self) -> bool {
+        self.later.is_some() || self.resource.strong_count() > 0
+    }
+
+    /// The rules by which a change is judged without a look-up.
+    pub(super) fn later(&self) -> Option<&TouchRules> {
+        self.later.as_deref()
     }
 
     /// The resource, while somebody uses it.

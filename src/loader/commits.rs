@@ -24,6 +24,7 @@ use crate::{
     change::{Change, Tell, Token},
     chunk::Position,
     error::{Error, Kind, Result},
+    resource::LookUps,
     source::Database,
     unpoisoned::Unpoisoned,
 };
@@ -164,13 +165,13 @@ impl Loader {
         let mut wanted: Vec<(Arc<dyn Database>, Positions)> = vec![];
         for (_, subject) in subjects {
             let Some(resource) = subject.resource() else { continue };
-            let Some(look_ups) = resource.look_ups() else { continue };
+            let Some(database) = resource.look_ups().and_then(LookUps::database) else { continue };
             let is_there = |database: &Arc<[u8]>| subject.database.as_ref() == Some(database);
             let told = told.changes.iter().filter(|told| told.tables.iter().any(|(database, _)| is_there(database)));
             let commits = told.filter_map(|told| told.change.at.clone());
-            match wanted.iter_mut().find(|(database, _)| Arc::ptr_eq(database, &look_ups.database)) {
+            match wanted.iter_mut().find(|(known, _)| Arc::ptr_eq(known, database)) {
                 Some((_, known)) => known.extend(commits),
-                None => wanted.push((Arc::clone(&look_ups.database), commits.collect())),
+                None => wanted.push((Arc::clone(database), commits.collect())),
             }
         }
 
@@ -264,7 +265,7 @@ impl Loader {
         let is_of = |subject: &Subject| {
             let resource = subject.resource();
             let look_ups = resource.as_ref().and_then(|resource| resource.look_ups());
-            look_ups.is_some_and(|look_ups| Arc::ptr_eq(&look_ups.database, database))
+            look_ups.and_then(LookUps::database).is_some_and(|one| Arc::ptr_eq(one, database))
         };
         self.changes.subjects().into_iter().filter(|(_, subject)| is_of(subject)).collect()
     }

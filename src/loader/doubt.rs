@@ -109,12 +109,14 @@ impl Loader {
         let rules = place.list.resource().source().touch_rules();
         let mut doubts = HashSet::new();
         for row in rows {
-            let Some(key) = rules.and_then(|rules| row.key(rules)) else {
+            let keys = rules.map_or(vec![], |rules| row.keys(rules));
+            if keys.is_empty() {
                 verdict = Verdict::Touched;
-                continue;
-            };
-            all.entry(key.clone()).or_insert_with(|| Arc::clone(&row.told));
-            doubts.insert(key);
+            }
+            for key in keys {
+                all.entry(key.clone()).or_insert_with(|| Arc::clone(&row.told));
+                doubts.insert(key);
+            }
         }
 
         Link { chunk, verdict, doubts }

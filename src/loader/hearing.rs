@@ -17,9 +17,9 @@ use crate::{
     chunk::{own_key_hash, related_key_hash},
     cursor::Cursor,
     error::{Error, Kind, Result},
-    resource::{LookUp, Looked, Resource},
+    resource::{LookUp, LookUps, Looked, Resource},
     row::Value,
-    source::{Condition, KeyKind, PointingRule, TouchRules},
+    source::{Condition, KeyKind, PointingRule, TouchRules, candidates, told_key},
 };
 
 /// The time for looking up where the rows of changes belong. After it every chunk counts as
@@ -138,6 +138,7 @@ impl<'a> ToldChange<'a> {
 pub(super) async fn touch_of(subject: &Subject, told: &Told<'_>) -> Option<Touch> {
     let resource = subject.resource();
     let rules = resource.as_ref().and_then(|resource| resource.source().touch_rules());
+    let rules = subject.later().or(rules);
     let purges = told.purges.iter().filter(|(purge, _)| *purge.resource == *subject.name);
     let purges: Vec<(&Purge, u32)> = purges.copied().collect();
     // While its database is away, nobody knows which tables it shows.
@@ -169,11 +170,14 @@ pub(super) async fn touch_of(subject: &Subject, told: &Told<'_>) -> Option<Touch
         }
     }
 
-    let resource = resource.as_ref()?;
     let rules = rules?;
     if heard.len() > MOST {
         return Some(Touch::All);
     }
+    if rules.asks_later {
+        return concerned_later(rules, &heard, !purges.is_empty());
+    }
+    let resource = resource.as_ref()?;
 
     let looked = tokio::time::timeout(PATIENCE, concerned(resource, rules, &heard, &purges)).await;
     match looked {
@@ -198,7 +202,7 @@ async fn concerned(
     heard: &[(Heard<'_>, &str)],
     purges: &[(&Purge, u32)],
 ) -> Result<Option<Touch>> {
-    let look_ups = resource.look_ups().ok_or_else(unable)?;
+    let look_ups = resource.look_ups().and_then(|look_ups| look_ups.at_once.as_ref()).ok_or_else(unable)?;
     let of = |is: &dyn Fn(&str) -> bool| -> Vec<Heard<'_>> {
         heard.iter().filter(|(_, table)| is(table)).map(|(heard, _)| *heard).collect()
     };
@@ -248,13 +252,68 @@ async fn concerned(
         columns.extend(behind.map(|behind| (rule.column.clone(), behind)));
     }
 
+    Ok(some(keys, rows, lists, columns))
+}
+
+/// The touch for these reasons, if there are any.
+fn some(
+    mut keys: Vec<(u32, u32)>,
+    mut rows: Vec<(Arc<Row>, u32)>,
+    lists: Vec<(Vec<Condition>, u32)>,
+    columns: Vec<(String, u32)>,
+) -> Option<Touch> {
     // Of a key that was told several times the last one stays, which has the fewest behind it.
     keys.sort_unstable();
     keys.dedup_by_key(|(hash, _)| *hash);
     keys.shrink_to_fit();
     rows.shrink_to_fit();
     let is_some = !keys.is_empty() || !lists.is_empty() || !columns.is_empty();
-    Ok(is_some.then_some(Touch::Some { keys, rows, lists, columns }))
+    is_some.then_some(Touch::Some { keys, rows, lists, columns })
+}
+
+/// What changes of rows of these tables touch of a resource that cannot look them up: the chunks
+/// that show them at once, and of all others it is asked when they are needed.
+fn concerned_later(rules: &TouchRules, heard: &[(Heard<'_>, &str)], is_purged: bool) -> Option<Touch> {
+    if is_purged {
+        return Some(Touch::All);
+    }
+
+    let mut keys = vec![];
+    let mut rows = vec![];
+    for ((change, behind), table) in heard {
+        if rules.is_own(table) {
+            let told = candidates(&change.key);
+            if told.is_empty() || change.key.len() != rules.key.len() {
+                return Some(Touch::All);
+            }
+            keys.extend(told.iter().map(|key| (own_key_hash(key.canonical()), *behind)));
+            rows.push((Arc::new(Row::unplaced(change.key.clone())), *behind));
+        }
+
+        for (index, rule) in rules.related.iter().enumerate() {
+            if rule.table.is(table) {
+                let told = candidates(&change.key);
+                if told.is_empty() || change.key.len() != rule.table.key.len() {
+                    return Some(Touch::All);
+                }
+                keys.extend(told.iter().map(|key| (related_key_hash(index, key.canonical()), *behind)));
+            }
+
+            let pointing = rule.pointing_table().filter(|(pointing, _)| pointing.is(table));
+            let Some((_, pointing)) = pointing else { continue };
+            let owners = [&change.old, &change.new].map(|values| value_of(values, &pointing.column));
+            // Nobody says to whom it points, or pointed.
+            if owners.iter().all(Option::is_none) {
+                return Some(Touch::All);
+            }
+            for owner in owners.into_iter().flatten().flatten() {
+                let told = candidates(&[owner.to_owned()]);
+                keys.extend(told.iter().map(|owner| (own_key_hash(owner.canonical()), *behind)));
+            }
+        }
+    }
+
+    some(keys, rows, vec![], vec![])
 }
 
 /// A key as a program would tell it; `None` if it has a value without a text.
@@ -374,17 +433,6 @@ fn value_of<'c>(values: &'c BTreeMap<String, Option<String>>, column: &str) -> O
     found.map(|(_, value)| value.as_deref())
 }
 
-/// The values that a told key stands for; `None` if only the database knows.
-fn told_key(kinds: &[KeyKind], key: &[String]) -> Option<Cursor> {
-    if key.len() != kinds.len() || key.is_empty() {
-        return None;
-    }
-    let values = kinds.iter().zip(key).map(|(kind, text)| kind.value(text));
-    let values = values.collect::<Option<Vec<_>>>()?;
-    let values: Vec<Value<'_>> = values.iter().map(|value| value.value()).collect();
-    Cursor::after(&values).ok()
-}
-
 /// Checks that a change names a row as its table's key does.
 ///
 /// # Errors
@@ -392,8 +440,8 @@ fn told_key(kinds: &[KeyKind], key: &[String]) -> Option<Cursor> {
 /// too long to be told to other servers.
 pub(crate) fn check(change: &Change, resource: &Resource) -> Result<()> {
     entry::check(change)?;
-    if let (Some(at), Some(look_ups)) = (&change.at, resource.look_ups()) {
-        look_ups.database.check_commit(at)?;
+    if let (Some(at), Some(database)) = (&change.at, resource.look_ups().and_then(LookUps::database)) {
+        database.check_commit(at)?;
     }
 
     let Some(rules) = resource.source().touch_rules() else { return Ok(()) };

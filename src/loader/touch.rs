@@ -6,7 +6,7 @@ use crate::{
     chunk::Chunk,
     cursor::Cursor,
     list::List,
-    source::{Comparison, Condition, TouchRules},
+    source::{Comparison, Condition, TouchRules, candidates},
 };
 
 /// What an allocation of a few bytes takes beside them.
@@ -45,7 +45,7 @@ pub(super) enum Verdict {
 /// A row as it is after its change.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
-    /// Its place in the order.
+    /// Its place in the order; the start, where that was not looked up.
     pub(super) place: Cursor,
     /// The values of the columns that conditions are on, in the order of the rules; as cursors of
     /// one value. `None` if it was not read.
@@ -127,13 +127,24 @@ fn condition_bytes(condition: &Condition) -> usize {
 }
 
 impl Row {
-    /// Its key.
-    pub(super) fn key(&self, rules: &TouchRules) -> Option<Cursor> {
-        rules.key_at(&self.place)
+    /// A row of which is known by which key it was told, and not whether it is there.
+    pub(super) fn unplaced(told: Vec<String>) -> Row {
+        Row { place: Cursor::start(), filters: vec![], told: [told].into() }
+    }
+
+    /// Its key; several, if it may be any of them.
+    pub(super) fn keys(&self, rules: &TouchRules) -> Vec<Cursor> {
+        if self.place.is_start() {
+            return self.told.iter().flat_map(|told| candidates(told)).collect();
+        }
+        rules.key_at(&self.place).into_iter().collect()
     }
 
     /// Whether it meets the list's conditions; `None` if only the database knows.
     fn meets(&self, rules: &TouchRules, list: &List) -> Option<bool> {
+        if self.place.is_start() {
+            return None;
+        }
         self.meets_all(rules, list.conditions())
     }
 
@@ -258,7 +269,8 @@ mod tests {
                     spec.scope = vec!["author_id.name".into()];
                 });
                 let resource = Resource::of("items", &database, &spec, &ResourceOptions::default()).await.unwrap();
-                let looked = resource.look_ups().unwrap().own.rows_that_meet(&[]).await.unwrap();
+                let looked =
+                    resource.look_ups().unwrap().at_once.as_ref().unwrap().own.rows_that_meet(&[]).await.unwrap();
                 (Arc::new(resource), looked)
             });
             let row = |one: Looked| Row { place: one.wanted, filters: one.perhaps, told: [].into() };

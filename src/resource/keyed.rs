@@ -22,7 +22,8 @@ const RUN: u32 = 2_000;
 
 /// A list of a table's rows that may be filtered by their keys; made when it is first needed.
 pub(super) struct Keyed {
-    database: Arc<dyn Database>,
+    /// Where it is made; `None` if it is there.
+    database: Option<Arc<dyn Database>>,
     /// Its specification; later ones stand in for the first if that cannot be made.
     specs: Vec<Spec>,
     /// The columns of the key.
@@ -51,7 +52,14 @@ impl Keyed {
             spec.unshown.extend(related.filter(|(_, field)| matches!(field, FieldSpec::Via { .. })));
             spec
         });
-        Keyed { database: Arc::clone(database), specs: specs.collect(), key, places: None, source: Mutex::default() }
+        let database = Some(Arc::clone(database));
+        Keyed { database, specs: specs.collect(), key, places: None, source: Mutex::default() }
+    }
+
+    /// The list of a source whose scope holds the key.
+    pub(super) fn by(source: &Arc<dyn Source>, key: Vec<String>) -> Keyed {
+        let source = Mutex::new(Some(Arc::clone(source)));
+        Keyed { database: None, specs: vec![], key, places: None, source }
     }
 
     /// The same, where the list's places must mean this.
@@ -77,8 +85,9 @@ impl Keyed {
         match self.read(&source, behind, conditions, keys, requester).await {
             // The table has changed: the list of its rows is made again.
             Err(error) if error.kind() == Kind::Schema => {
+                let Some(database) = &self.database else { return Err(error) };
                 *self.source.lock().unpoisoned() = None;
-                self.database.look_again().await?;
+                database.look_again().await?;
                 let source = self.made().await?;
                 self.read(&source, behind, conditions, keys, requester).await
             }
@@ -93,12 +102,13 @@ impl Keyed {
         }
 
         let unable = || Error::new(Kind::Config, "rows of this table cannot be found by their keys");
-        let source = match self.first_made().await {
+        let database = self.database.as_ref().ok_or_else(unable)?;
+        let source = match self.first_made(database).await {
             Ok(source) => source,
             // A database that is away says so here; it can be asked when it is back.
             Err(_) => {
-                self.database.look_again().await?;
-                let made = self.first_made().await;
+                database.look_again().await?;
+                let made = self.first_made(database).await;
                 made.map_err(|complaints| {
                     let told: Vec<&str> = complaints.iter().map(|complaint| &*complaint.message).collect();
                     unable().caused_by(told.join("; "))
@@ -115,11 +125,14 @@ impl Keyed {
     }
 
     /// The first list that can be made.
-    fn first_made(&self) -> BoxFuture<'_, Result<Arc<dyn Source>, Vec<Complaint>>> {
+    fn first_made<'a>(
+        &'a self,
+        database: &'a Arc<dyn Database>,
+    ) -> BoxFuture<'a, Result<Arc<dyn Source>, Vec<Complaint>>> {
         Box::pin(async {
             let mut complaints = vec![];
             for spec in &self.specs {
-                match self.database.source(spec).await {
+                match database.source(spec).await {
                     Ok((source, _)) => return Ok(if spec.is_discreet { discreet(source) } else { source }),
                     Err(wrong) => complaints = wrong,
                 }

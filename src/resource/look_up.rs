@@ -36,12 +36,18 @@ pub(crate) struct Looked {
 /// knows how the list's values compare.
 pub(crate) struct Behind(Keyed);
 
-/// What a resource over a table looks up after a change.
+/// What a resource looks up after a change.
 pub(crate) struct LookUps {
-    /// Its own rows: where they belong.
-    pub(crate) own: LookUp,
     /// Which of its rows are behind a place.
     pub(crate) behind: Behind,
+    /// What is looked up when a change is told, if the resource is over a table.
+    pub(crate) at_once: Option<AtOnce>,
+}
+
+/// What a resource over a table looks up when a change is told.
+pub(crate) struct AtOnce {
+    /// Its own rows: where they belong.
+    pub(crate) own: LookUp,
     /// For each relation the rows that point to owners.
     pub(crate) pointing: Vec<Option<LookUp>>,
     /// Where all of them are looked up.
@@ -62,12 +68,19 @@ impl LookUps {
             Some(LookUp::new(database, &spec, Vec::clone(&key), key, vec![pointing.column.clone()], vec![]))
         });
 
-        LookUps {
-            own,
-            behind: Behind::new(database, spec, source, key),
-            pointing: pointing.collect(),
-            database: Arc::clone(database),
-        }
+        let at_once = AtOnce { own, pointing: pointing.collect(), database: Arc::clone(database) };
+        LookUps { behind: Behind::new(database, spec, source, key), at_once: Some(at_once) }
+    }
+
+    /// Of a source that finds its rows by their keys itself.
+    pub(super) fn by(source: &Arc<dyn Source>, rules: &TouchRules) -> LookUps {
+        let key = rules.key.iter().map(|rule| rule.column.clone()).collect();
+        LookUps { behind: Behind(Keyed::by(source, key)), at_once: None }
+    }
+
+    /// The database whose rows are looked up when a change is told.
+    pub(crate) fn database(&self) -> Option<&Arc<dyn Database>> {
+        self.at_once.as_ref().map(|at_once| &at_once.database)
     }
 }
 

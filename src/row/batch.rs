@@ -4,7 +4,11 @@
 use std::{any::Any, fmt, ops::Range, sync::Arc};
 
 use super::{Slot, Value, ValueBuffer, buffer::too_much};
-use crate::error::{Error, Kind, Result};
+use crate::{
+    chunk::related_key_hash,
+    cursor::Cursor,
+    error::{Error, Kind, Result},
+};
 
 /// Rows of one source, in order: the key of each, and the values of its columns.
 ///
@@ -92,6 +96,22 @@ impl RowBatch {
             }
         }
 
+        Ok(())
+    }
+
+    /// Notes that a related row was looked up for the row that was added last: the index of the
+    /// relation, and the key, whether a row was found under it or not. A change of that row then
+    /// touches the chunk. For closures that [follow](crate::source::Closure::follows) tables.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] if the batch has no row; [`Kind::Data`] for a value that no key has.
+    pub fn note_related(&mut self, relation: usize, key: &[Value<'_>]) -> Result<()> {
+        let of = self.len().checked_sub(1).and_then(|row| u32::try_from(row).ok());
+        let of = of.ok_or_else(|| Error::new(Kind::Internal, "a related row is noted before any row"))?;
+        let hash = related_key_hash(relation, Cursor::after(key)?.canonical());
+        if let Some(keys) = &mut self.keys {
+            keys.push((of, hash));
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::{error, fmt, future::Future, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{BoxFuture, Condition, Filter, Gate, GateLimits, Query, Run, Source};
+use super::{BoxFuture, Condition, Filter, Gate, GateLimits, Operand, Query, Run, Source, Tables, TouchRules, tables};
 use crate::{
     canonical::Canonical,
     error::{Error, Kind, Result},
@@ -18,6 +18,8 @@ pub struct Closure {
     columns: Vec<Column>,
     order: Vec<String>,
     filters: Vec<Filter>,
+    /// What it says of changes, and the columns of its key.
+    follows: Option<(TouchRules, Vec<Filter>)>,
     version: String,
     longest_run: u32,
     fetch: Box<dyn Fn(Query) -> BoxFuture<'static, Result<RowBatch>> + Send + Sync>,
@@ -130,6 +132,7 @@ impl Closure {
             columns,
             order: order.iter().map(|name| (*name).to_owned()).collect(),
             filters: vec![],
+            follows: None,
             version: String::new(),
             longest_run: u32::MAX,
             fetch: Box::new(move |query| Box::pin(fetch(query))),
@@ -158,6 +161,19 @@ impl Closure {
         Closure { filters, ..self }
     }
 
+    /// The same source, whose rows come from these tables: a change that is told of one
+    /// ([`Chunkflow::changed`](crate::Chunkflow::changed)) is in the list from then on, and leaves
+    /// the other chunks as they are. The closure must then take conditions on the columns of the
+    /// key, and note the related rows of each row ([`RowBatch::note_related`]).
+    ///
+    /// # Errors
+    /// [`Kind::Config`] if a column of the key is none of the order's.
+    pub fn follows(self, tables: &Tables) -> Result<Closure> {
+        let rules = tables.rules(&self.order)?;
+        let key = tables.key().iter().map(|column| Filter::new(column.clone(), Operand::Text)).collect();
+        Ok(Closure { follows: Some((rules, key)), ..self })
+    }
+
     /// The same source, asked for at most this many rows at once. Without this bound, a list that
     /// is read on is asked for up to 4,000.
     #[must_use]
@@ -179,6 +195,14 @@ impl Source for Closure {
         &self.filters
     }
 
+    fn scope(&self) -> &[Filter] {
+        self.follows.as_ref().map_or(&[], |(_, key)| key)
+    }
+
+    fn touch_rules(&self) -> Option<&TouchRules> {
+        self.follows.as_ref().map(|(rules, _)| rules)
+    }
+
     fn fingerprint(&self) -> Vec<u8> {
         let mut bytes = Canonical::of("closure 2");
         bytes.text(&self.version);
@@ -196,6 +220,9 @@ impl Source for Closure {
                 .map_err(|_| Error::new(Kind::Timeout, format!("the source took longer than {:?}", self.timeout)))??;
 
             batch.check(self.order.len(), self.columns.len())?;
+            if let Some((rules, _)) = &self.follows {
+                tables::check_keys(&batch, rules)?;
+            }
             let ended = batch.len() < limit as usize;
             sink.take(batch)?;
             Ok(Run::new(ended))

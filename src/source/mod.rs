@@ -29,6 +29,7 @@ mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod style;
+mod tables;
 #[cfg_attr(not(feature = "sql"), allow(dead_code, reason = "only a table has rules"))]
 mod touch;
 
@@ -50,7 +51,6 @@ pub use self::postgres::Postgres;
 pub(crate) use self::postgres::fuzz_postgres_wire;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::Sqlite;
-pub(crate) use self::touch::{KeyKind, PointingRule};
 pub use self::{
     closure::{Closure, Fetch, closure},
     condition::{Comparison, Condition, Filter, Operand, Operator},
@@ -59,6 +59,7 @@ pub use self::{
     session::Session,
     spec::{ColumnSpec, Complaint, FieldSpec, OrderBy, Related, Spec, TableInfo},
     style::{Style, ValueType, Values},
+    tables::Tables,
     touch::TouchRules,
 };
 pub(crate) use self::{
@@ -67,6 +68,10 @@ pub(crate) use self::{
 };
 #[cfg(feature = "sql")]
 pub(crate) use self::{memory::Room, spec::ViewReads};
+pub(crate) use self::{
+    tables::candidates,
+    touch::{KeyKind, PointingRule, told_key},
+};
 pub use crate::{
     cursor::Cursor,
     described::{Described, JsonType},

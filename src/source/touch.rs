@@ -39,6 +39,9 @@ pub struct TouchRules {
     pub(crate) others: Vec<String>,
     /// Whether it may read any table of the database: it is a view.
     pub(crate) reads_any: bool,
+    /// Where a changed row belongs is asked when a chunk is needed, and not when the change is told:
+    /// only the source itself finds rows by their keys.
+    pub(crate) asks_later: bool,
 }
 
 /// A relation. Its index among the rules is part of the hashes of its keys.
@@ -166,6 +169,17 @@ impl KeyKind {
             KeyKind::Other => None,
         }
     }
+}
+
+/// The values that a told key stands for; `None` if only the database knows.
+pub(crate) fn told_key(kinds: &[KeyKind], key: &[String]) -> Option<Cursor> {
+    if key.len() != kinds.len() || key.is_empty() {
+        return None;
+    }
+    let values = kinds.iter().zip(key).map(|(kind, text)| kind.value(text));
+    let values = values.collect::<Option<Vec<_>>>()?;
+    let values: Vec<Value<'_>> = values.iter().map(|value| value.value()).collect();
+    Cursor::after(&values).ok()
 }
 
 /// A value that was told.
@@ -341,6 +355,7 @@ mod tests {
             related: vec![],
             others: vec!["other".into()],
             reads_any: false,
+            asks_later: false,
         }
     }
 

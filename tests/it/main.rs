@@ -24,6 +24,7 @@ mod ending;
 mod enveloped;
 mod firewall;
 mod fleet;
+mod followed;
 mod frames;
 mod hostile;
 mod http;

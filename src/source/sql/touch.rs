@@ -95,6 +95,7 @@ pub(in crate::source) fn rules(
         related,
         others,
         reads_any: plan.is_view || catalogue.tables.iter().any(|other| other.is_view && reads_view(plan, other)),
+        asks_later: false,
     })
 }
 
