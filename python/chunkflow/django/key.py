@@ -1,0 +1,198 @@
+"""The key of a list: all that its rows may depend on, as bytes.
+
+If two requests could differ in something that cannot be seen here, `UnseenError` is raised and
+nothing is cached.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import django
+from django.conf import settings
+from django.core.exceptions import EmptyResultSet
+from django.db import models
+from django.urls import get_script_prefix, get_urlconf
+from django.utils import timezone, translation
+
+from .canonical import UnseenError, canonical, digest
+from .prefetches import Prefetched, explicit
+from .visible import check_sql, settings_of, tables_of
+
+SHAPING = (
+    "FORCE_SCRIPT_NAME",
+    "FORMAT_MODULE_PATH",
+    "LANGUAGE_CODE",
+    "LOCALE_PATHS",
+    "MEDIA_URL",
+    "ROOT_URLCONF",
+    "SITE_ID",
+    "STATIC_URL",
+    "TIME_ZONE",
+    "USE_I18N",
+    "USE_L10N",
+    "USE_THOUSAND_SEPARATOR",
+    "USE_TZ",
+)
+"""Settings by which serializers write different rows."""
+
+
+@dataclass(frozen=True)
+class Here:
+    """What the thread of a request says of how values are written."""
+
+    language: str | None
+    zone: Any
+    urlconf: Any
+    script: str
+
+    @staticmethod
+    def now() -> Here:
+        """That of this thread, or of this task."""
+        return Here(
+            translation.get_language(),
+            timezone.get_current_timezone(),
+            get_urlconf(),
+            get_script_prefix(),
+        )
+
+    def parts(self) -> tuple[Any, ...]:
+        """It, for the key."""
+        urlconf = self.urlconf
+        if urlconf is not None and not isinstance(urlconf, str):
+            name = getattr(urlconf, "__name__", None)
+            if not isinstance(name, str):
+                raise UnseenError(
+                    "the request's urlconf is an object without a name",
+                    "give the name of its module",
+                )
+            urlconf = name
+        shaping = [(name, getattr(settings, name, None)) for name in SHAPING]
+        shaping = [(name, value if value is None else str(value)) for name, value in shaping]
+        return (self.language, self.zone, urlconf, self.script, shaping)
+
+
+@dataclass(frozen=True)
+class Query:
+    """A queryset as the database would be asked."""
+
+    sql: str
+    params: tuple[Any, ...]
+    tables: frozenset[str]
+    shape: tuple[Any, ...]
+    """What SQL does not say: the model, the form of rows, the types of annotations."""
+
+    def parts(self) -> tuple[Any, ...]:
+        """It, for the key."""
+        return (self.sql, self.params, self.shape)
+
+
+def query_of(queryset: models.QuerySet[Any]) -> Query:
+    """The SQL of a queryset, and what else makes its rows."""
+    made = queryset._chain()
+    made.query = queryset.query.chain()
+    try:
+        sql, params = made.query.get_compiler(using=queryset.db).as_sql()
+    except EmptyResultSet:
+        sql, params = "", ()
+    kind = made._iterable_class
+    shape = (
+        queryset.model._meta.label,
+        queryset.db,
+        f"{kind.__module__}.{kind.__qualname__}",
+        tuple(getattr(queryset, "_fields", None) or ()),
+        [(name, _type_of(one)) for name, one in made.query.annotation_select.items()],
+    )
+    return Query(sql, tuple(params), frozenset(tables_of(made)), shape)
+
+
+def _type_of(expression: Any) -> tuple[Any, ...]:
+    """The type of an annotation, by which values become Python's."""
+    field = expression.output_field
+    _, path, arguments, options = field.deconstruct()
+    parts = (path, arguments, options)
+    try:
+        canonical(parts)
+    except UnseenError:
+        kind = type(field)
+        return (path, f"{kind.__module__}.{kind.__qualname__}")
+    return parts
+
+
+def prefetch_parts(prefetched: Sequence[Prefetched]) -> tuple[list[Any], set[str]]:
+    """What is prefetched, for the key; and its tables."""
+    parts: list[Any] = []
+    tables: set[str] = set()
+    for one in prefetched:
+        named: list[Any] = [one.lookup.prefetch_through, one.lookup.prefetch_to, one.lookup.to_attr]
+        if one.queryset is not None:
+            query = query_of(one.queryset)
+            check_sql(query.sql)
+            inner_parts, inner_tables = prefetch_parts(explicit(one.queryset))
+            named += [query.parts(), inner_parts]
+            tables |= query.tables | inner_tables
+        if one.step is not None and one.step.kind == "many":
+            tables.add(one.step.relation.through._meta.db_table)
+        parts.append(named)
+    return parts, tables
+
+
+def version(
+    query: Query,
+    prefetches: Sequence[Any],
+    here: Here,
+    *,
+    schema: str | None,
+    session: Mapping[str, str],
+    code: bytes,
+    added: Sequence[Any],
+) -> bytes:
+    """The digest of all that the rows depend on."""
+    return digest(
+        "django 1",
+        django.VERSION[:3],
+        settings_of(query.shape[1]),
+        schema,
+        session,
+        query.parts(),
+        list(prefetches),
+        here.parts(),
+        code,
+        list(added),
+    )
+
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d")
+_ENOUGH = 10
+_MOST = 1_000
+
+
+class Growing:
+    """Finds a query that has a new key at each request, since it holds the time."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[tuple[str, ...], int]] = {}
+
+    def sees(self, query: Query) -> bool:
+        """Whether the time of this query has grown with each of the last requests; true once."""
+        moments = tuple(
+            text
+            for text in (one if isinstance(one, str) else str(one) for one in query.params)
+            if _MOMENT.match(text)
+        )
+        if not moments:
+            return False
+        before, times = self._last.get(query.sql, ((), 0))
+        if times < 0:
+            return False
+        # The same time twice is a key that can be met again.
+        grown = any(now > then for now, then in zip(moments, before, strict=False))
+        shrunk = any(now < then for now, then in zip(moments, before, strict=False))
+        times = times + 1 if grown and not shrunk else 0
+        if len(self._last) >= _MOST and query.sql not in self._last:
+            self._last.clear()
+        self._last[query.sql] = (moments, -1 if times >= _ENOUGH else times)
+        return times >= _ENOUGH

@@ -1,0 +1,603 @@
+"""A queryset as a streamed list: the view in one line."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, NamedTuple, cast
+from urllib.parse import quote, unquote_plus
+
+from asgiref.sync import sync_to_async
+from django.core import mail
+from django.core.exceptions import SynchronousOnlyOperation
+from django.core.handlers.asgi import ASGIRequest
+from django.db import InterfaceError, OperationalError, close_old_connections, models, reset_queries
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.urls import set_script_prefix, set_urlconf
+from django.utils import timezone, translation
+
+from chunkflow._native import Fetch, Reply, Source
+
+from . import probe, visible
+from .canonical import UnseenError
+from .conf import aside, conf, flow
+from .filters import Filter, Filters, filters_of, narrowed
+from .follows import Followed, followed
+from .key import Growing, Here, Query, prefetch_parts, query_of, version
+from .order import Keyset, Order
+from .prefetches import Prefetched, explicit, fresh
+from .serializer import Links, Writer, writer
+from .values import Key
+
+log = logging.getLogger("chunkflow")
+
+FORMATS = {
+    "json": "application/json",
+    "ndjson": "application/x-ndjson",
+    "csv": "text/csv",
+    "sse": "text/event-stream",
+}
+"""The formats, with their media types."""
+
+SMALL = 64 << 10
+"""A body that goes out as one piece under ASGI. A longer one is not copied for each client."""
+
+Row = tuple[Key, bytes] | tuple[Key, bytes, Sequence[tuple[int, Key]]]
+
+
+async def stream(
+    request: HttpRequest,
+    queryset: models.QuerySet[Any],
+    serialize: Any = None,
+    *,
+    order: Order = None,
+    ttl: float = 300,
+    stale: float = 3600,
+    formats: Sequence[str] = tuple(FORMATS),
+    format: str | None = None,  # noqa: A002
+    envelope: str | None = "results",
+    filters: Filters = (),
+    fields: Sequence[str] | None = None,
+    key: Any = None,
+    session: Mapping[str, Any] | None = None,
+    params: Iterable[str] = (),
+    name: str | None = None,
+) -> HttpResponseBase:
+    """Answers a request with the rows of a queryset, from cached chunks.
+
+    `serialize` is a function of a module, `def serialize(row)` or `def serialize(row, links)`,
+    where `links(path)` is the absolute URL of a path; or a serializer class of Django REST
+    framework; or nothing, for a queryset of `values()`. It never sees the request. Rows are
+    written by it in other threads.
+
+    `order` wins over the order of the queryset. `ttl` is how many seconds a chunk is fresh,
+    `stale` how many more it is served while one load reads it again. `filters` are the fields that
+    requests may filter by. `fields` are the members of every row, which CSV and `?select=` need.
+    `params` are the query parameters that the view itself reads. `format` wins over `Accept`.
+
+    `key` is what else the rows depend on. `session` are settings of PostgreSQL under which rows
+    are read, `{"app.tenant": "1"}`.
+
+    Raises `SerializerError` for a serializer and `OrderError` for an order that cannot be; each says what
+    to do.
+    """
+    plan = Plan(
+        request,
+        queryset,
+        serialize,
+        order,
+        ttl,
+        stale,
+        formats,
+        envelope,
+        filters,
+        fields,
+        session,
+        name,
+    )
+    extra = [key, await _awaited(plan.own_key)]
+    try:
+        plan.make()
+    except SynchronousOnlyOperation:
+        # Some backends ask their server for its version before they can write SQL.
+        await sync_to_async(plan.make)()
+    if probe.takes(plan, key):
+        return HttpResponse(status=204)
+    if visible.has_tenants(plan.alias):
+        plan.schema = await sync_to_async(visible.schema_of)(plan.alias)
+
+    why = _in_tests()
+    if (why is None and plan.has_memory()) or visible.may_be_open(plan.aliases):
+        # Only the thread in which the request's own queries run can say it.
+        why = await sync_to_async(visible.open_here)(plan.aliases)
+    if why is None and key is None and plan.unasked():
+        await sync_to_async(_asked)(plan)
+
+    asked = _Asked.of(request, params, format, plan.formats)
+    try:
+        if why is not None:
+            raise visible.BySessionError(why, "")
+        source = plan.source(plan.version(extra, is_told=key is not None))
+        reply = await flow().open(
+            source, asked.target, asked.headers, method=asked.method, format=asked.format
+        )
+    except visible.BySessionError as error:
+        _say(error, plan)
+        return await sync_to_async(_read_here)(request, plan, asked)
+    except UnseenError as error:
+        _say(error, plan)
+        source = plan.source(os.urandom(16), is_cached=False)
+        reply = await aside().open(
+            source, asked.target, asked.headers, method=asked.method, format=asked.format
+        )
+    return _response(request, reply)
+
+
+def stream_sync(
+    request: HttpRequest,
+    queryset: models.QuerySet[Any],
+    serialize: Any = None,
+    *,
+    order: Order = None,
+    ttl: float = 300,
+    stale: float = 3600,
+    formats: Sequence[str] = tuple(FORMATS),
+    format: str | None = None,  # noqa: A002
+    envelope: str | None = "results",
+    filters: Filters = (),
+    fields: Sequence[str] | None = None,
+    key: Any = None,
+    session: Mapping[str, Any] | None = None,
+    params: Iterable[str] = (),
+    name: str | None = None,
+) -> HttpResponseBase:
+    """As `stream`, for a view that is a plain function."""
+    plan = Plan(
+        request,
+        queryset,
+        serialize,
+        order,
+        ttl,
+        stale,
+        formats,
+        envelope,
+        filters,
+        fields,
+        session,
+        name,
+    )
+    extra = [key, plan.own_key()]
+    plan.make()
+    if probe.takes(plan, key):
+        return HttpResponse(status=204)
+    if visible.has_tenants(plan.alias):
+        plan.schema = visible.schema_of(plan.alias)
+
+    why = _in_tests() or visible.open_here(plan.aliases)
+    if why is None and key is None and plan.unasked():
+        _asked(plan)
+
+    asked = _Asked.of(request, params, format, plan.formats)
+    try:
+        if why is not None:
+            raise visible.BySessionError(why, "")
+        source = plan.source(plan.version(extra, is_told=key is not None))
+        reply = flow().open_sync(
+            source, asked.target, asked.headers, method=asked.method, format=asked.format
+        )
+    except visible.BySessionError as error:
+        _say(error, plan)
+        return _read_here(request, plan, asked)
+    except UnseenError as error:
+        _say(error, plan)
+        source = plan.source(os.urandom(16), is_cached=False)
+        reply = aside().open_sync(
+            source, asked.target, asked.headers, method=asked.method, format=asked.format
+        )
+    return _response(request, reply)
+
+
+class Plan:
+    """How the rows of one request are read."""
+
+    def __init__(
+        self,
+        request: HttpRequest,
+        queryset: models.QuerySet[Any],
+        serialize: Any,
+        order: Order,
+        ttl: float,
+        stale: float,
+        formats: Sequence[str],
+        envelope: str | None,
+        filters: Filters,
+        fields: Sequence[str] | None,
+        session: Mapping[str, Any] | None,
+        name: str | None,
+    ) -> None:
+        if not isinstance(queryset, models.QuerySet):
+            kind = type(queryset).__name__
+            raise TypeError(f"`queryset` is a {kind}; give a QuerySet, `Trick.objects.all()`")
+        for one in formats:
+            if one not in FORMATS:
+                raise ValueError(f"there is no format `{one}`; there are {', '.join(FORMATS)}")
+        self.request = request
+        self.alias = queryset.db
+        # The rows must be of this database wherever they are read.
+        self.given = queryset.using(self.alias)
+        self.serialize = serialize
+        self.order = order
+        self.ttl = ttl
+        self.stale = stale
+        self.formats = tuple(formats)
+        self.envelope = envelope
+        self.wanted_filters = filters
+        self.fields = fields
+        self.session = {str(name): str(value) for name, value in (session or {}).items()}
+        self.name = name or queryset.model._meta.label_lower
+        self.here = Here.now()
+        self.schema: tuple[str, Any] | None = None
+        self.unseen: UnseenError | None = None
+
+    def own_key(self) -> Any:
+        """What `CHUNKFLOW["KEY"]` says of the request."""
+        function = conf().key
+        return function(self.request) if function is not None else None
+
+    def make(self) -> None:
+        """Works it all out. Asks no database, as a rule."""
+        self.keyset = Keyset(self.given, self.order)
+        _warn(self.keyset.warnings)
+        try:
+            self.prefetched = explicit(self.given)
+        except UnseenError as error:
+            self.unseen = error
+            self.prefetched = [
+                Prefetched(
+                    one if isinstance(one, models.Prefetch) else models.Prefetch(one),
+                    None,
+                    "",
+                    False,
+                )
+                for one in self.given._prefetch_related_lookups
+            ]
+        self.filters: dict[str, Filter] = filters_of(self.given, self.wanted_filters)
+        models_seen = [
+            self.given.model,
+            *(one.step.model for one in self.prefetched if one.step is not None),
+        ]
+        self.writer: Writer = writer(
+            self.serialize,
+            self.given,
+            fields=self.fields,
+            may_close_over=True,
+            others=tuple(dict.fromkeys(models_seen)),
+        )
+        self.links = (
+            Links(f"{self.request.scheme}://{self.request.get_host()}")
+            if self.writer.uses_links
+            else None
+        )
+        self.query: Query = query_of(self.keyset.queryset)
+        self.aliases = {
+            self.alias,
+            *(one.queryset.db for one in self.prefetched if one.queryset is not None),
+        }
+        try:
+            self.prefetch_parts, tables = prefetch_parts(self.prefetched)
+        except UnseenError as error:
+            self.unseen = error
+            self.prefetch_parts, tables = [], set()
+        self.tables = set(self.query.tables) | tables
+        self.queryset = self.keyset.queryset
+
+    def has_memory(self) -> bool:
+        """Whether a database may be in the memory of one connection, which no other thread has."""
+        return any(visible.is_in_memory(alias) for alias in self.aliases)
+
+    def unasked(self) -> list[str]:
+        """The tables that the catalogue was not asked about."""
+        return [] if self.session else visible.unasked(self.alias, self._schema(), self.tables)
+
+    def _schema(self) -> str | None:
+        return None if self.schema is None else self.schema[0]
+
+    def version(self, extra: Sequence[Any], *, is_told: bool) -> bytes:
+        """The digest of all that rows depend on. Raises `UnseenError`."""
+        if not conf().store:
+            raise UnseenError("the cache keeps nothing", "set CHUNKFLOW['STORE']")
+        if self.unseen is not None and not is_told:
+            raise self.unseen
+        if not self.session and not is_told:
+            visible.check_sql(self.query.sql)
+            visible.check_tables(self.alias, self._schema(), self.tables)
+        if _growing.sees(self.query):
+            log.warning(
+                "the list %s has a new key at each request, since its query holds the time: %s. "
+                "Give a time that stays for a while, `timezone.now().replace(second=0, "
+                "microsecond=0)`, or the database's, `django.db.models.functions.Now()`",
+                self.name,
+                self.query.sql,
+            )
+        added = (
+            *extra,
+            self.links.base if self.links else None,
+            self.fields,
+            [(one.name, one.path) for one in self.filters.values()],
+            [
+                (column.name, column.path, column.descending, column.nulls_first)
+                for column in self.keyset.columns
+            ],
+        )
+        return version(
+            self.query,
+            self.prefetch_parts,
+            self.here,
+            schema=self._schema(),
+            session=self.session,
+            code=self.writer.digest,
+            added=added,
+        )
+
+    def source(
+        self,
+        made: bytes,
+        *,
+        is_cached: bool = True,
+        rows: Callable[[Fetch], list[Row]] | None = None,
+    ) -> Source:
+        """The list, for the library."""
+        found = self.followed() if is_cached else None
+        return Source(
+            self.name,
+            made,
+            rows or self.rows_in_pool,
+            order=self.keyset.names(),
+            columns=self.writer.columns,
+            filters=[(one.name, one.operand) for one in self.filters.values()],
+            ttl=self.ttl if is_cached else 0.0,
+            stale=self.stale if is_cached else 0.0,
+            envelope=self.envelope,
+            follows=found.follows if found is not None else None,
+        )
+
+    def followed(self) -> Followed | None:
+        """Which tables the rows come from."""
+        if not hasattr(self, "_followed"):
+            self._followed = followed(self.queryset, self.keyset, self.prefetched, self.tables)
+        return self._followed
+
+    def rows_in_pool(self, fetch: Fetch) -> list[Row]:
+        """Rows, read in a thread of the pool, in which nothing is known of any request."""
+        reset_queries()
+        close_old_connections()
+        try:
+            with _entered(self.here), visible.told(self.alias, self.schema, self.session):
+                return self.rows(fetch)
+        except (OperationalError, InterfaceError) as error:
+            # It is answered with 503 in place of 500.
+            raise ConnectionError(f"the database `{self.alias}` failed: {error}") from error
+        finally:
+            close_old_connections()
+
+    def rows(self, fetch: Fetch) -> list[Row]:
+        """Rows, read on this thread's connection."""
+        conditions = fetch.conditions
+        found = self.keyset.read(
+            fetch.after,
+            fetch.limit,
+            lambda queryset: (
+                narrowed(queryset, conditions, self.filters) if conditions else queryset
+            ),
+        )
+        if self.prefetched:
+            models.prefetch_related_objects(found, *fresh(self.prefetched))
+
+        write = self.writer.begin(self.links)
+        traced = self.followed()
+        keyset = self.keyset
+        out: list[Row] = []
+        for row in found:
+            place = keyset.key(row)
+            shown = traced.shown(row) if traced is not None else ()
+            text = write(keyset.bare(row))
+            out.append((place, text, shown) if shown else (place, text))
+        return out
+
+
+_growing = Growing()
+
+
+class _Asked(NamedTuple):
+    """A request, as the library takes it."""
+
+    target: str
+    headers: list[tuple[str, str]]
+    method: str
+    format: str | None
+
+    @staticmethod
+    def of(
+        request: HttpRequest, params: Iterable[str], named: str | None, formats: Sequence[str]
+    ) -> _Asked:
+        own = {params} if isinstance(params, str) else set(params)
+        text = request.META.get("QUERY_STRING", "")
+        parts = [
+            part
+            for part in text.split("&")
+            if part and unquote_plus(part.partition("=")[0]) not in own
+        ]
+        # The token of the client's last write; see the middleware.
+        at_least = getattr(request, "chunkflow_at_least", None)
+        if at_least and not any(part.startswith("at_least=") for part in parts):
+            parts.append(f"at_least={at_least}")
+        target = quote(request.path or "/", safe="/")
+        if parts:
+            target += "?" + "&".join(parts)
+        headers = [(str(name).lower(), str(value)) for name, value in request.headers.items()]
+        if named is not None and named not in formats:
+            raise ValueError(f"the format `{named}` is not among `formats`")
+        if len(formats) < len(FORMATS):
+            accepts = [value for name, value in headers if name == "accept"]
+            headers = [pair for pair in headers if pair[0] != "accept"]
+            headers.append(("accept", _acceptable(", ".join(accepts), formats)))
+        return _Asked(target, headers, request.method or "GET", named)
+
+
+def _acceptable(accept: str, formats: Sequence[str]) -> str:
+    """What a client accepts of these formats, in the form of its header."""
+    kept = []
+    for one in (accept or "*/*").split(","):
+        media, semicolon, rest = one.strip().partition(";")
+        kind = media.strip().lower()
+        for name in formats:
+            its = FORMATS[name]
+            if kind in (its, "*/*", its.partition("/")[0] + "/*"):
+                kept.append(f"{its}{semicolon}{rest}")
+            elif name == "ndjson" and kind in ("application/ndjson", "application/jsonl"):
+                kept.append(one.strip())
+    # With nothing left the library answers with 406.
+    return ", ".join(kept) or "application/x-chunkflow-none"
+
+
+@contextmanager
+def _entered(here: Here) -> Iterator[None]:
+    """This thread, as the thread of the request was."""
+    with translation.override(here.language), timezone.override(here.zone):
+        set_urlconf(here.urlconf)
+        set_script_prefix(here.script)
+        try:
+            yield
+        finally:
+            set_urlconf(None)
+
+
+def _read_here(request: HttpRequest, plan: Plan, asked: _Asked) -> HttpResponseBase:
+    """The same answer from rows that are read in this thread, on its connection. Nothing is
+    cached; the whole body is in memory, since the transaction may end with the view."""
+    calls: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def rows(fetch: Fetch) -> list[Row]:
+        asked_for: Future[list[Row]] = Future()
+        calls.put((fetch, asked_for))
+        return asked_for.result()
+
+    def drive() -> None:
+        try:
+            source = plan.source(os.urandom(16), is_cached=False, rows=rows)
+            reply = aside().open_sync(
+                source, asked.target, asked.headers, method=asked.method, format=asked.format
+            )
+            calls.put((reply, b"".join(reply)))
+        except BaseException as error:
+            calls.put((None, error))
+
+    driver = threading.Thread(target=drive, name="chunkflow-here", daemon=True)
+    driver.start()
+    failed: BaseException | None = None
+    while True:
+        first, second = calls.get()
+        if not isinstance(second, Future):
+            break
+        try:
+            with visible.told(plan.alias, None, plan.session):
+                second.set_result(plan.rows(first))
+        except BaseException as error:
+            # The transaction is broken, and the view must know it.
+            failed = failed or error
+            second.set_exception(error)
+    driver.join()
+    if failed is not None:
+        raise failed
+    if first is None:
+        raise second
+    return _whole(first, second)
+
+
+def _response(request: HttpRequest, reply: Reply) -> HttpResponseBase:
+    is_async = isinstance(request, ASGIRequest)
+    if reply.length is not None and (not is_async or reply.length <= SMALL):
+        return _whole(reply, b"".join(reply))
+    body: Any = _Async(reply) if is_async else reply
+    return _headed(StreamingHttpResponse(body, status=reply.status), reply)
+
+
+def _whole(reply: Reply, body: bytes) -> HttpResponse:
+    response = cast(HttpResponse, _headed(HttpResponse(body, status=reply.status), reply))
+    if reply.is_stream:
+        response.headers["Content-Length"] = str(len(body))
+    return response
+
+
+def _headed(response: HttpResponseBase, reply: Reply) -> HttpResponseBase:
+    del response.headers["Content-Type"]
+    for name, value in reply.headers:
+        before = response.headers.get(name)
+        response.headers[name] = value if before is None else f"{before}, {value}"
+    return response
+
+
+class _Async:
+    """A reply that Django does not take for a plain iterator."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._reply.__aiter__()
+
+    def close(self) -> None:
+        self._reply.close()
+
+
+async def _awaited(function: Callable[[], Any]) -> Any:
+    try:
+        value = function()
+    except SynchronousOnlyOperation:
+        value = await sync_to_async(function)()
+    return await value if inspect.isawaitable(value) else value
+
+
+def _asked(plan: Plan) -> None:
+    visible.ask(plan.alias, plan._schema(), plan.unasked())
+
+
+def _in_tests() -> str | None:
+    """Whether tests run: each begins with other rows, and nobody tells of it."""
+    return "tests" if hasattr(mail, "outbox") and not conf().cache_in_tests else None
+
+
+_said: set[str] = set()
+
+
+def _warn(texts: Iterable[str]) -> None:
+    for text in texts:
+        if text not in _said:
+            _said.add(text)
+            log.warning("%s", text)
+
+
+def _say(error: UnseenError, plan: Plan) -> None:
+    """Says once why a list is not cached."""
+    if error.what == "tests":
+        return
+    if error.what == "transaction":
+        _warn(
+            [
+                f"the list {plan.name} is not cached in an open transaction, and is held in memory "
+                "as a whole; if the transaction is that of ATOMIC_REQUESTS, decorate the view with "
+                "@transaction.non_atomic_requests"
+            ]
+        )
+        return
+    remedy = f"; {error.remedy}" if error.remedy else ""
+    _warn([f"the list {plan.name} is not cached: {error.what}{remedy}"])
+
+
+__all__ = ["FORMATS", "stream", "stream_sync"]

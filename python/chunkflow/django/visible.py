@@ -1,0 +1,321 @@
+"""What of the database decides which rows a connection sees, as far as it can be seen.
+
+Rows are read on another connection than the request's: one of a thread of the pool. So what the
+request's connection was told is either told to that one too (the schema of django-tenants, the
+settings of `session=`), or the rows are read on the request's own and not cached.
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import connections, models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+
+from .canonical import UnseenError
+
+_BY_SESSION = re.compile(
+    r"\b(current_setting|set_config|current_user|session_user|user|current_role|current_schemas?|"
+    r"pg_backend_pid|txid_current|connection_id|last_insert_id)\s*\(|"
+    r"\b(current_user|session_user|current_role)\b|@@?\w",
+    re.IGNORECASE,
+)
+"""What SQL says of the session that executes it."""
+
+_SETS = re.compile(
+    r"\b(search_path|session\s+authorization)\b|^\s*(set\s+(local\s+|session\s+)?role|reset\s+(role|all)|use)\b|"
+    r"\bset_config\s*\(",
+    re.IGNORECASE,
+)
+"""Statements after which the same SQL may show other rows."""
+
+SESSION_REMEDY = (
+    "pass `session={'app.tenant': …}`: settings that are in the key and told to the connection "
+    "that reads"
+)
+
+
+class BySessionError(UnseenError):
+    """A session decides which rows it sees, so they are read on the request's own connection."""
+
+
+def settings_of(alias: str) -> tuple[Any, ...]:
+    """The database of an alias, as its settings name it."""
+    settings = connections[alias].settings_dict
+    # Not the password: whoever changes it does not change rows.
+    names = ("ENGINE", "NAME", "HOST", "PORT", "USER", "TIME_ZONE")
+    options = {
+        name: value if isinstance(value, str | int | float | bool | None) else repr(value)
+        for name, value in sorted((settings.get("OPTIONS") or {}).items())
+        if name not in ("password", "passwd")
+    }
+    return (alias, tuple(str(settings.get(name, "")) for name in names), options)
+
+
+def has_tenants(alias: str) -> bool:
+    """Whether the database's backend has a schema for each tenant, as django-tenants has."""
+    return hasattr(type(connections[alias]), "set_schema") or hasattr(
+        connections[alias], "schema_name"
+    )
+
+
+def schema_of(alias: str) -> tuple[str, Any] | None:
+    """The schema that this thread's connection was told, with its tenant."""
+    connection: Any = connections[alias]
+    schema = getattr(connection, "schema_name", None)
+    return None if schema is None else (str(schema), getattr(connection, "tenant", None))
+
+
+@contextmanager
+def told(alias: str, schema: tuple[str, Any] | None, session: Mapping[str, str]) -> Iterator[None]:
+    """This thread's connection, told what the request's was."""
+    connection: Any = connections[alias]
+    if schema is not None:
+        name, tenant = schema
+        if tenant is not None and hasattr(connection, "set_tenant"):
+            connection.set_tenant(tenant)
+        else:
+            connection.set_schema(name)
+    try:
+        if session:
+            _set(connection, session)
+        yield
+    finally:
+        if session:
+            # What one request set must not be there for the next. A connection that cannot be
+            # told so is closed.
+            try:
+                _set(connection, dict.fromkeys(session, ""))
+            except Exception:
+                connection.close()
+                raise
+
+
+def _set(connection: Any, session: Mapping[str, str]) -> None:
+    if connection.vendor != "postgresql":
+        raise UnseenError(
+            f"`session=` is for PostgreSQL, not for {connection.vendor}", "use `key=`"
+        )
+    with connection.cursor() as cursor:
+        calls = ", ".join(["set_config(%s, %s, false)"] * len(session))
+        cursor.execute(f"SELECT {calls}", [part for pair in session.items() for part in pair])
+
+
+def check_sql(sql: str) -> None:
+    """Raises `UnseenError` for SQL whose rows depend on the session."""
+    found = _BY_SESSION.search(_without_texts(sql))
+    if found:
+        raise BySessionError(
+            f"the query asks for `{found[0].strip(' (')}`, which a session decides", SESSION_REMEDY
+        )
+
+
+def _without_texts(sql: str) -> str:
+    return re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", " ", sql)
+
+
+# What the catalogue said of a table: `None` if nothing in it depends on the session.
+_tables: dict[tuple[Any, ...], str | None] = {}
+_tables_lock = threading.Lock()
+
+# All that a relation is made of: itself, and for a view what its rule reads, to any depth.
+_ASK = """
+WITH RECURSIVE reads(oid) AS (
+    SELECT to_regclass(%s)::oid
+    UNION
+    SELECT d.refobjid FROM reads
+    JOIN pg_rewrite w ON w.ev_class = reads.oid
+    JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
+        AND d.refclassid = 'pg_class'::regclass
+)
+SELECT c.relname, c.relrowsecurity, c.relkind::text,
+    CASE WHEN c.relkind = 'v' THEN pg_get_viewdef(c.oid) END,
+    (SELECT min(p.proname) FROM pg_rewrite w
+     JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
+        AND d.refclassid = 'pg_proc'::regclass
+     JOIN pg_proc p ON p.oid = d.refobjid AND p.provolatile <> 'i'
+     WHERE w.ev_class = c.oid)
+FROM reads JOIN pg_class c ON c.oid = reads.oid
+"""
+
+
+def unasked(alias: str, schema: str | None, tables: Iterable[str]) -> list[str]:
+    """The tables of which the catalogue was not asked yet in this process."""
+    if connections[alias].vendor != "postgresql":
+        return []
+    place = (*settings_of(alias)[:2], schema)
+    return [table for table in tables if (place, table) not in _tables]
+
+
+def ask(alias: str, schema: str | None, tables: Iterable[str]) -> None:
+    """Asks the catalogue of tables, on this thread's connection."""
+    connection = connections[alias]
+    place = (*settings_of(alias)[:2], schema)
+    for table in tables:
+        with connection.cursor() as cursor:
+            cursor.execute(_ASK, [connection.ops.quote_name(table)])
+            rows = cursor.fetchall()
+        why = None
+        for name, is_secured, kind, definition, function in rows:
+            if is_secured:
+                why = (
+                    f"the table `{name}` has row-level security, so a session decides which rows it "
+                    "shows"
+                )
+            elif kind == "v" and definition and _BY_SESSION.search(_without_texts(definition)):
+                why = f"the view `{name}` asks for what a session decides"
+            elif function:
+                why = (
+                    f"the view `{name}` calls the function `{function}`, which may ask for what a "
+                    "session decides"
+                )
+        if rows:
+            with _tables_lock:
+                _tables[(place, table)] = why
+
+
+def check_tables(alias: str, schema: str | None, tables: Iterable[str]) -> None:
+    """Raises `UnseenError` if the rows of a table depend on the session."""
+    if connections[alias].vendor != "postgresql":
+        return
+    place = (*settings_of(alias)[:2], schema)
+    for table in tables:
+        why = _tables.get((place, table), f"the catalogue says nothing of `{table}`")
+        if why:
+            raise BySessionError(why, SESSION_REMEDY)
+
+
+def forget() -> None:
+    """Has the catalogue asked again: a migration may have changed what it says."""
+    with _tables_lock:
+        _tables.clear()
+
+
+# Every connection that this process has opened, to know without asking each thread whether any of
+# them is in a transaction.
+_opened: weakref.WeakSet[BaseDatabaseWrapper] = weakref.WeakSet()
+_opened_lock = threading.Lock()
+_looked = threading.Event()
+
+
+class _Watching:
+    """Notes on a connection that the program has told it which rows it sees."""
+
+    def __call__(self, execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
+        if isinstance(sql, str) and (_SETS.search(sql) or _sets_by_param(sql, params)):
+            context["connection"]._chunkflow_told = sql[:100]
+        return execute(sql, params, many, context)
+
+
+def _sets_by_param(sql: str, params: Any) -> bool:
+    return "set_config" in sql.lower() and bool(params)
+
+
+_watching = _Watching()
+
+
+def _note(connection: BaseDatabaseWrapper) -> None:
+    with _opened_lock:
+        _opened.add(connection)
+    if _watching not in connection.execute_wrappers:
+        connection.execute_wrappers.append(_watching)
+
+
+def _connected(sender: Any, connection: BaseDatabaseWrapper, **_: Any) -> None:
+    connection._chunkflow_told = None  # type: ignore[attr-defined]
+    _note(connection)
+
+
+connection_created.connect(_connected, dispatch_uid="chunkflow.django.visible")
+
+
+def _look() -> None:
+    """Finds the connections that were open before this module was there."""
+    _looked.set()
+    for one in gc.get_objects():
+        # Not `isinstance`, which would wake lazy objects.
+        if issubclass(type(one), BaseDatabaseWrapper):
+            _note(one)
+
+
+def may_be_open(aliases: Iterable[str]) -> bool:
+    """Whether any thread's connection to one of these databases is in a transaction, or was told
+    which rows it sees. If not, this thread's is not."""
+    if not _looked.is_set():
+        _look()
+    names = set(aliases)
+    with _opened_lock:
+        opened = list(_opened)
+    return any(
+        one.alias in names and (_in_transaction(one) or getattr(one, "_chunkflow_told", None))
+        for one in opened
+    )
+
+
+def _in_transaction(connection: Any) -> bool:
+    return bool(connection.in_atomic_block) or (
+        not connection.autocommit and connection.connection is not None
+    )
+
+
+def is_in_memory(alias: str) -> bool:
+    """Whether a database is in the memory of one connection, which no other thread has."""
+    connection: Any = connections[alias]
+    return connection.vendor == "sqlite" and bool(connection.is_in_memory_db())
+
+
+def open_here(aliases: Iterable[str]) -> str | None:
+    """Why rows must be read on this thread's connections; `None` if they need not be."""
+    for alias in aliases:
+        connection: Any = connections[alias]
+        if _in_transaction(connection):
+            return "transaction"
+        told = getattr(connection, "_chunkflow_told", None)
+        if told:
+            return f"the connection was told which rows it sees: `{told}`"
+        if is_in_memory(alias):
+            return "the database is in the memory of one connection"
+    return None
+
+
+def tables_of(queryset: models.QuerySet[Any]) -> set[str]:
+    """All tables that a queryset's SQL names, those of its subqueries too."""
+    tables: set[str] = set()
+    _tables_in(queryset.query, tables, set())
+    return tables
+
+
+def _tables_in(node: Any, tables: set[str], seen: set[int]) -> None:
+    if node is None or id(node) in seen or isinstance(node, str | bytes | int | float):
+        return
+    seen.add(id(node))
+    if isinstance(node, models.QuerySet):
+        node = node.query
+    if isinstance(node, models.sql.Query):
+        tables.update(alias.table_name for alias in node.alias_map.values())
+        if node.model is not None and not node.alias_map:
+            tables.add(node.model._meta.db_table)
+        parts = [node.where, *node.annotations.values(), *node.combined_queries]
+        parts += [
+            alias.filtered_relation
+            for alias in node.alias_map.values()
+            if hasattr(alias, "filtered_relation")
+        ]
+        parts += [one for one in node.order_by if not isinstance(one, str)]
+        for part in parts:
+            _tables_in(part, tables, seen)
+        return
+    for name in ("children", "lhs", "rhs", "query", "condition", "resolved_condition"):
+        inner = getattr(node, name, None)
+        for part in inner if isinstance(inner, list | tuple) else (inner,):
+            _tables_in(part, tables, seen)
+    if hasattr(node, "get_source_expressions"):
+        for part in node.get_source_expressions():
+            _tables_in(part, tables, seen)
