@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 from django.db.models import Manager, Model, QuerySet
 
-from .rows import changed_rows, key_fields, lineage, read_keys, told_fields
+from .rows import changed_rows, lineage, read_keys, told_fields
 from .telling import MOST_ROWS, Row, harmless, note, reading
+from .values import primary
 from .watch import is_watched
 
 M = TypeVar("M", bound=Model)
@@ -119,7 +120,7 @@ class ChangesQuerySet(QuerySet[M]):
 
         meta = self.model._meta
         changed = {meta.pk if name == "pk" else meta.get_field(name) for name in changes}
-        keys = {field for one in lineage(self.model) for field in key_fields(one)}
+        keys = {field for one in lineage(self.model) for field in primary(one)}
         # Somebody else may have written between the query and the update.
         if before is None or count != len(before) or keys & changed:
             self._tell_tables()
@@ -154,7 +155,7 @@ class ChangesQuerySet(QuerySet[M]):
         note(self.db, read_keys(self.model, keys, self.db))
 
     def _key(self, found: Mapping[str, Any]) -> Any:
-        parts = tuple(found[field.attname] for field in key_fields(self.model))
+        parts = tuple(found[field.attname] for field in primary(self.model))
         return parts if len(parts) > 1 else parts[0]
 
     def _tell_tables(self) -> None:

@@ -8,9 +8,10 @@ from functools import cache
 from typing import Any
 
 from django.db import connections
-from django.db.models import Field, Model
+from django.db.models import Model
 
 from .telling import MOST_ROWS, Row, reading
+from .values import primary, scalar
 
 
 def concrete(model: type[Model]) -> type[Model]:
@@ -27,17 +28,11 @@ def lineage(model: type[Model]) -> list[type[Model]]:
     return found
 
 
-def key_fields(model: type[Model]) -> tuple[Field[Any, Any], ...]:
-    """The fields of the primary key, which may have several from Django 5.2 on."""
-    several = getattr(model._meta, "pk_fields", None)
-    return tuple(several) if several else (model._meta.pk,)
-
-
 @cache
-def told_fields(model: type[Model]) -> tuple[Field[Any, Any], ...]:
+def told_fields(model: type[Model]) -> tuple[Any, ...]:
     """The fields whose values are told: the key and the foreign keys. By these lists know which of
     their chunks show the row; where it belongs they ask the database when that is needed."""
-    keys = {field for one in lineage(model) for field in key_fields(one)}
+    keys = {field for one in lineage(model) for field in primary(one)}
     return tuple(
         field
         for field in model._meta.concrete_fields
@@ -45,7 +40,7 @@ def told_fields(model: type[Model]) -> tuple[Field[Any, Any], ...]:
     )
 
 
-def text(field: Field[Any, Any], value: Any, using: str) -> str | None:
+def text(field: Any, value: Any, using: str) -> str | None:
     """A value as it is told, which is how it stands in the key of a row."""
     if field.is_relation:
         # The value of the field that it points to.
@@ -55,9 +50,8 @@ def text(field: Field[Any, Any], value: Any, using: str) -> str | None:
     if isinstance(value, datetime.datetime) and value.tzinfo is not None:
         # In the zone in which it is read from the database.
         value = value.astimezone(connections[using].timezone or datetime.timezone.utc)
-    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
-        return value.isoformat()
-    return None if value is None else str(value)
+    one = scalar(field, value)
+    return None if one is None else str(one)
 
 
 def values(model: type[Model], found: Mapping[str, Any], using: str) -> dict[str, str | None]:
@@ -72,7 +66,7 @@ def values(model: type[Model], found: Mapping[str, Any], using: str) -> dict[str
 def key(model: type[Model], found: Mapping[str, Any], using: str) -> tuple[str, ...] | None:
     """The key of the row, if its values are there."""
     texts = []
-    for field in key_fields(model):
+    for field in primary(model):
         value = found.get(field.attname)
         one = text(field, value, using) if _is_known(value) else None
         if one is None:

@@ -22,7 +22,6 @@ from django.db.models.signals import (
 from .rows import (
     changed_rows,
     concrete,
-    key_fields,
     lineage,
     loaded,
     read,
@@ -31,6 +30,7 @@ from .rows import (
     told_fields,
 )
 from .telling import MOST_ROWS, Row, harmless, note, reading
+from .values import primary
 
 AnyModel = type[Model] | str
 
@@ -99,6 +99,11 @@ def is_watched(model: type[Model]) -> bool:
     return concrete(model) in _watched
 
 
+def is_any_watched() -> bool:
+    """Whether the signals of any model are listened to."""
+    return bool(_watched)
+
+
 def changed(model: AnyModel, keys: Iterable[Any] | None = None, using: str | None = None) -> None:
     """Tells that rows of a model have changed, by their primary keys, after the commit. For what no
     signal says: SQL, other programs. Without `keys`, any row may have changed."""
@@ -126,7 +131,7 @@ def _by_key(model: type[Model], given: Any) -> dict[str, Any]:
     parts = given if isinstance(given, tuple) else (given,)
     found: dict[str, Any] = {}
     for each in lineage(model):
-        found |= {f.attname: part for f, part in zip(key_fields(each), parts, strict=True)}
+        found |= {f.attname: part for f, part in zip(primary(each), parts, strict=True)}
     return found
 
 
@@ -184,7 +189,8 @@ def _follow(model: type[Model]) -> None:
 
     for one in model._meta.concrete_fields:
         if one.remote_field is not None and one.remote_field.on_delete not in _SIGNAL_SAYS_IT:
-            to = concrete(one.related_model)
+            related: Any = one.related_model
+            to = concrete(related)
             _pointing.setdefault(to, []).append((model, one))
             _connect(pre_delete, _before_target_is_deleted, to)
 

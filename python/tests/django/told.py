@@ -46,13 +46,13 @@ class Told:
         return not self.tells
 
 
-class Undone(Exception):
+class UndoneError(Exception):
     """What a transaction is rolled back by."""
 
 
 @contextmanager
 def rolled_back(using: str = "default") -> Iterator[None]:
     """A transaction, or a savepoint, that is rolled back."""
-    with suppress(Undone), transaction.atomic(using=using):
+    with suppress(UndoneError), transaction.atomic(using=using):
         yield
-        raise Undone
+        raise UndoneError

@@ -1,0 +1,1 @@
+"""`manage.py chunkflow_check`."""
