@@ -33,7 +33,7 @@ from .key import Growing, Here, Query, prefetch_parts, query_of, version
 from .order import Keyset, Order
 from .prefetches import Prefetched, explicit, fresh
 from .serializer import Links, Writer, writer
-from .values import Key
+from .values import Key, primary
 
 log = logging.getLogger("chunkflow")
 
@@ -125,8 +125,13 @@ async def stream(
             raise visible.BySessionError(why, "")
         source = plan.source(plan.version(extra, is_told=key is not None))
         reply = await flow().open(
-            source, asked.target, asked.headers, method=asked.method, format=asked.format
+            source, asked.newest, asked.headers, method=asked.method, format=asked.format
         )
+        if reply.status == 503 and asked.newest != asked.target:
+            # The change may be lost, and the client has not asked for it by itself.
+            reply = await flow().open(
+                source, asked.target, asked.headers, method=asked.method, format=asked.format
+            )
     except visible.BySessionError as error:
         _say(error, plan)
         return await sync_to_async(_read_here)(request, plan, asked)
@@ -134,7 +139,7 @@ async def stream(
         _say(error, plan)
         source = plan.source(os.urandom(16), is_cached=False)
         reply = await aside().open(
-            source, asked.target, asked.headers, method=asked.method, format=asked.format
+            source, asked.aside, asked.headers, method=asked.method, format=asked.format
         )
     return _response(request, reply)
 
@@ -189,8 +194,13 @@ def stream_sync(
             raise visible.BySessionError(why, "")
         source = plan.source(plan.version(extra, is_told=key is not None))
         reply = flow().open_sync(
-            source, asked.target, asked.headers, method=asked.method, format=asked.format
+            source, asked.newest, asked.headers, method=asked.method, format=asked.format
         )
+        if reply.status == 503 and asked.newest != asked.target:
+            # The change may be lost, and the client has not asked for it by itself.
+            reply = flow().open_sync(
+                source, asked.target, asked.headers, method=asked.method, format=asked.format
+            )
     except visible.BySessionError as error:
         _say(error, plan)
         return _read_here(request, plan, asked)
@@ -198,7 +208,7 @@ def stream_sync(
         _say(error, plan)
         source = plan.source(os.urandom(16), is_cached=False)
         reply = aside().open_sync(
-            source, asked.target, asked.headers, method=asked.method, format=asked.format
+            source, asked.aside, asked.headers, method=asked.method, format=asked.format
         )
     return _response(request, reply)
 
@@ -268,6 +278,15 @@ class Plan:
                 for one in self.given._prefetch_related_lookups
             ]
         self.filters: dict[str, Filter] = filters_of(self.given, self.wanted_filters)
+        # By its key the library asks whether the list has a row that has changed.
+        key = primary(self.given.model)
+        self.keys = {field.column: Filter(field.column, field.attname, field) for field in key}
+        for name in self.keys.keys() & self.filters.keys():
+            if self.filters[name].field != self.keys[name].field:
+                raise ValueError(
+                    f"the filter `{name}` has the name of the key's column, and is another one; "
+                    "give it another name"
+                )
         models_seen = [
             self.given.model,
             *(one.step.model for one in self.prefetched if one.step is not None),
@@ -393,7 +412,9 @@ class Plan:
             fetch.after,
             fetch.limit,
             lambda queryset: (
-                narrowed(queryset, conditions, self.filters) if conditions else queryset
+                narrowed(queryset, conditions, {**self.keys, **self.filters})
+                if conditions
+                else queryset
             ),
         )
         if self.prefetched:
@@ -418,6 +439,10 @@ class _Asked(NamedTuple):
     """A request, as the library takes it."""
 
     target: str
+    newest: str
+    """The same, where the client's last change must be seen."""
+    aside: str
+    """The same, for rows that are not cached."""
     headers: list[tuple[str, str]]
     method: str
     format: str | None
@@ -433,13 +458,16 @@ class _Asked(NamedTuple):
             for part in text.split("&")
             if part and unquote_plus(part.partition("=")[0]) not in own
         ]
+        path = quote(request.path or "/", safe="/")
+        target = "?".join([path, *(["&".join(parts)] if parts else [])])
+        # Rows that are not cached are as new as the database, which knows no tokens.
+        rest = [part for part in parts if not part.startswith("at_least=")]
+        uncached = "?".join([path, *(["&".join(rest)] if rest else [])])
         # The token of the client's last write; see the middleware.
-        at_least = getattr(request, "chunkflow_at_least", None)
-        if at_least and not any(part.startswith("at_least=") for part in parts):
-            parts.append(f"at_least={at_least}")
-        target = quote(request.path or "/", safe="/")
-        if parts:
-            target += "?" + "&".join(parts)
+        token = getattr(request, "chunkflow_at_least", None)
+        newest = target
+        if token and len(rest) == len(parts):
+            newest += f"{'&' if parts else '?'}at_least={token}"
         headers = [(str(name).lower(), str(value)) for name, value in request.headers.items()]
         if named is not None and named not in formats:
             raise ValueError(f"the format `{named}` is not among `formats`")
@@ -447,7 +475,7 @@ class _Asked(NamedTuple):
             accepts = [value for name, value in headers if name == "accept"]
             headers = [pair for pair in headers if pair[0] != "accept"]
             headers.append(("accept", _acceptable(", ".join(accepts), formats)))
-        return _Asked(target, headers, request.method or "GET", named)
+        return _Asked(target, newest, uncached, headers, request.method or "GET", named)
 
 
 def _acceptable(accept: str, formats: Sequence[str]) -> str:
@@ -492,7 +520,7 @@ def _read_here(request: HttpRequest, plan: Plan, asked: _Asked) -> HttpResponseB
         try:
             source = plan.source(os.urandom(16), is_cached=False, rows=rows)
             reply = aside().open_sync(
-                source, asked.target, asked.headers, method=asked.method, format=asked.format
+                source, asked.aside, asked.headers, method=asked.method, format=asked.format
             )
             calls.put((reply, b"".join(reply)))
         except BaseException as error:
