@@ -15,7 +15,7 @@ from collections.abc import (
     Sequence,
 )
 from decimal import Decimal
-from typing import Literal, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
 
 __version__: str
 
@@ -62,8 +62,8 @@ class Comparison:
     ]: ...
     @property
     def values(self) -> tuple[str, ...]:
-        """One value; any number for `in` and `not.in`; none for the tests of NULL. In patterns `%`
-        and `_` are as in SQL."""
+        """One value; any number for `in` and `not.in`; none for the tests of NULL. In patterns `*`
+        stands for any text, as `%` does, and `_` for any character."""
 
 @final
 class AllOf:
@@ -93,7 +93,8 @@ class Fetch:
         """At most so many rows, never more than 500."""
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """The request's filters. Each row must meet all of them."""
+        """What each row must meet: the request's filters. Where the list `follows` tables, also `in`
+        or `eq` on the columns of its key, when it is asked which of some changed rows it has."""
 
 @final
 class Related:
@@ -123,7 +124,7 @@ class Follows:
     """Where the rows of a list come from, so that told changes are judged.
 
     `table` and `key` are the list's own table and the columns of its key, which are among the
-    columns of the list's order. `others` are tables that shape rows in a way that is not followed:
+    columns of the list's order, with integers or texts as values. `others` are tables that shape rows in a way that is not followed:
     a change there touches every chunk. `database` is a name that `Flow(databases=…)` has."""
 
     def __init__(
@@ -139,7 +140,7 @@ class Follows:
 @final
 class Source:
     """A list. A program makes one for each request, which is cheap: sources with equal `name`,
-    `version`, `order`, `columns`, `filters` and sizes share their chunks.
+    `version`, `order`, `columns` and sizes share their chunks.
 
     **What `rows` depends on must be in `version`**: the tenant, the language, the code that writes
     the rows. Else one client gets another's rows.
@@ -150,7 +151,7 @@ class Source:
     its values. `chunk_rows` and `chunk_bytes` are what a chunk holds on average. `envelope` is the
     member that holds the rows in JSON; `None`: the list is a bare array.
 
-    Raises `ValueError`, with the remedy, for what cannot be."""
+    What cannot be raises `ValueError` with the remedy, here or when the list is first opened."""
 
     def __init__(
         self,
@@ -173,7 +174,7 @@ class Source:
     @property
     def name(self) -> str: ...
 
-class Cut(Exception):
+class Cut(Exception):  # noqa: N818 - what happened to the list
     """A list broke off behind its first byte. Let it reach the server, which then breaks the
     connection: a client must not take what it got for the whole list."""
 
@@ -183,7 +184,8 @@ class Reply:
     to about 128 KiB. What is at hand comes without leaving the thread or awaiting anything. A
     reply that is closed or dropped stops the work that was done for it.
 
-    A list that breaks off raises `Cut`."""
+    A list that breaks off raises `Cut`. So does one whose next frame was given up, for instance by
+    `asyncio.timeout`: behind it some would be missing."""
 
     @property
     def status(self) -> int: ...
@@ -207,8 +209,8 @@ class Change:
     transaction is committed.
 
     `key` has the texts of the primary key's values. `old` and `new` may hold values of order,
-    filter and join columns, before and after, as far as they are known; what is missing is not
-    looked up: then more is loaded again than needed. `at` is the position of the commit in the
+    filter and join columns, before and after, as far as they are known; above all of columns that
+    point to the rows of lists. Without these every chunk of such a list is loaded again. `at` is the position of the commit in the
     database's log, where lists are read from a standby."""
 
     def __init__(
@@ -289,13 +291,52 @@ class Flow:
         (`?at_least=TOKEN`). Raises `ConnectionError` if the other servers cannot be told."""
     def changed_sync(self, changes: Sequence[Change]) -> str: ...
     def purge(self, table: str, *, database: str = "default") -> Awaitable[str]:
-        """Forgets every chunk of lists that follow a table, as if each of its rows had changed."""
+        """Tells that any row of a table may have changed: every chunk of each list that follows it
+        is loaded again."""
     def purge_sync(self, table: str, *, database: str = "default") -> str: ...
     def metrics(self) -> str:
         """The counters, as text for Prometheus."""
     def close(self) -> None:
         """Ends its threads and connections; calls under way end with an error. Python's exit does
         it too."""
+
+# What the threads of `chunkflow._threads` work with.
+
+@final
+class Line:
+    """Work for a thread."""
+
+    def take(self) -> tuple[Any, ...] | None:
+        """Waits for the next function and its arguments; `None`: there will be none."""
+
+@final
+class Calls:
+    """Calls of functions of rows that wait for a thread."""
+
+    def take(self) -> Call | None:
+        """Waits for the next call; `None`: there will be none."""
+
+@final
+class Call:
+    """A call of a function of rows, and the rows that it has given."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def rows(self) -> Callable[[Fetch], Any]: ...
+    @property
+    def fetch(self) -> Fetch: ...
+    def runs_in(self, task: object) -> None: ...
+    def is_wanted(self) -> bool: ...
+    def add(self, row: object) -> bool: ...
+    def done(self) -> None: ...
+    def fail(self, error: BaseException) -> None: ...
+
+@final
+class Outcome:
+    """What some work came to."""
+
+    def take(self) -> Any: ...
 
 def command(arguments: Sequence[str]) -> int:
     """Runs the command `chunkflow` with these arguments (the first is its name), and returns its

@@ -8,7 +8,9 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use chunkflow::{Body, Error, Format, Kind, Origin, Secret, Token, metrics::MetricsFormat, problem, store::StoreOptions};
+use chunkflow::{
+    Body, Error, Format, Kind, Origin, Secret, Token, metrics::MetricsFormat, problem, store::StoreOptions,
+};
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use pyo3::{
     exceptions::{PyConnectionError, PyRuntimeError, PyValueError},
@@ -130,16 +132,35 @@ impl Flow {
         told(wait::in_thread(own.py(), &live, work)?)
     }
 
+    #[pyo3(signature = (table, *, database = "default"))]
+    fn purge(own: Bound<'_, Self>, table: &str, database: &str) -> PyResult<Py<PyAny>> {
+        let live = live(&own)?;
+        let work = tell_all(&live, vec![all_of(database, table)]);
+        wait::in_loop(own.py(), &live, work, |py, token| Ok(told(token)?.into_pyobject(py)?.into_any().unbind()))
+    }
+
+    #[pyo3(signature = (table, *, database = "default"))]
+    fn purge_sync(own: Bound<'_, Self>, table: &str, database: &str) -> PyResult<String> {
+        let live = live(&own)?;
+        told(wait::in_thread(own.py(), &live, tell_all(&live, vec![all_of(database, table)]))?)
+    }
+
     fn metrics(own: Bound<'_, Self>) -> PyResult<String> {
         Ok(live(&own)?.chunkflow().exposition(MetricsFormat::Text))
     }
 
     fn close(&self, py: Python<'_>) {
         if let Some(live) = self.live.swap(None) {
+            live.keep_if_forked();
             live.close(py);
-            if !live.is_ours() {
-                std::mem::forget(live);
-            }
+        }
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        if let Some(live) = self.live.swap(None) {
+            live.keep_if_forked();
         }
     }
 }
@@ -155,11 +176,8 @@ fn live(flow: &Bound<'_, Flow>) -> PyResult<Arc<Live>> {
 
     // Nothing here gives the interpreter to another thread before it is stored.
     let live = Arc::new(Live::open(&own.settings)?);
-    if let Some(before) = own.live.swap(Some(Arc::clone(&live)))
-        && !before.is_ours()
-    {
-        // The threads that it would wait for are those of the process that this one was forked from.
-        std::mem::forget(before);
+    if let Some(before) = own.live.swap(Some(Arc::clone(&live))) {
+        before.keep_if_forked();
     }
     live.start(flow.py())?;
     let remember = live.threads().function(flow.py(), "remember")?;
@@ -258,10 +276,22 @@ fn tell(
     py: Python<'_>,
     live: &Arc<Live>,
     changes: &[PyRef<'_, Change>],
-) -> PyResult<impl Future<Output = Result<Token, Error>> + Send + 'static> {
+) -> PyResult<impl Future<Output = Result<Token, Error>> + Send + use<>> {
     let changes = changes.iter().map(|change| change.told(py)).collect::<PyResult<Vec<_>>>()?;
-    let live = Arc::clone(live);
-    Ok(async move { live.chunkflow().changed(&changes).await })
+    Ok(tell_all(live, changes))
+}
+
+fn tell_all(
+    live: &Arc<Live>,
+    changes: Vec<chunkflow::Change>,
+) -> impl Future<Output = Result<Token, Error>> + Send + use<> {
+    let chunkflow = live.chunkflow().clone();
+    async move { chunkflow.changed(&changes).await }
+}
+
+/// The change of all rows of a table: it has no key.
+fn all_of(database: &str, table: &str) -> chunkflow::Change {
+    chunkflow::Change::of(database, [""; 0]).in_table(table)
 }
 
 fn told(token: Result<Token, Error>) -> PyResult<String> {

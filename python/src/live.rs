@@ -104,6 +104,14 @@ impl Live {
         self.is_ours() && !self.is_closed.load(Ordering::Acquire)
     }
 
+    /// Keeps it in a process that was forked: to drop it would be to wait for threads that are not
+    /// there.
+    pub(crate) fn keep_if_forked(self: &Arc<Live>) {
+        if !self.is_ours() {
+            std::mem::forget(Arc::clone(self));
+        }
+    }
+
     /// Whether this process has opened it.
     pub(crate) fn is_ours(&self) -> bool {
         self.pid == process::id()
@@ -144,6 +152,20 @@ impl Live {
             line.left(py);
         }
         self.pool.left(py);
+    }
+}
+
+impl Drop for Live {
+    /// Ends the threads of a flow that nobody has any more; in a process that was forked it is never
+    /// dropped.
+    fn drop(&mut self) {
+        self.pool.close();
+        self.threads.wakes.close();
+        self.threads.logs.close();
+        let runtime = self.runtime.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(runtime) = runtime {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -188,4 +210,3 @@ pub(crate) fn closed() -> PyErr {
 pub(crate) fn refused(error: chunkflow::Error) -> PyErr {
     PyValueError::new_err(error.to_string())
 }
-

@@ -265,5 +265,6 @@ impl Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         self.end();
+        self.live.keep_if_forked();
     }
 }

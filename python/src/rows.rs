@@ -16,12 +16,7 @@ use pyo3::{
 };
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::{
-    fetch::Fetch,
-    line::Waiting,
-    live::Threads,
-    scalar::Scalar,
-};
+use crate::{fetch::Fetch, line::Waiting, live::Threads, scalar::Scalar};
 
 /// Calls that wait at most; one more is answered with 503.
 const MOST_WAITING: usize = 1000;

@@ -95,7 +95,8 @@ pub(crate) fn key<'py>(py: Python<'py>, cursor: &Cursor) -> PyResult<Bound<'py, 
 
 /// The number of a text: an int beyond 64 bits was given as one, and a Decimal as that.
 fn number<'py>(py: Python<'py>, digits: &str) -> PyResult<Bound<'py, PyAny>> {
-    let is_int = digits.parse::<i64>().is_err() && digits.trim_start_matches('-').bytes().all(|one| one.is_ascii_digit());
+    let is_int =
+        digits.parse::<i64>().is_err() && digits.trim_start_matches('-').bytes().all(|one| one.is_ascii_digit());
     if is_int { py.get_type::<PyInt>().call1((digits,)) } else { decimal(py)?.call1((digits,)) }
 }
 

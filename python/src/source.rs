@@ -169,7 +169,8 @@ fn filter((column, operand): (String, String)) -> PyResult<Filter> {
         "number" => Operand::Number,
         "text" => Operand::Text,
         other => {
-            let message = format!("the values of the filter `{column}` cannot be `{other}`: use integer, number or text");
+            let message =
+                format!("the values of the filter `{column}` cannot be `{other}`: use integer, number or text");
             return Err(PyValueError::new_err(message));
         }
     };

@@ -72,12 +72,15 @@ impl<T, F: FnOnce(Option<T>)> Drop for End<T, F> {
 }
 
 fn spawn<T: Send + 'static>(
-    live: &Live,
+    live: &Arc<Live>,
     work: impl Future<Output = T> + Send + 'static,
     then: impl FnOnce(Option<T>) + Send + 'static,
 ) -> AbortHandle {
     let mut end = End(Some(then), std::marker::PhantomData);
+    // The flow may be gone from Python before the work is done.
+    let held = Arc::clone(live);
     let task = live.handle().spawn(async move {
+        let _held = held;
         let result = work.await;
         if let Some(then) = end.0.take() {
             then(Some(result));
@@ -89,7 +92,7 @@ fn spawn<T: Send + 'static>(
 /// Waits for work in the thread that calls. `Ctrl-C` ends the wait and the work.
 pub(crate) fn in_thread<T: Send + 'static>(
     py: Python<'_>,
-    live: &Live,
+    live: &Arc<Live>,
     work: impl Future<Output = T> + Send + 'static,
 ) -> PyResult<T> {
     let (sender, receiver) = mpsc::sync_channel(1);
@@ -112,7 +115,7 @@ pub(crate) fn in_thread<T: Send + 'static>(
 /// A future of the running event loop, which the work completes.
 pub(crate) fn in_loop<T: Send + 'static>(
     py: Python<'_>,
-    live: &Live,
+    live: &Arc<Live>,
     work: impl Future<Output = T> + Send + 'static,
     make: Make<T>,
 ) -> PyResult<Py<PyAny>> {
