@@ -18,6 +18,7 @@ use std::{
 
 use super::{
     count::{Count, End, FIRST},
+    later::{Later, News},
     touch::{Row, Touch, Verdict},
 };
 use crate::{
@@ -25,7 +26,6 @@ use crate::{
     chunk::{Chunk, Position},
     list::List,
     resource::Resource,
-    source::TouchRules,
     unpoisoned::Unpoisoned,
 };
 
@@ -50,6 +50,8 @@ struct State {
     /// All touches that are remembered: their numbers, resources and bytes, the oldest first.
     order: VecDeque<(u64, [u8; 16], usize)>,
     bytes: usize,
+    /// What concerns resources that are asked later.
+    later: Later,
 }
 
 /// The changes that concern one resource. Those that were heard together are one touch, with the
@@ -71,16 +73,21 @@ pub(super) struct Subject {
     pub(super) is_away: bool,
     /// After this long its database shows every change that was told; zero: at once.
     pub(super) settle: Duration,
+    /// Whether its rows are looked up when a chunk is needed, and not when a change is told.
+    pub(super) asks_later: bool,
     resource: Weak<Resource>,
-    /// Its rules, if they are enough to judge a change by, so that it is judged too while nobody
-    /// uses the resource.
-    later: Option<Arc<TouchRules>>,
 }
 
 impl Changes {
     /// `is_alone`: no other process shares the chunks, so this one counts by itself.
     pub(super) fn new(is_alone: bool) -> Changes {
-        let state = State { count: Count::new(is_alone), logs: BTreeMap::new(), order: VecDeque::new(), bytes: 0 };
+        let state = State {
+            count: Count::new(is_alone),
+            logs: BTreeMap::new(),
+            order: VecDeque::new(),
+            bytes: 0,
+            later: Later::new(FIRST),
+        };
         Changes { head: AtomicU64::new(FIRST), state: RwLock::new(state) }
     }
 
@@ -126,8 +133,16 @@ impl Changes {
                 return Verdict::Shown;
             }
 
+            if let Some(rules) = resource.source().touch_rules().filter(|rules| rules.asks_later) {
+                let verdict = state.later.verdict(rules, list, chunk, judged..known, doubtful);
+                if verdict == Verdict::Shown {
+                    chunk.shown.note_judged(known);
+                }
+                return verdict;
+            }
+
             let log = state.logs.get(&digest);
-            if let Some(log) = log.filter(|log| log.subject.is_followed()) {
+            if let Some(log) = log.filter(|log| log.subject.resource.strong_count() > 0) {
                 let verdict = log.verdict(list, chunk, judged..known, doubtful);
                 if verdict == Verdict::Shown {
                     chunk.shown.note_judged(known);
@@ -152,8 +167,9 @@ impl Changes {
     pub(super) fn give_up(&self, resource: &[u8; 16], known: u64) {
         let mut state = self.state.write().unpoisoned();
         let known = known.min(state.count.head());
-        if let Some(log) = state.logs.get_mut(resource) {
-            log.since = log.since.max(known);
+        match state.logs.get_mut(resource) {
+            Some(log) => log.since = log.since.max(known),
+            None => state.later.give_up(*resource, known),
         }
     }
 
@@ -189,7 +205,14 @@ impl Changes {
     /// Enters what changes touch: for each resource that was asked about, what they touch of it, if
     /// anything. Of a resource that nobody asked about they touch every chunk. `told` is their end
     /// by the store's count; `None` if only this process counts.
-    pub(super) fn enter(&self, told: Option<End<'_>>, mut touched: HashMap<[u8; 16], Option<Touch>>) -> Token {
+    ///
+    /// `news`: what was told, for resources that are asked later.
+    pub(super) fn enter(
+        &self,
+        told: Option<End<'_>>,
+        mut touched: HashMap<[u8; 16], Option<Touch>>,
+        news: Option<News>,
+    ) -> Token {
         let mut state = self.state.write().unpoisoned();
         state.count.add(told);
         let number = state.count.head();
@@ -199,6 +222,11 @@ impl Changes {
             }
         }
 
+        match news {
+            Some(news) => state.later.enter(number, news),
+            // No such resource was known.
+            None => state.later.lose(number),
+        }
         state.remember(number);
         self.head.store(number, Ordering::Release);
         state.count.last()
@@ -264,6 +292,7 @@ impl Changes {
         state.logs.values_mut().for_each(|log| log.enter(number, Touch::All));
         state.order.clear();
         state.bytes = 0;
+        state.later.lose(number);
         self.head.store(number, Ordering::Release);
     }
 }
@@ -344,19 +373,9 @@ impl Subject {
             database: rules.map(|rules| Arc::clone(&rules.database)),
             is_away: rules.is_none() && resource.source().presence().is_away,
             settle: rules.map_or(Duration::ZERO, |rules| rules.settle),
+            asks_later: rules.is_some_and(|rules| rules.asks_later),
             resource: Arc::downgrade(resource),
-            later: rules.filter(|rules| rules.asks_later).map(|rules| Arc::new(rules.clone())),
         }
-    }
-
-    /// Whether its log says what changes touch.
-    fn is_followed(&self) -> bool {
-        self.later.is_some() || self.resource.strong_count() > 0
-    }
-
-    /// The rules by which a change is judged without a look-up.
-    pub(super) fn later(&self) -> Option<&TouchRules> {
-        self.later.as_deref()
     }
 
     /// The resource, while somebody uses it.

@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
 use super::{
@@ -26,7 +27,7 @@ use super::{
     touch::{Row, Verdict},
 };
 use crate::{
-    chunk::Chunk,
+    chunk::{Chunk, ListKey},
     cursor::Cursor,
     error::{Error, Kind, Result},
     resource::KEYS_AT_ONCE,
@@ -40,6 +41,42 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// those are looked at.
 const QUESTIONS: usize = 64;
 const BEHIND: usize = 1_024;
+
+/// For how many lists it is remembered that they have none of some rows.
+const LISTS: usize = 1_024;
+/// At most of this many.
+const FEW: usize = 64;
+
+/// Which lists have none of the rows that were asked about, at any place.
+///
+/// So of a list that was not in memory, one question clears every chunk of a stream, as it comes.
+pub(super) struct Absent(Cache<ListKey, Arc<Answer>>);
+
+/// Rows that a list did not have, when all changes up to this number were known.
+struct Answer {
+    known: u64,
+    rows: HashSet<Cursor>,
+}
+
+impl Absent {
+    pub(super) fn new() -> Absent {
+        Absent(Cache::new(LISTS))
+    }
+
+    fn note(&self, place: &Place, known: u64, doubts: &Doubts) {
+        if doubts.len() > FEW {
+            return;
+        }
+        let rows = doubts.keys().cloned().collect();
+        self.0.insert(*place.list.key(), Arc::new(Answer { known, rows }));
+    }
+
+    /// Whether the list is known to have none of the rows that a chunk is in doubt about.
+    fn has_all(&self, place: &Place, known: u64, link: &Link) -> bool {
+        let answer = self.0.get(place.list.key()).filter(|answer| answer.known >= known);
+        answer.is_some_and(|answer| link.doubts.is_subset(&answer.rows))
+    }
+}
 
 /// Keys of rows in doubt, each with the texts by which the database finds it.
 type Doubts = HashMap<Cursor, Arc<[Vec<String>]>>;
@@ -75,6 +112,11 @@ impl Loader {
         let first = self.link(place, known, Arc::clone(chunk), &mut doubts);
         if first.verdict != Verdict::InDoubt {
             return first.verdict == Verdict::Shown;
+        }
+
+        if self.absent.has_all(place, known, &first) {
+            first.chunk.shown.note_judged(known);
+            return true;
         }
 
         let resource = place.list.resource();
@@ -131,6 +173,9 @@ impl Loader {
         let mut inquiry = Inquiry { loader: self, place, known, rules, doubts, until, left: QUESTIONS };
 
         let rows = inquiry.ask(&place.cursor, None).await?;
+        if rows.is_empty() && place.cursor.is_start() {
+            self.absent.note(place, known, &inquiry.doubts);
+        }
         let beyond = match &first.chunk.next {
             Some(next) => inquiry.ask(next, Some(&rows)).await?,
             None => HashSet::new(),

@@ -10,6 +10,7 @@ use super::{
     Loader,
     changes::Subject,
     count::End,
+    later::News,
     touch::{Row, Touch},
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
     error::{Error, Kind, Result},
     resource::{LookUp, LookUps, Looked, Resource},
     row::Value,
-    source::{Condition, KeyKind, PointingRule, TouchRules, candidates, told_key},
+    source::{Condition, KeyKind, PointingRule, TouchRules, told_key},
 };
 
 /// The time for looking up where the rows of changes belong. After it every chunk counts as
@@ -50,12 +51,12 @@ pub(super) struct Told<'a> {
 /// A change, and the tables that it names.
 pub(super) struct ToldChange<'a> {
     pub(super) change: &'a Change,
-    behind: u32,
+    pub(super) behind: u32,
     /// There are several while the name stands for another table than before and both are in use,
     /// and none if it stands for no table.
     pub(super) tables: Arc<[Table]>,
     /// Whether it is known here for which tables the name stands.
-    is_known: bool,
+    pub(super) is_known: bool,
 }
 
 impl Loader {
@@ -87,7 +88,7 @@ impl Loader {
         if let Some(End { at, .. }) = end {
             self.wait_for(&late, at, entries);
         }
-        let told = self.changes.enter(end, touched);
+        let told = self.changes.enter(end, touched, News::of(&told, &subjects));
         if end.is_none() {
             self.wait_for(&late, told, entries);
         }
@@ -136,9 +137,12 @@ impl<'a> ToldChange<'a> {
 
 /// What changes and purges touch of a resource; `None` if they do not concern it.
 pub(super) async fn touch_of(subject: &Subject, told: &Told<'_>) -> Option<Touch> {
+    // Its chunks are judged by what was told itself.
+    if subject.asks_later {
+        return None;
+    }
     let resource = subject.resource();
     let rules = resource.as_ref().and_then(|resource| resource.source().touch_rules());
-    let rules = subject.later().or(rules);
     let purges = told.purges.iter().filter(|(purge, _)| *purge.resource == *subject.name);
     let purges: Vec<(&Purge, u32)> = purges.copied().collect();
     // While its database is away, nobody knows which tables it shows.
@@ -170,14 +174,11 @@ pub(super) async fn touch_of(subject: &Subject, told: &Told<'_>) -> Option<Touch
         }
     }
 
+    let resource = resource.as_ref()?;
     let rules = rules?;
     if heard.len() > MOST {
         return Some(Touch::All);
     }
-    if rules.asks_later {
-        return concerned_later(rules, &heard, !purges.is_empty());
-    }
-    let resource = resource.as_ref()?;
 
     let looked = tokio::time::timeout(PATIENCE, concerned(resource, rules, &heard, &purges)).await;
     match looked {
@@ -252,68 +253,13 @@ async fn concerned(
         columns.extend(behind.map(|behind| (rule.column.clone(), behind)));
     }
 
-    Ok(some(keys, rows, lists, columns))
-}
-
-/// The touch for these reasons, if there are any.
-fn some(
-    mut keys: Vec<(u32, u32)>,
-    mut rows: Vec<(Arc<Row>, u32)>,
-    lists: Vec<(Vec<Condition>, u32)>,
-    columns: Vec<(String, u32)>,
-) -> Option<Touch> {
     // Of a key that was told several times the last one stays, which has the fewest behind it.
     keys.sort_unstable();
     keys.dedup_by_key(|(hash, _)| *hash);
     keys.shrink_to_fit();
     rows.shrink_to_fit();
     let is_some = !keys.is_empty() || !lists.is_empty() || !columns.is_empty();
-    is_some.then_some(Touch::Some { keys, rows, lists, columns })
-}
-
-/// What changes of rows of these tables touch of a resource that cannot look them up: the chunks
-/// that show them at once, and of all others it is asked when they are needed.
-fn concerned_later(rules: &TouchRules, heard: &[(Heard<'_>, &str)], is_purged: bool) -> Option<Touch> {
-    if is_purged {
-        return Some(Touch::All);
-    }
-
-    let mut keys = vec![];
-    let mut rows = vec![];
-    for ((change, behind), table) in heard {
-        if rules.is_own(table) {
-            let told = candidates(&change.key);
-            if told.is_empty() || change.key.len() != rules.key.len() {
-                return Some(Touch::All);
-            }
-            keys.extend(told.iter().map(|key| (own_key_hash(key.canonical()), *behind)));
-            rows.push((Arc::new(Row::unplaced(change.key.clone())), *behind));
-        }
-
-        for (index, rule) in rules.related.iter().enumerate() {
-            if rule.table.is(table) {
-                let told = candidates(&change.key);
-                if told.is_empty() || change.key.len() != rule.table.key.len() {
-                    return Some(Touch::All);
-                }
-                keys.extend(told.iter().map(|key| (related_key_hash(index, key.canonical()), *behind)));
-            }
-
-            let pointing = rule.pointing_table().filter(|(pointing, _)| pointing.is(table));
-            let Some((_, pointing)) = pointing else { continue };
-            let owners = [&change.old, &change.new].map(|values| value_of(values, &pointing.column));
-            // Nobody says to whom it points, or pointed.
-            if owners.iter().all(Option::is_none) {
-                return Some(Touch::All);
-            }
-            for owner in owners.into_iter().flatten().flatten() {
-                let told = candidates(&[owner.to_owned()]);
-                keys.extend(told.iter().map(|owner| (own_key_hash(owner.canonical()), *behind)));
-            }
-        }
-    }
-
-    some(keys, rows, vec![], vec![])
+    Ok(is_some.then_some(Touch::Some { keys, rows, lists, columns }))
 }
 
 /// A key as a program would tell it; `None` if it has a value without a text.
@@ -428,7 +374,7 @@ async fn owners(
 }
 
 /// The value of a column among those of a change; the name may be written in another case.
-fn value_of<'c>(values: &'c BTreeMap<String, Option<String>>, column: &str) -> Option<Option<&'c str>> {
+pub(super) fn value_of<'c>(values: &'c BTreeMap<String, Option<String>>, column: &str) -> Option<Option<&'c str>> {
     let found = values.iter().find(|(name, _)| name.eq_ignore_ascii_case(column));
     found.map(|(_, value)| value.as_deref())
 }

@@ -12,6 +12,7 @@ mod count;
 mod doubt;
 mod flight;
 mod hearing;
+mod later;
 mod listening;
 mod place;
 mod read_ahead;
@@ -34,7 +35,7 @@ use tracing::{Instrument, Span};
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::{
-    changes::Changes, coded::ALL_AHEAD, commits::Commits, compressors::Compressors, flight::Flights,
+    changes::Changes, coded::ALL_AHEAD, commits::Commits, compressors::Compressors, doubt::Absent, flight::Flights,
     listening::Listening, read_ahead::ReadAhead, reading::Reads, settling::Repeats, sharing::WRITES, touch::Verdict,
 };
 pub(crate) use self::{
@@ -94,6 +95,7 @@ pub(crate) struct Loader {
     listening: Listening,
     repeats: Repeats,
     commits: Commits,
+    absent: Absent,
 }
 
 /// A chunk and where it came from.
@@ -176,6 +178,7 @@ impl Loader {
             listening: Listening::default(),
             repeats: Repeats::default(),
             commits: Commits::default(),
+            absent: Absent::new(),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// What an allocation of a few bytes takes beside them.
-const ALLOCATED: usize = 24;
+pub(super) const ALLOCATED: usize = 24;
 
 /// What some changes touch of one resource.
 #[derive(Clone, Debug)]
@@ -173,7 +173,8 @@ impl Row {
         rules.compare(self.place.values(), place.values()).map(|order| order.is_gt())
     }
 
-    fn bytes(&self) -> usize {
+    /// About how many bytes of memory it takes.
+    pub(super) fn bytes(&self) -> usize {
         let cursor = |cursor: &Cursor| 2 * ALLOCATED + size_of::<Cursor>() + cursor.canonical().len();
         let filters: usize = self.filters.iter().map(|filter| filter.as_ref().map_or(0, cursor)).sum();
         let told = self.told.iter().map(|key| {

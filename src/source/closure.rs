@@ -21,6 +21,7 @@ pub struct Closure {
     /// What it says of changes, and the columns of its key.
     follows: Option<(TouchRules, Vec<Filter>)>,
     version: String,
+    places: Option<Vec<u8>>,
     longest_run: u32,
     fetch: Box<dyn Fn(Query) -> BoxFuture<'static, Result<RowBatch>> + Send + Sync>,
     gate: Gate,
@@ -134,6 +135,7 @@ impl Closure {
             filters: vec![],
             follows: None,
             version: String::new(),
+            places: None,
             longest_run: u32::MAX,
             fetch: Box::new(move |query| Box::pin(fetch(query))),
             gate: Gate::new(GateLimits::default()),
@@ -153,6 +155,14 @@ impl Closure {
     #[must_use]
     pub fn version(self, version: impl Into<String>) -> Closure {
         Closure { version: version.into(), ..self }
+    }
+
+    /// The same source, whose cursors are taken by every source with the same bytes here. Without
+    /// them, cursors of another version are refused. Change the bytes when the order changes, or
+    /// what its columns mean.
+    #[must_use]
+    pub fn places(self, places: impl Into<Vec<u8>>) -> Closure {
+        Closure { places: Some(places.into()), ..self }
     }
 
     /// The same source with columns that requests may filter by. The closure gets the conditions.
@@ -207,6 +217,14 @@ impl Source for Closure {
         let mut bytes = Canonical::of("closure 2");
         bytes.text(&self.version);
         bytes.each(self.columns.iter(), |bytes, column| bytes.text(&column.name));
+        bytes.each(self.order.iter(), |bytes, name| bytes.text(name));
+        bytes.into_bytes()
+    }
+
+    fn places(&self) -> Vec<u8> {
+        let Some(places) = &self.places else { return self.fingerprint() };
+        let mut bytes = Canonical::of("closure places 1");
+        bytes.bytes(places);
         bytes.each(self.order.iter(), |bytes, name| bytes.text(name));
         bytes.into_bytes()
     }

@@ -41,12 +41,11 @@ impl fmt::Debug for Guests {
 }
 
 impl Guests {
-    /// Makes a resource count where equal ones do; `first` is called with one that is not known yet.
-    pub(super) fn count(&self, resource: &Arc<Resource>, metrics: &Metrics, first: impl FnOnce(&Arc<Resource>)) {
+    /// Makes a resource count where equal ones do.
+    pub(super) fn count(&self, resource: &Resource, metrics: &Metrics) {
         resource.count_in(|| {
             let digest = resource.digest();
             self.counts.get(&digest).unwrap_or_else(|| {
-                first(resource);
                 let counts = resource.counts_among(metrics, false);
                 self.counts.insert(digest, counts.clone());
                 counts

@@ -342,22 +342,12 @@ impl Chunkflow {
         resource: &Arc<Resource>,
         request: &Request<B>,
     ) -> impl Future<Output = Response<Body>> + Send + use<B> {
-        self.meet(resource);
+        self.0.guests.count(resource, self.metrics());
         let named = self.slot(resource.name()).filter(|slot| Arc::ptr_eq(&slot.now(), resource));
         let slot = named.map_or_else(|| Slot::for_one_request(resource), Arc::clone);
 
         let answer = self.answer(Ok((slot, None)), request, origin(request), Asker::of(request));
         events::answering(request, answer)
-    }
-
-    /// Makes a resource without a name here count where equal ones do, and remembers from the first
-    /// one on what touches its chunks.
-    fn meet(&self, resource: &Arc<Resource>) {
-        self.0.guests.count(resource, self.metrics(), |resource| {
-            if resource.source().touch_rules().is_some_and(|rules| rules.asks_later) {
-                self.0.loader.attend(resource);
-            }
-        });
     }
 
     /// Answers requests for anything but a list, at once: `/` and `/openapi.json`.
@@ -475,7 +465,7 @@ impl Chunkflow {
     }
 
     async fn whole(&self, list: Arc<List>, warms: bool) -> Result<Body> {
-        self.meet(list.resource());
+        self.0.guests.count(list.resource(), self.metrics());
         let ask = Ask {
             list,
             after: Cursor::start(),

@@ -25,6 +25,9 @@ use crate::{
 /// A row: whose it is, its title, and the author it points to.
 type Row = (u32, String, i64);
 
+/// What happens to the table.
+type Step<'a> = &'a dyn Fn(&mut BTreeMap<i64, Row>);
+
 /// A table with authors, as a framework's classes see them.
 #[derive(Default)]
 struct Shop {
@@ -200,7 +203,7 @@ fn whatever_happens_to_a_row_lists_that_begin_after_the_tell_show_it() {
     let right = || (0..3).for_each(|tenant| process.is_right(tenant));
     right();
 
-    let steps: [(&str, &dyn Fn(&mut BTreeMap<i64, Row>)); 6] = [
+    let steps: [(&str, Step<'_>); 6] = [
         ("it is inserted", &|rows| drop(rows.insert(9_000, (1, "title 00100a".into(), 1)))),
         ("it moves", &|rows| rows.get_mut(&9_000).unwrap().1 = "title 00500a".into()),
         ("it moves to the end", &|rows| rows.get_mut(&9_000).unwrap().1 = "zzz".into()),
@@ -294,5 +297,70 @@ fn processes_that_share_a_store_share_the_chunks_and_each_hears_what_another_tol
             let (_, read, asked) = shop.counted(|| processes[1 - teller].is_right(0));
             assert_eq!((read, asked), (0, 0), "{kind:?}");
         }
+    }
+}
+
+#[test]
+fn a_process_judges_a_list_that_it_has_never_seen_by_what_it_has_heard() {
+    let shop = Shop::new(600, 2);
+    let machine = Server::start(Kind::Redis);
+    let [teller, other] = [(), ()].map(|()| Process::over(&shop, &machine));
+    (0..2).for_each(|tenant| teller.is_right(tenant));
+    teller.written();
+
+    other.is_right(0);
+    shop.rows.write().unwrap().get_mut(&10).unwrap().1 = "title 00010c".into();
+    teller.tell("item", 10);
+    until("the other has heard of it", || other.get(0) == shop.expected(0));
+    let (_, read, asked) = shop.counted(|| other.is_right(1));
+    assert!(read == 0 && asked <= 4, "{read} rows were read in {asked} runs");
+}
+
+#[test]
+fn random_changes_are_in_every_list_that_begins_after_they_were_told() {
+    for seed in 0..20 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let shop = Shop::new(400, 4);
+        let process = Process::alone(&shop);
+        for _ in 0..150 {
+            let id = random.i64(0..500);
+            let row = (
+                random.u32(0..4),
+                format!("title {:05}{}", random.u32(0..400), random.alphanumeric()),
+                random.i64(0..12),
+            );
+            let table = match random.u8(0..10) {
+                0..4 => {
+                    shop.rows.write().unwrap().insert(id, row);
+                    "item"
+                }
+                4..6 => {
+                    shop.rows.write().unwrap().remove(&id);
+                    "item"
+                }
+                6 => {
+                    if let Some(known) = shop.rows.write().unwrap().get_mut(&id) {
+                        known.2 = row.2;
+                    }
+                    "item"
+                }
+                7 => {
+                    shop.authors.write().unwrap().insert(row.2, row.1);
+                    process.tell("author", row.2);
+                    continue;
+                }
+                8 => {
+                    shop.authors.write().unwrap().remove(&row.2);
+                    process.tell("author", row.2);
+                    continue;
+                }
+                _ => {
+                    process.is_right(random.u32(0..4));
+                    continue;
+                }
+            };
+            process.tell(table, id);
+        }
+        (0..4).for_each(|tenant| process.is_right(tenant));
     }
 }
