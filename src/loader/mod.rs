@@ -13,6 +13,7 @@ mod doubt;
 mod flight;
 mod hearing;
 mod listening;
+mod marks;
 mod place;
 mod read_ahead;
 mod reading;
