@@ -1,7 +1,14 @@
 //! One GET to another server, with a bound on its answer. Follows no redirect, and uses no proxy of
 //! the environment.
 
-use std::{fmt, future::poll_fn, pin::Pin, sync::Arc};
+use std::{
+    fmt,
+    future::poll_fn,
+    io,
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
@@ -16,10 +23,11 @@ use rustls::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::watch,
 };
 use tokio_rustls::TlsConnector;
 
-use crate::web::Body;
+use crate::{unpoisoned::Unpoisoned, web::Body};
 
 /// The head of an answer may have no more, in bytes; hyper takes no less.
 const HEAD: usize = 64 * 1024;
@@ -33,6 +41,40 @@ pub(crate) struct Endpoint {
     tls: Option<Arc<ClientConfig>>,
     /// The certificates that its own is checked with; `None`: the system's.
     ca: Option<Vec<u8>>,
+    look_up: Arc<LookUp>,
+}
+
+/// The look-up of a host's addresses that is under way, if one is. All questions wait for it.
+///
+/// A look-up holds a thread until the system gives up on it, and nothing can stop it. So there is
+/// one at a time, also where each question gives up earlier.
+#[derive(Default)]
+struct LookUp(Mutex<Option<watch::Receiver<Option<Addresses>>>>);
+
+type Addresses = Result<Arc<[SocketAddr]>, String>;
+
+impl LookUp {
+    /// What the look-up under way says, or else this one.
+    async fn join(&self, look_up: impl FnOnce() -> io::Result<Vec<SocketAddr>> + Send + 'static) -> Addresses {
+        let mut told = {
+            let mut under_way = self.0.lock().unpoisoned();
+            // An error says that the sender is gone, and so the look-up.
+            match under_way.as_ref().filter(|told| told.has_changed().is_ok()) {
+                Some(told) => told.clone(),
+                None => {
+                    let (tells, told) = watch::channel(None);
+                    *under_way = Some(told.clone());
+                    tokio::task::spawn_blocking(move || {
+                        let found = look_up().map(Arc::from).map_err(|error| error.to_string());
+                        tells.send_replace(Some(found));
+                    });
+                    told
+                }
+            }
+        };
+        let said = told.wait_for(Option::is_some).await.ok().and_then(|said| said.clone());
+        said.unwrap_or_else(|| Err("the look-up of the host broke off".to_owned()))
+    }
 }
 
 /// An answer, with its whole body.
@@ -58,7 +100,7 @@ impl Endpoint {
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host).to_owned();
         let port = parsed.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         let tls = if is_tls { Some(Arc::new(client(ca.as_deref())?)) } else { None };
-        Ok(Endpoint { host: bare, port, tls, ca, url: parsed })
+        Ok(Endpoint { host: bare, port, tls, ca, url: parsed, look_up: Arc::default() })
     }
 
     /// Whether what is sent there can be read on the way.
@@ -74,7 +116,8 @@ impl Endpoint {
     /// # Errors
     /// Why there is no answer; when its body has more than `most` bytes.
     pub(super) async fn get(&self, headers: HeaderMap, most: usize) -> Result<Answer, String> {
-        let stream = TcpStream::connect((&*self.host, self.port)).await.map_err(|error| error.to_string())?;
+        let addresses = self.addresses().await?;
+        let stream = TcpStream::connect(&*addresses).await.map_err(|error| error.to_string())?;
         let Some(tls) = &self.tls else {
             return self.exchange(stream, headers, most).await;
         };
@@ -82,6 +125,15 @@ impl Endpoint {
         let name = ServerName::try_from(self.host.clone()).map_err(|error| error.to_string())?;
         let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await;
         self.exchange(stream.map_err(|error| error.to_string())?, headers, most).await
+    }
+
+    /// The addresses of the host.
+    async fn addresses(&self) -> Result<Arc<[SocketAddr]>, String> {
+        if let Ok(ip) = self.host.parse::<IpAddr>() {
+            return Ok([SocketAddr::new(ip, self.port)].into());
+        }
+        let (host, port) = (self.host.clone(), self.port);
+        self.look_up.join(move || (&*host, port).to_socket_addrs().map(Iterator::collect)).await
     }
 
     async fn exchange(
@@ -196,6 +248,10 @@ impl fmt::Debug for Endpoint {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::poll;
+
     use super::*;
 
     #[test]
@@ -216,6 +272,41 @@ mod tests {
         assert!(open("http://issuer.example/") && open("http://10.0.0.1/") && open("http://localhost.example/"));
         assert!(!open("http://localhost:8000/") && !open("http://127.0.0.2/") && !open("http://[::1]/"));
         assert!(!open("https://issuer.example/"));
+    }
+
+    #[tokio::test]
+    async fn however_many_ask_and_give_up_one_look_up_runs_at_a_time() {
+        let look_up = LookUp::default();
+        let begun = Arc::new(AtomicUsize::new(0));
+        let address = SocketAddr::from(([192, 0, 2, 1], 80));
+        let (answers, answer) = std::sync::mpsc::channel::<()>();
+        let answer = Arc::new(Mutex::new(answer));
+        let slow = || {
+            let (begun, answer) = (Arc::clone(&begun), Arc::clone(&answer));
+            move || {
+                begun.fetch_add(1, Ordering::Relaxed);
+                answer.lock().unwrap().recv().map_err(io::Error::other)?;
+                Ok(vec![address])
+            }
+        };
+
+        for _ in 0..100 {
+            let mut gives_up = Box::pin(look_up.join(slow()));
+            assert!(poll!(&mut gives_up).is_pending());
+        }
+        let mut waits = Box::pin(look_up.join(slow()));
+        assert!(poll!(&mut waits).is_pending());
+        answers.send(()).unwrap();
+        assert_eq!(*waits.await.unwrap(), [address]);
+        assert_eq!(begun.load(Ordering::Relaxed), 1);
+
+        // What it said is for those who waited; the next one looks itself.
+        drop(answers);
+        while look_up.0.lock().unwrap().as_ref().unwrap().has_changed().is_ok() {
+            tokio::task::yield_now().await;
+        }
+        assert!(look_up.join(slow()).await.is_err());
+        assert_eq!(begun.load(Ordering::Relaxed), 2);
     }
 
     #[test]

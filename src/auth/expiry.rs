@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
-/// An end that no clock can show is this one: about a thousand years after 1970.
+/// The latest end, about a thousand years after 1970. A later one becomes this one, since not every
+/// clock can show it.
 const FAR: Duration = Duration::from_secs(1000 * 366 * 24 * 3600);
 
 /// The end that these claims name; `None` if they have no `exp`.
@@ -17,7 +18,7 @@ pub(super) fn of(claims: &Map<String, Value>) -> Result<Option<SystemTime>, NoMo
     Ok(Some(UNIX_EPOCH + Duration::from_secs_f64(seconds.min(FAR.as_secs_f64()))))
 }
 
-/// `exp` is there and says no moment.
+/// `exp` is there, and is no number of seconds since 1970.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NoMoment;
 

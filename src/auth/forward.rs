@@ -6,39 +6,38 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    net::IpAddr,
+    sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime},
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     ask::{Answer, Endpoint},
+    away::{Away, Line, Seldom},
     credentials::Shown,
     expiry,
     flights::Flights,
     refusal::Refusal,
-    remembered::{Digest, Remembered, digest},
+    remembered::{Digest, Remembered, digest, memory_of},
+    turns::{ALL, EACH, NoTurn, Turn, Turns, WAIT},
 };
 use crate::{
     error::{Error, Kind},
     identity::Identity,
+    unpoisoned::Unpoisoned,
 };
 
 const METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// How long the application may take, with the wait for a turn.
+/// How long the application may take.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How many different questions it gets at once.
-const TURNS: usize = 64;
 /// Its largest answer, in bytes.
 const LARGEST: usize = 64 * 1024;
 /// How long a refusal is kept.
@@ -57,15 +56,18 @@ pub(crate) struct ForwardConfig {
 }
 
 /// Asks the application.
-pub(super) struct Forward(Arc<Inner>);
+pub(super) struct Forward {
+    inner: Arc<Inner>,
+    flights: Flights<Said>,
+}
 
 struct Inner {
     config: ForwardConfig,
     answers: Remembered<Said>,
-    flights: Flights<Said>,
-    turns: Semaphore,
-    /// Whether the last question got no answer.
-    is_away: AtomicBool,
+    turns: Turns,
+    away: Away,
+    /// When the log last said that no turn came.
+    crowded: Mutex<Seldom>,
 }
 
 /// What the application says of one request.
@@ -73,24 +75,25 @@ type Said = Result<Arc<Identity>, Refusal>;
 
 impl fmt::Debug for Forward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Forward").field(&self.0.config).finish()
+        f.debug_tuple("Forward").field(&self.inner.config).finish()
     }
 }
 
 impl Forward {
     pub(super) fn new(config: &ForwardConfig) -> Forward {
-        Forward(Arc::new(Inner {
+        let inner = Inner {
             config: config.clone(),
             answers: Remembered::new(),
-            flights: Flights::new(),
-            turns: Semaphore::new(TURNS),
-            is_away: AtomicBool::new(false),
-        }))
+            turns: Turns::new(),
+            away: Away::default(),
+            crowded: Mutex::default(),
+        };
+        Forward { inner: Arc::new(inner), flights: Flights::new() }
     }
 
     /// What the application would be asked; `None` if the request shows nothing for it.
     pub(super) fn question<'q>(&self, shown: &'q Shown<'_>) -> Option<Question<'q>> {
-        let cookies = shown.cookies(&self.0.config.cookies);
+        let cookies = shown.cookies(&self.inner.config.cookies);
         if cookies.is_empty() && shown.authorization.is_none() {
             return None;
         }
@@ -103,22 +106,29 @@ impl Forward {
         Some(Question { digest, fixed, authorization: shown.authorization, cookies })
     }
 
-    /// Who the application says the request is from.
+    /// Who the application says the request is from. It comes from this address.
     ///
     /// # Errors
-    /// As it says; when it does not say it in time.
-    pub(super) async fn identity(&self, question: Question<'_>) -> Said {
+    /// As it says; when it does not say it in time; when too many questions are under way.
+    pub(super) async fn identity(&self, question: Question<'_>, client: IpAddr) -> Said {
         let digest = question.digest;
-        let kept = self.0.answers.get(&digest);
+        let kept = self.inner.answers.get(&digest);
         // Of a login that has ended since, the application may say that it has been prolonged.
         let has_ended = |said: &Said| said.as_ref().is_ok_and(|identity| !identity.is_current(SystemTime::now()));
         if let Some(said) = kept.filter(|said| !has_ended(said)) {
             return said;
         }
 
+        let enter = || {
+            let place = self.inner.turns.enter(client).map_err(|why| Err(self.inner.no_turn(why)))?;
+            let inner = Arc::clone(&self.inner);
+            Ok(async move { place.turn().await.map_err(|why| Err(inner.no_turn(why))) })
+        };
         let headers = question.headers();
-        let inner = Arc::clone(&self.0);
-        self.0.flights.join(digest, || async move { inner.asked(digest, headers).await }).await
+        let inner = Arc::clone(&self.inner);
+        let ask = move |turn: Turn| async move { inner.asked(digest, headers, turn).await };
+        // It says nothing only if it breaks off.
+        self.flights.join(digest, enter, ask).await.unwrap_or_else(|| Err(not_now()))
     }
 }
 
@@ -152,33 +162,29 @@ impl Question<'_> {
 }
 
 impl Inner {
-    async fn asked(&self, digest: Digest, headers: HeaderMap) -> Said {
+    async fn asked(&self, digest: Digest, headers: HeaderMap, _turn: Turn) -> Said {
         // What it says may be as old as this moment.
         let began = Instant::now();
-        let answer = async {
-            let _turn = self.turns.acquire().await;
-            self.config.endpoint.get(headers, LARGEST).await
-        };
-
-        let answer = match timeout(PATIENCE, answer).await {
+        let answer = match timeout(PATIENCE, self.config.endpoint.get(headers, LARGEST)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(why)) => return Err(self.away(&why)),
             Err(_) => return Err(self.away(&format!("no answer within {PATIENCE:?}"))),
         };
 
-        let bytes = answer.body.len();
         let said = self.read(answer);
         let is_answer = said.as_ref().err().is_none_or(Refusal::is_final);
-        if is_answer && self.is_away.swap(false, Ordering::Relaxed) {
-            tracing::info!(forward = %self.config.endpoint, "the application says again who requests are from");
+        if is_answer {
+            self.log(self.away.answered(), "");
         }
 
         match &said {
-            // An identity takes a few times the bytes of its text.
-            Ok(_) => self.answers.keep(digest, said.clone(), 4 * bytes, began, self.config.cache),
+            Ok(identity) => {
+                self.answers.keep(digest, said.clone(), memory_of(identity.claims()), began, self.config.cache);
+            }
             Err(_) if is_answer => {
                 let time = KEEP_REFUSAL.min(self.config.cache);
-                self.answers.keep(digest, said.clone(), TOLD, began, time);
+                // A character has four bytes at most.
+                self.answers.keep(digest, said.clone(), 4 * TOLD, began, time);
             }
             Err(_) => {}
         }
@@ -213,11 +219,46 @@ impl Inner {
     }
 
     fn away(&self, why: &str) -> Refusal {
-        if !self.is_away.swap(true, Ordering::Relaxed) {
-            tracing::warn!(forward = %self.config.endpoint, "the application does not say who a request is from: {why}");
-        }
-        Refusal::away("the application that knows who this is does not say it now")
+        self.log(self.away.failed(), why);
+        not_now()
     }
+
+    fn log(&self, line: Option<Line>, why: &str) {
+        let forward = &self.config.endpoint;
+        match line {
+            Some(Line::Away) => {
+                tracing::warn!(%forward, "the application does not say who a request is from: {why}");
+            }
+            Some(Line::Back { failed }) => {
+                tracing::info!(%forward, failed, "the application says again who requests are from");
+            }
+            None => {}
+        }
+    }
+
+    /// The application may be there, but the question has no turn.
+    fn no_turn(&self, why: NoTurn) -> Refusal {
+        if self.crowded.lock().unpoisoned().is_time(Instant::now()) {
+            let forward = &self.config.endpoint;
+            match why {
+                NoTurn::OfAll => tracing::warn!(
+                    %forward,
+                    "no turn within {WAIT:?}: {ALL} questions of who requests are from are under way at the application"
+                ),
+                NoTurn::OfAddress => tracing::warn!(
+                    %forward,
+                    "one address has too many questions of who its requests are from: it gets {EACH} turns at once, \
+                     and more wait for {WAIT:?}. If that is a proxy, name it in `trusted_proxies`"
+                ),
+            }
+        }
+        why.refusal()
+    }
+}
+
+/// Nobody can tell now who it is.
+fn not_now() -> Refusal {
+    Refusal::away("the application that knows who this is does not say it now")
 }
 
 /// The identity with these claims. If they have the end of a login, it ends then.

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -16,23 +16,29 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
-use super::{ask::Endpoint, public_key::Key, refusal::Refusal};
+use super::{
+    ask::Endpoint,
+    away::{Away, Line},
+    public_key::Key,
+    refusal::Refusal,
+};
 use crate::unpoisoned::Unpoisoned;
 
-/// A larger set is refused, in bytes.
+/// The largest set, in bytes.
 const LARGEST: usize = 512 * 1024;
-/// One of more keys is refused.
+/// The largest number of keys in a set.
 const MOST: usize = 200;
 /// How long the issuer may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long until it is asked again, where there are keys.
+/// Where there are keys, the issuer is asked at most once in this time.
 const PAUSE: Duration = Duration::from_secs(60);
-/// And where there are none yet.
+/// The same where there are none yet.
 const PAUSE_WITHOUT: Duration = Duration::from_secs(1);
-/// After this time the keys are read again, while requests go on with those that are there: one
-/// that the issuer has taken out must not count for ever.
+/// Keys of this age are read again, while requests go on with them: a key that the issuer has taken
+/// out must not count for ever.
 const AGE: Duration = Duration::from_secs(600);
-/// After this time, in which nobody asked for them, requests wait for the read.
+/// Keys of this age check no token before they are read again, so requests wait for that. They grow
+/// so old only where no request came.
 const OLD: Duration = Duration::from_secs(1200);
 
 /// Keys.
@@ -119,8 +125,7 @@ struct At {
     set: ArcSwapOption<Set>,
     /// Counts the sets.
     epoch: AtomicU64,
-    /// Whether the last read failed.
-    is_away: AtomicBool,
+    away: Away,
 }
 
 /// The read under way, and the last one. A read is no request's own, so that a client that leaves
@@ -141,8 +146,7 @@ impl fmt::Debug for At {
 
 impl Jwks {
     pub(super) fn new(endpoint: Endpoint) -> Jwks {
-        let at =
-            At { endpoint, set: ArcSwapOption::empty(), epoch: AtomicU64::new(0), is_away: AtomicBool::new(false) };
+        let at = At { endpoint, set: ArcSwapOption::empty(), epoch: AtomicU64::new(0), away: Away::default() };
         let reads = Reads { tasks: JoinSet::new(), ended: watch::channel(()).1, began: None };
         Jwks { at: Arc::new(at), reads: Mutex::new(reads) }
     }
@@ -157,7 +161,7 @@ impl Jwks {
         self.at.epoch.load(Ordering::Acquire)
     }
 
-    /// The keys, for a token that names this one.
+    /// The keys to check a token with that names this key.
     ///
     /// # Errors
     /// When there are none yet; when the named one is not among them, and the issuer does not answer.
@@ -181,7 +185,7 @@ impl Jwks {
         self.read(PAUSE).await;
         let set = self.at.set.load_full().unwrap_or(set);
         let may_be_checked = is_known(&set) || set.has_nameless();
-        if !may_be_checked && self.at.is_away.load(Ordering::Relaxed) {
+        if !may_be_checked && self.at.away.is_away() {
             return Err(away());
         }
         Ok(set)
@@ -227,22 +231,28 @@ impl At {
     /// Reads the set. If that fails, the old one stays.
     async fn read(&self) {
         let read = asked(&self.endpoint).await;
-        let was_away = self.is_away.swap(read.is_err(), Ordering::Relaxed);
-        match read {
-            Ok(set) => {
-                if was_away {
-                    tracing::info!(jwks = %self.endpoint, "the keys that check tokens are read again");
-                }
-                // In this order: a token that is remembered under the new number was checked by the
-                // new set.
-                self.set.store(Some(Arc::new(set)));
-                self.epoch.fetch_add(1, Ordering::Release);
-            }
-            Err(_) if was_away => {}
-            Err(why) => {
+        let line = match &read {
+            Ok(_) => self.away.answered(),
+            Err(_) => self.away.failed(),
+        };
+
+        let jwks = &self.endpoint;
+        match (line, &read) {
+            (Some(Line::Away), Err(why)) => {
                 let has_old = self.set.load().is_some();
-                tracing::warn!(jwks = %self.endpoint, has_old, "the keys that check tokens cannot be read: {why}");
+                tracing::warn!(%jwks, has_old, "the keys that check tokens cannot be read: {why}");
             }
+            (Some(Line::Back { failed }), _) => {
+                tracing::info!(%jwks, failed, "the keys that check tokens are read again");
+            }
+            _ => {}
+        }
+
+        if let Ok(set) = read {
+            // In this order: a token that is remembered under the new number was checked by the new
+            // set.
+            self.set.store(Some(Arc::new(set)));
+            self.epoch.fetch_add(1, Ordering::Release);
         }
     }
 }

@@ -18,7 +18,7 @@ use super::{
     jwks::{Jwks, Set},
     public_key::Key,
     refusal::Refusal,
-    remembered::{Remembered, digest},
+    remembered::{Remembered, digest, memory_of},
 };
 use crate::identity::Identity;
 
@@ -133,9 +133,8 @@ impl Jwt {
         }
         let identity = Arc::new(checked.map_err(|wrong| wrong.refusal)?);
 
-        // An identity takes a few times the bytes of its text.
         let kept = Arc::clone(&identity);
-        self.remembered.keep(digest, kept, 4 * token.len(), began, KEEP);
+        self.remembered.keep(digest, kept, memory_of(identity.claims()), began, KEEP);
         Ok(identity)
     }
 

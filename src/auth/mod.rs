@@ -5,6 +5,7 @@
 //! form, the request is anonymous.
 
 mod ask;
+mod away;
 mod credentials;
 mod expiry;
 mod flights;
@@ -20,9 +21,11 @@ mod random;
 mod refusal;
 mod remembered;
 mod ticket;
+mod turns;
 
 use std::{
     fmt,
+    net::IpAddr,
     num::NonZeroU32,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -96,6 +99,17 @@ enum Way {
     Forward(Forward),
 }
 
+/// How a request came here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Came<'a> {
+    /// The host as the client named it, with its port.
+    pub(crate) host: &'a str,
+    /// The client's address, or the part of it that tells clients apart.
+    pub(crate) client: IpAddr,
+    /// Whether the peer is a trusted proxy.
+    pub(crate) is_from_proxy: bool,
+}
+
 impl Auth {
     /// Asks nobody yet. `before` is what was there until a reload: the public keys of an issuer are
     /// kept, since it may be away now. What was found out about single requests is not.
@@ -116,8 +130,7 @@ impl Auth {
         Auth { ways: config.ways.iter().map(way).collect(), tickets }
     }
 
-    /// Who a request to `host` is from; `None`: it does not say. `is_from_proxy`: its peer is a
-    /// trusted proxy.
+    /// Who a request is from; `None`: it does not say.
     ///
     /// Dropping the future harms no other request.
     ///
@@ -126,10 +139,9 @@ impl Auth {
     pub(crate) async fn identify(
         &self,
         request: &Request<()>,
-        host: &str,
-        is_from_proxy: bool,
+        came: Came<'_>,
     ) -> Result<Option<Arc<Identity>>, Refusal> {
-        let shown = Shown::of(request, host)?;
+        let shown = Shown::of(request, came.host)?;
         if let Some(ticket) = &shown.ticket {
             return self.tickets.open(ticket, request, SystemTime::now()).map(Some);
         }
@@ -141,10 +153,10 @@ impl Auth {
                     None => None,
                 },
                 Way::Keys(keys) => shown.api_key()?.map(|key| keys.identity(key)).transpose()?,
-                Way::Proxy(proxy) if is_from_proxy => proxy.identity(shown.headers)?,
+                Way::Proxy(proxy) if came.is_from_proxy => proxy.identity(shown.headers)?,
                 Way::Proxy(_) => None,
                 Way::Forward(forward) => match forward.question(&shown) {
-                    Some(question) => Some(forward.identity(question).await?),
+                    Some(question) => Some(forward.identity(question, came.client).await?),
                     None => None,
                 },
             };
@@ -198,7 +210,8 @@ pub(crate) fn fuzz_tokens(bytes: &[u8]) {
             let Ok(value) = HeaderValue::from_bytes(value) else { return };
             request.headers_mut().append(name.clone(), value);
         }
-        let identity = AUTH.identify(&request, "localhost", false).now_or_never().expect("nobody else is asked");
+        let here = Came { host: "localhost", client: [127, 0, 0, 1].into(), is_from_proxy: false };
+        let identity = AUTH.identify(&request, here).now_or_never().expect("nobody else is asked");
         assert!(!matches!(identity, Ok(Some(_))), "{request:?}");
         if let Some(without) = without_ticket(&request) {
             assert!(without_ticket(&without).is_none() && without.uri().path() == request.uri().path());

@@ -47,6 +47,11 @@ impl Refusal {
         }
     }
 
+    /// Whether this one client asks for too much.
+    pub(crate) fn is_of_client(&self) -> bool {
+        matches!(self, Refusal::Problem(error) if error.kind() == Kind::RateLimited)
+    }
+
     /// The response.
     pub(crate) fn response(self) -> Response<Body> {
         match self {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter, sync::Cache};
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 /// A SHA-256 digest.
@@ -15,8 +16,9 @@ pub(super) type Digest = [u8; 32];
 const ROOM: u64 = 16 * 1024 * 1024;
 /// How many answers there is room for if each is small.
 const MOST: usize = 20_000;
-/// What an answer takes beside its own bytes.
-const AROUND: u64 = 512;
+/// What an answer takes beside what it points to, in bytes: its digest, the cache's own entry and
+/// what is allocated for both.
+const AROUND: usize = 512;
 
 /// Answers, bounded in bytes. Those that are asked for least leave first.
 pub(super) struct Remembered<T> {
@@ -58,11 +60,11 @@ impl<T: Clone> Remembered<T> {
         (Instant::now() < kept.until).then_some(kept.answer)
     }
 
-    /// Keeps an answer of so many bytes for a time that began then.
+    /// Keeps an answer that points to so many bytes, for a time that began then.
     pub(super) fn keep(&self, digest: Digest, answer: T, bytes: usize, began: Instant, time: Duration) {
         let until = began + time;
         if Instant::now() < until {
-            self.answers.insert(digest, Kept { answer, until, weight: AROUND + bytes as u64 });
+            self.answers.insert(digest, Kept { answer, until, weight: (AROUND + bytes) as u64 });
         }
     }
 
@@ -76,6 +78,27 @@ impl<T: Clone> Remembered<T> {
 impl<T> fmt::Debug for Remembered<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Remembered").finish_non_exhaustive()
+    }
+}
+
+/// The memory that claims take, in bytes: at least what they do, and by far more than their text
+/// where that is many small values.
+pub(super) fn memory_of(claims: &Map<String, Value>) -> usize {
+    // A map has a node for each five entries at worst, with room for eleven (std's B-tree), and about
+    // a node of pointers for six of those.
+    const NODE: usize = 11 * (size_of::<String>() + size_of::<Value>()) + 16;
+    const PER_NODE: usize = NODE + NODE / 6 + 32;
+    let entries = claims.iter().map(|(name, value)| name.capacity() + behind(value));
+    claims.len().div_ceil(5) * PER_NODE + entries.sum::<usize>()
+}
+
+/// The memory that a value points to, in bytes.
+fn behind(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.capacity(),
+        Value::Array(values) => values.capacity() * size_of::<Value>() + values.iter().map(behind).sum::<usize>(),
+        Value::Object(members) => memory_of(members),
     }
 }
 
@@ -114,6 +137,25 @@ mod tests {
         }
         assert!(answers.answers.weight() <= ROOM);
         assert!(answers.answers.len() > 100, "{}", answers.answers.len());
+    }
+
+    #[test]
+    fn claims_weigh_what_they_take_in_memory_and_not_what_their_text_does() {
+        let many = |value: &str| format!("{{\"a\":[{}]}}", vec![value; 1000].join(","));
+        let names = (0..1000).map(|number| format!("\"{number:05}\":1")).collect::<Vec<_>>().join(",");
+        // What an allocator that counts has measured for each, on a machine of 64 bits.
+        for (text, taken) in [
+            (many("1"), 33_401),
+            (many("[]"), 33_401),
+            (many("{\"\":0}"), 665_401),
+            (many("\"abcdefgh\""), 41_401),
+            (format!("{{\"a\":{}1{}}}", "[".repeat(100), "]".repeat(100)), 13_433),
+            (format!("{{{names}}}"), 112_848),
+            ("{\"sub\":\"123\",\"org\":7,\"role\":[\"a\",\"b\"],\"exp\":4102444800}".to_owned(), 777),
+        ] {
+            let weight = memory_of(&serde_json::from_str(&text).unwrap());
+            assert!(weight >= taken && weight <= 2 * taken + 1000, "{weight} of {taken}: {}", &text[..20]);
+        }
     }
 
     #[test]

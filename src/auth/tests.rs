@@ -57,7 +57,8 @@ async fn sub(
     for (name, value) in fields {
         request = request.header(*name, *value);
     }
-    let identity = auth.identify(&request.body(()).unwrap(), "example.com", is_from_proxy).await;
+    let came = Came { host: "example.com", client: [192, 0, 2, 1].into(), is_from_proxy };
+    let identity = auth.identify(&request.body(()).unwrap(), came).await;
     let identity = identity.map_err(|refusal| refusal.kind())?;
     Ok(identity.map(|identity| identity.claim("sub").unwrap().as_str().unwrap().to_owned()))
 }
@@ -145,7 +146,8 @@ async fn a_ticket_decides_before_all_else() {
     let ask = |path: String, key: &'static str| {
         let request = Request::get(path).header("x-api-key", key).body(()).unwrap();
         let auth = &auth;
-        async move { auth.identify(&request, "h", false).await.map(|identity| identity.map(|one| (*one).clone())) }
+        let came = Came { host: "h", client: [192, 0, 2, 1].into(), is_from_proxy: false };
+        async move { auth.identify(&request, came).await.map(|identity| identity.map(|one| (*one).clone())) }
     };
 
     assert_eq!(ask(format!("/orders.sse?ticket={ticket}"), KEY).await.unwrap(), Some(identity));

@@ -1,8 +1,13 @@
-//! Tickets: what opens a stream without a header, since `EventSource` sends none.
+//! Tickets: `EventSource` sends no `Authorization`, so a client opens its stream with a ticket in
+//! the query.
 //!
-//! A ticket is text for an address, so it opens one list only, and that for a minute. A client that
-//! has got events from the list may come back with it for an hour. It is AES-SIV (RFC 5297) over
-//! the name of the list and the claims: it shows nobody whose it is.
+//! An address is seen by logs and histories. So a ticket opens one list only, and only for a minute.
+//! A client that has received events comes back with `Last-Event-ID`; then the ticket opens the list
+//! for an hour after it was made.
+//!
+//! A ticket holds the claims of its client, encrypted with AES-SIV (RFC 5297). The name of the list
+//! is the associated data, so that the ticket opens no other list. Who reads a ticket does not learn
+//! whose it is.
 
 use std::{
     fmt,
@@ -30,7 +35,7 @@ use crate::{
 const PARAMETER: &str = "ticket";
 /// The beginning of each ticket: no filter of a column called `ticket` begins with it.
 const PREFIX: &str = "cft_";
-/// A longer one would not fit into the head of a request beside other fields, in characters.
+/// The longest ticket, in characters: the head of a request must have room for other fields too.
 const LONGEST: usize = 6 * 1024;
 /// How long a ticket opens its list for the first time.
 const OPENS: Duration = Duration::from_secs(60);

@@ -70,15 +70,10 @@ impl Shown {
         Some(keys)
     }
 
-    /// Whether its keys are known: else every change touches the chunk.
-    pub(super) fn are_keys_known(&self) -> bool {
-        self.keys.is_some()
-    }
-
-    /// Whether one of these keys is among them, or they are not known. Of the keys, which are
-    /// sorted hashes with a number, those `count` of which the number does.
+    /// Whether one of these keys is among them; any is where its own are not known. Of the keys,
+    /// which are sorted hashes with a number, those `count` of which the number does.
     pub(crate) fn has_any(&self, told: &[(u32, u32)], count: impl Fn(u32) -> bool) -> bool {
-        let Some(keys) = &self.keys else { return true };
+        let Some(keys) = &self.keys else { return told.iter().any(|(_, number)| count(*number)) };
         match told {
             [(hash, number)] => count(*number) && keys.contains(hash),
             told => keys
@@ -103,15 +98,20 @@ impl Shown {
     }
 
     /// Its form in a store: epoch and number of the position, then the hashes, little endian and
-    /// ascending. Empty if the keys are not known. The mark of the position stands elsewhere, since
-    /// servers that know of no marks read this form.
-    pub(super) fn form(&self) -> Bytes {
-        let Some(keys) = self.sorted() else { return Bytes::new() };
+    /// ascending. `None` if the keys are not known. The mark of the position stands elsewhere,
+    /// since servers that know of no marks read this form.
+    pub(super) fn form(&self) -> Option<Bytes> {
+        let keys = self.sorted()?;
         let mut out = BytesMut::with_capacity(HEAD + keys.len() * size_of::<u32>());
         out.put_u64_le(self.since.epoch);
         out.put_u64_le(self.since.number);
         keys.iter().for_each(|key| out.put_u32_le(*key));
-        out.freeze()
+        Some(out.freeze())
+    }
+
+    /// What a chunk shows of which only the position is known, without its mark.
+    pub(super) fn without_keys(epoch: u64, number: u64) -> Shown {
+        Shown { since: Token { epoch, number, mark: 0 }, ..Shown::default() }
     }
 
     /// Reads that form; `None` if it is not one.

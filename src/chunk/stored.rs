@@ -23,9 +23,11 @@
 //!
 //! - Kind 1 says what of the database the chunk shows: the epoch and number (u64 each) of the last
 //!   change that its rows hold, then the hashes (u32 each, ascending) of the keys that were looked
-//!   up for it. Without it every change touches the chunk.
+//!   up for it.
+//! - Kind 3 stands in its place where the keys are not known: only the epoch and number.
 //! - Kind 2 is the mark of that change (u64). Without it the position is that of a store without
-//!   marks: where the store has some, the chunk counts as touched.
+//!   marks: where the store has some, the chunk counts as touched. So does one without a position,
+//!   once anything was told.
 //!
 //! The *tag* is the id of a key (16 bytes), then the HMAC-SHA-256 (RFC 2104) under that key of all
 //! bytes from 8 to the tag.
@@ -37,6 +39,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Chunk, ChunkKey, FORM, PLACE, Shown, Sum};
 use crate::{
+    change::Token,
     cursor::Cursor,
     error::{Error, Kind, Result},
     secret::{Maker, Secret, TAG},
@@ -52,6 +55,8 @@ const SECTION_HEAD: usize = 2 + 4;
 const SHOWN: u16 = 1;
 /// The kind of the section with the mark of its position.
 const MARK: u16 = 2;
+/// The kind of the section with the position of a chunk whose keys are not known.
+const POSITION: u16 = 3;
 
 impl Chunk {
     /// The stored form. With a secret, it is tagged: only a server with the secret can have made
@@ -165,14 +170,17 @@ fn damaged(why: &str) -> Error {
 
 /// The sections of what a chunk shows.
 fn sections_of(shown: &Shown) -> Bytes {
+    let Token { epoch, number, mark } = shown.since;
     let form = shown.form();
-    let mark = shown.since.mark;
-    let mut out = BytesMut::with_capacity(2 * SECTION_HEAD + form.len() + size_of::<u64>());
-    if !form.is_empty() {
-        put_section(&mut out, SHOWN, &form);
-        if mark != 0 {
-            put_section(&mut out, MARK, &mark.to_le_bytes());
-        }
+    let length = form.as_ref().map_or(2 * size_of::<u64>(), Bytes::len);
+    let mut out = BytesMut::with_capacity(2 * SECTION_HEAD + length + size_of::<u64>());
+    match form {
+        Some(form) => put_section(&mut out, SHOWN, &form),
+        None if shown.since == Token::default() => {}
+        None => put_section(&mut out, POSITION, &[epoch.to_le_bytes(), number.to_le_bytes()].concat()),
+    }
+    if !out.is_empty() && mark != 0 {
+        put_section(&mut out, MARK, &mark.to_le_bytes());
     }
     out.freeze()
 }
@@ -196,6 +204,14 @@ fn shown_in(mut bytes: &[u8]) -> Result<Shown> {
             rest.split_at_checked(length as usize).ok_or_else(|| damaged("has a section cut short"))?;
         match kind {
             SHOWN => shown = Some(Shown::read(section).ok_or_else(wrong)?),
+            POSITION => {
+                let (numbers, rest) = section.as_chunks::<8>();
+                let [epoch, number] = numbers else { return Err(wrong()) };
+                if !rest.is_empty() {
+                    return Err(wrong());
+                }
+                shown = Some(Shown::without_keys(u64::from_le_bytes(*epoch), u64::from_le_bytes(*number)));
+            }
             MARK => mark = u64::from_le_bytes(section.try_into().map_err(|_| wrong())?),
             _ => {}
         }
@@ -203,10 +219,8 @@ fn shown_in(mut bytes: &[u8]) -> Result<Shown> {
     }
 
     // A mark alone is that of no position.
-    let mut shown = shown.unwrap_or_default();
-    if shown.are_keys_known() {
-        shown.since.mark = mark;
-    }
+    let Some(mut shown) = shown else { return Ok(Shown::default()) };
+    shown.since.mark = mark;
     Ok(shown)
 }
 
@@ -216,7 +230,6 @@ mod tests {
 
     use super::*;
     use crate::{
-        change::Token,
         chunk::{ListKey, Position},
         row::Value,
     };
@@ -228,7 +241,7 @@ mod tests {
         let mark = if n % 2 == 0 { 0 } else { 0x0102_0304_0506_0708 };
         let position = Position { token: Token { epoch: 7, number: n as u64, mark }, number: 0 };
         let keys = (n % 3 > 0).then(|| vec![9, n as u32, 3]);
-        let shown = if n % 3 == 2 { Shown::new(position, keys) } else { Shown::default() };
+        let shown = if n % 3 == 1 { Shown::default() } else { Shown::new(position, keys) };
         Chunk { key, loaded_at: n as u64, rows: 3, next, body: body.into(), plain, shown }
     }
 
@@ -304,6 +317,25 @@ mod tests {
         }
         let short = [&2u16.to_le_bytes()[..], &7u32.to_le_bytes(), &[8, 7, 6, 5, 4, 3, 2]].concat();
         assert!(shown_in(&[section, &short].concat()).is_err());
+    }
+
+    #[test]
+    fn a_chunk_whose_keys_are_not_known_has_a_section_with_its_position_and_one_with_the_mark() {
+        let sound = chunk(3, true, b"body".to_vec());
+        assert_eq!(sound.shown.form(), None);
+        let sections = sections_of(&sound.shown);
+        let (position, mark) = sections.split_at(22);
+        let expected = [&3u16.to_le_bytes()[..], &16u32.to_le_bytes(), &7u64.to_le_bytes(), &3u64.to_le_bytes()];
+        assert_eq!(position, expected.concat());
+        assert_eq!(mark, [&2u16.to_le_bytes()[..], &8u32.to_le_bytes(), &[8, 7, 6, 5, 4, 3, 2, 1]].concat());
+        assert_eq!(open(&sound.seal(None), &sound.key).unwrap().shown.since, sound.shown.since);
+
+        let with_length =
+            |length: u32| [&3u16.to_le_bytes()[..], &length.to_le_bytes(), &[7; 24][..length as usize]].concat();
+        assert!(shown_in(&with_length(16)).is_ok());
+        for wrong in [0, 8, 15, 17, 24] {
+            assert!(shown_in(&with_length(wrong)).is_err(), "{wrong}");
+        }
     }
 
     #[test]

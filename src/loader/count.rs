@@ -9,18 +9,15 @@
 //! position is believed only if its mark is the one that was heard with its number. A mark stands
 //! for everything before it too, since each entry of the journal names the mark before its own.
 
-use std::{collections::VecDeque, iter};
+use std::collections::VecDeque;
 
+use super::marks::Marks;
 use crate::{change::Token, chunk::Position};
 
 /// The count before the first change: 0 is the count of a chunk that was not judged.
 pub(super) const FIRST: u64 = 1;
 /// How many times that something was entered once more are remembered.
 const REPEATS: usize = 4_096;
-/// How many marks are remembered: 4 MiB of them, or an hour and a half at a hundred entries a
-/// second. What is touched is remembered for 65,536 tells, so older positions are rarely of use.
-const MARKS: usize = 524_288;
-
 /// How many changes were heard.
 pub(super) struct Count {
     /// The last change, by the store's count.
@@ -31,17 +28,18 @@ pub(super) struct Count {
     head: u64,
     /// How many it had heard when this epoch began.
     began: u64,
-    /// The count of a chunk that says nothing of changes: it was made before any was told. 0 if
-    /// changes were told before this process heard of them.
+    /// The count of a chunk without a position, if only this process counts: it was made before any
+    /// change was told. 0 if changes were lost. Chunks of a store without one are never believed.
     origin: u64,
     /// The store's numbers after which something was entered once more, in order: this process
     /// counts one more for each.
     repeats: VecDeque<u64>,
     /// Smaller numbers of the store cannot be converted.
     certain_from: u64,
-    /// The marks of the store's last numbers, up to that of `last`; `None` if only this process
-    /// counts. They have no gap: each was heard right behind the one before.
-    marks: Option<VecDeque<u64>>,
+    /// The marks of the store's last numbers, up to that of `last`; none before the first look, and
+    /// `None` if only this process counts. They have no gap: each was heard right behind the one
+    /// before.
+    marks: Option<Marks>,
 }
 
 /// The end of what was told together, by the store's count.
@@ -62,10 +60,10 @@ impl Count {
             at: FIRST,
             head: FIRST,
             began: FIRST,
-            origin: FIRST,
+            origin: if is_alone { FIRST } else { 0 },
             repeats: VecDeque::new(),
             certain_from: 0,
-            marks: (!is_alone).then(|| [0].into()),
+            marks: (!is_alone).then(Marks::default),
         }
     }
 
@@ -90,24 +88,12 @@ impl Count {
         let more = last.number.saturating_sub(self.last.number);
         // As many as the store counts, so that its positions can be converted.
         self.head += more.max(1);
-        if let Some(End { at, marks }) = told {
-            self.remember(at.mark, marks, more as usize);
+        if let Some(End { at, marks }) = told
+            && let Some(known) = &mut self.marks
+        {
+            known.add(at.mark, marks, more);
         }
         self.come_to(last);
-    }
-
-    /// Remembers the marks of as many changes, the last of which has this one.
-    fn remember(&mut self, last: u64, marks: &[u64], count: usize) {
-        let Some(known) = &mut self.marks else { return };
-        let unsaid = count.min(MARKS).saturating_sub(marks.len());
-        known.extend(iter::repeat_n(0, unsaid));
-        known.extend(&marks[marks.len().saturating_sub(count)..]);
-        if let Some(end) = known.back_mut() {
-            *end = last;
-        }
-        while known.len() > MARKS {
-            known.pop_front();
-        }
     }
 
     /// Counts what is entered once more.
@@ -130,8 +116,7 @@ impl Count {
     /// Knows the mark of the last change, and none before.
     fn know_only(&mut self, mark: u64) {
         if let Some(known) = &mut self.marks {
-            known.clear();
-            known.push_back(mark);
+            known.begin(mark);
         }
     }
 
@@ -159,7 +144,7 @@ impl Count {
     /// A position by this process's count; 0 if it is of an epoch that is over, of changes that the
     /// store has lost or that were not heard here yet, or too old to be counted.
     pub(super) fn number_of(&self, token: Token) -> u64 {
-        if token == Token::default() {
+        if token == Token::default() && self.marks.is_none() {
             return self.origin;
         }
         if token.number < self.certain_from || !self.is_ours(token) {
@@ -179,9 +164,10 @@ impl Count {
     /// The mark of a number in this epoch, if it was heard here and is remembered.
     fn mark_at(&self, number: u64) -> Option<u64> {
         let behind = self.last.number.checked_sub(number)?;
-        let Some(known) = &self.marks else { return Some(0) };
-        let at = (known.len() as u64).checked_sub(behind + 1)?;
-        known.get(at as usize).copied()
+        match &self.marks {
+            Some(known) => known.behind(behind),
+            None => Some(0),
+        }
     }
 
     /// The position of a number in this epoch, if it was heard here and is remembered.
@@ -217,7 +203,7 @@ impl Count {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::marks::MARKS, *};
 
     /// The position with this number. Each has a mark of its own.
     fn token(epoch: u64, number: u64) -> Token {
@@ -296,7 +282,6 @@ mod tests {
             let position = token(7, number);
             assert_eq!((count.number_of(position), count.has(position)), (count.head() - (last - number), Some(true)));
         }
-        assert_eq!(count.marks.as_ref().map(VecDeque::len), Some(MARKS));
     }
 
     #[test]
@@ -340,12 +325,9 @@ mod tests {
     #[test]
     fn what_was_read_before_changes_were_lost_counts_as_before_all_of_them() {
         let mut count = begun();
-        assert_eq!(count.number_of(Token::default()), FIRST, "before anything was told");
-
         let before = count.position();
         count.lose(token(7, 5));
         assert_eq!(count.number_of(before.token), 0);
-        assert_eq!(count.number_of(Token::default()), 0);
 
         let after = count.position();
         assert_eq!(count.number_of(after.token), after.number);
@@ -357,6 +339,36 @@ mod tests {
         assert_eq!(count.number_of(later.token), later.number);
         count.lose(token(8, 1));
         assert_eq!(count.number_of(later.token), 0, "of another epoch");
+    }
+
+    #[test]
+    fn a_chunk_without_a_position_is_believed_only_where_one_process_counts_alone_and_has_lost_nothing() {
+        let nowhere = Token::default();
+        let mut alone = Count::new(true);
+        alone.add(None);
+        assert_eq!(alone.number_of(nowhere), FIRST, "before anything was told");
+        alone.lose(alone.last());
+        assert_eq!(alone.number_of(nowhere), 0);
+
+        let mut count = Count::new(false);
+        assert_eq!(count.number_of(nowhere), 0, "before the first look");
+        for epoch in [7, 8] {
+            // The second is there because the store has lost the first.
+            count.begin(token(epoch, 0));
+            assert_eq!(count.number_of(nowhere), 0);
+            add(&mut count, 1);
+            assert_eq!(count.number_of(nowhere), 0);
+            assert!(count.number_of(token(epoch, 0)) > 0 && count.number_of(token(epoch, 0).unmarked()) == 0);
+        }
+    }
+
+    #[test]
+    fn the_positions_of_a_store_in_which_nobody_has_told_anything_are_believed_after_the_first_look() {
+        let mut count = Count::new(false);
+        count.begin(Token::default());
+        assert_eq!(count.number_of(Token::default()), FIRST);
+        count.lose(Token { epoch: 7, number: 1, mark: 0 });
+        assert_eq!(count.number_of(Token::default()), 0);
     }
 
     #[test]

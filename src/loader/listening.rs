@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
 
 use super::{Loader, STORE_TIMEOUT, count::End};
 use crate::{
@@ -22,10 +25,9 @@ use crate::{
     unpoisoned::Unpoisoned,
 };
 
-/// How often a server looks whether others have told changes.
+/// How often a server looks whether others have told changes, and how long the load of a chunk
+/// waits for such a look.
 const LOOK: Duration = Duration::from_millis(250);
-/// How far back the first look goes, in entries: as far as the journal reaches, roughly.
-const BACK: [u64; 4] = [10_000, 1_000, 100, 10];
 /// How long a request waits for a change that it names, and the pause between two looks for it.
 const PATIENCE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(50);
@@ -43,6 +45,10 @@ pub(super) struct Listening {
     hears: AtomicBool,
     /// Whether a task looks again and again.
     listens: AtomicBool,
+    /// Has that task look at once.
+    wanted: Arc<Notify>,
+    /// Wakes those who wait for a look.
+    looked: Notify,
     /// How often changes were lost.
     losses: AtomicU64,
 }
@@ -108,7 +114,7 @@ impl Loader {
             && !self.listening.listens.swap(true, Ordering::Relaxed)
         {
             *self.listening.heard_at.lock().unpoisoned() = Some(Instant::now());
-            runtime.spawn(listen(Arc::downgrade(self)));
+            runtime.spawn(listen(Arc::downgrade(self), Arc::clone(&self.listening.wanted)));
         }
     }
 
@@ -166,12 +172,26 @@ impl Loader {
         error.remedy("ask again, or without `at_least`")
     }
 
-    /// Hears what another server had heard when it read a chunk, where that is more than was heard
-    /// here. Until then nobody knows whether the chunk is right.
+    /// Waits until what another server had heard when it read a chunk is heard here too, where that
+    /// is more than was heard here. Until then nobody knows whether the chunk is right.
+    ///
+    /// The task that listens looks: a client that leaves does not end its look.
     pub(super) async fn catch_up(self: &Arc<Loader>, since: Token) {
-        // While the journal is away, not every request waits for it.
-        if self.changes.is_ahead(since) && self.silence().is_some_and(|silence| silence < PATIENCE) {
-            let _ = tokio::time::timeout(STORE_TIMEOUT, self.look()).await;
+        let until = Instant::now() + LOOK;
+        // A look that is under way may have begun before the change was told.
+        for _ in 0..2 {
+            let looked = self.listening.looked.notified();
+            // While the journal is away, not every request waits for it.
+            let is_heard_from = self.silence().is_some_and(|silence| silence < PATIENCE);
+            if !self.changes.is_ahead(since) || !is_heard_from {
+                return;
+            }
+
+            self.listen();
+            self.listening.wanted.notify_one();
+            if tokio::time::timeout_at(until, looked).await.is_err() {
+                return;
+            }
         }
     }
 
@@ -197,24 +217,23 @@ impl Loader {
             looks.began = Some(began);
             *self.listening.heard_at.lock().unpoisoned() = Some(Instant::now());
         }
+        self.listening.looked.notify_waiters();
         looked
     }
 
+    /// Begins where the entries that can still be read begin: so chunks that were read behind there
+    /// are judged by what was told since, and by nothing else.
     async fn look_first(self: &Arc<Loader>, agreement: &Arc<dyn Agreement>) -> Result<()> {
-        let head = news(agreement, None).await?.head;
-        for back in BACK {
-            // Which mark it has is not known yet.
-            let since = Token { number: head.number.saturating_sub(back), ..head.unmarked() };
-            if let News { head, entries: Some(entries), marks } = news(agreement, Some(since)).await? {
-                self.changes.begin(Token { mark: marks.first().copied().unwrap_or_default(), ..since });
-                self.hear_entries(&entries, End { at: head, marks: &marks }).await;
-                self.listening.hears.store(true, Ordering::Relaxed);
-                return Ok(());
-            }
+        let News { head, entries, marks } = in_time(agreement.recent()).await?;
+        let entries = entries.unwrap_or_default();
+        let number = head.number.saturating_sub(entries.len() as u64);
+        let mark = if entries.is_empty() { head.mark } else { marks.first().copied().unwrap_or_default() };
+        self.changes.begin(Token { number, mark, ..head });
+        if entries.is_empty() && number > 0 {
+            self.repeat_all_when_settled(Some(head));
         }
 
-        self.changes.begin(head);
-        self.repeat_all_when_settled(Some(head));
+        self.hear_entries(&entries, End { at: head, marks: &marks }).await;
         self.listening.hears.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -262,7 +281,12 @@ impl Loader {
 
 /// What the journal says, within the time that a store has.
 async fn news(agreement: &Arc<dyn Agreement>, since: Option<Token>) -> Result<News> {
-    tokio::time::timeout(STORE_TIMEOUT, agreement.news(since)).await.map_err(|_| silent())?
+    in_time(agreement.news(since)).await
+}
+
+/// The answer of the store, within the time that it has.
+async fn in_time<T>(asked: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(STORE_TIMEOUT, asked).await.map_err(|_| silent())?
 }
 
 /// The error of a store that does not answer.
@@ -329,8 +353,8 @@ async fn said(agreement: &Arc<dyn Agreement>, tell: &Tell) -> Result<Token> {
     }
 }
 
-/// Looks at the journal again and again, until the loader is dropped.
-async fn listen(loader: Weak<Loader>) {
+/// Looks at the journal again and again, and when that is wanted, until the loader is dropped.
+async fn listen(loader: Weak<Loader>, wanted: Arc<Notify>) {
     loop {
         let Some(loader) = loader.upgrade() else { return };
         // Without a limit of its own: the calls of the store and the look-ups have theirs, and a
@@ -339,6 +363,10 @@ async fn listen(loader: Weak<Loader>) {
             tracing::debug!(%error, "what other servers have told is not known");
         }
         drop(loader);
-        tokio::time::sleep(LOOK).await;
+        let _ = tokio::time::timeout(LOOK, wanted.notified()).await;
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "memcached")]
+mod tests;

@@ -14,6 +14,7 @@ mod flight;
 mod hearing;
 mod later;
 mod listening;
+mod marks;
 mod place;
 mod read_ahead;
 mod reading;

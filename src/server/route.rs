@@ -25,7 +25,7 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    auth::{Auth, TicketKeys, without_ticket},
+    auth::{Auth, Came, TicketKeys, without_ticket},
     config::{AdminConfig, AuthConfig, RequestRate, ServerConfig},
     error::{Error, Kind, Result},
     identity::Identity,
@@ -337,8 +337,15 @@ impl Site {
         request: &Request<()>,
         from: &From<'_>,
     ) -> Result<Option<(Arc<Identity>, Known)>, Box<Response<Body>>> {
-        let identity = auth.identify(request, from.host, from.is_from_proxy).await;
-        let Some(identity) = identity.map_err(|refusal| Box::new(refusal.response()))? else { return Ok(None) };
+        let came = Came { host: from.host, client: bounds::client(from.client), is_from_proxy: from.is_from_proxy };
+        let identity = auth.identify(request, came).await;
+        let identity = identity.map_err(|refusal| {
+            if refusal.is_of_client() {
+                self.chunkflow.metrics().refused(Refused::Rate);
+            }
+            Box::new(refusal.response())
+        });
+        let Some(identity) = identity? else { return Ok(None) };
 
         let known = known(&identity);
         if let Some(rates) = &self.known_rates {

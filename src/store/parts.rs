@@ -160,6 +160,16 @@ pub trait Agreement: Send + Sync + 'static {
     /// `since`.
     fn news<'a>(&'a self, since: Option<Token>) -> BoxFuture<'a, Result<News>>;
 
+    /// The last entries of the journal, as many as can be read one behind the other, oldest first.
+    /// A server asks once, when it begins. It may be given fewer, so that this takes at most a
+    /// second or so; [`News::entries`] is never `None`.
+    ///
+    /// Cancel safe: the next call asks again.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn recent(&self) -> BoxFuture<'_, Result<News>>;
+
     /// The state of the machines that keep it.
     fn machines(&self) -> FarState;
 }
@@ -188,7 +198,8 @@ pub struct News {
     pub head: Token,
     /// The entries behind the position that was asked from, exactly `head.number - since.number`.
     /// `None` if some of them are lost or too many to read, if the epoch is another, if the journal
-    /// does not go as far as that position, or has another mark there.
+    /// does not go as far as that position, or has another mark there. For
+    /// [`recent`](Agreement::recent) that position is the one before the first entry.
     pub entries: Option<Vec<Bytes>>,
     /// The mark of the position that was asked from, then that of each entry. Empty where entries
     /// are lost, or the store has no marks.

@@ -184,6 +184,16 @@ async fn keeps_a_journal(agreement: &dyn Agreement) {
         assert_eq!(news(Some(position)).await, lost, "a position that is not there");
     }
 
+    let recent = agreement.recent().await.expect("recent works");
+    let entries = recent.entries.expect("the last entries are there");
+    assert_eq!(recent.head, last, "the last entries go up to the head");
+    assert!(told.len() <= entries.len() && entries.len() as u64 <= last.number, "those that were just told among them");
+    assert_eq!(entries[entries.len() - told.len()..], told, "in their order");
+    if has_marks {
+        assert_eq!(recent.marks.len(), entries.len() + 1, "each has a mark, and so has the position before");
+        assert_eq!(recent.marks[entries.len() - told.len()..], expected.marks);
+    }
+
     let entries: Vec<Bytes> = (0..16u8).map(|n| Bytes::copy_from_slice(&[n])).collect();
     let tokens = join_all(entries.iter().map(|entry| tell(entry))).await;
     let found = news(Some(last)).await.entries.expect("nothing is lost");

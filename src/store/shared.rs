@@ -212,6 +212,10 @@ impl Agreement for Shared {
         Box::pin(self.journal.news(since))
     }
 
+    fn recent(&self) -> BoxFuture<'_, Result<News>> {
+        Box::pin(self.journal.recent())
+    }
+
     fn machines(&self) -> FarState {
         self.remote.state()
     }

@@ -2,6 +2,8 @@
 //! certificates.
 
 use std::{
+    io::{Read, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -18,6 +20,22 @@ use crate::{
 pub fn cli(server: &Server, arguments: &[&str]) -> String {
     let output = Command::new("redis-cli").args(["-p", &server.port.to_string()]).args(arguments).output().unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Has a Redis or a Memcached carry out a command.
+pub fn order(server: &Server, redis: &[&str], memcached: &str) {
+    if server.kind == Kind::Redis {
+        cli(server, redis);
+        return;
+    }
+    let mut node = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    node.write_all(format!("{memcached}\r\n").as_bytes()).unwrap();
+    assert!(node.read(&mut [0; 64]).unwrap() > 0);
+}
+
+/// Has a Redis or a Memcached forget a name.
+pub fn delete(server: &Server, name: &str) {
+    order(server, &["DEL", name], &format!("delete {name}"));
 }
 
 fn run(command: &mut Command) -> String {

@@ -1,10 +1,16 @@
-use std::time::UNIX_EPOCH;
+use std::{fmt::Display, task::Poll, time::UNIX_EPOCH};
 
+use futures_util::poll;
 use http::Request;
 use serde_json::json;
 
 use super::*;
-use crate::auth::pretended::{Server, response};
+use crate::auth::{
+    pretended::{Server, response},
+    turns::LINE,
+};
+
+const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
 fn forward(server: &Server, cache: u64) -> Forward {
     Forward::new(&ForwardConfig {
@@ -27,7 +33,7 @@ async fn asked_at(forward: &Forward, host: &str, path: &str, fields: &[(&str, &s
     let request = request.body(()).unwrap();
     let shown = Shown::of(&request, host).unwrap();
     let question = forward.question(&shown)?;
-    Some(forward.identity(question).await)
+    Some(forward.identity(question, CLIENT).await)
 }
 
 #[tokio::test]
@@ -51,6 +57,7 @@ async fn the_application_gets_what_it_decides_by_and_nothing_else() {
     let host = server.url.trim_start_matches("http://").trim_end_matches('/');
     let expected = [
         "authorization: Basic eDp5",
+        "connection: close",
         "cookie: sessionid=abc",
         &format!("host: {host}"),
         "x-forwarded-host: example.com",
@@ -186,7 +193,7 @@ async fn somebody_who_has_logged_out_goes_on_for_the_time_of_the_cache_and_no_lo
     assert!(asked(&not_kept, &fields).await.unwrap().is_err());
 
     // A reload forgets.
-    assert_eq!(Forward::new(&kept.0.config).0.answers.len(), 0);
+    assert_eq!(Forward::new(&kept.inner.config).inner.answers.len(), 0);
 }
 
 #[tokio::test]
@@ -197,7 +204,7 @@ async fn a_refusal_is_kept_and_a_failure_is_not() {
         let server = Server::answering(move |_, _| response(status, "")).await;
         let forward = forward(&server, 600);
         assert!(asked(&forward, &[("cookie", "sessionid=a")]).await.unwrap().is_err());
-        assert_eq!(forward.0.answers.len(), kept, "{status}");
+        assert_eq!(forward.inner.answers.len(), kept, "{status}");
     }
 }
 
@@ -252,10 +259,85 @@ async fn an_answer_is_kept_no_longer_than_its_login_lasts() {
     let request = Request::get("/orders").header("cookie", "sessionid=a").body(()).unwrap();
     let digest = forward.question(&Shown::of(&request, "example.com").unwrap()).unwrap().digest;
     let ended = Identity::default().until(SystemTime::now() - Duration::from_secs(1));
-    forward.0.answers.keep(digest, Ok(Arc::new(ended)), 1, Instant::now(), Duration::from_secs(600));
+    forward.inner.answers.keep(digest, Ok(Arc::new(ended)), 1, Instant::now(), Duration::from_secs(600));
 
     let prolonged = asked(&forward, &fields).await.unwrap().unwrap();
     assert_eq!(prolonged.claim("sub").unwrap(), "anna");
     assert!(asked(&forward, &fields).await.unwrap().is_ok());
     assert_eq!(server.asked(), 1);
+}
+
+/// A question of this session.
+async fn asked_by(forward: &Forward, session: impl Display, client: IpAddr) -> Said {
+    let request = Request::get("/orders").header("cookie", format!("sessionid={session}")).body(()).unwrap();
+    let shown = Shown::of(&request, "example.com").unwrap();
+    forward.identity(forward.question(&shown).unwrap(), client).await
+}
+
+/// Waits without a rest: a clock that is paused goes on when all rest.
+async fn without_rest<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let Poll::Ready(out) = poll!(&mut future) {
+            return out;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_address_has_a_part_of_the_turns_also_of_those_questions_that_nobody_waits_for() {
+    let silent = Server::answering(|_, head| if head.contains("other") { response("200 OK", "{}") } else { vec![] });
+    let server = silent.await;
+    let forward = forward(&server, 600);
+
+    // A client that asks and leaves, for ever new sessions: the application works on them anyhow.
+    let mut left: Vec<_> = (0..LINE).map(|number| Box::pin(asked_by(&forward, number, CLIENT))).collect();
+    for one in &mut left[..EACH] {
+        assert!(poll!(one).is_pending());
+    }
+    while server.asked() < EACH {
+        tokio::task::yield_now().await;
+    }
+    left.drain(..EACH);
+
+    for one in &mut left {
+        assert!(poll!(one).is_pending());
+    }
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.asked(), EACH, "no turn has come back");
+    let refused = asked_by(&forward, "one more", CLIENT).await.unwrap_err();
+    assert_eq!(refused.kind(), Some(Kind::RateLimited));
+
+    let other = [192, 0, 2, 2].into();
+    assert!(without_rest(asked_by(&forward, "other", other)).await.is_ok(), "another address has turns");
+    assert_eq!(server.asked(), EACH + 1);
+    // One that is remembered needs none.
+    assert!(asked_by(&forward, "other", CLIENT).await.is_ok());
+    assert_eq!(server.asked(), EACH + 1);
+}
+
+#[tokio::test]
+async fn a_session_for_which_no_turn_came_is_asked_about_again() {
+    let server = Server::answering(|_, _| response("200 OK", "{}")).await;
+    let forward = forward(&server, 600);
+    let places: Vec<_> = (0..LINE).map(|_| forward.inner.turns.enter(CLIENT).ok().unwrap()).collect();
+    assert_eq!(asked_by(&forward, "a", CLIENT).await.unwrap_err().kind(), Some(Kind::RateLimited));
+    assert!(!forward.inner.away.is_away(), "the application is there");
+    drop(places);
+    assert!(asked_by(&forward, "a", CLIENT).await.is_ok());
+}
+
+#[tokio::test]
+async fn answers_of_many_small_values_take_no_more_than_their_room() {
+    // 7 KB of text, and 665,401 bytes as claims: 25 of them are 16 MiB.
+    let body = format!("{{\"a\":[{}]}}", vec!["{\"\":0}"; 1000].join(","));
+    let server = Server::answering(move |_, _| response("200 OK", &body)).await;
+    let forward = forward(&server, 600);
+    for session in 0..60 {
+        assert!(asked_by(&forward, session, CLIENT).await.is_ok());
+    }
+    assert!((1..=25).contains(&forward.inner.answers.len()), "{}", forward.inner.answers.len());
 }

@@ -11,7 +11,8 @@
 //! connection broke finds its own entry, and does not write a second one.
 //!
 //! **Reading.** A server asks for the head; if it has not moved, that is all. Else it asks for the
-//! entries in between, some at a time.
+//! entries in between, some at a time. A server that begins reads backwards from the head instead,
+//! up to the first entry that is gone or does not fit.
 //!
 //! **Loss.** An entry that is missing, damaged, or not by a server that knows the secret is a hole.
 //! A head that is gone or no head is replaced by one of a new epoch, by the first server that writes
@@ -35,6 +36,7 @@ mod form;
 mod known;
 
 use std::{
+    ops::RangeInclusive,
     slice,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -69,6 +71,8 @@ const MOST: u64 = 10_000;
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 /// How many entries are asked for in one call: no more than a connection can hold on its way.
 const AT_ONCE: u64 = 64;
+/// For how long a server that begins asks for older and older entries.
+const BACK: Duration = Duration::from_millis(300);
 
 const WENT_BACK: &str = "the journal in the store went back to an earlier state";
 
@@ -80,6 +84,17 @@ pub(super) struct Journal {
     known: Mutex<Known>,
 }
 
+/// From where entries are read.
+#[derive(Clone, Copy)]
+enum Since {
+    /// From the head: none.
+    Head,
+    /// From behind this position.
+    Position(Token),
+    /// From as far back as can be read.
+    Oldest,
+}
+
 /// What stands between a position and the head.
 enum Between {
     /// All of it.
@@ -89,7 +104,7 @@ enum Between {
     Another,
 }
 
-/// The entries between a position and the head.
+/// The entries between a position and the head, oldest first.
 #[derive(Default)]
 struct Entries {
     /// The mark of that position, then those of the entries.
@@ -175,6 +190,15 @@ impl Journal {
 
     /// The entries behind a position. See [`Agreement::news`](super::Agreement::news).
     pub(super) async fn news(&self, since: Option<Token>) -> Result<News> {
+        self.read(since.map_or(Since::Head, Since::Position)).await
+    }
+
+    /// The last entries. See [`Agreement::recent`](super::Agreement::recent).
+    pub(super) async fn recent(&self) -> Result<News> {
+        self.read(Since::Oldest).await
+    }
+
+    async fn read(&self, since: Since) -> Result<News> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             let then = self.known().now();
@@ -182,7 +206,12 @@ impl Journal {
                 self.remote.read_together(slice::from_ref(&self.name)).await?.pop().flatten().unwrap_or_default();
 
             if let Some(head) = read(&there, &then) {
-                let (entries, marks) = match self.between(since.unwrap_or(head.0), head).await? {
+                let between = match since {
+                    Since::Head => self.between(head.0, head).await?,
+                    Since::Position(since) => self.between(since, head).await?,
+                    Since::Oldest => self.before(head).await?,
+                };
+                let (entries, marks) = match between {
                     Between::Entries(entries) => (Some(entries.bodies), entries.marks),
                     Between::Lost => (None, vec![]),
                     Between::Another => {
@@ -259,20 +288,8 @@ impl Journal {
         let mut next = since.number + 1;
         while next <= head.0.number {
             let end = head.0.number.min(next + AT_ONCE - 1);
-            let places: Vec<Token> = (next..=end).map(|number| Token { number, ..since }).collect();
-            let names: Vec<String> = places.iter().map(|at| self.name_of(*at)).collect();
-
-            let found = self.remote.read_together(&names).await?;
-            for (at, stored) in places.into_iter().zip(found) {
-                let Some(stored) = stored else { return Ok(Between::Lost) };
-                let entry = match Entry::open(&stored, at, self.secret.as_ref()) {
-                    Ok(entry) => entry,
-                    Err(why) => {
-                        tracing::warn!(position = %at.place(), why, "an entry of the journal in the store is lost");
-                        return Ok(Between::Lost);
-                    }
-                };
-
+            for (at, stored) in self.stored(head, next..=end).await? {
+                let Some((entry, stored)) = self.opened(at, stored) else { return Ok(Between::Lost) };
                 if self.known().denies(&entry) {
                     return Ok(Between::Another);
                 }
@@ -296,11 +313,62 @@ impl Journal {
             return Ok(Between::Lost);
         }
 
-        self.noted(head);
+        Ok(self.noted_between(entries, head))
+    }
+
+    /// The last entries up to the head, as many as can be read one behind the other.
+    async fn before(&self, head: Head) -> Result<Between> {
+        let until = Instant::now() + BACK;
+        let mut entries = Entries { marks: vec![head.0.mark], ..Entries::default() };
+        let mut last = head.0.number;
+        'back: while last > 0 && Instant::now() < until {
+            let first = last.saturating_sub(AT_ONCE - 1).max(1);
+            for (at, stored) in self.stored(head, first..=last).await?.into_iter().rev() {
+                let Some((entry, stored)) = self.opened(at, stored) else { break 'back };
+                if self.known().denies(&entry) {
+                    return Ok(Between::Another);
+                }
+                if !entries.add_before(entry, stored) {
+                    break 'back;
+                }
+            }
+            last = first - 1;
+        }
+
+        entries.marks.reverse();
+        entries.bodies.reverse();
+        entries.kept.reverse();
+        Ok(self.noted_between(entries, head))
+    }
+
+    /// What the store has under these numbers of the head's epoch.
+    async fn stored(&self, head: Head, numbers: RangeInclusive<u64>) -> Result<Vec<(Token, Option<Bytes>)>> {
+        let places: Vec<Token> = numbers.map(|number| Token { number, ..head.0 }).collect();
+        let names: Vec<String> = places.iter().map(|at| self.name_of(*at)).collect();
+        let found = self.remote.read_together(&names).await?;
+        Ok(places.into_iter().zip(found).collect())
+    }
+
+    /// The entry that is stored at a position, with its stored form; `None` if it is gone or is no
+    /// such entry.
+    fn opened(&self, at: Token, stored: Option<Bytes>) -> Option<(Entry, Bytes)> {
+        let stored = stored?;
+        match Entry::open(&stored, at, self.secret.as_ref()) {
+            Ok(entry) => Some((entry, stored)),
+            Err(why) => {
+                tracing::warn!(position = %at.place(), why, "an entry of the journal in the store is lost");
+                None
+            }
+        }
+    }
+
+    /// Notes the head and the entries before it.
+    fn noted_between(&self, mut entries: Entries, head: Head) -> Between {
         let mut known = self.known();
+        known.note(head);
         entries.kept.drain(..).for_each(|entry| known.keep(entry));
         drop(known);
-        Ok(Between::Entries(entries))
+        Between::Entries(entries)
     }
 }
 
@@ -317,6 +385,23 @@ impl Entries {
         self.kept.push(Kept::new(&entry, stored));
         self.bodies.push(entry.body);
         follows && self.bytes <= MOST_BYTES
+    }
+
+    /// Adds the entry before the last one that was added, if the mark of that one says so and there
+    /// is room for it. Returns whether it was added.
+    fn add_before(&mut self, entry: Entry, stored: Bytes) -> bool {
+        let bytes = self.bytes + entry.body.len();
+        let follows = self.marks.last() == Some(&entry.head.0.mark);
+        let has_room = bytes <= MOST_BYTES && (self.bodies.len() as u64) < MOST;
+        if !follows || !has_room {
+            return false;
+        }
+
+        self.bytes = bytes;
+        self.marks.push(entry.before);
+        self.kept.push(Kept::new(&entry, stored));
+        self.bodies.push(entry.body);
+        true
     }
 }
 

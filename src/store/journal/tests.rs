@@ -22,6 +22,8 @@ struct Table {
     /// Whether each step is taken twice, because its first answer was lost, and others take theirs
     /// in between.
     repeats: bool,
+    /// How long it takes to read.
+    slow: Duration,
     calls: AtomicUsize,
 }
 
@@ -107,6 +109,9 @@ impl Remote for Table {
     fn read_together<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<Bytes>>>> {
         Box::pin(async move {
             tokio::task::yield_now().await;
+            if !self.slow.is_zero() {
+                tokio::time::sleep(self.slow).await;
+            }
             let there = self.names();
             Ok(names.iter().map(|name| there.get(name).cloned()).collect())
         })
@@ -425,6 +430,77 @@ async fn more_than_a_reader_takes_at_once_is_a_loss() {
 
     let error = journal.tell(vec![0; LONGEST + 1].into()).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Invalid);
+}
+
+/// The texts of the last entries that can be read, and the position before them.
+async fn recent(journal: &Journal) -> (Vec<String>, Token) {
+    let News { head, entries, marks } = journal.recent().await.unwrap();
+    let entries = entries.unwrap();
+    assert_eq!(marks.len(), entries.len() + 1, "each entry has a mark, and so has the position before");
+    assert_eq!(marks.last(), Some(&head.mark));
+    let before = Token { number: head.number - entries.len() as u64, mark: marks[0], ..head };
+    (entries.iter().map(|entry| String::from_utf8(entry.to_vec()).unwrap()).collect(), before)
+}
+
+#[tokio::test]
+async fn a_server_that_begins_reads_back_to_the_first_entry_that_is_gone_damaged_or_of_another_history() {
+    for count in [1_usize, 2, 63, 64, 65, 300] {
+        for wrong in 0..4 {
+            let table = Arc::new(Table::default());
+            let journal = table.journal();
+            let mut told = vec![head(&journal).await];
+            for n in 1..=count {
+                told.push(tell(&journal, &n.to_string()).await);
+            }
+            assert_eq!(recent(&table.journal()).await, ((1..=count).map(|n| n.to_string()).collect(), told[0]));
+
+            // What is before it can be read, but is not known to be all.
+            let at = (count * 2).div_ceil(3);
+            let gone = told[at];
+            match wrong {
+                0 => drop(table.names().remove(&name(gone))),
+                1 => table.alter(gone, |bytes| bytes[48] ^= 1),
+                2 => {
+                    let other = Entry { head: Head(Token { mark: 1, ..gone }), before: 2, body: Bytes::new() };
+                    table.names().insert(name(gone), other.seal(None));
+                }
+                _ => (1..=at).for_each(|n| drop(table.names().remove(&name(told[n])))),
+            }
+            let readable = (at + 1..=count).map(|n| n.to_string()).collect();
+            let late = table.journal();
+            assert_eq!(recent(&late).await, (readable, gone), "{count} {wrong}");
+            let last = tell(&journal, "next").await;
+            assert_eq!(heard(&late, told[count]).await, (Some(vec!["next".into()]), last), "it goes on");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_begins_reads_as_many_entries_and_bytes_as_a_reader_takes_at_once() {
+    let table = Arc::new(Table::default());
+    let journal = table.journal();
+    let long = "x".repeat(LONGEST);
+    for _ in 0..=MOST_BYTES / LONGEST {
+        tell(&journal, &long).await;
+    }
+    assert_eq!(recent(&table.journal()).await.0.len(), MOST_BYTES / LONGEST);
+
+    for _ in 0..=MOST {
+        tell(&journal, "").await;
+    }
+    assert_eq!(recent(&table.journal()).await.0.len() as u64, MOST);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_begins_over_a_slow_store_goes_on_with_the_entries_that_it_has_read() {
+    let table = Arc::new(Table { slow: Duration::from_millis(140), ..Table::default() });
+    let journal = table.journal();
+    for n in 0..1_000 {
+        tell(&journal, &n.to_string()).await;
+    }
+    let (entries, before) = recent(&table.journal()).await;
+    assert_eq!(entries.last().map(String::as_str), Some("999"));
+    assert_eq!((entries.len() as u64 + before.number, entries.len() as u64), (1_000, 3 * AT_ONCE));
 }
 
 #[tokio::test]

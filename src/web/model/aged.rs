@@ -11,6 +11,9 @@ use super::{
 };
 use crate::change::{Change, Token};
 
+/// Between two changes in a journal that keeps each for ten minutes.
+const SELDOM: Duration = Duration::from_secs(70);
+
 /// No memory in front of the store, so that each list is judged by what the store has of it.
 fn plan() -> Plan {
     Plan { servers: 2, near: 0, ttl: Duration::from_secs(48 * 3600), ..Plan::quiet() }
@@ -29,6 +32,27 @@ async fn reads(world: &World, server: &Server) -> usize {
 async fn tell(server: &Server, id: i64) -> Token {
     let change = Change::of("list", [(1_000_000 + id).to_string()]);
     server.chunkflow.changed(&[change]).await.expect("the store is here")
+}
+
+/// How many chunks the list has.
+async fn chunks(world: &World) -> u64 {
+    let server = world.any();
+    let hits = server.chunkflow.metrics().hits();
+    rows(&server, "/list", "identity").await.expect("the list is there");
+    server.chunkflow.metrics().hits() - hits
+}
+
+/// Changes the last row, which stays where it is, and tells it. A read from there on reads nothing
+/// else.
+async fn change_the_last_row(world: &World) {
+    let (all, _) = rows(&world.any(), "/list", "identity").await.expect("the list is there");
+    let id = all.last().and_then(|row| row["id"].as_i64()).expect("there are rows");
+    world.commit(|tables| {
+        if let Some(item) = tables.items.get_mut(&id) {
+            item.version += 1;
+        }
+    });
+    world.any().chunkflow.changed(&[Change::of("list", [id.to_string()])]).await.expect("the store is here");
 }
 
 #[test]
@@ -69,7 +93,7 @@ fn a_chunk_that_was_read_an_hour_ago_is_right_in_a_busy_journal_and_one_of_the_l
         }
 
         // A server that begins does not know the entries of an hour ago, nor whether they concern
-        // the list. It knows some of the last minutes: here the last hundred.
+        // the list. It knows those of the last ten minutes.
         world.restart();
         for server in world.all() {
             reads(&world, &server).await;
@@ -83,6 +107,43 @@ fn a_chunk_that_was_read_an_hour_ago_is_right_in_a_busy_journal_and_one_of_the_l
             assert_eq!(reads(&world, &server).await, 0, "a minute and a half and 90 changes later");
         }
     });
+}
+
+#[test]
+fn a_server_that_begins_judges_chunks_by_all_entries_that_the_journal_still_has() {
+    for seed in 0..4 {
+        in_time(seed, async || {
+            let world = World::new(Plan { is_stepwise: seed % 2 == 0, ..plan() });
+            // More entries than the journal has at any time: it keeps each for ten minutes.
+            for id in 0..25 {
+                tell(&world.any(), id).await;
+                tokio::time::sleep(SELDOM).await;
+            }
+            assert!(reads(&world, &world.any()).await > 0);
+
+            // Each of the entries is the oldest that can be read at some time.
+            for id in 0..6 {
+                tell(&world.any(), id).await;
+                tokio::time::sleep(SELDOM).await;
+                world.restart();
+                for server in world.all() {
+                    assert_eq!(reads(&world, &server).await, 0, "seed {seed}: no change touched the list");
+                }
+            }
+
+            assert!(chunks(&world).await >= 3);
+            change_the_last_row(&world).await;
+            tell(&world.any(), 0).await;
+            tokio::time::sleep(SELDOM).await;
+            world.restart();
+            let mut loads = vec![];
+            for server in world.all() {
+                reads(&world, &server).await;
+                loads.push(server.chunkflow.metrics().loads());
+            }
+            assert_eq!(loads.iter().sum::<u64>(), 1, "seed {seed}: the chunk with the row, once: {loads:?}");
+        });
+    }
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! Ways by which requests say who they are from, to lists that ask for it.
 
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+};
+
 use super::tickets::{JSON, KEY, keyed, post};
-use crate::support::{File, Process, Reply, ask};
+use crate::support::{Client, File, Process, Reply, ask};
 
 /// A list for everybody, and two for those who say who they are; with these ways.
 fn serve(auth: &str) -> (Process, File) {
@@ -95,4 +100,74 @@ fn while_an_issuer_was_never_there_public_lists_go_on_and_others_say_so() {
     let events = asked(&server, "/closed.sse", &[token, ("accept", "text/event-stream")]);
     assert_eq!(events.status, 200);
     assert!(String::from_utf8(events.body).unwrap().starts_with("retry: "));
+}
+
+/// An application that answers each question with what `answer` makes of its number, from 0; empty:
+/// it says nothing, and keeps the connection. It ends with the test's process.
+fn application(answer: impl Fn(usize) -> &'static str + Send + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut silent = vec![];
+        for number in 0.. {
+            let Ok((mut stream, _)) = listener.accept() else { return };
+            let mut head = vec![];
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                if stream.read(&mut byte).unwrap_or_default() == 0 {
+                    break;
+                }
+                head.push(byte[0]);
+            }
+            match answer(number) {
+                "" => silent.push(stream),
+                text => drop(stream.write_all(text.as_bytes())),
+            }
+        }
+    });
+    port
+}
+
+fn forward_to(port: u16) -> String {
+    format!("[auth.forward]\nurl = \"http://127.0.0.1:{port}/whoami\"\ncookies = [\"sessionid\"]\ncache = \"0s\"\n")
+}
+
+#[test]
+fn an_application_that_fails_each_second_time_is_told_in_the_log_once_and_not_each_time() {
+    let port = application(|number| match number % 2 {
+        0 => "HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n",
+        _ => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+    });
+    let (mut server, _file) = serve(&forward_to(port));
+    let statuses: Vec<u16> =
+        (0..20).map(|_| asked(&server, "/closed", &[("cookie", "sessionid=a")]).status).collect();
+    assert_eq!(statuses, [503, 200].repeat(10));
+
+    let log = server.kill().join("\n");
+    assert_eq!(log.matches("the application does not say who a request is from").count(), 1, "{log}");
+    // A test that takes a minute may have been told that it answers again.
+    assert!(log.matches("the application says again").count() <= 1, "{log}");
+}
+
+#[test]
+fn an_address_with_too_many_questions_to_the_application_is_429_and_the_rest_goes_on() {
+    let port = application(|_| "");
+    let (mut server, _file) = serve(&forward_to(port));
+    let mut clients: Vec<Client> = (0..150)
+        .map(|number| {
+            let mut client = Client::connect(server.address);
+            let fields = [("host", "localhost"), ("connection", "close"), ("cookie", &format!("sessionid={number}"))];
+            client.send("GET", "/closed", "HTTP/1.1", &fields);
+            client
+        })
+        .collect();
+    assert_eq!(asked(&server, "/list", &[]).status, 200, "a list for everybody");
+    assert_eq!(asked(&server, "/closed", &[("x-api-key", KEY)]).status, 200, "a key asks nobody");
+
+    let replies: Vec<Reply> = clients.iter_mut().map(|client| client.read_reply("GET")).collect();
+    assert!(replies.iter().all(|reply| [429, 503].contains(&reply.status) && !reply.header("retry-after").is_empty()));
+    let too_many = replies.iter().filter(|reply| reply.status == 429).count();
+    assert!(too_many >= 150 - 128, "{too_many}");
+    let log = server.kill().join("\n");
+    assert_eq!(log.matches("one address has too many questions").count(), 1, "{log}");
 }

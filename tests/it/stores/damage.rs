@@ -106,6 +106,10 @@ impl Agreement for Corrupting {
         Box::pin(async { Ok(News { head: Token::default(), entries: Some(vec![]), marks: vec![] }) })
     }
 
+    fn recent(&self) -> BoxFuture<'_, Result<News>> {
+        self.news(None)
+    }
+
     fn machines(&self) -> FarState {
         FarState::default()
     }

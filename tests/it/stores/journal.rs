@@ -1,8 +1,6 @@
 //! The journal in real Redis and Memcached, and what happens to it when they fail.
 
 use std::{
-    io::{Read, Write},
-    net::TcpStream,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,7 +16,7 @@ use tokio::runtime::Runtime;
 use super::options;
 use crate::{
     firewall::Firewall,
-    machines::{Cluster, Sentinels, cli},
+    machines::{Cluster, Sentinels, cli, delete, order},
     servers::{Kind, Server},
     support::{runtime, until},
 };
@@ -68,21 +66,6 @@ fn place(at: Token) -> String {
 }
 
 const KINDS: [Kind; 2] = [Kind::Redis, Kind::Memcached];
-
-/// Has a Redis or a Memcached carry out a command.
-fn order(server: &Server, redis: &[&str], memcached: &str) {
-    if server.kind == Kind::Redis {
-        cli(server, redis);
-        return;
-    }
-    let mut node = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
-    node.write_all(format!("{memcached}\r\n").as_bytes()).unwrap();
-    assert!(node.read(&mut [0; 64]).unwrap() > 0);
-}
-
-fn delete(server: &Server, name: &str) {
-    order(server, &["DEL", name], &format!("delete {name}"));
-}
 
 fn entries(texts: &[&str]) -> Option<Vec<Bytes>> {
     Some(texts.iter().map(|text| Bytes::from(text.to_string())).collect())

@@ -130,6 +130,10 @@ impl Agreement for Forged {
         Box::pin(async { Ok(News { head: Token::default(), entries: Some(vec![]), marks: vec![] }) })
     }
 
+    fn recent(&self) -> BoxFuture<'_, Result<News>> {
+        self.news(None)
+    }
+
     fn machines(&self) -> FarState {
         FarState::default()
     }

@@ -1,10 +1,11 @@
 //! Servers that begin over a store in which chunks and told changes are already.
 
+use chunkflow::Change;
 use serde_json::Value;
 
 use super::SMALL;
 use crate::{
-    machines::cli,
+    machines::{cli, delete},
     servers::{Kind, Server},
     support::{File, Running, until},
 };
@@ -80,6 +81,33 @@ fn a_server_that_is_restarted_reads_one_run_from_where_a_row_was_changed_meanwhi
             assert_eq!(fleet.restarted(), (1, 500), "{kind:?}: {sql}");
             fleet.settled();
         }
+    }
+}
+
+#[test]
+fn a_server_that_is_restarted_in_a_quiet_journal_reads_nothing_but_the_chunk_that_a_change_touched() {
+    for kind in [Kind::Redis, Kind::Memcached] {
+        let machine = Server::start(kind);
+        let fleet = Fleet::over(&machine);
+        let other = fleet.start();
+        // Of rows that there never were.
+        let tell = |count: i64| (0..count).for_each(|n| other.told(&[1_000_001 + 2 * n]));
+        tell(30);
+        assert_eq!(other.rows("/list").len(), 2_000);
+        fleet.settled();
+
+        // What a store forgets after ten minutes: all but the last eight.
+        tell(8);
+        let last = other.block_on(other.chunkflow.changed(&[Change::of("list", ["1000001"])])).unwrap();
+        for number in 1..=last.number - 9 {
+            delete(&machine, &format!("chunkflow:j:{{chunkflow:}}:{:016x}.{number}", last.epoch));
+        }
+        assert_eq!(fleet.restarted(), (0, 0), "{kind:?}: no change touched a chunk");
+
+        fleet.change("UPDATE item SET value = 'new' WHERE id = 3000");
+        other.told(&[3_000]);
+        tell(8);
+        assert_eq!(fleet.restarted(), (1, 500), "{kind:?}: a run from the chunk with the row on");
     }
 }
 
