@@ -364,3 +364,22 @@ fn random_changes_are_in_every_list_that_begins_after_they_were_told() {
         (0..4).for_each(|tenant| process.is_right(tenant));
     }
 }
+
+#[test]
+fn a_process_that_begins_judges_stored_chunks_by_what_the_journal_still_has() {
+    let shop = Shop::new(600, 2);
+    let machine = Server::start(Kind::Redis);
+    let teller = Process::over(&shop, &machine);
+    (0..2).for_each(|tenant| teller.is_right(tenant));
+    teller.written();
+    for id in [10, 20] {
+        shop.rows.write().unwrap().get_mut(&id).unwrap().1 = format!("title {id:05}c");
+        teller.tell("item", id);
+    }
+
+    let later = Process::over(&shop, &machine);
+    let (_, read, asked) = shop.counted(|| later.is_right(1));
+    assert!(read == 0 && asked <= 2, "{read} rows were read in {asked} runs");
+    let (_, read, _) = shop.counted(|| later.is_right(0));
+    assert!((1..=220).contains(&read), "{read} of 300 rows were read");
+}
