@@ -242,6 +242,11 @@ impl List {
         &self.variant.seal
     }
 
+    /// Whether one of its conditions is on this column.
+    pub(crate) fn compares(&self, column: &str) -> bool {
+        self.conditions().iter().flat_map(Condition::comparisons).any(|comparison| comparison.column == column)
+    }
+
     /// Conditions on each row besides those of the resource; in canonical order.
     pub(crate) fn conditions(&self) -> &Arc<[Condition]> {
         &self.variant.conditions

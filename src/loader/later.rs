@@ -20,7 +20,7 @@ use crate::{
     chunk::{Chunk, own_key_hash, related_key_hash},
     cursor::Cursor,
     list::List,
-    source::{TouchRules, candidates},
+    source::{PointedRule, TouchRules, candidates},
 };
 
 /// How many bytes of changes are kept: some 30,000 of them.
@@ -159,7 +159,7 @@ impl Later {
             }
             let is_news = |one: &&Changed| u64::from(one.behind) < number - numbers.start;
             for changed in news.rows.iter().filter(is_news).filter(|one| one.database == rules.database) {
-                match changed.verdict(rules, chunk) {
+                match changed.verdict(rules, list, chunk) {
                     Verdict::Shown => {}
                     Verdict::Touched => return Verdict::Touched,
                     Verdict::InDoubt => {
@@ -175,8 +175,9 @@ impl Later {
 
 impl Changed {
     /// What it means for a chunk of a list with these rules.
-    fn verdict(&self, rules: &TouchRules, chunk: &Chunk) -> Verdict {
-        if rules.is_unfollowed(&self.table) {
+    fn verdict(&self, rules: &TouchRules, list: &List, chunk: &Chunk) -> Verdict {
+        let is_met_there = |rule: &PointedRule| rule.is_of(&self.table) && list.compares(&rule.column);
+        if rules.is_unfollowed(&self.table) || rules.pointed.iter().any(is_met_there) {
             return Verdict::Touched;
         }
 

@@ -67,15 +67,11 @@ impl Touch {
         let Touch::Some { keys, rows, lists, columns } = self else { return Verdict::Touched };
         let is_news = |behind: u32| u64::from(behind) < news;
         let has = |conditions: &[Condition]| conditions.iter().all(|one| list.conditions().contains(one));
-        let compares = |column: &str| {
-            let mut comparisons = list.conditions().iter().flat_map(Condition::comparisons);
-            comparisons.any(|comparison| comparison.column == column)
-        };
         let mut purged = lists.iter().filter(|(_, behind)| is_news(*behind));
         let mut moved = columns.iter().filter(|(_, behind)| is_news(*behind));
         if chunk.shown.has_any(keys, is_news)
             || purged.any(|(conditions, _)| has(conditions))
-            || moved.any(|(column, _)| compares(column))
+            || moved.any(|(column, _)| list.compares(column))
         {
             return Verdict::Touched;
         }

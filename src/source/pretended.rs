@@ -113,6 +113,8 @@ pub(crate) struct Pretended {
     pub(crate) lag: Duration,
     /// Whether reads stop at random before they have as many rows as they may have.
     pub(crate) stops_early: bool,
+    /// Whether only the lists themselves know where a changed row belongs, as those of closures.
+    pub(crate) asks_later: bool,
 }
 
 impl Pretended {

@@ -294,7 +294,7 @@ fn rules<'f>(
         ],
         others: vec![],
         reads_any: false,
-        asks_later: false,
+        asks_later: database.asks_later,
     }
 }
 

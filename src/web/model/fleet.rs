@@ -191,6 +191,7 @@ impl World {
             pause: Arc::new(pause),
             lag: self.plan.lag,
             stops_early: self.plan.stops_early,
+            asks_later: self.plan.asks_later,
         };
         let database: Arc<dyn Database> = Arc::new(database);
         let options = ResourceOptions::default().with(|options| {

@@ -21,6 +21,8 @@ pub(super) struct Plan {
     pub(super) is_collated: bool,
     /// How far the database may lag behind the one that is written to.
     pub(super) lag: Duration,
+    /// Whether only the lists themselves know where a changed row belongs.
+    pub(super) asks_later: bool,
     /// About how many rows a chunk has.
     pub(super) chunk_rows: u32,
     pub(super) ttl: Duration,
@@ -49,6 +51,7 @@ impl Plan {
             is_stepwise: false,
             is_collated: false,
             lag: Duration::ZERO,
+            asks_later: false,
             chunk_rows: 4,
             ttl: Duration::from_secs(300),
             stale: Duration::ZERO,
@@ -73,6 +76,7 @@ impl Plan {
             is_stepwise: fastrand::bool(),
             is_collated: one_in(3),
             lag: if one_in(6) { Duration::from_millis(fastrand::u64(100..1500)) } else { Duration::ZERO },
+            asks_later: false,
             chunk_rows: fastrand::u32(2..8),
             ttl: Duration::from_secs(if is_short { 1 } else { 300 }),
             stale: Duration::from_secs(if is_short { 3 } else { 0 }),
@@ -84,7 +88,9 @@ impl Plan {
             writers: fastrand::usize(1..4),
             clients: fastrand::usize(2..5),
         };
-        if one_in(5) { plan.that_fails_over() } else { plan }
+        let plan = if one_in(5) { plan.that_fails_over() } else { plan };
+        // Such lists are read from no standby.
+        Plan { asks_later: plan.lag.is_zero() && one_in(4), ..plan }
     }
 
     /// The same, so that servers, chunks and changes meet in failovers.

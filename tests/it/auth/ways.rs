@@ -139,8 +139,7 @@ fn an_application_that_fails_each_second_time_is_told_in_the_log_once_and_not_ea
         _ => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
     });
     let (mut server, _file) = serve(&forward_to(port));
-    let statuses: Vec<u16> =
-        (0..20).map(|_| asked(&server, "/closed", &[("cookie", "sessionid=a")]).status).collect();
+    let statuses: Vec<u16> = (0..20).map(|_| asked(&server, "/closed", &[("cookie", "sessionid=a")]).status).collect();
     assert_eq!(statuses, [503, 200].repeat(10));
 
     let log = server.kill().join("\n");
