@@ -135,7 +135,7 @@ impl Loader {
     pub(crate) async fn reach(self: &Arc<Loader>, at: Token) -> Result<()> {
         let until = Instant::now() + PATIENCE;
         loop {
-            if self.is_here() || (self.changes.has(at) == Some(true) && self.shows(at)) {
+            if self.changes.has(at) == Some(true) && self.shows(at) {
                 return Ok(());
             }
 

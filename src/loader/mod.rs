@@ -46,6 +46,7 @@ pub(crate) use self::{
     place::{Demand, Place},
 };
 use crate::{
+    change::Token,
     chunk::Chunk,
     error::{Kind, Result},
     metrics::{Call, FoundBy, Metrics},
@@ -216,7 +217,7 @@ impl Loader {
         self.listen();
         // What was told before this process began may not be shown yet, and no journal says it.
         if self.is_here() {
-            self.repeat_all_when_settled(None);
+            self.repeat_all_when_settled(Some(Token { number: 0, ..self.changes.last() }));
         }
     }
 
