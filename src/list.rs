@@ -454,6 +454,24 @@ mod tests {
         assert_eq!(variant.into_bytes(), expected.concat());
     }
 
+    /// The same for rows that policies choose.
+    #[test]
+    fn the_canonical_form_of_places_with_a_session_is_this_one() {
+        let settings = vec![("request.org".to_owned(), "7".to_owned()), ("request.sub".to_owned(), String::new())];
+        let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+        let number = |number: usize| (number as u64).to_le_bytes().to_vec();
+        let within = |part: Vec<u8>| [number(part.len()), part].concat();
+        let conditions = [text("conditions 1"), number(0)].concat();
+        let both = [number(2), text("request.org"), text("7"), text("request.sub"), text("")].concat();
+        for (role, written) in [(Some("reader"), [vec![1], text("reader")].concat()), (None, vec![0])] {
+            let session = Session::new(role.map(str::to_owned), settings.clone());
+            let places = canonical_places(&[7; 32], &[], Some(&session));
+            let session = [text("session 1"), written, both.clone()].concat();
+            let expected = [text("chunkflow places 1"), number(32), vec![7; 32], within(conditions.clone())];
+            assert_eq!(places.into_bytes(), [expected.concat(), within(session)].concat());
+        }
+    }
+
     /// The same for trees of conditions.
     #[test]
     fn the_canonical_form_of_a_tree_of_conditions_is_this_one() {
