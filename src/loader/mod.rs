@@ -14,6 +14,7 @@ mod flight;
 mod hearing;
 mod listening;
 mod marks;
+mod moved;
 mod place;
 mod read_ahead;
 mod reading;

@@ -50,7 +50,7 @@ pub use self::postgres::Postgres;
 pub(crate) use self::postgres::fuzz_postgres_wire;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::Sqlite;
-pub(crate) use self::touch::{KeyKind, PointingRule};
+pub(crate) use self::touch::{KeyKind, PointedRule, PointingRule, Told};
 pub use self::{
     closure::{Closure, Fetch, closure},
     condition::{Comparison, Condition, Filter, Operand, Operator},
