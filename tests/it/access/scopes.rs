@@ -54,6 +54,22 @@ fn a_text_claim_with_quotes_and_signs_is_bound_as_it_is() {
     }
 }
 
+#[test]
+fn a_claim_is_compared_as_the_database_compares_and_so_by_the_columns_collation() {
+    for db in every_kind() {
+        db.execute(super::ITEMS);
+        for (id, code) in ["acme", "Acme", "acmé", "acme2"].iter().enumerate() {
+            db.execute(&format!("INSERT INTO item VALUES ({id}, 0, '{code}', NULL, NULL);"));
+        }
+        let program = Program::over(&db, &items(), Access::default().scoped("code", "tenant"));
+        let same = db.query("SELECT id FROM item WHERE code = 'acme' ORDER BY id").unwrap().concat();
+        let rows = program.get(Some(&who(json!({ "tenant": "acme" }))), "/list").ids();
+        assert_eq!(rows.iter().map(i64::to_string).collect::<Vec<_>>(), same, "{}", db.name());
+        let ignores_case = db.name() == "mariadb";
+        assert_eq!(rows.contains(&1), ignores_case, "{}: as docs/access.md says", db.name());
+    }
+}
+
 /// A claim that is not what its column needs opens nothing.
 #[test]
 fn a_claim_that_is_missing_or_of_another_type_is_403_and_never_everything() {

@@ -81,6 +81,15 @@ fn a_ticket_opens_its_stream_without_a_header_and_no_other_list() {
     let two = asked(&server, &format!("/closed.sse?ticket={ticket}&ticket={ticket}"), &[events]);
     assert_eq!(two.status, 400);
 
+    // Who comes back needs the id of an event of this list.
+    for id in ["x", "0", "~5", "AaMwOVzApTrRAwAAAAoyMDI2LTExLTI0AQAAAAAAAAAHwXbFCnLnKJA"] {
+        let back = asked(&server, &format!("/closed.sse?ticket={ticket}"), &[("last-event-id", id)]);
+        assert_eq!(back.status, 400, "{id}");
+    }
+    let id = text.lines().find_map(|line| line.strip_prefix("id: ")).unwrap();
+    let back = asked(&server, &format!("/closed.sse?ticket={ticket}"), &[("last-event-id", id)]);
+    assert_eq!(back.status, 200);
+
     // A ticket gets no other ticket for another list.
     let path = format!("/-/ticket?ticket={ticket}");
     assert_eq!(ask(server.address, "POST", &path, &[JSON, ("content-length", "0")]).status, 401);
@@ -139,8 +148,7 @@ fn an_application_that_fails_each_second_time_is_told_in_the_log_once_and_not_ea
         _ => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
     });
     let (mut server, _file) = serve(&forward_to(port));
-    let statuses: Vec<u16> =
-        (0..20).map(|_| asked(&server, "/closed", &[("cookie", "sessionid=a")]).status).collect();
+    let statuses: Vec<u16> = (0..20).map(|_| asked(&server, "/closed", &[("cookie", "sessionid=a")]).status).collect();
     assert_eq!(statuses, [503, 200].repeat(10));
 
     let log = server.kill().join("\n");
