@@ -4,7 +4,7 @@ use chunkflow::{Access, Identity, source::Spec};
 use serde_json::{Value, json};
 
 use super::{Program, fill, items, of_org, who};
-use crate::servers::{every_kind, postgres, sqlite};
+use crate::servers::{every_kind, mariadb, postgres, sqlite};
 
 fn by_org() -> Access {
     Access::default().scoped("org", "org")
@@ -134,6 +134,20 @@ fn a_claim_that_only_the_database_knows_to_be_wrong_is_403_too() {
     assert_eq!(of(by_org(), json!({ "org": ["no uuid", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"] }), ""), 403);
     assert_eq!(of(by_org(), json!({ "org": "no uuid" }), "?id=eq.1"), 400);
     assert_eq!(of(Access::default().scoped("born", "day"), json!({ "day": "no day" }), ""), 403);
+
+    // MariaDB would take a text that is no time for the one that is zero.
+    let db = mariadb();
+    db.execute("CREATE TABLE item (id int PRIMARY KEY, born date, at time, kind bit(8));");
+    db.execute("INSERT INTO item VALUES (1, '2026-12-01', '00:00:00', 0);");
+    assert_eq!(db.query("SELECT id FROM item WHERE at = 'noon'").unwrap().concat(), ["1"]);
+    for (column, right, wrong) in
+        [("born", "2026-12-01", "no day"), ("at", "00:00:00", "noon"), ("at", "00:00:00", ""), ("kind", "0", "x")]
+    {
+        let program = Program::over(&db, &Spec::of("item"), Access::default().scoped(column, "claim"));
+        let of = |claim: &str| program.get(Some(&who(json!({ "claim": claim }))), "/list");
+        assert_eq!(of(right).ids(), [1], "{column}");
+        assert_eq!(of(wrong).status, 403, "{column}: {wrong}");
+    }
 }
 
 #[test]
