@@ -105,6 +105,9 @@ pub(crate) struct List {
     /// Whether the last chunk that was asked for was in no store.
     cold: AtomicBool,
     survey: OnceLock<Arc<Survey>>,
+    /// The columns that its conditions are on, each once. Most lists are never judged by a change, so
+    /// they are found when they are asked for.
+    compared: OnceLock<Box<[String]>>,
     /// For a compressed list: the same list uncompressed.
     plain: Option<Arc<List>>,
 }
@@ -164,6 +167,7 @@ impl List {
             places: ListKey::new(&resource, places),
             cold: AtomicBool::new(false),
             survey: OnceLock::new(),
+            compared: OnceLock::new(),
             plain,
             variant,
         }
@@ -245,6 +249,18 @@ impl List {
     /// Conditions on each row besides those of the resource; in canonical order.
     pub(crate) fn conditions(&self) -> &Arc<[Condition]> {
         &self.variant.conditions
+    }
+
+    /// Whether one of its conditions is on this column.
+    pub(crate) fn compares(&self, column: &str) -> bool {
+        let compared = self.compared.get_or_init(|| {
+            let comparisons = self.variant.conditions.iter().flat_map(Condition::comparisons);
+            let mut columns: Vec<String> = comparisons.map(|comparison| comparison.column.clone()).collect();
+            columns.sort_unstable();
+            columns.dedup();
+            columns.into()
+        });
+        compared.binary_search_by(|known| known.as_str().cmp(column)).is_ok()
     }
 
     /// The role and settings that its rows are read with; `None`: the source's own.

@@ -50,15 +50,15 @@ impl Moved {
 
     /// Whether it may have moved rows into or out of a list.
     pub(super) fn touches(&self, rules: &TouchRules, list: &List) -> bool {
-        let conditions = list.conditions();
-        let is_on = |comparison: &&Comparison| comparison.column == self.column;
-        let comparisons = || conditions.iter().flat_map(Condition::comparisons).filter(is_on);
-        if comparisons().next().is_none() {
+        if !list.compares(&self.column) {
             return false;
         }
 
         let rule = rules.pointed.iter().find(|rule| rule.column == self.column);
         let (Some(values), Some(rule)) = (&self.values, rule) else { return true };
+        let conditions = list.conditions();
+        let is_on = |comparison: &&Comparison| comparison.column == self.column;
+        let mut comparisons = conditions.iter().flat_map(Condition::comparisons).filter(is_on);
         let [before, after] = values.each_ref().map(|value| {
             move |comparison: &Comparison| rule.meets(comparison, value.as_ref()).filter(|_| is_on(&comparison))
         });
@@ -66,7 +66,7 @@ impl Moved {
         let may_meet =
             |meets: &dyn Fn(&Comparison) -> Option<bool>| Condition::all_judged(conditions, meets) != Some(false);
         let stays = |comparison: &Comparison| before(comparison).is_some_and(|met| after(comparison) == Some(met));
-        !comparisons().all(stays) && (may_meet(&before) || may_meet(&after))
+        !comparisons.all(stays) && (may_meet(&before) || may_meet(&after))
     }
 
     /// About how many bytes of memory it has beside its own.
