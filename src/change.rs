@@ -83,6 +83,12 @@ impl Change {
     }
 }
 
+/// The value of a column among those of a change; the name may be written in another case.
+pub(crate) fn value_of<'c>(values: &'c BTreeMap<String, Option<String>>, column: &str) -> Option<Option<&'c str>> {
+    let found = values.iter().find(|(name, _)| name.eq_ignore_ascii_case(column));
+    found.map(|(_, value)| value.as_deref())
+}
+
 /// Rows of a resource that are to be read again, changed or not: those that meet some conditions.
 /// Whole lists with these conditions are read again too.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -105,6 +105,9 @@ pub(crate) struct List {
     /// Whether the last chunk that was asked for was in no store.
     cold: AtomicBool,
     survey: OnceLock<Arc<Survey>>,
+    /// The columns that its conditions are on, each once. Most lists are never judged by a change, so
+    /// they are found when they are asked for.
+    compared: OnceLock<Box<[String]>>,
     /// For a compressed list: the same list uncompressed.
     plain: Option<Arc<List>>,
 }
@@ -164,6 +167,7 @@ impl List {
             places: ListKey::new(&resource, places),
             cold: AtomicBool::new(false),
             survey: OnceLock::new(),
+            compared: OnceLock::new(),
             plain,
             variant,
         }
@@ -242,14 +246,21 @@ impl List {
         &self.variant.seal
     }
 
-    /// Whether one of its conditions is on this column.
-    pub(crate) fn compares(&self, column: &str) -> bool {
-        self.conditions().iter().flat_map(Condition::comparisons).any(|comparison| comparison.column == column)
-    }
-
     /// Conditions on each row besides those of the resource; in canonical order.
     pub(crate) fn conditions(&self) -> &Arc<[Condition]> {
         &self.variant.conditions
+    }
+
+    /// Whether one of its conditions is on this column.
+    pub(crate) fn compares(&self, column: &str) -> bool {
+        let compared = self.compared.get_or_init(|| {
+            let comparisons = self.variant.conditions.iter().flat_map(Condition::comparisons);
+            let mut columns: Vec<String> = comparisons.map(|comparison| comparison.column.clone()).collect();
+            columns.sort_unstable();
+            columns.dedup();
+            columns.into()
+        });
+        compared.binary_search_by(|known| known.as_str().cmp(column)).is_ok()
     }
 
     /// The role and settings that its rows are read with; `None`: the source's own.
@@ -457,6 +468,24 @@ mod tests {
         ];
 
         assert_eq!(variant.into_bytes(), expected.concat());
+    }
+
+    /// The same for rows that policies choose.
+    #[test]
+    fn the_canonical_form_of_places_with_a_session_is_this_one() {
+        let settings = vec![("request.org".to_owned(), "7".to_owned()), ("request.sub".to_owned(), String::new())];
+        let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+        let number = |number: usize| (number as u64).to_le_bytes().to_vec();
+        let within = |part: Vec<u8>| [number(part.len()), part].concat();
+        let conditions = [text("conditions 1"), number(0)].concat();
+        let both = [number(2), text("request.org"), text("7"), text("request.sub"), text("")].concat();
+        for (role, written) in [(Some("reader"), [vec![1], text("reader")].concat()), (None, vec![0])] {
+            let session = Session::new(role.map(str::to_owned), settings.clone());
+            let places = canonical_places(&[7; 32], &[], Some(&session));
+            let session = [text("session 1"), written, both.clone()].concat();
+            let expected = [text("chunkflow places 1"), number(32), vec![7; 32], within(conditions.clone())];
+            assert_eq!(places.into_bytes(), [expected.concat(), within(session)].concat());
+        }
     }
 
     /// The same for trees of conditions.

@@ -11,10 +11,11 @@ use super::{
     changes::Subject,
     count::End,
     later::News,
+    moved::Moved,
     touch::{Row, Touch},
 };
 use crate::{
-    change::{Change, Purge, Tell, Token, entry},
+    change::{Change, Purge, Tell, Token, entry, value_of},
     chunk::{own_key_hash, related_key_hash},
     cursor::Cursor,
     error::{Error, Kind, Result},
@@ -247,11 +248,8 @@ async fn concerned(
         lists.push((conditions, *behind));
     }
 
-    let mut columns = vec![];
-    for rule in &rules.pointed {
-        let behind = of(&|table| rule.is_of(table)).into_iter().map(|(_, behind)| behind).min();
-        columns.extend(behind.map(|behind| (rule.column.clone(), behind)));
-    }
+    let columns: Vec<_> =
+        rules.pointed.iter().flat_map(|rule| Moved::all(rule, &of(&|table| rule.is_of(table)))).collect();
 
     // Of a key that was told several times the last one stays, which has the fewest behind it.
     keys.sort_unstable();
@@ -371,12 +369,6 @@ async fn owners(
 
     owners.extend(found.into_iter().map(|own| (own.row.wanted, own.behind)));
     Ok(Some(owners))
-}
-
-/// The value of a column among those of a change; the name may be written in another case.
-pub(super) fn value_of<'c>(values: &'c BTreeMap<String, Option<String>>, column: &str) -> Option<Option<&'c str>> {
-    let found = values.iter().find(|(name, _)| name.eq_ignore_ascii_case(column));
-    found.map(|(_, value)| value.as_deref())
 }
 
 /// Checks that a change names a row as its table's key does.

@@ -13,10 +13,12 @@ use std::{
 
 use super::{
     changes::Subject,
-    hearing::{Told, value_of},
-    touch::{ALLOCATED, Row, Verdict},
+    hearing::Told,
+    moved::ALLOCATED,
+    touch::{Row, Verdict},
 };
 use crate::{
+    change::value_of,
     chunk::{Chunk, own_key_hash, related_key_hash},
     cursor::Cursor,
     list::List,

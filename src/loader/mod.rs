@@ -15,6 +15,7 @@ mod hearing;
 mod later;
 mod listening;
 mod marks;
+mod moved;
 mod place;
 mod read_ahead;
 mod reading;

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
+use super::moved::{ALLOCATED, Moved};
 use crate::{
     chunk::Chunk,
     cursor::Cursor,
     list::List,
     source::{Comparison, Condition, TouchRules, candidates},
 };
-
-/// What an allocation of a few bytes takes beside them.
-pub(super) const ALLOCATED: usize = 24;
 
 /// What some changes touch of one resource.
 #[derive(Clone, Debug)]
@@ -26,8 +24,9 @@ pub(super) enum Touch {
         rows: Vec<(Arc<Row>, u32)>,
         /// All of lists with these conditions, each of them beside any others.
         lists: Vec<(Vec<Condition>, u32)>,
-        /// All of lists with any condition on one of these columns.
-        columns: Vec<(String, u32)>,
+        /// All of lists with conditions on columns of a related row, if the row's values before and
+        /// after may differ in whether they meet these.
+        columns: Vec<(Moved, u32)>,
     },
 }
 
@@ -71,7 +70,7 @@ impl Touch {
         let mut moved = columns.iter().filter(|(_, behind)| is_news(*behind));
         if chunk.shown.has_any(keys, is_news)
             || purged.any(|(conditions, _)| has(conditions))
-            || moved.any(|(column, _)| list.compares(column))
+            || moved.any(|(moved, _)| moved.touches(rules, list))
         {
             return Verdict::Touched;
         }
@@ -80,19 +79,14 @@ impl Touch {
         let Some(start) = chunk.key.start() else { return Verdict::Touched };
         let mut verdict = Verdict::Shown;
         for (row, _) in rows.iter().filter(|(_, behind)| is_news(*behind)) {
-            let is_within = [
-                row.meets(rules, list),
-                row.is_behind(rules, &start),
-                chunk.next.as_ref().map_or(Some(true), |next| Some(!row.is_behind(rules, next)?)),
-            ];
-            if is_within.contains(&Some(false)) {
-                continue;
+            match row.is_within(rules, list, &start, chunk.next.as_ref()) {
+                Some(false) => {}
+                Some(true) => return Verdict::Touched,
+                None => {
+                    verdict = Verdict::InDoubt;
+                    doubtful(row);
+                }
             }
-            if !is_within.contains(&None) {
-                return Verdict::Touched;
-            }
-            verdict = Verdict::InDoubt;
-            doubtful(row);
         }
         verdict
     }
@@ -105,7 +99,7 @@ impl Touch {
         let rows: usize = rows.iter().map(|one| size_of_val(one) + one.0.bytes()).sum();
         let conditions = lists.iter().flat_map(|(conditions, _)| conditions);
         let lists = size_of_val(&**lists) + conditions.map(condition_bytes).sum::<usize>();
-        let columns: usize = columns.iter().map(|one| size_of_val(one) + ALLOCATED + one.0.len()).sum();
+        let columns: usize = columns.iter().map(|one| size_of_val(one) + one.0.bytes()).sum();
         logged + 4 * ALLOCATED + size_of_val(&**keys) + rows + lists + columns
     }
 }
@@ -136,29 +130,32 @@ impl Row {
         rules.key_at(&self.place).into_iter().collect()
     }
 
-    /// Whether it meets the list's conditions; `None` if only the database knows.
-    fn meets(&self, rules: &TouchRules, list: &List) -> Option<bool> {
-        if self.place.is_start() {
-            return None;
+    /// Whether it belongs between these places of a list; `None` if only the database knows.
+    fn is_within(&self, rules: &TouchRules, list: &List, start: &Cursor, end: Option<&Cursor>) -> Option<bool> {
+        // The cheapest first: nearly every chunk ends before the row or begins behind it.
+        let is_behind_start = self.is_behind(rules, start);
+        if is_behind_start == Some(false) {
+            return Some(false);
         }
-        self.meets_all(rules, list.conditions())
+        let is_before_end = end.map_or(Some(true), |end| Some(!self.is_behind(rules, end)?));
+        if is_before_end == Some(false) {
+            return Some(false);
+        }
+
+        match self.meets(rules, list) {
+            Some(true) => Some(is_behind_start? && is_before_end?),
+            other => other,
+        }
     }
 
-    fn meets_all(&self, rules: &TouchRules, conditions: &[Condition]) -> Option<bool> {
+    /// Whether it meets the list's conditions; `None` if only the database knows.
+    fn meets(&self, rules: &TouchRules, list: &List) -> Option<bool> {
         let compares = |comparison: &Comparison| {
             let at = rules.filters.iter().position(|filter| filter.column == comparison.column)?;
             rules.meets(comparison, self.filters.get(at)?.as_ref()?.values().next()?)
         };
 
-        let mut meets = Some(true);
-        for condition in conditions {
-            match condition.judged(&compares) {
-                Some(true) => {}
-                Some(false) => return Some(false),
-                None => meets = None,
-            }
-        }
-        meets
+        Condition::all_judged(list.conditions(), &compares)
     }
 
     /// Whether its place is behind this one; `None` if only the database knows.

@@ -59,6 +59,8 @@ pub(crate) enum Refused {
     AddressStreams,
     /// `request_rate`
     Rate,
+    /// An address has too many questions under way at the application of `[auth.forward]`.
+    Logins,
     /// `allowed_hosts`
     Host,
     /// The server is about to stop.
@@ -68,12 +70,13 @@ pub(crate) enum Refused {
 }
 
 impl Refused {
-    pub(super) const ALL: [Refused; 8] = [
+    pub(super) const ALL: [Refused; 9] = [
         Refused::Connections,
         Refused::AddressConnections,
         Refused::Streams,
         Refused::AddressStreams,
         Refused::Rate,
+        Refused::Logins,
         Refused::Host,
         Refused::Stopping,
         Refused::Database,
@@ -86,6 +89,7 @@ impl Refused {
             Refused::Streams => "streams",
             Refused::AddressStreams => "address_streams",
             Refused::Rate => "rate",
+            Refused::Logins => "logins",
             Refused::Host => "host",
             Refused::Stopping => "stopping",
             Refused::Database => "database",

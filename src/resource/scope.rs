@@ -85,12 +85,16 @@ impl Scope {
             return seal.clone();
         }
 
+        seal.within(&self.canonical().digest())
+    }
+
+    fn canonical(&self) -> Canonical {
         let mut bytes = Canonical::of("chunkflow scope 1");
         bytes.bytes(&written(&self.conditions));
         if let Some(session) = &self.session {
             bytes.bytes(&session.written());
         }
-        seal.within(&bytes.digest())
+        bytes
     }
 }
 
@@ -178,4 +182,66 @@ fn is_decimal(text: &str) -> bool {
     let (whole, part) = text.split_once('.').map_or((text, None), |(whole, part)| (whole, Some(part)));
     let is_part = |part: &str| (1..=40).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
     (is_whole(whole) || whole == "-0") && part.is_none_or(is_part)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::source::Operator;
+
+    fn settings(of: &[(&str, &str)]) -> Vec<(String, String)> {
+        of.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    /// Fails if the canonical form changes: no cursor that a client has would be taken any more.
+    #[test]
+    fn the_canonical_form_of_a_scope_is_this_one() {
+        let conditions = vec![Condition::is("org", Operator::In, vec!["1".to_owned(), "2".to_owned()])];
+        let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+        let number = |number: usize| (number as u64).to_le_bytes().to_vec();
+        let within = |part: Vec<u8>| [number(part.len()), part].concat();
+        let of_conditions =
+            [text("conditions 1"), number(1), text("org"), text("in"), number(2), text("1"), text("2")].concat();
+        let scope = Scope { conditions, session: None };
+        let expected = [text("chunkflow scope 1"), within(of_conditions)].concat();
+        assert_eq!(scope.canonical().into_bytes(), expected);
+
+        let session = Session::new(Some("reader".to_owned()), settings(&[("request.org", "7")]));
+        let scope = Scope { conditions: vec![], session: Some(Arc::new(session)) };
+        let none = [text("conditions 1"), number(0)].concat();
+        let of_session =
+            [text("session 1"), vec![1], text("reader"), number(1), text("request.org"), text("7")].concat();
+        let expected = [text("chunkflow scope 1"), within(none), within(of_session)].concat();
+        assert_eq!(scope.canonical().into_bytes(), expected);
+    }
+
+    /// Scopes of few short texts, so that those of several are often nearly the same.
+    fn scope() -> impl Strategy<Value = Scope> {
+        let text = || prop::sample::select(&["", "a", "aa", "b", "eq", "in", "1"][..]).prop_map(str::to_owned);
+        let operator = prop::sample::select(&[Operator::Eq, Operator::In][..]);
+        let condition = (text(), operator, prop::collection::vec(text(), 0..3));
+        let condition = condition.prop_map(|(column, operator, values)| Condition::is(column, operator, values));
+        let settings = prop::collection::vec((text(), text()), 0..3);
+        let session = (prop::option::of(text()), settings).prop_map(|(role, settings)| Session::new(role, settings));
+        let conditions = prop::collection::vec(condition, 0..3);
+        (conditions, prop::option::of(session)).prop_map(|(mut conditions, session)| {
+            conditions.sort();
+            Scope { conditions, session: session.map(Arc::new) }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn two_different_scopes_never_have_the_same_bytes(scopes in prop::collection::vec(scope(), 2..60)) {
+            let mut seen: HashMap<Vec<u8>, &Scope> = HashMap::new();
+            for scope in &scopes {
+                let same = seen.insert(scope.canonical().into_bytes(), scope);
+                prop_assert!(same.is_none_or(|same| same == scope), "{same:?} {scope:?}");
+            }
+        }
+    }
 }

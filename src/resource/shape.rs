@@ -4,7 +4,7 @@ use crate::{
     boundary::Sizes,
     canonical::Canonical,
     row::{Column, Field, Fields, Part},
-    source::{Comparison, Condition, Operator, Source},
+    source::{Comparison, Condition, Source},
 };
 
 /// Conditions as bytes.
@@ -29,22 +29,7 @@ fn write_condition(bytes: &mut Canonical, condition: &Condition) {
 
 fn write_comparison(bytes: &mut Canonical, comparison: &Comparison) {
     bytes.text(&comparison.column);
-    bytes.text(match comparison.operator {
-        Operator::Eq => "eq",
-        Operator::Neq => "neq",
-        Operator::Gt => "gt",
-        Operator::Gte => "gte",
-        Operator::Lt => "lt",
-        Operator::Lte => "lte",
-        Operator::In => "in",
-        Operator::IsNull => "is.null",
-        Operator::IsNotNull => "is.not_null",
-        Operator::Like => "like",
-        Operator::NotIn => "not.in",
-        Operator::NotLike => "not.like",
-        Operator::Ilike => "ilike",
-        Operator::NotIlike => "not.ilike",
-    });
+    bytes.text(comparison.operator.word());
     bytes.each(comparison.values.iter(), |bytes, value| bytes.text(value));
 }
 

@@ -95,9 +95,7 @@ impl Resource {
         };
 
         let whole_digest = self.part.as_ref().map_or(self.digest, |part| part.digest);
-        let mut canonical = Canonical::of("chunkflow select 1");
-        canonical.bytes(&whole_digest);
-        canonical.each(of_whole.iter(), |bytes, member| bytes.number(*member));
+        let canonical = canonical_part(&whole_digest, &of_whole);
         let whole = self.part.as_ref().map_or_else(|| Arc::downgrade(self), |part| Weak::clone(&part.whole));
 
         Resource {
@@ -122,6 +120,14 @@ impl Resource {
             parts: Parts::default(),
         }
     }
+}
+
+/// A part, by the digest of the whole and the indexes of its members there.
+fn canonical_part(whole: &[u8; 32], members: &[usize]) -> Canonical {
+    let mut bytes = Canonical::of("chunkflow select 1");
+    bytes.bytes(whole);
+    bytes.each(members.iter(), |bytes, member| bytes.number(*member));
+    bytes
 }
 
 /// The source's columns that fields are made of, in their own order.
@@ -161,4 +167,35 @@ fn moved(mut fields: Fields, columns: &[usize]) -> Fields {
     }
 
     fields
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Fails if the canonical form changes: such a change empties the cache of every fleet.
+    #[test]
+    fn the_canonical_form_of_a_selection_is_this_one() {
+        let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+        let number = |number: u64| number.to_le_bytes().to_vec();
+        let expected = [text("chunkflow select 1"), number(32), vec![7; 32], number(2), number(3), number(0)].concat();
+        assert_eq!(canonical_part(&[7; 32], &[3, 0]).into_bytes(), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn two_different_selections_never_have_the_same_bytes(
+            selections in prop::collection::vec((0_u8..3, prop::collection::vec(0_usize..3, 0..4)), 2..100),
+        ) {
+            let mut seen = HashMap::new();
+            for selection @ (whole, members) in &selections {
+                let same = seen.insert(canonical_part(&[*whole; 32], members).into_bytes(), selection);
+                prop_assert!(same.is_none_or(|same| same == selection), "{same:?} {selection:?}");
+            }
+        }
+    }
 }

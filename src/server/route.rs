@@ -341,7 +341,7 @@ impl Site {
         let identity = auth.identify(request, came).await;
         let identity = identity.map_err(|refusal| {
             if refusal.is_of_client() {
-                self.chunkflow.metrics().refused(Refused::Rate);
+                self.chunkflow.metrics().refused(Refused::Logins);
             }
             Box::new(refusal.response())
         });

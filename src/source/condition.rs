@@ -8,7 +8,7 @@
 mod tree;
 mod value;
 
-use std::ops::RangeInclusive;
+use std::{cmp::Ordering, ops::RangeInclusive};
 
 use serde::{Deserialize, Serialize};
 
@@ -73,7 +73,7 @@ pub enum Operand {
 
 /// What a row must meet. Later versions add no kinds: a program that passed over one would show
 /// rows that nobody asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Condition {
     /// A column compares like this.
     Is(Comparison),
@@ -86,7 +86,7 @@ pub enum Condition {
 /// What a column's value must be: `column operator values`. No row with NULL there meets it, except
 /// for [`Operator::IsNull`], and [`Operator::NotIn`] without values. Values are always bound, never
 /// spliced into SQL.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Comparison {
     /// The column, one of [`Source::filters`](super::Source::filters) or
@@ -100,7 +100,7 @@ pub struct Comparison {
 }
 
 /// The operators of filters, as PostgREST spells them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operator {
     /// `eq`
@@ -151,6 +151,27 @@ impl Operator {
             Operator::NotLike => Operator::Like,
             Operator::Ilike => Operator::NotIlike,
             Operator::NotIlike => Operator::Ilike,
+        }
+    }
+
+    /// The word that stands for it in canonical forms, and that puts conditions in order. It never
+    /// changes: keys of chunks depend on it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Operator::Eq => "eq",
+            Operator::Neq => "neq",
+            Operator::Gt => "gt",
+            Operator::Gte => "gte",
+            Operator::Lt => "lt",
+            Operator::Lte => "lte",
+            Operator::In => "in",
+            Operator::IsNull => "is.null",
+            Operator::IsNotNull => "is.not_null",
+            Operator::Like => "like",
+            Operator::NotIn => "not.in",
+            Operator::NotLike => "not.like",
+            Operator::Ilike => "ilike",
+            Operator::NotIlike => "not.ilike",
         }
     }
 
@@ -207,12 +228,20 @@ impl Condition {
     /// Whether a row meets it, where `meets` says so of each comparison; `None` if that depends on
     /// comparisons of which it is not known.
     pub(crate) fn judged(&self, meets: &dyn Fn(&Comparison) -> Option<bool>) -> Option<bool> {
-        let (parts, decisive) = match self {
-            Condition::Is(comparison) => return meets(comparison),
-            Condition::All(parts) => (parts, false),
-            Condition::Any(parts) => (parts, true),
-        };
+        match self {
+            Condition::Is(comparison) => meets(comparison),
+            Condition::All(parts) => Condition::judged_until(false, parts, meets),
+            Condition::Any(parts) => Condition::judged_until(true, parts, meets),
+        }
+    }
 
+    /// The same of conditions each of which must hold.
+    pub(crate) fn all_judged(conditions: &[Condition], meets: &dyn Fn(&Comparison) -> Option<bool>) -> Option<bool> {
+        Condition::judged_until(false, conditions, meets)
+    }
+
+    /// The answer of the first part that is `decisive`; else the opposite, if all parts are known.
+    fn judged_until(decisive: bool, parts: &[Condition], meets: &dyn Fn(&Comparison) -> Option<bool>) -> Option<bool> {
         let mut judged = Some(!decisive);
         for part in parts {
             match part.judged(meets) {
@@ -268,6 +297,59 @@ impl Condition {
     }
 }
 
+/// By its word.
+impl Ord for Operator {
+    fn cmp(&self, other: &Operator) -> Ordering {
+        self.word().cmp(other.word())
+    }
+}
+
+impl PartialOrd for Operator {
+    fn partial_cmp(&self, other: &Operator) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// By column, operator and values.
+impl Ord for Comparison {
+    fn cmp(&self, other: &Comparison) -> Ordering {
+        let columns = self.column.cmp(&other.column);
+        columns.then_with(|| self.operator.cmp(&other.operator)).then_with(|| self.values.cmp(&other.values))
+    }
+}
+
+impl PartialOrd for Comparison {
+    fn partial_cmp(&self, other: &Comparison) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Comparisons, then trees of which each part must hold, then the others; trees by their parts.
+///
+/// Keys of chunks depend on this order. So it is written here, and is not that of the declarations.
+impl Ord for Condition {
+    fn cmp(&self, other: &Condition) -> Ordering {
+        let rank = |one: &Condition| match one {
+            Condition::Is(_) => 0,
+            Condition::All(_) => 1,
+            Condition::Any(_) => 2,
+        };
+        match (self, other) {
+            (Condition::Is(one), Condition::Is(other)) => one.cmp(other),
+            (Condition::All(one), Condition::All(other)) | (Condition::Any(one), Condition::Any(other)) => {
+                one.cmp(other)
+            }
+            _ => rank(self).cmp(&rank(other)),
+        }
+    }
+}
+
+impl PartialOrd for Condition {
+    fn partial_cmp(&self, other: &Condition) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 fn invalid(message: impl Into<String>) -> Error {
     Error::new(Kind::Invalid, message)
 }
@@ -298,6 +380,46 @@ mod tests {
         assert_eq!(canonical(vec![any(vec![]), one(a)]), [one(a), any(vec![])], "a scope is always there");
         let mixed = any(vec![one(b), all(vec![one(c), one(a)])]);
         assert_eq!(canonical(vec![mixed]), [any(vec![one(b), all(vec![one(a), one(c)])])]);
+    }
+
+    #[test]
+    fn the_canonical_order_of_conditions_is_this_one() {
+        let of = |column: &str, operator, values: &[&str]| {
+            Condition::is(column, operator, values.iter().map(|value| (*value).to_owned()).collect())
+        };
+        let ordered = vec![
+            of("B", Operator::NotLike, &["1"]),
+            of("a", Operator::Eq, &["1"]),
+            of("a", Operator::Eq, &["10"]),
+            of("a", Operator::Eq, &["2"]),
+            of("a", Operator::Gt, &["1"]),
+            of("a", Operator::Gte, &["1"]),
+            of("a", Operator::Ilike, &["1"]),
+            of("a", Operator::In, &["1", "2"]),
+            of("a", Operator::In, &["1", "2", "3"]),
+            of("a", Operator::IsNotNull, &[]),
+            of("a", Operator::IsNull, &[]),
+            of("a", Operator::Like, &["1"]),
+            of("a", Operator::Lt, &["1"]),
+            of("a", Operator::Lte, &["1"]),
+            of("a", Operator::Neq, &["1"]),
+            of("a", Operator::NotIlike, &["1"]),
+            of("a", Operator::NotIn, &["1"]),
+            of("a", Operator::NotLike, &["1"]),
+            of("a.b", Operator::Eq, &["1"]),
+            of("aa", Operator::Eq, &["1"]),
+            Condition::Any(vec![]),
+            Condition::Any(vec![is("a"), is("b")]),
+            Condition::Any(vec![is("a"), Condition::All(vec![is("a"), is("b")])]),
+            Condition::Any(vec![is("b"), is("c")]),
+        ];
+        let mut reversed = ordered.clone();
+        reversed.reverse();
+        assert_eq!(Condition::canonical(reversed), ordered);
+
+        let within = Condition::Any(vec![Condition::All(vec![is("a"), is("b")]), is("z")]);
+        let sorted = Condition::Any(vec![is("z"), Condition::All(vec![is("a"), is("b")])]);
+        assert_eq!(Condition::canonical(vec![within]), [sorted], "in a tree comparisons come first too");
     }
 
     fn tree() -> impl Strategy<Value = Condition> {

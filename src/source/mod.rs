@@ -70,7 +70,7 @@ pub(crate) use self::{
 pub(crate) use self::{memory::Room, spec::ViewReads};
 pub(crate) use self::{
     tables::candidates,
-    touch::{KeyKind, PointedRule, PointingRule, told_key},
+    touch::{KeyKind, PointedRule, PointingRule, Told, told_key},
 };
 pub use crate::{
     cursor::Cursor,

@@ -141,12 +141,32 @@ pub(crate) struct PointedRule {
     pub(crate) column: String,
     /// The names of the related table.
     pub(crate) names: Vec<String>,
+    /// How its values are judged that a change carries; `None` if only the database can say what a
+    /// row that points there has from them.
+    pub(crate) told: Option<ToldRule>,
+}
+
+/// How told values of a column of a related row are judged.
+#[derive(Clone, Debug)]
+pub(crate) struct ToldRule {
+    /// Its name in the related table, and that of the table's key, by which it is pointed to.
+    pub(crate) name: String,
+    pub(crate) key: String,
+    pub(crate) kind: KeyKind,
+    pub(crate) filter: FilterRule,
 }
 
 impl PointedRule {
     /// Whether it is a column of this table.
     pub(crate) fn is_of(&self, table: &str) -> bool {
         self.names.iter().any(|name| name.eq_ignore_ascii_case(table))
+    }
+
+    /// Whether a row meets the comparison that points to one with this value; `None` if only the
+    /// database knows.
+    pub(crate) fn meets(&self, condition: &Comparison, value: Option<&Told>) -> Option<bool> {
+        let value = value.map_or(Value::Null, Told::value);
+        meets(condition, value, || Some(&self.told.as_ref()?.filter))
     }
 }
 
@@ -226,40 +246,7 @@ impl TouchRules {
     /// Whether a row with this value in the comparison's column meets it; `None` if only the
     /// database knows.
     pub(crate) fn meets(&self, condition: &Comparison, value: Value<'_>) -> Option<bool> {
-        let is_null = value == Value::Null;
-        match condition.operator {
-            // MySQL finds them in a column that cannot be NULL by both.
-            Operator::IsNull | Operator::IsNotNull if is_zero_date(value) => return None,
-            Operator::IsNull => return Some(is_null),
-            Operator::IsNotNull => return Some(!is_null),
-            // In an empty list there is nothing, NULL neither.
-            Operator::NotIn if condition.values.is_empty() => return Some(true),
-            _ if is_null => return Some(false),
-            _ => {}
-        }
-
-        let rule = self.filters.iter().find(|rule| rule.column == condition.column)?;
-        let compare = |text: &String| rule.compare(value, text);
-        let is_equal = |text: &String| rule.equals(value, text);
-        let single = condition.values.first();
-        match condition.operator {
-            Operator::Eq => is_equal(single?),
-            Operator::Neq => Some(!is_equal(single?)?),
-            Operator::Gt => Some(compare(single?)?.is_gt()),
-            Operator::Gte => Some(compare(single?)?.is_ge()),
-            Operator::Lt => Some(compare(single?)?.is_lt()),
-            Operator::Lte => Some(compare(single?)?.is_le()),
-            Operator::In | Operator::NotIn => {
-                let tests: Vec<Option<bool>> = condition.values.iter().map(is_equal).collect();
-                let is_opposite = condition.operator == Operator::NotIn;
-                if tests.contains(&Some(true)) {
-                    return Some(!is_opposite);
-                }
-                tests.iter().all(Option::is_some).then_some(is_opposite)
-            }
-            // Patterns; the NULL tests were answered above.
-            _ => None,
-        }
+        meets(condition, value, || self.filters.iter().find(|rule| rule.column == condition.column))
     }
 
     /// Whether a name is one of its own table's.
@@ -271,6 +258,45 @@ impl TouchRules {
     pub(crate) fn is_unfollowed(&self, table: &str) -> bool {
         let is_named = self.others.iter().any(|name| name.eq_ignore_ascii_case(table));
         is_named || (self.reads_any && !self.is_own(table))
+    }
+}
+
+/// Whether a row with this value meets a comparison, by the rule of its column; `None` if only the
+/// database knows.
+fn meets<'r>(condition: &Comparison, value: Value<'_>, rule: impl FnOnce() -> Option<&'r FilterRule>) -> Option<bool> {
+    let is_null = value == Value::Null;
+    match condition.operator {
+        // MySQL finds them in a column that cannot be NULL by both.
+        Operator::IsNull | Operator::IsNotNull if is_zero_date(value) => return None,
+        Operator::IsNull => return Some(is_null),
+        Operator::IsNotNull => return Some(!is_null),
+        // In an empty list there is nothing, NULL neither.
+        Operator::NotIn if condition.values.is_empty() => return Some(true),
+        _ if is_null => return Some(false),
+        _ => {}
+    }
+
+    let rule = rule()?;
+    let compare = |text: &String| rule.compare(value, text);
+    let is_equal = |text: &String| rule.equals(value, text);
+    let single = condition.values.first();
+    match condition.operator {
+        Operator::Eq => is_equal(single?),
+        Operator::Neq => Some(!is_equal(single?)?),
+        Operator::Gt => Some(compare(single?)?.is_gt()),
+        Operator::Gte => Some(compare(single?)?.is_ge()),
+        Operator::Lt => Some(compare(single?)?.is_lt()),
+        Operator::Lte => Some(compare(single?)?.is_le()),
+        Operator::In | Operator::NotIn => {
+            let tests: Vec<Option<bool>> = condition.values.iter().map(is_equal).collect();
+            let is_opposite = condition.operator == Operator::NotIn;
+            if tests.contains(&Some(true)) {
+                return Some(!is_opposite);
+            }
+            tests.iter().all(Option::is_some).then_some(is_opposite)
+        }
+        // Patterns; the NULL tests were answered above.
+        _ => None,
     }
 }
 

@@ -1,8 +1,10 @@
 //! `/openapi.json`: the description of the lists, kept until the lists change.
 
-use std::sync::{Arc, Weak};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, Weak},
+};
 
-use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
@@ -14,17 +16,43 @@ use super::{
 use crate::{
     error::{Error, Kind, Result},
     resource::{Resource, View},
+    unpoisoned::Unpoisoned,
 };
 
 /// The server's address if no better one is known.
 const NOWHERE: &str = "/";
 
-/// The last description in each OpenAPI version. It is kept without a host, so that a client cannot
-/// fill memory with invented hosts.
+/// How many descriptions are kept in each version. Which members somebody sees and which lists are
+/// open decides the description, so there are as many as audiences.
+const KEPT: usize = 16;
+
+/// The last descriptions in each OpenAPI version. They are kept without a host, so that a client
+/// cannot fill memory with invented hosts.
 #[derive(Default)]
 pub(super) struct Description {
-    usual: ArcSwapOption<Made>,
-    streams: ArcSwapOption<Made>,
+    usual: Kept,
+    streams: Kept,
+}
+
+/// The descriptions that were asked for last, the last one first.
+#[derive(Default)]
+struct Kept(Mutex<VecDeque<Arc<Made>>>);
+
+impl Kept {
+    /// The description of what somebody sees, if it is kept.
+    fn of(&self, views: &[View]) -> Option<Arc<Made>> {
+        let mut kept = self.0.lock().unpoisoned();
+        let at = kept.iter().position(|made| made.is_of(views))?;
+        let made = kept.remove(at)?;
+        kept.push_front(Arc::clone(&made));
+        Some(made)
+    }
+
+    fn keep(&self, made: &Arc<Made>) {
+        let mut kept = self.0.lock().unpoisoned();
+        kept.push_front(Arc::clone(made));
+        kept.truncate(KEPT);
+    }
 }
 
 /// A description without the server's address.
@@ -53,12 +81,12 @@ impl Description {
             Version::Usual => &self.usual,
             Version::Streams => &self.streams,
         };
-        if let Some(made) = kept.load_full().filter(|made| made.is_of(views)) {
+        if let Some(made) = kept.of(views) {
             return made;
         }
 
         let made = Arc::new(Made::new(views, version));
-        kept.store(Some(Arc::clone(&made)));
+        kept.keep(&made);
         made
     }
 }
@@ -110,6 +138,26 @@ mod tests {
         let nothing = |_: Fetch<u32>| async { Ok::<_, std::io::Error>(Vec::<BTreeMap<&str, u32>>::new()) };
         let source = closure(&["url"], |row: &BTreeMap<&str, u32>| row["url"], nothing);
         Resource::new(name, Arc::new(source), ResourceOptions::default()).unwrap()
+    }
+
+    #[test]
+    fn the_descriptions_of_a_few_audiences_are_kept_and_of_many_the_last_ones() {
+        let description = Description::default();
+        let all = Chunkflow::new(Arc::new(Memory::new(1 << 20))).with(list("a")).with(list("b"));
+        let whole = all.seen_by(None);
+        let [one, other] = [&whole[..1], &whole[1..]];
+        let first = description.made(one, Version::Usual);
+        for _ in 0..3 {
+            description.made(other, Version::Usual);
+            assert!(Arc::ptr_eq(&first, &description.made(one, Version::Usual)));
+        }
+
+        let audiences: Vec<_> = (0..2 * KEPT).map(|_| all.clone().with(list("c")).seen_by(None)).collect();
+        for audience in &audiences {
+            description.made(audience, Version::Usual);
+        }
+        assert_eq!(description.usual.0.lock().unwrap().len(), KEPT);
+        assert!(!Arc::ptr_eq(&first, &description.made(one, Version::Usual)));
     }
 
     #[test]

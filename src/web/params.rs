@@ -49,31 +49,24 @@ pub(super) fn parse(query: &str, view: &View) -> Result<Params> {
         download: None,
         at_least: None,
     };
-    let mut seen = (false, false, false, false, false, false);
+    let mut seen = vec![];
     for (name, value) in pairs(query)? {
+        // Conditions may have a column several times: all of them hold.
+        if PARAMETERS.contains(&&*name) {
+            if seen.contains(&name) {
+                return Err(invalid(format!("`{name}` stands more than once")).remedy("give it once"));
+            }
+            seen.push(name.clone());
+        }
+
         match &*name {
-            "limit" => {
-                once(&mut seen.0, "limit")?;
-                params.limit = Some(limit(&value)?);
-            }
-            "after" => {
-                once(&mut seen.1, "after")?;
-                params.after = cursor(&value, view)?;
-            }
-            "select" => {
-                once(&mut seen.4, "select")?;
-                params.select = Some(select::names(&value)?);
-            }
+            "limit" => params.limit = Some(limit(&value)?),
+            "after" => params.after = cursor(&value, view)?,
+            "select" => params.select = Some(select::names(&value)?),
+            "download" => params.download = Some(download::name(&value)?),
+            "at_least" => params.at_least = Some(value.parse()?),
             // The resource is the one of this order already.
-            "order" => once(&mut seen.5, "order")?,
-            "download" => {
-                once(&mut seen.2, "download")?;
-                params.download = Some(download::name(&value)?);
-            }
-            "at_least" => {
-                once(&mut seen.3, "at_least")?;
-                params.at_least = Some(value.parse()?);
-            }
+            "order" => {}
             _ => conditions.read(&name, &value)?,
         }
     }
@@ -132,14 +125,6 @@ fn decode(text: &str) -> Result<Cow<'_, str>> {
     decoded
         .map(Cow::Owned)
         .map_err(|_| invalid("the query string is not UTF-8").remedy("percent-encode its values as UTF-8"))
-}
-
-fn once(seen: &mut bool, name: &str) -> Result<()> {
-    if std::mem::replace(seen, true) {
-        Err(invalid(format!("`{name}` stands more than once")).remedy("give it once"))
-    } else {
-        Ok(())
-    }
 }
 
 fn limit(text: &str) -> Result<u64> {

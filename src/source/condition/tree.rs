@@ -125,20 +125,22 @@ impl<'t, 'f> Tree<'t, '_, 'f> {
         self.reader.count()?;
         let (is_opposite, operator, operand) = operator(self.rest).ok_or_else(|| value::unknown_operator(filter))?;
 
-        if operator == "in" {
+        let quoted: String;
+        let (written, rest) = if operator == "in" {
             let list = operand.strip_prefix('(').and_then(|inner| value::list(inner, Some(')')));
             let (values, rest) = list.ok_or_else(|| value::no_list(filter))?;
-            self.rest = rest;
-            value::made(filter, is_negated != is_opposite, operator, Written::List(values))
+            (Written::List(values), rest)
         } else if let Some(inner) = operand.strip_prefix('"') {
             let (text, rest) = value::quoted(inner).ok_or_else(|| self.malformed())?;
-            self.rest = rest;
-            value::made(filter, is_negated != is_opposite, operator, Written::Text(&text))
+            quoted = text;
+            (Written::Text(&quoted), rest)
         } else {
             let (text, rest) = operand.split_at(operand.find([',', ')']).unwrap_or(operand.len()));
-            self.rest = rest;
-            value::made(filter, is_negated != is_opposite, operator, Written::Text(text))
-        }
+            (Written::Text(text), rest)
+        };
+        self.rest = rest;
+
+        value::made(filter, is_negated != is_opposite, operator, written)
     }
 
     /// Reads the name of a filter and the dot behind it. A name may hold dots: the longest is meant

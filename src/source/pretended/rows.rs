@@ -10,7 +10,10 @@ use crate::{
     row::{Column, Field, Fields, RowBatch, RowSink, Shape, Value},
     source::{
         BoxFuture, Comparison, Filter, Operand, Operator, Query, Run, Source, Spec, TouchRules,
-        touch::{FilterRule, KeyKind, KeyRule, OrderRule, PointedRule, PointingRule, RelatedRule, RelatedTable, Texts},
+        touch::{
+            FilterRule, KeyKind, KeyRule, OrderRule, PointedRule, PointingRule, RelatedRule, RelatedTable, Texts,
+            ToldRule,
+        },
     },
 };
 
@@ -269,15 +272,18 @@ fn rules<'f>(
         null_is_greatest: false,
     });
     let (related_filters, filters): (Vec<&Filter>, Vec<&Filter>) = filters.partition(|filter| filter.column == PARITY);
-    let pointed = related_filters
-        .into_iter()
-        .map(|filter| PointedRule { column: filter.column.clone(), names: vec!["author".into()] });
-    let filters = filters.into_iter().map(|filter| FilterRule {
+    let filter_rule = |filter: &Filter| FilterRule {
         column: filter.column.clone(),
         operand: filter.operand,
         texts: Texts::Unknown,
         has_exact_texts: false,
+    };
+    let pointed = related_filters.into_iter().map(|filter| {
+        let name = "parity".to_owned();
+        let told = ToldRule { name, key: "id".into(), kind: KeyKind::Integer, filter: filter_rule(filter) };
+        PointedRule { column: filter.column.clone(), names: vec!["author".into()], told: Some(told) }
     });
+    let filters = filters.into_iter().map(filter_rule);
     let tags =
         PointingRule { join: Some(related("item_tag", &ITEM_TAG)), column: "item_id".into(), kind: KeyKind::Integer };
     TouchRules {

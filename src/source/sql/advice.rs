@@ -38,13 +38,12 @@ fn unindexed_pointed(plan: &Plan) -> impl Iterator<Item = Complaint> {
 
 /// A scope on columns of the table, none of which begins an index.
 fn unindexed_scope(plan: &Plan) -> Option<Complaint> {
-    let own = || plan.scoped.iter().map(|index| &plan.filter_columns[*index]).filter(|column| column.pointed.is_none());
-    let first = plan.scoped.iter().find(|index| plan.filter_columns[**index].pointed.is_none())?;
-    if own().any(|column| column.is_indexed) {
+    let (first, _) = plan.own_scope().next()?;
+    if plan.own_scope().any(|(_, column)| column.is_indexed) {
         return None;
     }
 
-    let name = &plan.filters[*first].column;
+    let name = &first.column;
     Some(Complaint::new(
         "scope",
         format!(
@@ -63,8 +62,7 @@ pub(in crate::source) fn unsorted_scope(plan: &Plan) -> Complaint {
 
 /// The columns of an index that has the scope's rows in the list's order, as SQL.
 fn scope_columns(plan: &Plan) -> Vec<String> {
-    let own = plan.scoped.iter().map(|index| &plan.filter_columns[*index]).filter(|column| column.pointed.is_none());
-    let mut columns: Vec<String> = own.map(|column| bare(plan, &column.sql).to_owned()).collect();
+    let mut columns: Vec<String> = plan.own_scope().map(|(_, column)| bare(plan, &column.sql).to_owned()).collect();
     for column in ordered(plan) {
         if !columns.contains(&column) {
             columns.push(column);

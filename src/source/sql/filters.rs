@@ -136,6 +136,8 @@ impl<'a> Planner<'a> {
         let sql = dialect.column(&dialect.quote(RELATED), &column.name);
         let row = PointedRow {
             table: pointed.target.sql.clone(),
+            column: column.name.clone(),
+            to: pointed.first.is_empty().then(|| pointed.to.clone()),
             via: pointed.via.clone(),
             is_indexed: self.is_quick(&pointed.via),
             exists: None,

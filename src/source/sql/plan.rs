@@ -94,6 +94,12 @@ impl Plan {
         &self.filters[self.open..]
     }
 
+    /// The scope's columns that are the table's own.
+    pub(in crate::source) fn own_scope(&self) -> impl Iterator<Item = (&Filter, &FilterColumn)> {
+        let scoped = self.scoped.iter().map(|index| (&self.filters[*index], &self.filter_columns[*index]));
+        scoped.filter(|(_, column)| column.pointed.is_none())
+    }
+
     /// Conditions on each column of a related row, with which the database can try their SQL.
     pub(in crate::source) fn on_pointed_rows(&self) -> Vec<Condition> {
         let pointed = self.filters.iter().zip(&self.filter_columns).filter(|(_, column)| column.pointed.is_some());
@@ -117,7 +123,7 @@ impl Plan {
     }
 }
 
-/// A column that requests may filter by.
+/// A column that conditions are on: a request's, or the scope's.
 #[derive(Clone, Debug)]
 pub(in crate::source) struct FilterColumn {
     /// The column as SQL: quoted and qualified.
@@ -137,6 +143,10 @@ pub(in crate::source) struct FilterColumn {
 pub(in crate::source) struct PointedRow {
     /// The related table, as SQL.
     pub(in crate::source) table: String,
+    /// The column there.
+    pub(in crate::source) column: String,
+    /// The column that is pointed to, if each of its values points to one row at most.
+    pub(in crate::source) to: Option<String>,
     /// The resource's own column that points there, and whether an index begins with it.
     pub(in crate::source) via: String,
     pub(in crate::source) is_indexed: bool,

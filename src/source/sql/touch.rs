@@ -4,12 +4,12 @@ use super::{
     catalogue::{Catalogue, Table, TableColumn},
     definition::Identity,
     places::Typing,
-    plan::Plan,
+    plan::{Plan, PointedRow},
 };
 use crate::source::{
-    Operand, ValueType,
+    Filter, Operand, ValueType,
     touch::{
-        FilterRule, KeyKind, KeyRule, OrderRule, PointedRule, PointingRule, RelatedRule, RelatedTable, Texts,
+        FilterRule, KeyKind, KeyRule, OrderRule, PointedRule, PointingRule, RelatedRule, RelatedTable, Texts, ToldRule,
         TouchRules,
     },
 };
@@ -55,18 +55,7 @@ pub(in crate::source) fn rules(
     });
 
     let own = plan.filters.iter().zip(&plan.filter_columns).filter(|(_, column)| column.pointed.is_none());
-    let filters = own.filter_map(|(filter, _)| {
-        let column = table.column(&filter.column, "").ok()?;
-        if rewrites_numbers(column, typing) {
-            return None;
-        }
-        Some(FilterRule {
-            column: column.name.clone(),
-            operand: filter.operand,
-            texts: texts(column, typing),
-            has_exact_texts: column.has_exact_texts,
-        })
-    });
+    let filters = own.filter_map(|(filter, _)| filter_rule(filter, table.column(&filter.column, "").ok()?, typing));
 
     let mut others: Vec<String> = vec![];
     let named = catalogue.tables.iter().filter(|other| other.sql != table.sql && is_in_condition(plan, other));
@@ -80,7 +69,8 @@ pub(in crate::source) fn rules(
     let pointed = plan.filters.iter().zip(&plan.filter_columns).filter_map(|(filter, column)| {
         let row = column.pointed.as_ref()?;
         let table = catalogue.tables.iter().find(|other| other.sql == row.table).unwrap_or(table);
-        Some(PointedRule { column: filter.column.clone(), names: names(table) })
+        let told = told_rule(filter, row, table, typing);
+        Some(PointedRule { column: filter.column.clone(), names: names(table), told })
     });
 
     let related = related(plan, table, catalogue, typing, &mut others);
@@ -97,6 +87,30 @@ pub(in crate::source) fn rules(
         reads_any: plan.is_view || catalogue.tables.iter().any(|other| other.is_view && reads_view(plan, other)),
         asks_later: false,
     })
+}
+
+/// The rule of a column that conditions are on; `None` if the database compares it with other values
+/// than the request has.
+fn filter_rule(filter: &Filter, column: &TableColumn, typing: Typing) -> Option<FilterRule> {
+    let rule = FilterRule {
+        column: filter.column.clone(),
+        operand: filter.operand,
+        texts: texts(column, typing),
+        has_exact_texts: column.has_exact_texts,
+    };
+    (!rewrites_numbers(column, typing)).then_some(rule)
+}
+
+/// The rule of told values of a related row's column. `None` unless rows point there by its key: by
+/// another column they may point to several rows, or to another than before.
+fn told_rule(filter: &Filter, row: &PointedRow, table: &Table, typing: Typing) -> Option<ToldRule> {
+    let to = row.to.as_ref()?;
+    if table.key.len() != 1 || table.key[0] != *to {
+        return None;
+    }
+    let column = table.column(&row.column, "").ok()?;
+    let filter = filter_rule(filter, column, typing)?;
+    Some(ToldRule { name: column.name.clone(), key: to.clone(), kind: key_kind(column, typing), filter })
 }
 
 /// The rules of the relations, in the order in which their keys are hashed. The names of tables

@@ -20,6 +20,10 @@ pub(crate) enum Texts {
 /// How two values other than NULL compare; `None` if only the database knows. Numbers come before
 /// texts, and texts before bytes, in the one database that keeps them in one column (SQLite).
 pub(super) fn compare(texts: Texts, one: Value<'_>, other: Value<'_>) -> Option<Ordering> {
+    // Most keys are whole numbers: a change is compared with the places of every chunk of a list.
+    if let (Value::Integer(one), Value::Integer(other)) = (one, other) {
+        return Some(one.cmp(&other));
+    }
     match (class(one)?, class(other)?) {
         (0, 0) => compare_numbers(one, other),
         (1, 1) => match (one, other) {

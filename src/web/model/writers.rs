@@ -57,8 +57,13 @@ fn write_one(tables: &mut Tables, named: &str) -> Vec<Change> {
     match fastrand::u32(0..12) {
         0..2 => {
             let author = fastrand::i64(0..AUTHORS);
-            tables.authors.insert(author, version);
-            vec![Change::of(named, [author.to_string()]).in_table("author")]
+            let before = tables.authors.insert(author, version);
+            let told = Change::of(named, [author.to_string()]).in_table("author");
+            if fastrand::bool() {
+                return vec![told];
+            }
+            let parity = |version: i64| (version % 2).to_string();
+            vec![told.was("parity", before.map(parity)).is("parity", Some(parity(version)))]
         }
         2..4 => {
             let tag = fastrand::i64(0..TAGS);

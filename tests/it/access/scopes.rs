@@ -4,7 +4,7 @@ use chunkflow::{Access, Identity, source::Spec};
 use serde_json::{Value, json};
 
 use super::{Program, fill, items, of_org, who};
-use crate::servers::{every_kind, postgres, sqlite};
+use crate::servers::{every_kind, mariadb, postgres, sqlite};
 
 fn by_org() -> Access {
     Access::default().scoped("org", "org")
@@ -51,6 +51,22 @@ fn a_text_claim_with_quotes_and_signs_is_bound_as_it_is() {
         for other in ["' OR '1'='1", "plain' --", "%", "*", "plain\u{1f}", "null"] {
             assert_eq!(program.get(Some(&who(json!({ "tenant": other }))), "/list").ids(), [0; 0], "{other}");
         }
+    }
+}
+
+#[test]
+fn a_claim_is_compared_as_the_database_compares_and_so_by_the_columns_collation() {
+    for db in every_kind() {
+        db.execute(super::ITEMS);
+        for (id, code) in ["acme", "Acme", "acmé", "acme2"].iter().enumerate() {
+            db.execute(&format!("INSERT INTO item VALUES ({id}, 0, '{code}', NULL, NULL);"));
+        }
+        let program = Program::over(&db, &items(), Access::default().scoped("code", "tenant"));
+        let same = db.query("SELECT id FROM item WHERE code = 'acme' ORDER BY id").unwrap().concat();
+        let rows = program.get(Some(&who(json!({ "tenant": "acme" }))), "/list").ids();
+        assert_eq!(rows.iter().map(i64::to_string).collect::<Vec<_>>(), same, "{}", db.name());
+        let ignores_case = db.name() == "mariadb";
+        assert_eq!(rows.contains(&1), ignores_case, "{}: as docs/access.md says", db.name());
     }
 }
 
@@ -118,6 +134,20 @@ fn a_claim_that_only_the_database_knows_to_be_wrong_is_403_too() {
     assert_eq!(of(by_org(), json!({ "org": ["no uuid", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"] }), ""), 403);
     assert_eq!(of(by_org(), json!({ "org": "no uuid" }), "?id=eq.1"), 400);
     assert_eq!(of(Access::default().scoped("born", "day"), json!({ "day": "no day" }), ""), 403);
+
+    // MariaDB would take a text that is no time for the one that is zero.
+    let db = mariadb();
+    db.execute("CREATE TABLE item (id int PRIMARY KEY, born date, at time, kind bit(8));");
+    db.execute("INSERT INTO item VALUES (1, '2026-12-01', '00:00:00', 0);");
+    assert_eq!(db.query("SELECT id FROM item WHERE at = 'noon'").unwrap().concat(), ["1"]);
+    for (column, right, wrong) in
+        [("born", "2026-12-01", "no day"), ("at", "00:00:00", "noon"), ("at", "00:00:00", ""), ("kind", "0", "x")]
+    {
+        let program = Program::over(&db, &Spec::of("item"), Access::default().scoped(column, "claim"));
+        let of = |claim: &str| program.get(Some(&who(json!({ "claim": claim }))), "/list");
+        assert_eq!(of(right).ids(), [1], "{column}");
+        assert_eq!(of(wrong).status, 403, "{column}: {wrong}");
+    }
 }
 
 #[test]

@@ -15,16 +15,16 @@ use crate::{
 };
 
 /// The Django site; it ends when this is dropped.
-struct Site {
+pub(super) struct Site {
     process: Child,
     _alive: ChildStdin,
-    port: u16,
-    sessions: Value,
+    pub(super) port: u16,
+    pub(super) sessions: Value,
     _folder: TempDir,
 }
 
 impl Site {
-    fn start() -> Site {
+    pub(super) fn start() -> Site {
         let folder = TempDir::new().unwrap();
         let document = std::fs::read_to_string("docs/access.md").unwrap();
         let view = document.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
@@ -48,7 +48,7 @@ impl Site {
         format!("other=1; sessionid={}; theme=dark", self.sessions[name].as_str().unwrap())
     }
 
-    fn get(&self, target: &str) -> String {
+    pub(super) fn get(&self, target: &str) -> String {
         let reply = ask(([127, 0, 0, 1], self.port).into(), "GET", target, &[]);
         String::from_utf8(reply.body).unwrap()
     }

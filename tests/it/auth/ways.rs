@@ -81,6 +81,15 @@ fn a_ticket_opens_its_stream_without_a_header_and_no_other_list() {
     let two = asked(&server, &format!("/closed.sse?ticket={ticket}&ticket={ticket}"), &[events]);
     assert_eq!(two.status, 400);
 
+    // Who comes back needs the id of an event of this list.
+    for id in ["x", "0", "~5", "AaMwOVzApTrRAwAAAAoyMDI2LTExLTI0AQAAAAAAAAAHwXbFCnLnKJA"] {
+        let back = asked(&server, &format!("/closed.sse?ticket={ticket}"), &[("last-event-id", id)]);
+        assert_eq!(back.status, 400, "{id}");
+    }
+    let id = text.lines().find_map(|line| line.strip_prefix("id: ")).unwrap();
+    let back = asked(&server, &format!("/closed.sse?ticket={ticket}"), &[("last-event-id", id)]);
+    assert_eq!(back.status, 200);
+
     // A ticket gets no other ticket for another list.
     let path = format!("/-/ticket?ticket={ticket}");
     assert_eq!(ask(server.address, "POST", &path, &[JSON, ("content-length", "0")]).status, 401);

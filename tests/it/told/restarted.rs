@@ -14,21 +14,23 @@ use crate::{
 struct Fleet {
     file: File,
     store: String,
+    /// How the list is ordered: by its key, if nothing is said.
+    order: &'static str,
 }
 
 impl Fleet {
     fn over(machine: &Server) -> Fleet {
         let scheme = if machine.kind == Kind::Redis { "redis" } else { "memcached" };
         let file = File::with(
-            "CREATE TABLE item (id INTEGER PRIMARY KEY, value TEXT);
+            "CREATE TABLE item (id INTEGER PRIMARY KEY, value TEXT, code INTEGER NOT NULL UNIQUE);
              WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 2 FROM n LIMIT 2000)
-             INSERT INTO item SELECT i, 'value ' || i FROM n;",
+             INSERT INTO item SELECT i, 'value ' || i, i FROM n;",
         );
-        Fleet { file, store: format!("[store]\nurl = \"{scheme}://127.0.0.1:{}\"", machine.port) }
+        Fleet { file, order: "", store: format!("[store]\nurl = \"{scheme}://127.0.0.1:{}\"", machine.port) }
     }
 
     fn start(&self) -> Running {
-        let list = self.file.config(&format!("table = \"item\"\n{SMALL}"));
+        let list = self.file.config(&format!("table = \"item\"\n{}\n{SMALL}", self.order));
         Running::config(&format!("{list}\n{}", self.store))
     }
 
@@ -71,7 +73,7 @@ fn a_server_that_is_restarted_reads_one_run_from_where_a_row_was_changed_meanwhi
             (3_000, "UPDATE item SET value = 'new' WHERE id = 3000"),
             (2_000, "UPDATE item SET value = 'new' WHERE id = 2000"),
             (3_000, "UPDATE item SET value = 'newer' WHERE id = 3000"),
-            (1_001, "INSERT INTO item VALUES (1001, 'came')"),
+            (1_001, "INSERT INTO item VALUES (1001, 'came', 1001)"),
             (200, "DELETE FROM item WHERE id = 200"),
         ] {
             fleet.change(sql);
@@ -111,6 +113,36 @@ fn a_server_that_is_restarted_in_a_quiet_journal_reads_nothing_but_the_chunk_tha
     }
 }
 
+/// Has a Redis lose how far the journal goes.
+fn lose_the_head(machine: &Server) {
+    let heads: Value = cli(machine, &["--json", "KEYS", "*j:{*}"]).parse().unwrap();
+    assert_eq!(cli(machine, &["DEL", heads[0].as_str().unwrap()]).trim(), "1");
+}
+
+#[test]
+fn chunks_whose_keys_are_not_known_are_shared_by_their_position_and_not_believed_once_the_journal_is_lost() {
+    let machine = Server::start(Kind::Redis);
+    // Without its key in the order, nobody knows which rows a chunk has.
+    let fleet = Fleet { order: "order = [\"code\"]", ..Fleet::over(&machine) };
+    let other = fleet.start();
+    other.told(&[2]);
+    assert_eq!(other.rows("/list").len(), 2_000);
+    fleet.settled();
+
+    fleet.change("UPDATE item SET value = 'new' WHERE id = 2000");
+    other.told(&[2_000]);
+    let (_, rows) = fleet.restarted();
+    assert_eq!(rows, 2_000, "any change touches every chunk");
+    fleet.settled();
+
+    fleet.change("UPDATE item SET value = 'newer' WHERE id = 2000");
+    other.told(&[2_000]);
+    lose_the_head(&machine);
+    let (_, rows) = fleet.restarted();
+    assert_eq!(rows, 2_000, "each is read once");
+    fleet.settled();
+}
+
 #[test]
 fn a_server_that_is_restarted_over_a_store_without_its_journal_trusts_no_chunk() {
     let machine = Server::start(Kind::Redis);
@@ -123,8 +155,7 @@ fn a_server_that_is_restarted_over_a_store_without_its_journal_trusts_no_chunk()
 
     fleet.change("UPDATE item SET value = 'new' WHERE id = 2000");
     other.told(&[2_000]);
-    let heads: Value = cli(&machine, &["--json", "KEYS", "*j:{*}"]).parse().unwrap();
-    assert_eq!(cli(&machine, &["DEL", heads[0].as_str().unwrap()]).trim(), "1");
+    lose_the_head(&machine);
     let (_, rows) = fleet.restarted();
     assert_eq!(rows, 2_000, "each is read once");
     fleet.settled();
