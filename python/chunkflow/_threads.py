@@ -17,6 +17,8 @@ from asyncio import get_running_loop
 from collections.abc import AsyncIterable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from chunkflow._native import Invalid
+
 if TYPE_CHECKING:
     from chunkflow._native import Call, Calls, Flow, Line, Outcome
 
@@ -133,7 +135,7 @@ async def gather(call: Call, rows: Any) -> None:
 
 
 def fail(call: Call, error: BaseException) -> None:
-    if call.is_wanted():
+    if call.is_wanted() and not isinstance(error, Invalid):
         logger.error("the rows of `%s` cannot be read", call.name, exc_info=error)
     call.fail(error)
 

@@ -24,12 +24,25 @@ mod wait;
 
 use std::ffi::OsString;
 
-use pyo3::prelude::*;
+use pyo3::{exceptions::PyImportError, prelude::*};
 
 /// Runs the command `chunkflow`, and returns its exit code.
 #[pyfunction]
 fn command(py: Python<'_>, arguments: Vec<OsString>) -> u8 {
     py.detach(|| chunkflow::command::main(arguments))
+}
+
+/// PyO3 keeps types in statics, which belong to one interpreter.
+fn refuse_sub_interpreters() -> PyResult<()> {
+    #[allow(unsafe_code, reason = "PyO3 has no safe name for it; both take the interpreter of this thread")]
+    let interpreter = unsafe { pyo3::ffi::PyInterpreterState_GetID(pyo3::ffi::PyInterpreterState_Get()) };
+    if interpreter == 0 {
+        return Ok(());
+    }
+    Err(PyImportError::new_err(
+        "chunkflow does not run in a sub-interpreter: import it in the main interpreter (with mod_wsgi: \
+         `WSGIApplicationGroup %{GLOBAL}`)",
+    ))
 }
 
 /// The module `chunkflow._native`.
@@ -45,13 +58,14 @@ mod _native {
         flow::Flow,
         line::Line,
         reply::{Cut, Reply},
-        rows::{Call, Calls},
+        rows::{Call, Calls, Invalid},
         source::Source,
         wait::{Abort, Outcome, Ready},
     };
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::refuse_sub_interpreters()?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }
