@@ -121,7 +121,7 @@ def _all_selected(
 
 
 def _attribute(model: type[models.Model], name: str) -> str:
-    """The attribute of a relation's name in queries: they differ for the other side of a relation."""
+    """The attribute of a relation's name in queries: they differ on its other side."""
     for relation in model._meta.related_objects:
         if relation.name == name:
             return str(relation.get_accessor_name())

@@ -85,6 +85,8 @@ class Keyset:
         # The order says itself what `reverse()` has turned round.
         queryset = queryset._chain()
         queryset.query.standard_ordering = True
+        # Rows of `author.books.all()` would be given the author as the view holds it.
+        queryset._known_related_objects = {}
         queryset = queryset.order_by(*[column.sorting() for column in self.columns])
         self.queryset = queryset.annotate(**annotated) if annotated else queryset
         self._gives_dicts = is_values(queryset)

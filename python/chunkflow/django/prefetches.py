@@ -144,9 +144,10 @@ def _add(
 def _whole(queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
     """A queryset whose own lookups have their querysets too."""
     inner = explicit(queryset)
-    if not inner:
-        return queryset._chain()
-    return queryset.prefetch_related(None).prefetch_related(*[one.lookup for one in inner])
+    made = queryset._chain()
+    made._known_related_objects = {}
+    made._prefetch_related_lookups = tuple(one.lookup for one in inner)
+    return made
 
 
 def fresh(lookups: Iterable[Prefetched]) -> list[models.Prefetch[Any]]:

@@ -25,7 +25,7 @@ from django.utils import timezone, translation
 from chunkflow._native import Fetch, Reply, Source
 
 from . import probe, visible
-from .canonical import UnseenError
+from .canonical import UnseenError, digest
 from .conf import aside, conf, flow
 from .filters import Filter, Filters, filters_of, narrowed
 from .follows import Followed, followed
@@ -84,8 +84,8 @@ async def stream(
     `key` is what else the rows depend on. `session` are settings of PostgreSQL under which rows
     are read, `{"app.tenant": "1"}`.
 
-    Raises `SerializerError` for a serializer and `OrderError` for an order that cannot be; each says what
-    to do.
+    Raises `SerializerError` for a serializer and `OrderError` for an order that cannot be; each
+    says what to do.
     """
     plan = Plan(
         request,
@@ -384,7 +384,16 @@ class Plan:
             stale=self.stale if is_cached else 0.0,
             envelope=self.envelope,
             follows=found.follows if found is not None else None,
+            places=self.places(),
         )
+
+    def places(self) -> bytes:
+        """What a cursor's values mean: with another language or after a deployment the same."""
+        columns = [
+            (one.path, one.descending, one.nulls_first, type(one.field).__name__)
+            for one in self.keyset.columns
+        ]
+        return digest("django places 1", self.alias, self.given.model._meta.db_table, columns)
 
     def followed(self) -> Followed | None:
         """Which tables the rows come from."""
