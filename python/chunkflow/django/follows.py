@@ -12,10 +12,10 @@ from django.db.models.constants import LOOKUP_SEP
 
 from chunkflow._native import Follows, Related
 
+from .key import query_of
 from .order import Keyset, is_grouped, is_values
 from .prefetches import Prefetched, explicit, step_of
 from .values import Key, primary, scalar
-from .visible import tables_of
 
 Shown = Sequence[tuple[int, Key]]
 
@@ -84,7 +84,7 @@ def _decides(queryset: models.QuerySet[Any], keyset: Keyset, table: str) -> bool
     """Whether a table's rows decide which rows are in the list, or where."""
     # Without what is only selected: what filters and sorts.
     bare = queryset.select_related(None).order_by()
-    if table in tables_of(bare):
+    if table in query_of(bare).tables:
         return True
     return any(not column.is_own for column in keyset.columns)
 
@@ -139,14 +139,14 @@ def _of_prefetch(
     key = [field.column for field in primary(step.model)]
     place = tuple(one.lookup.prefetch_to.split(LOOKUP_SEP))
     others |= {parent._meta.db_table for parent in step.model._meta.get_parent_list()}
-    others |= tables_of(queryset) - {table}
+    others |= query_of(queryset).tables - {table}
     # What the related rows bring with them.
     for _, model in _selected(queryset):
         others.add(model._meta.db_table)
     for inner in explicit(queryset):
         if inner.step is None or inner.queryset is None:
             continue
-        others |= {inner.step.model._meta.db_table, *tables_of(inner.queryset)}
+        others |= {inner.step.model._meta.db_table, *query_of(inner.queryset).tables}
         if inner.step.kind == "many":
             others.add(inner.step.relation.through._meta.db_table)
 

@@ -106,7 +106,7 @@ def query_of(queryset: models.QuerySet[Any]) -> Query:
         tuple(getattr(queryset, "_fields", None) or ()),
         [(name, _type_of(one)) for name, one in made.query.annotation_select.items()],
     )
-    return Query(sql, tuple(params), frozenset(tables_of(made)), shape)
+    return Query(sql, tuple(params), frozenset(tables_of(made, sql)), shape)
 
 
 def _type_of(expression: Any) -> tuple[Any, ...]:

@@ -68,7 +68,7 @@ def _redis(alias: str, cache: Mapping[str, Any]) -> str:
     database = options.get("DB")
     if url.scheme == "unix":
         query = url.query or (f"db={database}" if database is not None else "")
-        return urlunsplit(("redis+unix", "", url.path, query, ""))
+        return f"redis+unix://{url.path}" + (f"?{query}" if query else "")
     if url.scheme not in ("redis", "rediss"):
         raise ImproperlyConfigured(f"CACHES['{alias}'] has a LOCATION that is no redis:// URL")
 

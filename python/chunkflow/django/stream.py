@@ -117,7 +117,7 @@ async def stream(
         # Only the thread in which the request's own queries run can say it.
         why = await sync_to_async(visible.open_here)(plan.aliases)
     if why is None and key is None and plan.unasked():
-        await sync_to_async(_asked)(plan)
+        await sync_to_async(plan.ask)()
 
     asked = _Asked.of(request, params, format, plan.formats)
     try:
@@ -186,7 +186,7 @@ def stream_sync(
 
     why = _in_tests() or visible.open_here(plan.aliases)
     if why is None and key is None and plan.unasked():
-        _asked(plan)
+        plan.ask()
 
     asked = _Asked.of(request, params, format, plan.formats)
     try:
@@ -314,15 +314,26 @@ class Plan:
             self.unseen = error
             self.prefetch_parts, tables = [], set()
         self.tables = set(self.query.tables) | tables
+        self.names = self.tables | visible.functions_of(self.query.sql)
         self.queryset = self.keyset.queryset
 
     def has_memory(self) -> bool:
         """Whether a database may be in the memory of one connection, which no other thread has."""
         return any(visible.is_in_memory(alias) for alias in self.aliases)
 
-    def unasked(self) -> list[str]:
-        """The tables that the catalogue was not asked about."""
-        return [] if self.session else visible.unasked(self.alias, self._schema(), self.tables)
+    def unasked(self) -> dict[str, list[str]]:
+        """The tables and functions that the catalogues were not asked about, by alias."""
+        if self.session:
+            return {}
+        found = {
+            alias: visible.unasked(alias, self._schema(), self.names) for alias in self.aliases
+        }
+        return {alias: names for alias, names in found.items() if names}
+
+    def ask(self) -> None:
+        """Asks about them."""
+        for alias, names in self.unasked().items():
+            visible.ask(alias, self._schema(), names)
 
     def _schema(self) -> str | None:
         return None if self.schema is None else self.schema[0]
@@ -335,7 +346,8 @@ class Plan:
             raise self.unseen
         if not self.session and not is_told:
             visible.check_sql(self.query.sql)
-            visible.check_tables(self.alias, self._schema(), self.tables)
+            for alias in self.aliases:
+                visible.check(alias, self._schema(), self.names)
         if _growing.sees(self.query):
             log.warning(
                 "the list %s has a new key at each request, since its query holds the time: %s. "
@@ -599,10 +611,6 @@ async def _awaited(function: Callable[[], Any]) -> Any:
     except SynchronousOnlyOperation:
         value = await sync_to_async(function)()
     return await value if inspect.isawaitable(value) else value
-
-
-def _asked(plan: Plan) -> None:
-    visible.ask(plan.alias, plan._schema(), plan.unasked())
 
 
 def _in_tests() -> str | None:
