@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from django.apps import apps
 from django.db import models
 from django.db.models.constants import LOOKUP_SEP
 
@@ -59,6 +60,7 @@ def followed(
         for one in prefetched:
             _of_prefetch(one, related, finders, others)
 
+    others |= _ends(others)
     # A row of a parent's table is a part of a row of its own.
     others |= {parent._meta.db_table for parent in options.get_parent_list()}
     others -= {own}
@@ -78,6 +80,24 @@ def _key(instance: models.Model) -> Key:
     return tuple(
         scalar(field, getattr(instance, field.attname)) for field in primary(type(instance))
     )
+
+
+@cache
+def _joints() -> dict[str, frozenset[str]]:
+    """The join tables that Django makes, each with the tables that it joins."""
+    found = {}
+    for model in apps.get_models(include_auto_created=True):
+        if model._meta.auto_created:
+            fields = [field for field in model._meta.fields if field.remote_field is not None]
+            ends: list[Any] = [field.remote_field.model for field in fields]
+            found[model._meta.db_table] = frozenset(end._meta.db_table for end in ends)
+    return found
+
+
+def _ends(tables: set[str]) -> set[str]:
+    """The tables whose deleted rows take rows of join tables with them: Django says nothing of
+    those."""
+    return {end for table in tables for end in _joints().get(table, ())}
 
 
 def _decides(queryset: models.QuerySet[Any], keyset: Keyset, table: str) -> bool:
