@@ -322,6 +322,12 @@ class Flow:
 
 # What the threads of `chunkflow._threads` work with.
 
+def end() -> None:
+    """Lets no thread wait in native code any more; for Python's exit."""
+
+def left() -> None:
+    """Waits until those that did are back."""
+
 @final
 class Line:
     """Work for a thread."""

@@ -17,7 +17,7 @@ from asyncio import get_running_loop
 from collections.abc import AsyncIterable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from chunkflow._native import Invalid
+from chunkflow._native import Invalid, end, left
 
 if TYPE_CHECKING:
     from chunkflow._native import Call, Calls, Flow, Line, Outcome
@@ -37,8 +37,10 @@ def remember(flow: Flow) -> None:
 
 @atexit.register
 def close_all() -> None:
+    end()
     for flow in list(flows):
         flow.close()
+    left()
 
 
 def start(name: str, target: Callable[..., None], *arguments: object) -> None:

@@ -19,6 +19,7 @@ use pyo3::{
 
 use crate::{
     change::Change,
+    inside::Inside,
     live::{Live, Settings, refused},
     reply::Reply,
     source::Source,
@@ -174,6 +175,7 @@ fn live(flow: &Bound<'_, Flow>) -> PyResult<Arc<Live>> {
         return Ok(live);
     }
 
+    let _inside = Inside::new()?;
     // Nothing here gives the interpreter to another thread before it is stored.
     let live = Arc::new(Live::open(&own.settings)?);
     if let Some(before) = own.live.swap(Some(Arc::clone(&live))) {

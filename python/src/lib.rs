@@ -3,7 +3,7 @@
 //! - [`flow`] answers requests, in the runtime that [`live`] keeps;
 //! - [`source`] makes a resource of a Python function, and [`rows`] calls it;
 //! - [`reply`] gives a body to Python, and [`wait`] what is not at hand yet;
-//! - [`line`] is how threads of Python get their work.
+//! - [`line`] is how threads of Python get their work, and [`inside`] what Python's exit waits for.
 //!
 //! **No thread but Python's own ever runs Python.** The runtime's threads put work into a
 //! [`Line`](line::Line), and threads that Python has started take it from there. So nothing of the
@@ -13,6 +13,7 @@
 mod change;
 mod fetch;
 mod flow;
+mod inside;
 mod line;
 mod live;
 mod logs;
@@ -56,6 +57,7 @@ mod _native {
         command,
         fetch::{AllOf, AnyOf, Comparison, Fetch},
         flow::Flow,
+        inside::{end, left},
         line::Line,
         reply::{Cut, Reply},
         rows::{Call, Calls, Invalid},

@@ -120,11 +120,6 @@ impl Pool {
         self.line.close_now();
         self.turns.close();
     }
-
-    /// Waits until its idle threads have ended.
-    pub(crate) fn left(&self, py: Python<'_>) {
-        self.line.left(py);
-    }
 }
 
 /// Gives a call up when it is dropped, unless the call has ended.

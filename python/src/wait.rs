@@ -12,7 +12,10 @@ use pyo3::{
 };
 use tokio::task::AbortHandle;
 
-use crate::live::{Live, Threads, closed};
+use crate::{
+    inside::Inside,
+    live::{Live, Threads, closed},
+};
 
 /// How long a thread waits before it looks whether a signal came (Ctrl-C).
 const LOOK: Duration = Duration::from_millis(100);
@@ -95,6 +98,7 @@ pub(crate) fn in_thread<T: Send + 'static>(
     live: &Arc<Live>,
     work: impl Future<Output = T> + Send + 'static,
 ) -> PyResult<T> {
+    let _inside = Inside::new()?;
     let (sender, receiver) = mpsc::sync_channel(1);
     let receiver = Mutex::new(receiver);
     let abort = spawn(live, work, move |result| drop(sender.send(result)));
