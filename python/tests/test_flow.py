@@ -315,7 +315,7 @@ async def test_a_frame_that_was_given_up_is_never_missing_in_silence(flow: Flow)
             except RuntimeError:  # the frame is still on its way
                 await asyncio.sleep(0.01)
 
-    with pytest.raises(asyncio.TimeoutError):  # noqa: UP041 - another one in Python 3.10
+    with pytest.raises(asyncio.TimeoutError):
         await given_up()
     gate.opened.set()
     with pytest.raises(Cut):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from lists import read_sync
 
-from chunkflow import Flow, Follows, Source
+from chunkflow import Flow, Follows, Source, __version__
 
 HERE = Path(__file__).parent
 
@@ -303,7 +303,7 @@ def test_the_command_is_in_the_package() -> None:
     for command in (["-m", "chunkflow"], [str(Path(sys.executable).with_name("chunkflow"))]):
         arguments = [sys.executable, *command] if command[0] == "-m" else command
         said = run_command(*arguments, "--version")
-        assert (said.returncode, said.stdout.split()[0]) == (0, "chunkflow")
+        assert (said.returncode, said.stdout) == (0, f"chunkflow {__version__}\n")
         wrong = run_command(*arguments, "--nothing")
         assert wrong.returncode == 2
         assert "Usage: chunkflow" in wrong.stderr
