@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from django.core.exceptions import FieldDoesNotExist, FieldError, ValidationError
 from django.db import connections, models
-from django.db.models import F, Q, Value
+from django.db.models import F, Q, Value, functions
 from django.db.models.constants import LOOKUP_SEP
 
 from chunkflow._native import Invalid
@@ -140,13 +140,13 @@ class Like(models.Func):
     output_field = models.BooleanField()
 
     def __init__(self, path: str, pattern: str, *, is_blind: bool, vendor: str) -> None:
-        left: Any = models.functions.Cast(F(path), models.TextField())
+        left: Any = functions.Cast(F(path), models.TextField())
         right: Any = Value(pattern.replace("*", "%"), output_field=models.TextField())
         sign = "LIKE"
         if is_blind and vendor == "postgresql":
             sign = "ILIKE"
         elif is_blind:
-            left, right = models.functions.Lower(left), models.functions.Lower(right)
+            left, right = functions.Lower(left), functions.Lower(right)
         super().__init__(left, right)
         escape = "" if vendor == "sqlite" else " ESCAPE ''"
         self.template = f"(%(expressions)s{escape})"

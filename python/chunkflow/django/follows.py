@@ -88,8 +88,9 @@ def _joints() -> dict[str, frozenset[str]]:
     found = {}
     for model in apps.get_models(include_auto_created=True):
         if model._meta.auto_created:
-            fields = [field for field in model._meta.fields if field.remote_field is not None]
-            ends: list[Any] = [field.remote_field.model for field in fields]
+            ends: list[Any] = [
+                field.related_model for field in model._meta.fields if field.is_relation
+            ]
             found[model._meta.db_table] = frozenset(end._meta.db_table for end in ends)
     return found
 
@@ -233,7 +234,7 @@ def _loaded(row: Any, attribute: str) -> Sequence[Any]:
         # Where `to_attr` put it.
         found = row.__dict__[attribute]
     else:
-        name, is_list = _cache_name(type(row), attribute)
+        name, is_list = _cache_name(row.__class__, attribute)
         found = getattr(row, "_prefetched_objects_cache", {}).get(name) if is_list else None
         if found is None:
             found = row._state.fields_cache.get(name)

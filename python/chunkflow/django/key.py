@@ -70,7 +70,9 @@ class Here:
                     "give the name of its module",
                 )
             urlconf = name
-        shaping = [(name, getattr(settings, name, None)) for name in SHAPING]
+        # Django 4.2 warns of USE_L10N where it is asked for as others are.
+        there: Any = settings._wrapped  # type: ignore[attr-defined]
+        shaping = [(name, getattr(there, name, None)) for name in SHAPING]
         shaping = [(name, value if value is None else str(value)) for name, value in shaping]
         return (self.language, self.zone, urlconf, self.script, shaping)
 
@@ -92,7 +94,8 @@ class Query:
 
 def query_of(queryset: models.QuerySet[Any]) -> Query:
     """The SQL of a queryset, and what else makes its rows."""
-    made = queryset._chain()
+    held: Any = queryset
+    made: Any = held._chain()
     made.query = queryset.query.chain()
     try:
         sql, params = made.query.get_compiler(using=queryset.db).as_sql()
