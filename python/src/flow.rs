@@ -23,7 +23,7 @@ use crate::{
     live::{Live, Settings, refused},
     reply::Reply,
     source::Source,
-    wait::{self, Ready},
+    wait,
 };
 
 /// The lists of a process.
@@ -92,7 +92,7 @@ impl Flow {
         let live = live(&own)?;
         let request = request(target, headers, method, base, format)?;
         match answer(py, &live, source, request, true)? {
-            Ok(response) => Ready::new(py, made(py, (live, response))),
+            Ok(response) => wait::ready(py, made(py, (live, response))),
             Err(work) => {
                 let of = Arc::clone(&live);
                 wait::in_loop(py, &live, async move { (of, work.await) }, made)

@@ -27,10 +27,9 @@ pub(crate) type Make<T> = fn(Python<'_>, T) -> PyResult<Py<PyAny>>;
 #[pyclass(module = "chunkflow._native")]
 pub(crate) struct Ready(Option<PyResult<Py<PyAny>>>);
 
-impl Ready {
-    pub(crate) fn new(py: Python<'_>, result: PyResult<Py<PyAny>>) -> PyResult<Py<PyAny>> {
-        Ok(Py::new(py, Ready(Some(result)))?.into_any())
-    }
+/// An awaitable with this result.
+pub(crate) fn ready(py: Python<'_>, result: PyResult<Py<PyAny>>) -> PyResult<Py<PyAny>> {
+    Ok(Py::new(py, Ready(Some(result)))?.into_any())
 }
 
 #[pymethods]
