@@ -18,7 +18,7 @@ import pytest
 from django.db import connection, transaction
 from django.db.models import Count
 from django.db.models.signals import post_init
-from django.test import Client, RequestFactory
+from django.test import AsyncRequestFactory, Client, RequestFactory
 from told import rolled_back
 from watched.fresh import tricks
 from watched.models import (
@@ -33,7 +33,7 @@ from watched.models import (
     Vote,
 )
 
-from chunkflow.django import changed, stream_sync
+from chunkflow.django import changed, stream, stream_sync
 from chunkflow.django.conf import forget
 
 pytestmark = [
@@ -378,6 +378,26 @@ def test_a_change_of_one_database_costs_nothing_of_another() -> None:
 
 def title_of(row: Trick) -> dict[str, Any]:
     return {"title": row.title}
+
+
+async def test_a_list_of_an_async_view_is_new_after_a_change_by_async_code() -> None:
+    acme = await Organisation.objects.acreate(name="acme")
+    trick = await Trick.objects.acreate(slug="one", title="One", organisation=acme)
+
+    async def look() -> list[dict[str, Any]]:
+        rows = Trick.objects.filter(organisation=acme.pk)
+        response: Any = await stream(AsyncRequestFactory().get("/"), rows, title_of)
+        found: list[dict[str, Any]] = json.loads(response.content)["results"]
+        return found
+
+    assert await look() == [{"title": "One"}]
+    trick.title = "Two"
+    await trick.asave()
+    assert await look() == [{"title": "Two"}]
+    await Trick.objects.aupdate(title="Three")
+    assert await look() == [{"title": "Three"}]
+    await trick.adelete()
+    assert await look() == []
 
 
 def free_port() -> int:
