@@ -408,10 +408,17 @@ class Plan:
         return digest("django places 1", self.alias, self.given.model._meta.db_table, columns)
 
     def followed(self) -> Followed | None:
-        """Which tables the rows come from."""
-        if not hasattr(self, "_followed"):
-            self._followed = followed(self.queryset, self.keyset, self.prefetched, self.tables)
-        return self._followed
+        """Which tables the rows come from. Values that a query compares with make no difference,
+        so it is worked out once for each text of SQL."""
+        texts = _texts(self.prefetch_parts)
+        columns = tuple((column.path, column.is_own) for column in self.keyset.columns)
+        shape = (self.given.model, self.alias, self.query.sql, self.query.shape[2], texts, columns)
+        place = (*shape, repr(self.given.query.select_related))
+        if place not in _followed:
+            if len(_followed) >= MOST_SHAPES:
+                _followed.clear()
+            _followed[place] = followed(self.queryset, self.keyset, self.prefetched, self.tables)
+        return _followed[place]
 
     def rows_in_pool(self, fetch: Fetch) -> list[Row]:
         """Rows, read in a thread of the pool, in which nothing is known of any request."""
@@ -454,6 +461,18 @@ class Plan:
 
 
 _growing = Growing()
+
+MOST_SHAPES = 1_000
+"""Lists of which is remembered what they follow."""
+
+_followed: dict[Any, Followed | None] = {}
+
+
+def _texts(parts: Sequence[Any]) -> tuple[Any, ...]:
+    """The SQL of prefetches, and of theirs."""
+    return tuple(
+        (one[1], one[3][0], _texts(one[4])) if len(one) > 4 else (one[1],) for one in parts
+    )
 
 
 class _Asked(NamedTuple):

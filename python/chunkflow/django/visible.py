@@ -47,7 +47,7 @@ class BySessionError(UnseenError):
     """A session decides which rows it sees, so they are read on the request's own connection."""
 
 
-def settings_of(alias: str) -> tuple[Any, ...]:
+def settings_of(alias: str) -> tuple[str, str]:
     """The database of an alias, as its settings name it."""
     settings = connections[alias].settings_dict
     # Not the password: whoever changes it does not change rows.
@@ -57,7 +57,8 @@ def settings_of(alias: str) -> tuple[Any, ...]:
         for name, value in sorted((settings.get("OPTIONS") or {}).items())
         if name not in ("password", "passwd")
     }
-    return (alias, tuple(str(settings.get(name, "")) for name in names), options)
+    # One text, since it is made for each request.
+    return (alias, repr(([str(settings.get(name, "")) for name in names], options)))
 
 
 def has_tenants(alias: str) -> bool:
@@ -204,7 +205,7 @@ def check(alias: str, schema: str | None, names: Iterable[str]) -> None:
 
 
 def _place(alias: str, schema: str | None) -> tuple[Any, ...]:
-    return (*settings_of(alias)[:2], schema)
+    return (*settings_of(alias), schema)
 
 
 def _why_function(alias: str, name: str) -> str | None:
