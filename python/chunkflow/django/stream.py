@@ -252,7 +252,7 @@ class Plan:
         self.session = {str(name): str(value) for name, value in (session or {}).items()}
         self.name = name or queryset.model._meta.label_lower
         self.here = Here.now()
-        self.schema: tuple[str, Any] | None = None
+        self.schema: visible.Schema | None = None
         self.unseen: UnseenError | None = None
 
     def own_key(self) -> Any:
@@ -336,7 +336,7 @@ class Plan:
             visible.ask(alias, self._schema(), names)
 
     def _schema(self) -> str | None:
-        return None if self.schema is None else self.schema[0]
+        return None if self.schema is None else self.schema.text()
 
     def version(self, extra: Sequence[Any], *, is_told: bool) -> bytes:
         """The digest of all that rows depend on. Raises `UnseenError`."""

@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -68,23 +68,38 @@ def has_tenants(alias: str) -> bool:
     )
 
 
-def schema_of(alias: str) -> tuple[str, Any] | None:
+class Schema(NamedTuple):
+    """The schema of a connection, as django-tenants has it."""
+
+    name: str
+    tenant: Any
+    with_public: bool
+
+    def text(self) -> str:
+        """It, for the key."""
+        return self.name if self.with_public else f"{self.name} alone"
+
+
+def schema_of(alias: str) -> Schema | None:
     """The schema that this thread's connection was told, with its tenant."""
     connection: Any = connections[alias]
-    schema = getattr(connection, "schema_name", None)
-    return None if schema is None else (str(schema), getattr(connection, "tenant", None))
+    name = getattr(connection, "schema_name", None)
+    if name is None:
+        return None
+    with_public = bool(getattr(connection, "include_public_schema", True))
+    return Schema(str(name), getattr(connection, "tenant", None), with_public)
 
 
 @contextmanager
-def told(alias: str, schema: tuple[str, Any] | None, session: Mapping[str, str]) -> Iterator[None]:
+def told(alias: str, schema: Schema | None, session: Mapping[str, str]) -> Iterator[None]:
     """This thread's connection, told what the request's was."""
     connection: Any = connections[alias]
     if schema is not None:
-        name, tenant = schema
-        if tenant is not None and hasattr(connection, "set_tenant"):
-            connection.set_tenant(tenant)
+        more = {} if schema.with_public else {"include_public": False}
+        if schema.tenant is not None and hasattr(connection, "set_tenant"):
+            connection.set_tenant(schema.tenant, **more)
         else:
-            connection.set_schema(name)
+            connection.set_schema(schema.name, **more)
     try:
         if session:
             _set(connection, session)
@@ -325,7 +340,8 @@ def open_here(aliases: Iterable[str]) -> str | None:
         if _in_transaction(connection):
             return "transaction"
         told = getattr(connection, "_chunkflow_told", None)
-        if told:
+        if told and not (has_tenants(alias) and "search_path" in told.lower()):
+            # With tenants the schema is known, and told to the connection that reads.
             return f"the connection was told which rows it sees: `{told}`"
         if is_in_memory(alias):
             return "the database is in the memory of one connection"
