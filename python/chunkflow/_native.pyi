@@ -137,11 +137,12 @@ class Follows:
     `table` and `key` are the list's own table and the columns of its key, which are among the
     columns of the list's order, with integers or texts as values. `others` are tables that shape
     rows in a way that is not followed: a change there touches every chunk. `database` is a name
-    that `Flow(databases=…)` has."""
+    that `Flow(databases=…)` has. A list whose rows stand for several of a table, as groups do, has
+    no table and key of its own: `None` and `()`."""
 
     def __init__(
         self,
-        table: str,
+        table: str | None,
         key: Sequence[str],
         *,
         database: str = "default",

@@ -34,10 +34,12 @@ def followed(
     keyset: Keyset,
     prefetched: Sequence[Prefetched],
     tables: set[str],
-) -> Followed | None:
-    """What a list's rows come from; `None` where a row stands for several of its table."""
+) -> Followed:
+    """What a list's rows come from."""
     if is_grouped(queryset) or (is_values(queryset) and queryset.query.distinct):
-        return None
+        # A row stands for several of the table, so each change may be one of any row.
+        every = sorted(tables | _ends(tables))
+        return Followed(Follows(None, (), database=queryset.db, others=every), lambda _: ())
 
     options = queryset.model._meta
     own = options.db_table

@@ -407,7 +407,7 @@ class Plan:
         ]
         return digest("django places 1", self.alias, self.given.model._meta.db_table, columns)
 
-    def followed(self) -> Followed | None:
+    def followed(self) -> Followed:
         """Which tables the rows come from. Values that a query compares with make no difference,
         so it is worked out once for each text of SQL."""
         texts = _texts(self.prefetch_parts)
@@ -454,7 +454,7 @@ class Plan:
         out: list[Row] = []
         for row in found:
             place = keyset.key(row)
-            shown = traced.shown(row) if traced is not None else ()
+            shown = traced.shown(row)
             text = write(keyset.bare(row))
             out.append((place, text, shown) if shown else (place, text))
         return out
@@ -465,7 +465,7 @@ _growing = Growing()
 MOST_SHAPES = 1_000
 """Lists of which is remembered what they follow."""
 
-_followed: dict[Any, Followed | None] = {}
+_followed: dict[Any, Followed] = {}
 
 
 def _texts(parts: Sequence[Any]) -> tuple[Any, ...]:

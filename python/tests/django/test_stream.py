@@ -24,7 +24,7 @@ from made import tricks
 from serializers import TrickSerializer, broken, in_words, serialize, with_links
 from tricks.models import Category, Comment, Organisation, Tenant, Tenanted, Trick
 
-from chunkflow import Cut
+from chunkflow import Change, Cut
 from chunkflow.django import conf, stream, stream_sync
 from chunkflow.django.stream import Plan, _said
 
@@ -509,3 +509,20 @@ def nested(trick: Trick) -> dict[str, Any]:
         "comments": [(comment.text, str(comment.trick.author)) for comment in trick.comments.all()],
         "firsts": [category.slug for category in trick.firsts],  # type: ignore[attr-defined]
     }
+
+
+def test_a_told_change_is_in_lists_of_groups_and_of_distinct_values() -> None:
+    organisation = tricks(20)
+    tricks_ = Trick.objects.filter(organisation=organisation).order_by("title")
+    grouped = tricks_.values("title").annotate(number=Count("id"))
+    distinct = tricks_.values("title").distinct()
+    for queryset in (grouped, distinct):
+        assert rows(stream_sync(GET("/"), queryset)) == usual(queryset.all())
+    one = tricks_.first()
+    assert one is not None
+    Trick.objects.filter(pk=one.pk).update(title="another")
+    conf.flow().changed_sync([Change("tricks_trick", (str(one.pk),))])
+    for queryset in (grouped, distinct):
+        found = rows(stream_sync(GET("/"), queryset))
+        assert found == usual(queryset.all())
+        assert "another" in [row["title"] for row in found]
