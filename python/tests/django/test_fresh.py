@@ -25,6 +25,7 @@ from watched.models import (
     Author,
     Category,
     Comment,
+    Mark,
     Organisation,
     Place,
     Restaurant,
@@ -268,6 +269,7 @@ def related(row: Trick) -> dict[str, Any]:
         "comments": [comment.text for comment in row.comment_set.all()],
         "sponsors": [author.name for author in row.sponsors.all()],
         "alike": [other.slug for other in row.alike.all()],
+        "marks": [mark.name for mark in row.marks.all()],
     }
 
 
@@ -317,7 +319,7 @@ def test_related_rows_of_each_kind_are_those_of_the_database() -> None:
     ada = Author.objects.create(name="ada")
 
     def look() -> list[dict[str, Any]]:
-        rows = Trick.objects.prefetch_related("comment_set", "sponsors", "alike")
+        rows = Trick.objects.prefetch_related("comment_set", "sponsors", "alike", "marks")
         return body(rows.order_by("slug"), related)
 
     look()
@@ -327,6 +329,14 @@ def test_related_rows_of_each_kind_are_those_of_the_database() -> None:
     comment.save()
     assert [row["comments"] for row in look()] == [[], ["hm"]]
     comment.delete()
+    look()
+
+    mark = Mark.objects.create(target=one, name="star")
+    assert [row["marks"] for row in look()] == [["star"], []]
+    mark.target = two
+    mark.save()
+    assert [row["marks"] for row in look()] == [[], ["star"]]
+    mark.delete()
     look()
 
     sponsorship = Sponsorship.objects.create(trick=one, author=ada)
