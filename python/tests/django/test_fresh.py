@@ -440,6 +440,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 sys.path.insert(0, {here!r})
 os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
 import settings
+settings.FOLDER.rmdir()  # The databases of the tests are in that of the tests.
 settings.DATABASES["default"]["NAME"] = {database!r}
 settings.CHUNKFLOW = {{"STORE": {store!r}}}
 settings.ROOT_URLCONF = "watched.fresh"
