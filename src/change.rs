@@ -29,7 +29,9 @@ pub struct Change {
     pub resource: Arc<str>,
     /// Another table of that database, if the row is not one of the resource's own table.
     pub table: Option<Arc<str>>,
-    /// The values of the primary key's columns, in their order.
+    /// The values of the primary key's columns, in their order. None, where the table's rows are
+    /// read by closures ([`Closure::follows`](crate::source::Closure::follows)): any of its rows may
+    /// have changed.
     pub key: Vec<String>,
     /// Values before the change, by the names of their columns, as far as they are known. `None` is
     /// NULL.

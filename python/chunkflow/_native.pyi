@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias, final
 
 __version__: str
 
-Scalar: TypeAlias = None | bool | int | float | str | bytes | Decimal
+Scalar: TypeAlias = bool | int | float | str | bytes | Decimal | None
 """A value of a key. Of a date or a UUID give the text that the database orders in the same way."""
 
 Key: TypeAlias = tuple[Scalar, ...]
@@ -31,9 +31,7 @@ Row: TypeAlias = tuple[Key, bytes | str] | tuple[Key, bytes | str, Sequence[tupl
 keys of the related rows that were looked up for it, found or not: each with the index of its
 relation in `Follows.related`."""
 
-Rows: TypeAlias = Callable[
-    [Fetch], Iterable[Row] | Awaitable[Iterable[Row]] | AsyncIterable[Row]
-]
+Rows: TypeAlias = Callable[[Fetch], Iterable[Row] | Awaitable[Iterable[Row]] | AsyncIterable[Row]]
 """Gives the rows behind `fetch.after` in the list's order, at most `fetch.limit`. If there are
 fewer, the list ends.
 
@@ -57,8 +55,20 @@ class Comparison:
     def operator(
         self,
     ) -> Literal[
-        "eq", "neq", "gt", "gte", "lt", "lte", "in", "not.in", "is.null", "is.not_null",
-        "like", "not.like", "ilike", "not.ilike",
+        "eq",
+        "neq",
+        "gt",
+        "gte",
+        "lt",
+        "lte",
+        "in",
+        "not.in",
+        "is.null",
+        "is.not_null",
+        "like",
+        "not.like",
+        "ilike",
+        "not.ilike",
     ]: ...
     @property
     def values(self) -> tuple[str, ...]:
@@ -93,8 +103,9 @@ class Fetch:
         """At most so many rows, never more than 500."""
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """What each row must meet: the request's filters. Where the list `follows` tables, also `in`
-        or `eq` on the columns of its key, when it is asked which of some changed rows it has."""
+        """What each row must meet: the request's filters. Where the list `follows` tables, also
+        `in` or `eq` on the columns of its key, when it is asked which of some changed rows it
+        has."""
 
 @final
 class Related:
@@ -124,12 +135,14 @@ class Follows:
     """Where the rows of a list come from, so that told changes are judged.
 
     `table` and `key` are the list's own table and the columns of its key, which are among the
-    columns of the list's order, with integers or texts as values. `others` are tables that shape rows in a way that is not followed:
-    a change there touches every chunk. `database` is a name that `Flow(databases=…)` has."""
+    columns of the list's order, with integers or texts as values. `others` are tables that shape
+    rows in a way that is not followed: a change there touches every chunk. `database` is a name
+    that `Flow(databases=…)` has. A list whose rows stand for several of a table, as groups do, has
+    no table and key of its own: `None` and `()`."""
 
     def __init__(
         self,
-        table: str,
+        table: str | None,
         key: Sequence[str],
         *,
         database: str = "default",
@@ -151,6 +164,9 @@ class Source:
     its values. `chunk_rows` and `chunk_bytes` are what a chunk holds on average. `envelope` is the
     member that holds the rows in JSON; `None`: the list is a bare array.
 
+    `places` says what the values of a cursor mean. With equal `places` and `order` a client may go
+    on from the cursor of another version; without them it may not.
+
     What cannot be raises `ValueError` with the remedy, here or when the list is first opened."""
 
     def __init__(
@@ -170,9 +186,14 @@ class Source:
         chunk_rows: int = 50,
         chunk_bytes: int = 65536,
         follows: Follows | None = None,
+        places: bytes | None = None,
     ) -> None: ...
     @property
     def name(self) -> str: ...
+
+class Invalid(ValueError):  # noqa: N818 - what the request is
+    """What a request asks for cannot be, for instance the value of a filter. Where `rows` raises
+    it, the client gets its text, with status 400."""
 
 class Cut(Exception):  # noqa: N818 - what happened to the list
     """A list broke off behind its first byte. Let it reach the server, which then breaks the
@@ -210,8 +231,8 @@ class Change:
 
     `key` has the texts of the primary key's values. `old` and `new` may hold values of order,
     filter and join columns, before and after, as far as they are known; above all of columns that
-    point to the rows of lists. Without these every chunk of such a list is loaded again. `at` is the position of the commit in the
-    database's log, where lists are read from a standby."""
+    point to the rows of lists. Without these every chunk of such a list is loaded again. `at` is
+    the position of the commit in the database's log, where lists are read from a standby."""
 
     def __init__(
         self,
@@ -267,7 +288,7 @@ class Flow:
         *,
         method: str = "GET",
         base: str | None = None,
-        format: str | None = None,
+        format: str | None = None,  # noqa: A002 - HTTP's word too
     ) -> Awaitable[Reply]:
         """Answers a request. `target` is its path and query, percent-encoded; only the query
         counts. `base` (`https://www.example.com`) is what absolute links begin with. `format`
@@ -283,7 +304,7 @@ class Flow:
         *,
         method: str = "GET",
         base: str | None = None,
-        format: str | None = None,
+        format: str | None = None,  # noqa: A002
     ) -> Reply: ...
     def changed(self, changes: Sequence[Change]) -> Awaitable[str]:
         """Tells that rows have changed. No list that begins here after that shows them as they
@@ -301,6 +322,12 @@ class Flow:
         it too."""
 
 # What the threads of `chunkflow._threads` work with.
+
+def end() -> None:
+    """Lets no thread wait in native code any more; for Python's exit."""
+
+def left() -> None:
+    """Waits until those that did are back."""
 
 @final
 class Line:

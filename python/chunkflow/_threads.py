@@ -17,6 +17,8 @@ from asyncio import get_running_loop
 from collections.abc import AsyncIterable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from chunkflow._native import Invalid, end, left
+
 if TYPE_CHECKING:
     from chunkflow._native import Call, Calls, Flow, Line, Outcome
 
@@ -35,8 +37,10 @@ def remember(flow: Flow) -> None:
 
 @atexit.register
 def close_all() -> None:
+    end()
     for flow in list(flows):
         flow.close()
+    left()
 
 
 def start(name: str, target: Callable[..., None], *arguments: object) -> None:
@@ -133,7 +137,7 @@ async def gather(call: Call, rows: Any) -> None:
 
 
 def fail(call: Call, error: BaseException) -> None:
-    if call.is_wanted():
+    if call.is_wanted() and not isinstance(error, Invalid):
         logger.error("the rows of `%s` cannot be read", call.name, exc_info=error)
     call.fail(error)
 

@@ -1,8 +1,8 @@
 """Lists for Starlette and FastAPI.
 
-    @app.get("/tricks")
-    async def tricks(request: Request) -> Response:
-        return ListResponse(flow, tricks_of(request.user.organisation))
+@app.get("/tricks")
+async def tricks(request: Request) -> Response:
+    return ListResponse(flow, tricks_of(request.user.organisation))
 """
 
 from __future__ import annotations

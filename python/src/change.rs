@@ -97,13 +97,17 @@ impl Follows {
     #[new]
     #[pyo3(signature = (table, key, *, database = "default".to_owned(), related = vec![], others = vec![]))]
     fn new(
-        table: String,
+        table: Option<String>,
         key: Vec<String>,
         database: String,
         related: Vec<PyRef<'_, Related>>,
         others: Vec<String>,
     ) -> Follows {
-        let tables = related.iter().fold(Tables::of(database, table, key), |tables, related| {
+        let own = match table {
+            Some(table) => Tables::of(database, table, key),
+            None => Tables::of_database(database),
+        };
+        let tables = related.iter().fold(own, |tables, related| {
             let Related { table, key, points, through } = &**related;
             match (points, through) {
                 (Some(points), Some((join, join_key))) => tables.joined(table, key, join, join_key, points),

@@ -19,10 +19,11 @@ use pyo3::{
 
 use crate::{
     change::Change,
+    inside::Inside,
     live::{Live, Settings, refused},
     reply::Reply,
     source::Source,
-    wait::{self, Ready},
+    wait,
 };
 
 /// The lists of a process.
@@ -91,7 +92,7 @@ impl Flow {
         let live = live(&own)?;
         let request = request(target, headers, method, base, format)?;
         match answer(py, &live, source, request, true)? {
-            Ok(response) => Ready::new(py, made(py, (live, response))),
+            Ok(response) => wait::ready(py, made(py, (live, response))),
             Err(work) => {
                 let of = Arc::clone(&live);
                 wait::in_loop(py, &live, async move { (of, work.await) }, made)
@@ -174,6 +175,7 @@ fn live(flow: &Bound<'_, Flow>) -> PyResult<Arc<Live>> {
         return Ok(live);
     }
 
+    let _inside = Inside::new()?;
     // Nothing here gives the interpreter to another thread before it is stored.
     let live = Arc::new(Live::open(&own.settings)?);
     if let Some(before) = own.live.swap(Some(Arc::clone(&live))) {

@@ -7,6 +7,8 @@ use std::{
 
 use pyo3::{prelude::*, types::PyTuple};
 
+use crate::inside::Inside;
+
 /// A function with its arguments, made by the thread that calls it.
 pub(crate) type Errand = Box<dyn for<'py> FnOnce(Python<'py>) -> PyResult<Bound<'py, PyTuple>> + Send>;
 
@@ -39,15 +41,13 @@ struct State<T> {
     things: VecDeque<T>,
     /// How many threads wait for a thing.
     idle: usize,
-    /// How many threads are in [`Waiting::take`], some with a thing in hand.
-    takers: usize,
     is_closed: bool,
 }
 
 impl<T: Send> Waiting<T> {
     /// A line of at most so many things.
     pub(crate) fn new(most: usize) -> Arc<Waiting<T>> {
-        let state = State { things: VecDeque::new(), idle: 0, takers: 0, is_closed: false };
+        let state = State { things: VecDeque::new(), idle: 0, is_closed: false };
         Arc::new(Waiting { state: state.into(), changed: Condvar::new(), most })
     }
 
@@ -75,9 +75,8 @@ impl<T: Send> Waiting<T> {
     /// Waits for the next thing without the interpreter's lock; `None` once the line is closed and
     /// empty.
     pub(crate) fn take(&self, py: Python<'_>) -> Option<T> {
-        // Nothing waits for the interpreter with this lock in hand.
-        self.state().takers += 1;
-        let taken = py.detach(|| {
+        let _inside = Inside::at_any_time();
+        py.detach(|| {
             let mut state = self.state();
             while state.things.is_empty() && !state.is_closed {
                 state.idle += 1;
@@ -85,10 +84,7 @@ impl<T: Send> Waiting<T> {
                 state.idle -= 1;
             }
             state.things.pop_front()
-        });
-        self.state().takers -= 1;
-        self.changed.notify_all();
-        taken
+        })
     }
 
     /// Closes it: what is there can still be taken.
@@ -106,17 +102,4 @@ impl<T: Send> Waiting<T> {
         drop(state);
         drop(things);
     }
-
-    /// Waits, once it is closed, until no thread is in [`Waiting::take`] any more: one that came
-    /// back to an interpreter that ends would be ended within this crate's code.
-    pub(crate) fn left(&self, py: Python<'_>) {
-        py.detach(|| {
-            let state = self.state();
-            let wait = self.changed.wait_timeout_while(state, PATIENCE, |state| state.takers > 0);
-            drop(wait);
-        });
-    }
 }
-
-/// How long the end of a flow waits for its threads.
-pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);

@@ -22,13 +22,14 @@ use pyo3::{
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::{
-    line::{Errand, Line, PATIENCE, Waiting},
+    inside::PATIENCE,
+    line::{Errand, Line, Waiting},
     logs,
     rows::Pool,
 };
 
-/// Wake-ups and lines of the log that wait at most.
-const MOST: usize = 100_000;
+/// Lines of the log that wait at most.
+const MOST: usize = 10_000;
 
 /// What a flow is made with.
 #[derive(Clone, Debug)]
@@ -76,7 +77,7 @@ impl Live {
         }
         drop(inside);
 
-        let threads = Arc::new(Threads { wakes: Waiting::new(MOST), logs: Waiting::new(MOST) });
+        let threads = Arc::new(Threads { wakes: Waiting::new(usize::MAX), logs: Waiting::new(MOST) });
         Ok(Live {
             pid: process::id(),
             is_closed: AtomicBool::new(false),
@@ -148,10 +149,6 @@ impl Live {
         py.detach(|| runtime.map(|runtime| runtime.shutdown_timeout(PATIENCE)));
         self.threads.wakes.close();
         self.threads.logs.close();
-        for line in [&self.threads.wakes, &self.threads.logs] {
-            line.left(py);
-        }
-        self.pool.left(py);
     }
 }
 
@@ -172,7 +169,7 @@ impl Drop for Live {
 impl Threads {
     /// Has the thread that wakes event loops call a function.
     pub(crate) fn wake(&self, errand: Errand) {
-        // Where it is full or closed, nobody can be woken.
+        // There are no more than requests that wait. Where it is closed, nobody can be woken.
         drop(self.wakes.put(errand));
     }
 

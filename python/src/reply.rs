@@ -21,7 +21,7 @@ use pyo3::{
 
 use crate::{
     live::{Live, closed},
-    wait::{self, Ready},
+    wait,
 };
 
 create_exception!(chunkflow, Cut, PyException, "A list broke off behind its first byte.");
@@ -248,7 +248,7 @@ impl Reply {
         match self.next()? {
             Ok(next) => {
                 let given = self.rest.give(py, next)?.ok_or_else(at_end)?;
-                Ready::new(py, Ok(given.into_any().unbind()))
+                wait::ready(py, Ok(given.into_any().unbind()))
             }
             Err(body) => wait::in_loop(py, &self.live, self.waiting(body), |py, waited| {
                 Ok(give_waited(py, waited)?.ok_or_else(at_end)?.into_any().unbind())

@@ -10,6 +10,7 @@ use chunkflow::{
     source::{Column, Query, RowBatch, Value},
 };
 use pyo3::{
+    create_exception,
     exceptions::{PyConnectionError, PyTimeoutError, PyTypeError, PyValueError},
     prelude::*,
     types::{PyBytes, PyString, PyTuple},
@@ -17,6 +18,8 @@ use pyo3::{
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::{fetch::Fetch, line::Waiting, live::Threads, scalar::Scalar};
+
+create_exception!(chunkflow, Invalid, PyValueError, "What a request asks for cannot be.");
 
 /// Calls that wait at most; one more is answered with 503.
 const MOST_WAITING: usize = 1000;
@@ -116,11 +119,6 @@ impl Pool {
     pub(crate) fn close(&self) {
         self.line.close_now();
         self.turns.close();
-    }
-
-    /// Waits until its idle threads have ended.
-    pub(crate) fn left(&self, py: Python<'_>) {
-        self.line.left(py);
     }
 }
 
@@ -229,6 +227,12 @@ impl Call {
 
     /// Ends it with an exception.
     fn fail(&mut self, py: Python<'_>, error: &Bound<'_, PyAny>) {
+        if error.is_instance_of::<Invalid>() {
+            // The fault is the request's, so its client is told.
+            self.end(Err(Error::new(Kind::Invalid, error.to_string())));
+            return;
+        }
+
         let kind = if error.is_instance_of::<PyConnectionError>() {
             Kind::Unavailable
         } else if error.is_instance_of::<PyTimeoutError>() {

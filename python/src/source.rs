@@ -35,6 +35,8 @@ pub(crate) struct Source {
     columns: Option<Arc<[Column]>>,
     filters: Vec<Filter>,
     follows: Option<Tables>,
+    /// What its cursors mean, if that is not all that shapes its rows.
+    places: Option<Vec<u8>>,
     options: ResourceOptions,
     /// The resource of this list, and what it was made for.
     made: Mutex<Option<(Weak<Live>, Arc<Resource>)>>,
@@ -46,7 +48,7 @@ impl Source {
     #[pyo3(signature = (
         name, version, rows, *, order, columns = None, filters = vec![], ttl = 300.0, stale = 3600.0,
         envelope = Some("results".to_owned()), count = false, compress = true, chunk_rows = 50, chunk_bytes = 65536,
-        follows = None,
+        follows = None, places = None,
     ))]
     #[allow(clippy::too_many_arguments, reason = "Python names each of them")]
     fn new(
@@ -65,6 +67,7 @@ impl Source {
         chunk_rows: u32,
         chunk_bytes: u32,
         follows: Option<PyRef<'_, Follows>>,
+        places: Option<&[u8]>,
     ) -> PyResult<Source> {
         if order.is_empty() {
             return Err(PyValueError::new_err("`order` names no column: rows need a key that tells them apart"));
@@ -92,6 +95,7 @@ impl Source {
             columns: columns.map(|columns| columns.into_iter().map(Column::scalar).collect()),
             filters: filters.into_iter().map(filter).collect::<PyResult<_>>()?,
             follows: follows.map(|follows| follows.tables.clone()),
+            places: places.map(<[u8]>::to_vec),
             options,
             made: Mutex::default(),
         })
@@ -152,6 +156,10 @@ impl Source {
         limits.reads = usize::MAX >> 3;
         let closure = closure.version(self.version.clone()).filters(self.filters.clone()).longest_run(LONGEST_RUN);
         let closure = closure.limits(limits, live.settings().timeout);
+        let closure = match &self.places {
+            Some(places) => closure.places(places.clone()),
+            None => closure,
+        };
         let closure = match &self.follows {
             Some(tables) => closure.follows(tables).map_err(refused)?,
             None => closure,

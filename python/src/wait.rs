@@ -12,7 +12,10 @@ use pyo3::{
 };
 use tokio::task::AbortHandle;
 
-use crate::live::{Live, Threads, closed};
+use crate::{
+    inside::Inside,
+    live::{Live, Threads, closed},
+};
 
 /// How long a thread waits before it looks whether a signal came (Ctrl-C).
 const LOOK: Duration = Duration::from_millis(100);
@@ -24,10 +27,9 @@ pub(crate) type Make<T> = fn(Python<'_>, T) -> PyResult<Py<PyAny>>;
 #[pyclass(module = "chunkflow._native")]
 pub(crate) struct Ready(Option<PyResult<Py<PyAny>>>);
 
-impl Ready {
-    pub(crate) fn new(py: Python<'_>, result: PyResult<Py<PyAny>>) -> PyResult<Py<PyAny>> {
-        Ok(Py::new(py, Ready(Some(result)))?.into_any())
-    }
+/// An awaitable with this result.
+pub(crate) fn ready(py: Python<'_>, result: PyResult<Py<PyAny>>) -> PyResult<Py<PyAny>> {
+    Ok(Py::new(py, Ready(Some(result)))?.into_any())
 }
 
 #[pymethods]
@@ -95,6 +97,7 @@ pub(crate) fn in_thread<T: Send + 'static>(
     live: &Arc<Live>,
     work: impl Future<Output = T> + Send + 'static,
 ) -> PyResult<T> {
+    let _inside = Inside::new()?;
     let (sender, receiver) = mpsc::sync_channel(1);
     let receiver = Mutex::new(receiver);
     let abort = spawn(live, work, move |result| drop(sender.send(result)));

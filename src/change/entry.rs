@@ -161,7 +161,7 @@ mod tests {
 
     fn change() -> impl Strategy<Value = Change> {
         let values = || prop::collection::btree_map(".{1,8}", prop::option::of(".{0,8}"), 0..3);
-        let key = prop::collection::vec(".{0,12}", 1..3);
+        let key = prop::collection::vec(".{0,12}", 0..3);
         let table = prop::option::of(".{1,6}");
         let at = prop::option::of("[ab]");
         ("[ab]", table, key, values(), values(), at).prop_map(|(resource, table, key, old, new, at)| Change {

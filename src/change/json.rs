@@ -45,11 +45,11 @@ const SCALAR: &str = "write a text, a number, true or false";
 /// # Errors
 /// [`Kind::Invalid`], with the place in the body (`changes[3].key`).
 pub(crate) fn read(resource: &str, body: &[u8]) -> Result<Vec<Change>> {
-    changes_of(&resource.into(), &members(parsed("the body", body)?, "the body", BODY)?)
+    changes_of(&resource.into(), &members(parsed("the body", body)?, "the body", BODY)?, key_at)
 }
 
 /// The changes that the members of a body tell.
-fn changes_of(resource: &Arc<str>, members: &[(String, &RawValue)]) -> Result<Vec<Change>> {
+fn changes_of(resource: &Arc<str>, members: &[(String, &RawValue)], key_at: ReadKey) -> Result<Vec<Change>> {
     let member = |name: &str| members.iter().find(|(known, _)| known == name).map(|(_, value)| *value);
     let keys = member("keys");
     let changes = member("changes");
@@ -68,7 +68,7 @@ fn changes_of(resource: &Arc<str>, members: &[(String, &RawValue)]) -> Result<Ve
     }
 
     for (index, value) in elements(changes, "changes")?.into_iter().enumerate() {
-        all.push(change(value, &format!("changes[{index}]"), same())?);
+        all.push(change(value, &format!("changes[{index}]"), same(), key_at)?);
     }
 
     Ok(all)
@@ -90,7 +90,7 @@ pub(super) fn read_entry(entry: &[u8]) -> Result<Tell> {
         let resource = name(resource.ok_or_else(missing)?.1, "resource")?;
         match members.iter().find(|(member, _)| member == "where") {
             Some((_, value)) => all.purges.push(Purge { conditions: conditions(value)?, resource }),
-            None => all.changes.extend(changes_of(&resource, &members)?),
+            None => all.changes.extend(changes_of(&resource, &members, parts_at)?),
         }
     }
     Ok(all)
@@ -114,7 +114,7 @@ pub(crate) fn key(text: &str) -> Result<Vec<String>> {
 }
 
 /// A change; `change` has what all of its body have.
-fn change(value: &RawValue, place: &str, mut change: Change) -> Result<Change> {
+fn change(value: &RawValue, place: &str, mut change: Change, key_at: ReadKey) -> Result<Change> {
     let mut has_key = false;
     for (member, value) in members(value, &format!("`{place}`"), CHANGE)? {
         let place = format!("{place}.{member}");
@@ -137,20 +137,23 @@ fn change(value: &RawValue, place: &str, mut change: Change) -> Result<Change> {
     Ok(change)
 }
 
-/// The values of a key's columns.
+/// Reads the values of a key's columns, which are at this place.
+type ReadKey = fn(&RawValue, &str) -> Result<Vec<String>>;
+
+/// The values of a key's columns, at least one.
 fn key_at(value: &RawValue, place: &str) -> Result<Vec<String>> {
+    let parts = parts_at(value, place)?;
+    if parts.is_empty() { Err(invalid(format!("`{place}` is an empty array")).remedy(KEY)) } else { Ok(parts) }
+}
+
+/// The same; none where any row of the table may have changed, which only a program can tell.
+fn parts_at(value: &RawValue, place: &str) -> Result<Vec<String>> {
     if Form::of(value) != Form::Array {
         return Ok(vec![part(value, place, KEY)?]);
     }
 
     let parts = elements(Some(value), place)?.into_iter().enumerate();
-    let parts: Vec<String> =
-        parts.map(|(at, value)| part(value, &format!("{place}[{at}]"), SCALAR)).collect::<Result<_>>()?;
-    if parts.is_empty() {
-        return Err(invalid(format!("`{place}` is an empty array")).remedy(KEY));
-    }
-
-    Ok(parts)
+    parts.map(|(at, value)| part(value, &format!("{place}[{at}]"), SCALAR)).collect()
 }
 
 /// The value of one column of a key.

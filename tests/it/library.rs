@@ -101,6 +101,35 @@ async fn rows_that_are_objects_are_shown_with_all_their_members_in_every_format_
     assert!(problem.contains("declare the list's columns"), "{problem}");
 }
 
+#[tokio::test]
+async fn a_cursor_of_another_version_is_taken_where_it_means_the_same() {
+    let list = |version: &str, places: Option<&str>| {
+        let source = Closure::of_objects(&["id"], |query: Query| async move {
+            let from = query.after.values().next().map_or(1, |id| if let Value::Integer(id) = id { id + 1 } else { 0 });
+            let mut batch = RowBatch::new(1, 1);
+            for id in (from..=9).take(query.limit as usize) {
+                batch.push_members(&[Value::Integer(id)], &format!("{{\"id\":{id}}}"))?;
+            }
+            Ok::<_, chunkflow::Error>(batch)
+        });
+        let source = source.version(version);
+        let source = if let Some(places) = places { source.places(places) } else { source };
+        no_lists().with(Resource::new("objects", Arc::new(source), ResourceOptions::default()).unwrap())
+    };
+    let next = async |list: &Chunkflow| {
+        let request = Request::get("/objects?limit=4").header("host", "localhost").body(()).unwrap();
+        let response = list.respond(&request).await;
+        let link = response.headers()["link"].to_str().unwrap().to_owned();
+        format!("/objects{}", link.trim_start_matches('<').split('>').next().unwrap())
+    };
+
+    let after = next(&list("1", Some("by id"))).await;
+    let (status, rows) = body(&list("2", Some("by id")), &after).await;
+    assert_eq!((status.as_u16(), &*rows), (200, r#"{"results":[{"id":5},{"id":6},{"id":7},{"id":8}]}"#));
+    assert_eq!(body(&list("2", Some("by name")), &after).await.0, 400);
+    assert_eq!(body(&list("2", None), &next(&list("1", None)).await).await.0, 400);
+}
+
 #[test]
 fn a_row_that_is_no_object_with_members_is_refused() {
     for row in ["", "[1]", "7", "null", "\"{}\"", "{}", " { } ", "{\"a\":1", "{\"a\":1}{}", "{a:1}"] {

@@ -24,6 +24,7 @@ __all__ = [
     "Links",
     "OrderError",
     "SerializerError",
+    "changed",
     "stream",
     "stream_sync",
     "watch",

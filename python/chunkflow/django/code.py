@@ -85,7 +85,7 @@ class Code:
         """Whether each global name still means what it meant."""
         return all(names.get(name) is value for names, name, value in self._meant)
 
-    def bytes(self) -> bytes:
+    def now(self) -> bytes:
         """The code, and the plain values that it reads as they are now."""
         return self._code + canonical([names.get(name) for names, name in self._data])
 
@@ -179,7 +179,7 @@ def code_of(root: Any, others: tuple[Any, ...] = ()) -> bytes:
         code = variants[name] = Code((root, *others))
 
     own = (root.__defaults__, root.__kwdefaults__) if isinstance(root, types.FunctionType) else ()
-    return canonical((sys.version_info[:3], code.bytes(), _loose(own)))
+    return canonical((sys.version_info[:3], code.now(), _loose(own)))
 
 
 def _plain(value: Any) -> Any:

@@ -7,8 +7,10 @@ from typing import Any, Literal, TypeAlias
 
 from django.core.exceptions import FieldDoesNotExist, FieldError, ValidationError
 from django.db import connections, models
-from django.db.models import F, Q, Value
+from django.db.models import F, Q, Value, functions
 from django.db.models.constants import LOOKUP_SEP
+
+from chunkflow._native import Invalid
 
 Operand: TypeAlias = Literal["integer", "number", "text"]
 Filters: TypeAlias = "Sequence[str] | Mapping[str, str]"
@@ -33,7 +35,7 @@ class Filter:
         return "text"
 
     def value(self, text: str) -> Any:
-        """A value as the field has it. Raises `ValueError` for a text that it has not."""
+        """A value as the field has it. Raises `Invalid` for a text that it has not."""
         if isinstance(self.field, models.BooleanField):
             truth = {
                 "true": True,
@@ -44,12 +46,12 @@ class Filter:
                 "0": False,
             }.get(text.lower())
             if truth is None:
-                raise ValueError(f"`{self.name}` is true or false, not `{text}`")
+                raise Invalid(f"`{self.name}` is true or false, not `{text}`")
             return truth
         try:
             value = self.field.to_python(text)
         except ValidationError as error:
-            raise ValueError(
+            raise Invalid(
                 f"`{self.name}` cannot be `{text}`: {' '.join(error.messages)}"
             ) from error
         return value
@@ -59,8 +61,8 @@ def filters_of(queryset: models.QuerySet[Any], filters: Filters) -> dict[str, Fi
     """The filters by the names of their parameters."""
     if isinstance(filters, str):
         raise ValueError(f"`filters` is a list of fields: filters=['{filters}']")
-    pairs = filters.items() if isinstance(filters, Mapping) else ((name, name) for name in filters)
-    return {name: _filter(queryset, name, path) for name, path in pairs}
+    pairs = dict(filters) if isinstance(filters, Mapping) else {name: name for name in filters}
+    return {name: _filter(queryset, name, path) for name, path in pairs.items()}
 
 
 def _filter(queryset: models.QuerySet[Any], name: str, path: str) -> Filter:
@@ -76,10 +78,8 @@ def _filter(queryset: models.QuerySet[Any], name: str, path: str) -> Filter:
             f"`{path}` has several values for one row, so a filter would double rows; annotate "
             "what is asked for, with Exists(…), and filter by that"
         )
-    if rest:
-        field = F(path).resolve_expression(query.chain(), allow_joins=True, reuse=None).output_field
-    else:
-        field = targets[0]
+    resolved = F(path).resolve_expression(query.chain(), allow_joins=True, reuse=None)
+    field = resolved.output_field if rest else targets[0]
     return Filter(name, path, field)
 
 
@@ -134,19 +134,19 @@ def _comparison(comparison: Any, found: Filter, vendor: str) -> Any:
 
 
 class Like(models.Func):
-    """`path LIKE pattern`, by the database's own rules; nothing escapes `%` and `_`."""
+    """`path LIKE pattern`, by the database's own rules; `*` stands for `%`, nothing escapes."""
 
     conditional = True
     output_field = models.BooleanField()
 
     def __init__(self, path: str, pattern: str, *, is_blind: bool, vendor: str) -> None:
-        left: Any = models.functions.Cast(F(path), models.TextField())
-        right: Any = Value(pattern, output_field=models.TextField())
+        left: Any = functions.Cast(F(path), models.TextField())
+        right: Any = Value(pattern.replace("*", "%"), output_field=models.TextField())
         sign = "LIKE"
         if is_blind and vendor == "postgresql":
             sign = "ILIKE"
         elif is_blind:
-            left, right = models.functions.Lower(left), models.functions.Lower(right)
+            left, right = functions.Lower(left), functions.Lower(right)
         super().__init__(left, right)
         escape = "" if vendor == "sqlite" else " ESCAPE ''"
         self.template = f"(%(expressions)s{escape})"

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from django.apps import apps
 from django.db import models
 from django.db.models.constants import LOOKUP_SEP
 
 from chunkflow._native import Follows, Related
 
+from .key import query_of
 from .order import Keyset, is_grouped, is_values
 from .prefetches import Prefetched, explicit, step_of
 from .values import Key, primary, scalar
-from .visible import tables_of
 
 Shown = Sequence[tuple[int, Key]]
 
@@ -33,10 +34,12 @@ def followed(
     keyset: Keyset,
     prefetched: Sequence[Prefetched],
     tables: set[str],
-) -> Followed | None:
-    """What a list's rows come from; `None` where a row stands for several of its table."""
+) -> Followed:
+    """What a list's rows come from."""
     if is_grouped(queryset) or (is_values(queryset) and queryset.query.distinct):
-        return None
+        # A row stands for several of the table, so each change may be one of any row.
+        every = sorted(tables | _ends(tables))
+        return Followed(Follows(None, (), database=queryset.db, others=every), lambda _: ())
 
     options = queryset.model._meta
     own = options.db_table
@@ -59,6 +62,7 @@ def followed(
         for one in prefetched:
             _of_prefetch(one, related, finders, others)
 
+    others |= _ends(others)
     # A row of a parent's table is a part of a row of its own.
     others |= {parent._meta.db_table for parent in options.get_parent_list()}
     others -= {own}
@@ -80,11 +84,30 @@ def _key(instance: models.Model) -> Key:
     )
 
 
+@cache
+def _joints() -> dict[str, frozenset[str]]:
+    """The join tables that Django makes, each with the tables that it joins."""
+    found = {}
+    for model in apps.get_models(include_auto_created=True):
+        if model._meta.auto_created:
+            ends: list[Any] = [
+                field.related_model for field in model._meta.fields if field.is_relation
+            ]
+            found[model._meta.db_table] = frozenset(end._meta.db_table for end in ends)
+    return found
+
+
+def _ends(tables: set[str]) -> set[str]:
+    """The tables whose deleted rows take rows of join tables with them: Django says nothing of
+    those."""
+    return {end for table in tables for end in _joints().get(table, ())}
+
+
 def _decides(queryset: models.QuerySet[Any], keyset: Keyset, table: str) -> bool:
     """Whether a table's rows decide which rows are in the list, or where."""
     # Without what is only selected: what filters and sorts.
     bare = queryset.select_related(None).order_by()
-    if table in tables_of(bare):
+    if table in query_of(bare).tables:
         return True
     return any(not column.is_own for column in keyset.columns)
 
@@ -121,7 +144,7 @@ def _all_selected(
 
 
 def _attribute(model: type[models.Model], name: str) -> str:
-    """The attribute of a relation's name in queries: they differ for the other side of a relation."""
+    """The attribute of a relation's name in queries: they differ on its other side."""
     for relation in model._meta.related_objects:
         if relation.name == name:
             return str(relation.get_accessor_name())
@@ -139,14 +162,14 @@ def _of_prefetch(
     key = [field.column for field in primary(step.model)]
     place = tuple(one.lookup.prefetch_to.split(LOOKUP_SEP))
     others |= {parent._meta.db_table for parent in step.model._meta.get_parent_list()}
-    others |= tables_of(queryset) - {table}
+    others |= query_of(queryset).tables - {table}
     # What the related rows bring with them.
     for _, model in _selected(queryset):
         others.add(model._meta.db_table)
     for inner in explicit(queryset):
         if inner.step is None or inner.queryset is None:
             continue
-        others |= {inner.step.model._meta.db_table, *tables_of(inner.queryset)}
+        others |= {inner.step.model._meta.db_table, *query_of(inner.queryset).tables}
         if inner.step.kind == "many":
             others.add(inner.step.relation.through._meta.db_table)
 
@@ -213,7 +236,7 @@ def _loaded(row: Any, attribute: str) -> Sequence[Any]:
         # Where `to_attr` put it.
         found = row.__dict__[attribute]
     else:
-        name, is_list = _cache_name(type(row), attribute)
+        name, is_list = _cache_name(row.__class__, attribute)
         found = getattr(row, "_prefetched_objects_cache", {}).get(name) if is_list else None
         if found is None:
             found = row._state.fields_cache.get(name)

@@ -15,10 +15,12 @@ import django
 from django.conf import settings
 from django.core.exceptions import EmptyResultSet
 from django.db import models
+from django.db.models import sql
 from django.urls import get_script_prefix, get_urlconf
 from django.utils import timezone, translation
 
 from .canonical import UnseenError, canonical, digest
+from .order import is_values
 from .prefetches import Prefetched, explicit
 from .visible import check_sql, settings_of, tables_of
 
@@ -70,8 +72,10 @@ class Here:
                     "give the name of its module",
                 )
             urlconf = name
-        shaping = [(name, getattr(settings, name, None)) for name in SHAPING]
-        shaping = [(name, value if value is None else str(value)) for name, value in shaping]
+        # Django 4.2 warns of USE_L10N where it is asked for as others are.
+        there: Any = settings._wrapped
+        # One text, since the key is made for each request: that of a list of texts is unambiguous.
+        shaping = repr([str(getattr(there, name, None)) for name in SHAPING])
         return (self.language, self.zone, urlconf, self.script, shaping)
 
 
@@ -92,12 +96,52 @@ class Query:
 
 def query_of(queryset: models.QuerySet[Any]) -> Query:
     """The SQL of a queryset, and what else makes its rows."""
-    made = queryset._chain()
+    if not _is_bare(queryset):
+        return _compiled(queryset)
+
+    # All rows of a model, as most prefetches have them: compiled once.
+    place = (queryset.model, queryset.db)
+    known = _bare.get(place)
+    if known is None:
+        known = _bare[place] = _compiled(queryset)
+    return known
+
+
+_bare: dict[tuple[Any, str], Query] = {}
+
+# What a query works out by itself.
+_WORKED_OUT = {
+    "model",
+    "alias_refcount",
+    "alias_map",
+    "alias_cols",
+    "base_table",
+    "used_aliases",
+    "table_map",
+    "where",
+}
+_UNSAID = sql.Query(None)
+
+
+def _is_bare(queryset: models.QuerySet[Any]) -> bool:
+    """Whether it is all rows of a model, and nothing else is said."""
+    query = queryset.query
+    if type(query) is not sql.Query or query.where or is_values(queryset):
+        return False
+    return all(
+        name in _WORKED_OUT or getattr(_UNSAID, name, NotImplemented) == value
+        for name, value in vars(query).items()
+    )
+
+
+def _compiled(queryset: models.QuerySet[Any]) -> Query:
+    held: Any = queryset
+    made: Any = held._chain()
     made.query = queryset.query.chain()
     try:
-        sql, params = made.query.get_compiler(using=queryset.db).as_sql()
+        text, params = made.query.get_compiler(using=queryset.db).as_sql()
     except EmptyResultSet:
-        sql, params = "", ()
+        text, params = "", ()
     kind = made._iterable_class
     shape = (
         queryset.model._meta.label,
@@ -106,7 +150,7 @@ def query_of(queryset: models.QuerySet[Any]) -> Query:
         tuple(getattr(queryset, "_fields", None) or ()),
         [(name, _type_of(one)) for name, one in made.query.annotation_select.items()],
     )
-    return Query(sql, tuple(params), frozenset(tables_of(made)), shape)
+    return Query(text, tuple(params), frozenset(tables_of(made, text)), shape)
 
 
 def _type_of(expression: Any) -> tuple[Any, ...]:

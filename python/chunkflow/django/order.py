@@ -83,8 +83,12 @@ class Keyset:
             self.columns.append(replace(column, holder=holder, path=path))
 
         # The order says itself what `reverse()` has turned round.
-        queryset = queryset._chain()
+        held: Any = queryset
+        queryset = held._chain()
         queryset.query.standard_ordering = True
+        # Rows of `author.books.all()` would be given the author as the view holds it.
+        held = queryset
+        held._known_related_objects = {}
         queryset = queryset.order_by(*[column.sorting() for column in self.columns])
         self.queryset = queryset.annotate(**annotated) if annotated else queryset
         self._gives_dicts = is_values(queryset)
@@ -166,7 +170,7 @@ class RowBeyond(models.Func):
         super().__init__(*[F(column.path) for column in columns], *bound)
         self.sign = "<" if columns[0].descending else ">"
 
-    def as_sql(self, compiler: Any, connection: Any, **_: Any) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: Any, connection: Any, **_: Any) -> tuple[str, Any]:  # type: ignore[override]
         parts = [compiler.compile(one) for one in self.source_expressions]
         half = len(parts) // 2
         left = ", ".join(sql for sql, _ in parts[:half])
@@ -255,9 +259,9 @@ def _term(queryset: models.QuerySet[Any], term: Any, flipped: bool) -> Iterator[
     first = True if sorting.nulls_first else False if sorting.nulls_last else None
     first = first if first is None or not flipped else not first
 
-    expression = sorting.expression
+    expression: Any = sorting.expression
     if isinstance(expression, F):
-        for column in _path(queryset, expression.name, descending, (), is_field=True):
+        for column in _path(queryset, _name(expression), descending, (), is_field=True):
             is_said = first is not None
             yield replace(
                 column,
@@ -297,6 +301,7 @@ def _path(
         "nulls_first": _nulls_first(queryset, descending),
         "says_nulls": False,
     }
+    expression: Any
     if path in query.annotations:
         expression = query.annotations[path]
         _walkable(queryset, expression)
@@ -490,11 +495,11 @@ def _walkable(queryset: models.QuerySet[Any], expression: Any) -> None:
     if isinstance(expression, expressions.Window):
         raise OrderError("a window's value depends on the rows before; order by a column")
     if isinstance(expression, F) and not isinstance(expression, _KNOWN[:2]):
-        annotation = queryset.query.annotations.get(expression.name)
+        annotation = queryset.query.annotations.get(_name(expression))
         if annotation is not None:
             _walkable(queryset, annotation)
         else:
-            list(_path(queryset, expression.name, False, (), is_field=True))
+            list(_path(queryset, _name(expression), False, (), is_field=True))
         return
 
     module = type(expression).__module__
@@ -517,6 +522,11 @@ def _walkable(queryset: models.QuerySet[Any], expression: Any) -> None:
     for part in getattr(expression, "get_source_expressions", list)():
         if part is not None:
             _walkable(queryset, part)
+
+
+def _name(expression: Any) -> str:
+    """The path of an `F`."""
+    return str(expression.name)
 
 
 def _output(expression: Any, what: Any) -> models.Field[Any, Any]:

@@ -84,13 +84,14 @@ def explicit(queryset: models.QuerySet[Any]) -> list[Prefetched]:
 
 
 def _given(queryset: models.QuerySet[Any]) -> Iterator[models.Prefetch[Any]]:
-    for lookup in queryset._prefetch_related_lookups:
+    held: Any = queryset
+    for lookup in held._prefetch_related_lookups:
         yield lookup if isinstance(lookup, models.Prefetch) else models.Prefetch(str(lookup))
 
     # Rows of `author.books.all()` are given the author as the view holds it, changed or not. They
     # read it instead, so that the rows depend on the database only.
     named = queryset.query.select_related
-    for field in queryset._known_related_objects or {}:
+    for field in held._known_related_objects or {}:
         is_selected = named is True or (isinstance(named, dict) and field.name in named)
         if not is_selected and step_of(queryset.model, field.name) is not None:
             yield models.Prefetch(field.name)
@@ -144,9 +145,12 @@ def _add(
 def _whole(queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
     """A queryset whose own lookups have their querysets too."""
     inner = explicit(queryset)
-    if not inner:
-        return queryset._chain()
-    return queryset.prefetch_related(None).prefetch_related(*[one.lookup for one in inner])
+    held: Any = queryset
+    made: Any = held._chain()
+    made._known_related_objects = {}
+    made._prefetch_related_lookups = tuple(one.lookup for one in inner)
+    whole: models.QuerySet[Any] = made
+    return whole
 
 
 def fresh(lookups: Iterable[Prefetched]) -> list[models.Prefetch[Any]]:
@@ -162,7 +166,9 @@ def _fresh(lookup: models.Prefetch[Any]) -> models.Prefetch[Any]:
 
 
 def _fresh_queryset(queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
-    made = queryset._chain()
+    held: Any = queryset
+    made: Any = held._chain()
     inner: Sequence[Any] = made._prefetch_related_lookups
     made._prefetch_related_lookups = tuple(_fresh(one) for one in inner)
-    return made
+    one_use: models.QuerySet[Any] = made
+    return one_use

@@ -30,13 +30,16 @@ def lineage(model: type[Model]) -> list[type[Model]]:
 
 @cache
 def told_fields(model: type[Model]) -> tuple[Any, ...]:
-    """The fields whose values are told: the key and the foreign keys. By these lists know which of
-    their chunks show the row; where it belongs they ask the database when that is needed."""
+    """The fields whose values are told: the key and the foreign keys, generic ones too. By these
+    lists know which of their chunks show the row; where it belongs they ask the database when that
+    is needed."""
     keys = {field for one in lineage(model) for field in primary(one)}
+    generic = {getattr(field, "fk_field", None) for field in model._meta.private_fields}
     return tuple(
         field
         for field in model._meta.concrete_fields
-        if field.column is not None and (field in keys or field.is_relation)
+        if field.column is not None
+        and (field in keys or field.is_relation or field.name in generic)
     )
 
 

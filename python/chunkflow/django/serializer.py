@@ -80,11 +80,13 @@ def _of_values(
             "serializer class of Django REST framework, or use `queryset.values(…)`"
         )
     query = queryset.query
-    known = (*query.extra_select, *query.values_select, *query.annotation_select)
-    names = tuple(getattr(queryset, "_fields", None) or ()) or known
-    # Django gives the members in another order than `values()` names them where some are computed.
-    columns = columns or (tuple(known) if set(names) == set(known) else names)
-    return Writer(b"values", columns, False, lambda _: encode)
+    # From Django 5.2 on, `values()` keeps the order of its arguments.
+    known = getattr(query, "selected", None) or (
+        *query.extra_select,
+        *query.values_select,
+        *query.annotation_select,
+    )
+    return Writer(b"values", columns or tuple(known), False, lambda _: encode)
 
 
 def _of_function(

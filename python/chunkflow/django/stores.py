@@ -68,12 +68,16 @@ def _redis(alias: str, cache: Mapping[str, Any]) -> str:
     database = options.get("DB")
     if url.scheme == "unix":
         query = url.query or (f"db={database}" if database is not None else "")
-        return urlunsplit(("redis+unix", "", url.path, query, ""))
+        return f"redis+unix://{url.path}" + (f"?{query}" if query else "")
     if url.scheme not in ("redis", "rediss"):
         raise ImproperlyConfigured(f"CACHES['{alias}'] has a LOCATION that is no redis:// URL")
 
-    query = dict(part.partition("=")[::2] for part in url.query.split("&") if part)
-    path = url.path.strip("/") or query.get("db", "") or ("" if database is None else str(database))
+    options_of_url = dict(part.partition("=")[::2] for part in url.query.split("&") if part)
+    path = (
+        url.path.strip("/")
+        or options_of_url.get("db", "")
+        or ("" if database is None else str(database))
+    )
     scheme = "redis+cluster" if "cluster" in client.lower() else url.scheme
     return urlunsplit((scheme, login, f"/{path}" if path else "", "", ""))
 

@@ -25,7 +25,7 @@ from django.utils import timezone, translation
 from chunkflow._native import Fetch, Reply, Source
 
 from . import probe, visible
-from .canonical import UnseenError
+from .canonical import UnseenError, digest
 from .conf import aside, conf, flow
 from .filters import Filter, Filters, filters_of, narrowed
 from .follows import Followed, followed
@@ -84,8 +84,8 @@ async def stream(
     `key` is what else the rows depend on. `session` are settings of PostgreSQL under which rows
     are read, `{"app.tenant": "1"}`.
 
-    Raises `SerializerError` for a serializer and `OrderError` for an order that cannot be; each says what
-    to do.
+    Raises `SerializerError` for a serializer and `OrderError` for an order that cannot be; each
+    says what to do.
     """
     plan = Plan(
         request,
@@ -117,7 +117,7 @@ async def stream(
         # Only the thread in which the request's own queries run can say it.
         why = await sync_to_async(visible.open_here)(plan.aliases)
     if why is None and key is None and plan.unasked():
-        await sync_to_async(_asked)(plan)
+        await sync_to_async(plan.ask)()
 
     asked = _Asked.of(request, params, format, plan.formats)
     try:
@@ -186,7 +186,7 @@ def stream_sync(
 
     why = _in_tests() or visible.open_here(plan.aliases)
     if why is None and key is None and plan.unasked():
-        _asked(plan)
+        plan.ask()
 
     asked = _Asked.of(request, params, format, plan.formats)
     try:
@@ -252,7 +252,7 @@ class Plan:
         self.session = {str(name): str(value) for name, value in (session or {}).items()}
         self.name = name or queryset.model._meta.label_lower
         self.here = Here.now()
-        self.schema: tuple[str, Any] | None = None
+        self.schema: visible.Schema | None = None
         self.unseen: UnseenError | None = None
 
     def own_key(self) -> Any:
@@ -314,18 +314,29 @@ class Plan:
             self.unseen = error
             self.prefetch_parts, tables = [], set()
         self.tables = set(self.query.tables) | tables
+        self.names = self.tables | visible.functions_of(self.query.sql)
         self.queryset = self.keyset.queryset
 
     def has_memory(self) -> bool:
         """Whether a database may be in the memory of one connection, which no other thread has."""
         return any(visible.is_in_memory(alias) for alias in self.aliases)
 
-    def unasked(self) -> list[str]:
-        """The tables that the catalogue was not asked about."""
-        return [] if self.session else visible.unasked(self.alias, self._schema(), self.tables)
+    def unasked(self) -> dict[str, list[str]]:
+        """The tables and functions that the catalogues were not asked about, by alias."""
+        if self.session:
+            return {}
+        found = {
+            alias: visible.unasked(alias, self._schema(), self.names) for alias in self.aliases
+        }
+        return {alias: names for alias, names in found.items() if names}
+
+    def ask(self) -> None:
+        """Asks about them."""
+        for alias, names in self.unasked().items():
+            visible.ask(alias, self._schema(), names)
 
     def _schema(self) -> str | None:
-        return None if self.schema is None else self.schema[0]
+        return None if self.schema is None else self.schema.text()
 
     def version(self, extra: Sequence[Any], *, is_told: bool) -> bytes:
         """The digest of all that rows depend on. Raises `UnseenError`."""
@@ -335,7 +346,8 @@ class Plan:
             raise self.unseen
         if not self.session and not is_told:
             visible.check_sql(self.query.sql)
-            visible.check_tables(self.alias, self._schema(), self.tables)
+            for alias in self.aliases:
+                visible.check(alias, self._schema(), self.names)
         if _growing.sees(self.query):
             log.warning(
                 "the list %s has a new key at each request, since its query holds the time: %s. "
@@ -384,13 +396,29 @@ class Plan:
             stale=self.stale if is_cached else 0.0,
             envelope=self.envelope,
             follows=found.follows if found is not None else None,
+            places=self.places(),
         )
 
-    def followed(self) -> Followed | None:
-        """Which tables the rows come from."""
-        if not hasattr(self, "_followed"):
-            self._followed = followed(self.queryset, self.keyset, self.prefetched, self.tables)
-        return self._followed
+    def places(self) -> bytes:
+        """What a cursor's values mean: with another language or after a deployment the same."""
+        columns = [
+            (one.path, one.descending, one.nulls_first, type(one.field).__name__)
+            for one in self.keyset.columns
+        ]
+        return digest("django places 1", self.alias, self.given.model._meta.db_table, columns)
+
+    def followed(self) -> Followed:
+        """Which tables the rows come from. Values that a query compares with make no difference,
+        so it is worked out once for each text of SQL."""
+        texts = _texts(self.prefetch_parts)
+        columns = tuple((column.path, column.is_own) for column in self.keyset.columns)
+        shape = (self.given.model, self.alias, self.query.sql, self.query.shape[2], texts, columns)
+        place = (*shape, repr(self.given.query.select_related))
+        if place not in _followed:
+            if len(_followed) >= MOST_SHAPES:
+                _followed.clear()
+            _followed[place] = followed(self.queryset, self.keyset, self.prefetched, self.tables)
+        return _followed[place]
 
     def rows_in_pool(self, fetch: Fetch) -> list[Row]:
         """Rows, read in a thread of the pool, in which nothing is known of any request."""
@@ -426,13 +454,25 @@ class Plan:
         out: list[Row] = []
         for row in found:
             place = keyset.key(row)
-            shown = traced.shown(row) if traced is not None else ()
+            shown = traced.shown(row)
             text = write(keyset.bare(row))
             out.append((place, text, shown) if shown else (place, text))
         return out
 
 
 _growing = Growing()
+
+MOST_SHAPES = 1_000
+"""Lists of which is remembered what they follow."""
+
+_followed: dict[Any, Followed] = {}
+
+
+def _texts(parts: Sequence[Any]) -> tuple[Any, ...]:
+    """The SQL of prefetches, and of theirs."""
+    return tuple(
+        (one[1], one[3][0], _texts(one[4])) if len(one) > 4 else (one[1],) for one in parts
+    )
 
 
 class _Asked(NamedTuple):
@@ -590,10 +630,6 @@ async def _awaited(function: Callable[[], Any]) -> Any:
     except SynchronousOnlyOperation:
         value = await sync_to_async(function)()
     return await value if inspect.isawaitable(value) else value
-
-
-def _asked(plan: Plan) -> None:
-    visible.ask(plan.alias, plan._schema(), plan.unasked())
 
 
 def _in_tests() -> str | None:

@@ -172,7 +172,7 @@ def _is_test_case(connection: BaseDatabaseWrapper) -> bool:
 
 
 def tell(alias: str, rows: list[Row], tables: list[str]) -> None:
-    """Tells now. A failure is logged, since whoever has written can do nothing about it."""
+    """Tells now. A failure is logged, since nobody who has written can do anything about it."""
     if not rows and not tables:
         return
 

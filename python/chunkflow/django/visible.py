@@ -11,9 +11,9 @@ import gc
 import re
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -30,8 +30,9 @@ _BY_SESSION = re.compile(
 """What SQL says of the session that executes it."""
 
 _SETS = re.compile(
-    r"\b(search_path|session\s+authorization)\b|^\s*(set\s+(local\s+|session\s+)?role|reset\s+(role|all)|use)\b|"
-    r"\bset_config\s*\(",
+    r"\b(search_path|session\s+authorization)\b|"
+    r"^\s*(set\s+(local\s+|session\s+)?role|reset\s+(role|all)|discard\s+all|use)\b|"
+    r"\bset_config\s*\(\s*'role'",
     re.IGNORECASE,
 )
 """Statements after which the same SQL may show other rows."""
@@ -46,7 +47,7 @@ class BySessionError(UnseenError):
     """A session decides which rows it sees, so they are read on the request's own connection."""
 
 
-def settings_of(alias: str) -> tuple[Any, ...]:
+def settings_of(alias: str) -> tuple[str, str]:
     """The database of an alias, as its settings name it."""
     settings = connections[alias].settings_dict
     # Not the password: whoever changes it does not change rows.
@@ -56,7 +57,8 @@ def settings_of(alias: str) -> tuple[Any, ...]:
         for name, value in sorted((settings.get("OPTIONS") or {}).items())
         if name not in ("password", "passwd")
     }
-    return (alias, tuple(str(settings.get(name, "")) for name in names), options)
+    # One text, since it is made for each request.
+    return (alias, repr(([str(settings.get(name, "")) for name in names], options)))
 
 
 def has_tenants(alias: str) -> bool:
@@ -66,23 +68,38 @@ def has_tenants(alias: str) -> bool:
     )
 
 
-def schema_of(alias: str) -> tuple[str, Any] | None:
+class Schema(NamedTuple):
+    """The schema of a connection, as django-tenants has it."""
+
+    name: str
+    tenant: Any
+    with_public: bool
+
+    def text(self) -> str:
+        """It, for the key."""
+        return self.name if self.with_public else f"{self.name} alone"
+
+
+def schema_of(alias: str) -> Schema | None:
     """The schema that this thread's connection was told, with its tenant."""
     connection: Any = connections[alias]
-    schema = getattr(connection, "schema_name", None)
-    return None if schema is None else (str(schema), getattr(connection, "tenant", None))
+    name = getattr(connection, "schema_name", None)
+    if name is None:
+        return None
+    with_public = bool(getattr(connection, "include_public_schema", True))
+    return Schema(str(name), getattr(connection, "tenant", None), with_public)
 
 
 @contextmanager
-def told(alias: str, schema: tuple[str, Any] | None, session: Mapping[str, str]) -> Iterator[None]:
+def told(alias: str, schema: Schema | None, session: Mapping[str, str]) -> Iterator[None]:
     """This thread's connection, told what the request's was."""
     connection: Any = connections[alias]
     if schema is not None:
-        name, tenant = schema
-        if tenant is not None and hasattr(connection, "set_tenant"):
-            connection.set_tenant(tenant)
+        more = {} if schema.with_public else {"include_public": False}
+        if schema.tenant is not None and hasattr(connection, "set_tenant"):
+            connection.set_tenant(schema.tenant, **more)
         else:
-            connection.set_schema(name)
+            connection.set_schema(schema.name, **more)
     try:
         if session:
             _set(connection, session)
@@ -92,7 +109,7 @@ def told(alias: str, schema: tuple[str, Any] | None, session: Mapping[str, str])
             # What one request set must not be there for the next. A connection that cannot be
             # told so is closed.
             try:
-                _set(connection, dict.fromkeys(session, ""))
+                _reset(connection, session)
             except Exception:
                 connection.close()
                 raise
@@ -108,6 +125,13 @@ def _set(connection: Any, session: Mapping[str, str]) -> None:
         cursor.execute(f"SELECT {calls}", [part for pair in session.items() for part in pair])
 
 
+def _reset(connection: Any, session: Mapping[str, str]) -> None:
+    quote = connection.ops.quote_name
+    with connection.cursor() as cursor:
+        for name in reversed(list(session)):
+            cursor.execute("RESET " + ".".join(quote(part) for part in name.split(".")))
+
+
 def check_sql(sql: str) -> None:
     """Raises `UnseenError` for SQL whose rows depend on the session."""
     found = _BY_SESSION.search(_without_texts(sql))
@@ -121,12 +145,20 @@ def _without_texts(sql: str) -> str:
     return re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", " ", sql)
 
 
-# What the catalogue said of a table: `None` if nothing in it depends on the session.
-_tables: dict[tuple[Any, ...], str | None] = {}
-_tables_lock = threading.Lock()
+# What the catalogue said of a table or function: why a session decides what it gives, if so.
+_said: dict[tuple[Any, ...], str | None] = {}
+_said_lock = threading.Lock()
+
+# A function may ask for anything, unless it is declared to depend on its arguments only or belongs
+# to an extension.
+_MAY_ASK = """
+    p.provolatile <> 'i' AND p.pronamespace <> 'pg_catalog'::regnamespace AND NOT EXISTS (
+        SELECT FROM pg_depend e
+        WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e')
+"""
 
 # All that a relation is made of: itself, and for a view what its rule reads, to any depth.
-_ASK = """
+_ASK_TABLE = f"""
 WITH RECURSIVE reads(oid) AS (
     SELECT to_regclass(%s)::oid
     UNION
@@ -135,67 +167,95 @@ WITH RECURSIVE reads(oid) AS (
     JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
         AND d.refclassid = 'pg_class'::regclass
 )
-SELECT c.relname, c.relrowsecurity, c.relkind::text,
+SELECT c.relname, c.relrowsecurity,
     CASE WHEN c.relkind = 'v' THEN pg_get_viewdef(c.oid) END,
     (SELECT min(p.proname) FROM pg_rewrite w
      JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
         AND d.refclassid = 'pg_proc'::regclass
-     JOIN pg_proc p ON p.oid = d.refobjid AND p.provolatile <> 'i'
-     WHERE w.ev_class = c.oid)
+     JOIN pg_proc p ON p.oid = d.refobjid
+     WHERE w.ev_class = c.oid AND {_MAY_ASK})
 FROM reads JOIN pg_class c ON c.oid = reads.oid
 """
 
+_ASK_FUNCTION = f"SELECT 1 FROM pg_proc p WHERE p.proname = %s AND {_MAY_ASK} LIMIT 1"
 
-def unasked(alias: str, schema: str | None, tables: Iterable[str]) -> list[str]:
-    """The tables of which the catalogue was not asked yet in this process."""
+_CALL = re.compile(r"\b([a-z_][a-z0-9_$]*)\s*\(", re.IGNORECASE)
+
+
+def functions_of(sql: str) -> set[str]:
+    """The names in SQL that may be those of functions, each with `()`."""
+    return {f"{name.lower()}()" for name in _CALL.findall(_without_texts(sql))}
+
+
+def unasked(alias: str, schema: str | None, names: Iterable[str]) -> list[str]:
+    """The tables and functions of which the catalogue was not asked yet in this process."""
     if connections[alias].vendor != "postgresql":
         return []
-    place = (*settings_of(alias)[:2], schema)
-    return [table for table in tables if (place, table) not in _tables]
+    place = _place(alias, schema)
+    return [name for name in names if (place, name) not in _said]
 
 
-def ask(alias: str, schema: str | None, tables: Iterable[str]) -> None:
-    """Asks the catalogue of tables, on this thread's connection."""
-    connection = connections[alias]
-    place = (*settings_of(alias)[:2], schema)
-    for table in tables:
-        with connection.cursor() as cursor:
-            cursor.execute(_ASK, [connection.ops.quote_name(table)])
-            rows = cursor.fetchall()
-        why = None
-        for name, is_secured, kind, definition, function in rows:
-            if is_secured:
-                why = (
-                    f"the table `{name}` has row-level security, so a session decides which rows it "
-                    "shows"
-                )
-            elif kind == "v" and definition and _BY_SESSION.search(_without_texts(definition)):
-                why = f"the view `{name}` asks for what a session decides"
-            elif function:
-                why = (
-                    f"the view `{name}` calls the function `{function}`, which may ask for what a "
-                    "session decides"
-                )
-        if rows:
-            with _tables_lock:
-                _tables[(place, table)] = why
+def ask(alias: str, schema: str | None, names: Iterable[str]) -> None:
+    """Asks the catalogue of tables and functions, on this thread's connection."""
+    place = _place(alias, schema)
+    for name in names:
+        if name.endswith("()"):
+            why = _why_function(alias, name)
+        else:
+            why, is_there = _why_table(alias, name)
+            if not is_there:
+                # It may be made later.
+                continue
+        with _said_lock:
+            _said[(place, name)] = why
 
 
-def check_tables(alias: str, schema: str | None, tables: Iterable[str]) -> None:
-    """Raises `UnseenError` if the rows of a table depend on the session."""
-    if connections[alias].vendor != "postgresql":
-        return
-    place = (*settings_of(alias)[:2], schema)
-    for table in tables:
-        why = _tables.get((place, table), f"the catalogue says nothing of `{table}`")
+def check(alias: str, schema: str | None, names: Iterable[str]) -> None:
+    """Raises `BySessionError` if a session decides what a table or function gives."""
+    place = _place(alias, schema)
+    for name in names:
+        why = _said.get((place, name))
         if why:
             raise BySessionError(why, SESSION_REMEDY)
 
 
+def _place(alias: str, schema: str | None) -> tuple[Any, ...]:
+    return (*settings_of(alias), schema)
+
+
+def _why_function(alias: str, name: str) -> str | None:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(_ASK_FUNCTION, [name.removesuffix("()")])
+        if cursor.fetchone() is None:
+            return None
+    return f"the query calls the function `{name}`, which may ask for what a session decides"
+
+
+def _why_table(alias: str, table: str) -> tuple[str | None, bool]:
+    connection = connections[alias]
+    with connection.cursor() as cursor:
+        cursor.execute(_ASK_TABLE, [connection.ops.quote_name(table)])
+        rows = cursor.fetchall()
+
+    for name, is_secured, definition, function in rows:
+        if is_secured:
+            return (
+                f"the table `{name}` has row-level security, so a session decides which rows it shows"
+            ), True
+        if definition and _BY_SESSION.search(_without_texts(definition)):
+            return f"the view `{name}` asks for what a session decides", True
+        if function:
+            return (
+                f"the view `{name}` calls the function `{function}`, which may ask for what a session "
+                "decides"
+            ), True
+    return None, bool(rows)
+
+
 def forget() -> None:
     """Has the catalogue asked again: a migration may have changed what it says."""
-    with _tables_lock:
-        _tables.clear()
+    with _said_lock:
+        _said.clear()
 
 
 # Every connection that this process has opened, to know without asking each thread whether any of
@@ -215,7 +275,9 @@ class _Watching:
 
 
 def _sets_by_param(sql: str, params: Any) -> bool:
-    return "set_config" in sql.lower() and bool(params)
+    if "set_config" not in sql.lower() or not isinstance(params, list | tuple):
+        return False
+    return any(one in ("search_path", "role", "session_authorization") for one in params)
 
 
 _watching = _Watching()
@@ -278,44 +340,50 @@ def open_here(aliases: Iterable[str]) -> str | None:
         if _in_transaction(connection):
             return "transaction"
         told = getattr(connection, "_chunkflow_told", None)
-        if told:
+        if told and not (has_tenants(alias) and "search_path" in told.lower()):
+            # With tenants the schema is known, and told to the connection that reads.
             return f"the connection was told which rows it sees: `{told}`"
         if is_in_memory(alias):
             return "the database is in the memory of one connection"
     return None
 
 
-def tables_of(queryset: models.QuerySet[Any]) -> set[str]:
+def tables_of(queryset: models.QuerySet[Any], sql: str) -> set[str]:
     """All tables that a queryset's SQL names, those of its subqueries too."""
     tables: set[str] = set()
-    _tables_in(queryset.query, tables, set())
+    # Django quotes an alias only if it is the name of a table.
+    words = set(re.findall(r"\w+", sql))
+    _tables_in(
+        queryset.query,
+        tables,
+        set(),
+        lambda alias: alias in words or not alias.isidentifier(),
+    )
     return tables
 
 
-def _tables_in(node: Any, tables: set[str], seen: set[int]) -> None:
+def _tables_in(node: Any, tables: set[str], seen: set[int], is_used: Callable[[str], bool]) -> None:
     if node is None or id(node) in seen or isinstance(node, str | bytes | int | float):
         return
     seen.add(id(node))
     if isinstance(node, models.QuerySet):
         node = node.query
+
+    parts: list[Any]
     if isinstance(node, models.sql.Query):
-        tables.update(alias.table_name for alias in node.alias_map.values())
-        if node.model is not None and not node.alias_map:
-            tables.add(node.model._meta.db_table)
+        # A join that turned out not to be needed stays in the map.
+        used = [one for name, one in node.alias_map.items() if is_used(name)]
+        tables.update(one.table_name for one in used)
         parts = [node.where, *node.annotations.values(), *node.combined_queries]
-        parts += [
-            alias.filtered_relation
-            for alias in node.alias_map.values()
-            if hasattr(alias, "filtered_relation")
-        ]
+        parts += [getattr(one, "filtered_relation", None) for one in used]
         parts += [one for one in node.order_by if not isinstance(one, str)]
-        for part in parts:
-            _tables_in(part, tables, seen)
-        return
-    for name in ("children", "lhs", "rhs", "query", "condition", "resolved_condition"):
-        inner = getattr(node, name, None)
-        for part in inner if isinstance(inner, list | tuple) else (inner,):
-            _tables_in(part, tables, seen)
-    if hasattr(node, "get_source_expressions"):
-        for part in node.get_source_expressions():
-            _tables_in(part, tables, seen)
+    else:
+        parts = []
+        for name in ("children", "lhs", "rhs", "query", "condition", "resolved_condition"):
+            inner = getattr(node, name, None)
+            parts.extend(inner if isinstance(inner, list | tuple) else (inner,))
+        if hasattr(node, "get_source_expressions"):
+            parts.extend(node.get_source_expressions())
+
+    for part in parts:
+        _tables_in(part, tables, seen, is_used)

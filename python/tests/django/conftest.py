@@ -61,8 +61,9 @@ def django_db_modify_db_settings(postgres_port: int) -> None:
     from django.conf import settings
     from django.db import connections
 
-    settings.DATABASES["postgres"]["PORT"] = str(postgres_port)
-    connections["postgres"].settings_dict["PORT"] = str(postgres_port)
+    for alias in ("postgres", "tenants"):
+        settings.DATABASES[alias]["PORT"] = str(postgres_port)
+        connections[alias].settings_dict["PORT"] = str(postgres_port)
 
 
 @pytest.fixture(autouse=True, scope="session")

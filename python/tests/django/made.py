@@ -45,10 +45,20 @@ def tricks(count: int, using: str = "default", seed: int = 7) -> Organisation:
         for at in range(count)
     ]
     Trick.objects.using(using).bulk_create(made)
-    for trick in Trick.objects.using(using).filter(organisation=organisation):
-        trick.categories.set([one for one in categories if chance.random() < 0.5])
-        for at in range(chance.randrange(3)):
-            Comment.objects.using(using).create(trick=trick, text=f"comment {at}")
+    through = Trick.categories.through
+    joined, comments, covers = [], [], []
+    for trick in Trick.objects.using(using).filter(organisation=organisation).order_by("id"):
+        joined += [
+            through(trick_id=trick.pk, category_id=one.pk)
+            for one in categories
+            if chance.random() < 0.5
+        ]
+        comments += [
+            Comment(trick=trick, text=f"comment {at}") for at in range(chance.randrange(3))
+        ]
         if chance.random() < 0.5:
-            Cover.objects.using(using).create(trick=trick, path=f"{trick.slug}.png")
+            covers.append(Cover(trick=trick, path=f"{trick.slug}.png"))
+    through.objects.using(using).bulk_create(joined)
+    Comment.objects.using(using).bulk_create(comments)
+    Cover.objects.using(using).bulk_create(covers)
     return organisation

@@ -45,5 +45,11 @@ DATABASES = {
     },
 }
 
+DATABASES["tenants"] = {
+    **DATABASES["postgres"],
+    "ENGINE": "django_tenants.postgresql_backend",
+    "TEST": {"MIRROR": "postgres"},
+}
+
 # The tests are of what is cached; by default nothing is while tests run.
 CHUNKFLOW = {"CACHE_IN_TESTS": True}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, connections
 from django.test import override_settings
 from django.urls import path
 from watched import views
@@ -19,6 +19,7 @@ from watched.models import Author, Category, Item, Organisation, Trick
 
 from chunkflow.django import checks
 from chunkflow.django.addresses import addresses
+from chunkflow.django.advice import Index
 from chunkflow.django.workers import workers
 
 pytestmark = [
@@ -36,6 +37,7 @@ class AllUrls:
         path("asks/", views.asks_for_each),
         path("joined/", views.by_another_table),
         path("refused/", views.refused),
+        path("postgres/<int:number>/", views.of_postgres),
     ]
 
 
@@ -165,6 +167,55 @@ def test_all_lists_are_looked_at_by_default() -> None:
     found = run(status=1)
     assert [one["list"] for one in found if one["id"] == "chunkflow.E053"] == ["/more/of-users/"]
     assert len(serious(found)) == 1
+
+
+@pytest.mark.django_db(databases=["default", "other", "postgres"])
+def test_an_index_of_postgresql_fits_in_either_direction_and_must_hold_the_key(
+    every_url: None,
+) -> None:
+    def told() -> list[str]:
+        found = run("--url", "/postgres/1/", status=1)
+        return [one["id"] for one in found if one["id"] in ("chunkflow.W021", "chunkflow.W023")]
+
+    # The filter by the unique name has an index, that by the rank has none.
+    assert told() == ["chunkflow.W021", "chunkflow.W023"]
+    with connections["postgres"].cursor() as cursor:
+        cursor.execute("CREATE INDEX short ON watched_item (organisation_id, rank)")
+        assert told() == ["chunkflow.W021"]
+        cursor.execute("CREATE INDEX mixed ON watched_item (organisation_id, rank, id DESC)")
+        assert told() == ["chunkflow.W021"]
+        cursor.execute("CREATE INDEX whole ON watched_item (organisation_id, rank, id)")
+    assert serious(run("--url", "/postgres/1/", status=0)) == []
+
+
+@pytest.mark.parametrize(
+    ("index", "same", "order", "fits"),
+    [
+        ("a", "", "a", True),
+        ("-a", "", "a", True),
+        ("a b", "", "a b", True),
+        ("-a -b", "", "a b", True),
+        ("a -b", "", "-a b", True),
+        ("a -b", "", "a b", False),
+        ("a", "", "a b", False),
+        ("b a", "", "a b", False),
+        ("x a b", "x", "a b", True),
+        ("y x a b", "x y", "a b", True),
+        ("a b", "x", "a b", False),
+        ("x a", "", "a", False),
+        ("x b", "x a", "a b", False),
+        ("a x b", "x a", "a b", True),
+        ("a b c", "", "a b", True),
+    ],
+)
+def test_an_index_serves_an_order_of_rows_that_are_equal_in_what_they_are_filtered_by(
+    index: str, same: str, order: str, fits: bool
+) -> None:
+    def columns(text: str) -> tuple[tuple[str, bool], ...]:
+        return tuple((word.lstrip("-"), word[0] == "-") for word in text.split())
+
+    equal = frozenset(same.split())
+    assert Index(columns(index)).serves(equal, columns(order), equal) is fits
 
 
 def test_a_list_in_a_transaction_of_each_request_is_told() -> None:

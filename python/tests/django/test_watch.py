@@ -15,6 +15,7 @@ from watched.models import (
     Category,
     Comment,
     Lesson,
+    Mark,
     Note,
     Organisation,
     Place,
@@ -343,6 +344,13 @@ def test_both_rows_of_a_relation_that_goes_both_ways_are_told(trick: Trick, told
     assert pairs == [there, back]
     trick.alike.clear()
     assert [dict(row.old) for row in told.one().rows] == [there, back]
+
+
+def test_a_row_that_points_to_a_row_of_any_model_is_told_with_its_key(
+    trick: Trick, told: Told
+) -> None:
+    Mark.objects.create(target=trick, name="star")
+    assert told.one().row("watched_mark").new["object_id"] == str(trick.pk)
 
 
 def test_a_join_row_that_is_a_model_is_told_with_the_rows_that_it_joined_and_joins(

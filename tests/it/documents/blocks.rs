@@ -14,7 +14,9 @@ use crate::support::{Process, binary};
 const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("docs/access.md", "python", "tests/it/access/sessions.rs"),
     ("docs/coming-from-a-web-framework.md", "nginx", "tests/it/proxies.rs"),
+    ("docs/django.md", "python", "python/tests/django/test_docs.py"),
     ("docs/proxies.md", "nginx", "tests/it/proxies.rs"),
+    ("docs/python.md", "python", "python/tests/test_documents.py"),
     ("docs/resume.md", "js", "tests/it/resume.rs"),
     ("docs/resume.md", "nginx", "tests/it/clients.rs"),
     ("docs/resume.md", "python", "tests/it/resume.rs"),

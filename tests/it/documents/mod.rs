@@ -91,6 +91,7 @@ fn each_file_that_names_the_version_names_that_of_the_program_and_the_changelog_
         ("docs/packages.md", format!("chunkflow:{version}\n")),
         ("docs/pages.md", format!("\"chunkflow\":\"{version}\"")),
         ("docs/upgrading.md", format!("\n## {version}\n")),
+        ("python/Cargo.toml", format!("name = \"chunkflow-python\"\nversion = \"{version}\"")),
         ("fuzz/Cargo.lock", format!("name = \"chunkflow\"\nversion = \"{version}\"")),
     ] {
         assert!(read(file).contains(&words), "{file} does not say {words}");

@@ -122,3 +122,13 @@ class Tenant(models.Model):
     name = models.CharField(max_length=40)
 
     objects = Tenanted()
+
+
+class Shown(models.Model):
+    """A view that a test makes."""
+
+    slug = models.CharField(max_length=50)
+
+    class Meta:
+        db_table = "shown"
+        managed = False

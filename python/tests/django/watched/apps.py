@@ -8,8 +8,8 @@ class Watched(AppConfig):
     def ready(self) -> None:
         from chunkflow.django.watch import watch
 
-        from .models import Category, Comment, Note, Restaurant, Trick, Vote
+        from .models import Category, Comment, Mark, Note, Restaurant, Trick, Vote
 
         watch(Trick, Category, Restaurant, via={Vote: "trick", Note: ["comment__trick"]})
         watch("watched.Trick")  # Twice does no harm.
-        watch(Comment)
+        watch(Comment, Mark)

@@ -18,6 +18,7 @@ def shown(row: Trick) -> dict[str, Any]:
     return {
         "id": row.pk,
         "title": row.title,
+        "body": row.body,
         "author": row.author.name if row.author else None,
         "categories": [category.slug for category in row.categories.all()],
     }

@@ -2,6 +2,8 @@
 
 import datetime
 
+from django.contrib.contenttypes.fields import GenericForeignKey, GenericRelation
+from django.contrib.contenttypes.models import ContentType
 from django.db import models
 from django.db.models.functions import Length
 
@@ -37,6 +39,7 @@ class Trick(models.Model):
     author = models.ForeignKey(Author, models.SET_NULL, null=True, blank=True)
     categories = models.ManyToManyField(Category, related_name="tricks")
     alike = models.ManyToManyField("self")
+    marks = GenericRelation("Mark")
     sponsors = models.ManyToManyField(Author, through="Sponsorship", related_name="sponsored")
 
     objects = TrickQuerySet.as_manager()
@@ -61,6 +64,13 @@ class Sponsorship(models.Model):
 class Comment(models.Model):
     trick = models.ForeignKey(Trick, models.CASCADE)
     text = models.TextField()
+
+
+class Mark(models.Model):
+    content_type = models.ForeignKey(ContentType, models.CASCADE)
+    object_id = models.PositiveBigIntegerField()
+    target = GenericForeignKey()
+    name = models.CharField(max_length=40)
 
 
 class Vote(models.Model):

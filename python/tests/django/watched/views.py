@@ -54,6 +54,11 @@ def by_another_table(request: HttpRequest) -> HttpResponseBase:
     return stream_sync(request, Trick.objects.order_by("author__name"), title)
 
 
+def of_postgres(request: HttpRequest, number: int) -> HttpResponseBase:
+    rows = Item.objects.using("postgres").filter(organisation=number)
+    return stream_sync(request, rows.order_by("-rank", "-pk"), name, filters=["name", "rank"])
+
+
 def refused(request: HttpRequest) -> HttpResponseBase:
     return stream_sync(request, Trick.objects.order_by("?"), title)
 

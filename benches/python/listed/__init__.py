@@ -1,0 +1,1 @@
+"""One list, by each way in which one would write it in Django."""
