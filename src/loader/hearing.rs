@@ -10,7 +10,7 @@ use super::{
     Loader,
     changes::Subject,
     count::End,
-    later::News,
+    later::{Changed, News},
     moved::Moved,
     touch::{Row, Touch},
 };
@@ -52,12 +52,12 @@ pub(super) struct Told<'a> {
 /// A change, and the tables that it names.
 pub(super) struct ToldChange<'a> {
     pub(super) change: &'a Change,
-    pub(super) behind: u32,
+    behind: u32,
     /// There are several while the name stands for another table than before and both are in use,
     /// and none if it stands for no table.
     pub(super) tables: Arc<[Table]>,
     /// Whether it is known here for which tables the name stands.
-    pub(super) is_known: bool,
+    is_known: bool,
 }
 
 impl Loader {
@@ -89,7 +89,7 @@ impl Loader {
         if let Some(End { at, .. }) = end {
             self.wait_for(&late, at, entries);
         }
-        let told = self.changes.enter(end, touched, News::of(&told, &subjects));
+        let told = self.changes.enter(end, touched, told.news(&subjects));
         if end.is_none() {
             self.wait_for(&late, told, entries);
         }
@@ -111,6 +111,18 @@ impl<'a> Told<'a> {
             }));
         }
         told
+    }
+
+    /// The same for resources that are asked later, if there are any.
+    fn news(&self, subjects: &[([u8; 16], Subject)]) -> Option<News> {
+        let rows = self.changes.iter().flat_map(|ToldChange { change, behind, tables, .. }| {
+            tables.iter().map(|table| Changed::of(change, table, *behind))
+        });
+        subjects.iter().any(|(_, subject)| subject.asks_later).then(|| News {
+            is_unknown: self.changes.iter().any(|told| !told.is_known),
+            purged: self.purges.iter().map(|(purge, _)| Arc::clone(&purge.resource)).collect(),
+            rows: rows.collect(),
+        })
     }
 }
 

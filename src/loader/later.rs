@@ -12,13 +12,11 @@ use std::{
 };
 
 use super::{
-    changes::Subject,
-    hearing::Told,
     moved::ALLOCATED,
     touch::{Row, Verdict},
 };
 use crate::{
-    change::value_of,
+    change::{Change, value_of},
     chunk::{Chunk, own_key_hash, related_key_hash},
     cursor::Cursor,
     list::List,
@@ -43,14 +41,14 @@ pub(super) struct Later {
 /// What was heard together.
 pub(super) struct News {
     /// Whether a change names what is not known here.
-    is_unknown: bool,
+    pub(super) is_unknown: bool,
     /// The resources of which rows were purged.
-    purged: Vec<Arc<str>>,
-    rows: Vec<Changed>,
+    pub(super) purged: Vec<Arc<str>>,
+    pub(super) rows: Vec<Changed>,
 }
 
 /// A row that has changed.
-struct Changed {
+pub(super) struct Changed {
     database: Arc<[u8]>,
     table: Arc<str>,
     /// How many entries were told after it of those that were heard together.
@@ -64,32 +62,6 @@ struct Changed {
 }
 
 impl News {
-    /// What was told, if any of these resources may have to be asked about it later.
-    pub(super) fn of(told: &Told<'_>, subjects: &[([u8; 16], Subject)]) -> Option<News> {
-        if !subjects.iter().any(|(_, subject)| subject.asks_later) {
-            return None;
-        }
-
-        let rows = told.changes.iter().flat_map(|told| {
-            let keys = candidates(&told.change.key);
-            told.tables.iter().map(move |(database, table)| Changed {
-                database: Arc::clone(database),
-                table: Arc::clone(table),
-                behind: told.behind,
-                hashes: hashes(&keys, own_key_hash),
-                keys: keys.clone(),
-                row: Arc::new(Row::unplaced(told.change.key.clone())),
-                old: told.change.old.clone(),
-                new: told.change.new.clone(),
-            })
-        });
-        Some(News {
-            is_unknown: told.changes.iter().any(|told| !told.is_known),
-            purged: told.purges.iter().map(|(purge, _)| Arc::clone(&purge.resource)).collect(),
-            rows: rows.collect(),
-        })
-    }
-
     /// About how many bytes of memory it takes.
     fn bytes(&self) -> usize {
         let texts = |values: &BTreeMap<String, Option<String>>| {
@@ -176,6 +148,21 @@ impl Later {
 }
 
 impl Changed {
+    /// A change of a row of this table; `behind`: how many entries were told after it.
+    pub(super) fn of(change: &Change, (database, table): &(Arc<[u8]>, Arc<str>), behind: u32) -> Changed {
+        let keys = candidates(&change.key);
+        Changed {
+            database: Arc::clone(database),
+            table: Arc::clone(table),
+            behind,
+            hashes: hashes(&keys, own_key_hash),
+            keys,
+            row: Arc::new(Row::unplaced(change.key.clone())),
+            old: change.old.clone(),
+            new: change.new.clone(),
+        }
+    }
+
     /// What it means for a chunk of a list with these rules.
     fn verdict(&self, rules: &TouchRules, list: &List, chunk: &Chunk) -> Verdict {
         let is_met_there = |rule: &PointedRule| rule.is_of(&self.table) && list.compares(&rule.column);

@@ -4,11 +4,7 @@
 use std::{any::Any, fmt, ops::Range, sync::Arc};
 
 use super::{Slot, Value, ValueBuffer, buffer::too_much};
-use crate::{
-    chunk::related_key_hash,
-    cursor::Cursor,
-    error::{Error, Kind, Result},
-};
+use crate::error::{Error, Kind, Result};
 
 /// Rows of one source, in order: the key of each, and the values of its columns.
 ///
@@ -99,18 +95,15 @@ impl RowBatch {
         Ok(())
     }
 
-    /// Notes that a related row was looked up for the row that was added last: the index of the
-    /// relation, and the key, whether a row was found under it or not. A change of that row then
-    /// touches the chunk. For closures that [follow](crate::source::Closure::follows) tables.
+    /// Notes the hash of a key that was looked up for the row that was added last.
     ///
     /// # Errors
-    /// [`Kind::Internal`] if the batch has no row; [`Kind::Data`] for a value that no key has.
-    pub fn note_related(&mut self, relation: usize, key: &[Value<'_>]) -> Result<()> {
-        let of = self.len().checked_sub(1).and_then(|row| u32::try_from(row).ok());
-        let of = of.ok_or_else(|| Error::new(Kind::Internal, "a related row is noted before any row"))?;
-        let hash = related_key_hash(relation, Cursor::after(key)?.canonical());
+    /// [`Kind::Internal`] if there is no row.
+    pub(crate) fn note_key(&mut self, hash: u32) -> Result<()> {
+        let row = self.len().checked_sub(1).and_then(|row| u32::try_from(row).ok());
+        let row = row.ok_or_else(|| Error::new(Kind::Internal, "a related row is noted before any row"))?;
         if let Some(keys) = &mut self.keys {
-            keys.push((of, hash));
+            keys.push((row, hash));
         }
         Ok(())
     }

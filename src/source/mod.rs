@@ -9,6 +9,7 @@ mod closure;
 mod condition;
 mod discreet;
 mod gate;
+mod members;
 mod memory;
 #[cfg(feature = "mysql")]
 mod mysql;

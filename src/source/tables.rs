@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::touch::{KeyKind, KeyRule, OrderRule, PointingRule, RelatedRule, RelatedTable, Texts, TouchRules};
 use crate::{
+    chunk::related_key_hash,
     cursor::Cursor,
     error::{Error, Kind, Result},
     row::{RowBatch, Value},
@@ -152,6 +153,18 @@ fn related<K: Into<String>>(table: impl Into<String>, key: impl IntoIterator<Ite
 
 fn strings<K: Into<String>>(names: impl IntoIterator<Item = K>) -> Vec<String> {
     names.into_iter().map(Into::into).collect()
+}
+
+impl RowBatch {
+    /// Notes that a related row was looked up for the row that was added last: the index of the
+    /// relation, and the key, whether a row was found under it or not. A change of that row then
+    /// touches the chunk. For closures that [follow](super::Closure::follows) tables.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] if the batch has no row; [`Kind::Data`] for a value that no key has.
+    pub fn note_related(&mut self, relation: usize, key: &[Value<'_>]) -> Result<()> {
+        self.note_key(related_key_hash(relation, Cursor::after(key)?.canonical()))
+    }
 }
 
 /// Checks that the keys of a batch's rows can be told.
