@@ -20,12 +20,17 @@ struct Fleet {
 
 impl Fleet {
     fn over(machine: &Server) -> Fleet {
+        Fleet::of("id INTEGER PRIMARY KEY, value TEXT, code INTEGER NOT NULL UNIQUE", machine)
+    }
+
+    /// The same, of a table with these columns.
+    fn of(columns: &str, machine: &Server) -> Fleet {
         let scheme = if machine.kind == Kind::Redis { "redis" } else { "memcached" };
-        let file = File::with(
-            "CREATE TABLE item (id INTEGER PRIMARY KEY, value TEXT, code INTEGER NOT NULL UNIQUE);
+        let file = File::with(&format!(
+            "CREATE TABLE item ({columns});
              WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 2 FROM n LIMIT 2000)
-             INSERT INTO item SELECT i, 'value ' || i, i FROM n;",
-        );
+             INSERT INTO item SELECT i, 'value ' || i, i FROM n;"
+        ));
         Fleet { file, order: "", store: format!("[store]\nurl = \"{scheme}://127.0.0.1:{}\"", machine.port) }
     }
 
@@ -46,7 +51,7 @@ impl Fleet {
         let shown: Vec<&str> = rows.iter().map(|row| row["value"].as_str().unwrap()).collect();
 
         let connection = self.file.open();
-        let mut statement = connection.prepare("SELECT value FROM item ORDER BY id").unwrap();
+        let mut statement = connection.prepare("SELECT value FROM item ORDER BY code").unwrap();
         let truth: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
         assert_eq!(shown, truth);
         server.reads()
@@ -122,8 +127,9 @@ fn lose_the_head(machine: &Server) {
 #[test]
 fn chunks_whose_keys_are_not_known_are_shared_by_their_position_and_not_believed_once_the_journal_is_lost() {
     let machine = Server::start(Kind::Redis);
-    // Without its key in the order, nobody knows which rows a chunk has.
-    let fleet = Fleet { order: "order = [\"code\"]", ..Fleet::over(&machine) };
+    // Its key tells apart what its column calls equal, so nobody knows which rows a told key is of.
+    let columns = "id TEXT COLLATE NOCASE, value TEXT, code INTEGER NOT NULL UNIQUE, PRIMARY KEY (id COLLATE BINARY)";
+    let fleet = Fleet { order: "order = [\"code\"]", ..Fleet::of(columns, &machine) };
     let other = fleet.start();
     other.told(&[2]);
     assert_eq!(other.rows("/list").len(), 2_000);
