@@ -8,7 +8,7 @@ use crate::{
 
 impl RowBatch {
     /// Adds a row that is a JSON object already, with all of its members, in a batch of one column
-    /// ([`Column::members`]).
+    /// ([`Column::members`](crate::source::Column::members)).
     ///
     /// # Errors
     /// [`Kind::Data`] if it is no JSON object, or one without members; else as
