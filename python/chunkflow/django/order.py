@@ -69,6 +69,12 @@ class Keyset:
         columns = list(_columns(queryset, order, self.warnings))
         # With this a row's place is certain: no two rows have the same key.
         columns.extend(_ties(queryset, columns))
+        for column in columns:
+            if isinstance(column.field, _SHAPELESS) or _is_of_postgres(column.field):
+                raise OrderError(
+                    f"from a {type(column.field).__name__} as `{column.name}` nothing can be read on; "
+                    "annotate what is meant, with Cast(…), and order by that"
+                )
         if not columns:
             raise OrderError("the rows have no column to be ordered by; add one to `values()`")
 
@@ -178,6 +184,16 @@ class RowBeyond(models.Func):
         left = ", ".join(sql for sql, _ in parts[:half])
         right = ", ".join(sql for sql, _ in parts[half:])
         return f"({left}) {self.sign} ({right})", [param for _, params in parts for param in params]
+
+
+_SHAPELESS = (models.JSONField,)
+
+
+def _is_of_postgres(field: Any) -> bool:
+    """Whether its values are arrays, ranges or dicts. Texts without case are texts."""
+    return type(field).__module__.startswith("django.contrib.postgres") and not isinstance(
+        field, models.CharField | models.TextField
+    )
 
 
 def refuse(queryset: models.QuerySet[Any]) -> None:
@@ -400,6 +416,14 @@ def _path(
         infos, final, targets, rest = query.names_to_path(path.split(LOOKUP_SEP), options)
     except (FieldError, FieldDoesNotExist) as error:
         raise OrderError(f"there is nothing named `{path}` to order by: {error}") from error
+    parts = getattr(final, "fields", None)
+    if parts and getattr(final, "column", None) is None:
+        # A primary key of several columns.
+        prefix = path.rpartition(LOOKUP_SEP)[0]
+        for field in parts:
+            inner = f"{prefix}{LOOKUP_SEP}{field.attname}" if prefix else field.attname
+            yield from _path(queryset, inner, descending, within, is_field=True)
+        return
     if any(info.m2m for info in infos):
         raise OrderError(
             f"`{path}` has several values for one row, so the order is not one of rows; annotate one "

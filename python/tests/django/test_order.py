@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.contrib.postgres.aggregates import ArrayAgg
 from django.db import connections, models
 from django.db.models import (
     Case,
@@ -26,7 +27,7 @@ from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce, Length, Lower, Now, Random, RowNumber, TruncDate
 from django.test.utils import CaptureQueriesContext
 from made import tricks
-from tricks.models import Author, Category, Comment, Organisation, Trick
+from tricks.models import Author, Category, Comment, Everything, Organisation, Trick
 
 from chunkflow.django.order import Keyset, is_values
 from chunkflow.django.values import OrderError
@@ -268,6 +269,9 @@ REFUSED: list[Any] = [
         "to several of `tricks_comment`",
     ),
     (lambda: Trick.objects.extra(tables=["tricks_author"]), "to several of `tricks_author`"),
+    (lambda: Everything.objects.order_by("json"), "from a JSONField"),
+    (lambda: Everything.objects.order_by("json__name"), "from a JSONField"),
+    (lambda: Trick.objects.annotate(n=ArrayAgg("comments__id")).order_by("n"), "from a ArrayField"),
     (lambda: Trick.objects.extra(order_by=["title"]), "extra(order_by"),
     (lambda: Trick.objects.all()[:10], "sliced"),
     (lambda: Trick.objects.all()[10:], "sliced"),
@@ -323,6 +327,20 @@ def test_a_query_that_gives_each_row_once_is_read_on(using: str, name: str) -> N
     assert found == whole(rows)
     shown = [tuple(row.items()) if isinstance(row, dict) else row.pk for row in found]
     assert len(set(shown)) == len(shown)
+
+
+@pytest.mark.skipif(not hasattr(models, "CompositePrimaryKey"), reason="Django 5.2")
+@pytest.mark.parametrize("order", ["pk", "-pk"])
+@pytest.mark.parametrize("using", DATABASES)
+def test_the_order_by_a_key_of_several_columns_is_that_of_django(using: str, order: str) -> None:
+    from tricks.models import Seat
+
+    Seat.objects.using(using).bulk_create(
+        Seat(row=row, number=number) for number in range(6) for row in "bac"
+    )
+    rows = Seat.objects.using(using).order_by(order)
+    assert [row.pk for row in walked(rows)] == [row.pk for row in rows]
+    assert len(rows) == 18
 
 
 def test_an_unknown_name_is_refused() -> None:

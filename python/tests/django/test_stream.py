@@ -9,6 +9,7 @@ import io
 import json
 import threading
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -22,10 +23,19 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 from made import tricks
 from serializers import TrickSerializer, broken, in_words, serialize, with_links
-from tricks.models import Category, Comment, Organisation, Tenant, Tenanted, Trick
+from tricks.models import (
+    Category,
+    Comment,
+    Organisation,
+    Priced,
+    Tenant,
+    Tenanted,
+    Trick,
+    Weighed,
+)
 
 from chunkflow import Change, Cut
-from chunkflow.django import conf, stream, stream_sync
+from chunkflow.django import changed, conf, stream, stream_sync
 from chunkflow.django.stream import Plan, _said
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
@@ -526,3 +536,28 @@ def test_a_told_change_is_in_lists_of_groups_and_of_distinct_values() -> None:
         found = rows(stream_sync(GET("/"), queryset))
         assert found == usual(queryset.all())
         assert "another" in [row["title"] for row in found]
+
+
+def named(row: Any) -> dict[str, Any]:
+    return {"key": row.pk, "name": row.name}
+
+
+@pytest.mark.parametrize(
+    ("model", "key"),
+    [(Priced, Decimal("1.5")), (Weighed, 1.5), (Weighed, 1e300)],
+)
+def test_a_list_whose_key_is_no_whole_number_is_whole_and_a_told_change_is_in_it(
+    model: Any, key: Any
+) -> None:
+    model.objects.bulk_create(model(pk=Decimal(at) / 4, name="old") for at in range(-200, 200))
+    model.objects.get_or_create(pk=key, defaults={"name": "old"})
+    for order in ("pk", "-pk", "name"):
+        queryset = model.objects.order_by(order)
+        for _ in range(2):
+            assert rows(stream_sync(GET("/"), queryset, named)) == usual(queryset.all(), named)
+
+        found = model.objects.get(pk=key)
+        found.name = f"new by {order}"
+        found.save()
+        changed(found)
+        assert rows(stream_sync(GET("/"), queryset, named)) == usual(queryset.all(), named)
