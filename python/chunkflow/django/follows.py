@@ -34,8 +34,11 @@ def followed(
     keyset: Keyset,
     prefetched: Sequence[Prefetched],
     tables: set[str],
+    deciding: frozenset[str] = frozenset(),
 ) -> Followed:
-    """What a list's rows come from."""
+    """What a list's rows come from. `deciding` are tables by which requests filter: a change there
+    may bring a row into a filtered list of which no chunk shows it."""
+    tables = tables | deciding
     if is_grouped(queryset) or (is_values(queryset) and queryset.query.distinct):
         # A row stands for several of the table, so each change may be one of any row.
         every = sorted(tables | _ends(tables))
@@ -53,7 +56,7 @@ def followed(
         for path, model in _selected(queryset):
             table = model._meta.db_table
             others |= {parent._meta.db_table for parent in model._meta.get_parent_list()}
-            if _decides(queryset, keyset, table):
+            if table in deciding or _decides(queryset, keyset, table):
                 continue
             others.discard(table)
             related.append(Related(table, [field.column for field in primary(model)]))

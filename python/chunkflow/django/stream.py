@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import inspect
 import logging
 import os
@@ -103,10 +104,10 @@ async def stream(
     )
     extra = [key, await _awaited(plan.own_key)]
     try:
-        plan.make()
+        plan.make(is_told=key is not None)
     except SynchronousOnlyOperation:
         # Some backends ask their server for its version before they can write SQL.
-        await sync_to_async(plan.make)()
+        await sync_to_async(plan.make)(is_told=key is not None)
     if probe.takes(plan, key):
         return HttpResponse(status=204)
     if visible.has_tenants(plan.alias):
@@ -137,6 +138,8 @@ async def stream(
         return await sync_to_async(_read_here)(request, plan, asked)
     except UnseenError as error:
         _say(error, plan)
+        if plan.is_of_thread():
+            return await sync_to_async(_read_here)(request, plan, asked)
         source = plan.source(os.urandom(16), is_cached=False)
         reply = await aside().open(
             source, asked.aside, asked.headers, method=asked.method, format=asked.format
@@ -178,7 +181,7 @@ def stream_sync(
         name,
     )
     extra = [key, plan.own_key()]
-    plan.make()
+    plan.make(is_told=key is not None)
     if probe.takes(plan, key):
         return HttpResponse(status=204)
     if visible.has_tenants(plan.alias):
@@ -206,6 +209,8 @@ def stream_sync(
         return _read_here(request, plan, asked)
     except UnseenError as error:
         _say(error, plan)
+        if plan.is_of_thread():
+            return _read_here(request, plan, asked)
         source = plan.source(os.urandom(16), is_cached=False)
         reply = aside().open_sync(
             source, asked.aside, asked.headers, method=asked.method, format=asked.format
@@ -252,6 +257,7 @@ class Plan:
         self.session = {str(name): str(value) for name, value in (session or {}).items()}
         self.name = name or queryset.model._meta.label_lower
         self.here = Here.now()
+        self.context = contextvars.copy_context()
         self.schema: visible.Schema | None = None
         self.unseen: UnseenError | None = None
 
@@ -260,8 +266,9 @@ class Plan:
         function = conf().key
         return function(self.request) if function is not None else None
 
-    def make(self) -> None:
-        """Works it all out. Asks no database, as a rule."""
+    def make(self, *, is_told: bool = False) -> None:
+        """Works it all out. Asks no database, as a rule. `is_told` is whether the view says with
+        `key=` what cannot be seen."""
         self.keyset = Keyset(self.given, self.order)
         _warn(self.keyset.warnings)
         try:
@@ -295,9 +302,10 @@ class Plan:
             self.serialize,
             self.given,
             fields=self.fields,
-            may_close_over=True,
+            may_close_over=is_told,
             others=tuple(dict.fromkeys(models_seen)),
         )
+        self.unseen = self.unseen or self.writer.unseen
         self.links = (
             Links(f"{self.request.scheme}://{self.request.get_host()}")
             if self.writer.uses_links
@@ -314,8 +322,30 @@ class Plan:
             self.unseen = error
             self.prefetch_parts, tables = [], set()
         self.tables = set(self.query.tables) | tables
-        self.names = self.tables | visible.functions_of(self.query.sql)
         self.queryset = self.keyset.queryset
+        self.deciding = self._deciding()
+        self.names = self.tables | self.deciding | visible.functions_of(self.query.sql)
+
+    def _deciding(self) -> frozenset[str]:
+        """The tables of the query where requests filter by all that they may."""
+        paths = tuple(one.path for one in self.filters.values())
+        if not paths:
+            return frozenset()
+        place = (self.given.model, self.alias, self.query.sql, paths)
+        found = _filtered.get(place)
+        if found is None:
+            if len(_filtered) >= MOST_SHAPES:
+                _filtered.clear()
+            # What is only selected decides nothing.
+            bare = self.given.select_related(None).order_by()
+            narrow = [bare.filter(**{f"{path}__isnull": False}) for path in paths]
+            found = frozenset().union(*(query_of(one).tables for one in narrow))
+            _filtered[place] = found
+        return found
+
+    def is_of_thread(self) -> bool:
+        """Whether the serializer reads what other threads than the request's may not have."""
+        return self.writer.unseen is not None and self.writer.unseen.is_of_thread
 
     def has_memory(self) -> bool:
         """Whether a database may be in the memory of one connection, which no other thread has."""
@@ -344,6 +374,9 @@ class Plan:
             raise UnseenError("the cache keeps nothing", "set CHUNKFLOW['STORE']")
         if self.unseen is not None and not is_told:
             raise self.unseen
+        if self.writer.unseen is not None and self.writer.unseen.is_of_thread:
+            # The threads that read do not have it, whatever the key is.
+            raise self.writer.unseen
         if not self.session and not is_told:
             visible.check_sql(self.query.sql)
             for alias in self.aliases:
@@ -381,14 +414,14 @@ class Plan:
         made: bytes,
         *,
         is_cached: bool = True,
-        rows: Callable[[Fetch], list[Row]] | None = None,
+        rows: Callable[[Fetch], Iterable[Row]] | None = None,
     ) -> Source:
         """The list, for the library."""
         found = self.followed() if is_cached else None
         return Source(
             self.name,
             made,
-            rows or self.rows_in_pool,
+            rows or self.rows_in_context,
             order=self.keyset.names(),
             columns=self.writer.columns,
             filters=[(one.name, one.operand) for one in self.filters.values()],
@@ -413,27 +446,44 @@ class Plan:
         texts = _texts(self.prefetch_parts)
         columns = tuple((column.path, column.is_own) for column in self.keyset.columns)
         shape = (self.given.model, self.alias, self.query.sql, self.query.shape[2], texts, columns)
-        place = (*shape, repr(self.given.query.select_related))
-        if place not in _followed:
+        place = (*shape, repr(self.given.query.select_related), self.deciding)
+        # Other threads may clear it meanwhile.
+        found = _followed.get(place)
+        if found is None:
             if len(_followed) >= MOST_SHAPES:
                 _followed.clear()
-            _followed[place] = followed(self.queryset, self.keyset, self.prefetched, self.tables)
-        return _followed[place]
+            found = followed(
+                self.queryset, self.keyset, self.prefetched, self.tables, self.deciding
+            )
+            _followed[place] = found
+        return found
 
-    def rows_in_pool(self, fetch: Fetch) -> list[Row]:
-        """Rows, read in a thread of the pool, in which nothing is known of any request."""
+    def rows_in_context(self, fetch: Fetch) -> Iterator[Row]:
+        """Rows of a thread of the pool, with the context variables of the request."""
+        # Two threads cannot be in one context.
+        context = self.context.copy()
+        rows = self.rows_in_pool(fetch)
+        try:
+            while (row := context.run(next, rows, None)) is not None:
+                yield row
+        finally:
+            context.run(rows.close)
+
+    def rows_in_pool(self, fetch: Fetch) -> Iterator[Row]:
+        """Rows, read in a thread of the pool, in which nothing is known of any request. Those that
+        nobody waits for any more are not written."""
         reset_queries()
         close_old_connections()
         try:
             with _entered(self.here), visible.told(self.alias, self.schema, self.session):
-                return self.rows(fetch)
+                yield from self.rows(fetch)
         except (OperationalError, InterfaceError) as error:
             # It is answered with 503 in place of 500.
             raise ConnectionError(f"the database `{self.alias}` failed: {error}") from error
         finally:
             close_old_connections()
 
-    def rows(self, fetch: Fetch) -> list[Row]:
+    def rows(self, fetch: Fetch) -> Iterator[Row]:
         """Rows, read on this thread's connection."""
         conditions = fetch.conditions
         found = self.keyset.read(
@@ -451,13 +501,11 @@ class Plan:
         write = self.writer.begin(self.links)
         traced = self.followed()
         keyset = self.keyset
-        out: list[Row] = []
         for row in found:
             place = keyset.key(row)
             shown = traced.shown(row)
             text = write(keyset.bare(row))
-            out.append((place, text, shown) if shown else (place, text))
-        return out
+            yield (place, text, shown) if shown else (place, text)
 
 
 _growing = Growing()
@@ -466,6 +514,7 @@ MOST_SHAPES = 1_000
 """Lists of which is remembered what they follow."""
 
 _followed: dict[Any, Followed] = {}
+_filtered: dict[Any, frozenset[str]] = {}
 
 
 def _texts(parts: Sequence[Any]) -> tuple[Any, ...]:
@@ -575,7 +624,7 @@ def _read_here(request: HttpRequest, plan: Plan, asked: _Asked) -> HttpResponseB
             break
         try:
             with visible.told(plan.alias, None, plan.session):
-                second.set_result(plan.rows(first))
+                second.set_result(list(plan.rows(first)))
         except BaseException as error:
             # The transaction is broken, and the view must know it.
             failed = failed or error
@@ -598,7 +647,7 @@ def _response(request: HttpRequest, reply: Reply) -> HttpResponseBase:
 
 def _whole(reply: Reply, body: bytes) -> HttpResponse:
     response = cast(HttpResponse, _headed(HttpResponse(body, status=reply.status), reply))
-    if reply.is_stream:
+    if reply.is_stream and body:
         response.headers["Content-Length"] = str(len(body))
     return response
 
@@ -637,31 +686,44 @@ def _in_tests() -> str | None:
     return "tests" if hasattr(mail, "outbox") and not conf().cache_in_tests else None
 
 
-_said: set[str] = set()
+MOST_SAID = 1_000
+"""Warnings of a process. Names of lists that are made for each request would fill the log."""
+
+_said: set[Any] = set()
 
 
 def _warn(texts: Iterable[str]) -> None:
     for text in texts:
-        if text not in _said:
-            _said.add(text)
-            log.warning("%s", text)
+        _warn_once(text, text)
+
+
+def _warn_once(what: Any, text: str) -> None:
+    if what in _said or len(_said) >= MOST_SAID:
+        return
+    _said.add(what)
+    log.warning("%s", text)
+    if len(_said) == MOST_SAID:
+        log.warning("no more is said of lists that are not cached")
 
 
 def _say(error: UnseenError, plan: Plan) -> None:
-    """Says once why a list is not cached."""
+    """Says once for each list and kind of cause why it is not cached."""
     if error.what == "tests":
         return
     if error.what == "transaction":
-        _warn(
-            [
-                f"the list {plan.name} is not cached in an open transaction, and is held in memory "
-                "as a whole; if the transaction is that of ATOMIC_REQUESTS, decorate the view with "
-                "@transaction.non_atomic_requests"
-            ]
+        _warn_once(
+            (plan.name, "transaction"),
+            f"the list {plan.name} is not cached in an open transaction, and is held in memory as a "
+            "whole; if the transaction is that of ATOMIC_REQUESTS, decorate the view with "
+            "@transaction.non_atomic_requests",
         )
         return
     remedy = f"; {error.remedy}" if error.remedy else ""
-    _warn([f"the list {plan.name} is not cached: {error.what}{remedy}"])
+    # The cause itself may hold a statement, which may be another for each request.
+    _warn_once(
+        (plan.name, type(error).__name__, error.remedy),
+        f"the list {plan.name} is not cached: {error.what}{remedy}",
+    )
 
 
 __all__ = ["FORMATS", "stream", "stream_sync"]
