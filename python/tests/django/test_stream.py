@@ -10,6 +10,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from django.utils import timezone, translation
 from made import tricks
 from serializers import TrickSerializer, broken, in_words, serialize, with_links
 from tricks.models import (
+    Author,
     Category,
     Comment,
     Organisation,
@@ -36,7 +38,8 @@ from tricks.models import (
 
 from chunkflow import Change, Cut
 from chunkflow.django import changed, conf, stream, stream_sync
-from chunkflow.django.stream import Plan, _said
+from chunkflow.django.canonical import UnseenError
+from chunkflow.django.stream import MOST_SAID, Plan, _said, _say
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -148,7 +151,7 @@ def test_prefetches_cost_one_query_for_each_run() -> None:
 
     def noted(plan: Plan, fetch: Any) -> Any:
         with connection.execute_wrapper(note):
-            return rows_in_pool(plan, fetch)
+            yield from rows_in_pool(plan, fetch)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Plan, "rows", noted)
@@ -561,3 +564,67 @@ def test_a_list_whose_key_is_no_whole_number_is_whole_and_a_told_change_is_in_it
         found.save()
         changed(found)
         assert rows(stream_sync(GET("/"), queryset, named)) == usual(queryset.all(), named)
+
+
+@pytest.mark.parametrize("selects", [True, False])
+def test_a_told_change_brings_rows_into_a_list_that_is_filtered_by_it(selects: bool) -> None:
+    organisation = tricks(200)
+    queryset = of(organisation) if selects else of(organisation).select_related(None)
+
+    def by(name: str) -> list[int]:
+        request = GET(f"/?author=eq.{name}")
+        found = rows(stream_sync(request, queryset, serialize, filters={"author": "author__name"}))
+        assert found == usual(queryset.filter(author__name=name), serialize)
+        return [row["id"] for row in found]
+
+    assert by("Grace")
+    assert by("Joan") == []
+    author = Author.objects.get(name="Grace")
+    author.name = "Joan"
+    author.save()
+    changed(author)
+    assert by("Joan")
+    assert by("Grace") == []
+
+
+def test_rows_that_nobody_waits_for_any_more_are_not_written() -> None:
+    organisation = tricks(100)
+    plan = planned(of(organisation), counted)
+    written.clear()
+    each = plan.rows_in_pool(SimpleNamespace(after=None, limit=100, conditions=[]))
+    next(each)
+    next(each)
+    each.close()
+    assert len(written) == 2
+
+
+written: list[int] = []
+
+
+def counted(trick: Trick) -> dict[str, Any]:
+    written.append(trick.pk)
+    return {"id": trick.pk}
+
+
+def test_why_a_list_is_not_cached_is_said_once_whatever_statement_is_the_cause(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    organisation = tricks(3)
+    plan = planned(of(organisation), serialize)
+    _said.clear()
+    for at in range(50):
+        _say(UnseenError(f"the connection was told: `SET x = {at}`", "use `key=`"), plan)
+    assert len(caplog.messages) == 1
+
+    for at in range(2 * MOST_SAID):
+        plan.name = f"list {at}"
+        _say(UnseenError("nothing is known", "use `key=`"), plan)
+    assert len(_said) == MOST_SAID
+    assert caplog.messages[-1] == "no more is said of lists that are not cached"
+    _said.clear()
+
+
+def planned(queryset: Any, write: Any) -> Plan:
+    plan = Plan(GET("/"), queryset, write, None, 300, 3600, ("json",), None, (), None, None, None)
+    plan.make()
+    return plan
