@@ -46,9 +46,7 @@ from .canonical import DEEPEST, UnseenError, canonical, digest
 MOST = 5_000
 """How many functions and classes are looked at."""
 
-REMEDY = (
-    "take it from the row, or pass `key=` with what it gives, or keep it in a plain value of a module"
-)
+REMEDY = "take it from the row, or pass `key=` with what it gives, or keep it in a plain value of a module"
 REMEDY_OF_THREADS = (
     "take it from the row; or keep it in a ContextVar, which the threads that read have too, and "
     "pass `key=` with what it gives"
@@ -572,8 +570,8 @@ def _shape(value: Any, leaves: list[Any], is_own: Callable[[Any], bool], depth: 
         return (kind.__name__, _shape(value.__reduce__()[1:], leaves, is_own, depth + 1))
     if _is_drf_field(value):
         leaves.append(kind)
-        parts = (value._args, value._kwargs, getattr(value, "child", None))
-        return ("field", _name_of(kind), _shape(parts, leaves, is_own, depth + 1))
+        given = (value._args, value._kwargs, getattr(value, "child", None))
+        return ("field", _name_of(kind), _shape(given, leaves, is_own, depth + 1))
     if isinstance(value, enum.Enum) and value is not _MISSING:
         leaves.append(kind)
         return value
@@ -684,6 +682,9 @@ def _is_of_thread(value: Any) -> bool:
     held = getattr(value, "__dict__", None) if not isinstance(value, kinds) else None
     if isinstance(value, kinds):
         return True
+    if _module(type(value)) == "django.utils.connection":
+        # Each thread has a connection of its own to one cache or database.
+        return False
     if isinstance(held, dict) and any(isinstance(one, kinds) for one in list(held.values())):
         return True
     # A stand-in for an object that is found at each access.

@@ -8,7 +8,15 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
@@ -469,7 +477,7 @@ class Plan:
         finally:
             context.run(rows.close)
 
-    def rows_in_pool(self, fetch: Fetch) -> Iterator[Row]:
+    def rows_in_pool(self, fetch: Fetch) -> Generator[Row, None, None]:
         """Rows, read in a thread of the pool, in which nothing is known of any request. Those that
         nobody waits for any more are not written."""
         reset_queries()
