@@ -147,7 +147,30 @@ def _without_texts(sql: str) -> str:
 
 # What the catalogue said of a table or function: why a session decides what it gives, if so.
 _said: dict[tuple[Any, ...], str | None] = {}
+_said_before: dict[tuple[Any, ...], str | None] = {}
 _said_lock = threading.Lock()
+
+MOST_SAID = 50_000
+"""Answers that are kept. When there are so many they become the old ones, which are still found,
+and the old ones are dropped: an answer that was just found is there when it is needed."""
+
+
+def _answer(place: tuple[Any, ...]) -> tuple[bool, str | None]:
+    """Whether the catalogue was asked, and what it said."""
+    with _said_lock:
+        for answers in (_said, _said_before):
+            if place in answers:
+                return True, answers[place]
+    return False, None
+
+
+def _keep(place: tuple[Any, ...], why: str | None) -> None:
+    global _said, _said_before
+    with _said_lock:
+        if len(_said) >= MOST_SAID:
+            _said, _said_before = {}, _said
+        _said[place] = why
+
 
 # A function may ask for anything, unless it is declared to depend on its arguments only or belongs
 # to an extension.
@@ -192,7 +215,7 @@ def unasked(alias: str, schema: str | None, names: Iterable[str]) -> list[str]:
     if connections[alias].vendor != "postgresql":
         return []
     place = _place(alias, schema)
-    return [name for name in names if (place, name) not in _said]
+    return [name for name in names if not _answer((place, name))[0]]
 
 
 def ask(alias: str, schema: str | None, names: Iterable[str]) -> None:
@@ -206,15 +229,14 @@ def ask(alias: str, schema: str | None, names: Iterable[str]) -> None:
             if not is_there:
                 # It may be made later.
                 continue
-        with _said_lock:
-            _said[(place, name)] = why
+        _keep((place, name), why)
 
 
 def check(alias: str, schema: str | None, names: Iterable[str]) -> None:
     """Raises `BySessionError` if a session decides what a table or function gives."""
     place = _place(alias, schema)
     for name in names:
-        why = _said.get((place, name))
+        _, why = _answer((place, name))
         if why:
             raise BySessionError(why, SESSION_REMEDY)
 
@@ -256,6 +278,7 @@ def forget() -> None:
     """Has the catalogue asked again: a migration may have changed what it says."""
     with _said_lock:
         _said.clear()
+        _said_before.clear()
 
 
 # Every connection that this process has opened, to know without asking each thread whether any of

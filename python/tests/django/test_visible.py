@@ -263,3 +263,18 @@ def test_organisations_of_two_databases_are_apart() -> None:
     for using, count in (("default", 3), (POSTGRES, 4), ("default", 3)):
         assert len(asked(Trick.objects.using(using).all())[0]) == count
     assert Organisation.objects.count() == 1
+
+
+def test_what_catalogues_say_is_kept_within_bounds_and_the_last_answers_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(visible, "MOST_SAID", 10)
+    visible.forget()
+    for at in range(100):
+        schema = f"tenant {at}"
+        visible.ask(POSTGRES, schema, ["tricks_trick"])
+        assert not visible.unasked(POSTGRES, schema, ["tricks_trick"])
+        assert not visible.unasked(POSTGRES, f"tenant {max(at - 9, 0)}", ["tricks_trick"])
+        assert len(visible._said) + len(visible._said_before) <= 20
+    assert visible.unasked(POSTGRES, "tenant 0", ["tricks_trick"])
+    visible.forget()
