@@ -124,7 +124,7 @@ async def stream(
     why = _in_tests()
     if (why is None and plan.has_memory()) or visible.may_be_open(plan.aliases):
         # Only the thread in which the request's own queries run can say it.
-        why = await sync_to_async(visible.open_here)(plan.aliases)
+        why = await sync_to_async(visible.open_here)(plan.aliases, plan.session)
     if why is None and key is None and plan.unasked():
         await sync_to_async(plan.ask)()
 
@@ -195,7 +195,7 @@ def stream_sync(
     if visible.has_tenants(plan.alias):
         plan.schema = visible.schema_of(plan.alias)
 
-    why = _in_tests() or visible.open_here(plan.aliases)
+    why = _in_tests() or visible.open_here(plan.aliases, plan.session)
     if why is None and key is None and plan.unasked():
         plan.ask()
 
