@@ -18,7 +18,7 @@ from collections.abc import (
     Sequence,
 )
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple, cast
 from urllib.parse import quote, unquote_plus
 
@@ -41,6 +41,7 @@ from .follows import Followed, followed
 from .key import Growing, Here, Query, prefetch_parts, query_of, version
 from .order import Keyset, Order
 from .prefetches import Prefetched, explicit, fresh
+from .routes import Routes
 from .serializer import Links, Writer, writer
 from .values import Key, primary
 
@@ -264,6 +265,7 @@ class Plan:
         self.fields = fields
         self.session = {str(name): str(value) for name, value in (session or {}).items()}
         self.name = name or queryset.model._meta.label_lower
+        self.routes = Routes.now(queryset.model, self.alias)
         self.here = Here.now()
         self.context = contextvars.copy_context()
         self.schema: visible.Schema | None = None
@@ -400,6 +402,7 @@ class Plan:
         added = (
             *extra,
             self.links.base if self.links else None,
+            self.routes.text() if self.routes else None,
             self.fields,
             [(one.name, one.path) for one in self.filters.values()],
             [
@@ -494,6 +497,10 @@ class Plan:
     def rows(self, fetch: Fetch) -> Iterator[Row]:
         """Rows, read on this thread's connection."""
         conditions = fetch.conditions
+        with self.routes.replayed(self.aliases) if self.routes else nullcontext():
+            yield from self._rows(fetch)
+
+    def _rows(self, fetch: Fetch) -> Iterator[Row]:
         found = self.keyset.read(
             fetch.after,
             fetch.limit,
