@@ -415,6 +415,11 @@ def _path(
     try:
         infos, final, targets, rest = query.names_to_path(path.split(LOOKUP_SEP), options)
     except (FieldError, FieldDoesNotExist) as error:
+        if path in queryset.query.extra:
+            raise OrderError(
+                f"`{path}` is a column of extra(select=…), from which nothing can be read on; annotate "
+                f"it, `.annotate({path}=…)`, by an expression of django.db.models.functions"
+            ) from error
         raise OrderError(f"there is nothing named `{path}` to order by: {error}") from error
     parts = getattr(final, "fields", None)
     if parts and getattr(final, "column", None) is None:

@@ -34,7 +34,7 @@ from django.utils import timezone, translation
 from chunkflow._native import Fetch, Reply, Source
 
 from . import probe, visible
-from .canonical import UnseenError, digest
+from .canonical import UnseenError, canonical, digest
 from .conf import aside, conf, flow
 from .filters import Filter, Filters, filters_of, narrowed
 from .follows import Followed, followed
@@ -111,7 +111,7 @@ async def stream(
         session,
         name,
     )
-    extra = [key, await _awaited(plan.own_key)]
+    extra = [_plain(key, "`key`"), _plain(await _awaited(plan.own_key), "`CHUNKFLOW['KEY']`")]
     try:
         plan.make(is_told=key is not None)
     except SynchronousOnlyOperation:
@@ -126,14 +126,14 @@ async def stream(
     if (why is None and plan.has_memory()) or visible.may_be_open(plan.aliases):
         # Only the thread in which the request's own queries run can say it.
         why = await sync_to_async(visible.open_here)(plan.aliases, plan.session)
-    if why is None and key is None and plan.unasked():
+    if why is None and _is_empty(key) and plan.unasked():
         await sync_to_async(plan.ask)()
 
     asked = _Asked.of(request, params, format, plan.formats)
     try:
         if why is not None:
             raise visible.BySessionError(why, "")
-        source = plan.source(plan.version(extra, is_told=key is not None))
+        source = plan.source(plan.version(extra, is_told=key is not None, is_empty=_is_empty(key)))
         reply = await flow().open(
             source, asked.newest, asked.headers, method=asked.method, format=asked.format
         )
@@ -189,7 +189,7 @@ def stream_sync(
         session,
         name,
     )
-    extra = [key, plan.own_key()]
+    extra = [_plain(key, "`key`"), _plain(plan.own_key(), "`CHUNKFLOW['KEY']`")]
     plan.make(is_told=key is not None)
     if probe.takes(plan, key):
         return HttpResponse(status=204)
@@ -197,14 +197,14 @@ def stream_sync(
         plan.schema = visible.schema_of(plan.alias)
 
     why = _in_tests() or visible.open_here(plan.aliases, plan.session)
-    if why is None and key is None and plan.unasked():
+    if why is None and _is_empty(key) and plan.unasked():
         plan.ask()
 
     asked = _Asked.of(request, params, format, plan.formats)
     try:
         if why is not None:
             raise visible.BySessionError(why, "")
-        source = plan.source(plan.version(extra, is_told=key is not None))
+        source = plan.source(plan.version(extra, is_told=key is not None, is_empty=_is_empty(key)))
         reply = flow().open_sync(
             source, asked.newest, asked.headers, method=asked.method, format=asked.format
         )
@@ -378,8 +378,9 @@ class Plan:
     def _schema(self) -> str | None:
         return None if self.schema is None else self.schema.text()
 
-    def version(self, extra: Sequence[Any], *, is_told: bool) -> bytes:
-        """The digest of all that rows depend on. Raises `UnseenError`."""
+    def version(self, extra: Sequence[Any], *, is_told: bool, is_empty: bool = False) -> bytes:
+        """The digest of all that rows depend on. Raises `UnseenError`. An empty key says nothing of
+        what a session decides."""
         if not conf().store:
             raise UnseenError("the cache keeps nothing", "set CHUNKFLOW['STORE']")
         if self.unseen is not None and not is_told:
@@ -387,7 +388,7 @@ class Plan:
         if self.writer.unseen is not None and self.writer.unseen.is_of_thread:
             # The threads that read do not have it, whatever the key is.
             raise self.writer.unseen
-        if not self.session and not is_told:
+        if not self.session and (not is_told or is_empty):
             visible.check_sql(self.query.sql)
             for alias in self.aliases:
                 visible.check(alias, self._schema(), self.names)
@@ -694,6 +695,25 @@ async def _awaited(function: Callable[[], Any]) -> Any:
     except SynchronousOnlyOperation:
         value = await sync_to_async(function)()
     return await value if inspect.isawaitable(value) else value
+
+
+def _plain(key: Any, name: str) -> Any:
+    """A key. Raises `TypeError` for one that cannot be told from others."""
+    try:
+        canonical(key)
+    except UnseenError as error:
+        raise TypeError(
+            f"{name} cannot be told from others: {error.what}; give plain values, "
+            "`key=(request.user.pk, request.site.pk)`"
+        ) from error
+    return key
+
+
+def _is_empty(key: Any) -> bool:
+    """Whether a key says nothing: `None`, an empty text, the tenant that a request without one has."""
+    if isinstance(key, tuple | list):
+        return all(_is_empty(one) for one in key)
+    return not key
 
 
 def _in_tests() -> str | None:

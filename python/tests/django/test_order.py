@@ -273,6 +273,7 @@ REFUSED: list[Any] = [
     (lambda: Everything.objects.order_by("json__name"), "from a JSONField"),
     (lambda: Trick.objects.annotate(n=ArrayAgg("comments__id")).order_by("n"), "from a ArrayField"),
     (lambda: Trick.objects.extra(order_by=["title"]), "extra(order_by"),
+    (lambda: Trick.objects.extra(select={"n": "id % 7"}).order_by("n"), "annotate it"),
     (lambda: Trick.objects.all()[:10], "sliced"),
     (lambda: Trick.objects.all()[10:], "sliced"),
     (lambda: Trick.objects.filter(id=1).union(Trick.objects.filter(id=2)), "union"),

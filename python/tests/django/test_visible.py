@@ -148,6 +148,15 @@ def test_with_a_key_it_is_cached(undo: list[str]) -> None:
     assert not asked(queryset, key="the owner")[1]
 
 
+@pytest.mark.parametrize("key", ["", 0, (), (None, "")])
+def test_a_key_that_is_empty_says_nothing_of_row_level_security(undo: list[str], key: Any) -> None:
+    queryset = Trick.objects.using(POSTGRES).filter(organisation=tricks(5, POSTGRES))
+    assert not asked(queryset, key=key)[1]
+    secured(undo)
+    visible.forget()
+    assert asked(queryset, key=key)[1]
+
+
 @pytest.mark.parametrize(
     "definition",
     [
