@@ -402,8 +402,8 @@ class Plan:
             )
         added = (
             *extra,
-            self.links.base if self.links else None,
             self.routes.text() if self.routes else None,
+            self.links.base if self.links else None,
             self.fields,
             [(one.name, one.path) for one in self.filters.values()],
             [
@@ -497,11 +497,11 @@ class Plan:
 
     def rows(self, fetch: Fetch) -> Iterator[Row]:
         """Rows, read on this thread's connection."""
-        conditions = fetch.conditions
         with self.routes.replayed(self.aliases) if self.routes else nullcontext():
             yield from self._rows(fetch)
 
     def _rows(self, fetch: Fetch) -> Iterator[Row]:
+        conditions = fetch.conditions
         found = self.keyset.read(
             fetch.after,
             fetch.limit,
