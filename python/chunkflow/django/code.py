@@ -148,6 +148,7 @@ class Code:
         projects.add(str(settings.ROOT_URLCONF or "").partition(".")[0])
         self._projects = projects - {*_NEVER, ""}
         self._modules = modules
+        self._root = roots[0]
         self._nodes: dict[int, tuple[Any, _Node]] = {}
         self._reads: list[_Read] = []
         self._places: set[tuple[int, str]] = set()
@@ -238,7 +239,8 @@ class Code:
         self._out.append(_record("function", _module(function), function.__qualname__))
         self._out.append(_code_bytes(function.__code__))
         node.names |= set(_mentioned(function.__code__))
-        for part in ("__defaults__", "__kwdefaults__", "__dict__"):
+        # Those of the root are read by who asks: each call of a view may make it anew.
+        for part in _GIVEN if function is not self._root else ():
             self._read(functools.partial(getattr, function, part), f"{label}.{part}", node)
         for name, cell in zip(
             function.__code__.co_freevars, function.__closure__ or (), strict=False
@@ -418,6 +420,8 @@ class Code:
                     self._out.append(_record("choices", one.name) + _loose(list(choices)))
 
 
+_GIVEN = ("__defaults__", "__kwdefaults__", "__dict__")
+
 # What Django REST framework calls when it takes rows, not when it shows them.
 _WRITING = {
     "create",
@@ -442,8 +446,10 @@ def look(
     root = _plain(root)
     held = root.__code__ if isinstance(root, types.FunctionType) else root
     variants = _known.setdefault(held, {})
-    # Functions made of one code may have other globals and defaults, so they are in the name.
-    name = (id(root), others, tuple(names))
+    is_function = isinstance(root, types.FunctionType)
+    given = _loose([getattr(root, part) for part in _GIVEN]) if is_function else b""
+    # Functions made of one code may have other globals, so those are a part of the name.
+    name = (id(root.__globals__) if is_function else 0, others, tuple(names))
     code = variants.get(name)
     data = None if code is None else code.now()
     if code is None or data is None:
@@ -455,7 +461,7 @@ def look(
     if data is None:
         data = b""
         unseen = unseen or UnseenError("a value changes while it is read", REMEDY)
-    return canonical((sys.version_info[:3], data)), unseen
+    return canonical((sys.version_info[:3], given, data)), unseen
 
 
 def code_of(root: Any, others: tuple[Any, ...] = ()) -> bytes:

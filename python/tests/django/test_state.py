@@ -244,3 +244,22 @@ def test_what_is_seen_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> Non
         for _ in range(3):
             look(one, (Trick,))
     assert len(made) == len(SEEN) + len(UNSEEN)
+
+
+def test_a_function_that_each_request_makes_anew_is_worked_out_once() -> None:
+    from chunkflow.django import code
+
+    def made(who: str) -> Any:
+        def serialize(row: Trick, who: str = who) -> dict[str, Any]:
+            return {"id": row.pk, "who": who}
+
+        return serialize
+
+    code._known.clear()
+    found = {look(made(who), (Trick,))[0] for who in ("Ada", "Grace") * 20}
+    assert len(found) == 2
+    assert [len(variants) for variants in code._known.values()] == [1]
+
+    tricks(2)
+    for who in ("Ada", "Grace", "Ada"):
+        assert {row["who"] for row in read(made(who))} == {who}
