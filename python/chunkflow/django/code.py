@@ -485,8 +485,10 @@ def _uses(function: types.FunctionType) -> set[tuple[str | None, str, tuple[str,
                     found.add((None, step.argval, _chain(steps, at)))
             elif not step.opname.startswith(("LOAD_FAST", "LOAD_DEREF", "STORE_FAST_LOAD")):
                 continue
+            # From Python 3.13 on, a cell that is given to a nested function is loaded as others are.
+            cells = code.co_cellvars + code.co_freevars if "DEREF" not in step.opname else ()
             for name in step.argval if isinstance(step.argval, tuple) else (step.argval,):
-                if name in bound:
+                if name in bound and name not in cells:
                     module, attribute = bound[name]
                     found.add((module, attribute, _chain(steps, at)))
         waiting.extend((one, bound) for one in code.co_consts if isinstance(one, types.CodeType))
