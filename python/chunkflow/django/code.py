@@ -24,6 +24,7 @@ import importlib.util
 import logging
 import operator
 import os
+import pathlib
 import random
 import sys
 import sysconfig
@@ -399,10 +400,21 @@ class Code:
             if is_model and _module(type(value)).startswith("django."):
                 # A field or a relation. What it gives is the row's.
                 continue
+            if hasattr(type(value), "__get__") and not self._is_known(value):
+                # An attribute of another package's kind: what it calls is looked into.
+                for held in list(getattr(value, "__dict__", {}).values()):
+                    if isinstance(held, types.FunctionType):
+                        self._leaf(held, f"{label}.{name}", member, True)
+                node.members[name].refers = member.refers
+                continue
             self._read(functools.partial(names.get, name, _MISSING), f"{label}.{name}", member)
             node.members[name].refers = member.refers
         if is_model:
             self._of_model(kind, node)
+
+    def _is_known(self, value: Any) -> bool:
+        kinds = (types.FunctionType, type, functools.partialmethod, *_DESCRIPTORS)
+        return isinstance(value, kinds) or _parts(value) is not None or self._is_own(type(value))
 
     def _of_model(self, model: Any, node: _Node) -> None:
         for manager in model._meta.managers:
@@ -485,7 +497,7 @@ def _uses(function: types.FunctionType) -> set[tuple[str | None, str, tuple[str,
                     found.add((None, step.argval, _chain(steps, at)))
             elif not step.opname.startswith(("LOAD_FAST", "LOAD_DEREF", "STORE_FAST_LOAD")):
                 continue
-            # From Python 3.13 on, a cell that is given to a nested function is loaded as others are.
+            # Since Python 3.13 a cell that is given to a nested function is loaded as others are.
             cells = code.co_cellvars + code.co_freevars if "DEREF" not in step.opname else ()
             for name in step.argval if isinstance(step.argval, tuple) else (step.argval,):
                 if name in bound and name not in cells:
@@ -571,7 +583,7 @@ def _shape(value: Any, leaves: list[Any], is_own: Callable[[Any], bool], depth: 
             for name, one in list(value.items())
         ]
         return ("pairs", pairs)
-    if isinstance(value, functools.partial):
+    if isinstance(value, functools.partial | functools.partialmethod):
         parts = (value.func, value.args, value.keywords)
         return ("partial", _shape(parts, leaves, is_own, depth + 1))
     if isinstance(value, operator.itemgetter | operator.attrgetter | operator.methodcaller):
@@ -580,6 +592,8 @@ def _shape(value: Any, leaves: list[Any], is_own: Callable[[Any], bool], depth: 
         leaves.append(kind)
         given = (value._args, value._kwargs, getattr(value, "child", None))
         return ("field", _name_of(kind), _shape(given, leaves, is_own, depth + 1))
+    if isinstance(value, pathlib.PurePath):
+        return ("path", str(value))
     if isinstance(value, enum.Enum) and value is not _MISSING:
         leaves.append(kind)
         return value
@@ -657,15 +671,15 @@ _DESCRIPTORS = (
 
 def _is_itself(value: Any) -> bool:
     """Whether an object holds nothing on which rows depend, beyond what it is."""
-    if value is _MISSING or isinstance(value, (*_LOCKS, *_DESCRIPTORS)):
+    if value is _MISSING or type(value) is object or isinstance(value, (*_LOCKS, *_DESCRIPTORS)):
         return True
     if isinstance(value, logging.Logger | logging.LoggerAdapter | random.Random):
         return True
     if isinstance(value, models.QuerySet | models.Model):
         return False
     module = _module(type(value))
-    return module in ("typing", "_abc", "dataclasses", "enum") or module.startswith(
-        "django.db.models."
+    return module in ("typing", "_abc", "_collections", "dataclasses", "enum") or module.startswith(
+        ("django.db.models.", "django.core.files.storage", "django.contrib.staticfiles.storage")
     )
 
 

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.test import AsyncRequestFactory, RequestFactory
 from made import tricks
+from serializers import TrickSerializer
 from states import current, serializers
 from states.inner import current as inner
 from tricks.models import Author, Trick
@@ -122,8 +123,13 @@ def test_a_state_that_cannot_be_seen_is_told_with_the_remedy(serialize: Any) -> 
 
 
 def test_what_holds_no_state_hinders_no_cache() -> None:
-    for one in (serializers.of_harmless_things, serializers.of_all_that_a_model_has):
+    for one in (
+        serializers.of_harmless_things,
+        serializers.of_usual_things,
+        serializers.of_all_that_a_model_has,
+    ):
         assert why_not_cached(one, Trick) == ""
+    assert why_not_cached(TrickSerializer, Trick) == ""
 
 
 def test_a_method_that_no_serializer_calls_hinders_no_cache(

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import functools
 import logging
 import os
+import pathlib
+import random
 import re
 import threading
+import zoneinfo
 from contextvars import ContextVar
-from typing import Any
+from decimal import Decimal
+from typing import Any, NamedTuple
 
 import elsewhere
 from asgiref.local import Local
 from django.conf import settings
 from django.core.cache import cache
+from django.core.files.storage import default_storage
 from django.utils.functional import SimpleLazyObject
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy
 from elsewhere import who
 from tricks.models import Trick
 
@@ -197,6 +206,56 @@ def of_harmless_things(row: Trick) -> Row:
     with LOCK:
         LOGGER.debug("a row")
     return {"id": row.pk, "who": WORDS.sub("some", str(row)), "rest": os.path.basename(row.slug)}
+
+
+class Kind(enum.Enum):
+    SMALL = "s"
+
+    @property
+    def label(self) -> str:
+        return self.value + "!"
+
+
+class Pair(NamedTuple):
+    one: int
+    two: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    width: int
+    parts: list[int] = dataclasses.field(default_factory=list)
+
+    @functools.cached_property
+    def doubled(self) -> int:
+        return self.width * 2
+
+
+FOLDER = pathlib.Path("media")
+NOTHING = object()
+ZONE = zoneinfo.ZoneInfo("Europe/Berlin")
+SIZE = Size(3)
+
+
+def of_usual_things(row: Trick) -> Row:
+    return {
+        "id": row.pk,
+        "status": row.get_status_display(),
+        "draft": Trick.Status.DRAFT.label,
+        "kind": Kind.SMALL.label,
+        "pair": Pair(1).two,
+        "size": SIZE.doubled + Size(2).doubled,
+        "path": str(FOLDER / row.slug),
+        "file": default_storage.url(row.slug),
+        "created": row.created.astimezone(ZONE),
+        "absent": row.body is NOTHING,
+        "title": format_html("<b>{}</b>", row.title),
+        "yes": gettext_lazy("Yes"),
+        "chosen": random.choice([1]),
+        "comments": [comment.text for comment in row.comments.all()],
+        "number": row.comments.count(),
+        "sum": Decimal(1) + (row.price or 0),
+    }
 
 
 def of_all_that_a_model_has(row: Trick) -> Row:
