@@ -37,7 +37,7 @@ from . import probe, visible
 from .canonical import UnseenError, canonical, digest
 from .conf import aside, conf, flow
 from .filters import Filter, Filters, filters_of, narrowed
-from .follows import Followed, followed
+from .follows import Followed, followed, times_read, unselected
 from .key import Growing, Here, Query, prefetch_parts, query_of, version
 from .order import Keyset, Order
 from .prefetches import Prefetched, explicit, fresh
@@ -347,9 +347,12 @@ class Plan:
             if len(_filtered) >= MOST_SHAPES:
                 _filtered.clear()
             # What is only selected decides nothing.
-            bare = self.given.select_related(None).order_by()
+            bare = unselected(self.given).order_by()
             narrow = [bare.filter(**{f"{path}__isnull": False}) for path in paths]
-            found = frozenset().union(*(query_of(one).tables for one in narrow))
+            own = self.given.model._meta.db_table
+            found = frozenset().union(*(query_of(one).tables for one in narrow)) - {own}
+            if any(times_read(one, own) > 1 for one in narrow):
+                found |= {own}
             _filtered[place] = found
         return found
 

@@ -17,7 +17,7 @@ import pytest
 from django.core.handlers.base import BaseHandler
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, connections, models, transaction
-from django.db.models import Count, Prefetch
+from django.db.models import Count, Exists, OuterRef, Prefetch
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.test import AsyncRequestFactory, RequestFactory, TestCase, override_settings
 from django.test.utils import CaptureQueriesContext
@@ -28,6 +28,7 @@ from tricks.models import (
     Author,
     Category,
     Comment,
+    Folder,
     Organisation,
     Priced,
     Tenant,
@@ -628,3 +629,68 @@ def planned(queryset: Any, write: Any) -> Plan:
     plan = Plan(GET("/"), queryset, write, None, 300, 3600, ("json",), None, (), None, None, None)
     plan.make()
     return plan
+
+
+def test_a_list_of_values_is_filtered_by_related_rows_too() -> None:
+    queryset = Trick.objects.filter(organisation=tricks(60)).order_by("id").values("id", "title")
+    response = stream_sync(GET("/?who=eq.Ada"), queryset, filters={"who": "author__name"})
+    assert rows(response) == usual(queryset.filter(author__name="Ada")) != []
+
+
+def folder(one: Folder) -> dict[str, Any]:
+    return {"id": one.pk, "parent": one.parent.name if one.parent else None}
+
+
+def with_inner(one: Folder) -> dict[str, Any]:
+    return {"id": one.pk, "inner": [inner.name for inner in one.inner.all()]}
+
+
+def counts(one: Any) -> dict[str, Any]:
+    return {"id": one.pk, "same": one.same}
+
+
+OF_OWN: dict[str, Any] = {
+    "selected": (folder, lambda rows: rows.select_related("parent"), {}),
+    "sorted by": (folder, lambda rows: rows.select_related("parent").order_by("parent__name"), {}),
+    "filtered by": (folder, lambda rows: rows.exclude(parent__name="new"), {}),
+    "filtered by a request": (folder, lambda rows: rows, {"up": "parent__name"}),
+    "prefetched": (with_inner, lambda rows: rows.prefetch_related("inner"), {}),
+    "prefetched in part": (
+        with_inner,
+        lambda rows: rows.prefetch_related(
+            Prefetch("inner", queryset=Folder.objects.exclude(name="new"))
+        ),
+        {},
+    ),
+    "in a subquery": (
+        counts,
+        lambda rows: rows.annotate(
+            same=Exists(Folder.objects.exclude(pk=OuterRef("pk")).filter(name="new"))
+        ),
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_OWN)
+def test_a_told_change_of_a_row_is_in_the_rows_that_show_it_of_the_same_table(name: str) -> None:
+    write, more, filters = OF_OWN[name]
+    parents = Folder.objects.bulk_create(Folder(name=f"old {at}") for at in range(3))
+    Folder.objects.bulk_create(
+        Folder(name=f"inner {at}", parent=parents[at % 3]) for at in range(150)
+    )
+    queryset = more(Folder.objects.order_by("id"))
+    query, usually = ("", queryset) if not filters else ("?up=eq.new", None)
+
+    def is_right() -> None:
+        wanted = queryset.filter(parent__name="new") if usually is None else queryset.all()
+        for _ in range(2):
+            found = rows(stream_sync(GET(f"/{query}"), queryset, write, filters=filters))
+            assert found == usual(wanted.all(), write)
+
+    is_right()
+    for at in (1, 2):
+        parents[at].name = "new"
+        parents[at].save()
+        changed(parents[at])
+        is_right()

@@ -134,6 +134,13 @@ class Shown(models.Model):
         managed = False
 
 
+class Folder(models.Model):
+    """A row that points to one of its own table."""
+
+    name = models.CharField(max_length=40)
+    parent = models.ForeignKey("self", models.CASCADE, null=True, related_name="inner")
+
+
 class Priced(models.Model):
     """A row whose key is a decimal number."""
 
