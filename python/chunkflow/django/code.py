@@ -142,7 +142,9 @@ class _Node:
 class Code:
     """What a function and some classes reach, worked out once and then compared."""
 
-    def __init__(self, roots: Iterable[Any], names: Iterable[str] = ()) -> None:
+    def __init__(
+        self, roots: Iterable[Any], names: Iterable[str] = (), given: Sequence[Any] = ()
+    ) -> None:
         roots = [_plain(root) for root in roots]
         modules = {_module(root) for root in roots}
         projects = {module.partition(".")[0] for module in modules}
@@ -150,6 +152,7 @@ class Code:
         self._projects = projects - {*_NEVER, ""}
         self._modules = modules
         self._root = roots[0]
+        self._given = given
         self._nodes: dict[int, tuple[Any, _Node]] = {}
         self._reads: list[_Read] = []
         self._places: set[tuple[int, str]] = set()
@@ -241,6 +244,9 @@ class Code:
         self._out.append(_code_bytes(function.__code__))
         node.names |= set(_mentioned(function.__code__))
         # Those of the root are read by who asks: each call of a view may make it anew.
+        if function is self._root:
+            for leaf in self._given:
+                self._leaf(leaf, label, node, True)
         for part in _GIVEN if function is not self._root else ():
             self._read(functools.partial(getattr, function, part), f"{label}.{part}", node)
         for name, cell in zip(
@@ -386,6 +392,9 @@ class Code:
             else:
                 self._out.append(_record("base", base.__module__, base.__qualname__))
 
+        if self._is_own(type(kind)):
+            node.refers.append(type(kind))
+
         names = vars(kind)
         # What a class gains later is worked out again.
         self._reads.append(_length(names))
@@ -459,15 +468,21 @@ def look(
     held = root.__code__ if isinstance(root, types.FunctionType) else root
     variants = _known.setdefault(held, {})
     is_function = isinstance(root, types.FunctionType)
-    given = _loose([getattr(root, part) for part in _GIVEN]) if is_function else b""
-    # Functions made of one code may have other globals, so those are a part of the name.
-    name = (id(root.__globals__) if is_function else 0, others, tuple(names))
+    leaves: list[Any] = []
+    given = b""
+    if is_function:
+        parts = [getattr(root, part) for part in _GIVEN]
+        given = _loose(_shape(parts, leaves, lambda _: False))
+    # Functions made of one code may have other globals, so those are a part of the name. The code
+    # keeps what has these numbers.
+    numbers = tuple(map(id, leaves))
+    name = (id(root.__globals__) if is_function else 0, numbers, others, tuple(names))
     code = variants.get(name)
     data = None if code is None else code.now()
     if code is None or data is None:
         if len(variants) >= 100:
             variants.clear()
-        code = variants[name] = Code((root, *others), names)
+        code = variants[name] = Code((root, *others), names, leaves)
         data = code.now()
     unseen = code.unseen
     if data is None:
@@ -711,9 +726,10 @@ def _is_of_thread(value: Any) -> bool:
         return True
     # A stand-in for an object that is found at each access.
     return any(
-        "__getattr__" in vars(base) or ("__getattribute__" in vars(base) and base is not object)
+        "__getattr__" in vars(base)
+        # Types written in C have one that finds what any object has.
+        or isinstance(vars(base).get("__getattribute__"), types.FunctionType)
         for base in type(value).__mro__
-        if base.__module__ != "builtins"
     )
 
 

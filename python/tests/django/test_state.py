@@ -20,6 +20,7 @@ from tricks.models import Author, Trick
 
 from chunkflow.django import conf, stream, stream_sync
 from chunkflow.django.code import SerializerError, look
+from chunkflow.django.stream import Plan
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -187,6 +188,49 @@ def test_a_context_variable_is_that_of_the_request_in_the_threads_that_read() ->
             key = {} if options is None else {"key": who}
             assert {row["who"] for row in read(serializers.of_a_variable, **key)} == {who}
             serializers.VARIABLE.reset(token)
+
+
+def queries(serialize: Any, **options: Any) -> int:
+    """How many queries all threads make for a list that was read before."""
+    read(serialize, **options)
+    made: list[Any] = []
+    rows = Plan.rows
+
+    def counted(plan: Plan, fetch: Any) -> Any:
+        made.append(fetch)
+        return rows(plan, fetch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Plan, "rows", counted)
+        read(serialize, **options)
+    return len(made)
+
+
+@pytest.mark.usefixtures("_settings")
+def test_with_a_key_all_is_cached_but_what_a_thread_holds() -> None:
+    tricks(3)
+    serializers.LOCAL.who = serializers.OF_ASGI.who = "Ada"
+    of_threads = (serializers.of_a_thread, serializers.of_a_task, serializers.of_a_lazy_object)
+    for one in (serializers.of_a_variable, *UNSEEN, *of_threads):
+        assert queries(one), one
+        assert bool(queries(one, key="all")) == (one in of_threads), one
+    for one in SEEN:
+        assert not queries(one), one
+
+
+def test_the_class_of_a_class_is_seen() -> None:
+    class Kind(type):
+        @property
+        def who(cls) -> Any:
+            return serializers.LOCAL.who
+
+    class Named(metaclass=Kind):
+        pass
+
+    def serialize(row: Trick, kind: Any = Named) -> dict[str, Any]:
+        return {"who": kind.who}
+
+    assert "LOCAL" in why_not_cached(serialize)
 
 
 def test_a_context_variable_is_that_of_each_of_two_tasks() -> None:
