@@ -433,7 +433,9 @@ class Code:
             self._leaf(type(one), one.name, node, True)
             related = getattr(one, "related_model", None)
             if isinstance(related, type):
-                accessor = one.get_accessor_name() if one.auto_created else one.name
+                # The other end of a relation of another model.
+                is_reverse = isinstance(one, models.ForeignObjectRel)
+                accessor = one.get_accessor_name() if is_reverse else one.name
                 node.relations[accessor or one.name] = related
             choices = getattr(one, "flatchoices", None)
             if choices:

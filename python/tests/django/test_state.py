@@ -16,7 +16,8 @@ from made import tricks
 from serializers import TrickSerializer
 from states import current, serializers
 from states.inner import current as inner
-from tricks.models import Author, Trick
+from tricks.models import Author, Comment, Cover, Trick
+from watched.models import Place, Restaurant
 
 from chunkflow.django import conf, stream, stream_sync
 from chunkflow.django.code import SerializerError, look
@@ -255,6 +256,29 @@ def test_a_context_variable_is_that_of_each_of_two_tasks() -> None:
 
     for with_key in (False, True):
         assert asyncio.run(both(with_key)) == [["Ada"] * 3, ["Grace"] * 3]
+
+
+def test_the_methods_of_a_row_in_two_tables_and_at_the_other_end_are_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def called(self: Any) -> Any:
+        return serializers.LOCAL.who
+
+    def of_its_place(row: Any) -> dict[str, Any]:
+        return {"who": row.place_ptr.called()}
+
+    def of_its_comments(row: Any) -> dict[str, Any]:
+        return {"who": [one.called() for one in row.comments.all()]}
+
+    def of_its_cover(row: Any) -> dict[str, Any]:
+        return {"who": row.cover.called()}
+
+    cases = [(of_its_place, Restaurant, Place), (of_its_comments, Trick, Comment)]
+    for one, model, other in [*cases, (of_its_cover, Trick, Cover)]:
+        assert why_not_cached(one, model) == ""
+        with monkeypatch.context() as patch:
+            patch.setattr(other, "called", called, raising=False)
+            assert "LOCAL" in why_not_cached(one, model)
 
 
 def test_a_global_that_is_made_late_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
