@@ -713,7 +713,7 @@ def _plain(key: Any, name: str) -> Any:
 
 
 def _is_empty(key: Any) -> bool:
-    """Whether a key says nothing: `None`, an empty text, the tenant that a request without one has."""
+    """Whether a key says nothing, as the empty text of a request without a user does."""
     if isinstance(key, tuple | list):
         return all(_is_empty(one) for one in key)
     return not key
