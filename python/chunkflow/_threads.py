@@ -90,10 +90,25 @@ def is_async(rows: Callable[..., object]) -> bool:
     )
 
 
+_pool = threading.local()
+
+
+def refuse_within_rows() -> None:
+    """Raises if this thread reads rows. If each thread of the pool waited for rows of another list,
+    none would be left to read them."""
+    name = getattr(_pool, "name", None)
+    if name is not None:
+        raise RuntimeError(
+            f"a list was opened by the function that gives the rows of `{name}`: lists cannot be "
+            "parts of rows; read what a row needs from the database, or give it a list of its own"
+        )
+
+
 def work(calls: Calls) -> None:
     """Runs calls of functions of rows, one after the other."""
     own_loop: asyncio.AbstractEventLoop | None = None
     while (call := calls.take()) is not None:
+        _pool.name = call.name
         try:
             rows = call.rows(call.fetch)
             if inspect.isawaitable(rows) or isinstance(rows, AsyncIterable):
@@ -103,6 +118,8 @@ def work(calls: Calls) -> None:
                 take(call, rows)
         except BaseException as error:
             fail(call, error)
+        finally:
+            _pool.name = None
         # A call that waits in `take` would keep what it has shown alive.
         rows = call = None
     if own_loop is not None:

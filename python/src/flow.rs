@@ -190,6 +190,9 @@ fn live(flow: &Bound<'_, Flow>) -> PyResult<Arc<Live>> {
 type Work = std::pin::Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
 /// The answer, if it is at hand; else the work that makes it.
+///
+/// # Errors
+/// In a thread of the pool, which would wait for another of it.
 fn answer(
     py: Python<'_>,
     live: &Arc<Live>,
@@ -197,6 +200,7 @@ fn answer(
     request: Result<Request<()>, Error>,
     on_loop: bool,
 ) -> PyResult<Result<Response<Body>, Work>> {
+    live.threads().function(py, "refuse_within_rows")?.bind(py).call0()?;
     let request = match request {
         Ok(request) => request,
         Err(error) => return Ok(Ok(problem(error))),

@@ -29,6 +29,26 @@ def test_a_list_has_all_of_its_rows_cold_and_warm(flow: Flow, count: int) -> Non
     assert len(numbers.fetches) == asked
 
 
+def test_a_list_that_is_opened_by_a_function_of_rows_is_refused_and_blocks_nobody(
+    flow: Flow, caplog: pytest.LogCaptureFixture
+) -> None:
+    numbers = Numbers(50)
+    inner = numbers.source()
+
+    def rows(fetch: Fetch) -> list[tuple[tuple[int], str]]:
+        return [((1,), read_sync(flow, inner).decode())]
+
+    async def coroutine(fetch: Fetch) -> list[tuple[tuple[int], str]]:
+        return [((1,), (await read(flow, inner)).decode())]
+
+    for at, function in enumerate([rows, coroutine]):
+        outer = Source(f"outer {at}", b"", function, order=["id"])
+        # More of them than the pool has threads.
+        assert [flow.open_sync(outer, "/", []).status for _ in range(5)] == [500] * 5
+        assert f"the rows of `outer {at}`: lists cannot be parts of rows" in caplog.text
+    assert json.loads(read_sync(flow, inner)) == numbers.all()
+
+
 @pytest.mark.parametrize("count", COUNTS)
 async def test_a_coroutine_or_an_asynchronous_generator_gives_the_same_list(
     flow: Flow, count: int

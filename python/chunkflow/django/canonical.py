@@ -27,10 +27,12 @@ DEEPEST = 50
 class UnseenError(Exception):
     """Rows may depend on something that cannot be seen, so they are not cached."""
 
-    def __init__(self, what: str, remedy: str) -> None:
+    def __init__(self, what: str, remedy: str, *, is_of_thread: bool = False) -> None:
         super().__init__(f"{what}; {remedy}")
         self.what = what
         self.remedy = remedy
+        self.is_of_thread = is_of_thread
+        """Whether it may differ from thread to thread, so that rows are read in the request's."""
 
 
 def canonical(value: Any) -> bytes:

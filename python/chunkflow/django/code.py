@@ -1,33 +1,72 @@
-"""What a function would do, as bytes: so that rows of old code are never shown by new code.
+"""What a function would do, as bytes: so that rows of old code are never shown by new code, nor
+rows of one state of the program by another.
 
-Seen are the function itself with its nested functions, constants, names and defaults, and what it
-reaches by global names: functions, classes and plain values (numbers, texts, tuples, dicts) of the
-same project. A project is what shares the first part of a module's name with the function or with
-one of the models. Plain values are read again at each request, since a program may change them.
+Seen are the function itself with its nested functions, constants and defaults, and what it reaches
+by global names, imports and attributes: functions, classes and values of the project, and settings
+that are read by name. Of the methods of a class, those count whose names the function mentions. A
+project is every module that is not installed as a package, and what shares the first part of its
+name with the function, one of the models or the urlconf. Values are read again at each request,
+since a program may change them.
 
-Not seen are other packages, templates, files, and what is reached by way of an object: a method of
-a value that only a call returns. After a change of these, change `key=` or purge the list.
+What is read and cannot be seen, such as a thread-local, is told as an `UnseenError`. Functions and
+classes of other packages, templates and files are not looked into. After a change of these, change
+`key=` or purge the list.
 """
 
 from __future__ import annotations
 
+import asyncio
+import dis
+import enum
 import functools
+import importlib
+import importlib.util
+import logging
+import operator
+import os
+import pathlib
+import random
 import sys
+import sysconfig
+import threading
 import types
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from asgiref.local import Local
+from django.conf import settings
 from django.db import models
+from django.db.models.manager import BaseManager
 from django.utils import translation
-from django.utils.functional import cached_property
+from django.utils.functional import LazyObject, cached_property
 
-from .canonical import UnseenError, canonical
+from .canonical import DEEPEST, UnseenError, canonical, digest
 
 MOST = 5_000
 """How many functions and classes are looked at."""
 
-_NEVER = ("django", "rest_framework")
+REMEDY = "take it from the row, or pass `key=` with what it gives, or keep it in a plain value of a module"
+REMEDY_OF_THREADS = (
+    "take it from the row; or keep it in a ContextVar, which the threads that read have too, and "
+    "pass `key=` with what it gives"
+)
+
+_NEVER = ("django", "rest_framework", "chunkflow")
+
+# What gives access to any state of the program by a name that is made at run time.
+_OPEN_NAMES = {"globals", "eval", "exec", "__import__"}
+_OPEN_ATTRIBUTES = {
+    ("os", "environ"),
+    ("os", "environb"),
+    ("os", "getenv"),
+    ("sys", "modules"),
+    ("sys", "_getframe"),
+    ("importlib", "import_module"),
+}
+
+_MISSING = enum.Enum("_MISSING", "IT").IT  # type: ignore[attr-defined]
 
 
 class SerializerError(TypeError):
@@ -55,131 +94,675 @@ def refusal(function: Any) -> str | None:
     return None
 
 
+@dataclass
+class _Read:
+    """A value that code reads: how to read it again, and what it was."""
+
+    read: Callable[[], Any]
+    value: Any
+    data: bytes
+    leaves: list[Any]
+    """The functions, classes and other objects in it, of which only the identity is compared."""
+    is_own: Callable[[Any], bool]
+    is_fixed: bool
+    """Whether nothing can change while it is the same object."""
+
+    def now(self) -> bytes | None:
+        """Its bytes; `None` if there are other objects in it than there were."""
+        value = self.read()
+        if value is self.value and self.is_fixed:
+            return self.data
+
+        leaves: list[Any] = []
+        try:
+            data = canonical(_shape(value, leaves, self.is_own))
+        except UnseenError:
+            return None
+        if len(leaves) != len(self.leaves):
+            return None
+        if any(now is not then for now, then in zip(leaves, self.leaves, strict=True)):
+            return None
+        return data
+
+
+@dataclass
+class _Node:
+    """A function, a class, or a member of a class, with what it reads."""
+
+    refers: list[Any] = field(default_factory=list)
+    unseen: list[UnseenError] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    """Attributes of anything that it may ask for."""
+    members: dict[str, _Node] = field(default_factory=dict)
+    relations: dict[str, Any] = field(default_factory=dict)
+    takes_all: bool = False
+    """Whether a framework calls the members of this class, by names that no own code mentions."""
+
+
 class Code:
     """What a function and some classes reach, worked out once and then compared."""
 
-    def __init__(self, roots: Iterable[Any]) -> None:
+    def __init__(
+        self, roots: Iterable[Any], names: Iterable[str] = (), given: Sequence[Any] = ()
+    ) -> None:
         roots = [_plain(root) for root in roots]
         modules = {_module(root) for root in roots}
-        self._projects = {module.partition(".")[0] for module in modules} - set(_NEVER)
+        projects = {module.partition(".")[0] for module in modules}
+        projects.add(str(settings.ROOT_URLCONF or "").partition(".")[0])
+        self._projects = projects - {*_NEVER, ""}
         self._modules = modules
-        self._seen: dict[int, Any] = {}
-        # What global names meant: if one means another thing now, all is worked out again.
-        self._meant: list[tuple[dict[str, Any], str, Any]] = []
-        self._data: list[tuple[dict[str, Any], str]] = []
+        self._root = roots[0]
+        self._given = given
+        self._nodes: dict[int, tuple[Any, _Node]] = {}
+        self._reads: list[_Read] = []
+        self._places: set[tuple[int, str]] = set()
+        self._kept: list[Any] = []
+        self._out: list[bytes] = []
+        self.unseen: UnseenError | None = None
 
-        out: list[bytes] = []
-        waiting = list(reversed(roots))
-        while waiting and len(self._seen) < MOST:
+        self._look(roots)
+        self._reach(roots, set(names))
+        self._code = digest(self._out)
+
+    def now(self) -> bytes | None:
+        """The code, and the values that it reads as they are now; `None` if they are other objects,
+        so that all must be worked out again."""
+        out = [self._code]
+        for one in self._reads:
+            data = one.now()
+            if data is None:
+                return None
+            out.append(data)
+        return canonical(out)
+
+    def _look(self, roots: Iterable[Any]) -> None:
+        waiting = list(reversed(list(roots)))
+        while waiting:
             one = waiting.pop()
-            if id(one) in self._seen:
+            if id(one) in self._nodes:
                 continue
-            self._seen[id(one)] = one
+            if len(self._nodes) >= MOST:
+                self.unseen = UnseenError(
+                    f"the serializer reaches more than {MOST} functions and classes", REMEDY
+                )
+                return
+            node = _Node()
+            self._nodes[id(one)] = (one, node)
             if isinstance(one, type):
-                waiting.extend(self._of_class(one, out))
+                self._of_class(one, node)
             else:
-                waiting.extend(self._of_function(one, out))
-        self._code = b"".join(out)
+                self._of_function(one, node)
+            waiting.extend(node.refers)
+            for member in node.members.values():
+                waiting.extend(member.refers)
 
-    def is_current(self) -> bool:
-        """Whether each global name still means what it meant."""
-        return all(names.get(name) is value for names, name, value in self._meant)
+    def _reach(self, roots: Iterable[Any], names: set[str]) -> None:
+        """Finds what may be called, and the first thing of it that cannot be seen."""
+        reached: dict[int, _Node] = {}
+        waiting = list(roots)
+        while waiting:
+            one = waiting.pop(0)
+            if id(one) not in self._nodes:
+                self._look([one])
+            if id(one) not in reached and id(one) in self._nodes:
+                node = reached[id(one)] = self._nodes[id(one)][1]
+                self._note(node)
+                names |= node.names
+                waiting.extend(node.refers)
+            if waiting:
+                continue
 
-    def now(self) -> bytes:
-        """The code, and the plain values that it reads as they are now."""
-        return self._code + canonical([names.get(name) for names, name in self._data])
+            for node in list(reached.values()):
+                for name, member in node.members.items():
+                    is_called = node.takes_all or name in names or name.startswith("__")
+                    if is_called and id(member) not in reached:
+                        reached[id(member)] = member
+                        self._note(member)
+                        waiting.extend(member.refers)
+                for name, model in node.relations.items():
+                    if name in names and id(model) not in reached and self._is_own(model):
+                        waiting.append(model)
+
+    def _note(self, node: _Node) -> None:
+        # What rests on the thread is told first, since its rows can be read in one thread only.
+        for error in node.unseen:
+            if self.unseen is None or (error.is_of_thread and not self.unseen.is_of_thread):
+                self.unseen = error
 
     def _is_own(self, value: Any) -> bool:
         module = _module(value)
-        return module in self._modules or module.partition(".")[0] in self._projects
+        top = module.partition(".")[0]
+        if top in _NEVER:
+            return False
+        if module in self._modules or top in self._projects:
+            return True
+        return _is_not_installed(module)
 
-    def _of_function(self, function: types.FunctionType, out: list[bytes]) -> Iterator[Any]:
-        defaults = (function.__defaults__, function.__kwdefaults__)
-        out.append(_record("function", _module(function), function.__qualname__))
-        out.append(_code_bytes(function.__code__))
-        out.append(_loose(defaults))
-        for cell in function.__closure__ or ():
+    def _of_function(self, function: types.FunctionType, node: _Node) -> None:
+        label = f"{_module(function)}.{function.__qualname__}"
+        self._out.append(_record("function", _module(function), function.__qualname__))
+        self._out.append(_code_bytes(function.__code__))
+        node.names |= set(_mentioned(function.__code__))
+        # Those of the root are read by who asks: each call of a view may make it anew.
+        if function is self._root:
+            for leaf in self._given:
+                self._leaf(leaf, label, node, True)
+        for part in _GIVEN if function is not self._root else ():
+            self._read(functools.partial(getattr, function, part), f"{label}.{part}", node)
+        for name, cell in zip(
+            function.__code__.co_freevars, function.__closure__ or (), strict=False
+        ):
             try:
-                held = cell.cell_contents
+                cell.cell_contents  # noqa: B018
             except ValueError:
                 continue
-            yield from self._of_value(held, out)
+            self._read(functools.partial(getattr, cell, "cell_contents"), f"{label}.{name}", node)
 
-        names = sorted(set(_names(function.__code__)))
-        for name in names:
-            if name not in function.__globals__:
-                continue
-            value = function.__globals__[name]
-            if isinstance(value, types.ModuleType):
-                inner = vars(value)
-                own = value.__name__.partition(".")[0] in self._projects
-                for attribute in names if own else ():
-                    if attribute in inner:
-                        yield from self._of_global(inner, attribute, out)
+        for module, name, chain in sorted(_uses(function), key=repr):
+            if module is None:
+                self._follow(function.__globals__, name, list(chain), node, f"{label}: {name}")
             else:
-                yield from self._of_global(function.__globals__, name, out)
+                self._import(module, [name, *chain] if name else list(chain), node, label)
 
-    def _of_global(self, names: dict[str, Any], name: str, out: list[bytes]) -> Iterator[Any]:
-        value = names[name]
+    def _import(self, module: str, chain: list[str], node: _Node, label: str) -> None:
+        try:
+            there = importlib.import_module(module)
+        except Exception:
+            node.unseen.append(UnseenError(f"`{label}` imports `{module}`, which fails", REMEDY))
+            return
+        self._through(there, chain, node)
+
+    def _follow(
+        self, names: Any, name: str, chain: list[str], node: _Node, label: str, *, own: bool = True
+    ) -> None:
+        """What a global name means, or an attribute of it."""
+        value = names.get(name, _MISSING)
         if isinstance(value, types.ModuleType):
-            return
-        if _is_data(value):
-            out.append(_record("global", name))
-            self._data.append((names, name))
-            return
-        self._meant.append((names, name, value))
-        out.append(_record("name", name))
-        yield from self._of_value(value, out)
+            return self._through(value, chain, node)
+        if value is _MISSING and name in _OPEN_NAMES:
+            node.unseen.append(
+                UnseenError(f"`{label}` may read anything, so what it reads cannot be seen", REMEDY)
+            )
+            return None
+        if value is settings:
+            return self._settings(chain, node, label)
 
-    def _of_value(self, value: Any, out: list[bytes]) -> Iterator[Any]:
-        value = _plain(value)
-        if isinstance(value, types.FunctionType | type):
+        place = (id(names), name)
+        read = functools.partial(names.get, name, _MISSING)
+        is_new = place not in self._places
+        self._places.add(place)
+        self._read(read, label, node, is_kept=is_new, is_own=own)
+        return None
+
+    def _through(self, module: types.ModuleType, chain: list[str], node: _Node) -> None:
+        own = self._is_own_module(module)
+        if not chain:
+            if own:
+                node.unseen.append(
+                    UnseenError(
+                        f"the module `{module.__name__}` is used as a whole, so what is read of it "
+                        "cannot be seen",
+                        "import the names that are read",
+                    )
+                )
+            return
+        name = chain[0]
+        label = f"{module.__name__}.{name}"
+        if (module.__name__, name) in _OPEN_ATTRIBUTES:
+            node.unseen.append(UnseenError(f"the serializer reads `{label}`", REMEDY))
+            return
+        names = vars(module)
+        if name not in names and label in sys.modules:
+            self._through(sys.modules[label], chain[1:], node)
+            return
+        self._follow(names, name, chain[1:], node, label, own=own)
+
+    def _settings(self, chain: list[str], node: _Node, label: str) -> None:
+        if not chain or not chain[0].isupper():
+            node.unseen.append(
+                UnseenError(
+                    f"`{label}` is used as a whole, so what is read of it cannot be seen",
+                    "read settings by name, `settings.SITE_ID`",
+                )
+            )
+            return
+        read = functools.partial(getattr, settings, chain[0], _MISSING)
+        self._read(read, f"settings.{chain[0]}", node)
+
+    def _read(
+        self,
+        read: Callable[[], Any],
+        label: str,
+        node: _Node,
+        *,
+        is_kept: bool = True,
+        is_own: bool = True,
+    ) -> None:
+        value = read()
+        leaves: list[Any] = []
+        try:
+            data = canonical(_shape(value, leaves, self._is_own))
+        except UnseenError:
+            leaves, data = [value], b""
+        if is_kept:
+            self._out.append(_record("read", label))
+            is_fixed = _is_fixed(value) or (len(leaves) == 1 and leaves[0] is value)
+            self._reads.append(_Read(read, value, data, leaves, self._is_own, is_fixed))
+        for leaf in leaves:
+            self._leaf(leaf, label, node, is_own)
+
+    def _leaf(self, value: Any, label: str, node: _Node, is_own: bool, depth: int = 0) -> None:
+        """An object that code reads: one to look into, one that is nothing but itself, or one that
+        cannot be seen."""
+        if depth > DEEPEST:
+            node.unseen.append(_cannot_see(value, label))
+        elif isinstance(value, types.MethodType):
+            self._leaf(value.__func__, label, node, is_own, depth + 1)
+            if is_own and not isinstance(value.__self__, type):
+                self._leaf(value.__self__, label, node, is_own, depth + 1)
+        elif isinstance(value, types.FunctionType | type):
             if self._is_own(value):
-                yield value
-            else:
-                out.append(_record("other", _module(value), value.__qualname__))
-        else:
-            out.append(_loose(value))
+                node.refers.append(value)
+        elif isinstance(value, types.ModuleType):
+            self._through(value, [], node)
+        elif isinstance(value, types.BuiltinFunctionType):
+            held = value.__self__
+            if is_own and held is not None and not isinstance(held, type | types.ModuleType):
+                self._leaf(held, label, node, is_own, depth + 1)
+        elif (parts := _parts(value)) is not None:
+            for part in parts:
+                self._leaf(part, label, node, is_own, depth + 1)
+        elif isinstance(value, BaseManager):
+            self._leaf(type(value), label, node, is_own, depth + 1)
+            self._leaf(getattr(value, "_queryset_class", None), label, node, is_own, depth + 1)
+        elif value is not None and not _is_itself(value):
+            node.unseen.append(_cannot_see(value, label))
 
-    def _of_class(self, kind: type, out: list[bytes]) -> Iterator[Any]:
-        out.append(_record("class", kind.__module__, kind.__qualname__))
+    def _is_own_module(self, module: types.ModuleType) -> bool:
+        name = module.__name__
+        top = name.partition(".")[0]
+        return top not in _NEVER and (top in self._projects or _is_not_installed(name))
+
+    def _of_class(self, kind: type, node: _Node) -> None:
+        label = f"{kind.__module__}.{kind.__qualname__}"
+        self._out.append(_record("class", kind.__module__, kind.__qualname__))
         for base in kind.__mro__[1:]:
             if self._is_own(base):
-                yield base
+                node.refers.append(base)
             else:
-                out.append(_record("base", base.__module__, base.__qualname__))
+                self._out.append(_record("base", base.__module__, base.__qualname__))
 
-        for name, value in sorted(vars(kind).items(), key=lambda item: item[0]):
-            if name in ("__dict__", "__weakref__", "__doc__", "_meta", "__module__"):
+        if self._is_own(type(kind)):
+            node.refers.append(type(kind))
+
+        names = vars(kind)
+        # What a class gains later is worked out again.
+        self._reads.append(_length(names))
+        is_model = issubclass(kind, models.Model)
+        node.takes_all = any(_module(base).startswith("rest_framework") for base in kind.__mro__)
+        for name, value in sorted(names.items(), key=lambda item: item[0]):
+            if name == "_meta" or (name.startswith("__") and not _is_code(value)):
                 continue
-            out.append(_record("attribute", name))
-            for part in _parts(value):
-                yield from self._of_value(part, out)
+            member = node.members[name] = _Node()
+            if node.takes_all and name in _WRITING:
+                member = _Node()
+            if is_model and _module(type(value)).startswith("django."):
+                # A field or a relation. What it gives is the row's.
+                continue
+            if hasattr(type(value), "__get__") and not self._is_known(value):
+                # An attribute of another package's kind: what it calls is looked into.
+                for held in list(getattr(value, "__dict__", {}).values()):
+                    if isinstance(held, types.FunctionType):
+                        self._leaf(held, f"{label}.{name}", member, True)
+                node.members[name].refers = member.refers
+                continue
+            self._read(functools.partial(names.get, name, _MISSING), f"{label}.{name}", member)
+            node.members[name].refers = member.refers
+        if is_model:
+            self._of_model(kind, node)
 
-        if isinstance(kind, type) and issubclass(kind, models.Model):
-            for field in kind._meta.get_fields():
-                choices = getattr(field, "flatchoices", None)
-                if choices:
-                    with translation.override(None):
-                        out.append(_record("choices", field.name) + _loose(list(choices)))
+    def _is_known(self, value: Any) -> bool:
+        kinds = (types.FunctionType, type, functools.partialmethod, *_DESCRIPTORS)
+        return isinstance(value, kinds) or _parts(value) is not None or self._is_own(type(value))
+
+    def _of_model(self, model: Any, node: _Node) -> None:
+        for manager in model._meta.managers:
+            member = node.members.setdefault(manager.name, _Node())
+            self._leaf(manager, f"{model.__name__}.{manager.name}", member, True)
+        for one in model._meta.get_fields():
+            self._leaf(type(one), one.name, node, True)
+            related = getattr(one, "related_model", None)
+            if isinstance(related, type):
+                # The other end of a relation of another model.
+                is_reverse = isinstance(one, models.ForeignObjectRel)
+                accessor = one.get_accessor_name() if is_reverse else one.name
+                node.relations[accessor or one.name] = related
+            choices = getattr(one, "flatchoices", None)
+            if choices:
+                with translation.override(None):
+                    self._out.append(_record("choices", one.name) + _loose(list(choices)))
+
+
+_GIVEN = ("__defaults__", "__kwdefaults__", "__dict__")
+
+# What Django REST framework calls when it takes rows, not when it shows them.
+_WRITING = {
+    "create",
+    "update",
+    "save",
+    "validate",
+    "run_validation",
+    "run_validators",
+    "to_internal_value",
+    "is_valid",
+}
 
 
 _known: weakref.WeakKeyDictionary[Any, dict[Any, Code]] = weakref.WeakKeyDictionary()
 
 
-def code_of(root: Any, others: tuple[Any, ...] = ()) -> bytes:
-    """The bytes of what a function or class does, together with `others`, which are models."""
+def look(
+    root: Any, others: tuple[Any, ...] = (), names: Iterable[str] = ()
+) -> tuple[bytes, UnseenError | None]:
+    """The bytes of what a function or class does, together with `others`, which are models; and
+    why not all of it can be seen, if so. `names` are attributes that others ask for."""
     root = _plain(root)
     held = root.__code__ if isinstance(root, types.FunctionType) else root
     variants = _known.setdefault(held, {})
-    # Functions made of one code may have other globals, so those are a part of the name.
-    name = (id(root.__globals__) if isinstance(root, types.FunctionType) else 0, others)
+    is_function = isinstance(root, types.FunctionType)
+    leaves: list[Any] = []
+    given = b""
+    if is_function:
+        parts = [getattr(root, part) for part in _GIVEN]
+        given = _loose(_shape(parts, leaves, lambda _: False))
+    # Functions made of one code may have other globals, so those are a part of the name. The code
+    # keeps what has these numbers.
+    numbers = tuple(map(id, leaves))
+    name = (id(root.__globals__) if is_function else 0, numbers, others, tuple(names))
     code = variants.get(name)
-    if code is None or not code.is_current():
-        code = variants[name] = Code((root, *others))
+    data = None if code is None else code.now()
+    if code is None or data is None:
+        if len(variants) >= 100:
+            variants.clear()
+        code = variants[name] = Code((root, *others), names, leaves)
+        data = code.now()
+    unseen = code.unseen
+    if data is None:
+        data = b""
+        unseen = unseen or UnseenError("a value changes while it is read", REMEDY)
+    return canonical((sys.version_info[:3], given, data)), unseen
 
-    own = (root.__defaults__, root.__kwdefaults__) if isinstance(root, types.FunctionType) else ()
-    return canonical((sys.version_info[:3], code.now(), _loose(own)))
+
+def code_of(root: Any, others: tuple[Any, ...] = ()) -> bytes:
+    """The bytes of what a function or class does, as far as it can be seen."""
+    return look(root, others)[0]
+
+
+def _uses(function: types.FunctionType) -> set[tuple[str | None, str, tuple[str, ...]]]:
+    """The global names and the imports that a function uses: the module of an import or `None`, a
+    name, and the attributes that are read of it."""
+    found: set[tuple[str | None, str, tuple[str, ...]]] = set()
+    package = function.__globals__.get("__package__") or ""
+    waiting: list[tuple[types.CodeType, dict[str, tuple[str, str]]]] = [(function.__code__, {})]
+    while waiting:
+        code, outer = waiting.pop()
+        steps = [one for one in dis.get_instructions(code) if one.opname not in _NO_STEPS]
+        bound = {**outer, **_imports(steps, package)}
+        for at, step in enumerate(steps):
+            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
+                if step.argval not in bound:
+                    found.add((None, step.argval, _chain(steps, at)))
+            elif not step.opname.startswith(("LOAD_FAST", "LOAD_DEREF", "STORE_FAST_LOAD")):
+                continue
+            # Since Python 3.13 a cell that is given to a nested function is loaded as others are.
+            cells = code.co_cellvars + code.co_freevars if "DEREF" not in step.opname else ()
+            for name in step.argval if isinstance(step.argval, tuple) else (step.argval,):
+                if name in bound and name not in cells:
+                    module, attribute = bound[name]
+                    found.add((module, attribute, _chain(steps, at)))
+        waiting.extend((one, bound) for one in code.co_consts if isinstance(one, types.CodeType))
+    return found
+
+
+_NO_STEPS = {"CACHE", "EXTENDED_ARG", "NOP", "PUSH_NULL"}
+
+
+def _imports(steps: Sequence[dis.Instruction], package: str) -> dict[str, tuple[str, str]]:
+    """What a function imports: for each name that it binds, a module and an attribute of it."""
+    bound: dict[str, tuple[str, str]] = {}
+    for at, step in enumerate(steps):
+        if step.opname != "IMPORT_NAME" or at < 2:
+            continue
+        level, wanted = steps[at - 2].argval, steps[at - 1].argval
+        module = step.argval
+        if level:
+            module = importlib.util.resolve_name("." * level + module, package)
+        following = iter(steps[at + 1 :])
+        if not wanted:
+            is_renamed = False
+            for one in following:
+                if one.opname.startswith("STORE_"):
+                    bound[one.argval] = (module if is_renamed else module.partition(".")[0], "")
+                    break
+                is_renamed = True
+            continue
+        attribute = None
+        for one in following:
+            if one.opname == "IMPORT_FROM":
+                attribute = one.argval
+            elif one.opname.startswith("STORE_") and attribute is not None:
+                name = one.argval[0] if isinstance(one.argval, tuple) else one.argval
+                bound[name] = (module, attribute)
+                attribute = None
+            elif one.opname == "POP_TOP":
+                break
+    return bound
+
+
+def _chain(steps: Sequence[dis.Instruction], at: int) -> tuple[str, ...]:
+    """The attributes that are read of what is loaded at a place."""
+    chain: list[str] = []
+    for one in steps[at + 1 :]:
+        if one.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
+            break
+        chain.append(one.argval)
+    if not chain and at and steps[at - 1].argval in ("getattr", "hasattr") and len(steps) > at + 1:
+        name = steps[at + 1]
+        if name.opname == "LOAD_CONST" and isinstance(name.argval, str):
+            return (name.argval,)
+    return tuple(chain)
+
+
+def _mentioned(code: types.CodeType) -> Iterator[str]:
+    """The names of attributes that a code may ask for, those in its texts too."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _mentioned(constant)
+        else:
+            for one in constant if isinstance(constant, tuple | frozenset) else (constant,):
+                if isinstance(one, str):
+                    yield from one.replace("__", ".").split(".")
+                    yield one
+
+
+def _shape(value: Any, leaves: list[Any], is_own: Callable[[Any], bool], depth: int = 0) -> Any:
+    """A value as plain ones; each object in it that is not plain is put into `leaves`."""
+    if depth > DEEPEST:
+        raise UnseenError("a value is nested too deep", "give a plain value")
+
+    kind = type(value)
+    if kind in (tuple, list) or (isinstance(value, tuple) and hasattr(value, "_fields")):
+        return ("each", kind is list, [_shape(one, leaves, is_own, depth + 1) for one in value])
+    if isinstance(value, dict | types.MappingProxyType):
+        pairs = [
+            (_shape(name, leaves, is_own, depth + 1), _shape(one, leaves, is_own, depth + 1))
+            for name, one in list(value.items())
+        ]
+        return ("pairs", pairs)
+    if isinstance(value, functools.partial | functools.partialmethod):
+        parts = (value.func, value.args, value.keywords)
+        return ("partial", _shape(parts, leaves, is_own, depth + 1))
+    if isinstance(value, operator.itemgetter | operator.attrgetter | operator.methodcaller):
+        return (kind.__name__, _shape(value.__reduce__()[1:], leaves, is_own, depth + 1))
+    if _is_drf_field(value):
+        leaves.append(kind)
+        given = (value._args, value._kwargs, getattr(value, "child", None))
+        return ("field", _name_of(kind), _shape(given, leaves, is_own, depth + 1))
+    if isinstance(value, pathlib.PurePath):
+        return ("path", str(value))
+    if isinstance(value, enum.Enum) and value is not _MISSING:
+        leaves.append(kind)
+        return value
+
+    if not isinstance(value, type) and not isinstance(value, types.FunctionType):
+        if _is_plain_object(value, is_own):
+            leaves.append(kind)
+            held = _shape(vars(value), leaves, is_own, depth + 1)
+            return ("object", _name_of(kind), held)
+        # Environments and other mappings may be of any thread.
+        if not isinstance(value, Mapping):
+            try:
+                canonical(value)
+            except UnseenError:
+                pass
+            else:
+                return value
+    leaves.append(value)
+    return ("leaf", _name_of(value if isinstance(value, type | types.FunctionType) else kind))
+
+
+def _name_of(value: Any) -> str:
+    return f"{_module(value)}.{value.__qualname__}"
+
+
+def _is_plain_object(value: Any, is_own: Callable[[Any], bool]) -> bool:
+    """Whether all of an object is in its attributes, and its class can be looked into."""
+    kind = type(value)
+    if kind is types.SimpleNamespace:
+        return True
+    if not hasattr(value, "__dict__") or isinstance(value, types.ModuleType):
+        return False
+    return all(
+        base is object or (is_own(base) and not vars(base).get("__slots__"))
+        for base in kind.__mro__
+    )
+
+
+def _is_drf_field(value: Any) -> bool:
+    return hasattr(type(value), "_creation_counter") and any(
+        base.__module__ == "rest_framework.fields" for base in type(value).__mro__
+    )
+
+
+_FIXED = (str, int, float, bool, bytes, complex, type(None), enum.Enum)
+
+
+def _is_fixed(value: Any) -> bool:
+    """Whether nothing of a value can change."""
+    if isinstance(value, tuple | frozenset):
+        return all(_is_fixed(one) for one in value)
+    return isinstance(value, _FIXED)
+
+
+_LOCKS = (
+    type(threading.Lock()),
+    type(threading.RLock()),
+    threading.Condition,
+    threading.Semaphore,
+    asyncio.Lock,
+    asyncio.Semaphore,
+)
+_DESCRIPTORS = (
+    types.WrapperDescriptorType,
+    types.MethodWrapperType,
+    types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+    types.DynamicClassAttribute,
+    types.GenericAlias,
+    types.UnionType,
+)
+
+
+def _is_itself(value: Any) -> bool:
+    """Whether an object holds nothing on which rows depend, beyond what it is."""
+    if value is _MISSING or type(value) is object or isinstance(value, (*_LOCKS, *_DESCRIPTORS)):
+        return True
+    if isinstance(value, logging.Logger | logging.LoggerAdapter | random.Random):
+        return True
+    if isinstance(value, models.QuerySet | models.Model):
+        return False
+    module = _module(type(value))
+    return module in ("typing", "_abc", "_collections", "dataclasses", "enum") or module.startswith(
+        ("django.db.models.", "django.core.files.storage", "django.contrib.staticfiles.storage")
+    )
+
+
+def _is_code(value: Any) -> bool:
+    return isinstance(value, types.FunctionType) or _parts(value) is not None
+
+
+def _cannot_see(value: Any, label: str) -> UnseenError:
+    kind = type(value)
+    is_of_thread = _is_of_thread(value)
+    return UnseenError(
+        f"the serializer reads `{label}`, a {kind.__module__}.{kind.__qualname__}, whose value "
+        "cannot be seen",
+        REMEDY_OF_THREADS if is_of_thread else REMEDY,
+        is_of_thread=is_of_thread,
+    )
+
+
+def _is_of_thread(value: Any) -> bool:
+    """Whether an object may be another one in another thread."""
+    kinds = (threading.local, Local, LazyObject)
+    held = getattr(value, "__dict__", None) if not isinstance(value, kinds) else None
+    if isinstance(value, kinds):
+        return True
+    if _module(type(value)) == "django.utils.connection":
+        # Each thread has a connection of its own to one cache or database.
+        return False
+    if isinstance(held, dict) and any(isinstance(one, kinds) for one in list(held.values())):
+        return True
+    # A stand-in for an object that is found at each access.
+    return any(
+        "__getattr__" in vars(base)
+        # Types written in C have one that finds what any object has.
+        or isinstance(vars(base).get("__getattribute__"), types.FunctionType)
+        for base in type(value).__mro__
+    )
+
+
+@functools.lru_cache(maxsize=10_000)
+def _is_not_installed(module: str) -> bool:
+    """Whether a module is no part of Python and of no package that is installed."""
+    there = sys.modules.get(module)
+    file = getattr(there, "__file__", None)
+    if file is None:
+        return False
+    path = os.path.realpath(file)
+    return not any(path.startswith(folder + os.sep) for folder in _folders())
+
+
+@functools.lru_cache(maxsize=1)
+def _folders() -> tuple[str, ...]:
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    folders = {os.path.realpath(sysconfig.get_path(name)) for name in names}
+    found = {one for one in sys.path if os.path.basename(one) in ("site-packages", "dist-packages")}
+    return tuple(folders | {os.path.realpath(one) for one in found})
+
+
+def _length(names: Any) -> _Read:
+    read = functools.partial(len, names)
+    count = read()
+
+    def same() -> Any:
+        # Another object stands for another length.
+        return None if read() == count else _MISSING
+
+    return _Read(same, None, b"", [None], bool, True)
 
 
 def _plain(value: Any) -> Any:
@@ -189,26 +772,21 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _parts(value: Any) -> list[Any]:
-    """The functions that an attribute of a class is made of."""
+def _parts(value: Any) -> list[Any] | None:
+    """What a decorated function or an attribute of a class is made of; `None` for anything else."""
     if isinstance(value, staticmethod | classmethod):
         return [value.__func__]
     if isinstance(value, property):
         return [part for part in (value.fget, value.fset, value.fdel) if part is not None]
     if isinstance(value, functools.cached_property | cached_property):
         return [value.func]
-    return [value]
+    if isinstance(value, functools._lru_cache_wrapper):
+        return [value.__wrapped__]
+    return None
 
 
 def _module(value: Any) -> str:
     return str(getattr(value, "__module__", None) or "")
-
-
-def _names(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names(constant)
 
 
 def _code_bytes(code: types.CodeType) -> bytes:
@@ -220,16 +798,6 @@ def _code_bytes(code: types.CodeType) -> bytes:
     counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
     exceptions = getattr(code, "co_exceptiontable", b"")
     return canonical((code.co_name, code.co_code, exceptions, constants, named, counts))
-
-
-def _is_data(value: Any) -> bool:
-    if isinstance(value, type | types.FunctionType):
-        return False
-    try:
-        canonical(value)
-    except UnseenError:
-        return False
-    return True
 
 
 def _loose(value: Any) -> bytes:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from django.apps import apps
-from django.db import models
+from django.db import connections, models
 from django.db.models.constants import LOOKUP_SEP
 
 from chunkflow._native import Follows, Related
@@ -34,8 +35,11 @@ def followed(
     keyset: Keyset,
     prefetched: Sequence[Prefetched],
     tables: set[str],
+    deciding: frozenset[str] = frozenset(),
 ) -> Followed:
-    """What a list's rows come from."""
+    """What a list's rows come from. `deciding` are tables by which requests filter: a change there
+    may bring a row into a filtered list of which no chunk shows it."""
+    tables = tables | deciding
     if is_grouped(queryset) or (is_values(queryset) and queryset.query.distinct):
         # A row stands for several of the table, so each change may be one of any row.
         every = sorted(tables | _ends(tables))
@@ -48,12 +52,14 @@ def followed(
     finders: list[tuple[int, Callable[[Any], Iterator[Any]]]] = []
     # Tables that decide which rows there are and where: each chunk may change with them.
     others = set(tables) - {own}
+    # Without what is only selected: what filters, sorts and computes.
+    times = times_read(unselected(queryset), own)
 
     if not is_values(queryset):
         for path, model in _selected(queryset):
             table = model._meta.db_table
             others |= {parent._meta.db_table for parent in model._meta.get_parent_list()}
-            if _decides(queryset, keyset, table):
+            if table in deciding or _decides(queryset, keyset, table, times):
                 continue
             others.discard(table)
             related.append(Related(table, [field.column for field in primary(model)]))
@@ -62,10 +68,12 @@ def followed(
         for one in prefetched:
             _of_prefetch(one, related, finders, others)
 
-    others |= _ends(others)
+    others |= _ends(others) - {own}
     # A row of a parent's table is a part of a row of its own.
     others |= {parent._meta.db_table for parent in options.get_parent_list()}
-    others -= {own}
+    if times > 1 or own in deciding:
+        # A row of its own may be there for another row.
+        others.add(own)
     follows = Follows(own, key, database=queryset.db, related=related, others=sorted(others))
 
     def shown(row: Any) -> Shown:
@@ -103,10 +111,26 @@ def _ends(tables: set[str]) -> set[str]:
     return {end for table in tables for end in _joints().get(table, ())}
 
 
-def _decides(queryset: models.QuerySet[Any], keyset: Keyset, table: str) -> bool:
+def unselected(queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
+    """A queryset without the related rows that it brings with it."""
+    # `select_related()` refuses a queryset of `values()`.
+    bare: models.QuerySet[Any] = queryset.all()
+    bare.query.select_related = False
+    return bare
+
+
+def times_read(queryset: models.QuerySet[Any], table: str) -> int:
+    """How often a query reads a table, in subqueries too."""
+    name = re.escape(connections[queryset.db].ops.quote_name(table))
+    return len(re.findall(rf"\b(?:FROM|JOIN) {name}", query_of(queryset).sql))
+
+
+def _decides(queryset: models.QuerySet[Any], keyset: Keyset, table: str, times: int) -> bool:
     """Whether a table's rows decide which rows are in the list, or where."""
+    if table == queryset.model._meta.db_table:
+        return times > 1
     # Without what is only selected: what filters and sorts.
-    bare = queryset.select_related(None).order_by()
+    bare = unselected(queryset).order_by()
     if table in query_of(bare).tables:
         return True
     return any(not column.is_own for column in keyset.columns)

@@ -9,6 +9,7 @@ NULL comes where the database sorts it, or where the order says.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -19,6 +20,7 @@ from django.db.models import F, Q, expressions, functions
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.expressions import Combinable, OrderBy
 
+from . import joins
 from .canonical import digest
 from .values import Key, OrderError, scalar, value_of
 
@@ -67,6 +69,12 @@ class Keyset:
         columns = list(_columns(queryset, order, self.warnings))
         # With this a row's place is certain: no two rows have the same key.
         columns.extend(_ties(queryset, columns))
+        for column in columns:
+            if isinstance(column.field, _SHAPELESS) or _is_of_postgres(column.field):
+                raise OrderError(
+                    f"from a {type(column.field).__name__} as `{column.name}` nothing can be read on; "
+                    "annotate what is meant, with Cast(…), and order by that"
+                )
         if not columns:
             raise OrderError("the rows have no column to be ordered by; add one to `values()`")
 
@@ -178,6 +186,16 @@ class RowBeyond(models.Func):
         return f"({left}) {self.sign} ({right})", [param for _, params in parts for param in params]
 
 
+_SHAPELESS = (models.JSONField,)
+
+
+def _is_of_postgres(field: Any) -> bool:
+    """Whether its values are arrays, ranges or dicts. Texts without case are texts."""
+    return type(field).__module__.startswith("django.contrib.postgres") and not isinstance(
+        field, models.CharField | models.TextField
+    )
+
+
 def refuse(queryset: models.QuerySet[Any]) -> None:
     """Raises `OrderError` for a queryset that cannot be read on from a row."""
     query = queryset.query
@@ -203,6 +221,83 @@ def refuse(queryset: models.QuerySet[Any]) -> None:
     iterable = queryset._iterable_class.__name__
     if iterable not in ("ModelIterable", "ValuesIterable"):
         raise OrderError("values_list() gives rows without names; use values()")
+    _refuse_windows(query)
+    _refuse_doubles(queryset)
+
+
+def _refuse_windows(query: models.sql.Query) -> None:
+    """Each run of rows is a query of its own, so a window would begin again in each."""
+    selected = {name: sql for name, (sql, _) in query.extra.items()}
+    found = [name for name, one in query.annotations.items() if _has_window(one)]
+    found += [name for name, sql in selected.items() if _is_over(sql)]
+    if found:
+        raise OrderError(
+            f"`{found[0]}` is computed by a window function, which begins again in each run of "
+            "rows; compute it in a Subquery, in a view of the database, or in a column of the model"
+        )
+
+
+def _has_window(expression: Any) -> bool:
+    """Whether a window of the query's own rows is in an expression."""
+    if expression is None or isinstance(expression, models.Subquery | models.sql.Query):
+        return False
+    if isinstance(expression, expressions.Window):
+        return True
+    extra = getattr(expression, "extra", None)
+    written = [
+        getattr(expression, "sql", None),
+        getattr(expression, "template", None),
+        extra.get("template") if isinstance(extra, dict) else None,
+    ]
+    if any(isinstance(one, str) and _is_over(one) for one in written):
+        return True
+    return any(map(_has_window, getattr(expression, "get_source_expressions", list)()))
+
+
+_WORDS = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|--[^\n]*|/\*.*?\*/|\w+|[()]", re.DOTALL)
+
+
+def _is_over(sql: str) -> bool:
+    """Whether SQL has a window, other than in a query within it."""
+    words = [word.upper() for word in _WORDS.findall(sql) if not word.startswith(("--", "/*"))]
+    within: list[bool] = []
+    for at, word in enumerate(words):
+        if word == "(":
+            within.append(words[at + 1 : at + 2] in (["SELECT"], ["WITH"], ["VALUES"]))
+        elif word == ")" and within:
+            within.pop()
+        elif word == "OVER" and not any(within):
+            return True
+    return False
+
+
+def _refuse_doubles(queryset: models.QuerySet[Any]) -> None:
+    """A row that is there twice has one key, and one of the two would be lost between two runs."""
+    query = queryset.query
+    is_told_apart = is_values(queryset) and (query.distinct or query.group_by is not None)
+    if is_told_apart and not query.extra_tables:
+        # By all its values.
+        return
+    aliases = joins.several(query)
+    tables = [join.table_name for alias, join in query.alias_map.items() if alias in aliases]
+    # Of a relation's two joins the one that has a name for the reader.
+    table = tables[-1] if tables else None
+    if query.extra_tables and not query.distinct:
+        table = query.extra_tables[0]
+    if table is None:
+        return
+    if query.distinct or query.group_by is not None:
+        shown = [name for name, one in query.annotation_select.items() if joins.reads(one, aliases)]
+        if shown:
+            raise OrderError(
+                f"`{shown[0]}` has several values for one row, so the row is there once for each; "
+                "annotate one of them, by an aggregate or a Subquery, or prefetch them"
+            )
+        return
+    raise OrderError(
+        f"a row may be joined to several of `{table}`, and is there once for each; add "
+        "`.distinct()`, or filter by `Exists(…)`, and prefetch what is shown of them"
+    )
 
 
 def is_values(queryset: models.QuerySet[Any]) -> bool:
@@ -320,7 +415,20 @@ def _path(
     try:
         infos, final, targets, rest = query.names_to_path(path.split(LOOKUP_SEP), options)
     except (FieldError, FieldDoesNotExist) as error:
+        if path in queryset.query.extra:
+            raise OrderError(
+                f"`{path}` is a column of extra(select=…), from which nothing can be read on; annotate "
+                f"it, `.annotate({path}=…)`, by an expression of django.db.models.functions"
+            ) from error
         raise OrderError(f"there is nothing named `{path}` to order by: {error}") from error
+    parts = getattr(final, "fields", None)
+    if parts and getattr(final, "column", None) is None:
+        # A primary key of several columns.
+        prefix = path.rpartition(LOOKUP_SEP)[0]
+        for field in parts:
+            inner = f"{prefix}{LOOKUP_SEP}{field.attname}" if prefix else field.attname
+            yield from _path(queryset, inner, descending, within, is_field=True)
+        return
     if any(info.m2m for info in infos):
         raise OrderError(
             f"`{path}` has several values for one row, so the order is not one of rows; annotate one "

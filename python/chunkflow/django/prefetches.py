@@ -17,6 +17,7 @@ from django.db.models.constants import LOOKUP_SEP
 from django.db.models.fields import related_descriptors as descriptors
 
 from .canonical import UnseenError
+from .routes import routed
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def explicit(queryset: models.QuerySet[Any]) -> list[Prefetched]:
     """The lookups of a queryset, those that lead to them too, each with its queryset."""
     out: dict[str, Prefetched] = {}
     for lookup in _given(queryset):
-        _add(queryset.model, lookup, out)
+        _add(queryset.model, queryset.db, lookup, out)
     return list(out.values())
 
 
@@ -98,7 +99,10 @@ def _given(queryset: models.QuerySet[Any]) -> Iterator[models.Prefetch[Any]]:
 
 
 def _add(
-    model: type[models.Model], lookup: models.Prefetch[Any], out: dict[str, Prefetched]
+    model: type[models.Model],
+    using: str,
+    lookup: models.Prefetch[Any],
+    out: dict[str, Prefetched],
 ) -> None:
     if type(lookup) is not models.Prefetch:
         raise UnseenError(
@@ -132,7 +136,12 @@ def _add(
             out[place] = Prefetched(lookup, None, parent, False)
             return
 
-        reads = _whole(step.queryset if given is None else given)
+        reads: Any = step.queryset if given is None else given
+        if reads._db is None:
+            # Routers are asked in the request's thread.
+            above = out[parent].queryset if parent else None
+            reads = reads.using(routed(step.model, model, using if above is None else above.db))
+        reads = _whole(reads)
         made = models.Prefetch(LOOKUP_SEP.join(through[: level + 1]), queryset=reads)
         if is_last:
             made.to_attr = lookup.to_attr

@@ -16,7 +16,8 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.utils.encoding import iri_to_uri
 
-from .code import SerializerError, code_of, refusal
+from .canonical import UnseenError
+from .code import SerializerError, look, refusal
 from .order import is_values
 
 _SPLITTING = re.compile("[\u0085\u2028\u2029]")
@@ -52,6 +53,8 @@ class Writer:
     uses_links: bool
     begin: Callable[[Links | None], Callable[[Any], bytes]]
     """Makes the function that writes a row, for one run."""
+    unseen: UnseenError | None = None
+    """Why not all that it does can be seen, if so."""
 
 
 def writer(
@@ -106,14 +109,14 @@ def _of_function(
         )
 
     uses_links = _takes_links(serialize)
-    known = b"" if why else code_of(serialize, others)
+    known, unseen = (b"", None) if why else look(serialize, others)
 
     def begin(links: Links | None) -> Callable[[Any], bytes]:
         if uses_links:
             return lambda row: encode(_member_object(serialize(row, links), serialize))
         return lambda row: encode(_member_object(serialize(row), serialize))
 
-    return Writer(b"function " + known, columns, uses_links, begin)
+    return Writer(b"function " + known, columns, uses_links, begin, unseen)
 
 
 def _takes_links(serialize: Any) -> bool:
@@ -184,7 +187,13 @@ def _of_drf(serialize: Any, columns: tuple[str, ...] | None, others: Any) -> Wri
     if columns is None and fields is not None:
         columns = tuple(name for name, field in fields.items() if not field.write_only)
 
-    known = code_of(serialize, others) + repr(sample).encode() + VERSION.encode()
+    names = dict.fromkeys(
+        part
+        for name, field in (fields or {}).items()
+        for part in (name, *str(field.source).split("."))
+    )
+    known, unseen = look(serialize, others, tuple(names))
+    known += repr(sample).encode() + VERSION.encode()
     known += repr(sorted(api_settings.user_settings.items(), key=str)).encode()
     encoder = _encoder(JSONEncoder)
 
@@ -193,7 +202,7 @@ def _of_drf(serialize: Any, columns: tuple[str, ...] | None, others: Any) -> Wri
         show = serialize(context={}).to_representation
         return lambda row: _encoded(encoder, _member_object(show(row), serialize))
 
-    return Writer(b"drf " + known, columns, False, begin)
+    return Writer(b"drf " + known, columns, False, begin, unseen)
 
 
 class _Encoder(DjangoJSONEncoder):

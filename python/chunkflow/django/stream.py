@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextvars
 import inspect
 import logging
 import os
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple, cast
 from urllib.parse import quote, unquote_plus
 
@@ -25,13 +34,14 @@ from django.utils import timezone, translation
 from chunkflow._native import Fetch, Reply, Source
 
 from . import probe, visible
-from .canonical import UnseenError, digest
+from .canonical import UnseenError, canonical, digest
 from .conf import aside, conf, flow
 from .filters import Filter, Filters, filters_of, narrowed
-from .follows import Followed, followed
+from .follows import Followed, followed, times_read, unselected
 from .key import Growing, Here, Query, prefetch_parts, query_of, version
 from .order import Keyset, Order
 from .prefetches import Prefetched, explicit, fresh
+from .routes import Routes
 from .serializer import Links, Writer, writer
 from .values import Key, primary
 
@@ -101,12 +111,12 @@ async def stream(
         session,
         name,
     )
-    extra = [key, await _awaited(plan.own_key)]
+    extra = [_plain(key, "`key`"), _plain(await _awaited(plan.own_key), "`CHUNKFLOW['KEY']`")]
     try:
-        plan.make()
+        plan.make(is_told=key is not None)
     except SynchronousOnlyOperation:
         # Some backends ask their server for its version before they can write SQL.
-        await sync_to_async(plan.make)()
+        await sync_to_async(plan.make)(is_told=key is not None)
     if probe.takes(plan, key):
         return HttpResponse(status=204)
     if visible.has_tenants(plan.alias):
@@ -115,15 +125,15 @@ async def stream(
     why = _in_tests()
     if (why is None and plan.has_memory()) or visible.may_be_open(plan.aliases):
         # Only the thread in which the request's own queries run can say it.
-        why = await sync_to_async(visible.open_here)(plan.aliases)
-    if why is None and key is None and plan.unasked():
+        why = await sync_to_async(visible.open_here)(plan.aliases, plan.session)
+    if why is None and _is_empty(key) and plan.unasked():
         await sync_to_async(plan.ask)()
 
     asked = _Asked.of(request, params, format, plan.formats)
     try:
         if why is not None:
             raise visible.BySessionError(why, "")
-        source = plan.source(plan.version(extra, is_told=key is not None))
+        source = plan.source(plan.version(extra, is_told=key is not None, is_empty=_is_empty(key)))
         reply = await flow().open(
             source, asked.newest, asked.headers, method=asked.method, format=asked.format
         )
@@ -137,6 +147,8 @@ async def stream(
         return await sync_to_async(_read_here)(request, plan, asked)
     except UnseenError as error:
         _say(error, plan)
+        if plan.is_of_thread():
+            return await sync_to_async(_read_here)(request, plan, asked)
         source = plan.source(os.urandom(16), is_cached=False)
         reply = await aside().open(
             source, asked.aside, asked.headers, method=asked.method, format=asked.format
@@ -177,22 +189,22 @@ def stream_sync(
         session,
         name,
     )
-    extra = [key, plan.own_key()]
-    plan.make()
+    extra = [_plain(key, "`key`"), _plain(plan.own_key(), "`CHUNKFLOW['KEY']`")]
+    plan.make(is_told=key is not None)
     if probe.takes(plan, key):
         return HttpResponse(status=204)
     if visible.has_tenants(plan.alias):
         plan.schema = visible.schema_of(plan.alias)
 
-    why = _in_tests() or visible.open_here(plan.aliases)
-    if why is None and key is None and plan.unasked():
+    why = _in_tests() or visible.open_here(plan.aliases, plan.session)
+    if why is None and _is_empty(key) and plan.unasked():
         plan.ask()
 
     asked = _Asked.of(request, params, format, plan.formats)
     try:
         if why is not None:
             raise visible.BySessionError(why, "")
-        source = plan.source(plan.version(extra, is_told=key is not None))
+        source = plan.source(plan.version(extra, is_told=key is not None, is_empty=_is_empty(key)))
         reply = flow().open_sync(
             source, asked.newest, asked.headers, method=asked.method, format=asked.format
         )
@@ -206,6 +218,8 @@ def stream_sync(
         return _read_here(request, plan, asked)
     except UnseenError as error:
         _say(error, plan)
+        if plan.is_of_thread():
+            return _read_here(request, plan, asked)
         source = plan.source(os.urandom(16), is_cached=False)
         reply = aside().open_sync(
             source, asked.aside, asked.headers, method=asked.method, format=asked.format
@@ -251,7 +265,9 @@ class Plan:
         self.fields = fields
         self.session = {str(name): str(value) for name, value in (session or {}).items()}
         self.name = name or queryset.model._meta.label_lower
+        self.routes = Routes.now(queryset.model, self.alias)
         self.here = Here.now()
+        self.context = contextvars.copy_context()
         self.schema: visible.Schema | None = None
         self.unseen: UnseenError | None = None
 
@@ -260,8 +276,9 @@ class Plan:
         function = conf().key
         return function(self.request) if function is not None else None
 
-    def make(self) -> None:
-        """Works it all out. Asks no database, as a rule."""
+    def make(self, *, is_told: bool = False) -> None:
+        """Works it all out. Asks no database, as a rule. `is_told` is whether the view says with
+        `key=` what cannot be seen."""
         self.keyset = Keyset(self.given, self.order)
         _warn(self.keyset.warnings)
         try:
@@ -295,9 +312,10 @@ class Plan:
             self.serialize,
             self.given,
             fields=self.fields,
-            may_close_over=True,
+            may_close_over=is_told,
             others=tuple(dict.fromkeys(models_seen)),
         )
+        self.unseen = self.unseen or self.writer.unseen
         self.links = (
             Links(f"{self.request.scheme}://{self.request.get_host()}")
             if self.writer.uses_links
@@ -314,8 +332,33 @@ class Plan:
             self.unseen = error
             self.prefetch_parts, tables = [], set()
         self.tables = set(self.query.tables) | tables
-        self.names = self.tables | visible.functions_of(self.query.sql)
         self.queryset = self.keyset.queryset
+        self.deciding = self._deciding()
+        self.names = self.tables | self.deciding | visible.functions_of(self.query.sql)
+
+    def _deciding(self) -> frozenset[str]:
+        """The tables of the query where requests filter by all that they may."""
+        paths = tuple(one.path for one in self.filters.values())
+        if not paths:
+            return frozenset()
+        place = (self.given.model, self.alias, self.query.sql, paths)
+        found = _filtered.get(place)
+        if found is None:
+            if len(_filtered) >= MOST_SHAPES:
+                _filtered.clear()
+            # What is only selected decides nothing.
+            bare = unselected(self.given).order_by()
+            narrow = [bare.filter(**{f"{path}__isnull": False}) for path in paths]
+            own = self.given.model._meta.db_table
+            found = frozenset().union(*(query_of(one).tables for one in narrow)) - {own}
+            if any(times_read(one, own) > 1 for one in narrow):
+                found |= {own}
+            _filtered[place] = found
+        return found
+
+    def is_of_thread(self) -> bool:
+        """Whether the serializer reads what other threads than the request's may not have."""
+        return self.writer.unseen is not None and self.writer.unseen.is_of_thread
 
     def has_memory(self) -> bool:
         """Whether a database may be in the memory of one connection, which no other thread has."""
@@ -338,13 +381,17 @@ class Plan:
     def _schema(self) -> str | None:
         return None if self.schema is None else self.schema.text()
 
-    def version(self, extra: Sequence[Any], *, is_told: bool) -> bytes:
-        """The digest of all that rows depend on. Raises `UnseenError`."""
+    def version(self, extra: Sequence[Any], *, is_told: bool, is_empty: bool = False) -> bytes:
+        """The digest of all that rows depend on. Raises `UnseenError`. An empty key says nothing of
+        what a session decides."""
         if not conf().store:
             raise UnseenError("the cache keeps nothing", "set CHUNKFLOW['STORE']")
         if self.unseen is not None and not is_told:
             raise self.unseen
-        if not self.session and not is_told:
+        if self.writer.unseen is not None and self.writer.unseen.is_of_thread:
+            # The threads that read do not have it, whatever the key is.
+            raise self.writer.unseen
+        if not self.session and (not is_told or is_empty):
             visible.check_sql(self.query.sql)
             for alias in self.aliases:
                 visible.check(alias, self._schema(), self.names)
@@ -358,6 +405,7 @@ class Plan:
             )
         added = (
             *extra,
+            self.routes.text() if self.routes else None,
             self.links.base if self.links else None,
             self.fields,
             [(one.name, one.path) for one in self.filters.values()],
@@ -381,14 +429,14 @@ class Plan:
         made: bytes,
         *,
         is_cached: bool = True,
-        rows: Callable[[Fetch], list[Row]] | None = None,
+        rows: Callable[[Fetch], Iterable[Row]] | None = None,
     ) -> Source:
         """The list, for the library."""
         found = self.followed() if is_cached else None
         return Source(
             self.name,
             made,
-            rows or self.rows_in_pool,
+            rows or self.rows_in_context,
             order=self.keyset.names(),
             columns=self.writer.columns,
             filters=[(one.name, one.operand) for one in self.filters.values()],
@@ -413,28 +461,49 @@ class Plan:
         texts = _texts(self.prefetch_parts)
         columns = tuple((column.path, column.is_own) for column in self.keyset.columns)
         shape = (self.given.model, self.alias, self.query.sql, self.query.shape[2], texts, columns)
-        place = (*shape, repr(self.given.query.select_related))
-        if place not in _followed:
+        place = (*shape, repr(self.given.query.select_related), self.deciding)
+        # Other threads may clear it meanwhile.
+        found = _followed.get(place)
+        if found is None:
             if len(_followed) >= MOST_SHAPES:
                 _followed.clear()
-            _followed[place] = followed(self.queryset, self.keyset, self.prefetched, self.tables)
-        return _followed[place]
+            found = followed(
+                self.queryset, self.keyset, self.prefetched, self.tables, self.deciding
+            )
+            _followed[place] = found
+        return found
 
-    def rows_in_pool(self, fetch: Fetch) -> list[Row]:
-        """Rows, read in a thread of the pool, in which nothing is known of any request."""
+    def rows_in_context(self, fetch: Fetch) -> Iterator[Row]:
+        """Rows of a thread of the pool, with the context variables of the request."""
+        # Two threads cannot be in one context.
+        context = self.context.copy()
+        rows = self.rows_in_pool(fetch)
+        try:
+            while (row := context.run(next, rows, None)) is not None:
+                yield row
+        finally:
+            context.run(rows.close)
+
+    def rows_in_pool(self, fetch: Fetch) -> Generator[Row, None, None]:
+        """Rows, read in a thread of the pool, in which nothing is known of any request. Those that
+        nobody waits for any more are not written."""
         reset_queries()
         close_old_connections()
         try:
             with _entered(self.here), visible.told(self.alias, self.schema, self.session):
-                return self.rows(fetch)
+                yield from self.rows(fetch)
         except (OperationalError, InterfaceError) as error:
             # It is answered with 503 in place of 500.
             raise ConnectionError(f"the database `{self.alias}` failed: {error}") from error
         finally:
             close_old_connections()
 
-    def rows(self, fetch: Fetch) -> list[Row]:
+    def rows(self, fetch: Fetch) -> Iterator[Row]:
         """Rows, read on this thread's connection."""
+        with self.routes.replayed(self.aliases) if self.routes else nullcontext():
+            yield from self._rows(fetch)
+
+    def _rows(self, fetch: Fetch) -> Iterator[Row]:
         conditions = fetch.conditions
         found = self.keyset.read(
             fetch.after,
@@ -451,13 +520,11 @@ class Plan:
         write = self.writer.begin(self.links)
         traced = self.followed()
         keyset = self.keyset
-        out: list[Row] = []
         for row in found:
             place = keyset.key(row)
             shown = traced.shown(row)
             text = write(keyset.bare(row))
-            out.append((place, text, shown) if shown else (place, text))
-        return out
+            yield (place, text, shown) if shown else (place, text)
 
 
 _growing = Growing()
@@ -466,6 +533,7 @@ MOST_SHAPES = 1_000
 """Lists of which is remembered what they follow."""
 
 _followed: dict[Any, Followed] = {}
+_filtered: dict[Any, frozenset[str]] = {}
 
 
 def _texts(parts: Sequence[Any]) -> tuple[Any, ...]:
@@ -575,7 +643,7 @@ def _read_here(request: HttpRequest, plan: Plan, asked: _Asked) -> HttpResponseB
             break
         try:
             with visible.told(plan.alias, None, plan.session):
-                second.set_result(plan.rows(first))
+                second.set_result(list(plan.rows(first)))
         except BaseException as error:
             # The transaction is broken, and the view must know it.
             failed = failed or error
@@ -598,7 +666,7 @@ def _response(request: HttpRequest, reply: Reply) -> HttpResponseBase:
 
 def _whole(reply: Reply, body: bytes) -> HttpResponse:
     response = cast(HttpResponse, _headed(HttpResponse(body, status=reply.status), reply))
-    if reply.is_stream:
+    if reply.is_stream and body:
         response.headers["Content-Length"] = str(len(body))
     return response
 
@@ -632,36 +700,68 @@ async def _awaited(function: Callable[[], Any]) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
+def _plain(key: Any, name: str) -> Any:
+    """A key. Raises `TypeError` for one that cannot be told from others."""
+    try:
+        canonical(key)
+    except UnseenError as error:
+        raise TypeError(
+            f"{name} cannot be told from others: {error.what}; give plain values, "
+            "`key=(request.user.pk, request.site.pk)`"
+        ) from error
+    return key
+
+
+def _is_empty(key: Any) -> bool:
+    """Whether a key says nothing, as the empty text of a request without a user does."""
+    if isinstance(key, tuple | list):
+        return all(_is_empty(one) for one in key)
+    return not key
+
+
 def _in_tests() -> str | None:
     """Whether tests run: each begins with other rows, and nobody tells of it."""
     return "tests" if hasattr(mail, "outbox") and not conf().cache_in_tests else None
 
 
-_said: set[str] = set()
+MOST_SAID = 1_000
+"""Warnings of a process. Names of lists that are made for each request would fill the log."""
+
+_said: set[Any] = set()
 
 
 def _warn(texts: Iterable[str]) -> None:
     for text in texts:
-        if text not in _said:
-            _said.add(text)
-            log.warning("%s", text)
+        _warn_once(text, text)
+
+
+def _warn_once(what: Any, text: str) -> None:
+    if what in _said or len(_said) >= MOST_SAID:
+        return
+    _said.add(what)
+    log.warning("%s", text)
+    if len(_said) == MOST_SAID:
+        log.warning("no more is said of lists that are not cached")
 
 
 def _say(error: UnseenError, plan: Plan) -> None:
-    """Says once why a list is not cached."""
+    """Says once for each list and kind of cause why it is not cached."""
     if error.what == "tests":
         return
     if error.what == "transaction":
-        _warn(
-            [
-                f"the list {plan.name} is not cached in an open transaction, and is held in memory "
-                "as a whole; if the transaction is that of ATOMIC_REQUESTS, decorate the view with "
-                "@transaction.non_atomic_requests"
-            ]
+        _warn_once(
+            (plan.name, "transaction"),
+            f"the list {plan.name} is not cached in an open transaction, and is held in memory as a "
+            "whole; if the transaction is that of ATOMIC_REQUESTS, decorate the view with "
+            "@transaction.non_atomic_requests",
         )
         return
     remedy = f"; {error.remedy}" if error.remedy else ""
-    _warn([f"the list {plan.name} is not cached: {error.what}{remedy}"])
+    # The cause itself may hold a statement, which may be another for each request.
+    _warn_once(
+        (plan.name, type(error).__name__, error.remedy),
+        f"the list {plan.name} is not cached: {error.what}{remedy}",
+    )
 
 
 __all__ = ["FORMATS", "stream", "stream_sync"]

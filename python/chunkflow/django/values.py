@@ -1,6 +1,7 @@
 """Values of columns as they stand in the keys of rows, and back.
 
-A key value is what the library can keep: a number, a text, bytes, NULL. A date is its text.
+A key value is what the library can keep: a number, a text, bytes, NULL. A date is its text, and so
+is a decimal number.
 """
 
 from __future__ import annotations
@@ -29,7 +30,14 @@ def primary(model: type[models.Model]) -> list[Any]:
 
 def scalar(field: Any, value: Any) -> Scalar:
     """A value of a field as it stands in a key."""
-    if value is None or isinstance(value, bool | Decimal):
+    if value is None:
+        return None
+    if isinstance(value, Decimal):
+        return plain(value)
+    if isinstance(value, bool | float) and getattr(field, "primary_key", False):
+        # Changes of a row are told by the text of its key.
+        return str(value)
+    if isinstance(value, bool):
         return value
     if isinstance(value, str):
         return str.__str__(value)
@@ -54,6 +62,14 @@ def scalar(field: Any, value: Any) -> Scalar:
         f"`{getattr(field, 'name', None) or type(field).__name__}` has values of the type "
         f"{type(value).__name__}, from which nothing can be read on; order by another column"
     )
+
+
+def plain(value: Decimal) -> str:
+    """A decimal number, the same text for 1.5 and 1.50."""
+    text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
 
 
 def value_of(field: Any, value: Scalar) -> Any:

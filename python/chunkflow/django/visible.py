@@ -29,13 +29,39 @@ _BY_SESSION = re.compile(
 )
 """What SQL says of the session that executes it."""
 
-_SETS = re.compile(
-    r"\b(search_path|session\s+authorization)\b|"
-    r"^\s*(set\s+(local\s+|session\s+)?role|reset\s+(role|all)|discard\s+all|use)\b|"
-    r"\bset_config\s*\(\s*'role'",
+_HARMLESS = re.compile(
+    r"time_?zone|.*_timeout|max_execution_time|max_statement_time|client_encoding|names|character|"
+    r"application_name|client_min_messages|log_.*|datestyle|intervalstyle|extra_float_digits|"
+    r"bytea_output|work_mem|maintenance_work_mem|temp_buffers|jit.*|enable_.*|.*_cost|"
+    r"max_parallel_.*|cursor_tuple_fraction|synchronous_commit|constraints|transaction|"
+    r"transaction_.*|tx_isolation|default_transaction_.*|characteristics|autocommit|"
+    r"foreign_key_checks|unique_checks|sql_auto_is_null|sql_mode|sql_log_bin|nls_.*",
     re.IGNORECASE,
 )
-"""Statements after which the same SQL may show other rows."""
+"""Settings by which no session sees other rows than the next one does."""
+
+_PIECES = re.compile(
+    r"/\*.*?\*/|--[^\n]*|(?P<text>'(?:[^']|'')*'|\"[^\"]*\"|`[^`]*`)|"
+    r"\$(?P<tag>\w*)\$(?P<body>.*?)\$(?P=tag)\$",
+    re.DOTALL,
+)
+"""What of SQL is a comment, a text or a quoted name."""
+
+_MAY_TELL = re.compile(
+    r"\b(set|reset|discard|use|attach|detach|set_config|case_sensitive_like)\b", re.IGNORECASE
+)
+_STATEMENT = re.compile(
+    r"\s*(?P<word>set|reset|discard|use|attach|detach|alter\s+session\s+set|"
+    r"pragma\s+(?:\w+\.)?case_sensitive_like)\b(?P<rest>.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_SCOPE = re.compile(r"\s*(?:(?:local|session|global)\s+|@@(?:session|global|local)\.|@@)", re.I)
+_NAME = re.compile(r"\s*([@\w.\"`]+)")
+_MORE_NAMES = re.compile(r",\s*(?:(?:session|global|local)\s+|@@(?:\w+\.)?)?([@\w.]+)\s*:?=", re.I)
+_SET_CONFIG = re.compile(r"\bset_config\s*\(\s*('[^']*'|[^,]*?)\s*,", re.IGNORECASE)
+
+_ANYTHING = "*"
+"""The name of what cannot be said."""
 
 SESSION_REMEDY = (
     "pass `session={'app.tenant': …}`: settings that are in the key and told to the connection "
@@ -94,6 +120,7 @@ def schema_of(alias: str) -> Schema | None:
 def told(alias: str, schema: Schema | None, session: Mapping[str, str]) -> Iterator[None]:
     """This thread's connection, told what the request's was."""
     connection: Any = connections[alias]
+    before = getattr(connection, "_chunkflow_told", None)
     if schema is not None:
         more = {} if schema.with_public else {"include_public": False}
         if schema.tenant is not None and hasattr(connection, "set_tenant"):
@@ -113,6 +140,8 @@ def told(alias: str, schema: Schema | None, session: Mapping[str, str]) -> Itera
             except Exception:
                 connection.close()
                 raise
+            if before is None:
+                connection._chunkflow_told = None
 
 
 def _set(connection: Any, session: Mapping[str, str]) -> None:
@@ -147,7 +176,30 @@ def _without_texts(sql: str) -> str:
 
 # What the catalogue said of a table or function: why a session decides what it gives, if so.
 _said: dict[tuple[Any, ...], str | None] = {}
+_said_before: dict[tuple[Any, ...], str | None] = {}
 _said_lock = threading.Lock()
+
+MOST_SAID = 50_000
+"""Answers that are kept. When there are so many they become the old ones, which are still found,
+and the old ones are dropped: an answer that was just found is there when it is needed."""
+
+
+def _answer(place: tuple[Any, ...]) -> tuple[bool, str | None]:
+    """Whether the catalogue was asked, and what it said."""
+    with _said_lock:
+        for answers in (_said, _said_before):
+            if place in answers:
+                return True, answers[place]
+    return False, None
+
+
+def _keep(place: tuple[Any, ...], why: str | None) -> None:
+    global _said, _said_before
+    with _said_lock:
+        if len(_said) >= MOST_SAID:
+            _said, _said_before = {}, _said
+        _said[place] = why
+
 
 # A function may ask for anything, unless it is declared to depend on its arguments only or belongs
 # to an extension.
@@ -192,7 +244,7 @@ def unasked(alias: str, schema: str | None, names: Iterable[str]) -> list[str]:
     if connections[alias].vendor != "postgresql":
         return []
     place = _place(alias, schema)
-    return [name for name in names if (place, name) not in _said]
+    return [name for name in names if not _answer((place, name))[0]]
 
 
 def ask(alias: str, schema: str | None, names: Iterable[str]) -> None:
@@ -206,15 +258,14 @@ def ask(alias: str, schema: str | None, names: Iterable[str]) -> None:
             if not is_there:
                 # It may be made later.
                 continue
-        with _said_lock:
-            _said[(place, name)] = why
+        _keep((place, name), why)
 
 
 def check(alias: str, schema: str | None, names: Iterable[str]) -> None:
     """Raises `BySessionError` if a session decides what a table or function gives."""
     place = _place(alias, schema)
     for name in names:
-        why = _said.get((place, name))
+        _, why = _answer((place, name))
         if why:
             raise BySessionError(why, SESSION_REMEDY)
 
@@ -256,6 +307,7 @@ def forget() -> None:
     """Has the catalogue asked again: a migration may have changed what it says."""
     with _said_lock:
         _said.clear()
+        _said_before.clear()
 
 
 # Every connection that this process has opened, to know without asking each thread whether any of
@@ -269,15 +321,93 @@ class _Watching:
     """Notes on a connection that the program has told it which rows it sees."""
 
     def __call__(self, execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
-        if isinstance(sql, str) and (_SETS.search(sql) or _sets_by_param(sql, params)):
-            context["connection"]._chunkflow_told = sql[:100]
+        connection = context["connection"]
+        text = _text_of(sql, connection)
+        if text is None:
+            _tell(connection, "a statement that has no text", {_ANYTHING})
+        elif _MAY_TELL.search(text):
+            names = set_by(text, None if many else params)
+            if names:
+                _tell(connection, text[:100], names)
         return execute(sql, params, many, context)
 
 
-def _sets_by_param(sql: str, params: Any) -> bool:
-    if "set_config" not in sql.lower() or not isinstance(params, list | tuple):
-        return False
-    return any(one in ("search_path", "role", "session_authorization") for one in params)
+def _tell(connection: Any, text: str, names: set[str]) -> None:
+    if getattr(connection, "_chunkflow_told", None) is None:
+        connection._chunkflow_told = text
+        connection._chunkflow_told_names = set()
+    connection._chunkflow_told_names |= names
+
+
+def _text_of(sql: Any, connection: Any) -> str | None:
+    """The text of a statement; `None` if it cannot be made text."""
+    if isinstance(sql, str):
+        return sql
+    if isinstance(sql, bytes | bytearray):
+        return bytes(sql).decode("utf-8", "replace")
+    try:
+        # The statements of psycopg that are put together of parts.
+        return str(sql.as_string(getattr(connection, "connection", None)))
+    except Exception:
+        return None
+
+
+def set_by(sql: str, params: Any = None) -> set[str]:
+    """The names of the settings by which a session sees other rows after these statements."""
+    found: set[str] = set()
+    pieces: list[str] = []
+
+    def piece(match: re.Match[str]) -> str:
+        if match["body"] is not None:
+            # What a block of code executes is not read, only whether it may tell anything.
+            pieces.append(match["body"])
+            return " "
+        # What is in a text is no statement.
+        return re.sub(r"[;()]", " ", match["text"]) if match["text"] else " "
+
+    bare = _PIECES.sub(piece, sql)
+    if any(_MAY_TELL.search(body) for body in pieces) and re.match(r"\s*do\b", bare, re.I):
+        found.add(_ANYTHING)
+    for statement in bare.split(";"):
+        match = _STATEMENT.match(statement)
+        if match:
+            found |= _names_in(match["word"].lower(), match["rest"])
+
+    for call in _SET_CONFIG.finditer(bare):
+        found.add(_argument(call[1], bare[: call.start(1)], params))
+    return {name for name in found if not _HARMLESS.fullmatch(name)}
+
+
+def _names_in(word: str, rest: str) -> set[str]:
+    if word not in ("set", "reset") and not word.startswith("alter"):
+        is_harmless = word == "discard" and rest.strip().lower() in ("plans", "sequences")
+        return set() if is_harmless else {word}
+
+    rest = _SCOPE.sub("", rest, count=1) if _SCOPE.match(rest) else rest
+    first = _NAME.match(rest)
+    if first is None:
+        return {_ANYTHING}
+    name = _plain_name(first[1])
+    if name == "time" and re.match(r"\s*time\s+zone\b", rest, re.IGNORECASE):
+        name = "timezone"
+    return {name, *(_plain_name(one) for one in _MORE_NAMES.findall(rest))}
+
+
+def _argument(argument: str, before: str, params: Any) -> str:
+    """The name that `set_config` is called with."""
+    value: Any = None
+    if argument.startswith("'"):
+        value = argument.strip("'")
+    elif argument == "%s" and isinstance(params, list | tuple):
+        at = before.count("%s")
+        value = params[at] if at < len(params) else None
+    elif isinstance(params, Mapping):
+        value = params.get(argument.removeprefix("%(").removesuffix(")s"))
+    return _plain_name(value) if isinstance(value, str) else _ANYTHING
+
+
+def _plain_name(name: str) -> str:
+    return re.sub(r"[\"`]", "", name).lower()
 
 
 _watching = _Watching()
@@ -333,15 +463,18 @@ def is_in_memory(alias: str) -> bool:
     return connection.vendor == "sqlite" and bool(connection.is_in_memory_db())
 
 
-def open_here(aliases: Iterable[str]) -> str | None:
-    """Why rows must be read on this thread's connections; `None` if they need not be."""
+def open_here(aliases: Iterable[str], session: Iterable[str] = ()) -> str | None:
+    """Why rows must be read on this thread's connections; `None` if they need not be. `session` are
+    settings that are told to the connection that reads."""
+    known = {_plain_name(name) for name in session}
     for alias in aliases:
         connection: Any = connections[alias]
         if _in_transaction(connection):
             return "transaction"
         told = getattr(connection, "_chunkflow_told", None)
-        if told and not (has_tenants(alias) and "search_path" in told.lower()):
-            # With tenants the schema is known, and told to the connection that reads.
+        names = getattr(connection, "_chunkflow_told_names", None) or {_ANYTHING}
+        # With tenants the schema is known, and told to the connection that reads.
+        if told and not names <= known | ({"search_path"} if has_tenants(alias) else set()):
             return f"the connection was told which rows it sees: `{told}`"
         if is_in_memory(alias):
             return "the database is in the memory of one connection"

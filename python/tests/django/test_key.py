@@ -380,3 +380,25 @@ def test_a_queryset_of_prefetches_that_nobody_knows_is_not_cached() -> None:
         made.version([None, None], is_told=False)
     assert made.version([None, None], is_told=True)
     assert isinstance(made.given, models.QuerySet)
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "other"])
+def test_a_key_that_cannot_be_told_from_others_is_an_error_with_the_remedy() -> None:
+    request = RequestFactory().get("/")
+    for key in (object(), Organisation(name="one"), {"user": [object()]}):
+        with pytest.raises(TypeError, match=r"`key` cannot be told .* `key=\(request.user.pk"):
+            stream_sync(request, Trick.objects.all(), short, key=key)
+        with override_settings(
+            CHUNKFLOW={"CACHE_IN_TESTS": True, "KEY": lambda request, key=key: key}
+        ):
+            conf.forget()
+            with pytest.raises(TypeError, match="KEY"):
+                stream_sync(request, Trick.objects.all(), short)
+        conf.forget()
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "other"])
+async def test_so_it_is_in_a_view_that_is_async() -> None:
+    request = AsyncRequestFactory().get("/")
+    with pytest.raises(TypeError, match="`key` cannot be told"):
+        await stream(request, Trick.objects.all(), short, key=object())

@@ -6,12 +6,28 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.contrib.postgres.aggregates import ArrayAgg
 from django.db import connections, models
-from django.db.models import Case, Count, Exists, F, Min, OuterRef, Q, Value, When, Window
+from django.db.models import (
+    Case,
+    Count,
+    Exists,
+    F,
+    FilteredRelation,
+    Func,
+    Min,
+    OuterRef,
+    Q,
+    Subquery,
+    Value,
+    When,
+    Window,
+)
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce, Length, Lower, Now, Random, RowNumber, TruncDate
 from django.test.utils import CaptureQueriesContext
 from made import tricks
-from tricks.models import Author, Category, Comment, Organisation, Trick
+from tricks.models import Author, Category, Comment, Everything, Organisation, Trick
 
 from chunkflow.django.order import Keyset, is_values
 from chunkflow.django.values import OrderError
@@ -228,7 +244,36 @@ REFUSED: list[Any] = [
     (lambda: Trick.objects.order_by("comments"), "several values for one row"),
     (lambda: Trick.objects.order_by(Lower("comments__text")), "several values for one row"),
     (lambda: Trick.objects.annotate(n=Window(RowNumber())).order_by("n"), "window"),
+    (lambda: Trick.objects.annotate(n=Window(RowNumber())), "`n` is computed by a window"),
+    (lambda: Trick.objects.annotate(n=Coalesce(Window(Count("id")), 0)), "computed by a window"),
+    (lambda: Trick.objects.alias(n=Window(RowNumber())).filter(n=1), "computed by a window"),
+    (lambda: Trick.objects.extra(select={"n": "row_number() OVER (ORDER BY id)"}), "by a window"),
+    (lambda: Trick.objects.annotate(n=RawSQL("sum(1) over w", ())), "computed by a window"),
+    (lambda: Trick.objects.annotate(n=Func(F("id"), template="rank() OVER ()")), "by a window"),
+    (
+        lambda: Trick.objects.filter(categories__slug__in=["a", "b"]),
+        "to several of `tricks_category`",
+    ),
+    (lambda: Trick.objects.filter(comments__text="a"), "to several of `tricks_comment`"),
+    (lambda: Trick.objects.filter(tags__name="a"), "to several of `tricks_tag`"),
+    (lambda: Author.objects.filter(tricks__title="a"), "to several of `tricks_trick`"),
+    (lambda: Trick.objects.annotate(c=F("comments__text")), "to several of `tricks_comment`"),
+    (lambda: Trick.objects.annotate(c=F("comments__text")).distinct(), "`c` has several values"),
+    (
+        lambda: Trick.objects.annotate(c=F("comments__text"), n=Count("categories")),
+        "`c` has several values",
+    ),
+    (lambda: Trick.objects.values("id", "categories__slug"), "to several of"),
+    (
+        lambda: Trick.objects.annotate(c=FilteredRelation("comments")).filter(c__text="a"),
+        "to several of `tricks_comment`",
+    ),
+    (lambda: Trick.objects.extra(tables=["tricks_author"]), "to several of `tricks_author`"),
+    (lambda: Everything.objects.order_by("json"), "from a JSONField"),
+    (lambda: Everything.objects.order_by("json__name"), "from a JSONField"),
+    (lambda: Trick.objects.annotate(n=ArrayAgg("comments__id")).order_by("n"), "from a ArrayField"),
     (lambda: Trick.objects.extra(order_by=["title"]), "extra(order_by"),
+    (lambda: Trick.objects.extra(select={"n": "id % 7"}).order_by("n"), "annotate it"),
     (lambda: Trick.objects.all()[:10], "sliced"),
     (lambda: Trick.objects.all()[10:], "sliced"),
     (lambda: Trick.objects.filter(id=1).union(Trick.objects.filter(id=2)), "union"),
@@ -247,6 +292,56 @@ def test_an_order_that_cannot_be_read_on_from_is_refused_with_the_remedy(
         Keyset(make())
     assert said in str(error.value)
     assert ";" in str(error.value), "there is a remedy"
+
+
+ONE: dict[str, Any] = {
+    "a window in a subquery": lambda rows: rows.annotate(
+        n=Subquery(Comment.objects.annotate(n=Window(RowNumber())).values("n")[:1])
+    ),
+    "a text that reads like one": lambda rows: rows.annotate(
+        n=RawSQL("'OVER (' || (SELECT max(n) FROM (SELECT count(*) OVER () AS n) AS t)", ())
+    ),
+    "distinct": lambda rows: rows.filter(categories__slug__in=["a", "b"]).distinct(),
+    "a subquery": lambda rows: rows.filter(
+        Exists(Comment.objects.filter(trick=OuterRef("pk"), text="comment 0"))
+    ),
+    "one category": lambda rows: rows.filter(categories=1),
+    "one category by its unique name": lambda rows: rows.filter(categories__slug="a"),
+    "without a category": lambda rows: rows.exclude(categories__slug="a"),
+    "a relation to one": lambda rows: rows.filter(author__name="Ada", organisation__name__gte=""),
+    "a row that points back": lambda rows: rows.filter(cover__path__contains="1"),
+    "an aggregate": lambda rows: rows.filter(comments__text__gte="").annotate(n=Count("comments")),
+    "groups": lambda rows: (
+        rows.filter(comments__text__gte="").values("title").annotate(n=Count("id"))
+    ),
+    "one comment": lambda rows: rows.annotate(
+        c=FilteredRelation("comments", condition=Q(comments__id=3))
+    ).annotate(t=F("c__text")),
+}
+
+
+@pytest.mark.parametrize("name", ONE)
+@pytest.mark.parametrize("using", DATABASES)
+def test_a_query_that_gives_each_row_once_is_read_on(using: str, name: str) -> None:
+    rows = ONE[name](Trick.objects.using(using).order_by("title"))
+    found = walked(rows, limit=3)
+    assert found == whole(rows)
+    shown = [tuple(row.items()) if isinstance(row, dict) else row.pk for row in found]
+    assert len(set(shown)) == len(shown)
+
+
+@pytest.mark.skipif(not hasattr(models, "CompositePrimaryKey"), reason="Django 5.2")
+@pytest.mark.parametrize("order", ["pk", "-pk"])
+@pytest.mark.parametrize("using", DATABASES)
+def test_the_order_by_a_key_of_several_columns_is_that_of_django(using: str, order: str) -> None:
+    from tricks.models import Seat
+
+    Seat.objects.using(using).bulk_create(
+        Seat(row=row, number=number) for number in range(6) for row in "bac"
+    )
+    rows = Seat.objects.using(using).order_by(order)
+    assert [row.pk for row in walked(rows)] == [row.pk for row in rows]
+    assert len(rows) == 18
 
 
 def test_an_unknown_name_is_refused() -> None:

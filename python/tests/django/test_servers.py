@@ -108,7 +108,7 @@ def test_each_chunk_of_a_cold_list_is_read_once_for_all_clients(
     rows = Plan.rows
 
     def noted(plan: Plan, fetch: Any) -> Any:
-        found = rows(plan, fetch)
+        found = list(rows(plan, fetch))
         reads.extend(row[0] for row in found)
         return found
 

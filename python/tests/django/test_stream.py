@@ -9,24 +9,38 @@ import io
 import json
 import threading
 from collections.abc import Callable, Iterator
+from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.core.handlers.base import BaseHandler
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, connections, models, transaction
-from django.db.models import Count, Prefetch
+from django.db.models import Count, Exists, OuterRef, Prefetch
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.test import AsyncRequestFactory, RequestFactory, TestCase, override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 from made import tricks
 from serializers import TrickSerializer, broken, in_words, serialize, with_links
-from tricks.models import Category, Comment, Organisation, Tenant, Tenanted, Trick
+from tricks.models import (
+    Author,
+    Category,
+    Comment,
+    Folder,
+    Organisation,
+    Priced,
+    Tenant,
+    Tenanted,
+    Trick,
+    Weighed,
+)
 
 from chunkflow import Change, Cut
-from chunkflow.django import conf, stream, stream_sync
-from chunkflow.django.stream import Plan, _said
+from chunkflow.django import changed, conf, stream, stream_sync
+from chunkflow.django.canonical import UnseenError
+from chunkflow.django.stream import MOST_SAID, Plan, _said, _say
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -138,7 +152,7 @@ def test_prefetches_cost_one_query_for_each_run() -> None:
 
     def noted(plan: Plan, fetch: Any) -> Any:
         with connection.execute_wrapper(note):
-            return rows_in_pool(plan, fetch)
+            yield from rows_in_pool(plan, fetch)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Plan, "rows", noted)
@@ -526,3 +540,157 @@ def test_a_told_change_is_in_lists_of_groups_and_of_distinct_values() -> None:
         found = rows(stream_sync(GET("/"), queryset))
         assert found == usual(queryset.all())
         assert "another" in [row["title"] for row in found]
+
+
+def named(row: Any) -> dict[str, Any]:
+    return {"key": row.pk, "name": row.name}
+
+
+@pytest.mark.parametrize(
+    ("model", "key"),
+    [(Priced, Decimal("1.5")), (Weighed, 1.5), (Weighed, 1e300)],
+)
+def test_a_list_whose_key_is_no_whole_number_is_whole_and_a_told_change_is_in_it(
+    model: Any, key: Any
+) -> None:
+    model.objects.bulk_create(model(pk=Decimal(at) / 4, name="old") for at in range(-200, 200))
+    model.objects.get_or_create(pk=key, defaults={"name": "old"})
+    for order in ("pk", "-pk", "name"):
+        queryset = model.objects.order_by(order)
+        for _ in range(2):
+            assert rows(stream_sync(GET("/"), queryset, named)) == usual(queryset.all(), named)
+
+        found = model.objects.get(pk=key)
+        found.name = f"new by {order}"
+        found.save()
+        changed(found)
+        assert rows(stream_sync(GET("/"), queryset, named)) == usual(queryset.all(), named)
+
+
+@pytest.mark.parametrize("selects", [True, False])
+def test_a_told_change_brings_rows_into_a_list_that_is_filtered_by_it(selects: bool) -> None:
+    organisation = tricks(200)
+    queryset = of(organisation) if selects else of(organisation).select_related(None)
+
+    def by(name: str) -> list[int]:
+        request = GET(f"/?author=eq.{name}")
+        found = rows(stream_sync(request, queryset, serialize, filters={"author": "author__name"}))
+        assert found == usual(queryset.filter(author__name=name), serialize)
+        return [row["id"] for row in found]
+
+    assert by("Grace")
+    assert by("Joan") == []
+    author = Author.objects.get(name="Grace")
+    author.name = "Joan"
+    author.save()
+    changed(author)
+    assert by("Joan")
+    assert by("Grace") == []
+
+
+def test_rows_that_nobody_waits_for_any_more_are_not_written() -> None:
+    organisation = tricks(100)
+    plan = planned(of(organisation), counted)
+    written.clear()
+    each = plan.rows_in_pool(SimpleNamespace(after=None, limit=100, conditions=[]))
+    next(each)
+    next(each)
+    each.close()
+    assert len(written) == 2
+
+
+written: list[int] = []
+
+
+def counted(trick: Trick) -> dict[str, Any]:
+    written.append(trick.pk)
+    return {"id": trick.pk}
+
+
+def test_why_a_list_is_not_cached_is_said_once_whatever_statement_is_the_cause(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    organisation = tricks(3)
+    plan = planned(of(organisation), serialize)
+    _said.clear()
+    for at in range(50):
+        _say(UnseenError(f"the connection was told: `SET x = {at}`", "use `key=`"), plan)
+    assert len(caplog.messages) == 1
+
+    for at in range(2 * MOST_SAID):
+        plan.name = f"list {at}"
+        _say(UnseenError("nothing is known", "use `key=`"), plan)
+    assert len(_said) == MOST_SAID
+    assert caplog.messages[-1] == "no more is said of lists that are not cached"
+    _said.clear()
+
+
+def planned(queryset: Any, write: Any) -> Plan:
+    plan = Plan(GET("/"), queryset, write, None, 300, 3600, ("json",), None, (), None, None, None)
+    plan.make()
+    return plan
+
+
+def test_a_list_of_values_is_filtered_by_related_rows_too() -> None:
+    queryset = Trick.objects.filter(organisation=tricks(60)).order_by("id").values("id", "title")
+    response = stream_sync(GET("/?who=eq.Ada"), queryset, filters={"who": "author__name"})
+    assert rows(response) == usual(queryset.filter(author__name="Ada")) != []
+
+
+def folder(one: Folder) -> dict[str, Any]:
+    return {"id": one.pk, "parent": one.parent.name if one.parent else None}
+
+
+def with_inner(one: Folder) -> dict[str, Any]:
+    return {"id": one.pk, "inner": [inner.name for inner in one.inner.all()]}
+
+
+def counts(one: Any) -> dict[str, Any]:
+    return {"id": one.pk, "same": one.same}
+
+
+OF_OWN: dict[str, Any] = {
+    "selected": (folder, lambda rows: rows.select_related("parent"), {}),
+    "sorted by": (folder, lambda rows: rows.select_related("parent").order_by("parent__name"), {}),
+    "filtered by": (folder, lambda rows: rows.exclude(parent__name="new"), {}),
+    "filtered by a request": (folder, lambda rows: rows, {"up": "parent__name"}),
+    "prefetched": (with_inner, lambda rows: rows.prefetch_related("inner"), {}),
+    "prefetched in part": (
+        with_inner,
+        lambda rows: rows.prefetch_related(
+            Prefetch("inner", queryset=Folder.objects.exclude(name="new"))
+        ),
+        {},
+    ),
+    "in a subquery": (
+        counts,
+        lambda rows: rows.annotate(
+            same=Exists(Folder.objects.exclude(pk=OuterRef("pk")).filter(name="new"))
+        ),
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_OWN)
+def test_a_told_change_of_a_row_is_in_the_rows_that_show_it_of_the_same_table(name: str) -> None:
+    write, more, filters = OF_OWN[name]
+    parents = Folder.objects.bulk_create(Folder(name=f"old {at}") for at in range(3))
+    Folder.objects.bulk_create(
+        Folder(name=f"inner {at}", parent=parents[at % 3]) for at in range(150)
+    )
+    queryset = more(Folder.objects.order_by("id"))
+    query, usually = ("", queryset) if not filters else ("?up=eq.new", None)
+
+    def is_right() -> None:
+        wanted = queryset.filter(parent__name="new") if usually is None else queryset.all()
+        for _ in range(2):
+            found = rows(stream_sync(GET(f"/{query}"), queryset, write, filters=filters))
+            assert found == usual(wanted.all(), write)
+
+    is_right()
+    for at in (1, 2):
+        parents[at].name = "new"
+        parents[at].save()
+        changed(parents[at])
+        is_right()

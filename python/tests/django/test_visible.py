@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import connections, models
+from django.db import connections, models, transaction
 from django.db.models.expressions import RawSQL
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from made import tricks
+from psycopg import sql as parts
 from tricks.models import Category, Comment, Organisation, Shown, Trick
 
 from chunkflow.django import conf, stream_sync, visible
@@ -103,6 +104,7 @@ def test_a_table_with_row_level_security_is_not_cached(
     try:
         for organisation, count in zip(both * 2, [5, 7] * 2, strict=True):
             execute(f"SELECT set_config('{SETTING}', %s, false)", str(organisation.pk))
+            connections[POSTGRES]._chunkflow_told = None  # type: ignore[attr-defined]
             rows, is_here = asked(queryset)
             assert (len(rows), is_here) == (count, True)
     finally:
@@ -144,6 +146,15 @@ def test_with_a_key_it_is_cached(undo: list[str]) -> None:
     queryset = Trick.objects.using(POSTGRES).filter(organisation=tricks(5, POSTGRES))
     secured(undo)
     assert not asked(queryset, key="the owner")[1]
+
+
+@pytest.mark.parametrize("key", ["", 0, (), (None, "")])
+def test_a_key_that_is_empty_says_nothing_of_row_level_security(undo: list[str], key: Any) -> None:
+    queryset = Trick.objects.using(POSTGRES).filter(organisation=tricks(5, POSTGRES))
+    assert not asked(queryset, key=key)[1]
+    secured(undo)
+    visible.forget()
+    assert asked(queryset, key=key)[1]
 
 
 @pytest.mark.parametrize(
@@ -263,3 +274,121 @@ def test_organisations_of_two_databases_are_apart() -> None:
     for using, count in (("default", 3), (POSTGRES, 4), ("default", 3)):
         assert len(asked(Trick.objects.using(using).all())[0]) == count
     assert Organisation.objects.count() == 1
+
+
+def test_what_catalogues_say_is_kept_within_bounds_and_the_last_answers_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(visible, "MOST_SAID", 10)
+    visible.forget()
+    for at in range(100):
+        schema = f"tenant {at}"
+        visible.ask(POSTGRES, schema, ["tricks_trick"])
+        assert not visible.unasked(POSTGRES, schema, ["tricks_trick"])
+        assert not visible.unasked(POSTGRES, f"tenant {max(at - 9, 0)}", ["tricks_trick"])
+        assert len(visible._said) + len(visible._said_before) <= 20
+    assert visible.unasked(POSTGRES, "tenant 0", ["tricks_trick"])
+    visible.forget()
+
+
+TELLS: list[tuple[Any, set[str]]] = [
+    ("SET search_path TO a", {"search_path"}),
+    (b"SET search_path TO a", {"search_path"}),
+    (parts.SQL("SET search_path TO {}").format(parts.Identifier("a")), {"search_path"}),
+    ("/* of the application */ SET ROLE x", {"role"}),
+    ("-- a note\nUSE other", {"use"}),
+    ("BEGIN; SET ROLE x", {"role"}),
+    ("SELECT ';'; set session role bob", {"role"}),
+    ("SET LOCAL row_security = off", {"row_security"}),
+    ("SET SCHEMA 'a'", {"schema"}),
+    ("SET SESSION AUTHORIZATION bob", {"authorization"}),
+    ('SET "app"."tenant" = 1', {"app.tenant"}),
+    ("ATTACH DATABASE 'x' AS y", {"attach"}),
+    ("DETACH DATABASE y", {"detach"}),
+    ("RESET ALL", {"all"}),
+    ("DISCARD ALL", {"discard"}),
+    ("ALTER SESSION SET CURRENT_SCHEMA = other", {"current_schema"}),
+    ("SET sql_mode = '', @@session.sql_select_limit = 5, @x = 2", {"sql_select_limit", "@x"}),
+    ("SELECT set_config('app.tenant', '1', false)", {"app.tenant"}),
+    ("SELECT set_config('statement_timeout', '1', false), set_config('role', 'x', true)", {"role"}),
+    ("SELECT set_config(lower('ROLE'), 'x', true)", {"*"}),
+    ("DO $$ BEGIN SET ROLE x; END $$", {"*"}),
+    ("PRAGMA case_sensitive_like = ON", {"pragma case_sensitive_like"}),
+]
+
+HARMLESS = [
+    "SET TIME ZONE 'UTC'",
+    "SET SESSION TIME ZONE 'UTC'",
+    "SET timezone = 'UTC'",
+    "SET statement_timeout = '5s'",
+    "SET LOCAL lock_timeout = 5",
+    "SET client_encoding TO 'UTF8'",
+    "SET NAMES 'utf8mb4'",
+    "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+    "SET CONSTRAINTS ALL IMMEDIATE",
+    "SET SQL_AUTO_IS_NULL = 0",
+    "DISCARD PLANS",
+    "PRAGMA foreign_keys = ON",
+    "UPDATE a SET role = 'x'",
+    "UPDATE a SET text = 'x; SET ROLE y; set_config(''role'', 1)'",
+    "SELECT 1 -- ; SET ROLE x",
+    "SELECT set_config('statement_timeout', '5s', false)",
+    "DO $$ BEGIN PERFORM 1; END $$",
+]
+
+
+class Told:
+    """A connection that keeps what it was told."""
+
+    connection = None
+    _chunkflow_told: str | None = None
+    _chunkflow_told_names: frozenset[str] = frozenset()
+
+
+def told_by(sql: Any, params: Any = None) -> set[str]:
+    connection = Told()
+    visible._watching(lambda *_: None, sql, params, False, {"connection": connection})
+    assert (connection._chunkflow_told is not None) == bool(connection._chunkflow_told_names)
+    return set(connection._chunkflow_told_names)
+
+
+@pytest.mark.parametrize(("sql", "names"), TELLS, ids=[str(sql) for sql, _ in TELLS])
+def test_a_statement_tells_a_session_what_it_sees_in_any_form(sql: Any, names: set[str]) -> None:
+    assert told_by(sql) == names
+
+
+@pytest.mark.parametrize("sql", HARMLESS)
+def test_a_setting_that_changes_no_rows_tells_nothing(sql: str) -> None:
+    assert told_by(sql) == set()
+
+
+def test_a_setting_that_is_named_by_a_parameter_tells_it() -> None:
+    sql = "SELECT %s, set_config(%s, %s, false)"
+    assert told_by(sql, ["x", "role", "bob"]) == {"role"}
+    assert told_by(sql, ["role", "statement_timeout", "1"]) == set()
+    assert told_by("SELECT set_config(%(name)s, 'x', false)", {"name": "role"}) == {"role"}
+    assert told_by(sql) == {"*"}
+
+
+def test_what_cannot_be_made_text_tells_anything() -> None:
+    assert told_by(object()) == {"*"}
+
+
+def test_a_setting_that_the_view_names_too_hinders_no_cache() -> None:
+    queryset = Trick.objects.using(POSTGRES).filter(organisation=tricks(5, POSTGRES))
+    execute(f"SELECT set_config('{SETTING}', '1', false)")
+    assert asked(queryset)[1]
+    for _ in range(2):
+        assert not asked(queryset, session={SETTING: 1})[1]
+    execute("SET enable_seqscan = off")
+    assert not asked(queryset, session={SETTING: 1})[1]
+    execute("SET row_security = off")
+    assert asked(queryset, session={SETTING: 1})[1]
+    connections[POSTGRES].close()
+
+
+def test_settings_of_a_list_that_is_read_here_are_not_those_of_the_request() -> None:
+    queryset = Trick.objects.using(POSTGRES).filter(organisation=tricks(5, POSTGRES))
+    with transaction.atomic(using=POSTGRES):
+        assert asked(queryset, session={SETTING: 1})[1]
+    assert not asked(queryset)[1]

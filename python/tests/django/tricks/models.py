@@ -132,3 +132,34 @@ class Shown(models.Model):
     class Meta:
         db_table = "shown"
         managed = False
+
+
+class Folder(models.Model):
+    """A row that points to one of its own table."""
+
+    name = models.CharField(max_length=40)
+    parent = models.ForeignKey("self", models.CASCADE, null=True, related_name="inner")
+
+
+class Priced(models.Model):
+    """A row whose key is a decimal number."""
+
+    price = models.DecimalField(primary_key=True, max_digits=9, decimal_places=2)
+    name = models.CharField(max_length=40)
+
+
+class Weighed(models.Model):
+    """A row whose key is a real number."""
+
+    weight = models.FloatField(primary_key=True)
+    name = models.CharField(max_length=40)
+
+
+if hasattr(models, "CompositePrimaryKey"):
+
+    class Seat(models.Model):
+        """A row whose key is two columns."""
+
+        pk = models.CompositePrimaryKey("row", "number")
+        row = models.CharField(max_length=10)
+        number = models.IntegerField()

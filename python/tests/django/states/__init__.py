@@ -1,0 +1,1 @@
+"""Serializers that read a state of the program, each in its way."""

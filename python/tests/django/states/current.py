@@ -1,0 +1,3 @@
+"""A module whose value a program changes."""
+
+WHO = "nobody"
