@@ -27,11 +27,7 @@ from tricks.models import Organisation, Trick
 from chunkflow.django import conf, stream, stream_sync
 from chunkflow.django.stream import Plan
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    # Django closes a request's body only if the response does not break off.
-    pytest.mark.filterwarnings("ignore:Unclosed file <tempfile.Spooled:ResourceWarning"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 async def tricks_of(request: HttpRequest, pk: int) -> HttpResponseBase:
