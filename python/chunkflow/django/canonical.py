@@ -51,7 +51,17 @@ def _write(value: Any, out: bytearray, depth: int) -> None:
     if depth > DEEPEST:
         raise UnseenError("a value is nested too deep", "give a plain value")
 
-    if value is None:
+    # Nearly all values are of these types, and a key has hundreds of them.
+    kind = type(value)
+    if kind is str:
+        text = value.encode("utf-8", "surrogatepass")
+        out += b"s%d " % len(text)
+        out += text
+    elif kind is tuple or kind is list:
+        out += (b"(%d " if kind is tuple else b"[%d ") % len(value)
+        for one in value:
+            _write(one, out, depth + 1)
+    elif value is None:
         out += b"N"
     elif value is Ellipsis:
         out += b"."
