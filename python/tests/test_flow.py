@@ -5,6 +5,7 @@ import gc
 import json
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -607,5 +608,9 @@ def test_what_the_library_logs_is_in_python_s_log(
     flow = flows()
     with caplog.at_level(logging.INFO, "chunkflow"):
         flow.open_sync(Source("away", b"", rows, order=["id"]), "/", HEADERS)
+        # A thread of its own writes it.
+        until = time.monotonic() + 30
+        while not any("a load failed" in record.getMessage() for record in caplog.records):
+            assert time.monotonic() < until
+            time.sleep(0.01)
         flow.close()
-    assert any("a load failed" in record.getMessage() for record in caplog.records)
