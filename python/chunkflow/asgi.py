@@ -1,4 +1,4 @@
-"""Lists for whatever speaks ASGI.
+"""Lists for all that speaks ASGI.
 
     async def application(scope, receive, send):
         await ListResponse(flow, source)(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Lists for Flask, and for whatever speaks WSGI.
+"""Lists for Flask, and for all that speaks WSGI.
 
     @app.get("/tricks")
     def tricks():

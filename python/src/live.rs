@@ -138,7 +138,7 @@ impl Live {
         &self.settings
     }
 
-    /// Ends its threads. Whoever waits gets an error.
+    /// Ends its threads. Each call that waits gets an error.
     pub(crate) fn close(&self, py: Python<'_>) {
         if self.is_closed.swap(true, Ordering::AcqRel) || !self.is_ours() {
             return;

@@ -76,7 +76,8 @@ impl Source {
             let message = || PyValueError::new_err(format!("`{name}` is no number of seconds"));
             Duration::try_from_secs_f64(seconds).map_err(|_| message())
         };
-        let (ttl, stale) = (duration("ttl", ttl)?, duration("stale", stale)?);
+        let ttl = duration("ttl", ttl)?;
+        let stale = duration("stale", stale)?;
         let options = ResourceOptions::default().with(|options| {
             options.ttl = ttl;
             options.stale = stale;

@@ -132,7 +132,8 @@ impl Endpoint {
         if let Ok(ip) = self.host.parse::<IpAddr>() {
             return Ok([SocketAddr::new(ip, self.port)].into());
         }
-        let (host, port) = (self.host.clone(), self.port);
+        let host = self.host.clone();
+        let port = self.port;
         self.look_up.join(move || (&*host, port).to_socket_addrs().map(Iterator::collect)).await
     }
 
@@ -282,7 +283,8 @@ mod tests {
         let (answers, answer) = std::sync::mpsc::channel::<()>();
         let answer = Arc::new(Mutex::new(answer));
         let slow = || {
-            let (begun, answer) = (Arc::clone(&begun), Arc::clone(&answer));
+            let begun = Arc::clone(&begun);
+            let answer = Arc::clone(&answer);
             move || {
                 begun.fetch_add(1, Ordering::Relaxed);
                 answer.lock().unwrap().recv().map_err(io::Error::other)?;

@@ -10,8 +10,8 @@ use crate::unpoisoned::Unpoisoned;
 /// How far two lines about one server are apart at least.
 const APART: Duration = Duration::from_secs(60);
 
-/// Whether another server answers. The log gets at most one line a minute about it, however often
-/// the server goes away and comes back.
+/// Whether another server answers. The log gets at most one line a minute about it, also
+/// where the server goes away and comes back all the time.
 #[derive(Debug, Default)]
 pub(super) struct Away(Mutex<State>);
 

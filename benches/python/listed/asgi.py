@@ -1,5 +1,7 @@
-"""`uvicorn listed.asgi:application`, with the port of PostgreSQL in LISTED_POSTGRES and a redis:// URL, or nothing for the
-memory of the process, in LISTED_CACHE. `python -m listed.asgi ROWS…` makes an organisation with so many rows for each."""
+"""`uvicorn listed.asgi:application`, with the port of PostgreSQL in LISTED_POSTGRES.
+
+LISTED_CACHE is a redis:// URL; without it the cache is the memory of the process.
+`python -m listed.asgi ROWS…` makes an organisation with so many rows for each."""
 
 import logging
 import os

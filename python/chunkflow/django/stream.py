@@ -389,7 +389,7 @@ class Plan:
         if self.unseen is not None and not is_told:
             raise self.unseen
         if self.writer.unseen is not None and self.writer.unseen.is_of_thread:
-            # The threads that read do not have it, whatever the key is.
+            # The threads that read do not have it, with any key.
             raise self.writer.unseen
         if not self.session and (not is_told or is_empty):
             visible.check_sql(self.query.sql)

@@ -76,7 +76,7 @@ class BySessionError(UnseenError):
 def settings_of(alias: str) -> tuple[str, str]:
     """The database of an alias, as its settings name it."""
     settings = connections[alias].settings_dict
-    # Not the password: whoever changes it does not change rows.
+    # Not the password: a new one does not change rows.
     names = ("ENGINE", "NAME", "HOST", "PORT", "USER", "TIME_ZONE")
     options = {
         name: value if isinstance(value, str | int | float | bool | None) else repr(value)

@@ -258,7 +258,8 @@ async fn a_set_without_a_key_that_checks_tokens_is_none() {
 
 #[tokio::test]
 async fn a_key_that_the_issuer_has_taken_out_counts_no_more_for_remembered_tokens_either() {
-    let (old, new) = (Signs::p256(), Signs::p256());
+    let old = Signs::p256();
+    let new = Signs::p256();
     let sets = [set(&[old.jwk("old")]), set(&[new.jwk("new")])];
     let server = Server::answering(move |number, _| response("200 OK", &sets[number.min(1)])).await;
     let config = jwt_of(&server.url);
@@ -275,7 +276,8 @@ async fn a_key_that_the_issuer_has_taken_out_counts_no_more_for_remembered_token
 
 #[tokio::test]
 async fn after_a_long_rest_a_key_that_the_issuer_has_taken_out_counts_not_even_once() {
-    let (old, new) = (Signs::p256(), Signs::p256());
+    let old = Signs::p256();
+    let new = Signs::p256();
     let sets = [set(&[old.jwk("old")]), set(&[new.jwk("new")])];
     let server = Server::answering(move |number, _| response("200 OK", &sets[number.min(1)])).await;
     let jwt = Jwt::new(&jwt_of(&server.url), None);
@@ -357,7 +359,8 @@ fn nameless(signs: &Signs) -> Value {
 
 #[tokio::test]
 async fn beside_a_key_without_a_name_an_unknown_name_and_none_have_the_set_read_once_a_minute() {
-    let (old, new) = (Signs::p256(), Signs::p256());
+    let old = Signs::p256();
+    let new = Signs::p256();
     for (id, keys) in [
         (Some("new"), set(&[nameless(&old), new.jwk("new")])),
         (None, set(&[nameless(&new)])),
