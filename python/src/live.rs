@@ -18,11 +18,12 @@ use pyo3::{
     exceptions::{PyRuntimeError, PyValueError},
     prelude::*,
     sync::PyOnceLock,
+    types::PyTupleMethods,
 };
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::{
-    inside::PATIENCE,
+    inside::{Inside, PATIENCE},
     line::{Errand, Line, Waiting},
     logs,
     rows::Pool,
@@ -167,10 +168,23 @@ impl Drop for Live {
 }
 
 impl Threads {
-    /// Has the thread that wakes event loops call a function.
+    /// Has the thread that wakes event loops call a function. There are no more of them than requests
+    /// that wait.
+    ///
+    /// Where that thread has ended with its flow, this one calls it, so that nobody waits for ever;
+    /// unless Python is about to end.
     pub(crate) fn wake(&self, errand: Errand) {
-        // There are no more than requests that wait. Where it is closed, nobody can be woken.
-        drop(self.wakes.put(errand));
+        let Err(errand) = self.wakes.put(errand) else { return };
+        let Ok(_inside) = Inside::new() else { return };
+        Python::try_attach(|py| {
+            let called = errand(py).and_then(|call| {
+                let function = call.get_item(0)?;
+                function.call1(call.get_slice(1, call.len()))
+            });
+            if let Err(error) = called {
+                error.write_unraisable(py, None);
+            }
+        });
     }
 
     /// Has the thread that writes the log call a function.

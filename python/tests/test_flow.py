@@ -493,17 +493,41 @@ async def test_a_flow_that_is_closed_opens_anew(flow: Flow) -> None:
     assert len(numbers.fetches) == 2
 
 
-async def test_whoever_waits_for_a_flow_that_is_closed_gets_an_error(flow: Flow) -> None:
+async def test_each_call_that_waits_gets_an_error_when_the_flow_is_closed(flow: Flow) -> None:
     gate = Gate()
     source = Numbers(10).source(rows=gate.before(Numbers(10).rows))
-    waiting = asyncio.create_task(read(flow, source))
     thread = asyncio.create_task(asyncio.to_thread(read_sync, flow, source))
     await asyncio.to_thread(gate.reached.wait)
+    waiting = asyncio.create_task(read(flow, source))
+    # It opens its list before the flow is closed; later it would open the flow anew.
+    await asyncio.sleep(0.01)
     flow.close()
     for task in (waiting, thread):
         with pytest.raises(RuntimeError, match="closed"):
             await task
     gate.opened.set()
+
+
+async def test_a_list_that_is_opened_while_another_thread_closes_the_flow_ends(flow: Flow) -> None:
+    numbers = Numbers(10)
+    is_over = threading.Event()
+
+    def close() -> None:
+        while not is_over.is_set():
+            flow.close()
+
+    closing = asyncio.create_task(asyncio.to_thread(close))
+    try:
+        for _ in range(200):
+            # Another list each time, so that none is at hand.
+            sources = [numbers.source(version=uuid.uuid4().bytes) for _ in range(3)]
+            reads = asyncio.gather(*(read(flow, one) for one in sources), return_exceptions=True)
+            for outcome in await asyncio.wait_for(reads, 60):
+                # In the middle, as a cut or a problem.
+                assert isinstance(outcome, bytes | RuntimeError | AssertionError | Cut), outcome
+    finally:
+        is_over.set()
+        await closing
 
 
 async def test_a_flow_that_nobody_has_any_more_ends_its_threads() -> None:
