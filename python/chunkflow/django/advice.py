@@ -16,7 +16,6 @@ from django.db.models.expressions import Col
 from django.db.models.lookups import Exact, IsNull
 from django.db.models.sql.where import AND, WhereNode
 
-from . import visible
 from .canonical import UnseenError
 from .prefetches import fresh
 from .serializer import Links
@@ -68,7 +67,7 @@ def advice(plan: Any, key: Any, where: str) -> Iterator[CheckMessage]:
 
 def _not_cached(plan: Any, key: Any, where: str) -> Iterator[CheckMessage]:
     if key is None:
-        visible.ask(plan.alias, None, plan.unasked())
+        plan.ask()
     try:
         plan.version([key], is_told=key is not None)
     except UnseenError as error:
@@ -81,7 +80,9 @@ def _not_cached(plan: Any, key: Any, where: str) -> Iterator[CheckMessage]:
 
 
 def _atomic(plan: Any, where: str) -> Iterator[CheckMessage]:
-    aliases = {alias for alias in plan.aliases if settings.DATABASES[alias].get("ATOMIC_REQUESTS")}
+    aliases = {
+        alias for alias in plan.shape.aliases if settings.DATABASES[alias].get("ATOMIC_REQUESTS")
+    }
     view = getattr(plan.request.resolver_match, "func", None)
     if aliases - set(getattr(view, "_non_atomic_requests", ())):
         yield checks.Warning(
@@ -115,7 +116,7 @@ def _indexes(plan: Any, cursor: Any) -> Iterator[Index]:
 
 
 def _order(plan: Any, indexes: Sequence[Index], where: str) -> Iterator[CheckMessage]:
-    columns = plan.keyset.columns
+    columns = plan.shape.keyset.columns
     foreign = [column.path for column in columns if not column.is_own]
     if foreign:
         yield checks.Warning(
@@ -144,7 +145,7 @@ def _order(plan: Any, indexes: Sequence[Index], where: str) -> Iterator[CheckMes
 
     given = _given(plan)
     if given and not _is_unique(plan, given):
-        added = [name for name in plan.keyset.names() if name.lstrip("-") not in given]
+        added = [name for name in plan.shape.keyset.names() if name.lstrip("-") not in given]
         yield Info(
             f"the order is not unique, so {_list(added)} decides between equal rows",
             hint="Have the index end with it.",
@@ -156,7 +157,7 @@ def _order(plan: Any, indexes: Sequence[Index], where: str) -> Iterator[CheckMes
 def _given(plan: Any) -> list[str]:
     """The columns of the order without those that were added to make it one of single rows."""
     keys = [field.column for field in primary(plan.given.model)]
-    names = [column.name for column in plan.keyset.columns]
+    names = [column.name for column in plan.shape.keyset.columns]
     while names and names[-1] in keys:
         names.pop()
     return names
@@ -169,7 +170,7 @@ def _is_unique(plan: Any, names: Iterable[str]) -> bool:
 
 def _same(plan: Any) -> Iterator[tuple[str, models.Field[Any, Any]]]:
     """The columns that are equal in all rows of the list."""
-    query = plan.queryset.query
+    query = plan.shape.queryset.query
     alias = query.get_initial_alias()
 
     def walk(node: Any) -> Iterator[Any]:
@@ -188,8 +189,8 @@ def _same(plan: Any) -> Iterator[tuple[str, models.Field[Any, Any]]]:
 
 def _filters(plan: Any, indexes: Sequence[Index], where: str) -> Iterator[CheckMessage]:
     same = dict(_same(plan))
-    for one in plan.filters.values():
-        if LOOKUP_SEP in one.path or one.path in plan.queryset.query.annotations:
+    for one in plan.shape.filters.values():
+        if LOOKUP_SEP in one.path or one.path in plan.shape.queryset.query.annotations:
             continue
         field = one.field
         is_there = any(
@@ -244,9 +245,9 @@ def _list(names: Iterable[str]) -> str:
 
 def _queries(plan: Any, where: str) -> Iterator[CheckMessage]:
     """Whether writing rows asks the database, once all is loaded that the queryset names."""
-    rows = plan.keyset.read(None, ROWS)
-    if plan.prefetched:
-        models.prefetch_related_objects(rows, *fresh(plan.prefetched))
+    rows = plan.shape.keyset.read(None, ROWS)
+    if plan.shape.prefetched:
+        models.prefetch_related_objects(rows, *fresh(plan.shape.prefetched))
     if len(rows) < 3:
         yield Info(
             f"the list has {len(rows)} rows: whether its serializer asks the database for each "
@@ -258,7 +259,7 @@ def _queries(plan: Any, where: str) -> Iterator[CheckMessage]:
 
     write = plan.writer.begin(plan.links or Links("http://localhost"))
     # The first row may fill caches, such as that of content types.
-    write(plan.keyset.bare(rows[0]))
+    write(plan.shape.keyset.bare(rows[0]))
     queries: list[str] = []
 
     def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -269,7 +270,7 @@ def _queries(plan: Any, where: str) -> Iterator[CheckMessage]:
         for connection in connections.all():
             stack.enter_context(connection.execute_wrapper(note))
         for row in rows[1:]:
-            write(plan.keyset.bare(row))
+            write(plan.shape.keyset.bare(row))
     if queries:
         yield checks.Warning(
             f"the serializer asks the database {len(queries)} times for {len(rows) - 1} rows, for "
@@ -293,7 +294,7 @@ def _differing(plan: Any, where: str) -> Iterator[CheckMessage]:
     if len(vendors) < 2:
         return
 
-    for column in plan.keyset.columns:
+    for column in plan.shape.keyset.columns:
         field = column.field
         if column.nullable and not column.says_nulls:
             yield checks.Warning(

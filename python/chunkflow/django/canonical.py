@@ -34,6 +34,10 @@ class UnseenError(Exception):
         self.is_of_thread = is_of_thread
         """Whether it may differ from thread to thread, so that rows are read in the request's."""
 
+    def again(self) -> UnseenError:
+        """The same, to be raised: one that is raised twice keeps the frames of both times."""
+        return type(self)(self.what, self.remedy, is_of_thread=self.is_of_thread)
+
 
 def canonical(value: Any) -> bytes:
     """The bytes of a value. Raises `UnseenError` for a type that is not known."""

@@ -87,6 +87,8 @@ def refusal(function: Any) -> str | None:
         free = ", ".join(f"`{name}`" for name in function.__code__.co_freevars)
         return f"it closes over {free}, which may differ from request to request"
 
+    if is_bare(function):
+        return None
     try:
         canonical((function.__defaults__, function.__kwdefaults__, function.__dict__))
     except UnseenError as error:
@@ -94,23 +96,33 @@ def refusal(function: Any) -> str | None:
     return None
 
 
-@dataclass
 class _Read:
     """A value that code reads: how to read it again, and what it was."""
 
-    read: Callable[[], Any]
-    value: Any
-    data: bytes
-    leaves: list[Any]
-    """The functions, classes and other objects in it, of which only the identity is compared."""
-    is_own: Callable[[Any], bool]
-    is_fixed: bool
-    """Whether nothing can change while it is the same object."""
+    def __init__(
+        self,
+        read: Callable[[], Any],
+        value: Any,
+        data: bytes,
+        leaves: list[Any],
+        is_own: Callable[[Any], bool],
+    ) -> None:
+        self.read = read
+        self.value = value
+        self.data = data
+        self.leaves = leaves
+        """The functions, classes and other objects in it, of which only the identity is
+        compared."""
+        self.is_own = is_own
+        self.is_fixed = _is_fixed(value) or (len(leaves) == 1 and leaves[0] is value)
+        """Whether nothing can change while it is the same object."""
+        self.parts = None if self.is_fixed else _fixed_parts(value, is_own)
+        """What is in it, where that is all that can change."""
 
     def now(self) -> bytes | None:
         """Its bytes; `None` if there are other objects in it than there were."""
         value = self.read()
-        if value is self.value and self.is_fixed:
+        if value is self.value and (self.is_fixed or self._has_same_parts()):
             return self.data
 
         leaves: list[Any] = []
@@ -123,6 +135,17 @@ class _Read:
         if any(now is not then for now, then in zip(leaves, self.leaves, strict=True)):
             return None
         return data
+
+    def _has_same_parts(self) -> bool:
+        parts = self.parts
+        if parts is None:
+            return False
+        try:
+            now = _parts_of(self.value)
+        except RuntimeError:
+            # Another thread changes it.
+            return False
+        return len(now) == len(parts) and all(map(operator.is_, now, parts))
 
 
 @dataclass
@@ -163,17 +186,25 @@ class Code:
         self._look(roots)
         self._reach(roots, set(names))
         self._code = digest(self._out)
+        self._as_it_was = self._with({})
 
     def now(self) -> bytes | None:
         """The code, and the values that it reads as they are now; `None` if they are other objects,
         so that all must be worked out again."""
-        out = [self._code]
-        for one in self._reads:
+        changed = {}
+        for at, one in enumerate(self._reads):
             data = one.now()
             if data is None:
                 return None
-            out.append(data)
-        return canonical(out)
+            if data != one.data:
+                changed[at] = data
+        if not changed:
+            return self._as_it_was
+        return self._with(changed)
+
+    def _with(self, changed: Mapping[int, bytes]) -> bytes:
+        values = [changed.get(at, one.data) for at, one in enumerate(self._reads)]
+        return digest(self._code, values)
 
     def _look(self, roots: Iterable[Any]) -> None:
         waiting = list(reversed(list(roots)))
@@ -346,8 +377,7 @@ class Code:
             leaves, data = [value], b""
         if is_kept:
             self._out.append(_record("read", label))
-            is_fixed = _is_fixed(value) or (len(leaves) == 1 and leaves[0] is value)
-            self._reads.append(_Read(read, value, data, leaves, self._is_own, is_fixed))
+            self._reads.append(_Read(read, value, data, leaves, self._is_own))
         for leaf in leaves:
             self._leaf(leaf, label, node, is_own)
 
@@ -445,6 +475,12 @@ class Code:
 
 _GIVEN = ("__defaults__", "__kwdefaults__", "__dict__")
 
+
+def is_bare(function: types.FunctionType) -> bool:
+    """Whether a function has neither defaults nor attributes."""
+    return not (function.__defaults__ or function.__kwdefaults__ or function.__dict__)
+
+
 # What Django REST framework calls when it takes rows, not when it shows them.
 _WRITING = {
     "create",
@@ -472,7 +508,7 @@ def look(
     is_function = isinstance(root, types.FunctionType)
     leaves: list[Any] = []
     given = b""
-    if is_function:
+    if is_function and not is_bare(root):
         parts = [getattr(root, part) for part in _GIVEN]
         given = _loose(_shape(parts, leaves, lambda _: False))
     # Functions made of one code may have other globals, so those are a part of the name. The code
@@ -490,7 +526,7 @@ def look(
     if data is None:
         data = b""
         unseen = unseen or UnseenError("a value changes while it is read", REMEDY)
-    return canonical((sys.version_info[:3], given, data)), unseen
+    return digest(sys.version_info[:3], given, data), unseen
 
 
 def code_of(root: Any, others: tuple[Any, ...] = ()) -> bytes:
@@ -600,7 +636,7 @@ def _shape(value: Any, leaves: list[Any], is_own: Callable[[Any], bool], depth: 
             for name, one in list(value.items())
         ]
         return ("pairs", pairs)
-    if isinstance(value, functools.partial | functools.partialmethod):
+    if isinstance(value, _PARTIALS):
         parts = (value.func, value.args, value.keywords)
         return ("partial", _shape(parts, leaves, is_own, depth + 1))
     if isinstance(value, operator.itemgetter | operator.attrgetter | operator.methodcaller):
@@ -663,6 +699,34 @@ def _is_fixed(value: Any) -> bool:
     if isinstance(value, tuple | frozenset):
         return all(_is_fixed(one) for one in value)
     return isinstance(value, _FIXED)
+
+
+_PARTIALS = (functools.partial, functools.partialmethod)
+_CONTAINERS = (dict, list, tuple, set, frozenset, *_PARTIALS)
+
+
+def _parts_of(value: Any) -> list[Any]:
+    if isinstance(value, _PARTIALS):
+        return [value.func, *value.args, *value.keywords, *value.keywords.values()]
+    return [*value, *value.values()] if isinstance(value, dict) else list(value)
+
+
+def _fixed_parts(value: Any, is_own: Callable[[Any], bool]) -> list[Any] | None:
+    """What is in a container; `None` if it may change while it is the same object."""
+    if type(value) not in _CONTAINERS:
+        return None
+    parts = _parts_of(value)
+    return parts if all(_is_fixed(one) or _is_leaf(one, is_own) for one in parts) else None
+
+
+def _is_leaf(value: Any, is_own: Callable[[Any], bool]) -> bool:
+    """Whether of an object only the identity is compared."""
+    leaves: list[Any] = []
+    try:
+        _shape(value, leaves, is_own)
+    except UnseenError:
+        return False
+    return len(leaves) == 1 and leaves[0] is value
 
 
 _LOCKS = (
@@ -762,7 +826,7 @@ def _length(names: Any) -> _Read:
         # Another object stands for another length.
         return None if read() == count else _MISSING
 
-    return _Read(same, None, b"", [None], bool, True)
+    return _Read(same, None, b"", [None], bool)
 
 
 def _plain(value: Any) -> Any:

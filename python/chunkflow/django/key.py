@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import django
@@ -22,7 +23,7 @@ from django.utils import timezone, translation
 from .canonical import UnseenError, canonical, digest
 from .order import is_values
 from .prefetches import Prefetched, explicit
-from .visible import check_sql, settings_of, tables_of
+from .visible import Place, check_sql, tables_of
 
 SHAPING = (
     "FORCE_SCRIPT_NAME",
@@ -42,14 +43,14 @@ SHAPING = (
 """Settings by which serializers write different rows."""
 
 
-@dataclass(frozen=True)
 class Here:
     """What the thread of a request says of how values are written."""
 
-    language: str | None
-    zone: Any
-    urlconf: Any
-    script: str
+    def __init__(self, language: str | None, zone: Any, urlconf: Any, script: str) -> None:
+        self.language = language
+        self.zone = zone
+        self.urlconf = urlconf
+        self.script = script
 
     @staticmethod
     def now() -> Here:
@@ -61,8 +62,9 @@ class Here:
             get_script_prefix(),
         )
 
+    @cached_property
     def parts(self) -> tuple[Any, ...]:
-        """It, for the key."""
+        """It, for the key. Raises `UnseenError`."""
         urlconf = self.urlconf
         if urlconf is not None and not isinstance(urlconf, str):
             name = getattr(urlconf, "__name__", None)
@@ -185,25 +187,22 @@ def prefetch_parts(prefetched: Sequence[Prefetched]) -> tuple[list[Any], set[str
 
 
 def version(
-    query: Query,
-    prefetches: Sequence[Any],
+    shape: bytes,
     here: Here,
     *,
-    schema: str | None,
+    place: Place,
     session: Mapping[str, str],
     code: bytes,
     added: Sequence[Any],
 ) -> bytes:
     """The digest of all that the rows depend on."""
     return digest(
-        "django 1",
+        "django 2",
         django.VERSION[:3],
-        settings_of(query.shape[1]),
-        schema,
+        place,
         session,
-        query.parts(),
-        list(prefetches),
-        here.parts(),
+        shape,
+        here.parts,
         code,
         list(added),
     )

@@ -8,8 +8,9 @@ queryset is made here, in the request, and stands in the key by its SQL.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 from django.db import models
@@ -17,7 +18,11 @@ from django.db.models.constants import LOOKUP_SEP
 from django.db.models.fields import related_descriptors as descriptors
 
 from .canonical import UnseenError
-from .routes import routed
+from .picture import is_plain, picture, without_rows
+from .routes import has_routers, routed
+
+Question = Callable[[], Any]
+"""What is asked in each request, since a manager or a router may answer by its thread."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,8 @@ class Step:
     """`one`: the row points to the related one. `back`: it points to the row. `many`: both ways."""
     relation: Any
     """The field, or the relation that it makes on the other side."""
-    queryset: models.QuerySet[Any]
-    """What Django reads where nothing is said."""
+    manager: Any
+    """What gives the rows that Django reads where nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -53,22 +58,23 @@ class Prefetched:
         return queryset
 
 
-def step_of(model: type[models.Model], attribute: str) -> Step | None:
+@cache
+def step_of(model: Any, attribute: str) -> Step | None:
     """The relation of an attribute; `None` if it is none that has one model."""
     found = getattr(model, attribute, None)
     if isinstance(found, descriptors.ForwardManyToOneDescriptor):
         related = found.field.remote_field.model
-        return Step(related, "one", found.field, related._base_manager.all())
+        return Step(related, "one", found.field, related._base_manager)
     if isinstance(found, descriptors.ReverseOneToOneDescriptor):
         related = found.related.related_model
-        return Step(related, "back", found.related.field, related._base_manager.all())
+        return Step(related, "back", found.related.field, related._base_manager)
     if isinstance(found, descriptors.ManyToManyDescriptor):
         related = found.rel.related_model if found.reverse else found.rel.model
-        return Step(related, "many", found, related._default_manager.all())
+        return Step(related, "many", found, related._default_manager)
     if isinstance(found, descriptors.ReverseManyToOneDescriptor):
         # That of a generic relation is one of these too.
         related = found.rel.related_model if not _is_generic(found) else found.rel.model
-        return Step(related, "back", found.rel.field, related._default_manager.all())
+        return Step(related, "back", found.rel.field, related._default_manager)
     return None
 
 
@@ -76,11 +82,15 @@ def _is_generic(found: Any) -> bool:
     return type(found).__name__ == "ReverseGenericManyToOneDescriptor"
 
 
-def explicit(queryset: models.QuerySet[Any]) -> list[Prefetched]:
-    """The lookups of a queryset, those that lead to them too, each with its queryset."""
+def explicit(
+    queryset: models.QuerySet[Any], asked: list[Question] | None = None
+) -> list[Prefetched]:
+    """The lookups of a queryset, those that lead to them too, each with its queryset. With the
+    same queryset and the same answers to all that was `asked` they are the same."""
     out: dict[str, Prefetched] = {}
+    asked = [] if asked is None else asked
     for lookup in _given(queryset):
-        _add(queryset.model, queryset.db, lookup, out)
+        _add(queryset.model, queryset.db, lookup, out, asked)
     return list(out.values())
 
 
@@ -91,18 +101,20 @@ def _given(queryset: models.QuerySet[Any]) -> Iterator[models.Prefetch[Any]]:
 
     # Rows of `author.books.all()` are given the author as the view holds it, changed or not. They
     # read it instead, so that the rows depend on the database only.
+    model: Any = queryset.model
     named = queryset.query.select_related
     for field in held._known_related_objects or {}:
         is_selected = named is True or (isinstance(named, dict) and field.name in named)
-        if not is_selected and step_of(queryset.model, field.name) is not None:
+        if not is_selected and step_of(model, field.name) is not None:
             yield models.Prefetch(field.name)
 
 
 def _add(
-    model: type[models.Model],
+    model: Any,
     using: str,
     lookup: models.Prefetch[Any],
     out: dict[str, Prefetched],
+    asked: list[Question],
 ) -> None:
     if type(lookup) is not models.Prefetch:
         raise UnseenError(
@@ -136,12 +148,17 @@ def _add(
             out[place] = Prefetched(lookup, None, parent, False)
             return
 
-        reads: Any = step.queryset if given is None else given
+        reads: Any = step.manager.all() if given is None else given
+        if given is None and not is_plain(step.manager):
+            asked.append(partial(_picture_of, step.manager))
         if reads._db is None:
             # Routers are asked in the request's thread.
             above = out[parent].queryset if parent else None
-            reads = reads.using(routed(step.model, model, using if above is None else above.db))
-        reads = _whole(reads)
+            ask = partial(routed, step.model, model, using if above is None else above.db)
+            reads = reads.using(ask())
+            if has_routers():
+                asked.append(ask)
+        reads = _whole(reads, asked)
         made = models.Prefetch(LOOKUP_SEP.join(through[: level + 1]), queryset=reads)
         if is_last:
             made.to_attr = lookup.to_attr
@@ -151,12 +168,14 @@ def _add(
         parent, model = place, step.model
 
 
-def _whole(queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
+def _picture_of(manager: Any) -> bytes | None:
+    return picture(manager.all())
+
+
+def _whole(queryset: models.QuerySet[Any], asked: list[Question]) -> models.QuerySet[Any]:
     """A queryset whose own lookups have their querysets too."""
-    inner = explicit(queryset)
-    held: Any = queryset
-    made: Any = held._chain()
-    made._known_related_objects = {}
+    inner = explicit(queryset, asked)
+    made: Any = without_rows(queryset)
     made._prefetch_related_lookups = tuple(one.lookup for one in inner)
     whole: models.QuerySet[Any] = made
     return whole

@@ -42,6 +42,11 @@ def _own() -> list[Any]:
     return [one for one in router.routers if one is not _replay]
 
 
+def has_routers() -> bool:
+    """Whether the program has any."""
+    return bool(_own())
+
+
 def _ask(model: type[models.Model], **hints: Any) -> str | None:
     for one in _own():
         try:

@@ -7,6 +7,7 @@ import inspect
 import json
 import math
 import re
+import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from django.db import models
 from django.utils.encoding import iri_to_uri
 
 from .canonical import UnseenError
-from .code import SerializerError, look, refusal
+from .code import SerializerError, is_bare, look, refusal
 from .order import is_values
 
 _SPLITTING = re.compile("[\u0085\u2028\u2029]")
@@ -121,6 +122,11 @@ def _of_function(
 
 def _takes_links(serialize: Any) -> bool:
     """Whether a serializer takes `links`; one without has the same rows for every host."""
+    if isinstance(serialize, types.FunctionType) and is_bare(serialize):
+        code = serialize.__code__
+        takes_more = code.co_kwonlyargcount or code.co_flags & inspect.CO_VARARGS
+        if code.co_argcount in (1, 2) and not takes_more:
+            return code.co_argcount == 2
     try:
         parameters = list(inspect.signature(serialize).parameters.values())
     except (TypeError, ValueError) as error:

@@ -20,6 +20,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 from .canonical import UnseenError
+from .recent import Recent
 
 _BY_SESSION = re.compile(
     r"\b(current_setting|set_config|current_user|session_user|user|current_role|current_schemas?|"
@@ -85,6 +86,19 @@ def settings_of(alias: str) -> tuple[str, str]:
     }
     # One text, since it is made for each request.
     return (alias, repr(([str(settings.get(name, "")) for name in names], options)))
+
+
+class Place(NamedTuple):
+    """A database, and the schema that a connection to it was told."""
+
+    alias: str
+    settings: str
+    schema: str | None
+
+    @staticmethod
+    def of(alias: str, schema: str | None = None) -> Place:
+        """That of an alias, as its settings are now."""
+        return Place(*settings_of(alias), schema)
 
 
 def has_tenants(alias: str) -> bool:
@@ -174,31 +188,8 @@ def _without_texts(sql: str) -> str:
     return re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", " ", sql)
 
 
-# What the catalogue said of a table or function: why a session decides what it gives, if so.
-_said: dict[tuple[Any, ...], str | None] = {}
-_said_before: dict[tuple[Any, ...], str | None] = {}
-_said_lock = threading.Lock()
-
-MOST_SAID = 50_000
-"""Answers that are kept. When there are so many they become the old ones, which are still found,
-and the old ones are dropped: an answer that was just found is there when it is needed."""
-
-
-def _answer(place: tuple[Any, ...]) -> tuple[bool, str | None]:
-    """Whether the catalogue was asked, and what it said."""
-    with _said_lock:
-        for answers in (_said, _said_before):
-            if place in answers:
-                return True, answers[place]
-    return False, None
-
-
-def _keep(place: tuple[Any, ...], why: str | None) -> None:
-    global _said, _said_before
-    with _said_lock:
-        if len(_said) >= MOST_SAID:
-            _said, _said_before = {}, _said
-        _said[place] = why
+# What the catalogue said of a table or function: why a session decides what it gives, or nothing.
+_said: Recent[tuple[Place, str], str] = Recent(50_000)
 
 
 # A function may ask for anything, unless it is declared to depend on its arguments only or belongs
@@ -239,39 +230,32 @@ def functions_of(sql: str) -> set[str]:
     return {f"{name.lower()}()" for name in _CALL.findall(_without_texts(sql))}
 
 
-def unasked(alias: str, schema: str | None, names: Iterable[str]) -> list[str]:
+def unasked(place: Place, names: Iterable[str]) -> list[str]:
     """The tables and functions of which the catalogue was not asked yet in this process."""
-    if connections[alias].vendor != "postgresql":
+    if connections[place.alias].vendor != "postgresql":
         return []
-    place = _place(alias, schema)
-    return [name for name in names if not _answer((place, name))[0]]
+    return [name for name in names if _said.get((place, name)) is None]
 
 
-def ask(alias: str, schema: str | None, names: Iterable[str]) -> None:
+def ask(place: Place, names: Iterable[str]) -> None:
     """Asks the catalogue of tables and functions, on this thread's connection."""
-    place = _place(alias, schema)
     for name in names:
         if name.endswith("()"):
-            why = _why_function(alias, name)
+            why = _why_function(place.alias, name)
         else:
-            why, is_there = _why_table(alias, name)
+            why, is_there = _why_table(place.alias, name)
             if not is_there:
                 # It may be made later.
                 continue
-        _keep((place, name), why)
+        _said.put((place, name), why or "")
 
 
-def check(alias: str, schema: str | None, names: Iterable[str]) -> None:
+def check(place: Place, names: Iterable[str]) -> None:
     """Raises `BySessionError` if a session decides what a table or function gives."""
-    place = _place(alias, schema)
     for name in names:
-        _, why = _answer((place, name))
+        why = _said.get((place, name))
         if why:
             raise BySessionError(why, SESSION_REMEDY)
-
-
-def _place(alias: str, schema: str | None) -> tuple[Any, ...]:
-    return (*settings_of(alias), schema)
 
 
 def _why_function(alias: str, name: str) -> str | None:
@@ -305,9 +289,7 @@ def _why_table(alias: str, table: str) -> tuple[str | None, bool]:
 
 def forget() -> None:
     """Has the catalogue asked again: a migration may have changed what it says."""
-    with _said_lock:
-        _said.clear()
-        _said_before.clear()
+    _said.clear()
 
 
 # Every connection that this process has opened, to know without asking each thread whether any of

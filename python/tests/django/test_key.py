@@ -26,7 +26,8 @@ from tricks.models import Category, Comment, Organisation, Trick
 
 from chunkflow.django import conf, stream, stream_sync
 from chunkflow.django.canonical import UnseenError, canonical
-from chunkflow.django.stream import Plan, _said
+from chunkflow.django.plan import Plan
+from chunkflow.django.saying import _said
 
 pytestmark = pytest.mark.django_db(databases=["default", "other"])
 

@@ -15,7 +15,7 @@ from test_stream import GET, abody, rows, usual
 from tricks.models import Author, Category, Trick
 
 from chunkflow.django import conf, stream, stream_sync
-from chunkflow.django.stream import Plan
+from chunkflow.django.plan import Plan
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 

@@ -25,7 +25,7 @@ from test_stream import abody, of, usual
 from tricks.models import Organisation, Trick
 
 from chunkflow.django import conf, stream, stream_sync
-from chunkflow.django.stream import Plan
+from chunkflow.django.plan import Plan
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

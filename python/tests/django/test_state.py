@@ -21,7 +21,7 @@ from watched.models import Place, Restaurant
 
 from chunkflow.django import conf, stream, stream_sync
 from chunkflow.django.code import SerializerError, look
-from chunkflow.django.stream import Plan
+from chunkflow.django.plan import Plan
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -40,7 +40,8 @@ from tricks.models import (
 from chunkflow import Change, Cut
 from chunkflow.django import changed, conf, stream, stream_sync
 from chunkflow.django.canonical import UnseenError
-from chunkflow.django.stream import MOST_SAID, Plan, _said, _say
+from chunkflow.django.plan import Plan
+from chunkflow.django.saying import MOST_SAID, _said, say_uncached
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -614,12 +615,14 @@ def test_why_a_list_is_not_cached_is_said_once_whatever_statement_is_the_cause(
     plan = planned(of(organisation), serialize)
     _said.clear()
     for at in range(50):
-        _say(UnseenError(f"the connection was told: `SET x = {at}`", "use `key=`"), plan)
+        say_uncached(
+            UnseenError(f"the connection was told: `SET x = {at}`", "use `key=`"), plan.name
+        )
     assert len(caplog.messages) == 1
 
     for at in range(2 * MOST_SAID):
         plan.name = f"list {at}"
-        _say(UnseenError("nothing is known", "use `key=`"), plan)
+        say_uncached(UnseenError("nothing is known", "use `key=`"), plan.name)
     assert len(_said) == MOST_SAID
     assert caplog.messages[-1] == "no more is said of lists that are not cached"
     _said.clear()

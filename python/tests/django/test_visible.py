@@ -16,7 +16,7 @@ from psycopg import sql as parts
 from tricks.models import Category, Comment, Organisation, Shown, Trick
 
 from chunkflow.django import conf, stream_sync, visible
-from chunkflow.django.stream import _said
+from chunkflow.django.saying import _said
 
 pytestmark = pytest.mark.django_db(
     transaction=True, databases=["default", "other", "postgres", "tenants"]
@@ -279,15 +279,18 @@ def test_organisations_of_two_databases_are_apart() -> None:
 def test_what_catalogues_say_is_kept_within_bounds_and_the_last_answers_stay(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(visible, "MOST_SAID", 10)
+    monkeypatch.setattr(visible._said, "most", 10)
     visible.forget()
+
+    def schema(at: int) -> visible.Place:
+        return visible.Place.of(POSTGRES, f"tenant {at}")
+
     for at in range(100):
-        schema = f"tenant {at}"
-        visible.ask(POSTGRES, schema, ["tricks_trick"])
-        assert not visible.unasked(POSTGRES, schema, ["tricks_trick"])
-        assert not visible.unasked(POSTGRES, f"tenant {max(at - 9, 0)}", ["tricks_trick"])
-        assert len(visible._said) + len(visible._said_before) <= 20
-    assert visible.unasked(POSTGRES, "tenant 0", ["tricks_trick"])
+        visible.ask(schema(at), ["tricks_trick"])
+        assert not visible.unasked(schema(at), ["tricks_trick"])
+        assert not visible.unasked(schema(max(at - 4, 0)), ["tricks_trick"])
+        assert len(visible._said) <= 20
+    assert visible.unasked(schema(0), ["tricks_trick"])
     visible.forget()
 
 
