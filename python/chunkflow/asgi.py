@@ -14,13 +14,14 @@ from typing import Any
 
 from chunkflow._native import Flow, Reply, Source
 
-__all__ = ["ListResponse", "respond"]
+__all__ = ["ListResponse", "cut_off", "respond"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 RawHeaders = Iterable[tuple[bytes, bytes]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class ListResponse:
@@ -32,6 +33,54 @@ class ListResponse:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await respond(self.flow, self.source, scope, receive, send)
+
+
+def cut_off(application: Application) -> Application:
+    """The application for Daphne: where a response breaks off, its connection is closed.
+
+    Other servers do so by themselves. Daphne 4.2 leaves it open, so that the client waits for the
+    rest for ever, and ends no other request's application from then on.
+    """
+
+    async def cutting(scope: Scope, receive: Receive, send: Send) -> None:
+        if _of_daphne(send) is None:
+            await application(scope, receive, send)
+            return
+
+        began = False
+
+        async def noted(message: Message) -> None:
+            nonlocal began
+            began = began or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await application(scope, receive, noted)
+        except Exception:
+            if began:
+                await _close(_of_daphne(send), receive)
+            raise
+
+    return cutting
+
+
+def _of_daphne(send: Send) -> Any:
+    """The request of Daphne's that a message is sent for, if it is Daphne that serves."""
+    request = next(iter(getattr(send, "args", ())), None)
+    return request if type(request).__module__ == "daphne.http_protocol" else None
+
+
+async def _close(request: Any, receive: Receive) -> None:
+    """Closes a connection of Daphne's, and waits until Daphne knows."""
+    channel = request.channel
+    if channel is None:
+        return
+    if (connection := getattr(channel, "_conn", None)) is not None:
+        # HTTP/2: Twisted resets a single stream without an error, as if it were whole.
+        connection.transport.abortConnection()
+    else:
+        channel.loseConnection()
+    await left(receive)
 
 
 async def respond(

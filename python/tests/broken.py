@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from chunkflow import Fetch, Flow, Source
 from chunkflow.asgi import ListResponse as AsgiList
+from chunkflow.asgi import cut_off
 from chunkflow.wsgi import ListResponse as WsgiList
 
 
@@ -17,5 +18,5 @@ def rows(fetch: Fetch) -> Iterator[tuple[tuple[int], str]]:
 
 flow = Flow()
 source = Source("broken", b"", rows, order=["id"])
-asgi = AsgiList(flow, source)
+asgi = cut_off(AsgiList(flow, source))
 wsgi = WsgiList(flow, source)

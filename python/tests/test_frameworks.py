@@ -58,6 +58,7 @@ def running(*command: str, **environment: str) -> Iterator[str]:
 
 
 UVICORN = ("uvicorn", "--port", "{port}", "--log-level", "warning")
+DAPHNE = ("daphne", "--port", "{port}", "--verbosity", "0")
 GUNICORN = ("gunicorn", "--bind", "127.0.0.1:{port}", "--log-level", "warning")
 
 
@@ -140,9 +141,9 @@ def test_flask_over_sqlite3_streams_a_list_behind_gunicorn(
         assert httpx.get(f"{url}/tricks?limit=2").json()["results"] == ORACLE["results"][:2]
 
 
-@pytest.mark.parametrize("server", [UVICORN, GUNICORN])
+@pytest.mark.parametrize("server", [UVICORN, DAPHNE, GUNICORN])
 def test_a_list_that_breaks_off_never_looks_whole_to_a_client(server: tuple[str, ...]) -> None:
-    app = "broken:asgi" if server is UVICORN else "broken:wsgi"
+    app = "broken:wsgi" if server is GUNICORN else "broken:asgi"
     with running(*server, app) as url, httpx.stream("GET", url) as reply:
         assert reply.status_code == 200
         with pytest.raises(httpx.RemoteProtocolError):

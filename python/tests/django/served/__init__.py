@@ -1,0 +1,1 @@
+"""The site of the tests as servers run it, each in a process of its own."""
