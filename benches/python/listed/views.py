@@ -1,5 +1,6 @@
 """The same rows in the same JSON, made in each way."""
 
+import datetime
 import json
 
 from asgiref.sync import sync_to_async
@@ -8,6 +9,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
 from django.views.decorators.cache import cache_page
+from ninja import NinjaAPI, Schema
 from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 
@@ -123,6 +125,45 @@ def drf(request, organisation):
     return HttpResponse(JSONRenderer().render({"results": rows}), content_type="application/json")
 
 
+class TrickOut(Schema):
+    title: str
+    teaser: str
+    created: datetime.datetime
+    url: str
+    author: str | None
+    categories: list[str]
+    technologies: list[str]
+
+    @staticmethod
+    def resolve_url(row, context):
+        return context["request"].build_absolute_uri(row.get_absolute_url())
+
+    @staticmethod
+    def resolve_author(row):
+        return row.author.name if row.author else None
+
+    @staticmethod
+    def resolve_categories(row):
+        return [category.slug for category in row.categories.all()]
+
+    @staticmethod
+    def resolve_technologies(row):
+        return [technology.slug for technology in row.technologies.all()]
+
+
+class ListOut(Schema):
+    results: list[TrickOut]
+
+
+api = NinjaAPI()
+
+
+@api.get("/ninja/{organisation}", response=ListOut)
+def ninja(request, organisation: int):
+    """django-ninja's schema and renderer; nothing is kept."""
+    return {"results": list(tricks(organisation))}
+
+
 @cache_page(300)
 def page(request, organisation):
     """The whole response, kept by `cache_page`."""
@@ -144,6 +185,35 @@ async def body(request, organisation):
     return HttpResponse(found, content_type="application/json", headers=HEADERS)
 
 
+async def made(request, organisation):
+    """The body in pieces that are made once."""
+    if organisation not in pieces_of:
+        body = await sync_to_async(whole)(request, organisation)
+        pieces_of[organisation] = body, [body[at : at + PIECE] for at in range(0, len(body), PIECE)]
+    return pieces_of[organisation]
+
+
+PIECE = 128 << 10
+pieces_of = {}
+
+
+async def ready(request, organisation):
+    """What Django and the server cost by themselves: bytes that are there."""
+    body, _ = await made(request, organisation)
+    return HttpResponse(body, content_type="application/json", headers=HEADERS)
+
+
+async def pieces(request, organisation):
+    """The same, streamed."""
+    _, parts = await made(request, organisation)
+
+    async def body():
+        for part in parts:
+            yield part
+
+    return StreamingHttpResponse(body(), content_type="application/json", headers=HEADERS)
+
+
 async def chunkflow(request, organisation):
     return await stream(request, tricks(organisation), trick, ttl=300)
 
@@ -158,8 +228,9 @@ async def forget(request):
 urlpatterns = [
     path("empty", empty),
     path("forget", forget),
+    path("", api.urls),
     *(
         path(f"{view.__name__}/<int:organisation>", view)
-        for view in (usual, aiterator, iterator, drf, page, body, chunkflow)
+        for view in (usual, aiterator, iterator, drf, page, body, chunkflow, ready, pieces)
     ),
 ]

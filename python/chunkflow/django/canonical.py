@@ -67,6 +67,15 @@ def _write(value: Any, out: bytearray, depth: int) -> None:
             _write(one, out, depth + 1)
     elif value is None:
         out += b"N"
+    elif kind is bytes:
+        out += b"b%d " % len(value)
+        out += value
+    elif kind is int:
+        text = b"%d" % value
+        out += b"i%d " % len(text)
+        out += text
+    elif kind is bool:
+        out += b"T" if value else b"F"
     elif value is Ellipsis:
         out += b"."
     elif isinstance(value, enum.Enum):
@@ -77,8 +86,6 @@ def _write(value: Any, out: bytearray, depth: int) -> None:
         _bytes(b"s", str(value).encode("utf-8", "surrogatepass"), out)
     elif isinstance(value, str):
         _bytes(b"s", str.encode(value, "utf-8", "surrogatepass"), out)
-    elif isinstance(value, bool):
-        out += b"T" if value else b"F"
     elif isinstance(value, int):
         _bytes(b"i", int.__repr__(value).encode(), out)
     elif isinstance(value, float):

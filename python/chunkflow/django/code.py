@@ -187,20 +187,22 @@ class Code:
         self._reach(roots, set(names))
         self._code = digest(self._out)
         self._as_it_was = self._with({})
+        self._fixed = [(one.read, one.value) for one in self._reads if one.is_fixed]
+        self._others = [(at, one) for at, one in enumerate(self._reads) if not one.is_fixed]
 
     def now(self) -> bytes | None:
         """The code, and the values that it reads as they are now; `None` if they are other objects,
         so that all must be worked out again."""
+        # Nearly all are of this kind, and this is done for each request.
+        is_changed = any(read() is not value for read, value in self._fixed)
         changed = {}
-        for at, one in enumerate(self._reads):
+        for at, one in self._others if not is_changed else enumerate(self._reads):
             data = one.now()
             if data is None:
                 return None
             if data != one.data:
                 changed[at] = data
-        if not changed:
-            return self._as_it_was
-        return self._with(changed)
+        return self._with(changed) if changed else self._as_it_was
 
     def _with(self, changed: Mapping[int, bytes]) -> bytes:
         values = [changed.get(at, one.data) for at, one in enumerate(self._reads)]

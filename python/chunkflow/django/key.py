@@ -10,10 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import django
-from django.conf import settings
+from django.conf import global_settings, settings
 from django.core.exceptions import EmptyResultSet
 from django.db import models
 from django.db.models import sql
@@ -32,7 +33,6 @@ SHAPING = (
     "LOCALE_PATHS",
     "MEDIA_URL",
     "ROOT_URLCONF",
-    "SITE_ID",
     "STATIC_URL",
     "TIME_ZONE",
     "USE_I18N",
@@ -40,7 +40,9 @@ SHAPING = (
     "USE_THOUSAND_SEPARATOR",
     "USE_TZ",
 )
-"""Settings by which serializers write different rows."""
+"""Settings by which serializers write different rows, with that of the sites framework."""
+
+_shaping = attrgetter(*[name for name in SHAPING if hasattr(global_settings, name)])
 
 
 class Here:
@@ -76,8 +78,8 @@ class Here:
             urlconf = name
         # Django 4.2 warns of USE_L10N where it is asked for as others are.
         there: Any = settings._wrapped
-        # One text, since the key is made for each request: that of a list of texts is unambiguous.
-        shaping = repr([str(getattr(there, name, None)) for name in SHAPING])
+        # One text, since the key is made for each request.
+        shaping = repr((*_shaping(there), getattr(there, "SITE_ID", None)))
         return (self.language, self.zone, urlconf, self.script, shaping)
 
 

@@ -141,7 +141,8 @@ def is_plain(manager: Any) -> bool:
 
 
 def picture(queryset: models.QuerySet[Any], *values: Any) -> bytes | None:
-    """A queryset, and values that are read with it."""
+    """A queryset, and values that are read with it. Where it names no database, one is among
+    them."""
     out = io.BytesIO()
     try:
         _Pickler(out, pickle.HIGHEST_PROTOCOL).dump((_parts(queryset), values))
@@ -164,7 +165,7 @@ def _parts(queryset: models.QuerySet[Any]) -> tuple[Any, ...]:
         type(held),
         held.model,
         held.model._meta.db_table,
-        held.db,
+        held._db,
         held._iterable_class,
         held._fields,
         query,
@@ -187,5 +188,5 @@ def _lookup(lookup: Any) -> Any:
         given.prefetch_through,
         given.prefetch_to,
         given.to_attr,
-        None if given.queryset is None else (given.queryset._db, _parts(given.queryset)),
+        None if given.queryset is None else _parts(given.queryset),
     )

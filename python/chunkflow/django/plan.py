@@ -60,9 +60,10 @@ class Plan:
             if one not in FORMATS:
                 raise ValueError(f"there is no format `{one}`; there are {', '.join(FORMATS)}")
         self.request = request
-        self.alias = queryset.db
         # The rows must be of this database wherever they are read.
-        self.given = queryset.using(self.alias)
+        self.place = visible.Place.of(queryset.db)
+        self.alias = self.place.alias
+        self.given = queryset
         self.serialize = serialize
         self.order = order
         self.ttl = ttl
@@ -86,7 +87,7 @@ class Plan:
     def make(self, *, is_told: bool = False) -> None:
         """Works it all out. Asks no database, as a rule. `is_told` is whether the view says with
         `key=` what cannot be seen."""
-        self.shape = shape_of(self.given, self.order, self.wanted_filters, self.here)
+        self.shape = shape_of(self.given, self.place, self.order, self.wanted_filters, self.here)
         for text in self.shape.keyset.warnings:
             warn_once(text, text)
         self.writer: Writer = writer(
@@ -126,7 +127,11 @@ class Plan:
     def places(self) -> dict[str, visible.Place]:
         """The databases that are read, by their aliases."""
         schema = None if self.schema is None else self.schema.text()
-        return {alias: visible.Place.of(alias, schema) for alias in self.shape.aliases}
+        found = {
+            alias: self.place if alias == self.alias else visible.Place.of(alias)
+            for alias in self.shape.aliases
+        }
+        return {alias: place._replace(schema=schema) for alias, place in found.items()}
 
     def version(self, extra: Sequence[Any], *, is_told: bool, is_empty: bool = False) -> bytes:
         """The digest of all that rows depend on. Raises `UnseenError`. An empty key says nothing of

@@ -25,7 +25,7 @@ from .picture import has_known_compiler, has_known_sql, picture
 from .prefetches import Prefetched, Question, explicit
 from .recent import Recent
 from .values import primary
-from .visible import settings_of
+from .visible import Place
 
 
 class Shape:
@@ -171,15 +171,17 @@ class Shape:
         )
 
 
-def shape_of(queryset: models.QuerySet[Any], order: Order, wanted: Filters, here: Here) -> Shape:
-    """What is worked out of a queryset whose database is said. A lazy text in it depends on the
-    request's language, and a date on its time zone."""
+def shape_of(
+    queryset: models.QuerySet[Any], place: Place, order: Order, wanted: Filters, here: Here
+) -> Shape:
+    """What is worked out of a queryset in a database. A lazy text in it depends on the request's
+    language, and a date on its time zone."""
     try:
-        drawn = picture(queryset, order, wanted, settings_of(queryset.db), here.parts)
+        drawn = picture(queryset, order, wanted, *place, here.parts)
     except UnseenError:
         drawn = None
     if drawn is None:
-        return Shape(queryset, order, wanted)
+        return Shape(queryset.using(place.alias), order, wanted)
 
     asked = _asked.get(drawn)
     if asked is not None:
@@ -188,7 +190,7 @@ def shape_of(queryset: models.QuerySet[Any], order: Order, wanted: Filters, here
         if found is not None:
             return found
 
-    made = Shape(queryset, order, wanted)
+    made = Shape(queryset.using(place.alias), order, wanted)
     if made.is_known:
         answers = tuple(ask() for ask in made.asked)
         _asked.put(drawn, made.asked)

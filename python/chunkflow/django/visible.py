@@ -74,20 +74,6 @@ class BySessionError(UnseenError):
     """A session decides which rows it sees, so they are read on the request's own connection."""
 
 
-def settings_of(alias: str) -> tuple[str, str]:
-    """The database of an alias, as its settings name it."""
-    settings = connections[alias].settings_dict
-    # Not the password: a new one does not change rows.
-    names = ("ENGINE", "NAME", "HOST", "PORT", "USER", "TIME_ZONE")
-    options = {
-        name: value if isinstance(value, str | int | float | bool | None) else repr(value)
-        for name, value in sorted((settings.get("OPTIONS") or {}).items())
-        if name not in ("password", "passwd")
-    }
-    # One text, since it is made for each request.
-    return (alias, repr(([str(settings.get(name, "")) for name in names], options)))
-
-
 class Place(NamedTuple):
     """A database, and the schema that a connection to it was told."""
 
@@ -96,9 +82,19 @@ class Place(NamedTuple):
     schema: str | None
 
     @staticmethod
-    def of(alias: str, schema: str | None = None) -> Place:
+    def of(alias: str) -> Place:
         """That of an alias, as its settings are now."""
-        return Place(*settings_of(alias), schema)
+        settings = connections[alias].settings_dict
+        # Not the password: a new one does not change rows.
+        names = ("ENGINE", "NAME", "HOST", "PORT", "USER", "TIME_ZONE")
+        options = {
+            name: value if isinstance(value, str | int | float | bool | None) else repr(value)
+            for name, value in sorted((settings.get("OPTIONS") or {}).items())
+            if name not in ("password", "passwd")
+        }
+        # One text, since it is made for each request.
+        text = repr(([str(settings.get(name, "")) for name in names], options))
+        return Place(alias, text, None)
 
 
 def has_tenants(alias: str) -> bool:

@@ -22,6 +22,7 @@ from chunkflow.django import prefetches, shape, stream_sync
 from chunkflow.django.key import Here
 from chunkflow.django.picture import picture
 from chunkflow.django.shape import Shape, shape_of
+from chunkflow.django.visible import Place
 
 pytestmark = pytest.mark.django_db
 
@@ -34,7 +35,7 @@ def _nothing_is_remembered() -> Any:
 
 
 def of(queryset: Any, order: Any = None, filters: Any = ()) -> Shape:
-    return shape_of(queryset.using(queryset.db), order, filters, Here.now())
+    return shape_of(queryset, Place.of(queryset.db), order, filters, Here.now())
 
 
 @pytest.fixture
@@ -45,9 +46,9 @@ def organisations() -> list[Organisation]:
 def test_the_same_queryset_is_worked_out_once_and_each_other_by_itself(
     organisations: list[Organisation],
 ) -> None:
-    made = [of(one(Trick.objects, *organisations)) for one in QUERYSETS]
+    made = [of(one(Trick.objects.all(), *organisations)) for one in QUERYSETS]
     for at, one in enumerate(QUERYSETS):
-        queryset = one(Trick.objects, *organisations)
+        queryset = one(Trick.objects.all(), *organisations)
         assert of(queryset) is made[at], at
         assert made[at].digest == Shape(queryset.using("default"), None, ()).digest
     assert len(set(map(id, made))) == len(QUERYSETS)

@@ -283,7 +283,7 @@ def test_what_catalogues_say_is_kept_within_bounds_and_the_last_answers_stay(
     visible.forget()
 
     def schema(at: int) -> visible.Place:
-        return visible.Place.of(POSTGRES, f"tenant {at}")
+        return visible.Place.of(POSTGRES)._replace(schema=f"tenant {at}")
 
     for at in range(100):
         visible.ask(schema(at), ["tricks_trick"])
