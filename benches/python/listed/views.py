@@ -203,6 +203,13 @@ async def ready(request, organisation):
     return HttpResponse(body, content_type="application/json", headers=HEADERS)
 
 
+async def built(request, organisation):
+    """The same behind a queryset that is built, and not used."""
+    body, _ = await made(request, organisation)
+    tricks(organisation)
+    return HttpResponse(body, content_type="application/json", headers=HEADERS)
+
+
 async def pieces(request, organisation):
     """The same, streamed."""
     _, parts = await made(request, organisation)
@@ -231,6 +238,6 @@ urlpatterns = [
     path("", api.urls),
     *(
         path(f"{view.__name__}/<int:organisation>", view)
-        for view in (usual, aiterator, iterator, drf, page, body, chunkflow, ready, pieces)
+        for view in (usual, aiterator, iterator, drf, page, body, chunkflow, ready, built, pieces)
     ),
 ]

@@ -22,7 +22,6 @@ from django.db.models.expressions import Combinable, OrderBy
 
 from . import joins
 from .canonical import digest
-from .picture import without_rows
 from .values import Key, OrderError, scalar, value_of
 
 Order: TypeAlias = "str | Sequence[str | Combinable | OrderBy] | Combinable | OrderBy | None"
@@ -91,9 +90,13 @@ class Keyset:
             path = column.path if plain else holder
             self.columns.append(replace(column, holder=holder, path=path))
 
-        queryset = without_rows(queryset)
         # The order says itself what `reverse()` has turned round.
+        held: Any = queryset
+        queryset = held._chain()
         queryset.query.standard_ordering = True
+        # Rows of `author.books.all()` would be given the author as the view holds it.
+        held = queryset
+        held._known_related_objects = {}
         queryset = queryset.order_by(*[column.sorting() for column in self.columns])
         self.queryset = queryset.annotate(**annotated) if annotated else queryset
         self._gives_dicts = is_values(queryset)

@@ -1,14 +1,15 @@
-"""A queryset as bytes, so that equal bytes are the same question to the database.
+"""A queryset as bytes, and a queryset of its own made of them.
 
-They are its pickle, which holds all that a query is made of. So that it can stand for the query,
-nothing is in it whose code could decide anything by what is not in the pickle: only values,
-expressions and fields of Django's and of Python's own. Whoever meets the same bytes again need not
-compile the query again. `None` stands for a queryset of which that cannot be said.
+The bytes are a pickle, which holds all that a query is made of. What is worked out of a queryset
+that was made of bytes depends on nothing but these bytes: on no list that a view changes later, and
+on no row that it holds. So whoever meets the same bytes again need not work it out again.
+
+For that, nothing is in them whose code could decide anything by something else: only values,
+expressions and fields of Django's and of Python's own. Of other querysets there are no bytes.
 """
 
 from __future__ import annotations
 
-import copy
 import copyreg
 import io
 import pickle
@@ -20,14 +21,9 @@ from django.db import connections, models
 from django.db.models.expressions import Col
 from django.db.models.fields.reverse_related import ForeignObjectRel
 from django.db.models.manager import BaseManager
-from django.utils.tree import Node
 
 _OURS = ("builtins", "collections", "copyreg", "datetime", "decimal", "django", "uuid", "zoneinfo")
 """The first parts of the names of modules whose code decides by its values alone."""
-
-_SAID = {"_iterable_class", "_fields", "_query", "model"}
-_SAID_OF_USE = {"_db", "_hints", "_result_cache", "_sticky_filter", "_for_write", "_prefetch_done"}
-"""What does not change which rows a copy of a queryset reads, once its database is known."""
 
 
 class _UnknownError(Exception):
@@ -43,53 +39,55 @@ class _Pickler(pickle.Pickler):
             if not _is_ours_in_sql(kind):
                 raise _UnknownError
             if hasattr(value, "model"):
-                # It lives as long as its model.
-                return int, (id(value),)
+                return _of_a_model(value)
             # One of no model is counted, so that no two have the same state.
-            return tuple, ((kind, value.deconstruct()[1:]),)
+            return _field, (kind, *value.deconstruct()[2:])
         if isinstance(value, ForeignObjectRel) and hasattr(value.field, "model"):
-            return int, (id(value),)
+            return _of_a_model(value)
         if type(value) is Col:
             # One for all queries, which keep what they find out in it.
             return Col, (value.alias, value.target, value.output_field)
         if isinstance(value, models.Lookup) and _is_djangos(type(value)):
             # What it was made of may be a row, of which it has only the key.
-            state = {name: one for name, one in vars(value).items() if name != _MADE_OF}
+            state = {name: one for name, one in vars(value).items() if name != "_constructor_args"}
             return copyreg.__newobj__, (type(value),), state  # type: ignore[attr-defined]
         if isinstance(value, models.QuerySet):
             # Its own pickle would have its rows.
-            return tuple, (_parts(value),)
+            return _queryset, _parts(value)
         if isinstance(value, models.Choices):
             return NotImplemented
-        module = value.__module__ if isinstance(value, FunctionType) else type(value).__module__
-        if module.partition(".")[0] not in _OURS:
+        if isinstance(value, FunctionType):
+            module = value.__module__
+            is_known = module == __name__ or module.partition(".")[0] in _OURS
+        else:
+            is_known = type(value).__module__.partition(".")[0] in _OURS
+        if not is_known:
             raise _UnknownError
         return NotImplemented
 
 
-_MADE_OF = "_constructor_args"
+# The fields and relations of models, by their identity. They live as long as the process.
+_living: dict[int, Any] = {}
 
 
-def without_rows(queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
-    """A copy of a queryset that does not hold the rows of which it was made."""
-    held: Any = queryset
-    made: Any = held._chain()
-    # Routers have been asked, and what is known of related rows is read anew.
-    made._hints = {}
-    made._known_related_objects = {}
-    _drop_rows(made.query.where)
-    lean: models.QuerySet[Any] = made
-    return lean
+def _of_a_model(field: Any) -> tuple[Any, ...]:
+    name = id(field)
+    if name not in _living:
+        held = field.field if isinstance(field, ForeignObjectRel) else field
+        known = held.model._meta.get_field(held.name)
+        if field is not known and field is not known.remote_field:
+            # A copy of one, which may be another in each request.
+            raise _UnknownError
+        _living[name] = field
+    return _known_field, (name,)
 
 
-def _drop_rows(node: Any) -> None:
-    """Where a query was copied, so were the nodes of its conditions, and the lookups were not."""
-    for at, child in enumerate(node.children):
-        if isinstance(child, Node):
-            _drop_rows(child)
-        elif isinstance(child, models.Lookup) and hasattr(child, _MADE_OF):
-            node.children[at] = copy.copy(child)
-            delattr(node.children[at], _MADE_OF)
+def _known_field(name: int) -> Any:
+    return _living[name]
+
+
+def _field(kind: Any, arguments: Any, options: Any) -> Any:
+    return kind(*arguments, **options)
 
 
 _ASKED_FOR_SQL = (
@@ -141,15 +139,30 @@ def is_plain(manager: Any) -> bool:
 
 
 def picture(queryset: models.QuerySet[Any], *values: Any) -> bytes | None:
-    """A queryset, and values that are read with it. Where it names no database, one is among
-    them."""
+    """A queryset and values that are read with it, as bytes; `None` if there are none. Where it
+    names no database, one is to be among the values."""
     out = io.BytesIO()
     try:
-        _Pickler(out, pickle.HIGHEST_PROTOCOL).dump((_parts(queryset), values))
+        _Pickler(out, pickle.HIGHEST_PROTOCOL).dump((queryset, *values))
     except Exception:
         # Whatever has no pickle raises whatever it likes.
         return None
     return out.getvalue()
+
+
+def copies(drawn: bytes) -> tuple[Any, ...] | None:
+    """The queryset of a picture and the values, made anew; `None` if that cannot be."""
+    try:
+        made: tuple[Any, ...] = pickle.loads(drawn)
+    except Exception:
+        return None
+    return made
+
+
+_PARTS = ("_query", "model", "_db", "_iterable_class", "_fields")
+_LOOKUPS, _KNOWN = "_prefetch_related_lookups", "_known_related_objects"
+_OF_USE = ("_hints", "_result_cache", "_sticky_filter", "_for_write", "_prefetch_done")
+"""What does not change which rows a copy of a queryset reads, once its database is known."""
 
 
 def _parts(queryset: models.QuerySet[Any]) -> tuple[Any, ...]:
@@ -159,34 +172,32 @@ def _parts(queryset: models.QuerySet[Any]) -> tuple[Any, ...]:
     more = {
         name: value
         for name, value in vars(held).items()
-        if name not in _SAID and name not in _SAID_OF_USE and name not in _MADE_BELOW
+        if name not in _PARTS and name not in _OF_USE and name not in (_LOOKUPS, _KNOWN)
     }
     return (
         type(held),
         held.model,
         held.model._meta.db_table,
-        held._db,
-        held._iterable_class,
-        held._fields,
         query,
-        [_lookup(one) for one in held._prefetch_related_lookups],
-        [field.name for field in held._known_related_objects],
-        more,
+        held._db,
+        {"_iterable_class": held._iterable_class, "_fields": held._fields, **more},
+        held._prefetch_related_lookups,
+        list(held._known_related_objects),
     )
 
 
-_MADE_BELOW = {"_prefetch_related_lookups", "_known_related_objects"}
-
-
-def _lookup(lookup: Any) -> Any:
-    if isinstance(lookup, str):
-        return lookup
-    if type(lookup) is not models.Prefetch:
-        raise _UnknownError
-    given: Any = lookup
-    return (
-        given.prefetch_through,
-        given.prefetch_to,
-        given.to_attr,
-        None if given.queryset is None else _parts(given.queryset),
-    )
+def _queryset(
+    kind: Any,
+    model: Any,
+    _: str,
+    query: Any,
+    using: str | None,
+    state: dict[str, Any],
+    lookups: tuple[Any, ...],
+    known: list[Any],
+) -> Any:
+    made = kind(model=model, query=query, using=using)
+    vars(made).update(state)
+    vars(made)[_LOOKUPS] = lookups
+    vars(made)[_KNOWN] = {field: {} for field in known}
+    return made

@@ -18,7 +18,7 @@ from django.db.models.constants import LOOKUP_SEP
 from django.db.models.fields import related_descriptors as descriptors
 
 from .canonical import UnseenError
-from .picture import is_plain, picture, without_rows
+from .picture import is_plain, picture
 from .routes import has_routers, routed
 
 Question = Callable[[], Any]
@@ -175,7 +175,9 @@ def _picture_of(manager: Any) -> bytes | None:
 def _whole(queryset: models.QuerySet[Any], asked: list[Question]) -> models.QuerySet[Any]:
     """A queryset whose own lookups have their querysets too."""
     inner = explicit(queryset, asked)
-    made: Any = without_rows(queryset)
+    held: Any = queryset
+    made: Any = held._chain()
+    made._known_related_objects = {}
     made._prefetch_related_lookups = tuple(one.lookup for one in inner)
     whole: models.QuerySet[Any] = made
     return whole

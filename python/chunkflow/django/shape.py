@@ -21,7 +21,7 @@ from .filters import Filter, Filters, Operand, filters_of
 from .follows import Followed, followed, times_read, unselected
 from .key import Here, Query, prefetch_parts, query_of
 from .order import Keyset, Order
-from .picture import has_known_compiler, has_known_sql, picture
+from .picture import copies, has_known_compiler, has_known_sql, picture
 from .prefetches import Prefetched, Question, explicit
 from .recent import Recent
 from .values import primary
@@ -190,11 +190,17 @@ def shape_of(
         if found is not None:
             return found
 
-    made = Shape(queryset.using(place.alias), order, wanted)
+    # Of copies, which the request does not hold.
+    copied = copies(drawn)
+    if copied is None:
+        return Shape(queryset.using(place.alias), order, wanted)
+    copy, order, wanted, *_ = copied
+    made = Shape(copy.using(place.alias), order, wanted)
     if made.is_known:
         answers = tuple(ask() for ask in made.asked)
-        _asked.put(drawn, made.asked)
-        _shapes.put((drawn, answers), made)
+        if None not in answers:
+            _asked.put(drawn, made.asked)
+            _shapes.put((drawn, answers), made)
     return made
 
 

@@ -1,6 +1,7 @@
 """What is worked out of a queryset is remembered for the same queryset, and for no other."""
 
 import contextvars
+import copy
 import gc
 import os
 import weakref
@@ -16,8 +17,9 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext_lazy
 from made import tricks
 from test_key import QUERYSETS
-from tricks.models import Category, Comment, Organisation, Trick
+from tricks.models import Category, Comment, Everything, Organisation, Trick
 
+from chunkflow.django import picture as picture_module
 from chunkflow.django import prefetches, shape, stream_sync
 from chunkflow.django.key import Here
 from chunkflow.django.picture import picture
@@ -126,6 +128,29 @@ def test_a_queryset_in_an_expression_is_not_executed() -> None:
         assert picture(queryset) is not None
         assert picture(queryset) != picture(Trick.objects.filter(Exists(inner)))
     assert not queries
+
+
+def test_what_a_view_does_with_its_values_later_changes_no_shape() -> None:
+    def document(value: Any) -> Any:
+        return Everything.objects.annotate(more=Value([value], models.JSONField())).filter(
+            json={"a": [value]}
+        )
+
+    held: dict[str, Any] = {"b": 1}
+    made = of(document(held))
+    again = of(document({"b": 1}))
+    assert again is made
+    held["b"] = 2
+    assert of(document({"b": 1})) is made
+    assert "2" not in str(Shape(made.queryset, None, ()).query.params)
+    assert of(document(held)) is not made
+
+
+def test_a_field_that_is_a_copy_is_remembered_by_nobody() -> None:
+    title = copy.copy(Trick._meta.get_field("title"))
+    known = len(picture_module._living)
+    assert picture(Trick.objects.annotate(x=Value("a", output_field=title))) is None
+    assert len(picture_module._living) == known
 
 
 def test_what_a_manager_gives_is_asked_in_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
