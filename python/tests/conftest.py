@@ -74,3 +74,8 @@ def memcached() -> Iterator[str]:
 def postgres() -> Iterator[str]:
     for port in served("postgres"):
         yield f"postgresql://chunkflow@127.0.0.1:{port}/postgres"
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[int]:
+    yield from served("mariadb")

@@ -104,9 +104,15 @@ def is_any_watched() -> bool:
     return bool(_watched)
 
 
-def changed(model: AnyModel, keys: Iterable[Any] | None = None, using: str | None = None) -> None:
+def changed(
+    model: AnyModel | Model, keys: Iterable[Any] | None = None, using: str | None = None
+) -> None:
     """Tells that rows of a model have changed, by their primary keys, after the commit. For what no
-    signal says: SQL, other programs. Without `keys`, any row may have changed."""
+    signal says: SQL, other programs. Without `keys`, any row may have changed. Instead of a model
+    it takes a row."""
+    if isinstance(model, Model):
+        keys, using = [model.pk], using or model._state.db
+        model = type(model)
     one = _model(model)
     alias = using or router.db_for_write(one) or DEFAULT_DB_ALIAS
     if keys is None:

@@ -39,7 +39,7 @@ def tricks(count: int, using: str = "default", seed: int = 7) -> Organisation:
             price=maybe(Decimal(chance.choice(["0.10", "1.00", "-5.25", "1234567.89"]))),
             length=maybe(datetime.timedelta(days=chance.randrange(-2, 3), microseconds=5)),
             day=maybe(datetime.date(2026, 1, 1 + chance.randrange(5))),
-            token=uuid.UUID(int=chance.getrandbits(128)),
+            token=uuid.UUID(int=chance.getrandbits(128), version=4),
             author=maybe(chance.choice(authors)),
         )
         for at in range(count)

@@ -499,6 +499,15 @@ def test_what_somebody_says_has_changed_is_told_with_what_it_is_now(
     assert told.one().tables == ["watched_trick"]
 
 
+def test_a_row_in_place_of_its_model_is_told_in_the_database_that_it_is_of(told: Told) -> None:
+    author = Author.objects.using("other").create(name="Ada")
+    told.tells.clear()
+    changed(author)
+    tell = told.one()
+    assert (tell.aliases, tell.tables) == (["other"], [])
+    assert tell.keys("watched_author") == {(str(author.pk),)}
+
+
 @pytest.mark.asyncio
 async def test_what_is_saved_from_async_code_is_told(told: Told) -> None:
     organisation = await Organisation.objects.acreate(name="a")
