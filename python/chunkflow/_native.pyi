@@ -201,11 +201,11 @@ class Cut(Exception):  # noqa: N818 - what happened to the list
 
 @final
 class Reply:
-    """The answer to a request. Iterate it once, by `for` or by `async for`; it gives frames of up
-    to about 128 KiB. What is at hand comes without leaving the thread or awaiting anything. A
+    """The answer to a request. Iterate it once, by `for` or by `async for`; it gives pieces of
+    64 KiB, or as much of one as is at hand, without leaving the thread or awaiting anything. A
     reply that is closed or dropped stops the work that was done for it.
 
-    A list that breaks off raises `Cut`. So does one whose next frame was given up, for instance by
+    A list that breaks off raises `Cut`. So does one whose next piece was given up, for instance by
     `asyncio.timeout`: behind it some would be missing."""
 
     @property

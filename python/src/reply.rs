@@ -26,8 +26,9 @@ use crate::{
 
 create_exception!(chunkflow, Cut, PyException, "A list broke off behind its first byte.");
 
-/// Frames are joined up to about so many bytes.
-const FRAME: usize = 128 * 1024;
+/// Frames are joined, and divided, into pieces of so many bytes. Django divides longer ones, and copies
+/// them once more for it.
+const PIECE: usize = 64 * 1024;
 
 /// The answer to a request.
 #[pyclass(frozen, module = "chunkflow._native")]
@@ -48,7 +49,7 @@ pub(crate) struct Reply {
 struct Shared(Arc<Mutex<Rest>>);
 
 enum Rest {
-    Body(Box<Body>),
+    Body(Box<Held>),
     /// Somebody waits for its next frame.
     Away,
     Ended,
@@ -57,7 +58,13 @@ enum Rest {
     Cut(String),
 }
 
-/// The next frames, and the body behind them.
+/// A body, and what of its last frame did not fit into the last piece.
+struct Held {
+    body: Body,
+    over: Bytes,
+}
+
+/// The frames of the next piece, and the body behind them.
 struct Next {
     frames: Vec<Bytes>,
     rest: Rest,
@@ -69,7 +76,7 @@ impl Shared {
     }
 
     /// Takes the body, if there is one and nobody has it.
-    fn body(&self) -> PyResult<Option<Box<Body>>> {
+    fn body(&self) -> PyResult<Option<Box<Held>>> {
         let rest = match self.replace(Rest::Away) {
             Rest::Body(body) => return Ok(Some(body)),
             rest => rest,
@@ -137,21 +144,22 @@ fn at_end() -> PyErr {
     PyStopAsyncIteration::new_err(())
 }
 
-/// Takes all frames that are ready, up to about 128 KiB; pending if none is.
-fn poll(held: &mut Option<Box<Body>>, context: &mut Context<'_>) -> Poll<Next> {
+/// Takes all frames that are ready, up to the size of a piece; pending if none is.
+fn poll(held: &mut Option<Box<Held>>, context: &mut Context<'_>) -> Poll<Next> {
     let Some(body) = held else { return Poll::Ready(Next { frames: vec![], rest: Rest::Closed }) };
     let mut frames = vec![];
-    let mut length = 0;
+    let mut room = PIECE;
     let rest = loop {
-        match Pin::new(&mut **body).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => {
-                let Ok(frame) = frame.into_data() else { continue };
-                length += frame.len();
-                frames.push(frame);
-                if length >= FRAME {
-                    break None;
-                }
+        if !body.over.is_empty() {
+            let fits = body.over.split_to(room.min(body.over.len()));
+            room -= fits.len();
+            frames.push(fits);
+            if room == 0 {
+                break None;
             }
+        }
+        match Pin::new(&mut body.body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => body.over = frame.into_data().unwrap_or_default(),
             Poll::Ready(Some(Err(error))) => break Some(Rest::Cut(error.to_string())),
             Poll::Ready(None) => break Some(Rest::Ended),
             Poll::Pending if frames.is_empty() => return Poll::Pending,
@@ -174,13 +182,13 @@ impl Reply {
             headers,
             length: stated.or_else(|| body.size_hint().exact()),
             is_stream: body.is_stream(),
-            rest: Shared(Arc::new(Rest::Body(Box::new(body)).into())),
+            rest: Shared(Arc::new(Rest::Body(Box::new(Held { body, over: Bytes::new() })).into())),
             live: Arc::clone(live),
         }
     }
 
     /// What is at hand of the rest; or the rest itself, if nothing is.
-    fn next(&self) -> PyResult<Result<Next, Option<Box<Body>>>> {
+    fn next(&self) -> PyResult<Result<Next, Option<Box<Held>>>> {
         let mut body = self.rest.body()?;
         if body.is_none() {
             return Ok(Ok(Next { frames: vec![], rest: Rest::Ended }));
@@ -203,7 +211,7 @@ impl Reply {
     }
 
     /// Waits for what comes next.
-    fn waiting(&self, mut body: Option<Box<Body>>) -> impl Future<Output = (Next, Lost)> + Send + use<> {
+    fn waiting(&self, mut body: Option<Box<Held>>) -> impl Future<Output = (Next, Lost)> + Send + use<> {
         let lost = Lost(Some(self.rest.clone()));
         async move { (std::future::poll_fn(|context| poll(&mut body, context)).await, lost) }
     }

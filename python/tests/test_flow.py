@@ -104,13 +104,14 @@ async def test_a_warm_list_needs_no_thread_no_await_and_no_call_of_rows(flow: Fl
     assert set(threading.enumerate()) == threads
 
 
-async def test_frames_are_joined_to_128_kib(flow: Flow) -> None:
+async def test_a_list_comes_in_pieces_of_64_kib(flow: Flow) -> None:
     numbers = Numbers(10_007, 200)
     await read(flow, numbers.source())
     reply = await flow.open(numbers.source(), "/", HEADERS)
-    frames = [len(frame) async for frame in reply]
-    assert all(128 * 1024 <= frame < 256 * 1024 for frame in frames[:-1])
-    assert reply.length == sum(frames)
+    pieces = [piece async for piece in reply]
+    assert all(len(piece) == 64 * 1024 for piece in pieces[:-1])
+    assert reply.length == sum(map(len, pieces))
+    assert len(json.loads(b"".join(pieces))["results"]) == 10_007
     assert ("content-length", str(reply.length)) in reply.headers
 
 

@@ -193,7 +193,7 @@ async def made(request, organisation):
     return pieces_of[organisation]
 
 
-PIECE = 128 << 10
+PIECE = 64 << 10
 pieces_of = {}
 
 

@@ -29,8 +29,7 @@ from .plan import Plan, Row
 from .saying import say_uncached
 
 SMALL = 128 << 10
-"""A body that goes out as one piece under ASGI, as one frame of a longer one would. A longer one is
-not copied for each client."""
+"""A body that goes out as one piece under ASGI. A longer one is not copied for each client."""
 
 
 async def stream(
