@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import django
 import pytest
 from django.contrib.postgres.aggregates import ArrayAgg
 from django.db import connections, models
@@ -318,6 +319,9 @@ ONE: dict[str, Any] = {
         c=FilteredRelation("comments", condition=Q(comments__id=3))
     ).annotate(t=F("c__text")),
 }
+if django.VERSION < (5,):
+    # It is refused: the condition of a join is not known before the query is compiled.
+    del ONE["one comment"]
 
 
 @pytest.mark.parametrize("name", ONE)
