@@ -1,7 +1,13 @@
-"""Nothing is kept of requests, of rows, or of what rows were made from."""
+"""Nothing is kept of requests, of rows, or of what rows were made from.
+
+The tests ask 10,000 times, and `REQUESTS=100000 python/test tests/test_leaks.py
+tests/django/test_memory.py -s` as often as it says; it prints how much memory the process had after
+each tenth of them.
+"""
 
 import asyncio
 import gc
+import os
 import resource
 import sys
 import weakref
@@ -12,7 +18,7 @@ from lists import HEADERS, Numbers, body, read, read_sync
 
 from chunkflow import Fetch, Flow, Source
 
-REQUESTS = 10_000
+REQUESTS = int(os.environ.get("REQUESTS", "10000"))
 
 
 def in_memory() -> int:
@@ -24,10 +30,15 @@ def in_memory() -> int:
 def is_flat(measured: list[int]) -> bool:
     """Whether the second half of the requests took less than 40 bytes for each: any object that
     was kept would take more."""
+    show(measured)
     return measured[-1] - measured[len(measured) // 2] < REQUESTS // 2 * 40
 
 
-def test_ten_thousand_warm_requests_leave_memory_flat(flow: Flow) -> None:
+def show(measured: list[int]) -> None:
+    print("KiB in memory:", *[size >> 10 for size in measured])  # noqa: T201
+
+
+def test_warm_requests_leave_memory_flat(flow: Flow) -> None:
     numbers = Numbers(350)
     measured = []
     for _ in range(10):
@@ -39,7 +50,7 @@ def test_ten_thousand_warm_requests_leave_memory_flat(flow: Flow) -> None:
     assert is_flat(measured), measured
 
 
-async def test_ten_thousand_warm_requests_of_a_loop_leave_memory_flat(flow: Flow) -> None:
+async def test_warm_requests_of_a_loop_leave_memory_flat(flow: Flow) -> None:
     numbers = Numbers(350)
     measured = []
     for _ in range(10):
@@ -64,6 +75,7 @@ async def test_cold_requests_and_those_that_are_given_up_leave_memory_flat(flow:
         numbers.fetches.clear()
         # What was read is kept for ten seconds at most, and chunks as long as there is room.
         measured.append(in_memory())
+    show(measured)
     assert measured[-1] - measured[0] < 64 << 20, measured
 
 
