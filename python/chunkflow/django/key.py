@@ -24,6 +24,7 @@ from django.utils import timezone, translation
 from .canonical import UnseenError, canonical, digest
 from .order import is_values
 from .prefetches import Prefetched, explicit
+from .recent import Recent
 from .visible import Place, check_sql, tables_of
 
 SHAPING = (
@@ -104,14 +105,15 @@ def query_of(queryset: models.QuerySet[Any]) -> Query:
         return _compiled(queryset)
 
     # All rows of a model, as most prefetches have them: compiled once.
-    place = (queryset.model, queryset.db)
+    place = (queryset.model, queryset.db, queryset.model._meta.db_table)
     known = _bare.get(place)
     if known is None:
-        known = _bare[place] = _compiled(queryset)
+        known = _compiled(queryset)
+        _bare.put(place, known)
     return known
 
 
-_bare: dict[tuple[Any, str], Query] = {}
+_bare: Recent[tuple[Any, str, str], Query] = Recent(1_000)
 
 # What a query works out by itself.
 _WORKED_OUT = {

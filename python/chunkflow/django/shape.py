@@ -8,7 +8,7 @@ one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 from django.apps import apps
@@ -197,9 +197,10 @@ def shape_of(
     copy, order, wanted, *_ = copied
     made = Shape(copy.using(place.alias), order, wanted)
     if made.is_known:
-        answers = tuple(ask() for ask in made.asked)
+        asked = [*made.asked, partial(_names, [_models()[table] for table in made.tables])]
+        answers = tuple(ask() for ask in asked)
         if None not in answers:
-            _asked.put(drawn, made.asked)
+            _asked.put(drawn, asked)
             _shapes.put((drawn, answers), made)
     return made
 
@@ -218,6 +219,11 @@ def _models() -> dict[str, type[models.Model]]:
     """The models by their tables."""
     found = apps.get_models(include_auto_created=True)
     return {one._meta.db_table: one for one in found}
+
+
+def _names(models_: Sequence[Any]) -> tuple[str, ...]:
+    """The names of tables, which some programs change for a request."""
+    return tuple(one._meta.db_table for one in models_)
 
 
 def _texts(parts: Sequence[Any]) -> tuple[Any, ...]:

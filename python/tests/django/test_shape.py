@@ -17,7 +17,7 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext_lazy
 from made import tricks
 from test_key import QUERYSETS
-from tricks.models import Category, Comment, Everything, Organisation, Trick
+from tricks.models import Author, Category, Comment, Everything, Organisation, Trick
 
 from chunkflow.django import picture as picture_module
 from chunkflow.django import prefetches, shape, stream_sync
@@ -144,6 +144,19 @@ def test_what_a_view_does_with_its_values_later_changes_no_shape() -> None:
     assert of(document({"b": 1})) is made
     assert "2" not in str(Shape(made.queryset, None, ()).query.params)
     assert of(document(held)) is not made
+
+
+def test_a_table_that_is_renamed_is_another_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = [
+        lambda: Trick.objects.select_related("author"),
+        lambda: Trick.objects.prefetch_related("comments__author"),
+        Author.objects.all,
+    ]
+    made = [of(one()) for one in named]
+    assert [of(one()) for one in named] == made
+    monkeypatch.setattr(Author._meta, "db_table", "authors_of_one_tenant")
+    renamed = [of(one()) for one in named]
+    assert not {one.digest for one in made} & {one.digest for one in renamed}
 
 
 def test_a_field_that_is_a_copy_is_remembered_by_nobody() -> None:
