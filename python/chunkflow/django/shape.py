@@ -180,7 +180,7 @@ def shape_of(
         drawn = picture(queryset, order, wanted, *place, here.parts)
     except UnseenError:
         drawn = None
-    if drawn is None:
+    if drawn is None or len(drawn) > LONGEST:
         return Shape(queryset.using(place.alias), order, wanted)
 
     asked = _asked.get(drawn)
@@ -207,6 +207,10 @@ def shape_of(
 
 MOST = 500
 """Querysets of which is remembered how they are read: twice as many at most, about 17 KB each."""
+
+LONGEST = 16 << 10
+"""Bytes of a queryset that is remembered. Most have about 1,000, and one of thousands of keys has
+more."""
 
 _shapes: Recent[tuple[bytes, tuple[Any, ...]], Shape] = Recent(MOST)
 _asked: Recent[bytes, list[Question]] = Recent(MOST)

@@ -202,6 +202,8 @@ def test_what_is_remembered_is_bounded_and_holds_no_row_of_a_request() -> None:
     gc.collect()
     assert gone() is None
 
+    of(Trick.objects.filter(pk__in=range(50_000)))
+    assert len(shape._shapes) == 2
     for at in range(4 * shape.MOST):
         of(Trick.objects.filter(rating=at))
     assert len(shape._shapes) <= 2 * shape.MOST
