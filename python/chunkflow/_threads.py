@@ -11,9 +11,9 @@ import atexit
 import contextlib
 import inspect
 import logging
+import sys
 import threading
 import weakref
-from asyncio import get_running_loop
 from collections.abc import AsyncIterable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,35 @@ def close_all() -> None:
     left()
 
 
+def get_running_loop() -> asyncio.AbstractEventLoop:
+    """The event loop of the task that calls."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "chunkflow waits on an event loop of asyncio, and none runs here; under trio call "
+            "`flow.open_sync` in a thread, by `trio.to_thread.run_sync`"
+        ) from None
+
+
+def refuse_greenlets() -> None:
+    """Raises if threads are greenlets. One that waits in native code would hold up all of them."""
+    gevent: Any = sys.modules.get("gevent.monkey")
+    eventlet: Any = sys.modules.get("eventlet.patcher")
+    if gevent is not None and gevent.is_module_patched("threading"):
+        name = "gevent"
+    elif eventlet is not None and eventlet.is_monkey_patched("thread"):
+        name = "eventlet"
+    else:
+        return
+    raise RuntimeError(
+        f"chunkflow needs threads, which {name} has replaced by greenlets; take other workers, "
+        "`gunicorn --worker-class gthread --threads 8`"
+    )
+
+
 def start(name: str, target: Callable[..., None], *arguments: object) -> None:
+    refuse_greenlets()
     # A daemon, since Python would else wait for it before it calls what is registered with atexit.
     threading.Thread(target=target, args=arguments, name=name, daemon=True).start()
 

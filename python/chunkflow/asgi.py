@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from chunkflow._native import Flow, Reply, Source
+from chunkflow._threads import get_running_loop
 
 __all__ = ["ListResponse", "cut_off", "respond"]
 
@@ -97,6 +98,8 @@ async def respond(
     What is at hand is sent without another task. Else the client is watched meanwhile: if it
     leaves, the work that was done for it stops.
     """
+    # A list that is at hand needs none; the next one may not be at hand.
+    get_running_loop()
     opening = open_list(flow, source, scope)
     if is_waited_for(opening):
         await unless_left(send_list(opening, send, headers), receive)

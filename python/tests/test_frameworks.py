@@ -17,8 +17,9 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+import trio
 from conftest import free_port
-from lists import Gate, Numbers
+from lists import HEADERS, Gate, Numbers, read_sync
 
 from chunkflow import Cut, Flow, Source
 from chunkflow.asgi import ListResponse as AsgiList
@@ -207,6 +208,25 @@ async def test_a_client_that_leaves_ends_the_work_that_was_done_for_it(flow: Flo
     await AsgiList(flow, source)(client.scope, client.receive, client.send)
     await asyncio.wait_for(cancelled.wait(), 30)
     assert client.sent == []
+
+
+def test_under_trio_a_list_is_refused_with_the_remedy_and_a_thread_gives_it(flow: Flow) -> None:
+    numbers = Numbers(100)
+    client = Client()
+    for response in (AsgiList(flow, numbers.source()), ListResponse(flow, numbers.source())):
+        with pytest.raises(RuntimeError, match="in a thread, by `trio"):
+            trio.run(response, client.scope, client.receive, client.send)
+    with pytest.raises(RuntimeError, match="in a thread, by `trio"):
+        trio.run(flow.open, numbers.source(), "/", HEADERS)
+    assert client.sent == []
+    assert numbers.fetches == []
+
+    for _ in range(2):
+        whole = trio.run(trio.to_thread.run_sync, read_sync, flow, numbers.source())
+        assert json.loads(whole) == numbers.all()
+    # What is at hand is no list that works until its chunks are gone.
+    with pytest.raises(RuntimeError, match="in a thread, by `trio"):
+        trio.run(AsgiList(flow, numbers.source()), client.scope, client.receive, client.send)
 
 
 async def test_what_a_view_sets_on_the_response_is_sent_with_the_list(flow: Flow) -> None:

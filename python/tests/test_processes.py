@@ -223,6 +223,35 @@ def test_a_sub_interpreter_is_refused_with_a_message() -> None:
     assert (process.returncode, process.stdout.strip()) == (0, "refused"), process
 
 
+def test_a_free_threaded_build_is_refused_with_a_message() -> None:
+    script = """
+        import importlib, sysconfig
+        asked = sysconfig.get_config_var
+        sysconfig.get_config_var = lambda name: name == "Py_GIL_DISABLED" or asked(name)
+        try:
+            importlib.reload(sys.modules["chunkflow"])
+        except ImportError as error:
+            print(error)
+    """
+    said = good(run(script))
+    assert "free-threaded" in said
+    assert "with the GIL" in said
+
+
+def test_greenlets_in_place_of_threads_are_refused_with_a_message() -> None:
+    script = """
+        from gevent import monkey
+        monkey.patch_all()
+        try:
+            read_sync(Flow(), Numbers(10).source())
+        except RuntimeError as error:
+            print(error)
+    """
+    said = good(run(script))
+    assert "gevent has replaced by greenlets" in said
+    assert "gthread" in said
+
+
 @pytest.mark.parametrize("store", ["redis", "memcached"])
 def test_processes_that_share_a_store_load_each_chunk_once(
     store: str, request: pytest.FixtureRequest
