@@ -78,13 +78,26 @@ def start(name: str, target: Callable[..., None], *arguments: object) -> None:
 
 def serve(line: Line) -> None:
     """Calls what is in a line, until it is closed."""
-    while (errand := line.take()) is not None:
+    while (errand := taken(line)) is not None:
         function, *arguments = errand
         try:
             function(*arguments)
         except Exception:
             logger.exception("a thread of chunkflow goes on after an error")
         del errand, function, arguments
+
+
+def taken(line: Line) -> tuple[Any, ...] | None:
+    """What comes next in a line. What cannot be made is left out, since others wait behind it."""
+    while True:
+        try:
+            return line.take()
+        except Exception:
+            logger.exception("a thread of chunkflow goes on after an error")
+
+
+def rest() -> None:
+    """Does nothing, where there is nothing to do."""
 
 
 def log(level: int, text: str) -> None:

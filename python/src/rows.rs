@@ -86,9 +86,11 @@ impl Pool {
             Some(event_loop) => {
                 let turn = self.turns.acquire().await.map_err(|_| closed())?;
                 let threads = Arc::clone(&self.threads);
-                self.threads.wake(Box::new(move |py| {
-                    let begin = threads.function(py, "begin")?;
-                    (begin, event_loop.clone_ref(py), Call::new(py, asked)?).into_pyobject(py)
+                self.threads.wake(Box::new(move |py| match Call::new(py, asked) {
+                    Some(call) => {
+                        (threads.function(py, "begin")?, event_loop.clone_ref(py), call).into_pyobject(py)
+                    }
+                    None => (threads.function(py, "rest")?,).into_pyobject(py),
                 }));
                 Some(turn)
             }
@@ -150,12 +152,14 @@ pub(crate) struct Calls(Arc<Waiting<Asked>>);
 #[pymethods]
 impl Calls {
     /// Waits for the next call; `None`: there will be none.
-    fn take(&self, py: Python<'_>) -> PyResult<Option<Call>> {
+    fn take(&self, py: Python<'_>) -> Option<Call> {
         loop {
-            match self.0.take(py) {
-                Some(asked) if asked.given_up.is.load(Ordering::Acquire) => {}
-                Some(asked) => return Call::new(py, asked).map(Some),
-                None => return Ok(None),
+            let asked = self.0.take(py)?;
+            if asked.given_up.is.load(Ordering::Acquire) {
+                continue;
+            }
+            if let Some(call) = Call::new(py, asked) {
+                return Some(call);
             }
         }
     }
@@ -173,11 +177,20 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    fn new(py: Python<'_>, asked: Asked) -> PyResult<Call> {
+    /// `None`: Python cannot be asked for this, and who waits has been told. The place behind which
+    /// rows are read may be a client's own.
+    fn new(py: Python<'_>, asked: Asked) -> Option<Call> {
         let Asked { rows, query, given_up, answer } = asked;
-        let fetch = Py::new(py, Fetch::of(py, &query)?)?;
-        let limit = query.limit as usize;
-        Ok(Call { rows, fetch, limit, gathered: Gathered::default(), given_up, answer: Some(answer) })
+        match Fetch::of(py, &query).and_then(|fetch| Py::new(py, fetch)) {
+            Ok(fetch) => {
+                let limit = query.limit as usize;
+                Some(Call { rows, fetch, limit, gathered: Gathered::default(), given_up, answer: Some(answer) })
+            }
+            Err(error) => {
+                drop(answer.send(Err(failed(py, &error))));
+                None
+            }
+        }
     }
 
     fn end(&mut self, result: Result<Gathered, Error>) {
@@ -227,23 +240,26 @@ impl Call {
 
     /// Ends it with an exception.
     fn fail(&mut self, py: Python<'_>, error: &Bound<'_, PyAny>) {
-        if error.is_instance_of::<Invalid>() {
-            // The fault is the request's, so its client is told.
-            self.end(Err(Error::new(Kind::Invalid, error.to_string())));
-            return;
-        }
-
-        let kind = if error.is_instance_of::<PyConnectionError>() {
-            Kind::Unavailable
-        } else if error.is_instance_of::<PyTimeoutError>() {
-            Kind::Timeout
-        } else {
-            Kind::Internal
-        };
-        let told = PyErr::from_value(error.clone());
-        let told = format!("{}: {}", told.get_type(py), told.value(py));
-        self.end(Err(Error::new(kind, "the function of rows has failed").caused_by(told)));
+        self.end(Err(failed(py, &PyErr::from_value(error.clone()))));
     }
+}
+
+/// What a failed call is for the library.
+fn failed(py: Python<'_>, error: &PyErr) -> Error {
+    if error.is_instance_of::<Invalid>(py) {
+        // The fault is the request's, so its client is told.
+        return Error::new(Kind::Invalid, error.value(py).to_string());
+    }
+
+    let kind = if error.is_instance_of::<PyConnectionError>(py) {
+        Kind::Unavailable
+    } else if error.is_instance_of::<PyTimeoutError>(py) {
+        Kind::Timeout
+    } else {
+        Kind::Internal
+    };
+    let told = format!("{}: {}", error.get_type(py), error.value(py));
+    Error::new(kind, "the function of rows has failed").caused_by(told)
 }
 
 /// Rows as Python gave them, in one piece of memory that needs no interpreter.

@@ -8,6 +8,8 @@ use pyo3::{
     types::{PyBool, PyBytes, PyFloat, PyInt, PyString, PyTuple},
 };
 
+use crate::rows::Invalid;
+
 /// A value of a key; long ones stand in the bytes of all rows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Scalar {
@@ -84,7 +86,9 @@ pub(crate) fn key<'py>(py: Python<'py>, cursor: &Cursor) -> PyResult<Bound<'py, 
             Value::Bool(truth) => truth.into_pyobject(py)?.to_owned().into_any(),
             Value::Integer(number) => number.into_pyobject(py)?.into_any(),
             Value::Real(number) => number.into_pyobject(py)?.into_any(),
-            Value::Decimal(digits) => number(py, &String::from_utf8_lossy(digits))?,
+            // A client may have forged it.
+            Value::Decimal(digits) => number(py, &String::from_utf8_lossy(digits))
+                .map_err(|_| Invalid::new_err("`after` holds a number that is none"))?,
             Value::Text(text) => String::from_utf8_lossy(text).into_pyobject(py)?.into_any(),
             Value::Blob(blob) => PyBytes::new(py, blob).into_any(),
             _ => py.None().into_bound(py),

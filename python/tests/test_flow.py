@@ -639,3 +639,34 @@ def test_what_the_library_logs_is_in_python_s_log(
             assert time.monotonic() < until
             time.sleep(0.01)
         flow.close()
+
+
+class Forged(Decimal):
+    """A number in a key that no number can be made of, as a forged cursor may hold one."""
+
+    def __str__(self) -> str:
+        return f"no number {int(self):09}"
+
+
+@pytest.mark.parametrize("kind", ["rows", "coroutine"])
+async def test_a_cursor_that_no_value_can_be_made_of_is_a_fault_of_its_request_only(
+    flow: Flow, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def rows(fetch: Fetch) -> list[tuple[tuple[Decimal], bytes]]:
+        return [((Forged(number),), b'{"a": 1}') for number in range(fetch.limit)]
+
+    async def coroutine(fetch: Fetch) -> list[tuple[tuple[Decimal], bytes]]:
+        return rows(fetch)
+
+    for at in range(5):
+        asked = rows if kind == "rows" else coroutine
+        reply = await flow.open(Source("forged", b"%d" % at, asked, order=["id"]), "/", HEADERS)
+        assert reply.status == 200
+        with pytest.raises(Cut):
+            async for _ in reply:
+                pass
+
+    numbers = Numbers(100)
+    found = await asyncio.wait_for(read(flow, numbers.source(rows=getattr(numbers, kind))), 5)
+    assert json.loads(found) == numbers.all()
+    assert "goes on after an error" not in caplog.text

@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from django.core.exceptions import FieldDoesNotExist, FieldError
+from django.core.exceptions import FieldDoesNotExist, FieldError, ValidationError
 from django.db import connections, models
 from django.db.models import F, Q, expressions, functions
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.expressions import Combinable, OrderBy
+
+from chunkflow._native import Invalid
 
 from . import joins
 from .canonical import digest
@@ -161,9 +163,17 @@ class Keyset:
     def _decoded(self, key: Key) -> list[Any]:
         if len(key) != len(self.columns):
             raise ValueError("a key has other columns than the order")
-        return [
-            value_of(column.field, value) for column, value in zip(self.columns, key, strict=True)
-        ]
+        try:
+            found = [
+                value_of(column.field, value)
+                for column, value in zip(self.columns, key, strict=True)
+            ]
+            features: Any = connections[self.queryset.db].features
+            if features.prohibits_null_characters_in_text_exception and _has_null(found):
+                raise ValueError("a text of this database has no NUL")
+            return found
+        except (ArithmeticError, TypeError, ValueError, ValidationError) as error:
+            raise Invalid("`after` holds a value that no row of this list can have") from error
 
 
 class RowBeyond(models.Func):
@@ -557,6 +567,10 @@ def _primary(options: Any) -> list[Any]:
 def _nulls_first(queryset: models.QuerySet[Any], descending: bool) -> bool:
     """Whether NULL comes first where the order does not say it."""
     return bool(connections[queryset.db].features.order_by_nulls_first) != descending
+
+
+def _has_null(values: Sequence[Any]) -> bool:
+    return any(isinstance(value, str) and "\0" in value for value in values)
 
 
 def _equal(column: Column, value: Any) -> Q:

@@ -30,6 +30,7 @@ from django.test.utils import CaptureQueriesContext
 from made import tricks
 from tricks.models import Author, Category, Comment, Everything, Organisation, Trick
 
+from chunkflow import Invalid
 from chunkflow.django.order import Keyset, is_values
 from chunkflow.django.values import OrderError
 
@@ -68,6 +69,37 @@ def whole(queryset: models.QuerySet[Any], order: Any = None) -> list[Any]:
     """The same rows by one query."""
     keyset = Keyset(queryset, order)
     return [keyset.bare(row) for row in keyset.queryset]
+
+
+FORGED = {
+    "created": ["no date", "9999-99-99T00:00:00", b"", 1.5],
+    "day": ["2026-02-30"],
+    "price": ["one", "1e", b"1"],
+    "length": ["1", "1 2 3 4", "99999999999999 0 0"],
+    "token": ["no uuid"],
+    "rating": ["much"],
+    "id": ["one", b"\xff", float("inf")],
+}
+
+
+@pytest.mark.parametrize("using", DATABASES)
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, one) for name in FORGED for one in FORGED[name]]
+)
+def test_a_cursor_of_a_value_that_no_row_can_have_is_a_fault_of_the_request(
+    using: str, name: str, value: Any
+) -> None:
+    keyset = Keyset(Trick.objects.using(using).order_by(name))
+    place = (value,) if name == "id" else (value, 1)
+    with pytest.raises(Invalid, match="`after`"):
+        keyset.read(place, 7)
+
+
+def test_a_text_with_nul_is_a_value_where_the_database_has_it() -> None:
+    place = ("a\0b", 1)
+    assert len(Keyset(Trick.objects.order_by("title")).read(place, 7)) == 7
+    with pytest.raises(Invalid, match="`after`"):
+        Keyset(Trick.objects.using("postgres").order_by("title")).read(place, 7)
 
 
 ORDERS: list[Any] = [
