@@ -11,7 +11,7 @@ settings.FOLDER.rmdir()
 SECRET_KEY = settings.SECRET_KEY
 ALLOWED_HOSTS = ["*"]
 USE_TZ = True
-ROOT_URLCONF = "served.urls"
+ROOT_URLCONF = os.environ["URLS"]
 INSTALLED_APPS = settings.INSTALLED_APPS
 DATABASES = json.loads(os.environ["DATABASES"])
 CHUNKFLOW = {"STORE": os.environ["STORE"]}
