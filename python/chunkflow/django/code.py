@@ -116,8 +116,18 @@ class _Read:
         self.is_own = is_own
         self.is_fixed = _is_fixed(value) or (len(leaves) == 1 and leaves[0] is value)
         """Whether nothing can change while it is the same object."""
-        self.parts = None if self.is_fixed else _fixed_parts(value, is_own)
+        self.parts = None if self.is_fixed else self._parts()
         """What is in it, where that is all that can change."""
+
+    def _parts(self) -> list[Any] | None:
+        try:
+            parts = _fixed_parts(self.value, self.is_own)
+            if parts is None or canonical(_shape(self.value, [], self.is_own)) != self.data:
+                # Another thread has changed it since it was read.
+                return None
+            return parts if _is_same(_parts_of(self.value), parts) else None
+        except (RuntimeError, UnseenError):
+            return None
 
     def now(self) -> bytes | None:
         """Its bytes; `None` if there are other objects in it than there were."""
@@ -145,7 +155,11 @@ class _Read:
         except RuntimeError:
             # Another thread changes it.
             return False
-        return len(now) == len(parts) and all(map(operator.is_, now, parts))
+        return _is_same(now, parts)
+
+
+def _is_same(now: list[Any], then: list[Any]) -> bool:
+    return len(now) == len(then) and all(map(operator.is_, now, then))
 
 
 @dataclass
@@ -651,7 +665,10 @@ def _shape(value: Any, leaves: list[Any], is_own: Callable[[Any], bool], depth: 
         return ("path", str(value))
     if isinstance(value, enum.Enum) and value is not _MISSING:
         leaves.append(kind)
-        return value
+        more = {name: one for name, one in vars(value).items() if name not in _OF_MEMBERS}
+        return ("member", value, _shape(more, leaves, is_own, depth + 1)) if more else value
+    if isinstance(value, _FIXED) and getattr(value, "__dict__", None):
+        return ("given", value, _shape(vars(value), leaves, is_own, depth + 1))
 
     if not isinstance(value, type) and not isinstance(value, types.FunctionType):
         if _is_plain_object(value, is_own):
@@ -668,6 +685,9 @@ def _shape(value: Any, leaves: list[Any], is_own: Callable[[Any], bool], depth: 
                 return value
     leaves.append(value)
     return ("leaf", _name_of(value if isinstance(value, type | types.FunctionType) else kind))
+
+
+_OF_MEMBERS = {"_value_", "_name_", "__objclass__", "_sort_order_", "_inverted_", "_label_"}
 
 
 def _name_of(value: Any) -> str:
@@ -693,14 +713,15 @@ def _is_drf_field(value: Any) -> bool:
     )
 
 
-_FIXED = (str, int, float, bool, bytes, complex, type(None), enum.Enum)
+_FIXED = (str, int, float, bool, bytes, complex, type(None))
 
 
 def _is_fixed(value: Any) -> bool:
     """Whether nothing of a value can change."""
     if isinstance(value, tuple | frozenset):
         return all(_is_fixed(one) for one in value)
-    return isinstance(value, _FIXED)
+    # One of a class of the program may be given attributes.
+    return isinstance(value, _FIXED) and not type(value).__dictoffset__
 
 
 _PARTIALS = (functools.partial, functools.partialmethod)
@@ -709,7 +730,9 @@ _CONTAINERS = (dict, list, tuple, set, frozenset, *_PARTIALS)
 
 def _parts_of(value: Any) -> list[Any]:
     if isinstance(value, _PARTIALS):
-        return [value.func, *value.args, *value.keywords, *value.keywords.values()]
+        named = value.keywords
+        # What is an argument by its place is never one by its name.
+        return [len(value.args), value.func, *value.args, *named, *named.values()]
     return [*value, *value.values()] if isinstance(value, dict) else list(value)
 
 

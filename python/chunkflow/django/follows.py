@@ -14,7 +14,7 @@ from django.db.models.constants import LOOKUP_SEP
 
 from chunkflow._native import Follows, Related
 
-from .key import query_of
+from .compiled import query_of
 from .order import Keyset, is_grouped, is_values
 from .prefetches import Prefetched, explicit, step_of
 from .values import Key, primary, scalar

@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
 import django
 from django.conf import global_settings, settings
-from django.core.exceptions import EmptyResultSet
-from django.db import models
-from django.db.models import sql
 from django.urls import get_script_prefix, get_urlconf
 from django.utils import timezone, translation
 
-from .canonical import UnseenError, canonical, digest
-from .order import is_values
+from .canonical import UnseenError, digest
+from .compiled import Query, query_of
 from .prefetches import Prefetched, explicit
-from .recent import Recent
-from .visible import Place, check_sql, tables_of
+from .visible import Place, check_sql
 
 SHAPING = (
     "FORCE_SCRIPT_NAME",
@@ -84,110 +79,24 @@ class Here:
         return (self.language, self.zone, urlconf, self.script, shaping)
 
 
-@dataclass(frozen=True)
-class Query:
-    """A queryset as the database would be asked."""
-
-    sql: str
-    params: tuple[Any, ...]
-    tables: frozenset[str]
-    shape: tuple[Any, ...]
-    """What SQL does not say: the model, the form of rows, the types of annotations."""
-
-    def parts(self) -> tuple[Any, ...]:
-        """It, for the key."""
-        return (self.sql, self.params, self.shape)
-
-
-def query_of(queryset: models.QuerySet[Any]) -> Query:
-    """The SQL of a queryset, and what else makes its rows."""
-    if not _is_bare(queryset):
-        return _compiled(queryset)
-
-    # All rows of a model, as most prefetches have them: compiled once.
-    place = (queryset.model, queryset.db, queryset.model._meta.db_table)
-    known = _bare.get(place)
-    if known is None:
-        known = _compiled(queryset)
-        _bare.put(place, known)
-    return known
-
-
-_bare: Recent[tuple[Any, str, str], Query] = Recent(1_000)
-
-# What a query works out by itself.
-_WORKED_OUT = {
-    "model",
-    "alias_refcount",
-    "alias_map",
-    "alias_cols",
-    "base_table",
-    "used_aliases",
-    "table_map",
-    "where",
-}
-_UNSAID = sql.Query(None)
-
-
-def _is_bare(queryset: models.QuerySet[Any]) -> bool:
-    """Whether it is all rows of a model, and nothing else is said."""
-    query = queryset.query
-    if type(query) is not sql.Query or query.where or is_values(queryset):
-        return False
-    return all(
-        name in _WORKED_OUT or getattr(_UNSAID, name, NotImplemented) == value
-        for name, value in vars(query).items()
-    )
-
-
-def _compiled(queryset: models.QuerySet[Any]) -> Query:
-    held: Any = queryset
-    made: Any = held._chain()
-    made.query = queryset.query.chain()
-    try:
-        text, params = made.query.get_compiler(using=queryset.db).as_sql()
-    except EmptyResultSet:
-        text, params = "", ()
-    kind = made._iterable_class
-    shape = (
-        queryset.model._meta.label,
-        queryset.db,
-        f"{kind.__module__}.{kind.__qualname__}",
-        tuple(getattr(queryset, "_fields", None) or ()),
-        [(name, _type_of(one)) for name, one in made.query.annotation_select.items()],
-    )
-    return Query(text, tuple(params), frozenset(tables_of(made, text)), shape)
-
-
-def _type_of(expression: Any) -> tuple[Any, ...]:
-    """The type of an annotation, by which values become Python's."""
-    field = expression.output_field
-    _, path, arguments, options = field.deconstruct()
-    parts = (path, arguments, options)
-    try:
-        canonical(parts)
-    except UnseenError:
-        kind = type(field)
-        return (path, f"{kind.__module__}.{kind.__qualname__}")
-    return parts
-
-
-def prefetch_parts(prefetched: Sequence[Prefetched]) -> tuple[list[Any], set[str]]:
-    """What is prefetched, for the key; and its tables."""
+def prefetch_parts(prefetched: Sequence[Prefetched]) -> tuple[list[Any], list[Query], set[str]]:
+    """What is prefetched, for the key; its queries, and its tables."""
     parts: list[Any] = []
+    queries: list[Query] = []
     tables: set[str] = set()
     for one in prefetched:
         named: list[Any] = [one.lookup.prefetch_through, one.lookup.prefetch_to, one.lookup.to_attr]
         if one.queryset is not None:
             query = query_of(one.queryset)
             check_sql(query.sql)
-            inner_parts, inner_tables = prefetch_parts(explicit(one.queryset))
+            inner_parts, inner_queries, inner_tables = prefetch_parts(explicit(one.queryset))
             named += [query.parts(), inner_parts]
+            queries += [query, *inner_queries]
             tables |= query.tables | inner_tables
         if one.step is not None and one.step.kind == "many":
             tables.add(one.step.relation.through._meta.db_table)
         parts.append(named)
-    return parts, tables
+    return parts, queries, tables
 
 
 def version(

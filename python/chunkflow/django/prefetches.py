@@ -8,6 +8,7 @@ queryset is made here, in the request, and stands in the key by its SQL.
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -18,11 +19,15 @@ from django.db.models.constants import LOOKUP_SEP
 from django.db.models.fields import related_descriptors as descriptors
 
 from .canonical import UnseenError
-from .picture import is_plain, picture
+from .known import is_plain
+from .picture import picture
 from .routes import has_routers, routed
 
 Question = Callable[[], Any]
 """What is asked in each request, since a manager or a router may answer by its thread."""
+
+Asked = tuple[Question, Any]
+"""A question with its answer; no answer is `None`."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +87,10 @@ def _is_generic(found: Any) -> bool:
     return type(found).__name__ == "ReverseGenericManyToOneDescriptor"
 
 
-def explicit(
-    queryset: models.QuerySet[Any], asked: list[Question] | None = None
-) -> list[Prefetched]:
+def explicit(queryset: models.QuerySet[Any], asked: list[Asked] | None = None) -> list[Prefetched]:
     """The lookups of a queryset, those that lead to them too, each with its queryset. With the
-    same queryset and the same answers to all that was `asked` they are the same."""
+    same queryset and the same answers to all that was `asked`, one after the other, they are the
+    same."""
     out: dict[str, Prefetched] = {}
     asked = [] if asked is None else asked
     for lookup in _given(queryset):
@@ -114,7 +118,7 @@ def _add(
     using: str,
     lookup: models.Prefetch[Any],
     out: dict[str, Prefetched],
-    asked: list[Question],
+    asked: list[Asked],
 ) -> None:
     if type(lookup) is not models.Prefetch:
         raise UnseenError(
@@ -150,14 +154,15 @@ def _add(
 
         reads: Any = step.manager.all() if given is None else given
         if given is None and not is_plain(step.manager):
-            asked.append(partial(_picture_of, step.manager))
+            asked.append((partial(_answer_of, step.manager), _answer(reads)))
         if reads._db is None:
             # Routers are asked in the request's thread.
             above = out[parent].queryset if parent else None
             ask = partial(routed, step.model, model, using if above is None else above.db)
-            reads = reads.using(ask())
+            found = ask()
+            reads = reads.using(found)
             if has_routers():
-                asked.append(ask)
+                asked.append((ask, found))
         reads = _whole(reads, asked)
         made = models.Prefetch(LOOKUP_SEP.join(through[: level + 1]), queryset=reads)
         if is_last:
@@ -168,11 +173,17 @@ def _add(
         parent, model = place, step.model
 
 
-def _picture_of(manager: Any) -> bytes | None:
-    return picture(manager.all())
+def _answer_of(manager: Any) -> Any:
+    return _answer(manager.all())
 
 
-def _whole(queryset: models.QuerySet[Any], asked: list[Question]) -> models.QuerySet[Any]:
+def _answer(queryset: models.QuerySet[Any]) -> Any:
+    """What a manager has said, in a form to be compared."""
+    drawn = picture(queryset)
+    return None if drawn is None else (len(drawn), hashlib.blake2b(drawn, digest_size=16).digest())
+
+
+def _whole(queryset: models.QuerySet[Any], asked: list[Asked]) -> models.QuerySet[Any]:
     """A queryset whose own lookups have their querysets too."""
     inner = explicit(queryset, asked)
     held: Any = queryset

@@ -7,22 +7,25 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache, cached_property, partial
+from collections.abc import Iterable, Sequence
+from functools import cache, cached_property
 from typing import Any
 
 from django.apps import apps
 from django.core.signals import setting_changed
 from django.db import models
+from django.db.models import F
 
 from . import visible
 from .canonical import UnseenError, digest
+from .compiled import Query, query_of
 from .filters import Filter, Filters, Operand, filters_of
 from .follows import Followed, followed, times_read, unselected
-from .key import Here, Query, prefetch_parts, query_of
-from .order import Keyset, Order
-from .picture import copies, has_known_compiler, has_known_sql, picture
-from .prefetches import Prefetched, Question, explicit
+from .key import Here, prefetch_parts
+from .known import has_known_compiler, own_reading
+from .order import PREFIX, Keyset, Order
+from .picture import copies, picture
+from .prefetches import Asked, Prefetched, explicit
 from .recent import Recent
 from .values import primary
 from .visible import Place
@@ -35,12 +38,12 @@ class Shape:
         self.keyset = Keyset(queryset, order)
         self.queryset = self.keyset.queryset
         held: Any = queryset
-        self.asked: list[Question] = []
+        self.asked: list[Asked] = []
         self.unseen: UnseenError | None = None
         try:
             self.prefetched = explicit(queryset, self.asked)
         except UnseenError as error:
-            self.unseen = error
+            self.unseen = error.again()
             self.prefetched = [
                 Prefetched(
                     one if isinstance(one, models.Prefetch) else models.Prefetch(one),
@@ -63,20 +66,40 @@ class Shape:
                 )
 
         related = [one.step.model for one in self.prefetched if one.step is not None]
+        querysets = [one.queryset for one in self.prefetched if one.queryset is not None]
         self.models = tuple(dict.fromkeys([queryset.model, *related]))
         self.query: Query = query_of(self.queryset)
-        self.aliases = {
-            queryset.db,
-            *(one.queryset.db for one in self.prefetched if one.queryset is not None),
-        }
+        self.aliases = {queryset.db, *(one.db for one in querysets)}
         try:
-            self.prefetch_parts, tables = prefetch_parts(self.prefetched)
+            self.prefetch_parts, queries, tables = prefetch_parts(self.prefetched)
         except UnseenError as error:
-            self.unseen = error
-            self.prefetch_parts, tables = [], set()
+            self.unseen = error.again()
+            self.prefetch_parts, queries, tables = [], [], set()
         self.tables = set(self.query.tables) | tables
+        self.filtered = self._filtered(queryset)
+        self.queries = [self.query, *queries, *self.filtered]
         self.deciding = self._deciding(queryset)
         self.names = self.tables | self.deciding | visible.functions_of(self.query.sql)
+        self.unseen = self.unseen or _own_reading([queryset, *querysets])
+
+    def _filtered(self, queryset: models.QuerySet[Any]) -> list[Query]:
+        """What each filter compares with, as a query that selects it: it may be seen nowhere else,
+        such as the condition of an alias."""
+        bare = queryset.order_by()
+        name = f"{PREFIX}filter"
+        shown = [bare.annotate(**{name: F(one.path)}) for one in self.filters.values()]
+        return [query_of(one.values(name)) for one in shown]
+
+    def _deciding(self, queryset: models.QuerySet[Any]) -> frozenset[str]:
+        """The tables of the query where requests filter by all that they may."""
+        # What is only selected decides nothing.
+        bare = unselected(queryset).order_by()
+        narrow = [bare.filter(**{f"{one.path}__isnull": False}) for one in self.filters.values()]
+        own = queryset.model._meta.db_table
+        found = frozenset().union(*(query_of(one).tables for one in narrow)) - {own}
+        if any(times_read(one, own) > 1 for one in narrow):
+            found |= {own}
+        return found
 
     @cached_property
     def digest(self) -> bytes:
@@ -84,7 +107,10 @@ class Shape:
         return digest(
             self.query.parts(),
             self.prefetch_parts,
-            [(one.name, one.path) for one in self.filters.values()],
+            [
+                (one.name, one.path, query.parts())
+                for one, query in zip(self.filters.values(), self.filtered, strict=True)
+            ],
             [
                 (column.name, column.path, column.descending, column.nulls_first)
                 for column in self.keyset.columns
@@ -97,7 +123,7 @@ class Shape:
         try:
             visible.check_sql(self.query.sql)
         except visible.BySessionError as error:
-            return error
+            return visible.BySessionError(error.what, error.remedy)
         return None
 
     @cached_property
@@ -125,16 +151,10 @@ class Shape:
     def followed(self) -> Followed:
         """Which tables the rows come from. Values that a query compares with make no difference,
         so it is worked out once for each text of SQL."""
-        texts = _texts(self.prefetch_parts)
-        columns = tuple((column.path, column.is_own) for column in self.keyset.columns)
-        asked = (self.queryset.model, self.queryset.db, self.query.sql, self.query.shape[2])
-        place = (
-            *asked,
-            texts,
-            columns,
-            repr(self.queryset.query.select_related),
-            self.deciding,
-        )
+        columns = [(column.path, column.is_own) for column in self.keyset.columns]
+        asked = (self.query.sql, self.query.shape[2], _texts(self.prefetch_parts), columns)
+        named = digest(*asked, repr(self.queryset.query.select_related), sorted(self.deciding))
+        place = (self.queryset.model, self.queryset.db, named)
         found = _followed.get(place)
         if found is None:
             found = followed(
@@ -143,32 +163,12 @@ class Shape:
             _followed.put(place, found)
         return found
 
-    def _deciding(self, queryset: models.QuerySet[Any]) -> frozenset[str]:
-        """The tables of the query where requests filter by all that they may."""
-        paths = tuple(one.path for one in self.filters.values())
-        if not paths:
-            return frozenset()
-        place = (self.queryset.model, self.queryset.db, self.query.sql, paths)
-        found = _filtered.get(place)
-        if found is None:
-            # What is only selected decides nothing.
-            bare = unselected(queryset).order_by()
-            narrow = [bare.filter(**{f"{path}__isnull": False}) for path in paths]
-            own = self.queryset.model._meta.db_table
-            found = frozenset().union(*(query_of(one).tables for one in narrow)) - {own}
-            if any(times_read(one, own) > 1 for one in narrow):
-                found |= {own}
-            _filtered.put(place, found)
-        return found
-
     @cached_property
     def is_known(self) -> bool:
         """Whether the same queryset is always read so: nothing but Django's own code writes its
         SQL."""
-        known = _models()
-        return all(map(has_known_compiler, self.aliases)) and all(
-            table in known and has_known_sql(known[table]) for table in self.tables
-        )
+        known = all(query.is_known for query in self.queries)
+        return known and all(map(has_known_compiler, self.aliases))
 
 
 def shape_of(
@@ -183,64 +183,94 @@ def shape_of(
     if drawn is None or len(drawn) > LONGEST:
         return Shape(queryset.using(place.alias), order, wanted)
 
-    asked = _asked.get(drawn)
-    if asked is not None:
-        answers = tuple(ask() for ask in asked)
-        found = _shapes.get((drawn, answers)) if None not in answers else None
-        if found is not None:
+    # What the answers so far lead to: one more question, or the shape.
+    answers: tuple[Any, ...] = ()
+    while (found := _known.get((drawn, answers))) is not None:
+        if isinstance(found, Shape):
             return found
+        answers = (*answers, found())
 
-    # Of copies, which the request does not hold.
-    copied = copies(drawn)
-    if copied is None:
+    try:
+        # Of copies, which the request does not hold.
+        copy, copied_order, copied_wanted, *_ = copies(drawn)
+        made = Shape(copy.using(place.alias), copied_order, copied_wanted)
+    except Exception:
+        # It is said of the queryset itself.
         return Shape(queryset.using(place.alias), order, wanted)
-    copy, order, wanted, *_ = copied
-    made = Shape(copy.using(place.alias), order, wanted)
     if made.is_known:
-        asked = [*made.asked, partial(_names, [_models()[table] for table in made.tables])]
-        answers = tuple(ask() for ask in asked)
-        if None not in answers:
-            _asked.put(drawn, asked)
-            _shapes.put((drawn, answers), made)
+        _remember(drawn, made)
     return made
 
 
+def _own_reading(querysets: Iterable[Any]) -> UnseenError | None:
+    for one in querysets:
+        kind: Any = type(one)
+        name = own_reading(kind)
+        if name is not None:
+            return UnseenError(
+                f"`{kind.__qualname__}.{name}` reads rows in its own way",
+                "pass `key=` with all that it depends on",
+            )
+    return None
+
+
+def _remember(drawn: bytes, made: Shape) -> None:
+    if any(answer is None for _, answer in made.asked):
+        return
+    # What managers say comes with its length.
+    lengths = [answer[0] for _, answer in made.asked if isinstance(answer, tuple)]
+    if len(drawn) + sum(lengths) > LONGEST:
+        return
+    asked = [*made.asked, _names_asked(made.tables)]
+    answers: tuple[Any, ...] = ()
+    for question, answer in asked:
+        _known.put((drawn, answers), question)
+        answers = (*answers, answer)
+    _known.put((drawn, answers), made)
+
+
+def _names_asked(tables: Iterable[str]) -> Asked:
+    """The names of tables and the usual orders, which some programs change for a request."""
+    models_ = [one for table in tables for one in _models().get(table, ())]
+
+    def question() -> Any:
+        return tuple((one._meta.db_table, *one._meta.ordering) for one in models_)
+
+    return question, question()
+
+
 MOST = 500
-"""Querysets of which is remembered how they are read: twice as many at most, about 17 KB each."""
+"""Steps to a queryset that are remembered: twice as many at most. A queryset of usual length has
+about 17 KB, and one of `LONGEST` about 90."""
 
-LONGEST = 16 << 10
-"""Bytes of a queryset that is remembered. Most have about 1,000, and one of thousands of keys has
-more."""
+LONGEST = 8 << 10
+"""Bytes of a queryset that is remembered, with what its managers say. Most have about 1,000, and
+one of thousands of keys has more."""
 
-_shapes: Recent[tuple[bytes, tuple[Any, ...]], Shape] = Recent(MOST)
-_asked: Recent[bytes, list[Question]] = Recent(MOST)
+_known: Recent[tuple[bytes, tuple[Any, ...]], Any] = Recent(2 * MOST)
 _followed: Recent[Any, Followed] = Recent(4 * MOST)
-_filtered: Recent[Any, frozenset[str]] = Recent(4 * MOST)
 
 
 @cache
-def _models() -> dict[str, type[models.Model]]:
+def _models() -> dict[str, list[Any]]:
     """The models by their tables."""
-    found = apps.get_models(include_auto_created=True)
-    return {one._meta.db_table: one for one in found}
-
-
-def _names(models_: Sequence[Any]) -> tuple[str, ...]:
-    """The names of tables, which some programs change for a request."""
-    return tuple(one._meta.db_table for one in models_)
+    found: dict[str, list[Any]] = {}
+    for one in apps.get_models(include_auto_created=True):
+        found.setdefault(one._meta.db_table, []).append(one)
+    return found
 
 
 def _texts(parts: Sequence[Any]) -> tuple[Any, ...]:
     """The SQL of prefetches, and of theirs."""
     return tuple(
-        (one[1], one[3][0], _texts(one[4])) if len(one) > 4 else (one[1],) for one in parts
+        (*one[:3], one[3][0], _texts(one[4])) if len(one) > 4 else tuple(one) for one in parts
     )
 
 
 def forget(**_: Any) -> None:
     """Works all out anew, after a setting has changed (in tests)."""
-    for one in (_shapes, _asked, _followed, _filtered):
-        one.clear()
+    _known.clear()
+    _followed.clear()
     _models.cache_clear()
 
 

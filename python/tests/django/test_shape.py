@@ -197,17 +197,16 @@ def test_what_is_remembered_is_bounded_and_holds_no_row_of_a_request() -> None:
     gone = weakref.ref(organisation)
     of(organisation.tricks.all()).followed  # noqa: B018
     of(Trick.objects.filter(organisation=organisation).annotate(n=Count("comments")))
-    assert len(shape._shapes) == 2
+    assert len(shape._known) == 4
     del organisation
     gc.collect()
     assert gone() is None
 
     of(Trick.objects.filter(pk__in=range(50_000)))
-    assert len(shape._shapes) == 2
+    assert len(shape._known) == 4
     for at in range(4 * shape.MOST):
         of(Trick.objects.filter(rating=at))
-    assert len(shape._shapes) <= 2 * shape.MOST
-    assert len(shape._asked) <= 2 * shape.MOST
+    assert len(shape._known) <= 4 * shape.MOST
 
 
 def by_anything(trick: Trick) -> dict[str, Any]:
