@@ -181,10 +181,20 @@ fn live(flow: &Bound<'_, Flow>) -> PyResult<Arc<Live>> {
     if let Some(before) = own.live.swap(Some(Arc::clone(&live))) {
         before.keep_if_forked();
     }
+    if let Err(error) = started(flow, &live) {
+        // Nobody would answer what is asked of it; the next request tries again.
+        own.live.store(None);
+        live.close(flow.py());
+        return Err(error);
+    }
+    Ok(live)
+}
+
+fn started(flow: &Bound<'_, Flow>, live: &Live) -> PyResult<()> {
     live.start(flow.py())?;
     let remember = live.threads().function(flow.py(), "remember")?;
     remember.bind(flow.py()).call1((flow,))?;
-    Ok(live)
+    Ok(())
 }
 
 type Work = std::pin::Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
