@@ -87,9 +87,7 @@ impl Pool {
                 let turn = self.turns.acquire().await.map_err(|_| closed())?;
                 let threads = Arc::clone(&self.threads);
                 self.threads.wake(Box::new(move |py| match Call::new(py, asked) {
-                    Some(call) => {
-                        (threads.function(py, "begin")?, event_loop.clone_ref(py), call).into_pyobject(py)
-                    }
+                    Some(call) => (threads.function(py, "begin")?, event_loop.clone_ref(py), call).into_pyobject(py),
                     None => (threads.function(py, "rest")?,).into_pyobject(py),
                 }));
                 Some(turn)
