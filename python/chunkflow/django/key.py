@@ -103,7 +103,7 @@ def version(
     shape: bytes,
     here: Here,
     *,
-    place: Place,
+    places: Sequence[Place],
     session: Mapping[str, str],
     code: bytes,
     added: Sequence[Any],
@@ -112,7 +112,7 @@ def version(
     return digest(
         "django 2",
         django.VERSION[:3],
-        place,
+        list(places),
         session,
         shape,
         here.parts,

@@ -131,7 +131,7 @@ class Plan:
             alias: self.place if alias == self.alias else visible.Place.of(alias)
             for alias in self.shape.aliases
         }
-        return {alias: place._replace(schema=schema) for alias, place in found.items()}
+        return {alias: place._replace(schema=schema) for alias, place in sorted(found.items())}
 
     def version(self, extra: Sequence[Any], *, is_told: bool, is_empty: bool = False) -> bytes:
         """The digest of all that rows depend on. Raises `UnseenError`. An empty key says nothing of
@@ -161,7 +161,7 @@ class Plan:
         return version(
             self.shape.digest,
             self.here,
-            place=self.places[self.alias],
+            places=[self.places[self.alias], *self.places.values()],
             session=self.session,
             code=self.writer.digest,
             added=(

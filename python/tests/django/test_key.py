@@ -12,7 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from django.db import models
+from django.db import connections, models
 from django.db.models import Count, F, Max, Prefetch, Q, Value
 from django.db.models.functions import Lower, Upper
 from django.http import HttpRequest
@@ -246,6 +246,21 @@ def test_each_part_of_a_request_is_in_the_key() -> None:
     set_script_prefix("/")
     assert len(set(different)) == len(different)
     assert version(queryset, in_words) == usual
+
+
+def test_each_database_that_is_read_is_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    lists = {
+        "default": Trick.objects.all(),
+        "other": Trick.objects.prefetch_related(
+            Prefetch("comments", Comment.objects.using("other"))
+        ),
+    }
+    for using, queryset in lists.items():
+        usual = version(queryset)
+        with monkeypatch.context() as patch:
+            patch.setitem(connections[using].settings_dict, "NAME", "of another deployment")
+            assert version(queryset) != usual
+        assert version(queryset) == usual
 
 
 def test_the_host_is_in_the_key_of_those_that_write_links_only() -> None:
