@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 BEGIN = """
 import asyncio, json, os, signal, sys, threading, time, warnings
 warnings.filterwarnings("ignore", "This process .* is multi-threaded")  # where it forks
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may start tests without it
 from chunkflow import Cut, Fetch, Flow, Source
 from lists import HEADERS, Gate, Numbers, body, read, read_sync
 """

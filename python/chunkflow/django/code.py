@@ -16,7 +16,6 @@ classes of other packages, templates and files are not looked into. After a chan
 from __future__ import annotations
 
 import asyncio
-import dis
 import enum
 import functools
 import importlib
@@ -31,7 +30,7 @@ import sysconfig
 import threading
 import types
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +41,7 @@ from django.db.models.manager import BaseManager
 from django.utils import translation
 from django.utils.functional import LazyObject, cached_property
 
+from .bytecode import code_bytes, mentioned, uses
 from .canonical import DEEPEST, UnseenError, canonical, digest
 
 MOST = 5_000
@@ -288,8 +288,8 @@ class Code:
     def _of_function(self, function: types.FunctionType, node: _Node) -> None:
         label = f"{_module(function)}.{function.__qualname__}"
         self._out.append(_record("function", _module(function), function.__qualname__))
-        self._out.append(_code_bytes(function.__code__))
-        node.names |= set(_mentioned(function.__code__))
+        self._out.append(code_bytes(function.__code__))
+        node.names |= set(mentioned(function.__code__))
         # Those of the root are read by who asks: each call of a view may make it anew.
         if function is self._root:
             for leaf in self._given:
@@ -305,7 +305,7 @@ class Code:
                 continue
             self._read(functools.partial(getattr, cell, "cell_contents"), f"{label}.{name}", node)
 
-        for module, name, chain in sorted(_uses(function), key=repr):
+        for module, name, chain in sorted(uses(function), key=repr):
             if module is None:
                 self._follow(function.__globals__, name, list(chain), node, f"{label}: {name}")
             else:
@@ -550,94 +550,6 @@ def code_of(root: Any, others: tuple[Any, ...] = ()) -> bytes:
     return look(root, others)[0]
 
 
-def _uses(function: types.FunctionType) -> set[tuple[str | None, str, tuple[str, ...]]]:
-    """The global names and the imports that a function uses: the module of an import or `None`, a
-    name, and the attributes that are read of it."""
-    found: set[tuple[str | None, str, tuple[str, ...]]] = set()
-    package = function.__globals__.get("__package__") or ""
-    waiting: list[tuple[types.CodeType, dict[str, tuple[str, str]]]] = [(function.__code__, {})]
-    while waiting:
-        code, outer = waiting.pop()
-        steps = [one for one in dis.get_instructions(code) if one.opname not in _NO_STEPS]
-        bound = {**outer, **_imports(steps, package)}
-        for at, step in enumerate(steps):
-            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
-                if step.argval not in bound:
-                    found.add((None, step.argval, _chain(steps, at)))
-            elif not step.opname.startswith(("LOAD_FAST", "LOAD_DEREF", "STORE_FAST_LOAD")):
-                continue
-            # Since Python 3.13 a cell that is given to a nested function is loaded as others are.
-            cells = code.co_cellvars + code.co_freevars if "DEREF" not in step.opname else ()
-            for name in step.argval if isinstance(step.argval, tuple) else (step.argval,):
-                if name in bound and name not in cells:
-                    module, attribute = bound[name]
-                    found.add((module, attribute, _chain(steps, at)))
-        waiting.extend((one, bound) for one in code.co_consts if isinstance(one, types.CodeType))
-    return found
-
-
-_NO_STEPS = {"CACHE", "EXTENDED_ARG", "NOP", "PUSH_NULL"}
-
-
-def _imports(steps: Sequence[dis.Instruction], package: str) -> dict[str, tuple[str, str]]:
-    """What a function imports: for each name that it binds, a module and an attribute of it."""
-    bound: dict[str, tuple[str, str]] = {}
-    for at, step in enumerate(steps):
-        if step.opname != "IMPORT_NAME" or at < 2:
-            continue
-        level, wanted = steps[at - 2].argval, steps[at - 1].argval
-        module = step.argval
-        if level:
-            module = importlib.util.resolve_name("." * level + module, package)
-        following = iter(steps[at + 1 :])
-        if not wanted:
-            is_renamed = False
-            for one in following:
-                if one.opname.startswith("STORE_"):
-                    bound[one.argval] = (module if is_renamed else module.partition(".")[0], "")
-                    break
-                is_renamed = True
-            continue
-        attribute = None
-        for one in following:
-            if one.opname == "IMPORT_FROM":
-                attribute = one.argval
-            elif one.opname.startswith("STORE_") and attribute is not None:
-                name = one.argval[0] if isinstance(one.argval, tuple) else one.argval
-                bound[name] = (module, attribute)
-                attribute = None
-            elif one.opname == "POP_TOP":
-                break
-    return bound
-
-
-def _chain(steps: Sequence[dis.Instruction], at: int) -> tuple[str, ...]:
-    """The attributes that are read of what is loaded at a place."""
-    chain: list[str] = []
-    for one in steps[at + 1 :]:
-        if one.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
-            break
-        chain.append(one.argval)
-    if not chain and at and steps[at - 1].argval in ("getattr", "hasattr") and len(steps) > at + 1:
-        name = steps[at + 1]
-        if name.opname == "LOAD_CONST" and isinstance(name.argval, str):
-            return (name.argval,)
-    return tuple(chain)
-
-
-def _mentioned(code: types.CodeType) -> Iterator[str]:
-    """The names of attributes that a code may ask for, those in its texts too."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _mentioned(constant)
-        else:
-            for one in constant if isinstance(constant, tuple | frozenset) else (constant,):
-                if isinstance(one, str):
-                    yield from one.replace("__", ".").split(".")
-                    yield one
-
-
 def _shape(value: Any, leaves: list[Any], is_own: Callable[[Any], bool], depth: int = 0) -> Any:
     """A value as plain ones; each object in it that is not plain is put into `leaves`."""
     if depth > DEEPEST:
@@ -876,17 +788,6 @@ def _parts(value: Any) -> list[Any] | None:
 
 def _module(value: Any) -> str:
     return str(getattr(value, "__module__", None) or "")
-
-
-def _code_bytes(code: types.CodeType) -> bytes:
-    constants = [
-        _code_bytes(one) if isinstance(one, types.CodeType) else canonical(one)
-        for one in code.co_consts
-    ]
-    named = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
-    counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
-    exceptions = getattr(code, "co_exceptiontable", b"")
-    return canonical((code.co_name, code.co_code, exceptions, constants, named, counts))
 
 
 def _loose(value: Any) -> bytes:
