@@ -1,7 +1,7 @@
 """The threads that Python starts for a flow, and what they run.
 
-No other thread runs Python, and none of these is within native code when it waits for Python's
-lock. So the interpreter can end at any moment.
+No other thread runs Python while its flow is open, and none of these is within native code when it
+waits for Python's lock. So the interpreter can end at any moment.
 """
 
 from __future__ import annotations

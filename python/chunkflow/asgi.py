@@ -17,6 +17,9 @@ from chunkflow._threads import get_running_loop
 
 __all__ = ["ListResponse", "cut_off", "respond"]
 
+PATIENCE = 10.0
+"""Seconds in which a client takes what was sent before its connection is closed."""
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -81,7 +84,11 @@ async def _close(request: Any, receive: Receive) -> None:
         connection.transport.abortConnection()
     else:
         channel.loseConnection()
-    await left(receive)
+    try:
+        await asyncio.wait_for(left(receive), PATIENCE)
+    except asyncio.TimeoutError:
+        # The client does not take what was sent to it before.
+        channel.transport.abortConnection()
 
 
 async def respond(

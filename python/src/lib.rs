@@ -8,7 +8,8 @@
 //! **No thread but Python's own ever runs Python.** The runtime's threads put work into a
 //! [`Line`](line::Line), and threads that Python has started take it from there. So nothing of the
 //! runtime waits for the interpreter's lock, none of its threads is caught by the interpreter's
-//! end, and a lock of the library is never held while the interpreter's is asked for.
+//! end, and a lock of the library is never held while the interpreter's is asked for. Only what ends
+//! behind the close of its flow wakes by itself who waits for it: no thread is left that would.
 
 mod change;
 mod fetch;

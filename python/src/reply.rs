@@ -26,8 +26,8 @@ use crate::{
 
 create_exception!(chunkflow, Cut, PyException, "A list broke off behind its first byte.");
 
-/// Frames are joined, and divided, into pieces of so many bytes. Django divides longer ones, and copies
-/// them once more for it.
+/// Frames are joined, and divided, into pieces of so many bytes. Django divides longer ones, and
+/// copies them once more for it.
 const PIECE: usize = 64 * 1024;
 
 /// The answer to a request.

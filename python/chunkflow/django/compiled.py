@@ -11,7 +11,7 @@ from django.db import connections, models
 from django.db.models import sql
 
 from .canonical import UnseenError, canonical
-from .known import is_djangos, is_known_node
+from .known import QUERYSET_STATE, is_djangos, is_known_node, own_reading
 from .order import is_values
 from .recent import Recent
 from .visible import tables_of
@@ -26,8 +26,12 @@ class Query:
     tables: frozenset[str]
     shape: tuple[Any, ...]
     """What SQL does not say: the model, the form of rows, the types of annotations."""
+    using: str
+    """The alias of its database."""
     is_known: bool
     """Whether only Django's own code has written the SQL: then the same queryset has the same."""
+    own_reading: str | None
+    """The method by which the program's own class of querysets reads its rows, if it has one."""
 
     def parts(self) -> tuple[Any, ...]:
         """It, for the key."""
@@ -131,11 +135,17 @@ def _compiled(queryset: models.QuerySet[Any]) -> Query:
         [(name, _type_of(one)) for name, one in made.query.annotation_select.items()],
         _own(queryset),
     )
-    is_known = type(made.query) is sql.Query and all(map(is_known_node, connection.nodes))
-    return Query(text, tuple(params), frozenset(tables_of(made, text)), shape, is_known)
-
-
-_OF_DJANGO = vars(models.QuerySet(models.Model)).keys()
+    own: Any = type(queryset)
+    name = own_reading(own)
+    return Query(
+        text,
+        tuple(params),
+        frozenset(tables_of(made, text)),
+        shape,
+        using=queryset.db,
+        is_known=type(made.query) is sql.Query and all(map(is_known_node, connection.nodes)),
+        own_reading=f"{own.__qualname__}.{name}" if name else None,
+    )
 
 
 def _own(queryset: models.QuerySet[Any]) -> Any:
@@ -143,7 +153,7 @@ def _own(queryset: models.QuerySet[Any]) -> Any:
     kind = type(queryset)
     if is_djangos(kind):
         return None
-    state = {name: one for name, one in vars(queryset).items() if name not in _OF_DJANGO}
+    state = {name: one for name, one in vars(queryset).items() if name not in QUERYSET_STATE}
     return (f"{kind.__module__}.{kind.__qualname__}", state)
 
 

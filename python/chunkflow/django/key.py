@@ -20,7 +20,7 @@ from django.utils import timezone, translation
 from .canonical import UnseenError, digest
 from .compiled import Query, query_of
 from .prefetches import Prefetched, explicit
-from .visible import Place, check_sql
+from .visible import Place
 
 SHAPING = (
     "FORCE_SCRIPT_NAME",
@@ -88,7 +88,6 @@ def prefetch_parts(prefetched: Sequence[Prefetched]) -> tuple[list[Any], list[Qu
         named: list[Any] = [one.lookup.prefetch_through, one.lookup.prefetch_to, one.lookup.to_attr]
         if one.queryset is not None:
             query = query_of(one.queryset)
-            check_sql(query.sql)
             inner_parts, inner_queries, inner_tables = prefetch_parts(explicit(one.queryset))
             named += [query.parts(), inner_parts]
             queries += [query, *inner_queries]

@@ -67,6 +67,10 @@ _OF_QUERYSETS = {
 """What a queryset of the program may say itself, of all that Django's own has."""
 
 
+QUERYSET_STATE = frozenset(vars(models.QuerySet(models.Model)))
+"""The attributes of Django's own querysets."""
+
+
 @cache
 def _is_known_kind(kind: Any) -> bool:
     own = [base for base in kind.__mro__ if base is not object and not is_djangos(base)]

@@ -23,7 +23,7 @@ from django.db.models.expressions import Col
 from django.db.models.fields.reverse_related import ForeignObjectRel
 from django.utils.functional import LazyObject, Promise
 
-from .known import is_djangos, is_known_choice, is_known_field, own_reading
+from .known import QUERYSET_STATE, is_djangos, is_known_choice, is_known_field, own_reading
 
 _OURS = ("builtins", "collections", "copyreg", "datetime", "decimal", "django", "uuid", "zoneinfo")
 """The first parts of the names of modules whose classes decide by their values alone."""
@@ -139,7 +139,7 @@ def copies(drawn: bytes) -> tuple[Any, ...]:
 
 
 _LOOKUPS, _KNOWN = "_prefetch_related_lookups", "_known_related_objects"
-_STATE = vars(models.QuerySet(models.Model)).keys() - {
+_STATE = QUERYSET_STATE - {
     "model",
     "_query",
     "_db",
@@ -152,7 +152,6 @@ _STATE = vars(models.QuerySet(models.Model)).keys() - {
     "_for_write",
     "_prefetch_done",
 }
-_ALL = vars(models.QuerySet(models.Model)).keys()
 
 
 def _parts(queryset: models.QuerySet[Any]) -> tuple[Any, ...]:
@@ -160,7 +159,7 @@ def _parts(queryset: models.QuerySet[Any]) -> tuple[Any, ...]:
     kind: Any = type(held)
     # A filter that was put off is applied by asking for the query.
     query = held.query
-    if own_reading(kind) is not None or not vars(held).keys() <= _ALL:
+    if own_reading(kind) is not None or not vars(held).keys() <= QUERYSET_STATE:
         raise _UnknownError
     return (
         kind,

@@ -113,10 +113,17 @@ class Plan:
 
     def unasked(self) -> dict[visible.Place, list[str]]:
         """The tables and functions that the catalogues were not asked about, by database."""
-        if self.session:
-            return {}
-        found = {place: visible.unasked(place, self.shape.names) for place in self.places.values()}
+        places = self._untold().values()
+        found = {place: visible.unasked(place, self.shape.names) for place in places}
         return {place: names for place, names in found.items() if names}
+
+    def _untold(self) -> dict[str, visible.Place]:
+        """The databases whose connections are not told by `session=` what they see: it is told to
+        that of the list's own rows."""
+        untold = dict(self.places)
+        if self.session:
+            del untold[self.alias]
+        return untold
 
     def ask(self) -> None:
         """Asks about them."""
@@ -144,10 +151,10 @@ class Plan:
         if self.writer.unseen is not None and self.writer.unseen.is_of_thread:
             # The threads that read do not have it, with any key.
             raise self.writer.unseen.again()
-        if not self.session and (not is_told or is_empty):
-            if self.shape.by_session is not None:
-                raise self.shape.by_session.again()
-            for place in self.places.values():
+        if not is_told or is_empty:
+            for alias, place in self._untold().items():
+                if alias in self.shape.by_session:
+                    raise self.shape.by_session[alias].again()
                 visible.check(place, self.shape.names)
         query = self.shape.query
         if _growing.sees(query):

@@ -26,7 +26,7 @@ from .routes import has_routers, routed
 Question = Callable[[], Any]
 """What is asked in each request, since a manager or a router may answer by its thread."""
 
-Asked = tuple[Question, Any]
+Answered = tuple[Question, Any]
 """A question with its answer; no answer is `None`."""
 
 
@@ -87,7 +87,9 @@ def _is_generic(found: Any) -> bool:
     return type(found).__name__ == "ReverseGenericManyToOneDescriptor"
 
 
-def explicit(queryset: models.QuerySet[Any], asked: list[Asked] | None = None) -> list[Prefetched]:
+def explicit(
+    queryset: models.QuerySet[Any], asked: list[Answered] | None = None
+) -> list[Prefetched]:
     """The lookups of a queryset, those that lead to them too, each with its queryset. With the
     same queryset and the same answers to all that was `asked`, one after the other, they are the
     same."""
@@ -118,7 +120,7 @@ def _add(
     using: str,
     lookup: models.Prefetch[Any],
     out: dict[str, Prefetched],
-    asked: list[Asked],
+    asked: list[Answered],
 ) -> None:
     if type(lookup) is not models.Prefetch:
         raise UnseenError(
@@ -183,7 +185,7 @@ def _answer(queryset: models.QuerySet[Any]) -> Any:
     return None if drawn is None else (len(drawn), hashlib.blake2b(drawn, digest_size=16).digest())
 
 
-def _whole(queryset: models.QuerySet[Any], asked: list[Asked]) -> models.QuerySet[Any]:
+def _whole(queryset: models.QuerySet[Any], asked: list[Answered]) -> models.QuerySet[Any]:
     """A queryset whose own lookups have their querysets too."""
     inner = explicit(queryset, asked)
     held: Any = queryset

@@ -16,6 +16,7 @@ _said: set[Any] = set()
 
 
 def warn_once(what: Any, text: str) -> None:
+    """Logs a text, once for what it is about."""
     if what in _said or len(_said) >= MOST_SAID:
         return
     _said.add(what)

@@ -22,10 +22,10 @@ from .compiled import Query, query_of
 from .filters import Filter, Filters, Operand, filters_of
 from .follows import Followed, followed, times_read, unselected
 from .key import Here, prefetch_parts
-from .known import has_known_compiler, own_reading
+from .known import has_known_compiler
 from .order import PREFIX, Keyset, Order
 from .picture import copies, picture
-from .prefetches import Asked, Prefetched, explicit
+from .prefetches import Answered, Prefetched, explicit
 from .recent import Recent
 from .values import primary
 from .visible import Place
@@ -38,7 +38,7 @@ class Shape:
         self.keyset = Keyset(queryset, order)
         self.queryset = self.keyset.queryset
         held: Any = queryset
-        self.asked: list[Asked] = []
+        self.asked: list[Answered] = []
         self.unseen: UnseenError | None = None
         try:
             self.prefetched = explicit(queryset, self.asked)
@@ -66,21 +66,28 @@ class Shape:
                 )
 
         related = [one.step.model for one in self.prefetched if one.step is not None]
-        querysets = [one.queryset for one in self.prefetched if one.queryset is not None]
         self.models = tuple(dict.fromkeys([queryset.model, *related]))
         self.query: Query = query_of(self.queryset)
-        self.aliases = {queryset.db, *(one.db for one in querysets)}
-        try:
-            self.prefetch_parts, queries, tables = prefetch_parts(self.prefetched)
-        except UnseenError as error:
-            self.unseen = error.again()
-            self.prefetch_parts, queries, tables = [], [], set()
+        self.prefetch_parts, queries, tables = prefetch_parts(self.prefetched)
         self.tables = set(self.query.tables) | tables
         self.filtered = self._filtered(queryset)
-        self.queries = [self.query, *queries, *self.filtered]
         self.deciding = self._deciding(queryset)
-        self.names = self.tables | self.deciding | visible.functions_of(self.query.sql)
-        self.unseen = self.unseen or _own_reading([queryset, *querysets])
+
+        # All that is asked for the list: what holds of one of them holds of it.
+        self.queries = [self.query, *queries, *self.filtered]
+        self.aliases = {query.using for query in self.queries}
+        functions = (visible.functions_of(query.sql) for query in self.queries)
+        self.names = self.tables.union(self.deciding, *functions)
+        self.unseen = self.unseen or self._own_reading()
+
+    def _own_reading(self) -> UnseenError | None:
+        for query in self.queries:
+            if query.own_reading is not None:
+                return UnseenError(
+                    f"`{query.own_reading}` reads rows in its own way",
+                    "pass `key=` with all that it depends on",
+                )
+        return None
 
     def _filtered(self, queryset: models.QuerySet[Any]) -> list[Query]:
         """What each filter compares with, as a query that selects it: it may be seen nowhere else,
@@ -118,13 +125,15 @@ class Shape:
         )
 
     @cached_property
-    def by_session(self) -> visible.BySessionError | None:
-        """Why a session decides which rows the query gives, if so."""
-        try:
-            visible.check_sql(self.query.sql)
-        except visible.BySessionError as error:
-            return visible.BySessionError(error.what, error.remedy)
-        return None
+    def by_session(self) -> dict[str, visible.BySessionError]:
+        """Why a session decides which rows the queries give, by the aliases where it does."""
+        found: dict[str, visible.BySessionError] = {}
+        for query in self.queries:
+            try:
+                visible.check_sql(query.sql)
+            except visible.BySessionError as error:
+                found[query.using] = visible.BySessionError(error.what, error.remedy)
+        return found
 
     @cached_property
     def places(self) -> bytes:
@@ -202,18 +211,6 @@ def shape_of(
     return made
 
 
-def _own_reading(querysets: Iterable[Any]) -> UnseenError | None:
-    for one in querysets:
-        kind: Any = type(one)
-        name = own_reading(kind)
-        if name is not None:
-            return UnseenError(
-                f"`{kind.__qualname__}.{name}` reads rows in its own way",
-                "pass `key=` with all that it depends on",
-            )
-    return None
-
-
 def _remember(drawn: bytes, made: Shape) -> None:
     if any(answer is None for _, answer in made.asked):
         return
@@ -229,7 +226,7 @@ def _remember(drawn: bytes, made: Shape) -> None:
     _known.put((drawn, answers), made)
 
 
-def _names_asked(tables: Iterable[str]) -> Asked:
+def _names_asked(tables: Iterable[str]) -> Answered:
     """The names of tables and the usual orders, which some programs change for a request."""
     models_ = [one for table in tables for one in _models().get(table, ())]
 
@@ -239,16 +236,16 @@ def _names_asked(tables: Iterable[str]) -> Asked:
     return question, question()
 
 
-MOST = 500
-"""Steps to a queryset that are remembered: twice as many at most. A queryset of usual length has
-about 17 KB, and one of `LONGEST` about 90."""
+MOST = 1_000
+"""Steps to querysets that are remembered: twice as many at most. A queryset takes two, or more if
+managers or routers are asked. So there are at most 1,000, usually of 11 to 17 KB."""
 
-LONGEST = 8 << 10
-"""Bytes of a queryset that is remembered, with what its managers say. Most have about 1,000, and
-one of thousands of keys has more."""
+LONGEST = 4 << 10
+"""Bytes of a queryset that is remembered, with what its managers say. Most have 1,000 to 2,000. One
+with a thousand keys has so many, and what is worked out of it about 70 KB."""
 
-_known: Recent[tuple[bytes, tuple[Any, ...]], Any] = Recent(2 * MOST)
-_followed: Recent[Any, Followed] = Recent(4 * MOST)
+_known: Recent[tuple[bytes, tuple[Any, ...]], Any] = Recent(MOST)
+_followed: Recent[Any, Followed] = Recent(2 * MOST)
 
 
 @cache

@@ -96,7 +96,7 @@ async def stream(
     why = _in_tests()
     if (why is None and plan.has_memory()) or visible.may_be_open(plan.shape.aliases):
         # Only the thread in which the request's own queries run can say it.
-        why = await sync_to_async(visible.open_here)(plan.shape.aliases, plan.session)
+        why = await sync_to_async(visible.open_here)(plan.alias, plan.shape.aliases, plan.session)
     if why is None and _is_empty(key) and plan.unasked():
         await sync_to_async(plan.ask)()
 
@@ -167,7 +167,7 @@ def stream_sync(
     if visible.has_tenants(plan.alias):
         plan.schema = visible.schema_of(plan.alias)
 
-    why = _in_tests() or visible.open_here(plan.shape.aliases, plan.session)
+    why = _in_tests() or visible.open_here(plan.alias, plan.shape.aliases, plan.session)
     if why is None and _is_empty(key) and plan.unasked():
         plan.ask()
 

@@ -441,18 +441,19 @@ def is_in_memory(alias: str) -> bool:
     return connection.vendor == "sqlite" and bool(connection.is_in_memory_db())
 
 
-def open_here(aliases: Iterable[str], session: Iterable[str] = ()) -> str | None:
+def open_here(main: str, aliases: Iterable[str], session: Iterable[str] = ()) -> str | None:
     """Why rows must be read on this thread's connections; `None` if they need not be. `session` are
-    settings that are told to the connection that reads."""
+    settings that are told to the connection that reads from the `main` database, and with tenants
+    it is told the schema."""
     known = {_plain_name(name) for name in session}
+    known |= {"search_path"} if has_tenants(main) else set()
     for alias in aliases:
         connection: Any = connections[alias]
         if _in_transaction(connection):
             return "transaction"
         told = getattr(connection, "_chunkflow_told", None)
         names = getattr(connection, "_chunkflow_told_names", None) or {_ANYTHING}
-        # With tenants the schema is known, and told to the connection that reads.
-        if told and not names <= known | ({"search_path"} if has_tenants(alias) else set()):
+        if told and not (alias == main and names <= known):
             return f"the connection was told which rows it sees: `{told}`"
         if is_in_memory(alias):
             return "the database is in the memory of one connection"

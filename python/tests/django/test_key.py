@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.db import connections, models
 from django.db.models import Count, F, Max, Prefetch, Q, Value
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Lower, Upper
 from django.http import HttpRequest
 from django.test import AsyncRequestFactory, RequestFactory, override_settings
@@ -28,6 +29,7 @@ from chunkflow.django import conf, stream, stream_sync
 from chunkflow.django.canonical import UnseenError, canonical
 from chunkflow.django.plan import Plan
 from chunkflow.django.saying import _said
+from chunkflow.django.visible import BySessionError
 
 pytestmark = pytest.mark.django_db(databases=["default", "other"])
 
@@ -261,6 +263,19 @@ def test_each_database_that_is_read_is_in_the_key(monkeypatch: pytest.MonkeyPatc
             patch.setitem(connections[using].settings_dict, "NAME", "of another deployment")
             assert version(queryset) != usual
         assert version(queryset) == usual
+
+
+def test_a_session_says_what_its_own_database_shows_and_no_other() -> None:
+    decided = Comment.objects.annotate(x=RawSQL("(SELECT 1 AS current_user)", ()))
+    told = {"app.tenant": "1"}
+    for using in ("postgres", "default"):
+        shown = Prefetch("comments", decided.using(using))
+        made = plan(Trick.objects.using("postgres").prefetch_related(shown), session=told)
+        if using == "postgres":
+            assert made.version([None, None], is_told=False)
+            continue
+        with pytest.raises(BySessionError):
+            made.version([None, None], is_told=False)
 
 
 def test_the_host_is_in_the_key_of_those_that_write_links_only() -> None:

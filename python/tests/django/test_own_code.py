@@ -136,16 +136,21 @@ def test_what_a_programs_own_code_decides_is_worked_out_for_each_request(what: s
         models.TextField._unregister_lookup(Suffixed)  # type: ignore[attr-defined]
 
 
+def as_both(queryset: Any) -> tuple[Shape, Shape]:
+    """What is worked out for a request of each tenant."""
+    first = of(queryset)
+    token = tenant.set("two")
+    second = of(queryset)
+    tenant.reset(token)
+    return first, second
+
+
 @pytest.mark.django_db
 def test_an_order_of_a_related_model_is_compiled_for_each_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Comment._meta, "ordering", [ByTenant().asc()])
-    queryset = Trick.objects.prefetch_related("comments")
-    first = of(queryset)
-    token = tenant.set("two")
-    second = of(queryset)
-    tenant.reset(token)
+    first, second = as_both(Trick.objects.prefetch_related("comments"))
     assert first.digest != second.digest
 
 
@@ -155,12 +160,43 @@ def test_a_manager_with_a_method_of_its_own_is_asked(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         manager, "get_queryset", lambda: models.QuerySet(Category).filter(slug=tenant.get()), False
     )
-    queryset = Trick.objects.prefetch_related("categories")
-    first = of(queryset)
-    token = tenant.set("two")
-    second = of(queryset)
-    tenant.reset(token)
+    first, second = as_both(Trick.objects.prefetch_related("categories"))
     assert first.digest != second.digest
+
+
+def by_session(text: str) -> Any:
+    """Comments, as a session decides."""
+    decided = RawSQL("(SELECT 1 AS current_user)", ())
+    return Comment.objects.annotate(x=decided).filter(text=text, x=1)
+
+
+@pytest.mark.django_db
+def test_what_holds_of_the_list_holds_of_all_that_is_asked_for_it() -> None:
+    nested = Prefetch(
+        "tricks", Trick.objects.prefetch_related(Prefetch("comments", Greeting(Comment)))
+    )
+    unseen = of(Category.objects.prefetch_related(nested)).unseen
+    assert unseen is not None
+    assert "Greeting" in unseen.what
+
+    inner = Prefetch("comments", Comment.objects.using("other"))
+    elsewhere = Prefetch("tricks", Trick.objects.prefetch_related(inner))
+    assert of(Category.objects.prefetch_related(elsewhere)).aliases == {"default", "other"}
+
+    prefetched = [
+        of(Trick.objects.prefetch_related(Prefetch("comments", by_session(text))))
+        for text in ("a", "b")
+    ]
+    assert all(one.by_session for one in prefetched)
+    assert prefetched[0].digest != prefetched[1].digest
+
+    mine = Exists(by_session("a").filter(trick=OuterRef("pk")))
+    assert not of(Trick.objects.alias(mine=mine)).by_session
+    assert of(Trick.objects.alias(mine=mine), filters=["mine"]).by_session
+
+    own = models.Func(F("text"), function="of_tenant", output_field=models.TextField())
+    shown = Prefetch("comments", Comment.objects.annotate(own=own))
+    assert "of_tenant()" in of(Trick.objects.prefetch_related(shown)).names
 
 
 @pytest.mark.django_db
